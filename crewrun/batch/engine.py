@@ -1,0 +1,105 @@
+"""The engine: at most `max_concurrent` rows at once from a source through an executor to a sink.
+
+A fixed number of workers pull rows, so what is held is bounded by what is in flight, whatever the input's length.
+"""
+
+from dataclasses import dataclass
+
+import anyio
+
+from crewrun.batch.order import AsTheyFinish, InInputOrder, Order
+from crewrun.batch.progress import Progress
+from crewrun.batch.sink import Sink
+from crewrun.batch.source import Source
+from crewrun.batch.stop import FailureLimit, Stop, StopReason
+from crewrun.errors import OutputClosed
+from crewrun.executors import Executor
+from crewrun.row import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """`first` is the index of the first row; `grace_s` is how long a stop waits for rows in flight."""
+
+    max_concurrent: int = 8
+    ordered: bool = False
+    first: int = 0
+    failure_limit: FailureLimit | None = None
+    grace_s: float = 20.0
+
+
+class Engine:
+    """Runs one batch once."""
+
+    def __init__(
+        self, source: Source, executor: Executor, sink: Sink, progress: Progress, stop: Stop, options: EngineOptions
+    ) -> None:
+        self._source = source
+        self._executor = executor
+        self._sink = sink
+        self._progress = progress
+        self._stop = stop
+        self._options = options
+        # How far finished rows may run ahead of an unfinished one: enough that one slow row does not idle the others.
+        window = max(64, 8 * options.max_concurrent)
+        self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
+
+    async def run(self) -> None:
+        """Run until the input ends or `stop` is turned. Raises OutputFailed when results cannot be written."""
+        failure: list[Exception] = []
+        async with anyio.create_task_group() as around:
+            around.start_soon(self._source.fill)
+            with anyio.CancelScope() as rows:
+                around.start_soon(self._obey_stop, rows)
+                async with anyio.create_task_group() as workers:
+                    for _ in range(self._options.max_concurrent):
+                        workers.start_soon(self._work, workers.cancel_scope, failure)
+            around.cancel_scope.cancel()
+        if failure:
+            raise failure[0]
+        for outcome in self._order.flush():
+            await self._publish(outcome)
+
+    async def _work(self, workers: anyio.CancelScope, failure: list[Exception]) -> None:
+        try:
+            while not self._stop.requested.is_set() and await self._run_next():
+                pass
+        except OutputClosed:
+            self._stop.now(StopReason("closed", "standard output was closed"))
+        except Exception as broken:
+            # Whatever one worker cannot go on with, no other can: the results cannot be written, or this is a bug.
+            failure.append(broken)
+            workers.cancel()
+
+    async def _run_next(self) -> bool:
+        """Take one row to its published outcome. False when there is none."""
+        row = await self._source.read()
+        if row is None:
+            return False
+        await self._order.admit(row)
+        self._progress.in_flight += 1
+        try:
+            outcome = await self._executor.run(row)
+        except BaseException:
+            self._progress.abandoned += 1
+            raise
+        finally:
+            self._progress.in_flight -= 1
+        for due in self._order.release(outcome):
+            await self._publish(due)
+        return True
+
+    async def _publish(self, outcome: Outcome) -> None:
+        await self._sink.write(outcome.to_line())
+        self._progress.add(outcome)
+        limit = self._options.failure_limit
+        if outcome.error and limit and limit.reached(self._progress.failed, self._progress.done):
+            why = f"{self._progress.failed} of {self._progress.done} finished rows failed"
+            self._stop.request(StopReason("failures", f"{why} (--max-failures {limit})"))
+
+    async def _obey_stop(self, rows: anyio.CancelScope) -> None:
+        await self._stop.requested.wait()
+        self._source.close()
+        with anyio.move_on_after(self._options.grace_s):
+            await self._stop.at_once.wait()
+        rows.cancel()

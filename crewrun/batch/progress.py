@@ -1,0 +1,109 @@
+"""What a run has done so far: counters only. How they are shown is the command line's affair."""
+
+import math
+from dataclasses import dataclass, field
+
+import anyio
+
+from crewrun.errors import Category
+from crewrun.row import ErrorRecord, Outcome
+
+# Row times are counted in buckets 2 % wide, so percentiles of a million rows need no list of them.
+_BUCKET = math.log(1.02)
+_SHORTEST_S = 1e-4
+
+
+@dataclass(slots=True)
+class FailureGroup:
+    """The failures of one category: how many, and the first one."""
+
+    count: int
+    row_id: str
+    line: int
+    example: ErrorRecord
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counted by the engine, read by displays and by the summary. Tokens and cost count failed rows too."""
+
+    started: float = field(default_factory=anyio.current_time)
+    ok: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    abandoned: int = 0
+    attempts: int = 0
+    calls: int = 0
+    truncated: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float = 0.0
+    unpriced: bool = False
+    models: dict[str, None] = field(default_factory=dict)
+    failures: dict[Category, FailureGroup] = field(default_factory=dict)
+    _times: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """Rows that have an outcome."""
+        return self.ok + self.failed
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return anyio.current_time() - self.started
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows per second over the whole run."""
+        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    def eta_s(self, fraction: float | None) -> float | None:
+        """Seconds to the end, if the rest of the input goes like the `fraction` that is done."""
+        if not fraction or not self.done:
+            return None
+        share = fraction * self.done / (self.done + self.in_flight)
+        return self.elapsed_s * (1 - share) / share
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one finished row."""
+        if outcome.error is None:
+            self.ok += 1
+        else:
+            self.failed += 1
+            self._group(outcome, outcome.error)
+        usage = outcome.usage
+        self.attempts += outcome.attempts
+        self.calls += outcome.calls
+        self.prompt_tokens += usage.prompt_tokens
+        self.cached_prompt_tokens += usage.cached_prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.reasoning_tokens += usage.reasoning_tokens
+        for task in outcome.tasks:
+            self.truncated += task.truncated
+        if outcome.cost_usd is None:
+            self.unpriced = True
+        else:
+            self.cost_usd += outcome.cost_usd
+        for model in outcome.models:
+            self.models[model] = None
+        bucket = int(math.log(max(outcome.duration_s, _SHORTEST_S)) / _BUCKET)
+        self._times[bucket] = self._times.get(bucket, 0) + 1
+
+    def row_time_s(self, quantile: float) -> float | None:
+        """The time under which this share of the rows stayed, within 2 %; None without rows."""
+        left = math.ceil(quantile * self.done)
+        for bucket in sorted(self._times):
+            left -= self._times[bucket]
+            if left <= 0:
+                return math.exp((bucket + 0.5) * _BUCKET)
+        return None
+
+    def _group(self, outcome: Outcome, error: ErrorRecord) -> None:
+        group = self.failures.get(error.category)
+        if group is None:
+            self.failures[error.category] = FailureGroup(1, outcome.row.id, outcome.row.line, error)
+        else:
+            group.count += 1

@@ -1,0 +1,232 @@
+"""One batch, put together: everything that can be wrong is found first, then the engine runs, then the summary."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import stat
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskStatus
+
+from crewrun.batch.engine import Engine, EngineOptions
+from crewrun.batch.progress import Progress
+from crewrun.batch.settings import BatchSettings
+from crewrun.batch.sink import FileSink, Sink, StreamSink
+from crewrun.batch.source import STDIN, Source, open_source
+from crewrun.batch.stop import Stop, StopReason
+from crewrun.batch.summary import summarise
+from crewrun.definitions.definition import Definition
+from crewrun.errors import OutputFailed, UsageError
+from crewrun.executors.inline import InlineExecutor
+from crewrun.llm.gateway import Gateway, GatewayOptions
+from crewrun.llm.retry import RetryPolicy
+from crewrun.messages import Endpoint
+from crewrun.worker import Worker, WorkerOptions, check_models
+
+_STRICT_EXAMPLES = 20
+
+
+class Display(Protocol):
+    """Shows progress while a run goes on."""
+
+    interval_s: float
+
+    def start(self, models: list[str]) -> None: ...
+
+    def update(self, progress: Progress, fraction: float | None) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a run ended. `output` is where the results are, None for standard output."""
+
+    summary: dict[str, Any]
+    stop: StopReason | None
+    output: str | None
+    replaces: str | None
+
+    @property
+    def exit_code(self) -> int:
+        """The code that the command ends with."""
+        code: int = self.summary["exit_code"]
+        return code
+
+
+async def run_batch(
+    inputs: str, definition: Definition, settings: BatchSettings, stdout_fd: int, display: Display
+) -> Report:
+    """Run `definition` over `inputs`. Raises UsageError or DefinitionError, both before the first call.
+
+    `stdout_fd` is where results go when no file is named.
+    """
+    failure_limit = settings.failure_limit
+    gateway = Gateway(
+        GatewayOptions(
+            retry=RetryPolicy(retries=settings.retries),
+            call_timeout_s=settings.call_timeout,
+            model=settings.model,
+            base_url=settings.base_url,
+        )
+    )
+    worker = Worker(definition.target, gateway, WorkerOptions(definition.inputs, settings.row_timeout))
+    with ExitStack() as files:
+        inputs = _spooled(inputs, files) if settings.strict else inputs
+        endpoints = await check_models(definition.target, gateway)
+        _reserve_descriptors(settings.max_concurrent, endpoints)
+        output = output_path(inputs, settings.output)
+        _check_not_input(inputs, output, stdout_fd)
+        if settings.strict:
+            await _check_rows(open_source(inputs, offset=settings.offset, limit=settings.limit), worker)
+        source = open_source(inputs, offset=settings.offset, limit=settings.limit)
+        files.callback(source.release)
+        sink = FileSink(Path(output), overwrite=settings.overwrite) if output else StreamSink(stdout_fd)
+        options = EngineOptions(
+            max_concurrent=settings.max_concurrent,
+            ordered=settings.ordered,
+            first=settings.offset,
+            failure_limit=failure_limit,
+            grace_s=settings.grace,
+        )
+        display.start([endpoint.name for endpoint in endpoints])
+        async with worker:
+            return await _run(source, InlineExecutor(worker), sink, options, display)
+
+
+async def _run(
+    source: Source, executor: InlineExecutor, sink: Sink, options: EngineOptions, display: Display
+) -> Report:
+    progress, stop = Progress(), Stop()
+    error: OutputFailed | None = None
+    engine = Engine(source, executor, sink, progress, stop, options)
+    async with anyio.create_task_group() as beside:
+        await beside.start(_obey_signals, stop)
+        beside.start_soon(_show, display, progress, source)
+        try:
+            await engine.run()
+            sink.commit(complete=stop.reason is None)
+        except OutputFailed as failed:
+            error = failed
+        finally:
+            beside.cancel_scope.cancel()
+            display.update(progress, source.fraction)
+            display.stop()
+    code = 1 if error else stop.reason.exit_code if stop.reason else 3 if progress.failed else 0
+    path, replaces = (str(sink.writes_to), sink.replaces) if isinstance(sink, FileSink) else (None, None)
+    summary = summarise(progress, output=path, stop=stop.reason, exit_code=code, error=str(error) if error else None)
+    return Report(summary, stop.reason, path, replaces)
+
+
+def output_path(inputs: str, output: str | None) -> str | None:
+    """The results file, None for standard output: as gzip does it, a file beside the input, a stream to a stream."""
+    if output == STDIN or (output is None and inputs == STDIN):
+        return None
+    if output is not None:
+        if output.endswith(".gz"):
+            raise UsageError(f"-o {output}: results are written as plain JSONL; compress them afterwards")
+        return output
+    stem = inputs
+    for suffix in (".gz", ".jsonl", ".ndjson", ".json", ".csv"):
+        stem = stem.removesuffix(suffix)
+    return f"{stem}.results.jsonl"
+
+
+def write_summary(path: str, summary: dict[str, Any]) -> None:
+    """Write `summary` to `path` as JSON, whole or not at all. Raises UsageError."""
+    target = Path(path)
+    try:
+        if target.exists() and not target.is_file():
+            target.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            return
+        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as part:
+            json.dump(summary, part, indent=2)
+            part.write("\n")
+        Path(part.name).replace(target)
+    except OSError as refused:
+        raise UsageError(f"--summary {path}: cannot be written: {refused.strerror}") from None
+
+
+def _spooled(inputs: str, files: ExitStack) -> str:
+    """A pipe's content as a file that can be read twice."""
+    if inputs != STDIN:
+        return inputs
+    copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=".jsonl"))  # noqa: SIM115  (closed with files)
+    with open(0, "rb", closefd=False) as stdin:
+        shutil.copyfileobj(stdin, copy)
+    copy.flush()
+    return copy.name
+
+
+async def _check_rows(source: Source, worker: Worker) -> None:
+    """`--strict`: read the whole input first. Raises UsageError with the first problems."""
+    problems: list[str] = []
+    count = 0
+    try:
+        async with anyio.create_task_group() as reading:
+            reading.start_soon(source.fill)
+            while row := await source.read():
+                if problem := worker.problem(row):
+                    count += 1
+                    problems += [problem] if len(problems) < _STRICT_EXAMPLES else []
+    finally:
+        source.release()
+    if problems:
+        more = f"\n… and {count - len(problems)} more" if count > len(problems) else ""
+        listed = "\n".join(problems)
+        raise UsageError(f"{source.name}: {count} rows cannot be run (--strict); nothing was sent\n{listed}{more}")
+
+
+def _check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
+    """Raise UsageError when results would be written into the input."""
+    try:
+        source = os.fstat(0) if inputs == STDIN else os.stat(inputs)
+        target = os.stat(output) if output is not None else os.fstat(stdout_fd)
+    except OSError:
+        return  # whichever it is, opening it says so better
+    if stat.S_ISREG(source.st_mode) and os.path.samestat(source, target):
+        raise UsageError(f"{output or 'standard output'}: is the input file itself; name another with -o")
+
+
+def _reserve_descriptors(max_concurrent: int, endpoints: list[Endpoint]) -> None:
+    """Make room for a socket per row in flight. Raises UsageError when the system does not allow as many."""
+    if all(endpoint.lane == "offline" for endpoint in endpoints):
+        return
+    needed = max_concurrent + 64
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UsageError(
+            f"-j {max_concurrent} needs {needed} open files and the system allows {hard}; "
+            f"use -j {max(1, hard - 64)} or raise the limit (ulimit -Hn)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+async def _show(display: Display, progress: Progress, source: Source) -> None:
+    while True:
+        await anyio.sleep(display.interval_s)
+        display.update(progress, source.fraction)
+
+
+async def _obey_signals(stop: Stop, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    """The first SIGINT or SIGTERM asks for a stop, the second one does not wait."""
+    reasons = {
+        signal.SIGINT: StopReason("interrupted", "interrupted"),
+        signal.SIGTERM: StopReason("terminated", "terminated"),
+    }
+    with anyio.open_signal_receiver(*reasons) as signals:
+        task_status.started()
+        turn: Callable[[StopReason], None] = stop.request
+        async for number in signals:
+            turn(reasons[number])
+            turn = stop.now

@@ -1,0 +1,56 @@
+"""What one `crewrun batch` was asked to do, after flags, environment and crew file have been brought together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from crewrun.batch.stop import FailureLimit
+from crewrun.errors import UsageError
+
+ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """One field per flag; times in seconds. The values here are the defaults that `--help` names."""
+
+    output: str | None = None
+    max_concurrent: int = 8
+    model: str | None = None
+    base_url: str | None = None
+    ordered: bool = False
+    retries: int = 5
+    call_timeout: float | None = None
+    row_timeout: float | None = None
+    grace: float = 20.0
+    limit: int | None = None
+    offset: int = 0
+    fail_fast: bool = False
+    max_failures: str | None = None
+    strict: bool = False
+    progress: ProgressStyle = "auto"
+    quiet: bool = False
+    summary: str | None = None
+    overwrite: bool = False
+
+    @classmethod
+    def merge(cls, given: Mapping[str, Any], file: Mapping[str, Any]) -> "BatchSettings":
+        """`given` (flags and environment; None is not given) over the crew file's `batch:` over the defaults."""
+        known = {f.name for f in fields(cls)}
+        merged = {name: value for name, value in file.items() if name in known}
+        merged.update({name: value for name, value in given.items() if value is not None})
+        return cls(**merged)
+
+    @property
+    def failure_limit(self) -> FailureLimit | None:
+        """What `--fail-fast` and `--max-failures` ask for."""
+        if self.fail_fast:
+            return FailureLimit(count=1)
+        if self.max_failures is None:
+            return None
+        try:
+            return FailureLimit.parse(str(self.max_failures))
+        except ValueError:
+            raise UsageError(
+                f"--max-failures {self.max_failures!r}: a number from 1, or a percentage such as 5%"
+            ) from None

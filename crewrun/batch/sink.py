@@ -1,0 +1,124 @@
+"""Where result lines go: a file, which only ever holds whole lines, or standard output."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+
+from crewrun.errors import OutputClosed, OutputFailed, UsageError
+
+# A pipe that polls as writable takes this much without blocking: pipe(7), PIPE_BUF.
+_PIPE_BYTES = 4096
+_FINISH_LINE_S = 5.0
+
+
+class Sink(Protocol):
+    """Takes result lines."""
+
+    async def write(self, line: bytes) -> None:
+        """Write one whole line. Raises OutputFailed or OutputClosed."""
+        ...
+
+    def commit(self, *, complete: bool) -> None:
+        """No more lines come. `complete` says whether the run reached its end."""
+        ...
+
+
+class FileSink:
+    """A new file; one write per line, so that a killed run leaves whole lines only.
+
+    With `overwrite` the lines gather in `FILE.partial`, which takes the place of FILE when the run is complete.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        self._path = path
+        self._replaces = overwrite and path.is_file()
+        self.writes_to = path.with_name(path.name + ".partial") if self._replaces else path
+        special = path.exists() and not path.is_file()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags |= 0 if special else os.O_TRUNC if self._replaces else os.O_EXCL
+        try:
+            self._fd = os.open(self.writes_to, flags, 0o600)
+        except FileExistsError:
+            raise UsageError(f"{path}: exists already; --overwrite replaces it, -o names another file") from None
+        except OSError as refused:
+            raise UsageError(f"{path}: cannot be written: {refused.strerror}") from None
+        self._size_bytes = 0
+
+    @property
+    def replaces(self) -> str | None:
+        """The older file that still stands because this run did not end."""
+        return str(self._path) if self.writes_to != self._path else None
+
+    async def write(self, line: bytes) -> None:
+        """Append one line. On a full disk what was torn is cut off again, then OutputFailed."""
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._fd, line[written:] if written else line)
+        except OSError as full:
+            if written:
+                os.ftruncate(self._fd, self._size_bytes)
+            raise OutputFailed(f"{self.writes_to}: cannot be written: {full.strerror}") from full
+        self._size_bytes += len(line)
+
+    def commit(self, *, complete: bool) -> None:
+        """Close the file, and let it take its place when the run is complete."""
+        try:
+            os.close(self._fd)
+        except OSError as full:  # NFS and quotas report here
+            raise OutputFailed(f"{self.writes_to}: cannot be written: {full.strerror}") from full
+        if self._replaces and complete:
+            self.writes_to.replace(self._path)
+            self.writes_to = self._path
+
+
+class StreamSink:
+    """An open descriptor: standard output. A slow reader holds up rows, not the event loop."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        mode = os.fstat(fd).st_mode
+        self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
+        # Keeps lines whole: two writers must not interleave their parts.
+        self._lock = anyio.Lock()
+
+    async def write(self, line: bytes) -> None:
+        """Write one line. OutputClosed when the reader has gone."""
+        try:
+            if not self._waits:
+                _write_all(self._fd, line)
+                return
+            async with self._lock:
+                await anyio.wait_writable(self._fd)
+                rest = line[os.write(self._fd, line[:_PIPE_BYTES]) :]
+                if rest:
+                    await self._finish(rest)
+        except OSError as failed:
+            if failed.errno in (errno.EPIPE, errno.ECONNRESET):
+                raise OutputClosed("standard output was closed") from failed
+            raise OutputFailed(f"standard output: cannot be written: {failed.strerror}") from failed
+
+    async def _finish(self, rest: bytes) -> None:
+        """A line that was begun is finished, however slowly it is read; a stop waits for it a moment only."""
+        while rest:
+            try:
+                await anyio.wait_writable(self._fd)
+            except anyio.get_cancelled_exc_class():
+                with anyio.move_on_after(_FINISH_LINE_S, shield=True):
+                    while rest:
+                        await anyio.wait_writable(self._fd)
+                        rest = rest[os.write(self._fd, rest[:_PIPE_BYTES]) :]
+                raise
+            rest = rest[os.write(self._fd, rest[:_PIPE_BYTES]) :]
+
+    def commit(self, *, complete: bool) -> None:
+        """Nothing is held back here."""
+
+
+def _write_all(fd: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(fd, line) :]

@@ -1,0 +1,80 @@
+"""Why and how a run ends before its input does."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import anyio
+
+StopKind = Literal["interrupted", "terminated", "failures", "closed"]
+
+EXIT_CODES: dict[StopKind, int] = {"interrupted": 130, "terminated": 143, "failures": 4, "closed": 141}
+
+
+@dataclass(frozen=True, slots=True)
+class StopReason:
+    """What stopped a run; `why` completes the sentence "stopped: …"."""
+
+    kind: StopKind
+    why: str
+
+    @property
+    def exit_code(self) -> int:
+        """The code that the command ends with."""
+        return EXIT_CODES[self.kind]
+
+
+class Stop:
+    """A switch that anyone may turn once. `request` lets calls in flight end; `now` does not wait for them."""
+
+    def __init__(self) -> None:
+        self.reason: StopReason | None = None
+        self.requested = anyio.Event()
+        self.at_once = anyio.Event()
+
+    def request(self, reason: StopReason) -> None:
+        """Start no more rows. The first reason counts."""
+        self.reason = self.reason or reason
+        self.requested.set()
+
+    def now(self, reason: StopReason) -> None:
+        """Give up the rows in flight as well."""
+        self.request(reason)
+        self.at_once.set()
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """How many failed rows end a run: a count, or a percentage of the finished ones once enough have finished."""
+
+    count: int | None = None
+    percent: float | None = None
+
+    # Below these a percentage says nothing: the first row failing is 100 %.
+    MIN_FAILED = 3
+    MIN_DONE = 20
+
+    @classmethod
+    def parse(cls, text: str) -> "FailureLimit":
+        """`10` or `5%`. Raises ValueError for anything else."""
+        if text.endswith("%"):
+            percent = float(text[:-1])
+            if not 0 < percent <= 100:
+                raise ValueError(text)
+            return cls(percent=percent)
+        if int(text) < 1:
+            raise ValueError(text)
+        return cls(count=int(text))
+
+    def reached(self, failed: int, done: int) -> bool:
+        """Whether the run should stop."""
+        if self.count is not None and failed >= self.count:
+            return True
+        return (
+            self.percent is not None
+            and failed >= self.MIN_FAILED
+            and done >= self.MIN_DONE
+            and failed * 100 >= self.percent * done
+        )
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.percent is not None else str(self.count)

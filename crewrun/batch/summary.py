@@ -1,0 +1,71 @@
+"""The end of a run as a value: what `--summary` writes and what the command line says in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from crewrun.batch.progress import FailureGroup, Progress
+from crewrun.batch.stop import StopReason
+from crewrun.errors import Category
+
+SCHEMA = "crewrun.summary/1"
+
+HINTS: Mapping[Category, str] = {
+    Category.INPUT: "fix these lines of the input; nothing was sent for them",
+    Category.AUTH: "check the API key and what it may use",
+    Category.QUOTA: "the account has no credit left; top it up",
+    Category.MODEL_NOT_FOUND: "check the model's name and base_url",
+    Category.BAD_REQUEST: "the provider refused the request; check the model's parameters",
+    Category.CONTEXT_LENGTH: "shorten the input or use a model with a longer context",
+    Category.CONTENT_FILTER: "the provider's policy refused these; change the wording or the model",
+    Category.RATE_LIMIT: "lower --max-concurrent or raise --retries",
+    Category.TIMEOUT: "raise --call-timeout or --row-timeout, or lower --max-concurrent",
+    Category.NETWORK: "check base_url, the network and the proxy variables",
+    Category.SERVER: "the provider failed; run again later",
+    Category.OUTPUT_INVALID: "the model's answer could not be used; raise max_tokens or change the prompt",
+    Category.INTERNAL: "an error in the crew's own code, or a bug in crewrun",
+}
+
+
+def summarise(
+    progress: Progress, *, output: str | None, stop: StopReason | None, exit_code: int, error: str | None = None
+) -> dict[str, Any]:
+    """The summary as JSON. `output` is the results file, None for standard output."""
+    return {
+        "schema": SCHEMA,
+        "exit_code": exit_code,
+        "stopped": stop.why if stop else error,
+        "rows": {"ok": progress.ok, "failed": progress.failed, "abandoned": progress.abandoned},
+        "failures": [
+            _failures(category, group)
+            for category, group in sorted(progress.failures.items(), key=lambda item: -item[1].count)
+        ],
+        "usage": {
+            "prompt_tokens": progress.prompt_tokens,
+            "cached_prompt_tokens": progress.cached_prompt_tokens,
+            "completion_tokens": progress.completion_tokens,
+            "reasoning_tokens": progress.reasoning_tokens,
+            "total_tokens": progress.prompt_tokens + progress.completion_tokens,
+            "calls": progress.calls,
+        },
+        "attempts": progress.attempts,
+        "truncated": progress.truncated,
+        "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
+        "models": list(progress.models),
+        "duration_s": round(progress.elapsed_s, 3),
+        "rows_per_s": round(progress.rows_per_s, 2),
+        "row_time_s": {"p50": _rounded(progress.row_time_s(0.5)), "p95": _rounded(progress.row_time_s(0.95))},
+        "output": output,
+    }
+
+
+def _failures(category: Category, group: FailureGroup) -> dict[str, Any]:
+    return {
+        "category": category,
+        "count": group.count,
+        "example": {"id": group.row_id, "line": group.line, **group.example.to_json()},
+        "hint": HINTS.get(category, ""),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else float(f"{seconds:.3g}")

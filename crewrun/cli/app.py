@@ -1,0 +1,55 @@
+"""The commands, and what is the same for all of them: how errors are said and how the process ends."""
+
+import sys
+
+import typer
+
+from crewrun._version import __version__
+from crewrun.cli.batch import batch
+from crewrun.cli.mock import mock
+from crewrun.cli.run import run as run_once
+from crewrun.errors import CrewrunError
+
+app = typer.Typer(
+    name="crewrun",
+    help="Run a crew of LLM agents over every line of a JSONL file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(batch)
+app.command(name="run")(run_once)
+app.command()(mock)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crewrun {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Run a crew of LLM agents over every line of a JSONL file."""
+
+
+def run() -> None:
+    """Run the command line. A user's mistake is one clear message; a traceback means a bug."""
+    try:
+        app()
+    except CrewrunError as wrong:
+        complain(str(wrong))
+        sys.exit(wrong.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def complain(message: str) -> None:
+    """Say what is wrong, on stderr."""
+    typer.echo(f"crewrun: {message}", err=True)

@@ -1,0 +1,55 @@
+"""The live display on a terminal: the only file that imports rich."""
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from crewrun.batch.progress import Progress
+from crewrun.cli.display import duration, money
+
+
+class RichDisplay:
+    """A bar with the counters, redrawn a few times a second on stderr. NO_COLOR is obeyed by rich."""
+
+    interval_s = 0.25
+
+    def __init__(self) -> None:
+        self._bar = Bar(
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[share]}[green]{task.fields[ok]} ok[/] · {task.fields[failed]}"),
+            TextColumn("· {task.fields[in_flight]} in flight · {task.fields[rate]:.1f} rows/s"),
+            TextColumn("· {task.fields[tokens]:,} tokens · {task.fields[cost]}{task.fields[eta]}"),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            transient=True,
+        )
+        self._task = self._bar.add_task(
+            "", total=None, share="", ok=0, failed="0 failed", in_flight=0, rate=0.0, tokens=0, cost="$0.00", eta=""
+        )
+
+    def start(self, models: list[str]) -> None:
+        """Begin to draw."""
+        self._bar.start()
+
+    def update(self, progress: Progress, fraction: float | None) -> None:
+        """Draw the counters of this moment."""
+        eta_s = progress.eta_s(fraction)
+        self._bar.update(
+            self._task,
+            total=None if fraction is None else 1.0,
+            completed=fraction or 0.0,
+            share="" if fraction is None else f"{fraction:4.0%} ",
+            ok=progress.ok,
+            failed=f"[red]{progress.failed} failed[/]" if progress.failed else "0 failed",
+            in_flight=progress.in_flight,
+            rate=progress.rows_per_s,
+            tokens=progress.prompt_tokens + progress.completion_tokens,
+            cost=money(None if progress.unpriced else progress.cost_usd),
+            eta="" if eta_s is None else f" · {duration(eta_s)} left",
+        )
+        self._bar.refresh()
+
+    def stop(self) -> None:
+        """Take the bar away; the summary follows."""
+        self._bar.stop()

@@ -1,0 +1,120 @@
+"""Progress for people and machines, on stderr: plain lines, JSON lines, or nothing. The live one is in `console`."""
+
+import json
+import sys
+from contextlib import suppress
+from typing import Any
+
+from crewrun.batch.progress import Progress
+from crewrun.batch.run import Display
+from crewrun.batch.settings import ProgressStyle
+
+_PLAIN_S = 10.0
+_JSON_S = 1.0
+
+
+def choose_display(style: ProgressStyle, quiet: bool) -> Display:
+    """The display for `--progress` and `-q`: live on a terminal, else plain."""
+    if quiet or style == "none":
+        return NoDisplay()
+    if style == "rich" or (style == "auto" and sys.stderr.isatty()):
+        from crewrun.cli.console import RichDisplay
+
+        return RichDisplay()
+    return JsonDisplay() if style == "json" else PlainDisplay()
+
+
+def snapshot(progress: Progress, fraction: float | None) -> dict[str, Any]:
+    """The counters of this moment."""
+    eta_s = progress.eta_s(fraction)
+    return {
+        "ok": progress.ok,
+        "failed": progress.failed,
+        "in_flight": progress.in_flight,
+        "elapsed_s": round(progress.elapsed_s, 1),
+        "rows_per_s": round(progress.rows_per_s, 2),
+        "total_tokens": progress.prompt_tokens + progress.completion_tokens,
+        "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
+        "fraction": None if fraction is None else round(fraction, 4),
+        "eta_s": None if eta_s is None else round(eta_s, 1),
+    }
+
+
+def one_line(progress: Progress, fraction: float | None) -> str:
+    """The counters as a line for people."""
+    parts = [
+        f"{progress.done} done",
+        f"{progress.failed} failed",
+        f"{progress.in_flight} in flight",
+        f"{progress.rows_per_s:.1f} rows/s",
+        f"{progress.prompt_tokens + progress.completion_tokens:,} tokens",
+        money(None if progress.unpriced else progress.cost_usd),
+    ]
+    eta_s = progress.eta_s(fraction)
+    if fraction is not None and eta_s is not None:
+        parts.append(f"{fraction:.0%}, {duration(eta_s)} left")
+    return " · ".join(parts)
+
+
+def money(cost_usd: float | None) -> str:
+    """US dollars with as many digits as they need."""
+    if cost_usd is None:
+        return "cost unknown"
+    return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd == 0 else f"${cost_usd:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 m 20 s`, `2 h 5 m`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} m"
+    return f"{minutes} m {rest} s" if minutes else f"{rest} s"
+
+
+def say(text: str) -> None:
+    """One line on stderr; a stderr that nobody reads any more is no reason to stop."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+class NoDisplay:
+    """Shows nothing."""
+
+    interval_s = 3600.0
+
+    def start(self, models: list[str]) -> None:
+        """Nothing."""
+
+    def update(self, progress: Progress, fraction: float | None) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
+class PlainDisplay(NoDisplay):
+    """One line every ten seconds; for logs."""
+
+    interval_s = _PLAIN_S
+
+    def __init__(self) -> None:
+        self._shown = 0.0
+
+    def update(self, progress: Progress, fraction: float | None) -> None:
+        """A line, unless the run ends before the first is due: then the summary says it all."""
+        if progress.elapsed_s - self._shown >= self.interval_s * 0.9:
+            self._shown = progress.elapsed_s
+            say(one_line(progress, fraction))
+
+
+class JsonDisplay(NoDisplay):
+    """One JSON object every second and at the end; for programs."""
+
+    interval_s = _JSON_S
+
+    def update(self, progress: Progress, fraction: float | None) -> None:
+        """One object."""
+        say(json.dumps(snapshot(progress, fraction)))

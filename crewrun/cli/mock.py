@@ -1,0 +1,51 @@
+"""`crewrun mock`: the flags of the rehearsal server. What it does is in `crewrun.mock`."""
+
+import math
+from typing import Annotated
+
+import typer
+
+
+def mock(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8123,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    latency: Annotated[float, typer.Option(metavar="S", help="Seconds until every answer.")] = 0.0,
+    jitter: Annotated[float, typer.Option(metavar="S", help="Up to this many seconds more, at random.")] = 0.0,
+    fail: Annotated[str | None, typer.Option(metavar="RATE:STATUS", help="Fail at random, such as 0.1:500.")] = None,
+    rpm: Annotated[int | None, typer.Option(min=1, help="Limit of requests per minute.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat the random failures and jitter of a run.")] = None,
+    reply: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer every request with this.")] = None,
+) -> None:
+    """Serve an OpenAI-compatible mock, which costs nothing and fails on demand.
+
+    A word in a prompt makes its request fail: FAIL-500 (or any 4xx, 5xx), FAIL-ONCE, FAIL-ONCE-503, FAIL-QUOTA,
+    FAIL-HANG, FAIL-CUT, FAIL-GARBAGE, FAIL-EMPTY, FAIL-LENGTH. GET /ledger tells what came and what it would cost.
+    """
+    for flag, value in (("--latency", latency), ("--jitter", jitter)):
+        if not (math.isfinite(value) and value >= 0):
+            raise typer.BadParameter(f"{value} is not a number of seconds from 0 up", param_hint=repr(flag))
+
+    from crewrun.mock.faults import RandomFault
+
+    try:
+        random_fault = None if fail is None else RandomFault.parse(fail)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--fail'") from error
+
+    from crewrun.errors import UsageError
+    from crewrun.mock.server import Settings, serve
+
+    try:
+        serve(Settings(host, port, latency, jitter, random_fault, rpm, seed, reply), _announce)
+    except UsageError as error:
+        typer.echo(f"crewrun mock: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+
+
+def _announce(base_url: str) -> None:
+    from crewrun.mock.faults import WORDS
+
+    print(f"crewrun mock: listening on {base_url}", flush=True)
+    typer.echo(f"OPENAI_BASE_URL={base_url} OPENAI_API_KEY=mock crewrun batch ...", err=True)
+    typer.echo(f"Words in a prompt that make its request fail: {WORDS}", err=True)

@@ -1,0 +1,65 @@
+"""The end of a run in words, on stderr."""
+
+from typing import Any
+
+from crewrun.batch.run import Report
+from crewrun.cli.display import duration, money, say
+
+_EXAMPLE_CHARS = 300
+
+
+def say_report(report: Report, command: str) -> None:
+    """Say how the run went, why it stopped if it did, and what to do about it. `command` is how to run it again."""
+    for line in report_lines(report, command):
+        say(line)
+
+
+def report_lines(report: Report, command: str) -> list[str]:
+    """The report, line by line."""
+    summary = report.summary
+    lines = [_headline(summary), *_failure_lines(summary)]
+    if summary["truncated"]:
+        lines.append(f"warning: {summary['truncated']} answers were cut off at max_tokens (their tasks say truncated)")
+    if summary["models"] == ["offline"]:
+        lines.append("no model was called: `offline` is the rehearsal model")
+    if summary["stopped"]:
+        lines.append(f"stopped: {summary['stopped']}{_abandoned(summary)}")
+    if report.output:
+        lines.append(f"results: {report.output}")
+    if report.replaces:
+        lines.append(f"{report.replaces} still holds the results of before, because this run did not end")
+    if summary["stopped"]:
+        lines.append(f"to run all rows again: {command}")
+    return lines
+
+
+def _headline(summary: dict[str, Any]) -> str:
+    rows, usage, times = summary["rows"], summary["usage"], summary["row_time_s"]
+    parts = [
+        f"{rows['ok']} ok, {rows['failed']} failed in {duration(summary['duration_s'])}",
+        f"{summary['rows_per_s']:.1f} rows/s",
+    ]
+    if times["p50"] is not None:
+        parts.append(f"row p50 {times['p50']:g} s, p95 {times['p95']:g} s")
+    parts.append(
+        f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
+    )
+    parts.append(money(summary["cost_usd"]))
+    return " · ".join(parts)
+
+
+def _failure_lines(summary: dict[str, Any]) -> list[str]:
+    lines = []
+    for group in summary["failures"]:
+        example = group["example"]
+        message = " ".join(example["message"].split())
+        message = message if len(message) <= _EXAMPLE_CHARS else message[:_EXAMPLE_CHARS] + "…"
+        task = f" in task {example['task']!r}" if example["task"] else ""
+        where = "" if message.startswith("line ") else f"line {example['line']}{task}: "
+        lines += [f"  {group['count']} × {group['category']}: {where}{message}", f"      → {group['hint']}"]
+    return lines
+
+
+def _abandoned(summary: dict[str, Any]) -> str:
+    count = summary["rows"]["abandoned"]
+    return f"; {count} rows in flight were given up" if count else ""

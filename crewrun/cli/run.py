@@ -1,0 +1,113 @@
+"""`crewrun run`: one kickoff, the answer on standard output."""
+
+import json
+import os
+import sys
+from typing import Any
+
+import typer
+
+
+def run(
+    crew: str | None = typer.Option(
+        None, "--crew", envvar="CREWRUN_CREW", help="The crew file. [default: crew.yaml here]"
+    ),
+    pairs: list[str] = typer.Option(
+        [], "--input", "-i", metavar="NAME=VALUE", help="One input, as text. May be repeated."
+    ),
+    inputs: str | None = typer.Option(
+        None, "--inputs", metavar="JSON|@FILE", help="All inputs as a JSON object, or @FILE that holds one."
+    ),
+    model: str | None = typer.Option(
+        None,
+        "--model",
+        "-m",
+        envvar="CREWRUN_MODEL",
+        help="The model of every agent; `offline` rehearses without one.",
+    ),
+    base_url: str | None = typer.Option(
+        None, "--base-url", envvar="CREWRUN_BASE_URL", help="The address of an OpenAI-compatible server."
+    ),
+    retries: int = typer.Option(5, "--retries", min=0, envvar="CREWRUN_RETRIES", help="Attempts after a failed one."),
+    call_timeout: float | None = typer.Option(
+        None, "--call-timeout", min=0.001, envvar="CREWRUN_CALL_TIMEOUT", help="Seconds for one attempt. [default: 120]"
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print the whole result row instead of the answer."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
+) -> None:
+    """Run a crew once and print its answer.
+
+    Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 interrupted.
+    """
+    import anyio
+
+    from crewrun.cli.setup import claim_stdout, load_crew, load_env
+    from crewrun.llm.gateway import Gateway, GatewayOptions
+    from crewrun.llm.retry import RetryPolicy
+
+    load_env()
+    stdout_fd = claim_stdout()
+    values = read_inputs(inputs, pairs)
+    definition = load_crew(crew, "-")
+    gateway = Gateway(GatewayOptions(RetryPolicy(retries=retries), call_timeout, model, base_url))
+    outcome = anyio.run(_kickoff, definition, gateway, values, quiet)
+    if as_json:
+        text = outcome.to_line()
+    elif outcome.error is None:
+        text = str(outcome.output).encode("utf-8", "replace") + b"\n"
+    else:
+        text = b""
+    if outcome.error is not None:
+        task = f"task {outcome.error.task!r}: " if outcome.error.task else ""
+        print(f"crewrun: {task}{outcome.error.message} ({outcome.error.category})", file=sys.stderr, flush=True)
+    try:
+        with os.fdopen(stdout_fd, "wb") as stdout:
+            stdout.write(text)
+    except BrokenPipeError:
+        raise typer.Exit(141) from None
+    raise typer.Exit(0 if outcome.error is None else 3)
+
+
+def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
+    """The inputs from `--inputs` with each `-i` over it. Raises UsageError."""
+    from pathlib import Path
+
+    from crewrun.batch.source import parse_object
+    from crewrun.errors import UsageError
+
+    values: dict[str, Any] = {}
+    if inputs is not None:
+        try:
+            text = Path(inputs[1:]).read_bytes() if inputs.startswith("@") else inputs.encode()
+        except OSError as refused:
+            raise UsageError(f"--inputs {inputs}: cannot be read: {refused.strerror}") from None
+        found, problem = parse_object(text)
+        if found is None:
+            raise UsageError(f"--inputs {inputs[:80]}: {problem}")
+        values.update(found)
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"-i {pair!r}: write NAME=VALUE, as in -i topic=AI")
+        values[name] = value
+    return values
+
+
+async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet: bool) -> Any:
+    from crewrun.cli.display import money, say
+    from crewrun.errors import UsageError
+    from crewrun.row import Row, content_id
+    from crewrun.worker import Worker, WorkerOptions, check_models
+
+    worker = Worker(definition.target, gateway, WorkerOptions(definition.inputs))
+    row = Row(0, 1, content_id(values), values)
+    if problem := worker.problem(row):
+        raise UsageError(f"{problem.removeprefix('line 1: ')}; give it with -i NAME=VALUE or --inputs")
+    await check_models(definition.target, gateway)
+    async with worker:
+        outcome = await worker.run(row)
+    if not quiet:
+        for task in outcome.tasks:
+            say(f"{task.name} ({task.agent}): {task.usage.total_tokens:,} tokens, {json.dumps(task.output[:60])}")
+        say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {money(outcome.cost_usd)}")
+    return outcome

@@ -1,0 +1,39 @@
+"""What the commands that run crews do first: keys from `.env`, standard output for results alone, the crew."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crewrun.errors import UsageError
+
+if TYPE_CHECKING:
+    from crewrun.definitions.definition import Definition
+
+
+def claim_stdout() -> int:
+    """Return a private descriptor of standard output, and send all other prints, of any library, to standard error."""
+    sys.stdout.flush()
+    results = os.dup(1)
+    os.dup2(2, 1)
+    return results
+
+
+def load_env(folder: Path | None = None) -> None:
+    """Take variables that are not set from `.env` in the working directory. Raises UsageError when it is unreadable."""
+    path = (folder or Path()) / ".env"
+    if not path.is_file():
+        return
+    from dotenv import load_dotenv
+
+    try:
+        load_dotenv(path, override=False)
+    except (OSError, UnicodeDecodeError, ValueError) as wrong:
+        raise UsageError(f"{path}: cannot be read: {wrong}") from None
+
+
+def load_crew(ref: str | None, inputs: str) -> "Definition":
+    """The crew that `--crew` names, else the one beside `inputs` or in the working directory."""
+    from crewrun.definitions import find_beside, load
+
+    return load(ref or find_beside(None if inputs == "-" else Path(inputs)))

@@ -1,0 +1,1 @@
+"""Crews: the definitions users write (`agent`, `task`, `crew`), and how one kickoff goes through them."""

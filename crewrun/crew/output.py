@@ -1,0 +1,84 @@
+"""What a kickoff returns: `CrewOutput`, `TaskOutput`, `UsageMetrics`, with CrewAI's fields."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from crewrun.llm.tally import Tally
+
+
+class UsageMetrics(BaseModel):
+    """Tokens and calls. `cost_usd` is None when the price of a model that was used is not known."""
+
+    total_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    successful_requests: int = 0
+    cost_usd: float | None = 0.0
+
+    @classmethod
+    def of(cls, tally: Tally) -> "UsageMetrics":
+        """The public form of a tally."""
+        return cls(
+            total_tokens=tally.prompt_tokens + tally.completion_tokens,
+            prompt_tokens=tally.prompt_tokens,
+            cached_prompt_tokens=tally.cached_prompt_tokens,
+            completion_tokens=tally.completion_tokens,
+            reasoning_tokens=tally.reasoning_tokens,
+            successful_requests=tally.calls,
+            cost_usd=tally.cost_usd,
+        )
+
+
+class _Answer(BaseModel):
+    """What the two outputs share: an answer as text and, when a task declares a schema, as a value."""
+
+    raw: str = ""
+    pydantic: BaseModel | None = None
+    json_dict: dict[str, Any] | None = None
+
+    @property
+    def json(self) -> str:  # type: ignore[override]  # CrewAI's name, over pydantic's deprecated method
+        """The answer as JSON text. ValueError when the task declares no output_json."""
+        if self.json_dict is None:
+            raise ValueError("no JSON here: the task declares no output_json")
+        return json.dumps(self.json_dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer's fields; empty when the task declares no schema."""
+        if self.json_dict is not None:
+            return dict(self.json_dict)
+        return self.pydantic.model_dump() if self.pydantic is not None else {}
+
+    def __str__(self) -> str:
+        if self.pydantic is not None:
+            return str(self.pydantic)
+        return str(self.json_dict) if self.json_dict is not None else self.raw
+
+
+class TaskOutput(_Answer):
+    """One task's answer, with the texts that led to it as this run filled them in."""
+
+    description: str
+    name: str | None = None
+    expected_output: str | None = None
+    summary: str | None = None
+    agent: str
+    output_format: str = "raw"
+    messages: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class CrewOutput(_Answer):
+    """A crew's answer: the last one that is not empty, every task's, and what they used."""
+
+    tasks_output: list[TaskOutput] = Field(default_factory=list)
+    token_usage: UsageMetrics = Field(default_factory=UsageMetrics)
+
+    def __getitem__(self, key: str) -> Any:
+        fields = self.to_dict()
+        if key not in fields:
+            raise KeyError(key)
+        return fields[key]

@@ -1,0 +1,21 @@
+"""The synchronous doors: `kickoff()` over `akickoff()`."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+import sniffio
+
+T = TypeVar("T")
+
+
+def run_sync(name: str, instead: str, call: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Run `call(*args)` in an event loop of its own.
+
+    Raises RuntimeError inside a running loop, where `name` would block everything else: await `instead` there.
+    """
+    try:
+        sniffio.current_async_library()
+    except sniffio.AsyncLibraryNotFoundError:
+        return anyio.run(call, *args)
+    raise RuntimeError(f"{name}() would block the running event loop; inside async code write `await ….{instead}(…)`")

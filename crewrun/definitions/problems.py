@@ -1,0 +1,128 @@
+"""What is wrong with a crew file, in plain words: a `Problem` per fault, and pydantic's faults translated.
+
+Where things stand in the file comes from `yaml_source`; which keys there are, from `spec`.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crewrun.errors import DefinitionError, redact, suggest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+KeyPath = tuple[str | int, ...]
+
+_MAX_PROBLEMS = 20
+_MAX_SHOWN_CHARS = 60
+_MAX_NAMES = 12
+_SECRET = frozenset({"api_key", "extra_headers"})
+_PLAIN_NAME = re.compile(r"[\w-]+")
+
+# pydantic's error types (https://docs.pydantic.dev/latest/errors/validation_errors/) and those of `spec`. What is
+# missing or unknown depends on the place: `crew_yaml` words that. Without `{value}` the value is not repeated.
+_WORDS = {
+    "string_type": "needs text, not {value}{quote}",
+    "blank": "must not be empty",
+    "bool_type": "needs true or false, not {value}",
+    "int_type": "needs a whole number, not {value}",
+    "float_type": "needs a number, not {value}",
+    "finite_number": "needs a number of ordinary size, not {value}",
+    "greater_than": "needs to be more than {gt:g}, not {value}",
+    "greater_than_equal": "needs to be at least {ge:g}, not {value}",
+    "literal_error": "needs to be {expected}, not {value}{near}",
+    "list_type": "needs a list, not {value}",
+    "dict_type": "needs a mapping of names to values, not {value}",
+    "model_type": "needs a mapping of names to values, not {value}",
+    "too_short": "is empty; at least one is needed",
+    "value_error": "{error}, not {value}",
+    "shape": "needs {msg}, not {value}",
+    "reference": "is not a reference to an environment variable; write ${{NAME}}",
+    "reserved": "{name!r} is a key of the llm itself; write it beside additional_params",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault: its line (None for the file as a whole), where it is in the structure, and what to do."""
+
+    line: int | None
+    path: KeyPath
+    message: str
+
+    def at(self, file: str) -> str:
+        """The line of the error message, `crew.yaml:14: tasks.draft.agent: …`."""
+        place = file if self.line is None else f"{file}:{self.line}"
+        return ": ".join(part for part in (place, dotted(self.path), self.message) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A faulty value, where it is, and as it is `written` in the file unless it is a text."""
+
+    path: KeyPath
+    content: Any
+    written: str | None = None
+
+    def __str__(self) -> str:
+        if not _SECRET.isdisjoint(self.path):
+            return "this value"
+        match self.content:
+            case None:
+                return "an empty value"
+            case dict():
+                return "a mapping"
+            case list():
+                return "a list"
+            case str():
+                return repr(_cut(redact(self.content)))
+        return _cut(redact(self.written or str(self.content)))
+
+
+def failure(file: str, problems: Iterable[Problem]) -> DefinitionError:
+    """The error that lists `problems` by line, the first twenty of them."""
+    lines = [p.at(file) for p in sorted(problems, key=lambda p: p.line or 0)]
+    if len(lines) > _MAX_PROBLEMS:
+        lines[_MAX_PROBLEMS:] = [f"{file}: and {len(lines) - _MAX_PROBLEMS} more problems"]
+    return DefinitionError("\n".join(lines))
+
+
+def explain(error: "ErrorDetails", value: Value) -> str:
+    """What pydantic's `error` says about `value`, in words for who wrote the file."""
+    known = {"quote": _quoting(value), "near": "", "msg": error["msg"], **error.get("ctx", {})}
+    if error["type"] == "literal_error" and isinstance(value.content, str):
+        known["near"] = suggest(value.content, re.findall(r"'([^']+)'", str(known["expected"])))
+    return _WORDS.get(error["type"], "{value} is not accepted here").format_map({**known, "value": value})
+
+
+def listed(names: Sequence[str]) -> str:
+    """`'a', 'b'`, and how many more there are."""
+    text = ", ".join(repr(_cut(name)) for name in names[:_MAX_NAMES])
+    return text if len(names) <= _MAX_NAMES else f"{text} and {len(names) - _MAX_NAMES} more"
+
+
+def dotted(path: KeyPath) -> str:
+    """`tasks[1].agent`. A key that is not a plain word is quoted."""
+    text = ""
+    for key in path:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        else:
+            text += ("." if text else "") + (key if _PLAIN_NAME.fullmatch(key) else repr(_cut(key)))
+    return text
+
+
+def _quoting(value: Value) -> str:
+    """The advice to quote what YAML took for something else than text."""
+    content = value.content
+    if isinstance(content, dict) and list(content.values()) == [None] and (key := next(iter(content))).isprintable():
+        return f'; a text that starts with a brace needs quotes: "{{{_cut(key)}}}"'
+    if isinstance(content, bool | int | float) and _SECRET.isdisjoint(value.path):
+        return f'; put it in quotes: "{value}"'
+    return ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN_CHARS else text[: _MAX_SHOWN_CHARS - 1] + "…"

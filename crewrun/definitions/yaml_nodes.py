@@ -1,0 +1,231 @@
+"""From YAML nodes to plain data: `convert`, and the `Source` that it gives.
+
+YAML 1.1 as PyYAML's safe loader has it, less its surprises: 2024-01-01, 12:30 and 010 stay text, 1e3 is a number, every
+key is text, a key that is there twice is a problem.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+
+from crewrun.definitions.problems import KeyPath, Problem
+from crewrun.errors import DefinitionError
+
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML built without libyaml
+    from yaml import SafeLoader  # type: ignore[assignment]  # the same interface
+
+MAX_VALUES = 100_000
+MAX_DEPTH = 100
+
+_TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
+_IMPLICIT = (
+    ("null", r"~|null|Null|NULL", "~nN"),
+    ("bool", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("merge", r"<<", "<"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file's data and the places in it. `data` is a mapping once `yaml_source` has checked that.
+
+    `key_lines` and `value_lines` map the path of a key and of a value to its line and column, from 1. `written` has the
+    spelling of each value that is not text. `problems` are faults that did not keep the rest from being read.
+    """
+
+    file: str
+    data: Any
+    key_lines: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    value_lines: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    written: dict[KeyPath, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line_of_key(self, path: KeyPath) -> int:
+        """The line of the key that `path` ends with, or of the nearest thing around it."""
+        return self._nearest(path, self.key_lines)
+
+    def line_of_value(self, path: KeyPath) -> int:
+        """The line where the value at `path` starts, or the nearest thing around it."""
+        return self._nearest(path, self.value_lines)
+
+    def rename(self, old: KeyPath, new: KeyPath) -> None:
+        """Make the places of `old` those of `new` too."""
+        self.key_lines[new] = self.key_lines[old]
+        self.value_lines[new] = self.value_lines[old]
+        if old in self.written:
+            self.written[new] = self.written[old]
+
+    def _nearest(self, path: KeyPath, lines: dict[KeyPath, tuple[int, int]]) -> int:
+        while path:
+            if found := lines.get(path) or self.key_lines.get(path) or self.value_lines.get(path):
+                return found[0]
+            path = path[:-1]
+        return self.value_lines[()][0]
+
+
+def convert(root: yaml.Node, file: str) -> Source:
+    """The data of `root` and the places in it. Raises DefinitionError for what is too large, too deep or endless."""
+    converter = _Converter(file)
+    return replace(converter.source, data=converter.value(root, ()))
+
+
+def too_deep(file: str, line: int) -> DefinitionError:
+    """The error for nesting beyond `MAX_DEPTH`, so deep on `line`."""
+    return DefinitionError(f"{file}:{line}: is nested more than {MAX_DEPTH} levels deep")
+
+
+def too_many(file: str) -> DefinitionError:
+    """The error for more than `MAX_VALUES` values, as an alias bomb has them."""
+    return DefinitionError(
+        f"{file}: has more than {MAX_VALUES:,} values, aliases written out; too many for a crew file"
+    )
+
+
+def _by_first_character() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    table: dict[str, list[tuple[str, re.Pattern[str]]]] = {"": [(_TAG + "null", re.compile(r"\Z"))]}
+    for tag, pattern, characters in _IMPLICIT:
+        for character in characters:
+            table.setdefault(character, []).append((_TAG + tag, re.compile(rf"(?:{pattern})\Z")))
+    return table
+
+
+class Loader(SafeLoader):
+    """Composes nodes, constructs nothing."""
+
+    yaml_implicit_resolvers = _by_first_character()
+
+
+class _Converter:
+    """Turns nodes into plain data and notes where they were. An alias is written out, wherever it stands."""
+
+    def __init__(self, file: str) -> None:
+        self.source = Source(file, None)
+        self._count = 0
+        # Nodes by id, for an alias is the node of its anchor: those around the current one, and those with a fault,
+        # which is reported once.
+        self._open: set[int] = set()
+        self._reported: set[int] = set()
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        """The data of `node`, which stands at `path`."""
+        self._enter(node)
+        try:
+            self.source.value_lines[path] = _place(node)
+            match node:
+                case yaml.MappingNode(tag=tag) if tag == _TAG + "map":
+                    return self._mapping(node, path)
+                case yaml.SequenceNode(tag=tag) if tag == _TAG + "seq":
+                    return [self.value(inner, (*path, i)) for i, inner in enumerate(node.value)]
+                case yaml.ScalarNode(tag=tag) if tag.removeprefix(_TAG) in _SCALARS:
+                    return self._scalar(node, path)
+            return self._without_tag(node, path)
+        finally:
+            self._open.discard(id(node))
+
+    def _enter(self, node: yaml.Node) -> None:
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise too_many(self.source.file)
+        line = node.start_mark.line + 1
+        if id(node) in self._open:
+            raise DefinitionError(f"{self.source.file}:{line}: contains an alias (*name) to itself")
+        if len(self._open) > MAX_DEPTH:
+            raise too_deep(self.source.file, line)
+        self._open.add(id(node))
+
+    def _without_tag(self, node: yaml.Node, path: KeyPath) -> Any:
+        tag = node.tag.replace(_TAG, "!!")
+        self._report(node, path, f"the tag {tag!r} is not supported; crew files hold plain YAML only")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        return [] if isinstance(node, yaml.SequenceNode) else str(node.value)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        data = {}
+        for name, (key, value) in self._pairs(node, path).items():
+            self.source.key_lines[(*path, name)] = _place(key)
+            data[name] = self.value(value, (*path, name))
+        return data
+
+    def _pairs(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """The keys of `node` with its merges (https://yaml.org/type/merge.html): its own win, then the earlier ones."""
+        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            name = self._name(key, path)
+            if name in own:
+                first = own[name][0].start_mark.line + 1
+                self._report(key, (*path, name), f"this key is on line {first} already")
+                continue
+            own[name] = (key, value)
+        for name in [name for name, (key, _) in own.items() if key.tag == _MERGE]:
+            for base in self._bases(own.pop(name)[1], (*path, name)):
+                for inherited, pair in base.items():
+                    merged.setdefault(inherited, pair)
+        return merged | own
+
+    def _bases(self, node: yaml.Node, path: KeyPath) -> Iterator[dict[str, tuple[yaml.Node, yaml.Node]]]:
+        for base in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if isinstance(base, yaml.MappingNode):
+                self._enter(base)
+                self._count += len(base.value)
+                yield self._pairs(base, path)
+                self._open.discard(id(base))
+            else:
+                self._report(base, path, "needs an alias (*name) of a mapping, or a list of them")
+
+    def _name(self, key: yaml.Node, path: KeyPath) -> str:
+        if not isinstance(key, yaml.ScalarNode):
+            self._report(key, path, "a list or mapping cannot be a key; a text that starts with a brace needs quotes")
+            return f"{key.start_mark.line}:{key.start_mark.column}"
+        written = str(key.value)
+        if key.tag not in (_TAG + "str", _MERGE):
+            shown = " ".join(written.split())
+            self._report(key, path, f'the key {shown or "without a name"} is not text; put it in quotes: "{shown}"')
+        return written
+
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
+        text = str(node.value)
+        kind = node.tag.removeprefix(_TAG)
+        if kind == "str":
+            return text
+        self.source.written[path] = text.strip()
+        try:
+            return _SCALARS[kind](text)
+        except (ValueError, OverflowError, KeyError):
+            self._report(node, path, f"{text[:40]!r} is no usable {kind}; put it in quotes if it is text")
+            return None
+
+    def _report(self, node: yaml.Node, path: KeyPath, message: str) -> None:
+        if id(node) not in self._reported:
+            self._reported.add(id(node))
+            self.source.problems.append(Problem(node.start_mark.line + 1, path, message))
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise ValueError(text)
+    return number
+
+
+_BOOLS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "null": lambda _: None,
+    "bool": lambda text: _BOOLS[text.lower()],
+    "int": lambda text: int(text, 0),
+    "float": _finite,
+}

@@ -1,0 +1,226 @@
+"""Every error of crewrun, one tree.
+
+    CrewrunError
+    ├── UsageError            a flag, a file or a variable is wrong           exit 2
+    ├── DefinitionError       the crew is wrong                               exit 2
+    ├── OutputFailed          the results cannot be written any more          exit 1
+    ├── OutputClosed          whoever read the results has gone               exit 141
+    ├── InputInvalid          this row's inputs are wrong                     category input
+    ├── RowTimedOut           the row took longer than --row-timeout          category timeout
+    └── CallError             a model call failed
+        ├── AuthRefused       401, 403, no key                                category auth
+        ├── QuotaExhausted    402, 429 insufficient_quota                     category quota
+        ├── ModelNotFound     404                                             category model_not_found
+        ├── BadRequest        other 4xx                                       category bad_request
+        ├── ContextTooLong    the prompt does not fit the model               category context_length
+        ├── ContentFiltered   the provider's policy refused it                category content_filter
+        ├── OutputInvalid     an answer that is no answer                     category output_invalid
+        └── TransientError    worth another attempt
+            ├── RateLimited   429                                             category rate_limit
+            ├── CallTimedOut  408, or no reply within --call-timeout          category timeout
+            ├── NetworkError  refused, reset, name not found                  category network
+            └── ServerError   409, 5xx, a body that is not a completion       category server
+
+    ForEachError              an ExceptionGroup: some inputs of a for-each failed
+
+A row's failure is data: `category` goes into its error record, and only the first four ever stop a run.
+"""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from crewrun.messages import Usage
+
+
+class Category(StrEnum):
+    """What kind of failure a row's error record names. The set is closed: users match on it."""
+
+    INPUT = "input"
+    AUTH = "auth"
+    QUOTA = "quota"
+    MODEL_NOT_FOUND = "model_not_found"
+    BAD_REQUEST = "bad_request"
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_FILTER = "content_filter"
+    RATE_LIMIT = "rate_limit"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    SERVER = "server"
+    OUTPUT_INVALID = "output_invalid"
+    TOOL = "tool"
+    GUARDRAIL = "guardrail"
+    BUDGET = "budget"
+    INTERNAL = "internal"
+
+
+class CrewrunError(Exception):
+    """The root: `except CrewrunError` catches what crewrun itself raises, nothing of the user's code."""
+
+    category: ClassVar[Category] = Category.INTERNAL
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(CrewrunError):
+    """A flag, a file or an environment variable is wrong. Nothing has been sent."""
+
+    category = Category.INPUT
+    exit_code = 2
+
+
+class DefinitionError(CrewrunError, ValueError):
+    """The crew's definition is wrong. The message starts with the place, `crew.yaml:14: tasks.draft.agent`."""
+
+    category = Category.INPUT
+    exit_code = 2
+
+
+class OutputFailed(CrewrunError):
+    """The results cannot be written any more, for instance on a full disk. Whole lines written before stay."""
+
+
+class OutputClosed(CrewrunError):
+    """The reader of standard output has gone, as `| head` does."""
+
+    exit_code = 141
+
+
+class InputInvalid(CrewrunError, ValueError):
+    """A row's inputs cannot fill the crew's templates. CrewAI raises ValueError here, so this is one too."""
+
+    category = Category.INPUT
+
+
+class RowTimedOut(CrewrunError):
+    """The whole row took longer than its time limit."""
+
+    category = Category.TIMEOUT
+
+
+class CallError(CrewrunError):
+    """One model call failed.
+
+    `http_status` is the provider's status, None without a reply. `retry_after_s` is how long the provider asks
+    to wait, in seconds. `attempts` is how often the call was sent, set by the gateway. `usage` is what the provider
+    billed for an answer that could not be used.
+    """
+
+    def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(redact(message))
+        self.http_status = http_status
+        self.retry_after_s = retry_after_s
+        self.attempts = 0
+        self.usage = Usage()
+
+
+class AuthRefused(CallError):
+    """The key is missing, wrong, or may not use this model."""
+
+    category = Category.AUTH
+
+
+class QuotaExhausted(CallError):
+    """The account has no credit left: another attempt cannot help."""
+
+    category = Category.QUOTA
+
+
+class ModelNotFound(CallError):
+    """The endpoint knows no such model, or the base_url is not an endpoint."""
+
+    category = Category.MODEL_NOT_FOUND
+
+
+class BadRequest(CallError):
+    """The provider refused the request itself."""
+
+    category = Category.BAD_REQUEST
+
+
+class ContextTooLong(CallError):
+    """The prompt is longer than the model's context."""
+
+    category = Category.CONTEXT_LENGTH
+
+
+class ContentFiltered(CallError):
+    """The provider's content policy refused the prompt or the answer."""
+
+    category = Category.CONTENT_FILTER
+
+
+class OutputInvalid(CallError):
+    """The model answered, but with nothing that can be used."""
+
+    category = Category.OUTPUT_INVALID
+
+
+class TransientError(CallError):
+    """A failure that another attempt may not meet."""
+
+    retryable = True
+
+
+class RateLimited(TransientError):
+    """The provider asks for fewer requests or tokens a minute."""
+
+    category = Category.RATE_LIMIT
+
+
+class CallTimedOut(TransientError):
+    """No reply within the call's time limit."""
+
+    category = Category.TIMEOUT
+
+
+class NetworkError(TransientError):
+    """No connection, or one that broke before the reply was whole."""
+
+    category = Category.NETWORK
+
+
+class ServerError(TransientError):
+    """The provider failed, or what came back was not a completion."""
+
+    category = Category.SERVER
+
+
+class ForEachError(ExceptionGroup[Exception]):
+    """Some inputs of a for-each failed; the others have their results.
+
+    `results` lists, in input order, each input's output or its exception.
+    """
+
+    results: list[Any]
+
+    def __new__(cls, message: str, results: Sequence[Any]) -> "ForEachError":
+        error = super().__new__(cls, message, [r for r in results if isinstance(r, Exception)])
+        error.results = list(results)
+        return error
+
+    def derive(self, excs: Sequence[Exception], /) -> ExceptionGroup[Exception]:  # type: ignore[override]  # a part has no results of its own
+        return ExceptionGroup(self.message, excs)
+
+
+# Shapes that providers document for their keys, and the header that carries them.
+_KEY_SHAPE = re.compile(
+    r"\b(?:sk|gsk|xai|pplx|csk|hf|nvapi|r8|fw|tgp_v1)[-_][A-Za-z0-9_\-*]{6,}"
+    r"|\bAIza[A-Za-z0-9_\-]{20,}|\bAKIA[A-Z0-9]{12,}"
+    r"|(?i:(?<=bearer )[A-Za-z0-9._\-~+/]{8,}=*)"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+)
+
+
+def redact(text: str) -> str:
+    """`text` with everything that has the shape of an API key or a password in a URL blacked out."""
+    return _KEY_SHAPE.sub("[redacted]", text)
+
+
+def suggest(wrong: str, known: Sequence[str]) -> str:
+    """` (did you mean 'x'?)` for the known name nearest to `wrong`, else an empty string."""
+    near = get_close_matches(wrong.lower(), [k.lower() for k in known], n=1)
+    match = next((k for k in known if near and k.lower() == near[0]), None)
+    return f" (did you mean {match!r}?)" if match else ""

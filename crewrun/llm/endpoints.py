@@ -1,0 +1,194 @@
+"""From a model's name to where its calls go: provider, address, key and lane.
+
+The direct lane takes everything that speaks OpenAI's chat completions: the well-known addresses below and any
+`base_url`. What is left goes through litellm. Environment variables are the ones that litellm and OpenAI's client use.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from crewrun.errors import UsageError, suggest
+from crewrun.llm.model import LLM
+from crewrun.llm.prices import known_providers, table_entry
+from crewrun.messages import Endpoint
+
+DEFAULT_MODEL = "gpt-4.1-mini"
+OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A well-known endpoint of the direct lane: its address, and the variables that give address and key."""
+
+    base_url: str
+    key_env: tuple[str, ...] = ()
+    base_env: tuple[str, ...] = ()
+    local: bool = False  # runs without a key
+
+
+PROVIDERS: Mapping[str, Provider] = {
+    "openai": Provider("https://api.openai.com/v1", ("OPENAI_API_KEY",), ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
+    "openrouter": Provider("https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",), ("OPENROUTER_API_BASE",)),
+    "groq": Provider("https://api.groq.com/openai/v1", ("GROQ_API_KEY",), ("GROQ_API_BASE",)),
+    "deepseek": Provider("https://api.deepseek.com/v1", ("DEEPSEEK_API_KEY",), ("DEEPSEEK_API_BASE",)),
+    "together_ai": Provider(
+        "https://api.together.xyz/v1",
+        ("TOGETHERAI_API_KEY", "TOGETHER_AI_TOKEN", "TOGETHER_API_KEY"),
+        ("TOGETHER_AI_API_BASE",),
+    ),
+    "mistral": Provider("https://api.mistral.ai/v1", ("MISTRAL_API_KEY",), ("MISTRAL_API_BASE",)),
+    "xai": Provider("https://api.x.ai/v1", ("XAI_API_KEY",), ("XAI_API_BASE",)),
+    "fireworks_ai": Provider(
+        "https://api.fireworks.ai/inference/v1", ("FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY"), ()
+    ),
+    "cerebras": Provider("https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",), ()),
+    "ollama": Provider("http://localhost:11434", (), ("OLLAMA_API_BASE", "OLLAMA_BASE_URL", "OLLAMA_HOST"), local=True),
+    "hosted_vllm": Provider("http://localhost:8000", ("HOSTED_VLLM_API_KEY",), ("HOSTED_VLLM_API_BASE",), local=True),
+    "lm_studio": Provider("http://localhost:1234", ("LM_STUDIO_API_KEY",), ("LM_STUDIO_API_BASE",), local=True),
+}
+_ALIASES = {"ollama_chat": "ollama", "vllm": "hosted_vllm", "together": "together_ai"}
+_OPENAI_NAMES = re.compile(r"(?:ft:)?(?:gpt-|chatgpt-|o[1-9])")
+# These refuse max_tokens: https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens
+_RENAMED_MAX_TOKENS = re.compile(r"(?:ft:)?(?:o[1-9]|gpt-5)")
+_REFERENCE = re.compile(r"(?:\$\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)|os\.environ/([A-Za-z_]\w*))")
+
+
+def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
+    """Where calls of `llm` go; None is the default model, `$MODEL`, `$OPENAI_MODEL_NAME` or gpt-4.1-mini.
+
+    Raises UsageError for an unknown provider, a base_url that is no URL, a key reference that is not set. A missing key
+    is `missing_key`'s affair.
+    """
+    llm = llm or LLM(model=default_model(env))
+    name = llm.model.strip()
+    if name == OFFLINE or name.startswith(OFFLINE + "?"):
+        return Endpoint("offline", OFFLINE, OFFLINE, params={"options": name.partition("?")[2]})
+    provider, model = split_name(name, bool(llm.base_url), env)
+    known = PROVIDERS.get(provider)
+    api_key = _dereference(llm.api_key, name, env) if llm.api_key else None
+    endpoint = Endpoint(
+        lane="direct" if known else "litellm",
+        provider=provider,
+        model=model,
+        base_url=llm.base_url,
+        api_key=api_key,
+        params=llm.params,
+        headers=llm.extra_headers,
+        timeout_s=llm.timeout,
+    )
+    if known is None:
+        return endpoint
+    base_url = llm.base_url or _first(known.base_env, env) or known.base_url
+    return replace(
+        endpoint,
+        base_url=normalise_base_url(base_url),
+        api_key=api_key or _first(known.key_env, env),
+        params=_for_openai(llm.params) if _RENAMED_MAX_TOKENS.match(model) else llm.params,
+    )
+
+
+def default_model(env: Mapping[str, str] = os.environ) -> str:
+    """The model of agents that name none, as CrewAI finds it."""
+    return env.get("MODEL") or env.get("OPENAI_MODEL_NAME") or DEFAULT_MODEL
+
+
+def split_name(name: str, has_base_url: bool, env: Mapping[str, str]) -> tuple[str, str]:
+    """`name` as (provider, the model as that provider knows it).
+
+    A name whose first part is no provider belongs to whatever speaks OpenAI's protocol at base_url.
+    """
+    prefix, slash, rest = name.partition("/")
+    provider = _ALIASES.get(prefix.lower(), prefix.lower())
+    if slash and rest and (provider in PROVIDERS or provider in known_providers()):
+        return provider, rest
+    if has_base_url or _first(PROVIDERS["openai"].base_env, env) or (not slash and _OPENAI_NAMES.match(name)):
+        return "openai", name
+    if slash:
+        raise UsageError(
+            f"model {name!r}: no provider {prefix!r}{suggest(prefix, [*PROVIDERS, *known_providers()])}; "
+            "for a server of your own set base_url or OPENAI_BASE_URL"
+        )
+    entry = table_entry(name)
+    return (entry["litellm_provider"] if entry else "openai"), name
+
+
+def normalise_base_url(url: str) -> str:
+    """`url` without a trailing slash or `/chat/completions`, and with `/v1` when it has no path at all.
+
+    Raises UsageError unless it is an http or https URL with a host.
+    """
+    text = url.strip()
+    if "://" not in text:
+        text = "http://" + text  # OLLAMA_HOST is commonly host:port
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018  (raises ValueError for a port that is none)
+    except ValueError as wrong:
+        raise UsageError(f"base_url {url!r} is not a URL: {wrong}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"base_url {url!r} is not an http:// or https:// URL with a host")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/") or "/v1"
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def missing_key(endpoint: Endpoint) -> str | None:
+    """The environment variable to set before `endpoint` of the direct lane can be called, None when nothing is missing.
+
+    An address of one's own may need no key, so only the well-known ones are held to having one.
+    """
+    known = PROVIDERS.get(endpoint.provider)
+    if endpoint.api_key or known is None or known.local or not known.key_env:
+        return None
+    return known.key_env[0] if endpoint.base_url == normalise_base_url(known.base_url) else None
+
+
+def override(llm: LLM | None, model: str | None, base_url: str | None) -> LLM | None:
+    """`llm` with the run's `--model` and `--base-url` in place of its own; None is the default model.
+
+    Parameters stay. Address and key stay only while the provider does.
+    """
+    if model is None and base_url is None:
+        return llm
+    fields = dict(llm or LLM(model=default_model()))
+    if model is not None:
+        if _prefix(model) != _prefix(fields["model"]):
+            fields.update(base_url=None, api_key=None, extra_headers={})
+        fields["model"] = model
+    if base_url is not None:
+        fields["base_url"] = base_url
+    return LLM(**fields)
+
+
+def _prefix(name: str) -> str:
+    prefix, slash, _ = name.partition("/")
+    if name.partition("?")[0] == OFFLINE:
+        return OFFLINE
+    prefix = prefix.lower() if slash else "openai"
+    return _ALIASES.get(prefix, prefix)
+
+
+def _first(names: tuple[str, ...], env: Mapping[str, str]) -> str | None:
+    return next((value for name in names if (value := env.get(name, "").strip())), None)
+
+
+def _dereference(value: str, model: str, env: Mapping[str, str]) -> str:
+    found = _REFERENCE.fullmatch(value.strip())
+    if not found:
+        return value
+    name = found[1] or found[2] or found[3]
+    if not env.get(name):
+        raise UsageError(
+            f"model {model!r}: its api_key refers to ${name}, which is not set; export it or put it into .env"
+        )
+    return env[name]
+
+
+def _for_openai(params: Mapping[str, Any]) -> dict[str, Any]:
+    renamed = dict(params)
+    if "max_tokens" in renamed:
+        renamed.setdefault("max_completion_tokens", renamed.pop("max_tokens"))
+    return renamed

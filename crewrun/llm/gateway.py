@@ -1,0 +1,200 @@
+"""The only door to models: retry → transport → account.
+
+A call goes in as an LLM and messages and comes out as a Completion or a CallError. Attempts are counted here and
+nowhere else: the clients below do not retry. The recorder and the limiter of a run have their place at the top of
+`complete`.
+"""
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import TracebackType
+from weakref import WeakKeyDictionary
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from crewrun.errors import CallError, CallTimedOut
+from crewrun.llm import endpoints
+from crewrun.llm.model import LLM
+from crewrun.llm.prices import Price, find_price
+from crewrun.llm.retry import RetryPolicy
+from crewrun.llm.tally import Tally
+from crewrun.llm.transport import Transport
+from crewrun.messages import ChatRequest, Completion, Endpoint, Lane, Message
+
+DEFAULT_CALL_TIMEOUT_S = 120.0
+
+
+def _direct() -> Transport:
+    from crewrun.llm.openai_transport import OpenAITransport
+
+    return OpenAITransport()
+
+
+def _litellm() -> Transport:
+    from crewrun.llm.litellm_transport import LitellmTransport
+
+    return LitellmTransport()
+
+
+def _offline() -> Transport:
+    from crewrun.llm.offline_transport import OfflineTransport
+
+    return OfflineTransport()
+
+
+# Imported when first called for: aiohttp and litellm cost start-up time that an offline run does not owe.
+LANES: Mapping[Lane, Callable[[], Transport]] = {"direct": _direct, "litellm": _litellm, "offline": _offline}
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """How a run wants its calls made. `call_timeout_s` and `model` overrule what an LLM says for itself."""
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    call_timeout_s: float | None = None
+    model: str | None = None
+    base_url: str | None = None
+
+
+class Gateway:
+    """Calls models for any number of rows at once. Opened in an event loop, `async with`, and used only there.
+
+    While it is open it is the gateway of every crew that is started inside the block. `transport` replaces all lanes.
+    """
+
+    def __init__(self, options: GatewayOptions | None = None, *, transport: Transport | None = None) -> None:
+        self._options = options or GatewayOptions()
+        self._given = transport
+        self._transports: dict[Lane, Transport] = {}
+        self._endpoints: WeakKeyDictionary[LLM, Endpoint] = WeakKeyDictionary()
+        self._default: Endpoint | None = None
+        self._prices: WeakKeyDictionary[Endpoint, Price | None] = WeakKeyDictionary()
+
+    async def complete(self, llm: LLM | None, messages: tuple[Message, ...], tally: Tally) -> Completion:
+        """Get `llm`'s answer to `messages`; None is the default model.
+
+        Transient failures are sent again as the retry policy says, each attempt within the call's time limit. What is
+        billed is added to `tally`, for failed calls too. Raises the last attempt's CallError.
+        """
+        endpoint = self.endpoint(llm)
+        transport = self._transport(endpoint.lane)
+        request = ChatRequest(endpoint, messages)
+        timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
+        attempt = 0
+        while True:
+            attempt += 1
+            tally.sent()
+            try:
+                completion = await _send(transport, request, timeout_s)
+            except CallError as failed:
+                error = failed
+            else:
+                tally.billed(endpoint.name, completion.usage, self._cost(endpoint, completion))
+                tally.answered(completion)
+                return completion
+            error.attempts = attempt
+            if error.usage.total_tokens:
+                tally.billed(endpoint.name, error.usage, self._cost(endpoint, error))
+            delay_s = self._options.retry.delay(error, attempt)
+            if delay_s is None:
+                raise error
+            await anyio.sleep(delay_s)
+
+    def endpoint(self, llm: LLM | None) -> Endpoint:
+        """Where calls of `llm` go in this run. Raises UsageError when that cannot be said."""
+        found = self._default if llm is None else self._endpoints.get(llm)
+        if found is None:
+            found = endpoints.resolve(endpoints.override(llm, self._options.model, self._options.base_url))
+            if llm is None:
+                self._default = found
+            else:
+                self._endpoints[llm] = found
+        return found
+
+    def _transport(self, lane: Lane) -> Transport:
+        if self._given is not None:
+            return self._given
+        transport = self._transports.get(lane)
+        if transport is None:
+            transport = self._transports[lane] = LANES[lane]()
+        return transport
+
+    def _cost(self, endpoint: Endpoint, billed: Completion | CallError) -> float | None:
+        try:
+            price = self._prices[endpoint]
+        except KeyError:
+            price = self._prices[endpoint] = find_price(endpoint)
+        return price.cost(billed.usage) if price else None
+
+    async def __aenter__(self) -> "Gateway":
+        self._token = _current.set(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _current.reset(self._token)
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every transport that was opened here."""
+        opened = [*self._transports.values(), *([self._given] if self._given else [])]
+        self._transports.clear()
+        with anyio.CancelScope(shield=True):
+            for transport in opened:
+                await transport.aclose()
+
+
+async def _send(transport: Transport, request: ChatRequest, timeout_s: float) -> Completion:
+    # Not `fail_after`: its generator costs as much as the rest of this function.
+    with anyio.CancelScope(deadline=anyio.current_time() + timeout_s):
+        return await transport.send(request)
+    raise CallTimedOut(f"no reply from {request.endpoint.name} within {timeout_s:g} s (--call-timeout)")
+
+
+_current: ContextVar[Gateway | None] = ContextVar("crewrun_gateway", default=None)
+
+
+@dataclass(slots=True)
+class _Shared:
+    """A loop's gateway for kickoffs outside any run, open while at least one of them is."""
+
+    gateway: Gateway
+    users: int = 0
+
+
+_shared: RunVar[_Shared | None] = RunVar("crewrun_shared_gateway", None)
+
+
+class open_gateway:  # noqa: N801  (used as a function is: `async with open_gateway() as gateway`)
+    """The gateway of the run around this code, else one that all kickoffs of this event loop share.
+
+    The shared one is closed when its last user has ended, so nothing is left open when the loop closes.
+    """
+
+    __slots__ = ("_mine",)
+
+    async def __aenter__(self) -> Gateway:
+        self._mine: _Shared | None = None
+        ambient = _current.get()
+        if ambient is not None:
+            return ambient
+        shared = _shared.get()
+        if shared is None:
+            shared = _Shared(Gateway())
+            _shared.set(shared)
+        shared.users += 1
+        self._mine = shared
+        return shared.gateway
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._mine is None:
+            return
+        self._mine.users -= 1
+        if not self._mine.users:
+            _shared.set(None)
+            await self._mine.gateway.aclose()

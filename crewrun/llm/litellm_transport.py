@@ -1,0 +1,310 @@
+"""The litellm lane: every provider that does not speak OpenAI's protocol. The only file that imports litellm.
+
+What a refused reply means is said in `transport.py`; here is how to get at that reply through litellm, which maps
+errors itself and loses statuses on the way (Anthropic's 529 becomes 500, Gemini's 403 becomes 400).
+"""
+
+import asyncio
+import inspect
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+from weakref import WeakSet
+
+import anyio
+import anyio.to_thread
+
+from crewrun.errors import (
+    AuthRefused,
+    BadRequest,
+    CallError,
+    CallTimedOut,
+    ContentFiltered,
+    ContextTooLong,
+    ModelNotFound,
+    NetworkError,
+    OutputInvalid,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+)
+from crewrun.llm.transport import failure, finished, read_usage
+from crewrun.messages import ChatRequest, Completion, Endpoint
+
+# The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
+# does not follow `Endpoint.timeout_s`, because litellm keeps one connection pool for each value.
+_NEVER_S = 86_400.0
+
+
+class LitellmTransport:
+    """Sends requests through litellm. Needs asyncio: litellm's HTTP clients are aiohttp's."""
+
+    def __init__(self) -> None:
+        self._litellm: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Protects the import: without it every row of the first wave would wait for it in a worker thread of its own.
+        self._loading = anyio.Lock()
+
+    async def send(self, request: ChatRequest) -> Completion:
+        """One attempt, as `Transport.send` says. The first call imports litellm, which takes seconds."""
+        try:
+            litellm = self._litellm or await self._load()
+            response = await litellm.acompletion(**_arguments(request))
+            return _read(response)
+        except CallError:
+            raise
+        # A boundary to foreign code, as `Worker.run` is: litellm lets through whatever a provider's code trips over
+        # (KeyError, ImportError, botocore's errors ...), and a send raises nothing but a CallError.
+        except Exception as error:
+            raise _as_call_error(error) from error
+
+    async def aclose(self) -> None:
+        """Close this event loop's connections, unless another LitellmTransport on the loop still uses them."""
+        if self._litellm is None:
+            return
+        litellm, self._litellm = self._litellm, None
+        _OPEN.discard(self)
+        loop = asyncio.get_running_loop()
+        if not any(other._loop is loop for other in _OPEN):
+            await _close_clients(litellm)
+
+    async def _load(self) -> Any:
+        async with self._loading:
+            if self._litellm is None:
+                self._litellm = await anyio.to_thread.run_sync(load_litellm, abandon_on_cancel=True)
+                self._loop = asyncio.get_running_loop()
+                _OPEN.add(self)
+        return self._litellm
+
+
+# Module state, because what it counts is: litellm keeps its HTTP clients in a cache of the process, one set for each
+# loop, and the first transport to close would otherwise cut off the calls of the others.
+_OPEN: WeakSet[LitellmTransport] = WeakSet()
+
+
+def load_litellm() -> Any:
+    """The litellm module, imported and made quiet: no telemetry, no output, no callbacks, no retries.
+
+    Takes seconds the first time; afterwards it only sets the same values again.
+    """
+    # Without the first, the import fetches a price list from GitHub; without the second it reads ./.env, which is
+    # for crewrun's --env-file to decide.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    import litellm
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.turn_off_message_logging = True
+    litellm.num_retries = 0
+    for hooks in ("callbacks", "input_callback", "success_callback", "failure_callback"):
+        setattr(litellm, hooks, [])
+        setattr(litellm, f"_async_{hooks}", [])
+    # Its handler prints to stdout, where the results go; and what it says of a failed call is in the row's error.
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        if "LITELLM_LOG" not in os.environ:
+            logger.setLevel(logging.CRITICAL)
+    AsyncHTTPHandler.single_connection_post_request = _no_second_attempt
+    return litellm
+
+
+async def _no_second_attempt(*_: Any, **__: Any) -> Any:
+    """Stands for litellm's own resend after a broken connection, for which it has no switch.
+
+    `AsyncHTTPHandler.post` calls it from `except (RemoteProtocolError, ConnectError)`; the provider may have read, and
+    billed, the first one.
+    """
+    raise sys.exception() or RuntimeError("litellm resends outside of an except clause")
+
+
+def missing_key(endpoint: Endpoint) -> str | None:
+    """The environment variable that must hold an API key before `endpoint` can be called, None when nothing is known
+    to be missing.
+
+    None also for providers that are authenticated in other ways (bedrock, vertex_ai, Azure's Entra ID): a key that is
+    wrongly demanded stops a run that would work. Imports litellm, which takes seconds.
+    """
+    if endpoint.api_key is not None or "api_key" in endpoint.params:
+        return None
+    if endpoint.provider.startswith("azure") and any(
+        name in os.environ for name in ("AZURE_AD_TOKEN", "AZURE_CLIENT_ID", "AZURE_USERNAME")
+    ):
+        return None
+    try:
+        report = load_litellm().validate_environment(f"{endpoint.provider}/{endpoint.model}")
+    except Exception:  # it is a convenience check; the call itself will tell
+        return None
+    missing = [key for key in report["missing_keys"] if key not in os.environ]
+    if endpoint.provider == "gemini":
+        # Either will do, and litellm lists both.
+        return "GEMINI_API_KEY" if "GEMINI_API_KEY" in missing else None
+    given = {"AZURE_API_BASE": endpoint.base_url, "AZURE_API_VERSION": endpoint.params.get("api_version")}
+    missing = [key for key in missing if not given.get(key)]
+    return missing[0] if len(missing) == 1 and missing[0].endswith("_API_KEY") else None
+
+
+def _arguments(request: ChatRequest) -> dict[str, Any]:
+    """The keywords of `litellm.acompletion`.
+
+    Parameters go as they are: one that the provider does not know is an error that the user sees, not a setting that is
+    silently lost. Who wants litellm's way says `drop_params: true` in the LLM. What would make one send several, or no
+    plain completion, cannot be set.
+    """
+    endpoint = request.endpoint
+    optional = {"api_base": endpoint.base_url, "api_key": endpoint.api_key}
+    return {
+        "drop_params": False,
+        **endpoint.params,
+        **{name: value for name, value in optional.items() if value is not None},
+        **({"extra_headers": dict(endpoint.headers)} if endpoint.headers else {}),
+        "model": f"{endpoint.provider}/{endpoint.model}",
+        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+        "stream": False,
+        "timeout": _NEVER_S,
+        "num_retries": 0,
+        "max_retries": 0,
+        "fallbacks": None,
+        "context_window_fallback_dict": None,
+        "retry_policy": None,
+    }
+
+
+def _read(response: Any) -> Completion:
+    """The answer in a litellm ModelResponse, which has the shape of an OpenAI completion for every provider."""
+    usage = read_usage(response.usage.model_dump() if getattr(response, "usage", None) else {})
+    choice = response.choices[0]
+    return finished(choice.message.content, usage, choice.finish_reason, getattr(choice.message, "refusal", None))
+
+
+# What a class of litellm, httpx or a cloud's SDK says about a failure, by name: the names hold across litellm's
+# versions, and nothing needs importing. Looked up along the class's ancestors, so ContextWindowExceededError is not the
+# BadRequestError that it derives from. Missing on purpose: APIConnectionError, InternalServerError and APIError, which
+# litellm puts around anything. They say nothing, so the cause within is asked, and else it is a ServerError.
+_BY_CLASS: Mapping[str, type[CallError]] = {
+    "ContextWindowExceededError": ContextTooLong,
+    "ContentPolicyViolationError": ContentFiltered,
+    "PaymentRequiredError": QuotaExhausted,
+    "AuthenticationError": AuthRefused,
+    "PermissionDeniedError": AuthRefused,
+    "NoCredentialsError": AuthRefused,  # botocore
+    "PartialCredentialsError": AuthRefused,  # botocore
+    "GoogleAuthError": AuthRefused,
+    "NotFoundError": ModelNotFound,
+    "BadRequestError": BadRequest,
+    "UnprocessableEntityError": BadRequest,
+    "UnsupportedProtocol": BadRequest,  # httpx: a base_url without http://
+    "InvalidURL": BadRequest,
+    "ImportError": BadRequest,  # a provider's SDK is not installed
+    "RateLimitError": RateLimited,
+    "Timeout": CallTimedOut,
+    "APITimeoutError": CallTimedOut,
+    "TimeoutException": CallTimedOut,
+    "TransportError": NetworkError,
+    "JSONSchemaValidationError": OutputInvalid,
+}
+
+
+def _as_call_error(error: Exception) -> CallError:
+    """The CallError for anything that came out of litellm."""
+    chain = list(_chain(error))
+    reply = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
+    said_by = _telling(chain)
+    kind = _kind(said_by) or ServerError
+    if reply is None:
+        return kind(_text(said_by))
+    refused = _waitable(failure(reply.status_code, reply.content, reply.headers), reply.content)
+    if type(refused) is BadRequest and not kind.retryable:
+        # litellm knows more of the providers' wordings for a 400 than `failure`: Gemini's "API key not valid", say.
+        return kind(str(refused), http_status=refused.http_status)
+    return refused
+
+
+def _chain(error: BaseException | None) -> Iterator[Any]:
+    """`error` and what it was raised from, outermost first.
+
+    It ends at a CallError: that is an earlier attempt, whose handler this attempt was made in.
+    """
+    while error is not None and not isinstance(error, CallError):
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _telling(chain: list[Any]) -> Any:
+    """The outermost error whose class says something, else what litellm put its wrapper around."""
+    # What its parsers trip over in a 200 that is no completion, litellm calls a BadRequestError for Gemini.
+    garbled = any(isinstance(link, ValueError | TypeError | LookupError | AttributeError) for link in chain)
+    for link in chain:
+        if _kind(link) and not (garbled and _is_named(link, "BadRequestError") and _kind(link) is BadRequest):
+            return link
+    return chain[min(1, len(chain) - 1)]
+
+
+def _kind(error: BaseException) -> type[CallError] | None:
+    return next((_BY_CLASS[c.__name__] for c in type(error).__mro__ if c.__name__ in _BY_CLASS), None)
+
+
+def _is_named(error: BaseException, name: str) -> bool:
+    return any(c.__name__ == name for c in type(error).__mro__)
+
+
+_RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"([0-9]+(?:\.[0-9]+)?)s"')
+
+
+def _waitable(error: CallError, body: bytes) -> CallError:
+    """`error`, made RateLimited when it is a 429 that asks to wait in words that elsewhere mean something else.
+
+    Google words a limit per minute like an empty account, "You exceeded your current quota"; what tells them apart is
+    the RetryInfo in the body, which a limit per day has too. Bedrock's "Too many tokens" is about a minute, not a
+    prompt. https://ai.google.dev/gemini-api/docs/rate-limits,
+    https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
+    """
+    if error.http_status != 429:
+        return error
+    delay = _RETRY_DELAY.search(body)
+    if isinstance(error, QuotaExhausted) and (delay is None or b"PerDay" in body):
+        return error
+    wait_s = float(delay[1]) if delay else error.retry_after_s
+    return RateLimited(str(error), http_status=429, retry_after_s=wait_s)
+
+
+# What to take out of a message: "litellm.AuthenticationError: AnthropicException - " in front, an object's address, and
+# advice to program litellm, in whose place comes ours.
+_NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?: \w+)?(?::| -) +)+"), ""),
+    (re.compile(r" ssl:<[^>]*>"), ""),
+    (re.compile(r"To drop these, set .*"), "Remove them, or say drop_params: true in the llm"),
+    (re.compile(r" File an issue if .*"), ""),
+)
+
+
+def _text(error: BaseException) -> str:
+    """The class and the first line of what `error` says, without litellm's prefixes, tracebacks and pleas."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    for noise, instead in _NOISE:
+        text = noise.sub(instead, text)
+    if isinstance(error, ImportError):
+        text += "; litellm needs it for this provider, so install it"
+    return f"{type(error).__name__}: {text[:500]}"
+
+
+async def _close_clients(litellm: Any) -> None:
+    """Close and forget the HTTP clients of the running loop.
+
+    litellm's `close_litellm_async_clients` is not used: it also closes those of other loops, which may be at work in
+    other threads, and leaves closed OpenAI clients in the cache, where a later loop at the same address finds them.
+    """
+    cache = litellm.in_memory_llm_clients_cache.cache_dict
+    mine = [key for key in cache if str(key).endswith(f"-{id(asyncio.get_running_loop())}")]
+    clients = [cache.pop(key) for key in mine]
+    # Not by attribute: that would create it.
+    clients.append(vars(litellm).get("module_level_aclient"))
+    for client in clients:
+        close = getattr(client, "close", None)
+        if callable(close) and inspect.isawaitable(closing := close()):
+            await closing

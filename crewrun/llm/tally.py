@@ -1,0 +1,117 @@
+"""Who used what: counters that every call adds to, from the task up to the row.
+
+A tally has a parent, and what is added to it is added to all above it: task → kickoff → row. `current_tally` finds the
+row's, so that a crew that some other code starts for the row is still counted there.
+"""
+
+from contextvars import ContextVar
+
+from crewrun.messages import Completion, Usage
+from crewrun.row import TaskRecord
+
+
+class Tally:
+    """The account of one task, kickoff or row. Filled in while it runs; read at its end, also after a failure."""
+
+    __slots__ = (
+        "_cost_usd",
+        "_parent",
+        "_unpriced",
+        "attempts",
+        "cached_prompt_tokens",
+        "calls",
+        "completion_tokens",
+        "failed_task",
+        "models",
+        "prompt_tokens",
+        "reasoning_tokens",
+        "tasks",
+        "truncated",
+    )
+
+    def __init__(self, parent: "Tally | None" = None) -> None:
+        self._parent = parent
+        self.attempts = self.calls = self.truncated = 0
+        self.prompt_tokens = self.cached_prompt_tokens = self.completion_tokens = self.reasoning_tokens = 0
+        self._cost_usd = 0.0
+        self._unpriced = False
+        self.models: dict[str, None] = {}
+        self.tasks: list[TaskRecord] = []
+        self.failed_task: str | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """US dollars, None when the price of a model that was used is not known."""
+        return None if self._unpriced else self._cost_usd
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens so far."""
+        return Usage(self.prompt_tokens, self.cached_prompt_tokens, self.completion_tokens, self.reasoning_tokens)
+
+    def sent(self) -> None:
+        """One attempt goes out on the wire."""
+        tally: Tally | None = self
+        while tally is not None:
+            tally.attempts += 1
+            tally = tally._parent
+
+    def billed(self, model: str, usage: Usage, cost_usd: float | None) -> None:
+        """The provider counted `usage`, for an answer or for one that could not be used."""
+        tally: Tally | None = self
+        while tally is not None:
+            tally.prompt_tokens += usage.prompt_tokens
+            tally.cached_prompt_tokens += usage.cached_prompt_tokens
+            tally.completion_tokens += usage.completion_tokens
+            tally.reasoning_tokens += usage.reasoning_tokens
+            tally.models[model] = None
+            if cost_usd is None:
+                tally._unpriced = True
+            else:
+                tally._cost_usd += cost_usd
+            tally = tally._parent
+
+    def answered(self, completion: Completion) -> None:
+        """A call has its answer."""
+        tally: Tally | None = self
+        while tally is not None:
+            tally.calls += 1
+            tally.truncated += completion.truncated
+            tally = tally._parent
+
+    def finished(self, task: TaskRecord) -> None:
+        """A task is done."""
+        tally: Tally | None = self
+        while tally is not None:
+            tally.tasks.append(task)
+            tally = tally._parent
+
+    def failed_in(self, task: str) -> None:
+        """`task` failed; the first one to say so is the cause."""
+        tally: Tally | None = self
+        while tally is not None:
+            tally.failed_task = tally.failed_task or task
+            tally = tally._parent
+
+
+_current: ContextVar[Tally | None] = ContextVar("crewrun_tally", default=None)
+
+
+def current_tally() -> Tally | None:
+    """The tally of the row that this code runs for, if any."""
+    return _current.get()
+
+
+class counting_into:  # noqa: N801  (used as a function is)
+    """`with counting_into(tally)`: make `tally` the current one inside the block."""
+
+    __slots__ = ("_tally", "_token")
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._tally)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

@@ -1,0 +1,181 @@
+"""The way out to a provider: the protocol that every transport keeps, and what a failed reply means.
+
+`crewrun.testing.check_transport` holds any implementation against the contract written here.
+"""
+
+import email.utils
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from crewrun.errors import (
+    AuthRefused,
+    BadRequest,
+    CallError,
+    CallTimedOut,
+    ContentFiltered,
+    ContextTooLong,
+    ModelNotFound,
+    OutputInvalid,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+)
+from crewrun.messages import ChatRequest, Completion, Usage
+
+
+class Transport(Protocol):
+    """Sends one request to one provider, once."""
+
+    async def send(self, request: ChatRequest) -> Completion:
+        """Send `request` and return the model's answer.
+
+        One call is one attempt on the wire: no retries, no time limit of its own. Raises a CallError of the class that
+        `failure` and `errors.py` give for every way in which it can fail, nothing else. Cancellation ends it at once
+        and leaves the transport usable. Any number of sends may run at once.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. No send is running and none follows."""
+        ...
+
+
+# Words that providers put into `code`, `type` or the message of a refusal; checked in this order.
+_BY_WORD: tuple[tuple[tuple[str, ...], type[CallError]], ...] = (
+    (("insufficient_quota", "exceeded your current quota", "billing", "credit balance"), QuotaExhausted),
+    (
+        (
+            "context_length_exceeded",
+            "maximum context length",
+            "context window",
+            "prompt is too long",
+            "too many tokens",
+        ),
+        ContextTooLong,
+    ),
+    (("content_filter", "content_policy", "content management policy"), ContentFiltered),
+    (("model_not_found", "does not exist", "unknown model"), ModelNotFound),
+)
+_BY_STATUS: Mapping[int, type[CallError]] = {
+    401: AuthRefused,
+    402: QuotaExhausted,
+    403: AuthRefused,
+    404: ModelNotFound,
+    408: CallTimedOut,
+    409: ServerError,
+    413: ContextTooLong,
+    429: RateLimited,
+}
+# Which of the words above may overrule which status: a 429 may be an empty account, a 400 one of the rest.
+_REFUSALS = frozenset({400, 403, 404, 413, 422, 429})
+
+
+def failure(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
+    """The error for a reply with a status that is not 2xx. The only place where a status gets a meaning."""
+    detail, words = _explain(body)
+    kind = _BY_STATUS.get(status) or (ServerError if status >= 500 else BadRequest)
+    if status in _REFUSALS:
+        lowered = words.lower()
+        kind = next((k for marks, k in _BY_WORD if any(m in lowered for m in marks)), kind)
+    return kind(f"HTTP {status}: {detail}", http_status=status, retry_after_s=retry_after(headers))
+
+
+def _explain(body: bytes) -> tuple[str, str]:
+    """What the body says to a person, and the text in which to look for the provider's code words."""
+    text = body[:4000].decode("utf-8", "replace").strip()
+    try:
+        error = json.loads(body)
+        error = error.get("error", error) if isinstance(error, dict) else error
+    except (ValueError, RecursionError):
+        return (" ".join(text[:300].split()) or "no explanation"), text
+    if isinstance(error, dict):
+        message = error.get("message") or error.get("detail") or text[:300]
+        return str(message)[:1000], f"{error.get('code')} {error.get('type')} {message}"
+    return str(error)[:1000], str(error)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """How long the provider asks to wait, in seconds: `retry-after-ms`, or `Retry-After` as a number or an HTTP date.
+
+    RFC 9110 §10.2.3; the milliseconds are OpenAI's and Azure's. Something unreadable counts as not asked.
+    """
+    try:
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return _not_negative(float(milliseconds) / 1000)
+        if (value := headers.get("retry-after")) is None:
+            return None
+        try:
+            return _not_negative(float(value))
+        except ValueError:
+            # A date is wall-clock time, so it is the one thing here that is compared with the wall clock.
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _not_negative(seconds: float) -> float:
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def read_completion(body: bytes) -> Completion:
+    """The answer in an OpenAI chat completion.
+
+    Raises ServerError when the body is no completion, ContentFiltered for a refusal, OutputInvalid for an empty answer.
+    https://platform.openai.com/docs/api-reference/chat/object
+    """
+    try:
+        reply = json.loads(body)
+        if "choices" not in reply and reply.get("error"):
+            # OpenRouter and others report a failed upstream inside a 200.
+            code = reply["error"].get("code") if isinstance(reply["error"], dict) else None
+            raise failure(code if isinstance(code, int) and 400 <= code < 600 else 500, body, {})
+        choice = reply["choices"][0]
+        message = choice["message"]
+        text = message.get("content")
+        usage = read_usage(reply.get("usage") or {})
+        finish = choice.get("finish_reason")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        start = " ".join(body[:200].decode("utf-8", "replace").split())
+        raise ServerError(f"the reply is not a chat completion: {start!r}", http_status=200) from None
+    if isinstance(text, list):  # some servers answer in content parts
+        text = "".join(part.get("text") or "" for part in text if isinstance(part, dict))
+    return finished(text, usage, finish, message.get("refusal"))
+
+
+def finished(text: Any, usage: Usage, finish_reason: Any, refusal: Any = None) -> Completion:
+    """A completion, or the error for an answer that is none. What was used is kept in the error's `usage`."""
+    if finish_reason == "content_filter" or (refusal and not text):
+        raise _spent(ContentFiltered(f"the model declined: {refusal or text or 'content filter'}"), usage)
+    if not isinstance(text, str) or not text.strip():
+        why = (
+            "it reached max_tokens before the first word; raise max_tokens"
+            if finish_reason == "length"
+            else f"finish_reason {finish_reason!r}"
+        )
+        raise _spent(OutputInvalid(f"the model's reply is empty: {why}", http_status=200), usage)
+    return Completion(text, usage, truncated=finish_reason == "length")
+
+
+def _spent(error: CallError, usage: Usage) -> CallError:
+    error.usage = usage
+    return error
+
+
+def read_usage(usage: Mapping[str, Any]) -> Usage:
+    """Token counts out of an OpenAI usage object; what is missing, negative or no number counts as 0."""
+    prompt_details = usage.get("prompt_tokens_details") or {}
+    completion_details = usage.get("completion_tokens_details") or {}
+    return Usage(
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        cached_prompt_tokens=_count(prompt_details.get("cached_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        reasoning_tokens=_count(completion_details.get("reasoning_tokens")),
+    )
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0

@@ -1,0 +1,75 @@
+"""What goes to a model and what comes back, in no provider's dialect.
+
+Frozen values: they are shared by rows, transports and, later, the journal. How they look on the wire is each
+transport's affair.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant"]
+Lane = Literal["direct", "litellm", "offline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Endpoint:
+    """One model at one address, resolved from an `LLM` and the environment. Compared by identity.
+
+    `model` is the name that the provider knows; `base_url` ends without a slash and is None where the lane knows
+    the address itself. `params` are request fields beside the messages, such as temperature.
+    """
+
+    lane: Lane
+    provider: str
+    model: str
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """How rows and summaries name the model: `openai/gpt-4.1-mini`, `offline`."""
+        return self.model if self.lane == "offline" else f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One call as the crew asks for it."""
+
+    endpoint: Endpoint
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the provider counted them. Cached and reasoning tokens are parts of prompt and completion."""
+
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One model's answer. `truncated` says that it stopped at max_tokens, not at its end."""
+
+    text: str
+    usage: Usage
+    truncated: bool = False

@@ -1,0 +1,146 @@
+"""What the mock remembers of every request: the truth that a batch's own account is compared with.
+
+Totals count every request; the list keeps the last ones only. Headers never come here, so no key is kept.
+"""
+
+import json
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Literal
+
+from crewrun.llm.prices import Price, find_price
+from crewrun.messages import Endpoint, Usage
+
+Status = int | Literal["cut", "hung up"]
+
+_KEPT_REQUESTS = 10_000
+_KEPT_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request. `status` is None while it is in flight; `digest` is 8 bytes of its body's hash."""
+
+    number: int
+    at_s: float
+    started_s: float
+    body: bytes
+    digest: int
+    model: str | None = None
+    fault: str | None = None
+    status: Status | None = None
+    reply: str | None = None
+    billed: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    duration_s: float | None = None
+
+
+class Ledger:
+    """Every chat request since the start or the last `DELETE /ledger`."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Entry] = deque()
+        self._kept_bytes = 0
+        self._requests = 0
+        self._in_flight = 0
+        self._peak_in_flight = 0
+        self._statuses: Counter[Status] = Counter()
+        self._billed = 0
+        self._usage: dict[str, Usage] = {}
+        self._bodies: set[int] = set()
+        self._peers: set[tuple[str, int]] = set()
+        self._prices: dict[str, Price | None] = {}
+
+    def begin(self, body: bytes, peer: tuple[str, int]) -> Entry:
+        """Note a request's arrival. Who calls this also calls `end`, once."""
+        self._requests += 1
+        self._in_flight += 1
+        self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
+        digest = int.from_bytes(blake2b(body, digest_size=8).digest())
+        self._bodies.add(digest)
+        self._peers.add(peer)
+        entry = Entry(self._requests, time.time(), time.monotonic(), body, digest)
+        self._keep(entry)
+        return entry
+
+    def end(self, entry: Entry, status: Status) -> None:
+        """Note how a request ended. Its tokens and `billed` are set by now."""
+        entry.status = status
+        entry.duration_s = time.monotonic() - entry.started_s
+        self._in_flight -= 1
+        self._statuses[status] += 1
+        if entry.billed:
+            self._billed += 1
+            before = self._usage.get(entry.model or "", Usage())
+            self._usage[entry.model or ""] = Usage(
+                prompt_tokens=before.prompt_tokens + entry.prompt_tokens,
+                completion_tokens=before.completion_tokens + entry.completion_tokens,
+            )
+
+    def _keep(self, entry: Entry) -> None:
+        self._kept.append(entry)
+        self._kept_bytes += len(entry.body)
+        while len(self._kept) > _KEPT_REQUESTS or (self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1):
+            self._kept_bytes -= len(self._kept.popleft().body)
+
+    def report(self, last: int | None = None) -> dict[str, Any]:
+        """What `GET /ledger` sends: `totals`, and `requests`, the oldest first, of them the `last` ones."""
+        kept = list(self._kept)
+        shown = kept if last is None else kept[max(0, len(kept) - last) :]
+        return {"totals": self._totals(), "requests": [self._row(entry) for entry in shown]}
+
+    def _totals(self) -> dict[str, Any]:
+        costs = [self._cost(model, usage) for model, usage in self._usage.items()]
+        known = [cost for cost in costs if cost is not None]
+        return {
+            "requests": self._requests,
+            "in_flight": self._in_flight,
+            "peak_in_flight": self._peak_in_flight,
+            "connections": len(self._peers),
+            "statuses": {str(status): n for status, n in sorted(self._statuses.items(), key=str)},
+            "billed": self._billed,
+            "prompt_tokens": sum(usage.prompt_tokens for usage in self._usage.values()),
+            "completion_tokens": sum(usage.completion_tokens for usage in self._usage.values()),
+            "cost_usd": sum(known) if len(known) == len(costs) else None,
+            "distinct_bodies": len(self._bodies),
+            "repeated_bodies": self._requests - len(self._bodies),
+        }
+
+    def _row(self, entry: Entry) -> dict[str, Any]:
+        usage = Usage(prompt_tokens=entry.prompt_tokens, completion_tokens=entry.completion_tokens)
+        at = datetime.fromtimestamp(entry.at_s, UTC).isoformat(timespec="milliseconds")
+        return {
+            "number": entry.number,
+            "at": at.replace("+00:00", "Z"),
+            "model": entry.model,
+            "messages": _messages(entry.body),
+            "status": entry.status,
+            "fault": entry.fault,
+            "reply": entry.reply,
+            "billed": entry.billed,
+            "prompt_tokens": entry.prompt_tokens,
+            "completion_tokens": entry.completion_tokens,
+            "cost_usd": self._cost(entry.model or "", usage) if entry.billed else 0.0,
+            "duration_s": entry.duration_s,
+        }
+
+    def _cost(self, model: str, usage: Usage) -> float | None:
+        # Looked up when someone asks, not when the request comes: a search through the table takes milliseconds.
+        if model not in self._prices:
+            self._prices[model] = find_price(Endpoint("direct", "openai", model))
+        price = self._prices[model]
+        return None if price is None else price.cost(usage)
+
+
+def _messages(body: bytes) -> Any:
+    """The request's messages as they came, None if it had none."""
+    # Parsed only now: kept as objects, 10,000 requests would take several times the memory of their bytes.
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return request.get("messages") if isinstance(request, dict) else None

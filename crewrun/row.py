@@ -1,0 +1,152 @@
+"""A row and what became of it: the two values that travel through a batch, and how an outcome is written.
+
+The line that `Outcome.to_line` makes is a public format, `crewrun.result/1`: fields are added, never changed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Literal
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from crewrun.errors import Category
+from crewrun.messages import Usage
+
+SCHEMA = "crewrun.result/1"
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+_ascii = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the input.
+
+    `index` counts rows from 0, `line` counts lines of the file from 1. A line that cannot be run has `problem`, the
+    message for the user, and may have no `inputs`.
+    """
+
+    index: int
+    line: int
+    id: str
+    inputs: dict[str, Any] | None
+    problem: str | None = None
+
+
+def content_id(content: dict[str, Any] | bytes) -> str:
+    """16 hex digits that name a row by what it says: equal inputs, equal id, whatever their key order.
+
+    A line that is not a JSON object is named by its bytes.
+    """
+    data = content if isinstance(content, bytes) else _canonical(content).encode()
+    return blake2b(data, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """Why a row failed, as its result line says it."""
+
+    category: Category
+    type: str
+    message: str
+    task: str | None = None
+    http_status: int | None = None
+    retryable: bool = False
+    attempts: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "category": self.category,
+            "type": self.type,
+            "message": self.message,
+            "task": self.task,
+            "http_status": self.http_status,
+            "retryable": self.retryable,
+            "attempts": self.attempts,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """One finished task of a row."""
+
+    name: str
+    agent: str
+    output: str
+    calls: int
+    usage: Usage
+    truncated: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "name": self.name,
+            "agent": self.agent,
+            "output": self.output,
+            "calls": self.calls,
+            "usage": usage_json(self.usage, self.calls),
+        }
+        if self.truncated:
+            record["truncated"] = True
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one row. `cost_usd` is None when a price is unknown, never a guess."""
+
+    row: Row
+    status: Literal["ok", "failed"]
+    output: Any
+    tasks: Sequence[TaskRecord]
+    error: ErrorRecord | None
+    attempts: int
+    calls: int
+    usage: Usage
+    cost_usd: float | None
+    models: Sequence[str]
+    started_at: datetime
+    duration_s: float
+    files: Sequence[str] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "id": self.row.id,
+            "index": self.row.index,
+            "status": self.status,
+            "input": self.row.inputs,
+            "output": self.output,
+            "tasks": [task.to_json() for task in self.tasks],
+            "error": self.error.to_json() if self.error else None,
+            "attempts": self.attempts,
+            "usage": usage_json(self.usage, self.calls),
+            "cost_usd": self.cost_usd,
+            "models": list(self.models),
+            "files": list(self.files),
+            "started_at": f"{self.started_at:%Y-%m-%dT%H:%M:%S}.{self.started_at.microsecond // 1000:03d}Z",
+            "duration_s": round(self.duration_s, 3),
+        }
+
+    def to_line(self) -> bytes:
+        """One line of UTF-8 JSON with its newline."""
+        record = self.to_json()
+        try:
+            return to_json(record) + b"\n"  # six times as fast as the standard library's
+        except PydanticSerializationError:
+            # A lone surrogate ("\ud800") is legal in JSON but not in UTF-8: write it as the escape it came as.
+            return _ascii(record).encode() + b"\n"
+
+
+def usage_json(usage: Usage, calls: int) -> dict[str, int]:
+    """Token counts as result lines and summaries give them."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_prompt_tokens": usage.cached_prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "total_tokens": usage.total_tokens,
+        "calls": calls,
+    }

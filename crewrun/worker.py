@@ -1,0 +1,151 @@
+"""A loaded target and its gateway: `run(row)` gives an outcome, whatever happens inside."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+
+from crewrun.errors import CallError, Category, CrewrunError, InputInvalid, RowTimedOut, UsageError, redact, suggest
+from crewrun.llm.endpoints import missing_key
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.model import LLM
+from crewrun.llm.tally import Tally, counting_into
+from crewrun.messages import Endpoint
+from crewrun.row import ErrorRecord, Outcome, Row
+
+
+class Target(Protocol):
+    """What a batch runs: our crew, or anything that keeps these three promises."""
+
+    @property
+    def placeholders(self) -> Mapping[str, str]:
+        """The inputs that every row must have, each with the place that needs it."""
+        ...
+
+    @property
+    def models(self) -> list[tuple[str, LLM | None]]:
+        """The models that it may call, each with who uses it."""
+        ...
+
+    async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
+        """Run once. The result has `raw`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """`inputs` are defaults under every row's own; `row_timeout_s` bounds one row, None for no bound."""
+
+    inputs: Mapping[str, Any]
+    row_timeout_s: float | None = None
+
+
+class Worker:
+    """Runs rows, any number at once. Opened in an event loop, `async with`."""
+
+    def __init__(self, target: Target, gateway: Gateway, options: WorkerOptions) -> None:
+        self._target = target
+        self._gateway = gateway
+        self._defaults = dict(options.inputs)
+        self._timeout_s = options.row_timeout_s
+        self._needed = {k: v for k, v in target.placeholders.items() if k not in self._defaults}
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> "Worker":
+        await self._open.enter_async_context(self._gateway)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def run(self, row: Row) -> Outcome:
+        """Run the target on one row. Never raises: every failure, a bug included, becomes the outcome's error."""
+        started_at, began = datetime.now(UTC), anyio.current_time()
+        tally = Tally()
+        output: Any = None
+        error: ErrorRecord | None = None
+        try:
+            output = await self._kickoff(row, tally)
+        except Exception as failed:
+            error = describe_failure(failed, tally)
+        return Outcome(
+            row=row,
+            status="failed" if error else "ok",
+            output=output,
+            tasks=tally.tasks,
+            error=error,
+            attempts=tally.attempts,
+            calls=tally.calls,
+            usage=tally.usage,
+            cost_usd=tally.cost_usd,
+            models=list(tally.models),
+            started_at=started_at,
+            duration_s=anyio.current_time() - began,
+        )
+
+    def problem(self, row: Row) -> str | None:
+        """Why `row` cannot be run, None when it can: found without a call."""
+        if row.problem is not None or row.inputs is None:
+            return row.problem or f"line {row.line}: not a JSON object"
+        missing = [name for name in self._needed if name not in row.inputs]
+        if not missing:
+            return None
+        named = ", ".join(f"{name!r} (needed by {self._needed[name]})" for name in missing)
+        near = suggest(missing[0], list(row.inputs))
+        return f"line {row.line}: missing {named}{near}"
+
+    async def _kickoff(self, row: Row, tally: Tally) -> Any:
+        if problem := self.problem(row):
+            raise InputInvalid(problem)
+        inputs = {**self._defaults, **(row.inputs or {})} if self._defaults else row.inputs
+        with counting_into(tally):
+            if self._timeout_s is None:
+                return (await self._target.akickoff(inputs)).raw
+            with anyio.move_on_after(self._timeout_s):
+                return (await self._target.akickoff(inputs)).raw
+        raise RowTimedOut(f"the row took longer than {self._timeout_s:g} s (--row-timeout)")
+
+
+def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
+    """The error record of a row that ended with `failed`."""
+    call = failed if isinstance(failed, CallError) else None
+    return ErrorRecord(
+        category=failed.category if isinstance(failed, CrewrunError) else Category.INTERNAL,
+        type=type(failed).__name__,
+        message=redact(str(failed))[:4000],
+        task=tally.failed_task,
+        http_status=call.http_status if call else None,
+        retryable=failed.retryable if isinstance(failed, CrewrunError) else False,
+        attempts=call.attempts if call else 0,
+    )
+
+
+async def check_models(target: Target, gateway: Gateway) -> list[Endpoint]:
+    """The endpoints that `target` may call. Raises UsageError for one that cannot work, before the first call."""
+    found: dict[Endpoint, None] = {}
+    for user, llm in target.models:
+        endpoint = gateway.endpoint(llm)
+        if endpoint.lane == "offline":
+            from crewrun.llm.offline_transport import OfflineOptions
+
+            OfflineOptions.parse(endpoint.params["options"])
+        variable = missing_key(endpoint)
+        if endpoint.lane == "litellm":
+            from crewrun.llm import litellm_transport
+
+            # Importing litellm takes seconds.
+            variable = await anyio.to_thread.run_sync(litellm_transport.missing_key, endpoint)
+        if variable:
+            raise UsageError(
+                f"{variable} is not set: agent {user!r} uses {endpoint.name}. "
+                f"Export it or put it into .env; to rehearse without a model: -m offline"
+            )
+        found[endpoint] = None
+    return list(found)

@@ -1,0 +1,722 @@
+"""Loading crew.yaml: what a good file comes to, and what each kind of bad file is answered with."""
+
+import os
+import time
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from crewrun.crew.crew import Crew
+from crewrun.definitions import Definition, find_beside, load
+from crewrun.definitions.spec import LLMSpec
+from crewrun.errors import DefinitionError, UsageError
+from crewrun.llm.model import LLM
+
+SAMPLES = Path(__file__).parent.parent / "sample_inputs"
+
+AGENTS = """\
+agents:
+  writer:
+    role: Writer
+    goal: Explain {topic}
+    backstory: You write.
+"""
+TASKS = """\
+tasks:
+  draft:
+    description: Write about {topic}
+    expected_output: A text
+    agent: writer
+"""
+GOOD = AGENTS + TASKS  # ten lines, so that what a case appends starts on line 11
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def load_text(text: str | bytes) -> Definition:
+    """Load `text` as the crew.yaml of the working directory."""
+    Path("crew.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+    return load("crew.yaml")
+
+
+def message_for(text: str | bytes) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        load_text(text)
+    return str(caught.value)
+
+
+def described(crew: Crew) -> dict[str, Any]:
+    """`crew` as plain values, with agents and tasks by name."""
+    return {
+        "name": crew.name,
+        "verbose": crew.verbose,
+        "default_inputs": crew.default_inputs,
+        "agents": [
+            (a.name, a.role, a.goal, a.backstory, a.llm.model if a.llm else None, a.verbose) for a in crew.agents
+        ],
+        "tasks": [
+            (
+                t.name,
+                t.description,
+                t.expected_output,
+                t.agent.name if t.agent else None,
+                t.context if t.context is None else [c.name for c in t.context],
+                t.async_execution,
+            )
+            for t in crew.tasks
+        ],
+    }
+
+
+def test_a_file_with_every_key_becomes_a_crew_its_inputs_and_its_batch_settings() -> None:
+    """All keys of the crew, its agents and tasks arrive; `batch` is spelled with underscores."""
+    loaded = load_text("""\
+name: press
+verbose: true
+process: sequential
+llm: gpt-4.1-mini
+inputs: {tone: dry, year: 2024, since: 2024-01-01}
+agents:
+  researcher:
+    role: >
+      Researcher
+    goal: Find facts
+    backstory: >
+      Long years.
+    llm: {model: groq/llama-3.3-70b, temperature: 0, api_key: "${GROQ_API_KEY}"}
+  writer: {role: Writer, goal: Write, backstory: Short years., verbose: yes}
+tasks:
+  research: {description: "Find {topic}", expected_output: Facts, agent: researcher, async_execution: true}
+  draft: {description: Write, expected_output: Text, agent: writer, context: [research]}
+  title: {description: Name it, expected_output: A title, agent: writer, context: []}
+batch: {max-concurrent: 4, call_timeout: 30, max-failures: 2.5%, progress: none, ordered: on}
+""")
+    assert described(loaded.target) == {
+        "name": "press",
+        "verbose": True,
+        "default_inputs": {"tone": "dry", "year": 2024, "since": "2024-01-01"},
+        "agents": [
+            ("researcher", "Researcher", "Find facts", "Long years.\n", "groq/llama-3.3-70b", False),
+            ("writer", "Writer", "Write", "Short years.", "gpt-4.1-mini", True),
+        ],
+        "tasks": [
+            ("research", "Find {topic}", "Facts", "researcher", None, True),
+            ("draft", "Write", "Text", "writer", ["research"], False),
+            ("title", "Name it", "A title", "writer", [], False),
+        ],
+    }
+    assert loaded.inputs == {"tone": "dry", "year": 2024, "since": "2024-01-01"}
+    assert loaded.batch == {
+        "max_concurrent": 4,
+        "call_timeout": 30.0,
+        "max_failures": "2.5%",
+        "progress": "none",
+        "ordered": True,
+    }
+    assert loaded.path == Path("crew.yaml")
+
+
+def test_tasks_in_a_list_without_a_name_are_named_by_their_place() -> None:
+    """The second of three tasks without a name is task_2, and contexts can say so."""
+    loaded = load_text(
+        AGENTS
+        + """\
+tasks:
+- {description: a, expected_output: a, agent: writer, name: first}
+- {description: b, expected_output: b, agent: writer}
+- {description: c, expected_output: c, agent: writer, context: [task_2]}
+"""
+    )
+    assert [task[0] for task in described(loaded.target)["tasks"]] == ["first", "task_2", "task_3"]
+    assert described(loaded.target)["tasks"][2][4] == ["task_2"]
+
+
+def test_an_llm_mapping_becomes_an_llm_with_its_additional_params_as_fields() -> None:
+    """`api_base` is base_url, and what is in additional_params goes to the provider."""
+    loaded = load_text(
+        GOOD
+        + "llm: {model: m, api_base: 'http://localhost:1', stop: END, additional_params: {top_k: 5, top: {a: 1}}}\n"
+    )
+    llm = loaded.target.agents[0].llm
+    assert llm is not None
+    assert dict(llm) == dict(LLM(model="m", base_url="http://localhost:1", stop="END", top_k=5, top={"a": 1}))
+
+
+def test_llm_spec_has_the_fields_of_llm() -> None:
+    """A parameter that is added to LLM is added to the file format too."""
+    assert set(LLMSpec.model_fields) - {"api_base", "additional_params"} == set(LLM.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2024-01-01", "2024-01-01"),
+        ("12:30", "12:30"),
+        ("01234", "01234"),
+        ("1_000", "1_000"),
+        (".inf", ".inf"),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("-7", -7),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("off", False),
+        ("~", None),
+        ("", None),
+        ("'42'", "42"),
+        ("!!str 42", "42"),
+        ("[1, a, {b: c}]", [1, "a", {"b": "c"}]),
+    ],
+)
+def test_a_plain_value_is_what_it_looks_like(text: str, value: object) -> None:
+    """No timestamps, base-60 numbers or octal zip codes."""
+    assert load_text(f"{GOOD}inputs:\n  x: {text}\n").inputs == {"x": value}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbf" + GOOD.encode(),
+        GOOD.replace("\n", "\r\n"),
+        "---\n" + GOOD + "...\n",
+        GOOD + "inputs:\nbatch:\nllm:\nname:\n",
+    ],
+    ids=["byte order mark", "CRLF", "document marks", "optional keys left empty"],
+)
+def test_a_file_may_look_like_this_too(text: str | bytes) -> None:
+    """What editors add, and sections that are commented out, change nothing."""
+    loaded = load_text(text)
+    assert described(loaded.target) == described(load_text(GOOD).target)
+    assert (loaded.inputs, loaded.batch) == ({}, {})
+
+
+def test_aliases_and_merge_keys_are_written_out() -> None:
+    """A mapping's own keys win over merged ones, an earlier merge over a later one."""
+    inputs = load_text(
+        GOOD
+        + dedent("""\
+        inputs:
+          a: &a {x: 1, y: 1}
+          b: &b {y: 2, z: 2}
+          c: {<<: [*a, *b], x: 3}
+          d: *a
+          e: {"<<": text}
+        """)
+    ).inputs
+    assert inputs["c"] == {"x": 3, "y": 1, "z": 2}
+    assert inputs["d"] == {"x": 1, "y": 1}
+    assert inputs["e"] == {"<<": "text"}
+
+
+def test_the_samples_load_and_their_rows_fill_them() -> None:
+    """The crews in sample_inputs need nothing that their rows lack."""
+    import json
+
+    for crew, rows, count in [("crew.yaml", "topics.jsonl", 20), ("support/crew.yaml", "support/tickets.jsonl", 12)]:
+        target = load(SAMPLES / crew).target
+        inputs = [json.loads(line) for line in (SAMPLES / rows).read_text().splitlines()]
+        assert len(inputs) == count
+        assert [set(target.placeholders) - set(row) for row in inputs] == [set()] * count
+        assert target.tasks[1].context == [target.tasks[0]]
+
+
+SYNTAX: dict[str, tuple[str | bytes, str]] = {
+    "empty": ("", "crew.yaml: is empty; a crew file has `agents:` and `tasks:`"),
+    "only comments": ("# nothing\n", "crew.yaml: is empty; a crew file has `agents:` and `tasks:`"),
+    "only a document mark": ("---\n", "crew.yaml: is empty; a crew file has `agents:` and `tasks:`"),
+    "a list": ("- a\n", "crew.yaml: is a list; a crew file is a mapping with `agents:` and `tasks:`"),
+    "one text": ("hello\n", "crew.yaml: is one single value; a crew file is a mapping with `agents:` and `tasks:`"),
+    "two documents": (
+        GOOD + "---\na: 1\n",
+        "crew.yaml:11: a second document starts here (`---`); a crew file is one document",
+    ),
+    "tab": ("agents:\n\twriter: x\n", "crew.yaml:2: a tab in the indentation; YAML wants spaces"),
+    "tab after spaces": (
+        "agents:\n  writer: x\n  \teditor: y\n",
+        "crew.yaml:3: a tab in the indentation; YAML wants spaces",
+    ),
+    "not UTF-8": (b"name: ok\nrole: caf\xe9\n", "crew.yaml:2: is not UTF-8 (byte 0xe9); save it as UTF-8"),
+    "UTF-16": ("name: x".encode("utf-16"), "crew.yaml:1: is not UTF-8 (byte 0xff); save it as UTF-8"),
+    "control character": ("a: b\nc: \x07\n", "crew.yaml:2: the character U+0007 is not allowed in YAML"),
+    "brace": (
+        "a:\n  b: {topic} in brief\n",
+        "crew.yaml:2: column 14: not valid YAML: expected a key here; keys of one mapping need the same indentation, "
+        "and a text that starts with a brace or a quote needs quotes around all of it",
+    ),
+    "colon": (
+        "role: Writer: senior\n",
+        "crew.yaml:1: column 13: not valid YAML: a ':' that is out of place; a text that contains ': ' needs quotes, "
+        "and keys of one mapping need the same indentation",
+    ),
+    "at sign": (
+        "role: @x\n",
+        "crew.yaml:1: column 7: not valid YAML: a text cannot start with this character unless it is in quotes",
+    ),
+    "open quote": (
+        "a: 1\nrole: 'x\nb: 2\n",
+        "crew.yaml:4: column 1: not valid YAML: a quote is not closed (in what starts on line 2)",
+    ),
+    "no anchor": (
+        "a: *b\n",
+        "crew.yaml:1: column 4: not valid YAML: an alias (*name) without its anchor (&name) above it",
+    ),
+    "alias to itself": ("a: &a\n  b: [*a]\n", "crew.yaml:1: contains an alias (*name) to itself"),
+    "merge of itself": ("a: &a\n  <<: *a\n", "crew.yaml:1: contains an alias (*name) to itself"),
+    "too deep": ("a: " + "[" * 200_000, "crew.yaml:1: is nested more than 100 levels deep"),
+    "too deep by aliases": (
+        "k0: &k0 [x]\n" + "".join(f"k{i}: &k{i} [*k{i - 1}]\n" for i in range(1, 200)),
+        "crew.yaml:1: is nested more than 100 levels deep",
+    ),
+    "too long": (
+        "a:\n" + "- x\n" * 150_000,
+        "crew.yaml: has more than 100,000 values, aliases written out; too many for a crew file",
+    ),
+    "too large": ("#" * 1024 * 1024 + "\n", "crew.yaml: is larger than 1 MiB, too large for a crew file"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), SYNTAX.values(), ids=SYNTAX.keys())
+def test_a_file_that_is_not_a_yaml_mapping_is_refused_with_the_place(text: str | bytes, message: str) -> None:
+    """The first such fault is the whole message: nothing behind it can be read."""
+    assert message_for(text) == message
+
+
+CONTENT: dict[str, tuple[str, list[str]]] = {
+    # YAML that is read, but holds what plain data does not
+    "tag": (
+        GOOD + "name: !!python/object/apply:os.system ['true']\n",
+        [
+            ":11: name: the tag '!!python/object/apply:os.system' is not supported; crew files hold plain YAML only",
+            ":11: name: needs text, not a list",
+        ],
+    ),
+    "unknown tag": (
+        GOOD + "name: !env X\n",
+        [":11: name: the tag '!env' is not supported; crew files hold plain YAML only"],
+    ),
+    "tagged number": (
+        GOOD + "inputs: {a: !!int x, b: !!float inf, c: 1e999, d: !!bool maybe}\n",
+        [
+            ":11: inputs.a: 'x' is no usable int; put it in quotes if it is text",
+            ":11: inputs.b: 'inf' is no usable float; put it in quotes if it is text",
+            ":11: inputs.c: '1e999' is no usable float; put it in quotes if it is text",
+            ":11: inputs.d: 'maybe' is no usable bool; put it in quotes if it is text",
+        ],
+    ),
+    "duplicate keys": (
+        GOOD + "inputs:\n  a: {x: 1, y: 2, x: 3}\nname: a\nname: b\n",
+        [":12: inputs.a.x: this key is on line 12 already", ":14: name: this key is on line 13 already"],
+    ),
+    "duplicate agent": (
+        AGENTS.replace("agents:\n", "agents:\n  writer: {role: a, goal: b, backstory: c}\n") + TASKS,
+        [":3: agents.writer: this key is on line 2 already"],
+    ),
+    "number as key": (
+        AGENTS + "  7: {role: a, goal: b, backstory: c}\n" + TASKS,
+        [':6: agents: the key 7 is not text; put it in quotes: "7"'],
+    ),
+    "boolean as key": (
+        GOOD + "inputs: {on: 1}\n",
+        [':11: inputs: the key on is not text; put it in quotes: "on"'],
+    ),
+    "mapping as key": (
+        GOOD + "inputs:\n  {topic}: 1\n",
+        [":12: inputs: a list or mapping cannot be a key; a text that starts with a brace needs quotes"],
+    ),
+    "merge of a text": (
+        GOOD + "inputs:\n  <<: x\n",
+        [":12: inputs.'<<': needs an alias (*name) of a mapping, or a list of them"],
+    ),
+    # keys
+    "unknown keys": (
+        GOOD.replace("    role:", "    rolle: x\n    role:") + "agent: x\nbatch: {max-concurent: 3, zzz: 1}\n",
+        [
+            ":3: agents.writer.rolle: unknown key 'rolle' (did you mean 'role'?)",
+            ":12: agent: unknown key 'agent' (did you mean 'agents'?)",
+            ":13: batch.max-concurent: unknown key 'max-concurent' (did you mean 'max_concurrent'?)",
+            ":13: batch.zzz: unknown key 'zzz'; the keys of batch are 'output', 'max_concurrent', 'model', 'base_url', "
+            "'ordered', 'retries', 'call_timeout', 'row_timeout', 'grace', 'limit', 'offset', 'fail_fast' and 6 more",
+        ],
+    ),
+    "keys of CrewAI": (
+        GOOD.replace("    agent:", "    tools: []\n    agent:").replace("    role:", "    max_iter: 3\n    role:")
+        + "memory: true\nprocess: hierarchical\n",
+        [
+            ":3: agents.writer.max_iter: 'max_iter' is not supported by this version of crewrun",
+            ":11: tasks.draft.tools: 'tools' is not supported by this version of crewrun",
+            ":13: memory: 'memory' is not supported by this version of crewrun",
+            ":14: process: 'hierarchical' is not supported by this version of crewrun",
+        ],
+    ),
+    "names beside names": (
+        GOOD.replace("    role:", "    name: x\n    role:").replace("    agent:", "    name: x\n    agent:"),
+        [
+            ":3: agents.writer.name: is not a key here; the name of an agent is its key under 'agents'",
+            ":11: tasks.draft.name: is not a key here; the name of a task is its key under 'tasks'",
+        ],
+    ),
+    "missing": (
+        "agents:\n  writer:\n    role: a\n    goal: b\ntasks:\n  draft:\n    description: a\n    agent: writer\n"
+        "llm: {}\n",
+        [
+            ":2: agents.writer.backstory: is missing; an agent needs role, goal and backstory",
+            ":6: tasks.draft.expected_output: is missing; a task needs description, expected_output and agent",
+            ":9: llm.model: is missing; an llm needs model",
+        ],
+    ),
+    "no agents": (TASKS, [":1: agents: is missing; a crew needs agents and tasks"]),
+    "no tasks": (AGENTS, [":1: tasks: is missing; a crew needs agents and tasks"]),
+    "empty sections": (
+        "agents: {}\ntasks: []\n",
+        [":1: agents: is empty; at least one is needed", ":2: tasks: is empty; at least one is needed"],
+    ),
+    "sections without content": (
+        "agents:\ntasks:\n",
+        [
+            ":1: agents: needs a mapping of names to values, not an empty value",
+            ":2: tasks: needs a mapping of names to tasks, or a list of tasks, not an empty value",
+        ],
+    ),
+    # types
+    "not text": (
+        "agents:\n  writer: {role: 42, goal: yes, backstory: [a]}\n  editor: {role: 1.50, goal: {topic}, backstory: }\n"
+        + TASKS,
+        [
+            ':2: agents.writer.role: needs text, not 42; put it in quotes: "42"',
+            ':2: agents.writer.goal: needs text, not yes; put it in quotes: "yes"',
+            ":2: agents.writer.backstory: needs text, not a list",
+            ':3: agents.editor.role: needs text, not 1.50; put it in quotes: "1.50"',
+            ":3: agents.editor.goal: needs text, not a mapping; a text that starts with a brace needs quotes: "
+            '"{topic}"',
+            ":3: agents.editor.backstory: needs text, not an empty value",
+        ],
+    ),
+    "blank text": (
+        AGENTS.replace("Writer", '""').replace("You write.", '" "') + TASKS,
+        [
+            ":3: agents.writer.role: must not be empty",
+            ":5: agents.writer.backstory: must not be empty",
+        ],
+    ),
+    "not a mapping": (
+        AGENTS + "  editor: x\ntasks:\n- write\nbatch: [a]\ninputs: x\n",
+        [
+            ":6: agents.editor: needs a mapping of names to values, not 'x'",
+            ":8: tasks[0]: needs a mapping of names to values, not 'write'",
+            ":9: batch: needs a mapping of names to values, not a list",
+            ":10: inputs: needs a mapping of names to values, not 'x'",
+        ],
+    ),
+    "tasks that are a text": (
+        AGENTS + "tasks: write\n",
+        [":6: tasks: needs a mapping of names to tasks, or a list of tasks, not 'write'"],
+    ),
+    "agents in a list": (
+        "agents: [writer]\n" + TASKS,
+        [":1: agents: needs a mapping of names to values, not a list"],
+    ),
+    "task fields": (
+        GOOD + "    context: draft\n    async_execution: 'yes'\n",
+        [
+            ":11: tasks.draft.context: needs a list, not 'draft'",
+            ":12: tasks.draft.async_execution: needs true or false, not 'yes'",
+        ],
+    ),
+    "process": (GOOD + "process: paralel\n", [":11: process: needs to be 'sequential', not 'paralel'"]),
+    "llm": (
+        GOOD
+        + dedent("""\
+        llm:
+          model: m
+          temperature: hot
+          max_tokens: 0
+          stop: 5
+          timeout: 0
+          temprature: 1
+          additional_params: {seed: 1}
+        """)
+        + "verbose: 2\n",
+        [
+            ":13: llm.temperature: needs a number, not 'hot'",
+            ":14: llm.max_tokens: needs to be at least 1, not 0",
+            ":15: llm.stop: needs text or a list of texts, not 5",
+            ":16: llm.timeout: needs to be more than 0, not 0",
+            ":17: llm.temprature: unknown key 'temprature' (did you mean 'temperature'?)",
+            ":18: llm.additional_params: 'seed' is a key of the llm itself; write it beside additional_params",
+            ":19: verbose: needs true or false, not 2",
+        ],
+    ),
+    "llm that is a list": (
+        GOOD + "llm: [m]\n",
+        [":11: llm: needs the name of a model, or a mapping with `model`, not a list"],
+    ),
+    "agent's llm": (
+        AGENTS + "    llm: {modle: x}\n" + TASKS,
+        [
+            ":6: agents.writer.llm.model: is missing; an llm needs model",
+            ":6: agents.writer.llm.modle: unknown key 'modle' (did you mean 'model'?)",
+        ],
+    ),
+    "keys stay secret": (
+        GOOD + "llm: {model: m, api_key: 123456789, extra_headers: {X: 987654321}}\nname: {sk-abcdefghij: 1}\n",
+        [
+            ":11: llm.api_key: needs text, not this value",
+            ":11: llm.extra_headers.X: needs text, not this value",
+            ":12: name: needs text, not a mapping",
+        ],
+    ),
+    "key reference": (
+        GOOD + "llm: {model: m, api_key: '$' }\n",
+        [":11: llm.api_key: is not a reference to an environment variable; write ${NAME}"],
+    ),
+    "batch": (
+        GOOD
+        + dedent("""\
+        batch:
+          max-concurrent: 0
+          retries: 1.5
+          call_timeout: soon
+          row-timeout: 0
+          grace: -1
+          limit: "3"
+          max_failures: 0%
+          progress: rihc
+          quiet: 1
+          output: 7
+        """),
+        [
+            ":12: batch.max_concurrent: needs to be at least 1, not 0",
+            ":13: batch.retries: needs a whole number, not 1.5",
+            ":14: batch.call_timeout: needs a number, not 'soon'",
+            ":15: batch.row_timeout: needs to be more than 0, not 0",
+            ":16: batch.grace: needs to be at least 0, not -1",
+            ":17: batch.limit: needs a whole number, not '3'",
+            ":18: batch.max_failures: needs a number of rows, or a share of them above 0% and up to 100%, such as "
+            "'5%', not '0%'",
+            ":19: batch.progress: needs to be 'auto', 'rich', 'plain', 'json' or 'none', not 'rihc' "
+            "(did you mean 'rich'?)",
+            ":20: batch.quiet: needs true or false, not 1",
+            ':21: batch.output: needs text, not 7; put it in quotes: "7"',
+        ],
+    ),
+    "a setting in both spellings": (
+        GOOD + "batch:\n  max-concurrent: 1\n  max_concurrent: 2\n",
+        [":12: batch.max-concurrent: is the same setting as 'max_concurrent' on line 13; keep one of them"],
+    ),
+    # references
+    "unknown agent": (
+        GOOD.replace("agent: writer", "agent: wrtier"),
+        [":10: tasks.draft.agent: no agent 'wrtier' (did you mean 'writer'?); agents are 'writer'"],
+    ),
+    "contexts": (
+        AGENTS
+        + dedent("""\
+        tasks:
+          plan:
+            {description: a, expected_output: b, agent: writer, context: [rewiev]}
+          draft:
+            {description: a, expected_output: b, agent: writer, context: [plan, plan, draft, review, plam]}
+          review:
+            {description: a, expected_output: b, agent: writer}
+        """),
+        [
+            ":8: tasks.plan.context[0]: no task 'rewiev' (did you mean 'review'?); no task comes before this one",
+            ":10: tasks.draft.context[1]: task 'plan' is in this context twice",
+            ":10: tasks.draft.context[2]: a task cannot be its own context",
+            ":10: tasks.draft.context[3]: task 'review' comes later; a context is made of earlier tasks",
+            ":10: tasks.draft.context[4]: no task 'plam' (did you mean 'plan'?); earlier tasks are 'plan'",
+        ],
+    ),
+    "names taken": (
+        AGENTS
+        + """\
+  "writer ": {role: a, goal: b, backstory: c}
+  "": {role: a, goal: b, backstory: c}
+tasks:
+- {name: a, description: a, expected_output: b, agent: writer}
+- {name: b, description: a, expected_output: b, agent: writer}
+- {name: a, description: a, expected_output: b, agent: writer}
+- {description: a, expected_output: b, agent: writer}
+- {name: task_4, description: a, expected_output: b, agent: writer}
+- {name: "", description: a, expected_output: b, agent: writer}
+""",
+        [
+            ":6: agents.'writer ': the name 'writer' is taken by the agent on line 2",
+            ":7: agents.'': a name must not be empty",
+            ":11: tasks[2].name: the name 'a' is taken by the task on line 9",
+            ":13: tasks[4].name: the name 'task_4' is taken by the task on line 12",
+            ":14: tasks[5].name: must not be empty",
+        ],
+    ),
+    "a place in a merged mapping": (
+        "agents:\n  writer: &writer\n    role: 1\n    goal: a\n    backstory: b\n"
+        "  editor:\n    <<: *writer\n    goal: 2\n" + TASKS,
+        [
+            ':3: agents.writer.role: needs text, not 1; put it in quotes: "1"',
+            ':3: agents.editor.role: needs text, not 1; put it in quotes: "1"',
+            ':8: agents.editor.goal: needs text, not 2; put it in quotes: "2"',
+        ],
+    ),
+    "a long value": (
+        GOOD + f"process: {'x' * 100}\n",
+        [f":11: process: needs to be 'sequential', not '{'x' * 59}…'"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "lines"), CONTENT.values(), ids=CONTENT.keys())
+def test_every_fault_is_one_line_with_its_place_and_what_to_do(text: str, lines: list[str]) -> None:
+    """All faults of a file come at once, in the order of the file, in plain words."""
+    assert message_for(text).splitlines() == ["crew.yaml" + line for line in lines]
+
+
+def test_a_message_lists_at_most_twenty_faults() -> None:
+    """A file that is wrong throughout does not fill the screen."""
+    lines = message_for(GOOD + "".join(f"zz{i}: 1\n" for i in range(25))).splitlines()
+    assert [line.split(":")[1] for line in lines[:20]] == [str(n) for n in range(11, 31)]
+    assert lines[20:] == ["crew.yaml: and 5 more problems"]
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("nope.yaml", "nope.yaml: no such file"),
+        ("empty", "empty: is a folder; this version of crewrun reads crew.yaml only"),
+        ("full", "full: is a folder; this version of crewrun reads crew.yaml only (did you mean 'full/crew.yaml'?)"),
+        ("crew.jsonc", "crew.jsonc: this version of crewrun reads crew.yaml only (a .yaml or .yml file)"),
+        ("app:crew", "app:crew: this version of crewrun reads crew.yaml only (a .yaml or .yml file)"),
+        ("crew.yaml/x.yaml", "crew.yaml/x.yaml: cannot be read: Not a directory"),
+        ("a\0.yaml", "a\0.yaml: cannot be read: embedded null byte"),
+    ],
+    ids=["missing", "folder", "folder with a crew", "jsonc", "module", "below a file", "null byte"],
+)
+def test_what_is_not_a_readable_yaml_file_is_refused(ref: str, message: str) -> None:
+    """The message names the reference as the user gave it."""
+    Path("empty").mkdir()
+    Path("full").mkdir()
+    Path("full/crew.yaml").write_text(GOOD)
+    Path("crew.yaml").write_text(GOOD)
+    with pytest.raises(DefinitionError) as caught:
+        load(ref)
+    assert str(caught.value) == message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_refused() -> None:
+    """The system's reason is given."""
+    Path("crew.yaml").write_text(GOOD)
+    Path("crew.yaml").chmod(0)
+    with pytest.raises(DefinitionError, match=r"^crew\.yaml: cannot be read: Permission denied$"):
+        load("crew.yaml")
+
+
+def test_a_crew_is_found_beside_the_inputs_then_in_the_working_directory() -> None:
+    """crew.yaml comes before crew.yml, and a folder of that name is not a crew."""
+    inputs = Path("data/topics.jsonl")
+    Path("data/crew.yaml").mkdir(parents=True)
+    with pytest.raises(UsageError) as caught:
+        find_beside(inputs)
+    assert (
+        str(caught.value)
+        == "no crew.yaml in 'data' or the working directory; write one there, or name a crew file with --crew FILE"
+    )
+    with pytest.raises(UsageError) as caught:
+        find_beside(None)
+    assert (
+        str(caught.value)
+        == "no crew.yaml in the working directory; write one there, or name a crew file with --crew FILE"
+    )
+    found = []
+    for name in ("crew.yml", "crew.yaml", "data/crew.yml"):
+        Path(name).write_text(GOOD)
+        found.append((find_beside(inputs), find_beside(None)))
+    assert found == [
+        (Path("crew.yml"), Path("crew.yml")),
+        (Path("crew.yaml"), Path("crew.yaml")),
+        (Path("data/crew.yml"), Path("crew.yaml")),
+    ]
+
+
+@pytest.mark.parametrize("inner", ["[{}]", "{{<<: [{}]}}"], ids=["lists", "merges"])
+def test_an_alias_bomb_is_refused_before_it_goes_off(inner: str) -> None:
+    """Nine to the power of twelve values are not written out."""
+    bomb = "k0: &k0 {x: 1}\n"
+    for i in range(1, 13):
+        bomb += f"k{i}: &k{i} {inner.format(', '.join([f'*k{i - 1}'] * 9))}\n"
+    started = time.process_time()
+    message = message_for(bomb)
+    assert message == "crew.yaml: has more than 100,000 values, aliases written out; too many for a crew file"
+    assert time.process_time() - started < 10  # written out, it would take days
+
+
+_yaml_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["draft", "writer"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = (
+    "agents tasks writer draft role goal backstory llm model batch context agent inputs additional_params "
+    "max-failures stop name tools description expected_output api_key process self"
+)
+_keys = st.sampled_from(KEYS.split())
+
+
+def _spliced(parts: tuple[int, int, str]) -> bytes:
+    start, length, text = parts
+    return (GOOD[:start] + text + GOOD[start + length :]).encode(errors="surrogatepass")
+
+
+def _assigned(parts: tuple[list[str], Any]) -> bytes:
+    """The good file as JSON, which is YAML, with a value put somewhere into it."""
+    import json
+
+    path, value = parts
+    fields = {"description": "a", "expected_output": "b", "agent": "writer"}
+    data: dict[str, Any] = {
+        "agents": {"writer": {"role": "a", "goal": "b", "backstory": "c"}},
+        "tasks": {"draft": fields},
+    }
+    inner = data
+    for key in path[:-1]:
+        if not isinstance(inner.get(key), dict):
+            inner[key] = {}
+        inner = inner[key]
+    inner[path[-1]] = value
+    return json.dumps(data).encode()
+
+
+@given(
+    st.binary(max_size=200)
+    | st.text().map(lambda text: text.encode(errors="replace"))
+    | st.tuples(st.integers(0, len(GOOD)), st.integers(0, 40), st.text(max_size=20)).map(_spliced)
+    | st.tuples(st.lists(_keys, min_size=1, max_size=4), _yaml_values).map(_assigned)
+)
+@example(b'name: "\\ud800"')
+@example(b"a: !<tag:yaml.org,2002:map> x")
+@example(b'!!int "1\n2": {? "a\nb"}\nname: !!int "1\\n"')
+@example(b'name: {"a\\nb"}')
+@example(b"%YAML 9.9\n---\na: 1")
+@example(GOOD.encode() + b"llm: {model: x, additional_params: {self: 1}}")
+@example(GOOD.encode() + b"batch: {call_timeout: 1" + b"0" * 400 + b"}")
+def test_whatever_is_in_the_file_it_is_a_definition_or_a_definition_error(content: bytes) -> None:
+    """No other exception leaves `load`, and a message always starts with the file."""
+    assert all(line.startswith("crew.yaml") for line in _paths_or_problems(content))
+
+
+def _paths_or_problems(content: bytes) -> list[str]:
+    try:
+        return [str(load_text(content).path)]
+    except DefinitionError as refused:
+        return str(refused).splitlines()

@@ -1,0 +1,618 @@
+"""The litellm lane against a loopback server that answers in the providers' own wire shapes.
+
+litellm is imported once for the module; a process started beside it shows what its user sees.
+"""
+
+import json
+import re
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from crewrun.errors import (
+    AuthRefused,
+    BadRequest,
+    CallError,
+    CallTimedOut,
+    ContentFiltered,
+    ContextTooLong,
+    ModelNotFound,
+    NetworkError,
+    OutputInvalid,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+)
+from crewrun.llm.litellm_transport import LitellmTransport, missing_key
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage
+
+pytestmark = [
+    pytest.mark.anyio,
+    # litellm's own: what it uses of others' libraries on import is not ours to mend.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:litellm.*"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pydantic.*"),
+    pytest.mark.filterwarnings("ignore::UserWarning:pydantic.*"),
+]
+
+# A reply as Anthropic's reference records it, https://docs.anthropic.com/en/api/messages
+ANSWER = {
+    "id": "msg_01XFDUDYJgAACzvnptvVoYEL",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-3-5-haiku-20241022",
+    "content": [{"type": "text", "text": "Hello!"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {
+        "input_tokens": 10,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 90,
+        "output_tokens": 5,
+    },
+}
+
+
+@dataclass
+class Provider:
+    """A provider that gives every request the same `reply` and keeps what it was asked."""
+
+    url: str = ""
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hangs: bool = False
+    resets: bool = False
+    asked: list[tuple[str, Mapping[str, str], Any]] = field(default_factory=list)
+    reached: anyio.Event = field(default_factory=anyio.Event)
+
+    def reply(self, body: Any, status: int = 200, **headers: str) -> None:
+        """Answer with `body` from now on; what is not bytes becomes JSON."""
+        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked.append((request.path_qs, request.headers.copy(), await request.json()))
+        self.reached.set()
+        if self.hangs:
+            await anyio.sleep_forever()
+        if self.resets and request.transport is not None:
+            # Closing with unsent data discarded is a TCP reset, not an end of stream.
+            sock = request.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request.transport.abort()
+        return web.Response(
+            status=self.status, body=self.body, headers={"content-type": "application/json", **self.headers}
+        )
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    served = Provider()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", served.handle)
+    server = TestServer(app)
+    await server.start_server()
+    served.url = str(server.make_url("")).rstrip("/")
+    yield served
+    await server.close()
+
+
+@pytest.fixture
+async def transport(provider: Provider) -> AsyncIterator[LitellmTransport]:
+    sender = LitellmTransport()
+    yield sender
+    await sender.aclose()
+
+
+def request_to(url: str, model: str = "anthropic/claude-3-5-haiku-20241022", **params: Any) -> ChatRequest:
+    name, _, rest = model.partition("/")
+    endpoint = Endpoint("litellm", name, rest, url, "key-of-the-test", params, {"x-mine": "yes"})
+    return ChatRequest(endpoint, (Message("system", "Be brief."), Message("user", "Hello?")))
+
+
+def said(error: CallError) -> tuple[type[CallError], str, int | None, float | None]:
+    return type(error), str(error), error.http_status, error.retry_after_s
+
+
+def refusal(kind: str, message: str) -> dict[str, Any]:
+    """An error as Anthropic writes it, https://docs.anthropic.com/en/api/errors"""
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_011"}
+
+
+async def test_an_answer_keeps_its_text_and_its_cached_tokens(provider: Provider, transport: LitellmTransport) -> None:
+    """Anthropic counts cached tokens beside the input, a Usage within the prompt; parameters, key, headers go out."""
+    provider.reply(ANSWER)
+    answer = await transport.send(request_to(provider.url, temperature=0.5, max_tokens=100))
+    assert answer == Completion("Hello!", Usage(100, 90, 5, 0))
+    [(path, headers, body)] = provider.asked
+    assert path == "/v1/messages"
+    assert (headers["x-api-key"], headers["x-mine"]) == ("key-of-the-test", "yes")
+    assert body == {
+        "model": "claude-3-5-haiku-20241022",
+        "system": [{"type": "text", "text": "Be brief."}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello?"}]}],
+        "temperature": 0.5,
+        "max_tokens": 100,
+    }
+
+
+async def test_an_answer_cut_at_max_tokens_is_truncated(provider: Provider, transport: LitellmTransport) -> None:
+    """Anthropic's stop_reason max_tokens is the direct lane's finish_reason length."""
+    provider.reply({**ANSWER, "stop_reason": "max_tokens"})
+    assert await transport.send(request_to(provider.url)) == Completion("Hello!", Usage(100, 90, 5), True)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        pytest.param({"content": []}, OutputInvalid, id="empty"),
+        pytest.param({"content": [], "stop_reason": "refusal"}, ContentFiltered, id="declined"),
+    ],
+)
+async def test_an_answer_that_is_none_keeps_what_it_cost(
+    provider: Provider, transport: LitellmTransport, change: dict[str, Any], kind: type[CallError]
+) -> None:
+    """An empty or declined answer is an error that carries the billed tokens."""
+    provider.reply({**ANSWER, **change})
+    with pytest.raises(kind) as caught:
+        await transport.send(request_to(provider.url))
+    assert caught.value.usage == Usage(100, 90, 5)
+
+
+async def test_azure_answers_through_the_openai_sdk(provider: Provider, transport: LitellmTransport) -> None:
+    """The provider whose calls litellm makes with the openai package."""
+    provider.reply(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "gpt-4o",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi"}}],
+            "usage": {
+                "prompt_tokens": 9,
+                "completion_tokens": 3,
+                "total_tokens": 12,
+                "prompt_tokens_details": {"cached_tokens": 4},
+            },
+        }
+    )
+    answer = await transport.send(request_to(provider.url, "azure/mine", api_version="2024-06-01"))
+    assert answer == Completion("Hi", Usage(9, 4, 3, 0))
+
+
+async def test_gemini_answers(provider: Provider, transport: LitellmTransport) -> None:
+    """https://ai.google.dev/api/generate-content#UsageMetadata"""
+    provider.reply(
+        {
+            "candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}],
+            "usageMetadata": {
+                "promptTokenCount": 20,
+                "cachedContentTokenCount": 8,
+                "candidatesTokenCount": 4,
+                "totalTokenCount": 24,
+            },
+        }
+    )
+    answer = await transport.send(request_to(provider.url, "gemini/gemini-2.0-flash"))
+    assert answer == Completion("Hi", Usage(20, 8, 4, 0))
+
+
+LONG = "prompt is too long: 200001 tokens > 200000 maximum"
+BROKE = "Your credit balance is too low to access the Anthropic API."
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "expected"),
+    [
+        pytest.param(
+            401,
+            refusal("authentication_error", "invalid x-api-key"),
+            {},
+            (AuthRefused, "HTTP 401: invalid x-api-key", 401, None),
+            id="401",
+        ),
+        pytest.param(
+            404,
+            refusal("not_found_error", "model: claude-9"),
+            {},
+            (ModelNotFound, "HTTP 404: model: claude-9", 404, None),
+            id="404",
+        ),
+        pytest.param(
+            429,
+            refusal("rate_limit_error", "slow down"),
+            {"retry_after": "7"},
+            (RateLimited, "HTTP 429: slow down", 429, 7.0),
+            id="429-retry-after",
+        ),
+        pytest.param(
+            429,
+            refusal("insufficient_quota", "You exceeded your current quota"),
+            {},
+            (QuotaExhausted, "HTTP 429: You exceeded your current quota", 429, None),
+            id="429-quota",
+        ),
+        pytest.param(
+            400,
+            refusal("invalid_request_error", BROKE),
+            {},
+            (QuotaExhausted, f"HTTP 400: {BROKE}", 400, None),
+            id="400-no-credit",
+        ),
+        pytest.param(
+            529,
+            refusal("overloaded_error", "Overloaded"),
+            {},
+            (ServerError, "HTTP 529: Overloaded", 529, None),
+            id="529",
+        ),
+        pytest.param(
+            500,
+            refusal("api_error", "Internal server error"),
+            {},
+            (ServerError, "HTTP 500: Internal server error", 500, None),
+            id="500",
+        ),
+        pytest.param(
+            400,
+            refusal("invalid_request_error", LONG),
+            {},
+            (ContextTooLong, f"HTTP 400: {LONG}", 400, None),
+            id="400-too-long",
+        ),
+        pytest.param(
+            400,
+            refusal("invalid_request_error", "temperature: range 0..1"),
+            {},
+            (BadRequest, "HTTP 400: temperature: range 0..1", 400, None),
+            id="400",
+        ),
+        pytest.param(504, b"<html>gateway", {}, (ServerError, "HTTP 504: <html>gateway", 504, None), id="504-html"),
+    ],
+)
+async def test_a_refusal_of_anthropic_has_its_meaning_after_one_request(
+    *,
+    provider: Provider,
+    transport: LitellmTransport,
+    status: int,
+    body: Any,
+    headers: dict[str, str],
+    expected: tuple[Any, ...],
+) -> None:
+    """Class, message, status and wait are the provider's, not litellm's; and nothing was sent twice."""
+    provider.reply(body, status, **headers)
+    with pytest.raises(CallError) as caught:
+        await transport.send(request_to(provider.url))
+    assert (said(caught.value), len(provider.asked)) == (expected, 1)
+
+
+GOOGLE_QUOTA = "You exceeded your current quota, please check your plan and billing details."
+
+
+def google(code: int, message: str, quota_id: str | None = None) -> dict[str, Any]:
+    """An error as Google writes it, https://google.aip.dev/193"""
+    details = [
+        {
+            "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+            "violations": [{"quotaId": quota_id}],
+        },
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "26s"},
+    ]
+    return {"error": {"code": code, "message": message, "details": details if quota_id else []}}
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "body", "expected"),
+    [
+        pytest.param(
+            "gemini/gemini-2.0-flash",
+            429,
+            google(429, GOOGLE_QUOTA, "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"),
+            (RateLimited, f"HTTP 429: {GOOGLE_QUOTA}", 429, 26.0),
+            id="gemini-per-minute",
+        ),
+        pytest.param(
+            "gemini/gemini-2.0-flash",
+            429,
+            google(429, GOOGLE_QUOTA, "GenerateRequestsPerDayPerProjectPerModel-FreeTier"),
+            (QuotaExhausted, f"HTTP 429: {GOOGLE_QUOTA}", 429, None),
+            id="gemini-per-day",
+        ),
+        pytest.param(
+            "gemini/gemini-2.0-flash",
+            400,
+            google(400, "API key not valid. Please pass a valid API key."),
+            (AuthRefused, "HTTP 400: API key not valid. Please pass a valid API key.", 400, None),
+            id="gemini-key",
+        ),
+        pytest.param(
+            "gemini/gemini-2.0-flash",
+            403,
+            google(403, "Permission denied"),
+            (AuthRefused, "HTTP 403: Permission denied", 403, None),
+            id="gemini-403",
+        ),
+        pytest.param(
+            "azure/mine",
+            429,
+            {"error": {"code": "429", "message": "slow down"}},
+            (RateLimited, "HTTP 429: slow down", 429, 3.0),
+            id="azure-429",
+        ),
+        pytest.param(
+            "azure/mine",
+            500,
+            {"error": {"code": "x", "message": "broken"}},
+            (ServerError, "HTTP 500: broken", 500, 3.0),
+            id="azure-500",
+        ),
+        pytest.param(
+            "azure/mine",
+            408,
+            {"error": {"code": "x", "message": "too slow"}},
+            (CallTimedOut, "HTTP 408: too slow", 408, 3.0),
+            id="azure-408",
+        ),
+        pytest.param(
+            "azure/mine",
+            400,
+            {"error": {"code": "content_filter", "message": "no"}},
+            (ContentFiltered, "HTTP 400: no", 400, None),
+            id="azure-filter",
+        ),
+        pytest.param(
+            "bedrock/anthropic.claude-3-haiku-20240307-v1:0",
+            429,
+            {"message": "Too many tokens, please wait before trying again."},
+            (RateLimited, "HTTP 429: Too many tokens, please wait before trying again.", 429, 3.0),
+            id="bedrock-429",
+        ),
+        pytest.param(
+            "cohere/command-r",
+            500,
+            {"message": "broken"},
+            (ServerError, "HTTP 500: broken", 500, 3.0),
+            id="cohere-500",
+        ),
+    ],
+)
+async def test_a_refusal_of_others_has_its_meaning_after_one_request(
+    *,
+    provider: Provider,
+    transport: LitellmTransport,
+    model: str,
+    status: int,
+    body: Any,
+    expected: tuple[Any, ...],
+) -> None:
+    """Azure goes through the openai package, whose own retries default to 2; the others through litellm's client."""
+    headers = {"retry_after": "3"} if expected[3] == 3.0 else {}
+    provider.reply(body, status, **headers)
+    aws = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_region_name": "us-east-1"}
+    params = {"azure": {"api_version": "2024-06-01"}, "bedrock": aws}.get(model.partition("/")[0], {})
+    with pytest.raises(CallError) as caught:
+        await transport.send(request_to(provider.url, model, **params))
+    assert (said(caught.value), len(provider.asked)) == (expected, 1)
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-3-5-haiku-20241022", "gemini/gemini-2.0-flash", "azure/mine"])
+@pytest.mark.parametrize("body", [b"<html>hello", b"[1]", b"{}"], ids=["html", "list", "object"])
+async def test_a_reply_that_is_no_completion_is_a_call_error(
+    provider: Provider, transport: LitellmTransport, model: str, body: bytes
+) -> None:
+    """litellm raises what its parser trips over; nothing but CallErrors leaves a transport, without a traceback."""
+    provider.reply(body)
+    with pytest.raises(CallError) as caught:
+        await transport.send(request_to(provider.url, model, api_version="2024-06-01"))
+    assert isinstance(caught.value, ServerError | OutputInvalid), caught.value
+    assert "Traceback" not in str(caught.value)
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-3-5-haiku-20241022", "gemini/gemini-2.0-flash", "azure/mine"])
+async def test_a_reset_connection_is_not_tried_again(
+    provider: Provider, transport: LitellmTransport, model: str
+) -> None:
+    """litellm's HTTP client sends a POST again by itself after a reset; the provider may have billed the first."""
+    provider.resets = True
+    with pytest.raises(NetworkError):
+        await transport.send(request_to(provider.url, model, api_version="2024-06-01"))
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-3-5-haiku-20241022", "gemini/gemini-2.0-flash", "azure/mine"])
+async def test_a_refused_connection_is_a_network_error(transport: LitellmTransport, model: str) -> None:
+    """litellm calls it an InternalServerError, with status 500; there was no reply."""
+    with socket.socket() as bound:  # bound, not listening: nobody else gets the port meanwhile
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        with pytest.raises(NetworkError) as caught:
+            await transport.send(request_to(f"http://127.0.0.1:{port}", model, api_version="2024-06-01"))
+    expected = f"ConnectError: Cannot connect to host 127.0.0.1:{port} [Connect call failed ('127.0.0.1', {port})]"
+    assert said(caught.value) == (NetworkError, expected, None, None)
+
+
+async def test_a_parameter_that_the_provider_lacks_is_an_error(provider: Provider, transport: LitellmTransport) -> None:
+    """It is not dropped in silence, and nothing is sent; drop_params asks for litellm's way."""
+    provider.reply(ANSWER)
+    with pytest.raises(BadRequest) as caught:
+        await transport.send(request_to(provider.url, seed=1))
+    assert str(caught.value) == (
+        "UnsupportedParamsError: anthropic does not support parameters: ['seed'], for "
+        "model=claude-3-5-haiku-20241022. Remove them, or say drop_params: true in the llm"
+    )
+    assert provider.asked == []
+    await transport.send(request_to(provider.url, seed=1, drop_params=True))
+    assert "seed" not in provider.asked[0][2]
+
+
+async def test_parameters_cannot_ask_for_retries_or_a_stream(provider: Provider, transport: LitellmTransport) -> None:
+    """One send is one attempt, whatever an LLM's extra parameters say."""
+    provider.reply(refusal("api_error", "broken"), 500)
+    wishes: dict[str, Any] = {
+        "num_retries": 2,
+        "max_retries": 2,
+        "stream": True,
+        "fallbacks": ["anthropic/claude-3-haiku"],
+    }
+    with pytest.raises(ServerError):
+        await transport.send(request_to(provider.url, **wishes))
+    assert len(provider.asked) == 1
+    assert not {"stream", *wishes} & provider.asked[0][2].keys()
+
+
+async def test_many_first_sends_at_once_are_one_request_each(provider: Provider) -> None:
+    """Also of two transports on one loop, of which the first to close leaves the other its connections."""
+    provider.reply(ANSWER)
+    first, second = LitellmTransport(), LitellmTransport()
+    answers: list[Completion] = []
+
+    async def send(transport: LitellmTransport) -> None:
+        answers.append(await transport.send(request_to(provider.url)))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(send, first)
+            tasks.start_soon(send, second)
+    await first.aclose()
+    await send(second)
+    await second.aclose()
+    assert (answers, len(provider.asked)) == ([Completion("Hello!", Usage(100, 90, 5))] * 17, 17)
+
+
+async def test_a_cancelled_send_ends_and_leaves_the_transport_usable(
+    provider: Provider, transport: LitellmTransport
+) -> None:
+    """The gateway's time limit is a cancellation."""
+    provider.hangs = True
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(transport.send, request_to(provider.url))
+        await provider.reached.wait()
+        tasks.cancel_scope.cancel()
+    provider.hangs = False
+    provider.reply(ANSWER)
+    assert (await transport.send(request_to(provider.url))).text == "Hello!"
+
+
+async def test_an_error_while_another_is_handled_is_not_taken_for_it(
+    provider: Provider, transport: LitellmTransport
+) -> None:
+    """A gateway may send again from the except clause of the attempt before."""
+    provider.reply(refusal("rate_limit_error", "slow down"), 429)
+    try:
+        await transport.send(request_to(provider.url))
+    except RateLimited:
+        provider.resets = True
+        with pytest.raises(NetworkError) as caught:
+            await transport.send(request_to(provider.url))
+    assert caught.value.http_status is None
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "environ", "expected"),
+    [
+        pytest.param("anthropic/claude", {}, {}, "ANTHROPIC_API_KEY", id="anthropic"),
+        pytest.param("anthropic/claude", {"api_key": "given"}, {}, None, id="given"),
+        pytest.param("anthropic/claude", {}, {"ANTHROPIC_API_KEY": "set"}, None, id="set"),
+        pytest.param("gemini/gemini-2.0-flash", {}, {}, "GEMINI_API_KEY", id="gemini"),
+        pytest.param("gemini/gemini-2.0-flash", {}, {"GOOGLE_API_KEY": "set"}, None, id="gemini-google"),
+        pytest.param("bedrock/anthropic.claude", {}, {}, None, id="bedrock"),
+        pytest.param("vertex_ai/gemini-2.0-flash", {}, {}, None, id="vertex"),
+        pytest.param(
+            "azure/mine",
+            {"base_url": "https://x", "params": {"api_version": "1"}},
+            {},
+            "AZURE_API_KEY",
+            id="azure",
+        ),
+        pytest.param(
+            "azure/mine",
+            {"base_url": "https://x", "params": {"api_version": "1"}},
+            {"AZURE_CLIENT_ID": "set"},
+            None,
+            id="azure-entra",
+        ),
+        pytest.param("nosuch/model", {}, {}, None, id="unknown"),
+    ],
+)
+def test_a_missing_key_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    fields: dict[str, Any],
+    environ: dict[str, str],
+    expected: str | None,
+) -> None:
+    """Only where a key is the way in, and none is there."""
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY", "GOOGLE_API_KEY", "AZURE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    provider, _, rest = model.partition("/")
+    assert missing_key(Endpoint("litellm", provider, rest, **fields)) == expected
+
+
+PROGRAM = """
+import sys, anyio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from crewrun.errors import CallError
+from crewrun.llm.litellm_transport import LitellmTransport
+from crewrun.messages import ChatRequest, Endpoint, Message
+
+assert not {"litellm", "openai", "httpx"} & sys.modules.keys(), "litellm is imported with the module"
+
+async def main():
+    status = iter((500, 200))
+    async def handle(request):
+        return web.json_response(%(answer)s, status=next(status))
+    app = web.Application()
+    app.router.add_post("/v1/messages", handle)
+    async with TestServer(app) as server:
+        transport = LitellmTransport()
+        url = str(server.make_url("")).rstrip("/")
+        endpoint = Endpoint("litellm", "anthropic", "claude-3-5-haiku-20241022", url, "key")
+        request = ChatRequest(endpoint, (Message("user", "Hello?"),))
+        try:
+            await transport.send(request)
+        except CallError as error:
+            print(type(error).__name__, file=sys.stderr)
+        print((await transport.send(request)).text, file=sys.stderr)
+        await transport.aclose()
+
+anyio.run(main)
+anyio.run(LitellmTransport().aclose)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def program() -> Iterator["subprocess.Popen[str]"]:
+    """A program that makes one failing and one good call. It imports litellm while the other tests do."""
+    with subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning", "-c", PROGRAM % {"answer": ANSWER}],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+
+
+def test_a_program_sees_its_own_output_only(program: "subprocess.Popen[str]") -> None:
+    """Nothing on stdout, no chatter of litellm, no "Unclosed client session" at exit; litellm comes with the send."""
+    out, err = program.communicate(timeout=60)
+    ours = re.sub(r"^Executing <.*\n|^.*asyncio.*took.*\n", "", err, flags=re.MULTILINE)
+    assert (program.returncode, out, ours) == (0, "", "ServerError\nHello!\n")

@@ -1,0 +1,471 @@
+"""`crewrun mock`, driven as a real process over loopback."""
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+import aiohttp
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mock_process import ROOT, MockProcess, mock_command
+
+from crewrun.mock.faults import Fault, TokenBucket, disarm, find_fault
+
+MODEL = "gpt-4.1-mini"
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[MockProcess]:
+    with MockProcess() as mock:
+        yield mock
+
+
+@pytest.fixture
+def mock(process: MockProcess) -> MockProcess:
+    """A mock without flags, its ledger empty."""
+    process.clear()
+    return process
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+def body_of(prompt: str, **fields: Any) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": prompt}], **fields}
+
+
+def send(mock: MockProcess, method: str, path: str, body: bytes | None = None) -> Reply:
+    with closing(HTTPConnection(*mock.address, timeout=10)) as connection:
+        connection.request(method, path, body, {"Authorization": "Bearer sk-secret"})
+        reply = connection.getresponse()
+        raw = reply.read()
+        headers = {name.lower(): value for name, value in reply.getheaders()}
+    try:
+        return Reply(reply.status, json.loads(raw), headers)
+    except ValueError:
+        return Reply(reply.status, raw, headers)
+
+
+def ask(mock: MockProcess, prompt: str, **fields: Any) -> Reply:
+    return send(mock, "POST", "/v1/chat/completions", json.dumps(body_of(prompt, **fields)).encode())
+
+
+def open_request(mock: MockProcess, prompt: str, *, whole: bool = True) -> socket.socket:
+    """A connection on which a request, or all but its last byte, was sent and nothing read."""
+    body = json.dumps(body_of(prompt)).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: mock\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection = socket.create_connection(mock.address, timeout=10)
+    connection.sendall(head.encode() + (body if whole else body[:-1]))
+    return connection
+
+
+def test_a_completion_has_openais_shape(mock: MockProcess) -> None:
+    """A reply is a whole chat completion, with tokens of four characters."""
+    reply = ask(mock, "Write  about\nowls", temperature=0.3)
+    text = reply.body["choices"][0]["message"]["content"]
+    assert text.startswith("Mock reply ")
+    assert text.endswith(" to: Write about owls")
+    tokens = -(-len(text) // 4)
+    assert reply.body == {
+        "id": "chatcmpl-mock-1",
+        "object": "chat.completion",
+        "created": reply.body["created"],
+        "model": MODEL,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text, "refusal": None},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens},
+    }
+
+
+def test_the_text_depends_on_the_body_alone(mock: MockProcess) -> None:
+    """The same body gets the same text, another temperature another one."""
+
+    def text(**fields: Any) -> str:
+        return str(ask(mock, "owls", **fields).body["choices"][0]["message"]["content"])
+
+    assert text() == text()
+    assert text() != text(temperature=1)
+
+
+@pytest.mark.parametrize(
+    "path", ["/chat/completions", "/v1/chat/completions", "/openai/deployments/x/chat/completions"]
+)
+def test_any_path_that_ends_in_chat_completions_answers(mock: MockProcess, path: str) -> None:
+    """Users may spell their base URL as their provider does."""
+    assert send(mock, "POST", path, json.dumps(body_of("hi")).encode()).status == 200
+
+
+def test_models_are_listed_and_other_paths_are_explained(mock: MockProcess) -> None:
+    """GET /v1/models names one model; an unknown path says what there is."""
+    assert [model["id"] for model in send(mock, "GET", "/v1/models").body["data"]] == ["mock"]
+    lost = send(mock, "POST", "/v1/responses", b"{}")
+    assert (lost.status, lost.body["error"]["code"]) == (404, "unknown_url")
+    assert "/v1/chat/completions" in lost.body["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param(b"{", "the body is not JSON", id="cut JSON"),
+        pytest.param(b"\xff", "the body is not JSON", id="not UTF-8"),
+        pytest.param(b"[" * 200_000, "the body is not JSON", id="too deep"),
+        pytest.param(b"[]", "the body is not a JSON object", id="a list"),
+        pytest.param(b'{"model": "m"}', "messages must be a list", id="no messages"),
+        pytest.param(b'{"model": "m", "messages": ["hi"]}', "messages must be a list", id="no objects"),
+        pytest.param(b'{"messages": [{}]}', "you must provide a model", id="no model"),
+        pytest.param(json.dumps(body_of("hi", stream=True)).encode(), "not supported by the mock", id="stream"),
+    ],
+)
+def test_a_bad_request_is_refused_as_openai_does(mock: MockProcess, body: bytes, message: str) -> None:
+    """What the mock cannot answer gets a 400 that says why, is counted, and costs nothing."""
+    reply = send(mock, "POST", "/v1/chat/completions", body)
+    said = reply.body["error"].pop("message")
+    assert message in said
+    assert (reply.status, reply.body) == (
+        400,
+        {"error": {"type": "invalid_request_error", "param": None, "code": None}},
+    )
+    assert mock.ledger()["totals"]["statuses"] == {"400": 1}
+    assert mock.ledger()["totals"]["billed"] == 0
+
+
+def test_a_body_of_64_mb_is_answered(mock: MockProcess) -> None:
+    """Long prompts are no reason to fail."""
+    assert ask(mock, "x" * 64_000_000).body["usage"]["prompt_tokens"] == 16_000_000
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "kind", "code"),
+    [
+        ("FAIL-400", 400, "invalid_request_error", None),
+        ("FAIL-401", 401, "authentication_error", "invalid_api_key"),
+        ("FAIL-404", 404, "invalid_request_error", "model_not_found"),
+        ("FAIL-429", 429, "requests", "rate_limit_exceeded"),
+        ("FAIL-500", 500, "server_error", None),
+        ("FAIL-529", 529, "server_error", None),
+        ("FAIL-QUOTA", 429, "insufficient_quota", "insufficient_quota"),
+    ],
+)
+def test_a_word_asks_for_a_status(mock: MockProcess, word: str, status: int, kind: str, code: str | None) -> None:
+    """A refusal has OpenAI's error shape, stands in the ledger by its word, and is not billed."""
+    reply = ask(mock, f"Please {word}, now.")
+    error = reply.body["error"]
+    assert (reply.status, error["type"], error["param"], error["code"]) == (status, kind, None, code)
+    assert "retry-after" not in reply.headers
+    [row] = mock.ledger()["requests"]
+    assert (row["status"], row["fault"], row["billed"], row["reply"]) == (status, word, False, None)
+
+
+@pytest.mark.parametrize(("word", "status"), [("FAIL-ONCE", 429), ("FAIL-ONCE-503", 503)])
+def test_fail_once_fails_each_body_once(mock: MockProcess, word: str, status: int) -> None:
+    """The second try of the same body succeeds; another body has a first try of its own."""
+    first = ask(mock, word)
+    assert (first.status, first.headers["retry-after"]) == (status, "0")
+    assert [ask(mock, word).status, ask(mock, word).status, ask(mock, f"{word} too").status] == [200, 200, status]
+    assert [row["fault"] for row in mock.ledger()["requests"]] == [word, None, None, word]
+
+
+def test_fail_empty_length_and_garbage_spoil_the_answer(mock: MockProcess) -> None:
+    """An empty text, half of one, and a body that is not JSON: each is a 200 and billed."""
+    empty, half, garbage = (ask(mock, f"FAIL-{kind}") for kind in ("EMPTY", "LENGTH", "GARBAGE"))
+    assert empty.body["choices"][0]["message"]["content"] == ""
+    assert empty.body["usage"]["completion_tokens"] == 0
+    assert half.body["choices"][0]["finish_reason"] == "length"
+    assert half.body["choices"][0]["message"]["content"].startswith("Mock reply")
+    assert isinstance(garbage.body, bytes)
+    assert [reply.status for reply in (empty, half, garbage)] == [200, 200, 200]
+    assert mock.ledger()["totals"]["billed"] == 3
+
+
+def test_fail_cut_breaks_the_connection_and_bills(mock: MockProcess) -> None:
+    """The client gets nothing, yet the provider would have charged for it."""
+    with pytest.raises((HTTPException, OSError)):
+        ask(mock, "FAIL-CUT")
+    [row] = mock.ledger()["requests"]
+    assert (row["status"], row["fault"], row["billed"]) == ("cut", "FAIL-CUT", True)
+    assert row["cost_usd"] > 0
+
+
+def test_fail_hang_never_answers(mock: MockProcess) -> None:
+    """A hanging request is in flight, without a status, until its client goes."""
+    with open_request(mock, "FAIL-HANG"):
+        [row] = mock.wait_in_flight(1)["requests"]
+        assert (row["status"], row["fault"], row["duration_s"]) == (None, "FAIL-HANG", None)
+    [row] = mock.wait_in_flight(0)["requests"]
+    assert (row["status"], row["billed"]) == ("hung up", False)
+
+
+def test_a_client_that_goes_during_the_latency_is_not_billed() -> None:
+    """Who does not wait for the answer is noted as hung up."""
+    with MockProcess("--latency", "60", "--jitter", "1") as mock:
+        with open_request(mock, "hi"):
+            mock.wait_in_flight(1)
+        [row] = mock.wait_in_flight(0)["requests"]
+    assert (row["status"], row["fault"], row["billed"]) == ("hung up", None, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("FAIL-500", Fault("FAIL-500", "status", 500)),
+        ("say (FAIL-HANG).", Fault("FAIL-HANG", "hang")),
+        ("FAIL-ONCE", Fault("FAIL-ONCE", "once", 429)),
+        ("FAIL-ONCE-502", Fault("FAIL-ONCE-502", "once", 502)),
+        ("first FAIL-CUT then FAIL-EMPTY", Fault("FAIL-CUT", "cut")),
+        ("FAIL-200", None),
+        ("FAIL-5000", None),
+        ("FAIL-ONCE-200", None),
+        ("FAIL-OVER", None),
+        ("FAIL-CUTTING", None),
+        ("NO-FAIL-500", None),
+        ("fail-500, to fail, FAIL", None),
+        ("DIE-FAIL-HANGAR", None),
+    ],
+)
+def test_only_a_whole_fault_word_counts(text: str, fault: Fault | None) -> None:
+    """Ordinary text does not fail by accident, and a quoted word is disarmed."""
+    assert find_fault(["no words", text]) == fault
+    assert find_fault([disarm(text)]) is None
+
+
+@pytest.mark.parametrize(
+    ("messages", "status"),
+    [
+        pytest.param([{"role": "system", "content": "FAIL-500"}], 200, id="system"),
+        pytest.param([{"role": "developer", "content": "FAIL-500"}], 200, id="developer"),
+        pytest.param([{"role": "assistant", "content": "FAIL-500"}], 500, id="assistant"),
+        pytest.param([{"role": "user", "content": [{"type": "text", "text": "FAIL-500"}]}], 500, id="parts"),
+    ],
+)
+def test_words_count_outside_of_system_messages(mock: MockProcess, messages: list[Any], status: int) -> None:
+    """A system prompt may explain the words without failing every request."""
+    messages.append({"role": "user", "content": None})
+    assert ask(mock, "", messages=messages).status == status
+
+
+def test_a_reply_does_not_pass_a_fault_on(mock: MockProcess) -> None:
+    """The mock quotes the prompt, but a later task that gets the quote as its context is not failed by it."""
+    ask(mock, "FAIL-ONCE")
+    assert "to: fail-once" in ask(mock, "FAIL-ONCE").body["choices"][0]["message"]["content"]
+
+
+def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
+    """Each request has its row, the totals count them all, and no key is kept."""
+    text = ask(mock, "owls").body["choices"][0]["message"]["content"]
+    ask(mock, "owls")
+    ask(mock, "FAIL-500")
+    ledger = mock.ledger()
+    tokens = -(-len(text) // 4)
+    # gpt-4.1-mini: 0.40 and 1.60 dollars for a million tokens, https://platform.openai.com/docs/pricing
+    cost = pytest.approx(0.4e-6 * 1 + 1.6e-6 * tokens)
+    row = ledger["requests"][0]
+    assert row.pop("at").endswith("Z")
+    assert row.pop("duration_s") >= 0
+    assert row == {
+        "number": 1,
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "owls"}],
+        "status": 200,
+        "fault": None,
+        "reply": text,
+        "billed": True,
+        "prompt_tokens": 1,
+        "completion_tokens": tokens,
+        "cost_usd": cost,
+    }
+    assert ledger["totals"] == {
+        "requests": 3,
+        "in_flight": 0,
+        "peak_in_flight": 1,
+        "connections": 3,
+        "statuses": {"200": 2, "500": 1},
+        "billed": 2,
+        "prompt_tokens": 2,
+        "completion_tokens": 2 * tokens,
+        "cost_usd": pytest.approx(2 * (0.4e-6 + 1.6e-6 * tokens)),
+        "distinct_bodies": 2,
+        "repeated_bodies": 1,
+    }
+    assert "secret" not in json.dumps(ledger)
+
+
+def test_the_ledger_shows_the_last_requests_only_if_asked(mock: MockProcess) -> None:
+    """?last=N shortens the list, not the totals."""
+    for n in range(3):
+        ask(mock, str(n))
+    assert [row["number"] for row in mock.ledger(last=2)["requests"]] == [2, 3]
+    assert mock.ledger(last=0)["requests"] == []
+    assert mock.ledger(last=0)["totals"]["requests"] == 3
+    assert send(mock, "GET", "/ledger?last=-1").status == 400
+
+
+def test_a_model_without_a_price_makes_the_cost_unknown(mock: MockProcess) -> None:
+    """A cost that is not known is null, never 0."""
+    ask(mock, "owls")
+    ask(mock, "owls", model="nobody/made-this")
+    ledger = mock.ledger()
+    assert ledger["requests"][1]["cost_usd"] is None
+    assert ledger["totals"]["cost_usd"] is None
+
+
+def test_the_peak_is_how_many_were_in_flight_together(mock: MockProcess) -> None:
+    """Requests that wait together count together, and the peak stays when they have gone."""
+    with ExitStack() as stack:
+        for n in range(5):
+            stack.enter_context(open_request(mock, f"FAIL-HANG {n}"))
+        mock.wait_in_flight(5)
+    totals = mock.wait_in_flight(0)["totals"]
+    assert (totals["peak_in_flight"], totals["connections"], totals["statuses"]) == (5, 5, {"hung up": 5})
+
+
+def test_a_pool_of_connections_is_served_row_by_row(mock: MockProcess) -> None:
+    """Connections are kept alive: 40 requests of a pool of 8 need no ninth, and each is answered once."""
+
+    async def batch(url: str) -> None:
+        connector = aiohttp.TCPConnector(limit=8)
+        async with aiohttp.ClientSession(connector=connector) as session, anyio.create_task_group() as group:
+
+            async def one(n: int) -> None:
+                async with session.post(url, json=body_of(f"row {n}")) as reply:
+                    assert reply.status == 200
+                    await reply.read()
+
+            for n in range(40):
+                group.start_soon(one, n)
+
+    anyio.run(batch, f"{mock.base_url}/chat/completions")
+    totals = mock.ledger()["totals"]
+    assert totals["connections"] <= 8
+    assert (totals["distinct_bodies"], totals["billed"], totals["statuses"]) == (40, 40, {"200": 40})
+
+
+def test_fail_hits_a_fraction_and_a_seed_repeats_it() -> None:
+    """Two mocks with one seed fail the same requests."""
+
+    def statuses() -> list[int]:
+        with MockProcess("--fail", "0.5:503", "--seed", "7") as mock:
+            return [ask(mock, str(n)).status for n in range(40)]
+
+    once = statuses()
+    assert once == statuses()
+    assert set(once) == {200, 503}
+
+
+def test_reply_replaces_every_text() -> None:
+    """--reply serves tests that need a certain answer."""
+    with MockProcess("--reply", '{"ok": true}') as mock:
+        assert ask(mock, "a").body["choices"][0]["message"]["content"] == '{"ok": true}'
+
+
+def test_over_the_rate_is_refused_with_an_honest_wait() -> None:
+    """With 2 a minute the third is told to wait, for no longer than a bucket of 2 takes to free one: 30 s."""
+    with MockProcess("--rpm", "2") as mock:
+        first, second, third, fourth = (ask(mock, "hi") for _ in range(4))
+        rows = mock.ledger()["requests"]
+    assert [reply.status for reply in (first, second, third, fourth)] == [200, 200, 429, 429]
+    assert third.body["error"]["code"] == "rate_limit_exceeded"
+    assert [reply.headers["x-ratelimit-remaining-requests"] for reply in (first, second, third)] == ["1", "0", "0"]
+    assert first.headers["x-ratelimit-limit-requests"] == "2"
+    assert first.headers["x-ratelimit-reset-requests"] == "30s"
+    wait_ms = int(third.headers["retry-after-ms"])
+    assert 20_000 < wait_ms <= 30_000
+    assert int(third.headers["retry-after"]) == -(-wait_ms // 1000)
+    assert int(fourth.headers["retry-after-ms"]) <= wait_ms
+    assert [(row["status"], row["fault"]) for row in rows[2:]] == [(429, "--rpm"), (429, "--rpm")]
+
+
+@given(st.integers(1, 10_000), st.lists(st.floats(0, 100), max_size=200))
+def test_the_bucket_keeps_its_rate_and_its_word(per_min: int, pauses_s: list[float]) -> None:
+    """Never more than the limit and its refill are admitted, and who waits as told is admitted."""
+    bucket, now_s, admitted = TokenBucket(per_min, 0.0), 0.0, 0
+    for pause_s in pauses_s:
+        now_s += pause_s
+        answer = bucket.take(now_s)
+        admitted += answer.admitted
+        if not answer.admitted:
+            assert 0 < answer.wait_s <= 60 / per_min
+            now_s += answer.wait_s
+            assert bucket.take(now_s).admitted
+            admitted += 1
+        assert admitted <= per_min + now_s * per_min / 60 + 1e-6
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("whole", [True, False], ids=["hanging", "half sent"])
+def test_a_signal_ends_it_although_a_request_hangs(number: signal.Signals, whole: bool) -> None:
+    """The mock waits for nobody: exit 0, with no traceback."""
+    with MockProcess() as mock, open_request(mock, "FAIL-HANG", whole=whole):
+        mock.wait_in_flight(1 if whole else 0)
+        assert mock.stop(number) == 0
+        assert "Traceback" not in mock.stderr
+
+
+def test_it_tells_where_it_listens_and_how_to_use_it() -> None:
+    """One line on stdout for programs, a hint on stderr for people."""
+    with MockProcess() as mock:
+        host, port = mock.address
+        assert mock.base_url == f"http://127.0.0.1:{port}/v1"
+        assert mock.stop() == 0
+        assert mock.stdout == ""
+        assert mock.stderr.startswith(f"OPENAI_BASE_URL=http://{host}:{port}/v1 OPENAI_API_KEY=mock crewrun batch")
+        assert "FAIL-ONCE" in mock.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        pytest.param(["--latency", "-1"], "'--latency'", id="latency"),
+        pytest.param(["--latency", "nan"], "'--latency'", id="latency nan"),
+        pytest.param(["--jitter", "-0.1"], "'--jitter'", id="jitter"),
+        pytest.param(["--fail", "x"], "'x' is not RATE:STATUS", id="fail"),
+        pytest.param(["--fail", "2:500"], "fraction from 0 to 1", id="fail rate"),
+        pytest.param(["--fail", "0.1:200"], "from 400 to 599", id="fail status"),
+        pytest.param(["--rpm", "0"], "'--rpm'", id="rpm"),
+        pytest.param(["--port", "70000"], "'--port'", id="port"),
+    ],
+)
+def test_a_bad_flag_is_refused(flags: list[str], message: str) -> None:
+    """A value that makes no sense names its flag and ends with 2, before anything listens."""
+    done = run(*flags)
+    assert done.returncode == 2
+    assert message in plain(done.stderr)
+    assert done.stdout == ""
+
+
+def test_a_taken_port_is_one_clear_line(mock: MockProcess) -> None:
+    """Exit 2 and what to do, not a traceback."""
+    port = mock.address[1]
+    done = run("--port", str(port))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"crewrun mock: cannot listen on 127.0.0.1:{port}: Address already in use: "
+        "pick another --port, or --port 0 for any free one\n"
+    )
+
+
+def run(*flags: str) -> subprocess.CompletedProcess[str]:
+    """The mock with flags that do not let it start."""
+    return subprocess.run(mock_command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+
+def plain(boxed: str) -> str:
+    """An error as typer prints it, without the box and its line breaks."""
+    return " ".join(boxed.replace("│", " ").split())

@@ -71,7 +71,7 @@ class UsageError(CrewrunError):
     exit_code = 2
 
 
-class DefinitionError(CrewrunError, ValueError):
+class DefinitionError(CrewrunError):
     """The crew's definition is wrong. The message starts with the place, `crew.yaml:14: tasks.draft.agent`."""
 
     category = Category.INPUT

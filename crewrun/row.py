@@ -126,7 +126,7 @@ class Outcome:
             "cost_usd": self.cost_usd,
             "models": list(self.models),
             "files": list(self.files),
-            "started_at": f"{self.started_at:%Y-%m-%dT%H:%M:%S}.{self.started_at.microsecond // 1000:03d}Z",
+            "started_at": self.started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "duration_s": round(self.duration_s, 3),
         }
 

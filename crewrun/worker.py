@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol
@@ -37,23 +36,14 @@ class Target(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    """`inputs` are defaults under every row's own; `row_timeout_s` bounds one row, None for no bound."""
-
-    inputs: Mapping[str, Any]
-    row_timeout_s: float | None = None
-
-
 class Worker:
-    """Runs rows, any number at once. Opened in an event loop, `async with`."""
+    """Runs rows, any number at once, each within `row_timeout_s`. Opened in an event loop, `async with`."""
 
-    def __init__(self, target: Target, gateway: Gateway, options: WorkerOptions) -> None:
+    def __init__(self, target: Target, gateway: Gateway, row_timeout_s: float | None = None) -> None:
         self._target = target
         self._gateway = gateway
-        self._defaults = dict(options.inputs)
-        self._timeout_s = options.row_timeout_s
-        self._needed = {k: v for k, v in target.placeholders.items() if k not in self._defaults}
+        self._timeout_s = row_timeout_s
+        self._needed = dict(target.placeholders)
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Worker":
@@ -104,12 +94,11 @@ class Worker:
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
         if problem := self.problem(row):
             raise InputInvalid(problem)
-        inputs = {**self._defaults, **(row.inputs or {})} if self._defaults else row.inputs
         with counting_into(tally):
             if self._timeout_s is None:
-                return (await self._target.akickoff(inputs)).raw
+                return (await self._target.akickoff(row.inputs)).raw
             with anyio.move_on_after(self._timeout_s):
-                return (await self._target.akickoff(inputs)).raw
+                return (await self._target.akickoff(row.inputs)).raw
         raise RowTimedOut(f"the row took longer than {self._timeout_s:g} s (--row-timeout)")
 
 

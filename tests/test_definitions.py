@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from crewrun.batch.settings import BatchSettings
 from crewrun.crew.crew import Crew
 from crewrun.definitions import Definition, find_beside, load
-from crewrun.definitions.spec import LLMSpec
+from crewrun.definitions.spec import BatchSpec, LLMSpec
 from crewrun.errors import DefinitionError, UsageError
 from crewrun.llm.model import LLM
 
@@ -59,7 +61,7 @@ def described(crew: Crew) -> dict[str, Any]:
         "verbose": crew.verbose,
         "default_inputs": crew.default_inputs,
         "agents": [
-            (a.name, a.role, a.goal, a.backstory, a.llm.model if a.llm else None, a.verbose) for a in crew.agents
+            (a.name, a.role, a.goal, a.backstory, a.model.model if a.model else None, a.verbose) for a in crew.agents
         ],
         "tasks": [
             (
@@ -112,7 +114,7 @@ batch: {max-concurrent: 4, call_timeout: 30, max-failures: 2.5%, progress: none,
             ("title", "Name it", "A title", "writer", [], False),
         ],
     }
-    assert loaded.inputs == {"tone": "dry", "year": 2024, "since": "2024-01-01"}
+    assert loaded.target.default_inputs == {"tone": "dry", "year": 2024, "since": "2024-01-01"}
     assert loaded.batch == {
         "max_concurrent": 4,
         "call_timeout": 30.0,
@@ -144,7 +146,7 @@ def test_an_llm_mapping_becomes_an_llm_with_its_additional_params_as_fields() ->
         GOOD
         + "llm: {model: m, api_base: 'http://localhost:1', stop: END, additional_params: {top_k: 5, top: {a: 1}}}\n"
     )
-    llm = loaded.target.agents[0].llm
+    llm = loaded.target.agents[0].model
     assert llm is not None
     assert dict(llm) == dict(LLM(model="m", base_url="http://localhost:1", stop="END", top_k=5, top={"a": 1}))
 
@@ -152,6 +154,11 @@ def test_an_llm_mapping_becomes_an_llm_with_its_additional_params_as_fields() ->
 def test_llm_spec_has_the_fields_of_llm() -> None:
     """A parameter that is added to LLM is added to the file format too."""
     assert set(LLMSpec.model_fields) - {"api_base", "additional_params"} == set(LLM.model_fields)
+
+
+def test_batch_spec_has_the_fields_of_batch_settings() -> None:
+    """Every flag can have its default in the file."""
+    assert set(BatchSpec.model_fields) == {field.name for field in fields(BatchSettings)}
 
 
 @pytest.mark.parametrize(
@@ -177,7 +184,7 @@ def test_llm_spec_has_the_fields_of_llm() -> None:
 )
 def test_a_plain_value_is_what_it_looks_like(text: str, value: object) -> None:
     """No timestamps, base-60 numbers or octal zip codes."""
-    assert load_text(f"{GOOD}inputs:\n  x: {text}\n").inputs == {"x": value}
+    assert load_text(f"{GOOD}inputs:\n  x: {text}\n").target.default_inputs == {"x": value}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +201,7 @@ def test_a_file_may_look_like_this_too(text: str | bytes) -> None:
     """What editors add, and sections that are commented out, change nothing."""
     loaded = load_text(text)
     assert described(loaded.target) == described(load_text(GOOD).target)
-    assert (loaded.inputs, loaded.batch) == ({}, {})
+    assert (loaded.target.default_inputs, loaded.batch) == ({}, {})
 
 
 def test_aliases_and_merge_keys_are_written_out() -> None:
@@ -209,7 +216,7 @@ def test_aliases_and_merge_keys_are_written_out() -> None:
           d: *a
           e: {"<<": text}
         """)
-    ).inputs
+    ).target.default_inputs
     assert inputs["c"] == {"x": 3, "y": 1, "z": 2}
     assert inputs["d"] == {"x": 1, "y": 1}
     assert inputs["e"] == {"<<": "text"}

@@ -1,12 +1,11 @@
 """Bytes into lines, however they are cut into chunks, with a bound on what one line may hold."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line without its newline. `number` counts from 1. `too_long` lines have lost their text."""
 
     number: int

@@ -29,7 +29,7 @@ from crewrun.executors.inline import InlineExecutor
 from crewrun.llm.gateway import Gateway, GatewayOptions
 from crewrun.llm.retry import RetryPolicy
 from crewrun.messages import Endpoint
-from crewrun.worker import Worker, WorkerOptions, check_models
+from crewrun.worker import Worker, check_models
 
 _STRICT_EXAMPLES = 20
 
@@ -78,7 +78,7 @@ async def run_batch(
             base_url=settings.base_url,
         )
     )
-    worker = Worker(definition.target, gateway, WorkerOptions(definition.inputs, settings.row_timeout))
+    worker = Worker(definition.target, gateway, settings.row_timeout)
     with ExitStack() as files:
         inputs = _spooled(inputs, files) if settings.strict else inputs
         endpoints = await check_models(definition.target, gateway)

@@ -72,7 +72,7 @@ def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
     """The inputs from `--inputs` with each `-i` over it. Raises UsageError."""
     from pathlib import Path
 
-    from crewrun.batch.source import parse_object
+    from crewrun.batch.json_object import parse_object
     from crewrun.errors import UsageError
 
     values: dict[str, Any] = {}
@@ -97,9 +97,9 @@ async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet:
     from crewrun.cli.display import money, say
     from crewrun.errors import UsageError
     from crewrun.row import Row, content_id
-    from crewrun.worker import Worker, WorkerOptions, check_models
+    from crewrun.worker import Worker, check_models
 
-    worker = Worker(definition.target, gateway, WorkerOptions(definition.inputs))
+    worker = Worker(definition.target, gateway)
     row = Row(0, 1, content_id(values), values)
     if problem := worker.problem(row):
         raise UsageError(f"{problem.removeprefix('line 1: ')}; give it with -i NAME=VALUE or --inputs")

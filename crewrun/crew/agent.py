@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -30,12 +30,13 @@ class Agent(BaseModel):
     `name` is the agent's key in a definition file.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    # Assignments are validated so that `agent.llm = "…"` becomes an LLM, as in the constructor.
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     role: str
     goal: str
     backstory: str
-    llm: Annotated[LLM | None, BeforeValidator(as_llm)] = None
+    llm: Annotated[LLM | str | dict[str, Any] | None, BeforeValidator(as_llm)] = None
     name: str | None = None
     verbose: bool = False
 
@@ -44,6 +45,11 @@ class Agent(BaseModel):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    @property
+    def model(self) -> LLM | None:
+        """The model of the agent, None for the run's default."""
+        return cast("LLM | None", self.llm)  # the validator leaves nothing else
 
     @property
     def placeholders(self) -> frozenset[str]:
@@ -69,4 +75,4 @@ class Agent(BaseModel):
         What it costs goes into `tally`. Raises CallError.
         """
         messages = (Message("system", system_prompt(persona)), Message("user", prompt))
-        return await kickoff.gateway.complete(self.llm, messages, tally), messages
+        return await kickoff.gateway.complete(self.model, messages, tally), messages

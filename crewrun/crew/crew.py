@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from crewrun.crew.agent import Agent
 from crewrun.crew.for_each import OnOutcome, for_each
@@ -37,17 +37,16 @@ class Crew(BaseModel):
     verbose: bool = False
     default_inputs: dict[str, Any] = Field(default_factory=dict)
 
-    _usage_metrics: UsageMetrics = PrivateAttr(default_factory=UsageMetrics)
+    _latest: Tally = PrivateAttr(default_factory=Tally)
 
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    @model_validator(mode="after")
-    def _check_at_construction(self) -> "Crew":
+    def model_post_init(self, context: Any, /) -> None:
+        """Refuse a wrong crew when it is made."""
         self.check()
-        return self
 
     def check(self) -> None:
         """Raise DefinitionError unless every task has an agent and reads only tasks before it."""
@@ -81,23 +80,20 @@ class Crew(BaseModel):
     def models(self) -> list[tuple[str, LLM | None]]:
         """Every model that a kickoff may call, each with the agent that uses it; None is the default model."""
         agents = dict.fromkeys(agent_of(task) for task in self.tasks)
-        return [(agent.name or agent.role.strip(), agent.llm) for agent in agents]
+        return [(agent.name or agent.role.strip(), agent.model) for agent in agents]
 
     @property
     def usage_metrics(self) -> UsageMetrics:
         """What the latest kickoff used, or all inputs of the latest for-each together."""
-        return self._usage_metrics
+        return UsageMetrics.of(self._latest)
 
     async def akickoff(self, inputs: Inputs | None = None) -> CrewOutput:
         """Run the crew once and return its answer.
 
         Raises InputInvalid (a ValueError) when a placeholder has no value, CallError when a model call fails for good.
         """
-        tally = Tally(current_tally())
-        try:
-            return await self._run(inputs, tally)
-        finally:
-            self._usage_metrics = UsageMetrics.of(tally)
+        tally = self._latest = Tally(current_tally())
+        return await self._run(inputs, tally)
 
     kickoff_async = akickoff
 
@@ -120,16 +116,13 @@ class Crew(BaseModel):
         `max_concurrent` bounds how many run at once (None: all). `on_outcome(index, output_or_exception)` is called as
         each one ends.
         """
-        tally = Tally(current_tally())
+        tally = self._latest = Tally(current_tally())
 
         async def run(one: Inputs) -> CrewOutput:
             return await self._run(one, Tally(tally))
 
-        try:
-            async with open_gateway():
-                return await for_each(run, inputs, max_concurrent, return_exceptions, on_outcome)
-        finally:
-            self._usage_metrics = UsageMetrics.of(tally)
+        async with open_gateway():
+            return await for_each(run, inputs, max_concurrent, return_exceptions, on_outcome)
 
     kickoff_for_each_async = akickoff_for_each
 

@@ -31,6 +31,12 @@ async def run_sequential(tasks: Sequence[Task], kickoff: Kickoff) -> list[TaskOu
     outputs: dict[Task, TaskOutput] = {}
     position = 0
     while position < len(tasks):
+        task = tasks[position]
+        if not task.async_execution:
+            name = task_name(task, position)
+            outputs[task] = await _perform(task, name, context_of(task, outputs), kickoff)
+            position += 1
+            continue
         stretch = _stretch(tasks, position)
         names = [task_name(task, position + i) for i, task in enumerate(stretch)]
         # Contexts are read before anything of the stretch runs: async siblings do not see each other.
@@ -73,15 +79,10 @@ def agent_of(task: Task) -> Agent:
 
 
 def _stretch(tasks: Sequence[Task], start: int) -> Sequence[Task]:
-    """The tasks from `start` that run together: one, or neighbouring async tasks that do not read each other."""
+    """The async tasks from `start` on that run together: neighbours that do not read each other."""
     end = start + 1
-    if tasks[start].async_execution:
-        while (
-            end < len(tasks)
-            and tasks[end].async_execution
-            and not set(tasks[end].context or ()) & set(tasks[start:end])
-        ):
-            end += 1
+    while end < len(tasks) and tasks[end].async_execution and not set(tasks[end].context or ()) & set(tasks[start:end]):
+        end += 1
     return tasks[start:end]
 
 

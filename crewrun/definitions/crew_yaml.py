@@ -38,7 +38,7 @@ def load(file: str) -> Definition:
         raise failure(file, problems)
     batch = spec.batch.model_dump(exclude_none=True) if spec.batch else {}
     inputs = spec.inputs or {}
-    return Definition(target=_build(spec, inputs), inputs=inputs, batch=batch, path=Path(file))
+    return Definition(target=_build(spec, inputs), batch=batch, path=Path(file))
 
 
 def _build(spec: CrewSpec, inputs: dict[str, Any]) -> Crew:

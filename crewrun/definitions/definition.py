@@ -11,11 +11,10 @@ from crewrun.crew.crew import Crew
 class Definition:
     """A crew and what its file says about running it.
 
-    `inputs` are the defaults that rows may override. `batch` holds only the settings that the file makes, spelled
+    `batch` holds only the settings that the file makes, spelled
     as the fields of `spec.BatchSpec`. `path` is the file, as the user named it.
     """
 
     target: Crew
-    inputs: dict[str, Any]
     batch: dict[str, Any]
     path: Path

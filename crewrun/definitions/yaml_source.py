@@ -18,8 +18,8 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 _EXPECTED_KEY = (
-    "expected a key here; keys of one mapping need the same indentation, and a text that starts with a brace or a quote "
-    "needs quotes around all of it"
+    "expected a key here; keys of one mapping need the same indentation, and a text that starts with a brace or a "
+    "quote needs quotes around all of it"
 )
 # A part of what libyaml or PyYAML says, and what to tell the user.
 _SYNTAX = (

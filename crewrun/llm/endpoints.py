@@ -51,7 +51,12 @@ PROVIDERS: Mapping[str, Provider] = {
     "lm_studio": Provider("http://localhost:1234", ("LM_STUDIO_API_KEY",), ("LM_STUDIO_API_BASE",), local=True),
 }
 _ALIASES = {"ollama_chat": "ollama", "vllm": "hosted_vllm", "together": "together_ai"}
-_OPENAI_NAMES = re.compile(r"(?:ft:)?(?:gpt-|chatgpt-|o[1-9])")
+# Names that say their maker; the price table knows the others.
+_MAKERS = (
+    (re.compile(r"(?:ft:)?(?:gpt-|chatgpt-|o[1-9])"), "openai"),
+    (re.compile(r"claude-"), "anthropic"),
+    (re.compile(r"gemini-"), "gemini"),
+)
 # These refuse max_tokens: https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens
 _RENAMED_MAX_TOKENS = re.compile(r"(?:ft:)?(?:o[1-9]|gpt-5)")
 _REFERENCE = re.compile(r"(?:\$\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)|os\.environ/([A-Za-z_]\w*))")
@@ -105,15 +110,15 @@ def split_name(name: str, has_base_url: bool, env: Mapping[str, str]) -> tuple[s
     provider = _ALIASES.get(prefix.lower(), prefix.lower())
     if slash and rest and (provider in PROVIDERS or provider in known_providers()):
         return provider, rest
-    if has_base_url or _first(PROVIDERS["openai"].base_env, env) or (not slash and _OPENAI_NAMES.match(name)):
+    if has_base_url or _first(PROVIDERS["openai"].base_env, env):
         return "openai", name
     if slash:
         raise UsageError(
             f"model {name!r}: no provider {prefix!r}{suggest(prefix, [*PROVIDERS, *known_providers()])}; "
             "for a server of your own set base_url or OPENAI_BASE_URL"
         )
-    entry = table_entry(name)
-    return (entry["litellm_provider"] if entry else "openai"), name
+    maker = next((maker for names, maker in _MAKERS if names.match(name)), None)
+    return maker or (table_entry(name) or {}).get("litellm_provider", "openai"), name
 
 
 def normalise_base_url(url: str) -> str:

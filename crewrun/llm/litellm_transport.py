@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakSet
@@ -90,8 +91,8 @@ def load_litellm() -> Any:
 
     Takes seconds the first time; afterwards it only sets the same values again.
     """
-    # Without the first, the import fetches a price list from GitHub; without the second it reads ./.env, which is
-    # for crewrun's --env-file to decide.
+    # Without the first, the import fetches a price list from GitHub; without the second it reads ./.env by itself, and
+    # which file of variables a run has is for crewrun to say.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     import litellm
@@ -110,6 +111,8 @@ def load_litellm() -> Any:
         logger.handlers.clear()
         if "LITELLM_LOG" not in os.environ:
             logger.setLevel(logging.CRITICAL)
+    # A send that is cancelled while litellm prepares it in its thread leaves the coroutine that the thread made.
+    warnings.filterwarnings("ignore", r"coroutine '\w+\.[^']*completion[^']*' was never awaited", RuntimeWarning)
     AsyncHTTPHandler.single_connection_post_request = _no_second_attempt
     return litellm
 
@@ -136,10 +139,7 @@ def missing_key(endpoint: Endpoint) -> str | None:
         name in os.environ for name in ("AZURE_AD_TOKEN", "AZURE_CLIENT_ID", "AZURE_USERNAME")
     ):
         return None
-    try:
-        report = load_litellm().validate_environment(f"{endpoint.provider}/{endpoint.model}")
-    except Exception:  # it is a convenience check; the call itself will tell
-        return None
+    report = load_litellm().validate_environment(f"{endpoint.provider}/{endpoint.model}")
     missing = [key for key in report["missing_keys"] if key not in os.environ]
     if endpoint.provider == "gemini":
         # Either will do, and litellm lists both.
@@ -215,11 +215,11 @@ def _as_call_error(error: Exception) -> CallError:
     chain = list(_chain(error))
     reply = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
     said_by = _telling(chain)
-    kind = _kind(said_by) or ServerError
+    kind = _kind(said_by)
     if reply is None:
-        return kind(_text(said_by))
+        return kind(_text(said_by)) if kind else ServerError(f"litellm failed: {_text(said_by)}")
     refused = _waitable(failure(reply.status_code, reply.content, reply.headers), reply.content)
-    if type(refused) is BadRequest and not kind.retryable:
+    if type(refused) is BadRequest and kind and not kind.retryable:
         # litellm knows more of the providers' wordings for a 400 than `failure`: Gemini's "API key not valid", say.
         return kind(str(refused), http_status=refused.http_status)
     return refused

@@ -68,17 +68,18 @@ _BY_STATUS: Mapping[int, type[CallError]] = {
     413: ContextTooLong,
     429: RateLimited,
 }
-# Which of the words above may overrule which status: a 429 may be an empty account, a 400 one of the rest.
-_REFUSALS = frozenset({400, 403, 404, 413, 422, 429})
+# Which statuses the words above may overrule. A 429 can only be an empty account, whatever it says of tokens.
+_REFUSALS = frozenset({400, 403, 404, 413, 422})
 
 
 def failure(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
     """The error for a reply with a status that is not 2xx. The only place where a status gets a meaning."""
     detail, words = _explain(body)
     kind = _BY_STATUS.get(status) or (ServerError if status >= 500 else BadRequest)
-    if status in _REFUSALS:
+    if status in _REFUSALS or status == 429:
         lowered = words.lower()
-        kind = next((k for marks, k in _BY_WORD if any(m in lowered for m in marks)), kind)
+        told = next((k for marks, k in _BY_WORD if any(m in lowered for m in marks)), kind)
+        kind = told if status != 429 or told is QuotaExhausted else kind
     return kind(f"HTTP {status}: {detail}", http_status=status, retry_after_s=retry_after(headers))
 
 
@@ -101,24 +102,27 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
     RFC 9110 §10.2.3; the milliseconds are OpenAI's and Azure's. Something unreadable counts as not asked.
     """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
     try:
-        if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return _not_negative(float(milliseconds) / 1000)
-        if (value := headers.get("retry-after")) is None:
-            return None
-        try:
-            return _not_negative(float(value))
-        except ValueError:
-            # A date is wall-clock time, so it is the one thing here that is compared with the wall clock.
-            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        # A date is wall-clock time, so it is the one thing here that is compared with the wall clock.
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
 
 
-def _not_negative(seconds: float) -> float:
-    if not 0 <= seconds < float("inf"):
-        raise ValueError
-    return seconds
+def _number(text: str | None) -> float | None:
+    """`text` as a finite number from 0 on, else None."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None
 
 
 def read_completion(body: bytes) -> Completion:

@@ -1,0 +1,74 @@
+"""One line of JSON as a row's inputs, read more strictly than usual: nothing in it is dropped silently."""
+
+import json
+from typing import Any
+
+_MAX_DEPTH = 100
+
+
+def parse_object(line: bytes) -> tuple[dict[str, Any] | None, str | None]:
+    """The JSON object in `line`, or None and what is wrong with it."""
+    try:
+        value = _decoder.decode(line.decode())
+    except UnicodeDecodeError as wrong:
+        return None, f"byte {wrong.start + 1}: not UTF-8"
+    except json.JSONDecodeError as wrong:
+        return None, f"column {wrong.colno}: not JSON: {wrong.msg}"
+    except RecursionError:
+        return None, f"nested deeper than {_MAX_DEPTH} levels"
+    except ValueError as wrong:
+        return None, str(wrong)
+    if not isinstance(value, dict):
+        return None, f"{_kind(value)}, where a JSON object is needed"
+    if _is_deep(value):
+        return None, f"nested deeper than {_MAX_DEPTH} levels"
+    return value, None
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return value
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"a number of {len(text)} digits is too long") from None
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float, parse_int=_int)
+
+
+def _kind(value: object) -> str:
+    names = {list: "a JSON array", str: "a JSON string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _is_deep(value: object) -> bool:
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,145 @@
+"""Formats of an input: bytes into records, in groups. JSON lines, plain or in gzip, and CSV.
+
+Files are read in threads, since a disk can block; pipes are waited for, since a thread that waits cannot be stopped.
+"""
+
+import codecs
+import csv
+import io
+import os
+import zlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import anyio
+import anyio.to_thread
+
+from crewrun.batch.lines import MAX_LINE_BYTES, Line, LineSplitter
+from crewrun.errors import UsageError
+
+CHUNK_BYTES = 128 * 1024
+_CSV_GROUP = 256
+
+
+class Record(NamedTuple):
+    """One line or CSV record before it is a row: content, or why there is none. `size_bytes` is what it occupied."""
+
+    line: int
+    content: bytes | dict[str, Any]
+    problem: str | None
+    size_bytes: int
+
+
+class Reader(Protocol):
+    """A format: groups of records in input order, and how much of the input has been read, 0 to 1."""
+
+    def groups(self) -> AsyncIterator[list[Record]]: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """One record a line. `data` gives the bytes; `raw` is the file below it."""
+
+    def __init__(self, data: Any, raw: BinaryIO, *, in_thread: bool) -> None:
+        self._data = data
+        self._raw = raw
+        self._in_thread = in_thread
+
+    async def groups(self) -> AsyncIterator[list[Record]]:
+        """The lines of each chunk that was read."""
+        splitter = LineSplitter()
+        first = True
+        try:
+            while chunk := await self._read():
+                text = chunk.removeprefix(codecs.BOM_UTF8) if first else chunk
+                first = False
+                yield [_line_record(line) for line in splitter.feed(text)]
+            yield [_line_record(line) for line in splitter.end()]
+        except (OSError, EOFError, zlib.error) as broken:
+            at = splitter.lines + 1
+            yield [Record(at, b"", f"the input cannot be read further: {broken}", 0)]
+
+    async def _read(self) -> bytes:
+        if self._in_thread:
+            read: Callable[[int], bytes] = self._data.read
+            return await anyio.to_thread.run_sync(read, CHUNK_BYTES, abandon_on_cancel=True)
+        await anyio.wait_readable(self._raw.fileno())
+        return os.read(self._raw.fileno(), CHUNK_BYTES)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._data.close()
+        self._raw.close()
+
+
+def _line_record(line: Line) -> Record:
+    problem = f"longer than {MAX_LINE_BYTES >> 20} MiB" if line.too_long else None
+    return Record(line.number, line.text, problem, len(line.text) + 1)
+
+
+class CsvReader:
+    """One record a CSV record; the header row names the inputs, values are strings."""
+
+    def __init__(self, raw: BinaryIO, name: str) -> None:
+        csv.field_size_limit(MAX_LINE_BYTES)
+        self._raw = raw
+        text = io.TextIOWrapper(io.BufferedReader(raw), "utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[type-var,unused-ignore]  # FileIO is a RawIOBase
+        self._text = text
+        self._csv = csv.reader(text, strict=True)
+        try:
+            self._header = next(self._csv, [])
+        except csv.Error as wrong:
+            raise UsageError(f"{name}:1: not a CSV header: {wrong}") from None
+        self._check_header(name)
+
+    def _check_header(self, name: str) -> None:
+        names = self._header
+        twice = next((n for n in names if names.count(n) > 1), None)
+        if twice is not None:
+            raise UsageError(f"{name}:1: the CSV header names the column {twice!r} twice")
+        if any(_is_damaged(column) for column in names):
+            raise UsageError(f"{name}:1: the CSV header is not UTF-8")
+
+    async def groups(self) -> AsyncIterator[list[Record]]:
+        """Some hundred records at a time, read in a thread."""
+        while group := await anyio.to_thread.run_sync(self._take, _CSV_GROUP, abandon_on_cancel=True):
+            yield group
+
+    def _take(self, count: int) -> list[Record]:
+        """The next records, at least one unless the file has ended."""
+        records: list[Record] = []
+        while len(records) < count:
+            try:
+                fields = next(self._csv, None)
+            except csv.Error as wrong:
+                at = self._csv.line_num
+                records.append(Record(at, f"csv:{at}".encode(), f"not CSV: {wrong}", 1))
+                continue
+            if fields is None:
+                break
+            if fields:
+                records.append(self._record(fields))
+        return records
+
+    def _record(self, fields: list[str]) -> Record:
+        problem = None
+        if len(fields) != len(self._header):
+            problem = f"{len(fields)} fields where the header has {len(self._header)}"
+        elif damaged := [name for name, v in zip(self._header, fields, strict=True) if _is_damaged(v)]:
+            problem = f"column {damaged[0]!r} is not UTF-8"
+        if problem:
+            content = "\x1f".join(fields).encode("utf-8", "surrogateescape")
+            return Record(self._csv.line_num, content, problem, len(content))
+        return Record(
+            self._csv.line_num, dict(zip(self._header, fields, strict=True)), None, sum(map(len, fields)) + len(fields)
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._text.close()
+
+
+def _is_damaged(text: str) -> bool:
+    """Whether decoding left bytes that are not UTF-8."""
+    return any("\udc80" <= c <= "\udcff" for c in text) if not text.isascii() else False

@@ -1,0 +1,141 @@
+"""How close `crewrun batch` comes to what the machine and the model allow. See README.md beside this file."""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CREW = """\
+agents:
+  researcher:
+    role: "{topic} Researcher"
+    goal: Research the topic
+    backstory: Expert at researching any topic.
+tasks:
+  summary:
+    description: Write a 50-word summary of {topic}
+    expected_output: A concise summary
+    agent: researcher
+"""
+
+
+def main() -> None:
+    """Run the measurements that were asked for and print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(MEASUREMENTS), action="append")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        Path("crew.yaml").write_text(CREW, encoding="utf-8")
+        for name in options.only or MEASUREMENTS:
+            MEASUREMENTS[name](options.rounds)
+
+
+def rows(rounds: int) -> None:
+    """20,000 rows, 64 at once, no latency: rows per second against the bare loop, both as whole processes."""
+    write_inputs(20_000)
+    with server() as base:
+        pairs = []
+        for _ in range(rounds):
+            bare_s = wall(["bare", sys.executable, str(HERE / "bare_loop.py"), "in.jsonl", "o", "--base", base][1:])
+            pairs.append((bare_s, wall(batch(base, 64, "openai/fake"))))
+    ratios = [bare_s / ours_s for bare_s, ours_s in pairs]
+    bare, ours = (20_000 / statistics.median(column) for column in zip(*pairs, strict=True))
+    print(
+        f"rows: {ours:,.0f} rows/s, bare loop {bare:,.0f} rows/s, ratio {statistics.median(ratios):.2f} "
+        f"({min(ratios):.2f}-{max(ratios):.2f} in {rounds} rounds)"
+    )
+
+
+def latency(rounds: int) -> None:
+    """5,000 rows, 500 at once, 0.5 s each: wall time against the ideal."""
+    write_inputs(5_000)
+    ideal_s = math.ceil(5_000 / 500) * 0.5
+    with server("--latency", "0.5") as base:
+        walls = [wall(batch(base, 500, "openai/fake")) for _ in range(rounds)]
+    print(
+        f"latency: {statistics.median(walls):.2f} s, ideal {ideal_s:.1f} s, {statistics.median(walls) / ideal_s:.2f} x"
+    )
+
+
+def memory(rounds: int) -> None:
+    """Peak memory at 20,000 and 1,000,000 rows, offline model."""
+    peaks = []
+    for count in (20_000, 1_000_000):
+        write_inputs(count)
+        peaks.append(peak_mib(batch("http://127.0.0.1:9/v1", 64, "offline")))
+    print(f"memory: {peaks[0]:.0f} MiB at 20,000 rows, {peaks[1]:.0f} MiB at 1,000,000")
+
+
+def startup(rounds: int) -> None:
+    """`crewrun --help` against `import typer`, and the time to the first request on the wire."""
+    helps = [wall([sys.executable, "-m", "crewrun", "--help"]) for _ in range(rounds * 5)]
+    typers = [wall([sys.executable, "-c", "import typer"]) for _ in range(rounds * 5)]
+    write_inputs(1)
+    with server() as base:
+        firsts = [wall(batch(base, 8, "openai/fake")) for _ in range(rounds * 2)]
+    ratio = statistics.median(helps) / statistics.median(typers)
+    print(f"startup: --help {statistics.median(helps):.3f} s, {ratio:.2f} x import typer")
+    print(f"startup: a batch of one row {statistics.median(firsts):.2f} s from start to exit")
+
+
+MEASUREMENTS = {"rows": rows, "latency": latency, "memory": memory, "startup": startup}
+
+
+def batch(base: str, max_concurrent: int, model: str) -> list[str]:
+    """The command under measurement."""
+    Path("out.jsonl").unlink(missing_ok=True)
+    os.environ.update(OPENAI_BASE_URL=base, OPENAI_API_KEY="x")
+    flags = ["-m", model, "-j", str(max_concurrent), "-o", "out.jsonl", "-q"]
+    return [sys.executable, "-m", "crewrun", "batch", "in.jsonl", "--crew", "crew.yaml", *flags]
+
+
+def write_inputs(count: int) -> None:
+    """`in.jsonl` with so many rows."""
+    with open("in.jsonl", "w", encoding="utf-8") as inputs:
+        inputs.writelines(json.dumps({"topic": f"Topic {i}"}) + "\n" for i in range(count))
+
+
+def wall(command: list[str]) -> float:
+    """Seconds from start to exit of a process that must succeed."""
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def peak_mib(command: list[str]) -> float:
+    """The largest resident set of a process that must succeed."""
+    pid = os.spawnv(os.P_NOWAIT, command[0], command)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"{command} ended with {status}")
+    return usage.ru_maxrss / 1024
+
+
+@contextlib.contextmanager
+def server(*flags: str) -> Iterator[str]:
+    """A server process; its base_url."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, max(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    command = [sys.executable, str(HERE / "server.py"), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        try:
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""What every test starts from: no keys, models or proxies of whoever runs the tests."""
+
+import pytest
+
+_SETTINGS = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY", "NO_COLOR")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Where a test says `anyio`, it means asyncio: aiohttp runs on nothing else."""
+    return "asyncio"

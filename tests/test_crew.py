@@ -1,0 +1,367 @@
+"""Crews through the Python API: what reaches the model, what comes back, and that runs share nothing."""
+
+import random
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crewrun import LLM, Agent, Crew, CrewOutput, DefinitionError, ForEachError, InputInvalid, Process, Task
+from crewrun.errors import BadRequest, CallError, OutputInvalid, ServerError
+from crewrun.messages import ChatRequest, Completion, Usage
+from crewrun.testing import scripted
+
+pytestmark = pytest.mark.anyio
+
+
+def writer(**fields: Any) -> Agent:
+    return Agent(**{"role": "Writer", "goal": "write", "backstory": "You write.", "llm": "openai/m", **fields})
+
+
+def task(description: str, agent: Agent, **fields: Any) -> Task:
+    return Task(description=description, expected_output="text", agent=agent, **fields)
+
+
+def prompts(requests: list[ChatRequest]) -> list[str]:
+    return [request.messages[-1].content for request in requests]
+
+
+async def test_a_crew_sends_role_task_and_inputs_and_returns_the_answer() -> None:
+    """One agent, one task: two messages out, CrewAI's output fields back."""
+    agent = Agent(role="{topic} expert", goal="know {topic}", backstory="Years of {topic}.", llm="openai/m")
+    crew = Crew(agents=[agent], tasks=[task("Explain {topic}", agent, name="explain")], process=Process.sequential)
+    async with scripted("Because.") as model:
+        output = await crew.akickoff(inputs={"topic": "tides"})
+    assert [(m.role, m.content) for m in model.requests[0].messages] == [
+        ("system", "You are tides expert. Years of tides.\nYour personal goal: know tides"),
+        (
+            "user",
+            "Your task: Explain tides\n\nYour final answer must satisfy: text\n"
+            "Reply with the complete answer itself and nothing around it.",
+        ),
+    ]
+    assert isinstance(output, CrewOutput)
+    assert (output.raw, str(output), output.pydantic, output.json_dict, output.to_dict()) == (
+        "Because.",
+        "Because.",
+        None,
+        None,
+        {},
+    )
+    assert output.token_usage.model_dump() == {
+        "total_tokens": 15,
+        "prompt_tokens": 10,
+        "cached_prompt_tokens": 0,
+        "completion_tokens": 5,
+        "reasoning_tokens": 0,
+        "successful_requests": 1,
+        "cost_usd": None,
+    }
+    answer = output.tasks_output[0]
+    assert (answer.name, answer.description, answer.agent, answer.raw) == (
+        "explain",
+        "Explain tides",
+        "tides expert",
+        "Because.",
+    )
+    assert answer.messages[-1] == {"role": "assistant", "content": "Because."}
+    with pytest.raises(ValueError, match="no output_json"):
+        _ = output.json
+
+
+@pytest.mark.parametrize(
+    ("context", "seen"),
+    [
+        pytest.param(None, ["one", "two"], id="default: every earlier output"),
+        pytest.param([], [], id="empty: none"),
+        pytest.param([0], ["one"], id="explicit: those only"),
+    ],
+)
+async def test_a_task_sees_the_context_it_declares(context: list[int] | None, seen: list[str]) -> None:
+    """CrewAI's three forms of `context`."""
+    agent = writer()
+    first, second = task("First", agent), task("Second", agent)
+    third = task("Third", agent, context=None if context is None else [(first, second)[i] for i in context])
+    async with scripted("one", "two", "three") as model:
+        await Crew(agents=[agent], tasks=[first, second, third]).akickoff()
+    found = prompts(model.requests)[2].partition("Use what was found earlier:\n")[2]
+    assert found == "\n\n----------\n\n".join(seen)
+
+
+async def test_context_assigned_after_construction_counts() -> None:
+    """Definitions may be changed between runs, as CrewAI users do."""
+    agent = writer()
+    first, second = task("First", agent), task("Second", agent)
+    crew = Crew(agents=[agent], tasks=[first, second])
+    second.context = []
+    async with scripted("one", "two") as model:
+        await crew.akickoff()
+    assert "earlier" not in prompts(model.requests)[1]
+
+
+async def test_a_model_assigned_after_construction_counts() -> None:
+    """`agent.llm = name` is as good as the constructor's."""
+    agent = writer()
+    agent.llm = "openai/other"
+    async with scripted("one") as model:
+        await Crew(agents=[agent], tasks=[task("First", agent)]).akickoff()
+    assert model.requests[0].endpoint.name == "openai/other"
+
+
+def test_async_tasks_run_together_and_are_awaited_before_the_next() -> None:
+    """Three one-second tasks, two of them async, take two seconds; the last one sees both, they not each other."""
+
+    async def a_second(request: ChatRequest) -> str:
+        await anyio.sleep(1)
+        return request.messages[-1].content.split()[2]
+
+    async def main() -> tuple[float, list[str]]:
+        agent = writer()
+        a, b = task("A", agent, async_execution=True), task("B", agent, async_execution=True)
+        async with scripted(a_second, forever=True) as model:
+            await Crew(agents=[agent], tasks=[a, b, task("C", agent)]).akickoff()
+        return trio.current_time(), prompts(model.requests)
+
+    took_s, asked = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert took_s == pytest.approx(2)
+    assert [prompt.partition("earlier:\n")[2] for prompt in sorted(asked)] == ["", "", "A\n\n----------\n\nB"]
+
+
+async def test_a_failing_async_task_cancels_its_siblings_and_surfaces_as_itself() -> None:
+    """Not an exception group, and not after the sibling's end."""
+    cancelled: list[bool] = []
+
+    async def hang(request: ChatRequest) -> str:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.append(True)
+        return ""
+
+    async def refuse(request: ChatRequest) -> str:
+        raise BadRequest("no")
+
+    agent = writer()
+    tasks = [task("A", agent, async_execution=True), task("B", agent, async_execution=True)]
+    async with scripted(hang, refuse):
+        with pytest.raises(BadRequest, match="no"):
+            await Crew(agents=[agent], tasks=tasks).akickoff()
+    assert cancelled == [True]
+
+
+async def test_an_async_task_that_reads_another_waits_for_it() -> None:
+    """An explicit context among async neighbours is obeyed."""
+    agent = writer()
+    a = task("A", agent, async_execution=True)
+    b = task("B", agent, async_execution=True, context=[a])
+    async with scripted("from a", "from b") as model:
+        await Crew(agents=[agent], tasks=[a, b]).akickoff()
+    assert prompts(model.requests)[1].endswith("earlier:\nfrom a")
+
+
+async def test_a_value_is_never_a_template() -> None:
+    """A row that contains `{other}` cannot pull in another input (CrewAI substitutes again)."""
+    agent = writer()
+    async with scripted("ok") as model:
+        await Crew(agents=[agent], tasks=[task("Say {a}", agent)]).akickoff({"a": "{b}", "b": "secret"})
+    assert "Your task: Say {b}\n" in prompts(model.requests)[0]
+
+
+async def test_without_inputs_templates_stay_as_they_are() -> None:
+    """CrewAI interpolates nothing when inputs are empty."""
+    agent = writer()
+    async with scripted("ok") as model:
+        await Crew(agents=[agent], tasks=[task("Say {a}", agent)]).akickoff()
+    assert "Your task: Say {a}\n" in prompts(model.requests)[0]
+
+
+async def test_a_missing_input_is_a_value_error_that_names_it_and_its_place() -> None:
+    """And the near miss among those given."""
+    agent = writer(name="scribe")
+    crew = Crew(agents=[agent], tasks=[task("Say {topic}", agent, name="draft")])
+    async with scripted():
+        with pytest.raises(ValueError, match="missing input") as raised:
+            await crew.akickoff({"Topic": 1})
+    assert isinstance(raised.value, InputInvalid)
+    assert str(raised.value) == "missing input 'topic', needed by tasks.draft.description (did you mean 'Topic'?)"
+
+
+async def test_an_input_of_another_type_is_refused_wherever_it_stands() -> None:
+    """CrewAI allows JSON's types only."""
+    agent = writer()
+    async with scripted():
+        with pytest.raises(ValueError, match=r"input 'a\[0\]\.b' is a set"):
+            await Crew(agents=[agent], tasks=[task("Say {a}", agent)]).akickoff({"a": [{"b": {1}}]})
+
+
+async def test_an_empty_reply_is_an_error() -> None:
+    """As in CrewAI; here it has a category."""
+    agent = writer()
+    async with scripted(OutputInvalid("empty")):
+        with pytest.raises(CallError):
+            await Crew(agents=[agent], tasks=[task("Say", agent)]).akickoff()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        pytest.param(lambda a: [], "the crew has no tasks", id="no tasks"),
+        pytest.param(
+            lambda a: [Task(description="Say", expected_output="x")],
+            "task 'Say' has no agent; a sequential crew needs one for every task",
+            id="no agent",
+        ),
+        pytest.param(
+            lambda a: [task("First", a, context=[task("Other", a)])],
+            "task 'First' has 'Other' as context, which is not an earlier task",
+            id="context outside the crew",
+        ),
+        pytest.param(lambda a: [t := task("Say", a), t], "task 'Say' is in the crew twice", id="twice"),
+    ],
+)
+async def test_a_wrong_crew_is_refused_when_it_is_made(tasks: Any, message: str) -> None:
+    """Before any kickoff, as a ValueError that says which task."""
+    agent = writer()
+    with pytest.raises(DefinitionError) as raised:
+        Crew(agents=[agent], tasks=tasks(agent))
+    assert str(raised.value) == message
+
+
+async def test_context_made_wrong_after_construction_fails_the_kickoff() -> None:
+    """Definitions can be changed, so the run checks what it reads."""
+    agent = writer()
+    first, second = task("First", agent), task("Second", agent)
+    crew = Crew(agents=[agent], tasks=[first, second])
+    first.context = [second]
+    async with scripted():
+        with pytest.raises(DefinitionError, match="not an earlier task"):
+            await crew.akickoff()
+
+
+async def test_for_each_runs_every_input_to_its_end_whatever_becomes_of_the_others() -> None:
+    """One failure loses no result; the error holds both, in input order."""
+
+    async def answer(request: ChatRequest) -> str:
+        if "Say 1" in request.messages[-1].content:
+            raise BadRequest("not one")
+        return request.messages[-1].content.split()[3]
+
+    agent = writer()
+    crew = Crew(agents=[agent], tasks=[task("Say {n}", agent)])
+    inputs = [{"n": n} for n in range(3)]
+    async with scripted(answer, forever=True):
+        with pytest.raises(ForEachError, match="1 of 3 inputs failed") as raised:
+            await crew.akickoff_for_each(inputs)
+        told: list[int] = []
+        results = await crew.akickoff_for_each(
+            inputs, return_exceptions=True, on_outcome=lambda index, result: told.append(index)
+        )
+    assert [str(result) for result in raised.value.results] == ["0", "not one", "2"]
+    assert [str(result) for result in results] == ["0", "not one", "2"]
+    assert sorted(told) == [0, 1, 2]
+    assert crew.usage_metrics.successful_requests == 2
+
+
+def test_for_each_keeps_its_bound_and_sync_for_each_goes_one_by_one() -> None:
+    """Six one-second inputs: two at once take three seconds, all at once one."""
+
+    async def a_second(request: ChatRequest) -> str:
+        await anyio.sleep(1)
+        return "x"
+
+    async def main() -> list[float]:
+        agent = writer()
+        crew = Crew(agents=[agent], tasks=[task("Say {n}", agent)])
+        times = [trio.current_time()]
+        async with scripted(a_second, forever=True):
+            for bound in (2, None, 1):
+                await crew.kickoff_for_each_async(inputs=[{"n": n} for n in range(6)], max_concurrent=bound)
+                times.append(trio.current_time())
+        return [later - sooner for sooner, later in pairwise(times)]
+
+    took_s = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert took_s == pytest.approx([3, 1, 6])
+
+
+async def test_kickoff_in_a_running_loop_names_the_method_to_await() -> None:
+    """It would block every other task; `RuntimeError: event loop is already running` helps nobody."""
+    agent = writer()
+    crew = Crew(agents=[agent], tasks=[task("Say", agent)])
+    with pytest.raises(RuntimeError, match=r"await ….akickoff\("):
+        crew.kickoff()
+    with pytest.raises(RuntimeError, match=r"await ….akickoff_for_each\("):
+        crew.kickoff_for_each([{}])
+
+
+def test_kickoff_without_a_loop_runs_the_crew() -> None:
+    """The sync doors, with the offline model."""
+    agent = writer(llm="offline")
+    crew = Crew(agents=[agent], tasks=[task("Say {n}", agent)])
+    assert "Say 7" in crew.kickoff({"n": 7}).raw
+    assert ["Say 1" in r.raw for r in crew.kickoff_for_each([{"n": 1}, {"n": 2}])] == [True, False]
+
+
+async def test_concurrent_kickoffs_outside_a_run_share_one_gateway_and_leave_nothing_open() -> None:
+    """gather over crews, as in the tutorial: no session is left behind (warnings are errors here)."""
+    agent = writer(llm="offline")
+    crew = Crew(agents=[agent], tasks=[task("Say {n}", agent)])
+    outputs: dict[int, str] = {}
+
+    async def one(n: int) -> None:
+        outputs[n] = (await crew.kickoff_async({"n": n})).raw
+
+    async with anyio.create_task_group() as group:
+        for n in range(20):
+            group.start_soon(one, n)
+    assert all(f"Say {n}." in raw or f"Say {n} " in raw for n, raw in outputs.items())
+
+
+def snapshot(crew: Crew) -> dict[str, Any]:
+    return crew.model_dump()
+
+
+@given(seed=st.integers(0, 2**32), rows=st.integers(1, 30))
+@settings(max_examples=25, deadline=None)
+def test_concurrent_rows_share_nothing_and_write_nothing_to_the_definition(seed: int, rows: int) -> None:
+    """Random latencies and failures: each row's output, context and usage are its own; the crew stays as it was."""
+    dice = random.Random(seed)
+
+    async def answer(request: ChatRequest) -> Completion:
+        await anyio.sleep(dice.random())
+        prompt = request.messages[-1].content
+        number = prompt.split("row=")[1].split()[0]
+        if int(number) % 7 == 3:
+            raise ServerError("down")
+        step = prompt.split("step=")[1].split()[0]
+        return Completion(f"{step}:{number}", Usage(prompt_tokens=int(number), completion_tokens=1))
+
+    async def main() -> None:
+        agent = writer(role="Writer of {row}", llm=LLM(model="openai/m", temperature=0.5))
+        tasks = [
+            task("step=a row={row} x", agent, async_execution=True),
+            task("step=b row={row} x", agent, async_execution=True),
+            task("step=c row={row} x", agent),
+        ]
+        crew = Crew(agents=[agent], tasks=tasks)
+        before = snapshot(crew)
+        from crewrun import GatewayOptions, RetryPolicy
+
+        async with scripted(answer, forever=True, options=GatewayOptions(RetryPolicy(retries=0))):
+            results = await crew.akickoff_for_each([{"row": n} for n in range(rows)], return_exceptions=True)
+        assert snapshot(crew) == before
+        for n, result in enumerate(results):
+            if n % 7 == 3:
+                assert isinstance(result, ServerError)
+                continue
+            assert [t.raw for t in result.tasks_output] == [f"a:{n}", f"b:{n}", f"c:{n}"]
+            assert {t.agent for t in result.tasks_output} == {f"Writer of {n}"}
+            last = result.tasks_output[2].messages[1]["content"]
+            assert last.endswith(f"earlier:\na:{n}\n\n----------\n\nb:{n}")
+            assert (result.token_usage.prompt_tokens, result.token_usage.successful_requests) == (3 * n, 3)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -1,0 +1,205 @@
+"""The engine on a virtual clock: how many rows run at once, in which order they are written, how a run stops."""
+
+import random
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crewrun.batch.engine import Engine, EngineOptions
+from crewrun.batch.progress import Progress
+from crewrun.batch.readers import Record
+from crewrun.batch.source import Source
+from crewrun.batch.stop import FailureLimit, Stop, StopReason
+from crewrun.errors import Category, OutputFailed
+from crewrun.messages import Usage
+from crewrun.row import ErrorRecord, Outcome, Row
+
+
+class Numbers:
+    """A reader of `count` rows, in groups as a file would come."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    async def groups(self) -> AsyncIterator[list[Record]]:
+        for start in range(0, self.count, 50):
+            yield [Record(n + 1, {"n": n}, None, 10) for n in range(start, min(start + 50, self.count))]
+
+    def close(self) -> None:
+        pass
+
+
+class Clockwork:
+    """An executor whose rows take their time, and fail when told to."""
+
+    def __init__(self, seconds: dict[int, float] | float, failing: frozenset[int] = frozenset()) -> None:
+        self.seconds = seconds
+        self.failing = failing
+        self.running = self.most = 0
+        self.started: list[int] = []
+
+    async def run(self, row: Row) -> Outcome:
+        self.started.append(row.index)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            wait_s = self.seconds if isinstance(self.seconds, float) else self.seconds.get(row.index, 1.0)
+            await anyio.sleep(wait_s)
+        finally:
+            self.running -= 1
+        return outcome(row, failed=row.index in self.failing)
+
+
+class Memory:
+    """A sink that keeps what it was given, and may be full after some lines."""
+
+    def __init__(self, room: int | None = None) -> None:
+        self.lines: list[bytes] = []
+        self.room = room
+
+    async def write(self, line: bytes) -> None:
+        if self.room is not None and len(self.lines) >= self.room:
+            raise OutputFailed("disk full")
+        self.lines.append(line)
+
+    def commit(self, *, complete: bool) -> None:
+        pass
+
+    @property
+    def indexes(self) -> list[int]:
+        return [int(line.split(b'"index":')[1].split(b",")[0]) for line in self.lines]
+
+
+def outcome(row: Row, *, failed: bool) -> Outcome:
+    from datetime import UTC, datetime
+
+    error = ErrorRecord(Category.SERVER, "ServerError", "down") if failed else None
+    status = "failed" if failed else "ok"
+    return Outcome(row, status, None, (), error, 1, 1, Usage(), 0.0, (), datetime.now(UTC), 1.0)  # type: ignore[arg-type]  # status is one of the two words
+
+
+def run(
+    rows: int,
+    executor: Clockwork,
+    options: EngineOptions,
+    *,
+    sink: Memory | None = None,
+    stop_at_s: float | None = None,
+) -> tuple[float, Memory, Progress, Stop]:
+    """One engine run on a virtual clock: seconds it took, what was written, counted and stopped."""
+    sink = sink or Memory()
+
+    async def main() -> tuple[float, Memory, Progress, Stop]:
+        progress, stop = Progress(), Stop()
+        engine = Engine(Source(Numbers(rows), "in", None), executor, sink, progress, stop, options)
+        began = trio.current_time()
+        full: OutputFailed | None = None
+        async with anyio.create_task_group() as beside:
+            if stop_at_s is not None:
+
+                async def interrupt(after_s: float) -> None:
+                    await anyio.sleep(after_s)
+                    stop.request(StopReason("interrupted", "interrupted"))
+
+                beside.start_soon(interrupt, stop_at_s)
+            try:
+                await engine.run()
+            except OutputFailed as failed:
+                full = failed
+            beside.cancel_scope.cancel()
+        if full:
+            raise full
+        return trio.current_time() - began, sink, progress, stop
+
+    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_rows_run_at_most_so_many_at_once_and_never_fewer_than_can() -> None:
+    """100 one-second rows, 10 at once: ten seconds."""
+    executor = Clockwork(1.0)
+    took_s, sink, progress, _ = run(100, executor, EngineOptions(max_concurrent=10))
+    assert took_s == pytest.approx(10)
+    assert (executor.most, len(sink.lines), progress.ok) == (10, 100, 100)
+
+
+@given(seed=st.integers(0, 2**32), rows=st.integers(0, 300), wide=st.integers(1, 20))
+@settings(max_examples=40, deadline=None)
+def test_ordered_results_come_in_input_order_and_the_run_ahead_is_bounded(seed: int, rows: int, wide: int) -> None:
+    """Whatever the rows take; no row starts more than the window ahead of the oldest unwritten one."""
+    dice = random.Random(seed)
+    sink = Memory()
+    ahead = 0
+
+    class Watched(Clockwork):
+        async def run(self, row: Row) -> Outcome:
+            nonlocal ahead
+            ahead = max(ahead, row.index - len(sink.lines))
+            return await super().run(row)
+
+    executor = Watched({n: dice.expovariate(1) for n in range(rows)})
+    run(rows, executor, EngineOptions(max_concurrent=wide, ordered=True), sink=sink)
+    assert sink.indexes == list(range(rows))
+    assert ahead <= max(64, 8 * wide)
+
+
+def test_unordered_results_come_as_they_finish() -> None:
+    """A slow first row holds nobody up."""
+    _, sink, _, _ = run(3, Clockwork({0: 9.0, 1: 1.0, 2: 2.0}), EngineOptions(max_concurrent=3))
+    assert sink.indexes == [1, 2, 0]
+
+
+def test_a_stop_lets_rows_in_flight_end_and_starts_no_more() -> None:
+    """Two-second rows, stopped at 3 s: the second wave ends at 4 s and is written."""
+    executor = Clockwork(2.0)
+    took_s, sink, progress, stop = run(100, executor, EngineOptions(max_concurrent=5), stop_at_s=3)
+    assert took_s == pytest.approx(4)
+    assert (len(executor.started), len(sink.lines), progress.abandoned) == (10, 10, 0)
+    assert stop.reason is not None
+    assert stop.reason.exit_code == 130
+
+
+def test_a_stop_gives_up_what_does_not_end_within_the_grace() -> None:
+    """Rows that hang do not keep a stopped run; in order, what finished behind them is written too."""
+    executor = Clockwork({0: 1000.0, 1: 1.0, 2: 1.0})
+    options = EngineOptions(max_concurrent=3, ordered=True, grace_s=7)
+    took_s, sink, progress, _ = run(3, executor, options, stop_at_s=5)
+    assert took_s == pytest.approx(12)
+    assert (sink.indexes, progress.abandoned) == ([1, 2], 1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "finished"),
+    [
+        pytest.param(FailureLimit(count=1), 2, id="fail fast"),
+        pytest.param(FailureLimit(count=3), 4, id="a count"),
+        pytest.param(FailureLimit(percent=50), 21, id="a percentage, from 20 rows on"),
+    ],
+)
+def test_too_many_failures_stop_the_run_after_the_rows_in_flight(limit: FailureLimit, finished: int) -> None:
+    """Every row fails; two run at once, so one more ends after the one that was too much."""
+    executor = Clockwork(1.0, failing=frozenset(range(100)))
+    _, sink, _, stop = run(100, executor, EngineOptions(max_concurrent=2, failure_limit=limit))
+    assert stop.reason is not None
+    assert stop.reason.exit_code == 4
+    assert finished <= len(sink.lines) <= finished + 1
+
+
+def test_a_full_disk_ends_the_run_with_what_was_saved() -> None:
+    """The error surfaces as itself, and no other row goes on."""
+    sink, executor = Memory(room=5), Clockwork(1.0)
+    with pytest.raises(OutputFailed, match="disk full"):
+        run(100, executor, EngineOptions(max_concurrent=2), sink=sink)
+    assert len(sink.lines) == 5
+    assert len(executor.started) <= 7, "two rows at most were in flight when the sixth line did not fit"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "0%", "101%", "x", "%", "1.5", "nan%"])
+def test_a_failure_limit_that_means_nothing_is_refused(text: str) -> None:
+    """A number from 1, or a percentage above 0."""
+    with pytest.raises(ValueError):  # noqa: PT011  (the command line words it)
+        FailureLimit.parse(text)

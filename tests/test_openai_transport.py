@@ -1,0 +1,311 @@
+"""The direct lane against real sockets: the contract of transports, addresses, keys and proxies."""
+
+from collections.abc import Iterator
+
+import pytest
+from mock_process import MockProcess
+
+from crewrun import LLM
+from crewrun.errors import (
+    AuthRefused,
+    BadRequest,
+    CallError,
+    ModelNotFound,
+    NetworkError,
+    OutputInvalid,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+    UsageError,
+)
+from crewrun.llm.endpoints import missing_key, normalise_base_url, override, resolve
+from crewrun.llm.offline_transport import OfflineTransport
+from crewrun.llm.openai_transport import OpenAITransport, proxy_for
+from crewrun.llm.transport import failure, read_completion
+from crewrun.messages import ChatRequest, Endpoint, Message
+from crewrun.testing import TransportCase, check_transport
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[MockProcess]:
+    with MockProcess() as server:
+        yield server
+
+
+def request(endpoint: Endpoint, prompt: str) -> ChatRequest:
+    return ChatRequest(endpoint, (Message("system", "You are a clerk."), Message("user", prompt)))
+
+
+@pytest.mark.parametrize("proxied", [False], ids=["direct"])
+async def test_the_direct_lane_keeps_the_contract_of_transports(mock: MockProcess, proxied: bool) -> None:
+    """Every way a provider answers or fails, one request each."""
+    endpoint = resolve(LLM(model="openai/m", base_url=mock.base_url, api_key="sk-test"))
+    expected: list[tuple[str, type[CallError] | None, int | None]] = [
+        ("hello", None, None),
+        ("FAIL-LENGTH", None, None),
+        ("FAIL-400", BadRequest, 400),
+        ("FAIL-401", AuthRefused, 401),
+        ("FAIL-404", ModelNotFound, 404),
+        ("FAIL-429", RateLimited, 429),
+        ("FAIL-QUOTA", QuotaExhausted, 429),
+        ("FAIL-500", ServerError, 500),
+        ("FAIL-409", ServerError, 409),
+        ("FAIL-503", ServerError, 503),
+        ("FAIL-CUT", NetworkError, None),
+        ("FAIL-GARBAGE", ServerError, 200),
+        ("FAIL-EMPTY", OutputInvalid, 200),
+    ]
+    cases = [TransportCase(word, request(endpoint, word), kind, status) for word, kind, status in expected]
+    transport = OpenAITransport()
+    try:
+        await check_transport(transport, cases, lambda: int(mock.ledger()["totals"]["requests"]))
+    finally:
+        await transport.aclose()
+
+
+async def test_the_offline_model_keeps_it_too() -> None:
+    """Counting its requests is counting sends."""
+    sent = 0
+
+    class Counted(OfflineTransport):
+        async def send(self, request: ChatRequest):  # type: ignore[no-untyped-def]  # the base's annotation holds
+            nonlocal sent
+            sent += 1
+            return await super().send(request)
+
+    endpoint, failing = resolve(LLM(model="offline")), resolve(LLM(model="offline?fail=1"))
+    cases = [
+        TransportCase("an answer", request(endpoint, "hello")),
+        TransportCase("a failure", request(failing, "hello"), BadRequest),
+    ]
+    await check_transport(Counted(), cases, lambda: sent)
+
+
+async def test_a_refused_connection_and_an_unknown_host_say_so() -> None:
+    """With the address, without a traceback of sockets."""
+    transport = OpenAITransport()
+    try:
+        endpoint = resolve(LLM(model="openai/m", base_url="http://127.0.0.1:9"))
+        with pytest.raises(NetworkError, match=r"^127\.0\.0\.1:9: cannot connect: "):
+            await transport.send(request(endpoint, "x"))
+    finally:
+        await transport.aclose()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        pytest.param(
+            400, b'{"error":{"code":"context_length_exceeded","message":"m"}}', "ContextTooLong", id="context"
+        ),
+        pytest.param(400, b'{"error":{"code":"content_filter","message":"m"}}', "ContentFiltered", id="filter"),
+        pytest.param(429, b'{"error":{"code":"insufficient_quota","message":"m"}}', "QuotaExhausted", id="quota"),
+        pytest.param(429, b'{"error":{"message":"too many tokens per minute"}}', "RateLimited", id="tokens per minute"),
+        pytest.param(402, b"pay", "QuotaExhausted", id="402"),
+        pytest.param(403, b"", "AuthRefused", id="403"),
+        pytest.param(413, b"", "ContextTooLong", id="413"),
+        pytest.param(408, b"", "CallTimedOut", id="408"),
+        pytest.param(422, b'{"detail":"no"}', "BadRequest", id="422"),
+        pytest.param(529, b"<html>", "ServerError", id="529"),
+        pytest.param(400, b"[" * 100_000, "BadRequest", id="hostile nesting"),
+    ],
+)
+def test_each_status_has_one_category(status: int, body: bytes, kind: str) -> None:
+    """The table that both lanes use."""
+    error = failure(status, body, {})
+    assert (type(error).__name__, error.http_status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        pytest.param(
+            b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}', ("hi", 0, False), id="no usage"
+        ),
+        pytest.param(
+            b'{"choices":[{"message":{"content":"hi"},"finish_reason":"length"}],"usage":{"prompt_tokens":3,'
+            b'"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2}}}',
+            ("hi", 7, True),
+            id="cut off",
+        ),
+        pytest.param(
+            b'{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":-3,"completion_tokens":"9"}}',
+            ("hi", 0, False),
+            id="absurd usage",
+        ),
+        pytest.param(
+            b'{"choices":[{"message":{"content":[{"type":"text","text":"h"},{"text":"i"}]}}]}',
+            ("hi", 0, False),
+            id="content parts",
+        ),
+    ],
+)
+def test_a_completion_is_read_as_servers_write_it(body: bytes, outcome: tuple[str, int, bool]) -> None:
+    """Text, tokens, truncation."""
+    completion = read_completion(body)
+    assert (completion.text, completion.usage.total_tokens, completion.truncated) == outcome
+
+
+@pytest.mark.parametrize(
+    ("body", "category"),
+    [
+        pytest.param(b"", "server", id="nothing"),
+        pytest.param(b"null", "server", id="null"),
+        pytest.param(b"[]", "server", id="an array"),
+        pytest.param(b'{"choices":[]}', "server", id="no choices"),
+        pytest.param(b'{"choices":[{"message":null}]}', "server", id="no message"),
+        pytest.param(b'{"error":{"code":429,"message":"slow"}}', "rate_limit", id="an error inside a 200"),
+        pytest.param(
+            b'{"choices":[{"message":{"content":null},"finish_reason":"length"}]}', "output_invalid", id="len"
+        ),
+        pytest.param(b'{"choices":[{"message":{"content":"  "}}]}', "output_invalid", id="blank"),
+        pytest.param(b'{"choices":[{"message":{"refusal":"I cannot"}}]}', "content_filter", id="refusal"),
+    ],
+)
+def test_what_is_no_answer_has_a_category(body: bytes, category: str) -> None:
+    """Never a KeyError."""
+    with pytest.raises(CallError) as raised:
+        read_completion(body)
+    assert raised.value.category == category
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("http://h:8000", "http://h:8000/v1"),
+        ("http://h:8000/", "http://h:8000/v1"),
+        ("http://h:8000/v1", "http://h:8000/v1"),
+        ("http://h:8000/v1/", "http://h:8000/v1"),
+        ("http://h/v1/chat/completions", "http://h/v1"),
+        ("https://h/openai/v1/", "https://h/openai/v1"),
+        ("localhost:11434", "http://localhost:11434/v1"),
+        ("https://h/v1?api-version=1", "https://h/v1?api-version=1"),
+    ],
+)
+def test_a_base_url_may_be_written_in_every_usual_way(given: str, used: str) -> None:
+    """With and without slash, /v1 and scheme."""
+    assert normalise_base_url(given) == used
+
+
+@pytest.mark.parametrize("wrong", ["", "ftp://h", "http://", "http://h:port", "http://[::1"])
+def test_a_base_url_that_is_none_is_refused(wrong: str) -> None:
+    """Before the first call."""
+    with pytest.raises(UsageError, match="base_url"):
+        normalise_base_url(wrong)
+
+
+@pytest.mark.parametrize(
+    ("llm", "env", "endpoint"),
+    [
+        pytest.param(None, {}, ("direct", "openai/gpt-4.1-mini", "https://api.openai.com/v1", None), id="default"),
+        pytest.param(
+            None,
+            {"OPENAI_MODEL_NAME": "gpt-4o"},
+            ("direct", "openai/gpt-4o", "https://api.openai.com/v1", None),
+            id="env",
+        ),
+        pytest.param(
+            LLM(model="groq/llama-3"),
+            {"GROQ_API_KEY": "g"},
+            ("direct", "groq/llama-3", "https://api.groq.com/openai/v1", "g"),
+            id="well-known",
+        ),
+        pytest.param(
+            LLM(model="ollama/llama3.2"),
+            {"OLLAMA_HOST": "box:1234"},
+            ("direct", "ollama/llama3.2", "http://box:1234/v1", None),
+            id="ollama",
+        ),
+        pytest.param(
+            LLM(model="Qwen/Qwen2.5-7B"),
+            {"OPENAI_BASE_URL": "http://gpu:8000/v1/"},
+            ("direct", "openai/Qwen/Qwen2.5-7B", "http://gpu:8000/v1", None),
+            id="a model of one's own",
+        ),
+        pytest.param(
+            LLM(model="anthropic/claude-3-5-haiku-20241022"),
+            {},
+            ("litellm", "anthropic/claude-3-5-haiku-20241022", None, None),
+            id="another protocol",
+        ),
+        pytest.param(
+            LLM(model="claude-3-5-haiku-20241022"),
+            {},
+            ("litellm", "anthropic/claude-3-5-haiku-20241022", None, None),
+            id="its provider left out",
+        ),
+        pytest.param(
+            LLM(model="gpt-4o", api_key="${TEAM_KEY}"),
+            {"TEAM_KEY": "t", "OPENAI_API_KEY": "o"},
+            ("direct", "openai/gpt-4o", "https://api.openai.com/v1", "t"),
+            id="a key by reference",
+        ),
+    ],
+)
+def test_a_model_name_leads_to_its_endpoint(
+    llm: LLM | None, env: dict[str, str], endpoint: tuple[str, str, str | None, str | None]
+) -> None:
+    """Lane, name, address and key."""
+    found = resolve(llm, env)
+    assert (found.lane, found.name, found.base_url, found.api_key) == endpoint
+
+
+def test_a_missing_key_is_named_for_known_addresses_only() -> None:
+    """A server of one's own may have none."""
+    assert missing_key(resolve(LLM(model="gpt-4o"), {})) == "OPENAI_API_KEY"
+    assert missing_key(resolve(LLM(model="gpt-4o", base_url="http://localhost:8000"), {})) is None
+    assert missing_key(resolve(LLM(model="ollama/x"), {})) is None
+
+
+@pytest.mark.parametrize(
+    ("llm", "message"),
+    [
+        pytest.param(LLM(model="opnai/gpt-4o"), "no provider 'opnai' (did you mean 'openai'?)", id="provider"),
+        pytest.param(LLM(model="gpt-4o", api_key="${NOPE}"), "refers to $NOPE, which is not set", id="reference"),
+        pytest.param(LLM(model="gpt-4o", base_url="nope://x"), "base_url 'nope://x'", id="address"),
+    ],
+)
+def test_a_model_that_cannot_be_reached_is_refused_with_the_way_out(llm: LLM, message: str) -> None:
+    """Before the first call."""
+    with pytest.raises(UsageError) as raised:
+        resolve(llm, {})
+    assert message in str(raised.value)
+
+
+def test_the_runs_model_keeps_parameters_and_changes_the_provider_cleanly() -> None:
+    """`-m` to another provider must not take the old one's address or key along."""
+    own = LLM(model="openai/a", temperature=0.2, base_url="http://h", api_key="k")
+    same, other = override(own, "openai/b", None), override(own, "offline", None)
+    assert same is not None
+    assert other is not None
+    assert (same.model, same.temperature, same.base_url, same.api_key) == ("openai/b", 0.2, "http://h", "k")
+    assert (other.model, other.temperature, other.base_url, other.api_key) == ("offline", 0.2, None, None)
+
+
+@pytest.mark.parametrize(
+    ("env", "proxy"),
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param({"HTTP_PROXY": "http://p:1"}, "http://p:1", id="http"),
+        pytest.param({"http_proxy": "p:1"}, "http://p:1", id="lower case, no scheme"),
+        pytest.param({"ALL_PROXY": "http://p:1"}, "http://p:1", id="all"),
+        pytest.param({"HTTPS_PROXY": "http://p:1"}, None, id="of another scheme"),
+        pytest.param({"HTTP_PROXY": "http://p:1", "NO_PROXY": "model.test"}, None, id="excepted"),
+    ],
+)
+def test_proxies_come_from_the_environment(
+    env: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As curl and every HTTP client read it."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_for("http://model.test:8000/v1/chat/completions") == proxy
+
+
+def test_a_socks_proxy_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiohttp speaks none."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://p:1")
+    with pytest.raises(UsageError, match="not an http proxy"):
+        proxy_for("http://model.test/")

@@ -16,8 +16,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def mock_command(*flags: str) -> list[str]:
     """The command line that starts the mock with `flags`."""
-    program = "import typer; from crewrun.cli.mock import mock; app=typer.Typer(); app.command()(mock); app()"
-    return [sys.executable, "-c", program, *flags]
+    return [sys.executable, "-m", "crewrun", "mock", *flags]
 
 
 class MockProcess:

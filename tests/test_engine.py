@@ -96,7 +96,7 @@ def run(
 
     async def main() -> tuple[float, Memory, Progress, Stop]:
         progress, stop = Progress(), Stop()
-        engine = Engine(Source(Numbers(rows), "in", None), executor, sink, progress, stop, options)
+        engine = Engine(Source(Numbers(rows), None), executor, sink, progress, stop, options)
         began = trio.current_time()
         full: OutputFailed | None = None
         async with anyio.create_task_group() as beside:

@@ -77,6 +77,8 @@ class Engine:
         if row is None:
             return False
         await self._order.admit(row)
+        if self._stop.requested.is_set():
+            return False
         self._progress.in_flight += 1
         try:
             outcome = await self._executor.run(row)

@@ -60,12 +60,16 @@ class Progress:
         """Rows per second over the whole run."""
         return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
-    def eta_s(self, fraction: float | None) -> float | None:
-        """Seconds to the end, if the rest of the input goes like the `fraction` that is done."""
-        if not fraction or not self.done:
+    def share(self, handed_out: float | None) -> float | None:
+        """How much of the input is done, 0 to 1, when this share of it has been handed out."""
+        if handed_out is None:
             return None
-        share = fraction * self.done / (self.done + self.in_flight)
-        return self.elapsed_s * (1 - share) / share
+        begun = self.done + self.in_flight
+        return handed_out * self.done / begun if begun else 0.0
+
+    def eta_s(self, share: float | None) -> float | None:
+        """Seconds to the end, if the rest of the input goes like the `share` that is done."""
+        return self.elapsed_s * (1 - share) / share if share else None
 
     def add(self, outcome: Outcome) -> None:
         """Count one finished row."""

@@ -57,8 +57,7 @@ class JsonLines:
                 yield [_line_record(line) for line in splitter.feed(text)]
             yield [_line_record(line) for line in splitter.end()]
         except (OSError, EOFError, zlib.error) as broken:
-            at = splitter.lines + 1
-            yield [Record(at, b"", f"the input cannot be read further: {broken}", 0)]
+            yield [_cannot_read(splitter.lines + 1, broken)]
 
     async def _read(self) -> bytes:
         if self._in_thread:
@@ -71,6 +70,11 @@ class JsonLines:
         """Close the file."""
         self._data.close()
         self._raw.close()
+
+
+def _cannot_read(line: int, broken: Exception) -> Record:
+    """A row in place of all that a damaged file does not give: the run must not look complete."""
+    return Record(line, b"", f"the input cannot be read further: {broken}", 0)
 
 
 def _line_record(line: Line) -> Record:
@@ -103,8 +107,11 @@ class CsvReader:
 
     async def groups(self) -> AsyncIterator[list[Record]]:
         """Some hundred records at a time, read in a thread."""
-        while group := await anyio.to_thread.run_sync(self._take, _CSV_GROUP, abandon_on_cancel=True):
-            yield group
+        try:
+            while group := await anyio.to_thread.run_sync(self._take, _CSV_GROUP, abandon_on_cancel=True):
+                yield group
+        except OSError as broken:
+            yield [_cannot_read(self._csv.line_num + 1, broken)]
 
     def _take(self, count: int) -> list[Record]:
         """The next records, at least one unless the file has ended."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskStatus
 
 from crewrun.batch.engine import Engine, EngineOptions
@@ -41,7 +42,7 @@ class Display(Protocol):
 
     def start(self, models: list[str]) -> None: ...
 
-    def update(self, progress: Progress, fraction: float | None) -> None: ...
+    def update(self, progress: Progress, share: float | None) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -80,14 +81,17 @@ async def run_batch(
     )
     worker = Worker(definition.target, gateway, settings.row_timeout)
     with ExitStack() as files:
-        inputs = _spooled(inputs, files) if settings.strict else inputs
         endpoints = await check_models(definition.target, gateway)
         _reserve_descriptors(settings.max_concurrent, endpoints)
         output = output_path(inputs, settings.output)
         _check_not_input(inputs, output, stdout_fd)
+        if settings.summary:
+            _check_summary(settings.summary, inputs, output)
+        readable = inputs
         if settings.strict:
-            await _check_rows(open_source(inputs, offset=settings.offset, limit=settings.limit), worker)
-        source = open_source(inputs, offset=settings.offset, limit=settings.limit)
+            readable = await _spooled(inputs, files)
+            await _check_rows(inputs, open_source(readable, offset=settings.offset, limit=settings.limit), worker)
+        source = open_source(readable, offset=settings.offset, limit=settings.limit)
         files.callback(source.release)
         sink = FileSink(Path(output), overwrite=settings.overwrite) if output else StreamSink(stdout_fd)
         options = EngineOptions(
@@ -118,7 +122,7 @@ async def _run(
             error = failed
         finally:
             beside.cancel_scope.cancel()
-            display.update(progress, source.fraction)
+            display.update(progress, progress.share(source.fraction))
             display.stop()
     code = 1 if error else stop.reason.exit_code if stop.reason else 3 if progress.failed else 0
     path, replaces = (str(sink.writes_to), sink.replaces) if isinstance(sink, FileSink) else (None, None)
@@ -141,7 +145,7 @@ def output_path(inputs: str, output: str | None) -> str | None:
 
 
 def write_summary(path: str, summary: dict[str, Any]) -> None:
-    """Write `summary` to `path` as JSON, whole or not at all. Raises UsageError."""
+    """Write `summary` to `path` as JSON, whole or not at all. Raises OutputFailed."""
     target = Path(path)
     try:
         if target.exists() and not target.is_file():
@@ -152,21 +156,21 @@ def write_summary(path: str, summary: dict[str, Any]) -> None:
             part.write("\n")
         Path(part.name).replace(target)
     except OSError as refused:
-        raise UsageError(f"--summary {path}: cannot be written: {refused.strerror}") from None
+        raise OutputFailed(f"--summary {path}: cannot be written: {refused.strerror}") from refused
 
 
-def _spooled(inputs: str, files: ExitStack) -> str:
-    """A pipe's content as a file that can be read twice."""
+async def _spooled(inputs: str, files: ExitStack) -> str:
+    """Standard input's content as a file that can be read twice."""
     if inputs != STDIN:
         return inputs
     copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=".jsonl"))  # noqa: SIM115  (closed with files)
-    with open(0, "rb", closefd=False) as stdin:
-        shutil.copyfileobj(stdin, copy)
+    stdin = files.enter_context(os.fdopen(os.dup(0), "rb"))
+    await anyio.to_thread.run_sync(shutil.copyfileobj, stdin, copy, abandon_on_cancel=True)
     copy.flush()
     return copy.name
 
 
-async def _check_rows(source: Source, worker: Worker) -> None:
+async def _check_rows(name: str, source: Source, worker: Worker) -> None:
     """`--strict`: read the whole input first. Raises UsageError with the first problems."""
     problems: list[str] = []
     count = 0
@@ -182,7 +186,7 @@ async def _check_rows(source: Source, worker: Worker) -> None:
     if problems:
         more = f"\n… and {count - len(problems)} more" if count > len(problems) else ""
         listed = "\n".join(problems)
-        raise UsageError(f"{source.name}: {count} rows cannot be run (--strict); nothing was sent\n{listed}{more}")
+        raise UsageError(f"{name}: {count} rows cannot be run (--strict); nothing was sent\n{listed}{more}")
 
 
 def _check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
@@ -194,6 +198,15 @@ def _check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
         return  # whichever it is, opening it says so better
     if stat.S_ISREG(source.st_mode) and os.path.samestat(source, target):
         raise UsageError(f"{output or 'standard output'}: is the input file itself; name another with -o")
+
+
+def _check_summary(summary: str, inputs: str, output: str | None) -> None:
+    """Raise UsageError when the summary could not be written, or would take the place of the rows."""
+    path = Path(summary)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--summary {summary}: cannot be written there")
+    if any(other and path.resolve() == Path(other).resolve() for other in (inputs, output)):
+        raise UsageError(f"--summary {summary}: is the file of the rows; name another")
 
 
 def _reserve_descriptors(max_concurrent: int, endpoints: list[Endpoint]) -> None:
@@ -215,7 +228,7 @@ def _reserve_descriptors(max_concurrent: int, endpoints: list[Endpoint]) -> None
 async def _show(display: Display, progress: Progress, source: Source) -> None:
     while True:
         await anyio.sleep(display.interval_s)
-        display.update(progress, source.fraction)
+        display.update(progress, progress.share(source.fraction))
 
 
 async def _obey_signals(stop: Stop, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:

@@ -46,7 +46,6 @@ class FileSink:
             raise UsageError(f"{path}: exists already; --overwrite replaces it, -o names another file") from None
         except OSError as refused:
             raise UsageError(f"{path}: cannot be written: {refused.strerror}") from None
-        self._size_bytes = 0
 
     @property
     def replaces(self) -> str | None:
@@ -56,14 +55,9 @@ class FileSink:
     async def write(self, line: bytes) -> None:
         """Append one line. On a full disk what was torn is cut off again, then OutputFailed."""
         try:
-            written = 0
-            while written < len(line):
-                written += os.write(self._fd, line[written:] if written else line)
+            _write_all(self._fd, line)
         except OSError as full:
-            if written:
-                os.ftruncate(self._fd, self._size_bytes)
             raise OutputFailed(f"{self.writes_to}: cannot be written: {full.strerror}") from full
-        self._size_bytes += len(line)
 
     def commit(self, *, complete: bool) -> None:
         """Close the file, and let it take its place when the run is complete."""
@@ -120,5 +114,12 @@ class StreamSink:
 
 
 def _write_all(fd: int, line: bytes) -> None:
-    while line:
-        line = line[os.write(fd, line) :]
+    """Write `line` whole, or cut off again what a full disk left of it."""
+    rest = line
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except OSError:
+        if len(rest) < len(line) and stat.S_ISREG(os.fstat(fd).st_mode):
+            os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR) - (len(line) - len(rest)))
+        raise

@@ -25,8 +25,7 @@ STDIN = "-"
 class Source:
     """The rows of one input. Run `fill` beside whoever calls `read`."""
 
-    def __init__(self, reader: Reader, name: str, size_bytes: int | None, offset: int = 0, limit: int | None = None):
-        self.name = name
+    def __init__(self, reader: Reader, size_bytes: int | None, offset: int = 0, limit: int | None = None) -> None:
         self._reader = reader
         self._size_bytes = size_bytes
         self._skip = offset
@@ -43,9 +42,11 @@ class Source:
     @property
     def fraction(self) -> float | None:
         """The share of the input that has been handed out, None when its length is not known."""
-        if self._last is not None and self._size_bytes is None:
-            return min(1.0, max(0, self._index - self._skip) / max(1, self._last - self._skip))
-        return min(1.0, self._taken_bytes / self._size_bytes) if self._size_bytes else None
+        by_bytes = self._taken_bytes / self._size_bytes if self._size_bytes else None
+        if self._last is None:
+            return None if by_bytes is None else min(1.0, by_bytes)
+        by_rows = max(0, self._index - self._skip) / max(1, self._last - self._skip)
+        return min(1.0, max(by_rows, by_bytes or 0.0))
 
     async def fill(self) -> None:
         """Read ahead until the input or `close` ends it."""
@@ -119,12 +120,12 @@ def open_source(inputs: str, *, offset: int = 0, limit: int | None = None) -> So
     pollable = _is_stream(raw)
     size_bytes = None if pollable else os.fstat(raw.fileno()).st_size
     if inputs != STDIN and suffix == ".csv":
-        return Source(CsvReader(raw, inputs), inputs, None, offset, limit)
+        return Source(CsvReader(raw, inputs), size_bytes, offset, limit)
     if inputs != STDIN and suffix == ".gz":
         if Path(inputs).with_suffix("").suffix.lower() == ".csv":
             raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
-        return Source(JsonLines(gzip.GzipFile(fileobj=raw), raw, in_thread=True), inputs, None, offset, limit)
-    return Source(JsonLines(raw, raw, in_thread=not pollable), inputs, size_bytes, offset, limit)
+        return Source(JsonLines(gzip.GzipFile(fileobj=raw), raw, in_thread=True), None, offset, limit)
+    return Source(JsonLines(raw, raw, in_thread=not pollable), size_bytes, offset, limit)
 
 
 def _open(inputs: str) -> BinaryIO:

@@ -8,7 +8,7 @@ from crewrun._version import __version__
 from crewrun.cli.batch import batch
 from crewrun.cli.mock import mock
 from crewrun.cli.run import run as run_once
-from crewrun.errors import CrewrunError
+from crewrun.errors import CrewrunError, redact
 
 app = typer.Typer(
     name="crewrun",
@@ -51,5 +51,5 @@ def run() -> None:
 
 
 def complain(message: str) -> None:
-    """Say what is wrong, on stderr."""
-    typer.echo(f"crewrun: {message}", err=True)
+    """Say what is wrong, on stderr, without the keys that may stand in it."""
+    typer.echo(f"crewrun: {redact(message)}", err=True)

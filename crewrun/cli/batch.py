@@ -1,15 +1,15 @@
 """`crewrun batch`: flags in, exit code out. The run itself is `crewrun.batch.run`."""
 
-import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from crewrun.batch.run import Report
     from crewrun.batch.settings import BatchSettings
+    from crewrun.definitions.definition import Definition
 
 ProgressChoice = Literal["auto", "rich", "plain", "json", "none"]
 
@@ -107,42 +107,32 @@ def batch(
     end(_run(inputs, definition, settings, stdout_fd), settings)
 
 
-def _run(inputs: str, definition: Any, settings: "BatchSettings", stdout_fd: int) -> "Report":
+def _run(inputs: str, definition: "Definition", settings: "BatchSettings", stdout_fd: int) -> "Report":
     import gc
-
-    import anyio
 
     from crewrun.batch.run import run_batch
     from crewrun.cli.display import choose_display
+    from crewrun.cli.setup import run_loop
 
     display = choose_display(settings.progress, settings.quiet)
-    # What was loaded so far lives to the end: looking through it again and again costs a tenth of the run.
+    # What was loaded so far lives to the end of the process: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
-    return anyio.run(
-        run_batch, inputs, definition, settings, stdout_fd, display, backend_options={"use_uvloop": _has_uvloop()}
-    )
-
-
-def _has_uvloop() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("uvloop") is not None
+    return run_loop(run_batch, inputs, definition, settings, stdout_fd, display)
 
 
 def end(report: "Report", settings: "BatchSettings") -> None:
     """Say how the run went and end the process with its exit code."""
     from crewrun.batch.run import write_summary
     from crewrun.cli.report import say_report
+    from crewrun.cli.setup import leave
 
-    if settings.summary:
-        write_summary(settings.summary, report.summary)
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
         say_report(report, again())
-    sys.stderr.flush()
-    # Threads that wait on a dead disk or in a user's tool must not keep a stopped run from ending.
-    os._exit(report.exit_code)
+    if settings.summary:
+        write_summary(settings.summary, report.summary)
+    leave(report.exit_code)
 
 
 def again() -> str:

@@ -32,14 +32,14 @@ class RichDisplay:
         """Begin to draw."""
         self._bar.start()
 
-    def update(self, progress: Progress, fraction: float | None) -> None:
+    def update(self, progress: Progress, share: float | None) -> None:
         """Draw the counters of this moment."""
-        eta_s = progress.eta_s(fraction)
+        eta_s = progress.eta_s(share)
         self._bar.update(
             self._task,
-            total=None if fraction is None else 1.0,
-            completed=fraction or 0.0,
-            share="" if fraction is None else f"{fraction:4.0%} ",
+            total=None if share is None else 1.0,
+            completed=share or 0.0,
+            share="" if share is None else f"{share:4.0%} ",
             ok=progress.ok,
             failed=f"[red]{progress.failed} failed[/]" if progress.failed else "0 failed",
             in_flight=progress.in_flight,

@@ -24,9 +24,9 @@ def choose_display(style: ProgressStyle, quiet: bool) -> Display:
     return JsonDisplay() if style == "json" else PlainDisplay()
 
 
-def snapshot(progress: Progress, fraction: float | None) -> dict[str, Any]:
+def snapshot(progress: Progress, share: float | None) -> dict[str, Any]:
     """The counters of this moment."""
-    eta_s = progress.eta_s(fraction)
+    eta_s = progress.eta_s(share)
     return {
         "ok": progress.ok,
         "failed": progress.failed,
@@ -35,12 +35,12 @@ def snapshot(progress: Progress, fraction: float | None) -> dict[str, Any]:
         "rows_per_s": round(progress.rows_per_s, 2),
         "total_tokens": progress.prompt_tokens + progress.completion_tokens,
         "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
-        "fraction": None if fraction is None else round(fraction, 4),
+        "share": None if share is None else round(share, 4),
         "eta_s": None if eta_s is None else round(eta_s, 1),
     }
 
 
-def one_line(progress: Progress, fraction: float | None) -> str:
+def one_line(progress: Progress, share: float | None) -> str:
     """The counters as a line for people."""
     parts = [
         f"{progress.done} done",
@@ -50,9 +50,9 @@ def one_line(progress: Progress, fraction: float | None) -> str:
         f"{progress.prompt_tokens + progress.completion_tokens:,} tokens",
         money(None if progress.unpriced else progress.cost_usd),
     ]
-    eta_s = progress.eta_s(fraction)
-    if fraction is not None and eta_s is not None:
-        parts.append(f"{fraction:.0%}, {duration(eta_s)} left")
+    eta_s = progress.eta_s(share)
+    if share is not None and eta_s is not None:
+        parts.append(f"{share:.0%}, {duration(eta_s)} left")
     return " · ".join(parts)
 
 
@@ -88,7 +88,7 @@ class NoDisplay:
     def start(self, models: list[str]) -> None:
         """Nothing."""
 
-    def update(self, progress: Progress, fraction: float | None) -> None:
+    def update(self, progress: Progress, share: float | None) -> None:
         """Nothing."""
 
     def stop(self) -> None:
@@ -103,11 +103,11 @@ class PlainDisplay(NoDisplay):
     def __init__(self) -> None:
         self._shown = 0.0
 
-    def update(self, progress: Progress, fraction: float | None) -> None:
+    def update(self, progress: Progress, share: float | None) -> None:
         """A line, unless the run ends before the first is due: then the summary says it all."""
         if progress.elapsed_s - self._shown >= self.interval_s * 0.9:
             self._shown = progress.elapsed_s
-            say(one_line(progress, fraction))
+            say(one_line(progress, share))
 
 
 class JsonDisplay(NoDisplay):
@@ -115,6 +115,6 @@ class JsonDisplay(NoDisplay):
 
     interval_s = _JSON_S
 
-    def update(self, progress: Progress, fraction: float | None) -> None:
+    def update(self, progress: Progress, share: float | None) -> None:
         """One object."""
-        say(json.dumps(snapshot(progress, fraction)))
+        say(json.dumps(snapshot(progress, share)))

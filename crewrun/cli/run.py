@@ -39,9 +39,7 @@ def run(
 
     Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 interrupted.
     """
-    import anyio
-
-    from crewrun.cli.setup import claim_stdout, load_crew, load_env
+    from crewrun.cli.setup import claim_stdout, load_crew, load_env, run_loop
     from crewrun.llm.gateway import Gateway, GatewayOptions
     from crewrun.llm.retry import RetryPolicy
 
@@ -50,7 +48,7 @@ def run(
     values = read_inputs(inputs, pairs)
     definition = load_crew(crew, "-")
     gateway = Gateway(GatewayOptions(RetryPolicy(retries=retries), call_timeout, model, base_url))
-    outcome = anyio.run(_kickoff, definition, gateway, values, quiet)
+    outcome = run_loop(_kickoff, definition, gateway, values, quiet)
     if as_json:
         text = outcome.to_line()
     elif outcome.error is None:

@@ -2,13 +2,38 @@
 
 import os
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from crewrun.errors import UsageError
 
 if TYPE_CHECKING:
     from crewrun.definitions.definition import Definition
+
+
+T = TypeVar("T")
+
+
+def run_loop(main: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Run `main(*args)` in an event loop, uvloop's where it is installed. Ctrl-C ends the process with 130."""
+    from importlib.util import find_spec
+
+    import anyio
+
+    try:
+        return anyio.run(main, *args, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    except KeyboardInterrupt:
+        leave(130)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now: a thread that waits on a dead disk or in a user's tool must not keep it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def claim_stdout() -> int:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,41 @@ def refusal(*args: str | Path, cwd: Path, env: dict[str, str] | None = None, std
     done = crewrun("batch", *args, cwd=cwd, env=env, stdin=stdin)
     assert (done.returncode, done.stdout, sorted(cwd.rglob("*"))) == (2, "", before), done.stderr
     return done.stderr
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What stderr says to each command of the WRONG_ tables, two run at a time; every file stays as it was."""
+    folder = tmp_path_factory.mktemp("refusals")
+    write_crew(folder)
+    _write_wrong_files(folder)
+    commands = [
+        *(f"{name} --crew crew.yaml" for name in WRONG_INPUTS),
+        *WRONG_HEADERS,
+        *(f"in.jsonl {flags}" for flags in (*WRONG_OUTPUTS, *WRONG_FLAGS, *WRONG_MODELS)),
+        *(f"in.jsonl --max-failures {text}" for text in WRONG_LIMITS),
+    ]
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(lambda words: refusal(*words.split(), cwd=folder), commands))
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    return dict(zip(commands, told, strict=True))
+
+
+def _write_wrong_files(folder: Path) -> None:
+    write_rows(folder / "in.jsonl", [ROW])
+    (folder / "loop.jsonl").symlink_to("loop.jsonl")
+    (folder / "link.jsonl").symlink_to("in.jsonl")
+    (folder / "hard.jsonl").hardlink_to(folder / "in.jsonl")
+    (folder / "folder.jsonl").mkdir()
+    (folder / "old").write_text("kept")
+    (folder / "wide.jsonl").write_text(ROW, encoding="utf-16")
+    (folder / "plain.jsonl.gz").write_text(ROW)
+    (folder / "packed.jsonl").write_bytes(gzip.compress(ROW.encode()))
+    (folder / "packed.csv.gz").write_bytes(gzip.compress(b"topic\na\n"))
+    (folder / "twice.csv").write_text("topic,n,topic\na,b,c\n")
+    (folder / "latin.csv").write_bytes(b"to\xffpic\na\n")
+    (folder / "open.csv").write_text('topic,"n\na,b\n')
 
 
 # Lines
@@ -201,53 +237,22 @@ def test_a_line_over_64_mib_is_dropped_without_filling_the_memory(folder: Path) 
 # Files
 
 
-def _make(folder: Path, kind: str) -> str:
-    """An INPUTS of this kind in `folder`; its name."""
-    match kind:
-        case "loop":
-            (folder / "loop.jsonl").symlink_to("loop.jsonl")
-            return "loop.jsonl"
-        case "folder":
-            (folder / "folder.jsonl").mkdir()
-            return "folder.jsonl"
-        case "under a file":
-            return "in.jsonl/x.jsonl"
-        case "name too long":
-            return "x" * 300
-        case "utf-16":
-            (folder / "wide.jsonl").write_text(ROW, encoding="utf-16")
-            return "wide.jsonl"
-        case "plain .gz":
-            (folder / "plain.jsonl.gz").write_text(ROW)
-            return "plain.jsonl.gz"
-        case "gzip .jsonl":
-            (folder / "packed.jsonl").write_bytes(gzip.compress(ROW.encode()))
-            return "packed.jsonl"
-        case "gzip .csv":
-            (folder / "packed.csv.gz").write_bytes(gzip.compress(b"topic\na\n"))
-            return "packed.csv.gz"
-    return "nope.jsonl"
+WRONG_INPUTS = {
+    "nope.jsonl": "no such file; INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin",
+    "loop.jsonl": "cannot be read: Too many levels of symbolic links",
+    "folder.jsonl": "is a directory; INPUTS is a .jsonl, .jsonl.gz or .csv file",
+    "in.jsonl/x.jsonl": "cannot be read: Not a directory",
+    "wide.jsonl": "is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8 wide.jsonl",
+    "plain.jsonl.gz": "is not gzip data, whatever its name says",
+    "packed.jsonl": "is compressed with gzip; name it .jsonl.gz, or unpack it",
+    "packed.csv.gz": "a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz",
+}
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("missing", "nope.jsonl: no such file; INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"),
-        ("loop", "loop.jsonl: cannot be read: Too many levels of symbolic links"),
-        ("folder", "folder.jsonl: is a directory; INPUTS is a .jsonl, .jsonl.gz or .csv file"),
-        ("under a file", "in.jsonl/x.jsonl: cannot be read: Not a directory"),
-        ("name too long", f"{'x' * 300}: cannot be read: File name too long"),
-        ("utf-16", "wide.jsonl: is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8 wide.jsonl"),
-        ("plain .gz", "plain.jsonl.gz: is not gzip data, whatever its name says"),
-        ("gzip .jsonl", "packed.jsonl: is compressed with gzip; name it .jsonl.gz, or unpack it"),
-        ("gzip .csv", "packed.csv.gz: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz"),
-    ],
-    ids=lambda value: value if len(value) < 15 else "",
-)
-def test_an_input_that_cannot_be_read_is_refused(folder: Path, kind: str, message: str) -> None:
+@pytest.mark.parametrize("name", WRONG_INPUTS)
+def test_an_input_that_cannot_be_read_is_refused(refusals: dict[str, str], name: str) -> None:
     """Exit code 2 and one line that says what is wrong with which file; no result file."""
-    name = _make(folder, kind)
-    assert refusal(name, "--crew", folder / "crew.yaml", cwd=folder) == f"crewrun: {message}\n"
+    assert refusals[f"{name} --crew crew.yaml"] == f"crewrun: {name}: {WRONG_INPUTS[name]}\n"
 
 
 def test_an_unreadable_file_is_refused(folder: Path) -> None:
@@ -318,60 +323,47 @@ def test_blank_lines_before_a_csv_header_are_passed_over(folder: Path) -> None:
     assert [row["input"] for row in parse_rows(done.stdout)] == [{"topic": "owls"}]
 
 
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        (b"topic,n,topic\n", "in.csv:1: the CSV header names the column 'topic' twice"),
-        (b"to\xffpic\n", "in.csv:1: the CSV header is not UTF-8"),
-        (b'topic,"n\n', "in.csv:1: not a CSV header: unexpected end of data"),
-    ],
-    ids=["a column twice", "invalid UTF-8", "unclosed quote"],
-)
-def test_a_csv_header_that_names_no_inputs_is_refused(folder: Path, header: bytes, message: str) -> None:
+WRONG_HEADERS = {
+    "twice.csv": "the CSV header names the column 'topic' twice",
+    "latin.csv": "the CSV header is not UTF-8",
+    "open.csv": "not a CSV header: unexpected end of data",
+}
+
+
+@pytest.mark.parametrize("name", WRONG_HEADERS)
+def test_a_csv_header_that_names_no_inputs_is_refused(refusals: dict[str, str], name: str) -> None:
     """Exit code 2 before any row."""
-    (folder / "in.csv").write_bytes(header + b"a,b,c\n")
-    assert refusal("in.csv", cwd=folder) == f"crewrun: {message}\n"
+    assert refusals[name] == f"crewrun: {name}:1: {WRONG_HEADERS[name]}\n"
 
 
 # Output
 
 
-@pytest.mark.parametrize(
-    ("output", "message"),
-    [
-        ("in.jsonl/x", "in.jsonl/x: cannot be written: Not a directory"),
-        ("/proc/x", "/proc/x: cannot be written: No such file or directory"),
-        ("none/x", "none/x: cannot be written: No such file or directory"),
-        ("in.jsonl", "in.jsonl: is the input file itself; name another with -o"),
-        ("./in.jsonl", "./in.jsonl: is the input file itself; name another with -o"),
-        ("link.jsonl", "link.jsonl: is the input file itself; name another with -o"),
-        ("hard.jsonl", "hard.jsonl: is the input file itself; name another with -o"),
-        ("x.jsonl.gz", "-o x.jsonl.gz: results are written as plain JSONL; compress them afterwards"),
-        ("old", "old: exists already; --overwrite replaces it, -o names another file"),
-    ],
-)
-def test_an_output_that_cannot_be_is_refused(folder: Path, output: str, message: str) -> None:
+WRONG_OUTPUTS = {
+    "-o in.jsonl/x": "in.jsonl/x: cannot be written: Not a directory",
+    "-o /proc/x": "/proc/x: cannot be written: No such file or directory",
+    "-o none/x": "none/x: cannot be written: No such file or directory",
+    "-o folder.jsonl": "folder.jsonl: cannot be written: Is a directory",
+    "-o folder.jsonl --overwrite": "folder.jsonl: cannot be written: Is a directory",
+    "-o in.jsonl": "in.jsonl: is the input file itself; name another with -o",
+    "-o in.jsonl --overwrite": "in.jsonl: is the input file itself; name another with -o",
+    "-o ./in.jsonl": "./in.jsonl: is the input file itself; name another with -o",
+    "-o link.jsonl": "link.jsonl: is the input file itself; name another with -o",
+    "-o hard.jsonl": "hard.jsonl: is the input file itself; name another with -o",
+    "-o x.jsonl.gz": "-o x.jsonl.gz: results are written as plain JSONL; compress them afterwards",
+    "-o old": "old: exists already; --overwrite replaces it, -o names another file",
+}
+
+
+@pytest.mark.parametrize("flags", WRONG_OUTPUTS)
+def test_an_output_that_cannot_be_is_refused(refusals: dict[str, str], flags: str) -> None:
     """Exit code 2 before the first call, and every file as it was."""
-    (folder / "old").write_text("kept")
-    (folder / "link.jsonl").symlink_to("in.jsonl")
-    (folder / "hard.jsonl").hardlink_to(folder / "in.jsonl")
-    assert refusal("in.jsonl", "-o", output, cwd=folder) == f"crewrun: {message}\n"
-    assert (folder / "old").read_text() == "kept"
-    assert (folder / "in.jsonl").read_text() == ROW + "\n"
+    assert refusals[f"in.jsonl {flags}"] == f"crewrun: {WRONG_OUTPUTS[flags]}\n"
 
 
-def test_a_directory_as_output_is_refused(folder: Path) -> None:
-    """Exit code 2, also with --overwrite."""
-    (folder / "out").mkdir()
-    assert refusal("in.jsonl", "-o", "out", "--overwrite", cwd=folder) == (
-        "crewrun: out: cannot be written: Is a directory\n"
-    )
-
-
-def test_the_input_is_safe_from_overwrite_and_from_redirection(folder: Path) -> None:
-    """`--overwrite -o in.jsonl`, `>> in.jsonl` and `- < in.jsonl >> in.jsonl` are refused, the input as it was."""
+def test_the_input_is_safe_from_redirection(folder: Path) -> None:
+    """`>> in.jsonl` and `- < in.jsonl >> in.jsonl` are refused, the input as it was."""
     own = "is the input file itself; name another with -o"
-    assert refusal("in.jsonl", "-o", "in.jsonl", "--overwrite", cwd=folder) == f"crewrun: in.jsonl: {own}\n"
     for command in ("crewrun batch in.jsonl -o - >> in.jsonl", "crewrun batch - < in.jsonl >> in.jsonl"):
         done = shell(command, folder)
         assert (done.returncode, done.stderr) == (2, f"crewrun: standard output: {own}\n")
@@ -487,51 +479,54 @@ def test_a_full_stderr_does_not_stop_a_run(folder: Path) -> None:
 # Flags and settings
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["-j", "0"], "Invalid value for '--max-concurrent' / '-j'"),
-        (["-j", "-1"], "Invalid value for '--max-concurrent' / '-j'"),
-        (["--retries", "-1"], "Invalid value for '--retries'"),
-        (["--call-timeout", "-1"], "Invalid value for '--call-timeout'"),
-        (["--row-timeout", "-1"], "Invalid value for '--row-timeout'"),
-        (["--row-timeout", "nan"], "Invalid value for '--row-timeout'"),
-        (["--grace", "-1"], "Invalid value for '--grace'"),
-        (["--limit", "-1"], "Invalid value for '--limit'"),
-        (["--offset", "-1"], "Invalid value for '--offset'"),
-        (["--offset", "x"], "Invalid value for '--offset'"),
-        (["--progress", "loud"], "Invalid value for '--progress'"),
-        (["--wat"], "No such option: --wat"),
-        (["second.jsonl"], "Got unexpected extra argument"),
-    ],
-    ids=" ".join,
-)
-def test_a_wrong_flag_is_refused(folder: Path, flags: list[str], message: str) -> None:
+# What is wrong with `crewrun batch in.jsonl` and these flags.
+WRONG_FLAGS = {
+    "-j 0": "Invalid value for '--max-concurrent' / '-j'",
+    "-j -1": "Invalid value for '--max-concurrent' / '-j'",
+    "--retries -1": "Invalid value for '--retries'",
+    "--call-timeout -1": "Invalid value for '--call-timeout'",
+    "--row-timeout -1": "Invalid value for '--row-timeout'",
+    "--row-timeout nan": "Invalid value for '--row-timeout'",
+    "--grace -1": "Invalid value for '--grace'",
+    "--limit -1": "Invalid value for '--limit'",
+    "--offset -1": "Invalid value for '--offset'",
+    "--offset x": "Invalid value for '--offset'",
+    "--progress loud": "Invalid value for '--progress'",
+    "--wat": "No such option: --wat",
+    "second.jsonl": "Got unexpected extra argument",
+}
+WRONG_LIMITS = ["0", "0%", "x", "-1", "101%", "nan%"]
+WRONG_MODELS = {
+    "-m offline?latncy=1": "model offline: no option 'latncy' (did you mean 'latency'?); "
+    "options are latency, jitter, fail",
+    "-m offline?latency=x": "model offline: latency='x' is not a number",
+    "-m offline?fail=2": "model offline: fail=2 must be between 0 and 1",
+    "-m offline?latency=-1": "model offline: latency=-1 must be a number of seconds from 0",
+    "-m anthropc/claude": "model 'anthropc/claude': no provider 'anthropc' (did you mean 'anthropic'?); "
+    "for a server of your own set base_url or OPENAI_BASE_URL",
+    "-m gpt-4.1 --base-url ftp://x": "base_url 'ftp://x' is not an http:// or https:// URL with a host",
+    "-m gpt-4.1 --base-url http://": "base_url 'http://' is not an http:// or https:// URL with a host",
+    "-m gpt-4.1 --base-url http://x:99999": "base_url 'http://x:99999' is not a URL: Port out of range 0-65535",
+}
+
+
+@pytest.mark.parametrize("flags", WRONG_FLAGS)
+def test_a_wrong_flag_is_refused(refusals: dict[str, str], flags: str) -> None:
     """Exit code 2, and the last line names the flag."""
-    told = refusal("in.jsonl", *flags, cwd=folder).splitlines()
-    assert told[-1].startswith(f"Error: {message}"), told
+    assert refusals[f"in.jsonl {flags}"].splitlines()[-1].startswith(f"Error: {WRONG_FLAGS[flags]}")
 
 
-@pytest.mark.parametrize("text", ["0", "0%", "x", "-1", "101%", "nan%"])
-def test_a_wrong_failure_limit_is_refused(folder: Path, text: str) -> None:
+@pytest.mark.parametrize("text", WRONG_LIMITS)
+def test_a_wrong_failure_limit_is_refused(refusals: dict[str, str], text: str) -> None:
     """Exit code 2, and what would be right."""
-    told = refusal("in.jsonl", "--max-failures", text, cwd=folder)
+    told = refusals[f"in.jsonl --max-failures {text}"]
     assert told == f"crewrun: --max-failures {text!r}: a number from 1, or a percentage such as 5%\n"
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ("offline?latncy=1", "no option 'latncy' (did you mean 'latency'?); options are latency, jitter, fail"),
-        ("offline?latency=x", "latency='x' is not a number"),
-        ("offline?fail=2", "fail=2 must be between 0 and 1"),
-        ("offline?latency=-1", "latency=-1 must be a number of seconds from 0"),
-    ],
-    ids=["unknown", "no number", "too much", "negative"],
-)
-def test_a_wrong_model_option_is_refused(folder: Path, model: str, message: str) -> None:
-    """Exit code 2 before the first row, naming the option."""
-    assert refusal("in.jsonl", "-m", model, cwd=folder) == f"crewrun: model offline: {message}\n"
+@pytest.mark.parametrize("flags", WRONG_MODELS)
+def test_a_wrong_model_is_refused(refusals: dict[str, str], flags: str) -> None:
+    """Exit code 2 before the first row, naming the option, the provider or the address."""
+    assert refusals[f"in.jsonl {flags}"] == f"crewrun: {WRONG_MODELS[flags]}\n"
 
 
 def test_a_missing_key_is_refused_before_the_first_call(folder: Path) -> None:
@@ -540,26 +535,6 @@ def test_a_missing_key_is_refused_before_the_first_call(folder: Path) -> None:
         "crewrun: OPENAI_API_KEY is not set: agent 'writer' uses openai/gpt-4.1-mini. "
         "Export it or put it into .env; to rehearse without a model: -m offline\n"
     )
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (
-            ["-m", "anthropc/claude"],
-            "model 'anthropc/claude': no provider 'anthropc' (did you mean 'anthropic'?); "
-            "for a server of your own set base_url or OPENAI_BASE_URL",
-        ),
-        (["--base-url", "ftp://x"], "base_url 'ftp://x' is not an http:// or https:// URL with a host"),
-        (["--base-url", "http://"], "base_url 'http://' is not an http:// or https:// URL with a host"),
-        (["--base-url", "http://x:99999"], "base_url 'http://x:99999' is not a URL: Port out of range 0-65535"),
-    ],
-    ids=["unknown provider", "ftp", "no host", "wrong port"],
-)
-def test_a_model_that_leads_nowhere_is_refused(folder: Path, flags: list[str], message: str) -> None:
-    """Exit code 2 before the first call."""
-    write_crew(folder, llm="gpt-4.1-mini")
-    assert refusal("in.jsonl", *flags, cwd=folder, env={"OPENAI_API_KEY": "x"}) == f"crewrun: {message}\n"
 
 
 @pytest.mark.parametrize(
@@ -603,5 +578,5 @@ def test_no_crew_file_is_refused_saying_where_it_was_looked_for(folder: Path) ->
 def test_a_summary_that_cannot_be_written_is_said_before_the_run(folder: Path) -> None:
     """--summary into a folder that is not there: exit code 2, nothing sent, no result file."""
     assert refusal("in.jsonl", "--summary", "none/s.json", cwd=folder) == (
-        "crewrun: --summary none/s.json: cannot be written: No such file or directory\n"
+        "crewrun: --summary none/s.json: cannot be written there\n"
     )

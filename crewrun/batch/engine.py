@@ -42,6 +42,8 @@ class Engine:
         self._options = options
         # How far finished rows may run ahead of an unfinished one: enough that one slow row does not idle the others.
         window = max(64, 8 * options.max_concurrent)
+        # Keeps the order, and lines whole, where writing has to wait.
+        self._publishing = anyio.Lock(fast_acquire=True)
         self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
 
     async def run(self) -> None:
@@ -87,8 +89,9 @@ class Engine:
             raise
         finally:
             self._progress.in_flight -= 1
-        for due in self._order.release(outcome):
-            await self._publish(due)
+        async with self._publishing:
+            for due in self._order.release(outcome):
+                await self._publish(due)
         return True
 
     async def _publish(self, outcome: Outcome) -> None:

@@ -39,12 +39,11 @@ class Reader(Protocol):
 
 
 class JsonLines:
-    """One record a line. `data` gives the bytes; `raw` is the file below it."""
+    """One record a line. `read(size)` gives the next bytes; without it `raw` is a pipe, which is waited for."""
 
-    def __init__(self, data: Any, raw: BinaryIO, *, in_thread: bool) -> None:
-        self._data = data
+    def __init__(self, raw: BinaryIO, read: Callable[[int], bytes] | None) -> None:
         self._raw = raw
-        self._in_thread = in_thread
+        self._blocking_read = read
 
     async def groups(self) -> AsyncIterator[list[Record]]:
         """The lines of each chunk that was read."""
@@ -60,15 +59,13 @@ class JsonLines:
             yield [_cannot_read(splitter.lines + 1, broken)]
 
     async def _read(self) -> bytes:
-        if self._in_thread:
-            read: Callable[[int], bytes] = self._data.read
-            return await anyio.to_thread.run_sync(read, CHUNK_BYTES, abandon_on_cancel=True)
+        if self._blocking_read is not None:
+            return await anyio.to_thread.run_sync(self._blocking_read, CHUNK_BYTES, abandon_on_cancel=True)
         await anyio.wait_readable(self._raw.fileno())
         return os.read(self._raw.fileno(), CHUNK_BYTES)
 
     def close(self) -> None:
         """Close the file."""
-        self._data.close()
         self._raw.close()
 
 
@@ -92,7 +89,7 @@ class CsvReader:
         self._text = text
         self._csv = csv.reader(text, strict=True)
         try:
-            self._header = next(self._csv, [])
+            self._header = next((fields for fields in self._csv if fields), [])
         except csv.Error as wrong:
             raise UsageError(f"{name}:1: not a CSV header: {wrong}") from None
         self._check_header(name)
@@ -117,19 +114,19 @@ class CsvReader:
         """The next records, at least one unless the file has ended."""
         records: list[Record] = []
         while len(records) < count:
+            line = self._csv.line_num + 1
             try:
                 fields = next(self._csv, None)
             except csv.Error as wrong:
-                at = self._csv.line_num
-                records.append(Record(at, f"csv:{at}".encode(), f"not CSV: {wrong}", 1))
+                records.append(Record(line, f"csv:{line}".encode(), f"not CSV: {wrong}", 1))
                 continue
             if fields is None:
                 break
             if fields:
-                records.append(self._record(fields))
+                records.append(self._record(line, fields))
         return records
 
-    def _record(self, fields: list[str]) -> Record:
+    def _record(self, line: int, fields: list[str]) -> Record:
         problem = None
         if len(fields) != len(self._header):
             problem = f"{len(fields)} fields where the header has {len(self._header)}"
@@ -137,10 +134,9 @@ class CsvReader:
             problem = f"column {damaged[0]!r} is not UTF-8"
         if problem:
             content = "\x1f".join(fields).encode("utf-8", "surrogateescape")
-            return Record(self._csv.line_num, content, problem, len(content))
-        return Record(
-            self._csv.line_num, dict(zip(self._header, fields, strict=True)), None, sum(map(len, fields)) + len(fields)
-        )
+            return Record(line, content, problem, len(content))
+        size_bytes = sum(map(len, fields)) + len(fields)
+        return Record(line, dict(zip(self._header, fields, strict=True)), None, size_bytes)
 
     def close(self) -> None:
         """Close the file."""

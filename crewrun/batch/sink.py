@@ -1,6 +1,7 @@
 """Where result lines go: a file, which only ever holds whole lines, or standard output."""
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -16,7 +17,7 @@ _FINISH_LINE_S = 5.0
 
 
 class Sink(Protocol):
-    """Takes result lines."""
+    """Takes result lines, one `write` at a time."""
 
     async def write(self, line: bytes) -> None:
         """Write one whole line. Raises OutputFailed or OutputClosed."""
@@ -77,8 +78,8 @@ class StreamSink:
         self._fd = fd
         mode = os.fstat(fd).st_mode
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
-        # Keeps lines whole: two writers must not interleave their parts.
-        self._lock = anyio.Lock()
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise UsageError("standard output is closed; name a file with -o")
 
     async def write(self, line: bytes) -> None:
         """Write one line. OutputClosed when the reader has gone."""
@@ -86,11 +87,10 @@ class StreamSink:
             if not self._waits:
                 _write_all(self._fd, line)
                 return
-            async with self._lock:
-                await anyio.wait_writable(self._fd)
-                rest = line[os.write(self._fd, line[:_PIPE_BYTES]) :]
-                if rest:
-                    await self._finish(rest)
+            await anyio.wait_writable(self._fd)
+            rest = line[os.write(self._fd, line[:_PIPE_BYTES]) :]
+            if rest:
+                await self._finish(rest)
         except OSError as failed:
             if failed.errno in (errno.EPIPE, errno.ECONNRESET):
                 raise OutputClosed("standard output was closed") from failed

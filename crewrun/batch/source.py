@@ -4,6 +4,7 @@ Reading happens ahead of the engine in `Source.fill`, bounded by bytes, off the 
 """
 
 import codecs
+import fcntl
 import gzip
 import os
 import stat
@@ -63,16 +64,17 @@ class Source:
 
     async def read(self) -> Row | None:
         """The next row, None when there is none. Any number of callers; each row goes to one of them."""
-        while self._last is None or self._index < self._last:
-            while not self._ready:
-                if self._ended:
-                    return None
+        while True:
+            if self._last is not None and self._index >= self._last:
+                self.close()
+            if self._ready:
+                row = self._row(self._ready.popleft())
+                if row is not None and row.index >= self._skip:
+                    return row
+            elif self._ended:
+                return None
+            else:
                 await self._more.wait()
-            row = self._row(self._ready.popleft())
-            if row is not None and row.index >= self._skip:
-                return row
-        self.close()
-        return None
 
     def close(self) -> None:
         """Hand out nothing more; whoever waits in `read` gets None."""
@@ -124,17 +126,14 @@ def open_source(inputs: str, *, offset: int = 0, limit: int | None = None) -> So
     if inputs != STDIN and suffix == ".gz":
         if Path(inputs).with_suffix("").suffix.lower() == ".csv":
             raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
-        return Source(JsonLines(gzip.GzipFile(fileobj=raw), raw, in_thread=True), None, offset, limit)
-    return Source(JsonLines(raw, raw, in_thread=not pollable), size_bytes, offset, limit)
+        # Not `read`: it would throw away what a damaged file still gave before the damage.
+        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit)
+    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit)
 
 
 def _open(inputs: str) -> BinaryIO:
     try:
-        if inputs == STDIN:
-            return os.fdopen(os.dup(0), "rb", buffering=0)
-        raw: BinaryIO = open(inputs, "rb", buffering=0)  # noqa: SIM115  (the source closes it)
-        if stat.S_ISDIR(os.fstat(raw.fileno()).st_mode):  # pragma: no cover  (open refuses first on POSIX)
-            raise IsADirectoryError(21, "Is a directory")
+        raw: BinaryIO = os.fdopen(os.dup(0), "rb", buffering=0) if inputs == STDIN else open(inputs, "rb", buffering=0)
     except FileNotFoundError:
         raise UsageError(
             f"{inputs}: no such file; INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"
@@ -143,6 +142,8 @@ def _open(inputs: str) -> BinaryIO:
         raise UsageError(f"{inputs}: is a directory; INPUTS is a .jsonl, .jsonl.gz or .csv file") from None
     except OSError as refused:
         raise UsageError(f"{inputs}: cannot be read: {refused.strerror}") from None
+    if fcntl.fcntl(raw.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        raise UsageError("standard input is closed; there are no rows to read")
     _check_start(raw, inputs)
     return raw
 

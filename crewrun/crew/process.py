@@ -97,7 +97,7 @@ async def _perform(task: Task, name: str, context: str, kickoff: Kickoff) -> Tas
             description = compile_template(description).render(inputs, f"tasks.{name}.description")
             expected = compile_template(expected).render(inputs, f"tasks.{name}.expected_output")
         completion, messages = await agent.perform(persona, user_prompt(description, expected, context), kickoff, tally)
-    except Exception:
+    except BaseException:  # a cancelled task is where a row's time ran out
         kickoff.tally.failed_in(name)
         raise
     kickoff.tally.finished(

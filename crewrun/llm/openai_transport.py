@@ -5,6 +5,7 @@ calls would otherwise be bound by its client. https://platform.openai.com/docs/a
 """
 
 import json
+import os
 import ssl
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -75,7 +76,7 @@ class OpenAITransport:
         url = urlunsplit(parts._replace(path=parts.path + "/chat/completions"))
         headers = CIMultiDict({"Content-Type": "application/json", "Accept": "application/json"})
         headers.update(endpoint.headers)
-        if endpoint.api_key:
+        if endpoint.api_key and "@" not in parts.netloc:  # name and password in the address are its authorization
             headers.setdefault("Authorization", f"Bearer {endpoint.api_key}")
         route = self._routes[endpoint] = _Route(URL(url, encoded=True), headers, proxy_for(url))
         return route
@@ -119,7 +120,8 @@ def _network_error(broken: Exception, route: _Route) -> CallError:
     if isinstance(broken, aiohttp.ClientConnectorDNSError):
         return NetworkError(f"{host}: no address found for this name")
     if isinstance(broken, aiohttp.ClientConnectorError):
-        return NetworkError(f"{host}: cannot connect: {broken.os_error.strerror or broken.os_error}")
+        number = broken.os_error.errno
+        return NetworkError(f"{host}: cannot connect: {os.strerror(number) if number else broken.os_error}")
     if isinstance(broken, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):
         return NetworkError(f"{host}: the connection broke before the reply was whole")
     return NetworkError(f"{host}: {type(broken).__name__}: {broken}")

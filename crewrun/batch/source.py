@@ -133,7 +133,7 @@ def open_source(inputs: str, *, offset: int = 0, limit: int | None = None) -> So
 
 def _open(inputs: str) -> BinaryIO:
     try:
-        raw: BinaryIO = os.fdopen(os.dup(0), "rb", buffering=0) if inputs == STDIN else open(inputs, "rb", buffering=0)
+        raw: BinaryIO = os.fdopen(os.dup(0), "rb", buffering=0) if inputs == STDIN else open(inputs, "rb", buffering=0)  # noqa: SIM115  (the source closes it)
     except FileNotFoundError:
         raise UsageError(
             f"{inputs}: no such file; INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"

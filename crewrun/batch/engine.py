@@ -1,11 +1,13 @@
 """The engine: at most `max_concurrent` rows at once from a source through an executor to a sink.
 
-A fixed number of workers pull rows, so what is held is bounded by what is in flight, whatever the input's length.
+Workers pull rows, so what is held is bounded by what is in flight, whatever the input's length. Each row that is taken
+starts the next worker until there are enough: the first calls are on the wire before the last worker exists.
 """
 
 from dataclasses import dataclass
 
 import anyio
+from anyio.abc import TaskGroup
 
 from crewrun.batch.order import AsTheyFinish, InInputOrder, Order
 from crewrun.batch.progress import Progress
@@ -42,42 +44,45 @@ class Engine:
         self._options = options
         # How far finished rows may run ahead of an unfinished one: enough that one slow row does not idle the others.
         window = max(64, 8 * options.max_concurrent)
+        self._workers = 0
+        self._failure: Exception | None = None
         # Keeps the order, and lines whole, where writing has to wait.
         self._publishing = anyio.Lock(fast_acquire=True)
         self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
 
     async def run(self) -> None:
         """Run until the input ends or `stop` is turned. Raises OutputFailed when results cannot be written."""
-        failure: list[Exception] = []
         async with anyio.create_task_group() as around:
             around.start_soon(self._source.fill)
             with anyio.CancelScope() as rows:
                 around.start_soon(self._obey_stop, rows)
                 async with anyio.create_task_group() as workers:
-                    for _ in range(self._options.max_concurrent):
-                        workers.start_soon(self._work, workers.cancel_scope, failure)
+                    workers.start_soon(self._work, workers)
             around.cancel_scope.cancel()
-        if failure:
-            raise failure[0]
+        if self._failure:
+            raise self._failure
         for outcome in self._order.flush():
             await self._publish(outcome)
 
-    async def _work(self, workers: anyio.CancelScope, failure: list[Exception]) -> None:
+    async def _work(self, workers: TaskGroup) -> None:
+        self._workers += 1
         try:
-            while not self._stop.requested.is_set() and await self._run_next():
+            while not self._stop.requested.is_set() and await self._run_next(workers):
                 pass
         except OutputClosed:
             self._stop.now(StopReason("closed", "standard output was closed"))
         except Exception as broken:
             # Whatever one worker cannot go on with, no other can: the results cannot be written, or this is a bug.
-            failure.append(broken)
-            workers.cancel()
+            self._failure = self._failure or broken
+            workers.cancel_scope.cancel()
 
-    async def _run_next(self) -> bool:
+    async def _run_next(self, workers: TaskGroup) -> bool:
         """Take one row to its published outcome. False when there is none."""
         row = await self._source.read()
         if row is None:
             return False
+        if self._workers < self._options.max_concurrent:
+            workers.start_soon(self._work, workers)
         await self._order.admit(row)
         if self._stop.requested.is_set():
             return False

@@ -1,16 +1,20 @@
 """`crewrun` and `python -m crewrun`."""
 
 import os
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     _hold_standard_descriptors()
-    try:
-        from crewrun.cli.app import run
-    except KeyboardInterrupt:  # Ctrl-C while modules load
-        sys.exit(130)
+    # Until a run takes the signals over there is nothing to save, so they just end the process; Python's own way would
+    # first finish a blocking call. A shell that started us with SIGINT ignored (`&` in a script) meant it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: os._exit(128 + number))
+    from crewrun.cli.app import run
+
     run()
 
 

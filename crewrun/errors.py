@@ -3,11 +3,13 @@
     CrewrunError
     ├── UsageError            a flag, a file or a variable is wrong           exit 2
     ├── DefinitionError       the crew is wrong                               exit 2
+    ├── RunHeld               another process is writing these results          exit 75
     ├── OutputFailed          the results cannot be written any more          exit 1
     ├── OutputClosed          whoever read the results has gone               exit 141
     ├── InputInvalid          this row's inputs are wrong                     category input
     ├── RowTimedOut           the row took longer than --row-timeout          category timeout
     └── CallError             a model call failed
+        ├── Unreachable       a certificate, a proxy or a header that cannot work    category network
         ├── AuthRefused       401, 403, no key                                category auth
         ├── QuotaExhausted    402, 429 insufficient_quota                     category quota
         ├── ModelNotFound     404                                             category model_not_found
@@ -23,7 +25,7 @@
 
     ForEachError              an ExceptionGroup: some inputs of a for-each failed
 
-A row's failure is data: `category` goes into its error record, and only the first four ever stop a run.
+A row's failure is data: `category` goes into its error record, and only the first five ever stop a run.
 """
 
 import re
@@ -76,6 +78,12 @@ class DefinitionError(CrewrunError):
 
     category = Category.INPUT
     exit_code = 2
+
+
+class RunHeld(CrewrunError):
+    """Another process is writing these results."""
+
+    exit_code = 75
 
 
 class OutputFailed(CrewrunError):
@@ -152,6 +160,12 @@ class ContentFiltered(CallError):
     category = Category.CONTENT_FILTER
 
 
+class Unreachable(CallError):
+    """The endpoint cannot be reached as it is set up: another attempt would fail alike."""
+
+    category = Category.NETWORK
+
+
 class OutputInvalid(CallError):
     """The model answered, but with nothing that can be used."""
 
@@ -196,8 +210,10 @@ class ForEachError(ExceptionGroup[Exception]):
 
     results: list[Any]
 
-    def __new__(cls, message: str, results: Sequence[Any]) -> "ForEachError":
-        error = super().__new__(cls, message, [r for r in results if isinstance(r, Exception)])
+    def __new__(cls, message: str, results: Sequence[Any], told: Exception | None = None) -> "ForEachError":
+        """`told` is what a caller's `on_outcome` raised, when it did."""
+        failures = [r for r in results if isinstance(r, Exception)]
+        error = super().__new__(cls, message, [*failures, told] if told else failures)
         error.results = list(results)
         return error
 

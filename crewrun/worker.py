@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from crewrun.errors import CallError, Category, CrewrunError, InputInvalid, RowTimedOut, UsageError, redact, suggest
-from crewrun.llm.endpoints import missing_key
+from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import Tally, counting_into
@@ -125,6 +125,8 @@ async def check_models(target: Target, gateway: Gateway) -> list[Endpoint]:
             from crewrun.llm.offline_transport import OfflineOptions
 
             OfflineOptions.parse(endpoint.params["options"])
+        if endpoint.lane == "direct" and endpoint.base_url:
+            proxy_for(endpoint.base_url)  # one that cannot be used is a UsageError
         variable = missing_key(endpoint)
         if endpoint.lane == "litellm":
             from crewrun.llm import litellm_transport

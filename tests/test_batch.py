@@ -318,7 +318,7 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
         "schema": "crewrun.summary/1",
         "exit_code": 3,
         "stopped": None,
-        "rows": {"ok": 3, "failed": 3, "abandoned": 0},
+        "rows": {"ok": 3, "failed": 3, "abandoned": 0, "unwritten": 0},
         "failures": [
             {
                 "category": "input",
@@ -441,7 +441,7 @@ def test_strict_refuses_before_the_first_call(folder: Path, mock: MockProcess, s
 @pytest.mark.parametrize(
     ("flags", "rows", "why"),
     [
-        (["--fail-fast"], ["ok", "failed"], "1 of 2 finished rows failed (--max-failures 1)"),
+        (["--fail-fast"], ["ok", "failed"], "1 of 2 finished rows failed (--fail-fast)"),
         (["--max-failures", "2"], ["ok", "failed", "failed"], "2 of 3 finished rows failed (--max-failures 2)"),
         (["--max-failures", "90%"], ["ok"] + ["failed"] * 19, "19 of 20 finished rows failed (--max-failures 90%)"),
     ],
@@ -514,7 +514,12 @@ def test_a_stop_that_does_not_wait_gives_up_rows_in_flight(
         _, stderr = process.communicate(timeout=20)
     assert process.returncode in codes
     assert [row["input"] for row in read_rows(folder / "in.results.jsonl")] == topics(2)
-    assert json.loads((folder / "s.json").read_text())["rows"] == {"ok": 2, "failed": 0, "abandoned": 4}
+    assert json.loads((folder / "s.json").read_text())["rows"] == {
+        "ok": 2,
+        "failed": 0,
+        "abandoned": 4,
+        "unwritten": 0,
+    }
     assert "; 4 rows in flight were given up\n" in stderr
     assert "Traceback" not in stderr
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 import trio
 import trio.testing
@@ -298,6 +299,68 @@ async def test_kickoff_in_a_running_loop_names_the_method_to_await() -> None:
         crew.kickoff_for_each([{}])
 
 
+@pytest.mark.parametrize("inputs", ["topic", ["topic"], 5], ids=str)
+async def test_inputs_that_are_no_mapping_are_refused_in_plain_words(inputs: Any) -> None:
+    """Not an AttributeError from inside."""
+    agent = writer()
+    async with scripted():
+        with pytest.raises(InputInvalid, match="inputs are a mapping of names to values, not a"):
+            await Crew(agents=[agent], tasks=[task("Say", agent)]).akickoff(inputs)
+
+
+async def test_an_error_in_on_outcome_costs_no_result() -> None:
+    """Every input still runs to its end; the error comes with all results. Any iterable of inputs will do."""
+
+    def wrong(index: int, result: Any) -> None:
+        raise KeyError("mine")
+
+    agent = writer()
+    crew = Crew(agents=[agent], tasks=[task("Say {n}", agent)])
+    async with scripted("a", "b", "c"):
+        with pytest.raises(ForEachError, match="on_outcome failed") as raised:
+            await crew.akickoff_for_each(({"n": n} for n in range(3)), max_concurrent=1, on_outcome=wrong)
+    assert [str(result) for result in raised.value.results] == ["a", "b", "c"]
+
+
+async def test_a_parameter_changed_between_kickoffs_counts() -> None:
+    """Inside one gateway, too."""
+    llm = LLM(model="openai/m", temperature=0.1)
+    agent = writer(llm=llm)
+    crew = Crew(agents=[agent], tasks=[task("Say", agent)])
+    async with scripted("a", "b") as model:
+        await crew.akickoff()
+        llm.temperature = 0.9
+        await crew.akickoff()
+    assert [request.endpoint.params for request in model.requests] == [{"temperature": 0.1}, {"temperature": 0.9}]
+
+
+async def test_a_kickoff_in_a_thread_of_an_open_gateway_has_its_own() -> None:
+    """The thread's loop must not get hold of connections that belong to the other one."""
+    agent = writer(llm="offline")
+    crew = Crew(agents=[agent], tasks=[task("Say {n}", agent)])
+    async with scripted("from the script") as model:
+        in_thread = await anyio.to_thread.run_sync(crew.kickoff, {"n": 1})
+        here = await crew.akickoff({"n": 2})
+    assert in_thread.raw.startswith("[offline")
+    assert (here.raw, len(model.requests)) == ("from the script", 1)
+
+
+async def test_a_key_that_a_provider_quotes_is_blacked_out() -> None:
+    """Whatever its shape and whichever transport."""
+    agent = writer(llm=LLM(model="openai/m", api_key="weird.key/0123456789abcdef"))
+    async with scripted(BadRequest("bad key weird.key/0123456789abcdef, sorry")):
+        with pytest.raises(BadRequest) as raised:
+            await Crew(agents=[agent], tasks=[task("Say", agent)]).akickoff()
+    assert str(raised.value) == "bad key [redacted], sorry"
+
+
+def test_a_wrong_llm_does_not_show_its_key() -> None:
+    """Pydantic would print the whole input."""
+    with pytest.raises(ValueError, match="model") as raised:
+        writer(llm={"modell": "x", "api_key": "plainsecret123"})
+    assert "plainsecret123" not in str(raised.value)
+
+
 def test_kickoff_without_a_loop_runs_the_crew() -> None:
     """The sync doors, with the offline model."""
     agent = writer(llm="offline")
@@ -358,6 +421,7 @@ def test_concurrent_rows_share_nothing_and_write_nothing_to_the_definition(seed:
             if n % 7 == 3:
                 assert isinstance(result, ServerError)
                 continue
+            assert isinstance(result, CrewOutput)
             assert [t.raw for t in result.tasks_output] == [f"a:{n}", f"b:{n}", f"c:{n}"]
             assert {t.agent for t in result.tasks_output} == {f"Writer of {n}"}
             last = result.tasks_output[2].messages[1]["content"]

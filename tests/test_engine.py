@@ -189,6 +189,34 @@ def test_too_many_failures_stop_the_run_after_the_rows_in_flight(limit: FailureL
     assert finished <= len(sink.lines) <= finished + 1
 
 
+class Unread(Memory):
+    """A reader that takes some lines and then no more."""
+
+    async def write(self, line: bytes) -> None:
+        if self.room is not None and len(self.lines) >= self.room:
+            await anyio.sleep_forever()
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["unordered", "ordered"])
+def test_rows_that_finished_but_cannot_be_written_are_counted(ordered: bool) -> None:
+    """A reader that stops reading does not keep a stopped run, and what was paid for is in the counts."""
+    options = EngineOptions(max_concurrent=4, ordered=ordered, grace_s=3)
+    took_s, sink, progress, _ = run(100, Clockwork(1.0), options, sink=Unread(room=2), stop_at_s=10)
+    assert took_s <= 10 + 2 * 3 + 1
+    assert (len(sink.lines), progress.done) == (2, 2 + progress.unwritten)
+    assert progress.unwritten >= 4
+    assert progress.abandoned == 0
+
+
+def test_failures_count_when_they_happen_not_when_they_are_written() -> None:
+    """In order behind a slow head row, too: fail fast stops after the rows in flight."""
+    executor = Clockwork({0: 50.0}, failing=frozenset(range(1, 1000)))
+    options = EngineOptions(max_concurrent=4, ordered=True, failure_limit=FailureLimit(count=1))
+    run(1000, executor, options)
+    assert len(executor.started) == 4
+
+
 def test_a_full_disk_ends_the_run_with_what_was_saved() -> None:
     """The error surfaces as itself, and no other row goes on."""
     sink, executor = Memory(room=5), Clockwork(1.0)

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -438,12 +439,20 @@ async def test_a_reset_connection_is_not_tried_again(
     assert len(provider.asked) == 1
 
 
+def _bind(sock: socket.socket, digits: str) -> int:
+    """Bind `sock` to a free port whose number contains `digits`."""
+    for port in (n for n in range(10_000, 30_000) if digits in str(n)):
+        with suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
+
+
 @pytest.mark.parametrize("model", ["anthropic/claude-3-5-haiku-20241022", "gemini/gemini-2.0-flash", "azure/mine"])
 async def test_a_refused_connection_is_a_network_error(transport: LitellmTransport, model: str) -> None:
-    """litellm calls it an InternalServerError, with status 500; there was no reply."""
+    """litellm calls it an InternalServerError, or what a 403 in the port makes it think; there was no reply."""
     with socket.socket() as bound:  # bound, not listening: nobody else gets the port meanwhile
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
+        port = _bind(bound, "403")
         with pytest.raises(NetworkError) as caught:
             await transport.send(request_to(f"http://127.0.0.1:{port}", model, api_version="2024-06-01"))
     expected = f"ConnectError: Cannot connect to host 127.0.0.1:{port} [Connect call failed ('127.0.0.1', {port})]"

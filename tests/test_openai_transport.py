@@ -18,9 +18,10 @@ from crewrun.errors import (
     ServerError,
     UsageError,
 )
-from crewrun.llm.endpoints import missing_key, normalise_base_url, override, resolve
+from crewrun.llm.endpoints import missing_key, normalise_base_url, override, proxy_for, resolve
 from crewrun.llm.offline_transport import OfflineTransport
-from crewrun.llm.openai_transport import OpenAITransport, proxy_for
+from crewrun.llm.openai_transport import OpenAITransport
+from crewrun.llm.prices import find_price
 from crewrun.llm.transport import failure, read_completion
 from crewrun.messages import ChatRequest, Endpoint, Message
 from crewrun.testing import TransportCase, check_transport
@@ -157,6 +158,7 @@ def test_a_completion_is_read_as_servers_write_it(body: bytes, outcome: tuple[st
         pytest.param(b'{"choices":[]}', "server", id="no choices"),
         pytest.param(b'{"choices":[{"message":null}]}', "server", id="no message"),
         pytest.param(b'{"error":{"code":429,"message":"slow"}}', "rate_limit", id="an error inside a 200"),
+        pytest.param(b'{"error":{"code":"rate_limit_exceeded"}}', "rate_limit", id="a word inside a 200"),
         pytest.param(
             b'{"choices":[{"message":{"content":null},"finish_reason":"length"}]}', "output_invalid", id="len"
         ),
@@ -302,6 +304,37 @@ def test_proxies_come_from_the_environment(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     assert proxy_for("http://model.test:8000/v1/chat/completions") == proxy
+
+
+@pytest.mark.parametrize(
+    ("model", "known"),
+    [
+        ("gpt-4o-mini", True),
+        ("openai/gpt-4o-mini", True),
+        ("ollama/gpt-4o-mini", False),
+        ("together_ai/gpt-4o-mini", False),
+        ("openai/no-such-model", False),
+        ("offline", True),
+    ],
+)
+def test_a_price_is_known_or_it_is_not(model: str, known: bool) -> None:
+    """A namesake at another provider has another price, so nothing is guessed from it."""
+    assert (find_price(resolve(LLM(model=model), {})) is not None) == known
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        pytest.param(b'{"choices":[{"message":{"content":[{"text":5}]}}]}', "5", id="a number as a part"),
+        pytest.param(
+            b'{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens_details":[1]}}', "hi", id="odd details"
+        ),
+        pytest.param(b'{"choices":[{"message":{"content":"hi"}}],"usage":"none"}', "hi", id="odd usage"),
+    ],
+)
+def test_an_odd_reply_with_an_answer_is_an_answer(body: bytes, outcome: str) -> None:
+    """It was billed: sending it again would pay twice."""
+    assert read_completion(body).text == outcome
 
 
 def test_a_socks_proxy_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

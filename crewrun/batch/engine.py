@@ -14,9 +14,11 @@ from crewrun.batch.progress import Progress
 from crewrun.batch.sink import Sink
 from crewrun.batch.source import Source
 from crewrun.batch.stop import FailureLimit, Stop, StopReason
-from crewrun.errors import OutputClosed
+from crewrun.errors import OutputClosed, OutputFailed
 from crewrun.executors import Executor
 from crewrun.row import Outcome
+
+_CLOSED = StopReason("closed", "standard output was closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +49,23 @@ class Engine:
         self._workers = 0
         self._failure: Exception | None = None
         # Keeps the order, and lines whole, where writing has to wait.
-        self._publishing = anyio.Lock(fast_acquire=True)
+        self._writing = anyio.Lock(fast_acquire=True)
         self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
 
     async def run(self) -> None:
         """Run until the input ends or `stop` is turned. Raises OutputFailed when results cannot be written."""
         async with anyio.create_task_group() as around:
             around.start_soon(self._source.fill)
-            with anyio.CancelScope() as rows:
-                around.start_soon(self._obey_stop, rows)
+            rows, writing = anyio.CancelScope(), anyio.CancelScope()
+            around.start_soon(self._obey_stop, rows, writing)
+            with rows:
                 async with anyio.create_task_group() as workers:
                     workers.start_soon(self._work, workers)
+            with writing:
+                await self._flush()
             around.cancel_scope.cancel()
         if self._failure:
             raise self._failure
-        for outcome in self._order.flush():
-            await self._publish(outcome)
 
     async def _work(self, workers: TaskGroup) -> None:
         self._workers += 1
@@ -70,20 +73,20 @@ class Engine:
             while not self._stop.requested.is_set() and await self._run_next(workers):
                 pass
         except OutputClosed:
-            self._stop.now(StopReason("closed", "standard output was closed"))
+            self._stop.now(_CLOSED)
         except Exception as broken:
             # Whatever one worker cannot go on with, no other can: the results cannot be written, or this is a bug.
             self._failure = self._failure or broken
             workers.cancel_scope.cancel()
 
     async def _run_next(self, workers: TaskGroup) -> bool:
-        """Take one row to its published outcome. False when there is none."""
+        """Take one row to its written line. False when there is none."""
         row = await self._source.read()
         if row is None:
             return False
         if self._workers < self._options.max_concurrent:
             workers.start_soon(self._work, workers)
-        await self._order.admit(row)
+        await self._order.admit(row.index)
         if self._stop.requested.is_set():
             return False
         self._progress.in_flight += 1
@@ -94,22 +97,41 @@ class Engine:
             raise
         finally:
             self._progress.in_flight -= 1
-        async with self._publishing:
-            for due in self._order.release(outcome):
-                await self._publish(due)
+        line = outcome.to_line()
+        self._count(outcome)
+        async with self._writing:
+            await self._write(self._order.release(row.index, line))
         return True
 
-    async def _publish(self, outcome: Outcome) -> None:
-        await self._sink.write(outcome.to_line())
+    def _count(self, outcome: Outcome) -> None:
+        """What the row used is counted when it is known, whether or not its line can be written."""
         self._progress.add(outcome)
+        self._progress.unwritten += 1
         limit = self._options.failure_limit
         if outcome.error and limit and limit.reached(self._progress.failed, self._progress.done):
             why = f"{self._progress.failed} of {self._progress.done} finished rows failed"
-            self._stop.request(StopReason("failures", f"{why} (--max-failures {limit})"))
+            self._stop.request(StopReason("failures", f"{why} ({limit})"))
 
-    async def _obey_stop(self, rows: anyio.CancelScope) -> None:
+    async def _write(self, lines: list[bytes]) -> None:
+        for line in lines:
+            await self._sink.write(line)
+            self._progress.unwritten -= 1
+
+    async def _flush(self) -> None:
+        """Write what waited for rows that were given up, unless writing is what failed."""
+        if self._failure or (self._stop.reason and self._stop.reason.kind == "closed"):
+            return
+        try:
+            await self._write(self._order.flush())
+        except OutputClosed:
+            self._stop.now(_CLOSED)
+        except OutputFailed as full:
+            self._failure = full
+
+    async def _obey_stop(self, rows: anyio.CancelScope, writing: anyio.CancelScope) -> None:
         await self._stop.requested.wait()
         self._source.close()
-        with anyio.move_on_after(self._options.grace_s):
-            await self._stop.at_once.wait()
-        rows.cancel()
+        for scope in (rows, writing):
+            with anyio.move_on_after(self._options.grace_s):
+                await self._stop.at_once.wait()
+            scope.cancel()

@@ -1,27 +1,27 @@
-"""In which order outcomes are written: as they come, or as the rows came.
+"""In which order result lines are written: as they come, or as the rows came.
 
-Both bound what they hold: `admit` keeps a row back while too many later outcomes wait for an earlier one.
+Both bound what they hold: `admit` keeps a row back while too many later lines wait for an earlier one.
 """
 
 from typing import Protocol
 
 import anyio
 
-from crewrun.row import Outcome, Row
+_HELD_BYTES = 32 * 1024 * 1024
 
 
 class Order(Protocol):
-    """Decides when a row may start and which outcomes are due."""
+    """Decides when a row may start and which lines are due."""
 
-    async def admit(self, row: Row) -> None:
-        """Wait until `row` may start."""
+    async def admit(self, index: int) -> None:
+        """Wait until the row may start."""
         ...
 
-    def release(self, outcome: Outcome) -> list[Outcome]:
-        """Take a finished row; the outcomes that are to be written now, in order."""
+    def release(self, index: int, line: bytes) -> list[bytes]:
+        """Take a finished row's line; the lines that are to be written now, in order."""
         ...
 
-    def flush(self) -> list[Outcome]:
+    def flush(self) -> list[bytes]:
         """What is still held when no more rows finish."""
         ...
 
@@ -29,45 +29,48 @@ class Order(Protocol):
 class AsTheyFinish:
     """No order, nothing held."""
 
-    async def admit(self, row: Row) -> None:
+    async def admit(self, index: int) -> None:
         """At once."""
 
-    def release(self, outcome: Outcome) -> list[Outcome]:
-        """The outcome itself."""
-        return [outcome]
+    def release(self, index: int, line: bytes) -> list[bytes]:
+        """The line itself."""
+        return [line]
 
-    def flush(self) -> list[Outcome]:
+    def flush(self) -> list[bytes]:
         """Nothing."""
         return []
 
 
 class InInputOrder:
-    """Input order. At most `window` rows are between the next one to be written and the last one started."""
+    """Input order. At most `window` rows, and some megabytes of lines, are ahead of the next line to be written."""
 
     def __init__(self, window: int, first: int = 0) -> None:
         self._window = window
         self._next = first
-        self._held: dict[int, Outcome] = {}
+        self._held: dict[int, bytes] = {}
+        self._held_bytes = 0
         self._moved = anyio.Event()
 
-    async def admit(self, row: Row) -> None:
-        """Wait until `row` is within the window."""
-        while row.index >= self._next + self._window:
+    async def admit(self, index: int) -> None:
+        """Wait until the row is within the window. The row that the others wait for has been admitted long before."""
+        while index >= self._next + self._window or (self._held_bytes > _HELD_BYTES and index > self._next):
             await self._moved.wait()
 
-    def release(self, outcome: Outcome) -> list[Outcome]:
-        """The run of outcomes that is complete from the next index on."""
-        self._held[outcome.row.index] = outcome
+    def release(self, index: int, line: bytes) -> list[bytes]:
+        """The run of lines that is complete from the next index on."""
+        self._held[index] = line
+        self._held_bytes += len(line)
         due = []
         while (ready := self._held.pop(self._next, None)) is not None:
             due.append(ready)
+            self._held_bytes -= len(ready)
             self._next += 1
         if due:
             self._moved.set()
             self._moved = anyio.Event()
         return due
 
-    def flush(self) -> list[Outcome]:
+    def flush(self) -> list[bytes]:
         """The rest, in input order: what stood behind rows that were given up."""
         rest = [self._held[index] for index in sorted(self._held)]
         self._held.clear()

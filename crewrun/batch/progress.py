@@ -25,13 +25,17 @@ class FailureGroup:
 
 @dataclass(slots=True)
 class Progress:
-    """Counted by the engine, read by displays and by the summary. Tokens and cost count failed rows too."""
+    """Counted by the engine, read by displays and by the summary. Tokens and cost count failed rows too.
+
+    `abandoned` rows were given up while they ran; `unwritten` ones finished, but their lines are not written (yet).
+    """
 
     started: float = field(default_factory=anyio.current_time)
     ok: int = 0
     failed: int = 0
     in_flight: int = 0
     abandoned: int = 0
+    unwritten: int = 0
     attempts: int = 0
     calls: int = 0
     truncated: int = 0

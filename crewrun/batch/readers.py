@@ -139,8 +139,8 @@ class CsvReader:
         return Record(line, dict(zip(self._header, fields, strict=True)), None, size_bytes)
 
     def close(self) -> None:
-        """Close the file."""
-        self._text.close()
+        """Close the file: not the text on top of it, which a thread that still reads would hold."""
+        self._raw.close()
 
 
 def _is_damaged(text: str) -> bool:

@@ -7,20 +7,18 @@ import shutil
 import signal
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
-import anyio.to_thread
-from anyio.abc import TaskStatus
 
 from crewrun.batch.engine import Engine, EngineOptions
 from crewrun.batch.progress import Progress
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.sink import FileSink, Sink, StreamSink
+from crewrun.batch.sink import FileSink, Sink, StreamSink, partial_path
 from crewrun.batch.source import STDIN, Source, open_source
 from crewrun.batch.stop import Stop, StopReason
 from crewrun.batch.summary import summarise
@@ -33,6 +31,10 @@ from crewrun.messages import Endpoint
 from crewrun.worker import Worker, check_models
 
 _STRICT_EXAMPLES = 20
+_STOPS = {
+    signal.SIGINT: StopReason("interrupted", "interrupted"),
+    signal.SIGTERM: StopReason("terminated", "terminated"),
+}
 
 
 class Display(Protocol):
@@ -40,7 +42,7 @@ class Display(Protocol):
 
     interval_s: float
 
-    def start(self, models: list[str]) -> None: ...
+    def start(self) -> None: ...
 
     def update(self, progress: Progress, share: float | None) -> None: ...
 
@@ -89,10 +91,12 @@ async def run_batch(
             _check_summary(settings.summary, inputs, output)
         readable = inputs
         if settings.strict:
-            readable = await _spooled(inputs, files)
+            readable = _spooled(inputs, files)
             await _check_rows(inputs, open_source(readable, offset=settings.offset, limit=settings.limit), worker)
         source = open_source(readable, offset=settings.offset, limit=settings.limit)
         files.callback(source.release)
+        # From here on a signal asks for an orderly end; before there was nothing to put in order.
+        signals = files.enter_context(anyio.open_signal_receiver(*_STOPS))
         sink = FileSink(Path(output), overwrite=settings.overwrite) if output else StreamSink(stdout_fd)
         options = EngineOptions(
             max_concurrent=settings.max_concurrent,
@@ -101,19 +105,24 @@ async def run_batch(
             failure_limit=failure_limit,
             grace_s=settings.grace,
         )
-        display.start([endpoint.name for endpoint in endpoints])
+        display.start()
         async with worker:
-            return await _run(source, InlineExecutor(worker), sink, options, display)
+            return await _run(source, InlineExecutor(worker), sink, options, display, signals)
 
 
 async def _run(
-    source: Source, executor: InlineExecutor, sink: Sink, options: EngineOptions, display: Display
+    source: Source,
+    executor: InlineExecutor,
+    sink: Sink,
+    options: EngineOptions,
+    display: Display,
+    signals: AsyncIterator[signal.Signals],
 ) -> Report:
     progress, stop = Progress(), Stop()
     error: OutputFailed | None = None
     engine = Engine(source, executor, sink, progress, stop, options)
     async with anyio.create_task_group() as beside:
-        await beside.start(_obey_signals, stop)
+        beside.start_soon(_obey_signals, signals, stop)
         beside.start_soon(_show, display, progress, source)
         try:
             await engine.run()
@@ -131,8 +140,8 @@ async def _run(
 
 
 def output_path(inputs: str, output: str | None) -> str | None:
-    """The results file, None for standard output: as gzip does it, a file beside the input, a stream to a stream."""
-    if output == STDIN or (output is None and inputs == STDIN):
+    """The results file, None for standard output: as gzip does it, a file beside a file, a stream for a stream."""
+    if output == STDIN or (output is None and _is_pipe(inputs)):
         return None
     if output is not None:
         if output.endswith(".gz"):
@@ -151,23 +160,32 @@ def write_summary(path: str, summary: dict[str, Any]) -> None:
         if target.exists() and not target.is_file():
             target.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
             return
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as part:
-            json.dump(summary, part, indent=2)
-            part.write("\n")
-        Path(part.name).replace(target)
+        text = json.dumps(summary, indent=2) + "\n"
+        part = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as refused:
         raise OutputFailed(f"--summary {path}: cannot be written: {refused.strerror}") from refused
 
 
-async def _spooled(inputs: str, files: ExitStack) -> str:
-    """Standard input's content as a file that can be read twice."""
-    if inputs != STDIN:
+def _spooled(inputs: str, files: ExitStack) -> str:
+    """`inputs` as a file that can be read twice: what is a pipe is copied to one."""
+    if not _is_pipe(inputs):
         return inputs
-    copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=".jsonl"))  # noqa: SIM115  (closed with files)
-    stdin = files.enter_context(os.fdopen(os.dup(0), "rb"))
-    await anyio.to_thread.run_sync(shutil.copyfileobj, stdin, copy, abandon_on_cancel=True)
+    suffix = ".jsonl" if inputs == STDIN else "".join(Path(inputs).suffixes)
+    copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))  # noqa: SIM115  (closed with files)
+    with os.fdopen(os.dup(0), "rb") if inputs == STDIN else open(inputs, "rb") as pipe:
+        shutil.copyfileobj(pipe, copy)
     copy.flush()
     return copy.name
+
+
+def _is_pipe(inputs: str) -> bool:
+    """Whether rows come from standard input, a FIFO or a process substitution, and not from a file on disk."""
+    return inputs == STDIN or (os.path.exists(inputs) and not os.path.isfile(inputs) and not os.path.isdir(inputs))
 
 
 async def _check_rows(name: str, source: Source, worker: Worker) -> None:
@@ -193,16 +211,23 @@ def _check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
     """Raise UsageError when results would be written into the input."""
     try:
         source = os.fstat(0) if inputs == STDIN else os.stat(inputs)
-        target = os.stat(output) if output is not None else os.fstat(stdout_fd)
     except OSError:
-        return  # whichever it is, opening it says so better
-    if stat.S_ISREG(source.st_mode) and os.path.samestat(source, target):
-        raise UsageError(f"{output or 'standard output'}: is the input file itself; name another with -o")
+        return  # opening it says so better
+    targets = [output, str(partial_path(Path(output)))] if output is not None else [stdout_fd]
+    for target in targets:
+        try:
+            same = stat.S_ISREG(source.st_mode) and os.path.samestat(source, os.stat(target))
+        except OSError:
+            continue
+        if same:
+            raise UsageError(f"{output or 'standard output'}: is the input file itself; name another with -o")
 
 
 def _check_summary(summary: str, inputs: str, output: str | None) -> None:
     """Raise UsageError when the summary could not be written, or would take the place of the rows."""
     path = Path(summary)
+    if summary == STDIN:
+        raise UsageError("--summary -: standard output is for result lines; name a file, or /dev/stderr")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"--summary {summary}: cannot be written there")
     if any(other and path.resolve() == Path(other).resolve() for other in (inputs, output)):
@@ -231,15 +256,9 @@ async def _show(display: Display, progress: Progress, source: Source) -> None:
         display.update(progress, progress.share(source.fraction))
 
 
-async def _obey_signals(stop: Stop, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-    """The first SIGINT or SIGTERM asks for a stop, the second one does not wait."""
-    reasons = {
-        signal.SIGINT: StopReason("interrupted", "interrupted"),
-        signal.SIGTERM: StopReason("terminated", "terminated"),
-    }
-    with anyio.open_signal_receiver(*reasons) as signals:
-        task_status.started()
-        turn: Callable[[StopReason], None] = stop.request
-        async for number in signals:
-            turn(reasons[number])
-            turn = stop.now
+async def _obey_signals(signals: AsyncIterator[signal.Signals], stop: Stop) -> None:
+    """The first signal asks for a stop, the second one does not wait."""
+    turn: Callable[[StopReason], None] = stop.request
+    async for number in signals:
+        turn(_STOPS[number])
+        turn = stop.now

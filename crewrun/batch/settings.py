@@ -38,6 +38,10 @@ class BatchSettings:
         """`given` (flags and environment; None is not given) over the crew file's `batch:` over the defaults."""
         known = {f.name for f in fields(cls)}
         merged = {name: value for name, value in file.items() if name in known}
+        if given.get("max_failures") is not None or given.get("fail_fast") is not None:
+            # The two say the same thing: a flag for one overrules what the file says of the other.
+            merged.pop("max_failures", None)
+            merged.pop("fail_fast", None)
         merged.update({name: value for name, value in given.items() if value is not None})
         return cls(**merged)
 
@@ -45,7 +49,7 @@ class BatchSettings:
     def failure_limit(self) -> FailureLimit | None:
         """What `--fail-fast` and `--max-failures` ask for."""
         if self.fail_fast:
-            return FailureLimit(count=1)
+            return FailureLimit(count=1, flag="--fail-fast")
         if self.max_failures is None:
             return None
         try:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import anyio
 
-from crewrun.errors import OutputClosed, OutputFailed, UsageError
+from crewrun.errors import OutputClosed, OutputFailed, RunHeld, UsageError
 
 # A pipe that polls as writable takes this much without blocking: pipe(7), PIPE_BUF.
 _PIPE_BYTES = 4096
@@ -29,24 +29,40 @@ class Sink(Protocol):
 
 
 class FileSink:
-    """A new file; one write per line, so that a killed run leaves whole lines only.
+    """A new file, readable by its owner; one write per line, so that a killed run leaves whole lines.
 
-    With `overwrite` the lines gather in `FILE.partial`, which takes the place of FILE when the run is complete.
+    (The kernel may cut a line of megabytes when the process is killed within its write.) With `overwrite` the lines
+    gather in `FILE.partial`, which takes the place of FILE when the run is complete. A lock on the file keeps a second
+    run out.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        self._path = path
-        self._replaces = overwrite and path.is_file()
-        self.writes_to = path.with_name(path.name + ".partial") if self._replaces else path
-        special = path.exists() and not path.is_file()
+        self._path = Path(os.path.realpath(path)) if path.is_symlink() else path  # what a link names is replaced
+        replaces = overwrite and self._path.is_file()
+        self.writes_to = partial_path(self._path) if replaces else self._path
+        special = self._path.exists() and not self._path.is_file()
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        flags |= 0 if special else os.O_TRUNC if self._replaces else os.O_EXCL
+        flags |= 0 if special or replaces else os.O_EXCL
         try:
             self._fd = os.open(self.writes_to, flags, 0o600)
         except FileExistsError:
             raise UsageError(f"{path}: exists already; --overwrite replaces it, -o names another file") from None
         except OSError as refused:
             raise UsageError(f"{path}: cannot be written: {refused.strerror}") from None
+        if not special:
+            self._lock(path)
+        self._special = special
+        self._empty = True
+
+    def _lock(self, path: Path) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise RunHeld(
+                f"{path}: another run is writing it; wait for its end, or name another file with -o"
+            ) from None
+        os.ftruncate(self._fd, 0)
 
     @property
     def replaces(self) -> str | None:
@@ -58,17 +74,28 @@ class FileSink:
         try:
             _write_all(self._fd, line)
         except OSError as full:
-            raise OutputFailed(f"{self.writes_to}: cannot be written: {full.strerror}") from full
+            raise self._failed(full) from full
+        self._empty = False
 
     def commit(self, *, complete: bool) -> None:
-        """Close the file, and let it take its place when the run is complete."""
+        """Close the file, and let it take its place when the run is complete. A stopped run leaves no empty file."""
         try:
+            if complete and self.replaces:
+                self.writes_to.replace(self._path)
+                self.writes_to = self._path
+            elif self._empty and not complete and not self._special:
+                self.writes_to.unlink(missing_ok=True)
             os.close(self._fd)
         except OSError as full:  # NFS and quotas report here
-            raise OutputFailed(f"{self.writes_to}: cannot be written: {full.strerror}") from full
-        if self._replaces and complete:
-            self.writes_to.replace(self._path)
-            self.writes_to = self._path
+            raise self._failed(full) from full
+
+    def _failed(self, error: OSError) -> OutputFailed:
+        return OutputFailed(f"{self.writes_to}: cannot be written: {error.strerror}")
+
+
+def partial_path(path: Path) -> Path:
+    """Where the lines gather that shall replace `path`."""
+    return path.with_name(path.name + ".partial")
 
 
 class StreamSink:

@@ -32,7 +32,7 @@ class Source:
         self._skip = offset
         self._last = None if limit is None else offset + limit
         self._ready: deque[Record] = deque()
-        self._ready_bytes = self._taken_bytes = 0
+        self._ready_bytes = self._taken_bytes = self._skipped_bytes = 0
         self._index = 0
         self._ended = False
         self._more = anyio.Event()
@@ -43,7 +43,8 @@ class Source:
     @property
     def fraction(self) -> float | None:
         """The share of the input that has been handed out, None when its length is not known."""
-        by_bytes = self._taken_bytes / self._size_bytes if self._size_bytes else None
+        left = (self._size_bytes or 0) - self._skipped_bytes
+        by_bytes = (self._taken_bytes - self._skipped_bytes) / left if left > 0 else None
         if self._last is None:
             return None if by_bytes is None else min(1.0, by_bytes)
         by_rows = max(0, self._index - self._skip) / max(1, self._last - self._skip)
@@ -108,6 +109,8 @@ class Source:
             problem = f"line {record.line}: {problem}"
         index = self._index
         self._index += 1
+        if index < self._skip:
+            self._skipped_bytes = self._taken_bytes
         inputs = content if isinstance(content, dict) else None
         return Row(index, record.line, self._ids.name(content), inputs, problem)
 

@@ -48,6 +48,7 @@ class FailureLimit:
 
     count: int | None = None
     percent: float | None = None
+    flag: str = "--max-failures"
 
     # Below these a percentage says nothing: the first row failing is 100 %.
     MIN_FAILED = 3
@@ -77,4 +78,6 @@ class FailureLimit:
         )
 
     def __str__(self) -> str:
-        return f"{self.percent:g}%" if self.percent is not None else str(self.count)
+        if self.flag == "--fail-fast":
+            return self.flag
+        return f"{self.flag} {self.count}" if self.percent is None else f"{self.flag} {self.percent:g}%"

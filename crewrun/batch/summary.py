@@ -34,7 +34,12 @@ def summarise(
         "schema": SCHEMA,
         "exit_code": exit_code,
         "stopped": stop.why if stop else error,
-        "rows": {"ok": progress.ok, "failed": progress.failed, "abandoned": progress.abandoned},
+        "rows": {
+            "ok": progress.ok,
+            "failed": progress.failed,
+            "abandoned": progress.abandoned,
+            "unwritten": progress.unwritten,
+        },
         "failures": [
             _failures(category, group)
             for category, group in sorted(progress.failures.items(), key=lambda item: -item[1].count)

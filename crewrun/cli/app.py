@@ -8,7 +8,7 @@ from crewrun._version import __version__
 from crewrun.cli.batch import batch
 from crewrun.cli.mock import mock
 from crewrun.cli.run import run as run_once
-from crewrun.errors import CrewrunError, redact
+from crewrun.errors import CrewrunError, OutputClosed, redact
 
 app = typer.Typer(
     name="crewrun",
@@ -44,10 +44,9 @@ def run() -> None:
     try:
         app()
     except CrewrunError as wrong:
-        complain(str(wrong))
+        if not isinstance(wrong, OutputClosed):
+            complain(str(wrong))
         sys.exit(wrong.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def complain(message: str) -> None:

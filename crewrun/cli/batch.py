@@ -102,6 +102,7 @@ def batch(
 
     load_env()
     stdout_fd = claim_stdout()
+    inputs = "-" if inputs == "/dev/stdin" else inputs
     definition = load_crew(crew, inputs)
     settings = BatchSettings.merge(flags, definition.batch)
     end(_run(inputs, definition, settings, stdout_fd), settings)
@@ -129,13 +130,13 @@ def end(report: "Report", settings: "BatchSettings") -> None:
     from crewrun.cli.setup import leave
 
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
-        say_report(report, again())
+        say_report(report, again(report))
     if settings.summary:
         write_summary(settings.summary, report.summary)
     leave(report.exit_code)
 
 
-def again() -> str:
+def again(report: "Report") -> str:
     """The command that runs this batch again from its start."""
     words = ["crewrun", *sys.argv[1:]]
-    return shlex.join(words if "--overwrite" in words else [*words, "--overwrite"])
+    return shlex.join(words if report.output is None or "--overwrite" in words else [*words, "--overwrite"])

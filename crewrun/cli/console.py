@@ -28,7 +28,7 @@ class RichDisplay:
             "", total=None, share="", ok=0, failed="0 failed", in_flight=0, rate=0.0, tokens=0, cost="$0.00", eta=""
         )
 
-    def start(self, models: list[str]) -> None:
+    def start(self) -> None:
         """Begin to draw."""
         self._bar.start()
 

@@ -85,7 +85,7 @@ class NoDisplay:
 
     interval_s = 3600.0
 
-    def start(self, models: list[str]) -> None:
+    def start(self) -> None:
         """Nothing."""
 
     def update(self, progress: Progress, share: float | None) -> None:

@@ -61,5 +61,6 @@ def _failure_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def _abandoned(summary: dict[str, Any]) -> str:
-    count = summary["rows"]["abandoned"]
-    return f"; {count} rows in flight were given up" if count else ""
+    rows = summary["rows"]
+    given_up = f"; {rows['abandoned']} rows in flight were given up" if rows["abandoned"] else ""
+    return given_up + (f"; {rows['unwritten']} finished rows could not be written" if rows["unwritten"] else "")

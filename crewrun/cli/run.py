@@ -1,7 +1,6 @@
 """`crewrun run`: one kickoff, the answer on standard output."""
 
 import json
-import os
 import sys
 from typing import Any
 
@@ -39,12 +38,14 @@ def run(
 
     Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 interrupted.
     """
+    from crewrun.batch.sink import StreamSink
     from crewrun.cli.setup import claim_stdout, load_crew, load_env, run_loop
     from crewrun.llm.gateway import Gateway, GatewayOptions
     from crewrun.llm.retry import RetryPolicy
 
     load_env()
     stdout_fd = claim_stdout()
+    stdout = StreamSink(stdout_fd)
     values = read_inputs(inputs, pairs)
     definition = load_crew(crew, "-")
     gateway = Gateway(GatewayOptions(RetryPolicy(retries=retries), call_timeout, model, base_url))
@@ -58,11 +59,8 @@ def run(
     if outcome.error is not None:
         task = f"task {outcome.error.task!r}: " if outcome.error.task else ""
         print(f"crewrun: {task}{outcome.error.message} ({outcome.error.category})", file=sys.stderr, flush=True)
-    try:
-        with os.fdopen(stdout_fd, "wb") as stdout:
-            stdout.write(text)
-    except BrokenPipeError:
-        raise typer.Exit(141) from None
+    if text:
+        run_loop(stdout.write, text)
     raise typer.Exit(0 if outcome.error is None else 3)
 
 

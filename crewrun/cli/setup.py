@@ -17,15 +17,12 @@ T = TypeVar("T")
 
 
 def run_loop(main: Callable[..., Awaitable[T]], *args: object) -> T:
-    """Run `main(*args)` in an event loop, uvloop's where it is installed. Ctrl-C ends the process with 130."""
+    """Run `main(*args)` in an event loop, uvloop's where it is installed."""
     from importlib.util import find_spec
 
     import anyio
 
-    try:
-        return anyio.run(main, *args, backend_options={"use_uvloop": find_spec("uvloop") is not None})
-    except KeyboardInterrupt:
-        leave(130)
+    return anyio.run(main, *args, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 
 def leave(code: int) -> NoReturn:

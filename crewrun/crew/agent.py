@@ -31,7 +31,7 @@ class Agent(BaseModel):
     """
 
     # Assignments are validated so that `agent.llm = "…"` becomes an LLM, as in the constructor.
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, hide_input_in_errors=True)
 
     role: str
     goal: str

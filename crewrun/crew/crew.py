@@ -1,7 +1,7 @@
 """`Crew`: agents and their tasks, and the kickoff family. A definition: no run ever writes to it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, overload
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -101,14 +101,34 @@ class Crew(BaseModel):
         """`akickoff` for code without an event loop. RuntimeError inside a running one."""
         return run_sync("kickoff", "akickoff", self.akickoff, inputs)
 
+    @overload
     async def akickoff_for_each(
         self,
-        inputs: Sequence[Inputs],
+        inputs: Iterable[Inputs],
+        *,
+        max_concurrent: int | None = None,
+        return_exceptions: Literal[False] = False,
+        on_outcome: OnOutcome | None = None,
+    ) -> list[CrewOutput]: ...
+
+    @overload
+    async def akickoff_for_each(
+        self,
+        inputs: Iterable[Inputs],
+        *,
+        max_concurrent: int | None = None,
+        return_exceptions: bool,
+        on_outcome: OnOutcome | None = None,
+    ) -> list[CrewOutput | Exception]: ...
+
+    async def akickoff_for_each(
+        self,
+        inputs: Iterable[Inputs],
         *,
         max_concurrent: int | None = None,
         return_exceptions: bool = False,
         on_outcome: OnOutcome | None = None,
-    ) -> list[Any]:
+    ) -> Any:
         """Run the crew once per input, concurrently; the answers in input order.
 
         Every input runs to its end whatever becomes of the others. Then, if any failed, one ForEachError whose
@@ -126,10 +146,20 @@ class Crew(BaseModel):
 
     kickoff_for_each_async = akickoff_for_each
 
-    def kickoff_for_each(self, inputs: Sequence[Inputs], *, return_exceptions: bool = False) -> list[Any]:
+    @overload
+    def kickoff_for_each(
+        self, inputs: Iterable[Inputs], *, return_exceptions: Literal[False] = False
+    ) -> list[CrewOutput]: ...
+
+    @overload
+    def kickoff_for_each(
+        self, inputs: Iterable[Inputs], *, return_exceptions: bool
+    ) -> list[CrewOutput | Exception]: ...
+
+    def kickoff_for_each(self, inputs: Iterable[Inputs], *, return_exceptions: bool = False) -> Any:
         """One kickoff per input, one after another, with the failure isolation of `akickoff_for_each`."""
 
-        async def run() -> list[Any]:
+        async def run() -> Any:
             return await self.akickoff_for_each(inputs, max_concurrent=1, return_exceptions=return_exceptions)
 
         return run_sync("kickoff_for_each", "akickoff_for_each", run)

@@ -1,6 +1,7 @@
 """One call per input with each failure kept to itself: the for-each family's core."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from inspect import isawaitable
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ OnOutcome = Callable[[int, Any], Awaitable[None] | None]
 
 async def for_each(
     run: Callable[[Mapping[str, Any]], Awaitable[Any]],
-    inputs: Sequence[Mapping[str, Any]],
+    inputs: Iterable[Mapping[str, Any]],
     max_concurrent: int | None,
     return_exceptions: bool,
     on_outcome: OnOutcome | None,
@@ -20,7 +21,9 @@ async def for_each(
     """`run` each of `inputs`, at most `max_concurrent` at once; see `Crew.akickoff_for_each` for the contract."""
     if max_concurrent is not None and max_concurrent < 1:
         raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 1, or None for no bound")
+    inputs = list(inputs)
     results: list[Any] = [None] * len(inputs)
+    told_wrong: list[Exception] = []
     waiting = iter(enumerate(inputs))
 
     async def work() -> None:
@@ -29,14 +32,19 @@ async def for_each(
                 results[index] = await run(one)
             except Exception as failure:
                 results[index] = failure
-            if on_outcome is not None:
-                told = on_outcome(index, results[index])
-                if told is not None:
-                    await told
+            if on_outcome is not None and not told_wrong:
+                try:
+                    told = on_outcome(index, results[index])
+                    if isawaitable(told):
+                        await told
+                except Exception as wrong:  # the caller's own bug must not cost the inputs that are paid for
+                    told_wrong.append(wrong)
 
     async with anyio.create_task_group() as group:
         for _ in range(min(len(inputs), max_concurrent or len(inputs))):
             group.start_soon(work)
+    if told_wrong:
+        raise ForEachError(f"on_outcome failed: {told_wrong[0]!r}", results, told_wrong[0])
     failed = sum(isinstance(result, Exception) for result in results)
     if failed and not return_exceptions:
         raise ForEachError(f"{failed} of {len(inputs)} inputs failed", results)

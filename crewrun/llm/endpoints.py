@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 from crewrun.errors import UsageError, suggest
 from crewrun.llm.model import LLM
@@ -70,6 +71,10 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
     """
     llm = llm or LLM(model=default_model(env))
     name = llm.model.strip()
+    if not name or name.endswith("/"):
+        raise UsageError(f"model {name!r} names no model; write it as gpt-4.1-mini or provider/model")
+    if llm.params.get("stream"):
+        raise UsageError(f"model {name!r}: stream is set, but a batch has nobody to stream to; leave it out")
     if name == OFFLINE or name.startswith(OFFLINE + "?"):
         return Endpoint("offline", OFFLINE, OFFLINE, params={"options": name.partition("?")[2]})
     provider, model = split_name(name, bool(llm.base_url), env)
@@ -151,6 +156,23 @@ def missing_key(endpoint: Endpoint) -> str | None:
     return known.key_env[0] if endpoint.base_url == normalise_base_url(known.base_url) else None
 
 
+def proxy_for(url: str) -> str | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY give for `url`.
+
+    Looked up once per endpoint: aiohttp's own `trust_env` does it again for every request.
+    """
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    if not proxy.startswith(("http://", "https://")):
+        if "://" in proxy:
+            raise UsageError(f"the proxy {proxy!r} from the environment is not an http proxy; unset it or use one")
+        proxy = "http://" + proxy
+    return proxy
+
+
 def override(llm: LLM | None, model: str | None, base_url: str | None) -> LLM | None:
     """`llm` with the run's `--model` and `--base-url` in place of its own; None is the default model.
 
@@ -158,6 +180,8 @@ def override(llm: LLM | None, model: str | None, base_url: str | None) -> LLM | 
     """
     if model is None and base_url is None:
         return llm
+    if model is not None and not model.strip():
+        raise UsageError("--model is empty; name one, or leave it out")
     fields = dict(llm or LLM(model=default_model()))
     if model is not None:
         if _prefix(model) != _prefix(fields["model"]):
@@ -189,7 +213,7 @@ def _dereference(value: str, model: str, env: Mapping[str, str]) -> str:
         raise UsageError(
             f"model {model!r}: its api_key refers to ${name}, which is not set; export it or put it into .env"
         )
-    return env[name]
+    return env[name].strip()
 
 
 def _for_openai(params: Mapping[str, Any]) -> dict[str, Any]:

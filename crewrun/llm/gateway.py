@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import anyio
-from anyio.lowlevel import RunVar
+import sniffio
+from anyio.lowlevel import RunVar, current_token
 
-from crewrun.errors import CallError, CallTimedOut
+from crewrun.errors import AuthRefused, CallError, CallTimedOut, UsageError
 from crewrun.llm import endpoints
 from crewrun.llm.model import LLM
 from crewrun.llm.prices import Price, find_price
@@ -24,9 +26,14 @@ from crewrun.llm.transport import Transport
 from crewrun.messages import ChatRequest, Completion, Endpoint, Lane, Message
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
+# What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
+_SECRET_CHARS = 8
+Fields = dict[str, Any]
 
 
 def _direct() -> Transport:
+    if sniffio.current_async_library() != "asyncio":
+        raise UsageError("calls over the network need asyncio; only the offline model runs under trio")
     from crewrun.llm.openai_transport import OpenAITransport
 
     return OpenAITransport()
@@ -68,7 +75,7 @@ class Gateway:
         self._options = options or GatewayOptions()
         self._given = transport
         self._transports: dict[Lane, Transport] = {}
-        self._endpoints: WeakKeyDictionary[LLM, Endpoint] = WeakKeyDictionary()
+        self._endpoints: WeakKeyDictionary[LLM, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
         self._default: Endpoint | None = None
         self._prices: WeakKeyDictionary[Endpoint, Price | None] = WeakKeyDictionary()
 
@@ -79,6 +86,8 @@ class Gateway:
         billed is added to `tally`, for failed calls too. Raises the last attempt's CallError.
         """
         endpoint = self.endpoint(llm)
+        if endpoint.api_key is None and self._given is None and (variable := endpoints.missing_key(endpoint)):
+            raise AuthRefused(f"{variable} is not set, and {endpoint.name} needs it; export it or put it into .env")
         transport = self._transport(endpoint.lane)
         request = ChatRequest(endpoint, messages)
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
@@ -89,7 +98,7 @@ class Gateway:
             try:
                 completion = await _send(transport, request, timeout_s)
             except CallError as failed:
-                error = failed
+                error = _without_key(failed, endpoint)
             else:
                 tally.billed(endpoint.name, completion.usage, self._cost(endpoint, completion))
                 tally.answered(completion)
@@ -104,14 +113,19 @@ class Gateway:
 
     def endpoint(self, llm: LLM | None) -> Endpoint:
         """Where calls of `llm` go in this run. Raises UsageError when that cannot be said."""
-        found = self._default if llm is None else self._endpoints.get(llm)
-        if found is None:
-            found = endpoints.resolve(endpoints.override(llm, self._options.model, self._options.base_url))
-            if llm is None:
-                self._default = found
-            else:
-                self._endpoints[llm] = found
-        return found
+        if llm is None:
+            self._default = self._default or self._resolve(None)
+            return self._default
+        # An LLM may be changed between calls, so what it was when it was resolved is remembered with the endpoint.
+        known = self._endpoints.get(llm)
+        if known is not None and known[0] == llm.__dict__ and known[1] == llm.model_extra:
+            return known[2]
+        endpoint = self._resolve(llm)
+        self._endpoints[llm] = (dict(llm.__dict__), dict(llm.model_extra or {}), endpoint)
+        return endpoint
+
+    def _resolve(self, llm: LLM | None) -> Endpoint:
+        return endpoints.resolve(endpoints.override(llm, self._options.model, self._options.base_url))
 
     def _transport(self, lane: Lane) -> Transport:
         if self._given is not None:
@@ -129,8 +143,14 @@ class Gateway:
         return price.cost(billed.usage) if price else None
 
     async def __aenter__(self) -> "Gateway":
+        self._loop = current_token()
         self._token = _current.set(self)
         return self
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this code runs in the event loop that the gateway was opened in, and not in a thread of it."""
+        return self._loop == current_token()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -145,6 +165,14 @@ class Gateway:
         with anyio.CancelScope(shield=True):
             for transport in opened:
                 await transport.aclose()
+
+
+def _without_key(error: CallError, endpoint: Endpoint) -> CallError:
+    """Some providers quote the key in what they say, in a shape that `redact` cannot know."""
+    key = endpoint.api_key or ""
+    if len(key) >= _SECRET_CHARS and key in str(error):
+        error.args = (str(error).replace(key, "[redacted]"),)
+    return error
 
 
 async def _send(transport: Transport, request: ChatRequest, timeout_s: float) -> Completion:
@@ -179,7 +207,7 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
     async def __aenter__(self) -> Gateway:
         self._mine: _Shared | None = None
         ambient = _current.get()
-        if ambient is not None:
+        if ambient is not None and ambient.is_here:
             return ambient
         shared = _shared.get()
         if shared is None:

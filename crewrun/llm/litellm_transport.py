@@ -214,7 +214,10 @@ def _as_call_error(error: Exception) -> CallError:
     """The CallError for anything that came out of litellm."""
     chain = list(_chain(error))
     reply = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
-    said_by = _telling(chain)
+    # Where nothing was replied, the broken connection is the cause, whatever litellm made of it: it looks for numbers
+    # such as 403 in the text, and finds them in ports and addresses of objects.
+    broken = None if reply else next((link for link in chain if _is_named(link, "TransportError")), None)
+    said_by = broken or _telling(chain)
     kind = _kind(said_by)
     if reply is None:
         return kind(_text(said_by)) if kind else ServerError(f"litellm failed: {_text(said_by)}")

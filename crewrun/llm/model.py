@@ -19,7 +19,7 @@ class LLM(BaseModel):
     one attempt of one call.
     """
 
-    model_config = ConfigDict(extra="allow", validate_assignment=False)
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     model: str = Field(min_length=1)
     temperature: float | None = None

@@ -9,7 +9,6 @@ import os
 import ssl
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -18,7 +17,8 @@ from pydantic_core import PydanticSerializationError, to_json
 from yarl import URL
 
 from crewrun._version import __version__
-from crewrun.errors import CallError, NetworkError, UsageError
+from crewrun.errors import CallError, NetworkError, Unreachable
+from crewrun.llm.endpoints import proxy_for
 from crewrun.llm.transport import failure, read_completion
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message
 
@@ -65,7 +65,7 @@ class OpenAITransport:
         if 300 <= response.status < 400:
             where = response.headers.get("location", "elsewhere")
             payload = f"{route.url} redirects to {where}: set base_url to the address it should be".encode()
-        raise _without_key(failure(response.status, payload, response.headers), request.endpoint)
+        raise failure(response.status, payload, response.headers)
 
     async def aclose(self) -> None:
         """Close the session and its connections."""
@@ -80,23 +80,6 @@ class OpenAITransport:
             headers.setdefault("Authorization", f"Bearer {endpoint.api_key}")
         route = self._routes[endpoint] = _Route(URL(url, encoded=True), headers, proxy_for(url))
         return route
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY give for `url`.
-
-    Looked up once per endpoint: aiohttp's own `trust_env` does it again for every request.
-    """
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return None
-    if not proxy.startswith(("http://", "https://")):
-        if "://" in proxy:
-            raise UsageError(f"the proxy {proxy!r} from the environment is not an http proxy; unset it or use one")
-        proxy = "http://" + proxy
-    return proxy
 
 
 def _body(request: ChatRequest) -> bytes:
@@ -115,8 +98,12 @@ def _on_wire(message: Message) -> dict[str, str]:
 def _network_error(broken: Exception, route: _Route) -> CallError:
     """aiohttp's and the system's words for a connection that did not work, in ours."""
     host = route.url.authority.rpartition("@")[2]
-    if isinstance(broken, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
-        return NetworkError(f"{host}: its TLS certificate is not trusted: {broken}")
+    if route.proxy:
+        host = f"{host} (through the proxy {urlsplit(route.proxy).netloc.rpartition('@')[2]})"
+    if isinstance(broken, aiohttp.ClientConnectorCertificateError):
+        return Unreachable(f"{host}: its TLS certificate is not trusted: {broken.certificate_error}")
+    if isinstance(broken, aiohttp.ClientSSLError | ssl.SSLError):
+        return Unreachable(f"{host}: no TLS there; is it http:// and not https://? {broken}")
     if isinstance(broken, aiohttp.ClientConnectorDNSError):
         return NetworkError(f"{host}: no address found for this name")
     if isinstance(broken, aiohttp.ClientConnectorError):
@@ -124,11 +111,6 @@ def _network_error(broken: Exception, route: _Route) -> CallError:
         return NetworkError(f"{host}: cannot connect: {os.strerror(number) if number else broken.os_error}")
     if isinstance(broken, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):
         return NetworkError(f"{host}: the connection broke before the reply was whole")
+    if isinstance(broken, ValueError):  # a header or address that cannot be sent
+        return Unreachable(f"{host}: the request cannot be sent: {type(broken).__name__}: {broken}")
     return NetworkError(f"{host}: {type(broken).__name__}: {broken}")
-
-
-def _without_key(error: CallError, endpoint: Endpoint) -> CallError:
-    """Some providers quote the key in their refusal, in a shape that `redact` cannot know."""
-    if endpoint.api_key and endpoint.api_key in str(error):
-        error.args = (str(error).replace(endpoint.api_key, "[redacted]"),)
-    return error

@@ -41,8 +41,12 @@ def find_price(endpoint: Endpoint) -> Price | None:
     """The price of `endpoint`'s model, None when nobody published one."""
     if endpoint.lane == "offline":
         return FREE
-    entry = table_entry(endpoint.name) or table_entry(endpoint.model)
-    if entry is None or entry.get("input_cost_per_token") is None:
+    entry = table_entry(endpoint.name)
+    if entry is None:
+        entry = table_entry(endpoint.model)
+        if entry is None or entry["litellm_provider"] != endpoint.provider:
+            return None  # a namesake elsewhere has another price
+    if entry.get("input_cost_per_token") is None:
         return None
     prompt = float(entry["input_cost_per_token"])
     cached = entry.get("cache_read_input_token_cost")
@@ -53,6 +57,7 @@ def find_price(endpoint: Endpoint) -> Price | None:
     )
 
 
+@lru_cache(maxsize=1024)
 def table_entry(name: str) -> dict[str, Any] | None:
     """What litellm's table says of the model `name`, spelled exactly so."""
     text = _table_text()

@@ -135,19 +135,33 @@ def read_completion(body: bytes) -> Completion:
         reply = json.loads(body)
         if "choices" not in reply and reply.get("error"):
             # OpenRouter and others report a failed upstream inside a 200.
-            code = reply["error"].get("code") if isinstance(reply["error"], dict) else None
-            raise failure(code if isinstance(code, int) and 400 <= code < 600 else 500, body, {})
+            raise failure(_embedded_status(reply["error"]), body, {})
         choice = reply["choices"][0]
         message = choice["message"]
-        text = message.get("content")
-        usage = read_usage(reply.get("usage") or {})
+        text = _text(message.get("content"))
+        refusal = message.get("refusal")
+        counts = reply.get("usage")
+        usage = read_usage(counts if isinstance(counts, dict) else {})
         finish = choice.get("finish_reason")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         start = " ".join(body[:200].decode("utf-8", "replace").split())
         raise ServerError(f"the reply is not a chat completion: {start!r}", http_status=200) from None
-    if isinstance(text, list):  # some servers answer in content parts
-        text = "".join(part.get("text") or "" for part in text if isinstance(part, dict))
-    return finished(text, usage, finish, message.get("refusal"))
+    return finished(text, usage, finish, refusal)
+
+
+def _text(content: Any) -> Any:
+    """Some servers answer in content parts."""
+    if not isinstance(content, list):
+        return content
+    return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+
+
+def _embedded_status(error: Any) -> int:
+    """The status that an error inside a 200 stands for."""
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return 429 if isinstance(code, str) and ("rate_limit" in code or "quota" in code) else 500
 
 
 def finished(text: Any, usage: Usage, finish_reason: Any, refusal: Any = None) -> Completion:
@@ -171,15 +185,14 @@ def _spent(error: CallError, usage: Usage) -> CallError:
 
 def read_usage(usage: Mapping[str, Any]) -> Usage:
     """Token counts out of an OpenAI usage object; what is missing, negative or no number counts as 0."""
-    prompt_details = usage.get("prompt_tokens_details") or {}
-    completion_details = usage.get("completion_tokens_details") or {}
     return Usage(
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        cached_prompt_tokens=_count(prompt_details.get("cached_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        reasoning_tokens=_count(completion_details.get("reasoning_tokens")),
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        cached_prompt_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
+        completion_tokens=_count(usage, "completion_tokens"),
+        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
     )
 
 
-def _count(value: Any) -> int:
+def _count(counts: Any, name: str) -> int:
+    value = counts.get(name) if isinstance(counts, Mapping) else None
     return value if type(value) is int and value > 0 else 0

@@ -1,7 +1,7 @@
 """The engine on a virtual clock: how many rows run at once, in which order they are written, how a run stops."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import anyio
 import pytest
@@ -62,10 +62,11 @@ class Memory:
         self.lines: list[bytes] = []
         self.room = room
 
-    async def write(self, line: bytes) -> None:
-        if self.room is not None and len(self.lines) >= self.room:
-            raise OutputFailed("disk full")
-        self.lines.append(line)
+    async def write(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            if self.room is not None and len(self.lines) >= self.room:
+                raise OutputFailed("disk full")
+            self.lines.append(line)
 
     def commit(self, *, complete: bool) -> None:
         pass
@@ -192,10 +193,10 @@ def test_too_many_failures_stop_the_run_after_the_rows_in_flight(limit: FailureL
 class Unread(Memory):
     """A reader that takes some lines and then no more."""
 
-    async def write(self, line: bytes) -> None:
-        if self.room is not None and len(self.lines) >= self.room:
+    async def write(self, lines: Sequence[bytes]) -> None:
+        if self.room is not None and len(self.lines) + len(lines) > self.room:
             await anyio.sleep_forever()
-        self.lines.append(line)
+        self.lines.extend(lines)
 
 
 @pytest.mark.parametrize("ordered", [False, True], ids=["unordered", "ordered"])

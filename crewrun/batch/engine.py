@@ -48,8 +48,6 @@ class Engine:
         window = max(64, 8 * options.max_concurrent)
         self._workers = 0
         self._failure: Exception | None = None
-        # Keeps the order, and lines whole, where writing has to wait.
-        self._writing = anyio.Lock(fast_acquire=True)
         self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
 
     async def run(self) -> None:
@@ -99,8 +97,7 @@ class Engine:
             self._progress.in_flight -= 1
         line = outcome.to_line()
         self._count(outcome)
-        async with self._writing:
-            await self._write(self._order.release(row.index, line))
+        await self._write(self._order.release(row.index, line))
         return True
 
     def _count(self, outcome: Outcome) -> None:
@@ -113,9 +110,10 @@ class Engine:
             self._stop.request(StopReason("failures", f"{why} ({limit})"))
 
     async def _write(self, lines: list[bytes]) -> None:
-        for line in lines:
-            await self._sink.write(line)
-            self._progress.unwritten -= 1
+        # The sink takes what waits in the order in which it was given: no await stands between `release` and it.
+        if lines:
+            await self._sink.write(lines)
+            self._progress.unwritten -= len(lines)
 
     async def _flush(self) -> None:
         """Write what waited for rows that were given up, unless writing is what failed."""

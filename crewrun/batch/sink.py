@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +18,10 @@ _FINISH_LINE_S = 5.0
 
 
 class Sink(Protocol):
-    """Takes result lines, one `write` at a time."""
+    """Takes result lines."""
 
-    async def write(self, line: bytes) -> None:
-        """Write one whole line. Raises OutputFailed or OutputClosed."""
+    async def write(self, lines: Sequence[bytes]) -> None:
+        """Write whole lines, together and behind those of calls made before. Raises OutputFailed or OutputClosed."""
         ...
 
     def commit(self, *, complete: bool) -> None:
@@ -69,10 +70,11 @@ class FileSink:
         """The older file that still stands because this run did not end."""
         return str(self._path) if self.writes_to != self._path else None
 
-    async def write(self, line: bytes) -> None:
-        """Append one line. On a full disk what was torn is cut off again, then OutputFailed."""
+    async def write(self, lines: Sequence[bytes]) -> None:
+        """Append lines. On a full disk what was torn is cut off again, then OutputFailed."""
         try:
-            _write_all(self._fd, line)
+            for line in lines:
+                _write_all(self._fd, line)
         except OSError as full:
             raise self._failed(full) from full
         self._empty = False
@@ -107,17 +109,22 @@ class StreamSink:
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
         if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise UsageError("standard output is closed; name a file with -o")
+        # Keeps lines whole and in order where writing has to wait: it is taken in the order of asking.
+        self._turn = anyio.Lock(fast_acquire=True)
 
-    async def write(self, line: bytes) -> None:
-        """Write one line. OutputClosed when the reader has gone."""
+    async def write(self, lines: Sequence[bytes]) -> None:
+        """Write lines. OutputClosed when the reader has gone."""
         try:
             if not self._waits:
-                _write_all(self._fd, line)
+                for line in lines:
+                    _write_all(self._fd, line)
                 return
-            await anyio.wait_writable(self._fd)
-            rest = line[os.write(self._fd, line[:_PIPE_BYTES]) :]
-            if rest:
-                await self._finish(rest)
+            async with self._turn:
+                for line in lines:
+                    await anyio.wait_writable(self._fd)
+                    rest = line[os.write(self._fd, line[:_PIPE_BYTES]) :]
+                    if rest:
+                        await self._finish(rest)
         except OSError as failed:
             if failed.errno in (errno.EPIPE, errno.ECONNRESET):
                 raise OutputClosed("standard output was closed") from failed

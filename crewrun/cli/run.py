@@ -60,7 +60,7 @@ def run(
         task = f"task {outcome.error.task!r}: " if outcome.error.task else ""
         print(f"crewrun: {task}{outcome.error.message} ({outcome.error.category})", file=sys.stderr, flush=True)
     if text:
-        run_loop(stdout.write, text)
+        run_loop(stdout.write, [text])
     raise typer.Exit(0 if outcome.error is None else 3)
 
 

@@ -8,13 +8,14 @@ nowhere else: the clients below do not retry. The recorder and the limiter of a 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import anyio
 import sniffio
-from anyio.lowlevel import RunVar, current_token
+from anyio.lowlevel import RunVar
 
 from crewrun.errors import AuthRefused, CallError, CallTimedOut, UsageError
 from crewrun.llm import endpoints
@@ -143,14 +144,14 @@ class Gateway:
         return price.cost(billed.usage) if price else None
 
     async def __aenter__(self) -> "Gateway":
-        self._loop = current_token()
+        self._thread = get_ident()
         self._token = _current.set(self)
         return self
 
     @property
     def is_here(self) -> bool:
         """Whether this code runs in the event loop that the gateway was opened in, and not in a thread of it."""
-        return self._loop == current_token()
+        return self._thread == get_ident()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

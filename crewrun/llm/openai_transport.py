@@ -50,14 +50,14 @@ class OpenAITransport:
         """Send `request` once; see `Transport.send`."""
         route = self._routes.get(request.endpoint) or self._route(request.endpoint)
         try:
-            async with self._session.post(
+            response = await self._session.post(
                 route.url,
                 data=_body(request),
                 headers=route.headers,
                 proxy=route.proxy,
                 allow_redirects=False,  # a redirect would turn the POST into a GET, or carry the key elsewhere
-            ) as response:
-                payload = await response.read()
+            )
+            payload = await response.read()  # releases the connection, whichever way it ends
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as broken:
             raise _network_error(broken, route) from broken
         if response.status == 200:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from pydantic_core import from_json
+
 from crewrun.errors import (
     AuthRefused,
     BadRequest,
@@ -132,7 +134,7 @@ def read_completion(body: bytes) -> Completion:
     https://platform.openai.com/docs/api-reference/chat/object
     """
     try:
-        reply = json.loads(body)
+        reply = _parse(body)
         if "choices" not in reply and reply.get("error"):
             # OpenRouter and others report a failed upstream inside a 200.
             raise failure(_embedded_status(reply["error"]), body, {})
@@ -147,6 +149,13 @@ def read_completion(body: bytes) -> Completion:
         start = " ".join(body[:200].decode("utf-8", "replace").split())
         raise ServerError(f"the reply is not a chat completion: {start!r}", http_status=200) from None
     return finished(text, usage, finish, refusal)
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return from_json(body)  # three times as fast as the standard library's
+    except ValueError:
+        return json.loads(body)  # takes what some servers send: half an emoji, for instance
 
 
 def _text(content: Any) -> Any:

@@ -1,11 +1,14 @@
 """The end of a run as a value: what `--summary` writes and what the command line says in words."""
 
+import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from crewrun.batch.progress import FailureGroup, Progress
 from crewrun.batch.stop import StopReason
-from crewrun.errors import Category
+from crewrun.errors import Category, OutputFailed
 
 SCHEMA = "crewrun.summary/1"
 
@@ -61,6 +64,24 @@ def summarise(
         "row_time_s": {"p50": _rounded(progress.row_time_s(0.5)), "p95": _rounded(progress.row_time_s(0.95))},
         "output": output,
     }
+
+
+def write_summary(path: str, summary: dict[str, Any]) -> None:
+    """Write `summary` to `path` as JSON, whole or not at all. Raises OutputFailed."""
+    target = Path(path)
+    try:
+        if target.exists() and not target.is_file():
+            target.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            return
+        text = json.dumps(summary, indent=2) + "\n"
+        part = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as refused:
+        raise OutputFailed(f"--summary {path}: cannot be written: {refused.strerror}") from refused
 
 
 def _failures(category: Category, group: FailureGroup) -> dict[str, Any]:

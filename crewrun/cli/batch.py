@@ -125,7 +125,7 @@ def _run(inputs: str, definition: "Definition", settings: "BatchSettings", stdou
 
 def end(report: "Report", settings: "BatchSettings") -> None:
     """Say how the run went and end the process with its exit code."""
-    from crewrun.batch.run import write_summary
+    from crewrun.batch.summary import write_summary
     from crewrun.cli.report import say_report
     from crewrun.cli.setup import leave
 

@@ -1,0 +1,112 @@
+"""What is checked before a batch begins: each function raises UsageError for what could only go wrong later."""
+
+import os
+import resource
+import shutil
+import stat
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import anyio
+
+from crewrun.batch.sink import partial_path
+from crewrun.batch.source import STDIN, Source
+from crewrun.errors import UsageError
+from crewrun.messages import Endpoint
+from crewrun.worker import Worker
+
+_STRICT_EXAMPLES = 20
+
+
+def output_path(inputs: str, output: str | None) -> str | None:
+    """The results file, None for standard output: as gzip does it, a file beside a file, a stream for a stream."""
+    if output == STDIN or (output is None and is_pipe(inputs)):
+        return None
+    if output is not None:
+        if output.endswith(".gz"):
+            raise UsageError(f"-o {output}: results are written as plain JSONL; compress them afterwards")
+        return output
+    stem = inputs
+    for suffix in (".gz", ".jsonl", ".ndjson", ".json", ".csv"):
+        stem = stem.removesuffix(suffix)
+    return f"{stem}.results.jsonl"
+
+
+def spooled(inputs: str, files: ExitStack) -> str:
+    """`inputs` as a file that can be read twice: what is a pipe is copied to one."""
+    if not is_pipe(inputs):
+        return inputs
+    suffix = ".jsonl" if inputs == STDIN else "".join(Path(inputs).suffixes)
+    copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))  # noqa: SIM115  (closed with files)
+    with os.fdopen(os.dup(0), "rb") if inputs == STDIN else open(inputs, "rb") as pipe:
+        shutil.copyfileobj(pipe, copy)
+    copy.flush()
+    return copy.name
+
+
+def is_pipe(inputs: str) -> bool:
+    """Whether rows come from standard input, a FIFO or a process substitution, and not from a file on disk."""
+    return inputs == STDIN or (os.path.exists(inputs) and not os.path.isfile(inputs) and not os.path.isdir(inputs))
+
+
+async def check_rows(name: str, source: Source, worker: Worker) -> None:
+    """`--strict`: read the whole input first. Raises UsageError with the first problems."""
+    problems: list[str] = []
+    count = 0
+    try:
+        async with anyio.create_task_group() as reading:
+            reading.start_soon(source.fill)
+            while row := await source.read():
+                if problem := worker.problem(row):
+                    count += 1
+                    problems += [problem] if len(problems) < _STRICT_EXAMPLES else []
+    finally:
+        source.release()
+    if problems:
+        more = f"\n… and {count - len(problems)} more" if count > len(problems) else ""
+        listed = "\n".join(problems)
+        raise UsageError(f"{name}: {count} rows cannot be run (--strict); nothing was sent\n{listed}{more}")
+
+
+def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
+    """Raise UsageError when results would be written into the input."""
+    try:
+        source = os.fstat(0) if inputs == STDIN else os.stat(inputs)
+    except OSError:
+        return  # opening it says so better
+    targets = [output, str(partial_path(Path(output)))] if output is not None else [stdout_fd]
+    for target in targets:
+        try:
+            same = stat.S_ISREG(source.st_mode) and os.path.samestat(source, os.stat(target))
+        except OSError:
+            continue
+        if same:
+            raise UsageError(f"{output or 'standard output'}: is the input file itself; name another with -o")
+
+
+def check_summary(summary: str, inputs: str, output: str | None) -> None:
+    """Raise UsageError when the summary could not be written, or would take the place of the rows."""
+    path = Path(summary)
+    if summary == STDIN:
+        raise UsageError("--summary -: standard output is for result lines; name a file, or /dev/stderr")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--summary {summary}: cannot be written there")
+    if any(other and path.resolve() == Path(other).resolve() for other in (inputs, output)):
+        raise UsageError(f"--summary {summary}: is the file of the rows; name another")
+
+
+def reserve_descriptors(max_concurrent: int, endpoints: list[Endpoint]) -> None:
+    """Make room for a socket per row in flight. Raises UsageError when the system does not allow as many."""
+    if all(endpoint.lane == "offline" for endpoint in endpoints):
+        return
+    needed = max_concurrent + 64
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UsageError(
+            f"-j {max_concurrent} needs {needed} open files and the system allows {hard}; "
+            f"use -j {max(1, hard - 64)} or raise the limit (ulimit -Hn)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

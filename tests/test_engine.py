@@ -97,7 +97,8 @@ def run(
 
     async def main() -> tuple[float, Memory, Progress, Stop]:
         progress, stop = Progress(), Stop()
-        engine = Engine(Source(Numbers(rows), None), executor, sink, progress, stop, options)
+        source = Source(Numbers(rows), None)
+        engine = Engine(source, executor, sink, progress, stop, options)
         began = trio.current_time()
         full: OutputFailed | None = None
         async with anyio.create_task_group() as beside:
@@ -113,6 +114,7 @@ def run(
             except OutputFailed as failed:
                 full = failed
             beside.cancel_scope.cancel()
+        source.release()
         if full:
             raise full
         return trio.current_time() - began, sink, progress, stop

@@ -43,7 +43,11 @@ class OpenAITransport:
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            headers={"User-Agent": f"crewrun/{__version__}"},
+            headers={
+                "User-Agent": f"crewrun/{__version__}",
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+            },
         )
 
     async def send(self, request: ChatRequest) -> Completion:
@@ -74,8 +78,7 @@ class OpenAITransport:
     def _route(self, endpoint: Endpoint) -> _Route:
         parts = urlsplit(endpoint.base_url or "")
         url = urlunsplit(parts._replace(path=parts.path + "/chat/completions"))
-        headers = CIMultiDict({"Content-Type": "application/json", "Accept": "application/json"})
-        headers.update(endpoint.headers)
+        headers = CIMultiDict(endpoint.headers)
         if endpoint.api_key and "@" not in parts.netloc:  # name and password in the address are its authorization
             headers.setdefault("Authorization", f"Bearer {endpoint.api_key}")
         route = self._routes[endpoint] = _Route(URL(url, encoded=True), headers, proxy_for(url))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from crewrun.cli import flags
+
 if TYPE_CHECKING:
     from crewrun.batch.run import Report
     from crewrun.batch.settings import BatchSettings
@@ -18,9 +20,7 @@ def batch(
     inputs: str = typer.Argument(
         ..., metavar="INPUTS", help="A .jsonl, .jsonl.gz or .csv file, or - for JSONL on stdin."
     ),
-    crew: str | None = typer.Option(
-        None, "--crew", envvar="CREWRUN_CREW", help="The crew file. [default: crew.yaml beside INPUTS, then here]"
-    ),
+    crew: flags.Crew = None,
     output: str | None = typer.Option(
         None,
         "--output",
@@ -31,29 +31,13 @@ def batch(
     max_concurrent: int | None = typer.Option(
         None, "--max-concurrent", "-j", min=1, envvar="CREWRUN_MAX_CONCURRENT", help="Rows at once. [default: 8]"
     ),
-    model: str | None = typer.Option(
-        None,
-        "--model",
-        "-m",
-        envvar="CREWRUN_MODEL",
-        help="The model of every agent; `offline` rehearses without one.",
-    ),
-    base_url: str | None = typer.Option(
-        None, "--base-url", envvar="CREWRUN_BASE_URL", help="The address of an OpenAI-compatible server."
-    ),
+    model: flags.Model = None,
+    base_url: flags.BaseUrl = None,
     ordered: bool | None = typer.Option(
         None, "--ordered/--unordered", envvar="CREWRUN_ORDERED", help="Results in input order. [default: as they end]"
     ),
-    retries: int | None = typer.Option(
-        None, "--retries", min=0, envvar="CREWRUN_RETRIES", help="Attempts after a failed first one. [default: 5]"
-    ),
-    call_timeout: float | None = typer.Option(
-        None,
-        "--call-timeout",
-        min=0.001,
-        envvar="CREWRUN_CALL_TIMEOUT",
-        help="Seconds for one attempt of one call. [default: 120]",
-    ),
+    retries: flags.Retries = None,
+    call_timeout: flags.CallTimeout = None,
     row_timeout: float | None = typer.Option(
         None, "--row-timeout", min=0.001, envvar="CREWRUN_ROW_TIMEOUT", help="Seconds for one row. [default: no limit]"
     ),
@@ -96,7 +80,7 @@ def batch(
     nothing was sent; 3 some rows failed; 4 stopped by --fail-fast or --max-failures; 130 and 143 interrupted; 141
     stdout was closed.
     """
-    flags = {name: value for name, value in locals().items() if name not in ("inputs", "crew")}
+    given = {name: value for name, value in locals().items() if name not in ("inputs", "crew")}
     from crewrun.batch.settings import BatchSettings
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
 
@@ -104,7 +88,7 @@ def batch(
     stdout_fd = claim_stdout()
     inputs = "-" if inputs == "/dev/stdin" else inputs
     definition = load_crew(crew, inputs)
-    settings = BatchSettings.merge(flags, definition.batch)
+    settings = BatchSettings.merge(given, definition.batch)
     end(_run(inputs, definition, settings, stdout_fd), settings)
 
 

@@ -5,7 +5,7 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from crewrun.batch.progress import Progress
-from crewrun.cli.display import duration, money
+from crewrun.cli.wording import duration, money
 
 
 class RichDisplay:

@@ -2,12 +2,12 @@
 
 import json
 import sys
-from contextlib import suppress
 from typing import Any
 
 from crewrun.batch.progress import Progress
 from crewrun.batch.run import Display
 from crewrun.batch.settings import ProgressStyle
+from crewrun.cli.wording import duration, money, say
 
 _PLAIN_S = 10.0
 _JSON_S = 1.0
@@ -54,30 +54,6 @@ def one_line(progress: Progress, share: float | None) -> str:
     if share is not None and eta_s is not None:
         parts.append(f"{share:.0%}, {duration(eta_s)} left")
     return " · ".join(parts)
-
-
-def money(cost_usd: float | None) -> str:
-    """US dollars with as many digits as they need."""
-    if cost_usd is None:
-        return "cost unknown"
-    return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd == 0 else f"${cost_usd:.4f}"
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 m 20 s`, `2 h 5 m`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} m"
-    return f"{minutes} m {rest} s" if minutes else f"{rest} s"
-
-
-def say(text: str) -> None:
-    """One line on stderr; a stderr that nobody reads any more is no reason to stop."""
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
 
 
 class NoDisplay:

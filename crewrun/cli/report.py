@@ -3,7 +3,7 @@
 from typing import Any
 
 from crewrun.batch.run import Report
-from crewrun.cli.display import duration, money, say
+from crewrun.cli.wording import duration, money, say
 
 _EXAMPLE_CHARS = 300
 

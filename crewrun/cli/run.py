@@ -6,31 +6,21 @@ from typing import Any
 
 import typer
 
+from crewrun.cli import flags
+
 
 def run(
-    crew: str | None = typer.Option(
-        None, "--crew", envvar="CREWRUN_CREW", help="The crew file. [default: crew.yaml here]"
-    ),
+    crew: flags.Crew = None,
     pairs: list[str] = typer.Option(
         [], "--input", "-i", metavar="NAME=VALUE", help="One input, as text. May be repeated."
     ),
     inputs: str | None = typer.Option(
         None, "--inputs", metavar="JSON|@FILE", help="All inputs as a JSON object, or @FILE that holds one."
     ),
-    model: str | None = typer.Option(
-        None,
-        "--model",
-        "-m",
-        envvar="CREWRUN_MODEL",
-        help="The model of every agent; `offline` rehearses without one.",
-    ),
-    base_url: str | None = typer.Option(
-        None, "--base-url", envvar="CREWRUN_BASE_URL", help="The address of an OpenAI-compatible server."
-    ),
-    retries: int = typer.Option(5, "--retries", min=0, envvar="CREWRUN_RETRIES", help="Attempts after a failed one."),
-    call_timeout: float | None = typer.Option(
-        None, "--call-timeout", min=0.001, envvar="CREWRUN_CALL_TIMEOUT", help="Seconds for one attempt. [default: 120]"
-    ),
+    model: flags.Model = None,
+    base_url: flags.BaseUrl = None,
+    retries: flags.Retries = None,
+    call_timeout: flags.CallTimeout = None,
     as_json: bool = typer.Option(False, "--json", help="Print the whole result row instead of the answer."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
@@ -48,7 +38,8 @@ def run(
     stdout = StreamSink(stdout_fd)
     values = read_inputs(inputs, pairs)
     definition = load_crew(crew, "-")
-    gateway = Gateway(GatewayOptions(RetryPolicy(retries=retries), call_timeout, model, base_url))
+    retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
+    gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
     outcome = run_loop(_kickoff, definition, gateway, values, quiet)
     if as_json:
         text = outcome.to_line()
@@ -90,7 +81,7 @@ def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
 
 
 async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet: bool) -> Any:
-    from crewrun.cli.display import money, say
+    from crewrun.cli.wording import money, say
     from crewrun.errors import UsageError
     from crewrun.row import Row, content_id
     from crewrun.worker import Worker, check_models

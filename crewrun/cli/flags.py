@@ -1,0 +1,35 @@
+"""Flags that several commands have: one place for their names, variables and words."""
+
+from typing import Annotated
+
+import typer
+
+Crew = Annotated[
+    str | None,
+    typer.Option(
+        "--crew", envvar="CREWRUN_CREW", help="The crew file. [default: crew.yaml beside the inputs, else here]"
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", envvar="CREWRUN_MODEL", help="The model of every agent; `offline` rehearses without one."
+    ),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", envvar="CREWRUN_BASE_URL", help="The address of an OpenAI-compatible server."),
+]
+Retries = Annotated[
+    int | None,
+    typer.Option("--retries", min=0, envvar="CREWRUN_RETRIES", help="Attempts after a failed first one. [default: 5]"),
+]
+CallTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--call-timeout",
+        min=0.001,
+        envvar="CREWRUN_CALL_TIMEOUT",
+        help="Seconds for one attempt of one call. [default: 120]",
+    ),
+]

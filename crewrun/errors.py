@@ -237,6 +237,11 @@ def redact(text: str) -> str:
 
 def suggest(wrong: str, known: Sequence[str]) -> str:
     """` (did you mean 'x'?)` for the known name nearest to `wrong`, else an empty string."""
-    near = get_close_matches(wrong.lower(), [k.lower() for k in known], n=1)
-    match = next((k for k in known if near and k.lower() == near[0]), None)
+    match = nearest(wrong, known)
     return f" (did you mean {match!r}?)" if match else ""
+
+
+def nearest(name: str, others: Sequence[str]) -> str | None:
+    """The one of `others` that `name` may be a slip of, case aside."""
+    near = get_close_matches(name.lower(), [other.lower() for other in others], n=1)
+    return next((other for other in others if near and other.lower() == near[0]), None)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from crewrun.errors import InputInvalid, suggest
+from crewrun.errors import InputInvalid, nearest
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_\-]*)\}")
 _SCALARS = (str, int, float, bool, type(None))
@@ -39,7 +39,9 @@ class Template:
                 parts[i] = str(inputs[parts[i]])
         except KeyError as missing:
             name = missing.args[0]
-            raise InputInvalid(f"missing input {name!r}, needed by {field}{suggest(name, list(inputs))}") from None
+            near = nearest(name, list(inputs))
+            given = f"; the inputs have {near!r}" if near else ""
+            raise InputInvalid(f"missing input {name!r}, needed by {field}{given}") from None
         return "".join(parts)
 
 

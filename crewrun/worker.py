@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import anyio
 import anyio.to_thread
 
-from crewrun.errors import CallError, Category, CrewrunError, InputInvalid, RowTimedOut, UsageError, redact, suggest
+from crewrun.errors import CallError, Category, CrewrunError, InputInvalid, RowTimedOut, UsageError, nearest, redact
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
@@ -88,8 +88,8 @@ class Worker:
         if not missing:
             return None
         named = ", ".join(f"{name!r} (needed by {self._needed[name]})" for name in missing)
-        near = suggest(missing[0], list(row.inputs))
-        return f"line {row.line}: missing {named}{near}"
+        near = nearest(missing[0], list(row.inputs))
+        return f"line {row.line}: missing {named}{f'; the row has {near!r}' if near else ''}"
 
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
         if problem := self.problem(row):

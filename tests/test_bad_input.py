@@ -132,7 +132,7 @@ LINES = [
         "misspelt placeholder",
         b'{"topci":"a"}',
         keeps={"topci": "a"},
-        says="missing 'topic' (needed by task 'draft') (did you mean 'topci'?)",
+        says="missing 'topic' (needed by task 'draft'); the row has 'topci'",
     ),
     Line("the last line without a newline", b'{"topic":"last"}', keeps={"topic": "last"}),
 ]

@@ -432,7 +432,7 @@ def test_strict_refuses_before_the_first_call(folder: Path, mock: MockProcess, s
     assert done.stderr == (
         f"crewrun: {name}: 2 rows cannot be run (--strict); nothing was sent\n"
         "line 3: column 1: not JSON: Expecting value\n"
-        "line 4: missing 'topic' (needed by task 'draft') (did you mean 'topci'?)\n"
+        "line 4: missing 'topic' (needed by task 'draft'); the row has 'topci'\n"
     )
     assert mock.ledger()["totals"]["requests"] == 0
     assert sorted(path.name for path in folder.iterdir()) == ["crew.yaml", "in.jsonl"]
@@ -846,7 +846,7 @@ def test_run_takes_inputs_and_prints_the_row(folder: Path, flags: list[str], inp
         ([], "missing 'topic' (needed by task 'draft'); give it with -i NAME=VALUE or --inputs"),
         (
             ["-i", "topci=a"],
-            "missing 'topic' (needed by task 'draft') (did you mean 'topci'?); give it with -i NAME=VALUE or --inputs",
+            "missing 'topic' (needed by task 'draft'); the row has 'topci'; give it with -i NAME=VALUE or --inputs",
         ),
         (["-i", "topic"], "-i 'topic': write NAME=VALUE, as in -i topic=AI"),
         (["-i", "=x"], "-i '=x': write NAME=VALUE, as in -i topic=AI"),

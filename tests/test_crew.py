@@ -189,7 +189,7 @@ async def test_a_missing_input_is_a_value_error_that_names_it_and_its_place() ->
         with pytest.raises(ValueError, match="missing input") as raised:
             await crew.akickoff({"Topic": 1})
     assert isinstance(raised.value, InputInvalid)
-    assert str(raised.value) == "missing input 'topic', needed by tasks.draft.description (did you mean 'Topic'?)"
+    assert str(raised.value) == "missing input 'topic', needed by tasks.draft.description; the inputs have 'Topic'"
 
 
 async def test_an_input_of_another_type_is_refused_wherever_it_stands() -> None:

@@ -27,7 +27,9 @@ def test_a_template_is_filled_as_crewai_fills_it(text: str, filled: str) -> None
 
 def test_a_missing_value_names_variable_and_place() -> None:
     """And the nearest input."""
-    with pytest.raises(InputInvalid, match=r"missing input 'topic', needed by tasks\.t\.description \(did you mean"):
+    with pytest.raises(
+        InputInvalid, match=r"missing input 'topic', needed by tasks\.t\.description; the inputs have 'topics'"
+    ):
         compile_template("{topic}").render({"topics": 1}, "tasks.t.description")
 
 

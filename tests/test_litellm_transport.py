@@ -20,6 +20,8 @@ import anyio.lowlevel
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from mock_process import MockProcess
+from transport_cases import mock_cases
 
 from crewrun.errors import (
     AuthRefused,
@@ -37,6 +39,7 @@ from crewrun.errors import (
 )
 from crewrun.llm.litellm_transport import LitellmTransport, missing_key
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage
+from crewrun.testing import check_transport
 
 pytestmark = [
     pytest.mark.anyio,
@@ -643,3 +646,10 @@ def test_a_program_sees_its_own_output_only(program: "subprocess.Popen[str]") ->
     out, err = program.communicate(timeout=60)
     ours = re.sub(r"^Executing <.*\n|^.*asyncio.*took.*\n", "", err, flags=re.MULTILINE)
     assert (program.returncode, out, ours) == (0, "", "ServerError\nHello!\n")
+
+
+async def test_the_litellm_lane_keeps_the_contract_of_transports(transport: LitellmTransport) -> None:
+    """The cases of the direct lane, through litellm's own way to an OpenAI-compatible server."""
+    with MockProcess() as mock:
+        endpoint = Endpoint("litellm", "hosted_vllm", "m", base_url=mock.base_url, api_key="sk-test")
+        await check_transport(transport, mock_cases(endpoint), lambda: int(mock.ledger()["totals"]["requests"]))

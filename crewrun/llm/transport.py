@@ -192,7 +192,7 @@ def _spent(error: CallError, usage: Usage) -> CallError:
     return error
 
 
-def read_usage(usage: Mapping[str, Any]) -> Usage:
+def read_usage(usage: dict[str, Any]) -> Usage:
     """Token counts out of an OpenAI usage object; what is missing, negative or no number counts as 0."""
     return Usage(
         prompt_tokens=_count(usage, "prompt_tokens"),
@@ -203,5 +203,5 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
 
 
 def _count(counts: Any, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, Mapping) else None
+    value = counts.get(name) if isinstance(counts, dict) else None
     return value if type(value) is int and value > 0 else 0

@@ -32,6 +32,20 @@ def test_a_second_run_on_the_same_output_is_told_to_wait(folder: Path) -> None:
     assert sorted(row["index"] for row in read_rows(folder / "out.jsonl")) == list(range(60))
 
 
+def test_a_first_run_is_not_replaced_while_it_writes(folder: Path) -> None:
+    """Its output is new, so it writes there directly: --overwrite of a second run must not take the file away."""
+    flags = ["batch", "in.jsonl", "-o", "out.jsonl", "--overwrite", "-q"]
+    first = start(*flags, "-m", "offline?latency=0.1", "-j", "4", cwd=folder)
+    while not (folder / "out.jsonl").exists():
+        assert first.poll() is None
+    while not (folder / "out.jsonl").stat().st_size:
+        assert first.poll() is None
+    second = crewrun(*flags, "-m", "offline", cwd=folder)
+    first.communicate(timeout=60)
+    assert (second.returncode, first.returncode) == (75, 0)
+    assert sorted(row["index"] for row in read_rows(folder / "out.jsonl")) == list(range(60))
+
+
 def test_the_partial_results_of_a_stopped_run_are_not_eaten_by_the_next(folder: Path) -> None:
     """Rows are read from FILE.partial, which --overwrite would write to."""
     (folder / "in.jsonl").rename(folder / "out.jsonl.partial")

@@ -75,7 +75,7 @@ def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
         source = os.fstat(0) if inputs == STDIN else os.stat(inputs)
     except OSError:
         return  # opening it says so better
-    targets = [output, str(partial_path(Path(output)))] if output is not None else [stdout_fd]
+    targets = [output, str(partial_path(Path(os.path.realpath(output))))] if output is not None else [stdout_fd]
     for target in targets:
         try:
             same = stat.S_ISREG(source.st_mode) and os.path.samestat(source, os.stat(target))

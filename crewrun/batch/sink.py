@@ -51,18 +51,17 @@ class FileSink:
         except OSError as refused:
             raise UsageError(f"{path}: cannot be written: {refused.strerror}") from None
         if not special:
-            self._lock(path)
+            self._hold(path, replaces)
         self._special = special
         self._empty = True
 
-    def _lock(self, path: Path) -> None:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._fd)
-            raise RunHeld(
-                f"{path}: another run is writing it; wait for its end, or name another file with -o"
-            ) from None
+    def _hold(self, path: Path, replaces: bool) -> None:
+        """Lock what is written, and what it will replace: a first run may still be writing that. Raises RunHeld."""
+        # Kept open to the end, since closing it gives the lock back.
+        self._older = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC) if replaces else self._fd
+        held = not (_lock(self._fd) and (not replaces or _lock(self._older)))
+        if held or not _is_still(self._fd, self.writes_to) or not _is_still(self._older, self._path):
+            raise RunHeld(f"{path}: another run is writing it; wait for its end, or name another file with -o")
         os.ftruncate(self._fd, 0)
 
     @property
@@ -93,6 +92,25 @@ class FileSink:
 
     def _failed(self, error: OSError) -> OutputFailed:
         return OutputFailed(f"{self.writes_to}: cannot be written: {error.strerror}")
+
+
+def _lock(fd: int) -> bool:
+    """Lock `fd` for this process. False when another one has it; a file system without locks has none to have."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_still(fd: int, path: Path) -> bool:
+    """Whether `path` names the open file: a run that ended while we waited may have put it elsewhere."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def partial_path(path: Path) -> Path:

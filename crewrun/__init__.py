@@ -11,10 +11,20 @@ from crewrun._version import __version__
 if TYPE_CHECKING:
     from crewrun.crew.agent import Agent
     from crewrun.crew.crew import Crew
-    from crewrun.crew.output import CrewOutput, TaskOutput, UsageMetrics
+    from crewrun.crew.output import AgentOutput, CrewOutput, TaskOutput, UsageMetrics
     from crewrun.crew.process import Process
-    from crewrun.crew.task import Task
-    from crewrun.errors import CallError, CrewrunError, DefinitionError, ForEachError, InputInvalid, UsageError
+    from crewrun.crew.task import ConditionalTask, Task
+    from crewrun.errors import (
+        CallError,
+        CrewrunError,
+        CrewrunWarning,
+        DefinitionError,
+        ForEachError,
+        GuardrailFailed,
+        InputInvalid,
+        ToolFailed,
+        UsageError,
+    )
     from crewrun.llm.gateway import Gateway, GatewayOptions
     from crewrun.llm.model import LLM
     from crewrun.llm.retry import RetryPolicy
@@ -22,19 +32,24 @@ if TYPE_CHECKING:
 __all__ = [
     "LLM",
     "Agent",
+    "AgentOutput",
     "CallError",
+    "ConditionalTask",
     "Crew",
     "CrewOutput",
     "CrewrunError",
+    "CrewrunWarning",
     "DefinitionError",
     "ForEachError",
     "Gateway",
     "GatewayOptions",
+    "GuardrailFailed",
     "InputInvalid",
     "Process",
     "RetryPolicy",
     "Task",
     "TaskOutput",
+    "ToolFailed",
     "UsageError",
     "UsageMetrics",
     "__version__",
@@ -43,19 +58,24 @@ __all__ = [
 _HOME = {
     "LLM": "crewrun.llm.model",
     "Agent": "crewrun.crew.agent",
+    "AgentOutput": "crewrun.crew.output",
     "CallError": "crewrun.errors",
+    "ConditionalTask": "crewrun.crew.task",
     "Crew": "crewrun.crew.crew",
     "CrewOutput": "crewrun.crew.output",
     "CrewrunError": "crewrun.errors",
+    "CrewrunWarning": "crewrun.errors",
     "DefinitionError": "crewrun.errors",
     "ForEachError": "crewrun.errors",
     "Gateway": "crewrun.llm.gateway",
     "GatewayOptions": "crewrun.llm.gateway",
+    "GuardrailFailed": "crewrun.errors",
     "InputInvalid": "crewrun.errors",
     "Process": "crewrun.crew.process",
     "RetryPolicy": "crewrun.llm.retry",
     "Task": "crewrun.crew.task",
     "TaskOutput": "crewrun.crew.output",
+    "ToolFailed": "crewrun.errors",
     "UsageError": "crewrun.errors",
     "UsageMetrics": "crewrun.crew.output",
 }

@@ -8,12 +8,17 @@
     ├── OutputClosed          whoever read the results has gone               exit 141
     ├── InputInvalid          this row's inputs are wrong                     category input
     ├── RowTimedOut           the row took longer than --row-timeout          category timeout
+    ├── TaskTimedOut          an agent took longer than max_execution_time    category timeout
+    ├── ToolFailed            a tool says that its row cannot be done         category tool
+    ├── GuardrailFailed       no answer passed a task's guardrail             category guardrail
     └── CallError             a model call failed
         ├── Unreachable       a certificate, a proxy or a header that cannot work    category network
         ├── AuthRefused       401, 403, no key                                category auth
         ├── QuotaExhausted    402, 429 insufficient_quota                     category quota
         ├── ModelNotFound     404                                             category model_not_found
         ├── BadRequest        other 4xx                                       category bad_request
+        │   ├── ToolsRefused      the model takes no tools
+        │   └── SchemaRefused     the model takes no schema for its reply
         ├── ContextTooLong    the prompt does not fit the model               category context_length
         ├── ContentFiltered   the provider's policy refused it                category content_filter
         ├── OutputInvalid     an answer that is no answer                     category output_invalid
@@ -24,6 +29,7 @@
             └── ServerError   409, 5xx, a body that is not a completion       category server
 
     ForEachError              an ExceptionGroup: some inputs of a for-each failed
+    CrewrunWarning            a UserWarning: something in a crew has no effect
 
 A row's failure is data: `category` goes into its error record, and only the first five ever stop a run.
 """
@@ -108,6 +114,28 @@ class RowTimedOut(CrewrunError):
     category = Category.TIMEOUT
 
 
+class TaskTimedOut(CrewrunError):
+    """An agent took longer for one task than its max_execution_time."""
+
+    category = Category.TIMEOUT
+
+
+class ToolFailed(CrewrunError):
+    """A tool's failure that the model cannot help with: the row fails.
+
+    Any other exception of a tool is told to the model, which may try again or do without; a tool raises this one to
+    end the row instead.
+    """
+
+    category = Category.TOOL
+
+
+class GuardrailFailed(CrewrunError):
+    """No answer passed a task's guardrail, or the guardrail itself does not work."""
+
+    category = Category.GUARDRAIL
+
+
 class CallError(CrewrunError):
     """One model call failed.
 
@@ -148,6 +176,14 @@ class BadRequest(CallError):
     category = Category.BAD_REQUEST
 
 
+class ToolsRefused(BadRequest):
+    """The model does not take tools: the same can be asked for in words."""
+
+
+class SchemaRefused(BadRequest):
+    """The model does not take a schema for its reply: the same can be asked for in words."""
+
+
 class ContextTooLong(CallError):
     """The prompt is longer than the model's context."""
 
@@ -167,9 +203,10 @@ class Unreachable(CallError):
 
 
 class OutputInvalid(CallError):
-    """The model answered, but with nothing that can be used."""
+    """The model answered, but with nothing that can be used. `raw` is what it said, None when that is nothing."""
 
     category = Category.OUTPUT_INVALID
+    raw: str | None = None
 
 
 class TransientError(CallError):
@@ -200,6 +237,10 @@ class ServerError(TransientError):
     """The provider failed, or what came back was not a completion."""
 
     category = Category.SERVER
+
+
+class CrewrunWarning(UserWarning):
+    """Something in a crew that crewrun goes on without, such as a field that it does not know."""
 
 
 class ForEachError(ExceptionGroup[Exception]):

@@ -8,16 +8,48 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 Lane = Literal["direct", "litellm", "offline"]
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model asks for. `arguments` is the JSON text as the model wrote it, valid or not."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    An assistant's turn may ask for tools; each is answered by a turn of role `tool` with that call's id.
+    """
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToolSpec:
+    """A tool as the model is told of it. `parameters` is the JSON Schema of its arguments, an object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReplySchema:
+    """The JSON Schema that a reply must follow. `strict` says that it keeps to what OpenAI's strict mode takes."""
+
+    name: str
+    schema: Mapping[str, Any]
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -36,6 +68,8 @@ class Endpoint:
     params: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout_s: float | None = None
+    takes_tools: bool = False
+    takes_schema: bool = False
 
     @property
     def name(self) -> str:
@@ -49,6 +83,8 @@ class ChatRequest:
 
     endpoint: Endpoint
     messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    schema: ReplySchema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +104,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One model's answer. `truncated` says that it stopped at max_tokens, not at its end."""
+    """One model's answer: a text, tools that it asks for, or both.
+
+    `truncated` says that it stopped at max_tokens, not at its end.
+    """
 
     text: str
     usage: Usage
     truncated: bool = False
+    tool_calls: tuple[ToolCall, ...] = ()

@@ -47,7 +47,7 @@ def content_id(content: dict[str, Any] | bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """Why a row failed, as its result line says it."""
+    """Why a row failed, as its result line says it. `raw` is a model's answer that could not be used."""
 
     category: Category
     type: str
@@ -56,9 +56,10 @@ class ErrorRecord:
     http_status: int | None = None
     retryable: bool = False
     attempts: int = 0
+    raw: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        record: dict[str, Any] = {
             "category": self.category,
             "type": self.type,
             "message": self.message,
@@ -67,11 +68,14 @@ class ErrorRecord:
             "retryable": self.retryable,
             "attempts": self.attempts,
         }
+        if self.raw is not None:
+            record["raw"] = self.raw
+        return record
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """One finished task of a row."""
+    """One finished task of a row. `skipped` says that its condition did not hold."""
 
     name: str
     agent: str
@@ -79,6 +83,7 @@ class TaskRecord:
     calls: int
     usage: Usage
     truncated: bool = False
+    skipped: bool = False
 
     def to_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -88,8 +93,9 @@ class TaskRecord:
             "calls": self.calls,
             "usage": usage_json(self.usage, self.calls),
         }
-        if self.truncated:
-            record["truncated"] = True
+        for mark in ("truncated", "skipped"):
+            if getattr(self, mark):
+                record[mark] = True
         return record
 
 

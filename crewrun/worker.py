@@ -1,15 +1,27 @@
 """A loaded target and its gateway: `run(row)` gives an outcome, whatever happens inside."""
 
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 
-from crewrun.errors import CallError, Category, CrewrunError, InputInvalid, RowTimedOut, UsageError, nearest, redact
+from crewrun.crew.output_files import writing_below
+from crewrun.errors import (
+    CallError,
+    Category,
+    CrewrunError,
+    InputInvalid,
+    OutputInvalid,
+    RowTimedOut,
+    UsageError,
+    nearest,
+    redact,
+)
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
@@ -39,10 +51,14 @@ class Target(Protocol):
 class Worker:
     """Runs rows, any number at once, each within `row_timeout_s`. Opened in an event loop, `async with`."""
 
-    def __init__(self, target: Target, gateway: Gateway, row_timeout_s: float | None = None) -> None:
+    def __init__(
+        self, target: Target, gateway: Gateway, row_timeout_s: float | None = None, files: Path | None = None
+    ) -> None:
+        """`files` is where each row gets a folder for the files that its tasks write; None is the working directory."""
         self._target = target
         self._gateway = gateway
         self._timeout_s = row_timeout_s
+        self._files = files
         self._needed = dict(target.placeholders)
         self._open = AsyncExitStack()
 
@@ -76,6 +92,7 @@ class Worker:
             usage=tally.usage,
             cost_usd=tally.cost_usd,
             models=list(tally.models),
+            files=tally.files,
             started_at=started_at,
             duration_s=anyio.current_time() - began,
         )
@@ -94,12 +111,17 @@ class Worker:
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
         if problem := self.problem(row):
             raise InputInvalid(problem)
-        with counting_into(tally):
+        with counting_into(tally), writing_below(self._files / row.id) if self._files else nullcontext():
             if self._timeout_s is None:
-                return (await self._target.akickoff(row.inputs)).raw
+                return value_of(await self._target.akickoff(row.inputs))
             with anyio.move_on_after(self._timeout_s):
-                return (await self._target.akickoff(row.inputs)).raw
+                return value_of(await self._target.akickoff(row.inputs))
         raise RowTimedOut(f"the row took longer than {self._timeout_s:g} s (--row-timeout)")
+
+
+def value_of(result: Any) -> Any:
+    """What a row's `output` is: the JSON value where the last task declares a schema, else the text."""
+    return result.value
 
 
 def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
@@ -113,6 +135,7 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
         http_status=call.http_status if call else None,
         retryable=failed.retryable if isinstance(failed, CrewrunError) else False,
         attempts=call.attempts if call else 0,
+        raw=failed.raw if isinstance(failed, OutputInvalid) else None,
     )
 
 

@@ -12,10 +12,13 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 
 # The layers, lowest first. A module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
-    ("_version", "errors", "messages", "row", "templates", "concurrency"),
+    ("_version", "errors", "messages", "row", "templates", "concurrency", "references"),
     ("llm",),
+    ("tools",),
     ("crew",),
+    ("target",),
     ("definitions",),
+    ("project",),
     ("worker",),
     ("executors",),
     ("batch",),
@@ -25,7 +28,8 @@ BESIDE = {"testing": "executors", "mock": "crew"}  # reach down to here; nothing
 HEAVY = {
     "litellm": {"llm/litellm_transport.py"},
     "rich": {"cli/console.py"},
-    "aiohttp": {"llm/openai_transport.py", "mock/server.py"},
+    "aiohttp": {"llm/openai_transport.py", "mock/server.py", "tools/scrape_website.py", "tools/serper.py"},
+    "jsonschema": {"crew/schema.py"},
     "uvloop": set[str](),
     "ray": set[str](),
 }

@@ -1,17 +1,37 @@
-"""`Agent`: who does a task. A definition; what it says for one row is a `Persona`."""
+"""`Agent`: who does a task. A definition; what it says for one row is a `Persona`.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+How an agent works on a task, with tools and schemas, is `perform.py`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+import anyio
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
-from crewrun.crew.kickoff import Kickoff
-from crewrun.crew.prompts import system_prompt
+from crewrun.crew.fields import accept
+from crewrun.crew.guardrails import VERDICT, check, no_more_tries
+from crewrun.crew.kickoff import Kickoff, current_kickoff
+from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
+from crewrun.crew.perform import Answer, Work, perform
+from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, schema_prompt, system_prompt
+from crewrun.crew.schema import OutputSchema
+from crewrun.crew.sync import run_sync
+from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
+from crewrun.llm.gateway import open_gateway
+from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM, as_llm
-from crewrun.llm.tally import Tally
-from crewrun.messages import Completion, Message
+from crewrun.llm.tally import Tally, current_tally
+from crewrun.messages import Message
 from crewrun.templates import compile_template
+from crewrun.tools.base import BaseTool
+from crewrun.tools.foreign import as_tools
+from crewrun.tools.toolbox import Toolbox
+
+AnyLLM = Annotated[LLM | str | dict[str, Any] | None, BeforeValidator(as_llm)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +47,42 @@ class Agent(BaseModel):
     """A role with a goal and a backstory, each of which may contain `{placeholders}`, and the model that plays it.
 
     `llm` is a model name, a mapping of parameters or an `LLM`; without one the agent uses the run's default model.
-    `name` is the agent's key in a definition file.
+    `name` is the agent's key in a definition file. With `tools` the agent may make up to `max_iter` turns with them
+    before it must answer. `max_execution_time` (seconds) bounds its work on one task, `max_rpm` its requests per
+    minute over all rows of the process. With `respect_context_window` tool results and earlier outputs are shortened
+    when the model's context is full. `max_retry_limit` is how often it starts a task over after an empty reply or a
+    failed tool; each time is paid for, so it is 0 unless it is set.
     """
 
     # Assignments are validated so that `agent.llm = "…"` becomes an LLM, as in the constructor.
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="ignore", validate_assignment=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
 
     role: str
     goal: str
     backstory: str
-    llm: Annotated[LLM | str | dict[str, Any] | None, BeforeValidator(as_llm)] = None
+    llm: AnyLLM = None
     name: str | None = None
+    tools: Annotated[list[BaseTool], BeforeValidator(as_tools)] = Field(default_factory=list)
+    max_iter: int = Field(default=25, ge=1)
+    max_rpm: int | None = Field(default=None, ge=1)
+    max_execution_time: float | None = Field(default=None, gt=0)
+    max_retry_limit: int = Field(default=0, ge=0)
+    allow_delegation: bool = False
+    step_callback: Annotated[Callable[[Any], Any] | None, SkipValidation] = None
+    system_template: str | None = None
+    prompt_template: str | None = None
+    response_template: str | None = None
+    use_system_prompt: bool = True
+    inject_date: bool = False
+    date_format: str = "%Y-%m-%d"
+    respect_context_window: bool = True
+    guardrail: Annotated[Callable[[Any], Any] | str | None, SkipValidation] = None
+    guardrail_max_retries: int = Field(default=3, ge=0)
     verbose: bool = False
+
+    _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
 
     # Two agents with equal texts are still two agents.
     __hash__ = object.__hash__
@@ -46,10 +90,27 @@ class Agent(BaseModel):
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept(cls, given: Any) -> Any:
+        return accept("agent", cls, given)
+
+    @property
+    def label(self) -> str:
+        """How messages name the agent."""
+        return repr(self.name or self.role.strip())
+
     @property
     def model(self) -> LLM | None:
         """The model of the agent, None for the run's default."""
         return cast("LLM | None", self.llm)  # the validator leaves nothing else
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """The agent's tools, made ready once for each list of tools."""
+        if self._toolbox is None or self._toolbox[0] != self.tools:
+            self._toolbox = (list(self.tools), Toolbox(self.tools))
+        return self._toolbox[1]
 
     @property
     def placeholders(self) -> frozenset[str]:
@@ -67,12 +128,155 @@ class Agent(BaseModel):
             compile_template(self.backstory).render(inputs, f"{where}.backstory"),
         )
 
-    async def perform(
-        self, persona: Persona, prompt: str, kickoff: Kickoff, tally: Tally
-    ) -> tuple[Completion, tuple[Message, ...]]:
-        """Answer `prompt` as `persona`: the answer, and the conversation that led to it.
+    def compose(self, persona: Persona, before: str, context: str = "") -> Prompt:
+        """The prompt that asks `persona` for `before`, then `context`; in the agent's own templates if it has them."""
+        date = datetime.now().astimezone().strftime(self.date_format) if self.inject_date else None
+        system = system_prompt(persona, date)
+        if self.system_template and self.prompt_template:
+            # Both or none, and then all is one turn: CrewAI's rule.
+            head, _, tail = self.prompt_template.partition("{{ .Prompt }}")
+            start = (self.response_template or "").partition("{{ .Response }}")[0]
+            before = f"{self.system_template.replace('{{ .System }}', system)}{head}{before}"
+            return Prompt(None, before, context, f"{tail}{start}")
+        if not self.use_system_prompt:
+            return Prompt(None, f"{system}\n\n{before}", context)
+        return Prompt(system, before, context)
 
-        What it costs goes into `tally`. Raises CallError.
+    async def akickoff(
+        self,
+        messages: str | Sequence[Mapping[str, Any]] | None = None,
+        response_format: type[BaseModel] | None = None,
+        *,
+        query: str | None = None,
+    ) -> AgentOutput:
+        """Ask the agent directly, without a crew: a text, or messages with `role` and `content`; the last is the task.
+
+        With `response_format` the answer is validated and is in the output's `pydantic`. Raises what a kickoff does;
+        TypeError unless exactly one of `messages` and `query` is given.
         """
-        messages = (Message("system", system_prompt(persona)), Message("user", prompt))
-        return await kickoff.gateway.complete(self.model, messages, tally), messages
+        prompt, schema = self._opening(messages, query), None
+        if response_format is not None:
+            schema = OutputSchema.of_model(response_format, "pydantic", f"agent {self.label}")
+            prompt = replace(prompt, after=f"{prompt.after}\n\n{schema_prompt(schema.text)}")
+        tally = Tally(current_tally())
+        async with open_gateway() as gateway:
+            kickoff = Kickoff(None, gateway, tally)
+            output = self._output(await self.perform(prompt, kickoff, tally, self.toolbox, schema))
+            for attempt in range(self.guardrail_max_retries + 1) if self.guardrail else ():
+                judge = partial(self.judge, description=prompt.before, kickoff=kickoff, tally=tally)
+                verdict = await check(self.guardrail, output, f"agent {self.label}", judge)
+                if verdict.fault is None:
+                    output = output if verdict.instead is None else output.model_copy(update={"raw": verdict.instead})
+                    break
+                if attempt == self.guardrail_max_retries:
+                    raise no_more_tries(attempt + 1, verdict.fault)
+                again = replace(prompt, after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
+                output = self._output(await self.perform(again, kickoff, tally, self.toolbox, schema))
+        output.usage_metrics = UsageMetrics.of(tally)
+        return output
+
+    kickoff_async = akickoff
+
+    def kickoff(
+        self,
+        messages: str | Sequence[Mapping[str, Any]] | None = None,
+        response_format: type[BaseModel] | None = None,
+        *,
+        query: str | None = None,
+    ) -> AgentOutput:
+        """`akickoff` for code without an event loop. RuntimeError inside a running one."""
+        return run_sync("kickoff", "akickoff", partial(self.akickoff, query=query), messages, response_format)
+
+    def _output(self, answer: Answer) -> AgentOutput:
+        output = AgentOutput(
+            raw=answer.text,
+            pydantic=answer.structured.instance if answer.structured else None,
+            agent_role=self.role.strip(),
+            messages=[as_dict(message) for message in answer.messages],
+        )
+        output._structured = answer.structured
+        return output
+
+    async def judge(
+        self, rule: str, answer: str, *, description: str, kickoff: Kickoff, tally: Tally
+    ) -> tuple[bool, str]:
+        """What the agent's model says on whether `answer` keeps to `rule`, and what must change if not."""
+        question = f"{judge_prompt(rule, description, answer)}\n\nReply with JSON: {VERDICT.text}"
+        unseen = replace(kickoff, on_step=())
+        said = await self.perform(Prompt(JUDGE, question), unseen, tally, Toolbox(()), VERDICT)
+        verdict: dict[str, Any] = said.structured.value if said.structured else {}
+        return verdict["valid"], verdict["feedback"]
+
+    def _opening(self, messages: str | Sequence[Mapping[str, Any]] | None, query: str | None) -> Prompt:
+        if (messages is None) == (query is None):
+            raise TypeError("an agent's kickoff takes messages or query=, one of them")
+        persona = self.persona(None)
+        given = query if messages is None else messages
+        if isinstance(given, str):
+            return self.compose(persona, given)
+        if not given:
+            raise TypeError("an agent's kickoff has no messages")
+        *earlier, last = [_as_message(one, i) for i, one in enumerate(given)]
+        prompt = self.compose(persona, last.content)
+        return replace(prompt, history=tuple(earlier))
+
+    async def perform(
+        self, prompt: Prompt, kickoff: Kickoff, tally: Tally, toolbox: Toolbox, schema: OutputSchema | None
+    ) -> Answer:
+        """Answer `prompt` with the tools in `toolbox`; what it costs goes into `tally`.
+
+        Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
+        """
+        mine = window_of(self, self.max_rpm)
+        work = Work(
+            prompt=prompt,
+            llm=self.model,
+            gateway=kickoff.gateway,
+            tally=tally,
+            toolbox=toolbox,
+            schema=schema,
+            max_iter=self.max_iter,
+            shorten=self.respect_context_window,
+            windows=(*kickoff.windows, mine) if mine else kickoff.windows,
+            on_step=(*kickoff.on_step, self.step_callback) if self.step_callback else kickoff.on_step,
+            cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
+        )
+        if toolbox:
+            token = current_kickoff.set(replace(kickoff, tally=tally))
+            try:
+                return await self._within_time(work)
+            finally:
+                current_kickoff.reset(token)
+        return await self._within_time(work)
+
+    async def _within_time(self, work: Work) -> Answer:
+        if self.max_execution_time is None:
+            return await self._persist(work)
+        with anyio.move_on_after(self.max_execution_time):
+            return await self._persist(work)
+        raise TaskTimedOut(
+            f"agent {self.label} took longer than {self.max_execution_time:g} s for one task (max_execution_time)"
+        )
+
+    async def _persist(self, work: Work) -> Answer:
+        """Start over as often as max_retry_limit says, after what another try may mend."""
+        for _ in range(self.max_retry_limit):
+            try:
+                return await perform(work)
+            except OutputInvalid as invalid:
+                if invalid.raw is not None:  # it was sent back to be mended already
+                    raise
+            except ToolFailed:
+                pass
+        return await perform(work)
+
+
+_ROLES = ("system", "user", "assistant", "tool")
+
+
+def _as_message(given: Any, position: int) -> Message:
+    content = given.get("content") if isinstance(given, Mapping) else None
+    role = given.get("role", "user") if isinstance(given, Mapping) else None
+    if role not in _ROLES or not isinstance(content, str):
+        raise TypeError(f"messages[{position}] needs `role` (one of {', '.join(_ROLES)}) and `content`, a text")
+    return Message(role, content)

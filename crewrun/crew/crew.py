@@ -1,34 +1,65 @@
 """`Crew`: agents and their tasks, and the kickoff family. A definition: no run ever writes to it."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, overload
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast, overload
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
-from crewrun.crew.agent import Agent
+from crewrun.concurrency import call
+from crewrun.crew.agent import Agent, AnyLLM
+from crewrun.crew.delegation import Team
+from crewrun.crew.fields import accept
 from crewrun.crew.for_each import OnOutcome, for_each
 from crewrun.crew.kickoff import Kickoff
-from crewrun.crew.output import CrewOutput, UsageMetrics
-from crewrun.crew.process import Process, agent_of, run_sequential, task_label
+from crewrun.crew.output import CrewOutput, TaskOutput, UsageMetrics
+from crewrun.crew.process import (
+    Assign,
+    Process,
+    agent_of,
+    assign_sequential,
+    assign_to,
+    make_manager,
+    run_tasks,
+    task_name,
+)
 from crewrun.crew.sync import run_sync
-from crewrun.crew.task import Task
+from crewrun.crew.task import ConditionalTask, Task
+from crewrun.crew.task_run import opening
 from crewrun.errors import DefinitionError
-from crewrun.llm.gateway import open_gateway
+from crewrun.llm.gateway import Gateway, open_gateway
+from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import Tally, current_tally
 from crewrun.templates import check_inputs
 
 Inputs = Mapping[str, Any]
+Callbacks = Annotated[list[Callable[[Any], Any]], SkipValidation]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPreview:
+    """What a task's agent would be asked first, as `role` and `content` of each message."""
+
+    task: str
+    agent: str
+    messages: list[dict[str, str]]
 
 
 class Crew(BaseModel):
     """Agents and the tasks they perform, in order.
 
     One crew object serves any number of kickoffs at once; each has its own texts, outputs and account.
-    `default_inputs` fill placeholders that a kickoff's inputs leave open.
+    `default_inputs` fill placeholders that a kickoff's inputs leave open. In a hierarchical crew a manager does every
+    task and delegates: `manager_agent`, or one made for `manager_llm`. `max_rpm` limits the requests per minute of all
+    kickoffs of the process together.
+
+    Callbacks may be sync or async: `before_kickoff_callbacks` get the inputs and return them changed, or None;
+    `after_kickoff_callbacks` get the output likewise; `task_callback` gets every TaskOutput, `step_callback` every
+    step of an agent. What a callback raises fails the kickoff.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
 
     agents: list[Agent] = Field(default_factory=list)
     tasks: list[Task] = Field(default_factory=list)
@@ -36,51 +67,124 @@ class Crew(BaseModel):
     name: str | None = None
     verbose: bool = False
     default_inputs: dict[str, Any] = Field(default_factory=dict)
+    manager_llm: AnyLLM = None
+    manager_agent: Agent | None = None
+    max_rpm: int | None = Field(default=None, ge=1)
+    before_kickoff_callbacks: Callbacks = Field(default_factory=list)
+    after_kickoff_callbacks: Callbacks = Field(default_factory=list)
+    task_callback: Annotated[Callable[[TaskOutput], Any] | None, SkipValidation] = None
+    step_callback: Annotated[Callable[[Any], Any] | None, SkipValidation] = None
 
     _latest: Tally = PrivateAttr(default_factory=Tally)
+    _team: Team | None = PrivateAttr(default=None)
+    _manager: Agent | None = PrivateAttr(default=None)
 
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept(cls, given: Any) -> Any:
+        return accept("crew", cls, given)
+
     def model_post_init(self, context: Any, /) -> None:
         """Refuse a wrong crew when it is made."""
         self.check()
 
     def check(self) -> None:
-        """Raise DefinitionError unless every task has an agent and reads only tasks before it."""
+        """Raise DefinitionError unless the crew can run: every task has who does it and reads only tasks before it."""
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
+        self._check_manager()
         seen: set[Task] = set()
-        for task in self.tasks:
-            agent_of(task)
+        for position, task in enumerate(self.tasks):
+            toolbox = task.toolbox(agent_of(task)) if self.process is Process.sequential else None
+            if toolbox is None and task.agent is not None:
+                task.toolbox(task.agent)
             if task in seen:
-                raise DefinitionError(f"task {task_label(task)} is in the crew twice")
+                raise DefinitionError(f"task {task.label} is in the crew twice")
+            if task.human_input:
+                raise DefinitionError(
+                    f"task {task.label} has human_input, and crewrun runs where nobody answers; take it out"
+                )
             for other in task.context or ():
                 if other not in seen:
                     raise DefinitionError(
-                        f"task {task_label(task)} has {task_label(other)} as context, which is not an earlier task"
+                        f"task {task.label} has {other.label} as context, which is not an earlier task"
                     )
+            if isinstance(task, ConditionalTask) and (position == 0 or task.async_execution):
+                why = "cannot be async" if position else "needs a task before it, whose output decides"
+                raise DefinitionError(f"task {task.label} is conditional, so it {why}")
             seen.add(task)
+
+        self._check_roles()
+
+    def _check_roles(self) -> None:
+        """Work is handed to coworkers by their role, so where it may be handed on, each has one of its own."""
+        delegated = self.process is Process.hierarchical or any(agent.allow_delegation for agent in self._coworkers())
+        taken: dict[str, Agent] = {}
+        for agent in self._coworkers() if delegated else ():
+            role = "".join(agent.role.split()).casefold()
+            other = taken.setdefault(role, agent)
+            if other is not agent:
+                raise DefinitionError(
+                    f"agents {other.label} and {agent.label} have the same role {agent.role.strip()!r}; "
+                    "delegation tells agents apart by their roles, so give one of them another"
+                )
+
+    def _check_manager(self) -> None:
+        if self.process is Process.sequential:
+            return
+        if self.manager_agent is None and self.manager_llm is None:
+            raise DefinitionError("a hierarchical crew needs manager_llm or manager_agent")
+        manager = self.manager_agent
+        if manager is None:
+            return
+        if manager in self.agents:
+            raise DefinitionError(
+                f"manager_agent {manager.label} is among the agents; a manager only manages, so take it out of `agents`"
+            )
+        if manager.tools:
+            raise DefinitionError(
+                f"manager_agent {manager.label} has tools; a manager delegates, so give them to an agent"
+            )
 
     @property
     def placeholders(self) -> dict[str, str]:
         """The inputs that a kickoff must have, each with the first place that needs it."""
         needed: dict[str, str] = {}
         for position, task in enumerate(self.tasks):
-            agent = agent_of(task)
             for name in sorted(task.placeholders):
                 needed.setdefault(name, f"task {task.name or position + 1!r}")
+            for agent in [task.agent] if task.agent else []:
+                for name in sorted(agent.placeholders):
+                    needed.setdefault(name, f"agent {agent.label}")
+        for agent in self._at_work:
             for name in sorted(agent.placeholders):
-                needed.setdefault(name, f"agent {agent.name or agent.role.strip()!r}")
+                needed.setdefault(name, f"agent {agent.label}")
         return {name: place for name, place in needed.items() if name not in self.default_inputs}
 
     @property
     def models(self) -> list[tuple[str, LLM | None]]:
         """Every model that a kickoff may call, each with the agent that uses it; None is the default model."""
-        agents = dict.fromkeys(agent_of(task) for task in self.tasks)
-        return [(agent.name or agent.role.strip(), agent.model) for agent in agents]
+        return [(agent.name or agent.role.strip(), agent.model) for agent in self._at_work]
+
+    @property
+    def tool_problems(self) -> list[str]:
+        """What is known to keep tools from working, such as a key that is not set."""
+        boxes = [(task, task.toolbox(task.agent)) for task in self.tasks if task.agent is not None]
+        return list(dict.fromkeys(f"task {task.label}: {problem}" for task, box in boxes for problem in box.problems))
+
+    @property
+    def _at_work(self) -> list[Agent]:
+        """The agents that a kickoff may use: those of tasks, those who may be delegated to, the manager."""
+        own = [task.agent for task in self.tasks if task.agent is not None]
+        if self.process is Process.hierarchical:
+            return list(dict.fromkeys([self._the_manager(), *own, *self.agents]))
+        delegating = any(agent.allow_delegation for agent in own)
+        return list(dict.fromkeys([*own, *(self._coworkers() if delegating else ())]))
 
     @property
     def usage_metrics(self) -> UsageMetrics:
@@ -164,17 +268,77 @@ class Crew(BaseModel):
 
         return run_sync("kickoff_for_each", "akickoff_for_each", run)
 
-    async def _run(self, inputs: Inputs | None, tally: Tally) -> CrewOutput:
+    def preview(self, inputs: Inputs | None = None) -> list[TaskPreview]:
+        """What each task's agent would be asked first, without a call; earlier outputs stand as `[output of …]`.
+
+        Raises InputInvalid as a kickoff does.
+        """
         if inputs:
             check_inputs(inputs)
-        filled = {**self.default_inputs, **(inputs or {})}
+        kickoff = self._kickoff(inputs, Gateway(), Tally())
+        assign = self._assign()
+        previews: list[TaskPreview] = []
+        names: dict[Task, str] = {}
+        for position, task in enumerate(self.tasks):
+            name = task_name(task, position)
+            seen = list(names.values()) if task.context is None else [names[other] for other in task.context]
+            assignment = assign(task, name, kickoff)
+            prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in seen), kickoff)
+            messages = [{"role": str(m.role), "content": m.content} for m in prompt.messages()]
+            previews.append(TaskPreview(name, assignment.agent.persona(kickoff.inputs).role, messages))
+            names[task] = name
+        return previews
+
+    async def _run(self, inputs: Inputs | None, tally: Tally) -> CrewOutput:
+        for callback in self.before_kickoff_callbacks:
+            changed = await call(callback, dict(inputs or {}))
+            inputs = inputs if changed is None else changed
+        if inputs:
+            check_inputs(inputs)
         async with open_gateway() as gateway:
-            outputs = await run_sequential(self.tasks, Kickoff(filled or None, gateway, tally))
+            outputs = await run_tasks(self.tasks, self._assign(), self._kickoff(inputs, gateway, tally))
         last = next((output for output in reversed(outputs) if output.raw), outputs[-1])
-        return CrewOutput(
+        result = CrewOutput(
             raw=last.raw,
             pydantic=last.pydantic,
             json_dict=last.json_dict,
             tasks_output=outputs,
             token_usage=UsageMetrics.of(tally),
         )
+        result._structured = last._structured
+        for callback in self.after_kickoff_callbacks:
+            replaced = await call(callback, result)
+            result = result if replaced is None else replaced
+        return result
+
+    def _kickoff(self, inputs: Inputs | None, gateway: Gateway, tally: Tally) -> Kickoff:
+        window = window_of(self, self.max_rpm)
+        return Kickoff(
+            inputs={**self.default_inputs, **(inputs or {})} or None,
+            gateway=gateway,
+            tally=tally,
+            windows=(window,) if window else (),
+            on_step=(self.step_callback,) if self.step_callback else (),
+            on_task=(self.task_callback,) if self.task_callback else (),
+            team=self._the_team(),
+        )
+
+    def _assign(self) -> Assign:
+        return assign_sequential if self.process is Process.sequential else assign_to(self._the_manager())
+
+    def _coworkers(self) -> tuple[Agent, ...]:
+        return tuple(dict.fromkeys([*self.agents, *(task.agent for task in self.tasks if task.agent is not None)]))
+
+    def _the_team(self) -> Team:
+        coworkers = self._coworkers()
+        if self._team is None or self._team.agents != coworkers:
+            self._team = Team(coworkers)
+        return self._team
+
+    def _the_manager(self) -> Agent:
+        if self.manager_agent is not None:
+            return self.manager_agent
+        llm = cast("LLM | None", self.manager_llm)
+        if self._manager is None or self._manager.model is not llm:
+            self._manager = make_manager(llm)
+        return self._manager

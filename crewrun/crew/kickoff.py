@@ -1,17 +1,34 @@
 """What one kickoff carries through the crew, in place of writing to the definitions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.limits import RequestWindow
 from crewrun.llm.tally import Tally
+
+if TYPE_CHECKING:
+    from crewrun.crew.delegation import Team
 
 
 @dataclass(frozen=True, slots=True)
 class Kickoff:
-    """One run of one crew: its inputs (None: templates stay as they are), the way to the models, the account."""
+    """One run of one crew: its inputs (None: templates stay as they are), the way to the models, the account.
+
+    `team` are the agents that work may be delegated to, `depth` how often it was on the way here.
+    """
 
     inputs: Mapping[str, Any] | None
     gateway: Gateway
     tally: Tally
+    windows: tuple[RequestWindow, ...] = ()
+    on_step: tuple[Callable[[Any], Any], ...] = ()
+    on_task: tuple[Callable[[Any], Any], ...] = ()
+    team: "Team | None" = None
+    depth: int = 0
+
+
+# The kickoff whose agent is calling a tool, for the tools that call agents.
+current_kickoff: ContextVar[Kickoff | None] = ContextVar("crewrun_kickoff", default=None)

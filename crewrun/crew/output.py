@@ -1,11 +1,14 @@
-"""What a kickoff returns: `CrewOutput`, `TaskOutput`, `UsageMetrics`, with CrewAI's fields."""
+"""What a kickoff returns: `CrewOutput`, `TaskOutput`, `AgentOutput`, `UsageMetrics`, with CrewAI's fields."""
 
 import json
+from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
+from crewrun.crew.schema import Structured
 from crewrun.llm.tally import Tally
+from crewrun.messages import Message
 
 
 class UsageMetrics(BaseModel):
@@ -32,6 +35,17 @@ class UsageMetrics(BaseModel):
             cost_usd=tally.cost_usd,
         )
 
+    def __getitem__(self, name: str) -> Any:
+        return self.model_dump()[name]
+
+
+class OutputFormat(StrEnum):
+    """In which field of an output the answer is, besides `raw`."""
+
+    RAW = "raw"
+    JSON = "json"
+    PYDANTIC = "pydantic"
+
 
 class _Answer(BaseModel):
     """What the two outputs share: an answer as text and, when a task declares a schema, as a value."""
@@ -40,12 +54,19 @@ class _Answer(BaseModel):
     pydantic: BaseModel | None = None
     json_dict: dict[str, Any] | None = None
 
+    _structured: Structured | None = PrivateAttr(default=None)
+
+    @property
+    def value(self) -> Any:
+        """The answer as a result row has it: the JSON value where the task declares a schema, else the text."""
+        return self._structured.value if self._structured else self.raw
+
     @property
     def json(self) -> str:  # type: ignore[override]  # CrewAI's name, over pydantic's deprecated method
         """The answer as JSON text. ValueError when the task declares no output_json."""
         if self.json_dict is None:
             raise ValueError("no JSON here: the task declares no output_json")
-        return json.dumps(self.json_dict)
+        return json.dumps(self.json_dict, ensure_ascii=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer's fields; empty when the task declares no schema."""
@@ -67,7 +88,15 @@ class TaskOutput(_Answer):
     expected_output: str | None = None
     summary: str | None = None
     agent: str
-    output_format: str = "raw"
+    output_format: OutputFormat = OutputFormat.RAW
+    messages: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class AgentOutput(_Answer):
+    """An agent's own answer, from `Agent.kickoff`."""
+
+    agent_role: str
+    usage_metrics: UsageMetrics = Field(default_factory=UsageMetrics)
     messages: list[dict[str, Any]] = Field(default_factory=list)
 
 
@@ -82,3 +111,13 @@ class CrewOutput(_Answer):
         if key not in fields:
             raise KeyError(key)
         return fields[key]
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """`message` as CrewAI's outputs list it."""
+    if message.tool_calls:
+        calls = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in message.tool_calls]
+        return {"role": message.role, "content": message.content, "tool_calls": calls}
+    if message.tool_call_id is not None:
+        return {"role": message.role, "content": message.content, "tool_call_id": message.tool_call_id}
+    return {"role": message.role, "content": message.content}

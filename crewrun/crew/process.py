@@ -1,48 +1,89 @@
-"""How a crew's tasks follow each other: `run_sequential`.
+"""How a crew's tasks follow each other, and who does them: `run_tasks`.
 
 Tasks go in the crew's order. A stretch of async tasks runs together and is awaited before what follows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
 
-from crewrun.concurrency import gather
+from crewrun.concurrency import call, gather
 from crewrun.crew.agent import Agent
+from crewrun.crew.delegation import Team
 from crewrun.crew.kickoff import Kickoff
 from crewrun.crew.output import TaskOutput
-from crewrun.crew.prompts import CONTEXT_SEPARATOR, user_prompt
-from crewrun.crew.task import Task
+from crewrun.crew.prompts import CONTEXT_SEPARATOR, manager_texts
+from crewrun.crew.task import ConditionalTask, Task
+from crewrun.crew.task_run import Assignment, check_output_file, perform_task
 from crewrun.errors import DefinitionError
-from crewrun.llm.tally import Tally
-from crewrun.messages import Message
+from crewrun.llm.model import LLM
+from crewrun.messages import Usage
 from crewrun.row import TaskRecord
-from crewrun.templates import compile_template
+
+# Who does a task with which tools, in one kickoff.
+Assign = Callable[[Task, str, Kickoff], Assignment]
 
 
 class Process(StrEnum):
     """The order of work in a crew."""
 
     sequential = "sequential"
+    hierarchical = "hierarchical"
 
 
-async def run_sequential(tasks: Sequence[Task], kickoff: Kickoff) -> list[TaskOutput]:
+def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
+    """Every task is done by its own agent."""
+    agent = agent_of(task)
+    toolbox = task.toolbox(agent)
+    if agent.allow_delegation and kickoff.team is not None:
+        toolbox = kickoff.team.toolbox_of(agent, toolbox, kickoff)
+    return Assignment(task, name, agent, toolbox)
+
+
+def assign_to(manager: Agent) -> Assign:
+    """Every task is done by `manager`, who may delegate to the task's agent, or to all when it has none."""
+
+    def assign(task: Task, name: str, kickoff: Kickoff) -> Assignment:
+        team = kickoff.team or Team(())
+        coworkers = (task.agent,) if task.agent is not None else team.agents
+        return Assignment(task, name, manager, team.toolbox_for(manager.toolbox, coworkers, kickoff))
+
+    return assign
+
+
+def make_manager(llm: LLM | None) -> Agent:
+    """The manager of a crew that names only its manager's model."""
+    role, goal, backstory = manager_texts()
+    return Agent(name="manager", role=role, goal=goal, backstory=backstory, llm=llm, allow_delegation=True)
+
+
+async def run_tasks(tasks: Sequence[Task], assign: Assign, kickoff: Kickoff) -> list[TaskOutput]:
     """Perform `tasks` in order; their outputs in the same order. The first failure ends the run and is raised."""
+    for position, task in enumerate(tasks):
+        check_output_file(task, task_name(task, position), kickoff)
     outputs: dict[Task, TaskOutput] = {}
     position = 0
     while position < len(tasks):
         task = tasks[position]
         if not task.async_execution:
             name = task_name(task, position)
-            outputs[task] = await _perform(task, name, context_of(task, outputs), kickoff)
+            context = context_of(task, outputs)
+            if isinstance(task, ConditionalTask) and not await _is_due(task, outputs):
+                outputs[task] = _skipped(task, name, kickoff)
+            else:
+                outputs[task] = await perform_task(assign(task, name, kickoff), context, kickoff)
             position += 1
             continue
         stretch = _stretch(tasks, position)
-        names = [task_name(task, position + i) for i, task in enumerate(stretch)]
         # Contexts are read before anything of the stretch runs: async siblings do not see each other.
         jobs = [
-            partial(_perform, task, name, context_of(task, outputs), kickoff)
-            for task, name in zip(stretch, names, strict=True)
+            partial(
+                perform_task,
+                assign(task, task_name(task, position + i), kickoff),
+                context_of(task, outputs),
+                kickoff,
+            )
+            for i, task in enumerate(stretch)
         ]
         results = await gather(jobs)
         outputs.update(zip(stretch, results, strict=True))
@@ -61,21 +102,28 @@ def context_of(task: Task, outputs: dict[Task, TaskOutput]) -> str:
         seen = list(outputs.values()) if task.context is None else [outputs[t] for t in task.context]
     except KeyError as absent:
         raise DefinitionError(
-            f"task {task_label(task)} has {task_label(absent.args[0])} as context, which is not an earlier task"
+            f"task {task.label} has {absent.args[0].label} as context, which is not an earlier task"
         ) from None
-    return CONTEXT_SEPARATOR.join(output.raw for output in seen)
-
-
-def task_label(task: Task) -> str:
-    """How messages name a task that may have no name."""
-    return repr(task.name or task.description.strip()[:40])
+    return CONTEXT_SEPARATOR.join(output.raw for output in seen if output.raw)
 
 
 def agent_of(task: Task) -> Agent:
     """The task's agent. DefinitionError without one."""
     if task.agent is None:
-        raise DefinitionError(f"task {task_label(task)} has no agent; a sequential crew needs one for every task")
+        raise DefinitionError(f"task {task.label} has no agent; a sequential crew needs one for every task")
     return task.agent
+
+
+async def _is_due(task: ConditionalTask, outputs: dict[Task, TaskOutput]) -> bool:
+    # The crew's check has seen to it that a task comes before.
+    before = list(outputs.values())[-1]
+    return bool(await call(task.condition, before))
+
+
+def _skipped(task: Task, name: str, kickoff: Kickoff) -> TaskOutput:
+    agent = task.agent.persona(kickoff.inputs).role if task.agent else ""
+    kickoff.tally.finished(TaskRecord(name, agent, "", 0, Usage(), skipped=True))
+    return TaskOutput(raw="", description=task.description, name=task.name, agent=agent)
 
 
 def _stretch(tasks: Sequence[Task], start: int) -> Sequence[Task]:
@@ -84,40 +132,3 @@ def _stretch(tasks: Sequence[Task], start: int) -> Sequence[Task]:
     while end < len(tasks) and tasks[end].async_execution and not set(tasks[end].context or ()) & set(tasks[start:end]):
         end += 1
     return tasks[start:end]
-
-
-async def _perform(task: Task, name: str, context: str, kickoff: Kickoff) -> TaskOutput:
-    inputs = kickoff.inputs
-    tally = Tally(kickoff.tally)
-    try:
-        agent = agent_of(task)
-        persona = agent.persona(inputs)
-        description, expected = task.description, task.expected_output
-        if inputs:
-            description = compile_template(description).render(inputs, f"tasks.{name}.description")
-            expected = compile_template(expected).render(inputs, f"tasks.{name}.expected_output")
-        completion, messages = await agent.perform(persona, user_prompt(description, expected, context), kickoff, tally)
-    except BaseException:  # a cancelled task is where a row's time ran out
-        kickoff.tally.failed_in(name)
-        raise
-    kickoff.tally.finished(
-        TaskRecord(name, persona.role, completion.text, tally.calls, tally.usage, tally.truncated > 0)
-    )
-    return TaskOutput(
-        raw=completion.text,
-        description=description,
-        name=task.name,
-        expected_output=expected,
-        summary=_summary(description),
-        agent=persona.role,
-        messages=[_as_dict(m) for m in (*messages, Message("assistant", completion.text))],
-    )
-
-
-def _summary(description: str) -> str:
-    """The first ten words, as CrewAI makes it."""
-    return " ".join(description.split(" ", 10)[:10]) + "..."
-
-
-def _as_dict(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.content}

@@ -3,9 +3,18 @@
 What is the same for all rows comes first where the definition allows it, since providers cache common prefixes.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from crewrun.messages import Message
+
 CONTEXT_SEPARATOR = "\n\n----------\n\n"
+FINAL_ANSWER_NOW = (
+    "You have used all the turns there are for tools. Give your complete final answer now, from what you know so far, "
+    "without calling another tool."
+)
+
+_MARKDOWN = "Format the answer as Markdown, with headings, lists and tables where they help; no code fence around it."
 
 
 class PersonaTexts(Protocol):
@@ -19,16 +28,83 @@ class PersonaTexts(Protocol):
     def backstory(self) -> str: ...
 
 
-def system_prompt(persona: PersonaTexts) -> str:
-    """Who the model is to be."""
-    return f"You are {persona.role}. {persona.backstory.strip()}\nYour personal goal: {persona.goal.strip()}"
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What an agent is to do. `context`, earlier answers, is what may be shortened when the model's context is full.
+
+    `system` is None when there is no system turn.
+    """
+
+    system: str | None
+    before: str
+    context: str = ""
+    after: str = ""
+    history: tuple[Message, ...] = ()
+
+    def messages(self) -> tuple[Message, ...]:
+        """The turns that begin the conversation."""
+        user = Message("user", f"{self.before}{self.context}{self.after}")
+        return (*([Message("system", self.system)] if self.system is not None else []), *self.history, user)
 
 
-def user_prompt(description: str, expected_output: str, context: str) -> str:
-    """What it is to do now: the task, what the answer must satisfy, and earlier answers to build on."""
+def system_prompt(persona: PersonaTexts, date: str | None = None) -> str:
+    """Who the model is to be, and today's date where an agent wants it."""
+    text = f"You are {persona.role}. {persona.backstory.strip()}\nYour personal goal: {persona.goal.strip()}"
+    return f"{text}\nToday is {date}." if date else text
+
+
+def user_prompt(description: str, expected_output: str, *, markdown: bool = False, schema: str | None = None) -> str:
+    """What it is to do now: the task, what the answer must satisfy and how it must look."""
     prompt = (
         f"Your task: {description.strip()}\n\n"
         f"Your final answer must satisfy: {expected_output.strip()}\n"
         "Reply with the complete answer itself and nothing around it."
     )
-    return f"{prompt}\n\nUse what was found earlier:\n{context}" if context else prompt
+    if markdown:
+        prompt += f"\n{_MARKDOWN}"
+    return f"{prompt}\n{schema_prompt(schema)}" if schema else prompt
+
+
+def schema_prompt(schema: str) -> str:
+    """How the answer must look, as JSON Schema."""
+    return f"Reply with one JSON value only, which validates against this JSON Schema: {schema}"
+
+
+def with_context(prompt: str) -> str:
+    """`prompt` so that earlier answers can follow it."""
+    return f"{prompt}\n\nUse what was found earlier:\n"
+
+
+def repair_prompt(faults: str, schema: str) -> str:
+    """Asks for an answer once more that did not validate."""
+    return f"This answer cannot be used: {faults}\nGive the same answer again, mended. {schema_prompt(schema)}"
+
+
+def retry_prompt(fault: str, answer: str) -> str:
+    """Tells an agent why its earlier answer was sent back by a guardrail."""
+    return (
+        f"An earlier answer of yours was not accepted: {fault}\n"
+        f"That answer was:\n{answer}\n\nDo the task again, better."
+    )
+
+
+def judge_prompt(rule: str, description: str, answer: str) -> str:
+    """Asks a model whether an answer keeps to a rule."""
+    return (
+        f"Judge the answer below by this rule: {rule.strip()}\n"
+        "Say whether the answer keeps to the rule, and if it does not, what must change.\n\n"
+        f"The task was: {description.strip()}\n\nThe answer:\n{answer}"
+    )
+
+
+JUDGE = "You judge whether an answer keeps to a rule. You are exact and brief, and you add no rule of your own."
+
+
+def manager_texts() -> tuple[str, str, str]:
+    """Role, goal and backstory of the manager that a crew with `manager_llm` has."""
+    return (
+        "Crew Manager",
+        "Get the task done as well as the crew can do it",
+        "You lead a crew of specialists. You decide who does what, you give each one all that is needed to do it, "
+        "you check what comes back, and you answer for the result.",
+    )

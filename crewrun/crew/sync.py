@@ -1,7 +1,9 @@
 """The synchronous doors: `kickoff()` over `akickoff()`."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from inspect import isawaitable
+from typing import Any, TypeVar
 
 import anyio
 import sniffio
@@ -19,3 +21,15 @@ def run_sync(name: str, instead: str, call: Callable[..., Awaitable[T]], *args: 
     except sniffio.AsyncLibraryNotFoundError:
         return anyio.run(call, *args)
     raise RuntimeError(f"{name}() would block the running event loop; inside async code write `await ….{instead}(…)`")
+
+
+def settled(value: Any) -> Any:
+    """`value`, awaited if it is awaitable: in a loop of its own in a thread, for one may be running here."""
+    if not isawaitable(value):
+        return value
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(anyio.run, _awaited, value).result()
+
+
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value

@@ -1,19 +1,38 @@
-"""`Task`: what is to be done, by whom, and which earlier outputs it sees."""
+"""`Task`: what is to be done, by whom, and which earlier outputs it sees. `ConditionalTask`: only if it is due."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.crew.agent import Agent
+from crewrun.crew.fields import accept, check_output_file
+from crewrun.crew.output import TaskOutput
+from crewrun.crew.schema import OutputSchema
+from crewrun.errors import DefinitionError
 from crewrun.templates import compile_template
+from crewrun.tools.base import BaseTool
+from crewrun.tools.foreign import as_tools
+from crewrun.tools.toolbox import Toolbox
+
+Guardrail = Callable[[TaskOutput], Any] | str
+TaskCallback = Callable[[TaskOutput], Any]
 
 
 class Task(BaseModel):
-    """One step of a crew. `description` and `expected_output` may contain `{placeholders}`.
+    """One step of a crew. `description` and `expected_output` may contain `{placeholders}`, and so may `output_file`.
 
     `context` None means every earlier task's output, `[]` none, a list just those tasks' outputs. With
     `async_execution` the task starts at once and is awaited before the next task that is not async, or at the end.
+    `tools` are used in place of the agent's.
+
+    At most one of `output_pydantic` and `output_json` (pydantic classes) and `output_schema` (a JSON Schema) says what
+    the answer must validate against. Each of `guardrail` and `guardrails` is a function of the TaskOutput that returns
+    `(passed, what)`, or a sentence that the agent's model judges the answer by; an answer that does not pass is asked
+    for again, `guardrail_max_retries` times. `callback` and all `callbacks` get the finished TaskOutput.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
 
     description: str
     expected_output: str
@@ -21,6 +40,22 @@ class Task(BaseModel):
     name: str | None = None
     context: list["Task"] | None = None
     async_execution: bool = False
+    tools: Annotated[list[BaseTool], BeforeValidator(as_tools)] = Field(default_factory=list)
+    output_json: type[BaseModel] | None = None
+    output_pydantic: type[BaseModel] | None = None
+    output_schema: dict[str, Any] | bool | None = None
+    output_file: str | None = None
+    create_directory: bool = True
+    markdown: bool = False
+    human_input: bool = False
+    guardrail: Annotated[Guardrail | None, SkipValidation] = None
+    guardrails: Annotated[list[Guardrail] | Guardrail | None, SkipValidation] = None
+    guardrail_max_retries: int = Field(default=3, ge=0)
+    callback: Annotated[TaskCallback | None, SkipValidation] = None
+    callbacks: Annotated[list[TaskCallback], SkipValidation] = Field(default_factory=list)
+
+    _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
+    _schema: tuple[tuple[Any, ...], OutputSchema | None] | None = PrivateAttr(default=None)
 
     # Tasks refer to each other by identity; two with equal texts are two tasks.
     __hash__ = object.__hash__
@@ -28,7 +63,67 @@ class Task(BaseModel):
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept(cls, given: Any) -> Any:
+        given = accept("task", cls, given)
+        if isinstance(given, dict) and isinstance(given.get("output_file"), str):
+            given["output_file"] = check_output_file(given["output_file"])
+        return given
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Refuse what contradicts itself when the task is made."""
+        declared = [n for n in ("output_json", "output_pydantic", "output_schema") if getattr(self, n) is not None]
+        if len(declared) > 1:
+            raise DefinitionError(f"task {self.label} has both {' and '.join(declared)}; keep one of them")
+        for guardrail in self.all_guardrails:
+            if not (guardrail.strip() if isinstance(guardrail, str) else callable(guardrail)):
+                kind = repr(guardrail) if isinstance(guardrail, str) else type(guardrail).__name__
+                raise DefinitionError(f"task {self.label}: a guardrail is a function or a sentence, not {kind}")
+        _ = self.schema_of_output  # an invalid one is a DefinitionError now
+
+    @property
+    def label(self) -> str:
+        """How messages name a task that may have no name."""
+        return repr(self.name or self.description.strip()[:40])
+
+    @property
+    def all_guardrails(self) -> list[Guardrail]:
+        """`guardrails`, or else `guardrail`, as CrewAI has it."""
+        several = self.guardrails if self.guardrails is not None else self.guardrail
+        if several is None:
+            return []
+        return list(several) if isinstance(several, list | tuple) else [several]
+
+    @property
+    def schema_of_output(self) -> OutputSchema | None:
+        """What the answer must validate against, made once for each declaration of it."""
+        declared = (self.output_pydantic, self.output_json, self.output_schema)
+        if self._schema is None or any(a is not b for a, b in zip(self._schema[0], declared, strict=True)):
+            self._schema = (declared, OutputSchema.of(*declared, whose=f"task {self.label}"))
+        return self._schema[1]
+
     @property
     def placeholders(self) -> frozenset[str]:
         """The names that the task's own texts need, without its agent's."""
-        return compile_template(self.description).names | compile_template(self.expected_output).names
+        texts = (self.description, self.expected_output, self.output_file or "")
+        return frozenset().union(*(compile_template(text).names for text in texts))
+
+    def toolbox(self, agent: Agent) -> Toolbox:
+        """The tools for this task: its own, else its agent's. Made once for each list of tools."""
+        if not self.tools:
+            return agent.toolbox
+        if self._toolbox is None or self._toolbox[0] != self.tools:
+            self._toolbox = (list(self.tools), Toolbox(self.tools))
+        return self._toolbox[1]
+
+
+class ConditionalTask(Task):
+    """A task that runs only if `condition(output of the task before it)` is true; else its output is empty."""
+
+    condition: Annotated[Callable[[TaskOutput], bool | Awaitable[bool]], SkipValidation]
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other

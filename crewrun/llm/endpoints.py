@@ -76,7 +76,14 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
     if llm.params.get("stream"):
         raise UsageError(f"model {name!r}: stream is set, but a batch has nobody to stream to; leave it out")
     if name == OFFLINE or name.startswith(OFFLINE + "?"):
-        return Endpoint("offline", OFFLINE, OFFLINE, params={"options": name.partition("?")[2]})
+        return Endpoint(
+            "offline",
+            OFFLINE,
+            OFFLINE,
+            params={"options": name.partition("?")[2]},
+            takes_tools=llm.function_calling is not False,
+            takes_schema=llm.structured_output is not False,
+        )
     provider, model = split_name(name, bool(llm.base_url), env)
     known = PROVIDERS.get(provider)
     api_key = _dereference(llm.api_key, name, env) if llm.api_key else None
@@ -89,6 +96,8 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
         params=llm.params,
         headers=llm.extra_headers,
         timeout_s=llm.timeout,
+        takes_tools=_takes(llm.function_calling, "supports_function_calling", provider, model),
+        takes_schema=_takes(llm.structured_output, "supports_response_schema", provider, model),
     )
     if known is None:
         return endpoint
@@ -99,6 +108,15 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
         api_key=api_key or _first(known.key_env, env),
         params=_for_openai(llm.params) if _RENAMED_MAX_TOKENS.match(model) else llm.params,
     )
+
+
+def _takes(said: bool | None, capability: str, provider: str, model: str) -> bool:
+    """What the LLM says of a capability, else what litellm's table knows of the model, wherever it is served."""
+    if said is not None:
+        return said
+    entries = (table_entry(name) for name in (f"{provider}/{model}", model, model.rpartition("/")[2]))
+    known = next((entry for entry in entries if entry), {})
+    return known.get(capability) is True
 
 
 def default_model(env: Mapping[str, str] = os.environ) -> str:

@@ -5,7 +5,8 @@ nowhere else: the clients below do not retry. The recorder and the limiter of a 
 `complete`.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import get_ident
@@ -17,18 +18,25 @@ import anyio
 import sniffio
 from anyio.lowlevel import RunVar
 
-from crewrun.errors import AuthRefused, CallError, CallTimedOut, UsageError
+from crewrun.errors import AuthRefused, BadRequest, CallError, CallTimedOut, SchemaRefused, ToolsRefused, UsageError
 from crewrun.llm import endpoints
+from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM
 from crewrun.llm.prices import Price, find_price
 from crewrun.llm.retry import RetryPolicy
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
-from crewrun.messages import ChatRequest, Completion, Endpoint, Lane, Message
+from crewrun.messages import ChatRequest, Completion, Endpoint, Lane, Message, ReplySchema, ToolSpec
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
 # What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
 _SECRET_CHARS = 8
+# How providers word that they do not take `tools` or `response_format`: vLLM, Ollama and OpenRouter (a 404) among them.
+_REFUSING = frozenset({400, 404, 405, 415, 422, 501})
+_ABOUT_TOOLS = re.compile(r"\btools?\b|tool[_ ]choice|tool[_ -]call|function[_ -]?call", re.IGNORECASE)
+_ABOUT_SCHEMA = re.compile(
+    r"response[_ ]?format|json[_ ]?schema|structured[_ ]?output|response[_ ]schema", re.IGNORECASE
+)
 Fields = dict[str, Any]
 
 
@@ -79,27 +87,41 @@ class Gateway:
         self._endpoints: WeakKeyDictionary[LLM, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
         self._default: Endpoint | None = None
         self._prices: WeakKeyDictionary[Endpoint, Price | None] = WeakKeyDictionary()
+        # What models refused although they were said to take it: tools, a schema.
+        self._refused: WeakKeyDictionary[Endpoint, set[type[BadRequest]]] = WeakKeyDictionary()
 
-    async def complete(self, llm: LLM | None, messages: tuple[Message, ...], tally: Tally) -> Completion:
+    async def complete(
+        self,
+        llm: LLM | None,
+        messages: tuple[Message, ...],
+        tally: Tally,
+        *,
+        tools: tuple[ToolSpec, ...] = (),
+        schema: ReplySchema | None = None,
+        windows: Sequence[RequestWindow] = (),
+    ) -> Completion:
         """Get `llm`'s answer to `messages`; None is the default model.
 
-        Transient failures are sent again as the retry policy says, each attempt within the call's time limit. What is
-        billed is added to `tally`, for failed calls too. Raises the last attempt's CallError.
+        Transient failures are sent again as the retry policy says, each attempt within the call's time limit and when
+        all `windows` admit it. What is billed is added to `tally`, for failed calls too. Raises the last attempt's
+        CallError; ToolsRefused and SchemaRefused when the model takes no `tools` or no `schema`, which is remembered.
         """
         endpoint = self.endpoint(llm)
         if endpoint.api_key is None and self._given is None and (variable := endpoints.missing_key(endpoint)):
             raise AuthRefused(f"{variable} is not set, and {endpoint.name} needs it; export it or put it into .env")
         transport = self._transport(endpoint.lane)
-        request = ChatRequest(endpoint, messages)
+        request = ChatRequest(endpoint, messages, tools, schema)
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
         attempt = 0
         while True:
             attempt += 1
+            for window in windows:
+                await window.admit()
             tally.sent()
             try:
                 completion = await _send(transport, request, timeout_s)
             except CallError as failed:
-                error = _without_key(failed, endpoint)
+                error = self._refusal(_without_key(failed, endpoint), request)
             else:
                 tally.billed(endpoint.name, completion.usage, self._cost(endpoint, completion))
                 tally.answered(completion)
@@ -111,6 +133,30 @@ class Gateway:
             if delay_s is None:
                 raise error
             await anyio.sleep(delay_s)
+
+    def takes_tools(self, llm: LLM | None) -> bool:
+        """Whether tools go to `llm` as tools, not in words."""
+        endpoint = self.endpoint(llm)
+        return endpoint.takes_tools and ToolsRefused not in self._refused.get(endpoint, ())
+
+    def takes_schema(self, llm: LLM | None) -> bool:
+        """Whether a reply's schema goes to `llm` as such, not only in words."""
+        endpoint = self.endpoint(llm)
+        return endpoint.takes_schema and SchemaRefused not in self._refused.get(endpoint, ())
+
+    def _refusal(self, error: CallError, request: ChatRequest) -> CallError:
+        """`error`, told apart when what was refused is something that can be done without."""
+        if error.http_status not in _REFUSING or not (request.tools or request.schema):
+            return error
+        kind: type[BadRequest] | None = None
+        if request.schema and _ABOUT_SCHEMA.search(str(error)):
+            kind = SchemaRefused
+        elif request.tools and _ABOUT_TOOLS.search(str(error)):
+            kind = ToolsRefused
+        if kind is None:
+            return error
+        self._refused.setdefault(request.endpoint, set()).add(kind)
+        return kind(str(error), http_status=error.http_status)
 
     def endpoint(self, llm: LLM | None) -> Endpoint:
         """Where calls of `llm` go in this run. Raises UsageError when that cannot be said."""

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -32,8 +32,16 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
-from crewrun.llm.transport import failure, finished, read_usage
-from crewrun.messages import ChatRequest, Completion, Endpoint
+from crewrun.llm.transport import (
+    failure,
+    finished,
+    message_on_wire,
+    read_tool_calls,
+    read_usage,
+    schema_on_wire,
+    tool_on_wire,
+)
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
 # does not follow `Endpoint.timeout_s`, because litellm keeps one connection pool for each value.
@@ -164,7 +172,9 @@ def _arguments(request: ChatRequest) -> dict[str, Any]:
         **{name: value for name, value in optional.items() if value is not None},
         **({"extra_headers": dict(endpoint.headers)} if endpoint.headers else {}),
         "model": f"{endpoint.provider}/{endpoint.model}",
-        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+        "messages": [message_on_wire(m) for m in _messages(request)],
+        **({"tools": [tool_on_wire(spec) for spec in request.tools]} if request.tools else {}),
+        **({"response_format": schema_on_wire(request.schema)} if request.schema else {}),
         "stream": False,
         "timeout": _NEVER_S,
         "num_retries": 0,
@@ -175,11 +185,38 @@ def _arguments(request: ChatRequest) -> dict[str, Any]:
     }
 
 
+def _messages(request: ChatRequest) -> Sequence[Message]:
+    """The messages. Without tools in the request, earlier calls of tools are told in words.
+
+    Anthropic and others refuse turns with tools in a request that has none, which is how an agent asks for its last
+    answer. https://docs.anthropic.com/en/docs/build-with-claude/tool-use
+    """
+    if request.tools or not any(m.tool_calls for m in request.messages):
+        return request.messages
+    told: list[Message] = []
+    for m in request.messages:
+        if m.tool_calls:
+            calls = "\n".join(f"I call {call.name} with {call.arguments}" for call in m.tool_calls)
+            told.append(Message("assistant", f"{m.content}\n{calls}".strip()))
+        elif m.role == "tool":
+            result = f"The tool's result: {m.content}"
+            if told and told[-1].role == "user":
+                result = f"{told.pop().content}\n{result}"
+            told.append(Message("user", result))
+        elif m.role == "user" and told and told[-1].role == "user":
+            told.append(Message("user", f"{told.pop().content}\n\n{m.content}"))
+        else:
+            told.append(m)
+    return told
+
+
 def _read(response: Any) -> Completion:
     """The answer in a litellm ModelResponse, which has the shape of an OpenAI completion for every provider."""
     usage = read_usage(response.usage.model_dump() if getattr(response, "usage", None) else {})
     choice = response.choices[0]
-    return finished(choice.message.content, usage, choice.finish_reason, getattr(choice.message, "refusal", None))
+    tool_calls = read_tool_calls(choice.message.model_dump()) if getattr(choice.message, "tool_calls", None) else ()
+    refusal = getattr(choice.message, "refusal", None)
+    return finished(choice.message.content, usage, choice.finish_reason, refusal, tool_calls)
 
 
 # What a class of litellm, httpx or a cloud's SDK says about a failure, by name: the names hold across litellm's

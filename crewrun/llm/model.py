@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Fields that are about reaching the model; every other one goes into the request as it is.
-_NOT_ON_THE_WIRE = frozenset({"model", "base_url", "api_key", "timeout", "extra_headers"})
+_NOT_ON_THE_WIRE = frozenset(
+    {"model", "base_url", "api_key", "timeout", "extra_headers", "function_calling", "structured_output"}
+)
 
 
 class LLM(BaseModel):
@@ -16,7 +18,8 @@ class LLM(BaseModel):
 
     `model` is a name as litellm and CrewAI write it: `gpt-4.1-mini`, `anthropic/claude-…`, `ollama/llama3.2`,
     `offline`. `api_key` may be a reference to an environment variable, `${GROQ_API_KEY}`. `timeout` is in seconds, for
-    one attempt of one call.
+    one attempt of one call. `function_calling` and `structured_output` say whether the model takes tools and a reply
+    schema by itself, where litellm's table does not know it or is wrong; without, crewrun asks for both in words.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
@@ -35,6 +38,8 @@ class LLM(BaseModel):
     api_key: str | None = Field(default=None, repr=False)
     timeout: float | None = Field(default=None, gt=0)
     extra_headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    function_calling: bool | None = None
+    structured_output: bool | None = None
 
     # One LLM object is one definition: the gateway remembers what it resolved to by identity.
     __hash__ = object.__hash__

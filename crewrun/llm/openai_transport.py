@@ -19,8 +19,8 @@ from yarl import URL
 from crewrun._version import __version__
 from crewrun.errors import CallError, NetworkError, Unreachable
 from crewrun.llm.endpoints import proxy_for
-from crewrun.llm.transport import failure, read_completion
-from crewrun.messages import ChatRequest, Completion, Endpoint, Message
+from crewrun.llm.transport import failure, message_on_wire, read_completion, schema_on_wire, tool_on_wire
+from crewrun.messages import ChatRequest, Completion, Endpoint
 
 
 class _Route(NamedTuple):
@@ -87,15 +87,15 @@ class OpenAITransport:
 
 def _body(request: ChatRequest) -> bytes:
     endpoint = request.endpoint
-    fields = {"model": endpoint.model, **endpoint.params, "messages": [_on_wire(m) for m in request.messages]}
+    fields = {"model": endpoint.model, **endpoint.params, "messages": [message_on_wire(m) for m in request.messages]}
+    if request.tools:
+        fields["tools"] = [tool_on_wire(spec) for spec in request.tools]
+    if request.schema:
+        fields["response_format"] = schema_on_wire(request.schema)
     try:
         return to_json(fields)
     except PydanticSerializationError:
         return json.dumps(fields).encode()  # a lone surrogate has no UTF-8, but it has an escape
-
-
-def _on_wire(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.content}
 
 
 def _network_error(broken: Exception, route: _Route) -> CallError:

@@ -22,6 +22,7 @@ class Tally:
         "calls",
         "completion_tokens",
         "failed_task",
+        "files",
         "models",
         "prompt_tokens",
         "reasoning_tokens",
@@ -37,6 +38,7 @@ class Tally:
         self._unpriced = False
         self.models: dict[str, None] = {}
         self.tasks: list[TaskRecord] = []
+        self.files: list[str] = []
         self.failed_task: str | None = None
 
     @property
@@ -84,6 +86,13 @@ class Tally:
         tally: Tally | None = self
         while tally is not None:
             tally.tasks.append(task)
+            tally = tally._parent
+
+    def wrote(self, file: str) -> None:
+        """A task wrote its output file."""
+        tally: Tally | None = self
+        while tally is not None:
+            tally.files.append(file)
             tally = tally._parent
 
     def failed_in(self, task: str) -> None:

@@ -24,7 +24,7 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
-from crewrun.messages import ChatRequest, Completion, Usage
+from crewrun.messages import ChatRequest, Completion, Message, ReplySchema, ToolCall, ToolSpec, Usage
 
 
 class Transport(Protocol):
@@ -142,13 +142,61 @@ def read_completion(body: bytes) -> Completion:
         message = choice["message"]
         text = _text(message.get("content"))
         refusal = message.get("refusal")
+        tool_calls = read_tool_calls(message)
         counts = reply.get("usage")
         usage = read_usage(counts if isinstance(counts, dict) else {})
         finish = choice.get("finish_reason")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         start = " ".join(body[:200].decode("utf-8", "replace").split())
         raise ServerError(f"the reply is not a chat completion: {start!r}", http_status=200) from None
-    return finished(text, usage, finish, refusal)
+    return finished(text, usage, finish, refusal, tool_calls)
+
+
+def read_tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    """The tools that an OpenAI message asks for, also in the older form of one `function_call`.
+
+    Raises ValueError for calls without a name. Some servers leave the id out, or give arguments as an object.
+    """
+    calls = message.get("tool_calls")
+    if not calls:
+        older = message.get("function_call")
+        calls = [{"function": older}] if older else []
+    read = []
+    for i, call in enumerate(calls):
+        function = call["function"]
+        name, arguments = function["name"], function.get("arguments")
+        if not isinstance(name, str):
+            raise ValueError(name)
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
+        read.append(ToolCall(str(call.get("id") or f"call_{i}"), name, text))
+    return tuple(read)
+
+
+def message_on_wire(message: Message) -> dict[str, Any]:
+    """`message` as OpenAI's chat completions have it."""
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content}
+    if not message.tool_calls:
+        return {"role": message.role, "content": message.content}
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in message.tool_calls
+    ]
+    return {"role": message.role, "content": message.content or None, "tool_calls": calls}
+
+
+def tool_on_wire(spec: ToolSpec) -> dict[str, Any]:
+    """`spec` as OpenAI's chat completions have it."""
+    function = {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
+    return {"type": "function", "function": function}
+
+
+def schema_on_wire(schema: ReplySchema) -> dict[str, Any]:
+    """`schema` as a `response_format`."""
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": schema.name, "schema": schema.schema, "strict": schema.strict},
+    }
 
 
 def _parse(body: bytes) -> Any:
@@ -173,10 +221,14 @@ def _embedded_status(error: Any) -> int:
     return 429 if isinstance(code, str) and ("rate_limit" in code or "quota" in code) else 500
 
 
-def finished(text: Any, usage: Usage, finish_reason: Any, refusal: Any = None) -> Completion:
+def finished(
+    text: Any, usage: Usage, finish_reason: Any, refusal: Any = None, tool_calls: tuple[ToolCall, ...] = ()
+) -> Completion:
     """A completion, or the error for an answer that is none. What was used is kept in the error's `usage`."""
     if finish_reason == "content_filter" or (refusal and not text):
         raise _spent(ContentFiltered(f"the model declined: {refusal or text or 'content filter'}"), usage)
+    if tool_calls:
+        return Completion(text if isinstance(text, str) else "", usage, finish_reason == "length", tool_calls)
     if not isinstance(text, str) or not text.strip():
         why = (
             "it reached max_tokens before the first word; raise max_tokens"

@@ -1,0 +1,90 @@
+"""What is taken of CrewAI's constructor arguments besides the fields that do something.
+
+A CrewAI crew runs as it is: what crewrun does in another way is let through, what it does not do is let through with
+a warning, and so is what nobody knows, which CrewAI drops without a word.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from crewrun.errors import CrewrunWarning, DefinitionError, suggest
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Without any effect on what a crew answers: how CrewAI logs, traces, caches and names things.
+SILENT: Mapping[str, frozenset[str]] = {
+    "agent": _names(
+        "id cache crew cache_handler tools_handler agent_executor i18n formatting_errors max_tokens security_config "
+        "tools_results times_executed callbacks adapted_agent fingerprint language telemetry tracing"
+    ),
+    "task": _names(
+        "id agents security_config used_tools tools_errors delegations retry_count max_retries start_time end_time "
+        "allow_crewai_trigger_context processed_by_agents prompt_context i18n"
+    ),
+    "crew": _names(
+        "id cache share_crew output_log_file full_output tracing security_config execution_logs chat_llm language "
+        "language_file token_usage fingerprint prompt_file task_execution_output_json_files"
+    ),
+}
+# CrewAI's features that crewrun does not have.
+MISSING: Mapping[str, frozenset[str]] = {
+    "agent": _names(
+        "function_calling_llm memory reasoning max_reasoning_attempts planning planning_config knowledge "
+        "knowledge_sources knowledge_config embedder multimodal allow_code_execution code_execution_mode mcps apps "
+        "skills a2a from_repository checkpoint"
+    ),
+    "task": _names("input_files checkpoint"),
+    "crew": _names(
+        "function_calling_llm memory short_term_memory long_term_memory entity_memory external_memory memory_config "
+        "embedder planning planning_llm knowledge knowledge_sources stream skills checkpoint config"
+    ),
+}
+
+
+def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
+    """The constructor arguments `given` of `model` less what has no effect; `kind` is agent, task or crew.
+
+    A `config` mapping is merged in below what is given beside it, as CrewAI does. Warns with CrewrunWarning.
+    """
+    if not isinstance(given, dict):
+        return given
+    given = dict(given)
+    config = given.pop("config", None)
+    if isinstance(config, Mapping):
+        given = {**config, **given}
+    taken = {}
+    for name, value in given.items():
+        if name in model.model_fields:
+            taken[name] = value
+        elif name not in SILENT[kind]:
+            _warn(kind, model, name, value)
+    return taken
+
+
+def _warn(kind: str, model: type[BaseModel], name: str, value: Any) -> None:
+    if name in MISSING[kind]:
+        if value:
+            warnings.warn(f"{kind}: {name} is not supported by crewrun and has no effect", CrewrunWarning, stacklevel=5)
+        return
+    near = suggest(name, list(model.model_fields))
+    warnings.warn(f"{kind}: no field {name!r}{near}; it has no effect", CrewrunWarning, stacklevel=5)
+
+
+def check_output_file(template: str) -> str:
+    """`template` as a relative path: CrewAI takes a leading slash off, and folded YAML ends in a newline.
+
+    Raises DefinitionError for a path that leaves its folder whatever is filled in.
+    """
+    path = template.strip().lstrip("/")
+    if not path or path.endswith("/"):
+        raise DefinitionError(f"output_file {template!r} names no file")
+    if ".." in Path(path).parts or path.startswith("~"):
+        raise DefinitionError(f"output_file {template!r} leaves its folder; write a path below it")
+    return path

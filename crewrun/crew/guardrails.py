@@ -1,0 +1,66 @@
+"""Guardrails: what an answer must pass before it counts, a function of the user's or a sentence that a model judges."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from crewrun.concurrency import call
+from crewrun.crew.output import AgentOutput, TaskOutput
+from crewrun.crew.schema import OutputSchema
+from crewrun.errors import CrewrunError, GuardrailFailed
+
+Judge = Callable[[str, str], Awaitable[tuple[bool, str]]]
+
+VERDICT = OutputSchema.of_json_schema(
+    {
+        "type": "object",
+        "properties": {
+            "valid": {"type": "boolean", "description": "whether the answer keeps to the rule"},
+            "feedback": {"type": "string", "description": "what must change, empty if it is valid"},
+        },
+        "required": ["valid", "feedback"],
+        "additionalProperties": False,
+    },
+    "guardrail",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a guardrail says: the fault to mend, or what takes the answer's place (None: it stays)."""
+
+    fault: str | None = None
+    instead: str | TaskOutput | None = None
+
+
+async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, judge: Judge) -> Verdict:
+    """Hold `output` against the `guardrail` of `whose`; a sentence goes to `judge`.
+
+    Raises GuardrailFailed when the guardrail itself does not work.
+    """
+    if isinstance(guardrail, str):
+        valid, feedback = await judge(guardrail, output.raw)
+        return Verdict() if valid else Verdict(fault=feedback or f"it does not keep to: {guardrail}")
+    name = getattr(guardrail, "__name__", type(guardrail).__name__)
+    named = f"guardrail {name!r} of {whose}"
+    try:
+        result = await call(guardrail, output)
+    except CrewrunError:
+        raise
+    except Exception as failed:
+        raise GuardrailFailed(f"{named} raised {type(failed).__name__}: {failed}") from failed
+    if not (isinstance(result, tuple | list) and len(result) == 2 and isinstance(result[0], bool)):
+        shown = repr(result)
+        raise GuardrailFailed(
+            f"{named} returned {shown if len(shown) <= 80 else shown[:79] + '…'}; "
+            "a guardrail returns (True, answer) or (False, what is wrong)"
+        )
+    passed, what = result
+    if not passed:
+        return Verdict(fault=str(what))
+    return Verdict(instead=what if isinstance(what, str | TaskOutput) else None)
+
+
+def no_more_tries(tries: int, fault: str) -> GuardrailFailed:
+    """The error for an answer that was asked for so often and never passed."""
+    return GuardrailFailed(f"no answer passed the guardrail in {tries} tries; the last one: {fault}")

@@ -1,0 +1,68 @@
+"""Where tasks with an `output_file` write: below one folder, which in a batch is the row's own."""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from crewrun.errors import DefinitionError, InputInvalid
+from crewrun.templates import compile_template
+
+_folder: ContextVar[Path | None] = ContextVar("crewrun_output_folder", default=None)
+
+
+class writing_below:  # noqa: N801  (used as a function is)
+    """`with writing_below(folder)`: files of tasks go there; without, into the working directory."""
+
+    __slots__ = ("_folder", "_token")
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        self._token = _folder.set(self._folder)
+
+    def __exit__(self, *_: object) -> None:
+        _folder.reset(self._token)
+
+
+def render_path(template: str, inputs: Mapping[str, Any] | None, field: str) -> str:
+    """The path of an output file with `inputs` filled in. Raises InputInvalid when a value would lead elsewhere."""
+    if not inputs:
+        return template
+    compiled = compile_template(template)
+    path = compiled.render(inputs, field)
+    for name in sorted(compiled.names):
+        value = str(inputs[name])
+        if any(mark in value for mark in ("/", "\\", "\0", "\n")) or value.strip() in ("", ".", ".."):
+            raise InputInvalid(
+                f"input {name!r} is {value[:80]!r}, which cannot be part of a file's name; {field} is {template!r}"
+            )
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise InputInvalid(f"{field} is {template!r}, which these inputs make {path[:200]!r}; it leaves its folder")
+    return path
+
+
+async def write_output(path: str, text: str, *, create_directory: bool, field: str) -> str:
+    """Write a task's answer to `path` below the folder in force; the path as the row lists it.
+
+    Raises DefinitionError when the directory is missing and may not be made, InputInvalid when a link leads out of the
+    folder, OSError when the disk refuses.
+    """
+    folder = _folder.get() or Path()
+    await anyio.to_thread.run_sync(_write, folder, path, text, create_directory, field)
+    return str(folder / path)
+
+
+def _write(folder: Path, path: str, text: str, create_directory: bool, field: str) -> None:
+    target = folder / path
+    if not target.parent.is_dir():
+        if not create_directory:
+            raise DefinitionError(f"{field}: the directory {str(target.parent)!r} does not exist (create_directory)")
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.resolve().is_relative_to(folder.resolve()):
+        raise InputInvalid(f"{field}: {str(target)!r} leads out of {str(folder.resolve())!r} through a link")
+    target.write_text(text, encoding="utf-8", errors="replace")

@@ -1,0 +1,226 @@
+"""How an agent comes to an answer: one call, or turns with tools, then the check against a schema.
+
+`perform` is given all that it needs as a `Work`; it knows neither agents nor tasks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from crewrun.concurrency import call, gather
+from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt, repair_prompt
+from crewrun.crew.schema import NotValid, OutputSchema, Structured
+from crewrun.crew.steps import AgentAction, AgentFinish, Step
+from crewrun.crew.text_protocol import Action, explain_tools, observation, read_reply
+from crewrun.errors import ContextTooLong, OutputInvalid, SchemaRefused, ToolsRefused
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.limits import RequestWindow
+from crewrun.llm.model import LLM
+from crewrun.llm.tally import Tally
+from crewrun.messages import Completion, Message, ToolCall, ToolSpec
+from crewrun.tools.base import BaseTool
+from crewrun.tools.toolbox import Toolbox, ToolResult
+
+_NO_TOOLS = Toolbox(())
+# Shortening below this is no help: then the task itself is what does not fit.
+_SHORTEST_CHARS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One thing to do for one agent.
+
+    `windows` limit its requests, `on_step` are called after each turn, and at `cut_at` an answer ends.
+    """
+
+    prompt: Prompt
+    llm: LLM | None
+    gateway: Gateway
+    tally: Tally
+    toolbox: Toolbox = _NO_TOOLS
+    schema: OutputSchema | None = None
+    max_iter: int = 25
+    shorten: bool = True
+    windows: Sequence[RequestWindow] = ()
+    on_step: Sequence[Callable[[Step], Any]] = ()
+    cut_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of it: the text, the conversation that led to it, and the value where there is a schema."""
+
+    text: str
+    messages: tuple[Message, ...]
+    structured: Structured | None = None
+
+
+async def perform(work: Work) -> Answer:
+    """Do `work`. Raises CallError, OutputInvalid with the raw reply when it does not validate, ToolFailed."""
+    talk = _Conversation(work)
+    if work.toolbox:
+        text = await _answer_with_tools(talk)
+    else:
+        text = _some((await talk.ask(schema=work.schema)).text)
+    if work.cut_at:
+        text = text.partition(work.cut_at)[0].rstrip()
+    structured = None
+    if work.schema is not None:
+        text, structured = await _validated(talk, text, work.schema)
+    if work.on_step:
+        await talk.tell(AgentFinish("", text, text))
+    return Answer(text, (*talk.messages, Message("assistant", text)), structured)
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """The turns so far. What a tool or an earlier task said may be shortened in it, nothing else."""
+
+    work: Work
+    prompt: Prompt = field(init=False)
+    turns: list[Message] = field(default_factory=list)
+    used: dict[BaseTool, int] = field(default_factory=dict)
+    in_words: bool = False  # tools are asked for in text
+
+    def __post_init__(self) -> None:
+        self.prompt = self.work.prompt
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All turns, from the beginning."""
+        return (*self.prompt.messages(), *self.turns)
+
+    async def ask(self, tools: tuple[ToolSpec, ...] = (), schema: OutputSchema | None = None) -> Completion:
+        """The model's next turn. It is not added: who asked knows what becomes of it."""
+        work = self.work
+        wire = schema.wire if schema is not None and work.gateway.takes_schema(work.llm) else None
+        while True:
+            try:
+                return await work.gateway.complete(
+                    work.llm, self.messages, work.tally, tools=tools, schema=wire, windows=work.windows
+                )
+            except SchemaRefused:
+                wire = None  # it stands in the prompt as well
+            except ContextTooLong:
+                if not (work.shorten and self._shorten()):
+                    raise
+
+    async def tell(self, step: Step) -> None:
+        """Let the callbacks know."""
+        for callback in self.work.on_step:
+            await call(callback, step)
+
+    def use_words(self) -> None:
+        """Explain the tools in the prompt, for a model that takes none."""
+        self.in_words = True
+        explained = explain_tools(self.work.toolbox.specs)
+        if self.prompt.system is None:
+            self.prompt = replace(self.prompt, before=f"{explained}\n\n{self.prompt.before}")
+        else:
+            self.prompt = replace(self.prompt, system=f"{self.prompt.system}\n\n{explained}")
+
+    def _shorten(self) -> bool:
+        """Halve the longest thing that a tool or an earlier task said. False when nothing is left to shorten."""
+        soft = [i for i, turn in enumerate(self.turns) if turn.role == "tool" or _is_observation(turn)]
+        longest = max(soft, key=lambda i: len(self.turns[i].content), default=None)
+        length = len(self.turns[longest].content) if longest is not None else 0
+        if max(length, len(self.prompt.context)) <= _SHORTEST_CHARS:
+            return False
+        if longest is not None and length >= len(self.prompt.context):
+            self.turns[longest] = replace(self.turns[longest], content=_halved(self.turns[longest].content))
+        else:
+            self.prompt = replace(self.prompt, context=_halved(self.prompt.context))
+        return True
+
+
+def _is_observation(turn: Message) -> bool:
+    return turn.role == "user" and turn.content.startswith(observation(""))
+
+
+def _halved(text: str) -> str:
+    quarter = len(text) // 4
+    left_out = len(text) - 2 * quarter
+    return f"{text[:quarter]}\n[… {left_out:,} characters left out, to fit the model's context …]\n{text[-quarter:]}"
+
+
+async def _answer_with_tools(talk: _Conversation) -> str:
+    work = talk.work
+    if not work.gateway.takes_tools(work.llm):
+        talk.use_words()
+    for _ in range(work.max_iter):
+        try:
+            completion = await talk.ask(tools=() if talk.in_words else work.toolbox.specs)
+        except ToolsRefused:
+            if talk.in_words or talk.turns:
+                raise
+            talk.use_words()
+            completion = await talk.ask()
+        reply = read_reply(completion.text) if talk.in_words and not completion.tool_calls else completion.text
+        if isinstance(reply, Action):
+            answer = await _use_in_words(talk, reply)
+        elif completion.tool_calls:
+            answer = await _use(talk, completion)
+        else:
+            return _some(reply)
+        if answer is not None:
+            return answer
+    return await _forced(talk)
+
+
+async def _use(talk: _Conversation, completion: Completion) -> str | None:
+    """Run the tools of one turn, together. The text of one whose result is the answer, else None."""
+    calls = completion.tool_calls
+    results = await gather([partial(_run, talk, one) for one in calls])
+    talk.turns.append(Message("assistant", completion.text, calls))
+    for one, result in zip(calls, results, strict=True):
+        talk.turns.append(Message("tool", result.text, tool_call_id=one.id))
+        if talk.work.on_step:
+            await talk.tell(AgentAction(completion.text, one.name, one.arguments, completion.text, result.text))
+    return next((result.text for result in results if result.is_answer), None)
+
+
+async def _use_in_words(talk: _Conversation, action: Action) -> str | None:
+    result = await talk.work.toolbox.use(action.tool, action.arguments, talk.used)
+    talk.turns += [Message("assistant", action.said), Message("user", observation(result.text))]
+    if talk.work.on_step:
+        thought = action.said.partition("\nAction")[0].removeprefix("Thought:").strip()
+        await talk.tell(AgentAction(thought, action.tool, action.arguments, action.said, result.text))
+    return result.text if result.is_answer else None
+
+
+async def _run(talk: _Conversation, one: ToolCall) -> ToolResult:
+    return await talk.work.toolbox.use(one.name, one.arguments, talk.used)
+
+
+async def _forced(talk: _Conversation) -> str:
+    """The answer of an agent that has used up its turns: one last call, without tools."""
+    talk.turns.append(Message("user", FINAL_ANSWER_NOW))
+    completion = await talk.ask()
+    reply = read_reply(completion.text) if talk.in_words else completion.text
+    if completion.tool_calls or isinstance(reply, Action):
+        error = OutputInvalid(f"the model still asks for tools after {talk.work.max_iter} turns (max_iter)")
+        error.raw = completion.text
+        raise error
+    return _some(reply)
+
+
+def _some(text: str) -> str:
+    if not text.strip():
+        raise OutputInvalid("the model's final answer is empty", http_status=200)
+    return text
+
+
+async def _validated(talk: _Conversation, text: str, schema: OutputSchema) -> tuple[str, Structured]:
+    """`text` and the value in it. One that does not validate is sent back once; then OutputInvalid."""
+    try:
+        return text, schema.read(text)
+    except NotValid as invalid:
+        talk.turns += [Message("assistant", text), Message("user", repair_prompt(str(invalid), schema.text))]
+    mended = _some((await talk.ask(schema=schema)).text)
+    try:
+        return mended, schema.read(mended)
+    except NotValid as invalid:
+        error = OutputInvalid(f"the answer does not validate, nor did its repair: {invalid}")
+        error.raw = mended
+        raise error from None

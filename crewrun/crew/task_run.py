@@ -1,0 +1,183 @@
+"""One task of one kickoff, from its filled-in texts to the output that passed its guardrails."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from crewrun.concurrency import call
+from crewrun.crew.agent import Agent, Persona
+from crewrun.crew.guardrails import check, no_more_tries
+from crewrun.crew.kickoff import Kickoff
+from crewrun.crew.output import OutputFormat, TaskOutput, as_dict
+from crewrun.crew.output_files import render_path, write_output
+from crewrun.crew.perform import Answer
+from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
+from crewrun.crew.schema import NotValid, Structured
+from crewrun.crew.task import Task
+from crewrun.errors import OutputInvalid
+from crewrun.llm.tally import Tally
+from crewrun.row import TaskRecord
+from crewrun.templates import compile_template
+from crewrun.tools.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A task and who does it with which tools. `name` is how rows and messages call it."""
+
+    task: Task
+    name: str
+    agent: Agent
+    toolbox: Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """A task with one row's inputs filled in."""
+
+    persona: Persona
+    description: str
+    expected_output: str
+    output_file: str | None
+
+
+async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -> TaskOutput:
+    """Do the task and return its output. Raises what `Agent.perform` does, GuardrailFailed, and what a callback raises.
+
+    The task is noted in the kickoff's account, as finished or as where it failed.
+    """
+    task, name = assignment.task, assignment.name
+    tally = Tally(kickoff.tally)
+    try:
+        texts = _fill_in(assignment, kickoff)
+        output = await _answer(assignment, texts, context, kickoff, tally)
+        if task.all_guardrails:
+            output = await _guarded(assignment, texts, context, kickoff, tally, output)
+        if texts.output_file is not None:
+            written = await write_output(
+                texts.output_file,
+                output.raw if output.json_dict is None else output.json,
+                create_directory=task.create_directory,
+                field=f"tasks.{name}.output_file",
+            )
+            kickoff.tally.wrote(written)
+        for callback in (*([task.callback] if task.callback else []), *task.callbacks, *kickoff.on_task):
+            await call(callback, output)
+    except BaseException:  # a cancelled task is where a row's time ran out
+        kickoff.tally.failed_in(name)
+        raise
+    kickoff.tally.finished(
+        TaskRecord(name, texts.persona.role, output.raw, tally.calls, tally.usage, tally.truncated > 0)
+    )
+    return output
+
+
+def check_output_file(task: Task, name: str, kickoff: Kickoff) -> None:
+    """Raise InputInvalid when these inputs make no path of the task's output_file; before the first call is made."""
+    if task.output_file is not None:
+        render_path(task.output_file, kickoff.inputs, f"tasks.{name}.output_file")
+
+
+def opening(assignment: Assignment, context: str, kickoff: Kickoff) -> Prompt:
+    """What the task's agent is asked."""
+    return _prompt(assignment, _fill_in(assignment, kickoff), context)
+
+
+def _fill_in(assignment: Assignment, kickoff: Kickoff) -> _Texts:
+    task, where, inputs = assignment.task, f"tasks.{assignment.name}", kickoff.inputs
+    persona = assignment.agent.persona(inputs)
+    if not inputs:
+        return _Texts(persona, task.description, task.expected_output, task.output_file)
+    return _Texts(
+        persona,
+        compile_template(task.description).render(inputs, f"{where}.description"),
+        compile_template(task.expected_output).render(inputs, f"{where}.expected_output"),
+        None if task.output_file is None else render_path(task.output_file, inputs, f"{where}.output_file"),
+    )
+
+
+def _prompt(assignment: Assignment, texts: _Texts, context: str) -> Prompt:
+    task = assignment.task
+    schema = task.schema_of_output
+    before = user_prompt(
+        texts.description, texts.expected_output, markdown=task.markdown, schema=schema.text if schema else None
+    )
+    return assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
+
+
+async def _answer(
+    assignment: Assignment, texts: _Texts, context: str, kickoff: Kickoff, tally: Tally, fault: str = ""
+) -> TaskOutput:
+    prompt = _prompt(assignment, texts, context)
+    if fault:
+        prompt = replace(prompt, after=f"{prompt.after}\n\n{fault}")
+    schema = assignment.task.schema_of_output
+    answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, schema)
+    return _output(assignment, texts, answer)
+
+
+def _output(assignment: Assignment, texts: _Texts, answer: Answer) -> TaskOutput:
+    output = TaskOutput(
+        raw=answer.text,
+        description=texts.description,
+        name=assignment.task.name,
+        expected_output=texts.expected_output,
+        summary=_summary(texts.description),
+        agent=texts.persona.role,
+        messages=[as_dict(message) for message in answer.messages],
+    )
+    if answer.structured is not None:
+        _put_value(assignment.task, output, answer.structured)
+    return output
+
+
+def _put_value(task: Task, output: TaskOutput, structured: Structured) -> None:
+    output._structured = structured
+    if task.output_pydantic is not None:
+        output.pydantic, output.output_format = structured.instance, OutputFormat.PYDANTIC
+    else:
+        output.json_dict = structured.value if isinstance(structured.value, dict) else None
+        output.output_format = OutputFormat.JSON
+
+
+async def _guarded(
+    assignment: Assignment, texts: _Texts, context: str, kickoff: Kickoff, tally: Tally, output: TaskOutput
+) -> TaskOutput:
+    """An output that passes every guardrail in turn. One that does not is asked for again, with what is wrong."""
+    task = assignment.task
+    judge = partial(assignment.agent.judge, description=texts.description, kickoff=kickoff, tally=tally)
+    for guardrail in task.all_guardrails:
+        retries = 0
+        while True:
+            verdict = await check(guardrail, output, f"task {assignment.name!r}", judge)
+            if verdict.fault is None:
+                output = _replaced(assignment, output, verdict.instead)
+                break
+            if retries == task.guardrail_max_retries:
+                raise no_more_tries(retries + 1, verdict.fault)
+            retries += 1
+            fault = retry_prompt(verdict.fault, output.raw)
+            output = await _answer(assignment, texts, context, kickoff, tally, fault)
+    return output
+
+
+def _replaced(assignment: Assignment, output: TaskOutput, instead: str | TaskOutput | None) -> TaskOutput:
+    """The output that a guardrail gave back, held against the schema again when it is new text."""
+    if instead is None or isinstance(instead, TaskOutput):
+        return instead or output
+    if instead == output.raw:
+        return output
+    changed = output.model_copy(update={"raw": instead})
+    schema = assignment.task.schema_of_output
+    if schema is not None:
+        try:
+            _put_value(assignment.task, changed, schema.read(instead))
+        except NotValid as invalid:
+            error = OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}")
+            error.raw = instead
+            raise error from None
+    return changed
+
+
+def _summary(description: str) -> str:
+    """The first ten words, as CrewAI makes it."""
+    return " ".join(description.split(" ", 10)[:10]) + "..."

@@ -1,0 +1,48 @@
+"""Tools: what an agent may do besides talking.
+
+`base` is what a tool is, `schema` how its arguments are described, `foreign` takes other libraries' tools, `toolbox`
+is an agent's tools as a run uses them. The built-in tools are one file each and imported when they are first named.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crewrun.tools.base import BaseTool, tool
+    from crewrun.tools.directory_read import DirectoryReadTool
+    from crewrun.tools.file_read import FileReadTool
+    from crewrun.tools.file_writer import FileWriterTool
+    from crewrun.tools.scrape_website import ScrapeWebsiteTool
+    from crewrun.tools.serper import SerperDevTool
+
+__all__ = [
+    "BaseTool",
+    "DirectoryReadTool",
+    "FileReadTool",
+    "FileWriterTool",
+    "ScrapeWebsiteTool",
+    "SerperDevTool",
+    "tool",
+]
+
+# The built-in tools by the names that YAML files use.
+BUILT_IN = {
+    "DirectoryReadTool": "crewrun.tools.directory_read",
+    "FileReadTool": "crewrun.tools.file_read",
+    "FileWriterTool": "crewrun.tools.file_writer",
+    "ScrapeWebsiteTool": "crewrun.tools.scrape_website",
+    "SerperDevTool": "crewrun.tools.serper",
+}
+_HOME = {**BUILT_IN, "BaseTool": "crewrun.tools.base", "tool": "crewrun.tools.base"}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'crewrun.tools' has no attribute {name!r}; its tools are {', '.join(BUILT_IN)}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,143 @@
+"""`BaseTool` and `@tool`: a function that a model may call, with a name, a description and a schema for its arguments.
+
+A tool is a definition like an agent: runs never write to it, and many of them use one tool at once.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, cast, overload
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from crewrun.errors import DefinitionError
+from crewrun.tools.schema import arguments_of, documented
+
+DEFAULT_TIMEOUT_S = 300.0
+MAX_RESULT_CHARS = 100_000
+
+
+class BaseTool(BaseModel):
+    """A tool. Subclasses have `_run`, or `async _arun`, or both; then `_arun` is used.
+
+    `args_schema` is a pydantic class for the arguments; without one it is made from the signature of `_run`. With
+    `result_as_answer` the tool's result is the agent's answer. `max_usage_count` bounds how often one task may call it.
+    A call that takes longer than `timeout_s` seconds is given up, and a result of more than `max_result_chars`
+    characters is cut; the model is told of both.
+    """
+
+    # Subclasses bring fields of their own, of any type; CrewAI's other constructor arguments mean nothing here.
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
+
+    name: str
+    description: str
+    args_schema: type[BaseModel] | None = None
+    result_as_answer: bool = False
+    max_usage_count: int | None = Field(default=None, ge=1)
+    timeout_s: float | None = Field(default=DEFAULT_TIMEOUT_S, gt=0)
+    max_result_chars: int = Field(default=MAX_RESULT_CHARS, ge=1)
+
+    _arguments: type[BaseModel] | None = PrivateAttr(default=None)
+
+    # Tools are told apart as agents are: two with equal texts are still two.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What is called with the arguments: a coroutine function where there is one."""
+        return self._arun if type(self)._arun is not BaseTool._arun else self._run
+
+    @property
+    def arguments(self) -> type[BaseModel]:
+        """The pydantic class of the arguments. Made once for each tool; DefinitionError when it cannot be made."""
+        if self._arguments is None:
+            self._arguments = self.args_schema or arguments_of(self.function, f"tool {self.name!r}")
+        return self._arguments
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the tool from working, such as a key that is not set; None when nothing is known to."""
+        return None
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the tool directly, in sync code."""
+        return self._run(*args, **kwargs)
+
+    async def arun(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the tool directly, in async code."""
+        return await self._arun(*args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no _run")
+
+    async def _arun(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no _arun")
+
+
+class FunctionTool(BaseTool):
+    """A function as a tool; `@tool` makes it. Calling it calls the function."""
+
+    func: Callable[..., Any]
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function itself."""
+        return self.func
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.func(*args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        return self.func(*args, **kwargs)
+
+    async def _arun(self, *args: Any, **kwargs: Any) -> Any:
+        result = self.func(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+
+class _Decorator:
+    """What `@tool("name")` gives: a decorator that has its options."""
+
+    __slots__ = ("_name", "_options")
+
+    _OPTIONS: ClassVar = frozenset(BaseTool.model_fields) - {"name", "description"}
+
+    def __init__(self, name: str | None, options: dict[str, Any]) -> None:
+        if unknown := options.keys() - self._OPTIONS:
+            raise DefinitionError(
+                f"@tool has no option {min(unknown)!r}; options are {', '.join(sorted(self._OPTIONS))}"
+            )
+        self._name = name
+        self._options = options
+
+    def __call__(self, function: Callable[..., Any]) -> FunctionTool:
+        name = self._name or str(getattr(function, "__name__", type(function).__name__))
+        description = documented(function)
+        if not description:
+            code = getattr(inspect.unwrap(function), "__code__", None)
+            place = f"{code.co_filename}:{code.co_firstlineno}: " if code else ""
+            raise DefinitionError(
+                f"{place}tool {name!r} has no docstring; the model is told what the tool does by its first lines"
+            )
+        return FunctionTool(name=name, description=description, func=function, **self._options)
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> FunctionTool: ...
+
+
+@overload
+def tool(name: str | None = None, /, **options: Any) -> Callable[[Callable[..., Any]], FunctionTool]: ...
+
+
+def tool(name: Any = None, /, **options: Any) -> Any:
+    """Make a function a tool: `@tool`, `@tool("Name")`, `@tool("Name", result_as_answer=True)`.
+
+    The docstring is the description, the signature the schema; `options` are the fields of `BaseTool`. Raises
+    DefinitionError for a function without a docstring.
+    """
+    if name is None or isinstance(name, str):
+        return _Decorator(name, options)
+    return _Decorator(None, options)(cast("Callable[..., Any]", name))

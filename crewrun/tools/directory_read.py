@@ -1,0 +1,68 @@
+"""`DirectoryReadTool`: the names of the files in a directory and below it. `confined` says which directories."""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from crewrun.tools.base import BaseTool
+from crewrun.tools.confined import inside, problem_of
+
+
+class _Directory(BaseModel, extra="forbid"):
+    directory: str = Field(description="The directory to list, relative to the working directory.")
+
+
+class _Nothing(BaseModel, extra="forbid"):
+    pass
+
+
+class DirectoryReadTool(BaseTool):
+    """Lists the files inside `root`, by default the working directory when it is called.
+
+    With `directory` it lists that one and takes no argument. `max_files` bounds how many are named.
+    """
+
+    name: str = "List files in directory"
+    description: str = "Lists all files in a directory and in the directories below it."
+    args_schema: type[BaseModel] | None = _Directory
+    directory: str | None = None
+    root: Path = Path()
+    max_files: int = Field(default=2000, ge=1)
+
+    @model_validator(mode="after")
+    def _know_the_directory(self) -> Self:
+        if self.directory is not None:
+            self.description = f"{self.description} The directory is {self.directory!r}."
+            if self.args_schema is _Directory:
+                self.args_schema = _Nothing
+        return self
+
+    @property
+    def problem(self) -> str | None:
+        """That the directory is not inside `root`."""
+        return problem_of(self.root, self.directory)
+
+    def _run(self, directory: str | None = None) -> str:
+        wanted = directory or self.directory or "."
+        top = inside(self.root, wanted)
+        if not top.is_dir():
+            raise NotADirectoryError(f"there is no directory {wanted!r}")
+        files = _files(top, inside(self.root, "."))
+        named = list(islice(files, self.max_files))
+        left_out = sum(1 for _ in files)
+        if left_out:
+            named.append(f"[… and {left_out:,} more]")
+        return "\n".join(named) or f"There are no files in {wanted!r}."
+
+
+def _files(top: Path, home: Path) -> Iterator[str]:
+    """The files below `top` as paths from `home`, each directory's own in order before those of its directories."""
+    for place, directories, names in os.walk(top, followlinks=False):
+        directories.sort()
+        for name in sorted(names):
+            path = os.path.relpath(os.path.join(place, name), home)
+            yield path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,90 @@
+"""`FileReadTool`: a text file, or some of its lines. `confined` says which files."""
+
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Self, TextIO
+
+from pydantic import BaseModel, Field, model_validator
+
+from crewrun.tools.base import BaseTool
+from crewrun.tools.confined import inside, open_regular, problem_of
+
+# A piece of a line is at most this long: a file may be one line of gigabytes.
+_PIECE_CHARS = 65_536
+_SNIFFED_BYTES = 8192
+
+
+class _Lines(BaseModel, extra="forbid"):
+    start_line: int = Field(default=1, ge=1, description="The first line to read; the file's first is 1.")
+    line_count: int | None = Field(default=None, ge=1, description="How many lines to read; all when left out.")
+
+
+class _File(_Lines):
+    file_path: str = Field(description="The file to read, relative to the working directory.")
+
+
+class _FileOrDefault(_Lines):
+    file_path: str | None = Field(default=None, description="Another file to read, relative to the working directory.")
+
+
+class FileReadTool(BaseTool):
+    """Reads text files inside `root`, by default the working directory when it is called.
+
+    `file_path` is what it reads when the model names no file. At most `max_chars` characters are returned.
+    """
+
+    name: str = "Read a file's content"
+    description: str = "Reads a text file and returns its content, whole or from start_line on for line_count lines."
+    args_schema: type[BaseModel] | None = _File
+    file_path: str | None = None
+    root: Path = Path()
+    max_chars: int = Field(default=50_000, ge=1)
+
+    @model_validator(mode="after")
+    def _know_the_default_file(self) -> Self:
+        if self.file_path is not None:
+            self.description = f"{self.description} Without file_path it reads {self.file_path!r}."
+            if self.args_schema is _File:
+                self.args_schema = _FileOrDefault
+        return self
+
+    @property
+    def problem(self) -> str | None:
+        """That the default file is not inside `root`."""
+        return problem_of(self.root, self.file_path)
+
+    def _run(self, file_path: str | None = None, start_line: int = 1, line_count: int | None = None) -> str:
+        wanted = file_path or self.file_path
+        if not wanted:
+            raise ValueError("file_path is missing, and there is no default file")
+        path = inside(self.root, wanted)
+        if path.is_dir():
+            raise IsADirectoryError(f"{wanted!r} is a directory, not a file")
+        with open_regular(path) as file, TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as text:
+            if b"\0" in file.read(_SNIFFED_BYTES):
+                raise ValueError(f"{wanted!r} is a binary file, not text")
+            file.seek(0)
+            return _lines(text, start_line, line_count, self.max_chars)
+
+
+def _lines(file: TextIO, start_line: int, line_count: int | None, max_chars: int) -> str:
+    """The lines asked for, cut to `max_chars` with a word on where. Never holds more of the file than that.
+
+    Raises ValueError when the file ends before `start_line`.
+    """
+    line, kept, pieces = 1, 0, []
+    end = start_line + line_count if line_count else None
+    while (end is None or line < end) and kept <= max_chars and (piece := file.readline(_PIECE_CHARS)):
+        if line >= start_line:
+            pieces.append(piece)
+            kept += len(piece)
+        line += piece.endswith("\n")
+    if not pieces:
+        if start_line > 1:
+            raise ValueError(f"there is no line {start_line}: the file ends before it")
+        return "[the file is empty]"
+    text = "".join(pieces)
+    if kept <= max_chars:
+        return text
+    text = text[:max_chars]
+    return f"{text}\n[… cut after {max_chars:,} characters, in line {start_line + text.count(chr(10))}]"

@@ -1,0 +1,74 @@
+"""The schema of a tool's arguments: from a function's signature and docstring, or from a pydantic class."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from docstring_parser import parse as parse_docstring
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model
+
+from crewrun.errors import DefinitionError
+
+
+def documented(function: Callable[..., Any]) -> str:
+    """What `function`'s docstring says of it, without the part on its parameters; empty without a docstring."""
+    text = inspect.getdoc(function) or ""
+    parsed = parse_docstring(text)
+    return (parsed.description or text).strip()
+
+
+def arguments_of(function: Callable[..., Any], whose: str) -> type[BaseModel]:
+    """A pydantic class with a field for each parameter of `function`, described as its docstring does.
+
+    A parameter without an annotation takes any value. `*args` and `**kwargs` are left out; with `**kwargs` further
+    names are let through. Raises DefinitionError for annotations that no schema can be made of.
+    """
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (NameError, TypeError) as wrong:
+        raise DefinitionError(f"{whose}: an annotation of its function cannot be read: {wrong}") from None
+    described = {p.arg_name: p.description for p in parse_docstring(inspect.getdoc(function) or "").params}
+    fields: dict[str, Any] = {}
+    extra = False
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = True
+        elif parameter.kind is not parameter.VAR_POSITIONAL and name not in ("self", "cls"):
+            default = ... if parameter.default is parameter.empty else parameter.default
+            # An alias, since a field may not start with an underscore or hide a method of pydantic's.
+            about = Field(default, alias=name, description=described.get(name))
+            fields[f"field_{name}"] = (hints.get(name, Any), about)
+    config = ConfigDict(extra="allow" if extra else "forbid", arbitrary_types_allowed=True)
+    return create_model("Arguments", __config__=config, **fields)
+
+
+def json_schema(arguments: type[BaseModel], whose: str) -> dict[str, Any]:
+    """The JSON Schema of `arguments` as models are given it, without pydantic's titles.
+
+    Raises DefinitionError when there is none, as for a callable.
+    """
+    try:
+        schema = arguments.model_json_schema()
+    except (PydanticUserError, ValueError, TypeError) as wrong:
+        raise DefinitionError(f"{whose}: its arguments have no JSON Schema: {wrong}") from None
+    schema.pop("description", None)
+    schema.setdefault("properties", {})
+    without: dict[str, Any] = without_titles(schema)
+    return without
+
+
+def without_titles(schema: Any) -> Any:
+    """`schema` less the titles that pydantic makes from names: they say nothing new and cost tokens in every call."""
+    if isinstance(schema, list):
+        return [without_titles(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # A property may be called `title`; then its schema is a mapping.
+    return {k: without_titles(v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
+
+
+def values_of(arguments: BaseModel) -> dict[str, Any]:
+    """The keyword arguments in a validated instance."""
+    fields = type(arguments).model_fields
+    values = {field.alias or name: getattr(arguments, name) for name, field in fields.items()}
+    return {**values, **(arguments.model_extra or {})}

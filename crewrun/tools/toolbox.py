@@ -1,0 +1,163 @@
+"""An agent's tools as a run uses them: told to the model, found by name, called with what the model wrote.
+
+A toolbox is made once for each list of tools, so no call pays for schemas. What goes wrong with a call is text for the
+model, which may do better next time; only ToolFailed ends the row.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from crewrun.concurrency import call
+from crewrun.errors import DefinitionError, ToolFailed, suggest
+from crewrun.messages import ToolSpec
+from crewrun.tools.base import BaseTool
+from crewrun.tools.schema import json_schema, values_of
+
+_MAX_NAME_CHARS = 64
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
+_SHOWN_ERROR_CHARS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of one call. `is_answer` says that the text is the agent's answer, `failed` that it tells an error."""
+
+    text: str
+    is_answer: bool = False
+    failed: bool = False
+
+
+class Toolbox:
+    """Tools under the names that models see."""
+
+    def __init__(self, tools: Iterable[BaseTool]) -> None:
+        """Raises DefinitionError when two tools have one name, or one has no schema."""
+        self.tools: dict[str, BaseTool] = {}
+        specs = []
+        for tool in tools:
+            name = wire_name(tool.name)
+            if name in self.tools:
+                if self.tools[name] is tool:
+                    continue
+                raise DefinitionError(f"two tools have the name {name!r}; give one of them another")
+            if not tool.description.strip():
+                raise DefinitionError(f"tool {tool.name!r} has no description; the model is told what it does by that")
+            self.tools[name] = tool
+            specs.append(ToolSpec(name, tool.description, json_schema(tool.arguments, f"tool {tool.name!r}")))
+        self.specs = tuple(specs)
+
+    def __bool__(self) -> bool:
+        return bool(self.tools)
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps tools from working, as far as that is known before they are called."""
+        return [f"tool {tool.name!r}: {tool.problem}" for tool in self.tools.values() if tool.problem]
+
+    async def use(self, name: str, arguments: str, used: dict[BaseTool, int]) -> ToolResult:
+        """Call the tool that the model named with the arguments that it wrote.
+
+        `used` counts the calls of each tool of this task. Raises ToolFailed when the tool does, nothing else.
+        """
+        tool = self.tools.get(wire_name(name))
+        if tool is None:
+            known = list(self.tools)
+            near = suggest(name, known)
+            return ToolResult(f"There is no tool {name!r}{near}. The tools are: {', '.join(known)}.", failed=True)
+        try:
+            values = _validated(tool, arguments)
+        except ValueError as wrong:
+            return ToolResult(f"The arguments do not fit: {wrong}", failed=True)
+        if tool.max_usage_count is not None:
+            if used.get(tool, 0) >= tool.max_usage_count:
+                times = "once" if tool.max_usage_count == 1 else f"{tool.max_usage_count} times"
+                return ToolResult(f"{name} may be used {times}, and was. Go on without it.", failed=True)
+            used[tool] = used.get(tool, 0) + 1
+        return await _call(tool, values)
+
+
+def wire_name(name: str) -> str:
+    """`name` as providers take it: letters, digits, `_` and `-`, 64 at most; case and blanks make no difference."""
+    return _NOT_IN_NAMES.sub("_", name.strip()).strip("_").lower()[:_MAX_NAME_CHARS] or "tool"
+
+
+async def _call(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
+    try:
+        result = await call(tool.function, timeout_s=tool.timeout_s, **values)
+        text = _text(result)
+    except ToolFailed:
+        raise
+    except TimeoutError as late:
+        return ToolResult(_timed_out(tool, late), failed=True)
+    except Exception as failed:  # whatever the user's code raises, the model is told, as CrewAI does
+        return ToolResult(f"The tool failed: {type(failed).__name__}: {str(failed)[:_SHOWN_ERROR_CHARS]}", failed=True)
+    if len(text) > tool.max_result_chars:
+        left_out = len(text) - tool.max_result_chars
+        text = f"{text[: tool.max_result_chars]}\n[… {left_out:,} more characters left out]"
+    return ToolResult(text, is_answer=tool.result_as_answer)
+
+
+def _timed_out(tool: BaseTool, late: TimeoutError) -> str:
+    if str(late):  # the tool's own
+        return f"The tool failed: TimeoutError: {str(late)[:_SHOWN_ERROR_CHARS]}"
+    return f"The tool gave no result within {tool.timeout_s:g} seconds." if tool.timeout_s else "The tool timed out."
+
+
+def _text(result: Any) -> str:
+    """A tool's result as the model reads it: text as it is, data as JSON, everything else as Python writes it."""
+    if isinstance(result, str):
+        return result
+    if isinstance(result, BaseModel):
+        return result.model_dump_json()
+    if isinstance(result, bytes):
+        return result.decode("utf-8", "replace")
+    try:
+        return json.dumps(result, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return str(result)
+
+
+def _validated(tool: BaseTool, arguments: str) -> dict[str, Any]:
+    """The keyword arguments for `tool`. Raises ValueError that says what is wrong with them."""
+    expected = tool.arguments
+    parsed = _parsed(arguments, expected)
+    if not isinstance(parsed, dict):
+        raise ValueError(f"they must be a JSON object, not {type(parsed).__name__}")
+    try:
+        return values_of(expected.model_validate(parsed))
+    except ValidationError as invalid:
+        faults = "; ".join(f"{_place(e['loc'])}{e['msg']}" for e in invalid.errors(include_url=False))
+        names = ", ".join(field.alias or name for name, field in expected.model_fields.items()) or "none"
+        raise ValueError(f"{faults}. The arguments are: {names}.") from None
+
+
+def _parsed(arguments: str, expected: type[BaseModel]) -> Any:
+    text = arguments.strip()
+    if text.startswith("```"):
+        text = text.strip("`").removeprefix("json").strip()
+    if not text:
+        return {}
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError) as wrong:
+        problem = wrong
+    if text.startswith("{"):
+        try:
+            return ast.literal_eval(text)  # what a model writes that has read more Python than JSON
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise ValueError(f"they are not JSON: {problem}") from None
+    # Said without braces, for a tool that wants one value: models of the text protocol do so.
+    fields = [field.alias or name for name, field in expected.model_fields.items() if field.is_required()]
+    if len(fields) == 1:
+        return {fields[0]: text.strip("\"'")}
+    raise ValueError(f"they are not JSON: {problem}")
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(map(str, location))}: " if location else ""

@@ -1,0 +1,553 @@
+"""Agents with tools: what a tool is, the turns with the model, and what goes wrong with a call."""
+
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import pytest
+import trio
+import trio.testing
+from pydantic import BaseModel, Field
+
+from crewrun import LLM, Agent, Crew, DefinitionError, Task, ToolFailed
+from crewrun.errors import BadRequest, ContextTooLong, OutputInvalid
+from crewrun.messages import ChatRequest, Completion, Message, ToolCall, Usage
+from crewrun.testing import Step, scripted
+from crewrun.tools import BaseTool, tool
+from crewrun.tools.foreign import as_tool
+from crewrun.tools.toolbox import Toolbox
+
+pytestmark = pytest.mark.anyio
+
+NATIVE = LLM(model="gpt-4o-mini")
+IN_WORDS = LLM(model="openai/nobody-knows-it")
+
+
+@tool
+def look_up(word: str, times: int = 1) -> str:
+    """Look a word up.
+
+    Args:
+        word: the word
+        times: how often to say it
+    """
+    return f"meaning of {word}" * times
+
+
+def asks(*calls: tuple[str, Any], text: str = "") -> Completion:
+    """A turn of the model that asks for tools; arguments that are a text stand for themselves."""
+    made = (
+        ToolCall(f"call_{i}", name, arguments if isinstance(arguments, str) else json.dumps(arguments))
+        for i, (name, arguments) in enumerate(calls)
+    )
+    return Completion(text, Usage(10, 0, 5), tool_calls=tuple(made))
+
+
+def crew_with(*tools: Any, llm: LLM = NATIVE, **fields: Any) -> Crew:
+    agent = Agent(role="Finder", goal="Find", backstory="b", tools=list(tools), llm=llm, **fields)
+    return Crew(agents=[agent], tasks=[Task(description="Find it", expected_output="A fact", agent=agent)])
+
+
+async def ask(crew: Crew, *script: Step) -> tuple[str, list[ChatRequest]]:
+    """The crew's answer, and what the model was asked."""
+    async with scripted(*script) as model:
+        output = await crew.akickoff()
+    return output.raw, model.requests
+
+
+def results(messages: Sequence[Message]) -> list[str]:
+    """What tools said in a conversation."""
+    return [m.content for m in messages if m.role == "tool"]
+
+
+async def test_a_tool_s_schema_comes_from_signature_and_docstring() -> None:
+    """Types, defaults and descriptions; the docstring's first part is the tool's description."""
+    (spec,) = Toolbox([look_up]).specs
+    assert (spec.name, spec.description, dict(spec.parameters)) == (
+        "look_up",
+        "Look a word up.",
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "word": {"type": "string", "description": "the word"},
+                "times": {"type": "integer", "default": 1, "description": "how often to say it"},
+            },
+            "required": ["word"],
+        },
+    )
+
+
+async def test_the_calls_of_one_turn_run_together_and_are_answered_in_order() -> None:
+    """Both tools wait for each other: one after another they would never end."""
+    both = anyio.Event(), anyio.Event()
+
+    @tool
+    async def meet(mine: int) -> str:
+        """Meet."""
+        both[mine].set()
+        await both[1 - mine].wait()
+        return f"met {mine}"
+
+    answer, requests = await ask(crew_with(meet), asks(("meet", {"mine": 0}), ("meet", {"mine": 1})), "done")
+    assert answer == "done"
+    assert requests[1].messages[2:] == (
+        Message(
+            "assistant", "", (ToolCall("call_0", "meet", '{"mine": 0}'), ToolCall("call_1", "meet", '{"mine": 1}'))
+        ),
+        Message("tool", "met 0", tool_call_id="call_0"),
+        Message("tool", "met 1", tool_call_id="call_1"),
+    )
+
+
+async def test_a_sync_tool_runs_in_a_thread_and_does_not_block_the_loop() -> None:
+    """It waits for something that only the loop can do."""
+    done = threading.Event()
+
+    @tool
+    def wait_for_the_loop() -> str:
+        """Wait."""
+        return str(done.wait(10))
+
+    async with scripted(asks(("wait_for_the_loop", {})), "done"), anyio.create_task_group() as group:
+        group.start_soon(crew_with(wait_for_the_loop).akickoff)
+        await anyio.wait_all_tasks_blocked()
+        done.set()
+
+
+class Area(BaseModel):
+    width: int = Field(gt=0)
+
+
+class Square(BaseTool):
+    name: str = "Square it"
+    description: str = "Squares."
+    args_schema: type[BaseModel] | None = Area
+
+    def _run(self, width: int) -> dict[str, int]:
+        return {"area": width * width}
+
+
+@pytest.mark.parametrize(
+    ("called", "arguments", "said"),
+    [
+        pytest.param("square_it", {"width": "4"}, '{"area": 16}', id="coerced"),
+        pytest.param("Square It", {"width": 4}, '{"area": 16}', id="name-as-written"),
+        pytest.param(
+            "square_it",
+            {"width": 0},
+            "The arguments do not fit: width: Input should be greater than 0. The arguments are: width.",
+            id="refused-by-its-schema",
+        ),
+        pytest.param(
+            "square_it",
+            {"with": 2},
+            "The arguments do not fit: width: Field required. The arguments are: width.",
+            id="missing",
+        ),
+        pytest.param(
+            "square_it",
+            '{"width": ',
+            "The arguments do not fit: they are not JSON: Expecting value: line 1 column 10 (char 9)",
+            id="not-json",
+        ),
+        pytest.param(
+            "square_it", "[1]", "The arguments do not fit: they must be a JSON object, not list", id="not-an-object"
+        ),
+        pytest.param("square_it", "{'width': 3}", '{"area": 9}', id="python-s-quotes"),
+        pytest.param(
+            "squareit",
+            {},
+            "There is no tool 'squareit' (did you mean 'square_it'?). The tools are: square_it.",
+            id="no-such-tool",
+        ),
+    ],
+)
+async def test_arguments_are_validated_and_the_model_is_told(called: str, arguments: Any, said: str) -> None:
+    """A wrong call costs a turn, not the row."""
+    _, requests = await ask(crew_with(Square()), asks((called, arguments)), "done")
+    assert results(requests[1].messages) == [said]
+
+
+@tool
+def broken() -> str:
+    """Fail."""
+    raise ValueError("no luck")
+
+
+@tool
+def leaves() -> str:
+    """Leave."""
+    raise SystemExit(3)
+
+
+@tool
+def huge() -> str:
+    """Say much."""
+    return "x" * 10_000_000
+
+
+@tool
+def odd() -> object:
+    """Return what is no JSON."""
+    return {1, 2} - {2}
+
+
+@tool(max_usage_count=1)
+def once() -> str:
+    """Work once."""
+    return "here"
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        pytest.param(broken, "The tool failed: ValueError: no luck", id="raises"),
+        pytest.param(leaves, "The tool failed: RuntimeError: it called sys.exit(3)", id="exits"),
+        pytest.param(huge, "x" * 100_000 + "\n[… 9,900,000 more characters left out]", id="10-MB"),
+        pytest.param(odd, "{1}", id="not-json"),
+    ],
+)
+async def test_what_a_tool_does_wrong_is_told_to_the_model(one: BaseTool, said: str) -> None:
+    """The row goes on."""
+    answer, requests = await ask(crew_with(one), asks((one.name, {})), "done")
+    assert (answer, results(requests[1].messages)) == ("done", [said])
+
+
+async def test_a_tool_that_fails_its_row_on_purpose_does() -> None:
+    """ToolFailed is not told to the model; its category is `tool`."""
+
+    @tool
+    def gone() -> str:
+        """Fail for good."""
+        raise ToolFailed("the database is gone")
+
+    with pytest.raises(ToolFailed, match="the database is gone") as raised:
+        await ask(crew_with(gone), asks(("gone", {})))
+    assert raised.value.category == "tool"
+
+
+async def test_a_failed_tool_is_tried_anew_as_often_as_max_retry_limit_says() -> None:
+    """The agent starts its task over."""
+    tries = iter([ToolFailed("gone"), "back"])
+
+    @tool
+    def flaky() -> Any:
+        """Fail once."""
+        result = next(tries)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    turn = asks(("flaky", {}))
+    answer, requests = await ask(crew_with(flaky, max_retry_limit=1), turn, turn, "done")
+    assert (answer, len(requests)) == ("done", 3)
+
+
+def test_a_tool_that_hangs_is_given_up_after_its_time() -> None:
+    """`timeout_s` of the tool, on a virtual clock."""
+
+    @tool(timeout_s=30)
+    async def hang() -> str:
+        """Hang."""
+        await anyio.sleep_forever()
+        return ""
+
+    async def main() -> tuple[float, list[str]]:
+        began = trio.current_time()
+        _, requests = await ask(crew_with(hang), asks(("hang", {})), "done")
+        return trio.current_time() - began, results(requests[1].messages)
+
+    took_s, said = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert took_s == pytest.approx(30)
+    assert said == ["The tool gave no result within 30 seconds."]
+
+
+async def test_a_sync_tool_that_hangs_is_given_up_too() -> None:
+    """Its thread cannot be stopped, but nobody waits for it."""
+    end = threading.Event()
+
+    @tool(timeout_s=0.02)
+    def hang() -> str:
+        """Hang."""
+        end.wait(60)
+        return ""
+
+    try:
+        _, requests = await ask(crew_with(hang), asks(("hang", {})), "done")
+    finally:
+        end.set()
+    assert results(requests[1].messages) == ["The tool gave no result within 0.02 seconds."]
+
+
+async def test_a_tool_may_be_used_so_often_in_each_run() -> None:
+    """`max_usage_count` counts anew for each kickoff: a definition is not written to."""
+    crew = crew_with(once)
+    for _ in range(2):
+        _, requests = await ask(crew, asks(("once", {}), ("once", {})), asks(("once", {})), "done")
+        refused = "once may be used once, and was. Go on without it."
+        assert results(requests[2].messages) == ["here", refused, refused]
+
+
+async def test_a_result_as_answer_is_the_answer() -> None:
+    """No further call; an error of the tool is not an answer."""
+
+    @tool(result_as_answer=True)
+    def final(what: str) -> str:
+        """Answer."""
+        return f"exactly {what}"
+
+    answer, requests = await ask(crew_with(final), asks(("final", {})), asks(("final", {"what": "this"})))
+    assert (answer, len(requests)) == ("exactly this", 2)
+
+
+async def test_after_max_iter_turns_the_model_must_answer_without_tools() -> None:
+    """One last call offers none."""
+    turn = asks(("look_up", {"word": "a"}))
+    answer, requests = await ask(crew_with(look_up, max_iter=2), turn, turn, "at last")
+    assert answer == "at last"
+    assert [len(request.tools) for request in requests] == [1, 1, 0]
+    assert requests[2].messages[-1].content.startswith("You have used all the turns")
+
+
+async def test_a_model_that_calls_tools_forever_fails_as_output_invalid() -> None:
+    """Even the last call, which offers no tools, asks for one."""
+    turn = asks(("look_up", {"word": "a"}))
+    with pytest.raises(OutputInvalid, match=r"still asks for tools after 2 turns \(max_iter\)"):
+        await ask(crew_with(look_up, max_iter=2), turn, turn, turn)
+
+
+async def test_a_tool_without_a_docstring_is_refused_with_its_place() -> None:
+    """When it is made, before anything runs."""
+    with pytest.raises(DefinitionError, match=r"test_tools\.py:\d+: tool 'nameless' has no docstring"):
+
+        @tool
+        def nameless() -> str:
+            return ""
+
+
+async def test_two_tools_of_one_name_are_refused() -> None:
+    """The model could not tell them apart."""
+    with pytest.raises(DefinitionError, match="two tools have the name 'look_up'"):
+        crew_with(look_up, _twin())
+
+
+def _twin() -> BaseTool:
+    @tool("Look up")
+    def other(word: str) -> str:
+        """Look up elsewhere."""
+        return word
+
+    return other
+
+
+async def test_a_task_s_tools_take_the_place_of_the_agent_s() -> None:
+    """As in CrewAI."""
+    agent = Agent(role="R", goal="g", backstory="b", tools=[look_up], llm=NATIVE)
+    task = Task(description="d", expected_output="e", agent=agent, tools=[Square()])
+    async with scripted("done") as model:
+        await Crew(agents=[agent], tasks=[task]).akickoff()
+    assert [spec.name for spec in model.requests[0].tools] == ["square_it"]
+
+
+async def test_schemas_are_built_once_for_a_definition() -> None:
+    """Every call of every kickoff is given the same objects."""
+    crew = crew_with(look_up, Square(), once)
+    seen = []
+    for _ in range(2):
+        _, requests = await ask(crew, asks(("look_up", {"word": "a"})), "done")
+        seen += [request.tools for request in requests]
+    assert all(specs is seen[0] for specs in seen)
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_model_that_takes_no_tools_is_told_of_them_in_words() -> None:
+    """Which models those are says litellm's table; the reply is read up to what the model makes up."""
+    reply = 'Thought: I must look.\nAction: Look Up\nAction Input: {"word": "ant"}\nObservation: an elephant'
+    answer, requests = await ask(
+        crew_with(look_up, llm=IN_WORDS), reply, "Thought: I know the answer\nFinal Answer: An ant.\nReally."
+    )
+    assert answer == "An ant.\nReally."
+    assert [request.tools for request in requests] == [(), ()]
+    assert "- look_up: Look a word up." in requests[0].messages[0].content
+    assert requests[1].messages[2:] == (
+        Message("assistant", 'Thought: I must look.\nAction: Look Up\nAction Input: {"word": "ant"}'),
+        Message("user", "Observation: meaning of ant"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        pytest.param("Just this.", "Just this.", id="neither-form"),
+        pytest.param("**Final Answer:** bold", "bold", id="bold"),
+        pytest.param("Thought: no tool needed\nfinal answer: small", "small", id="lower-case"),
+        pytest.param(
+            "Final Answer: 1\nAction: look_up\nAction Input: {}",
+            "1\nAction: look_up\nAction Input: {}",
+            id="answer-first",
+        ),
+    ],
+)
+async def test_a_reply_without_an_action_is_the_answer(reply: str, answer: str) -> None:
+    """A model that answers in neither form has given its final answer."""
+    assert (await ask(crew_with(look_up, llm=IN_WORDS), reply))[0] == answer
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        pytest.param("Action: look_up\nAction Input: ant", "meaning of ant", id="bare-value"),
+        pytest.param('Action: look_up\nAction Input: ```json\n{"word": "ant"}\n```', "meaning of ant", id="fenced"),
+        pytest.param("Action: `look_up`\nAction Input: {'word': 'ant'}", "meaning of ant", id="python"),
+        pytest.param(
+            "Action: look_up",
+            "The arguments do not fit: word: Field required. The arguments are: word, times.",
+            id="none",
+        ),
+        pytest.param(
+            'Action: look_up\nAction Input: {"word": "ant"}\nFinal Answer: too soon', "meaning of ant", id="both-forms"
+        ),
+    ],
+)
+async def test_actions_are_read_as_models_write_them(reply: str, said: str) -> None:
+    """In words, the form varies."""
+    _, requests = await ask(crew_with(look_up, llm=IN_WORDS), reply, "Final Answer: done")
+    assert requests[1].messages[-1].content == f"Observation: {said}"
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["native", "in-words"])
+async def test_the_llm_overrules_what_the_table_knows(says: bool) -> None:
+    """`function_calling` on the LLM."""
+    llm = LLM(model=(IN_WORDS if says else NATIVE).model, function_calling=says)
+    _, requests = await ask(crew_with(look_up, llm=llm), "Final Answer: done")
+    assert (len(requests[0].tools), "function_calling" in requests[0].endpoint.params) == (int(says), False)
+
+
+async def test_a_provider_that_refuses_tools_is_asked_in_words_and_remembered() -> None:
+    """The second kickoff does not try again."""
+    refused = BadRequest("HTTP 400: this model does not support tools", http_status=400)
+    crew = crew_with(look_up)
+    async with scripted(refused, "Final Answer: one", "Final Answer: two") as model:
+        answers = [(await crew.akickoff()).raw for _ in range(2)]
+    assert answers == ["one", "two"]
+    assert [len(request.tools) for request in model.requests] == [1, 0, 0]
+
+
+async def test_a_refusal_of_something_else_is_not_taken_for_that() -> None:
+    """The row fails with the provider's own words."""
+    with pytest.raises(BadRequest, match="bad temperature"):
+        await ask(crew_with(look_up), BadRequest("HTTP 400: bad temperature", http_status=400))
+
+
+# --- other libraries' tools -------------------------------------------------------------------------------------------
+
+
+class CrewAILike:
+    """As CrewAI's tools look from outside."""
+
+    name = "Adder"
+    description = "Tool Name: adder\nTool Arguments: {}\nTool Description: Adds."
+    args_schema = None
+    result_as_answer = False
+    max_usage_count = None
+
+    def _run(self, a: int, b: int) -> int:
+        return a + b
+
+
+class LangChainLike:
+    """As LangChain's StructuredTool looks from outside."""
+
+    name = "adder"
+    description = "Adds."
+    return_direct = False
+    coroutine = None
+
+    class args_schema(BaseModel):  # noqa: N801  # the field's name
+        a: int
+        b: int
+
+    @staticmethod
+    def func(a: int, b: int) -> int:
+        return a + b
+
+    def _run(self, *args: Any, config: Any, **kwargs: Any) -> Any:
+        raise AssertionError("wants a config")
+
+
+class AsyncLike:
+    """Only an async entrance."""
+
+    name = "adder"
+    description = "Adds."
+
+    async def _arun(self, a: int, b: int) -> int:
+        return a + b
+
+
+@pytest.mark.parametrize("kind", [CrewAILike, LangChainLike, AsyncLike])
+async def test_other_libraries_tools_work_as_they_are(kind: type) -> None:
+    """Anything with a name, a description and a way to run it."""
+    adopted = as_tool(kind())
+    _, requests = await ask(crew_with(kind()), asks(("adder", {"a": 2, "b": "3"})), "done")
+    assert (adopted.description, results(requests[1].messages)) == ("Adds.", ["5"])
+
+
+@pytest.mark.parametrize("value", [42, "SerperDevTool", object()], ids=["number", "text", "object"])
+async def test_what_is_no_tool_is_refused(value: object) -> None:
+    """With what a tool is."""
+    with pytest.raises(DefinitionError, match="is no tool; a tool is a BaseTool"):
+        crew_with(value)
+
+
+# --- the context ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_tool_s_result_is_shortened_when_the_context_is_full() -> None:
+    """The longest thing that a tool said is halved until it fits; the task's own words stay."""
+    long = "start " + "x" * 4000 + " end"
+
+    @tool
+    def much() -> str:
+        """Say much."""
+        return long
+
+    answer, requests = await ask(
+        crew_with(much), asks(("much", {})), ContextTooLong("full"), ContextTooLong("full"), "done"
+    )
+    lengths = [len(results(request.messages)[0]) for request in requests[1:]]
+    assert (answer, lengths[0]) == ("done", len(long))
+    assert lengths[1] < lengths[0] / 1.9
+    assert lengths[2] < lengths[1] / 1.8
+    assert requests[3].messages[1] == requests[0].messages[1]
+    assert results(requests[3].messages)[0].startswith("start xxx")
+
+
+async def test_without_respect_context_window_a_full_context_fails_at_once() -> None:
+    """And so does one in which only the task's own words stand."""
+    long = tool("much")(_say_much)
+    with pytest.raises(ContextTooLong):
+        await ask(crew_with(long, respect_context_window=False), asks(("much", {})), ContextTooLong("full"))
+    with pytest.raises(ContextTooLong):
+        await ask(crew_with(), ContextTooLong("full"))
+
+
+def _say_much() -> str:
+    """Say much."""
+    return "x" * 5000
+
+
+async def test_an_earlier_task_s_answer_is_shortened_too() -> None:
+    """It is the context that gives way, not the task."""
+    agent = Agent(role="R", goal="g", backstory="b")
+    tasks = [Task(description=f"Task {i}", expected_output="e", agent=agent) for i in range(2)]
+    async with scripted("y" * 4000, ContextTooLong("full"), "done") as model:
+        await Crew(agents=[agent], tasks=tasks).akickoff()
+    sizes = [request.messages[-1].content.count("y") for request in model.requests[1:]]
+    assert (sizes[0] >= 4000, sizes[1] in range(2000, 2100)) == (True, True)
+    assert "Your task: Task 1" in model.requests[2].messages[-1].content

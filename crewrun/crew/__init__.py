@@ -1,1 +1,19 @@
 """Crews: the definitions users write (`agent`, `task`, `crew`), and how one kickoff goes through them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crewrun.crew.crew import Crew
+    from crewrun.crew.output import CrewOutput
+
+# `from crewrun.crew import Crew` is CrewAI's spelling.
+__all__ = ["Crew", "CrewOutput"]
+
+_HOME = {"Crew": "crewrun.crew.crew", "CrewOutput": "crewrun.crew.output"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'crewrun.crew' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -4,10 +4,9 @@ How an agent works on a task, with tools and schemas, is `perform.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import anyio
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
@@ -29,13 +28,12 @@ from crewrun.messages import Message
 from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
-from crewrun.tools.toolbox import Toolbox
+from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
 AnyLLM = Annotated[LLM | str | dict[str, Any] | None, BeforeValidator(as_llm)]
 
 
-@dataclass(frozen=True, slots=True)
-class Persona:
+class Persona(NamedTuple):
     """An agent with one row's inputs filled in."""
 
     role: str
@@ -108,6 +106,8 @@ class Agent(BaseModel):
     @property
     def toolbox(self) -> Toolbox:
         """The agent's tools, made ready once for each list of tools."""
+        if not self.tools:
+            return NO_TOOLS  # the way of most rows, which a private attribute would slow down
         if self._toolbox is None or self._toolbox[0] != self.tools:
             self._toolbox = (list(self.tools), Toolbox(self.tools))
         return self._toolbox[1]
@@ -157,7 +157,7 @@ class Agent(BaseModel):
         prompt, schema = self._opening(messages, query), None
         if response_format is not None:
             schema = OutputSchema.of_model(response_format, "pydantic", f"agent {self.label}")
-            prompt = replace(prompt, after=f"{prompt.after}\n\n{schema_prompt(schema.text)}")
+            prompt = prompt._replace(after=f"{prompt.after}\n\n{schema_prompt(schema.text)}")
         tally = Tally(current_tally())
         async with open_gateway() as gateway:
             kickoff = Kickoff(None, gateway, tally)
@@ -170,7 +170,7 @@ class Agent(BaseModel):
                     break
                 if attempt == self.guardrail_max_retries:
                     raise no_more_tries(attempt + 1, verdict.fault)
-                again = replace(prompt, after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
+                again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
                 output = self._output(await self.perform(again, kickoff, tally, self.toolbox, schema))
         output.usage_metrics = UsageMetrics.of(tally)
         return output
@@ -194,7 +194,7 @@ class Agent(BaseModel):
             agent_role=self.role.strip(),
             messages=[as_dict(message) for message in answer.messages],
         )
-        output._structured = answer.structured
+        output.structured = answer.structured
         return output
 
     async def judge(
@@ -202,8 +202,8 @@ class Agent(BaseModel):
     ) -> tuple[bool, str]:
         """What the agent's model says on whether `answer` keeps to `rule`, and what must change if not."""
         question = f"{judge_prompt(rule, description, answer)}\n\nReply with JSON: {VERDICT.text}"
-        unseen = replace(kickoff, on_step=())
-        said = await self.perform(Prompt(JUDGE, question), unseen, tally, Toolbox(()), VERDICT)
+        unseen = kickoff._replace(on_step=())
+        said = await self.perform(Prompt(JUDGE, question), unseen, tally, NO_TOOLS, VERDICT)
         verdict: dict[str, Any] = said.structured.value if said.structured else {}
         return verdict["valid"], verdict["feedback"]
 
@@ -218,7 +218,7 @@ class Agent(BaseModel):
             raise TypeError("an agent's kickoff has no messages")
         *earlier, last = [_as_message(one, i) for i, one in enumerate(given)]
         prompt = self.compose(persona, last.content)
-        return replace(prompt, history=tuple(earlier))
+        return prompt._replace(history=tuple(earlier))
 
     async def perform(
         self, prompt: Prompt, kickoff: Kickoff, tally: Tally, toolbox: Toolbox, schema: OutputSchema | None
@@ -242,11 +242,13 @@ class Agent(BaseModel):
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
         if toolbox:
-            token = current_kickoff.set(replace(kickoff, tally=tally))
+            token = current_kickoff.set(kickoff._replace(tally=tally))
             try:
                 return await self._within_time(work)
             finally:
                 current_kickoff.reset(token)
+        if self.max_execution_time is None and not self.max_retry_limit:
+            return await perform(work)
         return await self._within_time(work)
 
     async def _within_time(self, work: Work) -> Answer:

@@ -153,7 +153,12 @@ class Crew(BaseModel):
 
     @property
     def placeholders(self) -> dict[str, str]:
-        """The inputs that a kickoff must have, each with the first place that needs it."""
+        """The inputs that a kickoff must have, each with the first place that needs it.
+
+        None are named where a callback may still add some: then a missing one is found when the kickoff begins.
+        """
+        if self.before_kickoff_callbacks:
+            return {}
         needed: dict[str, str] = {}
         for position, task in enumerate(self.tasks):
             for name in sorted(task.placeholders):
@@ -161,7 +166,7 @@ class Crew(BaseModel):
             for agent in [task.agent] if task.agent else []:
                 for name in sorted(agent.placeholders):
                     needed.setdefault(name, f"agent {agent.label}")
-        for agent in self._at_work:
+        for agent in self.agents_at_work:
             for name in sorted(agent.placeholders):
                 needed.setdefault(name, f"agent {agent.label}")
         return {name: place for name, place in needed.items() if name not in self.default_inputs}
@@ -169,7 +174,7 @@ class Crew(BaseModel):
     @property
     def models(self) -> list[tuple[str, LLM | None]]:
         """Every model that a kickoff may call, each with the agent that uses it; None is the default model."""
-        return [(agent.name or agent.role.strip(), agent.model) for agent in self._at_work]
+        return [(agent.name or agent.role.strip(), agent.model) for agent in self.agents_at_work]
 
     @property
     def tool_problems(self) -> list[str]:
@@ -178,7 +183,7 @@ class Crew(BaseModel):
         return list(dict.fromkeys(f"task {task.label}: {problem}" for task, box in boxes for problem in box.problems))
 
     @property
-    def _at_work(self) -> list[Agent]:
+    def agents_at_work(self) -> list[Agent]:
         """The agents that a kickoff may use: those of tasks, those who may be delegated to, the manager."""
         own = [task.agent for task in self.tasks if task.agent is not None]
         if self.process is Process.hierarchical:
@@ -283,9 +288,9 @@ class Crew(BaseModel):
             name = task_name(task, position)
             seen = list(names.values()) if task.context is None else [names[other] for other in task.context]
             assignment = assign(task, name, kickoff)
-            prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in seen), kickoff)
+            prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in seen))
             messages = [{"role": str(m.role), "content": m.content} for m in prompt.messages()]
-            previews.append(TaskPreview(name, assignment.agent.persona(kickoff.inputs).role, messages))
+            previews.append(TaskPreview(name, assignment.texts.persona.role, messages))
             names[task] = name
         return previews
 
@@ -297,15 +302,12 @@ class Crew(BaseModel):
             check_inputs(inputs)
         async with open_gateway() as gateway:
             outputs = await run_tasks(self.tasks, self._assign(), self._kickoff(inputs, gateway, tally))
-        last = next((output for output in reversed(outputs) if output.raw), outputs[-1])
-        result = CrewOutput(
-            raw=last.raw,
-            pydantic=last.pydantic,
-            json_dict=last.json_dict,
-            tasks_output=outputs,
-            token_usage=UsageMetrics.of(tally),
-        )
-        result._structured = last._structured
+        last = outputs[-1]
+        if not last.raw:
+            last = next((output for output in reversed(outputs) if output.raw), last)
+        result = CrewOutput(raw=last.raw, tasks_output=outputs, token_usage=UsageMetrics.of(tally))
+        if last.structured is not None:
+            result.structured, result.pydantic, result.json_dict = last.structured, last.pydantic, last.json_dict
         for callback in self.after_kickoff_callbacks:
             replaced = await call(callback, result)
             result = result if replaced is None else replaced
@@ -320,7 +322,7 @@ class Crew(BaseModel):
             windows=(window,) if window else (),
             on_step=(self.step_callback,) if self.step_callback else (),
             on_task=(self.task_callback,) if self.task_callback else (),
-            team=self._the_team(),
+            team=self._the_team,
         )
 
     def _assign(self) -> Assign:

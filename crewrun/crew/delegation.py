@@ -1,7 +1,6 @@
 """Delegation: the two tools by which an agent hands work to a coworker, and the team that it may choose from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -94,8 +93,8 @@ class _CoworkerTool(BaseTool):
             roles = [persona.role for persona in personas]
             return f"There is no coworker {coworker!r}{suggest(coworker, roles)}. Coworkers: {'; '.join(roles)}."
         agent = self.coworkers[chosen]
-        inner = replace(kickoff, depth=kickoff.depth + 1)
-        toolbox = kickoff.team.toolbox_of(agent, agent.toolbox, inner) if kickoff.team else agent.toolbox
+        inner = kickoff._replace(depth=kickoff.depth + 1)
+        toolbox = kickoff.team().toolbox_of(agent, agent.toolbox, inner) if kickoff.team else agent.toolbox
         before = user_prompt(what, expected)
         prompt = agent.compose(personas[chosen], with_context(before) if context else before, context)
         return (await agent.perform(prompt, inner, inner.tally, toolbox, None)).text

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import RequestWindow
@@ -13,11 +12,10 @@ if TYPE_CHECKING:
     from crewrun.crew.delegation import Team
 
 
-@dataclass(frozen=True, slots=True)
-class Kickoff:
+class Kickoff(NamedTuple):
     """One run of one crew: its inputs (None: templates stay as they are), the way to the models, the account.
 
-    `team` are the agents that work may be delegated to, `depth` how often it was on the way here.
+    `team` gives the agents that work may be delegated to, `depth` how often it was on the way here.
     """
 
     inputs: Mapping[str, Any] | None
@@ -26,7 +24,7 @@ class Kickoff:
     windows: tuple[RequestWindow, ...] = ()
     on_step: tuple[Callable[[Any], Any], ...] = ()
     on_task: tuple[Callable[[Any], Any], ...] = ()
-    team: "Team | None" = None
+    team: "Callable[[], Team] | None" = None
     depth: int = 0
 
 

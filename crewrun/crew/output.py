@@ -2,9 +2,9 @@
 
 import json
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr
+from pydantic import BaseModel, Field, SkipValidation
 
 from crewrun.crew.schema import Structured
 from crewrun.llm.tally import Tally
@@ -54,12 +54,13 @@ class _Answer(BaseModel):
     pydantic: BaseModel | None = None
     json_dict: dict[str, Any] | None = None
 
-    _structured: Structured | None = PrivateAttr(default=None)
+    # A field, not a private attribute: those are looked up in Python, which every row would pay for.
+    structured: Annotated[Structured | None, SkipValidation] = Field(default=None, exclude=True, repr=False)
 
     @property
     def value(self) -> Any:
         """The answer as a result row has it: the JSON value where the task declares a schema, else the text."""
-        return self._structured.value if self._structured else self.raw
+        return self.structured.value if self.structured else self.raw
 
     @property
     def json(self) -> str:  # type: ignore[override]  # CrewAI's name, over pydantic's deprecated method

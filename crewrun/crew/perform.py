@@ -1,12 +1,13 @@
 """How an agent comes to an answer: one call, or turns with tools, then the check against a schema.
 
-`perform` is given all that it needs as a `Work`; it knows neither agents nor tasks.
+`perform` is given all that it needs as a `Work`; it knows neither agents nor tasks. Values that every row makes anew
+are named tuples here and around: a frozen dataclass takes three times as long to make.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from crewrun.concurrency import call, gather
 from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt, repair_prompt
@@ -20,15 +21,13 @@ from crewrun.llm.model import LLM
 from crewrun.llm.tally import Tally
 from crewrun.messages import Completion, Message, ToolCall, ToolSpec
 from crewrun.tools.base import BaseTool
-from crewrun.tools.toolbox import Toolbox, ToolResult
+from crewrun.tools.toolbox import NO_TOOLS, Toolbox, ToolResult
 
-_NO_TOOLS = Toolbox(())
 # Shortening below this is no help: then the task itself is what does not fit.
 _SHORTEST_CHARS = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One thing to do for one agent.
 
     `windows` limit its requests, `on_step` are called after each turn, and at `cut_at` an answer ends.
@@ -38,7 +37,7 @@ class Work:
     llm: LLM | None
     gateway: Gateway
     tally: Tally
-    toolbox: Toolbox = _NO_TOOLS
+    toolbox: Toolbox = NO_TOOLS
     schema: OutputSchema | None = None
     max_iter: int = 25
     shorten: bool = True
@@ -47,8 +46,7 @@ class Work:
     cut_at: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came of it: the text, the conversation that led to it, and the value where there is a schema."""
 
     text: str
@@ -73,23 +71,26 @@ async def perform(work: Work) -> Answer:
     return Answer(text, (*talk.messages, Message("assistant", text)), structured)
 
 
-@dataclass(slots=True)
 class _Conversation:
     """The turns so far. What a tool or an earlier task said may be shortened in it, nothing else."""
 
-    work: Work
-    prompt: Prompt = field(init=False)
-    turns: list[Message] = field(default_factory=list)
-    used: dict[BaseTool, int] = field(default_factory=dict)
-    in_words: bool = False  # tools are asked for in text
+    __slots__ = ("_opening", "in_words", "prompt", "turns", "used", "work")
 
-    def __post_init__(self) -> None:
-        self.prompt = self.work.prompt
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.turns: list[Message] = []
+        self.used: dict[BaseTool, int] = {}
+        self.in_words = False  # whether tools are asked for in text
+        self._begin(work.prompt)
+
+    def _begin(self, prompt: Prompt) -> None:
+        self.prompt = prompt
+        self._opening = prompt.messages()
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """All turns, from the beginning."""
-        return (*self.prompt.messages(), *self.turns)
+        return (*self._opening, *self.turns) if self.turns else self._opening
 
     async def ask(self, tools: tuple[ToolSpec, ...] = (), schema: OutputSchema | None = None) -> Completion:
         """The model's next turn. It is not added: who asked knows what becomes of it."""
@@ -116,9 +117,9 @@ class _Conversation:
         self.in_words = True
         explained = explain_tools(self.work.toolbox.specs)
         if self.prompt.system is None:
-            self.prompt = replace(self.prompt, before=f"{explained}\n\n{self.prompt.before}")
+            self._begin(self.prompt._replace(before=f"{explained}\n\n{self.prompt.before}"))
         else:
-            self.prompt = replace(self.prompt, system=f"{self.prompt.system}\n\n{explained}")
+            self._begin(self.prompt._replace(system=f"{self.prompt.system}\n\n{explained}"))
 
     def _shorten(self) -> bool:
         """Halve the longest thing that a tool or an earlier task said. False when nothing is left to shorten."""
@@ -130,7 +131,7 @@ class _Conversation:
         if longest is not None and length >= len(self.prompt.context):
             self.turns[longest] = replace(self.turns[longest], content=_halved(self.turns[longest].content))
         else:
-            self.prompt = replace(self.prompt, context=_halved(self.prompt.context))
+            self._begin(self.prompt._replace(context=_halved(self.prompt.context)))
         return True
 
 

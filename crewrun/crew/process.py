@@ -14,7 +14,7 @@ from crewrun.crew.kickoff import Kickoff
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.prompts import CONTEXT_SEPARATOR, manager_texts
 from crewrun.crew.task import ConditionalTask, Task
-from crewrun.crew.task_run import Assignment, check_output_file, perform_task
+from crewrun.crew.task_run import Assignment, fill_in, perform_task
 from crewrun.errors import DefinitionError
 from crewrun.llm.model import LLM
 from crewrun.messages import Usage
@@ -36,17 +36,18 @@ def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
     agent = agent_of(task)
     toolbox = task.toolbox(agent)
     if agent.allow_delegation and kickoff.team is not None:
-        toolbox = kickoff.team.toolbox_of(agent, toolbox, kickoff)
-    return Assignment(task, name, agent, toolbox)
+        toolbox = kickoff.team().toolbox_of(agent, toolbox, kickoff)
+    return Assignment(task, name, agent, toolbox, fill_in(task, name, agent, kickoff.inputs))
 
 
 def assign_to(manager: Agent) -> Assign:
     """Every task is done by `manager`, who may delegate to the task's agent, or to all when it has none."""
 
     def assign(task: Task, name: str, kickoff: Kickoff) -> Assignment:
-        team = kickoff.team or Team(())
+        team = kickoff.team() if kickoff.team else Team(())
         coworkers = (task.agent,) if task.agent is not None else team.agents
-        return Assignment(task, name, manager, team.toolbox_for(manager.toolbox, coworkers, kickoff))
+        toolbox = team.toolbox_for(manager.toolbox, coworkers, kickoff)
+        return Assignment(task, name, manager, toolbox, fill_in(task, name, manager, kickoff.inputs))
 
     return assign
 
@@ -58,37 +59,38 @@ def make_manager(llm: LLM | None) -> Agent:
 
 
 async def run_tasks(tasks: Sequence[Task], assign: Assign, kickoff: Kickoff) -> list[TaskOutput]:
-    """Perform `tasks` in order; their outputs in the same order. The first failure ends the run and is raised."""
-    for position, task in enumerate(tasks):
-        check_output_file(task, task_name(task, position), kickoff)
+    """Perform `tasks` in order; their outputs in the same order. The first failure ends the run and is raised.
+
+    All texts are filled in before the first call: what is wrong with the inputs costs nothing.
+    """
+    assignments = [assign(task, task_name(task, position), kickoff) for position, task in enumerate(tasks)]
     outputs: dict[Task, TaskOutput] = {}
     position = 0
     while position < len(tasks):
         task = tasks[position]
         if not task.async_execution:
-            name = task_name(task, position)
-            context = context_of(task, outputs)
             if isinstance(task, ConditionalTask) and not await _is_due(task, outputs):
-                outputs[task] = _skipped(task, name, kickoff)
+                outputs[task] = _skipped(assignments[position], kickoff)
             else:
-                outputs[task] = await perform_task(assign(task, name, kickoff), context, kickoff)
+                outputs[task] = await perform_task(assignments[position], context_of(task, outputs), kickoff)
             position += 1
             continue
         stretch = _stretch(tasks, position)
         # Contexts are read before anything of the stretch runs: async siblings do not see each other.
         jobs = [
-            partial(
-                perform_task,
-                assign(task, task_name(task, position + i), kickoff),
-                context_of(task, outputs),
-                kickoff,
-            )
-            for i, task in enumerate(stretch)
+            partial(perform_task, assignment, context_of(assignment.task, outputs), kickoff)
+            for assignment in assignments[position : position + len(stretch)]
         ]
         results = await gather(jobs)
         outputs.update(zip(stretch, results, strict=True))
         position += len(stretch)
     return list(outputs.values())
+
+
+async def _is_due(task: ConditionalTask, outputs: dict[Task, TaskOutput]) -> bool:
+    # The crew's check has seen to it that a task comes before.
+    before = list(outputs.values())[-1]
+    return bool(await call(task.condition, before))
 
 
 def task_name(task: Task, position: int) -> str:
@@ -114,16 +116,16 @@ def agent_of(task: Task) -> Agent:
     return task.agent
 
 
-async def _is_due(task: ConditionalTask, outputs: dict[Task, TaskOutput]) -> bool:
-    # The crew's check has seen to it that a task comes before.
-    before = list(outputs.values())[-1]
-    return bool(await call(task.condition, before))
-
-
-def _skipped(task: Task, name: str, kickoff: Kickoff) -> TaskOutput:
-    agent = task.agent.persona(kickoff.inputs).role if task.agent else ""
-    kickoff.tally.finished(TaskRecord(name, agent, "", 0, Usage(), skipped=True))
-    return TaskOutput(raw="", description=task.description, name=task.name, agent=agent)
+def _skipped(assignment: Assignment, kickoff: Kickoff) -> TaskOutput:
+    texts = assignment.texts
+    kickoff.tally.finished(TaskRecord(assignment.name, texts.persona.role, "", 0, Usage(), skipped=True))
+    return TaskOutput(
+        raw="",
+        description=texts.description,
+        name=assignment.task.name,
+        expected_output=texts.expected_output,
+        agent=texts.persona.role,
+    )
 
 
 def _stretch(tasks: Sequence[Task], start: int) -> Sequence[Task]:

@@ -3,8 +3,7 @@
 What is the same for all rows comes first where the definition allows it, since providers cache common prefixes.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from crewrun.messages import Message
 
@@ -28,8 +27,7 @@ class PersonaTexts(Protocol):
     def backstory(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(NamedTuple):
     """What an agent is to do. `context`, earlier answers, is what may be shortened when the model's context is full.
 
     `system` is None when there is no system turn.
@@ -44,7 +42,9 @@ class Prompt:
     def messages(self) -> tuple[Message, ...]:
         """The turns that begin the conversation."""
         user = Message("user", f"{self.before}{self.context}{self.after}")
-        return (*([Message("system", self.system)] if self.system is not None else []), *self.history, user)
+        if self.system is None:
+            return (*self.history, user)
+        return (Message("system", self.system), *self.history, user)
 
 
 def system_prompt(persona: PersonaTexts, date: str | None = None) -> str:

@@ -99,6 +99,8 @@ class Task(BaseModel):
     def schema_of_output(self) -> OutputSchema | None:
         """What the answer must validate against, made once for each declaration of it."""
         declared = (self.output_pydantic, self.output_json, self.output_schema)
+        if declared == (None, None, None):
+            return None
         if self._schema is None or any(a is not b for a, b in zip(self._schema[0], declared, strict=True)):
             self._schema = (declared, OutputSchema.of(*declared, whose=f"task {self.label}"))
         return self._schema[1]

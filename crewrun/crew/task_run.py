@@ -1,7 +1,8 @@
 """One task of one kickoff, from its filled-in texts to the output that passed its guardrails."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from functools import partial
+from typing import Any, NamedTuple
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, Persona
@@ -20,19 +21,8 @@ from crewrun.templates import compile_template
 from crewrun.tools.toolbox import Toolbox
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A task and who does it with which tools. `name` is how rows and messages call it."""
-
-    task: Task
-    name: str
-    agent: Agent
-    toolbox: Toolbox
-
-
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """A task with one row's inputs filled in."""
+class Texts(NamedTuple):
+    """A task and its agent with one row's inputs filled in."""
 
     persona: Persona
     description: str
@@ -40,18 +30,41 @@ class _Texts:
     output_file: str | None
 
 
+class Assignment(NamedTuple):
+    """A task of one kickoff, and who does it with which tools. `name` is how rows and messages call it."""
+
+    task: Task
+    name: str
+    agent: Agent
+    toolbox: Toolbox
+    texts: Texts
+
+
+def fill_in(task: Task, name: str, agent: Agent, inputs: Mapping[str, Any] | None) -> Texts:
+    """The texts for one row. Raises InputInvalid for a missing input, or one that cannot be part of a file's name."""
+    persona = agent.persona(inputs)
+    if not inputs:
+        return Texts(persona, task.description, task.expected_output, task.output_file)
+    where = f"tasks.{name}"
+    return Texts(
+        persona,
+        compile_template(task.description).render(inputs, f"{where}.description"),
+        compile_template(task.expected_output).render(inputs, f"{where}.expected_output"),
+        None if task.output_file is None else render_path(task.output_file, inputs, f"{where}.output_file"),
+    )
+
+
 async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -> TaskOutput:
     """Do the task and return its output. Raises what `Agent.perform` does, GuardrailFailed, and what a callback raises.
 
     The task is noted in the kickoff's account, as finished or as where it failed.
     """
-    task, name = assignment.task, assignment.name
+    task, name, texts = assignment.task, assignment.name, assignment.texts
     tally = Tally(kickoff.tally)
     try:
-        texts = _fill_in(assignment, kickoff)
-        output = await _answer(assignment, texts, context, kickoff, tally)
+        output = await _answer(assignment, context, kickoff, tally)
         if task.all_guardrails:
-            output = await _guarded(assignment, texts, context, kickoff, tally, output)
+            output = await _guarded(assignment, context, kickoff, tally, output)
         if texts.output_file is not None:
             written = await write_output(
                 texts.output_file,
@@ -71,51 +84,28 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     return output
 
 
-def check_output_file(task: Task, name: str, kickoff: Kickoff) -> None:
-    """Raise InputInvalid when these inputs make no path of the task's output_file; before the first call is made."""
-    if task.output_file is not None:
-        render_path(task.output_file, kickoff.inputs, f"tasks.{name}.output_file")
-
-
-def opening(assignment: Assignment, context: str, kickoff: Kickoff) -> Prompt:
-    """What the task's agent is asked."""
-    return _prompt(assignment, _fill_in(assignment, kickoff), context)
-
-
-def _fill_in(assignment: Assignment, kickoff: Kickoff) -> _Texts:
-    task, where, inputs = assignment.task, f"tasks.{assignment.name}", kickoff.inputs
-    persona = assignment.agent.persona(inputs)
-    if not inputs:
-        return _Texts(persona, task.description, task.expected_output, task.output_file)
-    return _Texts(
-        persona,
-        compile_template(task.description).render(inputs, f"{where}.description"),
-        compile_template(task.expected_output).render(inputs, f"{where}.expected_output"),
-        None if task.output_file is None else render_path(task.output_file, inputs, f"{where}.output_file"),
-    )
-
-
-def _prompt(assignment: Assignment, texts: _Texts, context: str) -> Prompt:
+def opening(assignment: Assignment, context: str) -> Prompt:
+    """What the task's agent is asked, with earlier answers as `context`."""
     task = assignment.task
     schema = task.schema_of_output
+    texts = assignment.texts
     before = user_prompt(
         texts.description, texts.expected_output, markdown=task.markdown, schema=schema.text if schema else None
     )
     return assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
 
 
-async def _answer(
-    assignment: Assignment, texts: _Texts, context: str, kickoff: Kickoff, tally: Tally, fault: str = ""
-) -> TaskOutput:
-    prompt = _prompt(assignment, texts, context)
+async def _answer(assignment: Assignment, context: str, kickoff: Kickoff, tally: Tally, fault: str = "") -> TaskOutput:
+    prompt = opening(assignment, context)
     if fault:
-        prompt = replace(prompt, after=f"{prompt.after}\n\n{fault}")
+        prompt = prompt._replace(after=f"{prompt.after}\n\n{fault}")
     schema = assignment.task.schema_of_output
     answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, schema)
-    return _output(assignment, texts, answer)
+    return _output(assignment, answer)
 
 
-def _output(assignment: Assignment, texts: _Texts, answer: Answer) -> TaskOutput:
+def _output(assignment: Assignment, answer: Answer) -> TaskOutput:
+    texts = assignment.texts
     output = TaskOutput(
         raw=answer.text,
         description=texts.description,
@@ -131,7 +121,7 @@ def _output(assignment: Assignment, texts: _Texts, answer: Answer) -> TaskOutput
 
 
 def _put_value(task: Task, output: TaskOutput, structured: Structured) -> None:
-    output._structured = structured
+    output.structured = structured
     if task.output_pydantic is not None:
         output.pydantic, output.output_format = structured.instance, OutputFormat.PYDANTIC
     else:
@@ -140,11 +130,11 @@ def _put_value(task: Task, output: TaskOutput, structured: Structured) -> None:
 
 
 async def _guarded(
-    assignment: Assignment, texts: _Texts, context: str, kickoff: Kickoff, tally: Tally, output: TaskOutput
+    assignment: Assignment, context: str, kickoff: Kickoff, tally: Tally, output: TaskOutput
 ) -> TaskOutput:
     """An output that passes every guardrail in turn. One that does not is asked for again, with what is wrong."""
     task = assignment.task
-    judge = partial(assignment.agent.judge, description=texts.description, kickoff=kickoff, tally=tally)
+    judge = partial(assignment.agent.judge, description=assignment.texts.description, kickoff=kickoff, tally=tally)
     for guardrail in task.all_guardrails:
         retries = 0
         while True:
@@ -156,7 +146,7 @@ async def _guarded(
                 raise no_more_tries(retries + 1, verdict.fault)
             retries += 1
             fault = retry_prompt(verdict.fault, output.raw)
-            output = await _answer(assignment, texts, context, kickoff, tally, fault)
+            output = await _answer(assignment, context, kickoff, tally, fault)
     return output
 
 

@@ -82,6 +82,9 @@ class Toolbox:
         return await _call(tool, values)
 
 
+NO_TOOLS = Toolbox(())
+
+
 def wire_name(name: str) -> str:
     """`name` as providers take it: letters, digits, `_` and `-`, 64 at most; case and blanks make no difference."""
     return _NOT_IN_NAMES.sub("_", name.strip()).strip("_").lower()[:_MAX_NAME_CHARS] or "tool"

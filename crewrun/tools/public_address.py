@@ -1,0 +1,72 @@
+"""Which addresses are public, and a resolver that answers with those that were looked at.
+
+For tools that are told by a model, which reads what strangers write, where to go:
+https://owasp.org/www-community/attacks/Server_Side_Request_Forgery
+"""
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+import anyio
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+
+async def addresses_of(url: URL) -> list[str]:
+    """The addresses of `url`'s host. The system reads `127.1`, `0x7f000001` and `0177.0.0.1` here as it would later."""
+    try:
+        found = await anyio.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise ConnectionError(f"{url.host}: no address found for this name") from None
+    return list(dict.fromkeys(address for *_, (address, _) in found))
+
+
+def refuse_private(url: URL, addresses: list[str]) -> None:
+    """Raises PermissionError when one of `addresses` is not public; one is enough, since any may be connected to."""
+    for address in addresses:
+        if not _is_public(ip_address(address)):
+            raise PermissionError(f"{url} is refused: {url.host} is at {address}, which is not a public address")
+
+
+# All of IPv6 that is handed out for public use: https://www.iana.org/assignments/ipv6-address-space
+_PUBLIC_IPV6 = IPv6Network("2000::/3")
+# The IPv4 address of a NAT64 address is its last 32 bits: https://www.rfc-editor.org/rfc/rfc6052#section-2.1
+_NAT64 = IPv6Network("64:ff9b::/96")
+# Public by its number, but answered by the host of an Azure machine:
+# https://learn.microsoft.com/en-us/azure/virtual-network/what-is-ip-address-168-63-129-16
+_AZURE_HOST = IPv4Address("168.63.129.16")
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address):
+        nat64 = IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 else None
+        if inner := address.ipv4_mapped or address.sixtofour or nat64:
+            return _is_public(inner)
+        return address.is_global and address in _PUBLIC_IPV6
+    # `is_global` holds for multicast addresses.
+    return address.is_global and not (address.is_multicast or address.is_reserved or address == _AZURE_HOST)
+
+
+class Pinned(AbstractResolver):
+    """Answers with the addresses that were checked, whatever the name's server would say a second time."""
+
+    def __init__(self, addresses: list[str]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        pass

@@ -93,9 +93,10 @@ class TaskRecord:
             "calls": self.calls,
             "usage": usage_json(self.usage, self.calls),
         }
-        for mark in ("truncated", "skipped"):
-            if getattr(self, mark):
-                record[mark] = True
+        if self.truncated:
+            record["truncated"] = True
+        if self.skipped:
+            record["skipped"] = True
         return record
 
 

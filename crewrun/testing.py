@@ -4,21 +4,30 @@
         output = await crew.akickoff({"topic": "AI"})
     assert model.requests[0].messages[-1].content == …
 
+A model that asks for tools is a step made by `calls`; its second form asks for several in one turn:
+
+    async with scripted(calls("search", query="AI"), calls(("search", {"query": "ML"}), ("clock", {})), "the answer"):
+        …
+
 A script that is left unread, or overrun, fails the test.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 
 from crewrun.errors import CallError
 from crewrun.llm.gateway import Gateway, GatewayOptions
 from crewrun.llm.transport import Transport
-from crewrun.messages import ChatRequest, Completion, Usage
+from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
 
 Step = str | Completion | CallError | Callable[[ChatRequest], Awaitable[str | Completion]]
+
+_USAGE = Usage(prompt_tokens=10, completion_tokens=5)
 
 
 class ScriptedTransport:
@@ -43,7 +52,7 @@ class ScriptedTransport:
             raise answer
         if isinstance(answer, Completion):
             return answer
-        return Completion(answer, Usage(prompt_tokens=10, completion_tokens=5))
+        return Completion(answer, _USAGE)
 
     async def aclose(self) -> None:
         """Nothing to close."""
@@ -52,6 +61,18 @@ class ScriptedTransport:
         """Raise AssertionError when steps are left."""
         if self._steps and not self._forever:
             raise AssertionError(f"{len(self._steps)} steps of the script were never asked for: {self._steps!r}")
+
+
+def calls(*tools: str | tuple[str, Mapping[str, Any] | str], **arguments: Any) -> Completion:
+    """A model's turn that asks for tools: `calls("search", query="AI")`, or several as pairs of name and arguments.
+
+    Arguments that are a text in such a pair go out as they are, JSON or not. The ids are `call_1`, `call_2` and so on.
+    """
+    asked = []
+    for number, one in enumerate(tools, 1):
+        name, given = (one, arguments) if isinstance(one, str) else one
+        asked.append(ToolCall(f"call_{number}", name, given if isinstance(given, str) else json.dumps(given)))
+    return Completion("", _USAGE, tool_calls=tuple(asked))
 
 
 @asynccontextmanager
@@ -104,7 +125,7 @@ async def _check_case(transport: Transport, case: TransportCase) -> None:
         _expect(error.http_status == case.http_status, f"{case.name}: http_status {error.http_status}")
         return
     _expect(case.raises is None, f"{case.name}: answered {completion!r} instead of raising")
-    _expect(bool(completion.text), f"{case.name}: an answer without text")
+    _expect(bool(completion.text or completion.tool_calls), f"{case.name}: an answer without text or tool calls")
     _expect(completion.usage.total_tokens > 0, f"{case.name}: an answer without usage")
 
 

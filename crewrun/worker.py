@@ -1,11 +1,10 @@
 """A loaded target and its gateway: `run(row)` gives an outcome, whatever happens inside."""
 
-from collections.abc import Mapping
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -24,28 +23,10 @@ from crewrun.errors import (
 )
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.model import LLM
 from crewrun.llm.tally import Tally, counting_into
 from crewrun.messages import Endpoint
 from crewrun.row import ErrorRecord, Outcome, Row
-
-
-class Target(Protocol):
-    """What a batch runs: our crew, or anything that keeps these three promises."""
-
-    @property
-    def placeholders(self) -> Mapping[str, str]:
-        """The inputs that every row must have, each with the place that needs it."""
-        ...
-
-    @property
-    def models(self) -> list[tuple[str, LLM | None]]:
-        """The models that it may call, each with who uses it."""
-        ...
-
-    async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
-        """Run once. The result has `raw`."""
-        ...
+from crewrun.target import Target, value_of
 
 
 class Worker:
@@ -58,7 +39,8 @@ class Worker:
         self._target = target
         self._gateway = gateway
         self._timeout_s = row_timeout_s
-        self._files = files
+        # A crew that writes none is spared the folder's name; of other targets nobody knows what they run.
+        self._files = files if getattr(target, "writes_files", True) else None
         self._needed = dict(target.placeholders)
         self._open = AsyncExitStack()
 
@@ -111,17 +93,18 @@ class Worker:
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
         if problem := self.problem(row):
             raise InputInvalid(problem)
-        with counting_into(tally), writing_below(self._files / row.id) if self._files else nullcontext():
-            if self._timeout_s is None:
-                return value_of(await self._target.akickoff(row.inputs))
-            with anyio.move_on_after(self._timeout_s):
-                return value_of(await self._target.akickoff(row.inputs))
+        with counting_into(tally):
+            if self._files is None:
+                return await self._within_time(row)
+            with writing_below(self._files / row.id):
+                return await self._within_time(row)
+
+    async def _within_time(self, row: Row) -> Any:
+        if self._timeout_s is None:
+            return value_of(await self._target.akickoff(row.inputs))
+        with anyio.move_on_after(self._timeout_s):
+            return value_of(await self._target.akickoff(row.inputs))
         raise RowTimedOut(f"the row took longer than {self._timeout_s:g} s (--row-timeout)")
-
-
-def value_of(result: Any) -> Any:
-    """What a row's `output` is: the JSON value where the last task declares a schema, else the text."""
-    return result.value
 
 
 def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:

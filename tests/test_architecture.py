@@ -24,11 +24,20 @@ LAYERS: list[tuple[str, ...]] = [
     ("batch",),
     ("cli", "__main__"),
 ]
-BESIDE = {"testing": "executors", "mock": "crew"}  # reach down to here; nothing above needs them but the command line
+# These reach down to here; nothing above needs them but the command line.
+BESIDE = {"testing": "executors", "mock": "crew"}
+# CrewAI's paths to our classes, for the import lines of existing projects.
+BESIDE |= dict.fromkeys(("agent", "agents", "crews", "lite_agent_output", "process", "task", "tasks", "types"), "crew")
 HEAVY = {
     "litellm": {"llm/litellm_transport.py"},
     "rich": {"cli/console.py"},
-    "aiohttp": {"llm/openai_transport.py", "mock/server.py", "tools/scrape_website.py", "tools/serper.py"},
+    "aiohttp": {
+        "llm/openai_transport.py",
+        "mock/server.py",
+        "tools/public_address.py",
+        "tools/scrape_website.py",
+        "tools/serper.py",
+    },
     "jsonschema": {"crew/schema.py"},
     "uvloop": set[str](),
     "ray": set[str](),

@@ -500,7 +500,7 @@ WRONG_FLAGS = {
 WRONG_LIMITS = ["0", "0%", "x", "-1", "101%", "nan%"]
 WRONG_MODELS = {
     "-m offline?latncy=1": "model offline: no option 'latncy' (did you mean 'latency'?); "
-    "options are latency, jitter, fail",
+    "options are latency, jitter, fail, tools",
     "-m offline?latency=x": "model offline: latency='x' is not a number",
     "-m offline?fail=2": "model offline: fail=2 must be between 0 and 1",
     "-m offline?latency=-1": "model offline: latency=-1 must be a number of seconds from 0",
@@ -571,7 +571,7 @@ def test_no_crew_file_is_refused_saying_where_it_was_looked_for(folder: Path) ->
     (folder / "crew.yaml").unlink()
     (folder / "data").mkdir()
     write_rows(folder / "data/in.jsonl", [ROW])
-    advice = "write one there, or name a crew file with --crew FILE"
+    advice = "crewrun init makes one, --crew names another crew"
     looked = {"in.jsonl": "the working directory", "data/in.jsonl": "'data' or the working directory"}
     for inputs, where in (looked | {"-": "the working directory"}).items():
         assert refusal(inputs, cwd=folder) == f"crewrun: no crew.yaml in {where}; {advice}\n"

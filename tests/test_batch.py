@@ -346,6 +346,7 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
         "cost_usd": pytest.approx(totals["cost_usd"], abs=1e-6),
         "models": ["openai/gpt-4.1-mini"],
         "output": "in.results.jsonl",
+        "not_counted": None,
     }
     assert times["duration_s"] > 0
     assert times["rows_per_s"] > 0

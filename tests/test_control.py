@@ -434,5 +434,5 @@ async def test_what_makes_no_difference_is_taken_silently() -> None:
 
 async def test_config_is_merged_below_the_arguments() -> None:
     """`Agent(config=self.agents_config["x"], …)`, as CrewAI's projects do it."""
-    made = Agent(config={"role": "From config", "goal": "g", "backstory": "b"}, goal="given")  # type: ignore[call-arg]
+    made = Agent(config={"role": "From config", "goal": "g", "backstory": "b"}, goal="given")
     assert (made.role, made.goal) == ("From config", "given")

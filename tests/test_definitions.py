@@ -1,6 +1,7 @@
 """Loading crew.yaml: what a good file comes to, and what each kind of bad file is answered with."""
 
 import os
+import sys
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -12,11 +13,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crewrun.batch.settings import BatchSettings
+from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
+from crewrun.crew.fields import SILENT
+from crewrun.crew.process import Process
+from crewrun.crew.task import ConditionalTask, Task
 from crewrun.definitions import Definition, find_beside, load
-from crewrun.definitions.spec import BatchSpec, LLMSpec
+from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, Spec, TaskSpec
 from crewrun.errors import DefinitionError, UsageError
 from crewrun.llm.model import LLM
+from crewrun.tools import BaseTool
 
 SAMPLES = Path(__file__).parent.parent / "sample_inputs"
 
@@ -35,11 +41,76 @@ tasks:
     agent: writer
 """
 GOOD = AGENTS + TASKS  # ten lines, so that what a case appends starts on line 11
+SHOP = '''\
+from pydantic import BaseModel
+
+from crewrun.tools import BaseTool, tool
+
+
+class Record(BaseModel):
+    sku: str
+
+
+class Search(BaseTool):
+    name: str = "search"
+    description: str = "Searches."
+    url: str = "http://shop"
+
+    def _run(self, words: str) -> str:
+        return words
+
+
+class Foreign:
+    name = "foreign"
+    description = "Another library's."
+
+    def __init__(self, depth=1):
+        self.depth = depth
+
+    def _run(self, words: str) -> str:
+        return words
+
+
+class Needy(BaseTool):
+    name: str = "needy"
+    description: str = "Needs a token."
+    token: str
+
+
+class Fails:
+    def __init__(self):
+        raise OSError("no connection")
+
+
+@tool
+def price(sku: str) -> str:
+    """Tell a price."""
+    return sku
+
+
+def weigh(sku: str) -> str:
+    """Tell a weight."""
+    return sku
+
+
+def mute(sku):
+    return sku
+
+
+def see(value):
+    return None
+
+
+SEARCH = Search()
+NUMBER = 5
+'''
 
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "shop", raising=False)  # that of an earlier test
 
 
 def load_text(text: str | bytes) -> Definition:
@@ -123,6 +194,216 @@ batch: {max-concurrent: 4, call_timeout: 30, max-failures: 2.5%, progress: none,
         "ordered": True,
     }
     assert loaded.path == Path("crew.yaml")
+
+
+def set_fields(thing: Any) -> dict[str, Any]:
+    """The fields of `thing` that it was made with, functions and classes by their names, tools by theirs."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        return value.name if isinstance(value, BaseTool | Task | Agent) else getattr(value, "__name__", value)
+
+    return {name: plain(getattr(thing, name)) for name in thing.model_fields_set}
+
+
+def test_every_key_of_agents_tasks_and_crew_arrives_with_its_names_looked_up() -> None:
+    """Tools, functions and classes are those of a file beside the crew file."""
+    Path("shop.py").write_text(SHOP)
+    Path("schema.yaml").write_text("type: object\n")
+    crew = load_text("""\
+agents:
+  writer:
+    role: Writer
+    goal: g
+    backstory: b
+    llm: offline
+    tools: [SerperDevTool, shop.py:price]
+    max_iter: 3
+    max_rpm: 10
+    max_execution_time: 2.5
+    max_retry_limit: 1
+    allow_delegation: true
+    step_callback: shop.py:see
+    system_template: "{{ .System }}"
+    prompt_template: "{{ .Prompt }}"
+    response_template: "{{ .Response }}"
+    use_system_prompt: false
+    inject_date: true
+    date_format: "%d"
+    respect_context_window: false
+    guardrail: "Answer in one word: yes or no"
+    guardrail_max_retries: 0
+    cache: true
+tasks:
+  draft:
+    description: d
+    expected_output: e
+    agent: writer
+    tools: [shop.py:weigh]
+    output_pydantic: shop.py:Record
+    output_file: out/{topic}.md
+    create_directory: false
+    markdown: true
+    human_input: false
+    guardrails: [shop.py:see, Be brief.]
+    guardrail_max_retries: 1
+    callback: shop.py:see
+    callbacks: [shop.py:see]
+  check:
+    {description: d, expected_output: e, agent: writer, condition: shop.py:see, output_json: shop.py:Record}
+  end:
+    {description: d, expected_output: e, agent: writer, output_schema: schema.yaml, guardrails: Be brief.}
+max_rpm: 60
+before_kickoff: shop.py:see
+after_kickoff: [shop.py:see, shop.py:see]
+before_kickoff_callbacks: [shop.py:see]
+task_callback: shop.py:see
+step_callback: shop.py:see
+share_crew: false
+""").target
+    agent = set_fields(crew.agents[0])
+    assert agent.pop("llm").model == "offline"
+    assert agent == {
+        "name": "writer",
+        "role": "Writer",
+        "goal": "g",
+        "backstory": "b",
+        "tools": ["Search the internet with Serper", "price"],
+        "max_iter": 3,
+        "max_rpm": 10,
+        "max_execution_time": 2.5,
+        "max_retry_limit": 1,
+        "allow_delegation": True,
+        "step_callback": "see",
+        "system_template": "{{ .System }}",
+        "prompt_template": "{{ .Prompt }}",
+        "response_template": "{{ .Response }}",
+        "use_system_prompt": False,
+        "inject_date": True,
+        "date_format": "%d",
+        "respect_context_window": False,
+        "guardrail": "Answer in one word: yes or no",
+        "guardrail_max_retries": 0,
+    }
+    texts = {"description": "d", "expected_output": "e", "agent": "writer"}
+    assert [set_fields(task) for task in crew.tasks] == [
+        {
+            **texts,
+            "name": "draft",
+            "tools": ["weigh"],
+            "output_pydantic": "Record",
+            "output_file": "out/{topic}.md",
+            "create_directory": False,
+            "markdown": True,
+            "human_input": False,
+            "guardrails": ["see", "Be brief."],
+            "guardrail_max_retries": 1,
+            "callback": "see",
+            "callbacks": ["see"],
+        },
+        {**texts, "name": "check", "condition": "see", "output_json": "Record"},
+        {**texts, "name": "end", "output_schema": {"type": "object"}, "guardrails": "Be brief."},
+    ]
+    assert [type(task) for task in crew.tasks] == [Task, ConditionalTask, Task]
+    assert {name: value for name, value in set_fields(crew).items() if name not in ("agents", "tasks")} == {
+        "process": Process.sequential,
+        "max_rpm": 60,
+        "before_kickoff_callbacks": ["see", "see"],
+        "after_kickoff_callbacks": ["see", "see"],
+        "task_callback": "see",
+        "step_callback": "see",
+        "manager_llm": None,
+        "default_inputs": {},
+    }
+
+
+def test_the_specs_have_the_fields_of_the_classes() -> None:
+    """A field that is added to Agent, Task or Crew is added to the file format too."""
+    assert set(AgentSpec.model_fields) == set(Agent.model_fields) - {"name"}
+    assert set(NamedTaskSpec.model_fields) == set(ConditionalTask.model_fields)
+    assert set(CrewSpec.model_fields) - {"inputs", "llm", "batch", "before_kickoff", "after_kickoff"} == set(
+        Crew.model_fields
+    ) - {"default_inputs"}
+    specs: list[tuple[type[Spec], str]] = [(AgentSpec, "agent"), (TaskSpec, "task"), (CrewSpec, "crew")]
+    for spec, kind in specs:
+        assert spec.ignored <= SILENT[kind]
+        assert not (spec.ignored | spec.not_yet) & set(spec.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("entry", "tool"),
+    [
+        ("FileReadTool", ("Read a file's content", {"max_chars": 50_000})),
+        ("FileReadTool: {max_chars: 9}", ("Read a file's content", {"max_chars": 9})),
+        ("FileReadTool:", ("Read a file's content", {"max_chars": 50_000})),
+        ("crewai_tools:FileReadTool", ("Read a file's content", {})),
+        ("shop.py:Search", ("search", {"url": "http://shop"})),
+        ("shop.py:Search: {url: http://x, max_usage_count: 2}", ("search", {"url": "http://x", "max_usage_count": 2})),
+        ("shop.py:SEARCH", ("search", {})),
+        ("shop.py:Foreign: {depth: 3}", ("foreign", {"description": "Another library's."})),
+        ("shop.py:price", ("price", {})),
+        ("shop.py:weigh", ("weigh", {"description": "Tell a weight."})),
+        ("tools_of_a_package.inner:weigh", ("weigh", {})),
+    ],
+)
+def test_a_tool_is_built_in_or_a_class_an_object_or_a_function_of_the_user(
+    entry: str, tool: tuple[str, dict[str, Any]]
+) -> None:
+    """Arguments stand in a mapping behind the name; modules are looked for beside the crew file."""
+    Path("shop.py").write_text(SHOP)
+    Path("tools_of_a_package").mkdir()
+    Path("tools_of_a_package/inner.py").write_text(SHOP)
+    (made,) = load_text(AGENTS + f"    tools:\n    - {entry}\n" + TASKS).target.agents[0].tools
+    assert (made.name, {name: getattr(made, name) for name in tool[1]}) == tool
+
+
+def test_names_are_looked_up_beside_the_crew_file_wherever_the_process_runs() -> None:
+    """A path in the file is relative to the file."""
+    Path("deep/er").mkdir(parents=True)
+    Path("deep/er/crew.yaml").write_text(
+        AGENTS + "    tools: [lib/shop.py:price]\n" + TASKS + "    output_schema: lib/answer.json\n"
+    )
+    Path("deep/er/lib").mkdir()
+    Path("deep/er/lib/shop.py").write_text(SHOP)
+    Path("deep/er/lib/answer.json").write_text('{"type": "array"} // nothing else')
+    crew = load("deep/er/crew.yaml").target
+    assert ([tool.name for tool in crew.agents[0].tools], crew.tasks[0].output_schema) == (["price"], {"type": "array"})
+
+
+HIERARCHICAL = """\
+  boss: {role: Boss, goal: Lead, backstory: Led.}
+tasks:
+  draft: {description: a, expected_output: b}
+  title: {description: a, expected_output: b, agent: writer}
+process: hierarchical
+"""
+
+
+@pytest.mark.parametrize(
+    ("manager", "made", "agents"),
+    [
+        ("manager_agent: boss", ("boss", "Boss", None), ["writer"]),
+        ("manager_agent: {role: Chief, goal: g, backstory: b}", ("manager", "Chief", None), ["writer", "boss"]),
+        ("manager_llm: {model: m}", (None, None, "m"), ["writer", "boss"]),
+    ],
+    ids=["one of agents", "written there", "a model"],
+)
+def test_a_hierarchical_crew_has_a_manager_who_is_none_of_its_agents(
+    manager: str, made: tuple[str | None, str | None, str | None], agents: list[str]
+) -> None:
+    """Its tasks need no agent."""
+    crew = load_text(AGENTS + HIERARCHICAL + manager).target
+    boss, llm = crew.manager_agent, crew.manager_llm
+    assert (boss and boss.name, boss and boss.role, llm and llm.model) == made
+    assert [agent.name for agent in crew.agents] == agents
+    assert [task.agent and task.agent.name for task in crew.tasks] == [None, "writer"]
+
+
+def test_two_agents_may_have_one_role_where_nobody_picks_by_it() -> None:
+    """CrewAI's users tell such agents apart by their names."""
+    crew = load_text(AGENTS + "  other: {role: Writer, goal: g, backstory: b}\n" + TASKS).target
+    assert [agent.role for agent in crew.agents] == ["Writer", "Writer"]
 
 
 def test_tasks_in_a_list_without_a_name_are_named_by_their_place() -> None:
@@ -226,7 +507,11 @@ def test_the_samples_load_and_their_rows_fill_them() -> None:
     """The crews in sample_inputs need nothing that their rows lack."""
     import json
 
-    for crew, rows, count in [("crew.yaml", "topics.jsonl", 20), ("support/crew.yaml", "support/tickets.jsonl", 12)]:
+    for crew, rows, count in [
+        ("crew.yaml", "topics.jsonl", 20),
+        ("support/crew.yaml", "support/tickets.jsonl", 12),
+        ("reviews/crew.yaml", "reviews/reviews.jsonl", 8),
+    ]:
         target = load(SAMPLES / crew).target
         inputs = [json.loads(line) for line in (SAMPLES / rows).read_text().splitlines()]
         assert len(inputs) == count
@@ -353,13 +638,15 @@ CONTENT: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "keys of CrewAI": (
-        GOOD.replace("    agent:", "    tools: []\n    agent:").replace("    role:", "    max_iter: 3\n    role:")
-        + "memory: true\nprocess: hierarchical\n",
+        GOOD.replace("    agent:", "    input_files: []\n    agent:").replace(
+            "    role:", "    reasoning: 3\n    role:"
+        )
+        + "memory: true\nid: x\n",
         [
-            ":3: agents.writer.max_iter: 'max_iter' is not supported by this version of crewrun",
-            ":11: tasks.draft.tools: 'tools' is not supported by this version of crewrun",
+            ":3: agents.writer.reasoning: 'reasoning' is not supported by this version of crewrun",
+            ":11: tasks.draft.input_files: 'input_files' is not supported by this version of crewrun",
             ":13: memory: 'memory' is not supported by this version of crewrun",
-            ":14: process: 'hierarchical' is not supported by this version of crewrun",
+            ":14: id: 'id' is not supported by this version of crewrun",
         ],
     ),
     "names beside names": (
@@ -436,7 +723,10 @@ CONTENT: dict[str, tuple[str, list[str]]] = {
             ":12: tasks.draft.async_execution: needs true or false, not 'yes'",
         ],
     ),
-    "process": (GOOD + "process: paralel\n", [":11: process: needs to be 'sequential', not 'paralel'"]),
+    "process": (
+        GOOD + "process: paralel\n",
+        [":11: process: needs to be 'sequential' or 'hierarchical', not 'paralel'"],
+    ),
     "llm": (
         GOOD
         + dedent("""\
@@ -573,7 +863,7 @@ tasks:
     ),
     "a long value": (
         GOOD + f"process: {'x' * 100}\n",
-        [f":11: process: needs to be 'sequential', not '{'x' * 59}…'"],
+        [f":11: process: needs to be 'sequential' or 'hierarchical', not '{'x' * 59}…'"],
     ),
 }
 
@@ -581,6 +871,218 @@ tasks:
 @pytest.mark.parametrize(("text", "lines"), CONTENT.values(), ids=CONTENT.keys())
 def test_every_fault_is_one_line_with_its_place_and_what_to_do(text: str, lines: list[str]) -> None:
     """All faults of a file come at once, in the order of the file, in plain words."""
+    assert message_for(text).splitlines() == ["crew.yaml" + line for line in lines]
+
+
+BUILT_IN = "'DirectoryReadTool', 'FileReadTool', 'FileWriterTool', 'ScrapeWebsiteTool', 'SerperDevTool'"
+NO_TOOL = "is no tool; a tool is a BaseTool, a function with a docstring, or an object with name, description and _run"
+IN_WORDS = "write a tool with arguments as one name and a mapping: {FileReadTool: {…: …}}"
+TOOLS = {
+    "unknown": (
+        "SerperTool",
+        f"no tool 'SerperTool' (did you mean 'SerperDevTool'?); built in are {BUILT_IN}; "
+        "a tool of your own is named as module:attr or file.py:attr",
+    ),
+    "unknown argument": (
+        "FileReadTool: {rot: docs}",
+        "FileReadTool has no argument 'rot' (did you mean 'root'?)",
+    ),
+    "unlike any argument": (
+        "shop.py:Search: {zzz: 1}",
+        "shop.py:Search has no argument 'zzz'; its arguments are 'name', 'description', 'result_as_answer', "
+        "'max_usage_count', 'timeout_s', 'max_result_chars', 'url'",
+    ),
+    "argument of a wrong type": (
+        "FileReadTool: {max_chars: many}",
+        "FileReadTool: max_chars: Input should be a valid integer, unable to parse string as an integer",
+    ),
+    "arguments beside the name": ("{name: FileReadTool, root: docs}", IN_WORDS),
+    "arguments that are no mapping": ("FileReadTool: docs", IN_WORDS),
+    "missing argument": ("shop.py:Needy", "shop.py:Needy: token: Field required"),
+    "arguments of a function": ("shop.py:price: {a: 1}", "'shop.py:price' takes no arguments: it is no class"),
+    "not a tool": ("shop.py:NUMBER", f"'shop.py:NUMBER' {NO_TOOL}"),
+    "a class of something else": ("shop.py:Record: {sku: a}", f"'shop.py:Record' {NO_TOOL}"),
+    "without a docstring": (
+        "shop.py:mute",
+        "HERE/shop.py:52: tool 'mute' has no docstring; the model is told what the tool does by its first lines",
+    ),
+    "not in the file": ("shop.py:Serch", "shop.py:Serch: module 'shop' has no 'Serch' (did you mean 'SEARCH'?)"),
+    "no file": ("shp.py:price", "shp.py: no such file (did you mean 'shop.py'?)"),
+    "no module": ("no_such_module:price", "no module 'no_such_module'; looked in HERE and where Python looks"),
+    "neither name nor mapping": (
+        "5",
+        "needs the name of a tool, or a mapping of one name to the tool's arguments, not 5",
+    ),
+    "blank": ("''", "must not be empty"),
+}
+
+
+@pytest.mark.parametrize(("entry", "message"), TOOLS.values(), ids=TOOLS.keys())
+def test_a_wrong_tool_is_one_fault_with_its_place(entry: str, message: str, tmp_path: Path) -> None:
+    """What is wrong with the name, and where it was looked for."""
+    Path("shop.py").write_text(SHOP)
+    place = "crew.yaml:7: agents.writer.tools[0]: "
+    assert message_for(AGENTS + f"    tools:\n    - {entry}\n" + TASKS) == place + message.replace(
+        "HERE", str(tmp_path)
+    )
+
+
+def test_the_users_own_error_is_shown_with_their_traceback_alone(tmp_path: Path) -> None:
+    """What a module or a constructor raises is theirs to mend."""
+    Path("shop.py").write_text(SHOP)
+    Path("fails_to_load.py").write_text("import there_is_no_such_module\n")
+    assert message_for(AGENTS + "    tools: [fails_to_load.py:x, shop.py:Fails]\n" + TASKS) == dedent(f"""\
+        crew.yaml:6: agents.writer.tools[0]: loading fails_to_load.py failed:
+        Traceback (most recent call last):
+          File "{tmp_path}/fails_to_load.py", line 1, in <module>
+            import there_is_no_such_module
+        ModuleNotFoundError: No module named 'there_is_no_such_module'
+        crew.yaml:6: agents.writer.tools[1]: making the tool shop.py:Fails failed:
+        Traceback (most recent call last):
+          File "{tmp_path}/shop.py", line 38, in __init__
+            raise OSError("no connection")
+        OSError: no connection""")
+
+
+NAMES: dict[str, tuple[str, list[str]]] = {
+    "functions": (
+        AGENTS + "    step_callback: shop.py:NUMBER\n" + TASKS + "    callback: see\n    callbacks: shop.py:see\n"
+        "before_kickoff: 5\nafter_kickoff: [shop.py:sea]\ntask_callback: [a]\n",
+        [
+            ":6: agents.writer.step_callback: 'shop.py:NUMBER' is of type int; a function is needed here",
+            ":12: tasks.draft.callback: needs a function as module:attr or file.py:attr, not 'see'",
+            ":13: tasks.draft.callbacks: needs a list, not 'shop.py:see'",
+            ":14: before_kickoff: needs a reference module:attr, or a list of them, not 5",
+            ":15: after_kickoff[0]: shop.py:sea: module 'shop' has no 'sea' (did you mean 'see'?)",
+            ":16: task_callback: needs text, not a list",
+        ],
+    ),
+    "guardrails": (
+        AGENTS + "    guardrail: shop.py:NUMBER\n" + TASKS + "    guardrails: [shop.py:se, '', 5]\n",
+        [
+            ":6: agents.writer.guardrail: 'shop.py:NUMBER' is of type int; a function is needed here",
+            ":12: tasks.draft.guardrails[0]: shop.py:se: module 'shop' has no 'se' (did you mean 'see'?)",
+            ":12: tasks.draft.guardrails[1]: must not be empty",
+            ':12: tasks.draft.guardrails[2]: needs text, not 5; put it in quotes: "5"',
+        ],
+    ),
+    "classes": (
+        GOOD + "    output_json: Record\n  two: {description: a, expected_output: b, agent: writer, "
+        "output_json: shop.py:Foreign, output_pydantic: shop.py:NUMBER}\n",
+        [
+            ":11: tasks.draft.output_json: needs a pydantic class as module:attr or file.py:attr, not 'Record'",
+            ":12: tasks.two.output_json: 'shop.py:Foreign' is another class; a pydantic class (BaseModel) is needed "
+            "here",
+            ":12: tasks.two.output_pydantic: 'shop.py:NUMBER' is of type int; a pydantic class (BaseModel) is needed "
+            "here",
+        ],
+    ),
+    "two kinds of output": (
+        GOOD + "    output_json: shop.py:Record\n    output_schema: {type: object}\n",
+        [":7: tasks.draft: task 'draft' has both output_json and output_schema; keep one of them"],
+    ),
+    "schemas": (
+        AGENTS
+        + "tasks:\n"
+        + "".join(
+            f"  t{i}: {{description: a, expected_output: b, agent: writer, output_schema: {schema}}}\n"
+            for i, schema in enumerate(
+                ("{type: objct}", "{properties: {a: {minimum: x}}}", "{$ref: '#/$defs/x'}", "none.json", "note.txt")
+            )
+        )
+        + "  t5: {description: a, expected_output: b, agent: writer, output_schema: [a]}\n"
+        "  t6: {description: a, expected_output: b, agent: writer, output_schema: bad.json}\n"
+        "  t7: {description: a, expected_output: b, agent: writer, output_schema: list.yaml}\n",
+        [
+            ":7: tasks.t0.output_schema: type: 'objct' is not valid under any of the given schemas",
+            ":8: tasks.t1.output_schema: properties.a.minimum: 'x' is not of type 'number'",
+            ":9: tasks.t2.output_schema: $ref '#/$defs/x' leads nowhere; only parts of this schema can be referred to",
+            ":10: tasks.t3.output_schema: none.json: no such file",
+            ":11: tasks.t4.output_schema: 'note.txt' is neither a JSON Schema nor a .json or .yaml file that holds one",
+            ":12: tasks.t5.output_schema: needs a JSON Schema, or the path of a file that holds one, not a list",
+            ":13: tasks.t6.output_schema: bad.json:1: column 10: not valid JSON: 'objct' is no JSON value; "
+            "texts need double quotes",
+            ":14: tasks.t7.output_schema: list.yaml: is a list; a JSON Schema is a mapping with `type` and "
+            "`properties`",
+        ],
+    ),
+    "output files": (
+        GOOD + "    output_file: ../x\n  two: {description: a, expected_output: b, agent: writer, output_file: out/}\n",
+        [
+            ":11: tasks.draft.output_file: output_file '../x' leaves its folder; write a path below it",
+            ":12: tasks.two.output_file: output_file 'out/' names no file",
+        ],
+    ),
+    "nobody to ask": (
+        GOOD + "    human_input: true\n",
+        [":11: tasks.draft.human_input: asks somebody, and crewrun runs where nobody answers; take it out"],
+    ),
+    "two tools of one name": (
+        AGENTS
+        + "    tools: [shop.py:price, shop.py:Search]\n"
+        + TASKS
+        + "    tools: [shop.py:Search, shop.py:SEARCH]\n",
+        [":12: tasks.draft.tools: two tools have the name 'search'; give one of them another"],
+    ),
+    "conditions": (
+        GOOD + "    condition: shop.py:see\n  two: {description: a, expected_output: b, agent: writer, "
+        "condition: shop.py:see, async_execution: true}\n",
+        [
+            ":11: tasks.draft.condition: the first task cannot have a condition: the output of the task before it "
+            "decides",
+            ":12: tasks.two.condition: a task with a condition cannot be async",
+        ],
+    ),
+    "no manager": (
+        AGENTS + HIERARCHICAL,
+        [":10: process: a hierarchical crew needs manager_llm or manager_agent"],
+    ),
+    "unknown manager": (
+        AGENTS + HIERARCHICAL + "manager_agent: bos\n",
+        [":11: manager_agent: no agent 'bos' (did you mean 'boss'?); agents are 'writer', 'boss'"],
+    ),
+    "a manager who works": (
+        AGENTS
+        + HIERARCHICAL.replace("Led.}", "Led., tools: [SerperDevTool]}").replace(": writer}", ": boss}")
+        + "manager_agent: boss\n",
+        [
+            ":6: agents.boss.tools: a manager delegates and has no tools; give them to another agent",
+            ":9: tasks.title.agent: 'boss' is the manager, who only manages; name another agent or none",
+        ],
+    ),
+    "a manager without all texts": (
+        AGENTS + HIERARCHICAL + "manager_agent: {role: Chief, tools: [shop.py:price], max_itr: 3}\n",
+        [
+            ":11: manager_agent.max_itr: unknown key 'max_itr' (did you mean 'max_iter'?)",
+            ":11: manager_agent.tools: a manager delegates and has no tools; give them to another agent",
+            ":11: manager_agent.goal: is missing; an agent needs role, goal and backstory",
+            ":11: manager_agent.backstory: is missing; an agent needs role, goal and backstory",
+        ],
+    ),
+    "tasks without an agent": (
+        AGENTS + "tasks:\n  draft: {description: a, expected_output: b}\n  title: {agent: }\n",
+        [
+            ":7: tasks.draft.agent: is missing; a task needs description, expected_output and agent",
+            ":8: tasks.title.agent: is missing; a task needs description, expected_output and agent",
+            ":8: tasks.title.description: is missing; a task needs description, expected_output and agent",
+            ":8: tasks.title.expected_output: is missing; a task needs description, expected_output and agent",
+        ],
+    ),
+    "one role for two to whom work is delegated": (
+        AGENTS + "    allow_delegation: true\n  other: {role: ' writer ', goal: g, backstory: b}\n" + TASKS,
+        [
+            ":7: agents.other.role: is the role of agent 'writer' too, and who delegates picks a coworker by the role",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "lines"), NAMES.values(), ids=NAMES.keys())
+def test_a_name_that_is_wrong_is_one_more_fault_of_the_file(text: str, lines: list[str]) -> None:
+    """Found with all others, before anything runs."""
+    Path("shop.py").write_text(SHOP)
+    Path("bad.json").write_text('{"type": objct}')
+    Path("list.yaml").write_text("- a\n")
     assert message_for(text).splitlines() == ["crew.yaml" + line for line in lines]
 
 
@@ -595,20 +1097,13 @@ def test_a_message_lists_at_most_twenty_faults() -> None:
     ("ref", "message"),
     [
         ("nope.yaml", "nope.yaml: no such file"),
-        ("empty", "empty: is a folder; this version of crewrun reads crew.yaml only"),
-        ("full", "full: is a folder; this version of crewrun reads crew.yaml only (did you mean 'full/crew.yaml'?)"),
-        ("crew.jsonc", "crew.jsonc: this version of crewrun reads crew.yaml only (a .yaml or .yml file)"),
-        ("app:crew", "app:crew: this version of crewrun reads crew.yaml only (a .yaml or .yml file)"),
         ("crew.yaml/x.yaml", "crew.yaml/x.yaml: cannot be read: Not a directory"),
         ("a\0.yaml", "a\0.yaml: cannot be read: embedded null byte"),
     ],
-    ids=["missing", "folder", "folder with a crew", "jsonc", "module", "below a file", "null byte"],
+    ids=["missing", "below a file", "null byte"],
 )
 def test_what_is_not_a_readable_yaml_file_is_refused(ref: str, message: str) -> None:
     """The message names the reference as the user gave it."""
-    Path("empty").mkdir()
-    Path("full").mkdir()
-    Path("full/crew.yaml").write_text(GOOD)
     Path("crew.yaml").write_text(GOOD)
     with pytest.raises(DefinitionError) as caught:
         load(ref)
@@ -632,13 +1127,12 @@ def test_a_crew_is_found_beside_the_inputs_then_in_the_working_directory() -> No
         find_beside(inputs)
     assert (
         str(caught.value)
-        == "no crew.yaml in 'data' or the working directory; write one there, or name a crew file with --crew FILE"
+        == "no crew.yaml in 'data' or the working directory; crewrun init makes one, --crew names another crew"
     )
     with pytest.raises(UsageError) as caught:
         find_beside(None)
     assert (
-        str(caught.value)
-        == "no crew.yaml in the working directory; write one there, or name a crew file with --crew FILE"
+        str(caught.value) == "no crew.yaml in the working directory; crewrun init makes one, --crew names another crew"
     )
     found = []
     for name in ("crew.yml", "crew.yaml", "data/crew.yml"):
@@ -669,13 +1163,16 @@ _yaml_values = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=8)
-    | st.sampled_from(["draft", "writer"]),
+    | st.sampled_from(
+        ["draft", "writer", "FileReadTool", "json:loads", "json:nope", "nope.py:x", "x.json", "hierarchical"]
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
 KEYS = (
     "agents tasks writer draft role goal backstory llm model batch context agent inputs additional_params "
-    "max-failures stop name tools description expected_output api_key process self"
+    "max-failures stop name tools description expected_output api_key process self FileReadTool guardrails callbacks "
+    "condition output_schema output_json output_file manager_agent manager_llm before_kickoff step_callback cache"
 )
 _keys = st.sampled_from(KEYS.split())
 

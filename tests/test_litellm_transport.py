@@ -3,26 +3,33 @@
 litellm is imported once for the module; a process started beside it shows what its user sees.
 """
 
-import asyncio
 import gc
 import json
 import re
 import socket
-import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from mock_process import MockProcess
-from transport_cases import mock_cases
+from provider import Provider, serving
+from transport_cases import (
+    GARBAGE,
+    RESPONSE_FORMAT,
+    SCHEMA,
+    TOOL_REPLIES,
+    TOOL_TALK,
+    mock_cases,
+    reply_with,
+    request,
+    tool_talk,
+)
 
 from crewrun.errors import (
     AuthRefused,
@@ -39,7 +46,7 @@ from crewrun.errors import (
     ServerError,
 )
 from crewrun.llm.litellm_transport import LitellmTransport, missing_key
-from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ToolCall, Usage
 from crewrun.testing import check_transport
 
 pytestmark = [
@@ -66,43 +73,6 @@ ANSWER = {
 }
 
 
-@dataclass
-class Provider:
-    """A provider that gives every request the same `reply` and keeps what it was asked."""
-
-    url: str = ""
-    status: int = 200
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    hangs: bool = False
-    resets: bool = False
-    asked: list[tuple[str, Mapping[str, str], Any]] = field(default_factory=list)
-    connections: list[asyncio.Transport] = field(default_factory=list)
-    reached: anyio.Event = field(default_factory=anyio.Event)
-
-    def reply(self, body: Any, status: int = 200, **headers: str) -> None:
-        """Answer with `body` from now on; what is not bytes becomes JSON."""
-        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.status = status
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.asked.append((request.path_qs, request.headers.copy(), await request.json()))
-        assert request.transport is not None
-        self.connections.append(request.transport)
-        self.reached.set()
-        if self.hangs:
-            await anyio.sleep_forever()
-        if self.resets:
-            # Closing with unsent data discarded is a TCP reset, not an end of stream.
-            sock = request.transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            request.transport.abort()
-        return web.Response(
-            status=self.status, body=self.body, headers={"content-type": "application/json", **self.headers}
-        )
-
-
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
@@ -110,14 +80,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
-    served = Provider()
-    app = web.Application()
-    app.router.add_post("/{path:.*}", served.handle)
-    server = TestServer(app)
-    await server.start_server()
-    served.url = str(server.make_url("")).rstrip("/")
-    yield served
-    await server.close()
+    async with serving() as served:
+        yield served
 
 
 @pytest.fixture
@@ -655,3 +619,140 @@ async def test_the_litellm_lane_keeps_the_contract_of_transports(transport: Lite
     with MockProcess() as mock:
         endpoint = Endpoint("litellm", "hosted_vllm", "m", base_url=mock.base_url, api_key="sk-test")
         await check_transport(transport, mock_cases(endpoint), lambda: int(mock.ledger()["totals"]["requests"]))
+
+
+def compatible(provider: Provider) -> Endpoint:
+    """An OpenAI-compatible server, through litellm."""
+    return Endpoint("litellm", "hosted_vllm", "m", provider.url + "/v1", "key-of-the-test")
+
+
+async def test_tools_and_their_turns_go_out_as_openai_has_them(provider: Provider, transport: LitellmTransport) -> None:
+    """The whole body; a content of null may as well be left out, and litellm does that."""
+    provider.reply(reply_with({"content": "Hi"}, "stop"))
+    await transport.send(tool_talk(compatible(provider)))
+    [(path, _, body)] = provider.asked
+    messages = [{k: v for k, v in message.items() if v is not None} for message in TOOL_TALK["messages"]]
+    expected = {"model": "m", "messages": messages, "tools": TOOL_TALK["tools"], "stream": False}
+    assert (path, body) == ("/v1/chat/completions", expected)
+
+
+async def test_a_schema_goes_out_as_a_response_format(provider: Provider, transport: LitellmTransport) -> None:
+    """As it is, for a provider that has it."""
+    provider.reply(reply_with({"content": '{"city": "Rome"}'}, "stop"))
+    await transport.send(replace(request(compatible(provider), "Where?"), schema=SCHEMA))
+    [(_, _, body)] = provider.asked
+    assert body["response_format"] == RESPONSE_FORMAT
+
+
+@pytest.mark.parametrize(("message", "said"), TOOL_REPLIES)
+async def test_tool_calls_are_read_as_servers_write_them(
+    provider: Provider, transport: LitellmTransport, message: dict[str, Any], said: tuple[str, tuple[ToolCall, ...]]
+) -> None:
+    """As the direct lane reads them."""
+    provider.reply(reply_with(message))
+    answer = await transport.send(tool_talk(compatible(provider)))
+    assert answer == Completion(said[0], Usage(9, 0, 3), tool_calls=said[1])
+
+
+@pytest.mark.parametrize("calls", GARBAGE)
+async def test_tool_calls_that_are_none_are_the_servers_failure(
+    provider: Provider, transport: LitellmTransport, calls: Any
+) -> None:
+    """Whatever litellm trips over."""
+    provider.reply(reply_with({"content": None, "tool_calls": calls}))
+    with pytest.raises(ServerError) as caught:
+        await transport.send(tool_talk(compatible(provider)))
+    assert "Traceback" not in str(caught.value)
+
+
+# What an agent says when its turns are used up, in a request without tools.
+LAST = Message("user", "Answer now.")
+TOLD = [
+    ("user", "Weather?"),
+    ("assistant", 'I call weather with {"city": "Rome"}\nI call clock with {}'),
+    ("user", "The tool's result: sunny\nThe tool's result: noon"),
+    ("assistant", "Once more.\nI call clock with {}"),
+    ("user", "The tool's result: one\n\nAnswer now."),
+]
+
+# https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use
+TOOL_USE = [
+    {"type": "text", "text": "I'll check."},
+    {"type": "tool_use", "id": "toolu_01A09q90qw90lq917835lq9", "name": "weather", "input": {"city": "Rome"}},
+    {"type": "tool_use", "id": "toolu_01B", "name": "clock", "input": {}},
+]
+
+
+async def test_tools_of_anthropic(provider: Provider, transport: LitellmTransport) -> None:
+    """Calls out of tool_use blocks; results as tool_result, those of one turn in one message."""
+    provider.reply({**ANSWER, "content": TOOL_USE, "stop_reason": "tool_use"})
+    endpoint = request_to(provider.url).endpoint
+    answer = await transport.send(tool_talk(endpoint))
+    asked = (
+        ToolCall("toolu_01A09q90qw90lq917835lq9", "weather", '{"city": "Rome"}'),
+        ToolCall("toolu_01B", "clock", "{}"),
+    )
+    assert answer == Completion("I'll check.", Usage(100, 90, 5), tool_calls=asked)
+    [(_, _, body)] = provider.asked
+    assert [tool["name"] for tool in body["tools"]] == ["weather", "clock"]
+    assert body["messages"][2] == {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "call_a", "content": "sunny"},
+            {"type": "tool_result", "tool_use_id": "call_b", "content": "noon"},
+        ],
+    }
+
+
+async def test_the_last_answer_without_tools_tells_anthropic_of_them_in_words(
+    provider: Provider, transport: LitellmTransport
+) -> None:
+    """It refuses tool_use blocks in a request that has no tools, and two turns of one role in a row."""
+    provider.reply(ANSWER)
+    talk = tool_talk(request_to(provider.url).endpoint)
+    await transport.send(replace(talk, tools=(), messages=(*talk.messages, LAST)))
+    [(_, _, body)] = provider.asked
+    assert "tools" not in body
+    assert [(turn["role"], turn["content"]) for turn in body["messages"]] == [
+        (role, [{"type": "text", "text": text}]) for role, text in TOLD
+    ]
+
+
+async def test_a_schema_for_anthropic_comes_back_as_text(provider: Provider, transport: LitellmTransport) -> None:
+    """litellm makes a tool of it, and a text of the tool's arguments."""
+    made = {"type": "tool_use", "id": "toolu_01C", "name": "json_tool_call", "input": {"city": "Rome"}}
+    provider.reply({**ANSWER, "content": [made], "stop_reason": "tool_use"})
+    asked = request(request_to(provider.url).endpoint, "Where?")
+    answer = await transport.send(replace(asked, schema=SCHEMA))
+    assert (json.loads(answer.text), answer.tool_calls) == ({"city": "Rome"}, ())
+
+
+async def test_tools_of_gemini(provider: Provider, transport: LitellmTransport) -> None:
+    """Calls come without ids, so each gets one; results go out by the tool's name."""
+    parts = [
+        {"functionCall": {"name": "weather", "args": {"city": "Rome"}}},
+        {"functionCall": {"name": "clock", "args": {}}},
+    ]
+    provider.reply(
+        {
+            "candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": 20, "candidatesTokenCount": 4, "totalTokenCount": 24},
+        }
+    )
+    talk = tool_talk(request_to(provider.url, "gemini/gemini-2.0-flash").endpoint)
+    answer = await transport.send(talk)
+    assert [(call.name, call.arguments) for call in answer.tool_calls] == [
+        ("weather", '{"city": "Rome"}'),
+        ("clock", "{}"),
+    ]
+    assert len({call.id for call in answer.tool_calls}) == 2
+    await transport.send(replace(talk, tools=(), messages=(*talk.messages, LAST)))
+    (_, _, with_tools), (_, _, without) = provider.asked
+    assert with_tools["contents"][2] == {
+        "role": "user",
+        "parts": [
+            {"function_response": {"name": "weather", "response": {"content": "sunny"}}},
+            {"function_response": {"name": "clock", "response": {"content": "noon"}}},
+        ],
+    }
+    assert [turn["parts"][-1]["text"] for turn in without["contents"]] == [text for _, text in TOLD]

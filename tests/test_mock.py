@@ -16,8 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mock_process import ROOT, MockProcess, mock_command
+from pydantic import BaseModel
 
+from crewrun import LLM, Agent
+from crewrun.crew.output import AgentOutput
+from crewrun.errors import OutputInvalid
+from crewrun.mock import wishes
 from crewrun.mock.faults import Fault, TokenBucket, disarm, find_fault
+from crewrun.mock.wishes import Wishes, find_wishes
+from crewrun.tools import tool
 
 MODEL = "gpt-4.1-mini"
 
@@ -132,6 +139,31 @@ def test_models_are_listed_and_other_paths_are_explained(mock: MockProcess) -> N
         pytest.param(b'{"model": "m", "messages": ["hi"]}', "messages must be a list", id="no objects"),
         pytest.param(b'{"messages": [{}]}', "you must provide a model", id="no model"),
         pytest.param(json.dumps(body_of("hi", stream=True)).encode(), "not supported by the mock", id="stream"),
+        pytest.param(json.dumps(body_of("hi", tools=[])).encode(), "tools must be a list", id="no tools"),
+        pytest.param(json.dumps(body_of("hi", tools=[{}])).encode(), "tools[0] must be of type", id="no function"),
+        pytest.param(
+            json.dumps(body_of("hi", tools=[{"type": "function", "function": {"name": "look up"}}])).encode(),
+            "tools[0].function.name must match",
+            id="a blank in a name",
+        ),
+        pytest.param(
+            json.dumps(body_of("hi", tool_choice="auto")).encode(), "tool_choice is only", id="no tools to choose"
+        ),
+        pytest.param(
+            json.dumps(body_of("hi", response_format={"type": "json_schema"})).encode(),
+            "response_format must be",
+            id="no schema",
+        ),
+        pytest.param(
+            json.dumps({"model": "m", "messages": [{"role": "tool", "tool_call_id": "a", "content": "x"}]}).encode(),
+            "must be a response to",
+            id="a result of nothing",
+        ),
+        pytest.param(
+            json.dumps({"model": "m", "messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]}).encode(),
+            "without one: a",
+            id="a call without result",
+        ),
     ],
 )
 def test_a_bad_request_is_refused_as_openai_does(mock: MockProcess, body: bytes, message: str) -> None:
@@ -286,6 +318,8 @@ def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
         "status": 200,
         "fault": None,
         "reply": text,
+        "tools": [],
+        "tool_calls": [],
         "billed": True,
         "prompt_tokens": 1,
         "completion_tokens": tokens,
@@ -298,6 +332,7 @@ def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
         "connections": 3,
         "statuses": {"200": 2, "500": 1},
         "billed": 2,
+        "tool_calls": 0,
         "prompt_tokens": 2,
         "completion_tokens": 2 * tokens,
         "cost_usd": pytest.approx(2 * (0.4e-6 + 1.6e-6 * tokens)),
@@ -427,6 +462,7 @@ def test_it_tells_where_it_listens_and_how_to_use_it() -> None:
         assert mock.stdout == ""
         assert mock.stderr.startswith(f"OPENAI_BASE_URL=http://{host}:{port}/v1 OPENAI_API_KEY=mock crewrun batch")
         assert "FAIL-ONCE" in mock.stderr
+        assert "CALL-<tool>" in mock.stderr
 
 
 @pytest.mark.parametrize(
@@ -440,6 +476,7 @@ def test_it_tells_where_it_listens_and_how_to_use_it() -> None:
         pytest.param(["--fail", "0.1:200"], "from 400 to 599", id="fail status"),
         pytest.param(["--rpm", "0"], "'--rpm'", id="rpm"),
         pytest.param(["--port", "70000"], "'--port'", id="port"),
+        pytest.param(["--tools", "no"], "'--tools'", id="tools"),
     ],
 )
 def test_a_bad_flag_is_refused(flags: list[str], message: str) -> None:
@@ -459,6 +496,292 @@ def test_a_taken_port_is_one_clear_line(mock: MockProcess) -> None:
         f"crewrun mock: cannot listen on 127.0.0.1:{port}: Address already in use: "
         "pick another --port, or --port 0 for any free one\n"
     )
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string"},
+                "unit": {"$ref": "#/$defs/Unit"},
+                "days": {"anyOf": [{"type": "integer", "minimum": 3}, {"type": "null"}]},
+                "note": {"type": "string"},
+            },
+            "required": ["city", "unit", "days"],
+            "$defs": {"Unit": {"enum": ["C", "F"]}},
+        },
+    },
+}
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
+TOOLS = [WEATHER, CLOCK]
+FITTING = {"city": "Weather?", "unit": "C", "days": 3}
+
+
+def choice_of(reply: Reply) -> Any:
+    return reply.body["choices"][0]
+
+
+def asked_for(reply: Reply) -> list[tuple[str, Any]]:
+    """The tools that a reply asks for, with their arguments."""
+    calls = choice_of(reply)["message"].get("tool_calls", [])
+    return [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls]
+
+
+def after_tools(prompt: str, *results: str) -> list[dict[str, Any]]:
+    """The turns of a conversation in which each of `results` came of a call in one turn."""
+    calls = [
+        {"id": f"c{i}", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+        for i in range(len(results))
+    ]
+    return [
+        {"role": "user", "content": prompt},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        *({"role": "tool", "tool_call_id": f"c{i}", "content": result} for i, result in enumerate(results)),
+    ]
+
+
+def test_offered_tools_it_asks_for_the_first_one(mock: MockProcess) -> None:
+    """Arguments are made up from the schema, the required ones only; the ledger has the names."""
+    reply = ask(mock, "Weather?", tools=TOOLS)
+    arguments = json.dumps(FITTING)
+    function = {"name": "weather", "arguments": arguments}
+    assert choice_of(reply) == {
+        "index": 0,
+        "message": {
+            "role": "assistant",
+            "content": None,
+            "refusal": None,
+            "tool_calls": [{"id": "call_mock_1_0", "type": "function", "function": function}],
+        },
+        "logprobs": None,
+        "finish_reason": "tool_calls",
+    }
+    assert reply.body["usage"]["completion_tokens"] == -(-len("weather" + arguments) // 4)
+    assert reply.body["usage"]["prompt_tokens"] == -(-len("Weather?" + json.dumps(TOOLS)) // 4)
+    ledger = mock.ledger()
+    [row] = ledger["requests"]
+    assert (row["tools"], row["tool_calls"], row["reply"], row["billed"]) == (
+        ["weather", "clock"],
+        ["weather"],
+        "",
+        True,
+    )
+    assert ledger["totals"]["tool_calls"] == 1
+
+
+def test_with_the_results_there_it_answers_in_text(mock: MockProcess) -> None:
+    """And says what the tools said; after the user's next turn it asks again."""
+    turns = after_tools("Weather?", "sunny", "noon")
+    answer = choice_of(ask(mock, "", messages=turns, tools=TOOLS))
+    assert answer["finish_reason"] == "stop"
+    assert answer["message"]["content"].endswith(" to: Weather? / tools said: sunny / noon")
+    turns += [answer["message"], {"role": "user", "content": "And now?"}]
+    again = ask(mock, "", messages=turns, tools=TOOLS)
+    assert choice_of(again)["message"]["tool_calls"][0]["id"] == "call_mock_3_0"
+
+
+@pytest.mark.parametrize(
+    ("words", "calls"),
+    [
+        pytest.param("CALL-clock", [("clock", {})], id="one by name"),
+        pytest.param("CALL-clock CALL-weather", [("clock", {}), ("weather", ...)], id="two by name"),
+        pytest.param("CALL-no_such-tool.", [("no_such-tool", {})], id="one that is not there"),
+        pytest.param("CALL-ALL", [("weather", ...), ("clock", {})], id="all"),
+        pytest.param("CALL-NONE", [], id="none"),
+        pytest.param("call-clock", [("weather", ...)], id="no word"),
+        pytest.param(
+            "CALL-BAD-ARGS",
+            [
+                (
+                    "weather",
+                    {
+                        "no_such_argument": "made not to validate",
+                        "city": {"made not to validate": True},
+                        "unit": "made not to validate",
+                        "days": "made not to validate",
+                        "note": {"made not to validate": True},
+                    },
+                )
+            ],
+            id="arguments that do not fit",
+        ),
+    ],
+)
+def test_words_choose_the_tools(mock: MockProcess, words: str, calls: list[tuple[str, Any]]) -> None:
+    """In the prompt's text; in arguments that quote the prompt they are disarmed."""
+    fitting = {**FITTING, "city": words.lower()}
+    asked = asked_for(ask(mock, words, tools=TOOLS))
+    assert asked == [(name, fitting if arguments is ... else arguments) for name, arguments in calls]
+
+
+def test_arguments_can_be_no_json_or_cut_off(mock: MockProcess) -> None:
+    """As models write them at times, the second one because its tokens ran out."""
+    broken, cut = ask(mock, "CALL-NOT-JSON", tools=TOOLS), ask(mock, "FAIL-LENGTH", tools=TOOLS)
+    for reply, finish in ((broken, "tool_calls"), (cut, "length")):
+        assert choice_of(reply)["finish_reason"] == finish
+        with pytest.raises(ValueError, match="line 1"):
+            json.loads(choice_of(reply)["message"]["tool_calls"][0]["function"]["arguments"])
+
+
+def test_call_forever_never_answers(mock: MockProcess) -> None:
+    """Whatever the tools say, unless there are none to ask for."""
+    turns = after_tools("CALL-FOREVER", "sunny")
+    assert [name for name, _ in asked_for(ask(mock, "", messages=turns, tools=TOOLS))] == ["weather"]
+    assert choice_of(ask(mock, "", messages=turns))["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ("auto", []),
+        ("none", []),
+        ("required", ["weather"]),
+        ({"type": "function", "function": {"name": "clock"}}, ["clock"]),
+    ],
+    ids=["auto", "none", "required", "named"],
+)
+def test_a_tool_choice_is_obeyed(mock: MockProcess, choice: Any, names: list[str]) -> None:
+    """Here against the prompt, which wants no tool."""
+    assert [name for name, _ in asked_for(ask(mock, "CALL-NONE", tools=TOOLS, tool_choice=choice))] == names
+
+
+REPORT = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "score": {"type": "integer", "minimum": 7}},
+    "required": ["title", "score"],
+}
+AS_SCHEMA = {"type": "json_schema", "json_schema": {"name": "report", "schema": REPORT}}
+
+
+def said(mock: MockProcess, prompt: str, **fields: Any) -> str:
+    return str(choice_of(ask(mock, prompt, **fields))["message"]["content"])
+
+
+def test_given_a_schema_the_answer_is_json_that_fits(mock: MockProcess) -> None:
+    """As response_format, in the prompt's words, or any object where JSON without a schema is wanted."""
+    in_words = f"Reply with one JSON value only, which validates against this JSON Schema: {json.dumps(REPORT)}"
+    native, told = (json.loads(text) for text in (said(mock, "owls", response_format=AS_SCHEMA), said(mock, in_words)))
+    assert (native["score"], told["score"]) == (7, 7)
+    assert native["title"].endswith(" to: owls")
+    assert told["title"].startswith("Mock reply ")
+    free = json.loads(said(mock, "owls", response_format={"type": "json_object"}))
+    assert free["answer"].endswith(" to: owls")
+    assert said(mock, "owls", response_format={"type": "text"}).endswith(" to: owls")
+
+
+def test_json_words_spoil_the_json(mock: MockProcess) -> None:
+    """In prose around it, of a wrong kind, or of a wrong kind until it is asked to be mended."""
+    prose = said(mock, "JSON-PROSE", response_format=AS_SCHEMA)
+    assert prose.startswith('Here is the answer:\n\n```json\n{"title"')
+    assert isinstance(json.loads(said(mock, "JSON-INVALID", response_format=AS_SCHEMA)), list)
+    bad = said(mock, "JSON-INVALID-ONCE", response_format=AS_SCHEMA)
+    talk = [("user", "JSON-INVALID-ONCE"), ("assistant", bad), ("user", "Mend it.")]
+    mended = said(mock, "", messages=[{"role": r, "content": c} for r, c in talk], response_format=AS_SCHEMA)
+    assert (type(json.loads(bad)), json.loads(mended)["score"]) == (list, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "wished"),
+    [
+        ("CALL-a, CALL-b and CALL-a", Wishes(tools=("a", "b"))),
+        ("CALL-ALL CALL-FOREVER", Wishes(all_tools=True, forever=True)),
+        ("CALL-NONE", Wishes(no_tools=True)),
+        ("CALL-a CALL-BAD-ARGS", Wishes(tools=("a",), arguments="bad")),
+        ("CALL-NOT-JSON", Wishes(arguments="not JSON")),
+        ("JSON-INVALID", Wishes(json="invalid")),
+        ("JSON-INVALID-ONCE", Wishes(json="invalid-once")),
+        ("say JSON-PROSE.", Wishes(json="prose")),
+        ("JSON-INVALIDATED, NO-CALL-x, to CALL -x, JSON-LD", Wishes()),
+    ],
+)
+def test_only_whole_words_steer(text: str, wished: Wishes) -> None:
+    """And a quoted one does not."""
+    assert find_wishes(["no words", text]) == wished
+    assert find_wishes([wishes.disarm(text)]) == Wishes()
+
+
+@tool
+def look_up(word: str) -> str:
+    """Look a word up."""
+    return f"meaning of {len(word)} letters"
+
+
+@tool
+def count_words(text: str) -> int:
+    """Count words."""
+    return len(text.split())
+
+
+class Fact(BaseModel):
+    text: str
+
+
+def explain(mock: MockProcess, prompt: str, *, in_words: bool = False, **fields: Any) -> AgentOutput:
+    """An agent's answer, of a model that takes tools and schemas, or of one that must be told of them in words."""
+    llm = LLM(
+        model="openai/gpt-4.1-mini",
+        base_url=mock.base_url,
+        api_key="x",
+        function_calling=not in_words,
+        structured_output=not in_words,
+    )
+    agent = Agent(role="R", goal="g", backstory="b", tools=[look_up, count_words], llm=llm, max_iter=3)
+    return agent.kickoff(prompt, **fields)
+
+
+@pytest.mark.parametrize(
+    ("word", "actions"),
+    [
+        ("please", ["look_up"]),
+        ("CALL-ALL", ["look_up", "count_words"]),
+        ("CALL-NONE", []),
+        ("CALL-no_such_tool", ["no_such_tool"]),
+    ],
+)
+def test_tools_in_words_are_asked_for_in_words(mock: MockProcess, word: str, actions: list[str]) -> None:
+    """In the form that the prompt explains, one at a time."""
+    output = explain(mock, f"Explain {word}", in_words=True)
+    replies = [row["reply"] for row in mock.ledger()["requests"]]
+    argument = json.dumps(f"Explain {word.lower()}")
+    arguments = {"look_up": f'{{"word": {argument}}}', "count_words": f'{{"text": {argument}}}', "no_such_tool": "{}"}
+    assert replies[:-1] == [
+        f"Thought: {name} may tell more\nAction: {name}\nAction Input: {arguments[name]}" for name in actions
+    ]
+    assert replies[-1] == f"Thought: I know the answer\nFinal Answer: {output.raw}"
+    assert " / tools said: " in output.raw or not actions
+    assert mock.ledger()["totals"]["tool_calls"] == 0
+
+
+def test_an_agent_whose_model_calls_forever_comes_to_an_end(mock: MockProcess) -> None:
+    """Three turns; then, without tools, an answer. In words there is nothing to take away, and it is an error."""
+    assert explain(mock, "CALL-FOREVER").raw.startswith("Mock reply ")
+    assert [len(row["tool_calls"]) for row in mock.ledger()["requests"]] == [1, 1, 1, 0]
+    with pytest.raises(OutputInvalid, match="still asks for tools after 3 turns"):
+        explain(mock, "CALL-FOREVER", in_words=True)
+
+
+@pytest.mark.parametrize("in_words", [False, True], ids=["as a schema", "in words"])
+def test_an_agent_gets_json_mended(mock: MockProcess, in_words: bool) -> None:
+    """The first answer does not validate, the second does; one that never does is an error."""
+    output = explain(mock, "CALL-NONE JSON-INVALID-ONCE", in_words=in_words, response_format=Fact)
+    assert isinstance(output.pydantic, Fact)
+    assert mock.ledger()["totals"]["requests"] == 2
+    with pytest.raises(OutputInvalid, match="nor did its repair"):
+        explain(mock, "CALL-NONE JSON-INVALID", in_words=in_words, response_format=Fact)
+
+
+def test_tools_and_schemas_can_be_refused() -> None:
+    """As by a server that knows neither; a request without them is answered."""
+    with MockProcess("--tools", "off", "--schemas", "off") as mock:
+        tools, schema, plain = ask(mock, "a", tools=TOOLS), ask(mock, "b", response_format=AS_SCHEMA), ask(mock, "c")
+        faults = [row["fault"] for row in mock.ledger()["requests"]]
+    assert (tools.status, tools.body["error"]["message"]) == (400, f"{MODEL} does not support tools")
+    assert (schema.status, schema.body["error"]["message"]) == (400, f"{MODEL} does not support this response_format")
+    assert (plain.status, faults) == (200, ["--tools off", "--schemas off", None])
 
 
 def run(*flags: str) -> subprocess.CompletedProcess[str]:

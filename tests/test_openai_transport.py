@@ -1,20 +1,38 @@
 """The direct lane against real sockets: the contract of transports, addresses, keys and proxies."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from mock_process import MockProcess
-from transport_cases import mock_cases, request
+from provider import Provider, serving
+from pydantic import BaseModel
+from transport_cases import (
+    GARBAGE,
+    RESPONSE_FORMAT,
+    SCHEMA,
+    TOOL_REPLIES,
+    TOOL_TALK,
+    TOOLS,
+    mock_cases,
+    reply_with,
+    request,
+    tool_talk,
+)
 
-from crewrun import LLM
-from crewrun.errors import BadRequest, CallError, NetworkError, ServerError, UsageError
+from crewrun import LLM, Agent, Gateway
+from crewrun.errors import BadRequest, CallError, NetworkError, SchemaRefused, ServerError, ToolsRefused, UsageError
 from crewrun.llm.endpoints import missing_key, normalise_base_url, override, proxy_for, resolve
 from crewrun.llm.offline_transport import OfflineTransport
 from crewrun.llm.openai_transport import OpenAITransport
 from crewrun.llm.prices import find_price
+from crewrun.llm.tally import Tally
 from crewrun.llm.transport import failure, read_completion
-from crewrun.messages import ChatRequest
-from crewrun.testing import TransportCase, check_transport
+from crewrun.messages import ChatRequest, Completion, Message, ToolCall, Usage
+from crewrun.testing import ScriptedTransport, TransportCase, check_transport
+from crewrun.tools import tool
 
 pytestmark = pytest.mark.anyio
 
@@ -23,6 +41,19 @@ pytestmark = pytest.mark.anyio
 def mock() -> Iterator[MockProcess]:
     with MockProcess() as server:
         yield server
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    async with serving() as served:
+        yield served
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[OpenAITransport]:
+    sender = OpenAITransport()
+    yield sender
+    await sender.aclose()
 
 
 async def test_the_direct_lane_keeps_the_contract_of_transports(mock: MockProcess) -> None:
@@ -314,3 +345,125 @@ def test_a_socks_proxy_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ALL_PROXY", "socks5://p:1")
     with pytest.raises(UsageError, match="not an http proxy"):
         proxy_for("http://model.test/")
+
+
+async def test_tools_and_their_turns_go_out_as_openai_has_them(provider: Provider, transport: OpenAITransport) -> None:
+    """The whole body; and so does the last request of an agent that has used up its turns, with no tools any more."""
+    provider.reply(reply_with({"content": "Hi"}, "stop"))
+    talk = tool_talk(resolve(LLM(model="openai/m", base_url=provider.url)))
+    await transport.send(talk)
+    await transport.send(replace(talk, tools=()))
+    assert [body for _, _, body in provider.asked] == [
+        {"model": "m", **TOOL_TALK},
+        {"model": "m", "messages": TOOL_TALK["messages"]},
+    ]
+
+
+async def test_a_schema_goes_out_as_a_response_format(provider: Provider, transport: OpenAITransport) -> None:
+    """The whole body again."""
+    provider.reply(reply_with({"content": '{"city": "Rome"}'}, "stop"))
+    asked = request(resolve(LLM(model="openai/m", base_url=provider.url)), "Where?")
+    await transport.send(replace(asked, schema=SCHEMA))
+    [(path, _, body)] = provider.asked
+    messages = [{"role": "system", "content": "You are a clerk."}, {"role": "user", "content": "Where?"}]
+    assert (path, body) == (
+        "/v1/chat/completions",
+        {"model": "m", "messages": messages, "response_format": RESPONSE_FORMAT},
+    )
+
+
+MISSING_ID = {"content": None, "tool_calls": [{"function": {"name": "clock", "arguments": "{}"}}]}
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [*TOOL_REPLIES, pytest.param(MISSING_ID, ("", (ToolCall("call_0", "clock", "{}"),)), id="no id")],
+)
+def test_tool_calls_are_read_as_servers_write_them(
+    message: dict[str, Any], said: tuple[str, tuple[ToolCall, ...]]
+) -> None:
+    """Text and calls."""
+    assert read_completion(json.dumps(reply_with(message)).encode()) == Completion(
+        said[0], Usage(9, 0, 3), False, said[1]
+    )
+
+
+@pytest.mark.parametrize("calls", GARBAGE)
+def test_tool_calls_that_are_none_are_the_servers_failure(calls: Any) -> None:
+    """Worth another attempt, as every reply that is no completion."""
+    body = json.dumps(reply_with({"content": None, "tool_calls": calls})).encode()
+    with pytest.raises(ServerError, match=r"^the reply is not a chat completion: "):
+        read_completion(body)
+
+
+REFUSALS = [
+    ("registry.ollama.ai/library/gemma:2b does not support tools", ToolsRefused),
+    ('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', ToolsRefused),
+    ('No endpoints found that support tool use. Try disabling "look_up".', ToolsRefused),
+    ("Function calling is not enabled for this model", ToolsRefused),
+    ("This response_format type is unavailable now", SchemaRefused),
+    ("Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.", SchemaRefused),
+    ("model features structured outputs not support", SchemaRefused),
+    ("temperature: range 0..1", BadRequest),
+    ("messages must not be empty", BadRequest),
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), REFUSALS, ids=[text[:30] for text, _ in REFUSALS])
+async def test_a_refusal_of_tools_or_schemas_is_known_and_remembered(text: str, kind: type[BadRequest]) -> None:
+    """In the words of Ollama, vLLM, OpenRouter, DeepSeek and OpenAI; another refusal stays what it is."""
+    llm = LLM(model="openai/gpt-4o-mini")
+    refusing = ScriptedTransport(BadRequest(f"HTTP 400: {text}", http_status=400))
+    async with Gateway(transport=refusing) as gateway:
+        before = gateway.takes_tools(llm), gateway.takes_schema(llm)
+        with pytest.raises(BadRequest) as raised:
+            await gateway.complete(llm, (Message("user", "x"),), Tally(), tools=TOOLS, schema=SCHEMA)
+        after = gateway.takes_tools(llm), gateway.takes_schema(llm)
+    assert (type(raised.value), str(raised.value), before) == (kind, f"HTTP 400: {text}", (True, True))
+    assert after == (kind is not ToolsRefused, kind is not SchemaRefused)
+
+
+async def test_the_same_words_about_a_request_without_tools_are_no_refusal_of_them() -> None:
+    """What was not sent was not refused."""
+    llm = LLM(model="openai/gpt-4o-mini")
+    async with Gateway(
+        transport=ScriptedTransport(BadRequest("no tools and no json_schema", http_status=400))
+    ) as gateway:
+        with pytest.raises(BadRequest) as raised:
+            await gateway.complete(llm, (Message("user", "x"),), Tally())
+        assert (type(raised.value), gateway.takes_tools(llm), gateway.takes_schema(llm)) == (BadRequest, True, True)
+
+
+@tool
+def look_up(word: str) -> str:
+    """Look a word up."""
+    return f"what {word!r} means"
+
+
+async def test_a_server_without_tools_is_asked_once_and_then_told_in_words() -> None:
+    """The second agent on the model does not try again."""
+    with MockProcess("--tools", "off") as server:
+        llm = LLM(model="openai/gpt-4o-mini", base_url=server.base_url, api_key="x")
+        agent = Agent(role="Explainer", goal="Explain", backstory="b", tools=[look_up], llm=llm)
+        async with Gateway():
+            first, second = await agent.akickoff("Explain owls"), await agent.akickoff("Explain bats")
+        requests = server.ledger()["requests"]
+    assert [(row["status"], row["tools"]) for row in requests] == [(400, ["look_up"]), *[(200, [])] * 4]
+    assert first.raw.endswith(" to: Explain owls / tools said: what 'Explain owls' means")
+    assert second.raw.endswith(" to: Explain bats / tools said: what 'Explain bats' means")
+
+
+class Fact(BaseModel):
+    text: str
+
+
+async def test_a_server_without_schemas_is_asked_once_and_then_told_in_words() -> None:
+    """The schema stands in the prompt as well, so nothing is lost."""
+    with MockProcess("--schemas", "off") as server:
+        llm = LLM(model="openai/gpt-4o-mini", base_url=server.base_url, api_key="x")
+        agent = Agent(role="Explainer", goal="Explain", backstory="b", llm=llm)
+        async with Gateway():
+            facts = [await agent.akickoff(f"Explain {what}", response_format=Fact) for what in ("owls", "bats")]
+        statuses = [row["status"] for row in server.ledger()["requests"]]
+    assert statuses == [400, 200, 200]
+    assert [fact.pydantic for fact in facts] == [Fact.model_validate_json(fact.raw) for fact in facts]

@@ -111,7 +111,8 @@ async def run_batch(
         )
         display.start()
         async with worker:
-            return await _run(source, InlineExecutor(worker), sink, options, display, signals)
+            not_counted = getattr(definition.target, "account", None)
+            return await _run(source, InlineExecutor(worker), sink, options, display, signals, not_counted)
 
 
 async def _run(
@@ -121,6 +122,7 @@ async def _run(
     options: EngineOptions,
     display: Display,
     signals: AsyncIterator[signal.Signals],
+    not_counted: str | None,
 ) -> Report:
     progress, stop = Progress(), Stop()
     error: OutputFailed | None = None
@@ -139,7 +141,14 @@ async def _run(
             display.stop()
     code = 1 if error else stop.reason.exit_code if stop.reason else 3 if progress.failed else 0
     path, replaces = (str(sink.writes_to), sink.replaces) if isinstance(sink, FileSink) else (None, None)
-    summary = summarise(progress, output=path, stop=stop.reason, exit_code=code, error=str(error) if error else None)
+    summary = summarise(
+        progress,
+        output=path,
+        stop=stop.reason,
+        exit_code=code,
+        error=str(error) if error else None,
+        not_counted=not_counted,
+    )
     return Report(summary, stop.reason, path, replaces)
 
 

@@ -25,14 +25,24 @@ HINTS: Mapping[Category, str] = {
     Category.NETWORK: "check base_url, the network and the proxy variables",
     Category.SERVER: "the provider failed; run again later",
     Category.OUTPUT_INVALID: "the model's answer could not be used; raise max_tokens or change the prompt",
+    Category.TOOL: "a tool gave its row up; see what it says",
+    Category.GUARDRAIL: "no answer passed a guardrail; look at the guardrail, or at the task's words",
     Category.INTERNAL: "an error in the crew's own code, or a bug in crewrun",
 }
 
 
 def summarise(
-    progress: Progress, *, output: str | None, stop: StopReason | None, exit_code: int, error: str | None = None
+    progress: Progress,
+    *,
+    output: str | None,
+    stop: StopReason | None,
+    exit_code: int,
+    error: str | None = None,
+    not_counted: str | None = None,
 ) -> dict[str, Any]:
-    """The summary as JSON. `output` is the results file, None for standard output."""
+    """The summary as JSON. `output` is the results file, None for standard output; `not_counted` says whose calls
+    crewrun does not see.
+    """
     return {
         "schema": SCHEMA,
         "exit_code": exit_code,
@@ -63,6 +73,7 @@ def summarise(
         "rows_per_s": round(progress.rows_per_s, 2),
         "row_time_s": {"p50": _rounded(progress.row_time_s(0.5)), "p95": _rounded(progress.row_time_s(0.95))},
         "output": output,
+        "not_counted": not_counted,
     }
 
 

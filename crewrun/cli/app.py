@@ -6,6 +6,9 @@ import typer
 
 from crewrun._version import __version__
 from crewrun.cli.batch import batch
+from crewrun.cli.bench import bench
+from crewrun.cli.check import check, print_schema
+from crewrun.cli.init import init
 from crewrun.cli.mock import mock
 from crewrun.cli.run import run as run_once
 from crewrun.errors import CrewrunError, OutputClosed, redact
@@ -21,7 +24,11 @@ app = typer.Typer(
 )
 app.command()(batch)
 app.command(name="run")(run_once)
+app.command()(check)
+app.command()(init)
+app.command(name="schema")(print_schema)
 app.command()(mock)
+app.command()(bench)
 
 
 def _print_version(wanted: bool) -> None:

@@ -7,7 +7,9 @@ import typer
 Crew = Annotated[
     str | None,
     typer.Option(
-        "--crew", envvar="CREWRUN_CREW", help="The crew file. [default: crew.yaml beside the inputs, else here]"
+        "--crew",
+        envvar="CREWRUN_CREW",
+        help="A crew file, a CrewAI project folder, or module:attr. [default: crew.yaml beside the inputs, else here]",
     ),
 ]
 Model = Annotated[

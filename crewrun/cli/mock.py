@@ -1,9 +1,11 @@
 """`crewrun mock`: the flags of the rehearsal server. What it does is in `crewrun.mock`."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+Switch = Literal["on", "off"]
 
 
 def mock(
@@ -16,11 +18,19 @@ def mock(
     rpm: Annotated[int | None, typer.Option(min=1, help="Limit of requests per minute.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeat the random failures and jitter of a run.")] = None,
     reply: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer every request with this.")] = None,
+    tools: Annotated[Switch, typer.Option(help="Take requests with tools, or refuse them.")] = "on",
+    schemas: Annotated[Switch, typer.Option(help="Take requests with a response_format, or refuse them.")] = "on",
 ) -> None:
     """Serve an OpenAI-compatible mock, which costs nothing and fails on demand.
 
     A word in a prompt makes its request fail: FAIL-500 (or any 4xx, 5xx), FAIL-ONCE, FAIL-ONCE-503, FAIL-QUOTA,
-    FAIL-HANG, FAIL-CUT, FAIL-GARBAGE, FAIL-EMPTY, FAIL-LENGTH. GET /ledger tells what came and what it would cost.
+    FAIL-HANG, FAIL-CUT, FAIL-GARBAGE, FAIL-EMPTY, FAIL-LENGTH.
+
+    Offered tools, it asks for the first one and then answers; CALL-<tool>, CALL-ALL, CALL-FOREVER, CALL-NONE,
+    CALL-BAD-ARGS and CALL-NOT-JSON change that. Given a schema, it answers with JSON that fits; JSON-INVALID,
+    JSON-INVALID-ONCE and JSON-PROSE change that.
+
+    GET /ledger tells what came and what it would cost.
     """
     for flag, value in (("--latency", latency), ("--jitter", jitter)):
         if not (math.isfinite(value) and value >= 0):
@@ -37,15 +47,19 @@ def mock(
     from crewrun.mock.server import Settings, serve
 
     try:
-        serve(Settings(host, port, latency, jitter, random_fault, rpm, seed, reply), _announce)
+        settings = Settings(
+            host, port, latency, jitter, random_fault, rpm, seed, reply, tools=tools == "on", schemas=schemas == "on"
+        )
+        serve(settings, _announce)
     except UsageError as error:
         typer.echo(f"crewrun mock: {error}", err=True)
         raise typer.Exit(error.exit_code) from error
 
 
 def _announce(base_url: str) -> None:
-    from crewrun.mock.faults import WORDS
+    from crewrun.mock import faults, wishes
 
     print(f"crewrun mock: listening on {base_url}", flush=True)
     typer.echo(f"OPENAI_BASE_URL={base_url} OPENAI_API_KEY=mock crewrun batch ...", err=True)
-    typer.echo(f"Words in a prompt that make its request fail: {WORDS}", err=True)
+    typer.echo(f"Words in a prompt that make its request fail: {faults.WORDS}", err=True)
+    typer.echo(f"Words that steer what it answers: {wishes.WORDS}", err=True)

@@ -22,6 +22,8 @@ def report_lines(report: Report, command: str) -> list[str]:
         lines.append(f"warning: {summary['truncated']} answers were cut off at max_tokens (their tasks say truncated)")
     if summary["models"] == ["offline"]:
         lines.append("no model was called: `offline` is the rehearsal model")
+    if summary["not_counted"]:
+        lines.append(summary["not_counted"])
     if summary["stopped"]:
         lines.append(f"stopped: {summary['stopped']}{_abandoned(summary)}")
     if report.output:

@@ -54,8 +54,24 @@ def load_env(folder: Path | None = None) -> None:
         raise UsageError(f"{path}: cannot be read: {wrong}") from None
 
 
-def load_crew(ref: str | None, inputs: str) -> "Definition":
-    """The crew that `--crew` names, else the one beside `inputs` or in the working directory."""
-    from crewrun.definitions import find_beside, load
+def load_crew(ref: str | None, inputs: str, *, strict: bool = False) -> "Definition":
+    """The crew that `--crew` names, else the one beside `inputs` or in the working directory.
 
-    return load(ref or find_beside(None if inputs == "-" else Path(inputs)))
+    What it has that crewrun goes on without is said on stderr, once each; with `strict` some of it is an error.
+    """
+    import warnings
+
+    from crewrun.cli.wording import say
+    from crewrun.definitions import find_beside, load
+    from crewrun.errors import CrewrunWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CrewrunWarning)
+        definition = load(ref or find_beside(None if inputs == "-" else Path(inputs)), strict=strict)
+    ours = [str(warning.message) for warning in caught if issubclass(warning.category, CrewrunWarning)]
+    ours += getattr(definition.target, "tool_problems", [])  # another library's crew has none that we know
+    if strict and ours:
+        raise UsageError("\n".join(ours))
+    for message in dict.fromkeys(ours):
+        say(f"warning: {message}")
+    return definition

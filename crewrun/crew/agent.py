@@ -6,13 +6,13 @@ How an agent works on a task, with tools and schemas, is `perform.py`.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import anyio
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.crew.fields import accept
-from crewrun.crew.guardrails import VERDICT, check, no_more_tries
+from crewrun.crew.guardrails import check, judgement_schema, no_more_tries
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
 from crewrun.crew.perform import Answer, Work, perform
@@ -87,6 +87,10 @@ class Agent(BaseModel):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    if TYPE_CHECKING:
+        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -201,9 +205,10 @@ class Agent(BaseModel):
         self, rule: str, answer: str, *, description: str, kickoff: Kickoff, tally: Tally
     ) -> tuple[bool, str]:
         """What the agent's model says on whether `answer` keeps to `rule`, and what must change if not."""
-        question = f"{judge_prompt(rule, description, answer)}\n\nReply with JSON: {VERDICT.text}"
+        schema = judgement_schema()
+        question = f"{judge_prompt(rule, description, answer)}\n\n{schema_prompt(schema.text)}"
         unseen = kickoff._replace(on_step=())
-        said = await self.perform(Prompt(JUDGE, question), unseen, tally, NO_TOOLS, VERDICT)
+        said = await self.perform(Prompt(JUDGE, question), unseen, tally, NO_TOOLS, schema)
         verdict: dict[str, Any] = said.structured.value if said.structured else {}
         return verdict["valid"], verdict["feedback"]
 
@@ -227,7 +232,7 @@ class Agent(BaseModel):
 
         Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
         """
-        mine = window_of(self, self.max_rpm)
+        mine = window_of(self, self.max_rpm) if self.max_rpm else None
         work = Work(
             prompt=prompt,
             llm=self.model,
@@ -241,7 +246,7 @@ class Agent(BaseModel):
             on_step=(*kickoff.on_step, self.step_callback) if self.step_callback else kickoff.on_step,
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
-        if toolbox:
+        if toolbox.specs:
             token = current_kickoff.set(kickoff._replace(tally=tally))
             try:
                 return await self._within_time(work)

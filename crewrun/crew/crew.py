@@ -179,8 +179,13 @@ class Crew(BaseModel):
     @property
     def tool_problems(self) -> list[str]:
         """What is known to keep tools from working, such as a key that is not set."""
-        boxes = [(task, task.toolbox(task.agent)) for task in self.tasks if task.agent is not None]
-        return list(dict.fromkeys(f"task {task.label}: {problem}" for task, box in boxes for problem in box.problems))
+        boxes = (task.toolbox(task.agent) for task in self.tasks if task.agent is not None)
+        return list(dict.fromkeys(problem for box in boxes for problem in box.problems))
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether some task has an output_file."""
+        return any(task.output_file is not None for task in self.tasks)
 
     @property
     def agents_at_work(self) -> list[Agent]:
@@ -314,7 +319,7 @@ class Crew(BaseModel):
         return result
 
     def _kickoff(self, inputs: Inputs | None, gateway: Gateway, tally: Tally) -> Kickoff:
-        window = window_of(self, self.max_rpm)
+        window = window_of(self, self.max_rpm) if self.max_rpm else None
         return Kickoff(
             inputs={**self.default_inputs, **(inputs or {})} or None,
             gateway=gateway,

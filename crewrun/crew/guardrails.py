@@ -2,7 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+from pydantic import BaseModel, Field
 
 from crewrun.concurrency import call
 from crewrun.crew.output import AgentOutput, TaskOutput
@@ -11,18 +14,18 @@ from crewrun.errors import CrewrunError, GuardrailFailed
 
 Judge = Callable[[str, str], Awaitable[tuple[bool, str]]]
 
-VERDICT = OutputSchema.of_json_schema(
-    {
-        "type": "object",
-        "properties": {
-            "valid": {"type": "boolean", "description": "whether the answer keeps to the rule"},
-            "feedback": {"type": "string", "description": "what must change, empty if it is valid"},
-        },
-        "required": ["valid", "feedback"],
-        "additionalProperties": False,
-    },
-    "guardrail",
-)
+
+class Judgement(BaseModel):
+    """What a model says of an answer that it judges."""
+
+    valid: bool = Field(description="whether the answer keeps to the rule")
+    feedback: str = Field(description="what must change, empty if it is valid")
+
+
+@lru_cache(maxsize=1)
+def judgement_schema() -> OutputSchema:
+    """The schema of `Judgement`."""
+    return OutputSchema.of_model(Judgement, "pydantic", "guardrail")
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Answer(NamedTuple):
 async def perform(work: Work) -> Answer:
     """Do `work`. Raises CallError, OutputInvalid with the raw reply when it does not validate, ToolFailed."""
     talk = _Conversation(work)
-    if work.toolbox:
+    if work.toolbox.specs:
         text = await _answer_with_tools(talk)
     else:
         text = _some((await talk.ask(schema=work.schema)).text)
@@ -106,6 +106,11 @@ class _Conversation:
             except ContextTooLong:
                 if not (work.shorten and self._shorten()):
                     raise
+
+    def read(self, text: str) -> str:
+        """The answer in a reply that asks for no tool."""
+        reply = read_reply(text) if self.in_words else text
+        return _some(reply.said if isinstance(reply, Action) else reply)
 
     async def tell(self, step: Step) -> None:
         """Let the callbacks know."""
@@ -218,7 +223,7 @@ async def _validated(talk: _Conversation, text: str, schema: OutputSchema) -> tu
         return text, schema.read(text)
     except NotValid as invalid:
         talk.turns += [Message("assistant", text), Message("user", repair_prompt(str(invalid), schema.text))]
-    mended = _some((await talk.ask(schema=schema)).text)
+    mended = talk.read((await talk.ask(schema=schema)).text)
     try:
         return mended, schema.read(mended)
     except NotValid as invalid:

@@ -1,7 +1,7 @@
 """`Task`: what is to be done, by whom, and which earlier outputs it sees. `ConditionalTask`: only if it is due."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
@@ -62,6 +62,10 @@ class Task(BaseModel):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    if TYPE_CHECKING:
+        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

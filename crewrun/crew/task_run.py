@@ -12,7 +12,7 @@ from crewrun.crew.output import OutputFormat, TaskOutput, as_dict
 from crewrun.crew.output_files import render_path, write_output
 from crewrun.crew.perform import Answer
 from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
-from crewrun.crew.schema import NotValid, Structured
+from crewrun.crew.schema import NotValid, OutputSchema, Structured
 from crewrun.crew.task import Task
 from crewrun.errors import OutputInvalid
 from crewrun.llm.tally import Tally
@@ -38,6 +38,7 @@ class Assignment(NamedTuple):
     agent: Agent
     toolbox: Toolbox
     texts: Texts
+    schema: OutputSchema | None
 
 
 def fill_in(task: Task, name: str, agent: Agent, inputs: Mapping[str, Any] | None) -> Texts:
@@ -63,7 +64,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     tally = Tally(kickoff.tally)
     try:
         output = await _answer(assignment, context, kickoff, tally)
-        if task.all_guardrails:
+        if task.guardrail is not None or task.guardrails:
             output = await _guarded(assignment, context, kickoff, tally, output)
         if texts.output_file is not None:
             written = await write_output(
@@ -87,8 +88,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
 def opening(assignment: Assignment, context: str) -> Prompt:
     """What the task's agent is asked, with earlier answers as `context`."""
     task = assignment.task
-    schema = task.schema_of_output
-    texts = assignment.texts
+    texts, schema = assignment.texts, assignment.schema
     before = user_prompt(
         texts.description, texts.expected_output, markdown=task.markdown, schema=schema.text if schema else None
     )
@@ -99,8 +99,7 @@ async def _answer(assignment: Assignment, context: str, kickoff: Kickoff, tally:
     prompt = opening(assignment, context)
     if fault:
         prompt = prompt._replace(after=f"{prompt.after}\n\n{fault}")
-    schema = assignment.task.schema_of_output
-    answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, schema)
+    answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
     return _output(assignment, answer)
 
 
@@ -157,10 +156,9 @@ def _replaced(assignment: Assignment, output: TaskOutput, instead: str | TaskOut
     if instead == output.raw:
         return output
     changed = output.model_copy(update={"raw": instead})
-    schema = assignment.task.schema_of_output
-    if schema is not None:
+    if assignment.schema is not None:
         try:
-            _put_value(assignment.task, changed, schema.read(instead))
+            _put_value(assignment.task, changed, assignment.schema.read(instead))
         except NotValid as invalid:
             error = OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}")
             error.raw = instead

@@ -1,51 +1,74 @@
 """Where crews come from: `load` a reference, or `find_beside` the inputs.
 
-`crew_yaml` loads crewrun's own format, `spec` says which keys it has, `yaml_source` reads YAML with the place of
-everything in it, `problems` words what is wrong. A format is one file and one line in `_LOADERS`.
+The formats are one file each: `crew_yaml`, `crew_json`, `project_folder` and `python_source`. The first three give a
+`source`, the data with the place of everything in it, and `assembly` makes a definition of it: `keys` and `checks` look
+for faults in the data, `spec` says which keys there are, `names` looks up what they name, `build` builds the crew, and
+`problems` words what is wrong. `schema` is crew.yaml's JSON Schema.
 """
 
 import os.path
 from collections.abc import Callable
 from pathlib import Path
 
-from crewrun.definitions.crew_yaml import load as load_crew_yaml
+from crewrun.definitions import crew_json, crew_yaml, project_folder
+from crewrun.definitions.candidates import unnamed
 from crewrun.definitions.definition import Definition
 from crewrun.errors import DefinitionError, UsageError
+from crewrun.references import is_reference
 
 __all__ = ["Definition", "find_beside", "load"]
 
-_LOADERS: dict[str, Callable[[str], Definition]] = {".yaml": load_crew_yaml, ".yml": load_crew_yaml}
-_FOUND_BY_ITSELF = ("crew.yaml", "crew.yml")
+_LOADERS: dict[str, Callable[[str], Definition]] = {
+    ".yaml": crew_yaml.load,
+    ".yml": crew_yaml.load,
+    ".jsonc": crew_json.load,
+    ".json": crew_json.load,
+}
+_FOUND_BY_ITSELF = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
 
 
-def load(ref: str | Path) -> Definition:
-    """The crew that `ref` names, checked from top to bottom.
+def load(ref: str | Path, strict: bool = False) -> Definition:
+    """The crew that `ref` names, checked from top to bottom: a file, a folder, `module:attr` or `file.py:attr`.
 
-    Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`.
+    Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`. Warns with
+    CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error.
     """
     file = str(ref)
     if os.path.isdir(file):
-        raise DefinitionError(f"{file}: is a folder; this version of crewrun reads crew.yaml only{_inside(file)}")
-    loader = _LOADERS.get(os.path.splitext(file)[1].lower())
-    if loader is None:
-        raise DefinitionError(f"{file}: this version of crewrun reads crew.yaml only (a .yaml or .yml file)")
-    return loader(file)
+        crew = _crew_file(file)
+        return load(crew, strict) if crew is not None else project_folder.load(file, strict)
+    extension = os.path.splitext(file)[1].lower()
+    if extension in _LOADERS:
+        return _LOADERS[extension](file)
+    if extension == ".py":
+        raise unnamed(file)
+    if is_reference(file):
+        from crewrun.definitions.python_source import load as load_python
+
+        return load_python(file)
+    problem = "is no crew file" if os.path.exists(file) else "no such file or folder"
+    raise DefinitionError(
+        f"{file}: {problem}; a crew is a crew.yaml, a crew.jsonc, the folder of a CrewAI project, module:attr or "
+        "file.py:attr"
+    )
 
 
 def find_beside(inputs: Path | None) -> Path:
-    """The crew file beside `inputs`, else the one in the working directory. None means inputs without a folder, stdin.
+    """The crew file beside `inputs`, else the one in the working directory, else a CrewAI project in one of these.
 
-    Raises UsageError when there is none.
+    None means inputs without a folder, stdin. Raises UsageError when there is none.
     """
     folders = [Path()] if inputs is None or inputs.parent == Path() else [inputs.parent, Path()]
     for folder in folders:
-        for name in _FOUND_BY_ITSELF:
-            if os.path.isfile(folder / name):
-                return folder / name
+        if (crew := _crew_file(str(folder))) is not None:
+            return Path(crew)
+    for folder in folders:
+        if project_folder.is_project(str(folder)):
+            return folder
     looked = " or ".join("the working directory" if folder == Path() else repr(str(folder)) for folder in folders)
-    raise UsageError(f"no crew.yaml in {looked}; write one there, or name a crew file with --crew FILE")
+    raise UsageError(f"no crew.yaml in {looked}; crewrun init makes one, --crew names another crew")
 
 
-def _inside(folder: str) -> str:
-    found = next((path for name in _FOUND_BY_ITSELF if os.path.isfile(path := os.path.join(folder, name))), None)
-    return f" (did you mean {found!r}?)" if found else ""
+def _crew_file(folder: str) -> str | None:
+    files = (os.path.normpath(os.path.join(folder, name)) for name in _FOUND_BY_ITSELF)
+    return next((file for file in files if os.path.isfile(file)), None)

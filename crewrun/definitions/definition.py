@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crewrun.crew.crew import Crew
-
 
 @dataclass(frozen=True, slots=True)
 class Definition:
     """A crew and what its file says about running it.
 
-    `batch` holds only the settings that the file makes, spelled
-    as the fields of `spec.BatchSpec`. `path` is the file, as the user named it.
+    `target` is a `Crew`, or what else a Python reference names, as `crewrun.target.Target` promises. `batch` holds only
+    the settings that the file makes, spelled as the fields of `spec.BatchSpec`. `path` is the file, the folder or the
+    reference, as the user named it, and `kind` the format in words, such as "crew.yaml" or "CrewAI project".
     """
 
-    target: Crew
+    target: Any
     batch: dict[str, Any]
     path: Path
+    kind: str = "crew.yaml"

@@ -1,6 +1,6 @@
 """What is wrong with a crew file, in plain words: a `Problem` per fault, and pydantic's faults translated.
 
-Where things stand in the file comes from `yaml_source`; which keys there are, from `spec`.
+Where things stand in the file comes from `source`; which keys there are, from `spec`.
 """
 
 import re
@@ -22,13 +22,18 @@ _SECRET = frozenset({"api_key", "extra_headers"})
 _PLAIN_NAME = re.compile(r"[\w-]+")
 
 # pydantic's error types (https://docs.pydantic.dev/latest/errors/validation_errors/) and those of `spec`. What is
-# missing or unknown depends on the place: `crew_yaml` words that. Without `{value}` the value is not repeated.
+# missing or unknown depends on the place: `validation` and `keys` word that. Without `{value}` the value is not
+# repeated.
 _WORDS = {
     "string_type": "needs text, not {value}{quote}",
     "blank": "must not be empty",
     "bool_type": "needs true or false, not {value}",
+    "bool_parsing": "needs true or false, not {value}",
     "int_type": "needs a whole number, not {value}",
+    "int_parsing": "needs a whole number, not {value}",
+    "int_from_float": "needs a whole number, not {value}",
     "float_type": "needs a number, not {value}",
+    "float_parsing": "needs a number, not {value}",
     "finite_number": "needs a number of ordinary size, not {value}",
     "greater_than": "needs to be more than {gt:g}, not {value}",
     "greater_than_equal": "needs to be at least {ge:g}, not {value}",
@@ -41,20 +46,23 @@ _WORDS = {
     "shape": "needs {msg}, not {value}",
     "reference": "is not a reference to an environment variable; write ${{NAME}}",
     "reserved": "{name!r} is a key of the llm itself; write it beside additional_params",
+    "name": "{why}",
+    "human_input": "asks somebody, and crewrun runs where nobody answers; take it out",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault: its line (None for the file as a whole), where it is in the structure, and what to do."""
+    """One fault: its file and line (None for the file as a whole), where it is in the structure, and what to do."""
 
+    file: str
     line: int | None
     path: KeyPath
     message: str
 
-    def at(self, file: str) -> str:
+    def __str__(self) -> str:
         """The line of the error message, `crew.yaml:14: tasks.draft.agent: …`."""
-        place = file if self.line is None else f"{file}:{self.line}"
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
         return ": ".join(part for part in (place, dotted(self.path), self.message) if part)
 
 
@@ -82,8 +90,8 @@ class Value:
 
 
 def failure(file: str, problems: Iterable[Problem]) -> DefinitionError:
-    """The error that lists `problems` by line, the first twenty of them."""
-    lines = [p.at(file) for p in sorted(problems, key=lambda p: p.line or 0)]
+    """The error that lists `problems` by file and line, the first twenty of them; `file` is the definition."""
+    lines = [str(p) for p in sorted(problems, key=lambda p: (p.file != file, p.file, p.line or 0))]
     if len(lines) > _MAX_PROBLEMS:
         lines[_MAX_PROBLEMS:] = [f"{file}: and {len(lines) - _MAX_PROBLEMS} more problems"]
     return DefinitionError("\n".join(lines))
@@ -101,6 +109,12 @@ def listed(names: Sequence[str]) -> str:
     """`'a', 'b'`, and how many more there are."""
     text = ", ".join(repr(_cut(name)) for name in names[:_MAX_NAMES])
     return text if len(names) <= _MAX_NAMES else f"{text} and {len(names) - _MAX_NAMES} more"
+
+
+def missing(noun: str, needed: Sequence[str]) -> str:
+    """What is said of a key that `noun` must have and has not."""
+    *others, last = needed
+    return f"is missing; {noun} needs {', '.join(others)}{' and ' if others else ''}{last}"
 
 
 def dotted(path: KeyPath) -> str:

@@ -1,19 +1,39 @@
-"""Which keys `crew.yaml` accepts, and of what type. What they must refer to is checked in `crew_yaml`.
+"""Which keys a definition may have, and of what type. What must fit together is checked in `checks`.
 
-`not_yet` lists CrewAI's keys that this version does not run, so that a message can tell them from typing errors.
+The keys are the fields of `Agent`, `Task`, `Crew` and `LLM`. `not_yet` lists those of CrewAI that this version does not
+run, so that a message can tell them from typing errors; `ignored` lists those that crew.yaml takes without any effect.
+What the keys are for is in `descriptions`, which editors show.
 """
 
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise PydanticCustomError("blank", "blank")
-    return text
+from crewrun.crew.fields import MISSING, SILENT
+from crewrun.definitions.value_types import (
+    LIST,
+    MAPPING,
+    TEXT,
+    AtLeastOne,
+    Count,
+    Function,
+    Functions,
+    Guardrail,
+    Guardrails,
+    JSONSchema,
+    MaxFailures,
+    ModelClass,
+    Name,
+    NoHumanInput,
+    OutputFile,
+    Seconds,
+    Text,
+    Texts,
+    Tool,
+    one_of,
+)
 
 
 def _key_or_reference(text: str) -> str:
@@ -29,34 +49,11 @@ def _only_extra(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-def _share(text: str) -> str:
-    found = _SHARE.fullmatch(text)
-    if not found or not 0 < float(found[1]) <= 100:
-        raise ValueError("needs a number of rows, or a share of them above 0% and up to 100%, such as '5%'")
-    return text
-
-
-def _shape(value: Any) -> str:
-    """Which member of a union `value` is meant to be; the tags look like nothing that is a key."""
-    return {str: "<text>", dict: "<mapping>", list: "<list>", int: "<number>"}.get(type(value), "<other>")
-
-
-def _one_of(needed: str) -> Discriminator:
-    return Discriminator(_shape, custom_error_type="shape", custom_error_message=needed)
-
-
 def _keys(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z_]\w*\}|\$[A-Za-z_]\w*|os\.environ/[A-Za-z_]\w*")
-_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)%")
-
-Text = Annotated[str, AfterValidator(_not_blank)]
-Name = Annotated[str, AfterValidator(str.strip), AfterValidator(_not_blank)]
-Count = Annotated[int, Field(ge=0)]
-AtLeastOne = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
 
 
 class Spec(BaseModel):
@@ -66,13 +63,15 @@ class Spec(BaseModel):
 
     noun: ClassVar[str]
     not_yet: ClassVar[frozenset[str]] = frozenset()
+    ignored: ClassVar[frozenset[str]] = frozenset()
+
+    def given(self) -> dict[str, Any]:
+        """The values that the file gives, by key."""
+        return {name: value for name, value in self if value is not None and name in self.model_fields_set}
 
 
 class LLMSpec(Spec):
-    """A model and its parameters: the fields of `crewrun.llm.model.LLM`.
-
-    What is in `additional_params` goes into every request as it is.
-    """
+    """A model and its parameters. What is in `additional_params` goes into every request as it is."""
 
     noun = "an llm"
 
@@ -81,12 +80,7 @@ class LLMSpec(Spec):
     top_p: float | None = None
     max_tokens: AtLeastOne | None = None
     max_completion_tokens: AtLeastOne | None = None
-    stop: (
-        Annotated[
-            Annotated[str, Tag("<text>")] | Annotated[list[str], Tag("<list>")], _one_of("text or a list of texts")
-        ]
-        | None
-    ) = None
+    stop: Texts | None = None
     seed: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
@@ -96,49 +90,79 @@ class LLMSpec(Spec):
     api_key: Annotated[Text, AfterValidator(_key_or_reference)] | None = None
     timeout: Seconds | None = None
     extra_headers: dict[str, str] = Field(default_factory=dict)
+    function_calling: bool | None = None
+    structured_output: bool | None = None
     additional_params: Annotated[dict[str, Any], AfterValidator(_only_extra)] = Field(default_factory=dict)
 
 
 Model = Annotated[
-    Annotated[Name, Tag("<text>")] | Annotated[LLMSpec, Tag("<mapping>")],
-    _one_of("the name of a model, or a mapping with `model`"),
+    Annotated[Name, TEXT] | Annotated[LLMSpec, MAPPING],
+    one_of("the name of a model, or a mapping with `model`"),
 ]
 
 
 class AgentSpec(Spec):
-    """An agent; its name is its key under `agents`."""
+    """An agent. Its name is its key under `agents`."""
 
     noun = "an agent"
-    not_yet = _keys(
-        "tools max_iter max_rpm max_execution_time max_retry_limit allow_delegation cache step_callback "
-        "system_template prompt_template response_template use_system_prompt inject_date date_format "
-        "respect_context_window function_calling_llm reasoning max_reasoning_attempts planning_config "
-        "knowledge_sources embedder multimodal allow_code_execution code_execution_mode guardrail "
-        "guardrail_max_retries memory max_tokens mcps apps skills a2a config"
-    )
+    ignored = _keys("cache security_config tracing")
+    not_yet = (MISSING["agent"] | SILENT["agent"] | {"config"}) - ignored
 
     role: Text
     goal: Text
     backstory: Text
     llm: Model | None = None
-    verbose: bool = False
+    tools: list[Tool] | None = None
+    max_iter: AtLeastOne | None = None
+    max_rpm: AtLeastOne | None = None
+    max_execution_time: Seconds | None = None
+    max_retry_limit: Count | None = None
+    allow_delegation: bool | None = None
+    step_callback: Function | None = None
+    system_template: str | None = None
+    prompt_template: str | None = None
+    response_template: str | None = None
+    use_system_prompt: bool | None = None
+    inject_date: bool | None = None
+    date_format: Text | None = None
+    respect_context_window: bool | None = None
+    guardrail: Guardrail | None = None
+    guardrail_max_retries: Count | None = None
+    verbose: bool | None = None
+
+
+Manager = Annotated[
+    Annotated[Name, TEXT] | Annotated[AgentSpec, MAPPING],
+    one_of("the name of an agent, or a mapping with role, goal and backstory"),
+]
 
 
 class TaskSpec(Spec):
     """A task of the mapping form; its name is its key under `tasks`. `context` left out means all earlier tasks."""
 
     noun = "a task"
-    not_yet = _keys(
-        "tools output_file create_directory markdown human_input guardrail guardrails guardrail_max_retries "
-        "output_json output_pydantic output_schema response_model callback callbacks condition config "
-        "input_files security_config max_retries allow_crewai_trigger_context"
-    )
+    ignored = _keys("security_config allow_crewai_trigger_context")
+    not_yet = (MISSING["task"] | SILENT["task"] | _keys("config converter_cls response_model")) - ignored
 
     description: Text
     expected_output: Text
-    agent: Name
+    agent: Name | None = None
     context: list[Name] | None = None
-    async_execution: bool = False
+    async_execution: bool | None = None
+    tools: list[Tool] | None = None
+    output_json: ModelClass | None = None
+    output_pydantic: ModelClass | None = None
+    output_schema: JSONSchema | None = None
+    output_file: OutputFile | None = None
+    create_directory: bool | None = None
+    markdown: bool | None = None
+    human_input: NoHumanInput | None = None
+    guardrail: Guardrail | None = None
+    guardrails: Guardrails | None = None
+    guardrail_max_retries: Count | None = None
+    callback: Function | None = None
+    callbacks: list[Function] | None = None
+    condition: Function | None = None
 
 
 class NamedTaskSpec(TaskSpec):
@@ -164,13 +188,7 @@ class BatchSpec(Spec):
     limit: Count | None = None
     offset: Count | None = None
     fail_fast: bool | None = None
-    max_failures: (
-        Annotated[
-            Annotated[AtLeastOne, Tag("<number>")] | Annotated[str, AfterValidator(_share), Tag("<text>")],
-            _one_of("a number of rows, or a share of them such as '5%'"),
-        ]
-        | None
-    ) = None
+    max_failures: MaxFailures | None = None
     strict: bool | None = None
     progress: Literal["auto", "rich", "plain", "json", "none"] | None = None
     quiet: bool | None = None
@@ -182,33 +200,40 @@ class CrewSpec(Spec):
     """The file. `llm` is for the agents that name none; `inputs` are defaults for placeholders."""
 
     noun = "a crew"
-    not_yet = _keys(
-        "memory cache max_rpm manager_llm manager_agent planning planning_llm function_calling_llm step_callback "
-        "task_callback before_kickoff_callbacks after_kickoff_callbacks knowledge_sources knowledge embedder "
-        "output_log_file share_crew prompt_file stream tracing chat_llm security_config skills language tools "
-        "config"
+    ignored = _keys(
+        "cache chat_llm full_output language output_log_file prompt_file security_config share_crew tracing"
     )
+    not_yet = (MISSING["crew"] | SILENT["crew"] | {"tools"}) - ignored
 
     name: Name | None = None
     agents: Annotated[dict[str, AgentSpec], Field(min_length=1)]
     tasks: Annotated[
-        Annotated[dict[str, TaskSpec], Field(min_length=1), Tag("<mapping>")]
-        | Annotated[list[NamedTaskSpec], Field(min_length=1), Tag("<list>")],
-        _one_of("a mapping of names to tasks, or a list of tasks"),
+        Annotated[dict[str, TaskSpec], Field(min_length=1), MAPPING]
+        | Annotated[list[NamedTaskSpec], Field(min_length=1), LIST],
+        one_of("a mapping of names to tasks, or a list of tasks"),
     ]
-    process: Literal["sequential"] = "sequential"
+    process: Literal["sequential", "hierarchical"] | None = None
     llm: Model | None = None
+    manager_llm: Model | None = None
+    manager_agent: Manager | None = None
+    max_rpm: AtLeastOne | None = None
     inputs: dict[str, Any] | None = None
+    before_kickoff: Functions | None = None
+    after_kickoff: Functions | None = None
+    before_kickoff_callbacks: Functions | None = None
+    after_kickoff_callbacks: Functions | None = None
+    task_callback: Function | None = None
+    step_callback: Function | None = None
     batch: BatchSpec | None = None
-    verbose: bool = False
+    verbose: bool | None = None
 
 
 def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
     """The model of the mapping at `path`, as in `("agents", "writer", "llm")`."""
     match path:
-        case [*_, "llm"] if len(path) in (1, 3):
+        case ["llm" | "manager_llm"] | ["manager_agent", "llm"] | ["agents", _, "llm"]:
             return LLMSpec
-        case ["agents", _]:
+        case ["agents", _] | ["manager_agent"]:
             return AgentSpec
         case ["tasks", int()]:
             return NamedTaskSpec

@@ -1,4 +1,4 @@
-"""From YAML nodes to plain data: `convert`, and the `Source` that it gives.
+"""From YAML nodes to plain data: `convert`.
 
 YAML 1.1 as PyYAML's safe loader has it, less its surprises: 2024-01-01, 12:30 and 010 stay text, 1e3 is a number, every
 key is text, a key that is there twice is a problem.
@@ -6,12 +6,13 @@ key is text, a key that is there twice is a problem.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from crewrun.definitions.problems import KeyPath, Problem
+from crewrun.definitions.source import MAX_DEPTH, Source
 from crewrun.errors import DefinitionError
 
 try:
@@ -20,7 +21,6 @@ except ImportError:  # PyYAML built without libyaml
     from yaml import SafeLoader  # type: ignore[assignment]  # the same interface
 
 MAX_VALUES = 100_000
-MAX_DEPTH = 100
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
@@ -31,44 +31,6 @@ _IMPLICIT = (
     ("float", r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
     ("merge", r"<<", "<"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file's data and the places in it. `data` is a mapping once `yaml_source` has checked that.
-
-    `key_lines` and `value_lines` map the path of a key and of a value to its line and column, from 1. `written` has the
-    spelling of each value that is not text. `problems` are faults that did not keep the rest from being read.
-    """
-
-    file: str
-    data: Any
-    key_lines: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
-    value_lines: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
-    written: dict[KeyPath, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-
-    def line_of_key(self, path: KeyPath) -> int:
-        """The line of the key that `path` ends with, or of the nearest thing around it."""
-        return self._nearest(path, self.key_lines)
-
-    def line_of_value(self, path: KeyPath) -> int:
-        """The line where the value at `path` starts, or the nearest thing around it."""
-        return self._nearest(path, self.value_lines)
-
-    def rename(self, old: KeyPath, new: KeyPath) -> None:
-        """Make the places of `old` those of `new` too."""
-        self.key_lines[new] = self.key_lines[old]
-        self.value_lines[new] = self.value_lines[old]
-        if old in self.written:
-            self.written[new] = self.written[old]
-
-    def _nearest(self, path: KeyPath, lines: dict[KeyPath, tuple[int, int]]) -> int:
-        while path:
-            if found := lines.get(path) or self.key_lines.get(path) or self.value_lines.get(path):
-                return found[0]
-            path = path[:-1]
-        return self.value_lines[()][0]
 
 
 def convert(root: yaml.Node, file: str) -> Source:
@@ -118,7 +80,7 @@ class _Converter:
         """The data of `node`, which stands at `path`."""
         self._enter(node)
         try:
-            self.source.value_lines[path] = _place(node)
+            self.source.value_lines[path] = _line(node)
             match node:
                 case yaml.MappingNode(tag=tag) if tag == _TAG + "map":
                     return self._mapping(node, path)
@@ -134,7 +96,7 @@ class _Converter:
         self._count += 1
         if self._count > MAX_VALUES:
             raise too_many(self.source.file)
-        line = node.start_mark.line + 1
+        line = _line(node)
         if id(node) in self._open:
             raise DefinitionError(f"{self.source.file}:{line}: contains an alias (*name) to itself")
         if len(self._open) > MAX_DEPTH:
@@ -151,7 +113,7 @@ class _Converter:
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         data = {}
         for name, (key, value) in self._pairs(node, path).items():
-            self.source.key_lines[(*path, name)] = _place(key)
+            self.source.key_lines[(*path, name)] = _line(key)
             data[name] = self.value(value, (*path, name))
         return data
 
@@ -162,7 +124,7 @@ class _Converter:
         for key, value in node.value:
             name = self._name(key, path)
             if name in own:
-                first = own[name][0].start_mark.line + 1
+                first = _line(own[name][0])
                 self._report(key, (*path, name), f"this key is on line {first} already")
                 continue
             own[name] = (key, value)
@@ -207,11 +169,11 @@ class _Converter:
     def _report(self, node: yaml.Node, path: KeyPath, message: str) -> None:
         if id(node) not in self._reported:
             self._reported.add(id(node))
-            self.source.problems.append(Problem(node.start_mark.line + 1, path, message))
+            self.source.problems.append(Problem(self.source.file, _line(node), path, message))
 
 
-def _place(node: yaml.Node) -> tuple[int, int]:
-    return node.start_mark.line + 1, node.start_mark.column + 1
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
 
 
 def _finite(text: str) -> float:

@@ -1,18 +1,17 @@
 """YAML as plain data, with the line of everything in it: `read` a file, `parse` bytes.
 
-Here is the way from bytes to YAML nodes; from nodes to data is `yaml_nodes`. Which keys mean what is `spec`'s affair.
+Here is the way from text to YAML nodes; from nodes to data is `yaml_nodes`. Which keys mean what is `spec`'s affair.
 """
 
 import re
 
 import yaml
 
-from crewrun.definitions.yaml_nodes import MAX_DEPTH, MAX_VALUES, Loader, Source, convert, too_deep, too_many
+from crewrun.definitions.file_text import decode, read_bytes
+from crewrun.definitions.source import CREW_FILE, MAX_DEPTH, Expected, Source, as_mapping, empty
+from crewrun.definitions.yaml_nodes import MAX_VALUES, Loader, convert, too_deep, too_many
 from crewrun.errors import DefinitionError
 
-MAX_BYTES = 1024 * 1024
-
-_BOM = b"\xef\xbb\xbf"
 # https://yaml.org/spec/1.1/#c-printable
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
@@ -40,26 +39,17 @@ _SYNTAX = (
 )
 
 
-def read(file: str) -> Source:
+def read(file: str, expected: Expected = CREW_FILE) -> Source:
     """The YAML mapping in `file`. Raises DefinitionError when there is none to be had."""
-    try:
-        with open(file, "rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise DefinitionError(f"{file}: no such file") from None
-    except IsADirectoryError:
-        raise DefinitionError(f"{file}: is a folder, not a file") from None
-    except (OSError, ValueError) as unreadable:  # ValueError: a null byte in the name
-        reason = getattr(unreadable, "strerror", None) or unreadable
-        raise DefinitionError(f"{file}: cannot be read: {reason}") from None
-    return parse(content, file)
+    return parse(read_bytes(file), file, expected)
 
 
-def parse(content: bytes, file: str) -> Source:
+def parse(content: bytes, file: str, expected: Expected = CREW_FILE) -> Source:
     """The YAML mapping in `content`; `file` names it in messages. Raises DefinitionError."""
-    if len(content) > MAX_BYTES:
-        raise DefinitionError(f"{file}: is larger than 1 MiB, too large for a crew file")
-    text = _decode(content, file)
+    text = decode(content, file)
+    if control := _UNPRINTABLE.search(text):
+        line = text.count("\n", 0, control.start()) + 1
+        raise DefinitionError(f"{file}:{line}: the character U+{ord(control[0]):04X} is not allowed in YAML")
     try:
         _check_shape(text, file)
         root = yaml.compose(text, Loader)
@@ -67,26 +57,9 @@ def parse(content: bytes, file: str) -> Source:
         raise
     except (yaml.YAMLError, ValueError) as broken:  # ValueError: PyYAML's own scanner, for "\UFFFFFFFF"
         raise _syntax_error(broken, text, file) from None
-    if root is None or (source := convert(root, file)).data is None:
-        raise DefinitionError(f"{file}: is empty; a crew file has `agents:` and `tasks:`")
-    if not isinstance(source.data, dict):
-        kind = "a list" if isinstance(source.data, list) else "one single value"
-        raise DefinitionError(f"{file}: is {kind}; a crew file is a mapping with `agents:` and `tasks:`")
-    return source
-
-
-def _decode(content: bytes, file: str) -> str:
-    content = content.removeprefix(_BOM)
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as wrong:
-        line = content.count(b"\n", 0, wrong.start) + 1
-        byte = f"byte 0x{content[wrong.start]:02x}"
-        raise DefinitionError(f"{file}:{line}: is not UTF-8 ({byte}); save it as UTF-8") from None
-    if control := _UNPRINTABLE.search(text):
-        line = text.count("\n", 0, control.start()) + 1
-        raise DefinitionError(f"{file}:{line}: the character U+{ord(control[0]):04X} is not allowed in YAML")
-    return text
+    if root is None:
+        raise empty(file, expected)
+    return as_mapping(convert(root, file), expected)
 
 
 def _check_shape(text: str, file: str) -> None:

@@ -1,1 +1,17 @@
 """Talking to models: what users name (`model`), the one door (`gateway`) and the ways out (`*_transport`)."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crewrun.llm.model import LLM
+
+# `from crewrun.llm import LLM` is CrewAI's spelling.
+__all__ = ["LLM"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "LLM":
+        raise AttributeError(f"module 'crewrun.llm' has no attribute {name!r}")
+    from crewrun.llm.model import LLM
+
+    return LLM

@@ -36,10 +36,8 @@ class RequestWindow:
 _windows: WeakKeyDictionary[object, RequestWindow] = WeakKeyDictionary()
 
 
-def window_of(owner: object, per_min: int | None) -> RequestWindow | None:
-    """The window of `owner`, a crew or an agent: the same one for all its runs. None without a limit."""
-    if per_min is None:
-        return None
+def window_of(owner: object, per_min: int) -> RequestWindow:
+    """The window of `owner`, a crew or an agent: the same one for all its runs."""
     window = _windows.get(owner)
     if window is None or window.per_min != per_min:
         window = _windows[owner] = RequestWindow(per_min)

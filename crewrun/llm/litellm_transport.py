@@ -182,6 +182,8 @@ def _arguments(request: ChatRequest) -> dict[str, Any]:
         "fallbacks": None,
         "context_window_fallback_dict": None,
         "retry_policy": None,
+        # Else it looks for MCP servers among the tools, and imports the mcp package for that, which nobody has to have.
+        "_skip_mcp_handler": True,
     }
 
 
@@ -214,7 +216,8 @@ def _read(response: Any) -> Completion:
     """The answer in a litellm ModelResponse, which has the shape of an OpenAI completion for every provider."""
     usage = read_usage(response.usage.model_dump() if getattr(response, "usage", None) else {})
     choice = response.choices[0]
-    tool_calls = read_tool_calls(choice.message.model_dump()) if getattr(choice.message, "tool_calls", None) else ()
+    asks = any(getattr(choice.message, form, None) for form in ("tool_calls", "function_call"))
+    tool_calls = read_tool_calls(choice.message.model_dump()) if asks else ()
     refusal = getattr(choice.message, "refusal", None)
     return finished(choice.message.content, usage, choice.finish_reason, refusal, tool_calls)
 
@@ -317,7 +320,7 @@ def _waitable(error: CallError, body: bytes) -> CallError:
 # advice to program litellm, in whose place comes ours.
 _NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?: \w+)?(?::| -) +)+"), ""),
-    (re.compile(r" ssl:<[^>]*>"), ""),
+    (re.compile(r" ssl:<[^>]*>| Traceback \(most recent call last\):"), ""),
     (re.compile(r"To drop these, set .*"), "Remove them, or say drop_params: true in the llm"),
     (re.compile(r" File an issue if .*"), ""),
 )

@@ -73,6 +73,13 @@ class Tally:
                 tally._cost_usd += cost_usd
             tally = tally._parent
 
+    def unaccounted(self) -> None:
+        """Calls are made that are not seen here, so nobody can say what the whole costs."""
+        tally: Tally | None = self
+        while tally is not None:
+            tally._unpriced = True
+            tally = tally._parent
+
     def answered(self, completion: Completion) -> None:
         """A call has its answer."""
         tally: Tally | None = self

@@ -166,9 +166,10 @@ def read_tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
         function = call["function"]
         name, arguments = function["name"], function.get("arguments")
         if not isinstance(name, str):
-            raise ValueError(name)
+            raise ValueError("a tool call without a name")
         text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-        read.append(ToolCall(str(call.get("id") or f"call_{i}"), name, text))
+        # Sent back as it is, an empty text would be refused for not being JSON.
+        read.append(ToolCall(str(call.get("id") or f"call_{i}"), name, text if text.strip() else "{}"))
     return tuple(read)
 
 

@@ -1,5 +1,6 @@
 """`crewrun mock`: an OpenAI-compatible server for rehearsals and tests, which bills nobody and fails on demand.
 
-Here: what it answers (`server`), how it fails (`faults`) and what it remembers (`ledger`). The command with its
-flags is `crewrun.cli.mock`.
+Here: the requests it takes (`chat`), what it answers (`answers`) and how words in a prompt change that (`wishes`),
+how it fails (`faults`), what goes out (`replies`), what it remembers (`ledger`), and all that over HTTP (`server`). The
+command with its flags is `crewrun.cli.mock`.
 """

@@ -22,7 +22,10 @@ _KEPT_BYTES = 256 * 1024 * 1024
 
 @dataclass(slots=True)
 class Entry:
-    """One request. `status` is None while it is in flight; `digest` is 8 bytes of its body's hash."""
+    """One request. `status` is None while it is in flight; `digest` is 8 bytes of its body's hash.
+
+    `tools` are the names that it offers, `tool_calls` those that the reply asks for.
+    """
 
     number: int
     at_s: float
@@ -33,6 +36,8 @@ class Entry:
     fault: str | None = None
     status: Status | None = None
     reply: str | None = None
+    tools: tuple[str, ...] = ()
+    tool_calls: tuple[str, ...] = ()
     billed: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -50,6 +55,7 @@ class Ledger:
         self._peak_in_flight = 0
         self._statuses: Counter[Status] = Counter()
         self._billed = 0
+        self._tool_calls = 0
         self._usage: dict[str, Usage] = {}
         self._bodies: set[int] = set()
         self._peers: set[tuple[str, int]] = set()
@@ -73,6 +79,7 @@ class Ledger:
         entry.duration_s = time.monotonic() - entry.started_s
         self._in_flight -= 1
         self._statuses[status] += 1
+        self._tool_calls += len(entry.tool_calls)
         if entry.billed:
             self._billed += 1
             before = self._usage.get(entry.model or "", Usage())
@@ -103,6 +110,7 @@ class Ledger:
             "connections": len(self._peers),
             "statuses": {str(status): n for status, n in sorted(self._statuses.items(), key=str)},
             "billed": self._billed,
+            "tool_calls": self._tool_calls,
             "prompt_tokens": sum(usage.prompt_tokens for usage in self._usage.values()),
             "completion_tokens": sum(usage.completion_tokens for usage in self._usage.values()),
             "cost_usd": sum(known) if len(known) == len(costs) else None,
@@ -121,6 +129,8 @@ class Ledger:
             "status": entry.status,
             "fault": entry.fault,
             "reply": entry.reply,
+            "tools": list(entry.tools),
+            "tool_calls": list(entry.tool_calls),
             "billed": entry.billed,
             "prompt_tokens": entry.prompt_tokens,
             "completion_tokens": entry.completion_tokens,

@@ -1,36 +1,41 @@
 """The mock's endpoints, in the dialect of https://platform.openai.com/docs/api-reference/chat.
 
-Which request fails is decided in `faults`; what came and what was answered is noted in `ledger`.
+Which request fails is decided in `faults`, what is answered in `answers`, and how that looks in `replies`; what came of
+it is noted in `ledger`.
 """
 
 import asyncio
 import errno
-import json
 import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from signal import SIGINT, SIGTERM
 from socket import gaierror
-from typing import Any
 
 import anyio
 from aiohttp import web
 
 from crewrun.errors import UsageError
-from crewrun.mock.faults import Fault, RandomFault, TokenBucket, disarm, find_fault
+from crewrun.mock.answers import Said, answer
+from crewrun.mock.chat import Chat, read_chat
+from crewrun.mock.faults import Fault, RandomFault, TokenBucket, find_fault
 from crewrun.mock.ledger import Entry, Ledger
+from crewrun.mock.replies import Reply, completion, half, refusal, refusal_for
 
 _MAX_BODY_BYTES = 128 * 1024 * 1024
-_EXCERPT_CHARS = 80
 _GARBAGE = b"<html><body>FAIL-GARBAGE: this is not JSON</body></html>"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The command's flags. Times are seconds; `rpm` is requests per minute; `reply` is every answer's text."""
+    """The command's flags. Times are seconds; `rpm` is requests per minute; `reply` is every answer's text.
+
+    Without `tools` or `schemas`, requests that have them are refused, as by a server that knows no such thing.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8123
@@ -40,6 +45,8 @@ class Settings:
     rpm: int | None = None
     seed: int | None = None
     reply: str | None = None
+    tools: bool = True
+    schemas: bool = True
 
 
 def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
@@ -102,30 +109,7 @@ async def _models(request: web.Request) -> web.Response:
 async def _not_found(request: web.Request) -> web.Response:
     known = "POST /v1/chat/completions, GET /v1/models, GET and DELETE /ledger"
     message = f"the mock has no {request.method} {request.path}; it has {known}"
-    return _response(_refusal(404, message, code="unknown_url"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Chat:
-    """A request that can be answered. `texts` are its messages' texts, `steering` those that no system wrote."""
-
-    model: str
-    texts: list[str]
-    steering: list[str]
-    last_user: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What goes out. `reply` is set if a model would have been paid for it; `cut` breaks the connection instead."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    reply: str | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cut: bool = False
+    return _response(refusal(404, message, code="unknown_url"))
 
 
 class _Mock:
@@ -141,7 +125,7 @@ class _Mock:
     async def report(self, request: web.Request) -> web.Response:
         last = request.query.get("last", "")
         if last and not (last.isascii() and last.isdigit()):
-            return _response(_refusal(400, f"?last={last!r} is not a number of requests"))
+            return _response(refusal(400, f"?last={last!r} is not a number of requests"))
         return web.json_response(self._ledger.report(int(last) if last else None))
 
     async def clear(self, request: web.Request) -> web.Response:
@@ -156,30 +140,36 @@ class _Mock:
         peer = transport.get_extra_info("peername") if transport else None
         entry = ledger.begin(body, peer[:2] if peer else ("", 0))
         try:
-            answer = await self._answer(entry)
+            sent = await self._answer(entry)
         except asyncio.CancelledError:
             ledger.end(entry, "hung up")
             raise
-        entry.reply = answer.reply
-        entry.billed = answer.reply is not None
-        entry.prompt_tokens, entry.completion_tokens = answer.prompt_tokens, answer.completion_tokens
-        ledger.end(entry, "cut" if answer.cut else answer.status)
-        if answer.cut and transport:
+        if sent.said is not None:
+            entry.billed = True
+            entry.reply = sent.said.text
+            entry.tool_calls = tuple(call.name for call in sent.said.calls)
+        entry.prompt_tokens, entry.completion_tokens = sent.prompt_tokens, sent.completion_tokens
+        ledger.end(entry, "cut" if sent.cut else sent.status)
+        if sent.cut and transport:
             transport.abort()
-        return _response(answer)
+        return _response(sent)
 
-    async def _answer(self, entry: Entry) -> _Answer:
+    async def _answer(self, entry: Entry) -> Reply:
         try:
-            chat = _read(entry.body)
-        except ValueError as error:
-            return _refusal(400, str(error))
+            chat = read_chat(entry.body)
+        except (ValueError, RecursionError) as error:
+            return refusal(400, str(error))
         entry.model = chat.model
+        entry.tools = tuple(tool.name for tool in chat.tools)
         admission = self._bucket.take(time.monotonic()) if self._bucket else None
         headers = admission.headers() if admission else {}
         if admission and not admission.admitted:
             entry.fault = "--rpm"
             wait = f"Rate limit of {admission.limit} requests per min reached: the next fits in {admission.wait_s:.3f}s"
-            return _refusal(429, wait, code="rate_limit_exceeded", headers=headers)
+            return refusal(429, wait, code="rate_limit_exceeded", headers=headers)
+        if refused := self._refused(chat):
+            entry.fault = refused[0]
+            return refusal(400, refused[1], headers=headers)
         fault = self._fault(chat, entry.digest)
         entry.fault = fault.name if fault else None
         await self._delay()
@@ -187,7 +177,15 @@ class _Mock:
             await anyio.sleep_forever()
         return self._compose(chat, entry, fault, headers)
 
-    def _fault(self, chat: _Chat, digest: int) -> Fault | None:
+    def _refused(self, chat: Chat) -> tuple[str, str] | None:
+        """The flag by which this request is refused, and what a server without such a thing says."""
+        if chat.tools and not self._settings.tools:
+            return "--tools off", f"{chat.model} does not support tools"
+        if chat.wants_json and not self._settings.schemas:
+            return "--schemas off", f"{chat.model} does not support this response_format"
+        return None
+
+    def _fault(self, chat: Chat, digest: int) -> Fault | None:
         drawn = self._settings.fail.draw(self._fail_dice) if self._settings.fail else None
         asked = find_fault(chat.steering)
         if asked and asked.kind == "once":
@@ -203,116 +201,25 @@ class _Mock:
         if delay_s:
             await anyio.sleep(delay_s)
 
-    def _compose(self, chat: _Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]) -> _Answer:
+    def _compose(self, chat: Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]) -> Reply:
         if fault and fault.kind in ("status", "once", "quota"):
-            return _refuse_for(fault, headers)
-        text = self._text(chat, entry)
+            return refusal_for(fault, headers)
+        fixed = self._settings.reply
+        said = answer(chat, entry.digest >> 32) if fixed is None else Said(fixed)
+        reply = partial(completion, chat, entry.number, int(entry.at_s), headers)
         match fault.kind if fault else None:
             case "empty":
-                return _completion(chat, entry, "", headers)
+                return reply(Said(""))
             case "length":
-                return _completion(chat, entry, text[: len(text) // 2], headers, finish_reason="length")
+                return reply(half(said), cut_off=True)
             case "garbage":
-                return replace(_completion(chat, entry, text, headers), body=_GARBAGE)
+                return replace(reply(said), body=_GARBAGE)
             case "cut":
-                return replace(_completion(chat, entry, text, headers), cut=True)
-        return _completion(chat, entry, text, headers)
-
-    def _text(self, chat: _Chat, entry: Entry) -> str:
-        if self._settings.reply is not None:
-            return self._settings.reply
-        words = " ".join(chat.last_user[: 4 * _EXCERPT_CHARS].split())
-        excerpt = words if len(words) <= _EXCERPT_CHARS else words[:_EXCERPT_CHARS] + "…"
-        return f"Mock reply {entry.digest >> 32:08x} to: {disarm(excerpt)}"
+                return replace(reply(said), cut=True)
+        return reply(said)
 
 
-def _read(body: bytes) -> _Chat:
-    """The request in `body`. Raises ValueError with what OpenAI, or the mock, would refuse."""
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the body is not JSON: {error}") from error
-    if not isinstance(request, dict):
-        raise ValueError("the body is not a JSON object")
-    model, messages = request.get("model"), request.get("messages")
-    if not isinstance(model, str) or not model:
-        raise ValueError("you must provide a model parameter")
-    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
-        raise ValueError("messages must be a list of at least one message")
-    if request.get("stream"):
-        raise ValueError("stream is not supported by the mock")
-    turns = [(message.get("role"), _content(message.get("content"))) for message in messages]
-    return _Chat(
-        model,
-        [text for _, text in turns],
-        [text for role, text in turns if role not in ("system", "developer")],
-        next((text for role, text in reversed(turns) if role == "user"), ""),
-    )
-
-
-def _content(content: Any) -> str:
-    """A message's text, also of one in parts: `[{"type": "text", "text": ...}, {"type": "image_url", ...}]`."""
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "\n".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else ""
-
-
-def _completion(
-    chat: _Chat, entry: Entry, text: str, headers: Mapping[str, str], *, finish_reason: str = "stop"
-) -> _Answer:
-    prompt_tokens, completion_tokens = _tokens(sum(map(len, chat.texts))), _tokens(len(text))
-    message = {"role": "assistant", "content": text, "refusal": None}
-    completion = {
-        "id": f"chatcmpl-mock-{entry.number}",
-        "object": "chat.completion",
-        "created": int(entry.at_s),
-        "model": chat.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
-        "usage": {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-        },
-    }
-    body = json.dumps(completion).encode()
-    return _Answer(200, body, headers, text, prompt_tokens, completion_tokens)
-
-
-def _tokens(chars: int) -> int:
-    """OpenAI's rule of thumb, four characters to a token, rounded up."""
-    return -(-chars // 4)
-
-
-# https://platform.openai.com/docs/guides/error-codes
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "requests"}
-_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
-
-
-def _refuse_for(fault: Fault, headers: Mapping[str, str]) -> _Answer:
-    if fault.kind == "quota":
-        message = "You exceeded your current quota, please check your plan and billing details."
-        return _refusal(429, message, code="insufficient_quota", kind="insufficient_quota", headers=headers)
-    if fault.kind == "once":
-        headers = {**headers, "retry-after": "0"}
-    message = f"{fault.name} asked the mock for this {fault.status}"
-    return _refusal(fault.status, message, code=_CODES.get(fault.status), headers=headers)
-
-
-def _refusal(
-    status: int,
-    message: str,
-    *,
-    code: str | None = None,
-    kind: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> _Answer:
-    kind = kind or _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return _Answer(status, json.dumps({"error": error}).encode(), headers or {})
-
-
-def _response(answer: _Answer) -> web.Response:
+def _response(reply: Reply) -> web.Response:
     return web.Response(
-        body=answer.body, status=answer.status, headers={**answer.headers, "Content-Type": "application/json"}
+        body=reply.body, status=reply.status, headers={**reply.headers, "Content-Type": "application/json"}
     )

@@ -8,12 +8,42 @@ from typing import cast
 import uvloop
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+ASKING = json.dumps(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "fake",
+        "choices": [
+            {
+                "index": 0,
+                "message": {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "call_1",
+                            "type": "function",
+                            "function": {"name": "%s", "arguments": '{"topic": "tides"}'},
+                        }
+                    ],
+                },
+                "finish_reason": "tool_calls",
+                "logprobs": None,
+            }
+        ],
+        "usage": {"prompt_tokens": 60, "completion_tokens": 12, "total_tokens": 72},
+    }
+).encode()
 
 
 def reply(body: bytes) -> bytes:
-    """A chat completion with plausible usage for the request in `body`."""
+    """A chat completion with plausible usage for the request in `body`; the first time one that asks for its tool."""
     request = json.loads(body)
-    prompt_tokens = sum(len(message["content"]) for message in request["messages"]) // 4 + 1
+    if "tools" in request and request["messages"][-1]["role"] == "user":
+        name: str = request["tools"][0]["function"]["name"]
+        return ASKING % name.encode()
+    prompt_tokens = sum(len(message["content"] or "") for message in request["messages"]) // 4 + 1
     message = {"role": "assistant", "content": f"reply to {prompt_tokens} tokens"}
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 6, "total_tokens": prompt_tokens + 6}
     return json.dumps(

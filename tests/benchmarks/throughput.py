@@ -27,6 +27,35 @@ tasks:
     expected_output: A concise summary
     agent: researcher
 """
+TOOL_CREW = """\
+agents:
+  researcher:
+    role: "{topic} Researcher"
+    goal: Research the topic
+    backstory: Expert at researching any topic.
+    tools: [TOOLS]
+  writer:
+    role: Writer
+    goal: Write it down
+    backstory: Expert at writing.
+tasks:
+  research:
+    description: Look {topic} up
+    expected_output: What is known
+    agent: researcher
+  summary:
+    description: Write a 50-word summary of {topic}
+    expected_output: A concise summary
+    agent: writer
+"""
+TOOL = """
+@tool
+%(kind)sdef %(name)s(topic: str) -> str:
+    \"\"\"Look a topic up.\"\"\"
+    return f"{topic} is well known"
+"""
+# A model that is known to take tools; the server takes any name.
+TOOL_MODEL = "openai/gpt-4o-mini"
 
 
 def main() -> None:
@@ -56,6 +85,53 @@ def rows(rounds: int) -> None:
         f"rows: {ours:,.0f} rows/s, bare loop {bare:,.0f} rows/s, ratio {statistics.median(ratios):.2f} "
         f"({min(ratios):.2f}-{max(ratios):.2f} in {rounds} rounds)"
     )
+
+
+def tools(rounds: int) -> None:
+    """8,000 rows, 64 at once, three calls each, one of them for a tool: rows per second against the same bare calls."""
+    write_inputs(8_000)
+    bare_loop = [sys.executable, str(HERE / "bare_loop.py"), "in.jsonl", "o", "--tools"]
+    for kind in ("async ", ""):
+        write_tool_crew(["lookup"], kind)
+        with server() as base:
+            pairs = [
+                (wall([*bare_loop, "--base", base]), wall(batch(base, 64, TOOL_MODEL, "tools.yaml")))
+                for _ in range(rounds)
+            ]
+        ratios = [bare_s / ours_s for bare_s, ours_s in pairs]
+        bare, ours = (8_000 / statistics.median(column) for column in zip(*pairs, strict=True))
+        print(
+            f"tools ({kind.strip() or 'sync'} function): {ours:,.0f} rows/s, bare loop {bare:,.0f} rows/s, "
+            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f} in {rounds} rounds)"
+        )
+
+
+def schemas(rounds: int) -> None:
+    """CPU per row of an agent with 1 tool and with 20: the schemas are built once, then only sent."""
+    counts = (1, 20)
+    cpu_ms = {}
+    with server() as base:
+        for count in counts:
+            write_tool_crew([f"lookup_{i}" for i in range(count)], "async ")
+            write_inputs(1)
+            start_s = statistics.median(cpu(batch(base, 64, TOOL_MODEL, "tools.yaml")) for _ in range(rounds))
+            write_inputs(4_000)
+            whole_s = statistics.median(cpu(batch(base, 64, TOOL_MODEL, "tools.yaml")) for _ in range(rounds))
+            cpu_ms[count] = (whole_s - start_s) / 4_000 * 1000
+    print(f"schemas: {cpu_ms[1]:.2f} ms CPU per row with 1 tool, {cpu_ms[20]:.2f} ms with 20, each sent twice")
+    print(f"schemas: to build them once more for each of these calls would be {2 * _building_ms(20):.2f} ms per row")
+
+
+def _building_ms(count: int) -> float:
+    """Milliseconds to make the schemas of so many tools from their signatures."""
+    # Imported in a process of its own: what is measured elsewhere is whole processes.
+    program = (
+        "import sys, time\nsys.path.insert(0, '.')\nimport lookup\nfrom crewrun.tools import tool\n"
+        "from crewrun.tools.toolbox import Toolbox\nbegan = time.perf_counter()\n"
+        f"Toolbox([tool(getattr(lookup, f'lookup_{{i}}').func) for i in range({count})])\n"
+        "print((time.perf_counter() - began) * 1000)"
+    )
+    return float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
 
 
 def latency(rounds: int) -> None:
@@ -90,21 +166,36 @@ def startup(rounds: int) -> None:
     print(f"startup: a batch of one row {statistics.median(firsts):.2f} s from start to exit")
 
 
-MEASUREMENTS = {"rows": rows, "latency": latency, "memory": memory, "startup": startup}
+MEASUREMENTS = {
+    "rows": rows,
+    "tools": tools,
+    "schemas": schemas,
+    "latency": latency,
+    "memory": memory,
+    "startup": startup,
+}
 
 
-def batch(base: str, max_concurrent: int, model: str) -> list[str]:
+def batch(base: str, max_concurrent: int, model: str, crew: str = "crew.yaml") -> list[str]:
     """The command under measurement."""
     Path("out.jsonl").unlink(missing_ok=True)
     os.environ.update(OPENAI_BASE_URL=base, OPENAI_API_KEY="x")
     flags = ["-m", model, "-j", str(max_concurrent), "-o", "out.jsonl", "-q"]
-    return [sys.executable, "-m", "crewrun", "batch", "in.jsonl", "--crew", "crew.yaml", *flags]
+    return [sys.executable, "-m", "crewrun", "batch", "in.jsonl", "--crew", crew, *flags]
 
 
 def write_inputs(count: int) -> None:
     """`in.jsonl` with so many rows."""
     with open("in.jsonl", "w", encoding="utf-8") as inputs:
         inputs.writelines(json.dumps({"topic": f"Topic {i}"}) + "\n" for i in range(count))
+
+
+def write_tool_crew(names: list[str], kind: str) -> None:
+    """`tools.yaml`, whose first agent has these tools, and `lookup.py` with them; `kind` is "async " or nothing."""
+    functions = "\n".join(TOOL % {"kind": kind, "name": name} for name in names)
+    Path("lookup.py").write_text(f"from crewrun.tools import tool\n\n{functions}", encoding="utf-8")
+    references = ", ".join(f'"lookup:{name}"' for name in names)
+    Path("tools.yaml").write_text(TOOL_CREW.replace("TOOLS", references), encoding="utf-8")
 
 
 def wall(command: list[str]) -> float:
@@ -114,13 +205,23 @@ def wall(command: list[str]) -> float:
     return time.perf_counter() - began
 
 
+def cpu(command: list[str]) -> float:
+    """Seconds of processor time of a process that must succeed."""
+    usage = _usage(command)
+    return usage.ru_utime + usage.ru_stime
+
+
 def peak_mib(command: list[str]) -> float:
     """The largest resident set of a process that must succeed."""
+    return _usage(command).ru_maxrss / 1024
+
+
+def _usage(command: list[str]) -> resource.struct_rusage:
     pid = os.spawnv(os.P_NOWAIT, command[0], command)
     _, status, usage = os.wait4(pid, 0)
     if status:
         raise SystemExit(f"{command} ended with {status}")
-    return usage.ru_maxrss / 1024
+    return usage
 
 
 @contextlib.contextmanager

@@ -1,0 +1,5 @@
+"""CrewAI's import path for `Agent`."""
+
+from crewrun.crew.agent import Agent
+
+__all__ = ["Agent"]

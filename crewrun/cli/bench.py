@@ -1,0 +1,68 @@
+"""`crewrun bench`: so many crews in parallel, then one after another, and how much faster that is."""
+
+from typing import Any
+
+import typer
+
+from crewrun.cli import flags
+
+
+def bench(
+    count: int = typer.Option(4, "--crews", "-n", min=1, help="How many crews."),
+    model: flags.Model = None,
+    base_url: flags.BaseUrl = None,
+    call_timeout: flags.CallTimeout = None,
+    retries: flags.Retries = None,
+) -> None:
+    """Run N small crews in parallel, then one after another, and print both times and the speedup.
+
+    Every crew makes one call of a few tokens, so 2 N calls are paid for. Exit codes: 0 done; 2 usage or model is wrong;
+    3 a call failed.
+    """
+    from crewrun.cli.setup import load_env, run_loop
+    from crewrun.errors import CallError
+    from crewrun.llm.gateway import Gateway, GatewayOptions
+    from crewrun.llm.retry import RetryPolicy
+
+    load_env()
+    retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
+    gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
+    try:
+        parallel_s, sequential_s = run_loop(_measure, gateway, count)
+    except CallError as failed:
+        typer.echo(f"crewrun: {failed} ({failed.category})", err=True)
+        raise typer.Exit(3) from None
+    typer.echo(f"Parallel:   {parallel_s:.2f} s for {count} crews")
+    typer.echo(f"Sequential: {sequential_s:.2f} s")
+    typer.echo(f"Speedup:    {sequential_s / max(parallel_s, 1e-9):.1f}x")
+
+
+def timing_crew(label: str) -> Any:
+    """A crew of one agent whose task is a single short reply."""
+    from crewrun.crew.agent import Agent
+    from crewrun.crew.crew import Crew
+    from crewrun.crew.task import Task
+
+    agent = Agent(role="Timer", goal="Reply at once", backstory="You reply exactly as you are asked to.")
+    task = Task(description=f"Reply with exactly: {label} done", expected_output=f"{label} done", agent=agent)
+    return Crew(agents=[agent], tasks=[task])
+
+
+async def _measure(gateway: Any, count: int) -> tuple[float, float]:
+    import anyio
+
+    from crewrun.concurrency import gather
+    from crewrun.worker import check_models
+
+    crews = [timing_crew(f"crew {i + 1}") for i in range(count)]
+    await check_models(crews[0], gateway)
+    async with gateway:
+        # One call first, which opens the connection: both measurements begin alike.
+        await timing_crew("warm-up").akickoff()
+        began = anyio.current_time()
+        await gather([crew.akickoff for crew in crews])
+        parallel_s = anyio.current_time() - began
+        began = anyio.current_time()
+        for crew in crews:
+            await crew.akickoff()
+        return parallel_s, anyio.current_time() - began

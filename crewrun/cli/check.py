@@ -1,0 +1,81 @@
+"""`crewrun check`: what a batch would run, and everything that is wrong with it, without a call."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from crewrun.cli import flags
+
+if TYPE_CHECKING:
+    from crewrun.batch.check import Findings
+
+_MAX_ROWS = 20
+
+
+def check(
+    inputs: str | None = typer.Argument(None, metavar="[INPUTS]", help="The rows to check too, as `batch` takes them."),
+    crew: flags.Crew = None,
+    model: flags.Model = None,
+    base_url: flags.BaseUrl = None,
+    strict: bool = typer.Option(False, "--strict", help="Warnings count as problems."),
+    as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
+) -> None:
+    """Check a crew, and the rows for it, without calling a model.
+
+    Prints what was found, the placeholders that rows need, every problem, each row that would fail and what the models
+    would be asked for the first row. Exit codes: 0 nothing is wrong; 2 something is.
+    """
+    from crewrun.batch.check import find
+    from crewrun.cli.setup import claim_stdout, load_env, run_loop
+
+    load_env()
+    stdout_fd = claim_stdout()
+    findings = run_loop(find, crew, inputs, model, base_url, strict)
+    text = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) if as_json else "\n".join(lines(findings))
+    with open(stdout_fd, "w", encoding="utf-8", errors="replace") as stdout:
+        stdout.write(text + "\n")
+    raise typer.Exit(0 if findings.is_good else 2)
+
+
+def lines(findings: "Findings") -> list[str]:
+    """The findings for a person to read."""
+    said = []
+    if findings.crew:
+        said += _crew_lines(findings.crew)
+    said += [f"warning: {warning}" for warning in findings.warnings]
+    said += [f"problem: {line}" for problem in findings.problems for line in problem.splitlines()]
+    if findings.rows is not None:
+        said.append(f"rows: {findings.rows:,}, of which {len(findings.failing):,} would fail")
+        said += [f"  {problem}" for problem in findings.failing[:_MAX_ROWS]]
+        if len(findings.failing) > _MAX_ROWS:
+            said.append(f"  … and {len(findings.failing) - _MAX_ROWS:,} more")
+    for task in findings.first_row:
+        said.append(f"\n--- {task['task']} ({task['agent']})")
+        said += [f"[{message['role']}] {message['content']}" for message in task["messages"]]
+    said.append("\nnothing is wrong; no model was called" if findings.is_good else "\nthis would not run as it is")
+    return said
+
+
+def _crew_lines(crew: dict[str, Any]) -> list[str]:
+    said = [f"{crew['path']}: {crew['kind']}" + (f", {crew['process']}" if crew["process"] else "")]
+    said += [f"agent {agent['name']}: {agent['model']}{_tools(agent['tools'])}" for agent in crew["agents"]]
+    said += [
+        f"task {task['name']}: by {task['agent'] or 'the manager'}{_tools(task['tools'])}" for task in crew["tasks"]
+    ]
+    if crew["placeholders"]:
+        said += [f"needs {{{name}}} for {place}" for name, place in crew["placeholders"].items()]
+    return said
+
+
+def _tools(names: list[str]) -> str:
+    return f", tools: {', '.join(names)}" if names else ""
+
+
+def print_schema() -> None:
+    """Print the JSON Schema of crew.yaml, from which editors complete and check it."""
+    from crewrun.definitions.schema import crew_schema
+
+    json.dump(crew_schema(), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")

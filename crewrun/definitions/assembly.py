@@ -1,0 +1,35 @@
+"""From a source to its definition, the same way for every format: sift the keys, check, validate, build."""
+
+import warnings
+from pathlib import Path
+
+from crewrun.definitions.build import build
+from crewrun.definitions.checks import check
+from crewrun.definitions.definition import Definition
+from crewrun.definitions.keys import Rules, sift
+from crewrun.definitions.names import Names
+from crewrun.definitions.problems import failure
+from crewrun.definitions.source import Source
+from crewrun.definitions.spec import CrewSpec
+from crewrun.definitions.validation import validate
+from crewrun.errors import CrewrunWarning
+
+
+def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -> Definition:
+    """The definition that `source` describes; `path` is what the user named.
+
+    Every fault that can be known is collected before any is raised, as DefinitionError with one line per fault in the
+    order of the file. Warns with CrewrunWarning of keys without effect, where `rules` let them pass.
+    """
+    sifted = sift(source, rules)
+    for warning in sifted.warnings:
+        warnings.warn(str(warning), CrewrunWarning, stacklevel=4)
+    source = sifted.source
+    problems = [*source.problems, *sifted.problems, *check(source)]
+    spec = validate(source, names, rules)
+    if not isinstance(spec, CrewSpec):
+        raise failure(source.file, [*problems, *spec])
+    if problems:
+        raise failure(source.file, problems)
+    batch = spec.batch.model_dump(exclude_none=True) if spec.batch else {}
+    return Definition(target=build(spec, source), batch=batch, path=Path(path), kind=kind)

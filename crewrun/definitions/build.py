@@ -1,0 +1,111 @@
+"""From a spec to the crew that it describes: `build`. The spec's names are looked up already."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from crewrun.crew.agent import Agent
+from crewrun.crew.crew import Crew
+from crewrun.crew.process import Process
+from crewrun.crew.task import ConditionalTask, Task
+from crewrun.definitions.problems import KeyPath, Problem, failure
+from crewrun.definitions.source import Source
+from crewrun.definitions.spec import AgentSpec, CrewSpec, LLMSpec, NamedTaskSpec, TaskSpec
+from crewrun.errors import DefinitionError
+from crewrun.llm.model import LLM
+
+_NOT_OF_THE_CREW = frozenset({"llm", "batch"})
+
+
+def build(spec: CrewSpec, source: Source) -> Crew:
+    """The crew of `spec`. Raises DefinitionError with the places of what the classes refuse."""
+    builder = _Builder(spec, source)
+    crew = builder.crew()
+    if builder.problems or crew is None:
+        raise failure(source.file, builder.problems)
+    return crew
+
+
+class _Builder:
+    """Builds agents, then tasks, then the crew, and notes what goes wrong on the way."""
+
+    def __init__(self, spec: CrewSpec, source: Source) -> None:
+        self.problems: list[Problem] = []
+        self._spec = spec
+        self._source = source
+        self._llm = _llm(spec.llm)
+        self._agents: dict[str, Agent] = {}
+        self._tasks: dict[str, Task] = {}
+
+    def crew(self) -> Crew | None:
+        """The crew, None when there are problems."""
+        for key, agent in self._spec.agents.items():
+            with self._noting(("agents", key)):
+                self._agents[key.strip()] = self._agent(key.strip(), agent, ("agents", key))
+        tasks = self._spec.tasks
+        for path, task in tasks.items() if isinstance(tasks, dict) else enumerate(tasks):
+            with self._noting(("tasks", path)):
+                self._task(path, task)
+        with self._noting(()):
+            return None if self.problems else self._crew()
+        return None
+
+    def _agent(self, name: str, spec: AgentSpec, path: KeyPath) -> Agent:
+        given = spec.given()
+        given |= {"role": spec.role.strip(), "llm": _llm(spec.llm) or self._llm}
+        agent = Agent(name=name, **given)
+        with self._noting((*path, "tools")):
+            _ = agent.toolbox  # made now, for what is wrong with the tools
+        return agent
+
+    def _task(self, key: str | int, spec: TaskSpec) -> None:
+        given = spec.given()
+        given["name"] = _task_name(key, spec)
+        agent = self._agents.get(spec.agent) if spec.agent else None
+        given["agent"] = agent
+        if spec.context is not None:
+            given["context"] = [self._tasks[name] for name in spec.context if name in self._tasks]
+        task = (Task if spec.condition is None else ConditionalTask)(**given)
+        self._tasks[str(given["name"])] = task
+        if agent is not None and task.tools:
+            with self._noting(("tasks", key, "tools")):
+                task.toolbox(agent)
+
+    def _crew(self) -> Crew:
+        spec, agents, given = self._spec, dict(self._agents), self._spec.given()
+        process = Process(spec.process or "sequential")
+        manager = spec.manager_agent
+        if isinstance(manager, AgentSpec):
+            given["manager_agent"] = self._agent("manager", manager, ("manager_agent",))
+        elif manager is not None:
+            # Who manages is not one of those who do the work.
+            given["manager_agent"] = agents.pop(manager)
+        for when in ("before_kickoff", "after_kickoff"):
+            given[f"{when}_callbacks"] = [*_many(given.pop(when, ())), *_many(given.pop(f"{when}_callbacks", ()))]
+        given |= {"agents": list(agents.values()), "tasks": list(self._tasks.values()), "process": process}
+        given |= {"manager_llm": _llm(spec.manager_llm), "default_inputs": given.pop("inputs", {})}
+        return Crew(**{name: value for name, value in given.items() if name not in _NOT_OF_THE_CREW})
+
+    @contextmanager
+    def _noting(self, path: KeyPath) -> Iterator[None]:
+        try:
+            yield
+        except DefinitionError as wrong:
+            self.problems.append(self._source.at_key(path, str(wrong)))
+
+
+def _llm(spec: LLMSpec | str | None) -> LLM | None:
+    if spec is None or isinstance(spec, str):
+        return LLM(model=spec) if spec else None
+    fields = spec.model_dump(exclude_none=True)
+    return LLM(**fields.pop("additional_params"), **fields)
+
+
+def _task_name(key: str | int, spec: TaskSpec) -> str:
+    if isinstance(key, str):
+        return key.strip()
+    return (spec.name if isinstance(spec, NamedTaskSpec) else None) or f"task_{key + 1}"
+
+
+def _many(functions: Any) -> list[Any]:
+    return list(functions) if isinstance(functions, list | tuple) else [functions]

@@ -1,0 +1,34 @@
+"""The text of a definition's file: `read_bytes`, then `decode`. What is in it is for the readers of its format."""
+
+from crewrun.errors import DefinitionError
+
+MAX_BYTES = 1024 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def read_bytes(file: str) -> bytes:
+    """What is in `file`, or a little more than is allowed. Raises DefinitionError when it cannot be read."""
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise DefinitionError(f"{file}: no such file") from None
+    except IsADirectoryError:
+        raise DefinitionError(f"{file}: is a folder, not a file") from None
+    except (OSError, ValueError) as unreadable:  # ValueError: a null byte in the name
+        reason = getattr(unreadable, "strerror", None) or unreadable
+        raise DefinitionError(f"{file}: cannot be read: {reason}") from None
+
+
+def decode(content: bytes, file: str) -> str:
+    """`content` as text. Raises DefinitionError for more than 1 MiB and for what is not UTF-8."""
+    if len(content) > MAX_BYTES:
+        raise DefinitionError(f"{file}: is larger than 1 MiB, too large for a crew file")
+    content = content.removeprefix(_BOM)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as wrong:
+        line = content.count(b"\n", 0, wrong.start) + 1
+        byte = f"byte 0x{content[wrong.start]:02x}"
+        raise DefinitionError(f"{file}:{line}: is not UTF-8 ({byte}); save it as UTF-8") from None

@@ -1,0 +1,158 @@
+"""JSON with comments and trailing commas as plain data, with the line of everything in it: `read` a file.
+
+Strings and numbers are read by the standard library; it has no positions of keys and values, which messages need, so
+the walk through objects and lists is here.
+"""
+
+import re
+from bisect import bisect_right
+from json import JSONDecodeError, JSONDecoder
+from typing import Any
+
+from crewrun.definitions.file_text import decode, read_bytes
+from crewrun.definitions.problems import KeyPath, Problem
+from crewrun.definitions.source import CREW_FILE, MAX_DEPTH, Expected, Source, as_mapping, empty
+from crewrun.definitions.yaml_nodes import too_deep
+from crewrun.errors import DefinitionError
+
+_GAP = re.compile(r"(?:[ \t\r\n]+|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
+_WORD = re.compile(r"[^\s,:{}\[\]\"/]+")
+_INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_STRING = JSONDecoder()
+_CONSTANTS = {"true": True, "false": False, "null": None}
+# A part of what the standard library says, and what to tell the user.
+_STRINGS = (
+    ("Unterminated string", "a quote is not closed"),
+    ("Invalid control character", "a text cannot go on in the next line, nor hold a tab; write \\n and \\t"),
+    ("escape", "a backslash in a text is written twice"),
+)
+
+
+def read(file: str, expected: Expected = CREW_FILE) -> Source:
+    """The JSON object in `file`. Raises DefinitionError when there is none to be had."""
+    reader = _Reader(decode(read_bytes(file), file), file)
+    data = reader.document(expected)
+    return as_mapping(
+        Source(file, data, reader.key_lines, reader.value_lines, reader.written, reader.problems), expected
+    )
+
+
+class _Reader:
+    """Goes through the text once and notes where things are."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.key_lines: dict[KeyPath, int] = {}
+        self.value_lines: dict[KeyPath, int] = {}
+        self.written: dict[KeyPath, str] = {}
+        self.problems: list[Problem] = []
+        self._text = text
+        self._file = file
+        self._at = 0
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def document(self, expected: Expected) -> Any:
+        """The one value of the file. Raises DefinitionError."""
+        if not self._peek():
+            raise empty(self._file, expected)
+        data = self._value(())
+        if self._peek():
+            raise self._wrong("something stands behind the end of the JSON value")
+        return data
+
+    def _value(self, path: KeyPath) -> Any:
+        first = self._peek()
+        self.value_lines[path] = self._line
+        if len(path) > MAX_DEPTH:
+            raise too_deep(self._file, self._line)
+        match first:
+            case "{":
+                return self._object(path)
+            case "[":
+                return self._list(path)
+            case '"':
+                return self._string()
+        return self._word(path)
+
+    def _object(self, path: KeyPath) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        self._at += 1
+        while self._peek() != "}":
+            if self._peek() != '"':
+                raise self._wrong("expected a key in double quotes, or '}'")
+            line, key = self._line, self._string()
+            inner = (*path, key)
+            if known := self.key_lines.get(inner):
+                self.problems.append(Problem(self._file, line, inner, f"this key is on line {known} already"))
+            if self._peek() != ":":
+                raise self._wrong("expected a ':' after the key")
+            self._at += 1
+            value = self._value((*inner, "again") if known else inner)
+            if not known:
+                data[key], self.key_lines[inner] = value, line
+            self._next_or("}")
+        self._at += 1
+        return data
+
+    def _list(self, path: KeyPath) -> list[Any]:
+        data: list[Any] = []
+        self._at += 1
+        while self._peek() != "]":
+            data.append(self._value((*path, len(data))))
+            self._next_or("]")
+        self._at += 1
+        return data
+
+    def _next_or(self, end: str) -> None:
+        if self._peek() == ",":
+            self._at += 1
+        elif self._peek() != end:
+            raise self._wrong(f"expected ',' or {end!r}")
+
+    def _string(self) -> str:
+        try:
+            text, end = _STRING.raw_decode(self._text, self._at)
+        except JSONDecodeError as wrong:
+            if not wrong.msg.startswith("Unterminated"):  # that one is reported where it starts
+                self._at = wrong.pos
+            raise self._wrong(next((words for part, words in _STRINGS if part in wrong.msg), wrong.msg)) from None
+        if _HALF_CHARACTER.search(text):
+            raise self._wrong("a \\u escape is half a character; write the character itself")
+        self._at = end
+        return str(text)
+
+    def _word(self, path: KeyPath) -> Any:
+        found = _WORD.match(self._text, self._at)
+        word = found[0] if found else ""
+        self.written[path] = word
+        try:
+            if word in _CONSTANTS:
+                value: Any = _CONSTANTS[word]
+            elif _INT.fullmatch(word):
+                value = int(word)
+            elif _FLOAT.fullmatch(word) and abs(float(word)) != float("inf"):
+                value = float(word)
+            else:
+                raise ValueError(word)
+        except ValueError:  # int() refuses more than some thousand digits
+            raise self._wrong(
+                f"{word[:40]!r} is no JSON value; texts need double quotes" if word else "expected a value"
+            ) from None
+        self._at += len(word)
+        return value
+
+    def _peek(self) -> str:
+        """The character that comes after blanks and comments, an empty text at the end."""
+        self._at = _GAP.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches everywhere
+        if self._text.startswith("/*", self._at):
+            raise self._wrong("a comment is not closed")
+        return self._text[self._at : self._at + 1]
+
+    @property
+    def _line(self) -> int:
+        return bisect_right(self._starts, self._at)
+
+    def _wrong(self, message: str) -> DefinitionError:
+        column = self._at - self._starts[self._line - 1] + 1
+        return DefinitionError(f"{self._file}:{self._line}: column {column}: not valid JSON: {message}")

@@ -1,0 +1,175 @@
+"""What the names in a definition name: tools, functions, classes and files with a schema.
+
+A name that is wrong is a DefinitionError without a place; the place comes from who asks.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from inspect import isclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from crewrun import tools
+from crewrun.crew.schema import OutputSchema
+from crewrun.definitions import jsonc_source, local_tools, yaml_source
+from crewrun.definitions.crewai_imports import is_installed, rewrite_below
+from crewrun.definitions.problems import Value, listed
+from crewrun.definitions.source import Expected
+from crewrun.errors import CrewrunError, DefinitionError, suggest
+from crewrun.references import broken, is_reference, resolve
+from crewrun.tools.base import BaseTool
+from crewrun.tools.foreign import as_tool
+
+T = TypeVar("T")
+
+_SCHEMA = Expected("a JSON Schema", "`type` and `properties`")
+_READERS = {
+    ".json": jsonc_source.read,
+    ".jsonc": jsonc_source.read,
+    ".yaml": yaml_source.read,
+    ".yml": yaml_source.read,
+}
+
+
+class Names:
+    """Looks names up in `folders`, where the definition's own modules and files are, the first one that has them.
+
+    `tool_folders` are those of a CrewAI project, whose tools may be named without saying in which file they are.
+    """
+
+    def __init__(self, folders: Sequence[str], tool_folders: Sequence[str] = ()) -> None:
+        self._folders = folders
+        self._tool_folders = tool_folders
+        self._reads_crewai = False
+
+    def tool(self, entry: str | Mapping[str, Any]) -> BaseTool:
+        """The tool of an entry in `tools`: `SerperDevTool`, `shop.py:look_up`, `{FileReadTool: {root: docs}}`."""
+        if isinstance(entry, str):
+            return self._tool(entry, {})
+        if len(entry) != 1 or not isinstance(next(iter(entry.values())), dict | None):
+            shown = next((name for name in tools.BUILT_IN if name in [*entry.values(), *entry]), "FileReadTool")
+            raise DefinitionError(f"write a tool with arguments as one name and a mapping: {{{shown}: {{…: …}}}}")
+        ((name, arguments),) = entry.items()
+        return self._tool(name.strip(), arguments or {})
+
+    def function(self, reference: str) -> Callable[..., Any]:
+        """The function at `module:attr` or `file.py:attr`."""
+        value = self._object(reference, "a function")
+        if not callable(value):
+            raise DefinitionError(f"{reference!r} is of type {type(value).__name__}; a function is needed here")
+        return value  # type: ignore[no-any-return]  # callable() says as much
+
+    def guardrail(self, text: str) -> str | Callable[..., Any]:
+        """A function if `text` is a reference to one, else the sentence that it is."""
+        return self.function(text) if is_reference(text) else text
+
+    def model_class(self, reference: str) -> type[BaseModel]:
+        """The pydantic class at `module:attr`."""
+        value = self._object(reference, "a pydantic class")
+        if not (isclass(value) and issubclass(value, BaseModel)):
+            kind = "another class" if isclass(value) else f"of type {type(value).__name__}"
+            raise DefinitionError(f"{reference!r} is {kind}; a pydantic class (BaseModel) is needed here")
+        return value
+
+    def json_schema(self, given: str | dict[str, Any]) -> dict[str, Any]:
+        """The JSON Schema itself, or in the file that is named."""
+        schema = self._read_schema(given) if isinstance(given, str) else given
+        try:
+            OutputSchema.of_json_schema(schema, "")
+        except DefinitionError as wrong:
+            reason = str(wrong).removeprefix(": output_schema").lstrip(".: ")
+            raise DefinitionError(f"{given}: {reason}" if isinstance(given, str) else reason) from None
+        return schema
+
+    def _read_schema(self, file: str) -> dict[str, Any]:
+        reader = _READERS.get(os.path.splitext(file)[1].lower())
+        if reader is None:
+            raise DefinitionError(
+                f"{Value((), file)} is neither a JSON Schema nor a .json or .yaml file that holds one"
+            )
+        source = reader(os.path.join(self._folder_with(file) or self._folders[0], file), _SCHEMA)
+        if source.problems:
+            raise DefinitionError("\n".join(map(str, source.problems)))
+        return dict(source.data)
+
+    def _tool(self, name: str, arguments: dict[str, Any]) -> BaseTool:
+        built_in = name.removeprefix("crewai_tools:")
+        if built_in in tools.BUILT_IN:
+            return _made(getattr(tools, built_in), built_in, arguments)
+        self._read_crewai()
+        if self._tool_folders and local_tools.is_custom(name):
+            return _made(local_tools.find_custom(name, self._tool_folders), name, arguments)
+        if is_reference(name):
+            return _made(self._resolved(name), name, arguments)
+        known = list(tools.BUILT_IN)
+        unknown = f"no tool {name!r}{suggest(name, known)}"
+        if not self._tool_folders:
+            raise DefinitionError(
+                f"{unknown}; built in are {listed(known)}; a tool of your own is named as module:attr or file.py:attr"
+            )
+        if (value := local_tools.find(name, self._tool_folders)) is None:
+            looked = local_tools.places(self._tool_folders)
+            raise DefinitionError(f"{unknown}; built in are {listed(known)}, and it is not in {looked}")
+        return _made(value, name, arguments)
+
+    def _object(self, reference: str, needed: str) -> Any:
+        if not is_reference(reference):
+            raise DefinitionError(f"needs {needed} as module:attr or file.py:attr, not {Value((), reference)}")
+        return self._resolved(reference)
+
+    def _resolved(self, reference: str) -> Any:
+        self._read_crewai()
+        name = reference.strip().rpartition(":")[0]
+        first = name if name.endswith(".py") else name.partition(".")[0]
+        folder = self._folder_with(first) or self._folder_with(f"{first}.py") or self._folders[0]
+        return _user_code(f"looking {reference} up", lambda: resolve(reference, folder))
+
+    def _read_crewai(self) -> None:
+        """From now on `crewai` in the user's files is crewrun: always in a CrewAI project, else where it is absent."""
+        if not self._reads_crewai and (self._tool_folders or not is_installed("crewai")):
+            for folder in self._folders:
+                rewrite_below(folder)
+        self._reads_crewai = True
+
+    def _folder_with(self, name: str) -> str | None:
+        return next((folder for folder in self._folders if os.path.exists(os.path.join(folder, name))), None)
+
+
+def _made(value: Any, name: str, arguments: dict[str, Any]) -> BaseTool:
+    """The tool that `value` is, or is a class of."""
+    if not isclass(value):
+        if arguments:
+            raise DefinitionError(f"{name!r} takes no arguments: it is no class")
+        return _user_code(f"making the tool {name}", lambda: _as_tool(value, name))
+    fields = list(value.model_fields) if issubclass(value, BaseTool) and value.__init__ is BaseTool.__init__ else None
+    for argument in arguments:
+        if fields is not None and argument not in fields:
+            known = [field for field in fields if field not in ("args_schema", "func")]
+            near = suggest(argument, known) or f"; its arguments are {listed(known)}"
+            raise DefinitionError(f"{name} has no argument {argument!r}{near}")
+    return _user_code(f"making the tool {name}", lambda: _as_tool(_instance(value, name, arguments), name))
+
+
+def _as_tool(value: Any, name: str) -> BaseTool:
+    try:
+        return as_tool(value)
+    except DefinitionError as wrong:  # says it of the object, where the user knows a name
+        raise DefinitionError(str(wrong).replace(repr(value), repr(name), 1)) from None
+
+
+def _instance(kind: type, name: str, arguments: dict[str, Any]) -> Any:
+    try:
+        return kind(**arguments)
+    except ValidationError as invalid:
+        faults = [(".".join(map(str, e["loc"])), e["msg"]) for e in invalid.errors(include_url=False)]
+        raise DefinitionError("; ".join(f"{name}: {place}: {why}" for place, why in faults)) from None
+
+
+def _user_code(doing: str, run: Callable[[], T]) -> T:
+    try:
+        return run()
+    except CrewrunError:
+        raise
+    except Exception as failed:  # a constructor or a property of theirs may raise anything
+        raise broken(doing, failed) from None

@@ -1,0 +1,70 @@
+"""Crews in Python: `load` a `module:attr` or `file.py:attr`, `load_project` a CrewAI project with its crew.py.
+
+How a file is found and imported is `references`, what it may name is `target`.
+"""
+
+import os
+from inspect import isclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from crewrun.crew.crew import Crew
+from crewrun.definitions.crewai_imports import is_installed, rewrite_below
+from crewrun.definitions.definition import Definition
+from crewrun.definitions.problems import listed
+from crewrun.errors import DefinitionError
+from crewrun.references import above_packages, find_file, known_names, load_file, resolve, search, shown
+from crewrun.target import as_target
+
+
+def load(ref: str) -> Definition:
+    """What `ref` names, made ready to run. `crewai` in the user's files means crewrun only where it is not installed.
+
+    Raises DefinitionError.
+    """
+    name = ref.strip().rpartition(":")[0]
+    if not is_installed("crewai"):
+        rewrite_below(above_packages(os.path.dirname(find_file(name))) if name.endswith(".py") else os.getcwd())
+    return Definition(as_target(resolve(ref), ref.strip()), {}, Path(name), "Python")
+
+
+def load_project(crew_py: str, root: str) -> Definition:
+    """The crew of the @CrewBase class in `crew_py`, a file of the CrewAI project in the folder `root`, as it is.
+
+    `crewai` in all of the project's files means crewrun. Raises DefinitionError.
+    """
+    path, top = os.path.abspath(crew_py), os.path.abspath(root)
+    rewrite_below(top)
+    search(top, first=False)
+    module = load_file(path, _source_root(path, top))
+    cls = _crew_class(module, crew_py)
+    return Definition(as_target(cls, f"{crew_py}:{cls.__name__}"), {}, Path(root), "CrewAI project")
+
+
+def _source_root(path: str, top: str) -> str | None:
+    """The project's `src` folder if the file is below it: the packages in it may lack their `__init__.py`."""
+    parts = os.path.relpath(path, top).split(os.sep)
+    if "src" not in parts[:-2] or parts[0] == os.pardir:
+        return None
+    source = os.path.join(top, *parts[: parts.index("src") + 1])
+    return None if os.path.isfile(os.path.join(source, "__init__.py")) else source
+
+
+def _crew_class(module: ModuleType, file: str) -> Any:
+    names = known_names(module)
+    found = [
+        name
+        for name, value in names.items()
+        if isclass(value) and value.__module__ == module.__name__ and getattr(value, "is_crew_class", False)
+    ]
+    if len(found) == 1:
+        return names[found[0]]
+    if found:
+        raise DefinitionError(f"{file}: has several @CrewBase classes, {listed(found)}; {_name_one(file, found)}")
+    crews = [name for name, value in names.items() if isinstance(value, Crew)]
+    raise DefinitionError(f"{file}: has no @CrewBase class in it; {_name_one(file, crews)}")
+
+
+def _name_one(file: str, names: list[str]) -> str:
+    return f"say which crew is meant: --crew {shown(file)}:{names[0] if names else 'NAME'}"

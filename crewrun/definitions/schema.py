@@ -1,0 +1,48 @@
+"""The JSON Schema of crew.yaml, made of the specs: editors complete and check with it as one types.
+
+It says what `spec` says. What must fit together (names of agents and tasks, what references lead to) only `load` knows.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from crewrun.definitions import descriptions
+from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, Spec, TaskSpec
+from crewrun.tools.schema import without_titles
+
+_DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
+    LLMSpec: descriptions.LLM,
+    AgentSpec: descriptions.AGENT,
+    TaskSpec: descriptions.TASK,
+    NamedTaskSpec: descriptions.TASK,
+    BatchSpec: descriptions.BATCH,
+    CrewSpec: descriptions.CREW,
+}
+_TASKS_NEED_AN_AGENT = {"items": {"required": ["agent"]}, "additionalProperties": {"required": ["agent"]}}
+
+
+def crew_schema() -> dict[str, Any]:
+    """The schema, draft 2020-12, as plain JSON values."""
+    made = without_titles(CrewSpec.model_json_schema())
+    parts = {**made.pop("$defs"), CrewSpec.__name__: made}
+    for spec, words in _DESCRIPTIONS.items():
+        _describe(parts[spec.__name__], spec, words)
+    properties = parts[BatchSpec.__name__]["properties"]
+    properties |= {name.replace("_", "-"): properties[name] for name in list(properties)}
+    del parts[CrewSpec.__name__]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:crewrun:crew.yaml",
+        "title": "crew.yaml of crewrun",
+        **made,
+        "if": {"properties": {"process": {"const": "hierarchical"}}, "required": ["process"]},
+        "else": {"properties": {"tasks": _TASKS_NEED_AN_AGENT}},
+        "$defs": parts,
+    }
+
+
+def _describe(part: dict[str, Any], spec: type[Spec], words: Mapping[str, str]) -> None:
+    for name, value in part["properties"].items():
+        value.pop("default", None)
+        value["description"] = words[name]
+    part["properties"] |= {name: {"description": descriptions.IGNORED} for name in sorted(spec.ignored)}

@@ -1,0 +1,35 @@
+"""Holding a source against the spec: `validate`. pydantic's faults become problems with their places."""
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from crewrun.definitions.checks import needs_of_a_task
+from crewrun.definitions.keys import Rules, unknown_key
+from crewrun.definitions.names import Names
+from crewrun.definitions.problems import Problem, Value, explain, missing
+from crewrun.definitions.source import Source
+from crewrun.definitions.spec import CrewSpec, TaskSpec, spec_at
+from crewrun.definitions.value_types import TAG
+
+
+def validate(source: Source, names: Names, rules: Rules) -> CrewSpec | list[Problem]:
+    """The spec of `source`, its names looked up, or what is wrong with it.
+
+    CrewAI's formats are read as CrewAI does: `"5"` is a number where one is needed.
+    """
+    try:
+        return CrewSpec.model_validate(source.data, strict=not rules.crewai, context=names)
+    except ValidationError as invalid:
+        return [_translate(error, source) for error in invalid.errors(include_url=False)]
+
+
+def _translate(error: ErrorDetails, source: Source) -> Problem:
+    path = tuple(key for key in error["loc"] if not (isinstance(key, str) and key.startswith(TAG)))
+    if error["type"] == "missing":
+        spec = spec_at(path[:-1])
+        needed = [name for name, field in spec.model_fields.items() if field.is_required()]
+        needed = needs_of_a_task(source) if issubclass(spec, TaskSpec) else needed
+        return source.at_key(path, missing(spec.noun, needed))
+    if error["type"] == "extra_forbidden":
+        return source.at_key(path, unknown_key(path))
+    return source.at_value(path, explain(error, Value(path, error["input"], source.written.get(path))))

@@ -1,0 +1,122 @@
+"""The types of the values in a definition. Those that name something become what they name.
+
+The names are looked up in the `Names` that is the context of the validation; so a wrong name is one more fault of the
+file, beside all others. Which key has which type is `spec`.
+"""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from crewrun.crew.fields import check_output_file
+from crewrun.errors import DefinitionError
+from crewrun.tools import BUILT_IN
+
+# Tags of unions stand in pydantic's locations; a key of a file hardly starts like this.
+TAG = "\0"
+TEXT, MAPPING, LIST, NUMBER = (Tag(f"{TAG}{shape}") for shape in ("text", "mapping", "list", "number"))
+
+
+def one_of(needed: str) -> Discriminator:
+    """What tells the members of a union apart: their shapes. `needed` is for the message about any other."""
+    return Discriminator(_shape, custom_error_type="shape", custom_error_message=needed)
+
+
+def _shape(value: Any) -> str:
+    return TAG + {str: "text", dict: "mapping", list: "list", int: "number"}.get(type(value), "other")
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "blank")
+    return text
+
+
+def _share(text: str) -> str:
+    found = _SHARE.fullmatch(text)
+    if not found or not 0 < float(found[1]) <= 100:
+        raise ValueError("needs a number of rows, or a share of them above 0% and up to 100%, such as '5%'")
+    return text
+
+
+def _nobody_there(wanted: bool) -> bool:
+    if wanted:
+        raise PydanticCustomError("human_input", "human_input")
+    return wanted
+
+
+def _file(template: str) -> str:
+    try:
+        return check_output_file(template)
+    except DefinitionError as wrong:
+        raise PydanticCustomError("name", "{why}", {"why": str(wrong)}) from None
+
+
+def _found(method: str) -> AfterValidator:
+    """Turns a name into what it names, by that method of `Names`."""
+
+    def find(value: Any, info: ValidationInfo) -> Any:
+        try:
+            return getattr(info.context, method)(value)
+        except DefinitionError as wrong:
+            raise PydanticCustomError("name", "{why}", {"why": str(wrong)}) from None
+
+    return AfterValidator(find)
+
+
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)%")
+_WORDS = WithJsonSchema({"type": "string", "pattern": r"\S"})
+_REFERENCE = WithJsonSchema({"type": "string", "pattern": r"^\s*[^\s:]+:[^\s:]+\s*$"})
+_TOOL = WithJsonSchema(
+    {
+        "anyOf": [
+            {"enum": sorted(BUILT_IN)},
+            {"type": "string", "pattern": ":"},
+            {
+                "type": "object",
+                "properties": {name: {"type": ["object", "null"]} for name in sorted(BUILT_IN)},
+                "patternProperties": {":": {"type": ["object", "null"]}},
+                "additionalProperties": False,
+                "minProperties": 1,
+                "maxProperties": 1,
+            },
+        ]
+    }
+)
+
+Text = Annotated[str, AfterValidator(_not_blank), _WORDS]
+Name = Annotated[str, AfterValidator(str.strip), AfterValidator(_not_blank), _WORDS]
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+Texts = Annotated[Annotated[str, TEXT] | Annotated[list[str], LIST], one_of("text or a list of texts")]
+MaxFailures = Annotated[
+    Annotated[AtLeastOne, NUMBER]
+    | Annotated[str, AfterValidator(_share), TEXT, WithJsonSchema({"type": "string", "pattern": "^[0-9.]+%$"})],
+    one_of("a number of rows, or a share of them such as '5%'"),
+]
+OutputFile = Annotated[Text, AfterValidator(_file)]
+NoHumanInput = Annotated[bool, AfterValidator(_nobody_there), WithJsonSchema({"const": False})]
+
+Tool = Annotated[
+    Annotated[Name, TEXT] | Annotated[dict[str, Any], MAPPING],
+    one_of("the name of a tool, or a mapping of one name to the tool's arguments"),
+    _found("tool"),
+    _TOOL,
+]
+Function = Annotated[Name, _found("function"), _REFERENCE]
+Functions = Annotated[
+    Annotated[Function, TEXT] | Annotated[list[Function], LIST], one_of("a reference module:attr, or a list of them")
+]
+Guardrail = Annotated[Text, _found("guardrail"), _WORDS]
+Guardrails = Annotated[
+    Annotated[Guardrail, TEXT] | Annotated[list[Guardrail], LIST], one_of("a guardrail, or a list of them")
+]
+ModelClass = Annotated[Name, _found("model_class"), _REFERENCE]
+JSONSchema = Annotated[
+    Annotated[Name, TEXT] | Annotated[dict[str, Any], MAPPING],
+    one_of("a JSON Schema, or the path of a file that holds one"),
+    _found("json_schema"),
+]

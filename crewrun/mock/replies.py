@@ -1,0 +1,95 @@
+"""The mock's answers and refusals as bodies of HTTP replies.
+
+https://platform.openai.com/docs/api-reference/chat/object, https://platform.openai.com/docs/guides/error-codes
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from crewrun.llm.transport import message_on_wire
+from crewrun.messages import Message
+from crewrun.mock.answers import Said
+from crewrun.mock.chat import Chat
+from crewrun.mock.faults import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes out. `said` is set if a model would have been paid for it; `cut` breaks the connection instead."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    said: Said | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cut: bool = False
+
+
+def completion(
+    chat: Chat, number: int, created: int, headers: Mapping[str, str], said: Said, *, cut_off: bool = False
+) -> Reply:
+    """`said` as a chat completion, the mock's `number`th; `created` is in Unix seconds."""
+    prompt_tokens = _tokens(chat.chars)
+    completion_tokens = _tokens(len(said.text) + sum(len(call.name + call.arguments) for call in said.calls))
+    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
+    if said.calls:
+        message |= message_on_wire(Message("assistant", said.text, said.calls))
+    finish_reason = "length" if cut_off else "tool_calls" if said.calls else "stop"
+    body = {
+        "id": f"chatcmpl-mock-{number}",
+        "object": "chat.completion",
+        "created": created,
+        "model": chat.model,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        },
+    }
+    return Reply(200, json.dumps(body).encode(), headers, said, prompt_tokens, completion_tokens)
+
+
+def half(said: Said) -> Said:
+    """What was said, up to the middle: of the text, or of the last call's arguments."""
+    if not said.calls:
+        return Said(said.text[: len(said.text) // 2])
+    *whole, last = said.calls
+    return Said(said.text, (*whole, replace(last, arguments=last.arguments[: len(last.arguments) // 2])))
+
+
+def _tokens(chars: int) -> int:
+    """OpenAI's rule of thumb, four characters to a token, rounded up."""
+    return -(-chars // 4)
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "requests"}
+_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
+
+
+def refusal_for(fault: Fault, headers: Mapping[str, str]) -> Reply:
+    """What a fault of a kind that has a status is answered with."""
+    if fault.kind == "quota":
+        message = "You exceeded your current quota, please check your plan and billing details."
+        return refusal(429, message, code="insufficient_quota", kind="insufficient_quota", headers=headers)
+    if fault.kind == "once":
+        headers = {**headers, "retry-after": "0"}
+    message = f"{fault.name} asked the mock for this {fault.status}"
+    return refusal(fault.status, message, code=_CODES.get(fault.status), headers=headers)
+
+
+def refusal(
+    status: int,
+    message: str,
+    *,
+    code: str | None = None,
+    kind: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """An error in OpenAI's shape; `kind` is its `type`, else what is usual for the status."""
+    kind = kind or _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return Reply(status, json.dumps({"error": error}).encode(), headers or {})

@@ -1,0 +1,48 @@
+"""Crews written as a class, CrewAI's way: `@CrewBase` and the decorators for its methods.
+
+    @CrewBase
+    class Research:
+        @agent
+        def writer(self) -> Agent:
+            return Agent(config=self.agents_config["writer"], tools=[SerperDevTool()])
+
+        @task
+        def draft(self) -> Task:
+            return Task(config=self.tasks_config["draft"])
+
+        @crew
+        def crew(self) -> Crew:
+            return Crew(agents=self.agents, tasks=self.tasks)
+
+`base` is what the class gets, `config` reads its YAML files, `marks` are the decorators.
+"""
+
+from crewrun.project.base import CrewBase
+from crewrun.project.marks import (
+    after_kickoff,
+    agent,
+    before_kickoff,
+    cache_handler,
+    callback,
+    crew,
+    llm,
+    output_json,
+    output_pydantic,
+    task,
+    tool,
+)
+
+__all__ = [
+    "CrewBase",
+    "after_kickoff",
+    "agent",
+    "before_kickoff",
+    "cache_handler",
+    "callback",
+    "crew",
+    "llm",
+    "output_json",
+    "output_pydantic",
+    "task",
+    "tool",
+]

@@ -1,0 +1,72 @@
+"""`CrewBase`: what a class of agents and tasks gets, without a metaclass and whatever its `__init__` does."""
+
+import os
+import sys
+from functools import cached_property
+from typing import Any, NoReturn, TypeVar, get_args
+
+from crewrun.errors import DefinitionError
+from crewrun.project.config import ConfigAttribute, EntryKind
+from crewrun.project.marks import names_of
+
+C = TypeVar("C", bound=type)
+
+
+def CrewBase(cls: C) -> C:  # noqa: N802  (CrewAI's name for it)
+    """Make `cls` a crew class: it gets `agents_config`, `tasks_config`, `agents`, `tasks`.
+
+    `agents_config` and `tasks_config` are dicts by name, out of the YAML files that the class's attributes of these
+    names say, `config/agents.yaml` and `config/tasks.yaml` unless they say another; paths are beside the class's file.
+    The names in an entry are replaced by what the decorated methods make. `agents` and `tasks` are lists of what all
+    `@agent` and `@task` methods make. Subclasses are crew classes too.
+
+    Each is made when it is first used; DefinitionError then if it cannot be.
+    """
+    _set_up(cls)
+    _set_up_subclasses(cls)
+    return cls
+
+
+def _set_up(cls: type) -> None:
+    # The mark is CrewAI's too, so that one test finds a crew class of either.
+    attributes: dict[str, Any] = {"is_crew_class": True, "base_directory": _folder(cls)}
+    folders = [_folder(part) for part in cls.__mro__ if part is cls or "is_crew_class" in vars(part)]
+    for kind in get_args(EntryKind):
+        given = getattr(cls, f"{kind}s_config", f"config/{kind}s.yaml")
+        attributes[f"{kind}s_config"] = ConfigAttribute(kind, given, folders)
+        attributes[f"{kind}s"] = _all_made(kind)
+    if not hasattr(cls, "get_mcp_tools"):
+        attributes["get_mcp_tools"] = _no_mcp
+    for name, value in attributes.items():
+        setattr(cls, name, value)
+
+
+def _set_up_subclasses(cls: type) -> None:
+    own = vars(cls).get("__init_subclass__")
+
+    def set_up_too(sub: type, /, **kwargs: Any) -> None:
+        if own is not None:
+            own.__get__(None, sub)(**kwargs)
+        else:
+            super(cls, sub).__init_subclass__(**kwargs)  # type: ignore[arg-type]  # `cls` is a class
+        _set_up(sub)
+
+    type.__setattr__(cls, "__init_subclass__", classmethod(set_up_too))
+
+
+def _all_made(kind: EntryKind) -> Any:
+    def made(self: Any) -> list[Any]:
+        return [getattr(self, name)() for name in names_of(type(self), kind)]
+
+    attribute = cached_property(made)
+    attribute.__set_name__(object, f"{kind}s")
+    return attribute
+
+
+def _folder(cls: type) -> str:
+    module = sys.modules.get(cls.__module__)
+    return os.path.dirname(os.path.abspath(getattr(module, "__file__", None) or "x"))
+
+
+def _no_mcp(self: Any, *names: str) -> NoReturn:
+    raise DefinitionError(f"{type(self).__name__}: tools of MCP servers are not supported by this version of crewrun")

@@ -1,0 +1,159 @@
+"""The decorators of a `@CrewBase` class: each marks a method with its kind, and has it make its thing only once.
+
+A method that is called without arguments gives the same object each time, for each instance of the class: an agent that
+two tasks name is one agent.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal, TypeVar, cast
+
+from crewrun.crew.agent import Agent
+from crewrun.crew.crew import Crew
+from crewrun.crew.sync import settled
+from crewrun.crew.task import Task
+from crewrun.errors import DefinitionError
+from crewrun.references import shown
+
+Kind = Literal[
+    "agent",
+    "task",
+    "crew",
+    "llm",
+    "tool",
+    "callback",
+    "cache_handler",
+    "output_json",
+    "output_pydantic",
+    "before_kickoff",
+    "after_kickoff",
+]
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type)
+T = TypeVar("T")
+
+_KIND = "_crewrun_kind"
+_MADE = "_crewrun_made"
+_CLASSES: dict[str, type] = {"agent": Agent, "task": Task, "crew": Crew}
+
+
+def agent(method: F) -> F:
+    """Mark a method that makes an Agent. The agent is called as the method is, unless it has a name."""
+    return _once("agent", method)
+
+
+def task(method: F) -> F:
+    """Mark a method that makes a Task. The task is called as the method is, unless it has a name."""
+    return _once("task", method)
+
+
+def crew(method: F) -> F:
+    """Mark the method that makes the Crew. The class's kickoff hooks are attached to what it returns."""
+    return _once("crew", method)
+
+
+def llm(method: F) -> F:
+    """Mark a method that makes a model, for `llm:` in agents.yaml."""
+    return _once("llm", method)
+
+
+def tool(method: F) -> F:
+    """Mark a method that makes a tool, for `tools:` in both files."""
+    return _once("tool", method)
+
+
+def callback(method: F) -> F:
+    """Mark a method for `step_callback:`, `callback:` and `callbacks:`: one that returns a callback, or that is one."""
+    return _once("callback", method)
+
+
+def cache_handler(method: F) -> F:
+    """Accepted, without effect: crewrun keeps no cache of tool results."""
+    return _once("cache_handler", method)
+
+
+def output_json(cls: C) -> C:
+    """Mark a pydantic class for `output_json:` in tasks.yaml."""
+    return _marked("output_json", cls)
+
+
+def output_pydantic(cls: C) -> C:
+    """Mark a pydantic class for `output_pydantic:` in tasks.yaml."""
+    return _marked("output_pydantic", cls)
+
+
+def before_kickoff(method: F) -> F:
+    """Mark a method that gets each kickoff's inputs, and returns them changed or None."""
+    return _marked("before_kickoff", method)
+
+
+def after_kickoff(method: F) -> F:
+    """Mark a method that gets each kickoff's output, and returns another or None."""
+    return _marked("after_kickoff", method)
+
+
+def names_of(cls: type, kind: Kind) -> list[str]:
+    """The attributes of `cls` that are marked as `kind`, in the order of definition, those of base classes first."""
+    kinds: dict[str, Any] = {}
+    for part in reversed(cls.__mro__):
+        for name, value in vars(part).items():
+            found = getattr(value, "__dict__", {}).get(_KIND)
+            if found is not None or name in kinds:
+                kinds[name] = found
+    return [name for name, found in kinds.items() if found == kind]
+
+
+def _marked(kind: Kind, value: T) -> T:
+    setattr(value, _KIND, kind)
+    return value
+
+
+def _once(kind: Kind, method: F) -> F:
+    name = method.__name__
+
+    @wraps(method)
+    def once(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if args or kwargs:
+            return _finished(kind, method, settled(method(self, *args, **kwargs)), self)
+        made = vars(self).setdefault(_MADE, {})
+        if method not in made:
+            made[method] = _MADE  # until it is made
+            try:
+                made[method] = _finished(kind, method, settled(method(self)), self)
+            finally:
+                if made[method] is _MADE:
+                    del made[method]
+        elif made[method] is _MADE:
+            raise DefinitionError(f"{_place(method)}: @{kind} {name} needs itself to be made; break the circle")
+        return made[method]
+
+    return cast("F", _marked(kind, once))
+
+
+def _finished(kind: Kind, method: Callable[..., Any], made: Any, owner: Any) -> Any:
+    expected = _CLASSES.get(kind)
+    if expected is None:
+        return made
+    if not isinstance(made, expected):
+        what = "nothing" if made is None else f"a {type(made).__module__}.{type(made).__qualname__}"
+        raise DefinitionError(
+            f"{_place(method)}: @{kind} {method.__name__} returns {what.replace('builtins.', '')}, "
+            f"not crewrun's {expected.__name__}"
+        )
+    if isinstance(made, Crew):
+        made.name = made.name or type(owner).__name__
+        made.before_kickoff_callbacks = [*made.before_kickoff_callbacks, *_bound(owner, "before_kickoff")]
+        made.after_kickoff_callbacks = [*made.after_kickoff_callbacks, *_bound(owner, "after_kickoff")]
+    elif isinstance(made, Agent | Task):
+        made.name = made.name or method.__name__
+    return made
+
+
+def _bound(owner: Any, kind: Kind) -> list[Callable[..., Any]]:
+    return [getattr(owner, name) for name in names_of(type(owner), kind)]
+
+
+def _place(method: Callable[..., Any]) -> str:
+    code = inspect.unwrap(method).__code__
+    return f"{shown(code.co_filename)}:{code.co_firstlineno}"

@@ -1,0 +1,266 @@
+"""Names of Python objects in text: `package.module:attr` and `path/to/file.py:attr`; importing user's code.
+
+What a reference leads to is the user's own code: what goes wrong in it is told with the user's file, line and
+traceback, ours cut off (`broken`).
+"""
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import sysconfig
+import traceback
+import zlib
+from collections.abc import Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import ModuleType
+from typing import Any
+
+from crewrun.errors import CrewrunError, DefinitionError, suggest
+
+
+def is_reference(text: str) -> bool:
+    """Whether `text` has the form `module:attr` or `file.py:attr`, and is no sentence or Windows path."""
+    module, colon, attr = text.strip().rpartition(":")
+    return bool(colon) and _is_dotted(attr) and (module.endswith(".py") or _is_dotted(module))
+
+
+def resolve(reference: str, folder: str | os.PathLike[str] = "") -> Any:
+    """The object that `reference` names. Modules and files are looked for in `folder`, then as Python does.
+
+    Raises DefinitionError, with the user's traceback when it is their code that fails.
+    """
+    name, _, attr = reference.strip().rpartition(":")
+    module = load_file(find_file(name, folder)) if name.endswith(".py") else _import(name, folder)
+    return pick(module, attr, reference.strip())
+
+
+def pick(module: ModuleType, attr: str, reference: str) -> Any:
+    """`attr`, which may be dotted, out of `module`. Raises DefinitionError naming the nearest that is there."""
+    value: Any = module
+    owner = f"module {module.__name__!r}"
+    for part in attr.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            known = sorted(dir(value), key=lambda name: name[:1].isupper() != part[:1].isupper())
+            near = suggest(part, [name for name in known if not name.startswith("_")])
+            raise DefinitionError(f"{reference}: {owner} has no {part!r}{near}") from None
+        except Exception as failed:
+            raise broken(f"{reference}: reading {part!r}", failed) from None
+        owner = repr(part)
+    return value
+
+
+def find_file(file: str, folder: str | os.PathLike[str] = "") -> str:
+    """The absolute path of `file`, which is below `folder` or the working directory. Raises DefinitionError."""
+    tried = [os.path.abspath(os.path.join(folder, file)), os.path.abspath(file)]
+    for path in tried:
+        if os.path.isfile(path):
+            return path
+    near = suggest(os.path.basename(file), _python_files(os.path.dirname(tried[0])))
+    raise DefinitionError(f"{file}: no such file{near}")
+
+
+def load_file(path: str, home: str | None = None) -> ModuleType:
+    """The module in the file at the absolute `path`; the same one each time.
+
+    A file in a package is imported as part of it, so that its relative imports work: `home` is the folder that holds
+    the top package, found by its `__init__.py` files unless it is given. Any other file is a script: it wins over an
+    installed module of its name, and its folder is where its imports look first. Raises DefinitionError.
+    """
+    known = [module for module in list(sys.modules.values()) if getattr(module, "__dict__", {}).get("__file__") == path]
+    if known:
+        return known[0]
+    folder = os.path.dirname(path)
+    home = home or above_packages(folder)
+    name = os.path.relpath(os.path.splitext(path)[0], home).replace(os.sep, ".")
+    if "." in name:
+        search(home)
+        if _is_package_at(os.path.join(home, name.partition(".")[0])):
+            # Last, for what is beside the file may have the names of installed modules: a package is made for that.
+            search(folder, first=False)
+            return _imported(name, path)
+    search(folder)
+    return _load_script(path)
+
+
+def known_names(module: ModuleType) -> Mapping[str, Any]:
+    """The public names of `module`."""
+    return {name: value for name, value in vars(module).items() if not name.startswith("_")}
+
+
+def above_packages(folder: str) -> str:
+    """The nearest folder around `folder`, or it itself, that is no package: the one that imports start at."""
+    while os.path.isfile(os.path.join(folder, "__init__.py")):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def search(folder: str, first: bool = True) -> None:
+    """Have imports look into `folder` too: first, or after all other places."""
+    if folder not in sys.path:
+        sys.path.insert(0 if first else len(sys.path), folder)
+
+
+def shown(path: str) -> str:
+    """`path` as messages have it: from the working directory on when it is below that."""
+    here = os.getcwd() + os.sep
+    return path.removeprefix(here) if os.path.isabs(path) else path
+
+
+def _python_files(folder: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+    except OSError:
+        return []
+
+
+def _is_dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def _import(name: str, folder: str | os.PathLike[str]) -> ModuleType:
+    searched = os.path.abspath(folder)
+    search(searched)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as absent:
+        if absent.name and (name == absent.name or name.startswith(absent.name + ".")):
+            near = suggest(name, [file.removesuffix(".py") for file in _python_files(searched)])
+            raise DefinitionError(f"no module {name!r}{near}; looked in {searched} and where Python looks") from None
+        raise broken(f"importing {name!r}", absent) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failed:  # SystemExit too: a module that ends the process is no module to import
+        raise broken(f"importing {name!r}", failed) from None
+
+
+def _imported(name: str, path: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failed:
+        raise broken(f"loading {shown(path)}", failed) from None
+
+
+def _load_script(path: str) -> ModuleType:
+    stem = os.path.splitext(os.path.basename(path))[0].replace(".", "_")
+    # A module that is loaded keeps its name; the number is the same in every process, as pickled classes need it.
+    name = stem if stem not in sys.modules else f"{stem}_{zlib.crc32(path.encode()):x}"
+    finder = _OneFile(name, path)
+    sys.meta_path.insert(0, finder)  # so that it is found before what is installed
+    try:
+        return _imported(name, path)
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _OneFile(MetaPathFinder):
+    """Finds one file under the name that it is given, wherever that file is."""
+
+    def __init__(self, name: str, path: str) -> None:
+        self._name = name
+        self._file = path
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of the file; None for every other name."""
+        if fullname != self._name:
+            return None
+        return importlib.util.spec_from_file_location(fullname, self._file, loader=_loader(fullname, self._file))
+
+
+def _loader(name: str, path: str) -> SourceFileLoader:
+    """What reads the file: a finder that reads some in its own way is asked, as it is for a module."""
+    for finder in sys.meta_path:
+        loader_for = getattr(finder, "loader_for", None)
+        loader = loader_for(name, path) if loader_for is not None else None
+        if isinstance(loader, SourceFileLoader):
+            return loader
+    return SourceFileLoader(name, path)
+
+
+def _is_package_at(folder: str) -> bool:
+    """Whether Python finds this very folder under the package's name, and not another one of that name."""
+    try:
+        spec = importlib.util.find_spec(os.path.basename(folder))
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and folder in (spec.submodule_search_locations or ())
+
+
+_OURS = os.path.dirname(__file__) + os.sep
+_IMPORTLIB = (os.path.dirname(importlib.__file__) + os.sep, "<frozen importlib")
+_STANDARD = sysconfig.get_path("stdlib") + os.sep
+_HAS_PLACE = re.compile(r"[^\s:]+:\d+: ")
+_NO_NAME = re.compile(r"cannot import name '(\w+)'")
+
+
+def broken(doing: str, failed: BaseException) -> DefinitionError:
+    """The error for user's code that raised `failed` while we were `doing` something.
+
+    What our own classes refuse is told with the user's file and line; everything else with the user's traceback,
+    without the frames of importlib and crewrun.
+    """
+    report = traceback.TracebackException.from_exception(failed)
+    theirs = _trim(report)
+    place = f"{shown(theirs.filename)}:{theirs.lineno}: " if theirs else ""
+    if isinstance(failed, CrewrunError):
+        return DefinitionError(str(failed) if _HAS_PLACE.match(str(failed)) else f"{place}{failed}")
+    if theirs and (told := _absent_here(failed) or _faults(failed)):
+        return DefinitionError(f"{place}{told}")
+    lines = report.format() if report.stack else report.format_exception_only()
+    return DefinitionError(f"{doing} failed:\n{''.join(lines).rstrip()}")
+
+
+def _trim(report: traceback.TracebackException) -> traceback.FrameSummary | None:
+    """Leave only what is not ours in the traceback; the last frame of the user's, None when none is."""
+    for part in (report.__cause__, report.__context__, *(report.exceptions or ())):
+        if part is not None:
+            _trim(part)
+    frames = [frame for frame in report.stack if not frame.filename.startswith(_IMPORTLIB)]
+    end = next((i for i in range(len(frames), 0, -1) if not _is_ours_or_installed(frames[i - 1])), 0)
+    if end < len(frames) and _is_ours(frames[end]):  # what our code was called for and raised
+        del frames[end:]
+    report.stack[:] = [frame for frame in frames if not _is_ours(frame)]
+    return frames[end - 1] if end else None
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_OURS)
+
+
+def _is_ours_or_installed(frame: traceback.FrameSummary) -> bool:
+    installed = frame.filename.startswith((_STANDARD, "<")) or f"{os.sep}site-packages{os.sep}" in frame.filename
+    return installed or _is_ours(frame)
+
+
+def _absent_here(failed: BaseException) -> str | None:
+    """What the user imports from crewrun and it does not have, in words; None when it is something else."""
+    module = failed.name if isinstance(failed, ImportError) else None
+    if module is None or module.partition(".")[0] != "crewrun":
+        return None
+    name = _NO_NAME.match(str(failed))
+    if name is None:
+        return f"there is no module {module!r} in this version of crewrun"
+    known: Sequence[str] = getattr(sys.modules.get(module), "__all__", ())
+    if module == "crewrun.tools":
+        return (
+            f"crewrun has no tool {name[1]!r}{suggest(name[1], known)}; "
+            f"install crewai-tools for CrewAI's own, or take it out; crewrun has {', '.join(known)}"
+        )
+    return f"{module} has no {name[1]!r}{suggest(name[1], known)} in this version"
+
+
+def _faults(failed: BaseException) -> str | None:
+    """A pydantic ValidationError in a line; None for anything else. By its looks: pydantic is not imported here."""
+    title, errors = getattr(failed, "title", None), getattr(failed, "errors", None)
+    if not isinstance(title, str) or not callable(errors):
+        return None
+    faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors(include_url=False, include_input=False)]
+    return f"{title}: {'; '.join(fault.removeprefix(': ') for fault in faults)}"

@@ -1,0 +1,190 @@
+"""`crewrun check`, `init`, `schema` and `bench`, as processes: what they print and how they end."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from cli import crewrun, read_rows, write_crew, write_rows
+
+CREW = """\
+agents:
+  writer: {role: "{tone} Writer", goal: Write, backstory: b, tools: [FileReadTool]}
+tasks:
+  draft: {agent: writer, description: "Write about {topic}", expected_output: One line}
+  polish: {agent: writer, description: Polish it, expected_output: One line, output_file: "{topic}.md"}
+inputs: {tone: plain}
+llm: offline
+"""
+
+
+def check(*args: str, cwd: Path, **env: str) -> dict[str, Any]:
+    """The findings as JSON, with the exit code that they must go with."""
+    done = crewrun("check", "--json", *args, cwd=cwd, env=env)
+    findings: dict[str, Any] = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0 if findings["ok"] else 2, "")
+    return findings
+
+
+def test_a_good_crew_is_described_with_what_the_first_row_asks(tmp_path: Path) -> None:
+    """Defaults of the crew are filled in; earlier outputs are named where they will stand."""
+    (tmp_path / "crew.yaml").write_text(CREW)
+    write_rows(tmp_path / "in.jsonl", [{"topic": "ants"}, {"topic": "bees"}])
+    findings = check("in.jsonl", cwd=tmp_path)
+    first, second = findings.pop("first_row")
+    assert findings == {
+        "schema": "crewrun.check/1",
+        "ok": True,
+        "crew": {
+            "path": "crew.yaml",
+            "kind": "crew.yaml",
+            "process": "sequential",
+            "agents": [
+                {"name": "writer", "role": "{tone} Writer", "model": "offline", "tools": ["read_a_file_s_content"]}
+            ],
+            "tasks": [
+                {"name": "draft", "agent": "writer", "tools": []},
+                {"name": "polish", "agent": "writer", "tools": []},
+            ],
+            "placeholders": {"topic": "task 'draft'"},
+        },
+        "warnings": [],
+        "problems": [],
+        "rows": 2,
+        "failing_rows": [],
+    }
+    assert (first["task"], first["agent"], first["messages"][0]["content"].split(".")[0]) == (
+        "draft",
+        "plain Writer",
+        "You are plain Writer",
+    )
+    assert "Your task: Write about ants\n" in first["messages"][1]["content"]
+    assert second["messages"][1]["content"].endswith("earlier:\n[output of 'draft']")
+
+
+def test_every_row_that_would_fail_is_named(tmp_path: Path) -> None:
+    """A missing placeholder, a line that is no JSON, a value that cannot be part of a file's name."""
+    (tmp_path / "crew.yaml").write_text(CREW)
+    write_rows(tmp_path / "in.jsonl", ['{"tpic": 1}', "nope", '{"topic": "../../etc"}', '{"topic": "ants"}'])
+    findings = check("in.jsonl", cwd=tmp_path)
+    assert [problem.split(";")[0].split(":")[0] for problem in findings["failing_rows"]] == [
+        "line 1",
+        "line 2",
+        "line 3",
+    ]
+    assert "missing 'topic' (needed by task 'draft'); the row has 'tpic'" in findings["failing_rows"][0]
+    assert "input 'topic' is '../../etc', which cannot be part of a file's name" in findings["failing_rows"][2]
+    assert "Write about ants" in findings["first_row"][0]["messages"][1]["content"]
+
+
+def test_every_problem_of_a_definition_is_named_at_once(tmp_path: Path) -> None:
+    """Each with file, line and key path."""
+    (tmp_path / "crew.yaml").write_text(CREW.replace("agent: writer", "agent: wrtier").replace("goal: Write,", ""))
+    findings = check(cwd=tmp_path)
+    assert (findings["crew"], len(findings["problems"])) == (None, 3)
+    assert all(re.match(r"crew\.yaml:\d+: \w+\.", problem) for problem in findings["problems"])
+
+
+def test_what_only_this_machine_lacks_is_a_warning(tmp_path: Path) -> None:
+    """A key for the model or a tool; with --strict it is a problem."""
+    text = CREW.replace("FileReadTool", "SerperDevTool").replace("offline", "gpt-4o-mini")
+    (tmp_path / "crew.yaml").write_text(text)
+    findings = check(cwd=tmp_path)
+    tool, key = findings["warnings"]
+    assert findings["ok"]
+    assert tool.endswith("SERPER_API_KEY is not set")
+    assert key.startswith("OPENAI_API_KEY is not set: agent 'writer' uses openai/gpt-4o-mini.")
+    assert check("--strict", cwd=tmp_path)["problems"] == [tool, key]
+    assert check(cwd=tmp_path, OPENAI_API_KEY="x", SERPER_API_KEY="y")["warnings"] == []
+
+
+def test_the_findings_are_printed_for_people(tmp_path: Path) -> None:
+    """On stdout, since they are the result."""
+    (tmp_path / "crew.yaml").write_text(CREW)
+    write_rows(tmp_path / "in.jsonl", [{"topic": "ants"}, {}])
+    done = crewrun("check", "in.jsonl", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "")
+    lines = done.stdout.splitlines()
+    assert lines[:5] == [
+        "crew.yaml: crew.yaml, sequential",
+        "agent writer: offline, tools: read_a_file_s_content",
+        "task draft: by writer",
+        "task polish: by writer",
+        "needs {topic} for task 'draft'",
+    ]
+    assert lines[5] == "rows: 2, of which 1 would fail"
+    assert lines[-1] == "this would not run as it is"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--crew", "no.yaml"], "no.yaml: no such file"),
+        (["nowhere.jsonl", "--crew", "crew.yaml"], "nowhere.jsonl: no such file"),
+        (["--crew", "broken:crew"], "no module 'broken'"),
+    ],
+    ids=["crew", "inputs", "module"],
+)
+def test_what_cannot_be_found_is_a_problem(args: list[str], message: str, tmp_path: Path) -> None:
+    """Exit code 2, no traceback."""
+    write_crew(tmp_path)
+    assert message in check(*args, cwd=tmp_path)["problems"][0]
+
+
+def test_init_makes_a_folder_that_works_at_once(tmp_path: Path) -> None:
+    """Checked and run, as its own README says."""
+    made = crewrun("init", "new/crew", cwd=tmp_path)
+    assert (made.returncode, made.stderr) == (0, "")
+    folder = tmp_path / "new/crew"
+    assert crewrun("check", "inputs.jsonl", "-m", "offline", cwd=folder).returncode == 0
+    assert crewrun("batch", "inputs.jsonl", "-m", "offline", cwd=folder).returncode == 0
+    assert [row["status"] for row in read_rows(folder / "inputs.results.jsonl")] == ["ok"] * 3
+
+
+def test_init_writes_over_nothing(tmp_path: Path) -> None:
+    """One file that is there is enough to write none."""
+    (tmp_path / "crew.yaml").write_text("mine")
+    done = crewrun("init", ".", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "crewrun: .: has crew.yaml already; nothing was written, name another folder\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["crew.yaml"]
+
+
+def test_schema_prints_what_editors_check_a_crew_by(tmp_path: Path) -> None:
+    """A JSON Schema, on stdout."""
+    done = crewrun("schema", cwd=tmp_path)
+    schema = json.loads(done.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert (done.returncode, done.stderr, schema["properties"]["agents"]["type"]) == (0, "", "object")
+
+
+def test_bench_compares_parallel_with_sequential(tmp_path: Path) -> None:
+    """Four crews of a tenth of a second each: at once, and one after another."""
+    done = crewrun("bench", "-m", "offline?latency=0.1", cwd=tmp_path)
+    found = re.fullmatch(
+        r"Parallel: +([\d.]+) s for 4 crews\nSequential: +([\d.]+) s\nSpeedup: +([\d.]+)x\n", done.stdout
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert found is not None
+    parallel_s, sequential_s, speedup = map(float, found.groups())
+    assert parallel_s >= 0.1
+    assert sequential_s >= 0.4
+    assert speedup > 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["-m", "offline?fail=1"], 3, "crewrun: offline model: this call fails, as fail=1 asks for (bad_request)\n"),
+        (["-m", "gpt-4o-mini"], 2, "crewrun: OPENAI_API_KEY is not set: agent 'Timer' uses openai/gpt-4o-mini."),
+    ],
+    ids=["call", "key"],
+)
+def test_bench_says_why_it_could_not(flags: list[str], code: int, message: str, tmp_path: Path) -> None:
+    """With the exit codes of the other commands."""
+    done = crewrun("bench", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr[: len(message)]) == (code, "", message)

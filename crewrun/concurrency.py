@@ -1,13 +1,16 @@
 """`gather` runs several coroutines together, all or none; `call` runs a function of the user's, sync or async."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
-from threading import Lock
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
+import sniffio
+
+from crewrun import threads
 
 T = TypeVar("T")
 
@@ -40,9 +43,9 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
 async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None = None, **kwargs: Any) -> Any:
     """What the user's `function` returns: a coroutine function is awaited here, any other runs in a worker thread.
 
-    Raises what it raises, and TimeoutError after `timeout_s` seconds. A thread cannot be stopped: one that is given up,
-    by the time limit or by cancellation, goes on until its function returns. `MAX_ABANDONED` such threads are the end:
-    then RuntimeError is raised instead of starting another.
+    Raises what it raises, TimeoutError after `timeout_s` seconds, and RuntimeError for what is no Exception, such as
+    sys.exit(): that would end more than the row. A thread cannot be stopped: one that is given up, by the time limit or
+    by cancellation, goes on until its function returns.
     """
     try:
         with anyio.fail_after(timeout_s):
@@ -50,45 +53,24 @@ async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None
                 return await function(*args, **kwargs)
             result = await _in_thread(partial(function, *args, **kwargs))
             return await result if isawaitable(result) else result
-    except SystemExit as left:  # would end the process, and every other row with it
+    except SystemExit as left:
         raise RuntimeError(f"it called sys.exit({left.code!r})") from None
-
-
-MAX_ABANDONED = 256
-
-
-class _Abandoned:
-    """How many threads run a function that nobody waits for any more."""
-
-    def __init__(self) -> None:
-        # Protects `count`, which threads write as well as the loop.
-        self.lock = Lock()
-        self.count = 0
-
-
-_abandoned = _Abandoned()
+    except anyio.get_cancelled_exc_class() as cancelled:
+        if _is_cancelled():
+            raise
+        raise RuntimeError(f"it raised {cancelled!r}") from cancelled
 
 
 async def _in_thread(function: Callable[[], Any]) -> Any:
-    if _abandoned.count >= MAX_ABANDONED:
-        raise RuntimeError(
-            f"{_abandoned.count} calls of sync functions hang in their threads, and no further thread is started"
-        )
-    ended = given_up = False
+    if sniffio.current_async_library() == "asyncio":
+        return await threads.pool.run(function)
+    return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
 
-    def work() -> Any:
-        nonlocal ended
-        try:
-            return function()
-        finally:
-            with _abandoned.lock:
-                ended = True
-                _abandoned.count -= given_up
 
+def _is_cancelled() -> bool:
+    """Whether this task was asked to end; if not, the user's code raised the exception for that by itself."""
     try:
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-    finally:
-        with _abandoned.lock:
-            if not ended:
-                given_up = True
-                _abandoned.count += 1
+        task = asyncio.current_task()
+    except RuntimeError:  # trio, where nobody can raise it
+        return True
+    return task is None or task.cancelling() > 0

@@ -94,6 +94,8 @@ class Worker:
         if problem := self.problem(row):
             raise InputInvalid(problem)
         with counting_into(tally):
+            if self._files is None and self._timeout_s is None:
+                return value_of(await self._target.akickoff(row.inputs))
             if self._files is None:
                 return await self._within_time(row)
             with writing_below(self._files / row.id):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
-import anyio.to_thread
 
+from crewrun import threads
 from crewrun.batch.engine import Engine, EngineOptions
 from crewrun.batch.preflight import (
     check_not_input,
@@ -85,8 +85,7 @@ async def run_batch(
     output = output_path(inputs, settings.output)
     worker = Worker(definition.target, gateway, settings.row_timeout, Path(f"{output or 'crewrun'}.files"))
     # Sync tools and callbacks wait in threads: a row must not wait for another row's.
-    threads = anyio.to_thread.current_default_thread_limiter()
-    threads.total_tokens = max(threads.total_tokens, settings.max_concurrent)
+    threads.pool.max_threads = max(threads.pool.max_threads, settings.max_concurrent)
     with ExitStack() as files:
         endpoints = await check_models(definition.target, gateway)
         reserve_descriptors(settings.max_concurrent, endpoints)

@@ -103,7 +103,7 @@ def _run(inputs: str, definition: "Definition", settings: "BatchSettings", stdou
     # What was loaded so far lives to the end of the process: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
+    gc.set_threshold(50_000, 20, 50)
     return run_loop(run_batch, inputs, definition, settings, stdout_fd, display)
 
 

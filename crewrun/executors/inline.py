@@ -1,5 +1,8 @@
 """Rows in this process, on this event loop."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from crewrun.row import Outcome, Row
 from crewrun.worker import Worker
 
@@ -10,6 +13,6 @@ class InlineExecutor:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
-    async def run(self, row: Row) -> Outcome:
+    def run(self, row: Row) -> Coroutine[Any, Any, Outcome]:
         """Run one row here."""
-        return await self._worker.run(row)
+        return self._worker.run(row)

@@ -56,7 +56,7 @@ class OpenAITransport:
         try:
             response = await self._session.post(
                 route.url,
-                data=_body(request),
+                data=aiohttp.BytesPayload(_body(request)),  # else aiohttp looks for a type that it may be
                 headers=route.headers,
                 proxy=route.proxy,
                 allow_redirects=False,  # a redirect would turn the POST into a GET, or carry the key elsewhere

@@ -1,0 +1,153 @@
+"""Worker threads for the user's sync functions: few while these are quick, as many as allowed when they wait.
+
+anyio starts a thread for every call that finds none idle. When the event loop is busy, many threads that each do a
+little spend their time on handing the interpreter over; one thread that finds several calls waiting does all in one go.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Literal
+
+import sniffio
+
+# How long a call waits for a thread before another one is started for it.
+PATIENCE_S = 0.01
+# How long a thread waits for a call before it ends.
+IDLE_S = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    function: Callable[[], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    context: Context = field(default_factory=copy_context)
+    state: Literal["waiting", "running", "ended", "dropped"] = "waiting"
+    is_abandoned: bool = False
+
+    def settle(self, result: Any, error: Exception | None) -> None:
+        """Hand over what came of it, in the loop."""
+        if self.future.done():  # cancelled meanwhile
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+class ThreadPool:
+    """Threads of the process, for the loops of all its threads. `max_threads` may be raised at any time.
+
+    `max_abandoned` is how many more may be busy with functions that nobody waits for any more.
+    """
+
+    def __init__(self, max_threads: int, max_abandoned: int = 256) -> None:
+        self.max_threads = max_threads
+        self.max_abandoned = max_abandoned
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        # Protects the counters and the states of jobs, which threads write as well as loops.
+        self._lock = Lock()
+        self._threads = 0  # those with abandoned functions left out
+        self._abandoned = 0
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """What `function` returns or raises, called in a thread. Needs asyncio.
+
+        A thread cannot be stopped: when this is cancelled, the function goes on and nobody waits for it. RuntimeError
+        when `max_abandoned` do so already, and for what is raised that is no Exception.
+        """
+        if self._abandoned >= self.max_abandoned:
+            raise RuntimeError(f"{self._abandoned} sync functions hang in their threads; no further thread is started")
+        loop = asyncio.get_running_loop()
+        job = _Job(function, loop, loop.create_future())
+        self._jobs.put(job)
+        if not self._threads:
+            self._start()
+        timer = loop.call_later(PATIENCE_S, self._relieve, job)
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            self._give_up(job)
+            raise
+        finally:
+            timer.cancel()
+
+    def _relieve(self, job: _Job) -> None:
+        if job.state == "waiting":
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._threads >= self.max_threads:
+                return
+            self._threads += 1
+        Thread(target=self._work, name="crewrun-worker", daemon=True).start()
+
+    def _give_up(self, job: _Job) -> None:
+        with self._lock:
+            if job.state == "waiting":
+                job.state = "dropped"
+            if job.state != "running":
+                return
+            job.is_abandoned = True
+            self._abandoned += 1
+            self._threads -= 1
+        if not self._jobs.empty():
+            self._start()
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            result, error = _outcome(job)
+            with self._lock:
+                job.state = "ended"
+                if job.is_abandoned:
+                    self._abandoned -= 1
+                    # Another thread may have taken this one's place.
+                    if self._threads >= self.max_threads:
+                        return
+                    self._threads += 1
+                    continue
+            try:
+                job.loop.call_soon_threadsafe(job.settle, result, error)
+            except RuntimeError:  # the loop has been closed
+                continue
+
+    def _next(self) -> _Job | None:
+        """The next job that is still wanted, None when this thread may end."""
+        while True:
+            try:
+                job = self._jobs.get(timeout=IDLE_S)
+            except Empty:
+                with self._lock:
+                    # Who puts a job in looks for threads afterwards, so none is left without one.
+                    if self._jobs.empty():
+                        self._threads -= 1
+                        return None
+                continue
+            with self._lock:
+                if job.state == "waiting":
+                    job.state = "running"
+                    return job
+
+
+def _outcome(job: _Job) -> tuple[Any, Exception | None]:
+    # The function runs outside of the loop, whatever the context that it is given says.
+    job.context.run(sniffio.current_async_library_cvar.set, None)
+    try:
+        return job.context.run(job.function), None
+    except StopIteration as stop:  # no future may hold it
+        return None, RuntimeError(f"it raised {stop!r}")
+    except Exception as failed:
+        return None, failed
+    except SystemExit as left:
+        return None, RuntimeError(f"it called sys.exit({left.code!r})")
+    except BaseException as failed:  # CancelledError, KeyboardInterrupt: they mean the thread here, not the row
+        return None, RuntimeError(f"it raised {failed!r}")
+
+
+# Threads belong to the process, and so does their number.
+pool = ThreadPool(max_threads=40)

@@ -1,0 +1,146 @@
+"""Sync functions of the user's: they never block the loop, wait for each other or take it down with them."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from crewrun import Agent, Crew, Task
+from crewrun.concurrency import call
+from crewrun.testing import calls, scripted
+from crewrun.threads import ThreadPool
+from crewrun.tools import tool
+
+pytestmark = pytest.mark.anyio
+
+
+async def together(pool: ThreadPool, function: Callable[[], Any], count: int) -> list[Any]:
+    results: list[Any] = []
+
+    async def one() -> None:
+        results.append(await pool.run(function))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(count):
+            group.start_soon(one)
+    return results
+
+
+async def test_functions_that_wait_for_each_other_each_get_a_thread() -> None:
+    """Thirty must be inside at once, or none gets out."""
+    barrier = threading.Barrier(30)
+    assert sorted(await together(ThreadPool(30), lambda: barrier.wait(10), 30)) == list(range(30))
+
+
+async def test_no_more_threads_than_allowed_run_at_once() -> None:
+    """The others wait their turn, and all get it."""
+    inside, peak, lock = 0, 0, threading.Lock()
+    busy = threading.Event()
+
+    def count() -> None:
+        nonlocal inside, peak
+        with lock:
+            inside += 1
+            peak = max(peak, inside)
+        busy.wait(0.02)
+        with lock:
+            inside -= 1
+
+    assert (len(await together(ThreadPool(3), count, 20)), peak) == (20, 3)
+
+
+async def test_quick_functions_share_a_thread() -> None:
+    """A thousand calls that need no waiting start few threads."""
+    names = await together(ThreadPool(64), lambda: threading.current_thread().ident, 1000)
+    assert len(set(names)) < 20
+
+
+async def test_a_thread_that_hangs_is_replaced_until_too_many_do() -> None:
+    """With one thread and two given up, a third call still runs; then the pool refuses, until one comes back."""
+    end = threading.Event()
+    pool = ThreadPool(1, max_abandoned=2)
+    try:
+        for _ in range(2):
+            with anyio.move_on_after(0.03):
+                await pool.run(lambda: end.wait(30))
+            if _ == 0:
+                assert await pool.run(lambda: "still here") == "still here"
+        with pytest.raises(RuntimeError, match="2 sync functions hang in their threads"):
+            await pool.run(lambda: "no")
+    finally:
+        end.set()
+    with anyio.fail_after(10):
+        while True:
+            try:
+                assert await pool.run(lambda: "again") == "again"
+                break
+            except RuntimeError:  # the threads are on their way back
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_a_call_that_was_given_up_before_it_began_never_begins() -> None:
+    """It was waiting for a thread."""
+    begun: list[int] = []
+    release = threading.Event()
+    pool = ThreadPool(1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(pool.run, lambda: release.wait(10))
+        await anyio.wait_all_tasks_blocked()
+        with anyio.move_on_after(0.02):
+            await pool.run(lambda: begun.append(1))
+        release.set()
+    assert await pool.run(lambda: "after") == "after"
+    assert begun == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (SystemExit(3), "it called sys.exit(3)"),
+        (KeyboardInterrupt(), "it raised KeyboardInterrupt()"),
+        (asyncio.CancelledError(), "it raised CancelledError()"),
+        (StopIteration(1), "it raised StopIteration(1)"),
+        (GeneratorExit(), "it raised GeneratorExit()"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_what_would_end_more_than_the_row_becomes_an_error(raised: BaseException, seen: str) -> None:
+    """Sync or async, it is RuntimeError here and the loop goes on."""
+
+    def sync() -> None:
+        raise raised
+
+    with pytest.raises(RuntimeError) as caught:
+        await call(sync)
+    assert str(caught.value) == seen
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), asyncio.CancelledError()], ids=lambda value: type(value).__name__)
+async def test_an_async_function_cannot_end_more_than_the_row_either(raised: BaseException) -> None:
+    """A cancellation that nobody asked for is its own."""
+
+    async def function() -> None:
+        raise raised
+
+    with pytest.raises(RuntimeError, match=r"it (called|raised)"):
+        await call(function)
+
+
+async def test_a_sync_tool_may_run_a_crew_of_its_own() -> None:
+    """In its thread no loop runs, so `kickoff()` works there."""
+    inner = Agent(role="Inner", goal="g", backstory="b", llm="offline")
+
+    @tool
+    def ask_inside(question: str) -> str:
+        """Ask a crew inside."""
+        return Crew(agents=[inner], tasks=[Task(description=question, expected_output="e", agent=inner)]).kickoff().raw
+
+    outer = Agent(role="Outer", goal="g", backstory="b", llm="gpt-4o-mini", tools=[ask_inside])
+    crew = Crew(agents=[outer], tasks=[Task(description="d", expected_output="e", agent=outer)])
+    async with scripted(calls("ask_inside", question="why"), "done") as model:
+        await crew.akickoff()
+    assert model.requests[1].messages[-1].content.startswith("[offline")

@@ -56,6 +56,8 @@ class Answer(NamedTuple):
 
 async def perform(work: Work) -> Answer:
     """Do `work`. Raises CallError, OutputInvalid with the raw reply when it does not validate, ToolFailed."""
+    if not (work.toolbox.specs or work.schema or work.on_step or work.cut_at or work.prompt.context):
+        return await _ask_once(work)
     talk = _Conversation(work)
     if work.toolbox.specs:
         text = await _answer_with_tools(talk)
@@ -69,6 +71,14 @@ async def perform(work: Work) -> Answer:
     if work.on_step:
         await talk.tell(AgentFinish("", text, text))
     return Answer(text, (*talk.messages, Message("assistant", text)), structured)
+
+
+async def _ask_once(work: Work) -> Answer:
+    """One call and no more: what most rows are, which shall not pay for the rest."""
+    messages = work.prompt.messages()
+    completion = await work.gateway.complete(work.llm, messages, work.tally, windows=work.windows)
+    text = _some(completion.text)
+    return Answer(text, (*messages, Message("assistant", text)))
 
 
 class _Conversation:

@@ -63,9 +63,11 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     task, name, texts = assignment.task, assignment.name, assignment.texts
     tally = Tally(kickoff.tally)
     try:
-        output = await _answer(assignment, context, kickoff, tally)
+        prompt = opening(assignment, context)
+        answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
+        output = _output(assignment, answer)
         if task.guardrail is not None or task.guardrails:
-            output = await _guarded(assignment, context, kickoff, tally, output)
+            output = await _guarded(assignment, prompt, kickoff, tally, output)
         if texts.output_file is not None:
             written = await write_output(
                 texts.output_file,
@@ -74,8 +76,9 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
                 field=f"tasks.{name}.output_file",
             )
             kickoff.tally.wrote(written)
-        for callback in (*([task.callback] if task.callback else []), *task.callbacks, *kickoff.on_task):
-            await call(callback, output)
+        if task.callback or task.callbacks or kickoff.on_task:
+            for callback in (*([task.callback] if task.callback else []), *task.callbacks, *kickoff.on_task):
+                await call(callback, output)
     except BaseException:  # a cancelled task is where a row's time ran out
         kickoff.tally.failed_in(name)
         raise
@@ -93,14 +96,6 @@ def opening(assignment: Assignment, context: str) -> Prompt:
         texts.description, texts.expected_output, markdown=task.markdown, schema=schema.text if schema else None
     )
     return assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
-
-
-async def _answer(assignment: Assignment, context: str, kickoff: Kickoff, tally: Tally, fault: str = "") -> TaskOutput:
-    prompt = opening(assignment, context)
-    if fault:
-        prompt = prompt._replace(after=f"{prompt.after}\n\n{fault}")
-    answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
-    return _output(assignment, answer)
 
 
 def _output(assignment: Assignment, answer: Answer) -> TaskOutput:
@@ -129,7 +124,7 @@ def _put_value(task: Task, output: TaskOutput, structured: Structured) -> None:
 
 
 async def _guarded(
-    assignment: Assignment, context: str, kickoff: Kickoff, tally: Tally, output: TaskOutput
+    assignment: Assignment, prompt: Prompt, kickoff: Kickoff, tally: Tally, output: TaskOutput
 ) -> TaskOutput:
     """An output that passes every guardrail in turn. One that does not is asked for again, with what is wrong."""
     task = assignment.task
@@ -145,7 +140,9 @@ async def _guarded(
                 raise no_more_tries(retries + 1, verdict.fault)
             retries += 1
             fault = retry_prompt(verdict.fault, output.raw)
-            output = await _answer(assignment, context, kickoff, tally, fault)
+            again = prompt._replace(after=f"{prompt.after}\n\n{fault}")
+            answer = await assignment.agent.perform(again, kickoff, tally, assignment.toolbox, assignment.schema)
+            output = _output(assignment, answer)
     return output
 
 

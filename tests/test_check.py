@@ -188,3 +188,14 @@ def test_bench_says_why_it_could_not(flags: list[str], code: int, message: str, 
     """With the exit codes of the other commands."""
     done = crewrun("bench", *flags, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr[: len(message)]) == (code, "", message)
+
+
+@pytest.mark.parametrize("command", ["check", "batch"])
+def test_keys_may_lie_beside_the_crew(command: str, tmp_path: Path) -> None:
+    """As CrewAI's projects have them; the working directory's come first."""
+    (tmp_path / "crew").mkdir()
+    write_crew(tmp_path / "crew", llm="gpt-4o-mini")
+    write_rows(tmp_path / "in.jsonl", [])
+    (tmp_path / "crew/.env").write_text("OPENAI_API_KEY=x\n")
+    done = crewrun(command, "in.jsonl", "--crew", "crew/crew.yaml", cwd=tmp_path)
+    assert (done.returncode, "OPENAI_API_KEY" in done.stdout + done.stderr) == (0, False)

@@ -28,9 +28,10 @@ def check(
     would be asked for the first row. Exit codes: 0 nothing is wrong; 2 something is.
     """
     from crewrun.batch.check import find
-    from crewrun.cli.setup import claim_stdout, load_env, run_loop
+    from crewrun.cli.setup import claim_stdout, folder_of, load_env, run_loop
 
     load_env()
+    load_env(folder_of(crew or inputs or "."))
     stdout_fd = claim_stdout()
     findings = run_loop(find, crew, inputs, model, base_url, strict)
     text = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) if as_json else "\n".join(lines(findings))

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -36,13 +37,18 @@ def leave(code: int) -> NoReturn:
 def claim_stdout() -> int:
     """Return a private descriptor of standard output, and send all other prints, of any library, to standard error."""
     sys.stdout.flush()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what users print comes when they print it
     results = os.dup(1)
     os.dup2(2, 1)
     return results
 
 
 def load_env(folder: Path | None = None) -> None:
-    """Take variables that are not set from `.env` in the working directory. Raises UsageError when it is unreadable."""
+    """Take variables that are not set from `.env` in `folder`, the working directory by default.
+
+    Raises UsageError when it is unreadable.
+    """
     path = (folder or Path()) / ".env"
     if not path.is_file():
         return
@@ -52,6 +58,11 @@ def load_env(folder: Path | None = None) -> None:
         load_dotenv(path, override=False)
     except (OSError, UnicodeDecodeError, ValueError) as wrong:
         raise UsageError(f"{path}: cannot be read: {wrong}") from None
+
+
+def folder_of(crew: str) -> Path:
+    """The folder that a crew is in: itself, or where its file is."""
+    return Path(crew) if Path(crew).is_dir() else Path(crew).parent
 
 
 def load_crew(ref: str | None, inputs: str, *, strict: bool = False) -> "Definition":
@@ -65,9 +76,11 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool = False) -> "Definit
     from crewrun.definitions import find_beside, load
     from crewrun.errors import CrewrunWarning
 
+    crew = ref or str(find_beside(None if inputs == "-" else Path(inputs)))
+    load_env(folder_of(crew))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
-        definition = load(ref or find_beside(None if inputs == "-" else Path(inputs)), strict=strict)
+        definition = load(crew, strict=strict)
     ours = [str(warning.message) for warning in caught if issubclass(warning.category, CrewrunWarning)]
     ours += getattr(definition.target, "tool_problems", [])  # another library's crew has none that we know
     if strict and ours:

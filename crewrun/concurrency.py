@@ -53,12 +53,16 @@ async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None
                 return await function(*args, **kwargs)
             result = await _in_thread(partial(function, *args, **kwargs))
             return await result if isawaitable(result) else result
+    except (Exception, GeneratorExit):
+        raise
     except SystemExit as left:
         raise RuntimeError(f"it called sys.exit({left.code!r})") from None
     except anyio.get_cancelled_exc_class() as cancelled:
-        if _is_cancelled():
+        if was_cancelled():
             raise
         raise RuntimeError(f"it raised {cancelled!r}") from cancelled
+    except BaseException as failed:
+        raise RuntimeError(f"it raised {failed!r}") from failed
 
 
 async def _in_thread(function: Callable[[], Any]) -> Any:
@@ -67,8 +71,8 @@ async def _in_thread(function: Callable[[], Any]) -> Any:
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
 
 
-def _is_cancelled() -> bool:
-    """Whether this task was asked to end; if not, the user's code raised the exception for that by itself."""
+def was_cancelled() -> bool:
+    """Whether this task was asked to end, by whomever; if not, the user's code raised the exception by itself."""
     try:
         task = asyncio.current_task()
     except RuntimeError:  # trio, where nobody can raise it

@@ -114,7 +114,7 @@ def shown(path: str) -> str:
 def _python_files(folder: str) -> list[str]:
     try:
         return sorted(name for name in os.listdir(folder) if name.endswith(".py"))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null byte in the name
         return []
 
 

@@ -4,7 +4,7 @@ Our own crews are targets. Anything else with a kickoff method is run through a 
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -160,7 +160,7 @@ async def _itself(crew: Any) -> Any:
 
 async def _made_for_a_row(factory: Callable[[], Any]) -> Any:
     made = await call(factory)
-    return await call(made.crew) if _is_project(made) else made
+    return await call(_crew_method(made)) if _is_project(made) else made
 
 
 def _made(factory: Callable[[], Any], name: str) -> Any:
@@ -181,10 +181,27 @@ def _needed_by(factory: Callable[..., Any]) -> list[str]:
 
 
 def _crew_of(project: Any, name: str) -> Any:
-    method = getattr(project, "crew", None)
+    marked = _crew_methods(project)
+    if len(marked) > 1 and "crew" not in marked:
+        raise DefinitionError(
+            f"{name} has several @crew methods, {', '.join(marked)}; call the one that is meant `crew`"
+        )
+    method = _crew_method(project)
     if not callable(method):
-        raise DefinitionError(f"{name} is a @CrewBase class without a @crew method `crew`, which makes the crew")
+        raise DefinitionError(f"{name} is a @CrewBase class without a @crew method, which makes the crew")
     return _run(method, f"making the crew of {name}")
+
+
+def _crew_method(project: Any) -> Any:
+    """What makes the crew: `crew`, unless another method is the one that is marked."""
+    marked = _crew_methods(project)
+    return getattr(project, marked[0] if marked and "crew" not in marked else "crew", None)
+
+
+def _crew_methods(project: Any) -> Sequence[str]:
+    """The names of the methods under our @crew; CrewAI's classes do not say."""
+    marked: Sequence[str] = getattr(project, "_crewrun_crews", ())
+    return marked
 
 
 def _run(function: Callable[[], Any], doing: str) -> Any:

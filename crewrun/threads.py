@@ -5,11 +5,12 @@ little spend their time on handing the interpreter over; one thread that finds s
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, local
 from typing import Any, Literal
 
 import sniffio
@@ -53,6 +54,7 @@ class ThreadPool:
         self._lock = Lock()
         self._threads = 0  # those with abandoned functions left out
         self._abandoned = 0
+        self._worker = local()
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """What `function` returns or raises, called in a thread. Needs asyncio.
@@ -62,6 +64,31 @@ class ThreadPool:
         """
         if self._abandoned >= self.max_abandoned:
             raise RuntimeError(f"{self._abandoned} sync functions hang in their threads; no further thread is started")
+        with self.waiting():
+            return await self._run(function)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While a thread of the pool waits for something that may need the pool, it does not count as one."""
+        depth = getattr(self._worker, "depth", None)
+        if depth is None:  # no thread of the pool
+            yield
+            return
+        self._worker.depth = depth + 1
+        if depth == 0:
+            with self._lock:
+                self._threads -= 1
+            if not self._jobs.empty():
+                self._start()
+        try:
+            yield
+        finally:
+            self._worker.depth = depth
+            if depth == 0:
+                with self._lock:
+                    self._threads += 1
+
+    async def _run(self, function: Callable[[], Any]) -> Any:
         loop = asyncio.get_running_loop()
         job = _Job(function, loop, loop.create_future())
         self._jobs.put(job)
@@ -69,7 +96,9 @@ class ThreadPool:
             self._start()
         timer = loop.call_later(PATIENCE_S, self._relieve, job)
         try:
-            return await job.future
+            result = await job.future
+            _take_over(job.context)
+            return result
         except asyncio.CancelledError:
             self._give_up(job)
             raise
@@ -100,6 +129,7 @@ class ThreadPool:
             self._start()
 
     def _work(self) -> None:
+        self._worker.depth = 0
         while (job := self._next()) is not None:
             result, error = _outcome(job)
             with self._lock:
@@ -132,6 +162,13 @@ class ThreadPool:
                 if job.state == "waiting":
                     job.state = "running"
                     return job
+
+
+def _take_over(context: Context) -> None:
+    """Set here what the function set in its copy of the context, as if it had been called and not sent away."""
+    for variable, value in context.items():
+        if variable is not sniffio.current_async_library_cvar and variable.get(None) is not value:
+            variable.set(value)
 
 
 def _outcome(job: _Job) -> tuple[Any, Exception | None]:

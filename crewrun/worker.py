@@ -1,5 +1,7 @@
 """A loaded target and its gateway: `run(row)` gives an outcome, whatever happens inside."""
 
+import asyncio
+import math
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
 from crewrun.errors import (
     CallError,
@@ -63,6 +66,12 @@ class Worker:
             output = await self._kickoff(row, tally)
         except Exception as failed:
             error = describe_failure(failed, tally)
+        except anyio.get_cancelled_exc_class() as cancelled:
+            if anyio.current_effective_deadline() == -math.inf:  # the run gives the row up
+                raise
+            # Something in the row cancelled the task that it runs in: that ends the row and nothing more.
+            _take_back_cancellation()
+            error = describe_failure(RuntimeError(f"the row's own code cancelled it: {cancelled!r}"), tally)
         return Outcome(
             row=row,
             status="failed" if error else "ok",
@@ -109,6 +118,12 @@ class Worker:
         raise RowTimedOut(f"the row took longer than {self._timeout_s:g} s (--row-timeout)")
 
 
+def _take_back_cancellation() -> None:
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
+
+
 def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
     """The error record of a row that ended with `failed`."""
     call = failed if isinstance(failed, CallError) else None
@@ -126,6 +141,8 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
 
 async def check_models(target: Target, gateway: Gateway) -> list[Endpoint]:
     """The endpoints that `target` may call. Raises UsageError for one that cannot work, before the first call."""
+    if isinstance(target, Crew):
+        target.check()
     found: dict[Endpoint, None] = {}
     for user, llm in target.models:
         endpoint = gateway.endpoint(llm)

@@ -921,3 +921,28 @@ def test_the_commands_program_is_the_module(tmp_path: Path) -> None:
     installed = Path(sys.executable).with_name("crewrun")
     done = subprocess.run([installed, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == crewrun("--version", cwd=tmp_path).stdout
+
+
+def test_a_row_that_cancels_itself_is_a_failed_row(folder: Path) -> None:
+    """It ends neither the run nor the rows beside it, and no row is missing from the results."""
+    (folder / "odd.py").write_text(
+        "import asyncio\n"
+        "async def cancel_me(topic: str) -> str:\n"
+        '    """Cancel."""\n'
+        "    if '2' in topic:\n"
+        "        asyncio.current_task().cancel()\n"
+        "        await asyncio.sleep(0)\n"
+        "    return topic\n"
+    )
+    write_crew(folder)
+    text = (
+        (folder / "crew.yaml")
+        .read_text()
+        .replace("    role: Writer\n", "    role: Writer\n    tools: ['odd:cancel_me']\n")
+    )
+    (folder / "crew.yaml").write_text(text)
+    write_rows(folder / "in.jsonl", topics(5))
+    done = crewrun("batch", "in.jsonl", "-j", "2", cwd=folder)
+    rows = read_rows(folder / "in.results.jsonl")
+    assert (done.returncode, [row["status"] for row in rows]) == (3, ["ok", "ok", "failed", "ok", "ok"])
+    assert rows[2]["error"]["category"] == "internal"

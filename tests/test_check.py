@@ -1,13 +1,18 @@
 """`crewrun check`, `init`, `schema` and `bench`, as processes: what they print and how they end."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from cli import crewrun, read_rows, write_crew, write_rows
+from cli import CREW as PLAIN
+from cli import crewrun, read_rows, shell, write_crew, write_rows
+
+from crewrun import definitions
+from crewrun.errors import DefinitionError
 
 CREW = """\
 agents:
@@ -53,6 +58,7 @@ def test_a_good_crew_is_described_with_what_the_first_row_asks(tmp_path: Path) -
         "warnings": [],
         "problems": [],
         "rows": 2,
+        "failing_count": 0,
         "failing_rows": [],
     }
     assert (first["task"], first["agent"], first["messages"][0]["content"].split(".")[0]) == (
@@ -131,6 +137,123 @@ def test_what_cannot_be_found_is_a_problem(args: list[str], message: str, tmp_pa
     """Exit code 2, no traceback."""
     write_crew(tmp_path)
     assert message in check(*args, cwd=tmp_path)["problems"][0]
+
+
+def test_rows_that_a_callback_completes_are_right(tmp_path: Path) -> None:
+    """As batch runs them; what only the callback knows stands in the prompts as its placeholder."""
+    (tmp_path / "crew.yaml").write_text(PLAIN.replace("{topic}", "{topic} in {place}"))
+    (tmp_path / "made.py").write_text(
+        "from crewrun.definitions import load\n"
+        "crew = load('crew.yaml').target\n"
+        "crew.before_kickoff_callbacks = [lambda inputs: {**inputs, 'place': 'Rome'}]\n"
+    )
+    write_rows(tmp_path / "in.jsonl", [{"topic": "ants"}])
+    args = ["in.jsonl", "--crew", "made.py:crew", "-m", "offline"]
+    findings = check(*args, cwd=tmp_path)
+    assert (findings["ok"], findings["rows"], findings["failing_rows"]) == (True, 1, [])
+    assert "Write about ants in {place}\n" in findings["first_row"][0]["messages"][1]["content"]
+    assert crewrun("batch", *args, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "model"),
+    [
+        ([], {}, "offline"),
+        ([], {"CREWRUN_MODEL": "gpt-4o"}, "openai/gpt-4o"),
+        (["-m", "gpt-5"], {"CREWRUN_MODEL": "gpt-4o"}, "openai/gpt-5"),
+    ],
+    ids=["file", "variable", "flag"],
+)
+def test_the_model_is_the_one_that_batch_would_use(
+    flags: list[str], env: dict[str, str], model: str, tmp_path: Path
+) -> None:
+    """A flag over a variable over the file's `batch:` over the agents' own."""
+    write_crew(tmp_path, llm="gpt-4o-mini", more="batch: {model: offline}\n")
+    findings = check(*flags, cwd=tmp_path, OPENAI_API_KEY="x", **env)
+    assert (findings["crew"]["agents"][0]["model"], findings["warnings"]) == (model, [])
+
+
+def test_the_file_and_the_environment_can_be_strict(tmp_path: Path) -> None:
+    """As --strict is, in check and in batch; --no-strict overrules both."""
+    (tmp_path / "crew.yaml").write_text(CREW.replace("FileReadTool", "SerperDevTool"))
+    write_rows(tmp_path / "in.jsonl", [{"topic": "ants"}])
+    (problem,) = check(cwd=tmp_path, CREWRUN_STRICT="1")["problems"]
+    assert problem.endswith("SERPER_API_KEY is not set")
+    with open(tmp_path / "crew.yaml", "a") as file:
+        file.write("batch: {strict: true}\n")
+    assert check(cwd=tmp_path)["problems"] == [problem]
+    assert check("--no-strict", cwd=tmp_path)["warnings"] == [problem]
+    refused = crewrun("batch", "in.jsonl", cwd=tmp_path)
+    assert (refused.returncode, refused.stderr) == (2, f"crewrun: {problem}\n")
+    assert crewrun("batch", "in.jsonl", "--no-strict", cwd=tmp_path).returncode == 0
+
+
+def test_a_default_that_no_kickoff_could_take_is_a_problem(tmp_path: Path) -> None:
+    """Without rows too: `inputs` that cannot be part of an output_file's name."""
+    (tmp_path / "crew.yaml").write_text(CREW.replace("{tone: plain}", "{tone: plain, topic: ../../etc}"))
+    (problem,) = check(cwd=tmp_path)["problems"]
+    assert "input 'topic' is '../../etc', which cannot be part of a file's name" in problem
+
+
+def test_of_very_many_failing_rows_the_first_thousand_are_named(tmp_path: Path) -> None:
+    """All of them are counted."""
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", [{}] * 1200)
+    findings = check("in.jsonl", cwd=tmp_path)
+    assert (findings["rows"], findings["failing_count"], len(findings["failing_rows"])) == (1200, 1200, 1000)
+    lines = crewrun("check", "in.jsonl", cwd=tmp_path).stdout.splitlines()
+    assert lines[lines.index("rows: 1,200, of which 1,200 would fail") + 21] == "  … and 1,180 more"
+
+
+@pytest.mark.parametrize("ref", ["a" * 5000, "a" * 5000 + "/b.py:crew"], ids=["name", "folder"])
+@pytest.mark.parametrize("command", ["check", "run", "batch in.jsonl"])
+def test_a_name_that_is_too_long_is_no_traceback(command: str, ref: str, tmp_path: Path) -> None:
+    """`--crew` with 5,000 characters: exit code 2."""
+    done = crewrun(*command.split(), "--crew", ref, cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (2, False)
+    assert "a" * 5000 in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("ref", ["a\0b", "a\0b.yaml", "a\0b.py", "a\0b.py:crew", "a\0b:crew", "a\0/b.py:crew"])
+def test_a_null_character_in_a_crews_name_is_refused(ref: str) -> None:
+    """It cannot come from a shell, but from Python."""
+    with pytest.raises(DefinitionError):
+        definitions.load(ref)
+
+
+@pytest.mark.parametrize("command", ["check", "run", "batch in.jsonl"])
+def test_a_fifo_is_no_crew_file(command: str, tmp_path: Path) -> None:
+    """Refused at once, not waited for."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    done = crewrun(*command.split(), "--crew", "pipe.yaml", cwd=tmp_path, timeout=20)
+    assert done.returncode == 2
+    assert "pipe.yaml: is not a regular file" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "schema", "bench -m offline", "init new"])
+@pytest.mark.parametrize(
+    ("redirection", "code", "message"),
+    [
+        ("> /dev/full", 1, "standard output: cannot be written: No space left on device"),
+        (">&-", 2, "standard output is closed; there is nowhere to print to"),
+    ],
+    ids=["full", "closed"],
+)
+def test_findings_that_have_nowhere_to_go_are_one_clear_line(
+    command: str, redirection: str, code: int, message: str, tmp_path: Path
+) -> None:
+    """As for the results of `run` and `batch`."""
+    write_crew(tmp_path)
+    done = shell(f"crewrun {command} {redirection}", tmp_path)
+    assert (done.returncode, done.stderr) == (code, f"crewrun: {message}\n")
+
+
+def test_head_ends_a_check_quietly(tmp_path: Path) -> None:
+    """`| head -1` of more than a pipe holds: exit code 141, nothing on stderr."""
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", [{"x" * 100: 1}] * 1200)
+    done = shell("crewrun check --json in.jsonl | head -1; exit ${PIPESTATUS[0]}", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "{\n", "")
 
 
 def test_init_makes_a_folder_that_works_at_once(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from crewrun import Agent, ConditionalTask, Crew, CrewOutput, DefinitionError, G
 from crewrun.crew.output_files import writing_below
 from crewrun.crew.steps import AgentAction, AgentFinish
 from crewrun.errors import InputInvalid, OutputInvalid, TaskTimedOut
+from crewrun.llm.limits import RequestWindow, admit
 from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
 from crewrun.testing import Step, scripted
 from crewrun.tools import tool
@@ -71,6 +72,35 @@ async def test_guardrails_are_held_in_order_and_may_be_async() -> None:
 
     output, requests = await run(crew_of(task(guardrails=[long_enough, shouted])), "longer")
     assert (output.raw, len(requests)) == ("LONGER", 1)
+
+
+async def test_a_new_answer_passes_all_guardrails_from_the_first() -> None:
+    """One that only the last guardrail asked for again could be what the first would refuse."""
+    seen: list[str] = []
+
+    def short(output: TaskOutput) -> tuple[bool, Any]:
+        return len(output.raw) <= 5, output.raw if len(output.raw) <= 5 else "too long"
+
+    def second_time(output: TaskOutput) -> tuple[bool, Any]:
+        seen.append(output.raw)
+        return len(seen) > 1, output.raw
+
+    output, _ = await run(crew_of(task(guardrails=[short, second_time])), "short", "much too long", "brief")
+    assert (output.raw, seen) == ("brief", ["short", "brief"])
+
+
+async def test_an_output_that_a_guardrail_gives_back_is_validated_again() -> None:
+    """Its text counts, whatever else it has."""
+
+    class Number(BaseModel):
+        n: int
+
+    def spoil(output: TaskOutput) -> tuple[bool, Any]:
+        return True, TaskOutput(raw="garbage", description="d", agent="a")
+
+    declared: dict[str, Any] = {"output_pydantic": Number, "guardrail": spoil}
+    with pytest.raises(OutputInvalid, match="what the guardrail made of the answer does not validate"):
+        await run(crew_of(task(**declared)), '{"n": 1}')
 
 
 async def test_after_guardrail_max_retries_the_task_fails() -> None:
@@ -269,6 +299,46 @@ def test_max_rpm_holds_over_all_kickoffs_together(owner: str) -> None:
     assert sent[-1] - sent[0] == pytest.approx(180, abs=2)
 
 
+def test_limits_of_crew_and_agent_hold_together() -> None:
+    """A request counts when it is sent, not when the first of its limits let it through."""
+    sent: list[float] = []
+
+    async def note(_: ChatRequest) -> str:
+        sent.append(trio.current_time())
+        return "ok"
+
+    async def main() -> None:
+        slow, quick = agent(max_rpm=1), agent()
+        crew = crew_of(task(slow), task(quick), max_rpm=10)
+        async with scripted(note, forever=True):
+            await crew.akickoff_for_each([{}] * 8)
+
+    on_a_virtual_clock(main)
+    assert (len(sent), max(sum(at <= other < at + 60 for other in sent) for at in sent) <= 10) == (16, True)
+
+
+def test_who_gives_up_waiting_gives_the_place_to_others() -> None:
+    """Rows with a time limit below the wait must not use the limit up."""
+    admitted: list[float] = []
+
+    async def one(window: RequestWindow) -> None:
+        with anyio.move_on_after(90):
+            await admit([window])
+            admitted.append(trio.current_time())
+
+    async def main() -> None:
+        window = RequestWindow(2)
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                for _ in range(8):
+                    group.start_soon(one, window)
+                await anyio.sleep(90)
+
+    on_a_virtual_clock(main)
+    busiest = max(sum(at <= other < at + 60 for other in admitted) for at in admitted)
+    assert (busiest, len(admitted) >= 26) == (2, True)
+
+
 def test_an_agent_that_takes_too_long_fails_as_timeout() -> None:
     """`max_execution_time` bounds its work on one task."""
 
@@ -303,6 +373,13 @@ async def test_an_output_file_is_written_where_it_says(tmp_path: Path) -> None:
     with writing_below(tmp_path):
         await run(crew_of(task(output_file="/out/{name}.md\n")), "text", inputs={"name": "a b"})
     assert (tmp_path / "out/a b.md").read_text() == "text"
+
+
+async def test_a_dot_in_front_makes_no_difference(tmp_path: Path) -> None:
+    """`./outputs//x.md`, as many write it."""
+    with writing_below(tmp_path):
+        await run(crew_of(task(output_file="./out//{name}.md")), "text", inputs={"name": "x"})
+    assert (tmp_path / "out/x.md").read_text() == "text"
 
 
 async def test_a_validated_answer_is_written_as_json(tmp_path: Path) -> None:

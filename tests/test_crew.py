@@ -1,5 +1,6 @@
 """Crews through the Python API: what reaches the model, what comes back, and that runs share nothing."""
 
+import asyncio
 import random
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,19 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crewrun import LLM, Agent, Crew, CrewOutput, DefinitionError, ForEachError, InputInvalid, Process, Task
+from crewrun import (
+    LLM,
+    Agent,
+    Crew,
+    CrewOutput,
+    DefinitionError,
+    ForEachError,
+    Gateway,
+    GatewayOptions,
+    InputInvalid,
+    Process,
+    Task,
+)
 from crewrun.errors import BadRequest, CallError, OutputInvalid, ServerError
 from crewrun.messages import ChatRequest, Completion, Usage
 from crewrun.testing import scripted
@@ -211,16 +224,15 @@ async def test_an_empty_reply_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        pytest.param(lambda a: [], "the crew has no tasks", id="no tasks"),
         pytest.param(
             lambda a: [Task(description="Say", expected_output="x")],
             "task 'Say' has no agent; a sequential crew needs one for every task",
             id="no agent",
         ),
         pytest.param(
-            lambda a: [task("First", a, context=[task("Other", a)])],
+            lambda a: [task("First", a, context=[later := task("Other", a)]), later],
             "task 'First' has 'Other' as context, which is not an earlier task",
-            id="context outside the crew",
+            id="context that comes later",
         ),
         pytest.param(lambda a: [t := task("Say", a), t], "task 'Say' is in the crew twice", id="twice"),
     ],
@@ -334,15 +346,58 @@ async def test_a_parameter_changed_between_kickoffs_counts() -> None:
     assert [request.endpoint.params for request in model.requests] == [{"temperature": 0.1}, {"temperature": 0.9}]
 
 
-async def test_a_kickoff_in_a_thread_of_an_open_gateway_has_its_own() -> None:
-    """The thread's loop must not get hold of connections that belong to the other one."""
+async def test_a_kickoff_in_a_thread_of_a_run_is_part_of_that_run() -> None:
+    """A sync tool's crew keeps to the run's model, limits and account, and runs in its loop."""
     agent = writer(llm="offline")
     crew = Crew(agents=[agent], tasks=[task("Say {n}", agent)])
-    async with scripted("from the script") as model:
+    async with scripted("from the script", "again") as model:
         in_thread = await anyio.to_thread.run_sync(crew.kickoff, {"n": 1})
         here = await crew.akickoff({"n": 2})
-    assert in_thread.raw.startswith("[offline")
-    assert (here.raw, len(model.requests)) == ("from the script", 1)
+    assert (in_thread.raw, here.raw, len(model.requests)) == ("from the script", "again", 2)
+
+
+async def test_a_loop_of_its_own_in_a_run_calls_models_as_the_run_says() -> None:
+    """`asyncio.run` in a tool cannot share connections, but it cannot go to a billed model in a rehearsal either."""
+    agent = writer(llm="gpt-4o-mini")
+    crew = Crew(agents=[agent], tasks=[task("Say", agent)])
+    async with Gateway(GatewayOptions(model="offline")):
+        output = await anyio.to_thread.run_sync(lambda: asyncio.run(crew.akickoff()))
+    assert output.raw.startswith("[offline")
+
+
+def test_a_task_may_be_done_alone() -> None:
+    """As tools of CrewAI's examples do it, with an agent and a context of their choice."""
+    alone = Task(description="Sum up", expected_output="text")
+    output = alone.execute_sync(agent=writer(llm="offline"), context="the page")
+    assert (output.agent, output.raw.startswith("[offline"), alone.agent) == ("Writer", True, None)
+
+
+async def test_the_inputs_that_a_crew_needs_can_be_asked_for() -> None:
+    """By CrewAI's name."""
+    agent = writer(role="{tone} Writer")
+    assert Crew(agents=[agent], tasks=[task("On {topic}", agent)]).fetch_inputs() == {"tone", "topic"}
+
+
+async def test_a_crew_without_tasks_is_refused_when_it_is_kicked_off() -> None:
+    """Until then it may still get some, as CrewAI's may."""
+    crew = Crew(agents=[], tasks=[])
+    async with scripted("done"):
+        with pytest.raises(DefinitionError, match="the crew has no tasks"):
+            await crew.akickoff()
+        crew.tasks.append(task("Say", writer()))
+        assert (await crew.akickoff()).raw == "done"
+
+
+async def test_a_task_of_another_crew_is_context_by_its_latest_output() -> None:
+    """Scripts in several phases do so; a task that never ran gives nothing."""
+    agent = writer()
+    first, never = task("First", agent), task("Never", agent)
+    assert first.output is None
+    async with scripted("one", "two") as model:
+        await Crew(agents=[agent], tasks=[first]).akickoff()
+        await Crew(agents=[agent], tasks=[task("Second", agent, context=[first, never])]).akickoff()
+    assert first.output is not None
+    assert (first.output.raw, prompts(model.requests)[1].partition("earlier:\n")[2]) == ("one", "one")
 
 
 async def test_a_key_that_a_provider_quotes_is_blacked_out() -> None:

@@ -1017,13 +1017,6 @@ NAMES: dict[str, tuple[str, list[str]]] = {
         GOOD + "    human_input: true\n",
         [":11: tasks.draft.human_input: asks somebody, and crewrun runs where nobody answers; take it out"],
     ),
-    "two tools of one name": (
-        AGENTS
-        + "    tools: [shop.py:price, shop.py:Search]\n"
-        + TASKS
-        + "    tools: [shop.py:Search, shop.py:SEARCH]\n",
-        [":12: tasks.draft.tools: two tools have the name 'search'; give one of them another"],
-    ),
     "conditions": (
         GOOD + "    condition: shop.py:see\n  two: {description: a, expected_output: b, agent: writer, "
         "condition: shop.py:see, async_execution: true}\n",

@@ -93,6 +93,15 @@ async def test_a_manager_only_manages(fields: Any, message: str) -> None:
         Crew(agents=[a, b], tasks=[task()], process=Process.hierarchical, **fields(a, b))
 
 
+async def test_a_task_s_tools_are_the_manager_s() -> None:
+    """Beside those that delegate."""
+    writer = agent("Writer")
+    crew = Crew(agents=[writer], tasks=[task(tools=[a_tool])], process=Process.hierarchical, manager_llm=LLM)
+    async with scripted("done") as model:
+        await crew.akickoff()
+    assert offered(model.requests[0]) == ["a_tool", *BOTH]
+
+
 async def test_an_agent_that_may_delegate_gets_two_more_tools() -> None:
     """In a sequential crew; coworkers are the other agents, and its own tools stay."""
     lead, helper = agent("Lead", allow_delegation=True, tools=[a_tool]), agent("Helper")

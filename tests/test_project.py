@@ -476,7 +476,7 @@ def test_what_is_wrong_in_a_file_is_told_with_its_place(
             id="a name in a dict",
         ),
         pytest.param(
-            "@agent\ndef a(self):\n    return self.get_mcp_tools()",
+            "mcp_server_params = [{'url': 'http://x'}]\n@agent\ndef a(self):\n    return self.get_mcp_tools()",
             "Wrong: tools of MCP servers are not supported by this version of crewrun",
             id="MCP",
         ),
@@ -492,6 +492,18 @@ def test_what_is_wrong_in_the_class_is_told_with_its_place(
     with pytest.raises(DefinitionError) as caught:
         wrong.a()
     assert str(caught.value).startswith(message)
+
+
+def test_a_class_without_mcp_servers_has_no_mcp_tools() -> None:
+    """As in CrewAI, so that a class may ask whether or not it has any."""
+    assert Whole().get_mcp_tools() == []  # type: ignore[attr-defined]  # what @CrewBase adds
+
+
+def test_the_decorators_are_where_crewai_has_them() -> None:
+    """By its modules inside `project` too."""
+    from crewrun.project import annotations, crew_base
+
+    assert (crew_base.CrewBase, annotations.crew, annotations.before_kickoff) == (CrewBase, crew, before_kickoff)
 
 
 def test_contexts_that_go_in_a_circle_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cli import crewrun, parse_rows, problems, read_rows, topics, write_rows
 
 from crewrun import Crew, DefinitionError
-from crewrun.definitions import load
+from crewrun.definitions import find_beside, load
 from crewrun.target import ForeignTarget, Target
 from crewrun.testing import scripted
 
@@ -547,8 +547,8 @@ def test_crewai_in_a_file_means_crewrun_where_it_is_not_installed() -> None:
             id="fields that are missing",
         ),
         pytest.param(
-            "from crewrun import Agent, Crew\nCrew(agents=[], tasks=[])",
-            "the crew has no tasks",
+            "from crewrun import Crew, Task\nCrew(tasks=[Task(description='d', expected_output='e')])",
+            "task 'd' has no agent; a sequential crew needs one for every task",
             id="a crew that cannot run",
         ),
         pytest.param(
@@ -568,6 +568,118 @@ def test_what_crewrun_refuses_is_told_with_the_users_line(body: str, message: st
     write({**project(), "src/research/crew.py": f"\n{body}\n"})
     assert message_for(".").startswith(f"src/research/crew.py:{lines}: {at[1]}")
     assert message_for("inner.module:crew", inner__module=f"\n{body}\n").startswith(f"inner/module.py:{lines}: {at[2]}")
+
+
+def renamed(*renames: tuple[str, str], **more: str) -> dict[str, str]:
+    """The project with files called otherwise."""
+    files = project()
+    for old, new in renames:
+        files[new] = files.pop(old)
+    return {**files, **more}
+
+
+CREW_FILE = "src/research/crew.py"
+AGENTS_FILE, TASKS_FILE = (f"src/research/config/{name}.yaml" for name in ("agents", "tasks"))
+OTHER_YAML = CREW_PY.replace(
+    "    agents: List[BaseAgent]", "    agents_config = 'config/people.yaml'\n    tasks_config = 'config/work.yaml'"
+)
+
+
+@pytest.mark.parametrize(
+    ("ref", "files"),
+    [
+        pytest.param(".", renamed((CREW_FILE, "src/research/research_crew.py")), id="beside config"),
+        pytest.param("src/research", renamed((CREW_FILE, "src/research/research_crew.py")), id="named by its folder"),
+        pytest.param(
+            ".",
+            {
+                "config/agents.yaml": AGENTS,
+                "config/tasks.yaml": TASKS,
+                "tools/counter.py": TOOL,
+                "src/main.py": CREW_PY.replace(".tools", "tools").replace(
+                    "    agents: List[BaseAgent]",
+                    "    agents_config = '../config/agents.yaml'\n    tasks_config = '../config/tasks.yaml'",
+                ),
+            },
+            id="in src, with config in the root",
+        ),
+        pytest.param(
+            ".",
+            {
+                **renamed(
+                    (AGENTS_FILE, "src/research/config/people.yaml"), (TASKS_FILE, "src/research/config/work.yaml")
+                ),
+                CREW_FILE: OTHER_YAML,
+            },
+            id="crew.py with YAML of other names",
+        ),
+    ],
+)
+async def test_a_project_is_its_crew_class_whatever_the_files_are_called(ref: str, files: dict[str, str]) -> None:
+    """Other Python files, even broken ones, are neither run nor in the way."""
+    beside = {"src/research/main.py": "raise SystemExit\n", "setup.py": "def\n"}
+    write({**beside, **files})
+    found = load(ref)
+    async with scripted("text") as model:
+        await found.target.akickoff({"topic": "tides"})  # and the year is from @before_kickoff
+    assert "Write about tides in 2026" in model.requests[0].messages[-1].content
+    assert (found.kind, found.path, find_beside(None)) == ("CrewAI project", Path(ref), Path())
+
+
+def test_several_crew_classes_beside_config_are_not_chosen_from() -> None:
+    """They are listed as what --crew takes; with a crew.py that one is meant."""
+    files = renamed((CREW_FILE, "src/research/b.py"))
+    write({**files, "src/research/a.py": CREW_PY})
+    assert message_for(".") == (
+        "src/research: has several @CrewBase classes, src/research/a.py:Research, src/research/b.py:Research; "
+        "say which crew is meant: --crew src/research/a.py:Research"
+    )
+    write({CREW_FILE: CREW_PY})
+    assert isinstance(load(".").target, Crew)
+
+
+def test_a_crew_class_that_does_not_parse_is_not_passed_over() -> None:
+    """The YAML files alone would be another crew."""
+    write(renamed((CREW_FILE, "src/research/a.py"), **{"src/research/a.py": CREW_PY + "def\n"}))
+    assert message_for(".").startswith("loading src/research/a.py failed:\n")
+
+
+def test_the_method_under_crew_may_have_any_name() -> None:
+    """It wins over a method `crew` that is not marked; of several it is the one called `crew`."""
+    text = CREW + dedent("""
+        from crewrun.project import CrewBase, crew as marked
+
+        @CrewBase
+        class One:
+            @marked
+            def marketing(self):
+                return make("Marketer")
+
+            def crew(self):
+                return make()
+
+        class Two(One):
+            @marked
+            def crew(self):
+                return make("Seller")
+
+        class Unclear(One):
+            @marked
+            def sales(self):
+                return make()
+
+        def made():
+            return One()
+        """)
+    roles = {}
+    for attr in ("One", "Two", "made"):
+        found = target(text, attr)
+        assert isinstance(found, Crew)
+        roles[attr] = found.agents[0].role
+    assert roles == {"One": "Marketer", "Two": "Seller", "made": "Marketer"}
+    assert message_for("demo.py:Unclear") == (
+        "demo.py:Unclear has several @crew methods, marketing, sales; call the one that is meant `crew`"
+    )
 
 
 def test_crew_py_has_one_crew_class() -> None:
@@ -604,7 +716,7 @@ def test_crew_py_has_one_crew_class() -> None:
         pytest.param("Needs", "demo.py:Needs needs arguments (role), and a batch has none", id="a class likewise"),
         pytest.param(
             "Bare",
-            "demo.py:Bare is a @CrewBase class without a @crew method `crew`, which makes the crew",
+            "demo.py:Bare is a @CrewBase class without a @crew method, which makes the crew",
             id="a crew class without a crew",
         ),
         pytest.param(

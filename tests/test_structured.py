@@ -173,6 +173,23 @@ async def test_a_schema_that_cannot_work_is_refused_when_the_task_is_made(declar
     assert message in str(raised.value)
 
 
+class Measure(BaseModel):
+    x: float
+
+
+async def test_a_number_that_json_cannot_say_is_refused() -> None:
+    """Pydantic takes "nan" for a float; a result line must be JSON."""
+    with pytest.raises(OutputInvalid, match="what JSON cannot say"):
+        await run(crew_that_gives(output_pydantic=Measure), '{"x": "nan"}', '{"x": "inf"}')
+
+
+async def test_a_schema_that_refers_to_itself_without_end_is_refused() -> None:
+    """Checking with it would never come to an end."""
+    loop = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}
+    with pytest.raises(DefinitionError, match="refers to itself without end"):
+        crew_that_gives(output_schema=loop)
+
+
 class Node(BaseModel):
     value: int
     children: list["Node"] = []

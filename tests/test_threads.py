@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -131,7 +132,7 @@ async def test_an_async_function_cannot_end_more_than_the_row_either(raised: Bas
 
 
 async def test_a_sync_tool_may_run_a_crew_of_its_own() -> None:
-    """In its thread no loop runs, so `kickoff()` works there."""
+    """In its thread no loop runs, so `kickoff()` works there, as a part of the same run."""
     inner = Agent(role="Inner", goal="g", backstory="b", llm="offline")
 
     @tool
@@ -141,6 +142,37 @@ async def test_a_sync_tool_may_run_a_crew_of_its_own() -> None:
 
     outer = Agent(role="Outer", goal="g", backstory="b", llm="gpt-4o-mini", tools=[ask_inside])
     crew = Crew(agents=[outer], tasks=[Task(description="d", expected_output="e", agent=outer)])
-    async with scripted(calls("ask_inside", question="why"), "done") as model:
-        await crew.akickoff()
-    assert model.requests[1].messages[-1].content.startswith("[offline")
+    async with scripted(calls("ask_inside", question="why"), "inside", "done") as model:
+        output = await crew.akickoff()
+    assert model.requests[2].messages[-1].content == "inside"
+    assert output.token_usage.successful_requests == 2
+
+
+async def test_sync_tools_of_crews_in_sync_tools_do_not_wait_for_each_other() -> None:
+    """More of them than there are threads: one that waits for a crew inside does not hold its place."""
+
+    @tool
+    def quick() -> str:
+        """Answer."""
+        return "quick"
+
+    inner_agent = Agent(role="Inner", goal="g", backstory="b", llm="offline", tools=[quick])
+    inner = Crew(agents=[inner_agent], tasks=[Task(description="d", expected_output="e", agent=inner_agent)])
+
+    @tool
+    def nested() -> str:
+        """Run a crew."""
+        return inner.kickoff().raw
+
+    outer = Agent(role="Outer", goal="g", backstory="b", llm="offline", tools=[nested])
+    crew = Crew(agents=[outer], tasks=[Task(description="d", expected_output="e", agent=outer)])
+    with anyio.fail_after(20):
+        outputs = await crew.akickoff_for_each([{"n": i} for i in range(120)])
+    assert len(outputs) == 120
+
+
+async def test_what_a_sync_function_sets_in_its_context_stays_set() -> None:
+    """As if it had been called here: a callback before the kickoff names the customer for the tools."""
+    customer: ContextVar[str] = ContextVar("customer", default="nobody")
+    await call(lambda: customer.set("ACME"))
+    assert customer.get() == "ACME"

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ import trio.testing
 from pydantic import BaseModel, Field
 
 from crewrun import LLM, Agent, Crew, DefinitionError, Task, ToolFailed
-from crewrun.errors import BadRequest, ContextTooLong, OutputInvalid
+from crewrun.errors import AuthRefused, BadRequest, ContextTooLong, CrewrunError, OutputInvalid, TaskTimedOut
 from crewrun.messages import ChatRequest, Completion, Message, ToolCall, Usage
 from crewrun.testing import Step, scripted
 from crewrun.tools import BaseTool, tool
@@ -328,10 +329,29 @@ async def test_a_tool_without_a_docstring_is_refused_with_its_place() -> None:
             return ""
 
 
-async def test_two_tools_of_one_name_are_refused() -> None:
-    """The model could not tell them apart."""
-    with pytest.raises(DefinitionError, match="two tools have the name 'look_up'"):
-        crew_with(look_up, _twin())
+async def test_a_second_tool_of_one_name_gets_a_number() -> None:
+    """The model tells them apart; the same tool twice is one."""
+    other = _twin()
+    _, requests = await ask(crew_with(look_up, other, look_up), asks(("look_up_2", {"word": "ant"})), "done")
+    assert [spec.name for spec in requests[0].tools] == ["look_up", "look_up_2"]
+    assert results(requests[1].messages) == ["ant"]
+
+
+class Both(BaseTool):
+    name: str = "both"
+    description: str = "Has both ways in, as many tools do."
+
+    def _run(self) -> str:
+        return "sync"
+
+    async def _arun(self) -> str:
+        raise NotImplementedError
+
+
+async def test_a_tool_with_both_ways_in_is_run_in_a_thread() -> None:
+    """Many an `_arun` only raises, or calls `_run` and blocks the loop."""
+    _, requests = await ask(crew_with(Both()), asks(("both", {})), "done")
+    assert results(requests[1].messages) == ["sync"]
 
 
 def _twin() -> BaseTool:
@@ -551,3 +571,167 @@ async def test_an_earlier_task_s_answer_is_shortened_too() -> None:
     sizes = [request.messages[-1].content.count("y") for request in model.requests[1:]]
     assert (sizes[0] >= 4000, sizes[1] in range(2000, 2100)) == (True, True)
     assert "Your task: Task 1" in model.requests[2].messages[-1].content
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param("\n\nI will wait.", id="words"),
+        pytest.param("\nThought: and then\nAction: look_up\nAction Input: {}", id="a-second-action"),
+        pytest.param("}", id="a-brace"),
+    ],
+)
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+async def test_what_follows_the_arguments_is_no_part_of_them(llm: LLM, after: str) -> None:
+    """The first object is taken."""
+    arguments = '{"word": "ant"}' + after
+    turn = asks(("look_up", arguments)) if llm is NATIVE else f"Action: look_up\nAction Input: {arguments}"
+    _, requests = await ask(crew_with(look_up, llm=llm), turn, "Final Answer: done")
+    assert requests[1].messages[-1].content.removeprefix("Observation: ") == "meaning of ant"
+
+
+async def test_a_parameter_may_have_any_name() -> None:
+    """Also one that our own functions have."""
+
+    @tool
+    def sync(function: str, timeout_s: int, args: str, kwargs: str) -> str:
+        """Join."""
+        return f"{function} {timeout_s} {args} {kwargs}"
+
+    @tool
+    async def other(function: str, timeout_s: int, args: str, kwargs: str) -> str:
+        """Join."""
+        return f"{function} {timeout_s} {args} {kwargs}"
+
+    given = {"function": "f", "timeout_s": 1, "args": "a", "kwargs": "k"}
+    _, requests = await ask(crew_with(sync, other), asks(("sync", given), ("other", given)), "done")
+    assert results(requests[1].messages) == ["f 1 a k"] * 2
+
+
+class Greeter:
+    """Greet.
+
+    Args:
+        name: who
+    """
+
+    def __call__(self, name: str) -> str:
+        return f"hello {name}"
+
+
+class AsyncGreeter:
+    async def __call__(self, name: str) -> str:
+        """Greet.
+
+        Args:
+            name: who
+        """
+        return f"hello {name}"
+
+
+def _greet(word: str, name: str) -> str:
+    """Greet.
+
+    Args:
+        name: who
+    """
+    return f"{word} {name}"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(partial(_greet, "hello"), id="partial"),
+        pytest.param(partial(_greet, word="hello"), id="partial-by-name"),
+        pytest.param(partial(Greeter()), id="partial-of-an-object"),
+        pytest.param(Greeter(), id="object"),
+        pytest.param(AsyncGreeter(), id="async-object"),
+    ],
+)
+async def test_whatever_can_be_called_with_names_is_a_tool(function: Any) -> None:
+    """What a partial has set is not for the model to see."""
+    greet = tool("greet")(function)
+    _, requests = await ask(crew_with(greet), asks(("greet", {"name": "Ann"})), "done")
+    (spec,) = requests[0].tools
+    shown = {"name": {"type": "string", "description": "who"}}
+    assert (spec.description, dict(spec.parameters)["properties"]) == ("Greet.", shown)
+    assert results(requests[1].messages) == ["hello Ann"]
+
+
+def _by_position(x: int, /) -> int:
+    """Give back."""
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        pytest.param(
+            max,
+            "tool 't': <built-in function max> does not tell its parameters; "
+            "write a function with named parameters that calls it",
+            id="built-in",
+        ),
+        pytest.param(
+            _by_position,
+            f"tool 't': parameter 'x' of {_by_position!r} cannot be given by its name, as a tool's arguments are; "
+            "remove the '/' after it, or write a function with named parameters that calls it",
+            id="positional-only",
+        ),
+    ],
+)
+async def test_a_function_that_cannot_be_called_with_names_is_refused(function: Any, problem: str) -> None:
+    """When it is made a tool, with the way out."""
+    with pytest.raises(DefinitionError) as raised:
+        tool("t")(function)
+    assert str(raised.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        pytest.param(TimeoutError(), "The tool failed: TimeoutError", id="own-timeout"),
+        pytest.param(TimeoutError("db"), "The tool failed: TimeoutError: db", id="own-timeout-with-words"),
+        pytest.param(
+            ValueError("key sk-abcdefghijkl is wrong"), "The tool failed: ValueError: key [redacted] is wrong", id="key"
+        ),
+    ],
+)
+async def test_a_tool_s_own_error_is_told_as_it_is(error: Exception, said: str) -> None:
+    """Not as the time limit, and without keys."""
+
+    @tool
+    async def fails() -> str:
+        """Fail."""
+        raise error
+
+    _, requests = await ask(crew_with(fails), asks(("fails", {})), "done")
+    assert results(requests[1].messages) == [said]
+
+
+@pytest.mark.parametrize(
+    "error", [AuthRefused("no key"), OutputInvalid("nothing"), TaskTimedOut("late")], ids=lambda e: type(e).__name__
+)
+async def test_a_failed_model_call_inside_a_tool_fails_the_row(error: CrewrunError) -> None:
+    """No other turn of the agent's model can help."""
+
+    @tool
+    async def asks_a_model() -> str:
+        """Ask."""
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        await ask(crew_with(asks_a_model), asks(("asks_a_model", {})))
+    assert raised.value is error
+
+
+async def test_a_coworker_without_a_key_fails_the_row() -> None:
+    """What is wrong with the delegated call is not an answer to work with."""
+    agents = [
+        Agent(role=role, goal="g", backstory="b", llm=NATIVE, allow_delegation=role == "Boss")
+        for role in ("Boss", "Writer")
+    ]
+    crew = Crew(agents=agents, tasks=[Task(description="d", expected_output="e", agent=agents[0])])
+    turn = asks(("delegate_work_to_coworker", {"task": "write", "coworker": "Writer"}))
+    with pytest.raises(AuthRefused, match="no key"):
+        await ask(crew, turn, AuthRefused("no key"))

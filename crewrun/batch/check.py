@@ -1,12 +1,14 @@
 """What `crewrun check` finds: the crew, its faults, the rows that would fail, the first row's prompts."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
 
+from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import task_name
@@ -18,22 +20,28 @@ from crewrun.worker import Worker, check_models
 
 SCHEMA = "crewrun.check/1"
 
+_MAX_FAILING = 1000
+
 
 @dataclass(slots=True)
 class Findings:
-    """`crew` describes the definition, None when it cannot be loaded; `rows` is None without inputs."""
+    """`crew` describes the definition, None when it cannot be loaded; `rows` is None without inputs.
+
+    Of the `failing_count` rows that would fail, `failing` has the first thousand.
+    """
 
     crew: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     rows: int | None = None
     failing: list[str] = field(default_factory=list)
+    failing_count: int = 0
     first_row: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
         """Whether a batch would start, and no row would fail before its first call."""
-        return not self.problems and not self.failing
+        return not self.problems and not self.failing_count
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -44,28 +52,32 @@ class Findings:
             "warnings": self.warnings,
             "problems": self.problems,
             "rows": self.rows,
+            "failing_count": self.failing_count,
             "failing_rows": self.failing,
             "first_row": self.first_row,
         }
 
 
-async def find(crew: str | None, inputs: str | None, model: str | None, base_url: str | None, strict: bool) -> Findings:
+async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -> Findings:
     """Look at the crew that `crew` names, or that lies beside `inputs`, and at the rows in `inputs`.
 
-    `model` and `base_url` are the run's, in place of the crew's own. With `strict` a warning is a problem.
+    `given` has `model`, `base_url` and `strict` from flags and environment; where one is None the crew file's `batch:`
+    says. With `strict` a warning is a problem.
     """
-    findings = Findings()
+    findings, settings = Findings(), BatchSettings.merge(given, {})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
         try:
             beside = None if inputs in (None, STDIN) else Path(inputs)
-            definition = load(crew or find_beside(beside), strict=strict)
+            definition = load(crew or find_beside(beside), strict=settings.strict)
         except CrewrunError as wrong:
             findings.problems += redact(str(wrong)).splitlines()
         else:
-            await _look_at(definition, findings, inputs, Gateway(GatewayOptions(model=model, base_url=base_url)))
+            settings = BatchSettings.merge(given, definition.batch)
+            gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
+            await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
-    if strict:
+    if settings.strict:
         findings.problems += findings.warnings
         findings.warnings = []
     return findings
@@ -80,14 +92,13 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     except UsageError as missing:
         # The crew is right, this machine is not ready: a check in CI has no keys.
         findings.warnings.append(str(missing))
-    if inputs is not None:
-        try:
+    try:
+        if inputs is not None:
             await _look_at_rows(definition, findings, inputs, Worker(target, gateway))
-        except CrewrunError as wrong:
-            findings.problems.append(str(wrong))
-    elif isinstance(target, Crew):
-        # Without a row, placeholders stand as they are.
-        findings.first_row = _previews(target, {name: f"{{{name}}}" for name in target.placeholders})
+        elif isinstance(target, Crew):
+            findings.first_row = _previews(target, {})
+    except CrewrunError as wrong:
+        findings.problems.append(str(wrong))
 
 
 async def _look_at_rows(definition: Definition, findings: Findings, inputs: str, worker: Worker) -> None:
@@ -101,18 +112,22 @@ async def _look_at_rows(definition: Definition, findings: Findings, inputs: str,
                 findings.rows += 1
                 problem = worker.problem(row) or _refusal(definition.target, row)
                 if problem:
-                    findings.failing.append(problem)
+                    findings.failing_count += 1
+                    findings.failing += [problem] if len(findings.failing) < _MAX_FAILING else []
                 elif first is None:
                     first = row
     finally:
         source.release()
     if first is not None and isinstance(definition.target, Crew):
-        findings.first_row = _previews(definition.target, first.inputs)
+        findings.first_row = _previews(definition.target, first.inputs or {})
 
 
 def _refusal(target: Any, row: Row) -> str | None:
-    """Why a kickoff with the row's inputs would fail before its first call, None when it would not."""
-    if isinstance(target, Crew):
+    """Why a kickoff with the row's inputs would fail before its first call, None when it would not.
+
+    Nothing is known of a crew with callbacks that may change the inputs.
+    """
+    if isinstance(target, Crew) and not target.before_kickoff_callbacks:
         try:
             target.preview(row.inputs)
         except InputInvalid as invalid:
@@ -120,8 +135,17 @@ def _refusal(target: Any, row: Row) -> str | None:
     return None
 
 
-def _previews(crew: Crew, inputs: dict[str, Any] | None) -> list[dict[str, Any]]:
-    return [{"task": p.task, "agent": p.agent, "messages": p.messages} for p in crew.preview(inputs)]
+def _previews(crew: Crew, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+    """The prompts; placeholders that `inputs` leaves open stand as they are. Raises InputInvalid as a kickoff does."""
+    names = crew.fetch_inputs().union(*(agent.placeholders for agent in crew.agents_at_work))
+    stand_ins = {name: f"{{{name}}}" for name in names if name not in crew.default_inputs}
+    try:
+        previews = crew.preview({**stand_ins, **inputs})
+    except InputInvalid:
+        if crew.before_kickoff_callbacks:  # they may put it right
+            return []
+        raise
+    return [{"task": p.task, "agent": p.agent, "messages": p.messages} for p in previews]
 
 
 def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:

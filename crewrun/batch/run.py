@@ -138,7 +138,7 @@ async def _run(
             beside.cancel_scope.cancel()
             display.update(progress, progress.share(source.fraction))
             display.stop()
-    code = 1 if error else stop.reason.exit_code if stop.reason else 3 if progress.failed else 0
+    code = 1 if error else stop.reason.exit_code if stop.reason else 3 if progress.failed or progress.abandoned else 0
     path, replaces = (str(sink.writes_to), sink.replaces) if isinstance(sink, FileSink) else (None, None)
     summary = summarise(
         progress,

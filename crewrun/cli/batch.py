@@ -87,7 +87,7 @@ def batch(
     load_env()
     stdout_fd = claim_stdout()
     inputs = "-" if inputs == "/dev/stdin" else inputs
-    definition = load_crew(crew, inputs, strict=bool(strict))
+    definition = load_crew(crew, inputs, strict=strict)
     settings = BatchSettings.merge(given, definition.batch)
     end(_run(inputs, definition, settings, stdout_fd), settings)
 

@@ -19,12 +19,13 @@ def bench(
     Every crew makes one call of a few tokens, so 2 N calls are paid for. Exit codes: 0 done; 2 usage or model is wrong;
     3 a call failed.
     """
-    from crewrun.cli.setup import load_env, run_loop
+    from crewrun.cli.setup import load_env, open_stdout, put, run_loop
     from crewrun.errors import CallError
     from crewrun.llm.gateway import Gateway, GatewayOptions
     from crewrun.llm.retry import RetryPolicy
 
     load_env()
+    stdout = open_stdout()
     retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
     gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
     try:
@@ -32,9 +33,8 @@ def bench(
     except CallError as failed:
         typer.echo(f"crewrun: {failed} ({failed.category})", err=True)
         raise typer.Exit(3) from None
-    typer.echo(f"Parallel:   {parallel_s:.2f} s for {count} crews")
-    typer.echo(f"Sequential: {sequential_s:.2f} s")
-    typer.echo(f"Speedup:    {sequential_s / max(parallel_s, 1e-9):.1f}x")
+    speedup = f"Speedup:    {sequential_s / max(parallel_s, 1e-9):.1f}x"
+    put(stdout, f"Parallel:   {parallel_s:.2f} s for {count} crews\nSequential: {sequential_s:.2f} s\n{speedup}")
 
 
 def timing_crew(label: str) -> Any:

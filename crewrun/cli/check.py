@@ -1,7 +1,6 @@
 """`crewrun check`: what a batch would run, and everything that is wrong with it, without a call."""
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,7 +18,9 @@ def check(
     crew: flags.Crew = None,
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
-    strict: bool = typer.Option(False, "--strict", help="Warnings count as problems."),
+    strict: bool | None = typer.Option(
+        None, "--strict/--no-strict", envvar="CREWRUN_STRICT", help="Warnings count as problems."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> None:
     """Check a crew, and the rows for it, without calling a model.
@@ -28,15 +29,14 @@ def check(
     would be asked for the first row. Exit codes: 0 nothing is wrong; 2 something is.
     """
     from crewrun.batch.check import find
-    from crewrun.cli.setup import claim_stdout, folder_of, load_env, run_loop
+    from crewrun.cli.setup import folder_of, load_env, open_stdout, put, run_loop
 
     load_env()
     load_env(folder_of(crew or inputs or "."))
-    stdout_fd = claim_stdout()
-    findings = run_loop(find, crew, inputs, model, base_url, strict)
+    stdout = open_stdout()
+    findings = run_loop(find, crew, inputs, {"model": model, "base_url": base_url, "strict": strict})
     text = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) if as_json else "\n".join(lines(findings))
-    with open(stdout_fd, "w", encoding="utf-8", errors="replace") as stdout:
-        stdout.write(text + "\n")
+    put(stdout, text)
     raise typer.Exit(0 if findings.is_good else 2)
 
 
@@ -48,10 +48,10 @@ def lines(findings: "Findings") -> list[str]:
     said += [f"warning: {warning}" for warning in findings.warnings]
     said += [f"problem: {line}" for problem in findings.problems for line in problem.splitlines()]
     if findings.rows is not None:
-        said.append(f"rows: {findings.rows:,}, of which {len(findings.failing):,} would fail")
+        said.append(f"rows: {findings.rows:,}, of which {findings.failing_count:,} would fail")
         said += [f"  {problem}" for problem in findings.failing[:_MAX_ROWS]]
-        if len(findings.failing) > _MAX_ROWS:
-            said.append(f"  … and {len(findings.failing) - _MAX_ROWS:,} more")
+        if findings.failing_count > _MAX_ROWS:
+            said.append(f"  … and {findings.failing_count - _MAX_ROWS:,} more")
     for task in findings.first_row:
         said.append(f"\n--- {task['task']} ({task['agent']})")
         said += [f"[{message['role']}] {message['content']}" for message in task["messages"]]
@@ -76,7 +76,7 @@ def _tools(names: list[str]) -> str:
 
 def print_schema() -> None:
     """Print the JSON Schema of crew.yaml, from which editors complete and check it."""
+    from crewrun.cli.setup import open_stdout, put
     from crewrun.definitions.schema import crew_schema
 
-    json.dump(crew_schema(), sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    put(open_stdout(), json.dumps(crew_schema(), indent=2, ensure_ascii=False))

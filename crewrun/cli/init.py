@@ -64,8 +64,10 @@ def init(
 
     Files that are there already are never written over: then nothing is written. Exit codes: 0 done; 2 it cannot be.
     """
+    from crewrun.cli.setup import open_stdout, put
     from crewrun.errors import UsageError
 
+    stdout = open_stdout()
     taken = [name for name in FILES if (folder / name).exists()]
     if taken:
         raise UsageError(f"{folder}: has {', '.join(taken)} already; nothing was written, name another folder")
@@ -76,5 +78,4 @@ def init(
                 file.write(text)
     except OSError as refused:
         raise UsageError(f"{folder}: cannot be written: {refused.strerror}") from None
-    typer.echo(f"{folder}: {', '.join(FILES)}")
-    typer.echo(f"try it: crewrun batch {folder / 'inputs.jsonl'} -m offline")
+    put(stdout, f"{folder}: {', '.join(FILES)}\ntry it: crewrun batch {folder / 'inputs.jsonl'} -m offline")

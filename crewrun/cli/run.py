@@ -28,14 +28,12 @@ def run(
 
     Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 interrupted.
     """
-    from crewrun.batch.sink import StreamSink
-    from crewrun.cli.setup import claim_stdout, load_crew, load_env, run_loop
+    from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
     from crewrun.llm.gateway import Gateway, GatewayOptions
     from crewrun.llm.retry import RetryPolicy
 
     load_env()
-    stdout_fd = claim_stdout()
-    stdout = StreamSink(stdout_fd)
+    stdout = open_stdout()
     values = read_inputs(inputs, pairs)
     definition = load_crew(crew, "-")
     retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from crewrun.errors import UsageError
 
 if TYPE_CHECKING:
+    from crewrun.batch.sink import StreamSink
     from crewrun.definitions.definition import Definition
 
 
@@ -44,13 +45,29 @@ def claim_stdout() -> int:
     return results
 
 
+def open_stdout() -> "StreamSink":
+    """Standard output, claimed, for a command whose result is text. Raises UsageError when it is closed."""
+    from crewrun.batch.sink import StreamSink
+
+    stdout_fd = claim_stdout()
+    try:
+        return StreamSink(stdout_fd)
+    except UsageError:
+        raise UsageError("standard output is closed; there is nowhere to print to") from None
+
+
+def put(stdout: "StreamSink", text: str) -> None:
+    """Print `text` and a newline. Raises OutputFailed, or OutputClosed when nobody reads it any more."""
+    run_loop(stdout.write, [text.encode("utf-8", "replace") + b"\n"])
+
+
 def load_env(folder: Path | None = None) -> None:
     """Take variables that are not set from `.env` in `folder`, the working directory by default.
 
     Raises UsageError when it is unreadable.
     """
     path = (folder or Path()) / ".env"
-    if not path.is_file():
+    if not os.path.isfile(path):  # pathlib's raises for a name that is too long
         return
     from dotenv import load_dotenv
 
@@ -62,13 +79,14 @@ def load_env(folder: Path | None = None) -> None:
 
 def folder_of(crew: str) -> Path:
     """The folder that a crew is in: itself, or where its file is."""
-    return Path(crew) if Path(crew).is_dir() else Path(crew).parent
+    return Path(crew) if os.path.isdir(crew) else Path(crew).parent
 
 
-def load_crew(ref: str | None, inputs: str, *, strict: bool = False) -> "Definition":
+def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False) -> "Definition":
     """The crew that `--crew` names, else the one beside `inputs` or in the working directory.
 
-    What it has that crewrun goes on without is said on stderr, once each; with `strict` some of it is an error.
+    What it has that crewrun goes on without is said on stderr, once each; with `strict` it is an error. None leaves
+    that to the file's `batch:`.
     """
     import warnings
 
@@ -80,10 +98,10 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool = False) -> "Definit
     load_env(folder_of(crew))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
-        definition = load(crew, strict=strict)
+        definition = load(crew, strict=bool(strict))
     ours = [str(warning.message) for warning in caught if issubclass(warning.category, CrewrunWarning)]
     ours += getattr(definition.target, "tool_problems", [])  # another library's crew has none that we know
-    if strict and ours:
+    if ours and (definition.batch.get("strict") if strict is None else strict):
         raise UsageError("\n".join(ours))
     for message in dict.fromkeys(ours):
         say(f"warning: {message}")

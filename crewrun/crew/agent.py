@@ -64,7 +64,7 @@ class Agent(BaseModel):
     name: str | None = None
     tools: Annotated[list[BaseTool], BeforeValidator(as_tools)] = Field(default_factory=list)
     max_iter: int = Field(default=25, ge=1)
-    max_rpm: int | None = Field(default=None, ge=1)
+    max_rpm: int | None = Field(default=None, ge=0)
     max_execution_time: float | None = Field(default=None, gt=0)
     max_retry_limit: int = Field(default=0, ge=0)
     allow_delegation: bool = False
@@ -78,7 +78,7 @@ class Agent(BaseModel):
     respect_context_window: bool = True
     guardrail: Annotated[Callable[[Any], Any] | str | None, SkipValidation] = None
     guardrail_max_retries: int = Field(default=3, ge=0)
-    verbose: bool = False
+    verbose: bool | int = False
 
     _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
 
@@ -170,7 +170,8 @@ class Agent(BaseModel):
                 judge = partial(self.judge, description=prompt.before, kickoff=kickoff, tally=tally)
                 verdict = await check(self.guardrail, output, f"agent {self.label}", judge)
                 if verdict.fault is None:
-                    output = output if verdict.instead is None else output.model_copy(update={"raw": verdict.instead})
+                    instead = getattr(verdict.instead, "raw", verdict.instead)
+                    output = output if instead is None else output.model_copy(update={"raw": instead})
                     break
                 if attempt == self.guardrail_max_retries:
                     raise no_more_tries(attempt + 1, verdict.fault)

@@ -65,11 +65,11 @@ class Crew(BaseModel):
     tasks: list[Task] = Field(default_factory=list)
     process: Process = Process.sequential
     name: str | None = None
-    verbose: bool = False
+    verbose: bool | int = False
     default_inputs: dict[str, Any] = Field(default_factory=dict)
     manager_llm: AnyLLM = None
     manager_agent: Agent | None = None
-    max_rpm: int | None = Field(default=None, ge=1)
+    max_rpm: int | None = Field(default=None, ge=0)
     before_kickoff_callbacks: Callbacks = Field(default_factory=list)
     after_kickoff_callbacks: Callbacks = Field(default_factory=list)
     task_callback: Annotated[Callable[[TaskOutput], Any] | None, SkipValidation] = None
@@ -90,8 +90,9 @@ class Crew(BaseModel):
         return accept("crew", cls, given)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Refuse a wrong crew when it is made."""
-        self.check()
+        """Refuse a wrong crew when it is made; one without tasks may still get them."""
+        if self.tasks:
+            self.check()
 
     def check(self) -> None:
         """Raise DefinitionError unless the crew can run: every task has who does it and reads only tasks before it."""
@@ -110,7 +111,8 @@ class Crew(BaseModel):
                     f"task {task.label} has human_input, and crewrun runs where nobody answers; take it out"
                 )
             for other in task.context or ():
-                if other not in seen:
+                # Another crew's task is no mistake: it stands for its latest output.
+                if other not in seen and other in self.tasks:
                     raise DefinitionError(
                         f"task {task.label} has {other.label} as context, which is not an earlier task"
                     )
@@ -278,6 +280,12 @@ class Crew(BaseModel):
 
         return run_sync("kickoff_for_each", "akickoff_for_each", run)
 
+    def fetch_inputs(self) -> set[str]:
+        """The names that the crew's texts need, as CrewAI's method gives them."""
+        agents = {agent for task in self.tasks if (agent := task.agent) is not None} | set(self.agents)
+        needed = [*(task.placeholders for task in self.tasks), *(agent.placeholders for agent in agents)]
+        return set().union(*needed)
+
     def preview(self, inputs: Inputs | None = None) -> list[TaskPreview]:
         """What each task's agent would be asked first, without a call; earlier outputs stand as `[output of …]`.
 
@@ -291,7 +299,11 @@ class Crew(BaseModel):
         names: dict[Task, str] = {}
         for position, task in enumerate(self.tasks):
             name = task_name(task, position)
-            seen = list(names.values()) if task.context is None else [names[other] for other in task.context]
+            seen = (
+                list(names.values())
+                if task.context is None
+                else [names.get(other, other.label) for other in task.context]
+            )
             assignment = assign(task, name, kickoff)
             prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in seen))
             messages = [{"role": str(m.role), "content": m.content} for m in prompt.messages()]
@@ -300,6 +312,8 @@ class Crew(BaseModel):
         return previews
 
     async def _run(self, inputs: Inputs | None, tally: Tally) -> CrewOutput:
+        if not self.tasks:
+            raise DefinitionError("the crew has no tasks")
         for callback in self.before_kickoff_callbacks:
             changed = await call(callback, dict(inputs or {}))
             inputs = inputs if changed is None else changed

@@ -58,7 +58,11 @@ def _with_delegation(own: Toolbox, coworkers: tuple[Agent, ...], inputs: Mapping
         description=f"Ask one of these coworkers a question: {roles}. {know}",
         coworkers=coworkers,
     )
-    return Toolbox([*own.tools.values(), delegate, ask])
+    both = Toolbox([delegate, ask])
+    # The agent's own tools keep the schemas that they have.
+    both.tools = {**own.tools, **both.tools}
+    both.specs = (*own.specs, *both.specs)
+    return both
 
 
 class WorkArguments(BaseModel):

@@ -4,6 +4,7 @@ A CrewAI crew runs as it is: what crewrun does in another way is let through, wh
 a warning, and so is what nobody knows, which CrewAI drops without a word.
 """
 
+import posixpath
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,4 +88,4 @@ def check_output_file(template: str) -> str:
         raise DefinitionError(f"output_file {template!r} names no file")
     if ".." in Path(path).parts or path.startswith("~"):
         raise DefinitionError(f"output_file {template!r} leaves its folder; write a path below it")
-    return path
+    return posixpath.normpath(path)

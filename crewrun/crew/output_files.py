@@ -11,6 +11,7 @@ import anyio.to_thread
 from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.templates import compile_template
 
+_MAX_NAME_BYTES = 255
 _folder: ContextVar[Path | None] = ContextVar("crewrun_output_folder", default=None)
 
 
@@ -41,6 +42,10 @@ def render_path(template: str, inputs: Mapping[str, Any] | None, field: str) -> 
             raise InputInvalid(
                 f"input {name!r} is {value[:80]!r}, which cannot be part of a file's name; {field} is {template!r}"
             )
+    if any(len(part.encode("utf-8", "replace")) > _MAX_NAME_BYTES for part in path.split("/")):
+        raise InputInvalid(f"{field} is {template!r}, which these inputs make longer than a file's name may be")
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        raise InputInvalid(f"{field} is {template!r}, which these inputs fill with half a character")
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise InputInvalid(f"{field} is {template!r}, which these inputs make {path[:200]!r}; it leaves its folder")
     return path
@@ -59,10 +64,10 @@ async def write_output(path: str, text: str, *, create_directory: bool, field: s
 
 def _write(folder: Path, path: str, text: str, create_directory: bool, field: str) -> None:
     target = folder / path
+    if not target.resolve().is_relative_to(folder.resolve()):
+        raise InputInvalid(f"{field}: {str(target)!r} leads out of {str(folder.resolve())!r} through a link")
     if not target.parent.is_dir():
         if not create_directory:
             raise DefinitionError(f"{field}: the directory {str(target.parent)!r} does not exist (create_directory)")
         target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.resolve().is_relative_to(folder.resolve()):
-        raise InputInvalid(f"{field}: {str(target)!r} leads out of {str(folder.resolve())!r} through a link")
     target.write_text(text, encoding="utf-8", errors="replace")

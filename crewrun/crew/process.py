@@ -46,7 +46,7 @@ def assign_to(manager: Agent) -> Assign:
     def assign(task: Task, name: str, kickoff: Kickoff) -> Assignment:
         team = kickoff.team() if kickoff.team else Team(())
         coworkers = (task.agent,) if task.agent is not None else team.agents
-        toolbox = team.toolbox_for(manager.toolbox, coworkers, kickoff)
+        toolbox = team.toolbox_for(task.toolbox(manager), coworkers, kickoff)
         texts = fill_in(task, name, manager, kickoff.inputs)
         return Assignment(task, name, manager, toolbox, texts, task.schema_of_output)
 
@@ -73,13 +73,13 @@ async def run_tasks(tasks: Sequence[Task], assign: Assign, kickoff: Kickoff) -> 
             if isinstance(task, ConditionalTask) and not await _is_due(task, outputs):
                 outputs[task] = _skipped(assignments[position], kickoff)
             else:
-                outputs[task] = await perform_task(assignments[position], context_of(task, outputs), kickoff)
+                outputs[task] = await perform_task(assignments[position], context_of(task, outputs, tasks), kickoff)
             position += 1
             continue
         stretch = _stretch(tasks, position)
         # Contexts are read before anything of the stretch runs: async siblings do not see each other.
         jobs = [
-            partial(perform_task, assignment, context_of(assignment.task, outputs), kickoff)
+            partial(perform_task, assignment, context_of(assignment.task, outputs, tasks), kickoff)
             for assignment in assignments[position : position + len(stretch)]
         ]
         results = await gather(jobs)
@@ -99,15 +99,16 @@ def task_name(task: Task, position: int) -> str:
     return task.name or f"task_{position + 1}"
 
 
-def context_of(task: Task, outputs: dict[Task, TaskOutput]) -> str:
+def context_of(task: Task, outputs: dict[Task, TaskOutput], tasks: Sequence[Task]) -> str:
     """The earlier answers that `task` sees, as one text."""
-    try:
-        seen = list(outputs.values()) if task.context is None else [outputs[t] for t in task.context]
-    except KeyError as absent:
-        raise DefinitionError(
-            f"task {task.label} has {absent.args[0].label} as context, which is not an earlier task"
-        ) from None
-    return CONTEXT_SEPARATOR.join(output.raw for output in seen if output.raw)
+    if task.context is None:
+        return CONTEXT_SEPARATOR.join(output.raw for output in outputs.values() if output.raw)
+    seen = []
+    for other in task.context:
+        if other not in outputs and other in tasks:
+            raise DefinitionError(f"task {task.label} has {other.label} as context, which is not an earlier task")
+        seen.append(outputs.get(other) or other.output)  # that of another crew's task is its latest
+    return CONTEXT_SEPARATOR.join(output.raw for output in seen if output is not None and output.raw)
 
 
 def agent_of(task: Task) -> Agent:

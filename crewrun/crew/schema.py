@@ -93,13 +93,24 @@ class OutputSchema:
             instance = self._model.model_validate(value)
         except ValidationError as invalid:
             raise NotValid(_listed(_pydantic_faults(invalid))) from None
-        return Structured(instance.model_dump(mode="json"), instance)
+        return Structured(_finite_only(instance.model_dump(mode="json")), instance)
 
     def _checked(self, value: Any) -> Any:
-        faults = list(self._validator.iter_errors(value))
+        try:
+            faults = list(self._validator.iter_errors(value))
+        except (RecursionError, OverflowError) as endless:
+            raise NotValid(f"it is too deep or too large to be checked: {endless}") from None
         if faults:
             raise NotValid(_listed([f"{fault.json_path.removeprefix('$.')}: {fault.message}" for fault in faults]))
         return value
+
+
+def _finite_only(value: Any) -> Any:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError) as wrong:
+        raise NotValid(f"it has what JSON cannot say: {wrong}") from None
+    return value
 
 
 class _BadReference(Exception):
@@ -124,7 +135,13 @@ def _validator_of(schema: dict[str, Any]) -> Any:
             raise _BadReference(
                 f"$ref {reference!r} leads nowhere; only parts of this schema can be referred to"
             ) from None
-    return kind(schema, registry=registry)
+    validator = kind(schema, registry=registry)
+    try:
+        validator.is_valid(None)
+        validator.is_valid({})
+    except RecursionError:
+        raise _BadReference("it refers to itself without end") from None
+    return validator
 
 
 def _references(schema: Any) -> Iterator[str]:

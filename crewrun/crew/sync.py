@@ -1,6 +1,6 @@
 """The synchronous doors: `kickoff()` over `akickoff()`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from inspect import isawaitable
 from typing import Any, TypeVar
@@ -8,18 +8,21 @@ from typing import Any, TypeVar
 import anyio
 import sniffio
 
+from crewrun.llm.gateway import gateway_elsewhere
+
 T = TypeVar("T")
 
 
-def run_sync(name: str, instead: str, call: Callable[..., Awaitable[T]], *args: object) -> T:
-    """Run `call(*args)` in an event loop of its own.
+def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+    """Run `call(*args)` in an event loop: in a sync tool's thread that of the run, else one of its own.
 
     Raises RuntimeError inside a running loop, where `name` would block everything else: await `instead` there.
     """
     try:
         sniffio.current_async_library()
     except sniffio.AsyncLibraryNotFoundError:
-        return anyio.run(call, *args)
+        outer = gateway_elsewhere()
+        return outer.run_outside(call, *args) if outer else anyio.run(call, *args)
     raise RuntimeError(f"{name}() would block the running event loop; inside async code write `await ….{instead}(…)`")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
@@ -70,6 +71,8 @@ class Task(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _accept(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "max_retries" in given:  # CrewAI's older name
+            given = {"guardrail_max_retries": given["max_retries"], **given}
         given = accept("task", cls, given)
         if isinstance(given, dict) and isinstance(given.get("output_file"), str):
             given["output_file"] = check_output_file(given["output_file"])
@@ -90,6 +93,11 @@ class Task(BaseModel):
     def label(self) -> str:
         """How messages name a task that may have no name."""
         return repr(self.name or self.description.strip()[:40])
+
+    @property
+    def output(self) -> TaskOutput | None:
+        """The task's latest output, None before the first. With many rows at once that is any row's."""
+        return latest_outputs.get(self)
 
     @property
     def all_guardrails(self) -> list[Guardrail]:
@@ -115,6 +123,25 @@ class Task(BaseModel):
         texts = (self.description, self.expected_output, self.output_file or "")
         return frozenset().union(*(compile_template(text).names for text in texts))
 
+    def execute_sync(
+        self, agent: Agent | None = None, context: str | None = None, tools: list[Any] | None = None
+    ) -> TaskOutput:
+        """Do this task alone, in code without an event loop: `agent` and `tools` in place of its own, after `context`.
+
+        Raises what a kickoff does.
+        """
+        from crewrun.crew.crew import Crew
+        from crewrun.crew.prompts import with_context
+
+        changed: dict[str, Any] = {"context": []}
+        if agent is not None:
+            changed["agent"] = agent
+        if tools is not None:
+            changed["tools"] = as_tools(tools)
+        if context:
+            changed["description"] = with_context(self.description) + context
+        return Crew(tasks=[self.model_copy(update=changed)]).kickoff().tasks_output[0]
+
     def toolbox(self, agent: Agent) -> Toolbox:
         """The tools for this task: its own, else its agent's. Made once for each list of tools."""
         if not self.tools:
@@ -122,6 +149,10 @@ class Task(BaseModel):
         if self._toolbox is None or self._toolbox[0] != self.tools:
             self._toolbox = (list(self.tools), Toolbox(self.tools))
         return self._toolbox[1]
+
+
+# Beside the tasks and not in them: a run does not write to a definition.
+latest_outputs: WeakKeyDictionary[Task, TaskOutput] = WeakKeyDictionary()
 
 
 class ConditionalTask(Task):

@@ -13,7 +13,7 @@ from crewrun.crew.output_files import render_path, write_output
 from crewrun.crew.perform import Answer
 from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
 from crewrun.crew.schema import NotValid, OutputSchema, Structured
-from crewrun.crew.task import Task
+from crewrun.crew.task import Task, latest_outputs
 from crewrun.errors import OutputInvalid
 from crewrun.llm.tally import Tally
 from crewrun.row import TaskRecord
@@ -82,6 +82,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     except BaseException:  # a cancelled task is where a row's time ran out
         kickoff.tally.failed_in(name)
         raise
+    latest_outputs[task] = output
     kickoff.tally.finished(
         TaskRecord(name, texts.persona.role, output.raw, tally.calls, tally.usage, tally.truncated > 0)
     )
@@ -129,28 +130,31 @@ async def _guarded(
     """An output that passes every guardrail in turn. One that does not is asked for again, with what is wrong."""
     task = assignment.task
     judge = partial(assignment.agent.judge, description=assignment.texts.description, kickoff=kickoff, tally=tally)
-    for guardrail in task.all_guardrails:
-        retries = 0
-        while True:
-            verdict = await check(guardrail, output, f"task {assignment.name!r}", judge)
-            if verdict.fault is None:
-                output = _replaced(assignment, output, verdict.instead)
-                break
-            if retries == task.guardrail_max_retries:
-                raise no_more_tries(retries + 1, verdict.fault)
-            retries += 1
-            fault = retry_prompt(verdict.fault, output.raw)
-            again = prompt._replace(after=f"{prompt.after}\n\n{fault}")
-            answer = await assignment.agent.perform(again, kickoff, tally, assignment.toolbox, assignment.schema)
-            output = _output(assignment, answer)
+    guardrails = task.all_guardrails
+    retries = [0] * len(guardrails)
+    position = 0
+    while position < len(guardrails):
+        verdict = await check(guardrails[position], output, f"task {assignment.name!r}", judge)
+        if verdict.fault is None:
+            output = _replaced(assignment, output, verdict.instead)
+            position += 1
+            continue
+        if retries[position] == task.guardrail_max_retries:
+            raise no_more_tries(retries[position] + 1, verdict.fault)
+        retries[position] += 1
+        again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
+        answer = await assignment.agent.perform(again, kickoff, tally, assignment.toolbox, assignment.schema)
+        output, position = _output(assignment, answer), 0  # a new answer passes all of them
     return output
 
 
 def _replaced(assignment: Assignment, output: TaskOutput, instead: str | TaskOutput | None) -> TaskOutput:
     """The output that a guardrail gave back, held against the schema again when it is new text."""
-    if instead is None or isinstance(instead, TaskOutput):
-        return instead or output
-    if instead == output.raw:
+    if isinstance(instead, TaskOutput):
+        if instead is output or assignment.schema is None:
+            return instead
+        instead = instead.raw
+    if instead is None or instead == output.raw:
         return output
     changed = output.model_copy(update={"raw": instead})
     if assignment.schema is not None:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 from crewrun.messages import ToolSpec
 
-_OBSERVATION = re.compile(r"\n\s*Observation\s*:", re.IGNORECASE)
-_FINAL = re.compile(r"(?:^|\n)\s*\**Final Answer\**\s*:\**", re.IGNORECASE)
+# Each is tried at the beginnings of lines only, and no two parts of one can take the same character: a reply of blank
+# lines costs its length, not the square of it.
+_OBSERVATION = re.compile(r"^[^\S\n]*\**Observation\**[^\S\n]*:", re.IGNORECASE | re.MULTILINE)
+_FINAL = re.compile(r"^[^\S\n]*\**Final Answer\**[^\S\n]*:\**", re.IGNORECASE | re.MULTILINE)
 _ACTION = re.compile(
-    r"(?:^|\n)\s*\**Action\**\s*\d*\s*:\**[ \t]*(?P<tool>[^\n]+)"
-    r"(?:\s*\n\s*\**Action\s*\d*\s*Input\**\s*\d*\s*:\**\s*(?P<input>.*))?",
-    re.IGNORECASE | re.DOTALL,
+    r"^[^\S\n]*\**Action\**[^\S\n]*(?:\d+[^\S\n]*)?:\**[^\S\n]*(?P<tool>\S[^\n]*)", re.IGNORECASE | re.MULTILINE
 )
+# What the first line after an action begins with that is not blank.
+_INPUT = re.compile(r"\s*\**Action[^\S\n]*(?:\d+[^\S\n]*)?Input\**[^\S\n]*(?:\d+[^\S\n]*)?:\**", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +59,14 @@ def read_reply(text: str) -> Action | str:
 
     What a model makes up after an action, as if the tool had answered, is cut off.
     """
-    if invented := _OBSERVATION.search(text):
-        text = text[: invented.start()]
     final, action = _FINAL.search(text), _ACTION.search(text)
     if final and not (action and action.start() < final.start()):
         return text[final.end() :].strip()
     if action is None:
         return text.strip()
-    arguments = action["input"] or ""
-    if final:
-        # Both in one reply: the answer was written before the tool could say anything.
-        end = final.start()
-        arguments = arguments[: max(0, end - action.start("input"))] if action["input"] else ""
-        text = text[:end]
-    return Action(text.strip(), action["tool"].strip().strip("`*\"'"), arguments.strip())
+    # An answer in the same reply was written before the tool could say anything.
+    invented = (_OBSERVATION.search(text, action.end()), final)
+    end = min((found.start() for found in invented if found), default=len(text))
+    given = _INPUT.match(text, action.end(), end)
+    arguments = text[given.end() : end] if given else ""
+    return Action(text[:end].strip(), action["tool"].strip().strip("`*\"'"), arguments.strip())

@@ -13,6 +13,7 @@ LLM: Mapping[str, str] = {
     "presence_penalty": "Above 0, makes new subjects likelier.",
     "frequency_penalty": "Above 0, makes repetitions less likely.",
     "reasoning_effort": "How long a reasoning model thinks: low, medium, high, or what the provider has.",
+    "provider": "Whose model it is; then `model` is the name as that provider knows it, whole.",
     "base_url": "The address of an endpoint that speaks OpenAI's chat completions.",
     "api_base": "Another name for base_url.",
     "api_key": 'The key, or "${NAME}" for the environment variable that holds it.',

@@ -1,5 +1,8 @@
 """The text of a definition's file: `read_bytes`, then `decode`. What is in it is for the readers of its format."""
 
+import os
+import stat
+
 from crewrun.errors import DefinitionError
 
 MAX_BYTES = 1024 * 1024
@@ -10,7 +13,10 @@ _BOM = b"\xef\xbb\xbf"
 def read_bytes(file: str) -> bytes:
     """What is in `file`, or a little more than is allowed. Raises DefinitionError when it cannot be read."""
     try:
-        with open(file, "rb") as stream:
+        # A FIFO without a writer would keep a plain open waiting for ever.
+        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise DefinitionError(f"{file}: is not a regular file; write the crew into one")
             return stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise DefinitionError(f"{file}: no such file") from None

@@ -31,6 +31,9 @@ _READERS = {
     ".yml": yaml_source.read,
 }
 
+# Fields of tools that a file cannot say anything useful for.
+_NOT_FOR_YAML = frozenset({"args_schema", "func", "cache_function", "env_vars", "package_dependencies"})
+
 
 class Names:
     """Looks names up in `folders`, where the definition's own modules and files are, the first one that has them.
@@ -142,10 +145,14 @@ def _made(value: Any, name: str, arguments: dict[str, Any]) -> BaseTool:
         if arguments:
             raise DefinitionError(f"{name!r} takes no arguments: it is no class")
         return _user_code(f"making the tool {name}", lambda: _as_tool(value, name))
-    fields = list(value.model_fields) if issubclass(value, BaseTool) and value.__init__ is BaseTool.__init__ else None
+    # A tool of the user's with an `__init__` of its own may take what is no field.
+    fields = None
+    if issubclass(value, BaseTool):
+        knows_all = value.__init__ is BaseTool.__init__ or value.__module__ in tools.BUILT_IN.values()
+        fields = list(value.model_fields) if knows_all else None
     for argument in arguments:
         if fields is not None and argument not in fields:
-            known = [field for field in fields if field not in ("args_schema", "func")]
+            known = [field for field in fields if field not in _NOT_FOR_YAML]
             near = suggest(argument, known) or f"; its arguments are {listed(known)}"
             raise DefinitionError(f"{name} has no argument {argument!r}{near}")
     return _user_code(f"making the tool {name}", lambda: _as_tool(_instance(value, name, arguments), name))

@@ -1,15 +1,18 @@
-"""A CrewAI project: a folder with `config/agents.yaml` and `config/tasks.yaml` in it or below it.
+"""A CrewAI project: a folder with `config/agents.yaml` and `config/tasks.yaml`, or a crew class, in it or below it.
 
-With a `crew.py` beside config/ that says which crew it is (`python_source`); without one, the crew is all agents and
-all tasks, in the order of the files.
+With a `crew.py` beside config/, or another file with a @CrewBase class, that says which crew it is (`python_source`);
+without one, the crew is all agents and all tasks, in the order of the files.
 """
 
+import ast
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crewrun.definitions.assembly import assemble
 from crewrun.definitions.definition import Definition
+from crewrun.definitions.file_text import read_bytes
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
 from crewrun.definitions.source import Expected, Source, joined
@@ -20,6 +23,7 @@ MAX_DEPTH = 5
 
 _SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "env", "site-packages"})
 _EXTENSIONS = (".yaml", ".yml")
+_CREW_CLASS = re.compile(rb"^@(?:\w+\.)*CrewBase\b.*\n(?:@.*\n)*class +(\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,57 +31,72 @@ class Project:
     """Where a project's files are. `base` holds what belongs to the crew: config/, tools/ and crew.py."""
 
     base: str
-    agents: str
-    tasks: str
+    yaml: tuple[str, str] | None
+    """The files of the agents and of the tasks; None when a crew.py says where they are, or needs none."""
 
     @property
-    def crew_py(self) -> str | None:
-        """The file with the @CrewBase class, if there is one."""
-        file = _joined(self.base, "crew.py")
-        return file if os.path.isfile(file) else None
+    def python(self) -> str | None:
+        """The file with the @CrewBase class, if there is one: crew.py, else the only file that has one.
+
+        They are looked for in `base` and in a folder `src` there. Raises DefinitionError when there are several.
+        """
+        crew_py = _joined(self.base, "crew.py")
+        if os.path.isfile(crew_py):
+            return crew_py
+        places = [self.base, _joined(self.base, "src")]
+        found = [(file, name) for place in places for file in _python_files(place) for name in _crew_classes(file)]
+        if len(found) > 1:
+            names = [f"{file}:{name}" for file, name in found]
+            raise DefinitionError(
+                f"{self.base}: has several @CrewBase classes, {', '.join(names)}; "
+                f"say which crew is meant: --crew {names[0]}"
+            )
+        return found[0][0] if found else None
 
 
 def load(folder: str, strict: bool = False) -> Definition:
     """The crew of the project in `folder`. An unknown key is a warning, with `strict` an error. DefinitionError."""
     project = find(folder)
     root = project.base if os.path.relpath(project.base, folder).startswith(os.pardir) else os.path.normpath(folder)
-    if project.crew_py is not None:
+    python = project.python
+    if python is not None or project.yaml is None:
         from crewrun.definitions.python_source import load_project
 
-        return load_project(project.crew_py, root)
+        return load_project(python or _joined(project.base, "crew.py"), root)
+    agents, tasks = project.yaml
     source = joined(
         Source(folder, {}),
         {
-            ("agents",): read(project.agents, Expected("agents.yaml", "an entry for every agent")),
-            ("tasks",): read(project.tasks, Expected("tasks.yaml", "an entry for every task")),
+            ("agents",): read(agents, Expected("agents.yaml", "an entry for every agent")),
+            ("tasks",): read(tasks, Expected("tasks.yaml", "an entry for every task")),
         },
     )
-    folders = list(dict.fromkeys([project.base, os.path.dirname(project.agents), root]))
-    tools = [_joined(project.base, "tools"), _joined(root, "tools")]
-    names = Names(folders, list(dict.fromkeys(tools)))
+    folders = list(dict.fromkeys([project.base, os.path.dirname(agents), root]))
+    tool_folders = [_joined(project.base, "tools"), _joined(root, "tools")]
+    names = Names(folders, list(dict.fromkeys(tool_folders)))
     return assemble(source, names, Rules(crewai=True, strict=strict), "CrewAI project", folder)
 
 
 def is_project(folder: str) -> bool:
     """Whether a project is right in `folder`, or where CrewAI makes it: in a folder of `src`."""
     places = [folder, *_inside(os.path.join(folder, "src"))]
-    return any(_project_at(os.path.join(place, "config")) is not None for place in places)
+    return any(_project_at(os.path.join(place, "config")) is not None or _has_crew_py(place) for place in places)
 
 
 def find(folder: str) -> Project:
     """The project in `folder`, else the only one below it. Raises DefinitionError when there is none, or several."""
-    found = []
+    found: dict[str, Project] = {}
     for place in _folders(folder):
         if (project := _project_at(place)) is not None:
             if project.base == os.path.normpath(folder) or place == os.path.normpath(folder):
                 return project
-            found.append(project)
+            found.setdefault(project.base, project)
     if not found:
         raise DefinitionError(_nothing_in(folder))
     if len(found) > 1:
-        bases = ", ".join(repr(project.base) for project in found)
+        bases = ", ".join(map(repr, found))
         raise DefinitionError(f"{folder}: has {len(found)} CrewAI projects in it: {bases}; name one of them")
-    return found[0]
+    return next(iter(found.values()))
 
 
 def _nothing_in(folder: str) -> str:
@@ -111,10 +130,41 @@ def _inside(folder: str) -> list[str]:
 
 def _project_at(config: str) -> Project | None:
     agents, tasks = _file(config, "agents"), _file(config, "tasks")
-    if agents is None or tasks is None:
-        return None
-    inner = os.path.basename(os.path.abspath(config)) == "config"
-    return Project(_joined(config, os.pardir) if inner else config, agents, tasks)
+    if agents is not None and tasks is not None:
+        inner = os.path.basename(os.path.abspath(config)) == "config"
+        return Project(_joined(config, os.pardir) if inner else config, (agents, tasks))
+    return Project(config, None) if _has_crew_py(config) else None
+
+
+def _has_crew_py(folder: str) -> bool:
+    crew_py = _joined(folder, "crew.py")
+    return os.path.isfile(crew_py) and bool(_crew_classes(crew_py))
+
+
+def _python_files(folder: str) -> list[str]:
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+    except OSError:  # not there, or not to be read
+        return []
+    return [file for file in (_joined(folder, name) for name in names) if os.path.isfile(file)]
+
+
+def _crew_classes(file: str) -> list[str]:
+    """The names of the classes under @CrewBase in `file`, which is not run."""
+    text = read_bytes(file)
+    if b"CrewBase" not in text:
+        return []
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError):  # whoever loads it is told what is wrong
+        return [name.decode() for name in _CREW_CLASS.findall(text)]
+    classes = [statement for statement in body if isinstance(statement, ast.ClassDef)]
+    return [cls.name for cls in classes if any(map(_is_crew_base, cls.decorator_list))]
+
+
+def _is_crew_base(decorator: ast.expr) -> bool:
+    name = decorator.attr if isinstance(decorator, ast.Attribute) else getattr(decorator, "id", None)
+    return name == "CrewBase"
 
 
 def _file(folder: str, name: str) -> str | None:

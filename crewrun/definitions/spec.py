@@ -76,6 +76,7 @@ class LLMSpec(Spec):
     noun = "an llm"
 
     model: Name
+    provider: Text | None = None
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: AtLeastOne | None = None

@@ -60,6 +60,7 @@ _MAKERS = (
 )
 # These refuse max_tokens: https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens
 _RENAMED_MAX_TOKENS = re.compile(r"(?:ft:)?(?:o[1-9]|gpt-5)")
+_LITELLM_ONLY = frozenset({"drop_params", "additional_drop_params", "custom_llm_provider", "allowed_openai_params"})
 _REFERENCE = re.compile(r"(?:\$\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)|os\.environ/([A-Za-z_]\w*))")
 
 
@@ -73,8 +74,6 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
     name = llm.model.strip()
     if not name or name.endswith("/"):
         raise UsageError(f"model {name!r} names no model; write it as gpt-4.1-mini or provider/model")
-    if llm.params.get("stream"):
-        raise UsageError(f"model {name!r}: stream is set, but a batch has nobody to stream to; leave it out")
     if name == OFFLINE or name.startswith(OFFLINE + "?"):
         return Endpoint(
             "offline",
@@ -84,7 +83,7 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
             takes_tools=llm.function_calling is not False,
             takes_schema=llm.structured_output is not False,
         )
-    provider, model = split_name(name, bool(llm.base_url), env)
+    provider, model = split_name(name, bool(llm.base_url), env) if llm.provider is None else (_named(llm), name)
     known = PROVIDERS.get(provider)
     api_key = _dereference(llm.api_key, name, env) if llm.api_key else None
     endpoint = Endpoint(
@@ -106,7 +105,7 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
         endpoint,
         base_url=normalise_base_url(base_url),
         api_key=api_key or _first(known.key_env, env),
-        params=_for_openai(llm.params) if _RENAMED_MAX_TOKENS.match(model) else llm.params,
+        params=_for_openai(llm.params, model),
     )
 
 
@@ -234,8 +233,19 @@ def _dereference(value: str, model: str, env: Mapping[str, str]) -> str:
     return env[name].strip()
 
 
-def _for_openai(params: Mapping[str, Any]) -> dict[str, Any]:
-    renamed = dict(params)
-    if "max_tokens" in renamed:
+def _named(llm: LLM) -> str:
+    """The provider that an LLM names beside its model."""
+    provider = (llm.provider or "").strip().lower()
+    provider = _ALIASES.get(provider, provider)
+    if provider not in PROVIDERS and provider not in known_providers():
+        near = suggest(provider, [*PROVIDERS, *known_providers()])
+        raise UsageError(f"model {llm.model!r}: no provider {llm.provider!r}{near}")
+    return provider
+
+
+def _for_openai(params: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """`params` without those that are for litellm, and with max_tokens under the name that `model` takes."""
+    renamed = {name: value for name, value in params.items() if name not in _LITELLM_ONLY}
+    if "max_tokens" in renamed and _RENAMED_MAX_TOKENS.match(model):
         renamed.setdefault("max_completion_tokens", renamed.pop("max_tokens"))
     return renamed

@@ -5,13 +5,14 @@ nowhere else: the clients below do not retry. The recorder and the limiter of a 
 `complete`.
 """
 
+import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import get_ident
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -21,13 +22,14 @@ from anyio.lowlevel import RunVar
 from crewrun.errors import AuthRefused, BadRequest, CallError, CallTimedOut, SchemaRefused, ToolsRefused, UsageError
 from crewrun.llm import endpoints
 from crewrun.llm.deadline import deadline
-from crewrun.llm.limits import RequestWindow
+from crewrun.llm.limits import RequestWindow, admit
 from crewrun.llm.model import LLM
 from crewrun.llm.prices import Price, find_price
 from crewrun.llm.retry import RetryPolicy
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
 from crewrun.messages import ChatRequest, Completion, Endpoint, Lane, Message, ReplySchema, ToolSpec
+from crewrun.threads import pool
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
 # What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
@@ -39,6 +41,7 @@ _ABOUT_SCHEMA = re.compile(
     r"response[_ ]?format|json[_ ]?schema|structured[_ ]?output|response[_ ]schema", re.IGNORECASE
 )
 Fields = dict[str, Any]
+T = TypeVar("T")
 
 
 def _direct() -> Transport:
@@ -87,6 +90,7 @@ class Gateway:
         self._transports: dict[Lane, Transport] = {}
         self._endpoints: WeakKeyDictionary[LLM, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
         self._default: Endpoint | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._prices: WeakKeyDictionary[Endpoint, Price | None] = WeakKeyDictionary()
         # What models refused although they were said to take it: tools, a schema.
         self._refused: WeakKeyDictionary[Endpoint, set[type[BadRequest]]] = WeakKeyDictionary()
@@ -117,8 +121,8 @@ class Gateway:
         attempt = 0
         while True:
             attempt += 1
-            for window in windows:
-                await window.admit()
+            if windows:
+                await admit(windows)
             tally.sent()
             try:
                 completion = await _send(transport, request, timeout_s, over_asyncio=over_asyncio)
@@ -157,7 +161,8 @@ class Gateway:
             kind = ToolsRefused
         if kind is None:
             return error
-        self._refused.setdefault(request.endpoint, set()).add(kind)
+        if not any(message.tool_calls for message in request.messages):  # else it may be about those turns
+            self._refused.setdefault(request.endpoint, set()).add(kind)
         return kind(str(error), http_status=error.http_status)
 
     def endpoint(self, llm: LLM | None) -> Endpoint:
@@ -193,8 +198,34 @@ class Gateway:
 
     async def __aenter__(self) -> "Gateway":
         self._thread = get_ident()
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:  # trio
+            self._loop = None
         self._token = _current.set(self)
         return self
+
+    @property
+    def options(self) -> GatewayOptions:
+        """How this run wants its calls made."""
+        return self._options
+
+    @property
+    def given(self) -> Transport | None:
+        """The transport that stands for all lanes, if there is one."""
+        return self._given
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether another thread can have something run in the gateway's loop."""
+        return self._loop is not None and self._loop.is_running()
+
+    def run_outside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+        """Run `call(*args)` in the gateway's loop, for code in a worker thread, which waits for it here."""
+        if self._loop is None:
+            raise RuntimeError("the run's event loop is not asyncio's")
+        with pool.waiting():
+            return asyncio.run_coroutine_threadsafe(call(*args), self._loop).result()
 
     @property
     def is_here(self) -> bool:
@@ -234,6 +265,12 @@ async def _send(transport: Transport, request: ChatRequest, timeout_s: float, *,
 _current: ContextVar[Gateway | None] = ContextVar("crewrun_gateway", default=None)
 
 
+def gateway_elsewhere() -> Gateway | None:
+    """The gateway of the run that this thread works for, when its loop runs in another thread."""
+    ambient = _current.get()
+    return ambient if ambient is not None and not ambient.is_here and ambient.is_reachable else None
+
+
 @dataclass(slots=True)
 class _Shared:
     """A loop's gateway for kickoffs outside any run, open while at least one of them is."""
@@ -260,7 +297,8 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
             return ambient
         shared = _shared.get()
         if shared is None:
-            shared = _Shared(Gateway())
+            # A loop of its own inside a run's, as a sync tool may have one, calls models as that run says.
+            shared = _Shared(Gateway(ambient.options, transport=ambient.given) if ambient else Gateway())
             _shared.set(shared)
         shared.users += 1
         self._mine = shared

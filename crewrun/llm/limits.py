@@ -1,9 +1,10 @@
-"""How many requests go out per minute: `RequestWindow`, a true sliding window.
+"""How many requests go out per minute: `RequestWindow`, a true sliding window, and `admit`, which waits for several.
 
-A request takes its place when it asks, and sleeps until that place comes: first come, first sent, and nobody polls.
+A request takes its place when it asks, and sleeps until that place comes: nobody polls.
 """
 
-from collections import deque
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from threading import Lock
 from weakref import WeakKeyDictionary
 
@@ -18,19 +19,61 @@ class RequestWindow:
 
     def __init__(self, per_min: int) -> None:
         self.per_min = per_min
-        self._places: deque[float] = deque(maxlen=per_min)
-        # Protects `_places`: kickoffs in several threads each have a loop of their own.
-        self._lock = Lock()
+        self._places: list[float] = []  # sorted; past ones as long as they count
+        self._has_gaps = False  # whether somebody gave a place back
 
-    async def admit(self) -> None:
-        """Wait until one more request may go out."""
-        now = anyio.current_time()
-        with self._lock:
-            place = max(now, self._places[0] + WINDOW_S) if len(self._places) == self.per_min else now
-            place = max(place, self._places[-1]) if self._places else place
-            self._places.append(place)
-        if place > now:
-            await anyio.sleep_until(place)
+    def earliest(self, at: float) -> float:
+        """The first time from `at` on at which one more request fits."""
+        places, n = self._places, self.per_min
+        end = max(at, places[-n] + WINDOW_S) if len(places) >= n else at
+        end = max(end, places[-1]) if places else end
+        if not self._has_gaps or end == at:
+            return end
+        found = next((t for t in sorted({at, *(p + WINDOW_S for p in places)}) if at <= t < end and self._fits(t)), end)
+        self._has_gaps = found != end
+        return found
+
+    def _fits(self, at: float) -> bool:
+        """Whether no `per_min` + 1 requests would lie within a window, with one more at `at`."""
+        i = bisect_left(self._places, at)
+        near = [*self._places[max(0, i - self.per_min) : i], at, *self._places[i : i + self.per_min]]
+        return all(near[k + self.per_min] - near[k] >= WINDOW_S for k in range(len(near) - self.per_min))
+
+    def take(self, at: float, now: float) -> None:
+        """Take the place at `at`."""
+        del self._places[: max(0, bisect_left(self._places, now - WINDOW_S))]
+        insort(self._places, at)
+
+    def give_back(self, at: float) -> None:
+        """The request that had the place at `at` is not made."""
+        i = bisect_left(self._places, at)
+        if i < len(self._places) and self._places[i] == at:
+            del self._places[i]
+            self._has_gaps = True
+
+
+# Protects the windows' places: kickoffs in several threads each have a loop of their own.
+_lock = Lock()
+
+
+async def admit(windows: Sequence[RequestWindow]) -> None:
+    """Wait until all of `windows` let one more request go out, which takes a place in each at the same time."""
+    now = anyio.current_time()
+    with _lock:
+        at = now
+        while (later := max(window.earliest(at) for window in windows)) > at:
+            at = later
+        for window in windows:
+            window.take(at, now)
+    if at <= now:
+        return
+    try:
+        await anyio.sleep_until(at)
+    except BaseException:
+        with _lock:
+            for window in windows:
+                window.give_back(at)
+        raise
 
 
 _windows: WeakKeyDictionary[object, RequestWindow] = WeakKeyDictionary()

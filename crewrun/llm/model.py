@@ -9,7 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Fields that are about reaching the model; every other one goes into the request as it is.
 _NOT_ON_THE_WIRE = frozenset(
-    {"model", "base_url", "api_key", "timeout", "extra_headers", "function_calling", "structured_output"}
+    {"model", "provider", "base_url", "api_key", "timeout", "extra_headers", "function_calling", "structured_output"}
+)
+# Other names of fields, litellm's and CrewAI's.
+_RENAMED = {"api_base": "base_url", "default_headers": "extra_headers", "request_timeout": "timeout"}
+# Mappings whose entries are request fields.
+_MERGED = ("additional_params", "extra_body")
+# What CrewAI and litellm keep for themselves: retries are the gateway's, and nobody reads a stream in a batch.
+_DROPPED = frozenset(
+    {"max_retries", "num_retries", "organization", "project", "client_params", "callbacks", "is_litellm"}
+    | {"prefer_upload", "verbose", "cache", "caching", "stream", "stream_options", "interceptor", "completion_cost"}
 )
 
 
@@ -17,14 +26,16 @@ class LLM(BaseModel):
     """A model and its parameters. Parameters that are not listed here are sent to the provider as they are.
 
     `model` is a name as litellm and CrewAI write it: `gpt-4.1-mini`, `anthropic/claude-…`, `ollama/llama3.2`,
-    `offline`. `api_key` may be a reference to an environment variable, `${GROQ_API_KEY}`. `timeout` is in seconds, for
-    one attempt of one call. `function_calling` and `structured_output` say whether the model takes tools and a reply
-    schema by itself, where litellm's table does not know it or is wrong; without, crewrun asks for both in words.
+    `offline`; with a `provider` it is the name as that provider knows it, whole. `api_key` may be a reference to an
+    environment variable, `${GROQ_API_KEY}`. `timeout` is in seconds, for one attempt of one call. `function_calling`
+    and `structured_output` say whether the model takes tools and a reply schema by itself, where litellm's table does
+    not know it or is wrong; without, crewrun asks for both in words.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     model: str = Field(min_length=1)
+    provider: str | None = None
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = Field(default=None, gt=0)
@@ -52,11 +63,23 @@ class LLM(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept_api_base(cls, fields: Any) -> Any:
-        """litellm and CrewAI also spell base_url `api_base`."""
-        if isinstance(fields, dict) and "api_base" in fields:
-            fields = dict(fields)
-            fields.setdefault("base_url", fields.pop("api_base"))
+    def _accept(cls, given: Any) -> Any:
+        """What CrewAI's LLM takes, and litellm's `completion`, as our fields."""
+        if not isinstance(given, dict):
+            return given
+        fields = {name: value for name, value in given.items() if name not in _DROPPED}
+        for merged in _MERGED:
+            inner = fields.pop(merged, None)
+            if isinstance(inner, dict):
+                fields = {**{k: v for k, v in inner.items() if k not in _DROPPED}, **fields}
+        for other, name in _RENAMED.items():
+            if other in fields:
+                fields.setdefault(name, fields.pop(other))
+                fields.pop(other, None)
+        wanted = fields.get("response_format")
+        if isinstance(wanted, type) and issubclass(wanted, BaseModel):
+            schema = {"name": wanted.__name__, "schema": wanted.model_json_schema()}
+            fields["response_format"] = {"type": "json_schema", "json_schema": schema}
         return fields
 
     @property

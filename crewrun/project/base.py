@@ -3,7 +3,7 @@
 import os
 import sys
 from functools import cached_property
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from crewrun.errors import DefinitionError
 from crewrun.project.config import ConfigAttribute, EntryKind
@@ -30,6 +30,7 @@ def CrewBase(cls: C) -> C:  # noqa: N802  (CrewAI's name for it)
 def _set_up(cls: type) -> None:
     # The mark is CrewAI's too, so that one test finds a crew class of either.
     attributes: dict[str, Any] = {"is_crew_class": True, "base_directory": _folder(cls)}
+    attributes["_crewrun_crews"] = names_of(cls, "crew")
     folders = [_folder(part) for part in cls.__mro__ if part is cls or "is_crew_class" in vars(part)]
     for kind in get_args(EntryKind):
         given = getattr(cls, f"{kind}s_config", f"config/{kind}s.yaml")
@@ -68,5 +69,7 @@ def _folder(cls: type) -> str:
     return os.path.dirname(os.path.abspath(getattr(module, "__file__", None) or "x"))
 
 
-def _no_mcp(self: Any, *names: str) -> NoReturn:
+def _no_mcp(self: Any, *names: str) -> list[Any]:
+    if not getattr(self, "mcp_server_params", None):
+        return []
     raise DefinitionError(f"{type(self).__name__}: tools of MCP servers are not supported by this version of crewrun")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crewrun.tools.base import BaseTool, tool
+    from crewrun.tools.base_tool import EnvVar
     from crewrun.tools.directory_read import DirectoryReadTool
     from crewrun.tools.file_read import FileReadTool
     from crewrun.tools.file_writer import FileWriterTool
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BaseTool",
     "DirectoryReadTool",
+    "EnvVar",
     "FileReadTool",
     "FileWriterTool",
     "ScrapeWebsiteTool",
@@ -33,7 +35,12 @@ BUILT_IN = {
     "ScrapeWebsiteTool": "crewrun.tools.scrape_website",
     "SerperDevTool": "crewrun.tools.serper",
 }
-_HOME = {**BUILT_IN, "BaseTool": "crewrun.tools.base", "tool": "crewrun.tools.base"}
+_HOME = {
+    **BUILT_IN,
+    "BaseTool": "crewrun.tools.base",
+    "EnvVar": "crewrun.tools.base_tool",
+    "tool": "crewrun.tools.base",
+}
 
 
 def __getattr__(name: str) -> Any:

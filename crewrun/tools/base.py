@@ -17,7 +17,7 @@ MAX_RESULT_CHARS = 100_000
 
 
 class BaseTool(BaseModel):
-    """A tool. Subclasses have `_run`, or `async _arun`, or both; then `_arun` is used.
+    """A tool. Subclasses have `_run`, or `async _arun`, or both; then `_run` is used unless `is_async` is set.
 
     `args_schema` is a pydantic class for the arguments; without one it is made from the signature of `_run`. With
     `result_as_answer` the tool's result is the agent's answer. `max_usage_count` bounds how often one task may call it.
@@ -35,6 +35,13 @@ class BaseTool(BaseModel):
     max_usage_count: int | None = Field(default=None, ge=1)
     timeout_s: float | None = Field(default=DEFAULT_TIMEOUT_S, gt=0)
     max_result_chars: int = Field(default=MAX_RESULT_CHARS, ge=1)
+    # CrewAI's, without effect here.
+    cache_function: Any = None
+    env_vars: list[Any] = Field(default_factory=list)
+    package_dependencies: list[str] = Field(default_factory=list)
+
+    # Set by a tool whose `_arun` is the real one although it has a `_run` too.
+    is_async: ClassVar[bool] = False
 
     _arguments: type[BaseModel] | None = PrivateAttr(default=None)
 
@@ -46,8 +53,13 @@ class BaseTool(BaseModel):
 
     @property
     def function(self) -> Callable[..., Any]:
-        """What is called with the arguments: a coroutine function where there is one."""
-        return self._arun if type(self)._arun is not BaseTool._arun else self._run
+        """What is called with the arguments: `_run`, in a thread, unless there is only `_arun`.
+
+        Many a tool's `_arun` raises NotImplementedError or calls `_run`, which would block the event loop.
+        """
+        kind = type(self)
+        own_sync, own_async = kind._run is not BaseTool._run, kind._arun is not BaseTool._arun
+        return self._arun if own_async and (self.is_async or not own_sync) else self._run
 
     @property
     def arguments(self) -> type[BaseModel]:
@@ -121,7 +133,9 @@ class _Decorator:
             raise DefinitionError(
                 f"{place}tool {name!r} has no docstring; the model is told what the tool does by its first lines"
             )
-        return FunctionTool(name=name, description=description, func=function, **self._options)
+        made = FunctionTool(name=name, description=description, func=function, **self._options)
+        made.args_schema = made.arguments  # where CrewAI's users look for it
+        return made
 
 
 @overload

@@ -1,6 +1,17 @@
-"""CrewAI's import path for `BaseTool`, `Tool` and `@tool`."""
+"""CrewAI's import path for `BaseTool`, `Tool` and `@tool`, and its `EnvVar`."""
+
+from pydantic import BaseModel
 
 from crewrun.tools.base import BaseTool, tool
 from crewrun.tools.base import FunctionTool as Tool
 
-__all__ = ["BaseTool", "Tool", "tool"]
+__all__ = ["BaseTool", "EnvVar", "Tool", "tool"]
+
+
+class EnvVar(BaseModel):
+    """An environment variable that a tool says it reads, in `env_vars`. Nothing asks for it."""
+
+    name: str
+    description: str
+    required: bool = True
+    default: str | None = None

@@ -12,23 +12,26 @@ def inside(root: Path, path: str | Path) -> Path:
     Raises PermissionError when it leaves `root`: by `..`, as an absolute path elsewhere, through a symlink, or because
     it cannot be followed at all.
     """
-    try:
-        home = root.resolve()
-        found = (home / path).resolve()
-    except (ValueError, RuntimeError, OSError) as wrong:  # a null byte, a lone surrogate, a ring of symlinks
-        raise PermissionError(f"{str(path)!r} is no path inside {str(root)!r}: {wrong}") from None
+    home, found = _followed(root, "."), _followed(root, path)
     if not found.is_relative_to(home):
         raise PermissionError(f"{str(path)!r} leads out of {str(home)!r}; only files inside may be used")
     return found
 
 
-def problem_of(root: Path, path: str | None) -> str | None:
-    """What `inside` says against `path`, None when nothing or when there is no path."""
+def inside_or_named(root: Path, path: str, named: str | None) -> Path:
+    """As `inside`, and besides that what the developer `named`, wherever it is: that file, or all in that directory."""
+    if named is not None:
+        found = _followed(root, path)
+        if found.is_relative_to(_followed(root, named)):
+            return found
+    return inside(root, path)
+
+
+def _followed(root: Path, path: str | Path) -> Path:
     try:
-        inside(root, path or "")
-    except PermissionError as refused:
-        return str(refused)
-    return None
+        return (root.resolve() / path).resolve()
+    except (ValueError, RuntimeError, OSError) as wrong:  # a null byte, a lone surrogate, a ring of symlinks
+        raise PermissionError(f"{str(path)!r} is no path inside {str(root)!r}: {wrong}") from None
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import inside, problem_of
+from crewrun.tools.confined import inside, inside_or_named
 
 
 class _Directory(BaseModel, extra="forbid"):
@@ -23,7 +23,8 @@ class _Nothing(BaseModel, extra="forbid"):
 class DirectoryReadTool(BaseTool):
     """Lists the files inside `root`, by default the working directory when it is called.
 
-    With `directory` it lists that one and takes no argument. `max_files` bounds how many are named.
+    With `directory` it lists that one, which may be anywhere, and takes no argument. `max_files` bounds how many
+    are named.
     """
 
     name: str = "List files in directory"
@@ -33,6 +34,9 @@ class DirectoryReadTool(BaseTool):
     root: Path = Path()
     max_files: int = Field(default=2000, ge=1)
 
+    def __init__(self, directory: str | None = None, **fields: Any) -> None:
+        super().__init__(**{**fields, "directory": directory})
+
     @model_validator(mode="after")
     def _know_the_directory(self) -> Self:
         if self.directory is not None:
@@ -41,17 +45,13 @@ class DirectoryReadTool(BaseTool):
                 self.args_schema = _Nothing
         return self
 
-    @property
-    def problem(self) -> str | None:
-        """That the directory is not inside `root`."""
-        return problem_of(self.root, self.directory)
-
     def _run(self, directory: str | None = None) -> str:
         wanted = directory or self.directory or "."
-        top = inside(self.root, wanted)
+        top = inside_or_named(self.root, wanted, self.directory)
         if not top.is_dir():
             raise NotADirectoryError(f"there is no directory {wanted!r}")
-        files = _files(top, inside(self.root, "."))
+        home = inside(self.root, ".")
+        files = _files(top, home if top.is_relative_to(home) else None)
         named = list(islice(files, self.max_files))
         left_out = sum(1 for _ in files)
         if left_out:
@@ -59,10 +59,11 @@ class DirectoryReadTool(BaseTool):
         return "\n".join(named) or f"There are no files in {wanted!r}."
 
 
-def _files(top: Path, home: Path) -> Iterator[str]:
-    """The files below `top` as paths from `home`, each directory's own in order before those of its directories."""
+def _files(top: Path, home: Path | None) -> Iterator[str]:
+    """The files below `top`, from `home` on if there is one, a directory's own before those of its directories."""
     for place, directories, names in os.walk(top, followlinks=False):
         directories.sort()
         for name in sorted(names):
-            path = os.path.relpath(os.path.join(place, name), home)
+            path = os.path.join(place, name)
+            path = os.path.relpath(path, home) if home else path
             yield path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -2,12 +2,12 @@
 
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from pydantic import BaseModel, Field, model_validator
 
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import inside, open_regular, problem_of
+from crewrun.tools.confined import inside_or_named, open_regular
 
 # A piece of a line is at most this long: a file may be one line of gigabytes.
 _PIECE_CHARS = 65_536
@@ -30,7 +30,8 @@ class _FileOrDefault(_Lines):
 class FileReadTool(BaseTool):
     """Reads text files inside `root`, by default the working directory when it is called.
 
-    `file_path` is what it reads when the model names no file. At most `max_chars` characters are returned.
+    `file_path` is what it reads when the model names no file; that one may be anywhere. At most
+    `max_chars` characters are returned.
     """
 
     name: str = "Read a file's content"
@@ -40,6 +41,9 @@ class FileReadTool(BaseTool):
     root: Path = Path()
     max_chars: int = Field(default=50_000, ge=1)
 
+    def __init__(self, file_path: str | None = None, **fields: Any) -> None:
+        super().__init__(**{**fields, "file_path": file_path})
+
     @model_validator(mode="after")
     def _know_the_default_file(self) -> Self:
         if self.file_path is not None:
@@ -48,16 +52,11 @@ class FileReadTool(BaseTool):
                 self.args_schema = _FileOrDefault
         return self
 
-    @property
-    def problem(self) -> str | None:
-        """That the default file is not inside `root`."""
-        return problem_of(self.root, self.file_path)
-
     def _run(self, file_path: str | None = None, start_line: int = 1, line_count: int | None = None) -> str:
         wanted = file_path or self.file_path
         if not wanted:
             raise ValueError("file_path is missing, and there is no default file")
-        path = inside(self.root, wanted)
+        path = inside_or_named(self.root, wanted, self.file_path)
         if path.is_dir():
             raise IsADirectoryError(f"{wanted!r} is a directory, not a file")
         with open_regular(path) as file, TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as text:

@@ -11,7 +11,7 @@ from crewrun.tools.base import BaseTool, FunctionTool, tool
 
 # In the order in which they are looked for. LangChain's `_run` and `_arun` want a config, where `func` and `coroutine`
 # are the user's own function.
-_ENTRANCES = ("coroutine", "func", "_arun", "_run", "arun", "run")
+_ENTRANCES = ("coroutine", "func", "_run", "_arun", "run", "arun")
 # Classes whose async entrance only raises, or only calls the sync one in a thread.
 _BASES = frozenset({"BaseTool", "StructuredTool", "Tool"})
 
@@ -63,7 +63,7 @@ def as_tools(values: Any) -> Any:
 def _entrance(value: Any, name: str) -> Callable[..., Any]:
     for entrance in _ENTRANCES:
         function = getattr(value, entrance, None)
-        if callable(function) and not (entrance in ("_arun", "arun") and _is_inherited(value, entrance)):
+        if callable(function) and not _is_inherited(value, entrance):
             return function  # type: ignore[no-any-return]  # whatever the other library has there
     raise DefinitionError(f"tool {name!r} ({type(value).__name__}) has nothing to run: none of {', '.join(_ENTRANCES)}")
 

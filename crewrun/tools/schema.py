@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, get_type_hints
 
 from docstring_parser import parse as parse_docstring
@@ -12,7 +13,7 @@ from crewrun.errors import DefinitionError
 
 def documented(function: Callable[..., Any]) -> str:
     """What `function`'s docstring says of it, without the part on its parameters; empty without a docstring."""
-    text = inspect.getdoc(function) or ""
+    text = _docstring(function)
     parsed = parse_docstring(text)
     return (parsed.description or text).strip()
 
@@ -21,16 +22,18 @@ def arguments_of(function: Callable[..., Any], whose: str) -> type[BaseModel]:
     """A pydantic class with a field for each parameter of `function`, described as its docstring does.
 
     A parameter without an annotation takes any value. `*args` and `**kwargs` are left out; with `**kwargs` further
-    names are let through. Raises DefinitionError for annotations that no schema can be made of.
+    names are let through. What a functools.partial has set is left out too. Raises DefinitionError for annotations
+    that no schema can be made of, for a parameter that cannot be given by its name, and for a function, such as some
+    built-in ones, that does not tell its parameters.
     """
     try:
-        hints = get_type_hints(function, include_extras=True)
-    except (NameError, TypeError) as wrong:
+        hints = get_type_hints(_written(function), include_extras=True)
+    except (NameError, TypeError, AttributeError, SyntaxError) as wrong:
         raise DefinitionError(f"{whose}: an annotation of its function cannot be read: {wrong}") from None
-    described = {p.arg_name: p.description for p in parse_docstring(inspect.getdoc(function) or "").params}
+    described = {p.arg_name: p.description for p in parse_docstring(_docstring(function)).params}
     fields: dict[str, Any] = {}
     extra = False
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in _parameters(function, whose).items():
         if parameter.kind is parameter.VAR_KEYWORD:
             extra = True
         elif parameter.kind is not parameter.VAR_POSITIONAL and name not in ("self", "cls"):
@@ -40,6 +43,41 @@ def arguments_of(function: Callable[..., Any], whose: str) -> type[BaseModel]:
             fields[f"field_{name}"] = (hints.get(name, Any), about)
     config = ConfigDict(extra="allow" if extra else "forbid", arbitrary_types_allowed=True)
     return create_model("Arguments", __config__=config, **fields)
+
+
+def _parameters(function: Callable[..., Any], whose: str) -> dict[str, inspect.Parameter]:
+    """The parameters that a caller has to give or may."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (ValueError, TypeError):
+        raise DefinitionError(
+            f"{whose}: {function!r} does not tell its parameters; write a function with named parameters that calls it"
+        ) from None
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.POSITIONAL_ONLY and name not in ("self", "cls"):
+            raise DefinitionError(
+                f"{whose}: parameter {name!r} of {function!r} cannot be given by its name, as a tool's arguments are; "
+                "remove the '/' after it, or write a function with named parameters that calls it"
+            )
+    fixed = function.keywords if isinstance(function, partial) else {}
+    return {name: parameter for name, parameter in parameters.items() if name not in fixed}
+
+
+def _written(function: Callable[..., Any]) -> Any:
+    """The function in the user's source: under a functools.partial, or as `__call__` of an object."""
+    bare = _without_partials(function)
+    return bare if inspect.isroutine(bare) or inspect.isclass(bare) else bare.__call__
+
+
+def _docstring(function: Callable[..., Any]) -> str:
+    """That of `function`, not of functools.partial; an object's is its class's, else that of its `__call__`."""
+    return inspect.getdoc(_without_partials(function)) or inspect.getdoc(_written(function)) or ""
+
+
+def _without_partials(function: Any) -> Any:
+    while isinstance(function, partial):
+        function = function.func
+    return function
 
 
 def json_schema(arguments: type[BaseModel], whose: str) -> dict[str, Any]:

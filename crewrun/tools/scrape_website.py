@@ -3,7 +3,7 @@
 import re
 import zlib
 from contextlib import suppress
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import aiohttp
 import anyio
@@ -46,11 +46,15 @@ class ScrapeWebsiteTool(BaseTool):
 
     name: str = "Read website content"
     description: str = "Fetches a page from the web and returns its text."
+    is_async: ClassVar[bool] = True
     args_schema: type[BaseModel] | None = _Website
     website_url: str | None = None
     allow_private: bool = False
     max_bytes: int = Field(default=2 * 1024 * 1024, ge=1)
     fetch_timeout_s: float = Field(default=20.0, gt=0)
+
+    def __init__(self, website_url: str | None = None, **fields: Any) -> None:
+        super().__init__(**{**fields, "website_url": website_url})
 
     @model_validator(mode="after")
     def _know_the_page(self) -> Self:

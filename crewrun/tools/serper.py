@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import aiohttp
 import anyio
@@ -41,6 +41,7 @@ class SerperDevTool(BaseTool):
 
     name: str = "Search the internet with Serper"
     description: str = "Searches the internet and returns titles, addresses and snippets of what was found."
+    is_async: ClassVar[bool] = True
     args_schema: type[BaseModel] | None = _Search
     n_results: int = Field(default=10, ge=1, le=100)
     country: str | None = None

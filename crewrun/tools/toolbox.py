@@ -1,7 +1,8 @@
 """An agent's tools as a run uses them: told to the model, found by name, called with what the model wrote.
 
 A toolbox is made once for each list of tools, so no call pays for schemas. What goes wrong with a call is text for the
-model, which may do better next time; only ToolFailed ends the row.
+model, which may do better next time. What no model can help with ends the row: ToolFailed, and what a coworker fails
+with, CallError and TaskTimedOut.
 """
 
 import ast
@@ -9,12 +10,14 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import anyio
 from pydantic import BaseModel, ValidationError
 
 from crewrun.concurrency import call
-from crewrun.errors import DefinitionError, ToolFailed, suggest
+from crewrun.errors import CallError, DefinitionError, TaskTimedOut, ToolFailed, redact, suggest
 from crewrun.messages import ToolSpec
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema, values_of
@@ -22,6 +25,7 @@ from crewrun.tools.schema import json_schema, values_of
 _MAX_NAME_CHARS = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 _SHOWN_ERROR_CHARS = 2000
+_JSON = json.JSONDecoder(strict=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +41,16 @@ class Toolbox:
     """Tools under the names that models see."""
 
     def __init__(self, tools: Iterable[BaseTool]) -> None:
-        """Raises DefinitionError when two tools have one name, or one has no schema."""
+        """A second tool of one name gets a number. Raises DefinitionError when one has no schema."""
         self.tools: dict[str, BaseTool] = {}
         specs = []
         for tool in tools:
+            if any(tool is known for known in self.tools.values()):
+                continue
             name = wire_name(tool.name)
-            if name in self.tools:
-                if self.tools[name] is tool:
-                    continue
-                raise DefinitionError(f"two tools have the name {name!r}; give one of them another")
+            number = 2
+            while name in self.tools:
+                name, number = f"{wire_name(tool.name)[: _MAX_NAME_CHARS - 4]}_{number}", number + 1
             if not tool.description.strip():
                 raise DefinitionError(f"tool {tool.name!r} has no description; the model is told what it does by that")
             self.tools[name] = tool
@@ -63,7 +68,8 @@ class Toolbox:
     async def use(self, name: str, arguments: str, used: dict[BaseTool, int]) -> ToolResult:
         """Call the tool that the model named with the arguments that it wrote.
 
-        `used` counts the calls of each tool of this task. Raises ToolFailed when the tool does, nothing else.
+        `used` counts the calls of each tool of this task. Raises ToolFailed, CallError and TaskTimedOut when the
+        tool does, nothing else.
         """
         tool = self.tools.get(wire_name(name))
         if tool is None:
@@ -91,25 +97,26 @@ def wire_name(name: str) -> str:
 
 
 async def _call(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
+    text = None
     try:
-        result = await call(tool.function, timeout_s=tool.timeout_s, **values)
-        text = _text(result)
-    except ToolFailed:
+        with anyio.move_on_after(tool.timeout_s):
+            # Bound here, since a parameter of the tool may have the name of one of `call`.
+            text = _text(await call(partial(tool.function, **values)))
+    except (ToolFailed, CallError, TaskTimedOut):
         raise
-    except TimeoutError as late:
-        return ToolResult(_timed_out(tool, late), failed=True)
     except Exception as failed:  # whatever the user's code raises, the model is told, as CrewAI does
-        return ToolResult(f"The tool failed: {type(failed).__name__}: {str(failed)[:_SHOWN_ERROR_CHARS]}", failed=True)
+        return ToolResult(f"The tool failed: {_told(failed)}", failed=True)
+    if text is None:
+        return ToolResult(f"The tool gave no result within {tool.timeout_s:g} seconds.", failed=True)
     if len(text) > tool.max_result_chars:
         left_out = len(text) - tool.max_result_chars
         text = f"{text[: tool.max_result_chars]}\n[… {left_out:,} more characters left out]"
     return ToolResult(text, is_answer=tool.result_as_answer)
 
 
-def _timed_out(tool: BaseTool, late: TimeoutError) -> str:
-    if str(late):  # the tool's own
-        return f"The tool failed: TimeoutError: {str(late)[:_SHOWN_ERROR_CHARS]}"
-    return f"The tool gave no result within {tool.timeout_s:g} seconds." if tool.timeout_s else "The tool timed out."
+def _told(failed: Exception) -> str:
+    message = redact(str(failed))[:_SHOWN_ERROR_CHARS]
+    return f"{type(failed).__name__}: {message}" if message else type(failed).__name__
 
 
 def _text(result: Any) -> str:
@@ -147,12 +154,14 @@ def _parsed(arguments: str, expected: type[BaseModel]) -> Any:
     if not text:
         return {}
     try:
-        return json.loads(text, strict=False)
+        # Of an object only itself: models go on with a thought or the next action after it.
+        return _JSON.raw_decode(text)[0] if text.startswith("{") else _JSON.decode(text)
     except (ValueError, RecursionError) as wrong:
         problem = wrong
     if text.startswith("{"):
         try:
-            return ast.literal_eval(text)  # what a model writes that has read more Python than JSON
+            # What a model writes that has read more Python than JSON.
+            return ast.literal_eval(text[: text.rfind("}") + 1])
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise ValueError(f"they are not JSON: {problem}") from None
     # Said without braces, for a tool that wants one value: models of the text protocol do so.

@@ -1,0 +1,55 @@
+"""What an LLM takes of CrewAI's and litellm's arguments, and where a request goes with them."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from crewrun import LLM, UsageError
+from crewrun.llm.endpoints import resolve
+
+
+class Answer(BaseModel):
+    text: str
+
+
+@pytest.mark.parametrize(
+    ("given", "params"),
+    [
+        ({"temperature": 0.5, "max_retries": 3, "organization": "o", "stream": True}, {"temperature": 0.5}),
+        ({"additional_params": {"top_k": 3, "stream": True}, "extra_body": {"min_p": 0.1}}, {"top_k": 3, "min_p": 0.1}),
+        ({"additional_params": {"seed": 1}, "seed": 2}, {"seed": 2}),
+        ({"drop_params": True, "custom_llm_provider": "openai", "top_p": 1.0}, {"top_p": 1.0}),
+        ({"default_headers": {"X-A": "b"}, "request_timeout": 5}, {}),
+    ],
+    ids=["kept to itself", "merged", "own wins", "litellm's", "renamed"],
+)
+def test_only_request_fields_go_on_the_wire(given: dict[str, Any], params: dict[str, Any]) -> None:
+    """A provider that refuses what it does not know would fail every row."""
+    assert dict(resolve(LLM(model="gpt-4o-mini", api_key="x", **given)).params) == params
+
+
+def test_renamed_arguments_have_their_effect() -> None:
+    """Headers and the time limit."""
+    endpoint = resolve(LLM(model="gpt-4o-mini", default_headers={"X-A": "b"}, request_timeout=5))
+    assert (dict(endpoint.headers), endpoint.timeout_s) == ({"X-A": "b"}, 5)
+
+
+def test_litellm_s_own_arguments_reach_litellm() -> None:
+    """Where it serves the model."""
+    assert dict(resolve(LLM(model="anthropic/claude-sonnet-4-5", drop_params=True)).params) == {"drop_params": True}
+
+
+def test_with_a_provider_the_model_s_name_is_whole() -> None:
+    """`openai/gpt-oss-20b` is a model of Groq's."""
+    llm = LLM(provider="openai", model="openai/gpt-oss-20b", base_url="https://api.groq.com/openai/v1")
+    endpoint = resolve(llm)
+    assert (endpoint.provider, endpoint.model) == ("openai", "openai/gpt-oss-20b")
+    with pytest.raises(UsageError, match=r"no provider 'grok' \(did you mean 'groq'\?\)"):
+        resolve(LLM(provider="grok", model="m"))
+
+
+def test_a_response_format_may_be_a_class() -> None:
+    """It goes out as its JSON Schema."""
+    wanted = resolve(LLM(model="gpt-4o-mini", response_format=Answer)).params["response_format"]
+    assert (wanted["type"], wanted["json_schema"]["name"]) == ("json_schema", "Answer")

@@ -571,7 +571,7 @@ def test_no_crew_file_is_refused_saying_where_it_was_looked_for(folder: Path) ->
     (folder / "crew.yaml").unlink()
     (folder / "data").mkdir()
     write_rows(folder / "data/in.jsonl", [ROW])
-    advice = "crewrun init makes one, --crew names another crew"
+    advice = "crewrun init DIR makes one, --crew names another crew"
     looked = {"in.jsonl": "the working directory", "data/in.jsonl": "'data' or the working directory"}
     for inputs, where in (looked | {"-": "the working directory"}).items():
         assert refusal(inputs, cwd=folder) == f"crewrun: no crew.yaml in {where}; {advice}\n"

@@ -121,7 +121,7 @@ def test_the_findings_are_printed_for_people(tmp_path: Path) -> None:
         "needs {topic} for task 'draft'",
     ]
     assert lines[5] == "rows: 2, of which 1 would fail"
-    assert lines[-1] == "this would not run as it is"
+    assert lines[-1] == "the crew would run, and these rows would fail"
 
 
 @pytest.mark.parametrize(

@@ -1120,12 +1120,13 @@ def test_a_crew_is_found_beside_the_inputs_then_in_the_working_directory() -> No
         find_beside(inputs)
     assert (
         str(caught.value)
-        == "no crew.yaml in 'data' or the working directory; crewrun init makes one, --crew names another crew"
+        == "no crew.yaml in 'data' or the working directory; crewrun init DIR makes one, --crew names another crew"
     )
     with pytest.raises(UsageError) as caught:
         find_beside(None)
     assert (
-        str(caught.value) == "no crew.yaml in the working directory; crewrun init makes one, --crew names another crew"
+        str(caught.value)
+        == "no crew.yaml in the working directory; crewrun init DIR makes one, --crew names another crew"
     )
     found = []
     for name in ("crew.yml", "crew.yaml", "data/crew.yml"):

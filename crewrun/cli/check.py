@@ -55,8 +55,14 @@ def lines(findings: "Findings") -> list[str]:
     for task in findings.first_row:
         said.append(f"\n--- {task['task']} ({task['agent']})")
         said += [f"[{message['role']}] {message['content']}" for message in task["messages"]]
-    said.append("\nnothing is wrong; no model was called" if findings.is_good else "\nthis would not run as it is")
+    said.append("\n" + _verdict(findings))
     return said
+
+
+def _verdict(findings: "Findings") -> str:
+    if findings.is_good:
+        return "nothing is wrong; no model was called"
+    return "this would not run as it is" if findings.problems else "the crew would run, and these rows would fail"
 
 
 def _crew_lines(crew: dict[str, Any]) -> list[str]:

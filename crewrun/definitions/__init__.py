@@ -66,7 +66,7 @@ def find_beside(inputs: Path | None) -> Path:
         if project_folder.is_project(str(folder)):
             return folder
     looked = " or ".join("the working directory" if folder == Path() else repr(str(folder)) for folder in folders)
-    raise UsageError(f"no crew.yaml in {looked}; crewrun init makes one, --crew names another crew")
+    raise UsageError(f"no crew.yaml in {looked}; crewrun init DIR makes one, --crew names another crew")
 
 
 def _crew_file(folder: str) -> str | None:

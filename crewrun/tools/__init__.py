@@ -38,6 +38,7 @@ BUILT_IN = {
 _HOME = {
     **BUILT_IN,
     "BaseTool": "crewrun.tools.base",
+    "ToolFailed": "crewrun.errors",
     "EnvVar": "crewrun.tools.base_tool",
     "tool": "crewrun.tools.base",
 }

@@ -5,6 +5,8 @@
     ├── DefinitionError       the crew is wrong                               exit 2
     ├── RunHeld               another process is writing these results          exit 75
     ├── OutputFailed          the results cannot be written any more          exit 1
+    │   └── JournalFailed     the journal cannot be written any more
+    ├── JournalDamaged        the journal cannot be read                      exit 2
     ├── OutputClosed          whoever read the results has gone               exit 141
     ├── InputInvalid          this row's inputs are wrong                     category input
     ├── RowTimedOut           the row took longer than --row-timeout          category timeout
@@ -12,6 +14,7 @@
     ├── ToolFailed            a tool says that its row cannot be done         category tool
     ├── GuardrailFailed       no answer passed a task's guardrail             category guardrail
     └── CallError             a model call failed
+        ├── NotRecorded       --replay, and the journal has no such call          category network
         ├── Unreachable       a certificate, a proxy or a header that cannot work    category network
         ├── AuthRefused       401, 403, no key                                category auth
         ├── QuotaExhausted    402, 429 insufficient_quota                     category quota
@@ -31,7 +34,7 @@
     ForEachError              an ExceptionGroup: some inputs of a for-each failed
     CrewrunWarning            a UserWarning: something in a crew has no effect
 
-A row's failure is data: `category` goes into its error record, and only the first five ever stop a run.
+A row's failure is data: `category` goes into its error record, and only those above InputInvalid ever stop a run.
 """
 
 import re
@@ -96,6 +99,16 @@ class OutputFailed(CrewrunError):
     """The results cannot be written any more, for instance on a full disk. Whole lines written before stay."""
 
 
+class JournalFailed(OutputFailed):
+    """The journal cannot be written any more. What was committed stays."""
+
+
+class JournalDamaged(CrewrunError):
+    """A run's journal cannot be read: it was cut, overwritten or deleted. Nothing has been sent."""
+
+    exit_code = 2
+
+
 class OutputClosed(CrewrunError):
     """The reader of standard output has gone, as `| head` does."""
 
@@ -141,7 +154,7 @@ class CallError(CrewrunError):
 
     `http_status` is the provider's status, None without a reply. `retry_after_s` is how long the provider asks
     to wait, in seconds. `attempts` is how often the call was sent, set by the gateway. `usage` is what the provider
-    billed for an answer that could not be used.
+    billed for an answer that could not be used, `billed` that of all attempts and its cost, set by the gateway.
     """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -150,6 +163,7 @@ class CallError(CrewrunError):
         self.retry_after_s = retry_after_s
         self.attempts = 0
         self.usage = Usage()
+        self.billed: tuple[Usage, float | None] = (Usage(), 0.0)
 
 
 class AuthRefused(CallError):
@@ -194,6 +208,12 @@ class ContentFiltered(CallError):
     """The provider's content policy refused the prompt or the answer."""
 
     category = Category.CONTENT_FILTER
+
+
+class NotRecorded(CallError):
+    """The run may send nothing (--replay), and what this call needs is not in its journal."""
+
+    category = Category.NETWORK
 
 
 class Unreachable(CallError):

@@ -26,7 +26,8 @@ class Row:
     """One line of the input.
 
     `index` counts rows from 0, `line` counts lines of the file from 1. A line that cannot be run has `problem`, the
-    message for the user, and may have no `inputs`.
+    message for the user, and may have no `inputs`. `content` names the inputs where `id`, from a field of the row, does
+    not.
     """
 
     index: int
@@ -34,6 +35,7 @@ class Row:
     id: str
     inputs: dict[str, Any] | None
     problem: str | None = None
+    content: str = ""
 
 
 def content_id(content: dict[str, Any] | bytes) -> str:
@@ -101,8 +103,25 @@ class TaskRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Replayed:
+    """The part of a row's account that an earlier session of the run paid for: calls answered from its journal."""
+
+    calls: int
+    attempts: int
+    usage: Usage
+    cost_usd: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"attempts": self.attempts, "usage": usage_json(self.usage, self.calls), "cost_usd": self.cost_usd}
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one row. `cost_usd` is None when a price is unknown, never a guess."""
+    """What became of one row. `cost_usd` is None when a price is unknown, never a guess.
+
+    Attempts, calls, usage and cost are all that the row took, whichever session of the run paid for it; `replayed` is
+    what of it was paid before.
+    """
 
     row: Row
     status: Literal["ok", "failed"]
@@ -117,9 +136,10 @@ class Outcome:
     started_at: datetime
     duration_s: float
     files: Sequence[str] = field(default=())
+    replayed: Replayed | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        record = {
             "schema": SCHEMA,
             "id": self.row.id,
             "index": self.row.index,
@@ -136,15 +156,22 @@ class Outcome:
             "started_at": self.started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "duration_s": round(self.duration_s, 3),
         }
+        if self.replayed is not None:
+            record["replayed"] = self.replayed.to_json()
+        return record
 
     def to_line(self) -> bytes:
         """One line of UTF-8 JSON with its newline."""
-        record = self.to_json()
-        try:
-            return to_json(record, inf_nan_mode="null") + b"\n"  # six times as fast as the standard library's
-        except PydanticSerializationError:
-            # A lone surrogate ("\ud800") is legal in JSON but not in UTF-8: write it as the escape it came as.
-            return _ascii(record).encode() + b"\n"
+        return as_json(self.to_json()) + b"\n"
+
+
+def as_json(record: Any) -> bytes:
+    """`record` as UTF-8 JSON without blanks."""
+    try:
+        return to_json(record, inf_nan_mode="null")  # six times as fast as the standard library's
+    except PydanticSerializationError:
+        # A lone surrogate ("\ud800") is legal in JSON but not in UTF-8: write it as the escape it came as.
+        return _ascii(record).encode()
 
 
 def usage_json(usage: Usage, calls: int) -> dict[str, int]:

@@ -1,12 +1,16 @@
-"""A loaded target and its gateway: `run(row)` gives an outcome, whatever happens inside."""
+"""A loaded target and its gateway: `run(row)` gives an outcome, whatever happens inside.
+
+With a `Memory` every call of a row is recorded, and what was recorded of the row before is not called again.
+"""
 
 import asyncio
 import math
+import re
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -18,6 +22,7 @@ from crewrun.errors import (
     Category,
     CrewrunError,
     InputInvalid,
+    OutputFailed,
     OutputInvalid,
     RowTimedOut,
     UsageError,
@@ -26,19 +31,37 @@ from crewrun.errors import (
 )
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into
 from crewrun.messages import Endpoint
-from crewrun.row import ErrorRecord, Outcome, Row
+from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.target import Target, value_of
+
+# Ids that users give may be any text; what is no plain name cannot name a folder.
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+class Memory(Protocol):
+    """What a run remembers of the calls that its rows made."""
+
+    async def recall(self, row: Row) -> Recorder:
+        """The recorder of one row, with all that earlier sessions recorded of it."""
+        ...
 
 
 class Worker:
     """Runs rows, any number at once, each within `row_timeout_s`. Opened in an event loop, `async with`."""
 
     def __init__(
-        self, target: Target, gateway: Gateway, row_timeout_s: float | None = None, files: Path | None = None
+        self,
+        target: Target,
+        gateway: Gateway,
+        row_timeout_s: float | None = None,
+        files: Path | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """`files` is where each row gets a folder for the files that its tasks write; None is the working directory."""
+        self._memory = memory
         self._target = target
         self._gateway = gateway
         self._timeout_s = row_timeout_s
@@ -57,13 +80,18 @@ class Worker:
         await self._open.aclose()
 
     async def run(self, row: Row) -> Outcome:
-        """Run the target on one row. Never raises: every failure, a bug included, becomes the outcome's error."""
+        """Run the target on one row. Every failure, a bug included, becomes the outcome's error.
+
+        Raises OutputFailed, when nothing can be recorded any more.
+        """
         started_at, began = datetime.now(UTC), anyio.current_time()
-        tally = Tally()
+        tally = Tally(recorder=await self._memory.recall(row)) if self._memory is not None else Tally()
         output: Any = None
         error: ErrorRecord | None = None
         try:
             output = await self._kickoff(row, tally)
+        except OutputFailed:
+            raise
         except Exception as failed:
             error = describe_failure(failed, tally)
         except anyio.get_cancelled_exc_class() as cancelled:
@@ -84,6 +112,7 @@ class Worker:
             cost_usd=tally.cost_usd,
             models=list(tally.models),
             files=tally.files,
+            replayed=tally.replayed,
             started_at=started_at,
             duration_s=anyio.current_time() - began,
         )
@@ -107,7 +136,9 @@ class Worker:
                 return value_of(await self._target.akickoff(row.inputs))
             if self._files is None:
                 return await self._within_time(row)
-            with writing_below(self._files / row.id):
+            with writing_below(
+                self._files / (row.id if _FOLDER_NAME.fullmatch(row.id) else content_id(row.id.encode()))
+            ):
                 return await self._within_time(row)
 
     async def _within_time(self, row: Row) -> Any:
@@ -139,8 +170,11 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
     )
 
 
-async def check_models(target: Target, gateway: Gateway) -> list[Endpoint]:
-    """The endpoints that `target` may call. Raises UsageError for one that cannot work, before the first call."""
+async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -> list[Endpoint]:
+    """The endpoints that `target` may call. Raises UsageError for one that cannot work, before the first call.
+
+    Without `keys` nothing will be sent, so none are needed.
+    """
     if isinstance(target, Crew):
         target.check()
     found: dict[Endpoint, None] = {}
@@ -152,8 +186,8 @@ async def check_models(target: Target, gateway: Gateway) -> list[Endpoint]:
             OfflineOptions.parse(endpoint.params["options"])
         if endpoint.lane == "direct" and endpoint.base_url:
             proxy_for(endpoint.base_url)  # one that cannot be used is a UsageError
-        variable = missing_key(endpoint)
-        if endpoint.lane == "litellm":
+        variable = missing_key(endpoint) if keys else None
+        if endpoint.lane == "litellm" and keys:
             from crewrun.llm import litellm_transport
 
             # Importing litellm takes seconds.

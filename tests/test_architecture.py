@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 
 # The layers, lowest first. A module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
-    ("_version", "errors", "messages", "row", "templates", "threads", "concurrency", "references"),
+    ("_version", "errors", "messages", "row", "templates", "threads", "concurrency", "references", "fingerprint"),
     ("llm",),
     ("tools",),
     ("crew",),
@@ -20,6 +20,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("definitions",),
     ("project",),
     ("worker",),
+    ("runs",),
     ("executors",),
     ("batch",),
     ("cli", "__main__"),

@@ -342,17 +342,19 @@ def test_a_csv_header_that_names_no_inputs_is_refused(refusals: dict[str, str], 
 
 WRONG_OUTPUTS = {
     "-o in.jsonl/x": "in.jsonl/x: cannot be written: Not a directory",
-    "-o /proc/x": "/proc/x: cannot be written: No such file or directory",
+    "-o /proc/x": "/proc/x.crewrun: the run's state cannot be kept there: No such file or directory; "
+    "--run-dir names another folder",
     "-o none/x": "none/x: cannot be written: No such file or directory",
     "-o folder.jsonl": "folder.jsonl: cannot be written: Is a directory",
-    "-o folder.jsonl --overwrite": "folder.jsonl: cannot be written: Is a directory",
+    "-o /dev/null --fresh": "--fresh: results that go to a stream have no journal; name a file with -o, or --run-dir",
     "-o in.jsonl": "in.jsonl: is the input file itself; name another with -o",
-    "-o in.jsonl --overwrite": "in.jsonl: is the input file itself; name another with -o",
+    "-o in.jsonl --fresh": "in.jsonl: is the input file itself; name another with -o",
     "-o ./in.jsonl": "./in.jsonl: is the input file itself; name another with -o",
     "-o link.jsonl": "link.jsonl: is the input file itself; name another with -o",
     "-o hard.jsonl": "hard.jsonl: is the input file itself; name another with -o",
     "-o x.jsonl.gz": "-o x.jsonl.gz: results are written as plain JSONL; compress them afterwards",
-    "-o old": "old: exists already; --overwrite replaces it, -o names another file",
+    "-o old": "old: exists, and there is no old.crewrun with the state of its run; "
+    "--fresh moves it aside, -o names another file",
 }
 
 
@@ -371,29 +373,29 @@ def test_the_input_is_safe_from_redirection(folder: Path) -> None:
     assert (folder / "in.jsonl").read_text() == ROW + "\n"
 
 
-def test_overwrite_replaces_the_results_when_the_run_is_complete(folder: Path) -> None:
-    """The old content is gone, and no .partial is left."""
+def test_fresh_moves_what_is_there_aside_and_keeps_it(folder: Path) -> None:
+    """Results of which nothing is known, and then a run with its state: each is a file with a number."""
     (folder / "out.jsonl").write_text("old\n")
-    done = crewrun("batch", "in.jsonl", "-o", "out.jsonl", "--overwrite", cwd=folder)
-    assert done.returncode == 0
-    assert [row["input"] for row in read_rows(folder / "out.jsonl")] == [{"topic": "owls"}]
-    assert sorted(path.name for path in folder.iterdir()) == ["crew.yaml", "in.jsonl", "out.jsonl"]
+    for _ in range(2):
+        done = crewrun("batch", "in.jsonl", "-o", "out.jsonl", "--fresh", cwd=folder)
+        assert done.returncode == 0
+        assert [row["input"] for row in read_rows(folder / "out.jsonl")] == [{"topic": "owls"}]
+    assert (folder / "out.1.jsonl").read_text() == "old\n"
+    assert [row["input"] for row in read_rows(folder / "out.2.jsonl")] == [{"topic": "owls"}]
+    made = {"out.jsonl", "out.jsonl.crewrun", "out.1.jsonl", "out.2.jsonl", "out.2.jsonl.crewrun"}
+    assert {path.name for path in folder.iterdir()} == {"crew.yaml", "in.jsonl"} | made
 
 
-def test_overwrite_keeps_the_old_results_when_the_run_is_stopped(folder: Path) -> None:
-    """The old file stands, the new rows are in .partial, and stderr says both."""
-    (folder / "out.jsonl").write_text("old\n")
+def test_a_stopped_run_says_what_goes_on_with_it_which_is_not_fresh(folder: Path) -> None:
+    """To begin anew once more would pay for everything again."""
     write_rows(folder / "in.jsonl", [ROW, "oops", *topics(50)])
-    done = crewrun("batch", "in.jsonl", "-o", "out.jsonl", "--overwrite", "--fail-fast", "-j", "1", cwd=folder)
+    done = crewrun("batch", "in.jsonl", "-o", "out.jsonl", "--fresh", "--fail-fast", "-j", "1", cwd=folder)
     assert done.returncode == 4
-    assert (folder / "out.jsonl").read_text() == "old\n"
-    rows = read_rows(folder / "out.jsonl.partial")
-    assert [row["status"] for row in rows] == ["ok", "failed"]
-    assert done.stderr.splitlines()[-4:] == [
+    assert [row["status"] for row in read_rows(folder / "out.jsonl")] == ["ok", "failed"]
+    assert done.stderr.splitlines()[-3:] == [
         "stopped: 1 of 2 finished rows failed (--fail-fast)",
-        "results: out.jsonl.partial",
-        "out.jsonl still holds the results of before, because this run did not end",
-        "to run all rows again: crewrun batch in.jsonl -o out.jsonl --overwrite --fail-fast -j 1",
+        "results: out.jsonl",
+        "to go on: crewrun batch in.jsonl -o out.jsonl --fail-fast -j 1",
     ]
 
 
@@ -422,7 +424,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount, umount = shutil.which("mount"), shutil.which("umount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    command = [mount or "mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
     if not (mount and umount) or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting a tmpfs is not permitted here")
     yield disk
@@ -434,11 +436,12 @@ def test_a_full_disk_saves_whole_lines(folder: Path, small_disk: Path) -> None:
     write_rows(folder / "in.jsonl", topics(2000))
     done = crewrun("batch", "in.jsonl", "-o", small_disk / "out.jsonl", cwd=folder)
     assert done.returncode == 1
-    assert f"\nstopped: {small_disk}/out.jsonl: cannot be written: No space left on device" in done.stderr
+    assert re.search(rf"\nstopped: {small_disk}/out.jsonl\S*: cannot be written: ", done.stderr)
+    assert f"to go on: crewrun batch in.jsonl -o {small_disk}/out.jsonl\n" in done.stderr
+    assert "Traceback" not in done.stderr
     rows = read_rows(small_disk / "out.jsonl")
-    unwritten = int(re.search(r"; (\d+) finished rows could not be written", done.stderr)[1])  # type: ignore[index]  # it must match
-    assert done.stderr.startswith(f"{len(rows) + unwritten} ok, 0 failed in ")
-    assert 60 < len(rows) < 100
+    assert [row["status"] for row in rows] == ["ok"] * len(rows)
+    assert 60 < len(rows) < 1000
 
 
 def test_head_ends_the_run_quietly(folder: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from crewrun.llm.tally import Tally
 from crewrun.tools import EnvVar
 from crewrun.tools.base import BaseTool
 from crewrun.tools.confined import inside
@@ -36,7 +37,7 @@ PUBLIC = "http://93.184.215.14"
 
 async def use(tool: BaseTool, **arguments: Any) -> ToolResult:
     """Call `tool` as a model does."""
-    return await Toolbox([tool]).use(tool.name, json.dumps(arguments), {})
+    return await Toolbox([tool]).use(tool.name, json.dumps(arguments), {}, Tally())
 
 
 def failed(text: str) -> ToolResult:
@@ -700,7 +701,7 @@ async def test_of_many_that_write_one_file_one_succeeds(root: Path) -> None:
 
     async def write(n: int) -> None:
         arguments = json.dumps({"filename": "one.txt", "content": f"{n:02}"})
-        results.append((n, await box.use("File Writer Tool", arguments, {})))
+        results.append((n, await box.use("File Writer Tool", arguments, {}, Tally())))
 
     async with anyio.create_task_group() as group:
         for n in range(20):

@@ -634,7 +634,7 @@ CONTENT: dict[str, tuple[str, list[str]]] = {
             ":12: agent: unknown key 'agent' (did you mean 'agents'?)",
             ":13: batch.max-concurent: unknown key 'max-concurent' (did you mean 'max_concurrent'?)",
             ":13: batch.zzz: unknown key 'zzz'; the keys of batch are 'output', 'max_concurrent', 'model', 'base_url', "
-            "'ordered', 'retries', 'call_timeout', 'row_timeout', 'grace', 'limit', 'offset', 'fail_fast' and 6 more",
+            "'ordered', 'retries', 'call_timeout', 'row_timeout', 'grace', 'limit', 'offset', 'fail_fast' and 11 more",
         ],
     ),
     "keys of CrewAI": (
@@ -890,7 +890,7 @@ TOOLS = {
     "unlike any argument": (
         "shop.py:Search: {zzz: 1}",
         "shop.py:Search has no argument 'zzz'; its arguments are 'name', 'description', 'result_as_answer', "
-        "'max_usage_count', 'timeout_s', 'max_result_chars', 'url'",
+        "'max_usage_count', 'timeout_s', 'max_result_chars', 'replay', 'url'",
     ),
     "argument of a wrong type": (
         "FileReadTool: {max_chars: many}",

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crewrun.batch.engine import Engine, EngineOptions
+from crewrun.batch.history import NoHistory
 from crewrun.batch.progress import Progress
 from crewrun.batch.readers import Record
 from crewrun.batch.source import Source
@@ -22,6 +23,8 @@ from crewrun.row import ErrorRecord, Outcome, Row
 
 class Numbers:
     """A reader of `count` rows, in groups as a file would come."""
+
+    is_cut = False
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -68,8 +71,12 @@ class Memory:
                 raise OutputFailed("disk full")
             self.lines.append(line)
 
-    def commit(self, *, complete: bool) -> None:
+    def close(self) -> None:
         pass
+
+    @property
+    def lines_written(self) -> int:
+        return len(self.lines)
 
     @property
     def indexes(self) -> list[int]:
@@ -98,7 +105,7 @@ def run(
     async def main() -> tuple[float, Memory, Progress, Stop]:
         progress, stop = Progress(), Stop()
         source = Source(Numbers(rows), None)
-        engine = Engine(source, executor, sink, progress, stop, options)
+        engine = Engine(source, executor, NoHistory(), sink, progress, stop, options)
         began = trio.current_time()
         full: OutputFailed | None = None
         async with anyio.create_task_group() as beside:
@@ -196,9 +203,10 @@ class Unread(Memory):
     """A reader that takes some lines and then no more."""
 
     async def write(self, lines: Sequence[bytes]) -> None:
-        if self.room is not None and len(self.lines) + len(lines) > self.room:
-            await anyio.sleep_forever()
-        self.lines.extend(lines)
+        for line in lines:
+            if self.room is not None and len(self.lines) >= self.room:
+                await anyio.sleep_forever()
+            self.lines.append(line)
 
 
 @pytest.mark.parametrize("ordered", [False, True], ids=["unordered", "ordered"])

@@ -614,7 +614,7 @@ JSON_CONTENT: dict[str, tuple[dict[str, str], list[str]]] = {
             "crew.jsonc:11: proces: unknown key 'proces' (did you mean 'process'?)",
             "crew.jsonc:13: batch.max: unknown key 'max'; the keys of batch are 'output', 'max_concurrent', 'model', "
             "'base_url', 'ordered', 'retries', 'call_timeout', 'row_timeout', 'grace', 'limit', 'offset', 'fail_fast' "
-            "and 6 more",
+            "and 11 more",
             "agents/researcher.json:1: rolle: unknown key 'rolle' (did you mean 'role'?)",
             "agents/researcher.json:1: llm.model: is missing; an llm needs model",
             "agents/researcher.json:1: llm.modle: unknown key 'modle' (did you mean 'model'?)",

@@ -15,66 +15,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_second_run_on_the_same_output_is_told_to_wait(folder: Path) -> None:
-    """Two overlapping cron jobs with --overwrite: one writes, the other exits 75, no row is doubled."""
-    (folder / "out.jsonl").write_text("old\n")
-    flags = ["batch", "in.jsonl", "-o", "out.jsonl", "--overwrite", "-q"]
-    first = start(*flags, "-m", "offline?latency=0.1", "-j", "4", cwd=folder)
-    while not (folder / "out.jsonl.partial").exists():
-        assert first.poll() is None
-    second = crewrun(*flags, "-m", "offline", cwd=folder)
-    first.communicate(timeout=60)
-    assert (second.returncode, second.stderr) == (
-        75,
-        "crewrun: out.jsonl: another run is writing it; wait for its end, or name another file with -o\n",
-    )
-    assert first.returncode == 0
-    assert sorted(row["index"] for row in read_rows(folder / "out.jsonl")) == list(range(60))
-
-
-def test_a_first_run_is_not_replaced_while_it_writes(folder: Path) -> None:
-    """Its output is new, so it writes there directly: --overwrite of a second run must not take the file away."""
-    flags = ["batch", "in.jsonl", "-o", "out.jsonl", "--overwrite", "-q"]
-    first = start(*flags, "-m", "offline?latency=0.1", "-j", "4", cwd=folder)
-    while not (folder / "out.jsonl").exists():
-        assert first.poll() is None
-    while not (folder / "out.jsonl").stat().st_size:
-        assert first.poll() is None
-    second = crewrun(*flags, "-m", "offline", cwd=folder)
-    first.communicate(timeout=60)
-    assert (second.returncode, first.returncode) == (75, 0)
-    assert sorted(row["index"] for row in read_rows(folder / "out.jsonl")) == list(range(60))
-
-
-def test_the_partial_results_of_a_stopped_run_are_not_eaten_by_the_next(folder: Path) -> None:
-    """Rows are read from FILE.partial, which --overwrite would write to."""
-    (folder / "in.jsonl").rename(folder / "out.jsonl.partial")
-    (folder / "out.jsonl").write_text("old\n")
-    done = crewrun("batch", "out.jsonl.partial", "-o", "out.jsonl", "--overwrite", "-m", "offline", cwd=folder)
-    assert (done.returncode, done.stderr) == (
-        2,
-        "crewrun: out.jsonl: is the input file itself; name another with -o\n",
-    )
-    assert len((folder / "out.jsonl.partial").read_text().splitlines()) == 60
-
-
-def test_overwrite_through_a_link_replaces_what_it_names(folder: Path) -> None:
-    """The link stays one."""
+def test_fresh_through_a_link_leaves_the_link(folder: Path) -> None:
+    """What it names is moved aside, with its state beside it."""
     (folder / "real.jsonl").write_text("old\n")
     (folder / "link.jsonl").symlink_to("real.jsonl")
-    done = crewrun("batch", "in.jsonl", "-o", "link.jsonl", "--overwrite", "-m", "offline", "-q", cwd=folder)
+    done = crewrun("batch", "in.jsonl", "-o", "link.jsonl", "--fresh", "-m", "offline", "-q", cwd=folder)
     assert (done.returncode, (folder / "link.jsonl").is_symlink()) == (0, True)
     assert len(read_rows(folder / "real.jsonl")) == 60
-
-
-def test_a_run_stopped_before_its_first_row_leaves_no_empty_file(folder: Path) -> None:
-    """So that the same command can simply be given again."""
-    run = start("batch", "in.jsonl", "-m", "offline?latency=60", "--grace", "0", cwd=folder)
-    while not (folder / "in.results.jsonl").exists():
-        assert run.poll() is None
-    run.send_signal(signal.SIGTERM)
-    run.communicate(timeout=60)
-    assert (run.returncode, (folder / "in.results.jsonl").exists()) == (143, False)
+    assert (folder / "real.1.jsonl").read_text() == "old\n"
+    assert (folder / "real.jsonl.crewrun").is_dir()
 
 
 @pytest.mark.parametrize("ordered", ["", "--ordered"])

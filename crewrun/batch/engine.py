@@ -1,5 +1,8 @@
 """The engine: at most `max_concurrent` rows at once from a source through an executor to a sink.
 
+Rows that the run's history knows as done pass by. Those that have ended go to one publisher, which has them kept by the
+history and then written.
+
 Workers pull rows, so what is held is bounded by what is in flight, whatever the input's length. Each row that is taken
 starts the next worker until there are enough: the first calls are on the wire before the last worker exists.
 """
@@ -9,16 +12,19 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import TaskGroup
 
+from crewrun.batch.history import History
 from crewrun.batch.order import AsTheyFinish, InInputOrder, Order
 from crewrun.batch.progress import Progress
 from crewrun.batch.sink import Sink
 from crewrun.batch.source import Source
 from crewrun.batch.stop import FailureLimit, Stop, StopReason
-from crewrun.errors import OutputClosed, OutputFailed
+from crewrun.errors import OutputClosed
 from crewrun.executors import Executor
-from crewrun.row import Outcome
+from crewrun.row import Outcome, Row
 
 _CLOSED = StopReason("closed", "standard output was closed")
+# However little time a stop has, what has ended already gets this much to be written.
+_LAST_WRITES_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +42,18 @@ class Engine:
     """Runs one batch once."""
 
     def __init__(
-        self, source: Source, executor: Executor, sink: Sink, progress: Progress, stop: Stop, options: EngineOptions
+        self,
+        source: Source,
+        executor: Executor,
+        history: History,
+        sink: Sink,
+        progress: Progress,
+        stop: Stop,
+        options: EngineOptions,
     ) -> None:
         self._source = source
         self._executor = executor
+        self._history = history
         self._sink = sink
         self._progress = progress
         self._stop = stop
@@ -47,8 +61,20 @@ class Engine:
         # How far finished rows may run ahead of an unfinished one: enough that one slow row does not idle the others.
         window = max(64, 8 * options.max_concurrent)
         self._workers = 0
+        self._left_rows = False
         self._failure: Exception | None = None
         self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
+        # Rows that have ended and are not yet published. Workers go on meanwhile, until these are as many as they are:
+        # what nobody reads is not paid for without end.
+        self._ended: list[_Ended] = []
+        self._publishing = 0
+        self._no_more = False
+        self._news, self._room = anyio.Event(), anyio.Event()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row of the input has been run to its end and written, or was done before."""
+        return not (self._left_rows or self._failure or self._progress.abandoned or self._progress.unwritten)
 
     async def run(self) -> None:
         """Run until the input ends or `stop` is turned. Raises OutputFailed when results cannot be written."""
@@ -56,11 +82,14 @@ class Engine:
             around.start_soon(self._source.fill)
             rows, writing = anyio.CancelScope(), anyio.CancelScope()
             around.start_soon(self._obey_stop, rows, writing)
-            with rows:
-                async with anyio.create_task_group() as workers:
-                    workers.start_soon(self._work, workers)
             with writing:
-                await self._flush()
+                async with anyio.create_task_group() as beside:
+                    beside.start_soon(self._publish, rows)
+                    with rows:
+                        async with anyio.create_task_group() as workers:
+                            workers.start_soon(self._work, workers)
+                    self._no_more = True
+                    self._news.set()
             around.cancel_scope.cancel()
         if self._failure:
             raise self._failure
@@ -70,34 +99,46 @@ class Engine:
         try:
             while not self._stop.requested.is_set() and await self._run_next(workers):
                 pass
-        except OutputClosed:
-            self._stop.now(_CLOSED)
         except Exception as broken:
-            # Whatever one worker cannot go on with, no other can: the results cannot be written, or this is a bug.
+            # Whatever one worker cannot go on with, no other can: nothing can be recorded, or this is a bug.
             self._failure = self._failure or broken
             workers.cancel_scope.cancel()
 
     async def _run_next(self, workers: TaskGroup) -> bool:
-        """Take one row to its written line. False when there is none."""
+        """Take one row to its end. False when there is none."""
         row = await self._source.read()
         if row is None:
             return False
+        kept = self._history.find(row)
+        if kept is not None and kept.is_written:
+            self._progress.keep(kept.status)
+            await self._order.admit(row.index)
+            if due := self._order.release(row.index, b""):
+                await self._hand_on(_Ended(row, lines=due))
+            return True
         if self._workers < self._options.max_concurrent:
             workers.start_soon(self._work, workers)
         await self._order.admit(row.index)
         if self._stop.requested.is_set():
+            self._left_rows = True
             return False
+        if kept is not None:
+            line = await self._history.restore(row, kept)
+            self._progress.keep(kept.status)
+            self._progress.unwritten += 1
+            await self._hand_on(_Ended(row, line=line))
+            return True
         self._progress.in_flight += 1
         try:
             outcome = await self._executor.run(row)
         except BaseException:
             self._progress.abandoned += 1
+            self._history.forget(row)
             raise
         finally:
             self._progress.in_flight -= 1
-        line = outcome.to_line()
         self._count(outcome)
-        await self._write(self._order.release(row.index, line))
+        await self._hand_on(_Ended(row, outcome))
         return True
 
     def _count(self, outcome: Outcome) -> None:
@@ -109,27 +150,74 @@ class Engine:
             why = f"{self._progress.failed} of {self._progress.done} finished rows failed"
             self._stop.request(StopReason("failures", f"{why} ({limit})"))
 
-    async def _write(self, lines: list[bytes]) -> None:
-        # The sink takes what waits in the order in which it was given: no await stands between `release` and it.
-        if lines:
-            await self._sink.write(lines)
-            self._progress.unwritten -= len(lines)
+    async def _hand_on(self, ended: "_Ended") -> None:
+        """Give a row to the publisher, and wait while too many are ahead of it."""
+        self._ended.append(ended)
+        self._news.set()
+        while len(self._ended) + self._publishing >= self._options.max_concurrent:
+            await self._room.wait()
 
-    async def _flush(self) -> None:
-        """Write what waited for rows that were given up, unless writing is what failed."""
-        if self._failure or (self._stop.reason and self._stop.reason.kind == "closed"):
-            return
+    async def _publish(self, rows: anyio.CancelScope) -> None:
+        """Keep and write what has ended, all of it that there is at a time: one commit and one write for many rows."""
         try:
+            while self._ended or not self._no_more:
+                if not self._ended:
+                    self._news = anyio.Event()
+                    await self._news.wait()
+                ended, self._ended = self._ended, []
+                self._publishing = len(ended)
+                await self._publish_all(ended)
+                self._publishing = 0
+                self._room.set()
+                self._room = anyio.Event()
             await self._write(self._order.flush())
         except OutputClosed:
             self._stop.now(_CLOSED)
-        except OutputFailed as full:
-            self._failure = full
+        except Exception as full:
+            self._failure = self._failure or full
+            rows.cancel()
+
+    async def _publish_all(self, ended: "list[_Ended]") -> None:
+        outcomes = [one.outcome for one in ended if one.outcome is not None]
+        kept = iter(await self._history.keep(outcomes) if outcomes else ())
+        due: list[bytes] = []
+        for one in ended:
+            if one.lines is not None:
+                due += one.lines
+            else:
+                due += self._order.release(one.row.index, one.line or next(kept))
+        await self._write(due)
+
+    async def _write(self, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        before = self._sink.lines_written
+        try:
+            await self._sink.write(lines)
+        finally:
+            self._progress.unwritten -= self._sink.lines_written - before
 
     async def _obey_stop(self, rows: anyio.CancelScope, writing: anyio.CancelScope) -> None:
         await self._stop.requested.wait()
+        self._left_rows = self._left_rows or not self._source.is_drained
         self._source.close()
-        for scope in (rows, writing):
-            with anyio.move_on_after(self._options.grace_s):
-                await self._stop.at_once.wait()
-            scope.cancel()
+        with anyio.move_on_after(self._options.grace_s):
+            await self._stop.at_once.wait()
+        rows.cancel()
+        with anyio.move_on_after(max(self._options.grace_s, _LAST_WRITES_S)):
+            await self._stop.at_once.wait()
+            await anyio.sleep(_LAST_WRITES_S)
+        writing.cancel()
+
+
+@dataclass(slots=True)
+class _Ended:
+    """A row on its way to the sink: with its outcome, or with the line that the journal had of it.
+
+    `lines` are those that were held up for a row which needs none itself.
+    """
+
+    row: Row
+    outcome: Outcome | None = None
+    line: bytes | None = None
+    lines: list[bytes] | None = None

@@ -18,7 +18,7 @@ class Order(Protocol):
         ...
 
     def release(self, index: int, line: bytes) -> list[bytes]:
-        """Take a finished row's line; the lines that are to be written now, in order."""
+        """Take a finished row's line, empty if there is none to write; the lines to be written now, in order."""
         ...
 
     def flush(self) -> list[bytes]:
@@ -34,7 +34,7 @@ class AsTheyFinish:
 
     def release(self, index: int, line: bytes) -> list[bytes]:
         """The line itself."""
-        return [line]
+        return [line] if line else []
 
     def flush(self) -> list[bytes]:
         """Nothing."""
@@ -60,18 +60,21 @@ class InInputOrder:
         """The run of lines that is complete from the next index on."""
         self._held[index] = line
         self._held_bytes += len(line)
-        due = []
+        due: list[bytes] = []
+        moved = False
         while (ready := self._held.pop(self._next, None)) is not None:
-            due.append(ready)
-            self._held_bytes -= len(ready)
+            if ready:
+                due.append(ready)
+                self._held_bytes -= len(ready)
             self._next += 1
-        if due:
+            moved = True
+        if moved:
             self._moved.set()
             self._moved = anyio.Event()
         return due
 
     def flush(self) -> list[bytes]:
         """The rest, in input order: what stood behind rows that were given up."""
-        rest = [self._held[index] for index in sorted(self._held)]
+        rest = [line for index in sorted(self._held) if (line := self._held[index])]
         self._held.clear()
         return rest

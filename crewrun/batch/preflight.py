@@ -1,5 +1,6 @@
 """What is checked before a batch begins: each function raises UsageError for what could only go wrong later."""
 
+import errno
 import os
 import resource
 import shutil
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import anyio
 
-from crewrun.batch.sink import partial_path
+from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, Source
 from crewrun.errors import UsageError
 from crewrun.messages import Endpoint
+from crewrun.runs.folder import RunFolder, beside
 from crewrun.worker import Worker
 
 _STRICT_EXAMPLES = 20
@@ -31,6 +33,44 @@ def output_path(inputs: str, output: str | None) -> str | None:
     for suffix in (".gz", ".jsonl", ".ndjson", ".json", ".csv"):
         stem = stem.removesuffix(suffix)
     return f"{stem}.results.jsonl"
+
+
+def check_output(output: str | None) -> None:
+    """Raise UsageError when results could not be written there."""
+    if output is None:
+        return
+    try:
+        if os.path.isdir(output):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = os.path.dirname(output) or "."
+        os.stat(os.path.join(folder, ""))
+        if not os.access(output if os.path.exists(output) else folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as refused:
+        raise UsageError(f"{output}: cannot be written: {refused.strerror}") from None
+
+
+def real_path(output: str | None) -> Path | None:
+    """The results file itself, where `output` is a link to it."""
+    return None if output is None else Path(os.path.realpath(output))
+
+
+def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
+    """Where the run's state is: named, or beside a results file; None for a stream without one."""
+    if settings.run_dir is not None:
+        if os.path.exists(settings.run_dir) and not os.path.isdir(settings.run_dir):
+            raise UsageError(f"--run-dir {settings.run_dir}: is not a folder")
+        return RunFolder(Path(settings.run_dir))
+    if output is not None and (os.path.isfile(output) or not os.path.exists(output)):
+        return beside(Path(os.path.realpath(output)))
+    for flag, is_set in (
+        ("--fresh", settings.fresh),
+        ("--replay", settings.replay),
+        ("--log-prompts", settings.log_prompts),
+    ):
+        if is_set:
+            raise UsageError(f"{flag}: results that go to a stream have no journal; name a file with -o, or --run-dir")
+    return None
 
 
 def spooled(inputs: str, files: ExitStack) -> str:
@@ -75,14 +115,12 @@ def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
         source = os.fstat(0) if inputs == STDIN else os.stat(inputs)
     except OSError:
         return  # opening it says so better
-    targets = [output, str(partial_path(Path(os.path.realpath(output))))] if output is not None else [stdout_fd]
-    for target in targets:
-        try:
-            same = stat.S_ISREG(source.st_mode) and os.path.samestat(source, os.stat(target))
-        except OSError:
-            continue
-        if same:
-            raise UsageError(f"{output or 'standard output'}: is the input file itself; name another with -o")
+    try:
+        same = stat.S_ISREG(source.st_mode) and os.path.samestat(source, os.stat(output or stdout_fd))
+    except OSError:
+        return
+    if same:
+        raise UsageError(f"{output or 'standard output'}: is the input file itself; name another with -o")
 
 
 def check_summary(summary: str, inputs: str, output: str | None) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import anyio
 
 from crewrun.errors import Category
-from crewrun.row import ErrorRecord, Outcome
+from crewrun.messages import Usage
+from crewrun.row import ErrorRecord, Outcome, Replayed
 
 # Row times are counted in buckets 2 % wide, so percentiles of a million rows need no list of them.
 _BUCKET = math.log(1.02)
@@ -28,6 +29,8 @@ class Progress:
     """Counted by the engine, read by displays and by the summary. Tokens and cost count failed rows too.
 
     `abandoned` rows were given up while they ran; `unwritten` ones finished, but their lines are not written (yet).
+    `kept` rows are those that succeeded in an earlier session, `kept_failed` and `pending` those that this one leaves
+    alone. Attempts, calls, tokens and cost are this session's; `replayed_calls` were paid for by earlier ones.
     """
 
     started: float = field(default_factory=anyio.current_time)
@@ -36,9 +39,13 @@ class Progress:
     in_flight: int = 0
     abandoned: int = 0
     unwritten: int = 0
+    kept: int = 0
+    kept_failed: int = 0
+    pending: int = 0
     attempts: int = 0
     calls: int = 0
     truncated: int = 0
+    replayed_calls: int = 0
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -55,6 +62,11 @@ class Progress:
         return self.ok + self.failed
 
     @property
+    def usage(self) -> Usage:
+        """The tokens that this session spent."""
+        return Usage(self.prompt_tokens, self.cached_prompt_tokens, self.completion_tokens, self.reasoning_tokens)
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds since the run began."""
         return anyio.current_time() - self.started
@@ -68,12 +80,24 @@ class Progress:
         """How much of the input is done, 0 to 1, when this share of it has been handed out."""
         if handed_out is None:
             return None
-        begun = self.done + self.in_flight
-        return handed_out * self.done / begun if begun else 0.0
+        ended = self.done + self.kept + self.kept_failed + self.pending
+        begun = ended + self.in_flight
+        return handed_out * ended / begun if begun else 0.0
+
+    def keep(self, status: str) -> None:
+        """Count one row that is not run."""
+        if status == "ok":
+            self.kept += 1
+        elif status == "failed":
+            self.kept_failed += 1
+        else:
+            self.pending += 1
 
     def eta_s(self, share: float | None) -> float | None:
         """Seconds to the end, if the rest of the input goes like the `share` that is done."""
-        return self.elapsed_s * (1 - share) / share if share else None
+        before = self.kept + self.kept_failed + self.pending
+        gained = share * self.done / (self.done + before) if share and self.done else None
+        return self.elapsed_s * (1 - share) / gained if share is not None and gained else None
 
     def add(self, outcome: Outcome) -> None:
         """Count one finished row."""
@@ -97,6 +121,8 @@ class Progress:
             self.cost_usd += outcome.cost_usd
         for model in outcome.models:
             self.models[model] = None
+        if outcome.replayed is not None:
+            self._subtract(outcome.replayed)
         bucket = int(math.log(max(outcome.duration_s, _SHORTEST_S)) / _BUCKET)
         self._times[bucket] = self._times.get(bucket, 0) + 1
 
@@ -108,6 +134,17 @@ class Progress:
             if left <= 0:
                 return math.exp((bucket + 0.5) * _BUCKET)
         return None
+
+    def _subtract(self, replayed: Replayed) -> None:
+        """An earlier session paid for these: the counters say what this one spends."""
+        self.replayed_calls += replayed.calls
+        self.attempts -= replayed.attempts
+        self.calls -= replayed.calls
+        self.prompt_tokens -= replayed.usage.prompt_tokens
+        self.cached_prompt_tokens -= replayed.usage.cached_prompt_tokens
+        self.completion_tokens -= replayed.usage.completion_tokens
+        self.reasoning_tokens -= replayed.usage.reasoning_tokens
+        self.cost_usd -= replayed.cost_usd or 0.0
 
     def _group(self, outcome: Outcome, error: ErrorRecord) -> None:
         group = self.failures.get(error.category)

@@ -31,7 +31,9 @@ class Record(NamedTuple):
 
 
 class Reader(Protocol):
-    """A format: groups of records in input order, and how much of the input has been read, 0 to 1."""
+    """A format: groups of records in input order. `is_cut` says that a damaged input gave not all that it had."""
+
+    is_cut: bool
 
     def groups(self) -> AsyncIterator[list[Record]]: ...
 
@@ -42,6 +44,7 @@ class JsonLines:
     """One record a line. `read(size)` gives the next bytes; without it `raw` is a pipe, which is waited for."""
 
     def __init__(self, raw: BinaryIO, read: Callable[[int], bytes] | None) -> None:
+        self.is_cut = False
         self._raw = raw
         self._blocking_read = read
 
@@ -56,6 +59,7 @@ class JsonLines:
                 yield [_line_record(line) for line in splitter.feed(text)]
             yield [_line_record(line) for line in splitter.end()]
         except (OSError, EOFError, zlib.error) as broken:
+            self.is_cut = True
             yield [_cannot_read(splitter.lines + 1, broken)]
 
     async def _read(self) -> bytes:
@@ -83,6 +87,7 @@ class CsvReader:
     """One record a CSV record; the header row names the inputs, values are strings."""
 
     def __init__(self, raw: BinaryIO, name: str) -> None:
+        self.is_cut = False
         csv.field_size_limit(MAX_LINE_BYTES)
         self._raw = raw
         text = io.TextIOWrapper(io.BufferedReader(raw), "utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[type-var,unused-ignore]  # FileIO is a RawIOBase
@@ -108,6 +113,7 @@ class CsvReader:
             while group := await anyio.to_thread.run_sync(self._take, _CSV_GROUP, abandon_on_cancel=True):
                 yield group
         except OSError as broken:
+            self.is_cut = True
             yield [_cannot_read(self._csv.line_num + 1, broken)]
 
     def _take(self, count: int) -> list[Record]:

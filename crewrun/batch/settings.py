@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from crewrun.batch.stop import FailureLimit
 from crewrun.errors import UsageError
+from crewrun.runs.lock import LockMode
 
 ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
 
@@ -31,7 +32,12 @@ class BatchSettings:
     progress: ProgressStyle = "auto"
     quiet: bool = False
     summary: str | None = None
-    overwrite: bool = False
+    fresh: bool = False
+    run_dir: str | None = None
+    lock: LockMode = "fail"
+    id_field: str | None = None
+    replay: bool = False
+    log_prompts: bool = False
 
     @classmethod
     def merge(cls, given: Mapping[str, Any], file: Mapping[str, Any]) -> "BatchSettings":
@@ -44,6 +50,12 @@ class BatchSettings:
             merged.pop("fail_fast", None)
         merged.update({name: value for name, value in given.items() if value is not None})
         return cls(**merged)
+
+    def check(self) -> None:
+        """Raise UsageError for settings that make no sense, alone or together."""
+        self.failure_limit  # noqa: B018  (raises for one that does not parse)
+        if self.fresh and self.replay:
+            raise UsageError("--fresh --replay: a run that begins anew has nothing to replay; leave one out")
 
     @property
     def failure_limit(self) -> FailureLimit | None:

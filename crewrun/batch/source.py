@@ -6,11 +6,12 @@ Reading happens ahead of the engine in `Source.fill`, bounded by bytes, off the 
 import codecs
 import fcntl
 import gzip
+import json
 import os
 import stat
 from collections import deque
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import anyio
 
@@ -18,7 +19,7 @@ from crewrun.batch.identity import RowIds
 from crewrun.batch.json_object import parse_object
 from crewrun.batch.readers import CHUNK_BYTES, CsvReader, JsonLines, Reader, Record
 from crewrun.errors import UsageError
-from crewrun.row import Row
+from crewrun.row import Row, content_id
 
 STDIN = "-"
 
@@ -26,8 +27,17 @@ STDIN = "-"
 class Source:
     """The rows of one input. Run `fill` beside whoever calls `read`."""
 
-    def __init__(self, reader: Reader, size_bytes: int | None, offset: int = 0, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        size_bytes: int | None,
+        offset: int = 0,
+        limit: int | None = None,
+        id_field: str | None = None,
+    ) -> None:
         self._reader = reader
+        self._id_field = id_field
+        self._is_exhausted = False
         self._size_bytes = size_bytes
         self._skip = offset
         self._last = None if limit is None else offset + limit
@@ -50,6 +60,17 @@ class Source:
         by_rows = max(0, self._index - self._skip) / max(1, self._last - self._skip)
         return min(1.0, max(by_rows, by_bytes or 0.0))
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether there are no more rows: the input, or its part that was asked for, has been handed out."""
+        at_limit = self._last is not None and self._index >= self._last
+        return at_limit or (self._ended and not self._ready)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row that the input has was handed out, none left out and none unreadable."""
+        return self._is_exhausted and not self._skip and not self._reader.is_cut
+
     async def fill(self) -> None:
         """Read ahead until the input or `close` ends it."""
         with self._filling:
@@ -60,6 +81,7 @@ class Source:
                 while self._ready_bytes > CHUNK_BYTES:
                     self._hungry = anyio.Event()
                     await self._hungry.wait()
+            self._is_exhausted = True
         self._ended = True
         self._wake()
 
@@ -80,6 +102,7 @@ class Source:
     def close(self) -> None:
         """Hand out nothing more; whoever waits in `read` gets None."""
         self._filling.cancel()
+        self._is_exhausted = self._is_exhausted and not self._ready
         self._ready.clear()
         self._ended = True
         self._wake()
@@ -111,12 +134,29 @@ class Source:
         self._index += 1
         if index < self._skip:
             self._skipped_bytes = self._taken_bytes
-        inputs = content if isinstance(content, dict) else None
-        return Row(index, record.line, self._ids.name(content), inputs, problem)
+        if isinstance(content, dict):
+            if self._id_field is None:
+                return Row(index, record.line, self._ids.name(content), content, problem)
+            return self._named_row(index, record.line, content, self._id_field)
+        return Row(index, record.line, self._ids.name(content), None, problem)
+
+    def _named_row(self, index: int, line: int, inputs: dict[str, Any], field: str) -> Row:
+        """The row whose id is in one of its fields. One without an id, or with another row's, is a problem."""
+        given = inputs.get(field)
+        problem = None
+        if field not in inputs:
+            problem = f"has no {field!r}, which is the id (--id-field)"
+        elif isinstance(given, bool) or not isinstance(given, str | int) or given == "":
+            problem = f"its id, {field!r}, must be a text or a whole number, not {json.dumps(given)[:80]} (--id-field)"
+        elif first := self._ids.claim(str(given), line):
+            problem = f"has the id {given!r} ({field!r}), which line {first} has already (--id-field)"
+        if problem:
+            return Row(index, line, self._ids.name(inputs), inputs, f"line {line}: {problem}")
+        return Row(index, line, str(given), inputs, content=content_id(inputs))
 
 
-def open_source(inputs: str, *, offset: int = 0, limit: int | None = None) -> Source:
-    """The source for what the user named, `-` for standard input.
+def open_source(inputs: str, *, offset: int = 0, limit: int | None = None, id_field: str | None = None) -> Source:
+    """The source for what the user named, `-` for standard input. `id_field` is the field that names a row.
 
     Raises UsageError when the input cannot be read.
     """
@@ -125,13 +165,13 @@ def open_source(inputs: str, *, offset: int = 0, limit: int | None = None) -> So
     pollable = _is_stream(raw)
     size_bytes = None if pollable else os.fstat(raw.fileno()).st_size
     if inputs != STDIN and suffix == ".csv":
-        return Source(CsvReader(raw, inputs), size_bytes, offset, limit)
+        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, id_field)
     if inputs != STDIN and suffix == ".gz":
         if Path(inputs).with_suffix("").suffix.lower() == ".csv":
             raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
         # Not `read`: it would throw away what a damaged file still gave before the damage.
-        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit)
-    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit)
+        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, id_field)
+    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, id_field)
 
 
 def _open(inputs: str) -> BinaryIO:

@@ -5,9 +5,9 @@ from typing import Literal
 
 import anyio
 
-StopKind = Literal["interrupted", "terminated", "failures", "closed"]
+StopKind = Literal["interrupted", "terminated", "hung up", "failures", "closed"]
 
-EXIT_CODES: dict[StopKind, int] = {"interrupted": 130, "terminated": 143, "failures": 4, "closed": 141}
+EXIT_CODES: dict[StopKind, int] = {"interrupted": 130, "terminated": 143, "hung up": 129, "failures": 4, "closed": 141}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,11 @@ class StopReason:
 
     kind: StopKind
     why: str
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether somebody asked for it from outside."""
+        return self.kind in ("interrupted", "terminated", "hung up")
 
     @property
     def exit_code(self) -> int:

@@ -9,8 +9,11 @@ from typing import Any
 from crewrun.batch.progress import FailureGroup, Progress
 from crewrun.batch.stop import StopReason
 from crewrun.errors import Category, OutputFailed
+from crewrun.messages import Usage
+from crewrun.row import usage_json
 
 SCHEMA = "crewrun.summary/1"
+_TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
 
 HINTS: Mapping[Category, str] = {
     Category.INPUT: "fix these lines of the input; nothing was sent for them",
@@ -39,9 +42,10 @@ def summarise(
     exit_code: int,
     error: str | None = None,
     not_counted: str | None = None,
+    in_all: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary as JSON. `output` is the results file, None for standard output; `not_counted` says whose calls
-    crewrun does not see.
+    crewrun does not see, `in_all` what all sessions of the run spent together.
     """
     return {
         "schema": SCHEMA,
@@ -52,22 +56,20 @@ def summarise(
             "failed": progress.failed,
             "abandoned": progress.abandoned,
             "unwritten": progress.unwritten,
+            "kept": progress.kept,
+            "kept_failed": progress.kept_failed,
+            "pending": progress.pending,
         },
         "failures": [
             _failures(category, group)
             for category, group in sorted(progress.failures.items(), key=lambda item: -item[1].count)
         ],
-        "usage": {
-            "prompt_tokens": progress.prompt_tokens,
-            "cached_prompt_tokens": progress.cached_prompt_tokens,
-            "completion_tokens": progress.completion_tokens,
-            "reasoning_tokens": progress.reasoning_tokens,
-            "total_tokens": progress.prompt_tokens + progress.completion_tokens,
-            "calls": progress.calls,
-        },
+        "usage": usage_json(progress.usage, progress.calls),
+        "replayed_calls": progress.replayed_calls,
         "attempts": progress.attempts,
         "truncated": progress.truncated,
         "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
+        "in_all": None if in_all is None else _spent(in_all),
         "models": list(progress.models),
         "duration_s": round(progress.elapsed_s, 3),
         "rows_per_s": round(progress.rows_per_s, 2),
@@ -93,6 +95,16 @@ def write_summary(path: str, summary: dict[str, Any]) -> None:
             part.unlink(missing_ok=True)
     except OSError as refused:
         raise OutputFailed(f"--summary {path}: cannot be written: {refused.strerror}") from refused
+
+
+def _spent(sums: Mapping[str, Any]) -> dict[str, Any]:
+    usage = Usage(*(sums[name] for name in _TOKENS))
+    cost_usd = sums["cost_usd"]
+    return {
+        "usage": usage_json(usage, sums["calls"]),
+        "attempts": sums["attempts"],
+        "cost_usd": None if cost_usd is None else round(cost_usd, 6),
+    }
 
 
 def _failures(category: Category, group: FailureGroup) -> dict[str, Any]:

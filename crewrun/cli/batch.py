@@ -2,17 +2,18 @@
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import typer
 
 from crewrun.cli import flags
 
 if TYPE_CHECKING:
-    from crewrun.batch.run import Report
+    from crewrun.batch.run import Invocation, Report
     from crewrun.batch.settings import BatchSettings
     from crewrun.definitions.definition import Definition
 
+LockChoice = Literal["fail", "wait", "skip"]
 ProgressChoice = Literal["auto", "rich", "plain", "json", "none"]
 
 
@@ -70,17 +71,39 @@ def batch(
     summary: str | None = typer.Option(
         None, "--summary", metavar="FILE", envvar="CREWRUN_SUMMARY", help="Write the summary there as JSON."
     ),
-    overwrite: bool | None = typer.Option(
-        None, "--overwrite/--no-overwrite", envvar="CREWRUN_OVERWRITE", help="Replace an output file that exists."
+    fresh: bool | None = typer.Option(
+        None,
+        "--fresh/--no-fresh",
+        envvar="CREWRUN_FRESH",
+        help="Begin anew: move the results and the state of an earlier run aside.",
+    ),
+    run_dir: str | None = typer.Option(
+        None, "--run-dir", metavar="DIR", envvar="CREWRUN_RUN_DIR", help="The run's state. [default: OUTPUT.crewrun]"
+    ),
+    lock: LockChoice | None = typer.Option(
+        None, "--lock", envvar="CREWRUN_LOCK", help="When another process has this run. [default: fail]"
+    ),
+    id_field: str | None = typer.Option(
+        None, "--id-field", metavar="NAME", envvar="CREWRUN_ID_FIELD", help="The field that names a row. [default: all]"
+    ),
+    replay: bool | None = typer.Option(
+        None, "--replay/--no-replay", envvar="CREWRUN_REPLAY", help="Send nothing: answer from the journal alone."
+    ),
+    log_prompts: bool | None = typer.Option(
+        None,
+        "--log-prompts/--no-log-prompts",
+        envvar="CREWRUN_LOG_PROMPTS",
+        help="Write prompts and replies into the run's log.jsonl.",
     ),
 ) -> None:
-    """Run a crew on every row of INPUTS.
+    """Run a crew on every row of INPUTS, or go on where an earlier run of the same command stopped.
 
-    Exit codes: 0 all rows succeeded; 1 a bug, or results that cannot be written; 2 usage, crew or input is wrong and
-    nothing was sent; 3 some rows failed; 4 stopped by --fail-fast or --max-failures; 130 and 143 interrupted; 141
-    stdout was closed.
+    Exit codes: 0 all rows succeeded, those done before included; 1 a bug, or results that cannot be written; 2 usage,
+    crew, input or journal is wrong and nothing was sent; 3 some rows failed; 4 stopped by --fail-fast or
+    --max-failures; 75 another process has this run; 129, 130 and 143 interrupted; 141 stdout was closed.
     """
     given = {name: value for name, value in locals().items() if name not in ("inputs", "crew")}
+    from crewrun.batch.run import Invocation
     from crewrun.batch.settings import BatchSettings
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
 
@@ -89,10 +112,28 @@ def batch(
     inputs = "-" if inputs == "/dev/stdin" else inputs
     definition = load_crew(crew, inputs, strict=strict)
     settings = BatchSettings.merge(given, definition.batch)
-    end(_run(inputs, definition, settings, stdout_fd), settings)
+    invocation = Invocation(inputs, crew or str(definition.path), ["crewrun", *sys.argv[1:]])
+    carry_out(invocation, definition, settings, stdout_fd)
 
 
-def _run(inputs: str, definition: "Definition", settings: "BatchSettings", stdout_fd: int) -> "Report":
+def carry_out(
+    invocation: "Invocation", definition: "Definition", settings: "BatchSettings", stdout_fd: int
+) -> NoReturn:
+    """Run the batch and end the process with its exit code."""
+    from crewrun.cli.wording import say
+    from crewrun.errors import RunHeld
+
+    try:
+        report = _run(invocation, definition, settings, stdout_fd)
+    except RunHeld as held:
+        if settings.lock != "skip":
+            raise
+        say(f"crewrun: {held}; skipped (--lock skip)")
+        sys.exit(0)
+    end(report, invocation, settings)
+
+
+def _run(invocation: "Invocation", definition: "Definition", settings: "BatchSettings", stdout_fd: int) -> "Report":
     import gc
 
     from crewrun.batch.run import run_batch
@@ -104,23 +145,22 @@ def _run(inputs: str, definition: "Definition", settings: "BatchSettings", stdou
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    return run_loop(run_batch, inputs, definition, settings, stdout_fd, display)
+    return run_loop(run_batch, invocation, definition, settings, stdout_fd, display)
 
 
-def end(report: "Report", settings: "BatchSettings") -> None:
+def end(report: "Report", invocation: "Invocation", settings: "BatchSettings") -> NoReturn:
     """Say how the run went and end the process with its exit code."""
     from crewrun.batch.summary import write_summary
     from crewrun.cli.report import say_report
     from crewrun.cli.setup import leave
 
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
-        say_report(report, again(report))
+        say_report(report, again(invocation.command))
     if settings.summary:
         write_summary(settings.summary, report.summary)
     leave(report.exit_code)
 
 
-def again(report: "Report") -> str:
-    """The command that runs this batch again from its start."""
-    words = ["crewrun", *sys.argv[1:]]
-    return shlex.join(words if report.output is None or "--overwrite" in words else [*words, "--overwrite"])
+def again(command: list[str]) -> str:
+    """The command that goes on with a run: the same, which must not begin anew."""
+    return shlex.join(word for word in command if word != "--fresh")

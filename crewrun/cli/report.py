@@ -28,17 +28,29 @@ def report_lines(report: Report, command: str) -> list[str]:
         lines.append(f"stopped: {summary['stopped']}{_abandoned(summary)}")
     if report.output:
         lines.append(f"results: {report.output}")
-    if report.replaces:
-        lines.append(f"{report.replaces} still holds the results of before, because this run did not end")
+    if report.aside:
+        lines.append(f"what was there before is now {report.aside}")
+    if report.lost:
+        lines.append(f"warning: the journal had lost {report.lost} rows that the results had; they were run again")
+    if report.gone:
+        lines.append(
+            f"{report.gone} results were taken out: their rows are not in the input any more (the journal keeps them)"
+        )
     if summary["stopped"]:
-        lines.append(f"to run all rows again: {command}")
+        lines.append(f"to go on: {command}" if report.folder else f"to run all rows again: {command}")
+    elif report.exit_code and report.folder:
+        lines.append(f"to run what failed again: {command}")
     return lines
 
 
 def _headline(summary: dict[str, Any]) -> str:
     rows, usage, times = summary["rows"], summary["usage"], summary["row_time_s"]
+    counts = [f"{rows['ok']} ok", f"{rows['failed']} failed"]
+    counts += [f"{rows['kept']} done before"] if rows["kept"] else []
+    left = rows["kept_failed"] + rows["pending"]
+    counts += [f"{left} left alone"] if left else []
     parts = [
-        f"{rows['ok']} ok, {rows['failed']} failed in {duration(summary['duration_s'])}",
+        f"{', '.join(counts)} in {duration(summary['duration_s'])}",
         f"{summary['rows_per_s']:.1f} rows/s",
     ]
     if times["p50"] is not None:
@@ -47,6 +59,11 @@ def _headline(summary: dict[str, Any]) -> str:
         f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
     )
     parts.append(money(summary["cost_usd"]))
+    if summary["replayed_calls"]:
+        parts.append(f"{summary['replayed_calls']} calls from the journal")
+    in_all = summary["in_all"]
+    if in_all and in_all["usage"]["calls"] > usage["calls"]:
+        parts.append(f"in all {in_all['usage']['calls']} calls, {money(in_all['cost_usd'])}")
     return " · ".join(parts)
 
 

@@ -1,7 +1,7 @@
 """Delegation: the two tools by which an agent hands work to a coworker, and the team that it may choose from."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
@@ -82,6 +82,8 @@ class QuestionArguments(BaseModel):
 
 
 class _CoworkerTool(BaseTool):
+    replay: bool = False
+    calls_models: ClassVar[bool] = True
     coworkers: tuple[Agent, ...] = Field(repr=False)
     # A coworker's work has limits of its own.
     timeout_s: float | None = None

@@ -19,7 +19,7 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import Tally
-from crewrun.messages import Completion, Message, ToolCall, ToolSpec
+from crewrun.messages import Completion, Message, ToolSpec
 from crewrun.tools.base import BaseTool
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox, ToolResult
 
@@ -187,7 +187,7 @@ async def _answer_with_tools(talk: _Conversation) -> str:
 async def _use(talk: _Conversation, completion: Completion) -> str | None:
     """Run the tools of one turn, together. The text of one whose result is the answer, else None."""
     calls = completion.tool_calls
-    results = await gather([partial(_run, talk, one) for one in calls])
+    results = await gather([partial(_run, talk, one.name, one.arguments) for one in calls])
     talk.turns.append(Message("assistant", completion.text, calls))
     for one, result in zip(calls, results, strict=True):
         talk.turns.append(Message("tool", result.text, tool_call_id=one.id))
@@ -197,7 +197,7 @@ async def _use(talk: _Conversation, completion: Completion) -> str | None:
 
 
 async def _use_in_words(talk: _Conversation, action: Action) -> str | None:
-    result = await talk.work.toolbox.use(action.tool, action.arguments, talk.used)
+    result = await _run(talk, action.tool, action.arguments)
     talk.turns += [Message("assistant", action.said), Message("user", observation(result.text))]
     if talk.work.on_step:
         thought = action.said.partition("\nAction")[0].removeprefix("Thought:").strip()
@@ -205,8 +205,10 @@ async def _use_in_words(talk: _Conversation, action: Action) -> str | None:
     return result.text if result.is_answer else None
 
 
-async def _run(talk: _Conversation, one: ToolCall) -> ToolResult:
-    return await talk.work.toolbox.use(one.name, one.arguments, talk.used)
+async def _run(talk: _Conversation, tool: str, arguments: str) -> ToolResult:
+    work = talk.work
+    replay_only = work.gateway.options.replay_only
+    return await work.toolbox.use(tool, arguments, talk.used, work.tally, replay_only=replay_only)
 
 
 async def _forced(talk: _Conversation) -> str:

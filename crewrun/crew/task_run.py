@@ -61,7 +61,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     The task is noted in the kickoff's account, as finished or as where it failed.
     """
     task, name, texts = assignment.task, assignment.name, assignment.texts
-    tally = Tally(kickoff.tally)
+    tally = Tally(kickoff.tally, task=name)
     try:
         prompt = opening(assignment, context)
         answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)

@@ -86,7 +86,12 @@ BATCH: Mapping[str, str] = {
     "progress": "How progress is shown on stderr. Default: auto.",
     "quiet": "No progress and no summary.",
     "summary": "Write the summary to this file as JSON.",
-    "overwrite": "Replace an output file that exists.",
+    "fresh": "Begin anew: move the results and the state of an earlier run aside.",
+    "run_dir": "Where the run's state is kept; beside the output by default.",
+    "lock": "What to do when another process has the run: fail, wait, or skip.",
+    "id_field": "The field of a row that names it; its content does by default.",
+    "replay": "Send nothing: answer from the journal, and fail the rows that need more.",
+    "log_prompts": "Write prompts and replies into the run's log.jsonl.",
 }
 CREW: Mapping[str, str] = {
     "name": "The crew's name.",

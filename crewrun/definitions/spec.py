@@ -194,7 +194,12 @@ class BatchSpec(Spec):
     progress: Literal["auto", "rich", "plain", "json", "none"] | None = None
     quiet: bool | None = None
     summary: Text | None = None
-    overwrite: bool | None = None
+    fresh: bool | None = None
+    run_dir: Text | None = None
+    lock: Literal["fail", "wait", "skip"] | None = None
+    id_field: Text | None = None
+    replay: bool | None = None
+    log_prompts: bool | None = None
 
 
 class CrewSpec(Spec):

@@ -1,12 +1,13 @@
-"""The only door to models: retry → transport → account.
+"""The only door to models: recorder → retry → transport → account.
 
 A call goes in as an LLM and messages and comes out as a Completion or a CallError. Attempts are counted here and
-nowhere else: the clients below do not retry. The recorder and the limiter of a run have their place at the top of
-`complete`.
+nowhere else: the clients below do not retry. What a row's recorder knows is not asked again, and what it does not know
+is recorded before anybody sees it.
 """
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,16 +20,26 @@ import anyio
 import sniffio
 from anyio.lowlevel import RunVar
 
-from crewrun.errors import AuthRefused, BadRequest, CallError, CallTimedOut, SchemaRefused, ToolsRefused, UsageError
+from crewrun.errors import (
+    AuthRefused,
+    BadRequest,
+    CallError,
+    CallTimedOut,
+    NotRecorded,
+    SchemaRefused,
+    ToolsRefused,
+    UsageError,
+)
 from crewrun.llm import endpoints
 from crewrun.llm.deadline import deadline
 from crewrun.llm.limits import RequestWindow, admit
 from crewrun.llm.model import LLM
 from crewrun.llm.prices import Price, find_price
+from crewrun.llm.recorder import Identities, Recorder, Spent, describe_endpoint
 from crewrun.llm.retry import RetryPolicy
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
-from crewrun.messages import ChatRequest, Completion, Endpoint, Lane, Message, ReplySchema, ToolSpec
+from crewrun.messages import ChatRequest, Completion, Endpoint, Lane, Message, ReplySchema, ToolSpec, Usage
 from crewrun.threads import pool
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
@@ -40,6 +51,7 @@ _ABOUT_TOOLS = re.compile(r"\btools?\b|tool[_ ]choice|tool[_ -]call|function[_ -
 _ABOUT_SCHEMA = re.compile(
     r"response[_ ]?format|json[_ ]?schema|structured[_ ]?output|response[_ ]schema", re.IGNORECASE
 )
+_NOTHING: tuple[Usage, float | None] = (Usage(), 0.0)
 Fields = dict[str, Any]
 T = TypeVar("T")
 
@@ -70,12 +82,16 @@ LANES: Mapping[Lane, Callable[[], Transport]] = {"direct": _direct, "litellm": _
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """How a run wants its calls made. `call_timeout_s` and `model` overrule what an LLM says for itself."""
+    """How a run wants its calls made. `call_timeout_s` and `model` overrule what an LLM says for itself.
+
+    With `replay_only` nothing is sent: what the row's recorder does not know fails with NotRecorded.
+    """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     call_timeout_s: float | None = None
     model: str | None = None
     base_url: str | None = None
+    replay_only: bool = False
 
 
 class Gateway:
@@ -85,6 +101,7 @@ class Gateway:
     """
 
     def __init__(self, options: GatewayOptions | None = None, *, transport: Transport | None = None) -> None:
+        self._identities = Identities()
         self._options = options or GatewayOptions()
         self._given = transport
         self._transports: dict[Lane, Transport] = {}
@@ -92,8 +109,8 @@ class Gateway:
         self._default: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prices: WeakKeyDictionary[Endpoint, Price | None] = WeakKeyDictionary()
-        # What models refused although they were said to take it: tools, a schema.
-        self._refused: WeakKeyDictionary[Endpoint, set[type[BadRequest]]] = WeakKeyDictionary()
+        # What models refused although they were said to take it, tools or a schema: (endpoint, error's name).
+        self.refused: set[tuple[str, str]] = set()
 
     async def complete(
         self,
@@ -107,18 +124,51 @@ class Gateway:
     ) -> Completion:
         """Get `llm`'s answer to `messages`; None is the default model.
 
+        An answer that the tally's recorder has is given again, and a new one is recorded before it is returned.
         Transient failures are sent again as the retry policy says, each attempt within the call's time limit and when
         all `windows` admit it. What is billed is added to `tally`, for failed calls too. Raises the last attempt's
         CallError; ToolsRefused and SchemaRefused when the model takes no `tools` or no `schema`, which is remembered.
         """
         endpoint = self.endpoint(llm)
+        request = ChatRequest(endpoint, messages, tools, schema)
+        recorder = tally.recorder
+        if recorder is None:
+            if self._options.replay_only:
+                raise NotRecorded("nothing is recorded of this call (--replay)")
+            return (await self._call(request, tally, windows, None))[0]
+        identity = self._identities.of(request)
+        known = recorder.replay(tally.task, identity)
+        if known is not None:
+            tally.replays(*known)
+            return known[0]
+        if self._options.replay_only:
+            raise NotRecorded(f"the journal has no such call of {endpoint.name} for this row (--replay)")
+        began = time.monotonic()
+        try:
+            completion, spent = await self._call(request, tally, windows, recorder)
+        except CallError as failed:
+            if failed.attempts:
+                usage, cost_usd = failed.billed
+                spent = Spent(endpoint.name, usage, cost_usd, failed.attempts, time.monotonic() - began)
+                await recorder.record_failure(tally.task, identity, failed, spent)
+            raise
+        await recorder.record(
+            tally.task, identity, request, completion, spent._replace(duration_s=time.monotonic() - began)
+        )
+        return completion
+
+    async def _call(
+        self, request: ChatRequest, tally: Tally, windows: Sequence[RequestWindow], recorder: Recorder | None
+    ) -> tuple[Completion, Spent]:
+        """Send until there is an answer, or no attempt is left."""
+        endpoint = request.endpoint
         if endpoint.api_key is None and self._given is None and (variable := endpoints.missing_key(endpoint)):
             raise AuthRefused(f"{variable} is not set, and {endpoint.name} needs it; export it or put it into .env")
         transport = self._transport(endpoint.lane)
-        request = ChatRequest(endpoint, messages, tools, schema)
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
         over_asyncio = endpoint.lane == "direct" and self._given is None
         attempt = 0
+        wasted = _NOTHING  # what was billed for answers that could not be used
         while True:
             attempt += 1
             if windows:
@@ -127,30 +177,41 @@ class Gateway:
             try:
                 completion = await _send(transport, request, timeout_s, over_asyncio=over_asyncio)
             except CallError as failed:
-                error = self._refusal(_without_key(failed, endpoint), request)
+                error = self._refusal(_without_key(failed, endpoint), request, recorder)
             else:
-                tally.billed(endpoint.name, completion.usage, self._cost(endpoint, completion))
+                cost_usd = self._cost(endpoint, completion)
+                tally.billed(endpoint.name, completion.usage, cost_usd)
                 tally.answered(completion)
-                return completion
+                if wasted is _NOTHING:
+                    return completion, Spent(endpoint.name, completion.usage, cost_usd, attempt)
+                return completion, Spent(endpoint.name, *_sum(wasted, (completion.usage, cost_usd)), attempt)
             error.attempts = attempt
             if error.usage.total_tokens:
-                tally.billed(endpoint.name, error.usage, self._cost(endpoint, error))
+                cost_usd = self._cost(endpoint, error)
+                tally.billed(endpoint.name, error.usage, cost_usd)
+                wasted = _sum(wasted, (error.usage, cost_usd))
             delay_s = self._options.retry.delay(error, attempt)
             if delay_s is None:
+                error.billed = wasted
                 raise error
+            if recorder is not None:
+                recorder.retrying(tally.task, error, delay_s)
             await anyio.sleep(delay_s)
 
     def takes_tools(self, llm: LLM | None) -> bool:
         """Whether tools go to `llm` as tools, not in words."""
         endpoint = self.endpoint(llm)
-        return endpoint.takes_tools and ToolsRefused not in self._refused.get(endpoint, ())
+        return endpoint.takes_tools and not self._has_refused(endpoint, ToolsRefused)
 
     def takes_schema(self, llm: LLM | None) -> bool:
         """Whether a reply's schema goes to `llm` as such, not only in words."""
         endpoint = self.endpoint(llm)
-        return endpoint.takes_schema and SchemaRefused not in self._refused.get(endpoint, ())
+        return endpoint.takes_schema and not self._has_refused(endpoint, SchemaRefused)
 
-    def _refusal(self, error: CallError, request: ChatRequest) -> CallError:
+    def _has_refused(self, endpoint: Endpoint, kind: type[BadRequest]) -> bool:
+        return bool(self.refused) and (describe_endpoint(endpoint), kind.__name__) in self.refused
+
+    def _refusal(self, error: CallError, request: ChatRequest, recorder: Recorder | None) -> CallError:
         """`error`, told apart when what was refused is something that can be done without."""
         if error.http_status not in _REFUSING or not (request.tools or request.schema):
             return error
@@ -162,7 +223,10 @@ class Gateway:
         if kind is None:
             return error
         if not any(message.tool_calls for message in request.messages):  # else it may be about those turns
-            self._refused.setdefault(request.endpoint, set()).add(kind)
+            refusal = (describe_endpoint(request.endpoint), kind.__name__)
+            self.refused.add(refusal)
+            if recorder is not None:
+                recorder.refused(*refusal)
         return kind(str(error), http_status=error.http_status)
 
     def endpoint(self, llm: LLM | None) -> Endpoint:
@@ -245,6 +309,11 @@ class Gateway:
         with anyio.CancelScope(shield=True):
             for transport in opened:
                 await transport.aclose()
+
+
+def _sum(one: tuple[Usage, float | None], two: tuple[Usage, float | None]) -> tuple[Usage, float | None]:
+    unpriced = one[1] is None or two[1] is None
+    return one[0] + two[0], None if unpriced else (one[1] or 0.0) + (two[1] or 0.0)
 
 
 def _without_key(error: CallError, endpoint: Endpoint) -> CallError:

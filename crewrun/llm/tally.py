@@ -6,16 +6,21 @@ row's, so that a crew that some other code starts for the row is still counted t
 
 from contextvars import ContextVar
 
+from crewrun.llm.recorder import Recorder, Spent
 from crewrun.messages import Completion, Usage
-from crewrun.row import TaskRecord
+from crewrun.row import Replayed, TaskRecord
 
 
 class Tally:
-    """The account of one task, kickoff or row. Filled in while it runs; read at its end, also after a failure."""
+    """The account of one task, kickoff or row. Filled in while it runs; read at its end, also after a failure.
+
+    `recorder` is the row's memory of its calls, if the run has one, and `task` the name that calls are kept under.
+    """
 
     __slots__ = (
         "_cost_usd",
         "_parent",
+        "_replayed",
         "_unpriced",
         "attempts",
         "cached_prompt_tokens",
@@ -26,12 +31,21 @@ class Tally:
         "models",
         "prompt_tokens",
         "reasoning_tokens",
+        "recorder",
+        "task",
         "tasks",
         "truncated",
     )
 
-    def __init__(self, parent: "Tally | None" = None) -> None:
+    def __init__(
+        self, parent: "Tally | None" = None, *, task: str | None = None, recorder: Recorder | None = None
+    ) -> None:
         self._parent = parent
+        if parent is not None:
+            recorder, task = recorder or parent.recorder, task or parent.task
+        self.recorder: Recorder | None = recorder
+        self.task: str = task or ""
+        self._replayed: list[Spent] = []
         self.attempts = self.calls = self.truncated = 0
         self.prompt_tokens = self.cached_prompt_tokens = self.completion_tokens = self.reasoning_tokens = 0
         self._cost_usd = 0.0
@@ -50,6 +64,17 @@ class Tally:
     def usage(self) -> Usage:
         """The tokens so far."""
         return Usage(self.prompt_tokens, self.cached_prompt_tokens, self.completion_tokens, self.reasoning_tokens)
+
+    @property
+    def replayed(self) -> Replayed | None:
+        """What of all this an earlier session of the run paid for, None when it is nothing."""
+        known = self._replayed
+        if not known:
+            return None
+        costs = [spent.cost_usd for spent in known if spent.cost_usd is not None]
+        usage = sum((spent.usage for spent in known), Usage())
+        attempts = sum(spent.attempts for spent in known)
+        return Replayed(len(known), attempts, usage, sum(costs) if len(costs) == len(known) else None)
 
     def sent(self) -> None:
         """One attempt goes out on the wire."""
@@ -71,6 +96,16 @@ class Tally:
                 tally._unpriced = True
             else:
                 tally._cost_usd += cost_usd
+            tally = tally._parent
+
+    def replays(self, completion: Completion, spent: Spent) -> None:
+        """A call of an earlier session is answered again: it counts as it did then, and as nothing spent now."""
+        self.billed(spent.model, spent.usage, spent.cost_usd)
+        self.answered(completion)
+        tally: Tally | None = self
+        while tally is not None:
+            tally.attempts += spent.attempts
+            tally._replayed.append(spent)
             tally = tally._parent
 
     def unaccounted(self) -> None:

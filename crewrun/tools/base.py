@@ -22,7 +22,8 @@ class BaseTool(BaseModel):
     `args_schema` is a pydantic class for the arguments; without one it is made from the signature of `_run`. With
     `result_as_answer` the tool's result is the agent's answer. `max_usage_count` bounds how often one task may call it.
     A call that takes longer than `timeout_s` seconds is given up, and a result of more than `max_result_chars`
-    characters is cut; the model is told of both.
+    characters is cut; the model is told of both. When a row is continued, a tool whose result is in the run's journal
+    is not called again, unless it sets `replay` to False.
     """
 
     # Subclasses bring fields of their own, of any type; CrewAI's other constructor arguments mean nothing here.
@@ -35,6 +36,7 @@ class BaseTool(BaseModel):
     max_usage_count: int | None = Field(default=None, ge=1)
     timeout_s: float | None = Field(default=DEFAULT_TIMEOUT_S, gt=0)
     max_result_chars: int = Field(default=MAX_RESULT_CHARS, ge=1)
+    replay: bool = True
     # CrewAI's, without effect here.
     cache_function: Any = None
     env_vars: list[Any] = Field(default_factory=list)
@@ -42,6 +44,8 @@ class BaseTool(BaseModel):
 
     # Set by a tool whose `_arun` is the real one although it has a `_run` too.
     is_async: ClassVar[bool] = False
+    # Set by a tool that does nothing but call models: to run it again is free, since their answers are recorded.
+    calls_models: ClassVar[bool] = False
 
     _arguments: type[BaseModel] | None = PrivateAttr(default=None)
 

@@ -1,13 +1,17 @@
 """An agent's tools as a run uses them: told to the model, found by name, called with what the model wrote.
 
 A toolbox is made once for each list of tools, so no call pays for schemas. What goes wrong with a call is text for the
-model, which may do better next time. What no model can help with ends the row: ToolFailed, and what a coworker fails
-with, CallError and TaskTimedOut.
+model, which may do better next time. What no model can help with ends the row: ToolFailed, what a coworker fails with,
+CallError and TaskTimedOut, and a journal that cannot be written.
+
+What a tool gave is recorded for the row, and not asked of it again when the row is continued. Not what it failed with;
+nor what came from models that the tool called, whose answers are recorded themselves.
 """
 
 import ast
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +21,19 @@ import anyio
 from pydantic import BaseModel, ValidationError
 
 from crewrun.concurrency import call
-from crewrun.errors import CallError, DefinitionError, TaskTimedOut, ToolFailed, redact, suggest
+from crewrun.errors import (
+    CallError,
+    DefinitionError,
+    NotRecorded,
+    OutputFailed,
+    TaskTimedOut,
+    ToolFailed,
+    redact,
+    suggest,
+)
+from crewrun.fingerprint import fingerprint
+from crewrun.llm.recorder import Recorder, tool_identity
+from crewrun.llm.tally import Tally, counting_into, current_tally
 from crewrun.messages import ToolSpec
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema, values_of
@@ -43,6 +59,7 @@ class Toolbox:
     def __init__(self, tools: Iterable[BaseTool]) -> None:
         """A second tool of one name gets a number. Raises DefinitionError when one has no schema."""
         self.tools: dict[str, BaseTool] = {}
+        self._versions: dict[BaseTool, str] = {}
         specs = []
         for tool in tools:
             if any(tool is known for known in self.tools.values()):
@@ -65,11 +82,13 @@ class Toolbox:
         """What keeps tools from working, as far as that is known before they are called."""
         return [f"tool {tool.name!r}: {tool.problem}" for tool in self.tools.values() if tool.problem]
 
-    async def use(self, name: str, arguments: str, used: dict[BaseTool, int]) -> ToolResult:
-        """Call the tool that the model named with the arguments that it wrote.
+    async def use(
+        self, name: str, arguments: str, used: dict[BaseTool, int], tally: Tally, *, replay_only: bool = False
+    ) -> ToolResult:
+        """Call the tool that the model named with the arguments that it wrote, or give again what it gave before.
 
         `used` counts the calls of each tool of this task. Raises ToolFailed, CallError and TaskTimedOut when the
-        tool does, nothing else.
+        tool does, OutputFailed when the result cannot be recorded, NotRecorded when nothing but records may be used.
         """
         tool = self.tools.get(wire_name(name))
         if tool is None:
@@ -85,7 +104,25 @@ class Toolbox:
                 times = "once" if tool.max_usage_count == 1 else f"{tool.max_usage_count} times"
                 return ToolResult(f"{name} may be used {times}, and was. Go on without it.", failed=True)
             used[tool] = used.get(tool, 0) + 1
-        return await _call(tool, values)
+        recorder = tally.recorder
+        if recorder is None or not tool.replay:
+            if replay_only and not tool.calls_models:
+                raise NotRecorded(f"what tool {name!r} gave is not in the journal (--replay)")
+            return await _call(tool, values)
+        identity = tool_identity(self._version(tool), wire_name(name), arguments)
+        recorded = recorder.replay_tool(tally.task, identity)
+        if recorded is not None:
+            return ToolResult(recorded, is_answer=tool.result_as_answer)
+        if replay_only:
+            raise NotRecorded(f"what tool {name!r} gave is not in the journal (--replay)")
+        return await _recorded(tool, values, tally.task, identity, recorder)
+
+    def _version(self, tool: BaseTool) -> str:
+        """What a tool is, code and settings: another one may give other results."""
+        version = self._versions.get(tool)
+        if version is None:
+            version = self._versions[tool] = fingerprint(tool)
+        return version
 
 
 NO_TOOLS = Toolbox(())
@@ -96,13 +133,26 @@ def wire_name(name: str) -> str:
     return _NOT_IN_NAMES.sub("_", name.strip()).strip("_").lower()[:_MAX_NAME_CHARS] or "tool"
 
 
+async def _recorded(
+    tool: BaseTool, values: Mapping[str, Any], task: str, identity: bytes, recorder: Recorder
+) -> ToolResult:
+    """Call the tool and record what it gave."""
+    began = time.monotonic()
+    inner = Tally(current_tally())
+    with counting_into(inner):
+        result = await _call(tool, values)
+    if not result.failed and not inner.attempts:
+        await recorder.record_tool(task, identity, tool.name, result.text, time.monotonic() - began)
+    return result
+
+
 async def _call(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
     text = None
     try:
         with anyio.move_on_after(tool.timeout_s):
             # Bound here, since a parameter of the tool may have the name of one of `call`.
             text = _text(await call(partial(tool.function, **values)))
-    except (ToolFailed, CallError, TaskTimedOut):
+    except (ToolFailed, CallError, TaskTimedOut, OutputFailed):
         raise
     except Exception as failed:  # whatever the user's code raises, the model is told, as CrewAI does
         return ToolResult(f"The tool failed: {_told(failed)}", failed=True)

@@ -1,0 +1,61 @@
+"""What a batch knows of rows from before: nothing, or what the state of its run says."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from crewrun.row import Outcome, Row
+from crewrun.runs.state import Kept
+from crewrun.runs.writer import Heartbeat
+
+
+class History(Protocol):
+    """`crewrun.runs.state.RunState`, as the engine sees it."""
+
+    def find(self, row: Row) -> Kept | None:
+        """The row as it was kept, None when it has to be run."""
+        ...
+
+    async def restore(self, row: Row, kept: Kept) -> bytes:
+        """The line of a row that was kept. Raises OutputFailed."""
+        ...
+
+    async def keep(self, outcomes: Sequence[Outcome]) -> list[bytes]:
+        """Keep what became of some rows; their lines. Raises OutputFailed when it cannot be kept."""
+        ...
+
+    def forget(self, row: Row) -> None:
+        """A row was given up."""
+        ...
+
+
+class NoHistory:
+    """Results that go to a stream, with no state beside them."""
+
+    def find(self, row: Row) -> Kept | None:
+        """Every row is new."""
+        return None
+
+    async def restore(self, row: Row, kept: Kept) -> bytes:
+        """Never asked for."""
+        raise LookupError(row.id)
+
+    async def keep(self, outcomes: Sequence[Outcome]) -> list[bytes]:
+        """Nothing is kept."""
+        return [outcome.to_line() for outcome in outcomes]
+
+    def forget(self, row: Row) -> None:
+        """Nothing was kept."""
+
+    def heartbeat(self, beat: Heartbeat) -> None:
+        """Nobody looks."""
+
+    def arrange(self, *, complete: bool, ordered: bool) -> int:
+        """Nothing to arrange."""
+        return 0
+
+    async def in_all(self) -> dict[str, Any] | None:
+        """There is this session only."""
+        return None
+
+    async def close(self, stopped: str | None, exit_code: int) -> None:
+        """Nothing is open."""

@@ -1,0 +1,115 @@
+"""What a run remembers of its calls: the `Recorder` of a row, and the identity by which a request is known again.
+
+A recorder is given to a row's tally; the gateway and the toolbox ask it before they call, and tell it before anybody
+sees an answer. Who keeps the records is in `crewrun.runs`.
+"""
+
+import json
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
+
+from crewrun.errors import CallError
+from crewrun.messages import ChatRequest, Completion, Endpoint, ReplySchema, ToolSpec, Usage
+
+_DIGEST_BYTES = 16
+
+
+class Spent(NamedTuple):
+    """What one call used, with all its attempts: tokens, US dollars (None: price unknown), seconds."""
+
+    model: str
+    usage: Usage
+    cost_usd: float | None
+    attempts: int
+    duration_s: float = 0.0
+
+
+class Recorder(Protocol):
+    """The memory of one row. Requests are known by `identity`, 16 bytes; equal ones of a task come in their order."""
+
+    def replay(self, task: str, identity: bytes) -> tuple[Completion, Spent] | None:
+        """The recorded answer, None when the call has to be made. An answer is given out once."""
+        ...
+
+    async def record(
+        self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
+    ) -> None:
+        """Keep an answer: when this returns it is safe. Raises OutputFailed when it cannot be kept."""
+        ...
+
+    def retrying(self, task: str, error: CallError, delay_s: float) -> None:
+        """An attempt failed and another follows in `delay_s` seconds."""
+        ...
+
+    async def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> None:
+        """Keep what a failed call was billed. It is never replayed."""
+        ...
+
+    def refused(self, endpoint: str, error: str) -> None:
+        """An endpoint, as `describe_endpoint` words it, takes no tools or no schema: the error's name says which."""
+        ...
+
+    def replay_tool(self, task: str, identity: bytes) -> str | None:
+        """The recorded result of a tool, None when it has to be called."""
+        ...
+
+    async def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> None:
+        """Keep a tool's result, as `record` does."""
+        ...
+
+
+class Identities:
+    """Identities of requests: a digest of all that decides the answer, which is neither the key nor the time limit."""
+
+    def __init__(self) -> None:
+        self._endpoints: WeakKeyDictionary[Endpoint, bytes] = WeakKeyDictionary()
+
+    def of(self, request: ChatRequest) -> bytes:
+        """16 bytes over model, address, parameters, messages, tools and schema."""
+        endpoint = request.endpoint
+        prefix = self._endpoints.get(endpoint)
+        if prefix is None:
+            prefix = self._endpoints[endpoint] = describe_endpoint(endpoint).encode("utf-8", "surrogatepass")
+        parts = [prefix, b""]
+        if request.tools:
+            parts[1] = _describe_tools(request.tools)
+        if request.schema is not None:
+            parts.append(_describe_schema(request.schema))
+        for message in request.messages:
+            content = message.content.encode("utf-8", "surrogatepass")
+            # With its length in front no text can be taken for the beginning of the next one.
+            parts.append(b"%s %d" % (message.role.encode(), len(content)))
+            parts.append(content)
+            if message.tool_calls or message.tool_call_id is not None:
+                calls = [(call.id, call.name, call.arguments) for call in message.tool_calls]
+                parts.append(_canonical([calls, message.tool_call_id]))
+        return blake2b(b"\n".join(parts), digest_size=_DIGEST_BYTES).digest()
+
+
+def describe_endpoint(endpoint: Endpoint) -> str:
+    """What of an endpoint decides its answers, as text: lane, provider, model, address and parameters."""
+    about = [endpoint.lane, endpoint.provider, endpoint.model, endpoint.base_url, dict(endpoint.params)]
+    return _canonical(about).decode()
+
+
+def tool_identity(version: str, name: str, arguments: str) -> bytes:
+    """The identity of one call of a tool; `version` says which code the tool is."""
+    return blake2b(_canonical([version, name, arguments]), digest_size=_DIGEST_BYTES).digest()
+
+
+# Toolboxes and schemas are made once for many rows, so a few hundred are all that a run has.
+@lru_cache(maxsize=512)
+def _describe_tools(tools: tuple[ToolSpec, ...]) -> bytes:
+    return _canonical([[tool.name, tool.description, tool.parameters] for tool in tools])
+
+
+@lru_cache(maxsize=512)
+def _describe_schema(schema: ReplySchema) -> bytes:
+    return _canonical([schema.name, schema.schema, schema.strict])
+
+
+def _canonical(value: Any) -> bytes:
+    # ASCII, so that lone surrogates in a model's text do no harm.
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()

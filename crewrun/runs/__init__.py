@@ -1,0 +1,7 @@
+"""A run's state on disk: what makes the same command safe to repeat.
+
+`folder` names the files and `lock` keeps other processes out; `manifest` is what was asked for. `journal` is the
+database and `writer` the thread that commits to it; `recording` is one row's part of it, `outcomes` how a finished row
+is kept, `done` which rows are. `results` is the results file, a projection of all this. `state` puts them together for
+a batch; `status`, `verify`, `show`, `export` and `gc` look at runs from outside.
+"""

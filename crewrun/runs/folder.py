@@ -1,0 +1,110 @@
+"""Where a run keeps its state: `FILE.crewrun/` beside its results, or the folder that `--run-dir` names."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from crewrun.errors import UsageError
+
+SUFFIX = ".crewrun"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """What was asked for: `manifest.py`."""
+        return self.path / "manifest.json"
+
+    @property
+    def journal(self) -> Path:
+        """What was answered: `journal.py`."""
+        return self.path / "journal.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """Who is at work: `lock.py`."""
+        return self.path / "lock"
+
+    @property
+    def log(self) -> Path:
+        """What happened when, one event a line: `log.py`."""
+        return self.path / "log.jsonl"
+
+    @property
+    def state(self) -> list[Path]:
+        """The files that a run cannot do without, and what SQLite keeps beside them; those that exist."""
+        journal = self.journal.name
+        names = (self.manifest.name, journal, f"{journal}-wal", f"{journal}-shm", self.log.name)
+        return [path for name in names if (path := self.path / name).exists()]
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a run has begun there."""
+        return self.manifest.exists() or self.journal.exists()
+
+    def make(self) -> None:
+        """Make the folder, for its owner only. Raises UsageError when that cannot be."""
+        try:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as refused:
+            raise UsageError(
+                f"{self.path}: the run's state cannot be kept there: {refused.strerror}; --run-dir names another folder"
+            ) from None
+
+
+def beside(output: Path) -> RunFolder:
+    """The run folder of a results file."""
+    return RunFolder(output.with_name(output.name + SUFFIX))
+
+
+def find(run: str) -> RunFolder:
+    """The run folder that a user names: itself, or the results file that it belongs to. Raises UsageError."""
+    path = Path(run)
+    try:
+        folder = RunFolder(path) if path.is_dir() else beside(path)
+        if folder.is_used:
+            return folder
+    except OSError as wrong:
+        raise UsageError(f"{run[:200]}: cannot be looked at: {wrong.strerror}") from None
+    if path.is_dir():
+        raise UsageError(f"{run}: is no run folder; there is no {folder.manifest.name} in it")
+    missing = "no such run" if not os.path.exists(path) else f"has no run folder {folder.path}"
+    raise UsageError(f"{run}: {missing}; RUN is a results file of crewrun batch, or the run folder beside it")
+
+
+def set_aside(output: Path | None, folder: RunFolder, *more: Path) -> Path | None:
+    """Move the results, the folder's state and `more` files that go with `output` to the next free number.
+
+    `x.jsonl` becomes `x.1.jsonl` with `x.1.jsonl.crewrun`, itself a run that can be looked at. Returns what the
+    results, or without results the state, are now called; None when there was nothing. The lock stays where it is.
+    """
+    named = output or folder.path
+    there = output is not None and output.exists()
+    if not there and not folder.state:
+        return None
+    number = 1
+    while _exists_any(aside := _numbered(named, number)):
+        number += 1
+    for path in (*more, *([output] if output is not None else [])):
+        if path.exists():
+            path.rename(aside.with_name(aside.name + path.name.removeprefix(named.name)))
+    if folder.state:
+        moved = beside(aside) if output is not None else RunFolder(aside)
+        moved.make()
+        for path in folder.state:
+            path.rename(moved.path / path.name)
+    return aside
+
+
+def _numbered(path: Path, number: int) -> Path:
+    stem, dot, suffix = path.name.rpartition(".")
+    return path.with_name(f"{stem}.{number}.{suffix}" if dot and stem else f"{path.name}.{number}")
+
+
+def _exists_any(path: Path) -> bool:
+    return path.exists() or beside(path).path.exists()

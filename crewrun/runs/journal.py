@@ -1,0 +1,238 @@
+"""`journal.sqlite`: what the calls of a run were answered, and what became of its rows.
+
+Nothing in it is changed or deleted: a row that ran again has a later entry. Prompts are not in it, a request is known
+by its digest. Here are the schema, opening and reading; `writer` commits.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from crewrun.errors import Category, JournalDamaged, JournalFailed, UsageError
+
+VERSION = 1
+
+# What a call entry is. An answer is kept as its text alone, a turn (with tools, or cut off) as JSON.
+ANSWER: Final = 0
+TURN: Final = 1
+TOOL: Final = 2
+FAILURE: Final = 3
+
+# How rows ended: 0 is success, the others by their place here, to which new ones are added at the end.
+OK: Final = 0
+_CATEGORIES = (
+    *("", "input", "auth", "quota", "model_not_found", "bad_request", "context_length", "content_filter", "rate_limit"),
+    *("timeout", "network", "server", "output_invalid", "tool", "guardrail", "budget", "internal"),
+)
+
+_CONTENT_ID_CHARS = 16
+# https://sqlite.org/rescode.html: codes that say nothing of what is in the file.
+_IN_THE_WAY = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+    }
+)
+
+_SCHEMA = f"""
+begin;
+create table names (id integer primary key, name text not null);
+create table refusals (endpoint text not null, error text not null, primary key (endpoint, error)) without rowid;
+create table sessions (
+    id integer primary key, started_at real not null, updated_at real not null, ended_at real, pid integer not null,
+    command text not null, definition integer not null, stopped text, exit_code integer,
+    attempts integer not null default 0, calls integer not null default 0, prompt_tokens integer not null default 0,
+    cached_prompt_tokens integer not null default 0, completion_tokens integer not null default 0,
+    reasoning_tokens integer not null default 0, cost_usd real not null default 0, unpriced integer not null default 0,
+    ok integer not null default 0, failed integer not null default 0, kept integer not null default 0,
+    in_flight integer not null default 0, share real, elapsed_s real not null default 0
+);
+create table calls (
+    seq integer primary key, session integer not null, row integer not null, task not null, kind integer not null,
+    request blob not null, reply blob not null, name not null, prompt_tokens integer, cached_prompt_tokens integer,
+    completion_tokens integer, reasoning_tokens integer, cost_usd real, attempts integer, at_ms integer,
+    duration_ms integer
+);
+create table rows (
+    seq integer primary key, session integer not null, definition integer not null, key integer not null,
+    id not null, digest integer not null, ended integer not null, record blob not null
+);
+pragma user_version = {VERSION};
+commit;
+"""
+
+
+class CallEntry(NamedTuple):
+    """A call as it is kept. `row` is `row_key` of its id; `name` the model or the tool; names are ids of `names`."""
+
+    seq: int
+    session: int
+    row: int
+    task: int | str
+    kind: int
+    request: bytes
+    reply: bytes
+    name: int | str
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    cost_usd: float | None
+    attempts: int
+    at_ms: int
+    duration_ms: int
+
+
+class RowEntry(NamedTuple):
+    """A finished row. `key` is `done_key`, `id` as `pack_id` makes it, `digest` that of its line in the results, and
+    `record` what `outcomes` makes.
+    """
+
+    seq: int
+    session: int
+    definition: int
+    key: int
+    id: bytes | str
+    digest: int
+    ended: int
+    record: bytes
+
+
+def open_journal(path: Path, *, expected: bool) -> sqlite3.Connection:
+    """Open the journal, or make it when none is `expected`. The connection may be used in any one thread at a time.
+
+    Raises JournalDamaged when it cannot be read, or is empty where one with entries is expected, and UsageError when it
+    was made by a newer crewrun.
+    """
+    existed = path.exists() and path.stat().st_size > 0
+    if expected and not existed:
+        raise JournalDamaged(f"{path}: is {'empty' if path.exists() else 'missing'}")
+    if not existed:
+        path.touch(mode=0o600)
+    try:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            version = _prepare(db, expected)
+        except BaseException:
+            db.close()
+            raise
+    except sqlite3.DatabaseError as wrong:
+        raise failure(path, wrong) from wrong
+    if version > VERSION:
+        db.close()
+        raise UsageError(
+            f"{path}: was made by a newer crewrun (schema {version}, this one knows {VERSION}); use that one, "
+            "or --fresh to begin anew"
+        )
+    return db
+
+
+def read_journal(path: Path) -> sqlite3.Connection:
+    """Open the journal for looking at it, also while a run writes to it. Raises as `open_journal` does."""
+    if not path.exists():
+        raise JournalDamaged(f"{path}: is missing")
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+        (version,) = db.execute("pragma user_version").fetchone()
+        if version == 0:
+            db.close()
+            raise JournalDamaged(f"{path}: is empty")
+    except sqlite3.DatabaseError as wrong:
+        raise failure(path, wrong) from wrong
+    if version > VERSION:
+        db.close()
+        raise UsageError(f"{path}: was made by a newer crewrun (schema {version}, this one knows {VERSION})")
+    return db
+
+
+def failure(path: Path, error: sqlite3.Error) -> JournalFailed | JournalDamaged:
+    """What to raise for an error of SQLite: the disk or another program is in the way, or the file is damaged."""
+    if getattr(error, "sqlite_errorcode", None) is not None and error.sqlite_errorcode & 0xFF in _IN_THE_WAY:
+        return JournalFailed(f"{path}: cannot be written: {error}")
+    return JournalDamaged(f"{path}: is damaged: {error}")
+
+
+def _prepare(db: sqlite3.Connection, expected: bool) -> int:
+    # NORMAL: a commit is safe when the process dies. When the machine does, the last ones may be lost, none is torn.
+    db.execute("pragma journal_mode = wal")
+    db.execute("pragma synchronous = normal")
+    version = int(db.execute("pragma user_version").fetchone()[0])
+    if version == 0:
+        if expected or db.execute("select count(*) from sqlite_master").fetchone()[0]:
+            raise sqlite3.DatabaseError("there is nothing in it")
+        db.executescript(_SCHEMA)
+        db.execute("pragma wal_checkpoint(truncate)")
+        return VERSION
+    if version <= VERSION and (fault := db.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
+        raise sqlite3.DatabaseError(" ".join(fault.split()))
+    return version
+
+
+def row_key(row_id: str) -> int:
+    """64 bits, signed, that stand for a row's id."""
+    return _short(row_id.encode("utf-8", "surrogatepass"))
+
+
+def done_key(row_id: str, content: str, definition: int) -> int:
+    """64 bits, signed, for a row of this id and content under a definition of the crew."""
+    return _short(f"{row_id}\0{content}\0{definition}".encode("utf-8", "surrogatepass"))
+
+
+def pack_id(row_id: str) -> bytes | str:
+    """A row's id as it is kept: one of 16 hex digits, as content gives it, takes half of that."""
+    if len(row_id) == _CONTENT_ID_CHARS:
+        try:
+            packed = bytes.fromhex(row_id)
+        except ValueError:
+            return row_id
+        return packed if packed.hex() == row_id else row_id
+    return row_id
+
+
+def unpack_id(packed: bytes | str) -> str:
+    """What `pack_id` was given."""
+    return packed.hex() if isinstance(packed, bytes) else packed
+
+
+def line_digest(line: bytes) -> int:
+    """64 bits, signed, over a line of the results."""
+    return _short(line)
+
+
+def _short(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)
+
+
+def ended_of(category: Category | None) -> int:
+    """How a row ended, as the journal writes it."""
+    return OK if category is None else _CATEGORIES.index(category)
+
+
+def category_of(ended: int) -> Category | None:
+    """What `ended_of` wrote."""
+    return None if ended == OK else Category(_CATEGORIES[ended])
+
+
+def latest_rows(db: sqlite3.Connection, definition: int, columns: str) -> Iterator[Any]:
+    """`columns` of the last entry of each row under `definition`, in the order in which they ended."""
+    return db.execute(
+        f"select {columns} from rows where seq in (select max(seq) from rows where definition = ? group by key) "  # noqa: S608  (columns are ours)
+        "order by seq",
+        (definition,),
+    )
+
+
+def all_spent(db: sqlite3.Connection) -> dict[str, Any]:
+    """What all sessions of the run spent together, by the columns of `sessions`; `cost_usd` None when unknown."""
+    names = ("attempts", "calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
+    sums = ", ".join(f"coalesce(sum({name}), 0)" for name in (*names, "cost_usd", "unpriced"))
+    *counts, cost_usd, unpriced = db.execute(f"select {sums} from sessions").fetchone()  # noqa: S608  (names are ours)
+    return {**dict(zip(names, counts, strict=True)), "cost_usd": None if unpriced else cost_usd}

@@ -1,0 +1,79 @@
+"""`log.jsonl`: what happened in a run, one event a line, for programs and people who look for a cause afterwards.
+
+Events are `run`, `call`, `tool`, `retry`, `failure` (of a call, for good), `row` and `stop`, with ids and timings.
+Prompts and replies are in it only with `--log-prompts`, as events `prompt`.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from crewrun.errors import UsageError
+from crewrun.llm.recorder import Spent
+from crewrun.row import Outcome, as_json
+
+
+class EventLog:
+    """Appends to one file. What cannot be written is left out: the log is no reason to stop a run."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises UsageError when the file cannot be opened."""
+        self._second, self._prefix = 0, ""
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as refused:
+            raise UsageError(f"{path}: cannot be opened: {refused.strerror}") from None
+        size = os.fstat(self._fd).st_size
+        # A killed session may have torn its last line.
+        self._mend = b"\n" if size and os.pread(self._fd, 1, size - 1) != b"\n" else b""
+
+    def event(self, name: str, /, **fields: Any) -> bytes:
+        """One line."""
+        return as_json({"at": self._now(), "event": name, **fields}) + b"\n"
+
+    def call(self, row: str, task: str, seq: int, spent: Spent) -> bytes:
+        """The event of an answered call: as `event` would make it, which takes three times as long."""
+        usage, cost = spent.usage, "null" if spent.cost_usd is None else spent.cost_usd
+        return (
+            f'{{"at":"{self._now()}","event":"call","row":{_quoted(row)},"task":{_quoted(task)},"seq":{seq},'
+            f'"model":{_quoted(spent.model)},"prompt_tokens":{usage.prompt_tokens},'
+            f'"completion_tokens":{usage.completion_tokens},"cost_usd":{cost},"attempts":{spent.attempts},'
+            f'"duration_s":{spent.duration_s:.3f}}}\n'
+        ).encode()
+
+    def row(self, outcome: Outcome) -> bytes:
+        """The event of a row's end, as fast."""
+        category = "null" if outcome.error is None else f'"{outcome.error.category}"'
+        return (
+            f'{{"at":"{self._now()}","event":"row","row":{_quoted(outcome.row.id)},"line":{outcome.row.line},'
+            f'"status":"{outcome.status}","category":{category},"attempts":{outcome.attempts},'
+            f'"duration_s":{outcome.duration_s:.3f}}}\n'
+        ).encode()
+
+    def _now(self) -> str:
+        # Two events a call: the part that changes once a second is kept.
+        second, fraction = divmod(time.time(), 1)
+        if second != self._second:
+            self._second, self._prefix = int(second), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._prefix}.{int(fraction * 1000):03d}Z"
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Append lines, together."""
+        try:
+            os.write(self._fd, self._mend + b"".join(lines))
+            self._mend = b""
+        except OSError:
+            self._mend = b"\n"
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+@lru_cache(maxsize=4096)
+def _quoted(text: str) -> str:
+    """`text` as JSON."""
+    return as_json(text).decode()

@@ -1,0 +1,115 @@
+"""How a finished row is kept in the journal: everything of its result line but the input, and no reply twice.
+
+An output that is a recorded reply is kept as the number of that call; a structured one as the number of the call whose
+text it was read from.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from crewrun.errors import Category
+from crewrun.messages import Usage
+from crewrun.row import ErrorRecord, Outcome, Replayed, Row, TaskRecord, as_json
+
+
+def encode(outcome: Outcome, replies: Mapping[str, int], code: Callable[[str], int | str]) -> bytes:
+    """The record of `outcome`. `replies` has the call that answered with each text, `code` shortens names."""
+    replayed = outcome.replayed
+    record: list[Any] = [
+        int(outcome.started_at.timestamp() * 1000),
+        int(outcome.duration_s * 1000 + 0.5),
+        outcome.attempts,
+        outcome.calls,
+        _usage(outcome.usage),
+        outcome.cost_usd,
+        [code(model) for model in outcome.models],
+        _value(outcome.output, replies),
+        [_task(task, replies, code) for task in outcome.tasks],
+    ]
+    if outcome.error or outcome.files or replayed:
+        record += [outcome.error.to_json() if outcome.error else 0, list(outcome.files)]
+    if replayed:
+        record.append([replayed.calls, replayed.attempts, _usage(replayed.usage), replayed.cost_usd])
+    return as_json(record)
+
+
+def _task(task: TaskRecord, replies: Mapping[str, int], code: Callable[[str], int | str]) -> list[Any]:
+    kept = [code(task.name), code(task.agent), replies.get(task.output, task.output), task.calls, _usage(task.usage)]
+    if task.truncated or task.skipped:
+        kept.append(task.truncated + 2 * task.skipped)
+    return kept
+
+
+def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[[int | str], str]) -> Outcome:
+    """The outcome of `row` that `encode` kept. `reply` gives a call's text by its number, `name` undoes `code`."""
+    started_ms, duration_ms, attempts, calls, usage, cost_usd, models, output, tasks, *more = json.loads(record)
+    error: Any
+    files: Any
+    replayed: Any
+    error, files, replayed = more + [0, [], 0][len(more) :]
+    return Outcome(
+        row=row,
+        status="failed" if error else "ok",
+        output=_read_value(output, reply),
+        tasks=[
+            TaskRecord(
+                name(task),
+                name(agent),
+                _read_text(said, reply),
+                calls_of_it,
+                Usage(*used),
+                truncated=bool(flags) and bool(flags[0] & 1),
+                skipped=bool(flags) and bool(flags[0] & 2),
+            )
+            for task, agent, said, calls_of_it, used, *flags in tasks
+        ],
+        error=_read_error(error) if error else None,
+        attempts=attempts,
+        calls=calls,
+        usage=Usage(*usage),
+        cost_usd=cost_usd,
+        models=[name(model) for model in models],
+        started_at=datetime.fromtimestamp(started_ms / 1000, UTC),
+        duration_s=duration_ms / 1000,
+        files=files,
+        replayed=Replayed(replayed[0], replayed[1], Usage(*replayed[2]), replayed[3]) if replayed else None,
+    )
+
+
+def _usage(usage: Usage) -> list[int]:
+    counts = [usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens, usage.reasoning_tokens]
+    while counts and not counts[-1]:
+        counts.pop()
+    return counts
+
+
+def _read_text(kept: str | int, reply: Callable[[int], str]) -> str:
+    return kept if isinstance(kept, str) else reply(kept)
+
+
+def _value(output: Any, replies: Mapping[str, int]) -> Any:
+    """A text as `_text` keeps it; anything else in a list, with the number of the call that said it, or itself."""
+    if isinstance(output, str):
+        return replies.get(output, output)
+    if output is None:
+        return None
+    said = as_json(output)
+    for text, number in replies.items():
+        try:
+            if as_json(json.loads(text)) == said:
+                return [number]
+        except (ValueError, RecursionError):
+            continue
+    return [0, output]
+
+
+def _read_value(kept: Any, reply: Callable[[int], str]) -> Any:
+    if not isinstance(kept, list):
+        return None if kept is None else _read_text(kept, reply)
+    return kept[1] if len(kept) > 1 else json.loads(reply(kept[0]))
+
+
+def _read_error(kept: Mapping[str, Any]) -> ErrorRecord:
+    return ErrorRecord(**{**kept, "category": Category(kept["category"])})

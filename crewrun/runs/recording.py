@@ -1,0 +1,176 @@
+"""`Recording`: one row's calls, those that the journal has and those that are added."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any, NamedTuple
+
+from crewrun.errors import CallError, redact
+from crewrun.llm.recorder import Spent
+from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
+from crewrun.row import Row, as_json
+from crewrun.runs.journal import ANSWER, FAILURE, TOOL, TURN, CallEntry, row_key
+from crewrun.runs.log import EventLog
+from crewrun.runs.names import Names
+from crewrun.runs.writer import JournalWriter
+
+
+class Journaling(NamedTuple):
+    """What all recordings of a session share. `numbers` gives each new call its own."""
+
+    writer: JournalWriter
+    names: Names
+    log: EventLog
+    session: int
+    numbers: "count[int]"
+    log_prompts: bool = False
+
+
+class Recording:
+    """A `Recorder` over the journal. `replies` has the number of the call that answered with each text."""
+
+    __slots__ = ("_journaling", "_key", "_known", "_row", "replies")
+
+    def __init__(self, row: Row, journaling: Journaling, known: Iterable[CallEntry] = ()) -> None:
+        self._journaling = journaling
+        self._row = row
+        self._key = row_key(row.id)
+        self._known: dict[tuple[str, bytes], deque[CallEntry]] = {}
+        self.replies: dict[str, int] = {}
+        for entry in known:
+            if entry.kind != FAILURE:
+                place = (journaling.names.name(entry.task), entry.request)
+                self._known.setdefault(place, deque()).append(entry)
+
+    def replay(self, task: str, identity: bytes) -> tuple[Completion, Spent] | None:
+        """The recorded answer, None when the call has to be made."""
+        entry = self._take(task, identity)
+        if entry is None:
+            return None
+        completion, spent = read_answer(entry), spent_on(entry, self._journaling.names.name)
+        self.replies.setdefault(completion.text, entry.seq)
+        return completion, spent
+
+    async def record(
+        self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
+    ) -> None:
+        """Keep an answer. Raises JournalFailed when it cannot be kept."""
+        if completion.tool_calls or completion.truncated:
+            calls = [[call.id, call.name, call.arguments] for call in completion.tool_calls]
+            kind, reply = TURN, as_json([completion.text, completion.truncated, calls])
+        else:
+            kind, reply = ANSWER, _bytes(completion.text)
+        entry = self._entry(task, kind, identity, reply, spent)
+        self.replies.setdefault(completion.text, entry.seq)
+        shared = self._journaling
+        shared.writer.say(shared.log.call(self._row.id, task, entry.seq, spent))
+        if shared.log_prompts:
+            messages = [{"role": m.role, "content": m.content} for m in request.messages]
+            self._say("prompt", task=task, seq=entry.seq, messages=messages, reply=completion.text)
+        await shared.writer.append(entry)
+
+    def retrying(self, task: str, error: CallError, delay_s: float) -> None:
+        """Log that an attempt failed."""
+        self._say(
+            "retry",
+            task=task,
+            attempt=error.attempts,
+            category=error.category,
+            http_status=error.http_status,
+            wait_s=round(delay_s, 3),
+        )
+
+    async def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> None:
+        """Keep what a failed call was billed."""
+        entry = self._entry(
+            task, FAILURE, identity, _bytes(f"{type(error).__name__}: {redact(str(error))[:500]}"), spent
+        )
+        self._say(
+            "failure",
+            task=task,
+            seq=entry.seq,
+            model=spent.model,
+            category=error.category,
+            http_status=error.http_status,
+            attempts=spent.attempts,
+            cost_usd=spent.cost_usd,
+            duration_s=round(spent.duration_s, 3),
+        )
+        await self._journaling.writer.append(entry)
+
+    def refused(self, endpoint: str, error: str) -> None:
+        """Keep what an endpoint does not take."""
+        self._journaling.writer.refusal(endpoint, error)
+
+    def replay_tool(self, task: str, identity: bytes) -> str | None:
+        """The recorded result, None when the tool has to be called."""
+        entry = self._take(task, identity)
+        return None if entry is None else read_text(entry)
+
+    async def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> None:
+        """Keep a tool's result. Raises JournalFailed when it cannot be kept."""
+        spent = Spent(tool, Usage(), None, 0, duration_s)
+        entry = self._entry(task, TOOL, identity, _bytes(result), spent)
+        self._say("tool", task=task, tool=tool, seq=entry.seq, duration_s=round(duration_s, 3))
+        await self._journaling.writer.append(entry)
+
+    def _take(self, task: str, identity: bytes) -> CallEntry | None:
+        entries = self._known.get((task, identity)) if self._known else None
+        return entries.popleft() if entries else None
+
+    def _entry(self, task: str, kind: int, identity: bytes, reply: bytes, spent: Spent) -> CallEntry:
+        shared = self._journaling
+        return CallEntry(
+            next(shared.numbers),
+            shared.session,
+            self._key,
+            shared.names.code(task),
+            kind,
+            identity,
+            reply,
+            shared.names.code(spent.model),
+            *_counts(spent.usage),
+            spent.cost_usd,
+            spent.attempts,
+            int(time.time() * 1000),
+            int(spent.duration_s * 1000),
+        )
+
+    def _say(self, event: str, **fields: Any) -> None:
+        shared = self._journaling
+        shared.writer.say(shared.log.event(event, row=self._row.id, **fields))
+
+
+def read_text(entry: CallEntry) -> str:
+    """The text that a call was answered with, or a tool gave."""
+    return read_answer(entry).text if entry.kind == TURN else entry.reply.decode("utf-8", "surrogatepass")
+
+
+def read_answer(entry: CallEntry) -> Completion:
+    """The completion that an entry of a model's answer keeps."""
+    usage = usage_of(entry)
+    if entry.kind != TURN:
+        return Completion(entry.reply.decode("utf-8", "surrogatepass"), usage)
+    text, truncated, calls = json.loads(entry.reply)
+    return Completion(text, usage, truncated, tuple(ToolCall(*call) for call in calls))
+
+
+def usage_of(entry: CallEntry) -> Usage:
+    """The tokens of a call."""
+    return Usage(entry.prompt_tokens, entry.cached_prompt_tokens, entry.completion_tokens, entry.reasoning_tokens)
+
+
+def spent_on(entry: CallEntry, name: Callable[[int | str], str]) -> Spent:
+    """What a call took."""
+    return Spent(name(entry.name), usage_of(entry), entry.cost_usd, entry.attempts, entry.duration_ms / 1000)
+
+
+def _counts(usage: Usage) -> tuple[int, int, int, int]:
+    return usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens, usage.reasoning_tokens
+
+
+def _bytes(text: str) -> bytes:
+    # Lone surrogates are legal in what a model's JSON says, and come back as they were.
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,142 @@
+"""The results file as a projection of the journal: a line of it counts only if the journal knows it, byte for byte."""
+
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from crewrun.errors import OutputFailed
+from crewrun.runs.journal import line_digest
+
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What `settle` left and took out. `strange` are lines that no entry of the journal has; ids of those that are
+    whole result lines, by which one can tell an edited line from one that the journal has lost.
+    """
+
+    kept: int
+    taken_out: int
+    strange: int
+    strange_ids: list[str]
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file with their newlines; the last one may lack it."""
+    with path.open("rb", buffering=_BUFFER_BYTES) as file:
+        yield from file
+
+
+def settle(path: Path, keep: Callable[[int], bool | None]) -> Settled:
+    """Leave only the lines in the results that `keep` says yes to, each once; all at once, or not at all.
+
+    `keep` gets a line's digest; None says that nothing is known of it. Raises OutputFailed when the file cannot be
+    changed.
+    """
+    kept = taken_out = strange = 0
+    ids: list[str] = []
+    position = 0
+    pieces: list[tuple[int, int]] = []  # what stays: from where to where
+    for line in lines_of(path):
+        verdict = keep(line_digest(line)) if line.endswith(b"\n") else None
+        if verdict:
+            kept += 1
+            if pieces and pieces[-1][1] == position:
+                pieces[-1] = (pieces[-1][0], position + len(line))
+            else:
+                pieces.append((position, position + len(line)))
+        else:
+            taken_out += 1
+            if verdict is None:
+                strange += 1
+                if (row_id := _id_of(line)) is not None:
+                    ids.append(row_id)
+        position += len(line)
+    if taken_out:
+        _keep_pieces(path, pieces)
+    return Settled(kept, taken_out, strange, ids)
+
+
+def arrange(path: Path, place: Callable[[int], int | None], *, ordered: bool) -> int:
+    """Take out the lines that have no `place`, by their digests, and with `ordered` sort the rest by it.
+
+    Returns how many were taken out. Raises OutputFailed.
+    """
+    places, starts, ends = array("q"), array("q"), array("q")
+    position = taken_out = 0
+    for line in lines_of(path):
+        where = place(line_digest(line))
+        if where is None:
+            taken_out += 1
+        else:
+            places.append(where)
+            starts.append(position)
+            ends.append(position + len(line))
+        position += len(line)
+    is_sorted = all(places[i] <= places[i + 1] for i in range(len(places) - 1))
+    if taken_out or (ordered and not is_sorted):
+        order = range(len(places)) if is_sorted or not ordered else sorted(range(len(places)), key=places.__getitem__)
+        _rewrite(path, ((starts[i], ends[i]) for i in order))
+    return taken_out
+
+
+def spent_in(path: Path) -> tuple[int, int, float]:
+    """Rows, calls and US dollars in the lines of a results file, as far as they can be read."""
+    rows = calls = 0
+    cost_usd = 0.0
+    for line in lines_of(path):
+        try:
+            record = json.loads(line)
+            rows, calls, cost_usd = rows + 1, calls + record["usage"]["calls"], cost_usd + (record["cost_usd"] or 0.0)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return rows, calls, cost_usd
+
+
+def _id_of(line: bytes) -> str | None:
+    """The id in a line that is a result, None for anything else."""
+    try:
+        record = json.loads(line)
+        return str(record["id"]) if str(record["schema"]).startswith("crewrun.result/") else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _keep_pieces(path: Path, pieces: list[tuple[int, int]]) -> None:
+    if not pieces or (len(pieces) == 1 and pieces[0][0] == 0):
+        # All that goes is at the end, as when a process was killed: cutting it off is one step.
+        try:
+            os.truncate(path, pieces[0][1] if pieces else 0)
+        except OSError as refused:
+            raise OutputFailed(f"{path}: cannot be written: {refused.strerror}") from refused
+    else:
+        _rewrite(path, iter(pieces))
+
+
+def _rewrite(path: Path, pieces: Iterator[tuple[int, int]]) -> None:
+    """Put a file in the place of `path` that has only these pieces of it."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with path.open("rb") as old, open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as new:
+            os.fchmod(new.fileno(), os.fstat(old.fileno()).st_mode & 0o777)
+            for start, end in pieces:
+                _copy(old, new, start, end)
+            new.flush()
+            os.fsync(new.fileno())
+        part.replace(path)
+    except OSError as full:
+        part.unlink(missing_ok=True)
+        raise OutputFailed(f"{path}: cannot be rewritten: {full.strerror}") from full
+
+
+def _copy(old: BinaryIO, new: BinaryIO, start: int, end: int) -> None:
+    old.seek(start)
+    while start < end:
+        piece = old.read(min(_BUFFER_BYTES, end - start))
+        new.write(piece)
+        start += len(piece)

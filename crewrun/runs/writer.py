@@ -1,0 +1,300 @@
+"""The journal's writer: one thread, which commits in groups what has come since its last commit.
+
+Whoever appends waits until its entry is committed; a group costs about the same whether it holds one entry or a
+hundred, so the more rows are at work the less each pays. The database is used in that thread alone, for reading too.
+"""
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from crewrun.errors import JournalFailed
+from crewrun.runs.journal import FAILURE, OK, TOOL, CallEntry, RowEntry, failure, open_journal
+
+T = TypeVar("T")
+
+# Rows of one INSERT. Each statement is one trip out of Python's lock and back, and they wait there for the event loop.
+_CHUNKS = (64, 16, 4, 1)
+_LOOK_EVERY_S = 1.0
+
+
+class Heartbeat(NamedTuple):
+    """How far a run is, for who looks from outside: rows, and the share of the input that is done."""
+
+    in_flight: int
+    kept: int
+    share: float | None
+    elapsed_s: float
+
+
+class _Read(NamedTuple):
+    function: Callable[[sqlite3.Connection], Any]
+
+
+class _Rows(NamedTuple):
+    entries: Sequence[RowEntry]
+
+
+class _Name(NamedTuple):
+    number: int
+    name: str
+
+
+class _Refusal(NamedTuple):
+    endpoint: str
+    error: str
+
+
+Job = CallEntry | _Rows | _Read | _Name | _Refusal | Heartbeat
+
+
+class JournalWriter:
+    """Commits to one open journal for one session. Used from event loops; several threads' loops may append at once.
+
+    `log` takes the lines for log.jsonl that `say` gave, after the commit of what they tell of.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, path: Path, session: int, log: Callable[[Sequence[bytes]], None]
+    ) -> None:
+        self._db = db
+        self._path = path
+        self._session = session
+        self._log = log
+        self._queue: list[tuple[Job, asyncio.Future[Any] | None]] = []
+        self._lines: list[bytes] = []
+        self._awake = threading.Semaphore(0)
+        self._idle = True
+        self._lock = threading.Lock()  # protects the queue and `_idle`
+        self._failed: JournalFailed | None = None
+        self._closing = False
+        self._file = os.stat(path)
+        self._looked_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="crewrun journal", daemon=True)
+        self._thread.start()
+
+    async def append(self, entry: CallEntry) -> None:
+        """Commit a call. Raises JournalFailed when that cannot be, now and for every later entry."""
+        future = asyncio.get_running_loop().create_future()
+        self._put(entry, future)
+        await future
+
+    async def append_all(self, entries: Sequence[RowEntry]) -> None:
+        """Commit some rows, as `append` does."""
+        future = asyncio.get_running_loop().create_future()
+        self._put(_Rows(entries), future)
+        await future
+
+    async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """What `function` reads out of the database. Raises JournalFailed."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._put(_Read(function), future)
+        return await future
+
+    def name(self, number: int, name: str) -> None:
+        """Keep a name, with the next entry."""
+        self._put(_Name(number, name), None)
+
+    def refusal(self, endpoint: str, error: str) -> None:
+        """Keep what an endpoint does not take."""
+        self._put(_Refusal(endpoint, error), None)
+
+    def heartbeat(self, beat: Heartbeat) -> None:
+        """Tell how far the run is."""
+        self._put(beat, None)
+
+    def say(self, line: bytes) -> None:
+        """A line for the log. It is written with the next commit; alone it is nothing to hurry for."""
+        self._lines.append(line)
+
+    async def close(self, stopped: str | None, exit_code: int) -> None:
+        """Commit what is left, end the session and close the database. Raises JournalFailed."""
+
+        def end(db: sqlite3.Connection) -> None:
+            db.execute(
+                "update sessions set ended_at = ?, stopped = ?, exit_code = ?, in_flight = 0 where id = ?",
+                (time.time(), stopped, exit_code, self._session),
+            )
+
+        try:
+            await self.read(end)
+        finally:
+            self._closing = True
+            self._awake.release()
+            await asyncio.to_thread(self._thread.join)
+        if self._failed:
+            raise self._failed
+
+    def _put(self, job: Job, future: asyncio.Future[Any] | None) -> None:
+        if self._failed is not None:
+            if future is not None:
+                future.set_exception(self._failed)
+            return
+        with self._lock:
+            self._queue.append((job, future))
+            wake, self._idle = self._idle, False
+        if wake:
+            self._awake.release()
+
+    def _run(self) -> None:
+        while True:
+            self._awake.acquire()
+            while group := self._take():
+                self._commit(group)
+            if self._closing:
+                break
+        try:
+            self._flush_log()
+            if self._failed is None:
+                self._db.execute("pragma wal_checkpoint(truncate)")
+            self._db.close()
+        except (sqlite3.Error, OSError) as full:
+            self._failed = self._failed or self._failure(full)
+
+    def _take(self) -> list[tuple[Job, asyncio.Future[Any] | None]]:
+        with self._lock:
+            group, self._queue = self._queue, []
+            self._idle = not group
+        return group
+
+    def _commit(self, group: list[tuple[Job, asyncio.Future[Any] | None]]) -> None:
+        answers: dict[asyncio.Future[Any], Any] = {}
+        try:
+            self._look_for_file()
+            self._db.execute("begin immediate")
+            self._insert([job for job, _ in group])
+            for job, future in group:
+                if isinstance(job, _Read) and future is not None:
+                    answers[future] = job.function(self._db)
+            self._db.execute("commit")
+            self._flush_log()
+        except (sqlite3.Error, OSError, JournalFailed) as full:
+            self._failed = full if isinstance(full, JournalFailed) else self._failure(full)
+        _settle([future for _, future in group if future is not None], answers, self._failed)
+
+    def _insert(self, jobs: Sequence[Job]) -> None:
+        calls = [job for job in jobs if isinstance(job, CallEntry)]
+        rows = [entry for job in jobs if isinstance(job, _Rows) for entry in job.entries]
+        for job in jobs:
+            if isinstance(job, _Name):
+                self._db.execute("insert or ignore into names values (?, ?)", job)
+            elif isinstance(job, _Refusal):
+                self._db.execute("insert or ignore into refusals values (?, ?)", job)
+        _insert_all(self._db, "calls", calls)
+        _insert_all(self._db, "rows", rows)
+        beat = next((job for job in reversed(jobs) if isinstance(job, Heartbeat)), None)
+        if beat is not None:
+            self._db.execute(
+                "update sessions set in_flight = ?, kept = ?, share = ?, elapsed_s = ?, updated_at = ? where id = ?",
+                (*beat, time.time(), self._session),
+            )
+        if calls or rows:
+            self._count(calls, rows)
+
+    def _count(self, calls: Sequence[CallEntry], rows: Sequence[RowEntry]) -> None:
+        billed = [call for call in calls if call.kind != TOOL]
+        failed = sum(1 for row in rows if row.ended != OK)
+        self._db.execute(
+            "update sessions set attempts = attempts + ?, calls = calls + ?, prompt_tokens = prompt_tokens + ?, "
+            "cached_prompt_tokens = cached_prompt_tokens + ?, completion_tokens = completion_tokens + ?, "
+            "reasoning_tokens = reasoning_tokens + ?, cost_usd = cost_usd + ?, unpriced = unpriced + ?, ok = ok + ?, "
+            "failed = failed + ?, updated_at = ? where id = ?",
+            (
+                sum(call.attempts for call in billed),
+                sum(1 for call in billed if call.kind != FAILURE),
+                sum(call.prompt_tokens for call in billed),
+                sum(call.cached_prompt_tokens for call in billed),
+                sum(call.completion_tokens for call in billed),
+                sum(call.reasoning_tokens for call in billed),
+                sum(call.cost_usd or 0.0 for call in billed),
+                sum(1 for call in billed if call.cost_usd is None),
+                len(rows) - failed,
+                failed,
+                time.time(),
+                self._session,
+            ),
+        )
+
+    def _flush_log(self) -> None:
+        lines = self._lines[:]
+        if lines:
+            del self._lines[: len(lines)]  # others may append meanwhile
+            self._log(lines)
+
+    def _look_for_file(self) -> None:
+        """Notice that the file is gone: SQLite would go on writing into what has no name any more."""
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        try:
+            there = os.path.samestat(os.stat(self._path), self._file)
+        except OSError:
+            there = False
+        if not there:
+            raise JournalFailed(f"{self._path}: was deleted or replaced while the run was going{self._rescue()}")
+
+    def _rescue(self) -> str:
+        """Write what the deleted file held to a new one, unless another took its place. What became of it, in words."""
+        try:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            if self._path.exists():
+                return ""
+            copy = open_journal(self._path, expected=False)
+            self._db.backup(copy)
+            copy.close()
+        except (sqlite3.Error, OSError):
+            return ""
+        return "; what it held has been written there again"
+
+    def _failure(self, error: sqlite3.Error | OSError) -> JournalFailed:
+        if isinstance(error, OSError):
+            return JournalFailed(f"{self._path}: cannot be written: {error.strerror}")
+        found = failure(self._path, error)
+        return found if isinstance(found, JournalFailed) else JournalFailed(str(found))
+
+
+def _insert_all(db: sqlite3.Connection, table: str, entries: Sequence[CallEntry | RowEntry]) -> None:
+    start = 0
+    while start < len(entries):
+        left = len(entries) - start
+        size = next(chunk for chunk in _CHUNKS if chunk <= left)
+        values = [value for entry in entries[start : start + size] for value in entry]
+        db.execute(_statement(table, len(entries[0]), size), values)
+        start += size
+
+
+def _statement(table: str, columns: int, rows: int) -> str:
+    one = f"({', '.join('?' * columns)})"
+    return f"insert into {table} values {', '.join([one] * rows)}"  # noqa: S608  (the table is ours)
+
+
+def _settle(
+    futures: Sequence[asyncio.Future[Any]], answers: dict[asyncio.Future[Any], Any], failed: JournalFailed | None
+) -> None:
+    """Wake who waits, each in its own loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[Any]]] = {}
+    for future in futures:
+        by_loop.setdefault(future.get_loop(), []).append(future)
+    for loop, waiting in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_wake, waiting, answers, failed)
+        except RuntimeError:
+            continue  # a loop of a tool's own that has closed: nobody waits any more
+
+
+def _wake(
+    futures: Sequence[asyncio.Future[Any]], answers: dict[asyncio.Future[Any], Any], failed: JournalFailed | None
+) -> None:
+    for future in futures:
+        if future.done():  # who waited was cancelled; the entry is kept all the same
+            continue
+        if failed is not None:
+            future.set_exception(failed)
+        else:
+            future.set_result(answers.get(future))

@@ -250,8 +250,8 @@ def test_findings_that_have_nowhere_to_go_are_one_clear_line(
 
 def test_head_ends_a_check_quietly(tmp_path: Path) -> None:
     """`| head -1` of more than a pipe holds: exit code 141, nothing on stderr."""
-    write_crew(tmp_path)
-    write_rows(tmp_path / "in.jsonl", [{"x" * 100: 1}] * 1200)
+    write_crew(tmp_path, tasks=["Name {" + "x" * 400 + "}"])
+    write_rows(tmp_path / "in.jsonl", [{"topic": 1}] * 1200)
     done = shell("crewrun check --json in.jsonl | head -1; exit ${PIPESTATUS[0]}", tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (141, "{\n", "")
 

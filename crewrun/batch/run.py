@@ -334,8 +334,11 @@ def _exit_code(progress: Progress, reason: StopReason | None, error: OutputFaile
 
 
 async def _obey_signals(signals: AsyncIterator[signal.Signals], stop: Stop) -> None:
-    """The first signal asks for a stop, the second one does not wait."""
-    turn: Callable[[StopReason], None] = stop.request
+    """The first signal asks for a stop, the second one does not wait. The third ends the process: code of the user's
+    that cannot be cancelled may keep the second from its end, and the journal stands a sudden death.
+    """
+    turns: list[Callable[[StopReason], None]] = [stop.request, stop.now]
     async for number in signals:
-        turn(_STOPS[number])
-        turn = stop.now
+        if not turns:
+            os._exit(_STOPS[number].exit_code)
+        turns.pop(0)(_STOPS[number])

@@ -10,6 +10,7 @@ from crewrun.cli.bench import bench
 from crewrun.cli.check import check, print_schema
 from crewrun.cli.init import init
 from crewrun.cli.mock import mock
+from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.errors import CrewrunError, OutputClosed, redact
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(batch)
+app.command()(retry)
 app.command(name="run")(run_once)
 app.command()(check)
 app.command()(init)

@@ -1,14 +1,44 @@
-"""`DoneRows`: which rows of a run are done under its present definition, for a million rows in a few dozen megabytes.
-
-Arrays sorted by key, searched by halving: a dictionary would take ten times the memory.
-"""
+"""`DoneRows`: which rows of a run are done under its present definition; a million take a few dozen megabytes."""
 
 import sqlite3
 from array import array
-from bisect import bisect_left
 
 from crewrun.row import Row
 from crewrun.runs.journal import OK, done_key
+
+
+class Positions:
+    """Where 64-bit numbers stand in an array: a hash table of open addressing over that array, 8 bytes per number.
+
+    A dictionary would take a hundred. The numbers are digests, so their low bits serve as hashes.
+    """
+
+    def __init__(self, numbers: "array[int]", most: int) -> None:
+        """`most` is how many numbers there can be in all; those that are there already are entered."""
+        size = 1 << max(4, (2 * most).bit_length())
+        self._numbers = numbers
+        self._mask = size - 1
+        self._slots = array("I", bytes(4 * size))  # a position and 1; 0 is an empty slot
+        for position in range(len(numbers)):
+            self.enter(position)
+
+    def enter(self, position: int) -> None:
+        """Note where the number at `position` stands."""
+        slots, mask = self._slots, self._mask
+        slot = self._numbers[position] & mask
+        while slots[slot]:
+            slot = (slot + 1) & mask
+        slots[slot] = position + 1
+
+    def find(self, number: int) -> int | None:
+        """A position of `number`, None when it is nowhere."""
+        slots, mask, numbers = self._slots, self._mask, self._numbers
+        slot = number & mask
+        while found := slots[slot]:
+            if numbers[found - 1] == number:
+                return found - 1
+            slot = (slot + 1) & mask
+        return None
 
 
 class DoneRows:
@@ -16,36 +46,34 @@ class DoneRows:
     `written` those whose line is in the results.
     """
 
-    def __init__(self, definition: int) -> None:
+    def __init__(self, definition: int, most: int) -> None:
         self._definition = definition
-        self._keys = array("q")
-        self._seqs = array("q")
-        self._digests = array("q")
+        self._keys, self._seqs, self._digests = array("q"), array("q"), array("q")
         self._ended = bytearray()
-        self._by_digest: array[int] | None = None
-        self.seen = bytearray()
-        self.written = bytearray()
+        self._by_key = Positions(self._keys, most)
+        self._by_digest: Positions | None = None
+        self.seen = self.written = bytearray()
         self.places = array("I")
 
     @classmethod
     def load(cls, db: sqlite3.Connection, definition: int) -> "DoneRows":
         """Read the last entry of every row under `definition`."""
-        done = cls(definition)
-        keys, seqs, digests, ended = done._keys, done._seqs, done._digests, done._ended
-        last = None
-        for key, seq, digest, how in db.execute(
-            "select key, seq, digest, ended from rows where definition = ? order by key, seq", (definition,)
-        ):
-            if key == last:
-                seqs[-1], digests[-1], ended[-1] = seq, digest, how
+        (most,) = db.execute("select count(*) from rows where definition = ?", (definition,)).fetchone()
+        done = cls(definition, most)
+        columns = "select key, seq, digest, ended from rows where definition = ? order by seq"
+        for key, seq, digest, ended in db.execute(columns, (definition,)):
+            position = done._by_key.find(key)
+            if position is None:
+                done._keys.append(key)
+                done._seqs.append(seq)
+                done._digests.append(digest)
+                done._ended.append(ended)
+                done._by_key.enter(len(done._keys) - 1)
             else:
-                keys.append(key)
-                seqs.append(seq)
-                digests.append(digest)
-                ended.append(how)
-                last = key
-        done.seen, done.written = bytearray(len(keys)), bytearray(len(keys))
-        done.places = array("I", bytes(len(keys) * array("I").itemsize))
+                done._seqs[position], done._digests[position], done._ended[position] = seq, digest, ended
+        count = len(done._keys)
+        done.seen, done.written = bytearray(count), bytearray(count)
+        done.places = array("I", bytes(4 * count))
         return done
 
     def __len__(self) -> int:
@@ -53,17 +81,13 @@ class DoneRows:
 
     def find(self, row: Row) -> int | None:
         """The position of `row`, None when it has not ended yet."""
-        key = done_key(row.id, row.content, self._definition)
-        position = bisect_left(self._keys, key)
-        return position if position < len(self._keys) and self._keys[position] == key else None
+        return self._by_key.find(done_key(row.id, row.content, self._definition))
 
     def find_line(self, digest: int) -> int | None:
         """The position of the row whose line has this digest, None for a line that no row has."""
         if self._by_digest is None:
-            self._by_digest = array("I", sorted(range(len(self._digests)), key=self._digests.__getitem__))
-        order, digests = self._by_digest, self._digests
-        at = bisect_left(order, digest, key=digests.__getitem__)
-        return order[at] if at < len(order) and digests[order[at]] == digest else None
+            self._by_digest = Positions(self._digests, len(self._digests))
+        return self._by_digest.find(digest)
 
     def see(self, position: int, place: int) -> None:
         """The input has the row at `place`."""

@@ -101,7 +101,8 @@ def _open(options: StateOptions, lock: RunLock) -> Opened:
         manifest.write(folder.manifest)
     db: sqlite3.Connection | None = None
     try:
-        db = journal.open_journal(folder.journal, expected=has_results)
+        # The log is begun after the journal, so where it has lines there was one.
+        db = journal.open_journal(folder.journal, expected=has_results or _has_lines(folder.log))
         if is_known:
             manifest.write(folder.manifest)
         return _opened(options, lock, db, aside, shlex.join(manifest.command))

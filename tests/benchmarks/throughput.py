@@ -6,6 +6,8 @@ import json
 import math
 import os
 import resource
+import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
+RUN = "out.jsonl.crewrun"
 CREW = """\
 agents:
   researcher:
@@ -72,19 +75,41 @@ def main() -> None:
 
 
 def rows(rounds: int) -> None:
-    """20,000 rows, 64 at once, no latency: rows per second against the bare loop, both as whole processes."""
+    """20,000 rows, 64 at once, no latency: rows per second against the bare loop, both as whole processes; once with
+    the journal, which is the default, and once into a stream, which has none.
+    """
     write_inputs(20_000)
+    bare_loop = [sys.executable, str(HERE / "bare_loop.py"), "in.jsonl", "o"]
     with server() as base:
-        pairs = []
-        for _ in range(rounds):
-            bare_s = wall(["bare", sys.executable, str(HERE / "bare_loop.py"), "in.jsonl", "o", "--base", base][1:])
-            pairs.append((bare_s, wall(batch(base, 64, "openai/fake"))))
-    ratios = [bare_s / ours_s for bare_s, ours_s in pairs]
-    bare, ours = (20_000 / statistics.median(column) for column in zip(*pairs, strict=True))
-    print(
-        f"rows: {ours:,.0f} rows/s, bare loop {bare:,.0f} rows/s, ratio {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f}-{max(ratios):.2f} in {rounds} rounds)"
-    )
+        walls = [
+            (
+                wall([*bare_loop, "--base", base]),
+                wall(batch(base, 64, "openai/fake")),
+                wall(batch(base, 64, "openai/fake", output="-")),
+            )
+            for _ in range(rounds)
+        ]
+    bare, *ours = (20_000 / statistics.median(column) for column in zip(*walls, strict=True))
+    for name, rows_per_s, column in zip(("journal", "stream"), ours, (1, 2), strict=True):
+        ratios = [row[0] / row[column] for row in walls]
+        print(
+            f"rows ({name}): {rows_per_s:,.0f} rows/s, bare loop {bare:,.0f} rows/s, "
+            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f} in {rounds} rounds)"
+        )
+
+
+def resume(rounds: int) -> None:
+    """1,000,000 rows that are done: how fast they are recognised, and in how much memory; and the journal's size."""
+    write_inputs(1_000_000)
+    wall(batch("http://127.0.0.1:9/v1", 64, "offline"))
+    replies = journal_bytes = 0
+    with sqlite3.connect(f"{RUN}/journal.sqlite") as journal:
+        (replies,) = journal.execute("select sum(length(reply)) from calls").fetchone()
+    journal_bytes = Path(RUN, "journal.sqlite").stat().st_size
+    print(f"resume: journal {journal_bytes / 1e6:.0f} bytes a row, of them {replies / 1e6:.0f} are the reply")
+    again = [sys.executable, "-m", "crewrun", "batch", "in.jsonl", "-m", "offline", "-j", "64", "-o", "out.jsonl", "-q"]
+    walls = [wall(again) for _ in range(rounds)]
+    print(f"resume: {1e6 / statistics.median(walls):,.0f} rows/s from start to exit, {peak_mib(again):.0f} MiB")
 
 
 def tools(rounds: int) -> None:
@@ -172,15 +197,17 @@ MEASUREMENTS = {
     "schemas": schemas,
     "latency": latency,
     "memory": memory,
+    "resume": resume,
     "startup": startup,
 }
 
 
-def batch(base: str, max_concurrent: int, model: str, crew: str = "crew.yaml") -> list[str]:
-    """The command under measurement."""
+def batch(base: str, max_concurrent: int, model: str, crew: str = "crew.yaml", output: str = "out.jsonl") -> list[str]:
+    """The command under measurement, with nothing left of a run before."""
     Path("out.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(RUN, ignore_errors=True)
     os.environ.update(OPENAI_BASE_URL=base, OPENAI_API_KEY="x")
-    flags = ["-m", model, "-j", str(max_concurrent), "-o", "out.jsonl", "-q"]
+    flags = ["-m", model, "-j", str(max_concurrent), "-o", output, "-q"]
     return [sys.executable, "-m", "crewrun", "batch", "in.jsonl", "--crew", crew, *flags]
 
 

@@ -1,6 +1,7 @@
 """The engine on a virtual clock: how many rows run at once, in which order they are written, how a run stops."""
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import anyio
@@ -12,13 +13,14 @@ from hypothesis import strategies as st
 
 from crewrun.batch.engine import Engine, EngineOptions
 from crewrun.batch.history import NoHistory
+from crewrun.batch.identity import RowIds
 from crewrun.batch.progress import Progress
 from crewrun.batch.readers import Record
 from crewrun.batch.source import Source
 from crewrun.batch.stop import FailureLimit, Stop, StopReason
 from crewrun.errors import Category, OutputFailed
 from crewrun.messages import Usage
-from crewrun.row import ErrorRecord, Outcome, Row
+from crewrun.row import ErrorRecord, Outcome, Row, content_id
 
 
 class Numbers:
@@ -242,3 +244,17 @@ def test_a_failure_limit_that_means_nothing_is_refused(text: str) -> None:
     """A number from 1, or a percentage above 0."""
     with pytest.raises(ValueError):  # noqa: PT011  (the command line words it)
         FailureLimit.parse(text)
+
+
+@given(contents=st.lists(st.integers(0, 60), max_size=200), in_memory=st.integers(0, 40))
+def test_twins_are_counted_in_memory_and_on_disk(contents: list[int], in_memory: int) -> None:
+    """The second row of a content gets -2, the third -3, wherever the first one is remembered."""
+    ids = RowIds(in_memory)
+    times = Counter[int]()
+    named = []
+    for n in contents:
+        times[n] += 1
+        own = content_id({"n": n})
+        named.append((ids.name({"n": n}), own if times[n] == 1 else f"{own}-{times[n]}"))
+    ids.close()
+    assert [name for name, _ in named] == [expected for _, expected in named]

@@ -1,8 +1,9 @@
 """Telling rows apart: of two with the same inputs the second gets `-2` behind its content's id, and of two with the
 same id from a field the second is refused.
 
-Which contents were seen is kept in a private SQLite file that the system removes, so a million rows cost disk, not
-memory. A bitmap in front of it answers "surely new" for nearly every row, whose insertion can then wait for company.
+The first million contents are kept in memory, 16 MB for them all. What comes after them, and what comes twice, is in
+a private SQLite file that the system removes, so that more rows cost disk, not memory. A bitmap in front of that file
+answers "surely new" for nearly every row, whose insertion can then wait for company.
 """
 
 import sqlite3
@@ -15,12 +16,39 @@ from crewrun.row import content_id
 _CACHE_KIB = 4096
 _BITMAP_BITS = 1 << 24
 _GROUP = 1000
+_SLOTS = 1 << 21
+_MOST = _SLOTS * 5 // 8  # of the slots in use; beyond, the searches in the table grow long
+
+
+class _Seen:
+    """64-bit digests, the first `most` of them: a hash table of open addressing, pages that it never uses not counted.
+
+    A set would take ten times the memory.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._slots = memoryview(bytearray(8 * _SLOTS)).cast("Q")  # 0 is an empty slot
+        self._room = most
+
+    def add(self, key: int) -> bool | None:
+        """Whether `key`, not 0, is new. None when nothing is known of it and there is no room."""
+        slots = self._slots
+        slot = key & (_SLOTS - 1)
+        while found := slots[slot]:
+            if found == key:
+                return False
+            slot = (slot + 1) & (_SLOTS - 1)
+        if not self._room:
+            return None
+        slots[slot] = key
+        self._room -= 1
+        return True
 
 
 class RowIds:
-    """Names rows in input order."""
+    """Names rows in input order, with so many contents in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_memory: int = _MOST) -> None:
         # An empty name is a temporary database on disk, gone when closed: https://sqlite.org/inmemorydb.html
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.executescript(
@@ -28,6 +56,7 @@ class RowIds:
             "create table seen (content integer primary key, times integer not null) without rowid;"
             "create table claimed (id integer primary key, line integer not null) without rowid; begin;"
         )
+        self._seen = _Seen(in_memory)
         self._bitmap = bytearray(_BITMAP_BITS // 8)
         self._claimed = bytearray(_BITMAP_BITS // 8)
         self._waiting: list[tuple[int]] = []
@@ -36,18 +65,21 @@ class RowIds:
     def name(self, content: dict[str, Any] | bytes) -> str:
         """The id of the next row. Raises OutputFailed when the temporary file cannot grow."""
         digits = content_id(content)
-        key = int(digits, 16)
+        key = int(digits, 16) or 1
+        is_new = self._seen.add(key)
+        if is_new:
+            return digits
         place, bit = (key >> 3) & (_BITMAP_BITS // 8 - 1), 1 << (key & 7)
         signed = key - (1 << 63)  # SQLite's integers are signed
         try:
-            if not self._bitmap[place] & bit:
+            if is_new is None and not self._bitmap[place] & bit:
                 self._bitmap[place] |= bit
                 self._waiting.append((signed,))
                 if len(self._waiting) >= _GROUP:
                     self._flush()
                 return digits
             self._flush()
-            times = self._count(signed)
+            times = self._count(signed, 1 if is_new is None else 2)
         except sqlite3.OperationalError as full:
             raise OutputFailed(f"the temporary file of row ids cannot be written: {full}") from full
         return digits if times == 1 else f"{digits}-{times}"
@@ -82,8 +114,9 @@ class RowIds:
         self._db.executemany("insert into claimed values (?, ?)", self._claims)
         self._claims.clear()
 
-    def _count(self, key: int) -> int:
+    def _count(self, key: int, first: int) -> int:
+        """How often `key` has come; `first` is what it is when the file has nothing of it."""
         (times,) = self._db.execute(
-            "insert into seen values (?, 1) on conflict do update set times = times + 1 returning times", (key,)
+            "insert into seen values (?, ?) on conflict do update set times = times + 1 returning times", (key, first)
         ).fetchone()
         return int(times)

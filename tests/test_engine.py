@@ -139,6 +139,14 @@ def test_rows_run_at_most_so_many_at_once_and_never_fewer_than_can() -> None:
     assert (executor.most, len(sink.lines), progress.ok) == (10, 100, 100)
 
 
+@pytest.mark.parametrize("wide", [1, 2, 4, 16])
+def test_rows_that_end_at_once_start_no_more_than_so_many(wide: int) -> None:
+    """As they do when the journal answers them: several rows are taken before the next worker is at work."""
+    executor = Clockwork(dict.fromkeys(range(30), 0.0))
+    run(90, executor, EngineOptions(max_concurrent=wide))
+    assert executor.most == wide
+
+
 @given(seed=st.integers(0, 2**32), rows=st.integers(0, 300), wide=st.integers(1, 20))
 @settings(max_examples=40, deadline=None)
 def test_ordered_results_come_in_input_order_and_the_run_ahead_is_bounded(seed: int, rows: int, wide: int) -> None:

@@ -87,15 +87,19 @@ class Engine:
                     beside.start_soon(self._publish, rows)
                     with rows:
                         async with anyio.create_task_group() as workers:
-                            workers.start_soon(self._work, workers)
+                            self._start_worker(workers)
                     self._no_more = True
                     self._news.set()
             around.cancel_scope.cancel()
         if self._failure:
             raise self._failure
 
-    async def _work(self, workers: TaskGroup) -> None:
+    def _start_worker(self, workers: TaskGroup) -> None:
+        # Counted here and not by itself: until it runs, others that take a row must know of it.
         self._workers += 1
+        workers.start_soon(self._work, workers)
+
+    async def _work(self, workers: TaskGroup) -> None:
         try:
             while not self._stop.requested.is_set() and await self._run_next(workers):
                 pass
@@ -117,7 +121,7 @@ class Engine:
                 await self._hand_on(_Ended(row, lines=due))
             return True
         if self._workers < self._options.max_concurrent:
-            workers.start_soon(self._work, workers)
+            self._start_worker(workers)
         await self._order.admit(row.index)
         if self._stop.requested.is_set():
             self._left_rows = True

@@ -8,10 +8,14 @@ from crewrun._version import __version__
 from crewrun.cli.batch import batch
 from crewrun.cli.bench import bench
 from crewrun.cli.check import check, print_schema
+from crewrun.cli.export import export
+from crewrun.cli.gc import gc
 from crewrun.cli.init import init
 from crewrun.cli.mock import mock
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
+from crewrun.cli.show import show
+from crewrun.cli.status import status
 from crewrun.errors import CrewrunError, OutputClosed, redact
 
 app = typer.Typer(
@@ -25,6 +29,10 @@ app = typer.Typer(
 )
 app.command()(batch)
 app.command()(retry)
+app.command()(status)
+app.command()(show)
+app.command()(export)
+app.command()(gc)
 app.command(name="run")(run_once)
 app.command()(check)
 app.command()(init)

@@ -22,6 +22,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} m {rest} s" if minutes else f"{rest} s"
 
 
+def plain(line: str) -> str:
+    """A line of what others said, with the characters that would steer a terminal as escapes."""
+    return "".join(
+        char if char.isprintable() or char == "\t" else char.encode("unicode_escape").decode() for char in line
+    )
+
+
 def say(text: str) -> None:
     """One line on stderr; a stderr that nobody reads any more is no reason to stop."""
     with suppress(OSError):

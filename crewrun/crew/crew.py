@@ -25,7 +25,7 @@ from crewrun.crew.process import (
 )
 from crewrun.crew.sync import run_sync
 from crewrun.crew.task import ConditionalTask, Task
-from crewrun.crew.task_run import opening
+from crewrun.crew.task_run import Assignment, opening
 from crewrun.errors import DefinitionError
 from crewrun.llm.gateway import Gateway, open_gateway
 from crewrun.llm.limits import window_of
@@ -291,25 +291,28 @@ class Crew(BaseModel):
 
         Raises InputInvalid as a kickoff does.
         """
-        if inputs:
-            check_inputs(inputs)
-        kickoff = self._kickoff(inputs, Gateway(), Tally())
-        assign = self._assign()
         previews: list[TaskPreview] = []
         names: dict[Task, str] = {}
-        for position, task in enumerate(self.tasks):
-            name = task_name(task, position)
+        for assignment in self.assignments(inputs, Gateway()):
+            task, name = assignment.task, assignment.name
             seen = (
                 list(names.values())
                 if task.context is None
                 else [names.get(other, other.label) for other in task.context]
             )
-            assignment = assign(task, name, kickoff)
             prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in seen))
             messages = [{"role": str(m.role), "content": m.content} for m in prompt.messages()]
             previews.append(TaskPreview(name, assignment.texts.persona.role, messages))
             names[task] = name
         return previews
+
+    def assignments(self, inputs: Inputs | None, gateway: Gateway) -> list[Assignment]:
+        """Who would do which task with which tools and texts in a kickoff over `gateway`. Raises InputInvalid."""
+        if inputs:
+            check_inputs(inputs)
+        kickoff = self._kickoff(inputs, gateway, Tally())
+        assign = self._assign()
+        return [assign(task, task_name(task, position), kickoff) for position, task in enumerate(self.tasks)]
 
     async def _run(self, inputs: Inputs | None, tally: Tally) -> CrewOutput:
         if not self.tasks:

@@ -4,6 +4,7 @@ Nothing in it is changed or deleted: a row that ran again has a later entry. Pro
 by its digest. Here are the schema, opening and reading; `writer` commits.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -140,7 +141,7 @@ def read_journal(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise JournalDamaged(f"{path}: is missing")
     try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+        db = sqlite3.connect(_to_read(path), uri=True, isolation_level=None, timeout=10)
         (version,) = db.execute("pragma user_version").fetchone()
         if version == 0:
             db.close()
@@ -151,6 +152,15 @@ def read_journal(path: Path) -> sqlite3.Connection:
         db.close()
         raise UsageError(f"{path}: was made by a newer crewrun (schema {version}, this one knows {VERSION})")
     return db
+
+
+def _to_read(path: Path) -> str:
+    """The journal's address for SQLite, to read it only."""
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    # Readers share a file beside it. In a folder that cannot be written to nothing changes, so they need none:
+    # https://sqlite.org/wal.html#read_only_databases
+    is_still = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    return f"{address}&immutable=1" if is_still else address
 
 
 def failure(path: Path, error: sqlite3.Error) -> JournalFailed | JournalDamaged:

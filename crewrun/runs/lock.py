@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import random
 import socket
 import time
 from pathlib import Path
@@ -28,7 +29,7 @@ class RunLock:
         while True:
             fd = self._open()
             try:
-                if not _try_lock(fd):
+                if not await _try_lock(fd):
                     if not wait:
                         raise RunHeld(f"{self._path.parent}: {describe_holder(self._path)} is working on this run")
                     await anyio.to_thread.run_sync(_wait_lock, fd, abandon_on_cancel=True)
@@ -87,14 +88,25 @@ def describe_holder(path: Path) -> str:
         return "another process"
 
 
-def _try_lock(fd: int) -> bool:
+async def _try_lock(fd: int) -> bool:
     """False when another process has it; a file system without locks has none to have."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        while not _take(fd, fcntl.LOCK_EX):
+            # Whoever looks whether it is held shares it for an instant: that is not to have it.
+            if not _take(fd, fcntl.LOCK_SH):
+                return False
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            await anyio.sleep(random.uniform(0.001, 0.01))  # noqa: S311  (two that try must not keep in step)
     except OSError:
         return True
+    return True
+
+
+def _take(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     return True
 
 

@@ -1,0 +1,85 @@
+"""`crewrun gc`: the run folders on a disk, and room where they are not needed any more."""
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from crewrun.runs.gc import Found
+
+_DAY_S = 86_400.0
+
+
+def gc(
+    folders: list[str] = typer.Argument(None, metavar="[DIR]…", help="Where to look. [default: here and below]"),
+    delete: bool = typer.Option(False, "--delete", help="Delete those that are finished, aside or orphan."),
+    older_than: float | None = typer.Option(
+        None, "--older-than", metavar="DAYS", min=0, help="Only runs that nothing happened in for so long."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print the list as JSON."),
+) -> None:
+    """List the run folders, and with --delete remove what is not needed any more; never a results file.
+
+    `finished` runs have nothing left to do, `aside` ones were moved by --fresh, of `orphan` ones the results are gone.
+    What is running, unfinished or damaged stays. A run whose folder is deleted cannot be continued.
+    Exit codes: 0 done; 2 a DIR is none, or something could not be deleted.
+    """
+    import time
+    from pathlib import Path
+
+    from crewrun.cli.setup import open_stdout, put, run_loop
+    from crewrun.cli.wording import say
+    from crewrun.errors import CrewrunError
+    from crewrun.runs.gc import DELETED, SCHEMA, find_runs
+    from crewrun.runs.gc import delete as delete_run
+
+    stdout = open_stdout()
+    by_path = {found.folder.path.resolve(): found for top in folders or ["."] for found in find_runs(Path(top))}
+    now = time.time()
+    runs = [one for one in by_path.values() if older_than is None or now - one.active_at >= older_than * _DAY_S]
+    freed, failed, deleted = 0, False, set()
+    for found in runs if delete else ():
+        if found.state in DELETED:
+            try:
+                freed += run_loop(delete_run, found)
+                deleted.add(found.folder.path)
+            except CrewrunError as kept:
+                say(f"crewrun: {kept}")
+                failed = True
+    if as_json:
+        listed = [found.to_json(deleted=found.folder.path in deleted) for found in runs]
+        put(stdout, json.dumps({"schema": SCHEMA, "runs": listed, "freed_bytes": freed}, indent=2))
+    else:
+        said = [_line(found, deleted=found.folder.path in deleted) for found in runs] or ["no run folders"]
+        put(stdout, "\n".join([*said, *_verdict(runs, freed, delete=delete)]))
+    raise typer.Exit(2 if failed else 0)
+
+
+def _line(found: "Found", *, deleted: bool) -> str:
+    from crewrun.runs.status import when
+    from crewrun.runs.view import nearby
+
+    rows = "rows unknown" if found.rows is None else f"{found.rows:,} rows"
+    state = f"{found.state}, deleted" if deleted else found.state
+    problem = f": {' '.join(found.problem.split())}" if found.problem else ""
+    return f"{nearby(found.folder.path)}: {state}, {rows}, {size(found.size_bytes)}, {when(found.active_at)}{problem}"
+
+
+def _verdict(runs: "list[Found]", freed: int, *, delete: bool) -> list[str]:
+    from crewrun.runs.gc import DELETED
+
+    if delete:
+        return [f"freed {size(freed)}"]
+    room = sum(found.size_bytes for found in runs if found.state in DELETED)
+    return [f"--delete would free {size(room)}"] if room else []
+
+
+def size(size_bytes: int) -> str:
+    """`512 bytes`, `12.3 kB`, `4.5 MB`."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    amount, units = size_bytes / 1000, ["kB", "MB", "GB", "TB"]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    return f"{amount:.1f} {units[0]}"

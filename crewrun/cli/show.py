@@ -1,0 +1,200 @@
+"""`crewrun show`: one row of a run, with everything that its calls were asked and answered."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from crewrun.messages import Message
+    from crewrun.row import Row
+    from crewrun.runs.journal import CallEntry
+    from crewrun.runs.show import FoundRow
+    from crewrun.runs.view import View
+
+_CHANGED = "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback had a part in them"
+
+
+def show(
+    run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
+    row_id: str = typer.Argument(..., metavar="ID", help="The row's id, or enough of its beginning."),
+    as_json: bool = typer.Option(False, "--json", help="Print it as JSON."),
+) -> None:
+    """Show one row: its input, tasks and output, and each call with its prompt, reply, tools, tokens, cost and time.
+
+    A run keeps prompts only with --log-prompts. Else they are put together again from the crew, and shown where they
+    are proven to be what was sent. Exit codes: 0 it was shown; 2 RUN is none, or has no such row.
+    """
+    from crewrun.cli.setup import open_stdout, put, run_loop
+    from crewrun.runs.view import open_run
+
+    stdout = open_stdout()
+    with open_run(run) as view:
+        shown = run_loop(_find, view, row_id)
+    put(stdout, json.dumps(shown, indent=2, ensure_ascii=False) if as_json else "\n".join(lines(shown)))
+
+
+async def _find(view: "View", row_id: str) -> dict[str, Any]:
+    from crewrun.runs.journal import TOOL
+    from crewrun.runs.show import (
+        SCHEMA,
+        as_messages,
+        calls_of,
+        describe_call,
+        find_line,
+        find_row,
+        logged_prompts,
+        make_record,
+        totals,
+    )
+
+    found = find_row(view, row_id)
+    record = find_line(view, found)
+    inputs = record["input"] if record else None
+    if record is None:
+        row = await _row_of_input(view, found)
+        inputs = row.inputs if row else None
+        record = make_record(view, found, row)
+    calls = calls_of(view, found)
+    logged = logged_prompts(view, found)
+    rebuilt, why_not = _rebuild(view, inputs, record, calls)
+    prompts = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
+    prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
+    return {
+        "schema": SCHEMA,
+        "run": str(view.folder.path),
+        "id": found.id,
+        "status": record["status"] if record else "unfinished",
+        "input": inputs,
+        "result": record,
+        "calls": [describe_call(view, entry, *prompts.get(entry.seq, (None, None))) for entry in calls],
+        "no_prompt": why_not if any(c.kind != TOOL and c.seq not in prompts for c in calls) else None,
+        "totals": totals(calls),
+    }
+
+
+async def _row_of_input(view: "View", found: "FoundRow") -> "Row | None":
+    """The row in the run's input, None when that cannot be read again or has it no more."""
+    from crewrun.batch.reread import visit_rows
+    from crewrun.errors import UsageError
+
+    rows = []
+
+    def look(row: "Row") -> bool:
+        if row.id == found.id:
+            rows.append(row)
+        return bool(rows)
+
+    try:
+        await visit_rows(view.manifest, look)
+    except UsageError:
+        return None
+    return rows[0] if rows else None
+
+
+def _rebuild(
+    view: "View", inputs: dict[str, Any] | None, record: dict[str, Any] | None, calls: "list[CallEntry]"
+) -> tuple[dict[int, "tuple[Message, ...]"], str]:
+    """The prompts of calls, as far as the crew is still what it was, and why others cannot be had."""
+    import warnings
+
+    from crewrun.cli.setup import folder_of, load_env
+    from crewrun.crew.crew import Crew
+    from crewrun.definitions import load
+    from crewrun.errors import CrewrunError, CrewrunWarning
+    from crewrun.llm.gateway import Gateway, GatewayOptions
+    from crewrun.runs.prompts import rebuild
+
+    if inputs is None:
+        return {}, "the row's input is not there any more"
+    options = view.manifest.options
+    outputs = [(task["name"], task["output"]) for task in record["tasks"]] if record else []
+    here = os.getcwd()
+    try:
+        os.chdir(view.manifest.cwd)
+        load_env()
+        load_env(folder_of(view.manifest.crew))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CrewrunWarning)
+            crew = load(view.manifest.crew).target
+        if not isinstance(crew, Crew):
+            return {}, f"{view.manifest.crew} is not a crew of crewrun's own"
+        gateway = Gateway(GatewayOptions(model=options.get("model"), base_url=options.get("base_url")))
+        return rebuild(crew, inputs, outputs, calls, gateway, view.name), _CHANGED
+    except (CrewrunError, OSError) as gone:
+        return {}, " ".join(str(gone).split())
+    finally:
+        os.chdir(here)
+
+
+def lines(shown: dict[str, Any]) -> list[str]:
+    """The row for a person to read."""
+    record = shown["result"]
+    index = f", index {record['index']}" if record and record["index"] is not None else ""
+    said = [f"row {shown['id']}: {shown['status']}{index}"]
+    said.append(f"input: {'not kept' if shown['input'] is None else _json(shown['input'])}")
+    if record:
+        said.append(f"began at {record['started_at']} and took {record['duration_s']:g} s")
+        if record["error"]:
+            error = record["error"]
+            said.append(f"error: {error['category']}: {error['message']}")
+    for call in shown["calls"]:
+        said += ["", *_call_lines(call)]
+    replies = {(call["task"], call.get("reply")) for call in shown["calls"]}
+    for task in record["tasks"] if record else []:
+        if (task["name"], task["output"]) in replies:
+            continue
+        agent = f" ({task['agent']})" if task["agent"] else ""
+        said += ["", f"task {task['name']}{agent}{_flags(task)}, output:", *_indented(task["output"])]
+    if record and not isinstance(record["output"], str | None):
+        said += ["", f"output: {_json(record['output'])}"]
+    if shown["no_prompt"]:
+        said += ["", f"prompts that are not shown: --log-prompts would have kept them; {shown['no_prompt']}"]
+    return [*said, "", f"in all: {_spent(shown['totals'])}"]
+
+
+def _call_lines(call: dict[str, Any]) -> list[str]:
+    from crewrun.cli.wording import duration, money
+
+    when = f"{call['at']}, {duration(call['duration_s'])}, session {call['session']}"
+    if call["kind"] == "tool":
+        return [f"tool {call['tool']} · task {call['task']} · {when}", *_indented(call["result"])]
+    usage, attempts = call["usage"], call["attempts"]
+    tokens = f"{usage['prompt_tokens']:,} tokens in, {usage['completion_tokens']:,} out, {money(call['cost_usd'])}"
+    tries = f", {attempts} attempts" if attempts > 1 else ""
+    said = [f"call {call['model']} · task {call['task']} · {when}{tries} · {tokens}"]
+    said += ["  (prompt not kept)"] if call["prompt"] is None else []
+    for message in call["prompt"] or ():
+        said += [f"  [{message['role']}]", *_indented(message["content"])]
+        said += [f"    asks for {name} {arguments}" for name, arguments in message.get("tool_calls", ())]
+    if call["kind"] == "failure":
+        return [*said, "  failed:", *_indented(call["error"])]
+    cut_off = " (cut off)" if call["truncated"] else ""
+    said += [f"  reply{cut_off}:", *_indented(call["reply"])] if call["reply"] or not call["tool_calls"] else []
+    return said + [f"  asks for {one['name']} {one['arguments']}" for one in call["tool_calls"]]
+
+
+def _spent(sums: dict[str, Any]) -> str:
+    from crewrun.cli.wording import duration, money
+
+    usage = sums["usage"]
+    return (
+        f"{usage['calls']} calls, {sums['attempts']} attempts, {usage['prompt_tokens']:,} tokens in, "
+        f"{usage['completion_tokens']:,} out, {money(sums['cost_usd'])}, {duration(sums['duration_s'])}"
+    )
+
+
+def _flags(task: dict[str, Any]) -> str:
+    flags = [name for name in ("truncated", "skipped") if task.get(name)]
+    return f" [{', '.join(flags)}]" if flags else ""
+
+
+def _indented(text: str) -> list[str]:
+    from crewrun.cli.wording import plain
+
+    return [f"    {plain(line)}".rstrip() for line in text.splitlines()]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,138 @@
+"""`crewrun status`: how far a run is, and whether its files agree."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from crewrun.runs.status import Status
+    from crewrun.runs.verify import Differences
+
+_EXAMPLE_CHARS = 300
+
+
+def status(
+    run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
+    as_json: bool = typer.Option(False, "--json", help="Print the status as JSON."),
+    check: bool = typer.Option(
+        False, "--verify", help="Hold results, journal and input against each other; only when the run is not going."
+    ),
+) -> None:
+    """Say how far a run is, what it has spent and what failed, while it is going and afterwards.
+
+    Exit codes: 0 it was said; 2 RUN is none, or cannot be read; 3 --verify found a difference; 75 --verify, and a
+    process is working on the run.
+    """
+    from crewrun.cli.setup import open_stdout, put, run_loop
+    from crewrun.errors import RunHeld
+    from crewrun.runs.lock import describe_holder, is_held
+    from crewrun.runs.status import read_status
+    from crewrun.runs.view import open_run
+
+    stdout = open_stdout()
+    differences = None
+    with open_run(run) as view:
+        if check:
+            if is_held(view.folder.lock):
+                holder = describe_holder(view.folder.lock)
+                raise RunHeld(f"{run}: {holder} is working on this run; --verify it when that has ended")
+            from crewrun.batch.reread import verify
+
+            differences = run_loop(verify, view)
+        is_readable = differences is None or "journal" not in differences.counts
+        found = read_status(view) if is_readable else None
+        command = view.command
+    if as_json:
+        record: dict[str, Any] = found.to_json() if found else {"schema": "crewrun.status/1", "run": run}
+        put(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
+    else:
+        said = lines(found) if found else []
+        put(stdout, "\n".join(said + (verify_lines(differences, command) if differences else [])))
+    raise typer.Exit(3 if differences and differences.counts else 0)
+
+
+def lines(status: "Status") -> list[str]:
+    """The status for a person to read."""
+    from crewrun.cli.wording import plain
+    from crewrun.runs.view import nearby
+
+    said = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status)]
+    if status.spent:
+        said.append(f"{'this' if status.is_going else 'the latest'} session: {spent(status.spent)}{_time(status)}")
+    if status.sessions > 1:
+        said.append(f"in all {status.sessions} sessions: {spent(status.in_all)}")
+    for group in status.failures:
+        message = plain(" ".join(group.message.split()))
+        message = message if len(message) <= _EXAMPLE_CHARS else message[:_EXAMPLE_CHARS] + "…"
+        said.append(f"  {group.count:,} × {group.category}: {group.id}: {message}")
+    if status.results and not os.path.exists(status.results):
+        gone = f"{nearby(status.results)}: is not there any more"
+        said.append(gone if status.state == "running" else f"{gone}; to make it again: {status.command}")
+    if status.state in ("stopped", "died"):
+        said.append(f"to go on: {status.command}")
+    elif status.state == "finished" and status.failed:
+        said.append(f"to run what failed again: {status.command}")
+    return said
+
+
+def verify_lines(found: "Differences", command: str) -> list[str]:
+    """What was compared, for a person to read."""
+    from crewrun.runs.verify import KINDS
+
+    said = [f"not compared: {note}" for note in found.notes]
+    for kind, words in KINDS.items():
+        if kind in found.counts:
+            examples, count = found.examples[kind], found.counts[kind]
+            more = ", …" if count > len(examples) else ""
+            said.append(f"  {count:,} × {words}: {', '.join(examples)}{more}")
+    if not found.counts:
+        return [*said, "verified: no difference"]
+    if "journal" in found.counts:
+        return [*said, f"the run cannot go on; begin anew with: {command} --fresh"]
+    if found.counts.keys() == {"input"}:
+        return said  # the run's own command cannot help
+    return [*said, f"to put the results right: {command}"]
+
+
+def spent(record: dict[str, Any]) -> str:
+    """Calls, tokens and money in words."""
+    from crewrun.cli.wording import money
+
+    usage = record["usage"]
+    tokens = f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
+    return f"{usage['calls']:,} calls, {tokens}, {money(record['cost_usd'])}"
+
+
+def _state(status: "Status") -> str:
+    from crewrun.runs.status import when
+
+    session = status.session
+    if status.state == "running":
+        return f"running, by {status.holder}" if status.is_going else f"{status.holder} is about to go on with it"
+    if session is None:
+        return "died before its first row"
+    if status.state == "died":
+        return f"died without saying why; its last sign of life was at {when(session.updated_at)}"
+    why = f"stopped: {session.stopped}" if status.state == "stopped" else "finished"
+    return f"{why} (exit code {session.exit_code}) at {when(session.ended_at or session.updated_at)}"
+
+
+def _rows(status: "Status") -> str:
+    from crewrun.cli.wording import duration
+
+    parts = [f"{status.ok:,} ok", f"{status.failed:,} failed"]
+    if status.is_going:
+        parts.append(f"{status.in_flight:,} in flight")
+        parts += [f"{status.share:.0%} done"] if status.share is not None else []
+        parts += [f"{status.rows_per_s:.1f} rows/s"] if status.rows_per_s else []
+        parts += [f"about {duration(status.eta_s)} left"] if status.eta_s is not None else []
+    return f"rows: {', '.join(parts)}"
+
+
+def _time(status: "Status") -> str:
+    from crewrun.cli.wording import duration
+
+    rate = f", {status.rows_per_s:.1f} rows/s" if status.rows_per_s and not status.is_going else ""
+    return f" in {duration(status.elapsed_s)}{rate}"

@@ -1,0 +1,764 @@
+"""Looking at runs: `crewrun status`, `show`, `export` and `gc`, while a run is going and long afterwards."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cli import PROGRAM, clean_env, crewrun, read_rows, shell, start, topics, write_crew, write_rows
+from mock_process import MockProcess
+
+RESULTS, STATE = "in.results.jsonl", "in.results.jsonl.crewrun"
+T0, T1, T2 = "08a80e35690e5974", "d7b46798e9dca1fe", "44654d0a3962fcad"
+REFUSED, NO_JSON = "c46e715a37795af4", "d59dbaba5bc8957e"
+SYSTEM = "You are Writer. You have written for years.\nYour personal goal: Write well"
+REPLY = "Reply with the complete answer itself and nothing around it."
+
+
+class Place(NamedTuple):
+    """A folder with a run in it, and the variables of its endpoint."""
+
+    folder: Path
+    env: dict[str, str]
+
+    @property
+    def results(self) -> Path:
+        return self.folder / RESULTS
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / STATE / "journal.sqlite"
+
+    @property
+    def lines(self) -> list[bytes]:
+        return self.results.read_bytes().splitlines(keepends=True)
+
+    def do(self, *args: str | Path, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command, which ends with `code` and without a traceback."""
+        done = crewrun(*args, cwd=cwd or self.folder, env=self.env)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+        return done
+
+    def said(self, *args: str | Path, code: int = 0) -> list[str]:
+        """The lines of its standard output, without times."""
+        return timeless(self.do(*args, code=code).stdout).splitlines()
+
+    def json(self, *args: str | Path, code: int = 0) -> Any:
+        """What it prints with --json."""
+        return json.loads(self.do(*args, "--json", code=code).stdout)
+
+    def refused(self, *args: str | Path, code: int = 2) -> str:
+        """The one line of its refusal."""
+        done = self.do(*args, code=code)
+        (line,) = done.stderr.splitlines()
+        assert done.stdout == ""
+        return line.removeprefix("crewrun: ")
+
+
+def timeless(text: str) -> str:
+    """`text` without moments, durations, rates and process numbers."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<then>", text)
+    text = re.sub(r"\b\d+(\.\d+)? (s|rows/s)\b", r"<\2>", text)
+    return re.sub(r"process \d+", "process <pid>", text)
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[MockProcess]:
+    with MockProcess() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory: pytest.TempPathFactory, mock: MockProcess) -> Place:
+    """Two sessions: two good rows, then one that is no JSON and one that the provider refuses. Not to be changed."""
+    place = Place(tmp_path_factory.mktemp("run"), environment(mock))
+    write_crew(place.folder, "gpt-4.1-mini", ["Improve it"])
+    write_rows(place.folder / "in.jsonl", [*topics(2), "nonsense", {"topic": "FAIL-400"}])
+    place.do("batch", "in.jsonl", "-j", "1", "--limit", "2")
+    place.do("batch", "in.jsonl", "-j", "1", code=3)
+    return place
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A finished run of three rows without a provider. Not to be changed."""
+    place = Place(tmp_path_factory.mktemp("rehearsed"), {})
+    write_crew(place.folder)
+    write_rows(place.folder / "in.jsonl", topics(3))
+    place.do("batch", "in.jsonl", "-j", "1")
+    return place
+
+
+@pytest.fixture
+def copy(rehearsed: Place, tmp_path: Path) -> Place:
+    """The run of three rows, moved to where it may be damaged. Its input is where it was."""
+    shutil.copytree(rehearsed.folder, tmp_path / "copy")
+    return Place(tmp_path / "copy", {})
+
+
+def environment(mock: MockProcess) -> dict[str, str]:
+    return {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "sk-proj-0123456789abcdef"}
+
+
+def differences(place: Place, *run: str) -> dict[str, list[str]]:
+    """What --verify finds, with its first examples; the exit code says whether there is any."""
+    done = crewrun("status", *(run or (RESULTS,)), "--verify", "--json", cwd=place.folder)
+    found = json.loads(done.stdout)["verify"]
+    assert (done.returncode, found["ok"]) == ((3, False) if found["differences"] else (0, True)), done.stderr
+    return {kind["kind"]: kind["examples"] for kind in found["differences"]}
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_status_says_how_a_run_ended(looked_at: Place) -> None:
+    """Counts, spending of the latest session and of all, failures by category, and how to run those again."""
+    assert looked_at.said("status", RESULTS) == [
+        "in.results.jsonl: finished (exit code 3) at <then>",
+        "rows: 2 ok, 2 failed",
+        "the latest session: 0 calls, 0 tokens (0 in, 0 out), $0.00 in <s>, <rows/s>",
+        "in all 2 sessions: 4 calls, 380 tokens (272 in, 108 out), $0.0003",
+        f"  1 × bad_request: {REFUSED}: HTTP 400: FAIL-400 asked the mock for this 400",
+        f"  1 × input: {NO_JSON}: line 3: column 1: not JSON: Expecting value",
+        "to run what failed again: crewrun batch in.jsonl -j 1",
+    ]
+
+
+def test_status_as_json(looked_at: Place) -> None:
+    """All of it, for programs."""
+    status = looked_at.json("status", STATE)
+    assert {name: type(status.pop(name)) for name in ("rows_per_s", "duration_s", "started_at", "updated_at")} == {
+        "rows_per_s": float,
+        "duration_s": float,
+        "started_at": str,
+        "updated_at": str,
+    }
+    nothing = dict.fromkeys(("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens"), 0)
+    assert status == {
+        "schema": "crewrun.status/1",
+        "run": STATE,
+        "results": RESULTS,
+        "state": "finished",
+        "pid": None,
+        "stopped": None,
+        "exit_code": 3,
+        "rows": {"ok": 2, "failed": 2, "in_flight": 0},
+        "share": None,
+        "eta_s": None,
+        "sessions": 2,
+        "spent": {"usage": {**nothing, "total_tokens": 0, "calls": 0}, "attempts": 1, "cost_usd": 0.0},
+        "in_all": {
+            "usage": {**nothing, "prompt_tokens": 272, "completion_tokens": 108, "total_tokens": 380, "calls": 4},
+            "attempts": 5,
+            "cost_usd": 0.000282,
+        },
+        "failures": [
+            {
+                "category": "bad_request",
+                "count": 1,
+                "example": {"id": REFUSED, "message": "HTTP 400: FAIL-400 asked the mock for this 400"},
+            },
+            {
+                "category": "input",
+                "count": 1,
+                "example": {"id": NO_JSON, "message": "line 3: column 1: not JSON: Expecting value"},
+            },
+        ],
+        "command": "crewrun batch in.jsonl -j 1",
+    }
+
+
+def test_a_row_that_was_mended_is_not_counted_as_failed(tmp_path: Path) -> None:
+    """What stood on its line before is in the journal, but not in the run any more."""
+    place = Place(tmp_path, {})
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", [*topics(1), "nonsense"])
+    place.do("batch", "in.jsonl", code=3)
+    write_rows(tmp_path / "in.jsonl", topics(2))
+    place.do("batch", "in.jsonl")
+    status = place.json("status", RESULTS)
+    assert (status["rows"], status["failures"], status["command"]) == (
+        {"ok": 2, "failed": 0, "in_flight": 0},
+        [],
+        None,
+    )
+
+
+class Going(NamedTuple):
+    """What was said of a run while it was going, and after it was killed."""
+
+    status: dict[str, Any]
+    words: list[str]
+    verify: str
+    export: str
+    gc: list[str]
+    results: str
+    after: list[str]
+    gc_after: list[str]
+
+
+@pytest.fixture(scope="module")
+def going(tmp_path_factory: pytest.TempPathFactory, mock: MockProcess) -> Going:
+    """Two of four rows are done, the others hang."""
+    place = Place(tmp_path_factory.mktemp("going"), environment(mock))
+    write_crew(place.folder, "gpt-4.1-mini")
+    write_rows(place.folder / "in.jsonl", [*topics(2), {"topic": "FAIL-HANG"}, {"topic": "a FAIL-HANG"}])
+    with start("batch", "in.jsonl", "-j", "2", cwd=place.folder, env=place.env) as batch:
+        try:
+            mock.wait_in_flight(2)
+            status = place.json("status", RESULTS) if place.journal.exists() else {}
+            for _ in range(20):  # once a second the run says how far it is
+                if status.get("share") == 0.5:
+                    break
+                status = place.json("status", RESULTS)
+            words, verify = place.said("status", RESULTS), place.refused("status", RESULTS, "--verify", code=75)
+            export, listed = place.do("export", RESULTS).stdout, place.said("gc", "--delete")
+            assert status.pop("pid") == batch.pid
+        finally:
+            batch.kill()
+            batch.communicate()
+    return Going(
+        status,
+        words,
+        timeless(verify),
+        export,
+        listed,
+        place.results.read_text(),
+        place.said("status", RESULTS),
+        place.said("gc", "--delete"),
+    )
+
+
+def test_status_while_the_run_is_going(going: Going) -> None:
+    """Rows in flight, the share of the input that is done, the rate, and how long the rest will take."""
+    status = going.status
+    assert (status["state"], status["rows"], status["share"], status["exit_code"], status["command"]) == (
+        "running",
+        {"ok": 2, "failed": 0, "in_flight": 2},
+        0.5,
+        None,
+        None,
+    )
+    assert status["eta_s"] == pytest.approx(2 / status["rows_per_s"], rel=0.01)
+    assert [going.words[0], re.sub("about .* left", "about <some> left", going.words[1]), *going.words[2:]] == [
+        "in.results.jsonl: running, by process <pid>",
+        "rows: 2 ok, 0 failed, 2 in flight, 50% done, <rows/s>, about <some> left",
+        "this session: 2 calls, 158 tokens (104 in, 54 out), $0.0001 in <s>",
+    ]
+
+
+def test_the_other_commands_while_the_run_is_going(going: Going) -> None:
+    """What is done can be exported; nothing is verified that changes, and nothing deleted that is needed."""
+    assert going.export == going.results != ""
+    assert going.verify == f"{RESULTS}: process <pid> is working on this run; --verify it when that has ended"
+    assert [re.sub(r"[\d.]+ kB", "<size>", line) for line in going.gc] == [
+        f"{STATE}: running, rows unknown, <size>, <then>",
+        "freed 0 bytes",
+    ]
+
+
+def test_status_after_the_run_was_killed(going: Going) -> None:
+    """It says so, and which command goes on; its state is kept."""
+    assert going.after == [
+        "in.results.jsonl: died without saying why; its last sign of life was at <then>",
+        "rows: 2 ok, 0 failed",
+        "the latest session: 2 calls, 158 tokens (104 in, 54 out), $0.0001 in <s>, <rows/s>",
+        "to go on: crewrun batch in.jsonl -j 2",
+    ]
+    assert [re.sub(r"[\d.]+ kB", "<size>", line) for line in going.gc_after] == [
+        f"{STATE}: unfinished, 2 rows, <size>, <then>",
+        "freed 0 bytes",
+    ]
+
+
+# --- status --verify --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_nobody_touched_is_verified(looked_at: Place) -> None:
+    """Failed rows, two sessions and a line that is no JSON are no differences."""
+    assert looked_at.said("status", RESULTS, "--verify")[-1] == "verified: no difference"
+
+
+EDITS: list[Any] = [
+    pytest.param(lambda a, b, c: [a, b.replace(b"offline", b"online"), c], {"edited": [f"line 2: {T1}"]}, id="edited"),
+    pytest.param(lambda a, b, c: [a, b, c[:-9]], {"torn": ["line 3"], "missing": [T2]}, id="torn"),
+    pytest.param(lambda a, b, c: [a, b, c, a], {"doubled": ["line 4"]}, id="doubled"),
+    pytest.param(lambda a, _, c: [c, a], {"missing": [T1]}, id="deleted"),
+    pytest.param(lambda a, b, c: [a, b"me\n", b, c], {"unknown": ["line 2: is no result"]}, id="not ours"),
+    pytest.param(
+        lambda a, b, c: [a, b, c.replace(T2.encode(), b"me")],
+        {"unknown": ["line 3: me"], "missing": [T2]},
+        id="of another row",
+    ),
+    pytest.param(lambda *_: [], {"missing": [T0, T1, T2]}, id="emptied"),
+]
+
+
+@pytest.mark.parametrize(("edit", "found"), EDITS)
+def test_results_that_were(copy: Place, edit: Callable[..., list[bytes]], found: dict[str, list[str]]) -> None:
+    """Each difference is named with its line or its row."""
+    copy.results.write_bytes(b"".join(edit(*copy.lines)))
+    assert differences(copy) == found
+
+
+def test_the_command_that_verify_names_puts_the_results_right(tmp_path: Path) -> None:
+    """An edited line and a torn one come back as they were."""
+    place = Place(tmp_path, {})
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", topics(3))
+    place.do("batch", "in.jsonl", "--ordered")
+    before = place.results.read_bytes()
+    place.results.write_bytes(before[:-200].replace(b"topic 0", b"topic X"))
+    assert place.said("status", RESULTS, "--verify", code=3)[-4:] == [
+        "  1 × lines that are not whole: line 3",
+        f"  1 × lines that are not as they were written: line 1: {T0}",
+        f"  1 × rows that are done and have no line: {T2}",
+        "to put the results right: crewrun batch in.jsonl --ordered",
+    ]
+    place.do("batch", "in.jsonl", "--ordered")
+    assert (place.results.read_bytes(), differences(place)) == (before, {})
+
+
+def test_an_input_that_was_changed_or_is_gone(tmp_path: Path) -> None:
+    """Rows without a result and results without a row; an input that is gone is a difference, too."""
+    place = Place(tmp_path, {})
+    write_crew(tmp_path)
+    inputs = write_rows(tmp_path / "in.jsonl", topics(2))
+    place.do("batch", "in.jsonl")
+    write_rows(inputs, [{"topic": "topic 1"}, {"topic": "topic 2"}])
+    assert differences(place) == {"without_result": [f"line 2: {T2}"], "not_in_input": [T0]}
+    inputs.unlink()
+    assert place.said("status", RESULTS, "--verify", code=3)[-1] == (
+        f"  1 × inputs that cannot be read: {inputs}: no such file; "
+        "INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"
+    )
+
+
+# --- show -------------------------------------------------------------------------------------------------------------
+
+
+def test_show_has_all_of_a_row(looked_at: Place) -> None:
+    """Its prompts, put together again; replies, tokens, cost and times of each call and in all."""
+    first = "Mock reply 76277f73 to: Your task: Write about topic 0 Your final answer must satisfy: One line Reply wi…"
+    second = "Mock reply 17b7a845 to: Your task: Improve it Your final answer must satisfy: One line Reply with the co…"
+    system = [f"    {line}" for line in SYSTEM.splitlines()]
+    assert looked_at.said("show", RESULTS, T0) == [
+        f"row {T0}: ok, index 0",
+        'input: {"topic": "topic 0"}',
+        "began at <then> and took <s>",
+        "",
+        "call openai/gpt-4.1-mini · task draft · <then>, <s>, session 1 · 52 tokens in, 27 out, $0.0001",
+        *("  [system]", *system, "  [user]", "    Your task: Write about topic 0", ""),
+        *("    Your final answer must satisfy: One line", f"    {REPLY}", "  reply:", f"    {first}"),
+        "",
+        "call openai/gpt-4.1-mini · task task_2 · <then>, <s>, session 1 · 84 tokens in, 27 out, $0.0001",
+        *("  [system]", *system, "  [user]", "    Your task: Improve it", ""),
+        *("    Your final answer must satisfy: One line", f"    {REPLY}", ""),
+        *("    Use what was found earlier:", f"    {first}", "  reply:", f"    {second}"),
+        "",
+        "in all: 2 calls, 2 attempts, 136 tokens in, 54 out, $0.0001, <s>",
+    ]
+
+
+def test_show_of_a_failed_row_as_json(looked_at: Place) -> None:
+    """Its line of the results, and the call that failed with what it was asked."""
+    shown = looked_at.json("show", RESULTS, "c46e")
+    (result,) = (row for row in read_rows(looked_at.results) if row["id"] == REFUSED)
+    (call,) = shown["calls"]
+    times = {name: type(call.pop(name)) for name in ("at", "duration_s")}
+    usage = {**dict.fromkeys(result["usage"], 0), "calls": 1}
+    assert times == {"at": str, "duration_s": float}
+    assert shown == {
+        "schema": "crewrun.show/1",
+        "run": STATE,
+        "id": REFUSED,
+        "status": "failed",
+        "input": {"topic": "FAIL-400"},
+        "result": result,
+        "calls": [call],
+        "no_prompt": None,
+        "totals": {"usage": usage, "attempts": 1, "cost_usd": 0.0, "duration_s": shown["totals"]["duration_s"]},
+    }
+    asked = f"Your task: Write about FAIL-400\n\nYour final answer must satisfy: One line\n{REPLY}"
+    assert call == {
+        "seq": 5,
+        "session": 2,
+        "task": "draft",
+        "kind": "failure",
+        "model": "openai/gpt-4.1-mini",
+        "prompt": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}],
+        "prompt_source": "rebuilt",
+        "usage": usage,
+        "cost_usd": 0.0,
+        "attempts": 1,
+        "error": "BadRequest: HTTP 400: FAIL-400 asked the mock for this 400",
+    }
+
+
+@pytest.mark.parametrize(
+    ("row_id", "said"),
+    [
+        pytest.param("08a80e35690e5975", f"no such row in {STATE} (did you mean '{T0}'?)", id="like another"),
+        pytest.param("", f"no such row in {STATE}", id="empty"),
+        pytest.param("d", f"several rows have such ids: {T1}, {NO_JSON}; write it out", id="of several"),
+    ],
+)
+def test_an_id_that_is(looked_at: Place, row_id: str, said: str) -> None:
+    """It is refused, with the nearest one or those that it may be."""
+    assert looked_at.refused("show", RESULTS, row_id) == f"{row_id!r}: {said}"
+
+
+@pytest.fixture
+def edited(tmp_path: Path, mock: MockProcess) -> Place:
+    """A row that ran twice: its second task was edited in between."""
+    place = Place(tmp_path, environment(mock))
+    write_crew(tmp_path, "gpt-4.1-mini", ["Improve it"])
+    write_rows(tmp_path / "in.jsonl", topics(1))
+    place.do("batch", "in.jsonl", "--log-prompts")
+    write_crew(tmp_path, "gpt-4.1-mini", ["Shorten it"])
+    place.do("batch", "in.jsonl")
+    return place
+
+
+def test_show_has_only_prompts_that_were_sent(edited: Place) -> None:
+    """After the crew was edited they come from the log where that has them; what cannot be proven is not shown."""
+
+    def prompts(*more: str) -> list[Any]:
+        calls = edited.json("show", RESULTS, T0)["calls"]
+        first = [(call["prompt"] or [{}])[-1].get("content", "").partition("\n")[0] for call in calls]
+        return [(c["session"], c["prompt_source"], text) for c, text in zip(calls, first, strict=True)]
+
+    kept = [(1, "log", "Your task: Write about topic 0"), (1, "log", "Your task: Improve it")]
+    assert prompts() == [*kept, (2, "rebuilt", "Your task: Shorten it")]
+    write_crew(edited.folder, "gpt-4.1-mini", ["Lengthen it"])
+    assert prompts() == [*kept, (2, None, "")]
+    assert edited.do("show", RESULTS, T0).stdout.splitlines()[-3] == (
+        "prompts that are not shown: --log-prompts would have kept them; "
+        "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback had a part in them"
+    )
+    (edited.folder / "crew.yaml").unlink()
+    assert edited.do("show", RESULTS, T0).stdout.splitlines()[-3] == (
+        "prompts that are not shown: --log-prompts would have kept them; crew.yaml: no such file"
+    )
+
+
+KIT = r'''
+from crewrun import Agent, Crew, Task
+from crewrun.tools import tool
+
+@tool("search")
+def search(query: str) -> str:
+    """Finds things."""
+    return "found \x1b[1mit"
+
+words = {"goal": "g", "backstory": "b", "llm": "gpt-4.1-mini"}
+boss = Agent(role="Boss", allow_delegation=True, **words)
+hand = Agent(role="Hand", tools=[search], **words)
+crew = Crew(
+    agents=[boss, hand],
+    tasks=[
+        Task(name="seek", description="Seek {topic} CALL-search", expected_output="x", agent=hand),
+        Task(name="lead", description="Lead CALL-ask_question_to_coworker", expected_output="x", agent=boss),
+    ],
+)
+'''
+
+
+def test_show_of_tools_and_coworkers(tmp_path: Path, mock: MockProcess) -> None:
+    """What tools were asked and gave, but nothing that steers a terminal; a coworker's calls are its boss's task's."""
+    place = Place(tmp_path, environment(mock))
+    (tmp_path / "kit.py").write_text(KIT)
+    write_rows(tmp_path / "in.jsonl", topics(1))
+    place.do("batch", "in.jsonl", "--crew", "kit.py:crew")
+    shown = place.json("show", RESULTS, T0)
+    assert [
+        (
+            call["task"],
+            call["kind"],
+            [message["role"] for message in call.get("prompt") or ()],
+            [asked["name"] for asked in call.get("tool_calls", ())] or call.get("result", "said"),
+        )
+        for call in shown["calls"]
+    ] == [
+        ("seek", "answer", ["system", "user"], ["search"]),
+        ("seek", "tool", [], "found \x1b[1mit"),
+        ("seek", "answer", ["system", "user", "assistant", "tool"], "said"),
+        ("lead", "answer", ["system", "user"], ["ask_question_to_coworker"]),
+        ("lead", "answer", [], ["search"]),
+        ("lead", "tool", [], "found \x1b[1mit"),
+        ("lead", "answer", [], "said"),
+        ("lead", "answer", [], "said"),
+    ]
+    text = place.do("show", RESULTS, T0).stdout
+    assert text.count('  asks for search {"query": ') == 3  # the last one in the prompt after a call
+    assert re.search(r"^tool search · task seek · .*, session 1\n    found \\x1b\[1mit$", text, re.MULTILINE)
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+def test_export_writes_the_lines_of_the_results(looked_at: Place) -> None:
+    """As they stand there, and those that ended so."""
+    lines = looked_at.results.read_text().splitlines(keepends=True)
+    assert looked_at.do("export", RESULTS).stdout == "".join(lines)
+    assert looked_at.do("export", STATE, "--status", "ok").stdout == "".join(lines[:2])
+
+
+def test_export_as_csv(looked_at: Place) -> None:
+    """A column for each input; what a row has not is empty."""
+    table = csv.DictReader(io.StringIO(looked_at.do("export", RESULTS, "-f", "csv", "--status", "failed").stdout))
+    took = ("cost_usd", "prompt_tokens", "completion_tokens", "duration_s", "models")
+    assert sorted([value for name, value in row.items() if name not in took] for row in table) == [
+        [REFUSED, "3", "failed", "FAIL-400", "", "bad_request", "HTTP 400: FAIL-400 asked the mock for this 400"],
+        [NO_JSON, "2", "failed", "", "", "input", "line 3: column 1: not JSON: Expecting value"],
+    ]
+    assert table.fieldnames == [
+        *("id", "index", "status", "input.topic", "output", "error.category", "error.message"),
+        *took,
+    ]
+
+
+def test_export_leaves_out_what_is_no_result_of_the_run(copy: Place) -> None:
+    """It says how many lines, and what is wrong with them."""
+    one, two, three = copy.lines
+    copy.results.write_bytes(b"".join([two, b"me\n", three, three, one[:-5]]))
+    done = copy.do("export", RESULTS, "--ordered")
+    assert done.stdout.encode() == two + three
+    assert done.stderr.partition("; to restore them: ")[0] == (
+        f"crewrun: lines of {copy.results.name} that are left out: "
+        "1 not whole, 1 not as the journal has them, 1 standing there twice"
+    )
+
+
+def test_export_of_results_that_were_deleted(copy: Place) -> None:
+    """They are made again from the journal and the input, byte for byte; status says that they are gone."""
+    before = copy.results.read_bytes()
+    copy.results.unlink()
+    assert copy.do("export", RESULTS).stdout.encode() == before
+    assert copy.do("status", STATE).stdout.splitlines()[-1].startswith(f"{RESULTS}: is not there any more; to make it")
+
+
+def test_export_to_a_file(copy: Place) -> None:
+    """It is there when it is whole; a file of the run itself is refused."""
+    copy.do("export", RESULTS, "-f", "csv", "-o", "out.csv")
+    assert len((copy.folder / "out.csv").read_text().splitlines()) == 4
+    assert copy.refused("export", RESULTS, "-o", RESULTS) == f"-o {RESULTS}: is a file of the run itself; name another"
+    assert sorted(path.name for path in copy.folder.iterdir()) == [
+        "crew.yaml",
+        "in.jsonl",
+        RESULTS,
+        STATE,
+        "out.csv",
+    ]
+
+
+def test_a_reader_that_has_gone_ends_a_command_quietly(copy: Place) -> None:
+    """As it ends `cat`."""
+    done = shell(f"crewrun export {RESULTS} | true; echo ${{PIPESTATUS[0]}}", cwd=copy.folder)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+# --- results in a stream, rows from a pipe ----------------------------------------------------------------------------
+
+
+def test_a_run_whose_results_went_to_a_stream(tmp_path: Path) -> None:
+    """Its run folder is enough: what was printed can be printed again, and a row be shown."""
+    place = Place(tmp_path, {})
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", topics(2))
+    printed = place.do("batch", "in.jsonl", "-o", "-", "--run-dir", "rd", "--ordered").stdout
+    assert place.do("export", "rd", "--ordered").stdout == printed
+    assert place.said("status", "rd", "--verify")[1::2] == [
+        "rows: 2 ok, 0 failed",
+        "not compared: results: they went to a stream",
+    ]
+    assert place.json("show", "rd", T0)["result"] == json.loads(printed.splitlines()[0])
+
+
+def test_a_run_whose_rows_came_through_a_pipe(tmp_path: Path) -> None:
+    """What cannot be known any more is said, and results that are nowhere cannot be exported."""
+    place = Place(tmp_path, {})
+    write_crew(tmp_path)
+    crewrun("batch", "-", "--run-dir", "rd", cwd=tmp_path, stdin='{"topic": "topic 0"}\n')
+    assert place.said("status", "rd", "--verify")[-3:] == [
+        "not compared: results: they went to a stream",
+        "not compared: input: the rows came through a pipe, which cannot be read again",
+        "verified: no difference",
+    ]
+    shown = place.json("show", "rd", T0)
+    assert (shown["status"], shown["input"], shown["no_prompt"]) == (
+        "ok",
+        None,
+        "the row's input is not there any more",
+    )
+    assert place.refused("export", "rd") == (
+        "rd: its results went to a stream and its rows came through a pipe: there is nothing to make the results from"
+    )
+
+
+# --- what is no run, or a damaged one ---------------------------------------------------------------------------------
+
+IS = "RUN is a results file of crewrun batch, or the run folder beside it"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(("status", "nix"), f"nix: no such run; {IS}", id="nothing"),
+        pytest.param(("show", "in.jsonl", "x"), f"in.jsonl: has no run folder in.jsonl.crewrun; {IS}", id="the input"),
+        pytest.param(("export", "."), ".: is no run folder; there is no manifest.json in it", id="a folder"),
+        pytest.param(("status", "x" * 300), f"{'x' * 200}: cannot be looked at: File name too long", id="a long name"),
+        pytest.param(("gc", "nix"), "nix: no such folder", id="gc of nothing"),
+        pytest.param(("gc", "in.jsonl"), "in.jsonl: is not a folder", id="gc of a file"),
+        pytest.param(
+            ("export", RESULTS, "-o", "nix/x"), "nix/x: cannot be written: No such file or directory", id="-o"
+        ),
+    ],
+)
+def test_what_is_no_run_is_refused(rehearsed: Place, words: tuple[str, ...], said: str) -> None:
+    """In one line, which says what a run is."""
+    assert rehearsed.refused(*words) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "content", "said"),
+    [
+        pytest.param(
+            *("status", "journal.sqlite"),
+            *(lambda whole: whole[:9000], "is damaged: database disk image is malformed; to begin anew: "),
+            id="a cut journal",
+        ),
+        pytest.param("show", "journal.sqlite", lambda _: b"", "is empty; to begin anew: ", id="an empty journal"),
+        pytest.param("export", "journal.sqlite", None, "is missing; to begin anew: ", id="no journal"),
+        pytest.param(
+            *("verify", "journal.sqlite"),
+            *(lambda _: b"nothing of SQLite's", "is damaged: file is not a database; to begin anew: "),
+            id="no journal's",
+        ),
+        pytest.param(
+            *("status", "journal.sqlite"),
+            *(lambda whole: whole[:60] + b"\0\0\0\x63" + whole[64:], "was made by a newer crewrun (schema 99, "),
+            id="a newer journal",
+        ),
+        pytest.param(
+            *("export", "manifest.json", None),
+            "is missing; repeat the command of the run, which writes it anew",
+            id="no manifest",
+        ),
+        pytest.param("show", "manifest.json", lambda _: b"{", "is damaged (JSONDecodeError: ", id="a cut manifest"),
+        pytest.param(
+            *("status", "manifest.json"),
+            lambda whole: whole.replace(b"crewrun.run/1", b"crewrun.run/2"),
+            "is of schema 'crewrun.run/2', this crewrun knows crewrun.run/1",
+            id="a newer manifest",
+        ),
+    ],
+)
+def test_a_run_that_is_damaged(
+    copy: Place, words: str, name: str, content: Callable[[bytes], bytes] | None, said: str
+) -> None:
+    """One line names the file, what is wrong with it and the way out."""
+    path = copy.folder / STATE / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content(path.read_bytes()))
+    commands = {"verify": ("status", RESULTS, "--verify"), "show": ("show", RESULTS, T0)}
+    assert copy.refused(*commands.get(words, (words, RESULTS))).startswith(f"{STATE}/{name}: {said}")
+
+
+def test_verify_finds_what_is_wrong_inside_the_journal(copy: Place) -> None:
+    """Where it can be opened and its pages are no good."""
+    whole = copy.journal.read_bytes()
+    copy.journal.write_bytes(whole[:-4096] + bytes(4096))
+    said = copy.said("status", RESULTS, "--verify", code=3)
+    assert said[0] == "not compared: results and input: the journal is damaged"
+    assert said[1].startswith("  1 × faults in the journal: ")
+    assert said[2].startswith("the run cannot go on; begin anew with: ")
+    assert said[2].endswith("crewrun batch in.jsonl -j 1 --fresh")
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write everywhere")
+def test_a_run_where_nothing_may_be_written_is_looked_at_all_the_same(copy: Place) -> None:
+    """As on an archive that is mounted for reading; gc says what it could not look into or delete."""
+    state = copy.folder / STATE
+    for left in state.glob("journal.sqlite-*"):
+        left.unlink()
+    (copy.folder / "secret.crewrun").mkdir(mode=0o600)
+    state.chmod(0o500)
+    dropped = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+
+    def do(*args: str) -> tuple[int, str, str]:
+        command = [*(dropped if os.geteuid() == 0 else ()), *PROGRAM, *args]
+        done = subprocess.run(command, cwd=copy.folder, env=clean_env(), capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, said, _ = do("status", RESULTS, "--verify")
+    assert (code, said.splitlines()[1::2]) == (0, ["rows: 3 ok, 0 failed", "verified: no difference"])
+    code, said, why = do("gc", "--delete")
+    assert (code, said.partition(",")[0], why) == (
+        2,
+        f"{STATE}: finished",
+        f"crewrun: {STATE}: cannot be deleted: Permission denied\n",
+    )
+    copy.results.chmod(0)
+    assert do("export", RESULTS) == (2, "", f"crewrun: {RESULTS}: cannot be read: Permission denied\n")
+
+
+def test_a_run_that_was_moved_is_found_where_it_is(copy: Place, rehearsed: Place) -> None:
+    """Results and run folder together, seen from elsewhere; the command says from where it is to be given."""
+    status = json.loads(copy.do("status", copy.results, "--json", cwd=copy.folder.parent).stdout)
+    assert (status["results"], status["rows"]) == (str(copy.results), {"ok": 3, "failed": 0, "in_flight": 0})
+    copy.results.write_bytes(b"")
+    assert copy.said("status", STATE, "--verify", code=3)[-1] == (
+        f"to put the results right: cd {rehearsed.folder} && crewrun batch in.jsonl -j 1"
+    )
+
+
+# --- gc ---------------------------------------------------------------------------------------------------------------
+
+
+def test_gc_lists_runs_and_deletes_those_that_have_nothing_left_to_do(rehearsed: Place, tmp_path: Path) -> None:
+    """What is damaged stays, results and other files stay; a second time there is nothing to delete."""
+    place = Place(tmp_path, {})
+    for name in ("finished", "orphan", "damaged"):
+        shutil.copytree(rehearsed.folder, tmp_path / name)
+    (tmp_path / "orphan" / RESULTS).unlink()
+    (tmp_path / "orphan" / STATE / "mine.txt").touch()
+    (tmp_path / "damaged" / STATE / "journal.sqlite").write_bytes(b"")
+    assert not [run for run in place.json("gc", "--older-than", "1")["runs"] if run["state"] != "damaged"]
+    found = place.json("gc", "--delete")
+    told = [(run["path"], run["state"], run["rows"], run["deleted"]) for run in found["runs"]]
+    assert told == [
+        (f"damaged/{STATE}", "damaged", None, False),
+        (f"finished/{STATE}", "finished", 3, True),
+        (f"orphan/{STATE}", "orphan", 3, True),
+    ]
+    assert found["freed_bytes"] == sum(run["size_bytes"] for run in found["runs"][1:])
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.parent != tmp_path)
+    assert [path for path in left if not path.startswith("damaged/")] == [
+        *(f"finished/{name}" for name in ("crew.yaml", "in.jsonl", RESULTS)),
+        *(f"orphan/{name}" for name in ("crew.yaml", "in.jsonl", STATE, f"{STATE}/mine.txt")),
+    ]
+    assert [line.partition(",")[0] for line in place.said("gc")] == [f"damaged/{STATE}: damaged"]
+
+
+def test_gc_knows_what_fresh_moved_aside(tmp_path: Path) -> None:
+    """The newer run has its place; without --delete it says what could go."""
+    place = Place(tmp_path, {})
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", topics(1))
+    place.do("batch", "in.jsonl")
+    place.do("batch", "in.jsonl", "--fresh")
+    assert [re.sub(r"[\d.]+ kB", "<size>", line) for line in place.said("gc")] == [
+        "in.results.1.jsonl.crewrun: aside, 1 rows, <size>, <then>",
+        f"{STATE}: finished, 1 rows, <size>, <then>",
+        "--delete would free <size>",
+    ]

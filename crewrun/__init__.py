@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ToolFailed,
         UsageError,
     )
+    from crewrun.flow.flow import Flow
     from crewrun.llm.gateway import Gateway, GatewayOptions
     from crewrun.llm.model import LLM
     from crewrun.llm.retry import RetryPolicy
@@ -40,6 +41,7 @@ __all__ = [
     "CrewrunError",
     "CrewrunWarning",
     "DefinitionError",
+    "Flow",
     "ForEachError",
     "Gateway",
     "GatewayOptions",
@@ -66,6 +68,7 @@ _HOME = {
     "CrewrunError": "crewrun.errors",
     "CrewrunWarning": "crewrun.errors",
     "DefinitionError": "crewrun.errors",
+    "Flow": "crewrun.flow.flow",
     "ForEachError": "crewrun.errors",
     "Gateway": "crewrun.llm.gateway",
     "GatewayOptions": "crewrun.llm.gateway",

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeVar
@@ -48,7 +49,7 @@ async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None
     by cancellation, goes on until its function returns.
     """
     try:
-        with anyio.fail_after(timeout_s):
+        with nullcontext() if timeout_s is None else anyio.fail_after(timeout_s):
             if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
                 return await function(*args, **kwargs)
             result = await _in_thread(partial(function, *args, **kwargs))

@@ -8,7 +8,12 @@
     │   └── JournalFailed     the journal cannot be written any more
     ├── JournalDamaged        the journal cannot be read                      exit 2
     ├── OutputClosed          whoever read the results has gone               exit 141
+    ├── RunStopped            this call cannot be made, and no other one could   exit 4
+    │   ├── EndpointRefused       a key, an account or a model that does not work
+    │   ├── OutageTooLong         no answer for longer than --outage-patience
+    │   └── BudgetExhausted       the next call may not fit into --budget     exit 5, category budget
     ├── InputInvalid          this row's inputs are wrong                     category input
+    ├── RowBudgetExceeded     the row cost all of its --row-budget            category budget
     ├── RowTimedOut           the row took longer than --row-timeout          category timeout
     ├── TaskTimedOut          an agent took longer than max_execution_time    category timeout
     ├── ToolFailed            a tool says that its row cannot be done         category tool
@@ -43,7 +48,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from crewrun.messages import Usage
+from crewrun.messages import RateLimits, Usage
 
 
 class Category(StrEnum):
@@ -104,7 +109,10 @@ class JournalFailed(OutputFailed):
 
 
 class JournalDamaged(CrewrunError):
-    """A run's journal cannot be read: it was cut, overwritten or deleted. Nothing has been sent."""
+    """A run's journal cannot be read: it was cut, overwritten or deleted.
+
+    Nothing has been sent, unless it is a single entry that shows so when its row comes.
+    """
 
     exit_code = 2
 
@@ -115,10 +123,61 @@ class OutputClosed(CrewrunError):
     exit_code = 141
 
 
+class RunStopped(CrewrunError):
+    """A call cannot be made, and the same would meet every other one: rows that are not finished stay pending."""
+
+    exit_code = 4
+
+
+class EndpointRefused(RunStopped):
+    """A model's endpoint refuses every call, as it did with `refusal`."""
+
+    def __init__(self, provider: str, refusal: Exception) -> None:
+        super().__init__(f"{provider} refuses every call: {refusal}")
+        self.refusal = refusal
+
+
+class BudgetExhausted(RunStopped):
+    """What is left of the run's budget may not pay for the next call. Rows that are not finished stay pending.
+
+    `needed_usd` is the most that the refused call could have cost: more than `limit_usd` when it alone is too dear.
+    """
+
+    category = Category.BUDGET
+    exit_code = 5
+
+    def __init__(self, *, spent_usd: float, limit_usd: float, needed_usd: float) -> None:
+        super().__init__(
+            f"${spent_usd:.6g} of the budget of ${limit_usd:.6g} is spent and the next call may cost "
+            f"${needed_usd:.6g} (max_tokens bounds that); the same command with a larger --budget goes on"
+        )
+        self.spent_usd = spent_usd
+        self.limit_usd = limit_usd
+        self.needed_usd = needed_usd
+
+
+class OutageTooLong(RunStopped):
+    """A provider has not answered for longer than the run waits for it. Rows that are not finished stay pending."""
+
+    category = Category.SERVER
+
+    def __init__(self, provider: str, silent_s: float, last: Exception) -> None:
+        super().__init__(
+            f"{provider} has not answered for {silent_s:.0f} s (--outage-patience), at last with: {last}; "
+            "the same command goes on when it is back"
+        )
+
+
 class InputInvalid(CrewrunError, ValueError):
     """A row's inputs cannot fill the crew's templates. CrewAI raises ValueError here, so this is one too."""
 
     category = Category.INPUT
+
+
+class RowBudgetExceeded(CrewrunError):
+    """The row has cost as much as one row may."""
+
+    category = Category.BUDGET
 
 
 class RowTimedOut(CrewrunError):
@@ -155,6 +214,7 @@ class CallError(CrewrunError):
     `http_status` is the provider's status, None without a reply. `retry_after_s` is how long the provider asks
     to wait, in seconds. `attempts` is how often the call was sent, set by the gateway. `usage` is what the provider
     billed for an answer that could not be used, `billed` that of all attempts and its cost, set by the gateway.
+    `limits` is what the reply's headers said of the provider's rate limits.
     """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -164,6 +224,7 @@ class CallError(CrewrunError):
         self.attempts = 0
         self.usage = Usage()
         self.billed: tuple[Usage, float | None] = (Usage(), 0.0)
+        self.limits: RateLimits | None = None
 
 
 class AuthRefused(CallError):
@@ -282,6 +343,8 @@ class ForEachError(ExceptionGroup[Exception]):
         return ExceptionGroup(self.message, excs)
 
 
+REDACTED = "[redacted]"
+
 # Shapes that providers document for their keys, and the header that carries them.
 _KEY_SHAPE = re.compile(
     r"\b(?:sk|gsk|xai|pplx|csk|hf|nvapi|r8|fw|tgp_v1)[-_][A-Za-z0-9_\-*]{6,}"
@@ -293,7 +356,7 @@ _KEY_SHAPE = re.compile(
 
 def redact(text: str) -> str:
     """`text` with everything that has the shape of an API key or a password in a URL blacked out."""
-    return _KEY_SHAPE.sub("[redacted]", text)
+    return _KEY_SHAPE.sub(REDACTED, text)
 
 
 def suggest(wrong: str, known: Sequence[str]) -> str:

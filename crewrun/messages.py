@@ -89,12 +89,16 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, as the provider counted them. Cached and reasoning tokens are parts of prompt and completion."""
+    """Tokens, as the provider counted them. Cached and reasoning tokens are parts of prompt and completion.
+
+    `estimated_calls` are those whose provider counted nothing, or nonsense: their tokens are estimates.
+    """
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    estimated_calls: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -107,17 +111,35 @@ class Usage:
             self.cached_prompt_tokens + other.cached_prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated_calls + other.estimated_calls,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What a provider says of its limits per minute: what they are, what is left, and in how many seconds all is again.
+
+    None is what was not said, or cannot be.
+    """
+
+    requests_per_min: int | None = None
+    tokens_per_min: int | None = None
+    remaining_requests: int | None = None
+    remaining_tokens: int | None = None
+    reset_requests_s: float | None = None
+    reset_tokens_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One model's answer: a text, tools that it asks for, or both.
 
-    `truncated` says that it stopped at max_tokens, not at its end.
+    `truncated` says that it stopped at max_tokens, not at its end; `limits` is what the reply's headers said of the
+    provider's rate limits.
     """
 
     text: str
     usage: Usage
     truncated: bool = False
     tool_calls: tuple[ToolCall, ...] = ()
+    limits: RateLimits | None = field(default=None, compare=False, repr=False)

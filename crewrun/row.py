@@ -4,20 +4,25 @@ The line that `Outcome.to_line` makes is a public format, `crewrun.result/1`: fi
 """
 
 import json
+import json.encoder
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
+from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from crewrun.errors import Category
+from crewrun.errors import Category, RunStopped
 from crewrun.messages import Usage
 
 SCHEMA = "crewrun.result/1"
 
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+# `encode` makes the encoder in C anew for each text, which costs more than short texts do.
+_make: Any = getattr(json.encoder, "c_make_encoder", None)
+_in_c = _make and _make(None, _encoder.default, encode_basestring_ascii, None, ":", ",", True, False, True)
 _ascii = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
 
 
@@ -43,7 +48,10 @@ def content_id(content: dict[str, Any] | bytes) -> str:
 
     A line that is not a JSON object is named by its bytes.
     """
-    data = content if isinstance(content, bytes) else _canonical(content).encode()
+    if isinstance(content, bytes):
+        data = content
+    else:
+        data = ("".join(_in_c(content, 0)) if _in_c else _encoder.encode(content)).encode()
     return blake2b(data, digest_size=8).hexdigest()
 
 
@@ -120,7 +128,7 @@ class Outcome:
     """What became of one row. `cost_usd` is None when a price is unknown, never a guess.
 
     Attempts, calls, usage and cost are all that the row took, whichever session of the run paid for it; `replayed` is
-    what of it was paid before.
+    what of it was paid before. A row that `stopped` the run has no result: it is to be run again.
     """
 
     row: Row
@@ -137,6 +145,7 @@ class Outcome:
     duration_s: float
     files: Sequence[str] = field(default=())
     replayed: Replayed | None = None
+    stopped: RunStopped | None = None
 
     def to_json(self) -> dict[str, Any]:
         record = {
@@ -176,7 +185,7 @@ def as_json(record: Any) -> bytes:
 
 def usage_json(usage: Usage, calls: int) -> dict[str, int]:
     """Token counts as result lines and summaries give them."""
-    return {
+    counts = {
         "prompt_tokens": usage.prompt_tokens,
         "cached_prompt_tokens": usage.cached_prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -184,3 +193,4 @@ def usage_json(usage: Usage, calls: int) -> dict[str, int]:
         "total_tokens": usage.total_tokens,
         "calls": calls,
     }
+    return {**counts, "estimated_calls": usage.estimated_calls} if usage.estimated_calls else counts

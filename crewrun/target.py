@@ -1,6 +1,7 @@
 """What a batch runs: `Target`, and `as_target`, which makes one of whatever a name in the user's code stands for.
 
-Our own crews are targets. Anything else with a kickoff method is run through a `ForeignTarget`.
+Our own crews are targets, and our flows become one. Anything else with a kickoff method is run through a
+`ForeignTarget`.
 """
 
 import inspect
@@ -20,13 +21,15 @@ from crewrun.crew.output import CrewOutput
 from crewrun.crew.sync import settled
 from crewrun.crew.task import Task
 from crewrun.errors import DefinitionError
+from crewrun.flow.flow import Flow
+from crewrun.flow.target import FlowTarget
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import current_tally
 from crewrun.references import broken
 from crewrun.templates import compile_template
 
 ACCEPTED = (
-    "a crew, an object with akickoff, kickoff_async or kickoff, a @CrewBase class, "
+    "a crew, a flow's class, an object with akickoff, kickoff_async or kickoff, a @CrewBase class, "
     "or a function without arguments that returns one"
 )
 _ENTRANCES = ("akickoff", "kickoff_async", "kickoff")
@@ -64,6 +67,8 @@ def as_target(found: Any, name: str) -> Target:
         made = _crew_of(made, name) if _is_project(made) else made
     if isinstance(made, Crew):
         return made
+    if isinstance(made, Flow):
+        return FlowTarget.of(made, None if made is found else found)
     if isinstance(made, Agent | Task) or inspect.isclass(made) or not _has_entrance(made) or _is_crewai_agent(made):
         gives = f"{name} is" if made is found else f"{name} gives"
         raise DefinitionError(f"{gives} {_kind(made)}, which cannot be run; a target is {ACCEPTED}")

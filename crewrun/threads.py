@@ -6,15 +6,17 @@ little spend their time on handing the interpreter over; one thread that finds s
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, local
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import sniffio
 
+T = TypeVar("T")
 # How long a call waits for a thread before another one is started for it.
 PATIENCE_S = 0.01
 # How long a thread waits for a call before it ends.
@@ -29,6 +31,7 @@ class _Job:
     context: Context = field(default_factory=copy_context)
     state: Literal["waiting", "running", "ended", "dropped"] = "waiting"
     is_abandoned: bool = False
+    awaited: Future[Any] | None = None
 
     def settle(self, result: Any, error: Exception | None) -> None:
         """Hand over what came of it, in the loop."""
@@ -64,8 +67,33 @@ class ThreadPool:
         """
         if self._abandoned >= self.max_abandoned:
             raise RuntimeError(f"{self._abandoned} sync functions hang in their threads; no further thread is started")
+        if getattr(self._worker, "depth", None) is None:
+            return await self._run(function)
         with self.waiting():
             return await self._run(function)
+
+    def wait(self, submit: Callable[[], Future[T]]) -> T:
+        """What comes of the future that `submit` gives; this thread waits for it here.
+
+        In a thread of the pool whose function nobody waits for any more it is cancelled, or not begun at all, and that
+        is a RuntimeError: what a cancelled row still asked for would be paid for in vain.
+        """
+        job: _Job | None = getattr(self._worker, "job", None)
+        with self.waiting():
+            if job is None:
+                return submit().result()
+            try:
+                if not job.is_abandoned:
+                    awaited = job.awaited = submit()
+                    if job.is_abandoned:  # meanwhile
+                        awaited.cancel()
+                    return awaited.result()
+            except CancelledError:
+                if not job.is_abandoned:
+                    raise
+            finally:
+                job.awaited = None
+            raise RuntimeError("nobody waits for this any more: what it is a part of was cancelled or ran out of time")
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -114,7 +142,12 @@ class ThreadPool:
             if self._threads >= self.max_threads:
                 return
             self._threads += 1
-        Thread(target=self._work, name="crewrun-worker", daemon=True).start()
+        try:
+            Thread(target=self._work, name="crewrun-worker", daemon=True).start()
+        except RuntimeError:  # the machine has none left
+            with self._lock:
+                self._threads -= 1
+            raise
 
     def _give_up(self, job: _Job) -> None:
         with self._lock:
@@ -125,12 +158,15 @@ class ThreadPool:
             job.is_abandoned = True
             self._abandoned += 1
             self._threads -= 1
+        if (awaited := job.awaited) is not None:
+            awaited.cancel()
         if not self._jobs.empty():
             self._start()
 
     def _work(self) -> None:
         self._worker.depth = 0
         while (job := self._next()) is not None:
+            self._worker.job = job
             result, error = _outcome(job)
             with self._lock:
                 job.state = "ended"

@@ -25,10 +25,12 @@ from crewrun.errors import (
     OutputFailed,
     OutputInvalid,
     RowTimedOut,
+    RunStopped,
     UsageError,
     nearest,
     redact,
 )
+from crewrun.flow.target import FlowTarget
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import Recorder
@@ -82,18 +84,20 @@ class Worker:
     async def run(self, row: Row) -> Outcome:
         """Run the target on one row. Every failure, a bug included, becomes the outcome's error.
 
-        Raises OutputFailed, when nothing can be recorded any more.
+        Raises OutputFailed when nothing can be recorded any more.
         """
         started_at, began = datetime.now(UTC), anyio.current_time()
         tally = Tally(recorder=await self._memory.recall(row)) if self._memory is not None else Tally()
         output: Any = None
         error: ErrorRecord | None = None
+        stopped: RunStopped | None = None
         try:
             output = await self._kickoff(row, tally)
         except OutputFailed:
             raise
         except Exception as failed:
             error = describe_failure(failed, tally)
+            stopped = failed if isinstance(failed, RunStopped) else None
         except anyio.get_cancelled_exc_class() as cancelled:
             if anyio.current_effective_deadline() == -math.inf:  # the run gives the row up
                 raise
@@ -115,6 +119,7 @@ class Worker:
             replayed=tally.replayed,
             started_at=started_at,
             duration_s=anyio.current_time() - began,
+            stopped=stopped,
         )
 
     def problem(self, row: Row) -> str | None:
@@ -123,7 +128,8 @@ class Worker:
             return row.problem or f"line {row.line}: not a JSON object"
         missing = [name for name in self._needed if name not in row.inputs]
         if not missing:
-            return None
+            unfit = self._target.problem(row.inputs) if isinstance(self._target, FlowTarget) else None
+            return f"line {row.line}: {unfit}" if unfit else None
         named = ", ".join(f"{name!r} (needed by {self._needed[name]})" for name in missing)
         near = nearest(missing[0], list(row.inputs))
         return f"line {row.line}: missing {named}{f'; the row has {near!r}' if near else ''}"
@@ -179,23 +185,29 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
         target.check()
     found: dict[Endpoint, None] = {}
     for user, llm in target.models:
-        endpoint = gateway.endpoint(llm)
-        if endpoint.lane == "offline":
-            from crewrun.llm.offline_transport import OfflineOptions
-
-            OfflineOptions.parse(endpoint.params["options"])
-        if endpoint.lane == "direct" and endpoint.base_url:
-            proxy_for(endpoint.base_url)  # one that cannot be used is a UsageError
-        variable = missing_key(endpoint) if keys else None
-        if endpoint.lane == "litellm" and keys:
-            from crewrun.llm import litellm_transport
-
-            # Importing litellm takes seconds.
-            variable = await anyio.to_thread.run_sync(litellm_transport.missing_key, endpoint)
-        if variable:
-            raise UsageError(
-                f"{variable} is not set: agent {user!r} uses {endpoint.name}. "
-                f"Export it or put it into .env; to rehearse without a model: -m offline"
-            )
-        found[endpoint] = None
+        first = gateway.endpoint(llm)
+        for endpoint in (first, *gateway.fallbacks(first)):
+            await _check(endpoint, user, keys=keys)
+            found[endpoint] = None
     return list(found)
+
+
+async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
+    """Raise UsageError for an endpoint that cannot work."""
+    if endpoint.lane == "offline":
+        from crewrun.llm.offline_transport import OfflineOptions
+
+        OfflineOptions.parse(endpoint.params["options"])
+    if endpoint.lane == "direct" and endpoint.base_url:
+        proxy_for(endpoint.base_url)  # one that cannot be used is a UsageError
+    variable = missing_key(endpoint) if keys else None
+    if endpoint.lane == "litellm" and keys:
+        from crewrun.llm import litellm_transport
+
+        # Importing litellm takes seconds.
+        variable = await anyio.to_thread.run_sync(litellm_transport.missing_key, endpoint)
+    if variable:
+        raise UsageError(
+            f"{variable} is not set: agent {user!r} uses {endpoint.name}. "
+            f"Export it or put it into .env; to rehearse without a model: -m offline"
+        )

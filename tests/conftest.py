@@ -1,6 +1,10 @@
 """What every test starts from: no keys, models or proxies of whoever runs the tests."""
 
+from collections.abc import Iterator
+
 import pytest
+from forks import Forks
+from mock_process import MockProcess
 
 _SETTINGS = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY", "NO_COLOR")
 
@@ -12,6 +16,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[tuple[MockProcess, Forks]]:
+    """A mock that answers at once, and a process whose forks are commands: for all tests that begin with `place`."""
+    with MockProcess() as mock, Forks() as forks:
+        yield mock, forks
 
 
 @pytest.fixture

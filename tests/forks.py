@@ -23,6 +23,7 @@ _IMPORTED = (
     *("uvloop", "anyio._backends._asyncio", "anyio.streams.memory", "typer._adapters", "pydantic.type_adapter"),
     *("crewrun.batch.run", "crewrun.llm.offline_transport", "crewrun.llm.openai_transport", "crewrun.crew.crew"),
     *("crewrun.cli.app", "crewrun.cli.batch", "crewrun.cli.display", "crewrun.cli.report", "crewrun.cli.setup"),
+    *("crewrun.batch.reread", "crewrun.runs.export", "crewrun.runs.gc", "crewrun.runs.prompts", "crewrun.runs.show"),
 )
 
 

@@ -19,9 +19,9 @@ _JOURNAL = "journal.sqlite"
 class Point(NamedTuple):
     """The `n`th call of a function, counted from 1, that is about a file, or a statement, whose name begins so.
 
-    `call` is `write`, `pwrite`, `open`, `replace`, `truncate`, `ftruncate`, `fsync`, `flock`, `connect` (a socket),
-    `sql`, `schema` or `checkpoint`. Half of a `write` writes half of its bytes; half of `sql` dies where SQLite's file
-    grows; `schema` is its `n`th statement; `checkpoint` dies in one that is made after the `n`th commit.
+    `call` is `write`, `pwrite`, `open`, `replace`, `rename`, `truncate`, `ftruncate`, `fsync`, `flock`, `connect` (a
+    socket), `sql`, `schema` or `checkpoint`. Half of a `write` writes half of its bytes; half of `sql` dies where
+    SQLite's file grows; `schema` is its `n`th statement; `checkpoint` dies in one that is made after the `n`th commit.
     """
 
     moment: Literal["before", "half", "after"]
@@ -69,6 +69,7 @@ def arm(point: Point) -> None:
         "truncate": (os, lambda path, *_: Path(path).name),
         "open": (os, lambda path, *_: Path(path).name),
         "replace": (os, lambda _, path: Path(path).name),
+        "rename": (os, lambda _, path: Path(path).name),
         "flock": (fcntl, _name_of),
     }
     if point.call in named:

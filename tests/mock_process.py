@@ -78,8 +78,8 @@ class MockProcess:
         self._ledger("DELETE", "")
 
     def wait_in_flight(self, n: int) -> Any:
-        """Ask for the ledger until exactly `n` requests are in flight, and return it. Fails after 5,000 answers."""
-        for _ in range(5_000):
+        """Ask for the ledger until exactly `n` requests are in flight, and return it. Fails after 20,000 answers."""
+        for _ in range(20_000):
             if self.ledger(last=0)["totals"]["in_flight"] == n:
                 return self.ledger()
         raise AssertionError(f"never {n} in flight: {self.ledger(last=0)}")

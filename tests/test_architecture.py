@@ -13,9 +13,11 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 # The layers, lowest first. A module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
     ("_version", "errors", "messages", "row", "templates", "threads", "concurrency", "references", "fingerprint"),
+    ("diagram",),
     ("llm",),
     ("tools",),
     ("crew",),
+    ("flow",),
     ("target",),
     ("definitions",),
     ("project",),
@@ -41,7 +43,7 @@ HEAVY = {
     },
     "jsonschema": {"crew/schema.py"},
     "uvloop": set[str](),
-    "ray": set[str](),
+    "ray": {"executors/ray.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
 LAZY = {"litellm"}

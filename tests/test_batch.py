@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from threading import Thread
 from typing import IO, Any
@@ -323,15 +324,19 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
         "failures": [
             {
                 "category": "input",
+                "type": "InputInvalid",
+                "task": None,
                 "count": 2,
                 "example": {"id": rows[2]["id"], "line": 3, **rows[2]["error"]},
-                "hint": "fix these lines of the input; nothing was sent for them",
+                "hint": "these lines of the input cannot be run, and nothing was sent for them; mend them",
             },
             {
                 "category": "bad_request",
+                "type": "BadRequest",
+                "task": "draft",
                 "count": 1,
                 "example": {"id": rows[3]["id"], "line": 4, **rows[3]["error"]},
-                "hint": "the provider refused the request; check the model's parameters",
+                "hint": "the provider does not take the request; check the parameters of the llm",
             },
         ],
         "usage": {
@@ -351,6 +356,8 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
         "attempts": totals["requests"],
         "truncated": 0,
         "cost_usd": pytest.approx(totals["cost_usd"], abs=1e-6),
+        "forecast": None,
+        "shard": None,
         "models": ["openai/gpt-4.1-mini"],
         "output": "in.results.jsonl",
         "not_counted": None,
@@ -366,7 +373,7 @@ def test_progress_json_is_json_lines(folder: Path) -> None:
     done = crewrun("batch", "in.jsonl", "-m", "offline?latency=1.5", "--progress", "json", cwd=folder)
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     names = ["ok", "failed", "in_flight", "elapsed_s", "rows_per_s", "total_tokens", "cost_usd", "share", "eta_s"]
-    assert [list(line) for line in lines] == [names] * len(lines)
+    assert [list(line) for line in lines] == [[*names, "limiting"]] * len(lines)
     counts = [(line["ok"], line["failed"], line["in_flight"], line["share"]) for line in lines]
     assert (counts[0], counts[-1]) == ((0, 1, 3, 0.25), (3, 1, 0, 1.0))
 
@@ -584,22 +591,31 @@ FAULTS = {
 }
 
 
+# Each of these may mean that every call would be refused, until another one is answered.
+REFUSALS = ("FAIL-401", "FAIL-402", "FAIL-403", "FAIL-404", "FAIL-QUOTA")
+
+
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One run over every fault word with two retries: rows and requests by topic, the ledger, stderr."""
+    """Every fault word among good rows with two retries: rows and requests by topic, the ledger, stderr."""
     folder = tmp_path_factory.mktemp("faults")
     write_crew(folder, llm="gpt-4.1-mini")
-    write_rows(folder / "in.jsonl", ({"topic": word} for word in (*FAULTS, "FAIL-ONCE", "FAIL-LENGTH", "owls")))
+    others = [word for word in (*FAULTS, "FAIL-ONCE", "FAIL-LENGTH") if word not in REFUSALS]
+    good = ({"topic": f"owl {i}"} for i in range(100))
+    write_rows(folder / "refusals.jsonl", [row for word in REFUSALS for row in ({"topic": word}, *islice(good, 5))])
+    write_rows(folder / "others.jsonl", [*({"topic": word} for word in others), *good])
     with MockProcess() as mock:
-        done = crewrun("batch", "in.jsonl", "-j", "20", "--retries", "2", cwd=folder, env=at(mock))
+        done = [
+            crewrun("batch", name, "-o", "-", "-j", at_once, "--retries", "2", cwd=folder, env=at(mock))
+            for name, at_once in (("refusals.jsonl", "2"), ("others.jsonl", "20"))
+        ]
         ledger = mock.ledger()
-    rows = read_rows(folder / "in.results.jsonl")
     return {
-        "code": done.returncode,
-        "rows": {row["input"]["topic"]: row for row in rows},
+        "codes": [one.returncode for one in done],
+        "rows": {row["input"]["topic"]: row for one in done for row in parse_rows(one.stdout)},
         "requests": requests_by_topic(ledger),
         "totals": ledger["totals"],
-        "stderr": done.stderr,
+        "stderr": done[1].stderr,
     }
 
 
@@ -639,7 +655,7 @@ def test_a_truncated_answer_is_marked(faults: dict[str, Any]) -> None:
 
 def test_what_failed_calls_cost_is_counted(faults: dict[str, Any]) -> None:
     """An empty answer is billed by the provider, so its row has tokens and a price."""
-    assert faults["code"] == 3
+    assert faults["codes"] == [3, 3]
     empty = faults["rows"]["FAIL-EMPTY"]
     assert empty["usage"]["prompt_tokens"] > 0
     assert empty["cost_usd"] > 0
@@ -792,12 +808,13 @@ def test_a_key_appears_in_no_output(folder: Path, key: str) -> None:
         env = {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": f"http://{api.netloc}/v1"}
         flags = ["--summary", "s.json", "--progress", "json"]
         done = crewrun("batch", "in.jsonl", *flags, cwd=folder, env=env)
-    assert done.returncode == 3
+    assert done.returncode == 4
+    assert "openai/gpt-4.1-mini refuses every call: HTTP 401: Incorrect API key provided: " in done.stderr
     assert {headers["authorization"] for headers in api.headers} == {f"Bearer {key}"}
     state = (folder / "in.results.jsonl.crewrun").iterdir()
     files = [path.read_bytes() for path in (*folder.iterdir(), *state) if path.is_file()]
     assert [text for text in [done.stdout.encode(), done.stderr.encode(), *files] if key.encode() in text] == []
-    assert [row["error"]["category"] for row in read_rows(folder / "in.results.jsonl")] == ["auth"] * 3
+    assert read_rows(folder / "in.results.jsonl") == []
 
 
 @pytest.mark.parametrize("key", ["", KEY], ids=["no key", "a key as well"])
@@ -809,8 +826,7 @@ def test_a_password_in_base_url_is_sent_or_refused_but_never_shown(folder: Path,
         done = crewrun("batch", "in.jsonl", "-o", "-", *flags, cwd=folder, env=env)
     seen = [done.stdout, done.stderr, *(path.read_text() for path in folder.iterdir())]
     assert [text for text in seen if "hidden" in text] == []
-    categories = [row["error"]["category"] for row in parse_rows(done.stdout)]
-    assert (done.returncode, categories) in ((3, ["auth"] * 3), (2, []))
+    assert (done.returncode, done.stdout) in ((4, ""), (2, ""))
     if not key:
         assert {headers["authorization"] for headers in api.headers} == {"Basic bWU6aGlkZGVu"}
 

@@ -25,6 +25,8 @@ from crewrun.llm.model import LLM
 from crewrun.tools import BaseTool
 
 SAMPLES = Path(__file__).parent.parent / "sample_inputs"
+# All of them are too many for a message.
+BATCH_KEYS = f"{', '.join(map(repr, list(BatchSpec.model_fields)[:12]))} and {len(BatchSpec.model_fields) - 12} more"
 
 AGENTS = """\
 agents:
@@ -633,8 +635,7 @@ CONTENT: dict[str, tuple[str, list[str]]] = {
             ":3: agents.writer.rolle: unknown key 'rolle' (did you mean 'role'?)",
             ":12: agent: unknown key 'agent' (did you mean 'agents'?)",
             ":13: batch.max-concurent: unknown key 'max-concurent' (did you mean 'max_concurrent'?)",
-            ":13: batch.zzz: unknown key 'zzz'; the keys of batch are 'output', 'max_concurrent', 'model', 'base_url', "
-            "'ordered', 'retries', 'call_timeout', 'row_timeout', 'grace', 'limit', 'offset', 'fail_fast' and 11 more",
+            f":13: batch.zzz: unknown key 'zzz'; the keys of batch are {BATCH_KEYS}",
         ],
     ),
     "keys of CrewAI": (
@@ -751,8 +752,12 @@ CONTENT: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "llm that is a list": (
-        GOOD + "llm: [m]\n",
-        [":11: llm: needs the name of a model, or a mapping with `model`, not a list"],
+        GOOD + "llm: [m, {modle: x}, 3]\n",
+        [
+            ":11: llm[1].model: is missing; an llm needs model",
+            ":11: llm[1].modle: unknown key 'modle' (did you mean 'model'?)",
+            ":11: llm[2]: needs the name of a model, or a mapping with `model`, not 3",
+        ],
     ),
     "agent's llm": (
         AGENTS + "    llm: {modle: x}\n" + TASKS,

@@ -129,6 +129,7 @@ CONTINUING = [
     Point("after", "truncate", "in.results.jsonl"),
     Point("before", "sql", "pragma quick_check"),
     Point("after", "sql", "create temp table called"),
+    Point("after", "sql", "create temp table unusable"),
 ]
 
 SAMPLE = [

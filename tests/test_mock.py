@@ -22,7 +22,8 @@ from crewrun import LLM, Agent
 from crewrun.crew.output import AgentOutput
 from crewrun.errors import OutputInvalid
 from crewrun.mock import wishes
-from crewrun.mock.faults import Fault, TokenBucket, disarm, find_fault
+from crewrun.mock.faults import Fault, disarm, find_fault
+from crewrun.mock.rate_limits import RateLimits, TokenBucket
 from crewrun.mock.wishes import Wishes, find_wishes
 from crewrun.tools import tool
 
@@ -331,6 +332,7 @@ def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
         "peak_in_flight": 1,
         "connections": 3,
         "statuses": {"200": 2, "500": 1},
+        "rate_limited": 0,
         "billed": 2,
         "tool_calls": 0,
         "prompt_tokens": 2,
@@ -427,20 +429,104 @@ def test_over_the_rate_is_refused_with_an_honest_wait() -> None:
     assert [(row["status"], row["fault"]) for row in rows[2:]] == [(429, "--rpm"), (429, "--rpm")]
 
 
-@given(st.integers(1, 10_000), st.lists(st.floats(0, 100), max_size=200))
-def test_the_bucket_keeps_its_rate_and_its_word(per_min: int, pauses_s: list[float]) -> None:
-    """Never more than the limit and its refill are admitted, and who waits as told is admitted."""
-    bucket, now_s, admitted = TokenBucket(per_min, 0.0), 0.0, 0
-    for pause_s in pauses_s:
+def limit_headers(reply: Reply) -> dict[str, str]:
+    return {name: value for name, value in reply.headers.items() if name.startswith("x-ratelimit-")}
+
+
+def change_limits(mock: MockProcess, **limits: object) -> Reply:
+    return send(mock, "PUT", "/limits", json.dumps(limits).encode())
+
+
+def test_tokens_are_limited_as_the_mock_counts_them() -> None:
+    """Of 50 tokens a minute, 21 + 3 fit twice; the third is told to wait, and is no failure that was asked for."""
+    with MockProcess("--tpm", "50", "--reply", "x" * 12, "--fail", "0:500") as mock:
+        replies = [ask(mock, "x" * 84) for _ in range(3)]
+        report = mock.ledger()
+    assert [reply.status for reply in replies] == [200, 200, 429]
+    assert limit_headers(replies[0]) == {
+        "x-ratelimit-limit-tokens": "50",
+        "x-ratelimit-remaining-tokens": "26",
+        "x-ratelimit-reset-tokens": "28.8s",
+    }
+    error = replies[2].body["error"]
+    assert (error["code"], error["message"].split(":")[0]) == (
+        "rate_limit_exceeded",
+        "Rate limit of 50 tokens per min reached",
+    )
+    assert 25_000 < int(replies[2].headers["retry-after-ms"]) <= 26_400
+    assert [row["fault"] for row in report["requests"]] == [None, None, "--tpm"]
+    assert (report["totals"]["statuses"], report["totals"]["rate_limited"]) == ({"200": 2, "429": 1}, 1)
+
+
+def test_limits_can_be_kept_quiet_and_changed_while_it_runs() -> None:
+    """PUT /limits sets those that it names, null lifts one, and what was left stays."""
+    with MockProcess("--rpm", "4", "--no-limit-headers") as mock:
+        first = ask(mock, "a")
+        changed = change_limits(mock, rpm=2)
+        statuses = [ask(mock, "a").status for _ in range(3)]
+        lifted = change_limits(mock, rpm=None, tpm=1)
+        # More than the whole limit goes alone.
+        statuses += [ask(mock, "a").status for _ in range(2)]
+        shown = send(mock, "GET", "/limits")
+        asked_for = ask(mock, "FAIL-429")
+        report = mock.ledger()
+    assert (first.status, limit_headers(first)) == (200, {})
+    assert (changed.body, lifted.body, shown.body) == (
+        {"rpm": 2, "tpm": None},
+        {"rpm": None, "tpm": 1},
+        {"rpm": None, "tpm": 1},
+    )
+    assert statuses == [200, 200, 429, 200, 429]
+    assert limit_headers(asked_for) == {}
+    assert [row["fault"] for row in report["requests"]] == [None, None, None, "--rpm", None, "--tpm", "--tpm"]
+
+
+def test_a_429_that_was_asked_for_is_counted_apart(mock: MockProcess) -> None:
+    """`rate_limited` counts what a limit refused."""
+    ask(mock, "FAIL-429")
+    totals = mock.ledger()["totals"]
+    assert (totals["statuses"], totals["rate_limited"]) == ({"429": 1}, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param(b"{", "the body is not JSON", id="cut JSON"),
+        pytest.param(b"[]", "the limits are an object", id="a list"),
+        pytest.param(b'{"rpd": 3}', "no limit is called 'rpd'", id="unknown"),
+        pytest.param(b'{"rpm": 0}', "rpm: 0 is no limit", id="zero"),
+        pytest.param(b'{"tpm": true}', "tpm: True is no limit", id="a bool"),
+        pytest.param(b'{"tpm": 1.5}', "tpm: 1.5 is no limit", id="a fraction"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(mock: MockProcess, body: bytes, message: str) -> None:
+    """A 400 that names it, and nothing is changed."""
+    reply = send(mock, "PUT", "/limits", body)
+    assert (reply.status, message in reply.body["error"]["message"]) == (400, True)
+    assert send(mock, "GET", "/limits").body == {"rpm": None, "tpm": None}
+
+
+@given(st.integers(1, 10_000), st.lists(st.tuples(st.floats(0, 100), st.integers(1, 20_000)), max_size=100))
+def test_the_bucket_keeps_its_rate_and_its_word(per_min: int, asked: list[tuple[float, int]]) -> None:
+    """Never more than the limit and its refill are let through, and who waits as told is let through."""
+    bucket, now_s, taken = TokenBucket(per_min, 0.0), 0.0, 0
+    for pause_s, amount in asked:
         now_s += pause_s
-        answer = bucket.take(now_s)
-        admitted += answer.admitted
-        if not answer.admitted:
-            assert 0 < answer.wait_s <= 60 / per_min
-            now_s += answer.wait_s
-            assert bucket.take(now_s).admitted
-            admitted += 1
-        assert admitted <= per_min + now_s * per_min / 60 + 1e-6
+        wait_s = bucket.wait_s(amount, now_s)
+        assert 0 <= wait_s <= 60 * (1 + 20_000 / per_min)
+        now_s += wait_s
+        assert bucket.wait_s(amount, now_s) == 0
+        bucket.take(amount)
+        taken += amount
+        excess = max(0, amount - per_min)  # it went alone, and those behind it wait for that
+        assert taken - excess <= per_min + now_s * per_min / 60 + 1e-3
+
+
+def test_a_request_takes_from_all_limits_or_from_none() -> None:
+    """One that is refused for its tokens has not used up a request."""
+    limits = RateLimits(2, 100, 0.0)
+    refusers = [limits.admit(tokens, 0.0).refused_by for tokens in (60, 60, 40, 1)]
+    assert refusers == [None, "--tpm", None, "--rpm"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -475,6 +561,7 @@ def test_it_tells_where_it_listens_and_how_to_use_it() -> None:
         pytest.param(["--fail", "2:500"], "fraction from 0 to 1", id="fail rate"),
         pytest.param(["--fail", "0.1:200"], "from 400 to 599", id="fail status"),
         pytest.param(["--rpm", "0"], "'--rpm'", id="rpm"),
+        pytest.param(["--tpm", "0"], "'--tpm'", id="tpm"),
         pytest.param(["--port", "70000"], "'--port'", id="port"),
         pytest.param(["--tools", "no"], "'--tools'", id="tools"),
     ],

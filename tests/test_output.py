@@ -108,7 +108,7 @@ def test_a_flag_for_failures_overrules_what_the_file_says_of_them(folder: Path) 
     (folder / "crew.yaml").write_text(CREW + "batch: {fail_fast: true}\n")
     flags = ["-m", "offline?fail=1", "-o", "-", "-q", "-j", "1"]
     assert len(parse_rows(crewrun("batch", "in.jsonl", *flags, cwd=folder).stdout)) == 1
-    assert len(parse_rows(crewrun("batch", "in.jsonl", *flags, "--max-failures", "5", cwd=folder).stdout)) == 5
+    assert len(parse_rows(crewrun("batch", "in.jsonl", *flags, "--max-failures", "3", cwd=folder).stdout)) == 3
 
 
 @pytest.mark.parametrize(("redirection", "code"), [("> /dev/full", 1), (">&-", 2)])

@@ -17,6 +17,7 @@ import pytest
 from cli import (
     PROGRAM,
     clean_env,
+    crewrun,
     parse_rows,
     problems,
     read_rows,
@@ -24,7 +25,9 @@ from cli import (
     start,
     topics,
 )
+from fickle import USAGE, Fickle, Reply
 from forks import Forks
+from kill_points import Point
 from mock_process import MockProcess
 from place import KEY, RESULTS, STATE, Place
 
@@ -116,6 +119,9 @@ def test_keys_in_another_order_are_the_same_row(place: Place) -> None:
     assert place.batch() == []
     place.results.unlink()
     assert place.batch() == []
+    place.crewrun("status", RESULTS, "--json")
+    status = json.loads(place.stdout)
+    assert (status["rows"], status["rows_per_s"]) == ({"ok": 1, "failed": 0, "in_flight": 0}, None)
     assert place.batch() == []
     assert place.done() == ["a"]
 
@@ -145,6 +151,62 @@ def test_id_field_names_rows_whatever_their_place(place: Place) -> None:
     ]
     assert sorted(place.done()) == ["topic 0", "topic 1", "x"]
     assert place.batch(*flags) == []
+
+
+def named(*topics: str) -> list[dict[str, Any]]:
+    """Rows with ids."""
+    return [{"n": f"p{i}", "topic": topic} for i, topic in enumerate(topics)]
+
+
+def lines_by_id(place: Place) -> list[tuple[str, str]]:
+    """The ids and topics of the results, sorted."""
+    return sorted((row["id"], row["input"]["topic"]) for row in read_rows(place.results))
+
+
+@pytest.mark.parametrize("inputs", ["in.jsonl", "-"], ids=["file", "pipe"])
+def test_a_changed_row_has_one_line_even_if_only_a_part_is_run(place: Place, inputs: str) -> None:
+    """Its old line goes before the first row is run, and comes back with the old content, which is not paid again."""
+    flags = ("--id-field", "n", "-o", RESULTS)
+
+    def give(*topics: str) -> str | None:
+        place.rows(*named(*topics))
+        return (place.folder / "in.jsonl").read_text() if inputs == "-" else None
+
+    place.batch(*flags, inputs=inputs, stdin=give("a", "b", "c", "d", "e"))
+    changed = give("a", "x", "y", "d", "z")
+    assert place.batch(*flags, "--limit", "3", inputs=inputs, stdin=changed) == ["Write about x", "Write about y"]
+    assert lines_by_id(place) == [("p0", "a"), ("p1", "x"), ("p2", "y"), ("p3", "d"), ("p4", "e")]
+    assert "taken out" not in place.stderr
+    assert place.batch(*flags, inputs=inputs, stdin=give("a", "b", "y", "d")) == []
+    assert lines_by_id(place) == [("p0", "a"), ("p1", "b"), ("p2", "y"), ("p3", "d")]
+    assert "1 results were taken out: their rows are not in the input any more" in place.stderr
+    assert place.crewrun("status", RESULTS, "--verify") == []
+
+
+def test_a_run_that_is_killed_over_changed_rows_has_one_line_for_each(place: Place) -> None:
+    """The old lines are gone before new ones come."""
+    command = ("--id-field", "n", "-j", "1")
+    place.rows(*named(*"abcdef"))
+    place.batch(*command)
+    place.rows(*named(*"abcxyz"))
+    point = Point("after", "write", RESULTS, 2)
+    killed = place.forks.crewrun("batch", "in.jsonl", *command, cwd=place.folder, env=place.env, kill_at=point)
+    assert killed.returncode == -9
+    assert lines_by_id(place) == [("p0", "a"), ("p1", "b"), ("p2", "c"), ("p3", "x"), ("p4", "y")]
+    assert place.batch(*command) == ["Write about z"]
+    assert lines_by_id(place) == [(f"p{i}", topic) for i, topic in enumerate("abcxyz")]
+
+
+def test_an_id_may_be_any_text(place: Place) -> None:
+    """Half of a surrogate pair is legal in JSON, and not in SQLite."""
+    rows = [{"n": "\ud800", **T0}, {"n": "é", **T1}, {"n": "\ud801", **T2}]
+    place.rows(*rows)
+    assert place.batch("--id-field", "n") == ALL
+    assert [row["id"] for row in read_rows(place.results)] == ["\ud800", "é", "\ud801"]
+    place.results.write_bytes(lines_of(place.results)[0].replace(b"Mock reply", b"My answer"))
+    assert place.batch("--id-field", "n") == []
+    assert [row["input"] for row in read_rows(place.results)] == rows
+    assert place.crewrun("status", RESULTS, "--verify") == []
 
 
 def test_a_missing_or_second_id_is_an_input_error(place: Place) -> None:
@@ -303,6 +365,68 @@ def test_a_row_that_fails_again_has_one_line(place: Place) -> None:
     ]
 
 
+SCHEMA = "{type: object, properties: {fit: {type: string}}, required: [fit]}"
+CHECKS = """\
+def is_fit(output):
+    return "fit" in output.raw, "is not fit"
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "category", "again"),
+    [
+        (f"output_schema: {SCHEMA}", "output_invalid", ("batch", "in.jsonl")),
+        (f"output_schema: {SCHEMA}", "output_invalid", ("retry", RESULTS, "--only", "output_invalid")),
+        ("guardrails: ['checks.py:is_fit']\n    guardrail_max_retries: 1", "guardrail", ("batch", "in.jsonl")),
+    ],
+    ids=["schema", "schema, by retry", "guardrail"],
+)
+def test_answers_that_could_not_be_used_are_asked_for_anew(
+    place: Place, field: str, category: str, again: Sequence[str]
+) -> None:
+    """Else the row would fail by them for ever. What was answered before them is not asked again, nor anything by
+    --replay; and later an edit asks for what it changes, and no more.
+    """
+
+    def write(last: str) -> None:
+        text = place.crew("Criticise {topic}", last).replace(
+            '    description: "C', f'    {field}\n    description: "C', 1
+        )
+        (place.folder / "crew.yaml").write_text(text)
+
+    def asked_by(*command: str, code: int = 0) -> list[str]:
+        seen = len(provider.asked)
+        place.crewrun(*command, code=code, OPENAI_BASE_URL=provider.base_url)
+        return [asked.prompt.removeprefix("Your task: ").partition("\n")[0] for asked in provider.asked[seen:]]
+
+    (place.folder / "checks.py").write_text(CHECKS)
+    place.rows(T0)
+    write("Conclude on {topic}")
+    with Fickle(lambda asked: Reply(text="nonsense" if asked.number in (2, 3) else '{"fit": "yes"}')) as provider:
+        assert len(asked_by("batch", "in.jsonl", code=3)) == 3
+        assert [row["error"]["category"] for row in read_rows(place.results)] == [category]
+        assert asked_by("batch", "in.jsonl", "--replay", code=3) == []
+        assert asked_by(*again) == ["Criticise topic 0", "Conclude on topic 0"]
+        assert place.done() == ["topic 0"]
+        write("Sum {topic} up")
+        assert asked_by("batch", "in.jsonl") == ["Sum topic 0 up"]
+
+
+def test_counts_of_tokens_that_no_journal_can_hold_end_no_run(place: Place) -> None:
+    """They are what a server says, each alone or all together."""
+    details = {
+        "prompt_tokens_details": {"cached_tokens": 10**24},
+        "completion_tokens_details": {"reasoning_tokens": 9 * 10**18},
+    }
+    with Fickle(lambda _: Reply(usage={**USAGE, **details})) as provider:
+        for _ in range(2):
+            place.batch("--summary", "s.json", OPENAI_BASE_URL=provider.base_url)
+        assert len(provider.asked) == 3
+    assert sorted(place.done()) == ["topic 0", "topic 1", "topic 2"]
+    in_all = json.loads((place.folder / "s.json").read_text())["in_all"]["usage"]
+    assert (in_all["cached_prompt_tokens"], in_all["reasoning_tokens"]) == (3 * 10**12, 3 * 10**12)
+
+
 def test_replay_sends_nothing(place: Place) -> None:
     """What the journal has not is a failed row, which the next run mends; no key is needed."""
     place.batch()
@@ -384,6 +508,127 @@ def test_a_journal_that_lost_its_rows_says_what_fresh_would_cost(place: Place) -
     assert place.batch("--fresh") == ALL
 
 
+@pytest.mark.parametrize("loss", ["wal", "another's"])
+def test_a_journal_that_lost_most_of_its_rows_is_not_gone_on_with(place: Place, loss: str) -> None:
+    """However few they are; the results stay as they are."""
+    place.rows(*topics(8))
+    state = place.folder / STATE
+    if loss == "wal":
+        point = Point("after", "write", RESULTS, 5)
+        command = ("batch", "in.jsonl", "-j", "1")
+        assert place.forks.crewrun(*command, cwd=place.folder, env=place.env, kill_at=point).returncode == -9
+        (state / "journal.sqlite-wal").unlink()
+    else:
+        place.batch("--limit", "5")
+        (place.folder / "other.jsonl").write_text(json.dumps({"topic": "x"}) + "\n")
+        place.batch(inputs="other.jsonl")
+        shutil.copyfile(place.folder / "other.results.jsonl.crewrun" / "journal.sqlite", state / "journal.sqlite")
+    before = place.results.read_bytes()
+    assert place.batch(code=2) == []
+    assert place.results.read_bytes() == before
+    assert place.stderr.splitlines()[0] == f"crewrun: {state}/journal.sqlite: has lost 5 rows that the results have"
+
+
+@pytest.mark.parametrize(
+    ("damage", "entry"),
+    [
+        ("update rows set record = x'5b31' where seq = 2", 2),
+        ("update rows set record = x'5b315d' where seq = 2", 2),
+        ("delete from calls where seq = 2", 2),
+    ],
+    ids=["no JSON", "another JSON", "without its call"],
+)
+def test_a_result_that_cannot_be_read_out_of_the_journal_is_said_to_be_damaged(
+    place: Place, damage: str, entry: int
+) -> None:
+    """The run ends, and is free for the next command."""
+    place.batch("-j", "1")
+    spoil(place, damage)
+    place.results.unlink()
+    for _ in range(2):
+        assert place.batch("-j", "1", code=2) == []
+        assert place.stderr.splitlines()[-2:] == [
+            f"crewrun: {place.folder / STATE}/journal.sqlite: is damaged: its entry {entry} cannot be read",
+            "--fresh moves it aside, with the results, and runs every row again: "
+            f"for the 1 rows that {place.results} has, 1 calls ($0.00) would be paid a second time",
+        ]
+
+
+def test_an_answer_that_cannot_be_read_out_of_the_journal_is_said_to_be_damaged(place: Place) -> None:
+    """It fails no row, which would fail for ever; what is behind it is not paid for."""
+    place.crew("Criticise {topic}")
+    place.rows(T0)
+    place.batch()
+    spoil(place, "update calls set reply = x'ff' where seq = 1")
+    place.crew("Praise {topic}")
+    for _ in range(2):
+        assert place.batch(code=2) == []
+        assert place.stderr == (
+            f"crewrun: {place.folder / STATE}/journal.sqlite: is damaged: its entry 1 cannot be read\n"
+            "--fresh moves it aside, with the results, and runs every row again\n"
+        )
+
+
+def spoil(place: Place, sql: str) -> None:
+    """Change what the journal has."""
+    db = sqlite3.connect(place.folder / STATE / "journal.sqlite")
+    db.execute(sql)
+    db.commit()
+    db.close()
+
+
+def test_a_run_folder_of_other_results_is_refused(place: Place) -> None:
+    """Their rows would be lost from it. Results that were moved are the same ones."""
+    place.batch("--run-dir", "state")
+    before = place.results.read_bytes()
+    (place.folder / "other.jsonl").write_text(json.dumps({"topic": "x"}) + "\n")
+    for flags in ((), ("--fresh",)):
+        assert place.batch("--run-dir", "state", *flags, inputs="other.jsonl", code=2) == []
+        assert place.stderr == (
+            f"crewrun: --run-dir state: has the state of another run, whose results are {place.results}; "
+            f"name another folder for {place.folder / 'other.results.jsonl'}\n"
+        )
+    assert place.results.read_bytes() == before
+    place.results.rename(place.folder / "moved.jsonl")
+    assert place.batch("--run-dir", "state", "-o", "moved.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("point", "asked"),
+    [
+        (Point("after", "rename", "in.results.1.jsonl"), []),
+        (Point("after", "rename", "in.results.1.jsonl.crewrun"), ALL),
+        (Point("before", "open", "lock", 2), ALL),
+        (Point("after", "flock", "lock", 2), ALL),
+        (Point("before", "replace", "manifest.json"), ALL),
+    ],
+    ids=str,
+)
+def test_a_fresh_beginning_that_is_killed_tears_nothing_apart(place: Place, point: Point, asked: list[str]) -> None:
+    """What was paid for is still a run, in its place or aside."""
+    place.batch()
+    before = sorted(lines_of(place.results))
+    command = ("batch", "in.jsonl", "--fresh")
+    assert place.forks.crewrun(*command, cwd=place.folder, env=place.env, kill_at=point).returncode == -9
+    old = "in.results.1.jsonl" if asked else RESULTS
+    if asked:
+        assert place.crewrun("status", old, "--verify") == []
+    assert place.batch("-o", old) == []
+    assert sorted(lines_of(place.folder / old)) == before
+    assert place.batch() == asked
+
+
+def test_a_run_folder_with_other_files_in_it_keeps_them(place: Place) -> None:
+    """Only what is the run's goes aside."""
+    flags = ("--run-dir", "shared")
+    place.batch(*flags)
+    (place.folder / "shared" / "notes.txt").write_text("mine")
+    assert place.batch(*flags, "--fresh") == ALL
+    assert (place.folder / "shared" / "notes.txt").read_text() == "mine"
+    assert place.batch("-o", "in.results.1.jsonl") == []
+    assert place.batch(*flags) == []
+
+
 def test_fresh_moves_what_was_there_aside(place: Place) -> None:
     """Each time to the next number, as a run that can be looked at; all is paid again."""
     place.batch()
@@ -409,6 +654,18 @@ def test_a_journal_of_a_newer_crewrun_is_refused(place: Place) -> None:
     assert place.batch(code=2) == []
     assert "was made by a newer crewrun (schema 99, this one knows " in place.stderr
     assert path.read_bytes() == before
+
+
+def test_a_journal_of_an_older_crewrun_is_brought_up_to_date(place: Place) -> None:
+    """Nothing is sent again; who only looks is told to give the command first."""
+    place.batch()
+    db = sqlite3.connect(place.folder / STATE / "journal.sqlite")
+    db.executescript("alter table calls drop column estimated_calls; pragma user_version = 1")
+    db.close()
+    looked = crewrun("status", RESULTS, cwd=place.folder)
+    assert (looked.returncode, "was made by an older crewrun; give the run's command" in looked.stderr) == (2, True)
+    assert place.batch() == []
+    assert crewrun("status", RESULTS, cwd=place.folder).returncode == 0
 
 
 def test_a_clock_that_was_set_back_changes_nothing(place: Place) -> None:
@@ -553,6 +810,69 @@ def test_a_held_run_is_skipped_or_waited_for_and_free_when_its_holder_is_killed(
         end(holder, *waiting)
 
 
+def test_who_waits_for_a_run_that_begins_anew_meanwhile_goes_on_with_the_new_one(place: Place) -> None:
+    """The lock that they waited for went aside; nothing is paid for by two of them."""
+    place.batch()
+    holder = start("batch", "-", "-o", RESULTS, cwd=place.folder, env=place.env, pipe_stdin=True)
+    waiting: list[subprocess.Popen[str]] = []
+    try:
+        wait_for(holder, lambda: str(holder.pid) in (place.folder / STATE / "lock").read_text())
+        flags = ("--lock", "wait")
+        waiting += [
+            start("batch", "in.jsonl", *flags, *more, cwd=place.folder, env=place.env) for more in ((), ("--fresh",))
+        ]
+        seen = place.sent()
+        holder.communicate("".join(json.dumps(row) + "\n" for row in (T0, T1, T2)), timeout=20)
+        assert [process.wait(timeout=30) for process in waiting] == [0, 0]
+    finally:
+        end(holder, *waiting)
+    assert place.asked_since(seen) == ALL
+    assert sorted(place.done()) == ["topic 0", "topic 1", "topic 2"]
+    assert place.batch("-o", "in.results.1.jsonl") == []
+
+
+def test_two_runs_do_not_share_their_results(place: Place) -> None:
+    """With a folder for each, or when somebody deleted the lock of the one that they have: the second exits 75."""
+    holder = start("batch", "-", "-o", RESULTS, "--run-dir", "one", cwd=place.folder, env=place.env, pipe_stdin=True)
+    held = f"{place.results}: another process is writing these results"
+    try:
+        wait_for(holder, (place.folder / "one" / "journal.sqlite").exists)
+        assert place.batch("--run-dir", "two", code=75) == []
+        assert place.stderr == f"crewrun: {held}\n"
+        assert place.batch("--run-dir", "two", "--lock", "skip") == []
+        assert place.stderr == f"crewrun: {held}; skipped (--lock skip)\n"
+        (place.folder / "one" / "lock").unlink()
+        assert place.batch("--run-dir", "one", code=75) == []
+        _, stderr = holder.communicate(json.dumps(T0) + "\n", timeout=20)
+        assert (holder.returncode, place.done()) == (0, ["topic 0"]), stderr
+    finally:
+        end(holder)
+    assert place.batch("--run-dir", "one") == ALL[1:]
+
+
+def test_another_writer_is_not_taken_for_damage(place: Place) -> None:
+    """Without a lock file and without a results file nothing keeps two processes apart but their numbers."""
+    flags = ("-o", "-", "--run-dir", "state")
+    holder = start("batch", "-", *flags, cwd=place.folder, env=place.env, pipe_stdin=True)
+    try:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdin.write(json.dumps(T0) + "\n")
+        holder.stdin.flush()
+        assert json.loads(holder.stdout.readline())["input"] == T0
+        (place.folder / "state" / "lock").unlink()
+        assert place.batch(*flags) == ALL[1:]
+        _, stderr = holder.communicate(json.dumps({"topic": "x"}) + "\n", timeout=20)
+        assert holder.returncode == 1
+        assert (
+            "journal.sqlite: another process works on this run too, as it can when the lock file is deleted; "
+            "let that end, then repeat the command"
+        ) in stderr
+    finally:
+        end(holder)
+    assert place.batch(*flags) == []
+
+
 def end(*processes: subprocess.Popen[str]) -> None:
     """Leave nothing running."""
     for process in processes:
@@ -649,11 +969,13 @@ def test_a_run_folder_that_is_deleted_during_the_run_ends_it(place: Place) -> No
         process.stdin.write(json.dumps(T0) + "\n")
         process.stdin.flush()
         wait_for_line(process, place.results)
+        manifest = (place.folder / STATE / "manifest.json").read_bytes()
         shutil.rmtree(place.folder / STATE)
         wait_for(process, (place.folder / STATE / "journal.sqlite").exists)
         _, stderr = process.communicate(json.dumps(T1) + "\n", timeout=20)
     assert (process.returncode, "Traceback" in stderr) == (1, False)
     assert "was deleted or replaced while the run was going; what it held has been written there again" in stderr
+    assert (place.folder / STATE / "manifest.json").read_bytes() == manifest
     lines = "".join(json.dumps(row) + "\n" for row in (T0, T1, T2))
     assert set(place.batch(*command, inputs="-", stdin=lines)) <= {ALL[1], ALL[2]}
     assert sorted(place.done()) == ["topic 0", "topic 1", "topic 2"]

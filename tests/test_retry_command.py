@@ -116,3 +116,76 @@ def test_rows_from_a_pipe_cannot_be_retried(place: Place) -> None:
     assert place.stderr == (
         f"crewrun: {RESULTS}: its rows came through a pipe; give the run's own command and the same rows again\n"
     )
+
+
+def test_only_wants_the_crew_that_the_rows_failed_by(place: Place) -> None:
+    """Under another one every row is to run again: nothing is sent or taken out. Without --only it may."""
+    place.crew("Improve it")
+    before = place.results.read_bytes()
+    assert place.crewrun("retry", RESULTS, "--only", "server", code=2) == []
+    assert place.stderr == (
+        "crewrun: --only server: crew.yaml has changed since, so that every row is to run again, and not these alone; "
+        "leave --only out, or make the crew what it was\n"
+    )
+    assert place.results.read_bytes() == before
+    assert place.crewrun("retry", RESULTS, code=3).count("Improve it") == 3
+    assert statuses(place) == ["ok", "ok", "ok", "failed"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--only", "server"]], ids=["all", "some"])
+def test_retry_asks_the_models_that_the_run_asked(place: Place, flags: list[str]) -> None:
+    """An environment that leads elsewhere is refused, and what it has to be is said."""
+    before = place.results.read_bytes()
+    elsewhere = "http://127.0.0.1:9/v1"
+    assert place.crewrun("retry", RESULTS, *flags, code=2, OPENAI_BASE_URL=elsewhere) == []
+    assert place.stderr == (
+        f"crewrun: {place.folder / STATE}: the run asks openai/gpt-4.1-mini at {place.mock.base_url}, and here and now "
+        f"that is openai/gpt-4.1-mini at {elsewhere}; set OPENAI_BASE_URL, MODEL and the like as they were, or give "
+        "its own command: crewrun batch in.jsonl --retries 0 -j 2\n"
+    )
+    assert place.results.read_bytes() == before
+
+
+def test_a_password_comes_from_the_environment_again(place: Place) -> None:
+    """A run keeps none; who retries it is told which variable to set."""
+    secret = place.mock.base_url.replace("://", "://me:secret@")
+    place.batch("--retries", "0", "--base-url", secret, code=3)
+    assert b"secret" not in (place.folder / STATE / "manifest.json").read_bytes()
+    assert place.crewrun("retry", RESULTS, code=2) == []
+    shown = secret.replace("me:secret", "[redacted]")
+    assert place.stderr == (
+        f"crewrun: --base-url {shown}: a run keeps no passwords; export CREWRUN_BASE_URL with all of it\n"
+    )
+    assert place.crewrun("retry", RESULTS, code=3, CREWRUN_BASE_URL=secret) == ["Write about FAIL-400 d"]
+    assert place.crewrun("status", RESULTS) == []
+
+
+def test_what_replay_could_not_answer_is_sent_by_a_retry(place: Place) -> None:
+    """The commands that run failed rows again leave --replay out: it would fail them again."""
+    place.rows(*topics(2))
+    place.batch("--replay", "--retries", "0", "-m", "gpt-4.1-nano", code=3)
+    lines = place.stderr.splitlines()
+    again = "to run what failed again: crewrun batch in.jsonl --retries 0 -m gpt-4.1-nano"
+    assert (lines[-1], [line for line in lines if "→" in line]) == (
+        again,
+        [
+            "      → the journal lacks a call of these rows; run them without --replay",
+            f"      → to run these again: crewrun retry {RESULTS} --only network",
+        ],
+    )
+    place.crewrun("status", RESULTS)
+    assert place.stdout.splitlines()[-1] == again
+    assert place.crewrun("retry", RESULTS, "--only", "network") == ["Write about topic 0", "Write about topic 1"]
+    assert statuses(place) == ["ok", "ok"]
+
+
+def test_a_run_whose_folder_is_gone_is_not_retried_elsewhere(place: Place, tmp_path: Path) -> None:
+    """Its inputs and its crew are named from there; the refusal has the command to give where they are now."""
+    moved = tmp_path.with_name(f"{tmp_path.name} moved")
+    shutil.move(tmp_path, moved)
+    done = place.forks.crewrun("retry", RESULTS, cwd=moved, env=place.env)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"crewrun: {RESULTS}: its working directory {tmp_path}: No such file or directory; where its inputs are now, "
+        "give its own command: crewrun batch in.jsonl --retries 0 -j 2\n",
+    )

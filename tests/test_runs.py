@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from cli import PROGRAM, clean_env, crewrun, read_rows, shell, start, topics, write_crew, write_rows
+from cli import PROGRAM, clean_env, read_rows, shell, start, topics, write_crew, write_rows
+from forks import Forks
 from mock_process import MockProcess
 
-RESULTS, STATE = "in.results.jsonl", "in.results.jsonl.crewrun"
+RESULTS, STATE, OLDER = "in.results.jsonl", "in.results.jsonl.crewrun", "in.results.1.jsonl"
 T0, T1, T2 = "08a80e35690e5974", "d7b46798e9dca1fe", "44654d0a3962fcad"
 REFUSED, NO_JSON = "c46e715a37795af4", "d59dbaba5bc8957e"
 SYSTEM = "You are Writer. You have written for years.\nYour personal goal: Write well"
@@ -23,10 +24,11 @@ REPLY = "Reply with the complete answer itself and nothing around it."
 
 
 class Place(NamedTuple):
-    """A folder with a run in it, and the variables of its endpoint."""
+    """A folder with a run in it, the variables of its endpoint, and where commands run."""
 
     folder: Path
     env: dict[str, str]
+    forks: Forks
 
     @property
     def results(self) -> Path:
@@ -42,7 +44,7 @@ class Place(NamedTuple):
 
     def do(self, *args: str | Path, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command, which ends with `code` and without a traceback."""
-        done = crewrun(*args, cwd=cwd or self.folder, env=self.env)
+        done = self.forks.crewrun(*map(str, args), cwd=cwd or self.folder, env=self.env)
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
         return done
 
@@ -76,9 +78,23 @@ def mock() -> Iterator[MockProcess]:
 
 
 @pytest.fixture(scope="module")
-def looked_at(tmp_path_factory: pytest.TempPathFactory, mock: MockProcess) -> Place:
+def forks() -> Iterator[Forks]:
+    with Forks() as process:
+        yield process
+
+
+@pytest.fixture
+def place(tmp_path: Path, forks: Forks) -> Place:
+    """A folder with a crew that rehearses, and three rows."""
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", topics(3))
+    return Place(tmp_path, {}, forks)
+
+
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory: pytest.TempPathFactory, mock: MockProcess, forks: Forks) -> Place:
     """Two sessions: two good rows, then one that is no JSON and one that the provider refuses. Not to be changed."""
-    place = Place(tmp_path_factory.mktemp("run"), environment(mock))
+    place = Place(tmp_path_factory.mktemp("run"), environment(mock), forks)
     write_crew(place.folder, "gpt-4.1-mini", ["Improve it"])
     write_rows(place.folder / "in.jsonl", [*topics(2), "nonsense", {"topic": "FAIL-400"}])
     place.do("batch", "in.jsonl", "-j", "1", "--limit", "2")
@@ -87,9 +103,9 @@ def looked_at(tmp_path_factory: pytest.TempPathFactory, mock: MockProcess) -> Pl
 
 
 @pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def rehearsed(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Place:
     """A finished run of three rows without a provider. Not to be changed."""
-    place = Place(tmp_path_factory.mktemp("rehearsed"), {})
+    place = Place(tmp_path_factory.mktemp("rehearsed"), {}, forks)
     write_crew(place.folder)
     write_rows(place.folder / "in.jsonl", topics(3))
     place.do("batch", "in.jsonl", "-j", "1")
@@ -100,7 +116,7 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def copy(rehearsed: Place, tmp_path: Path) -> Place:
     """The run of three rows, moved to where it may be damaged. Its input is where it was."""
     shutil.copytree(rehearsed.folder, tmp_path / "copy")
-    return Place(tmp_path / "copy", {})
+    return Place(tmp_path / "copy", {}, rehearsed.forks)
 
 
 def environment(mock: MockProcess) -> dict[str, str]:
@@ -109,7 +125,7 @@ def environment(mock: MockProcess) -> dict[str, str]:
 
 def differences(place: Place, *run: str) -> dict[str, list[str]]:
     """What --verify finds, with its first examples; the exit code says whether there is any."""
-    done = crewrun("status", *(run or (RESULTS,)), "--verify", "--json", cwd=place.folder)
+    done = place.forks.crewrun("status", *(run or (RESULTS,)), "--verify", "--json", cwd=place.folder)
     found = json.loads(done.stdout)["verify"]
     assert (done.returncode, found["ok"]) == ((3, False) if found["differences"] else (0, True)), done.stderr
     return {kind["kind"]: kind["examples"] for kind in found["differences"]}
@@ -150,6 +166,7 @@ def test_status_as_json(looked_at: Place) -> None:
         "stopped": None,
         "exit_code": 3,
         "rows": {"ok": 2, "failed": 2, "in_flight": 0},
+        "shard": None,
         "share": None,
         "eta_s": None,
         "sessions": 2,
@@ -175,13 +192,11 @@ def test_status_as_json(looked_at: Place) -> None:
     }
 
 
-def test_a_row_that_was_mended_is_not_counted_as_failed(tmp_path: Path) -> None:
+def test_a_row_that_was_mended_is_not_counted_as_failed(place: Place) -> None:
     """What stood on its line before is in the journal, but not in the run any more."""
-    place = Place(tmp_path, {})
-    write_crew(tmp_path)
-    write_rows(tmp_path / "in.jsonl", [*topics(1), "nonsense"])
+    write_rows(place.folder / "in.jsonl", [*topics(1), "nonsense"])
     place.do("batch", "in.jsonl", code=3)
-    write_rows(tmp_path / "in.jsonl", topics(2))
+    write_rows(place.folder / "in.jsonl", topics(2))
     place.do("batch", "in.jsonl")
     status = place.json("status", RESULTS)
     assert (status["rows"], status["failures"], status["command"]) == (
@@ -205,16 +220,16 @@ class Going(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def going(tmp_path_factory: pytest.TempPathFactory, mock: MockProcess) -> Going:
+def going(tmp_path_factory: pytest.TempPathFactory, mock: MockProcess, forks: Forks) -> Going:
     """Two of four rows are done, the others hang."""
-    place = Place(tmp_path_factory.mktemp("going"), environment(mock))
+    place = Place(tmp_path_factory.mktemp("going"), environment(mock), forks)
     write_crew(place.folder, "gpt-4.1-mini")
     write_rows(place.folder / "in.jsonl", [*topics(2), {"topic": "FAIL-HANG"}, {"topic": "a FAIL-HANG"}])
     with start("batch", "in.jsonl", "-j", "2", cwd=place.folder, env=place.env) as batch:
         try:
             mock.wait_in_flight(2)
             status = place.json("status", RESULTS) if place.journal.exists() else {}
-            for _ in range(20):  # once a second the run says how far it is
+            for _ in range(200):  # once a second the run says how far it is
                 if status.get("share") == 0.5:
                     break
                 status = place.json("status", RESULTS)
@@ -308,11 +323,8 @@ def test_results_that_were(copy: Place, edit: Callable[..., list[bytes]], found:
     assert differences(copy) == found
 
 
-def test_the_command_that_verify_names_puts_the_results_right(tmp_path: Path) -> None:
+def test_the_command_that_verify_names_puts_the_results_right(place: Place) -> None:
     """An edited line and a torn one come back as they were."""
-    place = Place(tmp_path, {})
-    write_crew(tmp_path)
-    write_rows(tmp_path / "in.jsonl", topics(3))
     place.do("batch", "in.jsonl", "--ordered")
     before = place.results.read_bytes()
     place.results.write_bytes(before[:-200].replace(b"topic 0", b"topic X"))
@@ -326,11 +338,9 @@ def test_the_command_that_verify_names_puts_the_results_right(tmp_path: Path) ->
     assert (place.results.read_bytes(), differences(place)) == (before, {})
 
 
-def test_an_input_that_was_changed_or_is_gone(tmp_path: Path) -> None:
+def test_an_input_that_was_changed_or_is_gone(place: Place) -> None:
     """Rows without a result and results without a row; an input that is gone is a difference, too."""
-    place = Place(tmp_path, {})
-    write_crew(tmp_path)
-    inputs = write_rows(tmp_path / "in.jsonl", topics(2))
+    inputs = write_rows(place.folder / "in.jsonl", topics(2))
     place.do("batch", "in.jsonl")
     write_rows(inputs, [{"topic": "topic 1"}, {"topic": "topic 2"}])
     assert differences(place) == {"without_result": [f"line 2: {T2}"], "not_in_input": [T0]}
@@ -416,9 +426,9 @@ def test_an_id_that_is(looked_at: Place, row_id: str, said: str) -> None:
 
 
 @pytest.fixture
-def edited(tmp_path: Path, mock: MockProcess) -> Place:
+def edited(tmp_path: Path, mock: MockProcess, forks: Forks) -> Place:
     """A row that ran twice: its second task was edited in between."""
-    place = Place(tmp_path, environment(mock))
+    place = Place(tmp_path, environment(mock), forks)
     write_crew(tmp_path, "gpt-4.1-mini", ["Improve it"])
     write_rows(tmp_path / "in.jsonl", topics(1))
     place.do("batch", "in.jsonl", "--log-prompts")
@@ -471,9 +481,9 @@ crew = Crew(
 '''
 
 
-def test_show_of_tools_and_coworkers(tmp_path: Path, mock: MockProcess) -> None:
+def test_show_of_tools_and_coworkers(tmp_path: Path, mock: MockProcess, forks: Forks) -> None:
     """What tools were asked and gave, but nothing that steers a terminal; a coworker's calls are its boss's task's."""
-    place = Place(tmp_path, environment(mock))
+    place = Place(tmp_path, environment(mock), forks)
     (tmp_path / "kit.py").write_text(KIT)
     write_rows(tmp_path / "in.jsonl", topics(1))
     place.do("batch", "in.jsonl", "--crew", "kit.py:crew")
@@ -526,15 +536,48 @@ def test_export_as_csv(looked_at: Place) -> None:
 
 
 def test_export_leaves_out_what_is_no_result_of_the_run(copy: Place) -> None:
-    """It says how many lines, and what is wrong with them."""
+    """It says how many lines, what is wrong with them, and how many results are missing for it."""
     one, two, three = copy.lines
     copy.results.write_bytes(b"".join([two, b"me\n", three, three, one[:-5]]))
-    done = copy.do("export", RESULTS, "--ordered")
+    done = copy.do("export", RESULTS, "--ordered", code=3)
     assert done.stdout.encode() == two + three
-    assert done.stderr.partition("; to restore them: ")[0] == (
-        f"crewrun: lines of {copy.results.name} that are left out: "
-        "1 not whole, 1 not as the journal has them, 1 standing there twice"
+    assert done.stderr == (
+        f"crewrun: lines of {RESULTS} that are left out: 1 not whole, 1 not as the journal has them, 1 standing there "
+        f"twice; missing in {RESULTS}: 1 result; to restore them: crewrun retry {RESULTS}\n"
     )
+
+
+def test_export_says_which_results_are_missing(place: Place) -> None:
+    """Exit code 3, with the command that makes them again; rows that the input has no more are not missed."""
+    place.do("batch", "in.jsonl", "--ordered")
+    write_rows(place.folder / "in.jsonl", topics(2))
+    place.do("batch", "in.jsonl", "--ordered")
+    one, _ = place.lines
+    assert place.do("export", RESULTS).stderr == ""
+    place.results.write_bytes(one)
+    done = place.do("export", RESULTS, code=3)
+    assert (done.stdout.encode(), done.stderr) == (
+        one,
+        f"crewrun: missing in {RESULTS}: 1 result; to restore them: crewrun batch in.jsonl --ordered\n",
+    )
+    assert place.do("export", RESULTS, "--status", "failed").stdout == ""
+    place.do("batch", "in.jsonl", "--ordered")
+    assert len(place.do("export", RESULTS).stdout.splitlines()) == 2
+
+
+def test_export_in_the_order_that_the_input_has_now(place: Place) -> None:
+    """`index` is where rows stood when they ran: where the input is gone that is all that is known."""
+    place.do("batch", "in.jsonl", "-j", "1")
+    write_rows(place.folder / "in.jsonl", [{"topic": "new"}, *reversed(topics(3))])
+    place.do("batch", "in.jsonl")
+
+    def ordered() -> list[str]:
+        lines = place.do("export", RESULTS, "--ordered").stdout.splitlines()
+        return [json.loads(line)["input"]["topic"] for line in lines]
+
+    assert ordered() == ["new", "topic 2", "topic 1", "topic 0"]
+    (place.folder / "in.jsonl").unlink()
+    assert ordered() == ["topic 0", "new", "topic 1", "topic 2"]
 
 
 def test_export_of_results_that_were_deleted(copy: Place) -> None:
@@ -549,7 +592,8 @@ def test_export_to_a_file(copy: Place) -> None:
     """It is there when it is whole; a file of the run itself is refused."""
     copy.do("export", RESULTS, "-f", "csv", "-o", "out.csv")
     assert len((copy.folder / "out.csv").read_text().splitlines()) == 4
-    assert copy.refused("export", RESULTS, "-o", RESULTS) == f"-o {RESULTS}: is a file of the run itself; name another"
+    for taken in (RESULTS, f"{STATE}/lock", f"{STATE}/journal.sqlite-wal"):
+        assert copy.refused("export", RESULTS, "-o", taken) == f"-o {taken}: is a file of the run itself; name another"
     assert sorted(path.name for path in copy.folder.iterdir()) == [
         "crew.yaml",
         "in.jsonl",
@@ -568,11 +612,9 @@ def test_a_reader_that_has_gone_ends_a_command_quietly(copy: Place) -> None:
 # --- results in a stream, rows from a pipe ----------------------------------------------------------------------------
 
 
-def test_a_run_whose_results_went_to_a_stream(tmp_path: Path) -> None:
+def test_a_run_whose_results_went_to_a_stream(place: Place) -> None:
     """Its run folder is enough: what was printed can be printed again, and a row be shown."""
-    place = Place(tmp_path, {})
-    write_crew(tmp_path)
-    write_rows(tmp_path / "in.jsonl", topics(2))
+    write_rows(place.folder / "in.jsonl", topics(2))
     printed = place.do("batch", "in.jsonl", "-o", "-", "--run-dir", "rd", "--ordered").stdout
     assert place.do("export", "rd", "--ordered").stdout == printed
     assert place.said("status", "rd", "--verify")[1::2] == [
@@ -582,11 +624,9 @@ def test_a_run_whose_results_went_to_a_stream(tmp_path: Path) -> None:
     assert place.json("show", "rd", T0)["result"] == json.loads(printed.splitlines()[0])
 
 
-def test_a_run_whose_rows_came_through_a_pipe(tmp_path: Path) -> None:
+def test_a_run_whose_rows_came_through_a_pipe(place: Place) -> None:
     """What cannot be known any more is said, and results that are nowhere cannot be exported."""
-    place = Place(tmp_path, {})
-    write_crew(tmp_path)
-    crewrun("batch", "-", "--run-dir", "rd", cwd=tmp_path, stdin='{"topic": "topic 0"}\n')
+    place.forks.crewrun("batch", "-", "--run-dir", "rd", cwd=place.folder, stdin='{"topic": "topic 0"}\n')
     assert place.said("status", "rd", "--verify")[-3:] == [
         "not compared: results: they went to a stream",
         "not compared: input: the rows came through a pipe, which cannot be read again",
@@ -656,8 +696,22 @@ def test_what_is_no_run_is_refused(rehearsed: Place, words: tuple[str, ...], sai
         pytest.param(
             *("status", "manifest.json"),
             lambda whole: whole.replace(b"crewrun.run/1", b"crewrun.run/2"),
-            "is of schema 'crewrun.run/2', this crewrun knows crewrun.run/1",
+            "is of schema 'crewrun.run/2', this crewrun knows crewrun.run/1; use the crewrun that made it",
             id="a newer manifest",
+        ),
+        *(
+            pytest.param(
+                *(command, "manifest.json"),
+                lambda whole, wrong=wrong: json.dumps(json.loads(whole) | wrong).encode(),
+                f"is damaged ({why}); repeat the command of the run, which writes it anew",
+                id=f"{command} with {wrong}",
+            )
+            for command, wrong, why in (
+                ("status", {"options": None}, "options: Input should be a valid dictionary"),
+                ("retry", {"command": None}, "command: Input should be a valid list"),
+                ("verify", {"cwd": 5}, "cwd: Input should be a valid string"),
+                ("export", {"inputs": None}, "inputs: Input should be a valid string"),
+            )
         ),
     ],
 )
@@ -671,7 +725,30 @@ def test_a_run_that_is_damaged(
     else:
         path.write_bytes(content(path.read_bytes()))
     commands = {"verify": ("status", RESULTS, "--verify"), "show": ("show", RESULTS, T0)}
-    assert copy.refused(*commands.get(words, (words, RESULTS))).startswith(f"{STATE}/{name}: {said}")
+    assert f"{STATE}/{name}: {said}" in copy.refused(*commands.get(words, (words, RESULTS)))
+
+
+def test_a_manifest_of_the_wrong_kind_hides_no_other_run(copy: Place, rehearsed: Place) -> None:
+    """gc lists the run as damaged and goes on; a batch writes the manifest anew, save one of a newer crewrun's."""
+    path = copy.folder / STATE / "manifest.json"
+    whole = json.loads(path.read_text()) | {"cwd": str(copy.folder), "output": str(copy.results)}
+    path.write_text(json.dumps(whole | {"options": {"limit": "x"}, "cwd": str(copy.folder)}))
+    assert copy.refused("retry", RESULTS) == (
+        "the manifest.json of the run is damaged (options.limit: Input should be a valid integer, unable to parse "
+        "string as an integer); repeat the command of the run, which writes it anew"
+    )
+    path.write_text(json.dumps(whole | {"command": 7}))
+    shutil.copytree(rehearsed.folder, copy.folder / "other")
+    assert [run["state"] for run in copy.json("gc")["runs"]] == ["damaged", "finished"]
+    path.unlink()
+    os.mkfifo(path)  # that nobody writes to
+    assert copy.refused("status", RESULTS) == f"{STATE}/manifest.json: cannot be read: is not a file"
+    copy.do("batch", "in.jsonl")
+    assert json.loads(path.read_text())["command"] == ["crewrun", "batch", "in.jsonl"]
+    path.write_text(json.dumps(whole | {"schema": "crewrun.run/2"}))
+    before = path.read_bytes()
+    assert "is of schema 'crewrun.run/2'" in copy.refused("batch", "in.jsonl")
+    assert path.read_bytes() == before
 
 
 def test_verify_finds_what_is_wrong_inside_the_journal(copy: Place) -> None:
@@ -702,7 +779,7 @@ def test_a_run_where_nothing_may_be_written_is_looked_at_all_the_same(copy: Plac
 
     code, said, _ = do("status", RESULTS, "--verify")
     assert (code, said.splitlines()[1::2]) == (0, ["rows: 3 ok, 0 failed", "verified: no difference"])
-    code, said, why = do("gc", "--delete")
+    code, said, why = do("gc", "--delete", "--finished")
     assert (code, said.partition(",")[0], why) == (
         2,
         f"{STATE}: finished",
@@ -712,53 +789,143 @@ def test_a_run_where_nothing_may_be_written_is_looked_at_all_the_same(copy: Plac
     assert do("export", RESULTS) == (2, "", f"crewrun: {RESULTS}: cannot be read: Permission denied\n")
 
 
-def test_a_run_that_was_moved_is_found_where_it_is(copy: Place, rehearsed: Place) -> None:
-    """Results and run folder together, seen from elsewhere; the command says from where it is to be given."""
+def test_a_run_that_was_moved_is_found_where_it_is(copy: Place) -> None:
+    """Results and run folder together, seen from elsewhere; what goes on with it there is a retry."""
     status = json.loads(copy.do("status", copy.results, "--json", cwd=copy.folder.parent).stdout)
     assert (status["results"], status["rows"]) == (str(copy.results), {"ok": 3, "failed": 0, "in_flight": 0})
+    before = copy.results.read_bytes()
     copy.results.write_bytes(b"")
-    assert copy.said("status", STATE, "--verify", code=3)[-1] == (
-        f"to put the results right: cd {rehearsed.folder} && crewrun batch in.jsonl -j 1"
+    assert copy.said("status", STATE, "--verify", code=3)[-1] == f"to put the results right: crewrun retry {RESULTS}"
+    copy.do("retry", RESULTS)
+    assert (copy.results.read_bytes(), differences(copy)) == (before, {})
+
+
+def test_results_that_became_a_link(place: Place) -> None:
+    """To a name that is not there yet: the state of the run is not forgotten, and goes where the results go."""
+    place.do("batch", "in.jsonl")
+    before = sorted(place.lines)
+    place.results.unlink()
+    place.results.symlink_to("far.jsonl")
+    assert place.refused("batch", "in.jsonl") == (
+        f"{RESULTS}: is a link to far.jsonl now, and the state of its run is still {STATE}; "
+        "move that to far.jsonl.crewrun, or --fresh begins anew"
     )
+    assert place.json("status", RESULTS)["rows"] == {"ok": 3, "failed": 0, "in_flight": 0}
+    (place.folder / STATE).rename(place.folder / "far.jsonl.crewrun")
+    place.do("batch", "in.jsonl")
+    assert (sorted(place.lines), differences(place)) == (before, {})
+
+
+def test_a_run_folder_that_was_named_says_where_the_results_are(place: Place) -> None:
+    """Whatever stands beside it under its name: a folder, or the input."""
+    (place.folder / "out").mkdir()
+    for output, run_dir in (("out/r.jsonl", "out.crewrun"), ("r.jsonl", "in.jsonl.crewrun")):
+        place.do("batch", "in.jsonl", "-o", output, "--run-dir", run_dir)
+        status = place.json("status", run_dir)
+        assert (status["results"], status["rows"]["ok"]) == (str(place.folder / output), 3)
+        assert differences(place, run_dir) == {}
+
+
+def test_a_run_that_was_moved_aside_is_a_run_of_its_own(place: Place) -> None:
+    """Its command is a retry, which leaves the newer run alone, also with a run folder that was named."""
+    for flags in ((), ("-o", "r.jsonl", "--run-dir", "state")):
+        write_rows(place.folder / "in.jsonl", ["nonsense", *topics(2)])
+        place.do("batch", "in.jsonl", *flags, code=3)
+        place.do("batch", "in.jsonl", *flags, "--fresh", code=3)
+        newer, aside = (place.folder / name for name in (("r.jsonl", "r.1.jsonl") if flags else (RESULTS, OLDER)))
+        before = newer.read_bytes(), len(aside.read_bytes().splitlines())
+        aside.write_bytes(b"")
+        assert place.said("status", aside.name, "--verify", code=3)[-1] == (
+            f"to put the results right: crewrun retry {aside.name}"
+        )
+        place.do("retry", aside.name, code=3)
+        assert (newer.read_bytes(), len(aside.read_bytes().splitlines())) == before
+        assert differences(place, aside.name) == {}
+        assert place.said("status", aside.name)[-1] == f"to run what failed again: crewrun retry {aside}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "more"),
+    [
+        pytest.param(["--fresh"], {}, [], id="a flag"),
+        pytest.param([], {"CREWRUN_FRESH": "1"}, ["--no-fresh"], id="the environment"),
+        pytest.param(["--fresh"], {"CREWRUN_FRESH": "1"}, ["--no-fresh"], id="both"),
+    ],
+)
+def test_what_goes_on_with_a_run_does_not_begin_it_anew(
+    place: Place, flags: list[str], env: dict[str, str], more: list[str]
+) -> None:
+    """Where --fresh is set by the environment or the crew's file, the command denies it."""
+    write_rows(place.folder / "in.jsonl", ["nonsense", *topics(2)])
+    place = place._replace(env=env)
+    done = place.do("batch", "in.jsonl", "-j", "1", "--fail-fast", *flags, code=4)
+    command = " ".join(["crewrun", "batch", "in.jsonl", "-j", "1", "--fail-fast", *more])
+    assert done.stderr.splitlines()[-1] == f"to go on: {command}"
+    assert place.said("status", RESULTS)[-1] == f"to go on: {command}"
+    place.do(*command.split()[1:], code=4)
+    assert not (place.folder / OLDER).exists()
+
+
+def test_a_disk_that_is_full_before_the_first_row(place: Place) -> None:
+    """The run and status say what goes on: the same command, since there is nothing yet to begin anew."""
+    said = shell("trap '' XFSZ; (ulimit -f 4; crewrun batch in.jsonl; echo $?) 2>&1 | cat", place.folder).stdout
+    assert said.splitlines()[1:] == ["to go on: crewrun batch in.jsonl", "1"]
+    assert place.refused("status", RESULTS) == f"{STATE}: the run has not begun; to begin it: crewrun batch in.jsonl"
+    place.do("batch", "in.jsonl")
+    assert len(place.lines) == 3
 
 
 # --- gc ---------------------------------------------------------------------------------------------------------------
 
 
-def test_gc_lists_runs_and_deletes_those_that_have_nothing_left_to_do(rehearsed: Place, tmp_path: Path) -> None:
-    """What is damaged stays, results and other files stay; a second time there is nothing to delete."""
-    place = Place(tmp_path, {})
+def test_gc_deletes_what_nothing_needs(rehearsed: Place, tmp_path: Path) -> None:
+    """Finished runs when that is asked for; what is damaged stays, and so do results and other files."""
+    place = Place(tmp_path, {}, rehearsed.forks)
     for name in ("finished", "orphan", "damaged"):
         shutil.copytree(rehearsed.folder, tmp_path / name)
     (tmp_path / "orphan" / RESULTS).unlink()
     (tmp_path / "orphan" / STATE / "mine.txt").touch()
     (tmp_path / "damaged" / STATE / "journal.sqlite").write_bytes(b"")
     assert not [run for run in place.json("gc", "--older-than", "1")["runs"] if run["state"] != "damaged"]
-    found = place.json("gc", "--delete")
-    told = [(run["path"], run["state"], run["rows"], run["deleted"]) for run in found["runs"]]
-    assert told == [
-        (f"damaged/{STATE}", "damaged", None, False),
-        (f"finished/{STATE}", "finished", 3, True),
-        (f"orphan/{STATE}", "orphan", 3, True),
-    ]
-    assert found["freed_bytes"] == sum(run["size_bytes"] for run in found["runs"][1:])
+    listed = {run["path"]: run["size_bytes"] for run in place.json("gc")["runs"]}
+
+    def deleted(*flags: str) -> tuple[list[tuple[Any, ...]], list[str]]:
+        found = place.json("gc", "--delete", *flags)
+        gone = [run["path"] for run in found["runs"] if run["deleted"]]
+        assert found["freed_bytes"] == sum(listed[path] for path in gone)
+        return [(run["path"], run["state"], run["rows"]) for run in found["runs"]], gone
+
+    runs = [(f"damaged/{STATE}", "damaged", None), (f"finished/{STATE}", "finished", 3)]
+    assert deleted() == ([*runs, (f"orphan/{STATE}", "orphan", 3)], [f"orphan/{STATE}"])
+    assert deleted() == (runs, [])
+    assert deleted("--finished") == (runs, [f"finished/{STATE}"])
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.parent != tmp_path)
     assert [path for path in left if not path.startswith("damaged/")] == [
         *(f"finished/{name}" for name in ("crew.yaml", "in.jsonl", RESULTS)),
         *(f"orphan/{name}" for name in ("crew.yaml", "in.jsonl", STATE, f"{STATE}/mine.txt")),
     ]
-    assert [line.partition(",")[0] for line in place.said("gc")] == [f"damaged/{STATE}: damaged"]
 
 
-def test_gc_knows_what_fresh_moved_aside(tmp_path: Path) -> None:
-    """The newer run has its place; without --delete it says what could go."""
-    place = Place(tmp_path, {})
-    write_crew(tmp_path)
-    write_rows(tmp_path / "in.jsonl", topics(1))
+def test_gc_keeps_a_run_of_which_rows_have_failed(place: Place) -> None:
+    """They can be run again, and the others need not: such a run is not finished."""
+    write_rows(place.folder / "in.jsonl", ["nonsense", *topics(2)])
+    place.do("batch", "in.jsonl", code=3)
+    assert place.said("gc", "--delete", "--finished")[0].startswith(f"{STATE}: unfinished, 3 rows, ")
+    write_rows(place.folder / "in.jsonl", topics(3))
+    done = place.do("retry", RESULTS)
+    assert done.stderr.startswith("1 ok, 0 failed, 2 done before in ")
+
+
+def test_gc_knows_what_fresh_moved_aside(place: Place) -> None:
+    """The newer run has its place; without --delete it says what could go, and looking changes nothing."""
+    write_rows(place.folder / "in.jsonl", topics(1))
     place.do("batch", "in.jsonl")
     place.do("batch", "in.jsonl", "--fresh")
+    files = sorted(place.folder.rglob("*"))
     assert [re.sub(r"[\d.]+ kB", "<size>", line) for line in place.said("gc")] == [
-        "in.results.1.jsonl.crewrun: aside, 1 rows, <size>, <then>",
-        f"{STATE}: finished, 1 rows, <size>, <then>",
+        "in.results.1.jsonl.crewrun: aside, 1 row, <size>, <then>",
+        f"{STATE}: finished, 1 row, <size>, <then>",
         "--delete would free <size>",
+        "--delete --finished would free <size>",
     ]
+    assert sorted(place.folder.rglob("*")) == files

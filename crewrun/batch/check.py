@@ -14,6 +14,7 @@ from crewrun.crew.crew import Crew
 from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, UsageError, redact
+from crewrun.flow.target import FlowTarget
 from crewrun.llm.gateway import Gateway, GatewayOptions
 from crewrun.row import Row
 from crewrun.worker import Worker, check_models
@@ -159,6 +160,11 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
         "tasks": [],
         "placeholders": dict(target.placeholders),
     }
+    if isinstance(target, FlowTarget):
+        about["methods"] = [
+            {"name": method.name, "kind": method.kind, "waits_for": str(method.condition) if method.condition else None}
+            for method in target.graph.methods.values()
+        ]
     if not isinstance(target, Crew):
         return about
     about["process"] = str(target.process)

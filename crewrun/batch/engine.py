@@ -7,11 +7,14 @@ Workers pull rows, so what is held is bounded by what is in flight, whatever the
 starts the next worker until there are enough: the first calls are on the wire before the last worker exists.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
 from anyio.abc import TaskGroup
 
+from crewrun.batch.breaker import Breaker
+from crewrun.batch.canary import CanarySource
 from crewrun.batch.history import History
 from crewrun.batch.order import AsTheyFinish, InInputOrder, Order
 from crewrun.batch.progress import Progress
@@ -29,9 +32,13 @@ _LAST_WRITES_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """`first` is the index of the first row; `grace_s` is how long a stop waits for rows in flight."""
+    """`first` is the index of the first row; `grace_s` is how long a stop waits for rows in flight. `is_room` says
+    whether one more row at once is of use, `breaker` whether those that failed say that all would.
+    """
 
     max_concurrent: int = 8
+    is_room: Callable[[], bool] | None = None
+    breaker: Breaker | None = None
     ordered: bool = False
     first: int = 0
     failure_limit: FailureLimit | None = None
@@ -43,7 +50,7 @@ class Engine:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | CanarySource,
         executor: Executor,
         history: History,
         sink: Sink,
@@ -120,7 +127,7 @@ class Engine:
             if due := self._order.release(row.index, b""):
                 await self._hand_on(_Ended(row, lines=due))
             return True
-        if self._workers < self._options.max_concurrent:
+        if self._workers < self._options.max_concurrent and self._is_room():
             self._start_worker(workers)
         await self._order.admit(row.index)
         if self._stop.requested.is_set():
@@ -141,9 +148,30 @@ class Engine:
             raise
         finally:
             self._progress.in_flight -= 1
+        if reason := self._reason_to_stop(outcome):
+            self._progress.leave(outcome)
+            self._history.forget(row)
+            self._left_rows = True
+            self._stop.request(reason)
+            return False
         self._count(outcome)
         await self._hand_on(_Ended(row, outcome))
         return True
+
+    def _is_room(self) -> bool:
+        is_room = self._options.is_room
+        return is_room is None or is_room()
+
+    def _reason_to_stop(self, outcome: Outcome) -> StopReason | None:
+        """Why no row should follow this one, which then has no result either: it is run again when the rest is."""
+        if outcome.stopped is not None:
+            return StopReason.of(outcome.stopped)
+        breaker = self._options.breaker
+        if breaker is None:
+            return None
+        failed_before = outcome.error is not None and self._history.has_failed(outcome.row)
+        trip = breaker.observe(outcome, failed_before=failed_before)
+        return StopReason("breaker", trip.why) if trip is not None else None
 
     def _count(self, outcome: Outcome) -> None:
         """What the row used is counted when it is known, whether or not its line can be written."""

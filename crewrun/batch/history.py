@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from crewrun.batch.shard import Shard
 from crewrun.row import Outcome, Row
-from crewrun.runs.state import Kept
+from crewrun.runs.state import ELSEWHERE, Kept
 from crewrun.runs.writer import Heartbeat
 
 
@@ -13,6 +14,10 @@ class History(Protocol):
 
     def find(self, row: Row) -> Kept | None:
         """The row as it was kept, None when it has to be run."""
+        ...
+
+    def has_failed(self, row: Row) -> bool:
+        """Whether the row failed in an earlier session."""
         ...
 
     async def restore(self, row: Row, kept: Kept) -> bytes:
@@ -31,9 +36,20 @@ class History(Protocol):
 class NoHistory:
     """Results that go to a stream, with no state beside them."""
 
+    def __init__(self, shard: Shard | None = None) -> None:
+        self._shard = shard
+
     def find(self, row: Row) -> Kept | None:
-        """Every row is new."""
-        return None
+        """Every row of the shard is new."""
+        return None if self._shard is None or self._shard.has(row) else ELSEWHERE
+
+    def is_due(self, row: Row) -> bool:
+        """Every row of the shard is."""
+        return self.find(row) is None
+
+    def has_failed(self, row: Row) -> bool:
+        """Nobody knows."""
+        return False
 
     async def restore(self, row: Row, kept: Kept) -> bytes:
         """Never asked for."""
@@ -57,5 +73,5 @@ class NoHistory:
         """There is this session only."""
         return None
 
-    async def close(self, stopped: str | None, exit_code: int) -> None:
+    async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:
         """Nothing is open."""

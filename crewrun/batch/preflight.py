@@ -6,23 +6,36 @@ import resource
 import shutil
 import stat
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
 
 from crewrun.batch.settings import BatchSettings
+from crewrun.batch.shard import Shard
 from crewrun.batch.source import STDIN, Source
 from crewrun.errors import UsageError
+from crewrun.llm.budget import Budget
+from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
-from crewrun.runs.folder import RunFolder, beside
+from crewrun.runs.folder import SUFFIX, RunFolder, beside
+from crewrun.runs.manifest import is_foreign
+from crewrun.runs.state import RunState
+from crewrun.runs.view import nearby
+from crewrun.target import Target
 from crewrun.worker import Worker
 
 _STRICT_EXAMPLES = 20
+# What --fresh puts into a name, and what names the folder beside that file.
+_ADDED_BYTES = len(f".999{SUFFIX}")
 
 
-def output_path(inputs: str, output: str | None) -> str | None:
-    """The results file, None for standard output: as gzip does it, a file beside a file, a stream for a stream."""
+def output_path(inputs: str, output: str | None, shard: Shard | None = None) -> str | None:
+    """The results file, None for standard output: as gzip does it, a file beside a file, a stream for a stream.
+
+    Each shard has a file of its own.
+    """
     if output == STDIN or (output is None and is_pipe(inputs)):
         return None
     if output is not None:
@@ -32,7 +45,7 @@ def output_path(inputs: str, output: str | None) -> str | None:
     stem = inputs
     for suffix in (".gz", ".jsonl", ".ndjson", ".json", ".csv"):
         stem = stem.removesuffix(suffix)
-    return f"{stem}.results.jsonl"
+    return f"{stem}{shard.suffix if shard else ''}.results.jsonl"
 
 
 def check_output(output: str | None) -> None:
@@ -50,19 +63,36 @@ def check_output(output: str | None) -> None:
         raise UsageError(f"{output}: cannot be written: {refused.strerror}") from None
 
 
+def check_sortable(output: str | None, settings: BatchSettings) -> None:
+    """Raise UsageError when results should be in input order and go out as they come, the canary's first."""
+    if settings.canary and settings.ordered and (output is None or is_pipe(output)):
+        raise UsageError("--canary --ordered: a stream cannot be sorted when rows run out of order; name a file by -o")
+
+
 def real_path(output: str | None) -> Path | None:
-    """The results file itself, where `output` is a link to it."""
-    return None if output is None else Path(os.path.realpath(output))
+    """The results file itself, where `output` is a link to it; a pipe by the name that it was given."""
+    return None if output is None else Path(output if is_pipe(output) else os.path.realpath(output))
 
 
 def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
-    """Where the run's state is: named, or beside a results file; None for a stream without one."""
+    """Where the run's state is: named, or beside a results file; None for a stream without one.
+
+    Raises UsageError when it could not be kept there, or is the state of something else.
+    """
+    is_file = output is not None and (os.path.isfile(output) or not os.path.exists(output))
     if settings.run_dir is not None:
         if os.path.exists(settings.run_dir) and not os.path.isdir(settings.run_dir):
             raise UsageError(f"--run-dir {settings.run_dir}: is not a folder")
-        return RunFolder(Path(settings.run_dir))
-    if output is not None and (os.path.isfile(output) or not os.path.exists(output)):
-        return beside(Path(os.path.realpath(output)))
+        _check_length(output if output is not None and is_file else settings.run_dir)
+        folder = RunFolder(Path(settings.run_dir))
+        if is_foreign(folder.manifest, torn=not folder.journal.exists()):
+            raise UsageError(
+                f"--run-dir {settings.run_dir}: has a {folder.manifest.name} that is not a run's; name another folder"
+            )
+        return folder
+    if output is not None and is_file:
+        _check_length(output)
+        return _beside(output, fresh=settings.fresh)
     for flag, is_set in (
         ("--fresh", settings.fresh),
         ("--replay", settings.replay),
@@ -71,6 +101,30 @@ def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
         if is_set:
             raise UsageError(f"{flag}: results that go to a stream have no journal; name a file with -o, or --run-dir")
     return None
+
+
+def _beside(output: str, *, fresh: bool) -> RunFolder:
+    """The run folder beside the file that `output` is, or is a link to."""
+    path = os.path.realpath(output)
+    folder, old = beside(Path(path)), beside(Path(output))
+    if os.path.islink(output) and old.is_used and not folder.is_used and not fresh:
+        raise UsageError(
+            f"{output}: is a link to {nearby(path)} now, and the state of its run is still {old.path}; "
+            f"move that to {nearby(folder.path)}, or --fresh begins anew"
+        )
+    return folder
+
+
+def _check_length(path: str) -> None:
+    folder, name = os.path.split(os.path.realpath(path))
+    try:
+        most_bytes = os.pathconf(folder, "PC_NAME_MAX")
+    except OSError:
+        return  # there is no such folder, which `check_output` says better
+    excess = len(os.fsencode(name)) + _ADDED_BYTES - most_bytes
+    if excess > 0:
+        more = f"a run's folder is named after it, which takes {_ADDED_BYTES} bytes more"
+        raise UsageError(f"{path}: too long a name: {more}")
 
 
 def spooled(inputs: str, files: ExitStack) -> str:
@@ -90,15 +144,15 @@ def is_pipe(inputs: str) -> bool:
     return inputs == STDIN or (os.path.exists(inputs) and not os.path.isfile(inputs) and not os.path.isdir(inputs))
 
 
-async def check_rows(name: str, source: Source, worker: Worker) -> None:
-    """`--strict`: read the whole input first. Raises UsageError with the first problems."""
+async def check_rows(name: str, source: Source, worker: Worker, shard: Shard | None) -> None:
+    """`--strict`: read the whole input first. Raises UsageError with the first problems of rows in `shard`."""
     problems: list[str] = []
     count = 0
     try:
         async with anyio.create_task_group() as reading:
             reading.start_soon(source.fill)
             while row := await source.read():
-                if problem := worker.problem(row):
+                if (shard is None or shard.has(row)) and (problem := worker.problem(row)):
                     count += 1
                     problems += [problem] if len(problems) < _STRICT_EXAMPLES else []
     finally:
@@ -132,6 +186,36 @@ def check_summary(summary: str, inputs: str, output: str | None) -> None:
         raise UsageError(f"--summary {summary}: cannot be written there")
     if any(other and path.resolve() == Path(other).resolve() for other in (inputs, output)):
         raise UsageError(f"--summary {summary}: is the file of the rows; name another")
+
+
+def check_priced(target: Target, endpoints: Sequence[Endpoint], gateway: Gateway) -> None:
+    """Raise UsageError when nobody can say what the calls of `target` cost, which --budget needs."""
+    account = getattr(target, "account", None)
+    if account is not None:
+        raise UsageError(f"--budget: cannot hold for this target. {account}")
+    for endpoint in endpoints:
+        if gateway.price(endpoint) is None:
+            raise UsageError(
+                f"--budget: the price of {endpoint.name} is not known; "
+                f"give it in US dollars per million tokens: --price {endpoint.model}=IN,OUT"
+            )
+
+
+async def open_budget(
+    limit_usd: float, state: RunState | None, endpoints: Sequence[Endpoint], gateway: Gateway
+) -> Budget:
+    """The budget of a run, less what its earlier sessions spent. Raises UsageError when that is not known."""
+    if state is None:
+        return Budget(limit_usd)
+    spent_usd = (await state.in_all())["cost_usd"]
+    if spent_usd is None:
+        raise UsageError("--budget: earlier calls of this run have no known price; --fresh begins anew")
+    budget = Budget(limit_usd, spent_usd)
+    prices = {endpoint.name: gateway.price(endpoint) for endpoint in endpoints}
+    for model, task, tokens in await state.latest_answers():
+        if price := prices.get(model):
+            budget.learn((model, task), tokens * price.completion)
+    return budget
 
 
 def reserve_descriptors(max_concurrent: int, endpoints: list[Endpoint]) -> None:

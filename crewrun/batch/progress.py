@@ -5,23 +5,13 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from crewrun.errors import Category
+from crewrun.batch.failures import Failures
 from crewrun.messages import Usage
-from crewrun.row import ErrorRecord, Outcome, Replayed
+from crewrun.row import Outcome, Replayed
 
 # Row times are counted in buckets 2 % wide, so percentiles of a million rows need no list of them.
 _BUCKET = math.log(1.02)
 _SHORTEST_S = 1e-4
-
-
-@dataclass(slots=True)
-class FailureGroup:
-    """The failures of one category: how many, and the first one."""
-
-    count: int
-    row_id: str
-    line: int
-    example: ErrorRecord
 
 
 @dataclass(slots=True)
@@ -30,7 +20,8 @@ class Progress:
 
     `abandoned` rows were given up while they ran; `unwritten` ones finished, but their lines are not written (yet).
     `kept` rows are those that succeeded in an earlier session, `kept_failed` and `pending` those that this one leaves
-    alone. Attempts, calls, tokens and cost are this session's; `replayed_calls` were paid for by earlier ones.
+    as they are, `elsewhere` those of other shards. Attempts, calls, tokens and cost are this session's;
+    `replayed_calls` were paid for by earlier ones. `limiting` is what calls wait for now, in words.
     """
 
     started: float = field(default_factory=anyio.current_time)
@@ -42,6 +33,7 @@ class Progress:
     kept: int = 0
     kept_failed: int = 0
     pending: int = 0
+    elsewhere: int = 0
     attempts: int = 0
     calls: int = 0
     truncated: int = 0
@@ -50,10 +42,12 @@ class Progress:
     cached_prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    estimated_calls: int = 0
     cost_usd: float = 0.0
     unpriced: bool = False
+    limiting: str | None = None
     models: dict[str, None] = field(default_factory=dict)
-    failures: dict[Category, FailureGroup] = field(default_factory=dict)
+    failures: Failures = field(default_factory=Failures)
     _times: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -64,7 +58,13 @@ class Progress:
     @property
     def usage(self) -> Usage:
         """The tokens that this session spent."""
-        return Usage(self.prompt_tokens, self.cached_prompt_tokens, self.completion_tokens, self.reasoning_tokens)
+        return Usage(
+            self.prompt_tokens,
+            self.cached_prompt_tokens,
+            self.completion_tokens,
+            self.reasoning_tokens,
+            self.estimated_calls,
+        )
 
     @property
     def elapsed_s(self) -> float:
@@ -80,7 +80,7 @@ class Progress:
         """How much of the input is done, 0 to 1, when this share of it has been handed out."""
         if handed_out is None:
             return None
-        ended = self.done + self.kept + self.kept_failed + self.pending
+        ended = self.done + self.kept + self.kept_failed + self.pending + self.elsewhere
         begun = ended + self.in_flight
         return handed_out * ended / begun if begun else 0.0
 
@@ -90,8 +90,10 @@ class Progress:
             self.kept += 1
         elif status == "failed":
             self.kept_failed += 1
-        else:
+        elif status == "pending":
             self.pending += 1
+        else:
+            self.elsewhere += 1
 
     def eta_s(self, share: float | None) -> float | None:
         """Seconds to the end, if the rest of the input goes like the `share` that is done."""
@@ -105,26 +107,15 @@ class Progress:
             self.ok += 1
         else:
             self.failed += 1
-            self._group(outcome, outcome.error)
-        usage = outcome.usage
-        self.attempts += outcome.attempts
-        self.calls += outcome.calls
-        self.prompt_tokens += usage.prompt_tokens
-        self.cached_prompt_tokens += usage.cached_prompt_tokens
-        self.completion_tokens += usage.completion_tokens
-        self.reasoning_tokens += usage.reasoning_tokens
-        for task in outcome.tasks:
-            self.truncated += task.truncated
-        if outcome.cost_usd is None:
-            self.unpriced = True
-        else:
-            self.cost_usd += outcome.cost_usd
-        for model in outcome.models:
-            self.models[model] = None
-        if outcome.replayed is not None:
-            self._subtract(outcome.replayed)
+            self.failures.add(outcome.row, outcome.error)
+        self._spend(outcome)
         bucket = int(math.log(max(outcome.duration_s, _SHORTEST_S)) / _BUCKET)
         self._times[bucket] = self._times.get(bucket, 0) + 1
+
+    def leave(self, outcome: Outcome) -> None:
+        """Count one row that used something, but has no result."""
+        self.pending += 1
+        self._spend(outcome)
 
     def row_time_s(self, quantile: float) -> float | None:
         """The time under which this share of the rows stayed, within 2 %; None without rows."""
@@ -135,6 +126,26 @@ class Progress:
                 return math.exp((bucket + 0.5) * _BUCKET)
         return None
 
+    def _spend(self, outcome: Outcome) -> None:
+        usage = outcome.usage
+        self.attempts += outcome.attempts
+        self.calls += outcome.calls
+        self.prompt_tokens += usage.prompt_tokens
+        self.cached_prompt_tokens += usage.cached_prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.reasoning_tokens += usage.reasoning_tokens
+        self.estimated_calls += usage.estimated_calls
+        for task in outcome.tasks:
+            self.truncated += task.truncated
+        if outcome.cost_usd is None:
+            self.unpriced = True
+        else:
+            self.cost_usd += outcome.cost_usd
+        for model in outcome.models:
+            self.models[model] = None
+        if outcome.replayed is not None:
+            self._subtract(outcome.replayed)
+
     def _subtract(self, replayed: Replayed) -> None:
         """An earlier session paid for these: the counters say what this one spends."""
         self.replayed_calls += replayed.calls
@@ -144,11 +155,5 @@ class Progress:
         self.cached_prompt_tokens -= replayed.usage.cached_prompt_tokens
         self.completion_tokens -= replayed.usage.completion_tokens
         self.reasoning_tokens -= replayed.usage.reasoning_tokens
+        self.estimated_calls -= replayed.usage.estimated_calls
         self.cost_usd -= replayed.cost_usd or 0.0
-
-    def _group(self, outcome: Outcome, error: ErrorRecord) -> None:
-        group = self.failures.get(error.category)
-        if group is None:
-            self.failures[error.category] = FailureGroup(1, outcome.row.id, outcome.row.line, error)
-        else:
-            group.count += 1

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import anyio
 
+from crewrun.batch.settings import BatchSettings
+from crewrun.batch.shard import Shard
 from crewrun.batch.source import open_source
 from crewrun.errors import UsageError
 from crewrun.row import Row
@@ -13,14 +15,49 @@ from crewrun.runs.view import View
 
 
 async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) -> None:
-    """Give `visit` each row of the run's input, also those that --limit and --offset leave out, until it returns True.
+    """Give `visit` each row of the run's input, also those that --limit, --offset and --shard leave out, until it
+    returns True.
 
     Raises UsageError when the input came through a pipe, or cannot be read any more.
     """
     path = manifest.input_file
     if path is None:
         raise UsageError(f"{manifest.inputs}: the rows came through a pipe, which cannot be read again")
-    source = open_source(str(path), id_field=manifest.options.get("id_field"))
+    await visit_input(str(path), settings_of(manifest).id_field, visit)
+
+
+def settings_of(manifest: Manifest) -> BatchSettings:
+    """The settings of a run, as it keeps them: passwords blacked out. Raises UsageError when they are damaged."""
+    from pydantic import TypeAdapter, ValidationError
+
+    known = {name: value for name, value in manifest.options.items() if name in BatchSettings.__dataclass_fields__}
+    try:
+        return TypeAdapter(BatchSettings).validate_python(known)
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False)[0]
+        place = ".".join(map(str, ("options", *first["loc"])))
+        raise UsageError(
+            f"the manifest.json of the run is damaged ({place}: {first['msg']}); "
+            "repeat the command of the run, which writes it anew"
+        ) from None
+
+
+def is_wanted(manifest: Manifest) -> Callable[[Row], bool]:
+    """Which rows of its input a run is asked for: --limit, --offset and --shard leave others out. Raises UsageError."""
+    settings = settings_of(manifest)
+    first, limit = settings.offset, settings.limit
+    shard = Shard.parse(settings.shard) if settings.shard else None
+
+    def has(row: Row) -> bool:
+        is_there = row.index >= first and (limit is None or row.index < first + limit)
+        return is_there and (shard is None or shard.has(row))
+
+    return has
+
+
+async def visit_input(inputs: str, id_field: str | None, visit: Callable[[Row], bool | None]) -> None:
+    """Give `visit` each row of an input until it returns True. Raises UsageError when it cannot be read."""
+    source = open_source(inputs, id_field=id_field)
     try:
         async with anyio.create_task_group() as reading:
             reading.start_soon(source.fill)
@@ -43,11 +80,10 @@ async def verify(view: View) -> Differences:
     verification = Verification(view, found)
     verification.read_results()
     manifest = view.manifest
-    first, limit = manifest.options.get("offset", 0), manifest.options.get("limit")
+    wanted = is_wanted(manifest)
 
     def see(row: Row) -> None:
-        wanted = row.index >= first and (limit is None or row.index < first + limit)
-        verification.see(row, wanted=wanted)
+        verification.see(row, wanted=wanted(row))
 
     if manifest.input_file is None:
         found.notes.append("input: the rows came through a pipe, which cannot be read again")

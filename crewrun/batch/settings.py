@@ -1,11 +1,17 @@
 """What one `crewrun batch` was asked to do, after flags, environment and crew file have been brought together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any, Literal
 
+from crewrun.batch.amounts import dollars, per_model, prices, seconds, seconds_until, size_bytes
+from crewrun.batch.shard import Shard
 from crewrun.batch.stop import FailureLimit
 from crewrun.errors import UsageError
+from crewrun.executors.job import WorkerOptions
+from crewrun.llm.gate import MAX_CALLS, GateOptions
+from crewrun.llm.prices import Price
 from crewrun.runs.lock import LockMode
 
 ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
@@ -13,10 +19,14 @@ ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """One field per flag; times in seconds. The values here are the defaults that `--help` names."""
+    """One field per flag; times in seconds. The values here are the defaults that `--help` names.
+
+    What has a form of its own, such as `rpm`, is kept as it was written; properties of the same name in the plural, or
+    with its unit, give what it means.
+    """
 
     output: str | None = None
-    max_concurrent: int = 8
+    max_concurrent: int | Literal["auto"] = 8
     model: str | None = None
     base_url: str | None = None
     ordered: bool = False
@@ -26,6 +36,7 @@ class BatchSettings:
     grace: float = 20.0
     limit: int | None = None
     offset: int = 0
+    shard: str | None = None
     fail_fast: bool = False
     max_failures: str | None = None
     strict: bool = False
@@ -38,6 +49,21 @@ class BatchSettings:
     id_field: str | None = None
     replay: bool = False
     log_prompts: bool = False
+    rpm: Any = None
+    tpm: Any = None
+    outage_patience: str | float = "5m"
+    deadline: str | float | None = None
+    price: Any = None
+    budget: str | float | None = None
+    row_budget: str | float | None = None
+    canary: int | None = None
+    max_forecast: str | float | None = None
+    cache: str | None = None
+    cache_size: str | float = "1GB"
+    executor: str = "inline"
+    workers: int | Literal["auto"] = "auto"
+    worker_cpus: float = 1.0
+    env: Sequence[str] = ()
 
     @classmethod
     def merge(cls, given: Mapping[str, Any], file: Mapping[str, Any]) -> "BatchSettings":
@@ -53,9 +79,85 @@ class BatchSettings:
 
     def check(self) -> None:
         """Raise UsageError for settings that make no sense, alone or together."""
-        self.failure_limit  # noqa: B018  (raises for one that does not parse)
+        self.failure_limit, self.gate, self.prices, self.row_budget_usd, self.budget_usd, self.cache_bytes, self.part  # noqa: B018  (each may raise)
+        if self.max_forecast_usd is not None and not self.canary:
+            raise UsageError("--max-forecast: the forecast comes from a canary; add --canary 100")
         if self.fresh and self.replay:
             raise UsageError("--fresh --replay: a run that begins anew has nothing to replay; leave one out")
+
+    @property
+    def worker_options(self) -> WorkerOptions:
+        """What `--workers`, `--worker-cpus` and `--env` ask for."""
+        return WorkerOptions(None if self.workers == "auto" else self.workers, self.worker_cpus, tuple(self.env))
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the number of rows at once is found out."""
+        return self.max_concurrent == "auto"
+
+    @property
+    def rows_at_once(self) -> int:
+        """The most rows at once."""
+        return MAX_CALLS if self.max_concurrent == "auto" else self.max_concurrent
+
+    @property
+    def part(self) -> Shard | None:
+        """What `--shard` says, None for all rows."""
+        return None if self.shard is None else Shard.parse(str(self.shard))
+
+    @property
+    def outage_patience_s(self) -> float:
+        """How long a provider that does not answer is waited for."""
+        return seconds("--outage-patience", self.outage_patience)
+
+    @property
+    def gate(self) -> GateOptions:
+        """What `-j`, `--rpm`, `--tpm` and `--outage-patience` ask for."""
+        return GateOptions(
+            rpm=self._held(per_model("--rpm", self.rpm)),
+            tpm=self._held(per_model("--tpm", self.tpm)),
+            slow_start=self.is_adaptive,
+            outage_patience_s=self.outage_patience_s,
+            max_calls=max(MAX_CALLS, self.rows_at_once),
+        )
+
+    def _held(self, per_min: Mapping[str, int]) -> Mapping[str, int]:
+        """Limits as they have to be kept here: leave that is given now is used elsewhere up to a second later."""
+        return per_min if self.is_here else {model: max(1, limit * 60 // 61) for model, limit in per_min.items()}
+
+    @property
+    def is_here(self) -> bool:
+        """Whether rows run in this process."""
+        return self.executor == "inline"
+
+    @property
+    def prices(self) -> dict[str, Price]:
+        """What `--price` says, by model."""
+        return prices("--price", self.price)
+
+    @property
+    def budget_usd(self) -> float | None:
+        """What `--budget` allows."""
+        return None if self.budget is None else dollars("--budget", self.budget)
+
+    @property
+    def row_budget_usd(self) -> float | None:
+        """What `--row-budget` allows."""
+        return None if self.row_budget is None else dollars("--row-budget", self.row_budget)
+
+    @property
+    def max_forecast_usd(self) -> float | None:
+        """What `--max-forecast` allows."""
+        return None if self.max_forecast is None else dollars("--max-forecast", self.max_forecast)
+
+    @property
+    def cache_bytes(self) -> int:
+        """What `--cache-size` allows."""
+        return size_bytes("--cache-size", self.cache_size)
+
+    def deadline_s(self, now: datetime) -> float | None:
+        """Seconds until `--deadline`, None without one."""
+        return None if self.deadline is None else seconds_until("--deadline", self.deadline, now)
 
     @property
     def failure_limit(self) -> FailureLimit | None:

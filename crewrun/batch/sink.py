@@ -41,11 +41,7 @@ class FileSink:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines_written = 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        try:
-            self._fd = os.open(path, flags, 0o600)
-        except OSError as refused:
-            raise UsageError(f"{path}: cannot be written: {refused.strerror}") from None
+        self._fd = _open(path)
 
     async def write(self, lines: Sequence[bytes]) -> None:
         """Append lines. On a full disk a torn one is cut off again, then OutputFailed."""
@@ -63,10 +59,11 @@ class FileSink:
 
 
 class StreamSink:
-    """An open descriptor: standard output. A slow reader holds up rows, not the event loop."""
+    """An open descriptor: standard output, or a pipe with a name. A slow reader holds up rows, not the event loop."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, name: str = "standard output") -> None:
         self._fd = fd
+        self._name = name
         self.lines_written = 0
         mode = os.fstat(fd).st_mode
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
@@ -93,8 +90,8 @@ class StreamSink:
                     self.lines_written += 1
         except OSError as failed:
             if failed.errno in (errno.EPIPE, errno.ECONNRESET):
-                raise OutputClosed("standard output was closed") from failed
-            raise OutputFailed(f"standard output: cannot be written: {failed.strerror}") from failed
+                raise OutputClosed(f"{self._name} was closed") from failed
+            raise OutputFailed(f"{self._name}: cannot be written: {failed.strerror}") from failed
 
     async def _finish(self, rest: bytes) -> None:
         """A line that was begun is finished, however slowly it is read; a stop waits for it a moment only."""
@@ -111,6 +108,23 @@ class StreamSink:
 
     def close(self) -> None:
         """Whoever opened the descriptor closes it."""
+
+
+def open_sink(path: Path) -> FileSink | StreamSink:
+    """The sink for what has a name: a file, or a pipe that somebody reads already. Raises UsageError."""
+    return StreamSink(_open(path), str(path)) if path.is_fifo() else FileSink(path)
+
+
+def _open(path: Path) -> int:
+    # A pipe that nobody reads would be waited for, deaf to every signal.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        fd = os.open(path, flags, 0o600)
+        os.set_blocking(fd, True)
+        return fd
+    except OSError as refused:
+        why = "nobody reads this pipe" if refused.errno == errno.ENXIO else refused.strerror
+        raise UsageError(f"{path}: cannot be written: {why}") from None
 
 
 def _write_whole_lines(fd: int, lines: Sequence[bytes]) -> tuple[int, OSError | None]:

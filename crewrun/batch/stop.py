@@ -5,9 +5,23 @@ from typing import Literal
 
 import anyio
 
-StopKind = Literal["interrupted", "terminated", "hung up", "failures", "closed"]
+from crewrun.errors import BudgetExhausted, RunStopped
 
-EXIT_CODES: dict[StopKind, int] = {"interrupted": 130, "terminated": 143, "hung up": 129, "failures": 4, "closed": 141}
+StopKind = Literal[
+    "interrupted", "terminated", "hung up", "failures", "closed", "breaker", "budget", "deadline", "forecast"
+]
+
+EXIT_CODES: dict[StopKind, int] = {
+    "interrupted": 130,
+    "terminated": 143,
+    "hung up": 129,
+    "failures": 4,
+    "closed": 141,
+    "breaker": 4,
+    "budget": 5,
+    "deadline": 6,
+    "forecast": 5,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +30,11 @@ class StopReason:
 
     kind: StopKind
     why: str
+
+    @classmethod
+    def of(cls, stopped: RunStopped) -> "StopReason":
+        """For a call that said that no other one can be made."""
+        return cls("budget" if isinstance(stopped, BudgetExhausted) else "breaker", str(stopped))
 
     @property
     def is_signal(self) -> bool:

@@ -6,32 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crewrun.batch.progress import FailureGroup, Progress
+from crewrun.batch.failures import FailureGroup
+from crewrun.batch.progress import Progress
+from crewrun.batch.shard import Shard
 from crewrun.batch.stop import StopReason
-from crewrun.errors import Category, OutputFailed
+from crewrun.errors import OutputFailed
 from crewrun.messages import Usage
 from crewrun.row import usage_json
 
 SCHEMA = "crewrun.summary/1"
 _TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
-
-HINTS: Mapping[Category, str] = {
-    Category.INPUT: "fix these lines of the input; nothing was sent for them",
-    Category.AUTH: "check the API key and what it may use",
-    Category.QUOTA: "the account has no credit left; top it up",
-    Category.MODEL_NOT_FOUND: "check the model's name and base_url",
-    Category.BAD_REQUEST: "the provider refused the request; check the model's parameters",
-    Category.CONTEXT_LENGTH: "shorten the input or use a model with a longer context",
-    Category.CONTENT_FILTER: "the provider's policy refused these; change the wording or the model",
-    Category.RATE_LIMIT: "lower --max-concurrent or raise --retries",
-    Category.TIMEOUT: "raise --call-timeout or --row-timeout, or lower --max-concurrent",
-    Category.NETWORK: "check base_url, the network and the proxy variables",
-    Category.SERVER: "the provider failed; run again later",
-    Category.OUTPUT_INVALID: "the model's answer could not be used; raise max_tokens or change the prompt",
-    Category.TOOL: "a tool gave its row up; see what it says",
-    Category.GUARDRAIL: "no answer passed a guardrail; look at the guardrail, or at the task's words",
-    Category.INTERNAL: "an error in the crew's own code, or a bug in crewrun",
-}
 
 
 def summarise(
@@ -43,9 +27,12 @@ def summarise(
     error: str | None = None,
     not_counted: str | None = None,
     in_all: Mapping[str, Any] | None = None,
+    forecast: Mapping[str, Any] | None = None,
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
     """The summary as JSON. `output` is the results file, None for standard output; `not_counted` says whose calls
-    crewrun does not see, `in_all` what all sessions of the run spent together.
+    crewrun does not see, `in_all` what all sessions of the run spent together, `forecast` what the canary said. `shard`
+    is the part of the input that was to be run, None for all of it.
     """
     return {
         "schema": SCHEMA,
@@ -60,16 +47,15 @@ def summarise(
             "kept_failed": progress.kept_failed,
             "pending": progress.pending,
         },
-        "failures": [
-            _failures(category, group)
-            for category, group in sorted(progress.failures.items(), key=lambda item: -item[1].count)
-        ],
+        "shard": None if shard is None else {"part": str(shard), "elsewhere": progress.elsewhere},
+        "failures": [_failures(group) for group in progress.failures.groups()],
         "usage": usage_json(progress.usage, progress.calls),
         "replayed_calls": progress.replayed_calls,
         "attempts": progress.attempts,
         "truncated": progress.truncated,
         "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
         "in_all": None if in_all is None else _spent(in_all),
+        "forecast": forecast,
         "models": list(progress.models),
         "duration_s": round(progress.elapsed_s, 3),
         "rows_per_s": round(progress.rows_per_s, 2),
@@ -107,12 +93,14 @@ def _spent(sums: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _failures(category: Category, group: FailureGroup) -> dict[str, Any]:
+def _failures(group: FailureGroup) -> dict[str, Any]:
     return {
-        "category": category,
+        "category": group.category,
+        "type": group.type,
+        "task": group.task,
         "count": group.count,
         "example": {"id": group.row_id, "line": group.line, **group.example.to_json()},
-        "hint": HINTS.get(category, ""),
+        "hint": group.cause,
     }
 
 

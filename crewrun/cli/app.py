@@ -1,6 +1,7 @@
 """The commands, and what is the same for all of them: how errors are said and how the process ends."""
 
 import sys
+import warnings
 
 import typer
 
@@ -11,12 +12,15 @@ from crewrun.cli.check import check, print_schema
 from crewrun.cli.export import export
 from crewrun.cli.gc import gc
 from crewrun.cli.init import init
+from crewrun.cli.merge import merge
 from crewrun.cli.mock import mock
+from crewrun.cli.plan import plan
+from crewrun.cli.plot import plot
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.cli.show import show
 from crewrun.cli.status import status
-from crewrun.errors import CrewrunError, OutputClosed, redact
+from crewrun.errors import CrewrunError, CrewrunWarning, OutputClosed, redact
 
 app = typer.Typer(
     name="crewrun",
@@ -28,13 +32,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(batch)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(plan)
 app.command()(retry)
 app.command()(status)
 app.command()(show)
 app.command()(export)
+app.command()(merge)
 app.command()(gc)
 app.command(name="run")(run_once)
 app.command()(check)
+app.command()(plot)
 app.command()(init)
 app.command(name="schema")(print_schema)
 app.command()(mock)
@@ -58,12 +65,22 @@ def options(
 
 def run() -> None:
     """Run the command line. A user's mistake is one clear message; a traceback means a bug."""
+    warnings.formatwarning = _as_a_line
     try:
         app()
     except CrewrunError as wrong:
         if not isinstance(wrong, OutputClosed):
             complain(str(wrong))
         sys.exit(wrong.exit_code)
+
+
+def _as_a_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as it is shown: ours say where by themselves."""
+    if issubclass(category, CrewrunWarning):
+        return f"warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def complain(message: str) -> None:

@@ -9,9 +9,23 @@ import typer
 from crewrun.cli import flags
 
 if TYPE_CHECKING:
-    from crewrun.batch.run import Invocation, Report
+    from crewrun.batch.opening import Invocation
+    from crewrun.batch.session import Report
     from crewrun.batch.settings import BatchSettings
     from crewrun.definitions.definition import Definition
+
+
+def _rows_at_once(given: str) -> int | str:
+    if given == "auto":
+        return given
+    try:
+        number = int(given)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise typer.BadParameter(f"{given!r} is neither a whole number from 1 up nor auto")
+    return number
+
 
 LockChoice = Literal["fail", "wait", "skip"]
 ProgressChoice = Literal["auto", "rich", "plain", "json", "none"]
@@ -29,8 +43,14 @@ def batch(
         envvar="CREWRUN_OUTPUT",
         help="Where results go, - for stdout. [default: INPUTS' name with .results.jsonl; stdout for stdin]",
     ),
-    max_concurrent: int | None = typer.Option(
-        None, "--max-concurrent", "-j", min=1, envvar="CREWRUN_MAX_CONCURRENT", help="Rows at once. [default: 8]"
+    max_concurrent: str | None = typer.Option(
+        None,
+        "--max-concurrent",
+        "-j",
+        metavar="N|auto",
+        parser=_rows_at_once,
+        envvar="CREWRUN_MAX_CONCURRENT",
+        help="Rows at once; auto finds out what the providers take. [default: 8]",
     ),
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
@@ -48,6 +68,13 @@ def batch(
     limit: int | None = typer.Option(None, "--limit", min=0, envvar="CREWRUN_LIMIT", help="Run at most N rows."),
     offset: int | None = typer.Option(
         None, "--offset", min=0, envvar="CREWRUN_OFFSET", help="Leave out the first N rows."
+    ),
+    shard: str | None = typer.Option(
+        None,
+        "--shard",
+        metavar="I/N",
+        envvar="CREWRUN_SHARD",
+        help="Run part I of N of what --limit and --offset leave, divided by the rows' ids. `merge` unites them.",
     ),
     fail_fast: bool | None = typer.Option(
         None, "--fail-fast/--no-fail-fast", envvar="CREWRUN_FAIL_FAST", help="Stop at the first failed row."
@@ -95,15 +122,107 @@ def batch(
         envvar="CREWRUN_LOG_PROMPTS",
         help="Write prompts and replies into the run's log.jsonl.",
     ),
+    rpm: list[str] | None = typer.Option(
+        None,
+        "--rpm",
+        metavar="[MODEL=]N",
+        envvar="CREWRUN_RPM",
+        help="Requests per minute, of each model or of one. [default: what its provider says]",
+    ),
+    tpm: list[str] | None = typer.Option(
+        None, "--tpm", metavar="[MODEL=]N", envvar="CREWRUN_TPM", help="Tokens per minute, likewise."
+    ),
+    outage_patience: str | None = typer.Option(
+        None,
+        "--outage-patience",
+        metavar="TIME",
+        envvar="CREWRUN_OUTAGE_PATIENCE",
+        help="How long to wait for a provider that does not answer at all. [default: 5m]",
+    ),
+    deadline: str | None = typer.Option(
+        None,
+        "--deadline",
+        metavar="TIME",
+        envvar="CREWRUN_DEADLINE",
+        help="Start no more rows after 6h, at 06:30, or at a date and time.",
+    ),
+    budget: str | None = typer.Option(
+        None,
+        "--budget",
+        metavar="USD",
+        envvar="CREWRUN_BUDGET",
+        help="The most that the run may cost, all its sessions together.",
+    ),
+    row_budget: str | None = typer.Option(
+        None, "--row-budget", metavar="USD", envvar="CREWRUN_ROW_BUDGET", help="Fail a row when it has cost so much."
+    ),
+    price: list[str] | None = typer.Option(
+        None,
+        "--price",
+        metavar="MODEL=IN,OUT",
+        envvar="CREWRUN_PRICE",
+        help="US dollars per million tokens, for a model whose price is not published, or another.",
+    ),
+    canary: int | None = typer.Option(
+        None,
+        "--canary",
+        metavar="N",
+        min=0,
+        envvar="CREWRUN_CANARY",
+        help="Run N rows first, drawn at random, and say what all will cost and take; 100 is a good number.",
+    ),
+    max_forecast: str | None = typer.Option(
+        None,
+        "--max-forecast",
+        metavar="USD",
+        envvar="CREWRUN_MAX_FORECAST",
+        help="Stop after the canary if all rows would cost more.",
+    ),
+    cache: str | None = typer.Option(
+        None,
+        "--cache",
+        metavar="DIR",
+        envvar="CREWRUN_CACHE",
+        help="Answer requests that any run made before from this folder, and keep new answers there.",
+    ),
+    cache_size: str | None = typer.Option(
+        None, "--cache-size", metavar="SIZE", envvar="CREWRUN_CACHE_SIZE", help="How large it may get. [default: 1GB]"
+    ),
+    executor: str | None = typer.Option(
+        None,
+        "--executor",
+        metavar="inline|ray|ray://HOST:PORT|MODULE:ATTR",
+        envvar="CREWRUN_EXECUTOR",
+        help="Where rows run: here, on a Ray cluster, or your own place. [default: inline]",
+    ),
+    workers: str | None = typer.Option(
+        None,
+        "--workers",
+        metavar="N|auto",
+        parser=_rows_at_once,
+        envvar="CREWRUN_WORKERS",
+        help="Workers of --executor; auto: as many as its CPUs hold. [default: auto]",
+    ),
+    worker_cpus: float | None = typer.Option(
+        None, "--worker-cpus", min=0.001, envvar="CREWRUN_WORKER_CPUS", help="CPUs that each reserves. [default: 1]"
+    ),
+    env: list[str] | None = typer.Option(
+        None, "--env", metavar="NAME", envvar="CREWRUN_ENV", help="A variable of the environment that workers get."
+    ),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Call no model: say what would be done, what it would cost and how long it would take."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="With --dry-run: print the plan as JSON."),
 ) -> None:
     """Run a crew on every row of INPUTS, or go on where an earlier run of the same command stopped.
 
     Exit codes: 0 all rows succeeded, those done before included; 1 a bug, or results that cannot be written; 2 usage,
-    crew, input or journal is wrong and nothing was sent; 3 some rows failed; 4 stopped by --fail-fast or
-    --max-failures; 75 another process has this run; 129, 130 and 143 interrupted; 141 stdout was closed.
+    crew, input or journal is wrong and nothing was sent; 3 some rows failed; 4 stopped since all rows would fail, or by
+    --fail-fast or --max-failures; 5 by --budget or --max-forecast; 6 by --deadline; 75 another process has this run;
+    129, 130 and 143 interrupted; 141 stdout was closed.
     """
-    given = {name: value for name, value in locals().items() if name not in ("inputs", "crew")}
-    from crewrun.batch.run import Invocation
+    given = {name: value for name, value in locals().items() if name not in ("inputs", "crew", "dry_run", "as_json")}
+    from crewrun.batch.opening import Invocation
     from crewrun.batch.settings import BatchSettings
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
 
@@ -112,6 +231,11 @@ def batch(
     inputs = "-" if inputs == "/dev/stdin" else inputs
     definition = load_crew(crew, inputs, strict=strict)
     settings = BatchSettings.merge(given, definition.batch)
+    if dry_run:
+        from crewrun.cli.plan import show_plan
+
+        show_plan(inputs, definition, settings, stdout_fd, as_json=as_json)
+        return
     invocation = Invocation(inputs, crew or str(definition.path), ["crewrun", *sys.argv[1:]])
     carry_out(invocation, definition, settings, stdout_fd)
 
@@ -121,7 +245,7 @@ def carry_out(
 ) -> NoReturn:
     """Run the batch and end the process with its exit code."""
     from crewrun.cli.wording import say
-    from crewrun.errors import RunHeld
+    from crewrun.errors import OutputFailed, RunHeld
 
     try:
         report = _run(invocation, definition, settings, stdout_fd)
@@ -130,6 +254,8 @@ def carry_out(
             raise
         say(f"crewrun: {held}; skipped (--lock skip)")
         sys.exit(0)
+    except OutputFailed as full:  # before the first row
+        raise OutputFailed(f"{full}\nto go on: {again(invocation, settings)}") from full
     end(report, invocation, settings)
 
 
@@ -155,12 +281,19 @@ def end(report: "Report", invocation: "Invocation", settings: "BatchSettings") -
     from crewrun.cli.setup import leave
 
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
-        say_report(report, again(invocation.command))
+        say_report(report, again(invocation, settings), again(invocation, settings, replay=False))
     if settings.summary:
         write_summary(settings.summary, report.summary)
     leave(report.exit_code)
 
 
-def again(command: list[str]) -> str:
-    """The command that goes on with a run: the same, which must not begin anew."""
-    return shlex.join(word for word in command if word != "--fresh")
+def again(invocation: "Invocation", settings: "BatchSettings", *, replay: bool = True) -> str:
+    """The command that goes on with a run and does not begin anew; without `replay` it may send what --replay could
+    not answer.
+    """
+    from crewrun.runs.manifest import without
+
+    if invocation.again is not None:
+        return invocation.again
+    words = without("fresh", invocation.command, is_set=settings.fresh)
+    return shlex.join(words if replay else without("replay", words, is_set=settings.replay))

@@ -71,6 +71,10 @@ def _crew_lines(crew: dict[str, Any]) -> list[str]:
     said += [
         f"task {task['name']}: by {task['agent'] or 'the manager'}{_tools(task['tools'])}" for task in crew["tasks"]
     ]
+    said += [
+        f"{method['kind']} {method['name']}: {'waits for ' + method['waits_for'] if method['waits_for'] else 'begins'}"
+        for method in crew.get("methods", ())
+    ]
     if crew["placeholders"]:
         said += [f"needs {{{name}}} for {place}" for name, place in crew["placeholders"].items()]
     return said

@@ -4,8 +4,9 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from crewrun.batch.canary import Forecast
 from crewrun.batch.progress import Progress
-from crewrun.cli.wording import duration, money
+from crewrun.cli.wording import duration, in_words, money
 
 
 class RichDisplay:
@@ -20,12 +21,23 @@ class RichDisplay:
             TextColumn("{task.fields[share]}[green]{task.fields[ok]} ok[/] · {task.fields[failed]}"),
             TextColumn("· {task.fields[in_flight]} in flight · {task.fields[rate]:.1f} rows/s"),
             TextColumn("· {task.fields[tokens]:,} tokens · {task.fields[cost]}{task.fields[eta]}"),
+            TextColumn("[yellow]{task.fields[limiting]}[/]"),
             console=Console(stderr=True),
             auto_refresh=False,
             transient=True,
         )
         self._task = self._bar.add_task(
-            "", total=None, share="", ok=0, failed="0 failed", in_flight=0, rate=0.0, tokens=0, cost="$0.00", eta=""
+            "",
+            total=None,
+            share="",
+            ok=0,
+            failed="0 failed",
+            in_flight=0,
+            rate=0.0,
+            tokens=0,
+            cost="$0.00",
+            eta="",
+            limiting="",
         )
 
     def start(self) -> None:
@@ -47,8 +59,13 @@ class RichDisplay:
             tokens=progress.prompt_tokens + progress.completion_tokens,
             cost=money(None if progress.unpriced else progress.cost_usd),
             eta="" if eta_s is None else f" · {duration(eta_s)} left",
+            limiting=f"· limited by {progress.limiting}" if progress.limiting else "",
         )
         self._bar.refresh()
+
+    def foresee(self, forecast: Forecast) -> None:
+        """A line above the bar."""
+        self._bar.console.print(in_words(forecast), highlight=False, markup=False)
 
     def stop(self) -> None:
         """Take the bar away; the summary follows."""

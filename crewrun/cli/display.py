@@ -4,10 +4,11 @@ import json
 import sys
 from typing import Any
 
+from crewrun.batch.canary import Forecast
 from crewrun.batch.progress import Progress
-from crewrun.batch.run import Display
+from crewrun.batch.session import Display
 from crewrun.batch.settings import ProgressStyle
-from crewrun.cli.wording import duration, money, say
+from crewrun.cli.wording import duration, in_words, money, say
 
 _PLAIN_S = 10.0
 _JSON_S = 1.0
@@ -15,8 +16,10 @@ _JSON_S = 1.0
 
 def choose_display(style: ProgressStyle, quiet: bool) -> Display:
     """The display for `--progress` and `-q`: live on a terminal, else plain."""
-    if quiet or style == "none":
+    if quiet:
         return NoDisplay()
+    if style == "none":
+        return SilentDisplay()
     if style == "rich" or (style == "auto" and sys.stderr.isatty()):
         from crewrun.cli.console import RichDisplay
 
@@ -37,6 +40,7 @@ def snapshot(progress: Progress, share: float | None) -> dict[str, Any]:
         "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
         "share": None if share is None else round(share, 4),
         "eta_s": None if eta_s is None else round(eta_s, 1),
+        "limiting": progress.limiting,
     }
 
 
@@ -53,6 +57,8 @@ def one_line(progress: Progress, share: float | None) -> str:
     eta_s = progress.eta_s(share)
     if share is not None and eta_s is not None:
         parts.append(f"{share:.0%}, {duration(eta_s)} left")
+    if progress.limiting:
+        parts.append(f"limited by {progress.limiting}")
     return " · ".join(parts)
 
 
@@ -67,11 +73,22 @@ class NoDisplay:
     def update(self, progress: Progress, share: float | None) -> None:
         """Nothing."""
 
+    def foresee(self, forecast: Forecast) -> None:
+        """Nothing."""
+
     def stop(self) -> None:
         """Nothing."""
 
 
-class PlainDisplay(NoDisplay):
+class SilentDisplay(NoDisplay):
+    """Shows no progress, but what a canary found out."""
+
+    def foresee(self, forecast: Forecast) -> None:
+        """A line."""
+        say(in_words(forecast))
+
+
+class PlainDisplay(SilentDisplay):
     """One line every ten seconds; for logs."""
 
     interval_s = _PLAIN_S
@@ -94,3 +111,7 @@ class JsonDisplay(NoDisplay):
     def update(self, progress: Progress, share: float | None) -> None:
         """One object."""
         say(json.dumps(snapshot(progress, share)))
+
+    def foresee(self, forecast: Forecast) -> None:
+        """One object."""
+        say(json.dumps({"forecast": forecast.to_json()}))

@@ -11,7 +11,8 @@ import typer
 
 if TYPE_CHECKING:
     from crewrun.batch.sink import Sink
-    from crewrun.runs.export import Lines
+    from crewrun.row import Row
+    from crewrun.runs.export import Lines, Written
     from crewrun.runs.view import View
 
 
@@ -32,33 +33,68 @@ def export(
 
     Lines that were torn or edited are left out. Results that went to a stream, or were deleted, are made again from the
     journal and the input. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is none, or cannot be exported;
-    141 stdout was closed.
+    3 it is written, and results are missing that the run had (unless it is going); 141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop
     from crewrun.runs.view import open_run
 
     stdout_fd = claim_stdout()
     with open_run(run) as view, _open_sink(output, stdout_fd, view) as sink:
-        run_loop(_export, view, _Wish(form, status, ordered), sink)
+        missing = run_loop(_export, view, _Wish(form, status, ordered), sink)
+    raise typer.Exit(3 if missing else 0)
 
 
-async def _export(view: "View", wish: _Wish, sink: "Sink") -> None:
-    from crewrun.batch.reread import visit_rows
-    from crewrun.cli.wording import say
-    from crewrun.errors import OutputFailed, UsageError
-    from crewrun.runs.export import LeftOut, Spool, known_lines
+async def _export(view: "View", wish: _Wish, sink: "Sink") -> int:
+    """Write the export. Returns how many results are missing in it."""
+    from crewrun.cli.wording import count, say
+    from crewrun.runs.export import LeftOut, Written
     from crewrun.runs.lock import is_held
 
-    if view.results is not None and view.results.is_file():
-        left_out = LeftOut()
-        with view.results.open("rb") as file:
-            lines = known_lines(view, file, wish.status, left_out)
-            if is_held(view.folder.lock):
-                left_out.torn = 0  # it is being written
-            await _write(lines, wish, sink)
-        if str(left_out):
-            say(f"crewrun: lines of {view.results} that are left out: {left_out}; to restore them: {view.command}")
-        return
+    if view.results is None or not view.results.is_file():
+        await _export_again(view, wish, sink)
+        return 0
+    with view.results.open("rb") as file:
+        found = Written(view, file, wish.status, LeftOut())
+        is_going = is_held(view.folder.lock)
+        if wish.ordered or (found.may_lack and not is_going):
+            await _read_input(view, found, wish)
+        if wish.ordered:
+            found.sort()
+        await _write(found.lines, wish, sink)
+    if is_going:
+        found.left_out.torn = found.missing = 0  # they are being written
+    faults = [f"lines of {view.results} that are left out: {found.left_out}"] if str(found.left_out) else []
+    faults += [f"missing in {view.results}: {count(found.missing, 'result')}"] if found.missing else []
+    if faults:
+        say(f"crewrun: {'; '.join(faults)}; to restore them: {view.command}")
+    return found.missing
+
+
+async def _read_input(view: "View", found: "Written", wish: _Wish) -> None:
+    """Find out which rows the input has, and in which order."""
+    from crewrun.batch.reread import is_wanted, visit_rows
+    from crewrun.cli.wording import say
+    from crewrun.errors import UsageError
+
+    wanted = is_wanted(view.manifest)
+
+    def see(row: "Row") -> None:
+        found.see(row, wanted=wanted(row))
+
+    try:
+        await visit_rows(view.manifest, see)
+    except UsageError as gone:
+        found.end_without_input()
+        if wish.ordered:
+            say(f"crewrun: --ordered by the places that rows had when they ran, since {gone}")
+
+
+async def _export_again(view: "View", wish: _Wish, sink: "Sink") -> None:
+    """Export results that are in no file from the journal and the input."""
+    from crewrun.batch.reread import visit_rows
+    from crewrun.errors import OutputFailed, UsageError
+    from crewrun.runs.export import Spool
+
     if view.manifest.input_file is None:
         gone = "its results went to a stream" if view.results is None else f"{view.results} is gone"
         raise UsageError(
@@ -76,8 +112,6 @@ async def _export(view: "View", wish: _Wish, sink: "Sink") -> None:
 async def _write(lines: "Lines", wish: _Wish, sink: "Sink") -> None:
     from crewrun.runs.export import written
 
-    if wish.ordered:
-        lines.sort()
     for piece in written(lines, wish.form):
         await sink.write([piece])
 
@@ -86,7 +120,7 @@ async def _write(lines: "Lines", wish: _Wish, sink: "Sink") -> None:
 def _open_sink(output: str | None, stdout_fd: int, view: "View") -> "Iterator[Sink]":
     """Standard output, or a file that is there when it is whole."""
     from crewrun.batch.preflight import check_output
-    from crewrun.batch.sink import FileSink, StreamSink
+    from crewrun.batch.sink import FileSink, StreamSink, open_sink
     from crewrun.errors import UsageError
 
     if output is None or output == "-":
@@ -94,13 +128,12 @@ def _open_sink(output: str | None, stdout_fd: int, view: "View") -> "Iterator[Si
         return
     check_output(output)
     path = Path(os.path.realpath(output))
-    for taken in (view.results, view.manifest.input_file, *view.folder.state):
-        if taken is not None and path.exists() and taken.exists() and path.samefile(taken):
-            raise UsageError(f"-o {output}: is a file of the run itself; name another")
+    if _is_of_run(path, view):
+        raise UsageError(f"-o {output}: is a file of the run itself; name another")
     part = path.with_name(f".{path.name}.part") if path.is_file() or not path.exists() else path
     if part != path:
         part.unlink(missing_ok=True)
-    sink = FileSink(part)
+    sink: Sink = FileSink(part) if part != path else open_sink(path)
     try:
         yield sink
         sink.close()
@@ -109,6 +142,17 @@ def _open_sink(output: str | None, stdout_fd: int, view: "View") -> "Iterator[Si
     finally:
         if part != path:
             part.unlink(missing_ok=True)
+
+
+def _is_of_run(path: Path, view: "View") -> bool:
+    """Whether it is a file of the run, or has the name of one that SQLite makes and takes away."""
+    folder = view.folder
+    journal = folder.journal.name
+    names = {folder.lock.name, folder.manifest.name, folder.log.name, journal, f"{journal}-wal", f"{journal}-shm"}
+    if path.name in names and path.parent.samefile(folder.path):
+        return True
+    known = (view.results, view.manifest.input_file, folder.lock, *folder.state)
+    return path.exists() and any(taken is not None and taken.exists() and path.samefile(taken) for taken in known)
 
 
 def _replace(part: Path, path: Path) -> None:

@@ -13,7 +13,8 @@ _DAY_S = 86_400.0
 
 def gc(
     folders: list[str] = typer.Argument(None, metavar="[DIR]…", help="Where to look. [default: here and below]"),
-    delete: bool = typer.Option(False, "--delete", help="Delete those that are finished, aside or orphan."),
+    delete: bool = typer.Option(False, "--delete", help="Delete those that are aside or orphan."),
+    finished: bool = typer.Option(False, "--finished", help="With --delete: those that are finished, too."),
     older_than: float | None = typer.Option(
         None, "--older-than", metavar="DAYS", min=0, help="Only runs that nothing happened in for so long."
     ),
@@ -21,8 +22,9 @@ def gc(
 ) -> None:
     """List the run folders, and with --delete remove what is not needed any more; never a results file.
 
-    `finished` runs have nothing left to do, `aside` ones were moved by --fresh, of `orphan` ones the results are gone.
-    What is running, unfinished or damaged stays. A run whose folder is deleted cannot be continued.
+    Of `finished` runs all rows have succeeded, `aside` ones were moved by --fresh, of `orphan` ones the results are
+    gone. What is running, unfinished (failed rows can run again) or damaged stays. A run whose folder is deleted cannot
+    be continued: the next batch of a finished one is refused, or with --fresh pays for every row again.
     Exit codes: 0 done; 2 a DIR is none, or something could not be deleted.
     """
     import time
@@ -31,16 +33,17 @@ def gc(
     from crewrun.cli.setup import open_stdout, put, run_loop
     from crewrun.cli.wording import say
     from crewrun.errors import CrewrunError
-    from crewrun.runs.gc import DELETED, SCHEMA, find_runs
+    from crewrun.runs.gc import NEEDLESS, SCHEMA, find_runs
     from crewrun.runs.gc import delete as delete_run
 
     stdout = open_stdout()
     by_path = {found.folder.path.resolve(): found for top in folders or ["."] for found in find_runs(Path(top))}
     now = time.time()
     runs = [one for one in by_path.values() if older_than is None or now - one.active_at >= older_than * _DAY_S]
+    needless = NEEDLESS | {"finished"} if finished else NEEDLESS
     freed, failed, deleted = 0, False, set()
     for found in runs if delete else ():
-        if found.state in DELETED:
+        if found.state in needless:
             try:
                 freed += run_loop(delete_run, found)
                 deleted.add(found.folder.path)
@@ -52,27 +55,28 @@ def gc(
         put(stdout, json.dumps({"schema": SCHEMA, "runs": listed, "freed_bytes": freed}, indent=2))
     else:
         said = [_line(found, deleted=found.folder.path in deleted) for found in runs] or ["no run folders"]
-        put(stdout, "\n".join([*said, *_verdict(runs, freed, delete=delete)]))
+        put(stdout, "\n".join([*said, *([f"freed {size(freed)}"] if delete else _prospects(runs))]))
     raise typer.Exit(2 if failed else 0)
 
 
 def _line(found: "Found", *, deleted: bool) -> str:
+    from crewrun.cli.wording import count
     from crewrun.runs.status import when
     from crewrun.runs.view import nearby
 
-    rows = "rows unknown" if found.rows is None else f"{found.rows:,} rows"
+    rows = "rows unknown" if found.rows is None else count(found.rows, "row")
     state = f"{found.state}, deleted" if deleted else found.state
     problem = f": {' '.join(found.problem.split())}" if found.problem else ""
     return f"{nearby(found.folder.path)}: {state}, {rows}, {size(found.size_bytes)}, {when(found.active_at)}{problem}"
 
 
-def _verdict(runs: "list[Found]", freed: int, *, delete: bool) -> list[str]:
-    from crewrun.runs.gc import DELETED
+def _prospects(runs: "list[Found]") -> list[str]:
+    from crewrun.runs.gc import NEEDLESS
 
-    if delete:
-        return [f"freed {size(freed)}"]
-    room = sum(found.size_bytes for found in runs if found.state in DELETED)
-    return [f"--delete would free {size(room)}"] if room else []
+    room = sum(found.size_bytes for found in runs if found.state in NEEDLESS)
+    more = sum(found.size_bytes for found in runs if found.state == "finished")
+    said = [f"--delete would free {size(room)}"] if room else []
+    return said + ([f"--delete --finished would free {size(room + more)}"] if more else [])
 
 
 def size(size_bytes: int) -> str:

@@ -16,6 +16,10 @@ def mock(
     jitter: Annotated[float, typer.Option(metavar="S", help="Up to this many seconds more, at random.")] = 0.0,
     fail: Annotated[str | None, typer.Option(metavar="RATE:STATUS", help="Fail at random, such as 0.1:500.")] = None,
     rpm: Annotated[int | None, typer.Option(min=1, help="Limit of requests per minute.")] = None,
+    tpm: Annotated[int | None, typer.Option(min=1, help="Limit of tokens per minute, prompts and answers.")] = None,
+    limit_headers: Annotated[
+        bool, typer.Option("--limit-headers/--no-limit-headers", help="Tell the limits in headers, or keep them quiet.")
+    ] = True,
     seed: Annotated[int | None, typer.Option(help="Repeat the random failures and jitter of a run.")] = None,
     reply: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer every request with this.")] = None,
     tools: Annotated[Switch, typer.Option(help="Take requests with tools, or refuse them.")] = "on",
@@ -30,7 +34,8 @@ def mock(
     CALL-BAD-ARGS and CALL-NOT-JSON change that. Given a schema, it answers with JSON that fits; JSON-INVALID,
     JSON-INVALID-ONCE and JSON-PROSE change that.
 
-    GET /ledger tells what came and what it would cost.
+    GET /ledger tells what came and what it would cost; rate_limited counts the 429s of --rpm and --tpm. PUT /limits
+    with {"rpm": 300, "tpm": null} changes the limits during a run.
     """
     for flag, value in (("--latency", latency), ("--jitter", jitter)):
         if not (math.isfinite(value) and value >= 0):
@@ -48,7 +53,18 @@ def mock(
 
     try:
         settings = Settings(
-            host, port, latency, jitter, random_fault, rpm, seed, reply, tools=tools == "on", schemas=schemas == "on"
+            host,
+            port,
+            latency_s=latency,
+            jitter_s=jitter,
+            fail=random_fault,
+            rpm=rpm,
+            tpm=tpm,
+            limit_headers=limit_headers,
+            seed=seed,
+            reply=reply,
+            tools=tools == "on",
+            schemas=schemas == "on",
         )
         serve(settings, _announce)
     except UsageError as error:

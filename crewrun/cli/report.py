@@ -1,23 +1,30 @@
 """The end of a run in words, on stderr."""
 
+import shlex
 from typing import Any
 
-from crewrun.batch.run import Report
+from crewrun.batch.session import Report
 from crewrun.cli.wording import duration, money, say
+from crewrun.errors import Category
 
 _EXAMPLE_CHARS = 300
 
 
-def say_report(report: Report, command: str) -> None:
-    """Say how the run went, why it stopped if it did, and what to do about it. `command` is how to run it again."""
-    for line in report_lines(report, command):
+def say_report(report: Report, command: str, redo: str) -> None:
+    """Say how the run went, why it stopped if it did, and what to do about it.
+
+    `command` is how to go on with it, `redo` how to run what failed again.
+    """
+    for line in report_lines(report, command, redo):
         say(line)
 
 
-def report_lines(report: Report, command: str) -> list[str]:
+def report_lines(report: Report, command: str, redo: str) -> list[str]:
     """The report, line by line."""
     summary = report.summary
-    lines = [_headline(summary), *_failure_lines(summary)]
+    lines = [_headline(summary), *_failure_lines(report)]
+    if shard := summary["shard"]:
+        lines.append(f"shard {shard['part']}: {shard['elsewhere']:,} rows belong to other shards")
     if summary["truncated"]:
         lines.append(f"warning: {summary['truncated']} answers were cut off at max_tokens (their tasks say truncated)")
     if summary["models"] == ["offline"]:
@@ -36,10 +43,11 @@ def report_lines(report: Report, command: str) -> list[str]:
         lines.append(
             f"{report.gone} results were taken out: their rows are not in the input any more (the journal keeps them)"
         )
+    lines += report.notes
     if summary["stopped"]:
         lines.append(f"to go on: {command}" if report.folder else f"to run all rows again: {command}")
     elif report.exit_code and report.folder:
-        lines.append(f"to run what failed again: {command}")
+        lines.append(f"to run what failed again: {redo}")
     return lines
 
 
@@ -48,7 +56,7 @@ def _headline(summary: dict[str, Any]) -> str:
     counts = [f"{rows['ok']} ok", f"{rows['failed']} failed"]
     counts += [f"{rows['kept']} done before"] if rows["kept"] else []
     left = rows["kept_failed"] + rows["pending"]
-    counts += [f"{left} left alone"] if left else []
+    counts += [f"{left} pending"] if left else []
     parts = [
         f"{', '.join(counts)} in {duration(summary['duration_s'])}",
         f"{summary['rows_per_s']:.1f} rows/s",
@@ -67,15 +75,18 @@ def _headline(summary: dict[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _failure_lines(summary: dict[str, Any]) -> list[str]:
+def _failure_lines(report: Report) -> list[str]:
     lines = []
-    for group in summary["failures"]:
-        example = group["example"]
+    run = report.output or report.folder
+    for group in report.summary["failures"]:
+        example, category = group["example"], group["category"]
         message = " ".join(example["message"].split())
         message = message if len(message) <= _EXAMPLE_CHARS else message[:_EXAMPLE_CHARS] + "…"
         task = f" in task {example['task']!r}" if example["task"] else ""
         where = "" if message.startswith("line ") else f"line {example['line']}{task}: "
-        lines += [f"  {group['count']} × {group['category']}: {where}{message}", f"      → {group['hint']}"]
+        lines += [f"  {group['count']} × {category}: {where}{message}", f"      → {group['hint']}"]
+        if report.folder and run and category != Category.INPUT:
+            lines.append(f"      → to run these again: crewrun retry {shlex.quote(run)} --only {category}")
     return lines
 
 

@@ -1,9 +1,16 @@
 """`crewrun retry`: the rows of a run that failed once more, with the options that the run had."""
 
 import os
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from crewrun.batch.settings import BatchSettings
 
 
 def retry(
@@ -14,41 +21,71 @@ def retry(
 ) -> None:
     """Run the rows of RUN again that failed, and those that it did not come to, as its own command would.
 
-    With --only the other rows are left alone. Options, crew and inputs are those of the run; keys come from the
-    environment. Exit codes are those of `crewrun batch`.
+    With --only the other rows are left alone. Options, crew and inputs are those of the run, save --fresh and --replay;
+    keys and passwords come from the environment, which has to lead to the same models. Exit codes are those of
+    `crewrun batch`.
     """
-    from crewrun.batch.run import Invocation
-    from crewrun.batch.settings import BatchSettings
+    from crewrun.batch.opening import Invocation
+    from crewrun.batch.reread import settings_of
     from crewrun.cli.batch import carry_out
-    from crewrun.cli.setup import claim_stdout, load_crew, load_env
+    from crewrun.cli.setup import claim_stdout, folder_of, load_crew, load_env
     from crewrun.errors import Category, UsageError, suggest
-    from crewrun.runs.folder import SUFFIX, RunFolder, find
+    from crewrun.runs.folder import RunFolder
     from crewrun.runs.manifest import read_manifest
+    from crewrun.runs.view import find_run, is_in_place, results_of
 
     categories = [str(category) for category in Category]
     if only is not None and only not in categories:
         raise UsageError(
             f"--only {only!r}: no such category{suggest(only, categories)}; one of {', '.join(categories)}"
         )
-    folder = RunFolder(find(run).path.absolute())
+    folder = RunFolder(find_run(run).path.absolute())
     manifest = read_manifest(folder.manifest)
     if manifest.input_digest is None:
         raise UsageError(f"{run}: its rows came through a pipe; give the run's own command and the same rows again")
+    results = results_of(folder, manifest)
+    again = shlex.join(["crewrun", *sys.argv[1:]])
+    # Its own command does not find a run that was moved.
+    own = manifest.command if is_in_place(folder, manifest) else ["crewrun", "retry", str(results or folder.path)]
     try:
         os.chdir(manifest.cwd)
     except OSError as gone:
-        raise UsageError(f"{run}: its working directory {manifest.cwd}: {gone.strerror}") from None
-    given = {name: value for name, value in manifest.options.items() if name in BatchSettings.__dataclass_fields__}
-    given.pop("fresh", None)
-    if "run_dir" in given:
-        given["run_dir"] = str(folder.path)
-    elif manifest.output is not None:
-        # Beside the folder, wherever both were moved.
-        given["output"] = str(folder.path.with_name(folder.path.name.removesuffix(SUFFIX)))
+        raise UsageError(
+            f"{run}: its working directory {manifest.cwd}: {gone.strerror}; where its inputs are now, give its own "
+            f"command: {shlex.join(manifest.command)}"
+        ) from None
     load_env()
+    load_env(folder_of(manifest.crew))
+    settings = settings_of(manifest)
+    # Where they are now, wherever they were moved. To begin anew, or to send nothing, is not to run rows again.
+    settings = replace(
+        settings,
+        output=str(results) if results else settings.output,
+        run_dir=str(folder.path) if settings.run_dir is not None else None,
+        fresh=False,
+        replay=False,
+    )
+    settings = _with_passwords(settings)
     stdout_fd = claim_stdout()
-    definition = load_crew(manifest.crew, manifest.inputs, strict=given.get("strict"))
-    invocation = Invocation(manifest.inputs, manifest.crew, manifest.command, Category(only) if only else None)
+    definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict)
     if not Path(manifest.inputs).exists():
         raise UsageError(f"{run}: its input {manifest.inputs} is not there any more")
-    carry_out(invocation, definition, BatchSettings(**given), stdout_fd)
+    category = Category(only) if only else None
+    invocation = Invocation(manifest.inputs, manifest.crew, own, category, again, manifest)
+    carry_out(invocation, definition, settings, stdout_fd)
+
+
+def _with_passwords(settings: "BatchSettings") -> "BatchSettings":
+    """The settings with the passwords that a run does not keep, from the environment. Raises UsageError."""
+    from crewrun.errors import REDACTED, UsageError
+
+    found: dict[str, Any] = {}
+    for name in settings.__dataclass_fields__:
+        value = getattr(settings, name)
+        if isinstance(value, str) and REDACTED in value:
+            variable = f"CREWRUN_{name.upper()}"
+            if not os.environ.get(variable):
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} {value}: a run keeps no passwords; export {variable} with all of it")
+            found[name] = os.environ[variable]
+    return replace(settings, **found)

@@ -10,6 +10,9 @@ from crewrun.cli import flags
 
 
 def run(
+    words: list[str] = typer.Argument(
+        [], metavar="[CREW] [NAME=VALUE]...", help="What to run, as --crew takes it, and inputs, as -i takes them."
+    ),
     crew: flags.Crew = None,
     pairs: list[str] = typer.Option(
         [], "--input", "-i", metavar="NAME=VALUE", help="One input, as text. May be repeated."
@@ -34,8 +37,9 @@ def run(
 
     load_env()
     stdout = open_stdout()
-    values = read_inputs(inputs, pairs)
-    definition = load_crew(crew, "-")
+    named, more = _split(words)
+    values = read_inputs(inputs, [*more, *pairs])
+    definition = load_crew(named or crew, "-")
     retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
     gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
     outcome = run_loop(_kickoff, definition, gateway, values, quiet)
@@ -51,6 +55,17 @@ def run(
     if text:
         run_loop(stdout.write, [text])
     raise typer.Exit(0 if outcome.error is None else 3)
+
+
+def _split(words: list[str]) -> tuple[str | None, list[str]]:
+    """The crew, which comes first if it is there, and the inputs. Raises UsageError."""
+    from crewrun.errors import UsageError
+
+    named, pairs = (words[0], words[1:]) if words and "=" not in words[0] else (None, words)
+    for word in pairs:
+        if not word.partition("=")[0] or "=" not in word:
+            raise UsageError(f"{word!r}: an input is written NAME=VALUE, as in topic=AI; what to run comes first")
+    return named, pairs
 
 
 def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
@@ -93,6 +108,7 @@ async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet:
         outcome = await worker.run(row)
     if not quiet:
         for task in outcome.tasks:
-            say(f"{task.name} ({task.agent}): {task.usage.total_tokens:,} tokens, {json.dumps(task.output[:60])}")
+            by = f" ({task.agent})" if task.agent else ""  # a flow's method has none
+            say(f"{task.name}{by}: {task.usage.total_tokens:,} tokens, {json.dumps(task.output[:60])}")
         say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {money(outcome.cost_usd)}")
     return outcome

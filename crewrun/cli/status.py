@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,13 +44,13 @@ def status(
             differences = run_loop(verify, view)
         is_readable = differences is None or "journal" not in differences.counts
         found = read_status(view) if is_readable else None
-        command = view.command
+        commands = view.command, view.fresh_command
     if as_json:
         record: dict[str, Any] = found.to_json() if found else {"schema": "crewrun.status/1", "run": run}
         put(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
     else:
         said = lines(found) if found else []
-        put(stdout, "\n".join(said + (verify_lines(differences, command) if differences else [])))
+        put(stdout, "\n".join(said + (verify_lines(differences, *commands) if differences else [])))
     raise typer.Exit(3 if differences and differences.counts else 0)
 
 
@@ -59,6 +60,9 @@ def lines(status: "Status") -> list[str]:
     from crewrun.runs.view import nearby
 
     said = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status)]
+    if status.shard:
+        others = "the other" if status.elsewhere is None else f"{status.elsewhere:,}"
+        said.append(f"shard {status.shard}: {others} rows belong to other shards")
     if status.spent:
         said.append(f"{'this' if status.is_going else 'the latest'} session: {spent(status.spent)}{_time(status)}")
     if status.sessions > 1:
@@ -73,36 +77,44 @@ def lines(status: "Status") -> list[str]:
     if status.state in ("stopped", "died"):
         said.append(f"to go on: {status.command}")
     elif status.state == "finished" and status.failed:
-        said.append(f"to run what failed again: {status.command}")
+        said.append(f"to run what failed again: {status.redo}")
     return said
 
 
-def verify_lines(found: "Differences", command: str) -> list[str]:
-    """What was compared, for a person to read."""
+def verify_lines(found: "Differences", command: str, fresh_command: str | None) -> list[str]:
+    """What was compared, for a person to read, with the commands that put it right or begin anew."""
     from crewrun.runs.verify import KINDS
 
-    said = [f"not compared: {note}" for note in found.notes]
-    for kind, words in KINDS.items():
-        if kind in found.counts:
-            examples, count = found.examples[kind], found.counts[kind]
-            more = ", …" if count > len(examples) else ""
-            said.append(f"  {count:,} × {words}: {', '.join(examples)}{more}")
+    said = [f"not compared: {note}" for note in found.notes] + difference_lines(found, KINDS)
     if not found.counts:
         return [*said, "verified: no difference"]
     if "journal" in found.counts:
-        return [*said, f"the run cannot go on; begin anew with: {command} --fresh"]
+        return [*said, "the run cannot go on" + (f"; begin anew with: {fresh_command}" if fresh_command else "")]
     if found.counts.keys() == {"input"}:
         return said  # the run's own command cannot help
     return [*said, f"to put the results right: {command}"]
 
 
+def difference_lines(found: "Differences", kinds: "Mapping[str, str]") -> list[str]:
+    """What differs: how many of each kind, in these words, and the first ones."""
+    from crewrun.cli.wording import plain
+
+    said = []
+    for kind, words in kinds.items():
+        if kind in found.counts:
+            examples, count = found.examples[kind], found.counts[kind]
+            more = ", …" if count > len(examples) else ""
+            said.append(f"  {count:,} × {words}: {plain(', '.join(examples))}{more}")
+    return said
+
+
 def spent(record: dict[str, Any]) -> str:
     """Calls, tokens and money in words."""
-    from crewrun.cli.wording import money
+    from crewrun.cli.wording import count, money
 
     usage = record["usage"]
     tokens = f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
-    return f"{usage['calls']:,} calls, {tokens}, {money(record['cost_usd'])}"
+    return f"{count(usage['calls'], 'call')}, {tokens}, {money(record['cost_usd'])}"
 
 
 def _state(status: "Status") -> str:

@@ -1,7 +1,13 @@
 """Amounts in words, and how the command line speaks on stderr."""
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crewrun.batch.canary import Forecast
+    from crewrun.batch.forecast import Interval
 
 
 def money(cost_usd: float | None) -> str:
@@ -9,6 +15,11 @@ def money(cost_usd: float | None) -> str:
     if cost_usd is None:
         return "cost unknown"
     return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd == 0 else f"${cost_usd:.4f}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -20,6 +31,26 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} m"
     return f"{minutes} m {rest} s" if minutes else f"{rest} s"
+
+
+def in_words(forecast: "Forecast") -> str:
+    """What a canary found out."""
+    cost = forecast.cost_usd
+    parts = (
+        "cost unknown" if cost is None else f"{money(cost.mean)} (90 %: {_between(cost, money)})",
+        f"{duration(forecast.duration_s.mean)} (90 %: {_between(forecast.duration_s, duration)})",
+        f"{_share(forecast.failures.mean)} fail (90 %: {_between(forecast.failures, _share)})",
+    )
+    return f"forecast for {forecast.rows:,} rows, from {forecast.sample:,} of them: {' · '.join(parts)}"
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _between(interval: "Interval", words: Callable[[float], str]) -> str:
+    high = "nobody knows" if interval.high == float("inf") else words(interval.high)
+    return f"{words(interval.low)} to {high}"
 
 
 def plain(line: str) -> str:

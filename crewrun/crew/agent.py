@@ -30,7 +30,7 @@ from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
-AnyLLM = Annotated[LLM | str | dict[str, Any] | None, BeforeValidator(as_llm)]
+AnyLLM = Annotated[LLM | str | dict[str, Any] | list[Any] | None, BeforeValidator(as_llm)]
 
 
 class Persona(NamedTuple):

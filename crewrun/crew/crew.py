@@ -1,16 +1,16 @@
-"""`Crew`: agents and their tasks, and the kickoff family. A definition: no run ever writes to it."""
+"""`Crew`: agents and their tasks. A definition: no run ever writes to it. How it is started is `family.py`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast, overload
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
 from crewrun.crew.delegation import Team
+from crewrun.crew.family import Inputs, KickoffFamily
 from crewrun.crew.fields import accept
-from crewrun.crew.for_each import OnOutcome, for_each
 from crewrun.crew.kickoff import Kickoff
 from crewrun.crew.output import CrewOutput, TaskOutput, UsageMetrics
 from crewrun.crew.process import (
@@ -23,17 +23,15 @@ from crewrun.crew.process import (
     run_tasks,
     task_name,
 )
-from crewrun.crew.sync import run_sync
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.errors import DefinitionError
 from crewrun.llm.gateway import Gateway, open_gateway
 from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM
-from crewrun.llm.tally import Tally, current_tally
+from crewrun.llm.tally import Tally
 from crewrun.templates import check_inputs
 
-Inputs = Mapping[str, Any]
 Callbacks = Annotated[list[Callable[[Any], Any]], SkipValidation]
 
 
@@ -46,7 +44,7 @@ class TaskPreview:
     messages: list[dict[str, str]]
 
 
-class Crew(BaseModel):
+class Crew(BaseModel, KickoffFamily[CrewOutput]):
     """Agents and the tasks they perform, in order.
 
     One crew object serves any number of kickoffs at once; each has its own texts, outputs and account.
@@ -75,7 +73,7 @@ class Crew(BaseModel):
     task_callback: Annotated[Callable[[TaskOutput], Any] | None, SkipValidation] = None
     step_callback: Annotated[Callable[[Any], Any] | None, SkipValidation] = None
 
-    _latest: Tally = PrivateAttr(default_factory=Tally)
+    _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
     _team: Team | None = PrivateAttr(default=None)
     _manager: Agent | None = PrivateAttr(default=None)
 
@@ -198,88 +196,6 @@ class Crew(BaseModel):
         delegating = any(agent.allow_delegation for agent in own)
         return list(dict.fromkeys([*own, *(self._coworkers() if delegating else ())]))
 
-    @property
-    def usage_metrics(self) -> UsageMetrics:
-        """What the latest kickoff used, or all inputs of the latest for-each together."""
-        return UsageMetrics.of(self._latest)
-
-    async def akickoff(self, inputs: Inputs | None = None) -> CrewOutput:
-        """Run the crew once and return its answer.
-
-        Raises InputInvalid (a ValueError) when a placeholder has no value, CallError when a model call fails for good.
-        """
-        tally = self._latest = Tally(current_tally())
-        return await self._run(inputs, tally)
-
-    kickoff_async = akickoff
-
-    def kickoff(self, inputs: Inputs | None = None) -> CrewOutput:
-        """`akickoff` for code without an event loop. RuntimeError inside a running one."""
-        return run_sync("kickoff", "akickoff", self.akickoff, inputs)
-
-    @overload
-    async def akickoff_for_each(
-        self,
-        inputs: Iterable[Inputs],
-        *,
-        max_concurrent: int | None = None,
-        return_exceptions: Literal[False] = False,
-        on_outcome: OnOutcome | None = None,
-    ) -> list[CrewOutput]: ...
-
-    @overload
-    async def akickoff_for_each(
-        self,
-        inputs: Iterable[Inputs],
-        *,
-        max_concurrent: int | None = None,
-        return_exceptions: bool,
-        on_outcome: OnOutcome | None = None,
-    ) -> list[CrewOutput | Exception]: ...
-
-    async def akickoff_for_each(
-        self,
-        inputs: Iterable[Inputs],
-        *,
-        max_concurrent: int | None = None,
-        return_exceptions: bool = False,
-        on_outcome: OnOutcome | None = None,
-    ) -> Any:
-        """Run the crew once per input, concurrently; the answers in input order.
-
-        Every input runs to its end whatever becomes of the others. Then, if any failed, one ForEachError whose
-        `results` holds output or exception per input; with `return_exceptions` that list is returned instead.
-        `max_concurrent` bounds how many run at once (None: all). `on_outcome(index, output_or_exception)` is called as
-        each one ends.
-        """
-        tally = self._latest = Tally(current_tally())
-
-        async def run(one: Inputs) -> CrewOutput:
-            return await self._run(one, Tally(tally))
-
-        async with open_gateway():
-            return await for_each(run, inputs, max_concurrent, return_exceptions, on_outcome)
-
-    kickoff_for_each_async = akickoff_for_each
-
-    @overload
-    def kickoff_for_each(
-        self, inputs: Iterable[Inputs], *, return_exceptions: Literal[False] = False
-    ) -> list[CrewOutput]: ...
-
-    @overload
-    def kickoff_for_each(
-        self, inputs: Iterable[Inputs], *, return_exceptions: bool
-    ) -> list[CrewOutput | Exception]: ...
-
-    def kickoff_for_each(self, inputs: Iterable[Inputs], *, return_exceptions: bool = False) -> Any:
-        """One kickoff per input, one after another, with the failure isolation of `akickoff_for_each`."""
-
-        async def run() -> Any:
-            return await self.akickoff_for_each(inputs, max_concurrent=1, return_exceptions=return_exceptions)
-
-        return run_sync("kickoff_for_each", "akickoff_for_each", run)
-
     def fetch_inputs(self) -> set[str]:
         """The names that the crew's texts need, as CrewAI's method gives them."""
         agents = {agent for task in self.tasks if (agent := task.agent) is not None} | set(self.agents)
@@ -314,7 +230,7 @@ class Crew(BaseModel):
         assign = self._assign()
         return [assign(task, task_name(task, position), kickoff) for position, task in enumerate(self.tasks)]
 
-    async def _run(self, inputs: Inputs | None, tally: Tally) -> CrewOutput:
+    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally) -> CrewOutput:
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
         for callback in self.before_kickoff_callbacks:

@@ -12,7 +12,7 @@ from crewrun.definitions.problems import KeyPath, Problem, failure
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import AgentSpec, CrewSpec, LLMSpec, NamedTaskSpec, TaskSpec
 from crewrun.errors import DefinitionError
-from crewrun.llm.model import LLM
+from crewrun.llm.model import LLM, as_llm
 
 _NOT_OF_THE_CREW = frozenset({"llm", "batch"})
 
@@ -94,11 +94,15 @@ class _Builder:
             self.problems.append(self._source.at_key(path, str(wrong)))
 
 
-def _llm(spec: LLMSpec | str | None) -> LLM | None:
+def _llm(spec: LLMSpec | str | list[LLMSpec | str] | None) -> LLM | None:
     if spec is None or isinstance(spec, str):
         return LLM(model=spec) if spec else None
-    fields = spec.model_dump(exclude_none=True)
-    return LLM(**fields.pop("additional_params"), **fields)
+    if isinstance(spec, list):
+        first: LLM = as_llm([_llm(one) for one in spec])
+        return first
+    fields = spec.model_dump(exclude_none=True, exclude={"fallbacks"})
+    others = [_llm(one) for one in _many(spec.fallbacks or ())]
+    return LLM(**fields.pop("additional_params"), **fields, fallbacks=others)
 
 
 def _task_name(key: str | int, spec: TaskSpec) -> str:

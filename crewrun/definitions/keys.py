@@ -62,7 +62,7 @@ def unknown_key(path: KeyPath) -> str:
     key, spec = str(path[-1]), spec_at(path[:-1])
     if key in spec.not_yet:
         return f"{key!r} is not supported by this version of crewrun"
-    if key == "name" and len(path) == 3:
+    if key == "name" and len(path) == 3 and path[0] in ("agents", "tasks"):
         return f"is not a key here; the name of {spec.noun} is its key under {str(path[0])!r}"
     known = list(spec.model_fields)
     near = suggest(key, known)

@@ -14,6 +14,7 @@ from crewrun.definitions.crewai_imports import is_installed, rewrite_below
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.problems import listed
 from crewrun.errors import DefinitionError
+from crewrun.flow.target import FlowTarget
 from crewrun.references import above_packages, find_file, known_names, load_file, resolve, search, shown
 from crewrun.target import as_target
 
@@ -26,7 +27,8 @@ def load(ref: str) -> Definition:
     name = ref.strip().rpartition(":")[0]
     if not is_installed("crewai"):
         rewrite_below(above_packages(os.path.dirname(find_file(name))) if name.endswith(".py") else os.getcwd())
-    return Definition(as_target(resolve(ref), ref.strip()), {}, Path(name), "Python")
+    target = as_target(resolve(ref), ref.strip())
+    return Definition(target, {}, Path(name), "flow" if isinstance(target, FlowTarget) else "Python")
 
 
 def load_project(crew_py: str, root: str) -> Definition:

@@ -65,10 +65,12 @@ def _values(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in fields.items():
         if key in _AS_THEY_ARE:
             yield key, value
+        elif key in ("llm", "manager_llm"):
+            yield key, [_model(one) for one in value] if isinstance(value, list) else _model(value)
         elif isinstance(value, list):
             yield key, [_reference(entry) for entry in value]
         else:
-            yield key, _model(value) if key in ("llm", "manager_llm") else _reference(value)
+            yield key, _reference(value)
 
 
 def _reference(value: Any) -> Any:

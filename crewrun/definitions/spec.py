@@ -18,6 +18,7 @@ from crewrun.definitions.value_types import (
     TEXT,
     AtLeastOne,
     Count,
+    Dollars,
     Function,
     Functions,
     Guardrail,
@@ -28,7 +29,11 @@ from crewrun.definitions.value_types import (
     Name,
     NoHumanInput,
     OutputFile,
+    PerModel,
+    Prices,
+    RowsAtOnce,
     Seconds,
+    Span,
     Text,
     Texts,
     Tool,
@@ -93,13 +98,19 @@ class LLMSpec(Spec):
     extra_headers: dict[str, str] = Field(default_factory=dict)
     function_calling: bool | None = None
     structured_output: bool | None = None
+    fallbacks: "Model | None" = None
     additional_params: Annotated[dict[str, Any], AfterValidator(_only_extra)] = Field(default_factory=dict)
 
 
-Model = Annotated[
+OneModel = Annotated[
     Annotated[Name, TEXT] | Annotated[LLMSpec, MAPPING],
     one_of("the name of a model, or a mapping with `model`"),
 ]
+Model = Annotated[
+    Annotated[Name, TEXT] | Annotated[LLMSpec, MAPPING] | Annotated[list[OneModel], Field(min_length=1), LIST],
+    one_of("the name of a model, a mapping with `model`, or a list of these"),
+]
+LLMSpec.model_rebuild()
 
 
 class AgentSpec(Spec):
@@ -178,7 +189,7 @@ class BatchSpec(Spec):
     noun = "batch"
 
     output: Text | None = None
-    max_concurrent: AtLeastOne | None = None
+    max_concurrent: RowsAtOnce | None = None
     model: Name | None = None
     base_url: Text | None = None
     ordered: bool | None = None
@@ -188,6 +199,7 @@ class BatchSpec(Spec):
     grace: Annotated[float, Field(ge=0)] | None = None
     limit: Count | None = None
     offset: Count | None = None
+    shard: Text | None = None
     fail_fast: bool | None = None
     max_failures: MaxFailures | None = None
     strict: bool | None = None
@@ -200,6 +212,21 @@ class BatchSpec(Spec):
     id_field: Text | None = None
     replay: bool | None = None
     log_prompts: bool | None = None
+    rpm: PerModel | None = None
+    tpm: PerModel | None = None
+    outage_patience: Span | None = None
+    deadline: Span | None = None
+    price: Prices | None = None
+    budget: Dollars | None = None
+    row_budget: Dollars | None = None
+    canary: Count | None = None
+    max_forecast: Dollars | None = None
+    cache: Text | None = None
+    cache_size: Text | None = None
+    executor: Name | None = None
+    workers: RowsAtOnce | None = None
+    worker_cpus: Seconds | None = None
+    env: list[Name] | None = None
 
 
 class CrewSpec(Spec):
@@ -237,7 +264,7 @@ class CrewSpec(Spec):
 def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
     """The model of the mapping at `path`, as in `("agents", "writer", "llm")`."""
     match path:
-        case ["llm" | "manager_llm"] | ["manager_agent", "llm"] | ["agents", _, "llm"]:
+        case ["llm" | "manager_llm", *_] | ["manager_agent", "llm", *_] | ["agents", _, "llm", *_]:
             return LLMSpec
         case ["agents", _] | ["manager_agent"]:
             return AgentSpec

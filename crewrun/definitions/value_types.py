@@ -5,7 +5,7 @@ file, beside all others. Which key has which type is `spec`.
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -25,7 +25,7 @@ def one_of(needed: str) -> Discriminator:
 
 
 def _shape(value: Any) -> str:
-    return TAG + {str: "text", dict: "mapping", list: "list", int: "number"}.get(type(value), "other")
+    return TAG + {str: "text", dict: "mapping", list: "list", int: "number", float: "number"}.get(type(value), "other")
 
 
 def _not_blank(text: str) -> str:
@@ -97,6 +97,21 @@ MaxFailures = Annotated[
     | Annotated[str, AfterValidator(_share), TEXT, WithJsonSchema({"type": "string", "pattern": "^[0-9.]+%$"})],
     one_of("a number of rows, or a share of them such as '5%'"),
 ]
+RowsAtOnce = Annotated[
+    Annotated[AtLeastOne, NUMBER] | Annotated[Literal["auto"], TEXT], one_of("a number of rows, or auto")
+]
+PerModel = Annotated[
+    Annotated[AtLeastOne, NUMBER] | Annotated[dict[str, AtLeastOne], MAPPING],
+    one_of("a number a minute, or a mapping of models to such numbers"),
+]
+Span = Annotated[
+    Annotated[Annotated[float, Field(ge=0)], NUMBER] | Annotated[Text, TEXT],
+    one_of("a number of seconds, or a time such as 5m or 1h30m"),
+]
+Dollars = Annotated[
+    Annotated[Annotated[float, Field(gt=0)], NUMBER] | Annotated[Text, TEXT], one_of("an amount of US dollars")
+]
+Prices = dict[str, Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=3)]]
 OutputFile = Annotated[Text, AfterValidator(_file)]
 NoHumanInput = Annotated[bool, AfterValidator(_nobody_there), WithJsonSchema({"const": False})]
 

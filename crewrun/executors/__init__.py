@@ -1,7 +1,17 @@
-"""Where rows run: an `Executor` per place. `inline` is this event loop."""
+"""Where rows run: an `Executor` per place. `inline` is this event loop, `ray` a Ray cluster.
 
-from typing import Protocol
+How a cluster is reached is `ray`; the workers that it has are a `fleet`, each with a `station` there and a `desk` here
+that exchange `letters` by `post`. A fleet knows nothing of Ray: any other place needs a `Site`, which hires workers,
+and a `Line` to each. `job` is what an executor is given.
+"""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeAlias
+
+from crewrun.errors import UsageError, suggest
+from crewrun.executors.job import Job
+from crewrun.references import is_reference, resolve
 from crewrun.row import Outcome, Row
 
 
@@ -11,3 +21,41 @@ class Executor(Protocol):
     async def run(self, row: Row) -> Outcome:
         """Run one row to its outcome. Cancelling it abandons the row."""
         ...
+
+
+Opener: TypeAlias = Callable[[Job], AbstractAsyncContextManager[Executor]]
+
+
+def _inline(job: Job) -> AbstractAsyncContextManager[Executor]:
+    from crewrun.executors.inline import open_inline
+
+    return open_inline(job)
+
+
+def _ray(job: Job) -> AbstractAsyncContextManager[Executor]:
+    from crewrun.executors.ray import open_ray
+
+    return open_ray(job, None)
+
+
+EXECUTORS: dict[str, Opener] = {"inline": _inline, "ray": _ray}
+
+
+def find_executor(name: str) -> Opener:
+    """What opens an executor: one of ours, `ray://HOST:PORT`, or the `module:attr` of an `Opener`.
+
+    Raises UsageError for a name that is none of these, DefinitionError for a reference that leads nowhere.
+    """
+    if name in EXECUTORS:
+        return EXECUTORS[name]
+    if name.startswith("ray://"):
+        from crewrun.executors.ray import open_ray
+
+        return lambda job: open_ray(job, name)
+    if is_reference(name):
+        opener: Opener = resolve(name)
+        return opener
+    raise UsageError(
+        f"--executor {name!r}: no such executor{suggest(name, list(EXECUTORS))}; "
+        "there are inline, ray, ray://HOST:PORT and module:attr"
+    )

@@ -1,8 +1,10 @@
 """Rows in this process, on this event loop."""
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
+from crewrun.executors.job import Job
 from crewrun.row import Outcome, Row
 from crewrun.worker import Worker
 
@@ -16,3 +18,10 @@ class InlineExecutor:
     def run(self, row: Row) -> Coroutine[Any, Any, Outcome]:
         """Run one row here."""
         return self._worker.run(row)
+
+
+@asynccontextmanager
+async def open_inline(job: Job) -> AsyncIterator[InlineExecutor]:
+    """Run the rows of `job` here for the time of the block."""
+    async with job.worker:
+        yield InlineExecutor(job.worker)

@@ -1,4 +1,4 @@
-"""The only door to models: recorder → retry → transport → account.
+"""The only door to models: recorder → gate → transport → retry → account.
 
 A call goes in as an LLM and messages and comes out as a Completion or a CallError. Attempts are counted here and
 nowhere else: the clients below do not retry. What a row's recorder knows is not asked again, and what it does not know
@@ -9,8 +9,8 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field, replace
 from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,13 +25,22 @@ from crewrun.errors import (
     BadRequest,
     CallError,
     CallTimedOut,
+    EndpointRefused,
     NotRecorded,
+    OutageTooLong,
+    RunStopped,
     SchemaRefused,
     ToolsRefused,
+    TransientError,
     UsageError,
 )
 from crewrun.llm import endpoints
+from crewrun.llm.budget import check_row
+from crewrun.llm.cache import Answers
 from crewrun.llm.deadline import deadline
+from crewrun.llm.estimate import GUESSED_TOKENS, believable, fewest_tokens, most_tokens
+from crewrun.llm.gate import AllGates, FarGates, Gate, Gates, Settlement, Verdict
+from crewrun.llm.gate import Price as CallPrice
 from crewrun.llm.limits import RequestWindow, admit
 from crewrun.llm.model import LLM
 from crewrun.llm.prices import Price, find_price
@@ -39,6 +48,7 @@ from crewrun.llm.recorder import Identities, Recorder, Spent, describe_endpoint
 from crewrun.llm.retry import RetryPolicy
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
+from crewrun.llm.trust import RUN_WIDE
 from crewrun.messages import ChatRequest, Completion, Endpoint, Lane, Message, ReplySchema, ToolSpec, Usage
 from crewrun.threads import pool
 
@@ -51,6 +61,8 @@ _ABOUT_TOOLS = re.compile(r"\btools?\b|tool[_ ]choice|tool[_ -]call|function[_ -
 _ABOUT_SCHEMA = re.compile(
     r"response[_ ]?format|json[_ ]?schema|structured[_ ]?output|response[_ ]schema", re.IGNORECASE
 )
+# Tokens of an answer, before the first one has come.
+_USUAL_TOKENS = 300
 _NOTHING: tuple[Usage, float | None] = (Usage(), 0.0)
 Fields = dict[str, Any]
 T = TypeVar("T")
@@ -84,7 +96,8 @@ LANES: Mapping[Lane, Callable[[], Transport]] = {"direct": _direct, "litellm": _
 class GatewayOptions:
     """How a run wants its calls made. `call_timeout_s` and `model` overrule what an LLM says for itself.
 
-    With `replay_only` nothing is sent: what the row's recorder does not know fails with NotRecorded.
+    With `replay_only` nothing is sent: what the row's recorder does not know fails with NotRecorded. `prices` overrule
+    the published ones, by model. `row_budget_usd` is what one row may cost.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -92,6 +105,8 @@ class GatewayOptions:
     model: str | None = None
     base_url: str | None = None
     replay_only: bool = False
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    row_budget_usd: float | None = None
 
 
 class Gateway:
@@ -100,15 +115,28 @@ class Gateway:
     While it is open it is the gateway of every crew that is started inside the block. `transport` replaces all lanes.
     """
 
-    def __init__(self, options: GatewayOptions | None = None, *, transport: Transport | None = None) -> None:
+    def __init__(
+        self,
+        options: GatewayOptions | None = None,
+        *,
+        transport: Transport | None = None,
+        gates: AllGates | None = None,
+        cache: Answers | None = None,
+    ) -> None:
+        """`gates` are those of the run that this gateway is a part of, its own when there are none. `cache` has answers
+        of any run to the same requests.
+        """
         self._identities = Identities()
         self._options = options or GatewayOptions()
         self._given = transport
+        self.gates: AllGates = gates or Gates()
+        self._cache = cache
         self._transports: dict[Lane, Transport] = {}
         self._endpoints: WeakKeyDictionary[LLM, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
+        self._fallbacks: WeakKeyDictionary[Endpoint, tuple[Endpoint, ...]] = WeakKeyDictionary()
+        self._ways: WeakKeyDictionary[Endpoint, _Way] = WeakKeyDictionary()
         self._default: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._prices: WeakKeyDictionary[Endpoint, Price | None] = WeakKeyDictionary()
         # What models refused although they were said to take it, tools or a schema: (endpoint, error's name).
         self.refused: set[tuple[str, str]] = set()
 
@@ -126,86 +154,157 @@ class Gateway:
 
         An answer that the tally's recorder has is given again, and a new one is recorded before it is returned.
         Transient failures are sent again as the retry policy says, each attempt within the call's time limit and when
-        all `windows` admit it. What is billed is added to `tally`, for failed calls too. Raises the last attempt's
-        CallError; ToolsRefused and SchemaRefused when the model takes no `tools` or no `schema`, which is remembered.
+        all `windows` and the endpoint's gate admit it; then the LLM's fallbacks are asked. What is billed is added to
+        `tally`, for failed calls too. Raises the last attempt's CallError; ToolsRefused and SchemaRefused when the
+        model takes no `tools` or no `schema`, which is remembered; RunStopped when no call could be made any more.
         """
         endpoint = self.endpoint(llm)
         request = ChatRequest(endpoint, messages, tools, schema)
         recorder = tally.recorder
-        if recorder is None:
+        if recorder is None and self._cache is None:
             if self._options.replay_only:
                 raise NotRecorded("nothing is recorded of this call (--replay)")
-            return (await self._call(request, tally, windows, None))[0]
+            return (await self._ask(request, tally, windows, None))[0]
         identity = self._identities.of(request)
-        known = recorder.replay(tally.task, identity)
+        known = recorder.replay(tally.task, identity) if recorder is not None else None
         if known is not None:
             tally.replays(*known)
             return known[0]
         if self._options.replay_only:
             raise NotRecorded(f"the journal has no such call of {endpoint.name} for this row (--replay)")
         began = time.monotonic()
+        if self._cache is not None and (cached := await self._cache.get(identity)) is not None:
+            tally.answered(cached)
+            if recorder is not None:
+                spent = Spent(endpoint.name, Usage(), 0.0, 0, time.monotonic() - began)
+                await recorder.record(tally.task, identity, request, cached, spent)
+            return cached
         try:
-            completion, spent = await self._call(request, tally, windows, recorder)
+            completion, spent = await self._ask(request, tally, windows, recorder)
         except CallError as failed:
-            if failed.attempts:
+            if failed.attempts and recorder is not None:
                 usage, cost_usd = failed.billed
                 spent = Spent(endpoint.name, usage, cost_usd, failed.attempts, time.monotonic() - began)
                 await recorder.record_failure(tally.task, identity, failed, spent)
             raise
-        await recorder.record(
-            tally.task, identity, request, completion, spent._replace(duration_s=time.monotonic() - began)
-        )
+        if recorder is not None:
+            spent = spent._replace(duration_s=time.monotonic() - began)
+            await recorder.record(tally.task, identity, request, completion, spent)
+        if self._cache is not None:
+            await self._cache.put(identity, completion)
         return completion
 
-    async def _call(
+    async def _ask(
         self, request: ChatRequest, tally: Tally, windows: Sequence[RequestWindow], recorder: Recorder | None
     ) -> tuple[Completion, Spent]:
-        """Send until there is an answer, or no attempt is left."""
+        """Ask the model, and its fallbacks in turn where it does not work or every attempt failed."""
+        if self._options.row_budget_usd is not None:
+            check_row(tally.row_cost_usd, self._options.row_budget_usd)
+        fallbacks = self._fallbacks.get(request.endpoint)
+        if not fallbacks:
+            return await self._call(request, tally, windows, recorder, _NOTHING)
+        attempts, wasted = 0, _NOTHING
+        for endpoint in (request.endpoint, *fallbacks):
+            is_last = endpoint is fallbacks[-1]
+            asked = replace(request, endpoint=endpoint, schema=request.schema if self._takes_schema(endpoint) else None)
+            try:
+                if request.tools and not self._takes_tools(endpoint):
+                    raise ToolsRefused(f"{endpoint.name}, which stands in for another model, takes no tools")
+                completion, spent = await self._call(asked, tally, windows, recorder, wasted, is_patient=is_last)
+                return completion, spent._replace(attempts=attempts + spent.attempts)
+            except (TransientError, EndpointRefused, OutageTooLong, *RUN_WIDE) as failed:
+                last: CallError | RunStopped = failed
+                if isinstance(failed, CallError):
+                    attempts, wasted = attempts + failed.attempts, failed.billed
+            except CallError as failed:
+                failed.attempts += attempts
+                raise
+        if isinstance(last, CallError):
+            last.attempts = attempts
+        raise last
+
+    async def _call(
+        self,
+        request: ChatRequest,
+        tally: Tally,
+        windows: Sequence[RequestWindow],
+        recorder: Recorder | None,
+        wasted: tuple[Usage, float | None],
+        *,
+        is_patient: bool = True,
+    ) -> tuple[Completion, Spent]:
+        """Send until there is an answer, or no attempt is left. `wasted` was billed for answers that are of no use.
+
+        A call that can be made elsewhere does not wait until an outage is over.
+        """
         endpoint = request.endpoint
-        if endpoint.api_key is None and self._given is None and (variable := endpoints.missing_key(endpoint)):
-            raise AuthRefused(f"{variable} is not set, and {endpoint.name} needs it; export it or put it into .env")
-        transport = self._transport(endpoint.lane)
-        timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
-        over_asyncio = endpoint.lane == "direct" and self._given is None
-        attempt = 0
-        wasted = _NOTHING  # what was billed for answers that could not be used
+        way = self._ways.get(endpoint) or self._way(endpoint)
+        gate = way.gate
+        attempt = counted = 0  # those sent, and those among them that are the call's own affair
+        tokens = fewest_tokens(request) + way.answer_tokens
+        price = way.most(request, tally.task) if self.gates.is_budgeted else None
         while True:
-            attempt += 1
             if windows:
                 await admit(windows)
+            leave = await gate.enter(tokens, price, is_patient=is_patient)
+            attempt += 1
             tally.sent()
             try:
-                completion = await _send(transport, request, timeout_s, over_asyncio=over_asyncio)
+                got = await self._attempt(request)
             except CallError as failed:
                 error = self._refusal(_without_key(failed, endpoint), request, recorder)
+            except BaseException:
+                gate.given_up(leave)
+                raise
             else:
-                cost_usd = self._cost(endpoint, completion)
-                tally.billed(endpoint.name, completion.usage, cost_usd)
-                tally.answered(completion)
-                if wasted is _NOTHING:
-                    return completion, Spent(endpoint.name, completion.usage, cost_usd, attempt)
-                return completion, Spent(endpoint.name, *_sum(wasted, (completion.usage, cost_usd)), attempt)
+                cost_usd = way.bill(got.usage, tally)
+                gate.answered(leave, Settlement(got.usage.total_tokens, cost_usd, got.limits))
+                tally.answered(got)
+                if wasted is not _NOTHING:
+                    return got, Spent(endpoint.name, *_sum(wasted, (got.usage, cost_usd)), attempt)
+                return got, Spent(endpoint.name, got.usage, cost_usd, attempt)
             error.attempts = attempt
+            end = Settlement(None, None, error.limits)
             if error.usage.total_tokens:
-                cost_usd = self._cost(endpoint, error)
-                tally.billed(endpoint.name, error.usage, cost_usd)
+                cost_usd = way.bill(error.usage, tally)
                 wasted = _sum(wasted, (error.usage, cost_usd))
-            delay_s = self._options.retry.delay(error, attempt)
+                end = Settlement(error.usage.total_tokens, cost_usd, error.limits)
+            error.billed = wasted
+            verdict = await gate.failed(leave, error, end)
+            if verdict is Verdict.EVERY:
+                raise EndpointRefused(endpoint.name, error)
+            is_own = verdict is Verdict.OWN or not is_patient
+            counted += is_own
+            delay_s = self._options.retry.delay(error, counted) if is_own else 0.0
             if delay_s is None:
-                error.billed = wasted
                 raise error
             if recorder is not None:
                 recorder.retrying(tally.task, error, delay_s)
-            await anyio.sleep(delay_s)
+            if delay_s:
+                await anyio.sleep(delay_s)
+
+    async def _attempt(self, request: ChatRequest) -> Completion:
+        """Send once, within the call's time limit."""
+        endpoint = request.endpoint
+        timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
+        if self._given is not None:
+            return await _send(self._given, request, timeout_s, over_asyncio=False)
+        transport = self._transport(endpoint.lane)
+        completion = await _send(transport, request, timeout_s, over_asyncio=endpoint.lane == "direct")
+        return believable(completion, request)
 
     def takes_tools(self, llm: LLM | None) -> bool:
         """Whether tools go to `llm` as tools, not in words."""
-        endpoint = self.endpoint(llm)
-        return endpoint.takes_tools and not self._has_refused(endpoint, ToolsRefused)
+        return self._takes_tools(self.endpoint(llm))
 
     def takes_schema(self, llm: LLM | None) -> bool:
         """Whether a reply's schema goes to `llm` as such, not only in words."""
-        endpoint = self.endpoint(llm)
+        return self._takes_schema(self.endpoint(llm))
+
+    def _takes_tools(self, endpoint: Endpoint) -> bool:
+        return endpoint.takes_tools and not self._has_refused(endpoint, ToolsRefused)
+
+    def _takes_schema(self, endpoint: Endpoint) -> bool:
         return endpoint.takes_schema and not self._has_refused(endpoint, SchemaRefused)
 
     def _has_refused(self, endpoint: Endpoint, kind: type[BadRequest]) -> bool:
@@ -243,41 +342,58 @@ class Gateway:
         return endpoint
 
     def _resolve(self, llm: LLM | None) -> Endpoint:
-        return endpoints.resolve(endpoints.override(llm, self._options.model, self._options.base_url))
+        meant = endpoints.override(llm, self._options.model, self._options.base_url)
+        endpoint = endpoints.resolve(meant)
+        if meant is not None and meant.fallbacks:
+            self._fallbacks[endpoint] = tuple(endpoints.resolve(other) for other in meant.fallbacks)
+        return endpoint
+
+    def fallbacks(self, endpoint: Endpoint) -> tuple[Endpoint, ...]:
+        """What is asked in turn where `endpoint` does not work."""
+        return self._fallbacks.get(endpoint, ())
 
     def _transport(self, lane: Lane) -> Transport:
-        if self._given is not None:
-            return self._given
         transport = self._transports.get(lane)
         if transport is None:
             transport = self._transports[lane] = LANES[lane]()
         return transport
 
-    def _cost(self, endpoint: Endpoint, billed: Completion | CallError) -> float | None:
-        try:
-            price = self._prices[endpoint]
-        except KeyError:
-            price = self._prices[endpoint] = find_price(endpoint)
-        return price.cost(billed.usage) if price else None
+    def price(self, endpoint: Endpoint) -> Price | None:
+        """What a token of a model costs: as the run was told, else as it is published. None when nobody knows."""
+        for name in (endpoint.name, endpoint.model):
+            if name in self._options.prices:
+                return self._options.prices[name]
+        return find_price(endpoint)
+
+    def _way(self, endpoint: Endpoint) -> "_Way":
+        if endpoint.api_key is None and self._given is None and (variable := endpoints.missing_key(endpoint)):
+            none = AuthRefused(f"{variable} is not set, and {endpoint.name} needs it; export it or put it into .env")
+            raise EndpointRefused(endpoint.name, none) if self.gates.is_of_a_run else none
+        way = self._ways[endpoint] = _Way(endpoint, self.gates.of(endpoint), self.price(endpoint))
+        return way
 
     async def __aenter__(self) -> "Gateway":
+        self._settle()
+        self._token = _current.set(self)
+        return self
+
+    def _settle(self) -> None:
+        """This loop is where it is used."""
         self._thread = get_ident()
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:  # trio
             self._loop = None
-        self._token = _current.set(self)
-        return self
 
     @property
     def options(self) -> GatewayOptions:
         """How this run wants its calls made."""
         return self._options
 
-    @property
-    def given(self) -> Transport | None:
-        """The transport that stands for all lanes, if there is one."""
-        return self._given
+    def beside(self) -> "Gateway":
+        """A gateway for another event loop of the process, which calls as this one does and within the same limits."""
+        gates = FarGates(self.gates, self._loop) if self._loop is not None else None
+        return Gateway(self._options, transport=self._given, gates=gates, cache=self._cache)
 
     @property
     def is_reachable(self) -> bool:
@@ -286,10 +402,10 @@ class Gateway:
 
     def run_outside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
         """Run `call(*args)` in the gateway's loop, for code in a worker thread, which waits for it here."""
-        if self._loop is None:
+        loop = self._loop
+        if loop is None:
             raise RuntimeError("the run's event loop is not asyncio's")
-        with pool.waiting():
-            return asyncio.run_coroutine_threadsafe(call(*args), self._loop).result()
+        return pool.wait(lambda: asyncio.run_coroutine_threadsafe(call(*args), loop))
 
     @property
     def is_here(self) -> bool:
@@ -309,6 +425,35 @@ class Gateway:
         with anyio.CancelScope(shield=True):
             for transport in opened:
                 await transport.aclose()
+
+
+class _Way:
+    """What calls of one endpoint need each time: its gate, its price, and what its answers usually take."""
+
+    __slots__ = ("_most_tokens", "_name", "_price", "answer_tokens", "gate")
+
+    def __init__(self, endpoint: Endpoint, gate: Gate, price: Price | None) -> None:
+        self._name = endpoint.name
+        self._price = price
+        self._most_tokens = most_tokens(endpoint)
+        self.gate = gate
+        self.answer_tokens = _USUAL_TOKENS
+
+    def bill(self, usage: Usage, tally: Tally) -> float | None:
+        """Account for what an attempt took; its cost in US dollars, None when its price is not known."""
+        cost_usd = self._price.cost(usage) if self._price is not None else None
+        tally.billed(self._name, usage, cost_usd)
+        # A moving average over the last dozens, rounded up or down towards them.
+        self.answer_tokens += (usage.completion_tokens - self.answer_tokens) // 16
+        return cost_usd
+
+    def most(self, request: ChatRequest, task: str) -> CallPrice:
+        """The most that an attempt can cost. Raises UsageError when nobody can say."""
+        if self._price is None:
+            raise UsageError(f"the price of {self._name} is not known, so --budget cannot hold; give it by --price")
+        prompt_usd = fewest_tokens(request, bytes_per_token=1) * max(self._price.prompt, self._price.cached_prompt)
+        answer_usd = (self._most_tokens or GUESSED_TOKENS) * self._price.completion
+        return CallPrice((self._name, task), prompt_usd, answer_usd, self._most_tokens is not None)
 
 
 def _sum(one: tuple[Usage, float | None], two: tuple[Usage, float | None]) -> tuple[Usage, float | None]:
@@ -354,23 +499,31 @@ _shared: RunVar[_Shared | None] = RunVar("crewrun_shared_gateway", None)
 class open_gateway:  # noqa: N801  (used as a function is: `async with open_gateway() as gateway`)
     """The gateway of the run around this code, else one that all kickoffs of this event loop share.
 
-    The shared one is closed when its last user has ended, so nothing is left open when the loop closes.
+    The shared one is closed when its last user has ended, so nothing is left open when the loop closes. With
+    `is_ambient` it is the gateway of the code inside the block, also of what that calls in worker threads.
     """
 
-    __slots__ = ("_mine",)
+    __slots__ = ("_is_ambient", "_mine", "_token")
+
+    def __init__(self, *, is_ambient: bool = False) -> None:
+        self._is_ambient = is_ambient
 
     async def __aenter__(self) -> Gateway:
         self._mine: _Shared | None = None
+        self._token: Token[Gateway | None] | None = None
         ambient = _current.get()
         if ambient is not None and ambient.is_here:
             return ambient
         shared = _shared.get()
         if shared is None:
             # A loop of its own inside a run's, as a sync tool may have one, calls models as that run says.
-            shared = _Shared(Gateway(ambient.options, transport=ambient.given) if ambient else Gateway())
+            shared = _Shared(ambient.beside() if ambient else Gateway())
+            shared.gateway._settle()
             _shared.set(shared)
         shared.users += 1
         self._mine = shared
+        if self._is_ambient:
+            self._token = _current.set(shared.gateway)
         return shared.gateway
 
     async def __aexit__(
@@ -378,6 +531,8 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
     ) -> None:
         if self._mine is None:
             return
+        if self._token is not None:
+            _current.reset(self._token)
         self._mine.users -= 1
         if not self._mine.users:
             _shared.set(None)

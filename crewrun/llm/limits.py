@@ -1,10 +1,13 @@
-"""How many requests go out per minute: `RequestWindow`, a true sliding window, and `admit`, which waits for several.
+"""How much goes out per minute, as true sliding windows: `RequestWindow` and `TokenWindow`.
 
-A request takes its place when it asks, and sleeps until that place comes: nobody polls.
+`admit` waits for the windows of a crew and its agents: a request takes its place when it asks, and sleeps until that
+place comes. What a model's provider lets through is kept by `pace`, which has windows of its own.
 """
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Lock
 from weakref import WeakKeyDictionary
 
@@ -33,6 +36,10 @@ class RequestWindow:
         self._has_gaps = found != end
         return found
 
+    def used(self, now: float) -> int:
+        """How many of the places taken up to `now` still count."""
+        return len(self._places) - bisect_left(self._places, now - WINDOW_S)
+
     def _fits(self, at: float) -> bool:
         """Whether no `per_min` + 1 requests would lie within a window, with one more at `at`."""
         i = bisect_left(self._places, at)
@@ -41,7 +48,9 @@ class RequestWindow:
 
     def take(self, at: float, now: float) -> None:
         """Take the place at `at`."""
-        del self._places[: max(0, bisect_left(self._places, now - WINDOW_S))]
+        past = bisect_left(self._places, now - WINDOW_S)
+        if past * 4 > len(self._places):  # each deletion moves all that stay
+            del self._places[:past]
         insort(self._places, at)
 
     def give_back(self, at: float) -> None:
@@ -50,6 +59,57 @@ class RequestWindow:
         if i < len(self._places) and self._places[i] == at:
             del self._places[i]
             self._has_gaps = True
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Tokens of one request: an estimate until it is settled. `counts` until it has left its window."""
+
+    at: float
+    tokens: int
+    counts: bool = True
+
+
+class TokenWindow:
+    """At most `per_min` tokens in any 60 seconds, as far as they are known when a request goes out."""
+
+    def __init__(self, per_min: int) -> None:
+        self.per_min = per_min
+        self._reservations: deque[Reservation] = deque()
+        self._used = 0
+
+    def used(self, now: float) -> int:
+        """The tokens that still count at `now`."""
+        reservations = self._reservations
+        while reservations and reservations[0].at <= now - WINDOW_S:
+            gone = reservations.popleft()
+            gone.counts = False
+            self._used -= gone.tokens
+        return self._used
+
+    def earliest(self, tokens: int, now: float) -> float:
+        """The first time from `now` on at which `tokens` more fit. More than fit at all go when nothing else counts."""
+        excess = self.used(now) + min(tokens, self.per_min) - self.per_min
+        if excess <= 0:
+            return now
+        for reservation in self._reservations:
+            excess -= reservation.tokens
+            if excess <= 0:
+                return reservation.at + WINDOW_S
+        return now
+
+    def take(self, tokens: int, at: float) -> Reservation:
+        """Reserve `tokens` at `at`, which is not before any other reservation."""
+        reservation = Reservation(at, tokens)
+        self._reservations.append(reservation)
+        self._used += tokens
+        return reservation
+
+    def settle(self, reservation: Reservation, tokens: int) -> None:
+        """What was reserved has come to `tokens`."""
+        if reservation.counts:
+            self._used += tokens - reservation.tokens
+        reservation.tokens = tokens
 
 
 # Protects the windows' places: kickoffs in several threads each have a loop of their own.

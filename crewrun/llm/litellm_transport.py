@@ -32,6 +32,7 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
+from crewrun.llm import rate_headers
 from crewrun.llm.transport import (
     failure,
     finished,
@@ -41,7 +42,7 @@ from crewrun.llm.transport import (
     schema_on_wire,
     tool_on_wire,
 )
-from crewrun.messages import ChatRequest, Completion, Endpoint, Message
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
 # does not follow `Endpoint.timeout_s`, because litellm keeps one connection pool for each value.
@@ -219,7 +220,16 @@ def _read(response: Any) -> Completion:
     asks = any(getattr(choice.message, form, None) for form in ("tool_calls", "function_call"))
     tool_calls = read_tool_calls(choice.message.model_dump()) if asks else ()
     refusal = getattr(choice.message, "refusal", None)
-    return finished(choice.message.content, usage, choice.finish_reason, refusal, tool_calls)
+    return finished(choice.message.content, usage, choice.finish_reason, refusal, tool_calls, _limits(response))
+
+
+def _limits(response: Any) -> RateLimits | None:
+    """What the provider's headers said; litellm keeps them, some of them under names of its own."""
+    hidden = getattr(response, "_hidden_params", None)
+    kept = hidden.get("additional_headers") if isinstance(hidden, dict) else None
+    if not isinstance(kept, Mapping):
+        return None
+    return rate_headers.read({str(name).lower().removeprefix("llm_provider-"): str(kept[name]) for name in kept})
 
 
 # What a class of litellm, httpx or a cloud's SDK says about a failure, by name: the names hold across litellm's

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Fields that are about reaching the model; every other one goes into the request as it is.
 _NOT_ON_THE_WIRE = frozenset(
-    {"model", "provider", "base_url", "api_key", "timeout", "extra_headers", "function_calling", "structured_output"}
+    {"model", "provider", "base_url", "api_key", "timeout", "extra_headers", "fallbacks"}
+    | {"function_calling", "structured_output"}
 )
 # Other names of fields, litellm's and CrewAI's.
 _RENAMED = {"api_base": "base_url", "default_headers": "extra_headers", "request_timeout": "timeout"}
@@ -29,7 +30,8 @@ class LLM(BaseModel):
     `offline`; with a `provider` it is the name as that provider knows it, whole. `api_key` may be a reference to an
     environment variable, `${GROQ_API_KEY}`. `timeout` is in seconds, for one attempt of one call. `function_calling`
     and `structured_output` say whether the model takes tools and a reply schema by itself, where litellm's table does
-    not know it or is wrong; without, crewrun asks for both in words.
+    not know it or is wrong; without, crewrun asks for both in words. `fallbacks` are models that are asked in turn
+    where this one does not work: its key is refused, it is gone, or every attempt of a call failed.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
@@ -51,6 +53,7 @@ class LLM(BaseModel):
     extra_headers: dict[str, str] = Field(default_factory=dict, repr=False)
     function_calling: bool | None = None
     structured_output: bool | None = None
+    fallbacks: list["LLM"] = Field(default_factory=list)
 
     # One LLM object is one definition: the gateway remembers what it resolved to by identity.
     __hash__ = object.__hash__
@@ -76,6 +79,11 @@ class LLM(BaseModel):
             if other in fields:
                 fields.setdefault(name, fields.pop(other))
                 fields.pop(other, None)
+        if fields.get("fallbacks"):
+            others = fields["fallbacks"]
+            fields["fallbacks"] = [as_llm(other) for other in (others if isinstance(others, list) else [others])]
+        elif "fallbacks" in fields:
+            del fields["fallbacks"]
         wanted = fields.get("response_format")
         if isinstance(wanted, type) and issubclass(wanted, BaseModel):
             schema = {"name": wanted.__name__, "schema": wanted.model_json_schema()}
@@ -89,13 +97,20 @@ class LLM(BaseModel):
 
 
 def as_llm(value: Any) -> Any:
-    """What an `llm=` field accepts, as an LLM: a name, a mapping, or another library's model object."""
+    """What an `llm=` field accepts, as an LLM: a name, a mapping, another library's model object, or a list of these,
+    whose first is the model and whose others are its fallbacks.
+    """
     if value is None or isinstance(value, LLM):
         return value
     if isinstance(value, str):
         return LLM(model=value)
     if isinstance(value, dict):
         return LLM(**value)
+    if isinstance(value, list) and value:
+        first, *others = [as_llm(one) for one in value]
+        if not isinstance(first, LLM) or None in others:
+            raise ValueError("a list of llms has a model in each place")
+        return first.model_copy(update={"fallbacks": [*first.fallbacks, *others]}) if others else first
     name = getattr(value, "model", None) or getattr(value, "model_name", None)
     if isinstance(name, str):
         taken = {f: getattr(value, f, None) for f in ("temperature", "max_tokens", "base_url", "api_key", "timeout")}

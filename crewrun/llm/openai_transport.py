@@ -18,9 +18,13 @@ from yarl import URL
 
 from crewrun._version import __version__
 from crewrun.errors import CallError, NetworkError, Unreachable
+from crewrun.llm import rate_headers
 from crewrun.llm.endpoints import proxy_for
 from crewrun.llm.transport import failure, message_on_wire, read_completion, schema_on_wire, tool_on_wire
 from crewrun.messages import ChatRequest, Completion, Endpoint
+
+# For the first byte a model may need minutes, for a connection nobody does: an address that drops packets is down.
+_CONNECT_S = 30.0
 
 
 class _Route(NamedTuple):
@@ -42,7 +46,7 @@ class OpenAITransport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             headers={
                 "User-Agent": f"crewrun/{__version__}",
                 "Content-Type": "application/json",
@@ -65,7 +69,7 @@ class OpenAITransport:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as broken:
             raise _network_error(broken, route) from broken
         if response.status == 200:
-            return read_completion(payload)
+            return read_completion(payload, rate_headers.glance(response.headers))
         if 300 <= response.status < 400:
             where = response.headers.get("location", "elsewhere")
             payload = f"{route.url} redirects to {where}: set base_url to the address it should be".encode()
@@ -112,6 +116,8 @@ def _network_error(broken: Exception, route: _Route) -> CallError:
     if isinstance(broken, aiohttp.ClientConnectorError):
         number = broken.os_error.errno
         return NetworkError(f"{host}: cannot connect: {os.strerror(number) if number else broken.os_error}")
+    if isinstance(broken, aiohttp.ConnectionTimeoutError):
+        return NetworkError(f"{host}: no connection within {_CONNECT_S:g} s")
     if isinstance(broken, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):
         return NetworkError(f"{host}: the connection broke before the reply was whole")
     if isinstance(broken, ValueError):  # a header or address that cannot be sent

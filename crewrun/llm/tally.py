@@ -14,7 +14,9 @@ from crewrun.row import Replayed, TaskRecord
 class Tally:
     """The account of one task, kickoff or row. Filled in while it runs; read at its end, also after a failure.
 
-    `recorder` is the row's memory of its calls, if the run has one, and `task` the name that calls are kept under.
+    `recorder` is the row's memory of its calls, if the run has one, and `task` the name that calls are kept under:
+    `method/task` for a crew's task inside a flow's method. Tasks that finish inside what `is_whole` are a part of it,
+    and are not told to those above.
     """
 
     __slots__ = (
@@ -26,8 +28,10 @@ class Tally:
         "cached_prompt_tokens",
         "calls",
         "completion_tokens",
+        "estimated_calls",
         "failed_task",
         "files",
+        "is_whole",
         "models",
         "prompt_tokens",
         "reasoning_tokens",
@@ -38,16 +42,23 @@ class Tally:
     )
 
     def __init__(
-        self, parent: "Tally | None" = None, *, task: str | None = None, recorder: Recorder | None = None
+        self,
+        parent: "Tally | None" = None,
+        *,
+        task: str | None = None,
+        recorder: Recorder | None = None,
+        is_whole: bool = False,
     ) -> None:
         self._parent = parent
         if parent is not None:
-            recorder, task = recorder or parent.recorder, task or parent.task
+            recorder, task = recorder or parent.recorder, parent._below(task) if task else parent.task
+        self.is_whole = is_whole
         self.recorder: Recorder | None = recorder
         self.task: str = task or ""
         self._replayed: list[Spent] = []
         self.attempts = self.calls = self.truncated = 0
         self.prompt_tokens = self.cached_prompt_tokens = self.completion_tokens = self.reasoning_tokens = 0
+        self.estimated_calls = 0
         self._cost_usd = 0.0
         self._unpriced = False
         self.models: dict[str, None] = {}
@@ -61,9 +72,23 @@ class Tally:
         return None if self._unpriced else self._cost_usd
 
     @property
+    def row_cost_usd(self) -> float | None:
+        """US dollars of the whole row that this is a part of."""
+        tally = self
+        while tally._parent is not None:
+            tally = tally._parent
+        return tally.cost_usd
+
+    @property
     def usage(self) -> Usage:
         """The tokens so far."""
-        return Usage(self.prompt_tokens, self.cached_prompt_tokens, self.completion_tokens, self.reasoning_tokens)
+        return Usage(
+            self.prompt_tokens,
+            self.cached_prompt_tokens,
+            self.completion_tokens,
+            self.reasoning_tokens,
+            self.estimated_calls,
+        )
 
     @property
     def replayed(self) -> Replayed | None:
@@ -91,6 +116,7 @@ class Tally:
             tally.cached_prompt_tokens += usage.cached_prompt_tokens
             tally.completion_tokens += usage.completion_tokens
             tally.reasoning_tokens += usage.reasoning_tokens
+            tally.estimated_calls += usage.estimated_calls
             tally.models[model] = None
             if cost_usd is None:
                 tally._unpriced = True
@@ -128,7 +154,7 @@ class Tally:
         tally: Tally | None = self
         while tally is not None:
             tally.tasks.append(task)
-            tally = tally._parent
+            tally = None if tally.is_whole else tally._parent
 
     def wrote(self, file: str) -> None:
         """A task wrote its output file."""
@@ -139,10 +165,15 @@ class Tally:
 
     def failed_in(self, task: str) -> None:
         """`task` failed; the first one to say so is the cause."""
+        task = self._below(task)
         tally: Tally | None = self
         while tally is not None:
             tally.failed_task = tally.failed_task or task
             tally = tally._parent
+
+    def _below(self, task: str) -> str:
+        """The name of a task of what this is the account of."""
+        return f"{self.task}/{task}" if self.task else task
 
 
 _current: ContextVar[Tally | None] = ContextVar("crewrun_tally", default=None)

@@ -24,7 +24,8 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
-from crewrun.messages import ChatRequest, Completion, Message, ReplySchema, ToolCall, ToolSpec, Usage
+from crewrun.llm import rate_headers
+from crewrun.messages import ChatRequest, Completion, Message, RateLimits, ReplySchema, ToolCall, ToolSpec, Usage
 
 
 class Transport(Protocol):
@@ -82,7 +83,9 @@ def failure(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
         lowered = words.lower()
         told = next((k for marks, k in _BY_WORD if any(m in lowered for m in marks)), kind)
         kind = told if status != 429 or told is QuotaExhausted else kind
-    return kind(f"HTTP {status}: {detail}", http_status=status, retry_after_s=retry_after(headers))
+    error = kind(f"HTTP {status}: {detail}", http_status=status, retry_after_s=retry_after(headers))
+    error.limits = rate_headers.read(headers)
+    return error
 
 
 def _explain(body: bytes) -> tuple[str, str]:
@@ -127,8 +130,8 @@ def _number(text: str | None) -> float | None:
     return number if 0 <= number < float("inf") else None
 
 
-def read_completion(body: bytes) -> Completion:
-    """The answer in an OpenAI chat completion.
+def read_completion(body: bytes, limits: RateLimits | None = None) -> Completion:
+    """The answer in an OpenAI chat completion, whose headers said `limits`.
 
     Raises ServerError when the body is no completion, ContentFiltered for a refusal, OutputInvalid for an empty answer.
     https://platform.openai.com/docs/api-reference/chat/object
@@ -149,7 +152,7 @@ def read_completion(body: bytes) -> Completion:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         start = " ".join(body[:200].decode("utf-8", "replace").split())
         raise ServerError(f"the reply is not a chat completion: {start!r}", http_status=200) from None
-    return finished(text, usage, finish, refusal, tool_calls)
+    return finished(text, usage, finish, refusal, tool_calls, limits)
 
 
 def read_tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
@@ -223,13 +226,18 @@ def _embedded_status(error: Any) -> int:
 
 
 def finished(
-    text: Any, usage: Usage, finish_reason: Any, refusal: Any = None, tool_calls: tuple[ToolCall, ...] = ()
+    text: Any,
+    usage: Usage,
+    finish_reason: Any,
+    refusal: Any = None,
+    tool_calls: tuple[ToolCall, ...] = (),
+    limits: RateLimits | None = None,
 ) -> Completion:
     """A completion, or the error for an answer that is none. What was used is kept in the error's `usage`."""
     if finish_reason == "content_filter" or (refusal and not text):
         raise _spent(ContentFiltered(f"the model declined: {refusal or text or 'content filter'}"), usage)
     if tool_calls:
-        return Completion(text if isinstance(text, str) else "", usage, finish_reason == "length", tool_calls)
+        return Completion(text if isinstance(text, str) else "", usage, finish_reason == "length", tool_calls, limits)
     if not isinstance(text, str) or not text.strip():
         why = (
             "it reached max_tokens before the first word; raise max_tokens"
@@ -237,7 +245,7 @@ def finished(
             else f"finish_reason {finish_reason!r}"
         )
         raise _spent(OutputInvalid(f"the model's reply is empty: {why}", http_status=200), usage)
-    return Completion(text, usage, truncated=finish_reason == "length")
+    return Completion(text, usage, finish_reason == "length", (), limits)
 
 
 def _spent(error: CallError, usage: Usage) -> CallError:

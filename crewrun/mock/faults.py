@@ -1,9 +1,8 @@
-"""How the mock refuses or spoils an answer: by a word in the prompt, at random, over a rate.
+"""How the mock refuses or spoils an answer: by a word in the prompt, or at random. Its limits are in `rate_limits`.
 
 Here is the choice only, with no clock and no network; `server` turns it into HTTP.
 """
 
-import math
 import random
 import re
 from collections.abc import Iterable
@@ -78,69 +77,3 @@ class RandomFault:
     def draw(self, dice: random.Random) -> Fault | None:
         """This request's lot. Takes one number from `dice` whatever the outcome."""
         return Fault("--fail", "status", self.status) if dice.random() < self.rate else None
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What the rate limit says to one request.
-
-    `wait_s` is when the next request fits, 0 for now; `reset_s` is when the whole limit is free again.
-    """
-
-    admitted: bool
-    limit: int
-    remaining: int
-    wait_s: float
-    reset_s: float
-
-    def headers(self) -> dict[str, str]:
-        """As OpenAI sends them: https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers."""
-        headers = {
-            "x-ratelimit-limit-requests": str(self.limit),
-            "x-ratelimit-remaining-requests": str(self.remaining),
-            "x-ratelimit-reset-requests": _span(self.reset_s),
-        }
-        if not self.admitted:
-            headers["retry-after"] = str(math.ceil(self.wait_s))
-            headers["retry-after-ms"] = str(math.ceil(self.wait_s * 1000))
-        return headers
-
-
-class TokenBucket:
-    """At most `per_min` requests at once, and one more every 60 / `per_min` seconds.
-
-    A bucket, not a window over the last minute: OpenAI's own headers (limit 60, remaining 59, reset 1s) count so.
-    Times are seconds of one clock that never goes back; the caller reads it.
-    """
-
-    def __init__(self, per_min: int, now_s: float) -> None:
-        self._per_min = per_min
-        self._per_s = per_min / 60
-        self._free = float(per_min)
-        self._at_s = now_s
-
-    def take(self, now_s: float) -> Admission:
-        """Admit a request or refuse it. A refused one uses nothing."""
-        self._free = min(float(self._per_min), self._free + (now_s - self._at_s) * self._per_s)
-        self._at_s = now_s
-        # A billionth of a request is forgiven: who waited exactly as told must not fail by a rounding error.
-        admitted = self._free >= 1 - 1e-9
-        if admitted:
-            self._free = max(0.0, self._free - 1)
-        return Admission(
-            admitted=admitted,
-            limit=self._per_min,
-            remaining=int(self._free + 1e-9),
-            wait_s=max(0.0, (1 - self._free) / self._per_s),
-            reset_s=(self._per_min - self._free) / self._per_s,
-        )
-
-
-def _span(seconds: float) -> str:
-    """`12ms`, `8.64s`, `6m0s`: the spelling of OpenAI's reset headers."""
-    if seconds < 1:
-        return f"{math.ceil(seconds * 1000)}ms"
-    if seconds < 60:
-        return f"{round(seconds, 3):g}s"
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    return f"{minutes}m{rest}s"

@@ -24,7 +24,8 @@ _KEPT_BYTES = 256 * 1024 * 1024
 class Entry:
     """One request. `status` is None while it is in flight; `digest` is 8 bytes of its body's hash.
 
-    `tools` are the names that it offers, `tool_calls` those that the reply asks for.
+    `rate_limited` is set if a limit refused it, which is not counted for a 429 that was asked for. `tools` are the
+    names that it offers, `tool_calls` those that the reply asks for.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Entry:
     model: str | None = None
     fault: str | None = None
     status: Status | None = None
+    rate_limited: bool = False
     reply: str | None = None
     tools: tuple[str, ...] = ()
     tool_calls: tuple[str, ...] = ()
@@ -54,6 +56,7 @@ class Ledger:
         self._in_flight = 0
         self._peak_in_flight = 0
         self._statuses: Counter[Status] = Counter()
+        self._rate_limited = 0
         self._billed = 0
         self._tool_calls = 0
         self._usage: dict[str, Usage] = {}
@@ -79,6 +82,7 @@ class Ledger:
         entry.duration_s = time.monotonic() - entry.started_s
         self._in_flight -= 1
         self._statuses[status] += 1
+        self._rate_limited += entry.rate_limited
         self._tool_calls += len(entry.tool_calls)
         if entry.billed:
             self._billed += 1
@@ -109,6 +113,7 @@ class Ledger:
             "peak_in_flight": self._peak_in_flight,
             "connections": len(self._peers),
             "statuses": {str(status): n for status, n in sorted(self._statuses.items(), key=str)},
+            "rate_limited": self._rate_limited,
             "billed": self._billed,
             "tool_calls": self._tool_calls,
             "prompt_tokens": sum(usage.prompt_tokens for usage in self._usage.values()),

@@ -32,8 +32,7 @@ def completion(
     chat: Chat, number: int, created: int, headers: Mapping[str, str], said: Said, *, cut_off: bool = False
 ) -> Reply:
     """`said` as a chat completion, the mock's `number`th; `created` is in Unix seconds."""
-    prompt_tokens = _tokens(chat.chars)
-    completion_tokens = _tokens(len(said.text) + sum(len(call.name + call.arguments) for call in said.calls))
+    prompt_tokens, completion_tokens = count_prompt(chat), count_completion(said)
     message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
     if said.calls:
         message |= message_on_wire(Message("assistant", said.text, said.calls))
@@ -51,6 +50,16 @@ def completion(
         },
     }
     return Reply(200, json.dumps(body).encode(), headers, said, prompt_tokens, completion_tokens)
+
+
+def count_prompt(chat: Chat) -> int:
+    """The tokens of what was asked."""
+    return _tokens(chat.chars)
+
+
+def count_completion(said: Said) -> int:
+    """The tokens of what is answered."""
+    return _tokens(len(said.text) + sum(len(call.name + call.arguments) for call in said.calls))
 
 
 def half(said: Said) -> Said:

@@ -1,7 +1,7 @@
 """The mock's endpoints, in the dialect of https://platform.openai.com/docs/api-reference/chat.
 
-Which request fails is decided in `faults`, what is answered in `answers`, and how that looks in `replies`; what came of
-it is noted in `ledger`.
+Which request fails is decided in `faults` and `rate_limits`, what is answered in `answers`, and how that looks in
+`replies`; what came of it is noted in `ledger`.
 """
 
 import asyncio
@@ -22,9 +22,10 @@ from aiohttp import web
 from crewrun.errors import UsageError
 from crewrun.mock.answers import Said, answer
 from crewrun.mock.chat import Chat, read_chat
-from crewrun.mock.faults import Fault, RandomFault, TokenBucket, find_fault
+from crewrun.mock.faults import Fault, RandomFault, find_fault
 from crewrun.mock.ledger import Entry, Ledger
-from crewrun.mock.replies import Reply, completion, half, refusal, refusal_for
+from crewrun.mock.rate_limits import RateLimits, read_limits
+from crewrun.mock.replies import Reply, completion, count_completion, count_prompt, half, refusal, refusal_for
 
 _MAX_BODY_BYTES = 128 * 1024 * 1024
 _GARBAGE = b"<html><body>FAIL-GARBAGE: this is not JSON</body></html>"
@@ -32,7 +33,8 @@ _GARBAGE = b"<html><body>FAIL-GARBAGE: this is not JSON</body></html>"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The command's flags. Times are seconds; `rpm` is requests per minute; `reply` is every answer's text.
+    """The command's flags. Times are seconds; `rpm` and `tpm` are requests and tokens per minute, which replies tell
+    with `limit_headers`; `reply` is every answer's text.
 
     Without `tools` or `schemas`, requests that have them are refused, as by a server that knows no such thing.
     """
@@ -43,6 +45,8 @@ class Settings:
     jitter_s: float = 0.0
     fail: RandomFault | None = None
     rpm: int | None = None
+    tpm: int | None = None
+    limit_headers: bool = True
     seed: int | None = None
     reply: str | None = None
     tools: bool = True
@@ -90,6 +94,8 @@ def make_app(settings: Settings) -> web.Application:
     app.router.add_post("/v1/chat/completions", mock.chat)
     app.router.add_get("/ledger", mock.report)
     app.router.add_delete("/ledger", mock.clear)
+    app.router.add_get("/limits", mock.limits)
+    app.router.add_put("/limits", mock.change_limits)
     app.router.add_get("/health", _health)
     app.router.add_post("/{prefix:(?:.*/)?}chat/completions", mock.chat)
     app.router.add_get("/{prefix:(?:.*/)?}models", _models)
@@ -107,7 +113,7 @@ async def _models(request: web.Request) -> web.Response:
 
 
 async def _not_found(request: web.Request) -> web.Response:
-    known = "POST /v1/chat/completions, GET /v1/models, GET and DELETE /ledger"
+    known = "POST /v1/chat/completions, GET /v1/models, GET and DELETE /ledger, GET and PUT /limits"
     message = f"the mock has no {request.method} {request.path}; it has {known}"
     return _response(refusal(404, message, code="unknown_url"))
 
@@ -117,7 +123,7 @@ class _Mock:
         self._settings = settings
         self._ledger = Ledger()
         self._failed_once: set[int] = set()
-        self._bucket = TokenBucket(settings.rpm, time.monotonic()) if settings.rpm else None
+        self._limits = RateLimits(settings.rpm, settings.tpm, time.monotonic(), tells=settings.limit_headers)
         # Two, so that --jitter does not change which requests a --seed fails.
         self._fail_dice = random.Random(settings.seed)  # noqa: S311  # a rehearsal, not a secret
         self._jitter_dice = random.Random(settings.seed)  # noqa: S311
@@ -133,6 +139,18 @@ class _Mock:
         self._ledger = Ledger()
         self._failed_once.clear()
         return web.json_response(self._ledger.report())
+
+    async def limits(self, request: web.Request) -> web.Response:
+        return web.json_response(self._limits.report())
+
+    async def change_limits(self, request: web.Request) -> web.Response:
+        """Set the limits that the body names. Those that it does not name stay."""
+        try:
+            limits = read_limits(await request.read())
+        except ValueError as error:
+            return _response(refusal(400, str(error)))
+        self._limits.change(limits, time.monotonic())
+        return web.json_response(self._limits.report())
 
     async def chat(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -161,12 +179,12 @@ class _Mock:
             return refusal(400, str(error))
         entry.model = chat.model
         entry.tools = tuple(tool.name for tool in chat.tools)
-        admission = self._bucket.take(time.monotonic()) if self._bucket else None
-        headers = admission.headers() if admission else {}
-        if admission and not admission.admitted:
-            entry.fault = "--rpm"
-            wait = f"Rate limit of {admission.limit} requests per min reached: the next fits in {admission.wait_s:.3f}s"
-            return refusal(429, wait, code="rate_limit_exceeded", headers=headers)
+        tokens = self._tokens(chat, entry) if self._limits.counts_tokens else 0
+        admission = self._limits.admit(tokens, time.monotonic())
+        headers = admission.headers
+        if admission.refused_by:
+            entry.fault, entry.rate_limited = admission.refused_by, True
+            return refusal(429, admission.message, code="rate_limit_exceeded", headers=headers)
         if refused := self._refused(chat):
             entry.fault = refused[0]
             return refusal(400, refused[1], headers=headers)
@@ -176,6 +194,14 @@ class _Mock:
         if fault and fault.kind == "hang":
             await anyio.sleep_forever()
         return self._compose(chat, entry, fault, headers)
+
+    def _said(self, chat: Chat, entry: Entry) -> Said:
+        fixed = self._settings.reply
+        return answer(chat, entry.digest >> 32) if fixed is None else Said(fixed)
+
+    def _tokens(self, chat: Chat, entry: Entry) -> int:
+        """What the request comes to if nothing spoils it: known before it is answered, unlike a real model's."""
+        return count_prompt(chat) + count_completion(self._said(chat, entry))
 
     def _refused(self, chat: Chat) -> tuple[str, str] | None:
         """The flag by which this request is refused, and what a server without such a thing says."""
@@ -204,8 +230,7 @@ class _Mock:
     def _compose(self, chat: Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]) -> Reply:
         if fault and fault.kind in ("status", "once", "quota"):
             return refusal_for(fault, headers)
-        fixed = self._settings.reply
-        said = answer(chat, entry.digest >> 32) if fixed is None else Said(fixed)
+        said = self._said(chat, entry)
         reply = partial(completion, chat, entry.number, int(entry.at_s), headers)
         match fault.kind if fault else None:
             case "empty":

@@ -4,7 +4,7 @@ import sqlite3
 from array import array
 
 from crewrun.row import Row
-from crewrun.runs.journal import OK, done_key
+from crewrun.runs.journal import OK, done_key, id_key, pack_id
 
 
 class Positions:
@@ -46,8 +46,11 @@ class DoneRows:
     `written` those whose line is in the results.
     """
 
-    def __init__(self, definition: int, most: int) -> None:
+    def __init__(self, definition: int, most: int, *, by_id: bool = False) -> None:
+        """`by_id` is for ids out of a field: of the contents that an id had, its last one only is known."""
         self._definition = definition
+        # What each row says, where it is looked up by its id.
+        self._contents: array[int] | None = array("q") if by_id else None
         self._keys, self._seqs, self._digests = array("q"), array("q"), array("q")
         self._ended = bytearray()
         self._by_key = Positions(self._keys, most)
@@ -56,32 +59,53 @@ class DoneRows:
         self.places = array("I")
 
     @classmethod
-    def load(cls, db: sqlite3.Connection, definition: int) -> "DoneRows":
+    def load(cls, db: sqlite3.Connection, definition: int, *, by_id: bool = False) -> "DoneRows":
         """Read the last entry of every row under `definition`."""
         (most,) = db.execute("select count(*) from rows where definition = ?", (definition,)).fetchone()
-        done = cls(definition, most)
-        columns = "select key, seq, digest, ended from rows where definition = ? order by seq"
-        for key, seq, digest, ended in db.execute(columns, (definition,)):
-            position = done._by_key.find(key)
-            if position is None:
-                done._keys.append(key)
-                done._seqs.append(seq)
-                done._digests.append(digest)
-                done._ended.append(ended)
-                done._by_key.enter(len(done._keys) - 1)
-            else:
-                done._seqs[position], done._digests[position], done._ended[position] = seq, digest, ended
+        done = cls(definition, most, by_id=by_id)
+        columns = "key, seq, digest, ended, id" if by_id else "key, seq, digest, ended"
+        entries = db.execute(f"select {columns} from rows where definition = ? order by seq", (definition,))  # noqa: S608  (ours)
+        if done._contents is None:
+            for key, seq, digest, ended in entries:
+                done._add(key, seq, digest, ended)
+        else:
+            for content, seq, digest, ended, packed in entries:
+                position = done._add(id_key(packed), seq, digest, ended)
+                done._contents[position : position + 1] = array("q", (content,))
         count = len(done._keys)
         done.seen, done.written = bytearray(count), bytearray(count)
         done.places = array("I", bytes(4 * count))
         return done
+
+    def _add(self, key: int, seq: int, digest: int, ended: int) -> int:
+        position = self._by_key.find(key)
+        if position is None:
+            position = len(self._keys)
+            self._keys.append(key)
+            self._seqs.append(seq)
+            self._digests.append(digest)
+            self._ended.append(ended)
+            self._by_key.enter(position)
+        else:
+            self._seqs[position], self._digests[position], self._ended[position] = seq, digest, ended
+        return position
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def find(self, row: Row) -> int | None:
         """The position of `row`, None when it has not ended yet."""
-        return self._by_key.find(done_key(row.id, row.content, self._definition))
+        content = done_key(row.id, row.content, self._definition)
+        if self._contents is None:
+            return self._by_key.find(content)
+        position = self._by_key.find(id_key(pack_id(row.id)))
+        return position if position is not None and self._contents[position] == content else None
+
+    def find_changed(self, row: Row) -> int | None:
+        """The position of the row that has the id of `row` and says something else, None when there is none."""
+        if self._contents is None or self.find(row) is not None:
+            return None
+        return self._by_key.find(id_key(pack_id(row.id)))
 
     def find_line(self, digest: int) -> int | None:
         """The position of the row whose line has this digest, None for a line that no row has."""

@@ -9,13 +9,14 @@ import json
 import os
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, Literal
 
 from crewrun.row import Row
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
+from crewrun.runs.verify import surely_missing
 from crewrun.runs.view import View
 
 Format = Literal["jsonl", "csv"]
@@ -30,6 +31,7 @@ _LAST: Final = (
 # In a text of JSON the quotes would have backslashes: only the line's own key is written so.
 _INDEX = re.compile(rb',"index":(\d+),')
 _GROUP_BYTES = 1 << 18
+_BEHIND = 1 << 40  # no input has so many rows
 
 
 @dataclass(slots=True)
@@ -39,12 +41,14 @@ class LeftOut:
     torn: int = 0
     strange: int = 0
     doubled: int = 0
+    foreign: int = 0
 
     def __str__(self) -> str:
         parts = (
             f"{self.torn} not whole" if self.torn else "",
             f"{self.strange} not as the journal has them" if self.strange else "",
             f"{self.doubled} standing there twice" if self.doubled else "",
+            f"{self.foreign} that are no results" if self.foreign else "",
         )
         return ", ".join(part for part in parts if part)
 
@@ -54,7 +58,7 @@ class Lines:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._starts, self._ends, self._places = array("q"), array("q"), array("q")
+        self._starts, self._ends = array("q"), array("q")
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -63,49 +67,98 @@ class Lines:
         """A line that begins at `start`."""
         self._starts.append(start)
         self._ends.append(start + len(line))
-        found = _INDEX.search(line)
-        self._places.append(int(found[1]) if found else 0)
 
-    def sort(self) -> None:
-        """Put them in the input's order."""
-        order = array("q", sorted(range(len(self)), key=self._places.__getitem__))
+    def sort(self, place: Callable[[int], int]) -> None:
+        """Put them in the order of their places, which `place` knows by their numbers."""
+        order = array("q", sorted(range(len(self)), key=place))
         self._starts = array("q", (self._starts[i] for i in order))
         self._ends = array("q", (self._ends[i] for i in order))
 
     def __iter__(self) -> Iterator[bytes]:
+        return (line for _, line in self.placed())
+
+    def placed(self) -> Iterator[tuple[int, bytes]]:
+        """Each line behind the position where it begins."""
         position = -1
         for start, end in zip(self._starts, self._ends, strict=True):
             if start != position:
                 self._file.seek(start)
             position = end
-            yield self._file.read(end - start)
+            yield start, self._file.read(end - start)
 
 
 def known_lines(view: View, file: BinaryIO, status: Status | None, left_out: LeftOut) -> Lines:
     """The lines of a results file that are its rows' last ones; what else stands in it is counted in `left_out`."""
-    # A run commits its rows before it writes them: all lines that were there before the journal is read are known.
-    size_bytes = os.fstat(file.fileno()).st_size
-    done = DoneRows.load(view.db, view.definition())
-    lines = Lines(file)
-    start = 0
-    while start < size_bytes and (line := file.readline(size_bytes - start)):
-        position = done.find_line(journal.line_digest(line))
+    return Written(view, file, status, left_out).lines
+
+
+class Written:
+    """What stands in a results file: the `lines` that are their rows' last ones, and how many are `left_out`.
+
+    Rows of the input are given to `see`. Then `missing` rows are done and have no line, and `sort` knows the order.
+    """
+
+    def __init__(self, view: View, file: BinaryIO, status: Status | None, left_out: LeftOut) -> None:
+        self._view = view
+        self._status = status
+        self.lines, self.left_out, self.missing = Lines(file), left_out, 0
+        self._positions, self._indexes = array("q"), array("q")
+        # A run commits its rows before it writes them: all lines that were there before the journal is read are known.
+        size_bytes = os.fstat(file.fileno()).st_size
+        self._done = DoneRows.load(view.db, view.definition())
+        start = 0
+        while start < size_bytes and (line := file.readline(size_bytes - start)):
+            self._add(start, line)
+            start += len(line)
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether rows are done that have no line, be it that the input does not have them any more."""
+        return any(not written and self._is_asked(at) for at, written in enumerate(self._done.written))
+
+    def see(self, row: Row, *, wanted: bool) -> None:
+        """A row of the input, and whether the run was asked for it."""
+        position = self._done.find(row)
+        if position is not None:
+            self._done.see(position, row.index)
+            self.missing += wanted and not self._done.written[position] and self._is_asked(position)
+
+    def end_without_input(self) -> None:
+        """The input cannot be read."""
+        self.missing = sum(1 for position in surely_missing(self._view, self._done) if self._is_asked(position))
+
+    def sort(self) -> None:
+        """Put the lines in the input's order; those that it does not have, or all, by the places that they once had."""
+        done, positions, indexes = self._done, self._positions, self._indexes
+
+        def place(number: int) -> int:
+            position = positions[number]
+            return done.places[position] if done.seen[position] else _BEHIND + indexes[number]
+
+        self.lines.sort(place)
+
+    def _add(self, start: int, line: bytes) -> None:
+        position = self._done.find_line(journal.line_digest(line))
         if not line.endswith(b"\n"):
-            left_out.torn += 1
+            self.left_out.torn += 1
         elif position is None:
-            left_out.strange += 1
-        elif done.written[position]:
-            left_out.doubled += 1
+            self.left_out.strange += 1
+        elif self._done.written[position]:
+            self.left_out.doubled += 1
         else:
-            done.written[position] = 1
-            if status is None or done.is_ok(position) == (status == "ok"):
-                lines.add(start, line)
-        start += len(line)
-    return lines
+            self._done.written[position] = 1
+            if self._is_asked(position):
+                self.lines.add(start, line)
+                self._positions.append(position)
+                found = _INDEX.search(line)
+                self._indexes.append(int(found[1]) if found else 0)
+
+    def _is_asked(self, position: int) -> bool:
+        return self._status is None or self._done.is_ok(position) == (self._status == "ok")
 
 
 class Spool:
-    """Result lines made again: a temporary file of those rows of the input that are done."""
+    """Result lines made again: a temporary file of those rows of the input that are done, in its order."""
 
     def __init__(self, view: View, file: BinaryIO, status: Status | None) -> None:
         self._view = view
@@ -128,9 +181,14 @@ class Spool:
 
 def written(lines: Lines, form: Format) -> Iterator[bytes]:
     """The export, in pieces of some hundred kilobytes."""
+    return grouped(_as_csv(lines) if form == "csv" else lines)
+
+
+def grouped(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines in pieces of some hundred kilobytes."""
     pieces: list[bytes] = []
     size_bytes = 0
-    for piece in _as_csv(lines) if form == "csv" else lines:
+    for piece in lines:
         pieces.append(piece)
         size_bytes += len(piece)
         if size_bytes >= _GROUP_BYTES:

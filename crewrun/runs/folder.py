@@ -1,6 +1,7 @@
 """Where a run keeps its state: `FILE.crewrun/` beside its results, or the folder that `--run-dir` names."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,14 @@ class RunFolder:
         """Whether a run has begun there."""
         return self.manifest.exists() or self.journal.exists()
 
+    @property
+    def is_all_ours(self) -> bool:
+        """Whether it is a folder by itself, not a link nor where we are, and has no files but a run's."""
+        if self.path.is_symlink() or os.path.realpath(self.path) == os.getcwd():
+            return False
+        ours = {*self.state, self.lock, self.manifest.with_name(f".{self.manifest.name}.part")}
+        return ours.issuperset(self.path.iterdir())
+
     def make(self) -> None:
         """Make the folder, for its owner only. Raises UsageError when that cannot be."""
         try:
@@ -78,27 +87,42 @@ def find(run: str) -> RunFolder:
 
 
 def set_aside(output: Path | None, folder: RunFolder, *more: Path) -> Path | None:
-    """Move the results, the folder's state and `more` files that go with `output` to the next free number.
+    """Move the results, the run folder and `more` files that go with `output` to the next free number.
 
     `x.jsonl` becomes `x.1.jsonl` with `x.1.jsonl.crewrun`, itself a run that can be looked at. Returns what the
-    results, or without results the state, are now called; None when there was nothing. The lock stays where it is.
+    results, or without results the folder, are now called; None when there was nothing. Killed between two steps, what
+    was there is still a run: the folder goes last and all at once, and makes results anew that it does not find.
+    Raises UsageError when something cannot be moved.
     """
     named = output or folder.path
-    there = output is not None and output.exists()
-    if not there and not folder.state:
-        return None
-    number = 1
-    while _exists_any(aside := _numbered(named, number)):
-        number += 1
-    for path in (*more, *([output] if output is not None else [])):
-        if path.exists():
-            path.rename(aside.with_name(aside.name + path.name.removeprefix(named.name)))
-    if folder.state:
-        moved = beside(aside) if output is not None else RunFolder(aside)
-        moved.make()
-        for path in folder.state:
-            path.rename(moved.path / path.name)
+    try:
+        has_state = folder.is_used or folder.log.exists()
+        if not has_state and (output is None or not output.is_file() or not output.stat().st_size):
+            return None
+        number = 1
+        while _exists_any(aside := _numbered(named, number)):
+            number += 1
+        for path in (*more, *([output] if output is not None else [])):
+            if path.exists():
+                path.rename(aside.with_name(aside.name + path.name.removeprefix(named.name)))
+        if has_state:
+            _move(folder, beside(aside) if output is not None else RunFolder(aside))
+    except OSError as refused:
+        raise UsageError(f"{named}: cannot be moved aside (--fresh): {refused.strerror}") from None
     return aside
+
+
+def _move(folder: RunFolder, moved: RunFolder) -> None:
+    if folder.is_all_ours:
+        try:
+            folder.path.rename(moved.path)
+            return
+        except OSError:
+            pass  # it is the root of a disk, or the other place is on another one
+    moved.make()
+    for path in folder.state:
+        if path != folder.lock:
+            shutil.move(path, moved.path / path.name)
 
 
 def _numbered(path: Path, number: int) -> Path:

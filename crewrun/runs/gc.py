@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,18 +10,19 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from crewrun.errors import CrewrunError, UsageError
-from crewrun.runs.folder import SUFFIX, RunFolder
+from crewrun.runs.folder import SUFFIX, RunFolder, beside
 from crewrun.runs.lock import RunLock, is_held
 from crewrun.runs.manifest import SCHEMA as RUN_SCHEMA
-from crewrun.runs.manifest import Manifest
-from crewrun.runs.status import read_status, when
-from crewrun.runs.view import View, open_folder
+from crewrun.runs.status import Status, read_status, when
+from crewrun.runs.view import View, has_number, open_folder
 
 SCHEMA: Final = "crewrun.gc/1"
 
-# `aside` was moved by --fresh, and a newer run is in its place; `orphan` has finished, and its results are gone.
+# `aside` was moved by --fresh, and a newer run is in its place. All rows of the others have succeeded, unless they are
+# `unfinished`; of `orphan` the results are gone.
 State = Literal["running", "finished", "unfinished", "aside", "orphan", "damaged"]
-DELETED: Final[frozenset[State]] = frozenset({"finished", "aside", "orphan"})
+# Nothing goes on with these, while `finished` ones still tell the next batch which rows are done.
+NEEDLESS: Final[frozenset[State]] = frozenset({"aside", "orphan"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +63,18 @@ def find_runs(top: Path) -> Iterator[Found]:
 
 def look_at(folder: RunFolder) -> Found:
     """What a run folder is. Raises nothing: what cannot be read is `damaged`."""
-    size_bytes, active_at = 0, 0.0
-    for path in _files(folder):
-        with suppress(OSError):  # a run that ends takes some of them away
-            file = path.stat()
-            size_bytes += file.st_size
-            active_at = max(active_at, file.st_mtime) if path in (folder.manifest, folder.journal) else active_at
     if is_held(folder.lock):
-        return Found(folder, "running", size_bytes, time.time(), None)
+        return Found(folder, "running", _size(folder), time.time(), None)
     try:
         with open_folder(folder) as view:
             status = read_status(view)
-            session = status.session
-            active_at = (session.ended_at or session.updated_at) if session else active_at
-            state: State = "running" if status.state == "running" else _state(view, finished=status.state == "finished")
-            return Found(folder, state, size_bytes, active_at, status.ok + status.failed)
+            state: State = "running" if status.state == "running" else _state(view, status)
     except CrewrunError as damaged:
-        return Found(folder, "damaged", size_bytes, active_at, None, str(damaged))
+        return Found(folder, "damaged", _size(folder), _changed_at(folder), None, str(damaged))
+    session = status.session
+    active_at = (session.ended_at or session.updated_at) if session else _changed_at(folder)
+    # Measured after looking, which may leave a file of SQLite's, so that it is what deleting frees.
+    return Found(folder, state, _size(folder), active_at, status.ok + status.failed)
 
 
 async def delete(found: Found) -> int:
@@ -93,6 +88,7 @@ async def delete(found: Found) -> int:
     try:
         if (now := _state_of(folder)) != found.state:
             raise UsageError(f"{folder.path}: is {now} now; it stays")
+        size_bytes = _size(folder)
         for path in _files(folder):  # the lock last
             path.unlink(missing_ok=True)
         if not any(folder.path.iterdir()):
@@ -101,39 +97,35 @@ async def delete(found: Found) -> int:
         raise UsageError(f"{folder.path}: cannot be deleted: {refused.strerror}") from None
     finally:
         lock.release()
-    return found.size_bytes
+    return size_bytes
 
 
 def _state_of(folder: RunFolder) -> State:
     """As `look_at` finds it, by who holds the lock himself."""
     try:
         with open_folder(folder) as view:
-            session = view.session()
-            return _state(view, finished=bool(session and session.ended_at is not None and not session.stopped))
+            return _state(view, read_status(view, held=False))
     except CrewrunError:
         return "damaged"
 
 
-def _state(view: View, *, finished: bool) -> State:
-    if _is_aside(view.folder, view.manifest):
+def _state(view: View, status: Status) -> State:
+    if _is_aside(view):
         return "aside"
-    if not finished:
+    if status.state != "finished" or status.failed:
         return "unfinished"
     return "orphan" if view.manifest.output is not None and not (view.results and view.results.exists()) else "finished"
 
 
-def _is_aside(folder: RunFolder, manifest: Manifest) -> bool:
-    """Whether --fresh gave the run a number, `x.1.jsonl`, and a newer one has the name that the manifest still says."""
-    for name, old in (
-        (folder.path.name.removesuffix(SUFFIX), Path(manifest.output).name if manifest.output else ""),
-        (folder.path.name, Path(manifest.options.get("run_dir") or "").name),
-    ):
-        stem, dot, suffix = old.rpartition(".")
-        numbered = rf"{re.escape(stem)}\.\d+\.{re.escape(suffix)}" if dot and stem else rf"{re.escape(old)}\.\d+"
-        if old and re.fullmatch(numbered, name):
-            newer = folder.path.with_name(old + SUFFIX if folder.path.name.endswith(SUFFIX) else old)
-            return RunFolder(newer).is_used or (manifest.results is not None and manifest.results.exists())
-    return False
+def _is_aside(view: View) -> bool:
+    """Whether --fresh gave the run a number, and a newer one has the place that the manifest still says."""
+    if not has_number(view.folder, view.manifest):
+        return False
+    results, run_dir = view.manifest.results, view.manifest.options.get("run_dir")
+    place = Path(view.manifest.cwd, str(run_dir)) if run_dir else beside(results).path if results else None
+    moved = view.folder.path.with_name(place.name) if place else None  # all of it together
+    is_newer = any(one is not None and RunFolder(one).is_used for one in (place, moved))
+    return is_newer or (results is not None and results.exists())
 
 
 def _is_run(folder: RunFolder) -> bool:
@@ -149,3 +141,20 @@ def _is_run(folder: RunFolder) -> bool:
 
 def _files(folder: RunFolder) -> list[Path]:
     return [*folder.state, folder.manifest.with_name(f".{folder.manifest.name}.part"), folder.lock]
+
+
+def _size(folder: RunFolder) -> int:
+    size_bytes = 0
+    for path in _files(folder):
+        with suppress(OSError):  # a run that ends takes some of them away
+            size_bytes += path.stat().st_size
+    return size_bytes
+
+
+def _changed_at(folder: RunFolder) -> float:
+    """When its files were last written to."""
+    at = 0.0
+    for path in (folder.manifest, folder.journal):
+        with suppress(OSError):
+            at = max(at, path.stat().st_mtime)
+    return at

@@ -6,14 +6,15 @@ by its digest. Here are the schema, opening and reading; `writer` commits.
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from crewrun.errors import Category, JournalDamaged, JournalFailed, UsageError
 
-VERSION = 1
+VERSION = 2
+# What makes a journal of each older version one of the next.
+_MIGRATIONS = {1: "alter table calls add column estimated_calls integer not null default 0"}
 
 # What a call entry is. An answer is kept as its text alone, a turn (with tools, or cut off) as JSON.
 ANSWER: Final = 0
@@ -60,7 +61,7 @@ create table calls (
     seq integer primary key, session integer not null, row integer not null, task not null, kind integer not null,
     request blob not null, reply blob not null, name not null, prompt_tokens integer, cached_prompt_tokens integer,
     completion_tokens integer, reasoning_tokens integer, cost_usd real, attempts integer, at_ms integer,
-    duration_ms integer
+    duration_ms integer, estimated_calls integer
 );
 create table rows (
     seq integer primary key, session integer not null, definition integer not null, key integer not null,
@@ -90,6 +91,7 @@ class CallEntry(NamedTuple):
     attempts: int
     at_ms: int
     duration_ms: int
+    estimated_calls: int
 
 
 class RowEntry(NamedTuple):
@@ -142,6 +144,7 @@ def read_journal(path: Path) -> sqlite3.Connection:
         raise JournalDamaged(f"{path}: is missing")
     try:
         db = sqlite3.connect(_to_read(path), uri=True, isolation_level=None, timeout=10)
+        db.execute("pragma query_only = on")
         (version,) = db.execute("pragma user_version").fetchone()
         if version == 0:
             db.close()
@@ -151,22 +154,34 @@ def read_journal(path: Path) -> sqlite3.Connection:
     if version > VERSION:
         db.close()
         raise UsageError(f"{path}: was made by a newer crewrun (schema {version}, this one knows {VERSION})")
+    if version < VERSION:
+        db.close()
+        raise UsageError(
+            f"{path}: was made by an older crewrun; give the run's command once, that brings it up to date"
+        )
     return db
 
 
 def _to_read(path: Path) -> str:
     """The journal's address for SQLite, to read it only."""
-    address = f"{path.resolve().as_uri()}?mode=ro"
-    # Readers share a file beside it. In a folder that cannot be written to nothing changes, so they need none:
+    address = f"{path.resolve().as_uri()}?mode="
+    if os.access(path.parent, os.W_OK):
+        return f"{address}rw"  # readers, too, share files beside it: only who may write takes them away in the end
+    # In a folder that cannot be written to nothing changes, so they need none:
     # https://sqlite.org/wal.html#read_only_databases
-    is_still = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-    return f"{address}&immutable=1" if is_still else address
+    return f"{address}ro" if path.with_name(f"{path.name}-wal").exists() else f"{address}ro&immutable=1"
 
 
 def failure(path: Path, error: sqlite3.Error) -> JournalFailed | JournalDamaged:
     """What to raise for an error of SQLite: the disk or another program is in the way, or the file is damaged."""
-    if getattr(error, "sqlite_errorcode", None) is not None and error.sqlite_errorcode & 0xFF in _IN_THE_WAY:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _IN_THE_WAY:
         return JournalFailed(f"{path}: cannot be written: {error}")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:  # numbers that we gave were taken meanwhile
+        return JournalFailed(
+            f"{path}: another process works on this run too, as it can when the lock file is deleted; "
+            "let that end, then repeat the command"
+        )
     return JournalDamaged(f"{path}: is damaged: {error}")
 
 
@@ -183,6 +198,9 @@ def _prepare(db: sqlite3.Connection, expected: bool) -> int:
         return VERSION
     if version <= VERSION and (fault := db.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
         raise sqlite3.DatabaseError(" ".join(fault.split()))
+    while version in _MIGRATIONS:
+        db.executescript(f"begin; {_MIGRATIONS[version]}; pragma user_version = {version + 1}; commit;")
+        version += 1
     return version
 
 
@@ -198,6 +216,8 @@ def done_key(row_id: str, content: str, definition: int) -> int:
 
 def pack_id(row_id: str) -> bytes | str:
     """A row's id as it is kept: one of 16 hex digits, as content gives it, takes half of that."""
+    if not row_id.isascii():  # SQLite takes no lone surrogates
+        return row_id.encode("utf-8", "backslashreplace").decode()
     if len(row_id) == _CONTENT_ID_CHARS:
         try:
             packed = bytes.fromhex(row_id)
@@ -210,6 +230,11 @@ def pack_id(row_id: str) -> bytes | str:
 def unpack_id(packed: bytes | str) -> str:
     """What `pack_id` was given."""
     return packed.hex() if isinstance(packed, bytes) else packed
+
+
+def id_key(packed: bytes | str) -> int:
+    """64 bits, signed, that stand for an id as it is kept."""
+    return row_key(unpack_id(packed))
 
 
 def line_digest(line: bytes) -> int:
@@ -229,15 +254,6 @@ def ended_of(category: Category | None) -> int:
 def category_of(ended: int) -> Category | None:
     """What `ended_of` wrote."""
     return None if ended == OK else Category(_CATEGORIES[ended])
-
-
-def latest_rows(db: sqlite3.Connection, definition: int, columns: str) -> Iterator[Any]:
-    """`columns` of the last entry of each row under `definition`, in the order in which they ended."""
-    return db.execute(
-        f"select {columns} from rows where seq in (select max(seq) from rows where definition = ? group by key) "  # noqa: S608  (columns are ours)
-        "order by seq",
-        (definition,),
-    )
 
 
 def all_spent(db: sqlite3.Connection) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""One process at a time works on a run: a lock on the folder's `lock` file, which the system gives back at its end."""
+"""One process at a time works on a run: a lock on the folder's `lock` file, which the system gives back at its end.
+
+Another one on the results keeps away runs that have them too, with a folder of their own.
+"""
 
 import fcntl
 import json
@@ -6,6 +9,7 @@ import os
 import random
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +17,7 @@ import anyio
 import anyio.to_thread
 
 from crewrun.errors import RunHeld, UsageError
+from crewrun.runs.folder import RunFolder
 
 LockMode = Literal["fail", "wait", "skip"]
 
@@ -20,9 +25,16 @@ LockMode = Literal["fail", "wait", "skip"]
 class RunLock:
     """Held from `acquire` to `release`, or to the end of the process, however that comes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, make: Callable[[], None] | None = None) -> None:
+        """`make` makes the folder, when it was moved or deleted while the lock was waited for."""
         self._path = path
+        self._make = make
         self._fd: int | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether what is held is still the lock of the run, and was not moved with an older one."""
+        return self._fd is not None and _is_still(self._fd, self._path)
 
     async def acquire(self, *, wait: bool = False) -> None:
         """Take the lock. Raises RunHeld when another process has it, unless it shall be waited for."""
@@ -55,10 +67,89 @@ class RunLock:
             self._fd = None
 
     def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                return os.open(self._path, flags, 0o600)
+            except FileNotFoundError:
+                if self._make is None:
+                    raise
+                self._make()
+                return os.open(self._path, flags, 0o600)
         except OSError as refused:
             raise UsageError(f"{self._path}: cannot be opened: {refused.strerror}") from None
+
+
+class ResultsLock:
+    """A lock on the results themselves: two runs with two folders must not write to one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def take(self, *, wait: bool = False) -> None:
+        """Take the lock, or take it anew where another file has the results' place. The file is made if need be.
+
+        Raises RunHeld when another process has it, unless it shall be waited for; UsageError when it cannot be opened.
+        """
+        while self._fd is None or not _is_still(self._fd, self._path):
+            self.release()
+            try:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as refused:
+                raise UsageError(f"{self._path}: cannot be written: {refused.strerror}") from None
+            try:
+                if not _take(self._fd, fcntl.LOCK_EX):
+                    if not wait:
+                        raise RunHeld(f"{self._path}: another process is writing these results")
+                    _wait_lock(self._fd)
+            except OSError:
+                return  # a file system without locks
+            except RunHeld:
+                self.release()
+                raise
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+class RunLocks:
+    """Both locks of a run. Results that go to a stream have none."""
+
+    def __init__(self, folder: RunFolder, output: Path | None, *, wait: bool) -> None:
+        self._wait = wait
+        self._folder = folder
+        self._run = RunLock(folder.lock, folder.make)
+        is_file = output is not None and (output.is_file() or not output.exists())
+        self._results = ResultsLock(output) if output is not None and is_file else None
+
+    async def acquire(self) -> None:
+        """Take both, or those anew whose files were moved. Raises RunHeld and UsageError."""
+        if not self._run.is_right:
+            run = RunLock(self._folder.lock, self._folder.make)
+            await run.acquire(wait=self._wait)
+            self._run.release()
+            self._run = run
+        if self._results is not None:
+            await anyio.to_thread.run_sync(self._take_results, abandon_on_cancel=self._wait)
+
+    def renew(self) -> None:
+        """Another file was put in the place of the results. Raises RunHeld for who was faster to take that."""
+        if self._results is not None:
+            self._results.take()
+
+    def release(self) -> None:
+        """Give both back."""
+        if self._results is not None:
+            self._results.release()
+        self._run.release()
+
+    def _take_results(self) -> None:
+        if self._results is not None:
+            self._results.take(wait=self._wait)
 
 
 def is_held(path: Path) -> bool:
@@ -117,5 +208,7 @@ def _wait_lock(fd: int) -> None:
 def _is_still(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as refused:
+        raise UsageError(f"{path}: cannot be looked at: {refused.strerror}") from None

@@ -4,6 +4,7 @@ Events are `run`, `call`, `tool`, `retry`, `failure` (of a call, for good), `row
 Prompts and replies are in it only with `--log-prompts`, as events `prompt`.
 """
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from typing import Any
 from crewrun.errors import UsageError
 from crewrun.llm.recorder import Spent
 from crewrun.row import Outcome, as_json
+
+_TAIL_BYTES = 1 << 16
 
 
 class EventLog:
@@ -71,6 +74,17 @@ class EventLog:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+
+def last_event(path: Path) -> dict[str, Any]:
+    """The last event of a log, empty when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            event = json.loads(file.read().rstrip(b"\n").rpartition(b"\n")[2])
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return event if isinstance(event, dict) else {}
 
 
 @lru_cache(maxsize=4096)

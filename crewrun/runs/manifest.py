@@ -1,20 +1,25 @@
 """`manifest.json`: what a run was asked to do, written whole before anything else and again by every session."""
 
+import errno
 import json
 import os
 import platform
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from crewrun._version import __version__
 from crewrun.errors import OutputFailed, UsageError
 
 SCHEMA = "crewrun.run/1"
 
+_FAMILY = "crewrun.run/"
+_ANEW = "repeat the command of the run, which writes it anew"
 _CHUNK_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 4 << 20
 
@@ -23,8 +28,8 @@ _MAX_TEXT_BYTES = 4 << 20
 class Manifest:
     """`inputs`, `crew` and `output` are as the user named them, from the folder `cwd`; `options` the batch's settings.
 
-    `definition` has the crew's fingerprint and the text of its files, `input_digest` is the input file's (None: a
-    pipe), `command` the words of the command line.
+    `definition` has the crew's fingerprint, the text of its files and the `endpoints` of its calls, `input_digest` is
+    the input file's (None: a pipe), `command` the words of the command line. Passwords are in none of them.
     """
 
     inputs: str
@@ -57,30 +62,57 @@ class Manifest:
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest at `path`. Raises UsageError when it is missing, damaged, or made by a newer crewrun."""
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            newer = isinstance(data, dict) and str(data.get("schema", "")).startswith("crewrun.run/")
-            why = f"is of schema {data['schema']!r}, this crewrun knows {SCHEMA}" if newer else "is no manifest"
-            raise UsageError(f"{path}: {why}")
-        return Manifest(**{name: data[name] for name in Manifest.__dataclass_fields__})
+        data = _load(path)
+        if not _is_ours(data):
+            raise UsageError(f"{path}: is no manifest")
+        _refuse_newer(path, data)
+        return TypeAdapter(Manifest).validate_python(data)
     except FileNotFoundError:
-        raise UsageError(f"{path}: is missing; repeat the command of the run, which writes it anew") from None
+        raise UsageError(f"{path}: is missing; {_ANEW}") from None
     except OSError as refused:
         raise UsageError(f"{path}: cannot be read: {refused.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as damaged:
-        raise UsageError(
-            f"{path}: is damaged ({type(damaged).__name__}: {damaged}); "
-            "repeat the command of the run, which writes it anew"
-        ) from None
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path}: is damaged ({place}: {first['msg']}); {_ANEW}") from None
+    except (ValueError, RecursionError) as damaged:
+        raise UsageError(f"{path}: is damaged ({type(damaged).__name__}: {damaged}); {_ANEW}") from None
 
 
 def created_at(path: Path) -> str:
-    """When the run began, if its manifest still says so; else now."""
+    """When the run began, if its manifest still says so; else now. Raises UsageError for one of a newer crewrun."""
+    with suppress(OSError, ValueError, RecursionError):
+        data = _load(path)
+        if _is_ours(data):
+            _refuse_newer(path, data)
+            if isinstance(data.get("created_at"), str):
+                return str(data["created_at"])
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def is_foreign(path: Path, *, torn: bool) -> bool:
+    """Whether the file at `path` is another program's. `torn` says whether one that is no JSON is."""
     try:
-        return read_manifest(path).created_at
-    except UsageError:
-        return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return not _is_ours(_load(path))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    except (ValueError, RecursionError):
+        return torn
+
+
+def without(flag: Literal["fresh", "replay"], command: Sequence[str], *, is_set: bool) -> list[str]:
+    """`command` as it is to be repeated, without a flag that had its effect; `is_set` says whether the run had it.
+
+    Where it did not come from the command alone, but from the environment or the crew's file, it is denied.
+    """
+    words = [word for word in command if word != f"--{flag}"]
+    is_elsewhere = len(words) == len(command) or os.environ.get(f"CREWRUN_{flag.upper()}")
+    return [*words, f"--no-{flag}"] if is_set and is_elsewhere else words
 
 
 def digest_of(inputs: Path) -> str:
@@ -117,17 +149,42 @@ def options_of(settings: Any, defaults: Any) -> dict[str, Any]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all, readable by its owner only. Raises OutputFailed."""
-    part = path.with_name(f".{path.name}.part")
+    write_pieces(path, [content], path.with_name(f".{path.name}.part"))
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], part: Path) -> None:
+    """As `write_whole`, piece by piece; it is `part` until it is whole."""
     try:
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
             os.fsync(fd)
         finally:
             os.close(fd)
         part.replace(path)
     except OSError as full:
-        part.unlink(missing_ok=True)
         raise OutputFailed(f"{path}: cannot be written: {full.strerror}") from full
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> Any:
+    """The JSON in a file. Raises OSError and ValueError; a pipe, which nobody may write to, is not waited for."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is not a file")
+        return json.load(file)
+
+
+def _is_ours(data: Any) -> bool:
+    return isinstance(data, dict) and str(data.get("schema")).startswith(_FAMILY)
+
+
+def _refuse_newer(path: Path, data: Mapping[str, Any]) -> None:
+    if data["schema"] != SCHEMA:
+        raise UsageError(
+            f"{path}: is of schema {data['schema']!r}, this crewrun knows {SCHEMA}; use the crewrun that made it"
+        )

@@ -16,6 +16,9 @@ from crewrun.runs.log import EventLog
 from crewrun.runs.names import Names
 from crewrun.runs.writer import JournalWriter
 
+# A provider may count anything. Sums of these fit into SQLite's 64 bits.
+_MOST_TOKENS = 10**12
+
 
 class Journaling(NamedTuple):
     """What all recordings of a session share. `numbers` gives each new call its own."""
@@ -43,6 +46,15 @@ class Recording:
             if entry.kind != FAILURE:
                 place = (journaling.names.name(entry.task), entry.request)
                 self._known.setdefault(place, deque()).append(entry)
+
+    def known(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
+        """What `replay` would answer, or `replay_tool`: task, identity and answer, equal ones in their order."""
+        name = self._journaling.names.name
+        return [
+            (task, identity, read_text(entry) if entry.kind == TOOL else (read_answer(entry), spent_on(entry, name)))
+            for (task, identity), entries in self._known.items()
+            for entry in entries
+        ]
 
     def replay(self, task: str, identity: bytes) -> tuple[Completion, Spent] | None:
         """The recorded answer, None when the call has to be made."""
@@ -136,6 +148,7 @@ class Recording:
             spent.attempts,
             int(time.time() * 1000),
             int(spent.duration_s * 1000),
+            spent.usage.estimated_calls,
         )
 
     def _say(self, event: str, **fields: Any) -> None:
@@ -159,7 +172,13 @@ def read_answer(entry: CallEntry) -> Completion:
 
 def usage_of(entry: CallEntry) -> Usage:
     """The tokens of a call."""
-    return Usage(entry.prompt_tokens, entry.cached_prompt_tokens, entry.completion_tokens, entry.reasoning_tokens)
+    return Usage(
+        entry.prompt_tokens,
+        entry.cached_prompt_tokens,
+        entry.completion_tokens,
+        entry.reasoning_tokens,
+        entry.estimated_calls,
+    )
 
 
 def spent_on(entry: CallEntry, name: Callable[[int | str], str]) -> Spent:
@@ -168,7 +187,11 @@ def spent_on(entry: CallEntry, name: Callable[[int | str], str]) -> Spent:
 
 
 def _counts(usage: Usage) -> tuple[int, int, int, int]:
-    return usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens, usage.reasoning_tokens
+    counts = usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens, usage.reasoning_tokens
+    if min(counts) >= 0 and max(counts) <= _MOST_TOKENS:
+        return counts
+    prompt, cached, completion, reasoning = (min(max(count, 0), _MOST_TOKENS) for count in counts)
+    return prompt, cached, completion, reasoning
 
 
 def _bytes(text: str) -> bytes:

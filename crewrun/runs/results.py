@@ -16,14 +16,19 @@ _BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What `settle` left and took out. `strange` are lines that no entry of the journal has; ids of those that are
-    whole result lines, by which one can tell an edited line from one that the journal has lost.
+    """What `settle` is to leave and to take out. `strange` are lines that no entry of the journal has; ids of those
+    that are whole result lines, by which one can tell an edited line from one that the journal has lost.
     """
 
     kept: int
     taken_out: int
     strange: int
     strange_ids: list[str]
+
+    @property
+    def known(self) -> int:
+        """Lines that the journal has entries of, those that do not stay among them."""
+        return self.kept + self.taken_out - self.strange
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
@@ -38,11 +43,11 @@ def count_lines(path: Path) -> int:
         return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_BUFFER_BYTES), b""))
 
 
-def settle(path: Path, keep: Callable[[int], bool | None]) -> Settled:
+def settle(path: Path, keep: Callable[[int], bool | None], count_lost: Callable[[Settled], int]) -> int:
     """Leave only the lines in the results that `keep` says yes to, each once; all at once, or not at all.
 
-    `keep` gets a line's digest; None says that nothing is known of it. Raises OutputFailed when the file cannot be
-    changed.
+    `keep` gets a line's digest; None says that nothing is known of it. Returns what `count_lost` says, which may raise
+    too: nothing has been changed by then. Raises OutputFailed when the file cannot be changed.
     """
     kept = taken_out = strange = 0
     ids: list[str] = []
@@ -63,9 +68,10 @@ def settle(path: Path, keep: Callable[[int], bool | None]) -> Settled:
                 if (row_id := _id_of(line)) is not None:
                     ids.append(row_id)
         position += len(line)
+    lost = count_lost(Settled(kept, taken_out, strange, ids))
     if taken_out:
         _keep_pieces(path, pieces)
-    return Settled(kept, taken_out, strange, ids)
+    return lost
 
 
 def arrange(path: Path, place: Callable[[int], int | None], *, ordered: bool) -> int:
@@ -91,14 +97,16 @@ def arrange(path: Path, place: Callable[[int], int | None], *, ordered: bool) ->
     return taken_out
 
 
-def spent_in(path: Path) -> tuple[int, int, float]:
-    """Rows, calls and US dollars in the lines of a results file, as far as they can be read."""
+def spent_in(path: Path) -> tuple[int, int, float | None]:
+    """Rows, calls and US dollars (None: unknown) in the lines of a results file, as far as they can be read."""
     rows = calls = 0
-    cost_usd = 0.0
+    cost_usd: float | None = 0.0
     for line in lines_of(path):
         try:
             record = json.loads(line)
-            rows, calls, cost_usd = rows + 1, calls + record["usage"]["calls"], cost_usd + (record["cost_usd"] or 0.0)
+            rows, calls = rows + 1, calls + record["usage"]["calls"]
+            row_usd = record["cost_usd"]
+            cost_usd = None if cost_usd is None or row_usd is None else cost_usd + row_usd
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return rows, calls, cost_usd

@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
 from crewrun.runs.lock import describe_holder, is_held
+from crewrun.runs.log import last_event
 from crewrun.runs.results import count_lines, lines_of
-from crewrun.runs.view import Session, View, spent_json
+from crewrun.runs.view import Session, View, command_of, spent_json
 
 SCHEMA = "crewrun.status/1"
 
@@ -36,7 +37,8 @@ class Status:
     Of one that is going those rows are counted that its latest session has come to, of one that is finished those that
     its results have, of any other those that the journal has under its present definition. `holder` is who works on it.
     `share` (0 to 1), `rows_per_s` and `eta_s` are None where they are not known; `spent` is the latest session's,
-    `in_all` that of all `sessions`.
+    `in_all` that of all `sessions`. `command` goes on with the run, `redo` asks for the calls that --replay left out.
+    `elsewhere` rows are in other shards than `shard`, None until the session has ended.
     """
 
     run: str
@@ -51,6 +53,9 @@ class Status:
     spent: dict[str, Any] | None
     in_all: dict[str, Any]
     command: str
+    redo: str
+    shard: str | None
+    elsewhere: int | None
 
     @property
     def is_going(self) -> bool:
@@ -103,6 +108,7 @@ class Status:
             "stopped": session.stopped if session else None,
             "exit_code": session.exit_code if session and self.state != "running" else None,
             "rows": {"ok": self.ok, "failed": self.failed, "in_flight": self.in_flight},
+            "shard": None if self.shard is None else {"part": self.shard, "elsewhere": self.elsewhere},
             "share": self.share,
             "rows_per_s": _rounded(self.rows_per_s),
             "eta_s": _rounded(self.eta_s),
@@ -116,13 +122,18 @@ class Status:
                 {"category": f.category, "count": f.count, "example": {"id": f.id, "message": f.message}}
                 for f in self.failures
             ],
-            "command": None if self.state in ("running", "finished") and not self.failed else self.command,
+            "command": self._next_command(),
         }
 
+    def _next_command(self) -> str | None:
+        if self.state == "finished":
+            return self.redo if self.failed else None
+        return None if self.state == "running" and not self.failed else self.command
 
-def read_status(view: View) -> Status:
-    """The status of a run now."""
-    held = is_held(view.folder.lock)
+
+def read_status(view: View, *, held: bool | None = None) -> Status:
+    """The status of a run now. Whether a process has it is `held`; None finds out."""
+    held = is_held(view.folder.lock) if held is None else held
     view.db.execute("begin")  # all that follows is of one moment
     session = view.session()
     state = _state(session, held=held)
@@ -131,6 +142,7 @@ def read_status(view: View) -> Status:
     in_all = journal.all_spent(view.db)
     failures = [_failed_rows(view, group) for group in ended if group.ended != journal.OK]
     view.db.execute("commit")
+    elsewhere = last_event(view.folder.log).get("elsewhere")
     return Status(
         run=str(view.folder.path),
         results=str(view.results) if view.results else None,
@@ -144,6 +156,9 @@ def read_status(view: View) -> Status:
         spent=_spent(session) if session else None,
         in_all=spent_json(in_all),
         command=view.command,
+        redo=command_of(view.folder, view.manifest, replay=False),
+        shard=view.manifest.options.get("shard"),
+        elsewhere=elsewhere if isinstance(elsewhere, int) else None,
     )
 
 

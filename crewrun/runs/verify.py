@@ -7,6 +7,7 @@ import json
 import sqlite3
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -116,21 +117,11 @@ class Verification:
                 self._found.add("not_in_input", self._view.row_id(self._done.seq(position)))
 
     def end_without_input(self) -> None:
-        """The input cannot be read.
-
-        A row that is done and was not in the results when a later session had read its whole input may have been taken
-        out of it: only those of later sessions are surely missing.
-        """
-        (whole,) = self._view.db.execute(
-            "select coalesce(max(id), 0) from sessions where ended_at is not null and stopped is null"
-        ).fetchone()
-        for position in range(len(self._done)):
-            if not self._done.written[position]:
-                seq = self._done.seq(position)
-                (session,) = self._view.db.execute("select session from rows where seq = ?", (seq,)).fetchone()
-                row_id = self._view.row_id(seq)
-                if session >= whole and not self._is_edited(row_id):
-                    self._lack(row_id)
+        """The input cannot be read."""
+        for position in surely_missing(self._view, self._done):
+            row_id = self._view.row_id(self._done.seq(position))
+            if not self._is_edited(row_id):
+                self._lack(row_id)
 
     def _lack(self, row_id: str) -> None:
         if self._view.results is not None:
@@ -162,6 +153,22 @@ class Verification:
         """The keys of all rows that have ended, sorted."""
         rows = self._view.db.execute("select id from rows")
         return array("q", sorted(array("q", (row_key(unpack_id(packed)) for (packed,) in rows))))
+
+
+def surely_missing(view: View, done: DoneRows) -> Iterator[int]:
+    """The rows without a line that should have one, as far as can be known without the input.
+
+    A row that is done and was not in the results when a later session had read its whole input may have been taken out
+    of it: only those of later sessions are surely missing.
+    """
+    (whole,) = view.db.execute(
+        "select coalesce(max(id), 0) from sessions where ended_at is not null and stopped is null"
+    ).fetchone()
+    for position in range(len(done)):
+        if not done.written[position]:
+            (session,) = view.db.execute("select session from rows where seq = ?", (done.seq(position),)).fetchone()
+            if session >= whole:
+                yield position
 
 
 def check_journal(view: View, differences: Differences) -> bool:

@@ -4,10 +4,11 @@ What the other files here say of a run, they read through this one.
 """
 
 import os
+import re
 import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +16,10 @@ from crewrun.errors import JournalDamaged, JournalFailed, UsageError
 from crewrun.messages import Usage
 from crewrun.row import Outcome, Row, usage_json
 from crewrun.runs import journal
-from crewrun.runs.folder import SUFFIX, RunFolder, find
+from crewrun.runs.entries import Entries
+from crewrun.runs.folder import SUFFIX, RunFolder, beside, find
 from crewrun.runs.journal import CallEntry
-from crewrun.runs.manifest import Manifest, read_manifest
-from crewrun.runs.outcomes import decode
-from crewrun.runs.recording import read_text
+from crewrun.runs.manifest import Manifest, read_manifest, without
 
 TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
 
@@ -60,11 +60,17 @@ class View:
         self.db = db
         self.results = results_of(folder, manifest)
         self._names: dict[int, str] = {}
+        self._entries = Entries(db, folder.journal, self.name)
 
     @property
     def command(self) -> str:
         """The command that goes on with the run, for a shell in the present working directory."""
-        return command_of(self.manifest)
+        return command_of(self.folder, self.manifest)
+
+    @property
+    def fresh_command(self) -> str | None:
+        """The command that begins the run anew, None for one that was moved aside."""
+        return fresh_command(self.folder, self.manifest)
 
     def session(self) -> Session | None:
         """The latest session, None when none has begun."""
@@ -88,28 +94,15 @@ class View:
 
     def calls(self, where: str, values: Sequence[Any]) -> list[CallEntry]:
         """The call entries that an SQL condition is true of, in their order."""
-        columns = ", ".join(CallEntry._fields)
-        found = self.db.execute(f"select {columns} from calls where {where} order by seq", values)  # noqa: S608  (both are ours)
-        entries = []
-        for entry in map(CallEntry._make, found):
-            with self.legible(entry.seq):
-                read_text(entry)
-            entries.append(entry)
-        return entries
+        return self._entries.calls(where, values)
 
     def outcome(self, seq: int, row: Row) -> Outcome:
         """What became of `row`, by the number of its entry."""
-        (record,) = self.db.execute("select record from rows where seq = ?", (seq,)).fetchone()
-        with self.legible(seq):
-            return decode(record, row, lambda number: read_text(self.calls("seq = ?", (number,))[0]), self.name)
+        return self._entries.outcome(seq, row)
 
-    @contextmanager
-    def legible(self, seq: int) -> Iterator[None]:
-        """Raise JournalDamaged when an entry is not what was written: SQLite keeps no checksums that would tell."""
-        try:
-            yield
-        except (ValueError, LookupError, TypeError) as wrong:
-            raise JournalDamaged(f"{self.folder.journal}: is damaged: its entry {seq} cannot be read") from wrong
+    def legible(self, seq: int) -> AbstractContextManager[None]:
+        """Raise JournalDamaged when an entry is not what was written."""
+        return self._entries.legible(seq)
 
     def row_id(self, seq: int) -> str:
         """The id of the row that an entry is of."""
@@ -120,8 +113,13 @@ class View:
 @contextmanager
 def open_run(run: str) -> Iterator[View]:
     """The run that a user names. Raises UsageError and JournalDamaged, also for what is found while it is open."""
-    with open_folder(find(os.path.realpath(run) if os.path.islink(run) else run)) as view:
+    with open_folder(find_run(run)) as view:
         yield view
+
+
+def find_run(run: str) -> RunFolder:
+    """The run folder that a user names, also by a link to it or to its results. Raises UsageError."""
+    return find(os.path.realpath(run) if os.path.islink(run) and not beside(Path(run)).is_used else run)
 
 
 @contextmanager
@@ -129,6 +127,7 @@ def open_folder(folder: RunFolder) -> Iterator[View]:
     """The run in `folder`. Raises as `open_run` does."""
     manifest = read_manifest(folder.manifest)
     try:
+        _refuse_unbegun(folder, manifest)
         db = journal.read_journal(folder.journal)
         try:
             yield View(folder, manifest, db)
@@ -139,7 +138,8 @@ def open_folder(folder: RunFolder) -> Iterator[View]:
         finally:
             db.close()
     except JournalDamaged as damaged:
-        raise JournalDamaged(f"{damaged}; to begin anew: {command_of(manifest)} --fresh") from damaged
+        anew = fresh_command(folder, manifest)
+        raise JournalDamaged(f"{damaged}; to begin anew: {anew}" if anew else str(damaged)) from damaged
     except JournalFailed as failed:
         raise UsageError(str(failed).replace("cannot be written", "cannot be read")) from failed
     except OSError as refused:
@@ -147,20 +147,76 @@ def open_folder(folder: RunFolder) -> Iterator[View]:
 
 
 def results_of(folder: RunFolder, manifest: Manifest) -> Path | None:
-    """The results of a run: beside its folder, wherever both were moved, else where the manifest says."""
+    """The results of a run: beside its folder, wherever both were moved, or with --run-dir where the manifest says."""
     if manifest.output is None:
         return None
-    if folder.path.name.endswith(SUFFIX):
-        beside = folder.path.with_name(folder.path.name.removesuffix(SUFFIX))
-        if "run_dir" not in manifest.options or beside.exists():
-            return beside
+    is_beside = "run_dir" not in manifest.options or has_number(folder, manifest)
+    if is_beside and folder.path.name.endswith(SUFFIX):
+        return folder.path.with_name(folder.path.name.removesuffix(SUFFIX))
     return manifest.results
 
 
-def command_of(manifest: Manifest) -> str:
-    """The command of a run, for a shell in the present working directory."""
-    words = shlex.join(word for word in manifest.command if word != "--fresh")
-    return words if manifest.cwd == os.getcwd() else f"cd {shlex.quote(manifest.cwd)} && {words}"
+def has_number(folder: RunFolder, manifest: Manifest) -> bool:
+    """Whether --fresh has moved the run aside: it is called `x.1.jsonl` and the manifest says `x.jsonl`."""
+    for name, old in (
+        (folder.path.name.removesuffix(SUFFIX), Path(manifest.output or "").name),
+        (folder.path.name, Path(str(manifest.options.get("run_dir") or "")).name),
+    ):
+        stem, dot, suffix = old.rpartition(".")
+        numbered = rf"{re.escape(stem)}\.\d+\.{re.escape(suffix)}" if dot and stem else rf"{re.escape(old)}\.\d+"
+        if old and re.fullmatch(numbered, name):
+            return True
+    return False
+
+
+def is_in_place(folder: RunFolder, manifest: Manifest) -> bool:
+    """Whether the run is where its own command looks for it, neither moved nor aside."""
+    results, run_dir = manifest.results, manifest.options.get("run_dir")
+    if run_dir is None and results is None:
+        return False
+    place = Path(manifest.cwd, str(run_dir)) if run_dir is not None or results is None else beside(results).path
+    return os.path.realpath(place) == os.path.realpath(folder.path)
+
+
+def command_of(folder: RunFolder, manifest: Manifest, *, replay: bool = True) -> str:
+    """The command that goes on with a run, for a shell in the present working directory.
+
+    Without `replay` it asks for the calls that --replay left out.
+    """
+    if not is_in_place(folder, manifest):
+        return shlex.join(["crewrun", "retry", nearby(results_of(folder, manifest) or folder.path)])
+    words = without("fresh", manifest.command, is_set=bool(manifest.options.get("fresh")))
+    if not replay:
+        words = without("replay", words, is_set=bool(manifest.options.get("replay")))
+    return _there(manifest, words)
+
+
+def fresh_command(folder: RunFolder, manifest: Manifest) -> str | None:
+    """The command that begins a run anew; for one that was moved aside there is none, a newer one has its place."""
+    if has_number(folder, manifest):
+        return None
+    return _there(manifest, [*without("fresh", manifest.command, is_set=False), "--fresh"])
+
+
+def _there(manifest: Manifest, words: Sequence[str]) -> str:
+    command = shlex.join(words)
+    return command if manifest.cwd == os.getcwd() else f"cd {shlex.quote(manifest.cwd)} && {command}"
+
+
+def _refuse_unbegun(folder: RunFolder, manifest: Manifest) -> None:
+    """Raise UsageError for a run that ended, for instance on a full disk, before there was anything to look at."""
+    results = results_of(folder, manifest)
+    begun = [folder.log, folder.journal.with_name(f"{folder.journal.name}-wal"), *([results] if results else [])]
+    if not any(path.exists() and path.stat().st_size for path in begun) and _is_blank(folder.journal):
+        raise UsageError(f"{folder.path}: the run has not begun; to begin it: {command_of(folder, manifest)}")
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether a journal is not even of a version: https://sqlite.org/fileformat.html#user_version_number."""
+    if not path.exists():
+        return True
+    with path.open("rb") as file:
+        return not any(file.read(64)[60:])
 
 
 def nearby(path: str | Path) -> str:

@@ -10,10 +10,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from crewrun.errors import JournalFailed
+from crewrun.errors import JournalDamaged, JournalFailed, OutputFailed
 from crewrun.runs.journal import FAILURE, OK, TOOL, CallEntry, RowEntry, failure, open_journal
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class _Read(NamedTuple):
 
 class _Rows(NamedTuple):
     entries: Sequence[RowEntry]
+    is_counted: bool
 
 
 class _Name(NamedTuple):
@@ -45,10 +47,17 @@ class _Name(NamedTuple):
     name: str
 
 
+class _Answer(NamedTuple):
+    value: Any
+    error: JournalFailed | JournalDamaged | None = None
+
+
 class _Refusal(NamedTuple):
     endpoint: str
     error: str
 
+
+_NOTHING = _Answer(None)
 
 Job = CallEntry | _Rows | _Read | _Name | _Refusal | Heartbeat
 
@@ -56,16 +65,23 @@ Job = CallEntry | _Rows | _Read | _Name | _Refusal | Heartbeat
 class JournalWriter:
     """Commits to one open journal for one session. Used from event loops; several threads' loops may append at once.
 
-    `log` takes the lines for log.jsonl that `say` gave, after the commit of what they tell of.
+    `log` takes the lines for log.jsonl that `say` gave, after the commit of what they tell of. `rescue` writes what
+    else a run needs, when its folder was deleted.
     """
 
     def __init__(
-        self, db: sqlite3.Connection, path: Path, session: int, log: Callable[[Sequence[bytes]], None]
+        self,
+        db: sqlite3.Connection,
+        path: Path,
+        session: int,
+        log: Callable[[Sequence[bytes]], None],
+        rescue: Callable[[], None],
     ) -> None:
         self._db = db
         self._path = path
         self._session = session
         self._log = log
+        self._rescue_others = rescue
         self._queue: list[tuple[Job, asyncio.Future[Any] | None]] = []
         self._lines: list[bytes] = []
         self._awake = threading.Semaphore(0)
@@ -84,14 +100,14 @@ class JournalWriter:
         self._put(entry, future)
         await future
 
-    async def append_all(self, entries: Sequence[RowEntry]) -> None:
-        """Commit some rows, as `append` does."""
+    async def append_all(self, entries: Sequence[RowEntry], *, is_counted: bool = True) -> None:
+        """Commit some rows, as `append` does. Rows that the session has not run are not counted as its own."""
         future = asyncio.get_running_loop().create_future()
-        self._put(_Rows(entries), future)
+        self._put(_Rows(entries, is_counted), future)
         await future
 
     async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """What `function` reads out of the database. Raises JournalFailed."""
+        """What `function` reads out of the database. Raises JournalFailed, and JournalDamaged for this reader alone."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._put(_Read(function), future)
         return await future
@@ -115,10 +131,13 @@ class JournalWriter:
     async def close(self, stopped: str | None, exit_code: int) -> None:
         """Commit what is left, end the session and close the database. Raises JournalFailed."""
 
+        # SQLite takes no lone surrogates, and what stopped the run may be a server's words.
+        why = stopped and stopped.encode("utf-8", "replace").decode()
+
         def end(db: sqlite3.Connection) -> None:
             db.execute(
                 "update sessions set ended_at = ?, stopped = ?, exit_code = ?, in_flight = 0 where id = ?",
-                (time.time(), stopped, exit_code, self._session),
+                (time.time(), why, exit_code, self._session),
             )
 
         try:
@@ -153,7 +172,7 @@ class JournalWriter:
             if self._failed is None:
                 self._db.execute("pragma wal_checkpoint(truncate)")
             self._db.close()
-        except (sqlite3.Error, OSError) as full:
+        except Exception as full:
             self._failed = self._failed or self._failure(full)
 
     def _take(self) -> list[tuple[Job, asyncio.Future[Any] | None]]:
@@ -163,38 +182,50 @@ class JournalWriter:
         return group
 
     def _commit(self, group: list[tuple[Job, asyncio.Future[Any] | None]]) -> None:
-        answers: dict[asyncio.Future[Any], Any] = {}
-        try:
-            self._look_for_file()
-            self._db.execute("begin immediate")
-            self._insert([job for job, _ in group])
-            for job, future in group:
-                if isinstance(job, _Read) and future is not None:
-                    answers[future] = job.function(self._db)
-            self._db.execute("commit")
-            self._flush_log()
-        except (sqlite3.Error, OSError, JournalFailed) as full:
-            self._failed = full if isinstance(full, JournalFailed) else self._failure(full)
+        """Commit `group`, or nothing of it: then it has failed, as all that comes after it."""
+        answers: dict[asyncio.Future[Any], _Answer] = {}
+        if self._failed is None:
+            try:
+                self._look_for_file()
+                self._db.execute("begin immediate")
+                self._insert([job for job, _ in group])
+                for job, future in group:
+                    if isinstance(job, _Read) and future is not None:
+                        answers[future] = self._answer(job)
+                self._db.execute("commit")
+                self._flush_log()
+            except Exception as wrong:  # whoever waits for an answer would wait for ever
+                self._failed = self._failure(wrong)
+                with suppress(sqlite3.Error):
+                    self._db.rollback()
         _settle([future for _, future in group if future is not None], answers, self._failed)
+
+    def _answer(self, job: _Read) -> _Answer:
+        try:
+            return _Answer(job.function(self._db))
+        except (JournalDamaged, JournalFailed) as wrong:
+            return _Answer(None, wrong)
+        except sqlite3.Error as wrong:
+            return _Answer(None, failure(self._path, wrong))
 
     def _insert(self, jobs: Sequence[Job]) -> None:
         calls = [job for job in jobs if isinstance(job, CallEntry)]
-        rows = [entry for job in jobs if isinstance(job, _Rows) for entry in job.entries]
+        added = [job for job in jobs if isinstance(job, _Rows)]
         for job in jobs:
             if isinstance(job, _Name):
                 self._db.execute("insert or ignore into names values (?, ?)", job)
             elif isinstance(job, _Refusal):
                 self._db.execute("insert or ignore into refusals values (?, ?)", job)
         _insert_all(self._db, "calls", calls)
-        _insert_all(self._db, "rows", rows)
+        _insert_all(self._db, "rows", [entry for job in added for entry in job.entries])
         beat = next((job for job in reversed(jobs) if isinstance(job, Heartbeat)), None)
         if beat is not None:
             self._db.execute(
                 "update sessions set in_flight = ?, kept = ?, share = ?, elapsed_s = ?, updated_at = ? where id = ?",
                 (*beat, time.time(), self._session),
             )
-        if calls or rows:
-            self._count(calls, rows)
+        if calls or added:
+            self._count(calls, [entry for job in added if job.is_counted for entry in job.entries])
 
     def _count(self, calls: Sequence[CallEntry], rows: Sequence[RowEntry]) -> None:
         billed = [call for call in calls if call.kind != TOOL]
@@ -248,15 +279,19 @@ class JournalWriter:
             copy = open_journal(self._path, expected=False)
             self._db.backup(copy)
             copy.close()
-        except (sqlite3.Error, OSError):
+            self._rescue_others()
+        except (sqlite3.Error, OSError, OutputFailed):
             return ""
         return "; what it held has been written there again"
 
-    def _failure(self, error: sqlite3.Error | OSError) -> JournalFailed:
-        if isinstance(error, OSError):
-            return JournalFailed(f"{self._path}: cannot be written: {error.strerror}")
-        found = failure(self._path, error)
-        return found if isinstance(found, JournalFailed) else JournalFailed(str(found))
+    def _failure(self, error: Exception) -> JournalFailed:
+        if isinstance(error, JournalFailed):
+            return error
+        if isinstance(error, sqlite3.Error):
+            found = failure(self._path, error)
+            return found if isinstance(found, JournalFailed) else JournalFailed(str(found))
+        why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        return JournalFailed(f"{self._path}: cannot be written: {why}")
 
 
 def _insert_all(db: sqlite3.Connection, table: str, entries: Sequence[CallEntry | RowEntry]) -> None:
@@ -275,7 +310,7 @@ def _statement(table: str, columns: int, rows: int) -> str:
 
 
 def _settle(
-    futures: Sequence[asyncio.Future[Any]], answers: dict[asyncio.Future[Any], Any], failed: JournalFailed | None
+    futures: Sequence[asyncio.Future[Any]], answers: dict[asyncio.Future[Any], _Answer], failed: JournalFailed | None
 ) -> None:
     """Wake who waits, each in its own loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[Any]]] = {}
@@ -289,12 +324,13 @@ def _settle(
 
 
 def _wake(
-    futures: Sequence[asyncio.Future[Any]], answers: dict[asyncio.Future[Any], Any], failed: JournalFailed | None
+    futures: Sequence[asyncio.Future[Any]], answers: dict[asyncio.Future[Any], _Answer], failed: JournalFailed | None
 ) -> None:
     for future in futures:
         if future.done():  # who waited was cancelled; the entry is kept all the same
             continue
-        if failed is not None:
-            future.set_exception(failed)
+        answer = answers.get(future, _NOTHING)
+        if error := failed or answer.error:
+            future.set_exception(error)
         else:
-            future.set_result(answers.get(future))
+            future.set_result(answer.value)

@@ -26,6 +26,7 @@ from crewrun.errors import (
     DefinitionError,
     NotRecorded,
     OutputFailed,
+    RunStopped,
     TaskTimedOut,
     ToolFailed,
     redact,
@@ -152,7 +153,7 @@ async def _call(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
         with anyio.move_on_after(tool.timeout_s):
             # Bound here, since a parameter of the tool may have the name of one of `call`.
             text = _text(await call(partial(tool.function, **values)))
-    except (ToolFailed, CallError, TaskTimedOut, OutputFailed):
+    except (ToolFailed, CallError, TaskTimedOut, OutputFailed, RunStopped):
         raise
     except Exception as failed:  # whatever the user's code raises, the model is told, as CrewAI does
         return ToolResult(f"The tool failed: {_told(failed)}", failed=True)

@@ -1,0 +1,136 @@
+"""Amounts as users write them for a batch: times, sizes, limits and prices. UsageErrors name the flag."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from crewrun.errors import UsageError
+from crewrun.llm.prices import Price
+
+_UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0)
+_SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?", re.ASCII)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?[bB]?)", re.ASCII)
+_SIZES = {"": 1.0, "B": 1.0, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12}
+_PER_MILLION = 1e6
+
+
+def seconds(flag: str, given: str | float) -> float:
+    """A duration: `90`, `90s`, `5m`, `1h30m`, `2d`; without a unit it is seconds."""
+    value = _span_s(given)
+    if value is None:
+        raise UsageError(f"{flag} {given!r}: write it as 90s, 5m, 1h30m or 2d")
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(f"{flag} {given!r}: must be a time from 0 up")
+    return value
+
+
+def _span_s(given: str | float) -> float | None:
+    text = str(given).strip().lower().replace(" ", "")
+    try:
+        return float(text)
+    except ValueError:
+        found = _SPAN.fullmatch(text)
+        if found is None or not text:
+            return None
+        return sum(float(n) * unit for n, unit in zip(found.groups(), _UNITS_S, strict=True) if n)
+
+
+def seconds_until(flag: str, given: str | float, now: datetime) -> float:
+    """A deadline: a duration from now on, a time of day such as `06:30`, the next one, or a date and time of ISO 8601.
+
+    `now` has a time zone; a date without one is in that zone.
+    """
+    text = str(given).strip()
+    try:
+        if _CLOCK.fullmatch(text):
+            at = datetime.combine(now.date(), time.fromisoformat(text.rjust(5, "0")), now.tzinfo)
+            at += timedelta(days=1) if at <= now else timedelta()
+        elif re.match(r"\d{4}-\d\d", text):
+            at = datetime.fromisoformat(text)
+            at = at if at.tzinfo is not None else at.replace(tzinfo=now.tzinfo)
+        elif _span_s(given) is None:
+            raise ValueError(text)
+        else:
+            left_s = seconds(flag, given)
+            if left_s == 0:
+                raise UsageError(f"{flag} {given!r}: leaves no time")
+            return left_s
+    except (ValueError, OverflowError):
+        raise UsageError(f"{flag} {given!r}: is no time; write it as 6h, 06:30 or 2026-01-31T06:30") from None
+    if at <= now:
+        raise UsageError(f"{flag} {given!r}: is in the past; it is {now.isoformat(timespec='seconds')}")
+    return (at - now).total_seconds()
+
+
+def per_model(flag: str, given: Any) -> dict[str, int]:
+    """Limits: a number for every model, `MODEL=N` for one, or several of these. The number for all is that of ""."""
+    limits: dict[str, int] = {}
+    for model, value in _pairs(given):
+        try:
+            number = float(value)
+            limits[model] = int(number)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not number >= 1 or number != limits[model]:
+            raise UsageError(f"{flag} {_shown(model, value)}: must be a whole number from 1 up, or MODEL=N") from None
+    return limits
+
+
+def prices(flag: str, given: Any) -> dict[str, Price]:
+    """Prices in US dollars per million tokens: `MODEL=IN,OUT`, or `MODEL=IN,OUT,CACHED` for cached input tokens."""
+    found: dict[str, Price] = {}
+    for model, value in _pairs(given):
+        parts = value if isinstance(value, list | tuple) else str(value).split(",")
+        try:
+            amounts = [float(part) / _PER_MILLION for part in parts]
+        except (TypeError, ValueError):
+            amounts = []
+        if not model or len(amounts) not in (2, 3) or not all(math.isfinite(a) and a >= 0 for a in amounts):
+            raise UsageError(
+                f"{flag} {_shown(model, value)}: write it as MODEL=IN,OUT, US dollars per million tokens, "
+                "with the price of cached input behind them if it has its own: gpt-4.1-mini=0.4,1.6,0.1"
+            )
+        found[model] = Price(amounts[0], amounts[-1] if len(amounts) == 3 else amounts[0], amounts[1])
+    return found
+
+
+def dollars(flag: str, given: str | float) -> float:
+    """An amount of US dollars above 0, with or without the sign."""
+    try:
+        value = float(str(given).strip().removeprefix("$").removesuffix("USD").strip())
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{flag} {given!r}: must be an amount of US dollars above 0, such as 2.50")
+    return value
+
+
+def size_bytes(flag: str, given: str | float) -> int:
+    """A size: `500MB`, `2GB`; without a unit it is bytes. At least a megabyte."""
+    found = _SIZE.fullmatch(str(given).strip().replace(" ", ""))
+    size = float(found[1]) * _SIZES[found[2].upper()] if found else 0.0
+    if not 1e6 <= size <= 1e15:
+        raise UsageError(f"{flag} {given!r}: write it as 500MB or 2GB; at least 1MB")
+    return int(size)
+
+
+def _pairs(given: Any) -> Iterable[tuple[str, Any]]:
+    """(model, value) of all that was given: a mapping, or one or several texts."""
+    if given is None:
+        return
+    if isinstance(given, Mapping):
+        yield from ((str(model), value) for model, value in given.items())
+        return
+    for one in given if isinstance(given, list | tuple) else [given]:
+        if isinstance(one, str) and "=" in one:
+            model, _, value = one.rpartition("=")
+            yield model.strip(), value.strip()
+        else:
+            yield "", one
+
+
+def _shown(model: str, value: Any) -> str:
+    return repr(f"{model}={value}" if model else str(value))

@@ -1,0 +1,25 @@
+"""Rows that have their ids from a field, and say something else than when they were done."""
+
+import anyio
+import anyio.to_thread
+
+from crewrun.batch.source import Source
+from crewrun.runs.state import RunState
+
+
+async def take_out_changed(source: Source, state: RunState) -> None:
+    """Read `source` to its end, and take the lines out of the results that it has other rows for, all at once.
+
+    A new line is written when its row ends: the old one beside it would be a second one of the same id until then, and
+    for good where a part of the input is all that is run. Raises OutputFailed.
+    """
+    changed: list[int] = []
+    try:
+        async with anyio.create_task_group() as reading:
+            reading.start_soon(source.fill)
+            while (row := await source.read()) is not None:
+                if (position := state.find_changed(row)) is not None:
+                    changed.append(position)
+    finally:
+        source.release()
+    await anyio.to_thread.run_sync(state.take_out, changed)

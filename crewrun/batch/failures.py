@@ -1,0 +1,182 @@
+"""Failed rows grouped by what went wrong: `fingerprint` says which are alike, `Failures` counts them in little memory.
+
+`likely_cause` says in words what is behind a failure and the way out. Whether failures end the run is the breaker's
+affair.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+from crewrun.errors import Category
+from crewrun.row import ErrorRecord, Row
+
+MOST_GROUPS: Final = 200
+OTHERS: Final = "others"
+
+# How much of a message tells failures apart: its head says what failed, the tail often what it failed on.
+_HEAD_CHARS = 200
+# Input values that are shorter, or beyond so many, are left in: they are words of the message too often.
+_FEWEST_CHARS, _MOST_VALUES = 4, 100
+
+# What varies between messages of one cause, in this order; quotes before what may be quoted.
+_VARYING: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    (re.compile(r"\bthe last one: .*", re.DOTALL), "…"),  # a guardrail's or a model's own words
+    (re.compile(r"(\bhttps?://[^/\s'\"<>]+)[^\s'\"<>]*"), r"\1"),
+    (re.compile(r"(?<!\w)(['\"`]).*?(?:\1(?!\w)|…|$)|“.*?(?:”|$)", re.DOTALL), "''"),  # cut off ones too
+    (re.compile(r"(?<![\w/])(?:~|\.{1,2})?(?:/[\w.@%+~-]+){2,}"), "/…"),
+    (re.compile(r"\b(?:chatcmpl-|(?:req|request|resp|msg|call|run|trace|org|proj|user)_)\w{6,}"), "#"),
+    (re.compile(r"\b(?=\w*[a-z])(?=\w*[A-Z])\w{20,}\b"), "#"),  # an id that happens to have no digit
+    (re.compile(r"(?<![\w-])[\w-]*\d[\w-]*(?:[.:]\d[\w-]*)*"), "#"),  # numbers, dates, times, uuids, addresses, ids
+    (re.compile(r"#(?:[\s,;]+#)+"), "#"),
+    (re.compile(r"\s+"), " "),
+)
+
+_CAUSES: Mapping[Category, str] = {
+    Category.INPUT: "these lines of the input cannot be run, and nothing was sent for them; mend them",
+    Category.AUTH: "the API key is missing, wrong or revoked; set a good one in the environment or in .env",
+    Category.QUOTA: "the account has no credit left; top it up in the provider's billing settings",
+    Category.MODEL_NOT_FOUND: "the endpoint has no such model; check the model's name and base_url",
+    Category.BAD_REQUEST: "the provider does not take the request; check the parameters of the llm",
+    Category.CONTEXT_LENGTH: "the prompt is longer than the model's context; shorten the input, or take another model",
+    Category.CONTENT_FILTER: "the provider's policy refused the prompt or the answer; change the words or the model",
+    Category.RATE_LIMIT: "the provider's limit outlasted all attempts; lower --max-concurrent or raise --retries",
+    Category.TIMEOUT: "the model takes longer than a call may; raise --call-timeout, or lower --max-concurrent",
+    Category.NETWORK: "the provider cannot be reached, or hangs up; check base_url, the network and the proxies",
+    Category.SERVER: "the provider failed on its side; run these again later",
+    Category.OUTPUT_INVALID: "the answer could not be used; raise max_tokens, or change the prompt or the schema",
+    Category.TOOL: "a tool gave its row up; mend what its message says",
+    Category.GUARDRAIL: "no answer passed a guardrail; look at the guardrail, and at the task's description",
+    Category.BUDGET: "the row cost all that a row may; raise --row-budget, or look for a loop in the row's calls",
+    Category.INTERNAL: "an error in the crew's own code, or a bug in crewrun; the message says where",
+}
+# What is known closer, by the error's type or the HTTP status.
+_CLOSER: Mapping[tuple[Category, str | int | None], str] = {
+    (Category.INPUT, "DefinitionError"): "the crew's definition is wrong for these rows; mend the place that is named",
+    (Category.AUTH, 403): "the key may not use this model or address; have that allowed, or use another key",
+    (Category.BAD_REQUEST, 413): "the request is too large for the provider; shorten the input",
+    (Category.TIMEOUT, "RowTimedOut"): "the whole row takes longer than a row may; raise --row-timeout",
+    (Category.TIMEOUT, "TaskTimedOut"): "an agent takes longer than it may for one task; raise its max_execution_time",
+    (Category.NETWORK, "NotRecorded"): "the journal lacks a call of these rows; run them without --replay",
+    (
+        Category.NETWORK,
+        "Unreachable",
+    ): "the endpoint cannot work as it is set up; check base_url, certificate and proxy",
+    (Category.SERVER, 200): "what answered is no chat completion; check base_url, then run these again",
+    (Category.SERVER, 503): "the provider was overloaded or down; run these again later",
+    (Category.SERVER, 529): "the provider was overloaded; run these again later, or lower --max-concurrent",
+}
+
+
+def fingerprint(error: ErrorRecord, inputs: Mapping[str, Any] | None = None) -> str:
+    """12 hex digits, equal for failures of one cause, in every run: of category, type, status and task, and of the
+    message's head without what varies, which is numbers, ids, what is quoted, paths, and the row's own `inputs`.
+    """
+    said = f"{error.category}\n{error.type}\n{error.http_status}\n{error.task}\n{_plain(error.message, inputs)}"
+    return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+
+def likely_cause(error: ErrorRecord) -> str:
+    """What is probably behind `error` and what to do about it, in one sentence."""
+    by_type = _CLOSER.get((error.category, error.type))
+    return by_type or _CLOSER.get((error.category, error.http_status)) or _CAUSES[error.category]
+
+
+def _plain(message: str, inputs: Mapping[str, Any] | None) -> str:
+    if inputs:
+        values = {value for value in _values(inputs) if len(value) >= _FEWEST_CHARS and value in message}
+        if values:
+            longest_first = sorted(values, key=lambda value: (-len(value), value))
+            either = "|".join(re.escape(value) for value in longest_first)
+            message = re.sub(rf"(?<!\w)(?:{either})(?!\w)", "''", message)
+    for varying, instead in _VARYING:
+        message = varying.sub(instead, message)
+    return message[:_HEAD_CHARS].strip()
+
+
+def _values(inputs: Mapping[str, Any]) -> Iterator[str]:
+    """The texts and numbers of a row, however deep, as a template writes them."""
+    left: list[Any] = [inputs]
+    for _ in range(_MOST_VALUES):
+        if not left:
+            return
+        value = left.pop()
+        if isinstance(value, Mapping):
+            left += reversed(list(value.values()))
+        elif isinstance(value, list | tuple):
+            left += reversed(value)
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            yield str(value).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures of one cause, with the first one as the example; `crewrun retry RUN --only category` runs them again.
+
+    `cause` is the likely one and the way out. The `type` of failures that have no group of their own is "others": they
+    have the category in common, and nothing else.
+    """
+
+    count: int
+    category: Category
+    type: str
+    task: str | None
+    row_id: str
+    line: int
+    example: ErrorRecord
+    cause: str
+
+
+@dataclass(slots=True)
+class _Alike:
+    count: int
+    row_id: str
+    line: int
+    error: ErrorRecord
+
+
+class Failures:
+    """Counts failures by fingerprint: `MOST_GROUPS` at most, the rest together by category.
+
+    When all groups are taken, a new cause takes the place of the oldest that was met only once.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[str, _Alike] = {}
+        self._once: dict[str, None] = {}  # in the order in which they came
+        self._others: dict[Category, _Alike] = {}
+
+    def add(self, row: Row, error: ErrorRecord) -> None:
+        """Count the failure of a row, whose inputs do not tell failures apart."""
+        mark = fingerprint(error, row.inputs)
+        alike = self._groups.get(mark)
+        if alike is not None:
+            alike.count += 1
+            self._once.pop(mark, None)
+            return
+        if len(self._groups) >= MOST_GROUPS:
+            if not self._once:
+                self._add_other(_Alike(1, row.id, row.line, error))
+                return
+            oldest = next(iter(self._once))
+            del self._once[oldest]
+            self._add_other(self._groups.pop(oldest))
+        self._groups[mark] = _Alike(1, row.id, row.line, error)
+        self._once[mark] = None
+
+    def groups(self) -> list[FailureGroup]:
+        """All failures, the largest group first; of equals the one that was met first."""
+        others = [_group(alike, OTHERS, None) for alike in self._others.values()]
+        own = [_group(alike, alike.error.type, alike.error.task) for alike in self._groups.values()]
+        return sorted([*own, *others], key=lambda group: -group.count)
+
+    def _add_other(self, alike: _Alike) -> None:
+        others = self._others.setdefault(alike.error.category, _Alike(0, alike.row_id, alike.line, alike.error))
+        others.count += alike.count
+
+
+def _group(alike: _Alike, kind: str, task: str | None) -> FailureGroup:
+    error = alike.error
+    return FailureGroup(alike.count, error.category, kind, task, alike.row_id, alike.line, error, likely_cause(error))

@@ -1,0 +1,41 @@
+"""`Shard`: one of several parts of an input, which several runs take on without knowing of each other."""
+
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from crewrun.errors import UsageError
+from crewrun.row import Row
+
+_FORM = re.compile(r"([0-9]{1,9})/([0-9]{1,9})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `number` of `count`, from 1. Every row is in one of them, by its id: wherever it stands, on any machine."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, given: str) -> "Shard":
+        """What `--shard` says, `1/4`. Raises UsageError."""
+        found = _FORM.fullmatch(given.strip())
+        shard = cls(int(found[1]), int(found[2])) if found else None
+        if shard is None or not 1 <= shard.number <= shard.count:
+            raise UsageError(f"--shard {given!r}: write it as I/N, the part and how many there are, from 1/4 to 4/4")
+        return shard
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @property
+    def suffix(self) -> str:
+        """What tells the files of this part from those of the others."""
+        return f".shard-{self.number}-of-{self.count}"
+
+    def has(self, row: Row) -> bool:
+        """Whether the row is in this part."""
+        # Results are merged across versions of crewrun: this may not change.
+        digest = blake2b(row.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.number - 1

@@ -1,0 +1,159 @@
+"""`crewrun merge`: the results of several runs in one file, and whether that has every row of the input."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from crewrun.runs.manifest import Manifest
+    from crewrun.runs.merge import Union
+    from crewrun.runs.parts import Input, Part
+    from crewrun.runs.verify import Differences
+
+_EXCERPT_CHARS = 60
+
+
+def merge(
+    runs: list[str] = typer.Argument(..., metavar="RUN", help="Results files, or run folders."),
+    output: str = typer.Option(..., "--output", "-o", metavar="FILE", help="Where the merged results go."),
+    inputs: str | None = typer.Option(
+        None, "--input", metavar="INPUTS", help="What all rows are. [default: the input that the runs name]"
+    ),
+    ordered: bool = typer.Option(False, "--ordered", help="In input order. [default: run after run]"),
+    id_field: str | None = typer.Option(
+        None, "--id-field", metavar="NAME", help="The field that names a row of INPUTS. [default: as the runs had it]"
+    ),
+    force: bool = typer.Option(False, "--force", help="Overwrite FILE."),
+) -> None:
+    """Unite the results of shards, or of the same rows run several times: one line for each row.
+
+    A success is taken before a failure, a later result before an earlier one. Then all rows of the input are looked
+    for, whatever --limit, --offset and --shard the runs had. FILE is written whole or not at all; it is no run, so it
+    cannot be continued. Exit codes: 0 it is written; 1 it cannot be written; 2 a RUN is none, or FILE exists; 3 it is
+    written, and rows failed, are missing, are not in the input, or had different inputs.
+    """
+    from crewrun.cli.setup import run_loop
+    from crewrun.cli.status import difference_lines
+    from crewrun.cli.wording import plain, say
+    from crewrun.runs.merge import KINDS, Union
+    from crewrun.runs.parts import Input, input_of, open_parts, read_part
+
+    with ExitStack() as files:
+        parts, warnings = open_parts(runs, files)
+        target = _check_output(output, parts, inputs, force=force)
+        union = Union([part.file for part in parts])
+        files.callback(union.close)
+        for number, part in enumerate(parts):
+            read_part(part, number, union)
+        lacks = [lack for part in parts for lack in part.lacks]
+        whole = input_of(parts, inputs, id_field)
+        is_checked = isinstance(whole, Input)
+        if isinstance(whole, Input):
+            run_loop(_see_input, whole, union)
+        found = union.end(checked=is_checked)
+        union.write(target, ordered=ordered)
+        for warning in (*warnings, *_other_crews(parts), *lacks):
+            say(plain(f"warning: {warning}"))
+        say(_headline(output, len(parts), union))
+    for line in (_verdict(found, whole), *difference_lines(found, KINDS)):
+        say(line)
+    # What is left out may be missing, unless all rows were found.
+    raise typer.Exit(3 if found.counts or (lacks and not is_checked) else 0)
+
+
+async def _see_input(whole: "Input", union: "Union") -> None:
+    from crewrun.batch.reread import visit_input
+
+    await visit_input(whole.path, whole.id_field, union.see)
+
+
+def _check_output(output: str, parts: "Sequence[Part]", inputs: str | None, *, force: bool) -> Path:
+    """Where to write. Raises UsageError when that cannot be, or would take the place of what is not to be lost."""
+    from crewrun.batch.preflight import check_output, output_path
+    from crewrun.errors import UsageError
+    from crewrun.runs.folder import beside
+
+    if output_path("-", output) is None:
+        raise UsageError("-o -: the results are written whole or not at all; name a file")
+    check_output(output)
+    path = Path(os.path.realpath(output))
+    state = beside(path)
+    if state.is_used:
+        raise UsageError(f"-o {output}: {os.path.relpath(state.path)} has the state of a run; name another file")
+    if not path.exists():
+        return path
+    for part in parts:
+        if os.path.samestat(path.stat(), os.fstat(part.file.fileno())):
+            raise UsageError(f"-o {output}: is one of the runs, {part.name}; name another file")
+        taken = [*(part.folder.state if part.folder else ()), part.manifest.input_file if part.manifest else None]
+        if any(file is not None and file.exists() and path.samefile(file) for file in (*taken, Path(inputs or "."))):
+            raise UsageError(f"-o {output}: is the input, or a file of a run; name another file")
+    if not path.is_file():
+        raise UsageError(f"-o {output}: is no regular file; the results are written whole or not at all")
+    if not force:
+        raise UsageError(f"-o {output}: exists; --force overwrites it")
+    return path
+
+
+def _verdict(found: "Differences", whole: "Input | str") -> str:
+    from crewrun.cli.wording import plain
+
+    if isinstance(whole, str):
+        return plain(f"warning: not held against the input: {whole}")
+    is_whole = not {"without_result", "changed", "not_in_input"} & found.counts.keys()
+    return plain(f"{'complete: these are the rows of' if is_whole else 'not complete: held against'} {whole.path}")
+
+
+def _headline(output: str, runs: int, union: "Union") -> str:
+    rows, ok, shared = union.count()
+    of_several = f" ({shared:,} of them in several)" if shared else ""
+    of_runs = f"{runs:,} run{'s' if runs > 1 else ''}{of_several}"
+    return f"{output}: {rows:,} rows of {of_runs}: {ok:,} ok, {rows - ok:,} failed"
+
+
+def _other_crews(parts: "Sequence[Part]") -> list[str]:
+    """What is to be said when not all runs were of one crew with the same models: of each other one, what differs."""
+    kinds: dict[str | None, tuple[str, Manifest]] = {}
+    for part in parts:
+        if part.manifest is not None:
+            kinds.setdefault(part.crew, (part.name, part.manifest))
+    found = list(kinds.values())
+    return [
+        f"{name}: its crew or models are others than those of {found[0][0]}: {_difference(found[0][1], manifest)}"
+        for name, manifest in found[1:]
+    ]
+
+
+def _difference(one: "Manifest", other: "Manifest") -> str:
+    """The first place in which the definitions of two runs differ."""
+    from crewrun.batch.opening import endpoints_in_words
+
+    first, second = _texts(one), _texts(other)
+    if len(first) == len(second) == 1:  # whatever the two files are called
+        first = dict(zip(second, first.values(), strict=True))
+    for name in sorted(first.keys() | second.keys()):
+        lines, others = (texts.get(name, "").splitlines() for texts in (second, first))
+        for number, (line, expected) in enumerate(zip_longest(lines, others, fillvalue=""), 1):
+            if line != expected:
+                return f"{name}:{number}: {_excerpt(line)} and not {_excerpt(expected)}"
+    asked, expected = (endpoints_in_words(manifest.definition.get("endpoints", ())) for manifest in (other, one))
+    return f"{asked} and not {expected}"
+
+
+def _texts(manifest: "Manifest") -> dict[str, str]:
+    """The texts of a crew's files by their names below its folder."""
+    texts = manifest.definition.get("texts")
+    if not isinstance(texts, dict) or not texts:
+        return {}
+    top = os.path.commonpath([os.path.dirname(name) for name in texts])
+    return {os.path.relpath(name, top or None): str(text) for name, text in texts.items()}
+
+
+def _excerpt(line: str) -> str:
+    text = line.strip()
+    return repr(text if len(text) <= _EXCERPT_CHARS else text[:_EXCERPT_CHARS] + "…")

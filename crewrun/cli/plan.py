@@ -1,0 +1,71 @@
+"""`crewrun plan`: what a batch would take, before it begins."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from crewrun.batch.plan import Plan, Range
+    from crewrun.batch.settings import BatchSettings
+    from crewrun.definitions.definition import Definition
+
+
+def plan(context: typer.Context) -> None:
+    """Say what `crewrun batch` would do, cost and take, without a call: the same as `crewrun batch --dry-run`.
+
+    Takes the flags of `batch`, and --json. Crew, keys, prices and rows are checked; calls, tokens, cost and time are
+    estimated. Exit codes: 0 it would start; 2 it would not.
+    """
+    from crewrun.cli.app import app
+
+    app(["batch", "--dry-run", *context.args], prog_name="crewrun", standalone_mode=False)
+
+
+def show_plan(
+    inputs: str, definition: "Definition", settings: "BatchSettings", stdout_fd: int, *, as_json: bool
+) -> None:
+    """Print the plan of a batch."""
+    from crewrun.batch.plan import plan_batch
+    from crewrun.batch.sink import StreamSink
+    from crewrun.cli.setup import put, run_loop
+
+    made = run_loop(plan_batch, inputs, definition, settings)
+    text = json.dumps(made.to_json(), indent=2) if as_json else "\n".join(lines(made))
+    put(StreamSink(stdout_fd), text)
+
+
+def lines(plan: "Plan") -> list[str]:
+    """The plan for a person to read."""
+    from crewrun.cli.wording import duration, money
+
+    done = f", {plan.done:,} are done" if plan.done else ""
+    said = [f"{plan.rows:,} rows to run{done}"]
+    if plan.shard is not None:
+        said.append(f"shard {plan.shard}: {plan.elsewhere:,} rows belong to other shards")
+    if plan.failing_count:
+        said.append(f"{plan.failing_count:,} rows would fail before their first call:")
+        said += [f"  {problem}" for problem in plan.failing]
+        if plan.failing_count > len(plan.failing):
+            said.append(f"  … and {plan.failing_count - len(plan.failing):,} more")
+    said += [f"model {model['name']}{'' if model['price_known'] else ': price not known'}" for model in plan.models]
+    if plan.calls and plan.prompt_tokens and plan.completion_tokens and plan.duration_s:
+        said.append(f"calls: {_range(plan.calls, _whole)}")
+        tokens = f"{_range(plan.prompt_tokens, _whole)} in, {_range(plan.completion_tokens, _whole)} out"
+        said.append(f"tokens: {tokens}")
+        said.append(f"cost: {_range(plan.cost_usd, money) if plan.cost_usd else 'unknown'}")
+        said.append(f"time: {_range(plan.duration_s, duration)}")
+        basis = f"the last {plan.answers_known:,} answers of this run" if plan.answers_known else "a guess"
+        said.append(f"answers are taken to be as long as {basis}; --canary 100 measures them")
+    said += plan.notes
+    return [*said, "no model was called"]
+
+
+def _range(amount: "Range", words: Callable[[Any], str]) -> str:
+    low, mean, high = words(amount.low), words(amount.mean), words(amount.high)
+    return mean if low == high else f"about {mean} ({low} to {high})"
+
+
+def _whole(amount: float) -> str:
+    return f"{round(amount):,}"

@@ -1,0 +1,60 @@
+"""`crewrun plot`: a picture of a flow or a crew, as a page of its own."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from crewrun.definitions.definition import Definition
+    from crewrun.diagram import Diagram
+
+
+def plot(
+    ref: str | None = typer.Argument(
+        None,
+        metavar="[REF]",
+        envvar="CREWRUN_CREW",
+        help="A flow or a crew, as --crew takes it. [default: crew.yaml or another crew here]",
+    ),
+    output: str | None = typer.Option(
+        None, "--output", "-o", metavar="FILE", help="The page; - is stdout. [default: the name of REF, .html]"
+    ),
+) -> None:
+    """Draw a flow's methods, or a crew's tasks with their contexts and agents, on an HTML page.
+
+    The page is one file that loads nothing; a page that is there is written over, and nothing else. Exit codes: 0 it
+    was written; 2 REF is no flow and no crew of crewrun's own, or the page cannot be written.
+    """
+    from crewrun.cli.setup import load_crew, load_env, open_stdout, put
+    from crewrun.cli.wording import say
+    from crewrun.diagram import page, write
+
+    load_env()
+    stdout = open_stdout()
+    definition = load_crew(ref, "-")
+    name = _name_of(ref, definition)
+    diagram = _diagram(definition, name)
+    if output == "-":
+        put(stdout, page(diagram).rstrip("\n"))
+    else:
+        say(f"wrote {write(diagram, output or f'{name}.html')}")
+
+
+def _name_of(ref: str | None, definition: "Definition") -> str:
+    """`flow.py:Article` is called Article, and a file or a folder by its own name."""
+    attribute = (ref or "").rpartition(":")[2] if definition.kind in ("flow", "Python") else ""
+    return attribute.strip() or definition.path.resolve().stem
+
+
+def _diagram(definition: "Definition", name: str) -> "Diagram":
+    from crewrun.crew.crew import Crew
+    from crewrun.crew.plot import diagram_of
+    from crewrun.errors import UsageError
+    from crewrun.flow.target import FlowTarget
+
+    target = definition.target
+    if isinstance(target, FlowTarget):
+        return target.diagram
+    if isinstance(target, Crew):
+        return diagram_of(target, name)
+    raise UsageError(f"{name} is no flow and no crew of crewrun's own, so there is nothing that could be drawn")

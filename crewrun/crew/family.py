@@ -1,0 +1,107 @@
+"""`KickoffFamily`: the ways to start a crew or a flow, each made of one coroutine that both have."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, Literal, Self, TypeVar, overload
+
+from crewrun.crew.for_each import OnOutcome, for_each
+from crewrun.crew.output import UsageMetrics
+from crewrun.crew.sync import run_sync
+from crewrun.llm.gateway import open_gateway
+from crewrun.llm.tally import Tally, current_tally
+
+Inputs = Mapping[str, Any]
+Output = TypeVar("Output")
+
+
+class KickoffFamily(Generic[Output]):
+    """What `Crew` and `Flow` share. They bring `_crewrun_kickoff`, and `_crewrun_latest`, the account of the latest."""
+
+    _crewrun_latest: Tally
+
+    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally) -> Output:
+        """Run once, counted in `tally`."""
+        raise NotImplementedError
+
+    def _crewrun_apart(self) -> Self:
+        """What runs one of several inputs."""
+        return self
+
+    @property
+    def usage_metrics(self) -> UsageMetrics:
+        """What the latest kickoff used, or all inputs of the latest for-each together."""
+        return UsageMetrics.of(self._crewrun_latest)
+
+    async def akickoff(self, inputs: Inputs | None = None) -> Output:
+        """Run once and return the answer.
+
+        Raises InputInvalid (a ValueError) when the inputs do not fit, CallError when a model call fails for good.
+        """
+        tally = self._crewrun_latest = Tally(current_tally())
+        return await self._crewrun_kickoff(inputs, tally)
+
+    kickoff_async = akickoff
+
+    def kickoff(self, inputs: Inputs | None = None) -> Output:
+        """`akickoff` for code without an event loop. RuntimeError inside a running one."""
+        return run_sync("kickoff", "akickoff", self.akickoff, inputs)
+
+    @overload
+    async def akickoff_for_each(
+        self,
+        inputs: Iterable[Inputs],
+        *,
+        max_concurrent: int | None = None,
+        return_exceptions: Literal[False] = False,
+        on_outcome: OnOutcome | None = None,
+    ) -> list[Output]: ...
+
+    @overload
+    async def akickoff_for_each(
+        self,
+        inputs: Iterable[Inputs],
+        *,
+        max_concurrent: int | None = None,
+        return_exceptions: bool,
+        on_outcome: OnOutcome | None = None,
+    ) -> list[Output | Exception]: ...
+
+    async def akickoff_for_each(
+        self,
+        inputs: Iterable[Inputs],
+        *,
+        max_concurrent: int | None = None,
+        return_exceptions: bool = False,
+        on_outcome: OnOutcome | None = None,
+    ) -> Any:
+        """Run once per input, concurrently; the answers in input order.
+
+        Every input runs to its end whatever becomes of the others. Then, if any failed, one ForEachError whose
+        `results` holds output or exception per input; with `return_exceptions` that list is returned instead.
+        `max_concurrent` bounds how many run at once (None: all). `on_outcome(index, output_or_exception)` is called as
+        each one ends.
+        """
+        tally = self._crewrun_latest = Tally(current_tally())
+
+        async def run(one: Inputs) -> Output:
+            return await self._crewrun_apart()._crewrun_kickoff(one, Tally(tally))
+
+        async with open_gateway():
+            return await for_each(run, inputs, max_concurrent, return_exceptions, on_outcome)
+
+    kickoff_for_each_async = akickoff_for_each
+
+    @overload
+    def kickoff_for_each(
+        self, inputs: Iterable[Inputs], *, return_exceptions: Literal[False] = False
+    ) -> list[Output]: ...
+
+    @overload
+    def kickoff_for_each(self, inputs: Iterable[Inputs], *, return_exceptions: bool) -> list[Output | Exception]: ...
+
+    def kickoff_for_each(self, inputs: Iterable[Inputs], *, return_exceptions: bool = False) -> Any:
+        """One kickoff per input, one after another, with the failure isolation of `akickoff_for_each`."""
+
+        async def run() -> Any:
+            return await self.akickoff_for_each(inputs, max_concurrent=1, return_exceptions=return_exceptions)
+
+        return run_sync("kickoff_for_each", "akickoff_for_each", run)

@@ -1,0 +1,96 @@
+"""A crew's tasks as a diagram: which follows which, whose outputs each gets, and the agents who do them."""
+
+from collections.abc import Iterator
+from textwrap import shorten
+
+from crewrun.crew.crew import Crew
+from crewrun.crew.process import Process, task_name
+from crewrun.crew.task import ConditionalTask, Task
+from crewrun.diagram import Diagram, Edge, Node, Table
+from crewrun.diagram.text import wrapped
+
+LEGEND = {
+    "task": "a task, and the agent who does it",
+    "async": "an async task: runs beside its neighbours",
+    "all": "comes after, and gets the outputs of all tasks before",
+    "context": "gets this output, and only those drawn so",
+    "order": "comes after, and gets nothing of it",
+}
+
+
+def diagram_of(crew: Crew, title: str) -> Diagram:
+    """What `crew` is made of, under `title`."""
+    names = {task: task_name(task, position) for position, task in enumerate(crew.tasks)}
+    ids = {task: f"task {position}" for position, task in enumerate(crew.tasks, 1)}
+    manager = crew.agents_at_work[0] if crew.process is Process.hierarchical else None
+    doers = {task: _doer(task, manager.role.strip() if manager else None) for task in crew.tasks}
+    nodes = [
+        Node(
+            ids[task],
+            names[task],
+            "async" if task.async_execution else "task",
+            tag=" · ".join(_tags(task)),
+            lines=wrapped(doers[task]),
+            tip=f"{names[task]}\n{' '.join(task.description.split())}",
+        )
+        for task in crew.tasks
+    ]
+    return Diagram(
+        title,
+        _caption(crew),
+        tuple(nodes),
+        tuple(Edge(ids[a], ids[b], kind) for a, b, kind in _ways(crew.tasks)),
+        LEGEND,
+        Table(
+            ("task", "agent", "gets", "description"),
+            tuple(
+                (names[task], doers[task], _gets(task, names), shorten(task.description, 120, placeholder=" …"))
+                for task in crew.tasks
+            ),
+        ),
+    )
+
+
+def _doer(task: Task, manager: str | None) -> str:
+    own = task.agent.role.strip() if task.agent else ""
+    if manager is None:
+        return own
+    return f"{manager} → {own}" if own else f"{manager} → any agent"
+
+
+def _tags(task: Task) -> Iterator[str]:
+    if task.async_execution:
+        yield "async"
+    if isinstance(task, ConditionalTask):
+        yield "if due"
+    if task.all_guardrails:
+        yield "guarded"
+    if task.schema_of_output is not None:
+        yield "JSON"
+
+
+def _caption(crew: Crew) -> str:
+    tasks, agents = len(crew.tasks), len(crew.agents_at_work)
+    return f"{crew.process}: {tasks} task{'' if tasks == 1 else 's'}, {agents} agent{'' if agents == 1 else 's'}"
+
+
+def _gets(task: Task, names: dict[Task, str]) -> str:
+    if task.context is None:
+        return "all outputs before it"
+    return ", ".join(names[other] for other in task.context) or "nothing"
+
+
+def _ways(tasks: list[Task]) -> Iterator[tuple[Task, Task, str]]:
+    """From task to task: what each gets, and, where it gets nothing of the one before, that it comes after."""
+    before: list[Task] = []  # what the next task that is not async waits for
+    last: list[Task] = []  # what the async ones since then came after
+    for task in tasks:
+        after = last if task.async_execution else before or last
+        seen = task.context or []
+        yield from ((other, task, "context") for other in dict.fromkeys(seen))
+        kind = "all" if task.context is None else "order"
+        yield from ((other, task, kind) for other in after if other not in seen)
+        if task.async_execution:
+            before.append(task)
+        else:
+            before, last = [], [task]

@@ -1,0 +1,69 @@
+"""How much room words take, without a font at hand: estimates on the safe side."""
+
+import textwrap
+import unicodedata
+from html import escape
+
+from crewrun.diagram.model import Node
+
+TITLE_PX, LINE_PX, TAG_PX = 13.0, 12.0, 10.0
+PADDING_PX = 14.0
+TITLE_HEIGHT, LINE_HEIGHT, TAG_HEIGHT = 18.0, 15.0, 14.0
+# Of the font's size, for a narrow character: titles are monospaced, the rest is not.
+_TITLE_EM, _LINE_EM, _TAG_EM = 0.61, 0.58, 0.72
+_MOST_TITLE_CELLS, _LINE_CELLS, _MOST_LINES = 34, 34, 2
+
+
+def size_of(node: Node) -> tuple[float, float]:
+    """The width and height that `node` is drawn with, in pixels."""
+    if node.shape == "join":
+        return 40.0, 22.0
+    if node.shape == "label":
+        return cells(short(node.title)) * LINE_PX * _TITLE_EM + 20, 22.0
+    width = max(
+        cells(short(node.title)) * TITLE_PX * _TITLE_EM,
+        cells(node.tag) * TAG_PX * _TAG_EM,
+        *(cells(line) * LINE_PX * _LINE_EM for line in node.lines),
+    )
+    height = 18 + TITLE_HEIGHT + (TAG_HEIGHT if node.tag else 0) + len(node.lines) * LINE_HEIGHT
+    return round(max(width + 2 * PADDING_PX, 96), 1), height
+
+
+def short(title: str) -> str:
+    """A title that fits: the middle of a long one is left out, since names differ at their ends."""
+    title = printable(title)
+    if cells(title) <= _MOST_TITLE_CELLS:
+        return title
+    half = _MOST_TITLE_CELLS // 2 - 1
+    head, tail = title[:half], title[-half:]
+    while cells(head) > half:
+        head = head[:-1]
+    while cells(tail) > half:
+        tail = tail[1:]
+    return f"{head}…{tail}"
+
+
+def wrapped(text: str) -> tuple[str, ...]:
+    """`text` in at most two lines; what does not fit ends in an ellipsis."""
+    words = " ".join(printable(text).split())
+    wide = cells(words) > len(words)
+    return tuple(
+        textwrap.wrap(words, _LINE_CELLS // 2 if wide else _LINE_CELLS, max_lines=_MOST_LINES, placeholder=" …")
+    )
+
+
+def cells(text: str) -> int:
+    """How many narrow characters `text` is as wide as."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def printable(text: str) -> str:
+    """`text` without what a page cannot hold and what would turn the reading direction around."""
+    return "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "\ufffd" for char in text)
+
+
+def markup(text: str) -> str:
+    """`text` to stand in HTML or SVG, in quotes too."""
+    return escape(printable(text))

@@ -1,0 +1,235 @@
+"""`Fleet`: an executor over workers elsewhere. Rows go to whoever has the fewest; those of a worker that dies run again
+with another one, from what was recorded of them, and a new worker takes its place.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import count
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from crewrun.errors import Category, CrewrunError, RunStopped, UsageError
+from crewrun.executors.desk import Desk, Errand, Line, LineBroken, sum_of
+from crewrun.executors.job import Job
+from crewrun.executors.letters import Known, Refuses
+from crewrun.messages import Usage
+from crewrun.row import ErrorRecord, Outcome, Row
+
+# So many workers may die with a row in flight before it is taken for the cause.
+_DEATHS = 3
+# How long the others are waited for once there is a worker, and how long the first one is.
+_OTHERS_S = 3.0
+_FIRST_S = 600.0
+_SAY_AFTER_S = 5.0
+_SAY_EVERY_S = 30.0
+# How long rows wait for a new worker when all have died.
+_PATIENCE_S = 300.0
+_PAUSES_S = (0.0, 0.5, 2.0, 10.0, 30.0)
+_CLOSE_S = 3.0
+_SHOWN_CHARS = 300
+
+
+class Site(Protocol):
+    """Where workers are hired."""
+
+    async def hire(self) -> Line:
+        """Start a worker, once there is room for one, and open its station.
+
+        Raises UsageError or DefinitionError when the crew cannot run there, LineBroken when the worker died.
+        """
+        ...
+
+    def shortage(self) -> str:
+        """What a worker that is not there yet waits for, in words."""
+        ...
+
+
+@asynccontextmanager
+async def open_fleet(job: Job, site: Site, size: int) -> AsyncIterator["Fleet"]:
+    """`size` workers for the time of the block, as soon as the first ones are there.
+
+    Raises UsageError when the crew cannot run with a worker, or none comes.
+    """
+    failed: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        fleet = Fleet(job, site, size, tasks)
+        try:
+            await fleet.assemble()
+            yield fleet
+        except Exception as error:
+            failed = error  # raised below: the group would wrap it
+        finally:
+            tasks.cancel_scope.cancel()
+    if failed is not None:
+        raise failed
+
+
+class Fleet:
+    """See `open_fleet`."""
+
+    def __init__(self, job: Job, site: Site, size: int, tasks: TaskGroup) -> None:
+        self._job = job
+        self._site = site
+        self._size = size
+        self._tasks = tasks
+        self._numbers = count()
+        self._desks: list[Desk] = []
+        self._refusal: CrewrunError | None = None
+        self._left = 0  # places that nobody will take: the crew cannot run there
+        self._last_death = ""
+        self._deaths = 0
+        self._is_assembled = False
+        self._news = anyio.Event()
+
+    async def assemble(self) -> None:
+        """Hire the workers, and wait for the first ones. Raises UsageError."""
+        for _ in range(self._size):
+            self._tasks.start_soon(self._keep_hired)
+        with anyio.move_on_after(_FIRST_S):
+            async with anyio.create_task_group() as saying:
+                saying.start_soon(self._say_shortage)
+                while not (self._desks or self._refusal):
+                    await self._news_come()
+                saying.cancel_scope.cancel()
+        with anyio.move_on_after(_OTHERS_S):
+            while self._desks and len(self._desks) < self._size and not self._refusal:
+                await self._news_come()
+        if self._refusal is not None:
+            raise self._refusal
+        if not self._desks:
+            raise UsageError(f"--executor: no worker has come in {_FIRST_S:.0f} s: {self._site.shortage()}")
+        if len(self._desks) < self._size:
+            self._say_missing()
+        self._is_assembled = True
+
+    async def run(self, row: Row) -> Outcome:
+        """Run one row, see `Executor.run`. Raises what a worker could not go on with, such as OutputFailed."""
+        job, started_at, began = self._job, datetime.now(UTC), anyio.current_time()
+        recorder = await job.archive.recall(row) if job.archive is not None else None
+        known = [Known(*one) for one in recorder.known()] if recorder is not None else []
+        errand = Errand(next(self._numbers), row, recorder, known)
+        while errand.deaths < _DEATHS:
+            desk = await self._least_busy()
+            if desk is None:
+                why = f"no worker has been left for {_PATIENCE_S:.0f} s; the last one: {self._last_death}"
+                stopped = RunStopped(f"{why}; the same command goes on")
+                return _failure(errand, ErrorRecord(Category.INTERNAL, "RunStopped", why), started_at, 0.0, stopped)
+            if await desk.run(errand):
+                if errand.failure is not None:
+                    raise errand.failure
+                assert errand.outcome is not None  # noqa: S101  (settled by one of the two)
+                return errand.outcome
+            errand.deaths += 1
+            errand.number = next(self._numbers)
+        message = f"line {row.line}: killed its worker {errand.deaths} times; the last time: {self._last_death}"
+        error = ErrorRecord(Category.INTERNAL, "WorkerKilled", message)
+        return _failure(errand, error, started_at, anyio.current_time() - began)
+
+    async def _least_busy(self) -> Desk | None:
+        """The worker with the fewest rows, None when there has not been one for long."""
+        with anyio.move_on_after(_PATIENCE_S):
+            while not self._desks:
+                await self._news_come()
+        return min(self._desks, key=lambda desk: len(desk.errands), default=None)
+
+    async def _keep_hired(self) -> None:
+        """Keep one place taken."""
+        failures = 0
+        while True:
+            await anyio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
+            try:
+                line = await self._site.hire()
+            except LineBroken as broken:
+                failures += 1
+                self._last_death = str(broken)
+                if not self._is_assembled and failures >= _DEATHS:
+                    self._refuse(UsageError(f"--executor: a worker died while it started: {broken}"))
+                    return
+                continue
+            except CrewrunError as refused:
+                self._refuse(refused)
+                return
+            failures = 0
+            await self._work(line)
+
+    async def _work(self, line: Line) -> None:
+        desk = Desk(line, self._job, self._tasks, self._spread)
+        for refusal in self._job.refused:  # also what was learned after the brief was written
+            desk.outbox.put(Refuses(*refusal))
+        self._desks.append(desk)
+        self._tell()
+        try:
+            self._last_death = await desk.serve()
+            self._say_death()
+        finally:
+            self._desks.remove(desk)
+            with anyio.move_on_after(_CLOSE_S, shield=True):
+                await line.close()
+
+    def _refuse(self, error: CrewrunError) -> None:
+        """A worker cannot run the crew. Once others are at it, they go on without it."""
+        if self._is_assembled:
+            self._left += 1
+            if self._left == 1:
+                self._job.say(f"warning: a worker cannot run the crew, the others go on: {error}")
+        self._refusal = self._refusal or error
+        self._tell()
+
+    def _spread(self, refusal: Refuses) -> None:
+        self._job.refused.add((refusal.endpoint, refusal.error))
+        for desk in self._desks:
+            desk.outbox.put(refusal)
+
+    async def _say_shortage(self) -> None:
+        await anyio.sleep(_SAY_AFTER_S)
+        while True:
+            self._job.say(f"waiting for workers: {self._site.shortage()}")
+            await anyio.sleep(_SAY_EVERY_S)
+
+    def _say_missing(self) -> None:
+        there = f"{len(self._desks)} of {self._size} workers are there, the run begins with these"
+        self._job.say(f"{there}: {self._site.shortage()}")
+
+    def _say_death(self) -> None:
+        self._deaths += 1
+        if self._deaths == 1:
+            self._job.say(
+                "warning: a worker has died; its rows run elsewhere, and so will those of others. Why: "
+                f"{self._last_death[:_SHOWN_CHARS]}"
+            )
+
+    def _tell(self) -> None:
+        self._news.set()
+
+    async def _news_come(self) -> None:
+        # Several wait for the same event, so it is replaced by the first that wakes.
+        news = self._news
+        await news.wait()
+        if self._news is news:
+            self._news = anyio.Event()
+
+
+def _failure(
+    errand: Errand, error: ErrorRecord, started_at: datetime, duration_s: float, stopped: RunStopped | None = None
+) -> Outcome:
+    """The outcome of a row that no worker brought to its end, with what was paid for it in this session."""
+    paid = [known.answer[1] for known in errand.known if known.is_new and not isinstance(known.answer, str)]
+    total = sum_of(paid)
+    return Outcome(
+        row=errand.row,
+        status="failed",
+        output=None,
+        tasks=(),
+        error=error,
+        attempts=total.attempts if total else 0,
+        calls=total.calls if total else 0,
+        usage=total.usage if total else Usage(),
+        cost_usd=total.cost_usd if total else 0.0,
+        models=list(dict.fromkeys(spent.model for spent in paid)),
+        started_at=started_at,
+        duration_s=duration_s,
+        stopped=stopped,
+    )

@@ -1,0 +1,122 @@
+"""What an executor is given: the `Job`, and of that the `Brief`, which goes to workers elsewhere."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from crewrun._version import __version__
+from crewrun.definitions.definition import Definition
+from crewrun.errors import UsageError
+from crewrun.llm.cache import Answers
+from crewrun.llm.gate import Gates
+from crewrun.llm.gateway import GatewayOptions
+from crewrun.llm.recorder import Recorder, Spent
+from crewrun.messages import Completion
+from crewrun.row import Row
+from crewrun.worker import Worker
+
+# What leads to models and is no secret: workers get it without being told to.
+_MODEL_VARIABLES = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE")
+
+
+class Recorded(Recorder, Protocol):
+    """A recorder that can say all that it knows."""
+
+    def known(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
+        """What `replay` would answer, or `replay_tool`: task, identity and answer, equal ones in their order."""
+        ...
+
+
+class Archive(Protocol):
+    """What a run remembers of the calls that its rows made; see `crewrun.worker.Memory`."""
+
+    async def recall(self, row: Row) -> Recorded:
+        """The recorder of one row, with all that earlier sessions recorded of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How many workers there are to be (None: as many as there is room for), the CPUs that each reserves, and the
+    variables of the environment that they get.
+    """
+
+    count: int | None = None
+    cpus: float = 1.0
+    env: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """All that a worker elsewhere has to know. `crew` is the reference to load, or only the name of `text`.
+
+    `endpoints` are those that the run expects it to call, as `describe_endpoint` words them; `max_rows` is how many
+    rows it may have at once.
+    """
+
+    crew: str
+    text: str | None
+    options: GatewayOptions
+    row_timeout_s: float | None
+    max_rows: int
+    is_budgeted: bool
+    has_cache: bool
+    checks_keys: bool
+    tells_prompts: bool
+    endpoints: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    refused: frozenset[tuple[str, str]] = frozenset()
+    crewrun: str = __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What there is to run, and with what: `worker` for rows in this process, the rest for rows elsewhere.
+
+    `crew` is the reference as the user named it, `files` where each row has its folder, `excluded` what of the crew's
+    folder is no part of the crew, `say` tells the user something now.
+    """
+
+    worker: Worker
+    definition: Definition
+    crew: str
+    options: GatewayOptions
+    row_timeout_s: float | None
+    max_rows: int
+    gates: Gates
+    archive: Archive | None
+    cache: Answers | None
+    files: Path
+    excluded: Sequence[Path]
+    endpoints: tuple[str, ...]
+    refused: set[tuple[str, str]]
+    checks_keys: bool
+    tells_prompts: bool
+    workers: WorkerOptions
+    say: Callable[[str], Any]
+
+    def brief(self, crew: str, text: str | None) -> Brief:
+        """What workers have to know, when the crew is `crew` over there; see `Brief`.
+
+        Raises UsageError for a variable that they are to get and that is not set here.
+        """
+        for name in self.workers.env:
+            if name not in os.environ:
+                raise UsageError(f"--env {name}: is not set here, so workers cannot get it")
+        names = [*_MODEL_VARIABLES, *self.workers.env]
+        return Brief(
+            crew=crew,
+            text=text,
+            options=self.options,
+            row_timeout_s=self.row_timeout_s,
+            max_rows=self.max_rows,
+            is_budgeted=self.gates.is_budgeted,
+            has_cache=self.cache is not None,
+            checks_keys=self.checks_keys,
+            tells_prompts=self.tells_prompts,
+            endpoints=self.endpoints,
+            env={name: os.environ[name] for name in names if name in os.environ},
+            refused=frozenset(self.refused),
+        )

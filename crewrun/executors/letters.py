@@ -1,0 +1,180 @@
+"""What a run and its workers elsewhere say to each other: letters, and how a bundle of them travels.
+
+The run has all that there is one of: journal, limits, budget, cache. A worker has a loaded crew and connections, and
+nothing that must outlive it. Bundles are pickled: both ends run the same crewrun, and whoever can reach a worker can
+run code in it anyway.
+"""
+
+import pickle
+from typing import Any, NamedTuple, TypeAlias
+
+from crewrun.llm.gate import Price, Settlement
+from crewrun.llm.recorder import Spent
+from crewrun.messages import Completion, Endpoint
+from crewrun.row import Outcome, Row
+
+
+class Fault(NamedTuple):
+    """An exception of ours on its way. Pickle would call its class with its message, which not all of them take."""
+
+    kind: type[Exception]
+    arguments: tuple[Any, ...]
+    fields: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: Exception) -> "Fault":
+        """What `error` comes to."""
+        return cls(type(error), error.args, dict(error.__dict__))
+
+    def error(self) -> Exception:
+        """The same exception, without its traceback."""
+        error = self.kind.__new__(self.kind, *self.arguments)
+        error.args = self.arguments
+        error.__dict__.update(self.fields)
+        return error
+
+
+class Known(NamedTuple):
+    """An answer that was recorded for a row: a model's, or a tool's text. `is_new` if it was in this session."""
+
+    task: str
+    identity: bytes
+    answer: tuple[Completion, Spent] | str
+    is_new: bool = False
+
+
+# From the run to a worker.
+
+
+class Start(NamedTuple):
+    """Run a row; `number` names it from here on."""
+
+    number: int
+    row: Row
+    known: list[Known]
+
+
+class Drop(NamedTuple):
+    """Give a row up."""
+
+    number: int
+
+
+class Reply(NamedTuple):
+    """The answer to the letter with this number, which waits for one."""
+
+    number: int
+    value: Any = None
+    fault: Fault | None = None
+
+
+class Refuses(NamedTuple):
+    """An endpoint takes no tools or no schema, as another worker was told."""
+
+    endpoint: str
+    error: str
+
+
+# From a worker to the run.
+
+
+class Meet(NamedTuple):
+    """An endpoint that calls will go to, without its key; `gate` names it from here on."""
+
+    gate: int
+    endpoint: Endpoint
+
+
+class Enter(NamedTuple):
+    """Wait for leave to send. It is answered, and `number` is then the pass."""
+
+    number: int
+    gate: int
+    tokens: int
+    price: Price | None
+    is_patient: bool = True
+
+
+class Answered(NamedTuple):
+    """The attempt with this pass was answered."""
+
+    number: int
+    end: Settlement
+
+
+class Failed(NamedTuple):
+    """The attempt with the pass `leave` failed. It is answered with the verdict."""
+
+    number: int
+    leave: int
+    fault: Fault
+    end: Settlement
+
+
+class GivenUp(NamedTuple):
+    """The attempt with this pass was cancelled, or is not waited for any more."""
+
+    number: int
+
+
+class Keep(NamedTuple):
+    """Something that a row recorded, as the method `what` of a recorder takes it. Answered when it is safe."""
+
+    number: int
+    row: int
+    what: str
+    arguments: tuple[Any, ...]
+
+
+class Note(NamedTuple):
+    """Something that a row says, as the method `what` of a recorder takes it. Not answered."""
+
+    row: int
+    what: str
+    arguments: tuple[Any, ...]
+
+
+class Ask(NamedTuple):
+    """A question to the run's cache, as its method `what` takes it."""
+
+    number: int
+    what: str
+    arguments: tuple[Any, ...]
+
+
+class Ended(NamedTuple):
+    """A row's outcome, without the row and what `stopped` it; or the `fault` with which the run is to end.
+
+    `replayed` are the recorded answers that it used. `files` are those that its tasks wrote: the places of their names
+    in the outcome's, and their contents.
+    """
+
+    row: int
+    outcome: Outcome | None
+    stopped: Fault | None = None
+    fault: Fault | None = None
+    replayed: tuple[tuple[str, bytes], ...] = ()
+    files: tuple["Written", ...] = ()
+
+
+class Written(NamedTuple):
+    """A file that a task wrote: its path in the row's part of the files folder, and what is in it."""
+
+    path: str
+    content: bytes
+
+
+Letter: TypeAlias = (
+    Start | Drop | Reply | Refuses | Meet | Enter | Answered | Failed | GivenUp | Keep | Note | Ask | Ended
+)
+
+
+def pack(number: int, letters: list[Letter]) -> bytes:
+    """A bundle, the `number`th of its direction."""
+    return pickle.dumps((number, letters), protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def unpack(bundle: bytes) -> tuple[int, list[Letter]]:
+    """What `pack` was given."""
+    number, letters = pickle.loads(bundle)  # noqa: S301  (from our own other end, over the cluster's own connections)
+    return number, letters

@@ -1,0 +1,102 @@
+"""One end of the post between a run and a worker: letters gather until a bundle leaves, replies find who waits.
+
+A round trip takes a millisecond or two whatever it carries, so all that has gathered goes in one.
+"""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, TypeVar
+
+import anyio
+
+from crewrun.executors.letters import Letter, Reply, pack, unpack
+
+T = TypeVar("T")
+
+
+class Outbox:
+    """Letters for the other side, in their order."""
+
+    def __init__(self) -> None:
+        self._letters: list[Letter] = []
+        self._numbers = count()
+        self._news = anyio.Event()
+
+    def __bool__(self) -> bool:
+        return bool(self._letters)
+
+    def put(self, letter: Letter) -> None:
+        """Have a letter go with the next bundle."""
+        self._letters.append(letter)
+        self._news.set()
+
+    def bundle(self) -> bytes:
+        """All that has gathered, ready to go."""
+        letters, self._letters = self._letters, []
+        return pack(next(self._numbers), letters)
+
+    def wake(self) -> None:
+        """Have whoever waits look again."""
+        self._news.set()
+
+    async def wait_news(self) -> None:
+        """Return at the next letter or `wake`; at once if there was one since the last time."""
+        await self._news.wait()
+        self._news = anyio.Event()
+
+
+class Inbox:
+    """Bundles of the other side, put back into their order: two may be under way at once."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._early: dict[int, list[Letter]] = {}
+
+    def open(self, bundle: bytes) -> Iterator[Letter]:
+        """The letters whose turn it is now that `bundle` has come."""
+        number, letters = unpack(bundle)
+        self._early[number] = letters
+        while self._next in self._early:
+            self._next += 1
+            yield from self._early.pop(self._next - 1)
+
+
+class _Pending:
+    __slots__ = ("come", "reply")
+
+    def __init__(self) -> None:
+        self.come = anyio.Event()
+        self.reply: Reply | None = None
+
+
+class Correspondence:
+    """Letters that wait for their replies."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._numbers = count(1)
+        self._pending: dict[int, _Pending] = {}
+
+    def number(self) -> int:
+        """A number for the next letter."""
+        return next(self._numbers)
+
+    async def ask(self, letter: Any) -> Any:
+        """Send `letter`, which has a `number`, and wait for what comes back. Raises it if it is a fault."""
+        pending = self._pending[letter.number] = _Pending()
+        self._outbox.put(letter)
+        try:
+            await pending.come.wait()
+        finally:
+            del self._pending[letter.number]
+        assert pending.reply is not None  # noqa: S101  (set before the event)
+        if pending.reply.fault is not None:
+            raise pending.reply.fault.error()
+        return pending.reply.value
+
+    def come(self, reply: Reply) -> None:
+        """A reply is there. Nobody may wait for it any more."""
+        pending = self._pending.get(reply.number)
+        if pending is not None:
+            pending.reply = reply
+            pending.come.set()

@@ -1,0 +1,156 @@
+"""The run's gates, recorder and cache as a worker elsewhere has them: each question is a letter to the run."""
+
+from collections import deque
+from hashlib import blake2b
+from itertools import count
+from typing import Any
+
+import anyio
+
+from crewrun.errors import CallError
+from crewrun.executors.letters import Answered, Ask, Enter, Failed, Fault, GivenUp, Keep, Known, Meet, Note
+from crewrun.executors.post import Correspondence, Outbox
+from crewrun.llm.gate import Pass, Price, Settlement, Verdict
+from crewrun.llm.pace import Ticket
+from crewrun.llm.recorder import Spent
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message
+
+
+class RemoteGates:
+    """The gates of the run: one limiter for all workers, so nothing is leased and nothing can leak."""
+
+    is_of_a_run = True
+
+    def __init__(self, outbox: Outbox, correspondence: Correspondence, *, is_budgeted: bool) -> None:
+        self.is_budgeted = is_budgeted
+        self._outbox = outbox
+        self._correspondence = correspondence
+        self._numbers = count()
+        self._gates: dict[tuple[str | None, ...], RemoteGate] = {}
+
+    def of(self, endpoint: Endpoint) -> "RemoteGate":
+        """The gate of an endpoint. Its key stays here: the run knows it by a digest."""
+        key = (endpoint.lane, endpoint.name, endpoint.base_url, endpoint.api_key)
+        gate = self._gates.get(key)
+        if gate is None:
+            number = next(self._numbers)
+            gate = self._gates[key] = RemoteGate(number, self._outbox, self._correspondence)
+            secret = endpoint.api_key and blake2b(endpoint.api_key.encode(), digest_size=8).hexdigest()
+            bare = Endpoint(endpoint.lane, endpoint.provider, endpoint.model, endpoint.base_url, secret)
+            self._outbox.put(Meet(number, bare))
+        return gate
+
+
+class RemoteGate:
+    """One gate of the run; see `crewrun.llm.gate.Gate`."""
+
+    def __init__(self, number: int, outbox: Outbox, correspondence: Correspondence) -> None:
+        self._number = number
+        self._outbox = outbox
+        self._correspondence = correspondence
+
+    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
+        """See `Gate.enter`."""
+        number = self._correspondence.number()
+        try:
+            await self._correspondence.ask(Enter(number, self._number, tokens, price, is_patient))
+        except anyio.get_cancelled_exc_class():
+            self._outbox.put(GivenUp(number))  # it may have been let in meanwhile
+            raise
+        # All that is here of the run's pass is its number.
+        return Pass(Ticket(number, 0), number, False, None)
+
+    def answered(self, leave: Pass, end: Settlement) -> None:
+        """See `Gate.answered`."""
+        self._outbox.put(Answered(leave.number, end))
+
+    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> Verdict:
+        """See `Gate.failed`."""
+        letter = Failed(self._correspondence.number(), leave.number, Fault.of(error), end)
+        verdict: Verdict = await self._correspondence.ask(letter)
+        return verdict
+
+    def given_up(self, leave: Pass) -> None:
+        """See `Gate.given_up`."""
+        self._outbox.put(GivenUp(leave.number))
+
+
+class RemoteRecorder:
+    """A row's memory, see `crewrun.llm.recorder.Recorder`: what is known came with the row, what is new goes home.
+
+    `replayed` lists what was answered from it. Requests go without their messages, unless the run wants them.
+    """
+
+    def __init__(
+        self, row: int, known: list[Known], outbox: Outbox, correspondence: Correspondence, *, tells_prompts: bool
+    ) -> None:
+        self._row = row
+        self._outbox = outbox
+        self._correspondence = correspondence
+        self._tells_prompts = tells_prompts
+        self._known: dict[tuple[str, bytes], deque[Known]] = {}
+        for entry in known:
+            self._known.setdefault((entry.task, entry.identity), deque()).append(entry)
+        self.replayed: list[tuple[str, bytes]] = []
+
+    def replay(self, task: str, identity: bytes) -> tuple[Completion, Spent] | None:
+        """See `Recorder.replay`."""
+        answer = self._take(task, identity)
+        return None if answer is None or isinstance(answer, str) else answer
+
+    def replay_tool(self, task: str, identity: bytes) -> str | None:
+        """See `Recorder.replay_tool`."""
+        answer = self._take(task, identity)
+        return answer if isinstance(answer, str) else None
+
+    def _take(self, task: str, identity: bytes) -> tuple[Completion, Spent] | str | None:
+        entries = self._known.get((task, identity)) if self._known else None
+        if not entries:
+            return None
+        self.replayed.append((task, identity))
+        return entries.popleft().answer
+
+    async def record(
+        self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
+    ) -> None:
+        """See `Recorder.record`."""
+        messages: tuple[Message, ...] = request.messages if self._tells_prompts else ()
+        await self._keep("record", task, identity, messages, completion, spent)
+
+    async def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> None:
+        """See `Recorder.record_failure`."""
+        await self._keep("record_failure", task, identity, Fault.of(error), spent)
+
+    async def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> None:
+        """See `Recorder.record_tool`."""
+        await self._keep("record_tool", task, identity, tool, result, duration_s)
+
+    def retrying(self, task: str, error: CallError, delay_s: float) -> None:
+        """See `Recorder.retrying`."""
+        self._outbox.put(Note(self._row, "retrying", (task, Fault.of(error), delay_s)))
+
+    def refused(self, endpoint: str, error: str) -> None:
+        """See `Recorder.refused`."""
+        self._outbox.put(Note(self._row, "refused", (endpoint, error)))
+
+    async def _keep(self, what: str, *arguments: object) -> None:
+        await self._correspondence.ask(Keep(self._correspondence.number(), self._row, what, arguments))
+
+
+class RemoteAnswers:
+    """The run's cache; see `crewrun.llm.cache.Answers`."""
+
+    def __init__(self, correspondence: Correspondence) -> None:
+        self._correspondence = correspondence
+
+    async def get(self, identity: bytes) -> Completion | None:
+        """See `Answers.get`."""
+        found: Completion | None = await self._ask("get", identity)
+        return found
+
+    async def put(self, identity: bytes, answer: Completion) -> None:
+        """See `Answers.put`."""
+        await self._ask("put", identity, answer)
+
+    async def _ask(self, what: str, *arguments: object) -> Any:
+        return await self._correspondence.ask(Ask(self._correspondence.number(), what, arguments))

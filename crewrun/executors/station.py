@@ -1,0 +1,212 @@
+"""`Station`: a worker elsewhere. It holds a loaded crew and its connections, runs the rows that letters start, and
+keeps nothing that must outlive it: whenever it is killed, another one goes on from what the run recorded.
+"""
+
+import os
+import resource
+import shutil
+import tempfile
+import warnings
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from crewrun import threads
+from crewrun._version import __version__
+from crewrun.definitions import load
+from crewrun.errors import CrewrunError, UsageError
+from crewrun.executors.job import Brief
+from crewrun.executors.letters import Drop, Ended, Fault, Refuses, Reply, Start, Written
+from crewrun.executors.post import Correspondence, Inbox, Outbox
+from crewrun.executors.remote import RemoteAnswers, RemoteGates, RemoteRecorder
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.recorder import describe_endpoint
+from crewrun.messages import Endpoint
+from crewrun.row import Row
+from crewrun.target import Target
+from crewrun.worker import Worker, check_models
+
+# What an outcome has in place of its row while it travels: the run has the row.
+_AWAY = Row(0, 0, "", None)
+# How long a call without news waits for some.
+_LONG_S = 10.0
+
+
+class Station:
+    """Opened with `open`, then `serve` runs in a task of its own while `exchange` is called."""
+
+    def __init__(self) -> None:
+        self._outbox = Outbox()
+        self._inbox = Inbox()
+        self._correspondence = Correspondence(self._outbox)
+        self._latest = 0
+        self._orders: list[Start | Drop] = []
+        self._ordered = anyio.Event()
+        self._recorders = _Recorders()
+        self._failure: BaseException | None = None
+
+    async def open(self, brief: Brief) -> None:
+        """Load the crew. Raises UsageError or DefinitionError when it cannot run here."""
+        if brief.crewrun != __version__:
+            raise UsageError(
+                f"has crewrun {__version__} and the run is of {brief.crewrun}; install the same on all nodes"
+            )
+        os.environ.update(brief.env)
+        _allow_descriptors(brief.max_rows + 64)
+        threads.pool.max_threads = max(threads.pool.max_threads, brief.max_rows)
+        target = _load(brief)
+        gates = RemoteGates(self._outbox, self._correspondence, is_budgeted=brief.is_budgeted)
+        cache = RemoteAnswers(self._correspondence) if brief.has_cache else None
+        self._gateway = Gateway(brief.options, gates=gates, cache=cache)
+        self._gateway.refused |= brief.refused
+        called = tuple(describe_endpoint(one) for one in await _endpoints(target, self._gateway, brief))
+        if called != brief.endpoints:
+            raise UsageError(_other_models(called, brief.endpoints))
+        self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-"))
+        self._tells_prompts = brief.tells_prompts
+        self._worker = Worker(target, self._gateway, brief.row_timeout_s, self._scratch, memory=self._recorders)
+
+    async def serve(self) -> None:
+        """Run rows until cancelled."""
+        scopes: dict[int, anyio.CancelScope] = {}
+        try:
+            async with self._worker, anyio.create_task_group() as rows:
+                while True:
+                    await self._ordered.wait()
+                    self._ordered = anyio.Event()
+                    orders, self._orders = self._orders, []
+                    for order in orders:
+                        self._obey(order, rows, scopes)
+        except BaseException as broken:
+            self._failure = broken
+            self._outbox.wake()
+            raise
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    async def exchange(self, bundle: bytes) -> bytes:
+        """Take in a bundle and return the next one: when there is news, when another one comes, or after a while."""
+        self._latest += 1
+        turn = self._latest
+        self._outbox.wake()  # whoever waits there leaves the waiting to this one
+        for letter in self._inbox.open(bundle):
+            match letter:
+                case Reply():
+                    self._correspondence.come(letter)
+                case Start() | Drop():
+                    self._orders.append(letter)
+                    self._ordered.set()
+                case Refuses(endpoint, error):
+                    self._gateway.refused.add((endpoint, error))
+        with anyio.move_on_after(_LONG_S):
+            while not self._outbox and turn == self._latest and self._failure is None:
+                await self._outbox.wait_news()
+        if self._failure is not None:
+            raise RuntimeError(f"the worker has failed: {self._failure!r}")
+        return self._outbox.bundle()
+
+    def _obey(self, order: Start | Drop, rows: TaskGroup, scopes: dict[int, anyio.CancelScope]) -> None:
+        if isinstance(order, Start):
+            scopes[order.number] = anyio.CancelScope()
+            rows.start_soon(self._run, order, scopes)
+        elif order.number in scopes:
+            scopes[order.number].cancel()
+
+    async def _run(self, start: Start, scopes: dict[int, anyio.CancelScope]) -> None:
+        recorder = RemoteRecorder(
+            start.number, start.known, self._outbox, self._correspondence, tells_prompts=self._tells_prompts
+        )
+        ended = Ended(start.number, None)
+        with scopes[start.number]:
+            try:
+                ended = await self._ended(start, recorder)
+            except Exception as failed:
+                # Nothing can be recorded any more, or this is a bug: the run says it as if the row ran there.
+                known = (
+                    failed if isinstance(failed, CrewrunError) else RuntimeError(f"{type(failed).__name__}: {failed}")
+                )
+                ended = Ended(start.number, None, fault=Fault.of(known))
+        self._outbox.put(ended)
+        del scopes[start.number]
+
+    async def _ended(self, start: Start, recorder: RemoteRecorder) -> Ended:
+        self._recorders[start.row.index] = recorder
+        try:
+            outcome = await self._worker.run(start.row)
+        finally:
+            del self._recorders[start.row.index]
+        files, written = list(outcome.files), tuple[Written, ...]()
+        if files:
+            files, written = await anyio.to_thread.run_sync(_taken, self._scratch, files)
+        stopped = Fault.of(outcome.stopped) if outcome.stopped is not None else None
+        bare = replace(outcome, row=_AWAY, stopped=None, files=files)
+        return Ended(start.number, bare, stopped, replayed=tuple(recorder.replayed), files=written)
+
+
+class _Recorders(dict[int, RemoteRecorder]):
+    """The memory of the rows that run here, by their indexes."""
+
+    async def recall(self, row: Row) -> RemoteRecorder:
+        """See `crewrun.worker.Memory`."""
+        return self[row.index]
+
+
+def _load(brief: Brief) -> Target:
+    """The crew, out of the text that came along or by its reference. What it warns of was said at home."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if brief.text is None:
+            target: Target = load(brief.crew).target
+            return target
+        with tempfile.TemporaryDirectory(prefix="crewrun-") as folder:
+            file = Path(folder, os.path.basename(brief.crew))
+            file.write_text(brief.text, encoding="utf-8")
+            try:
+                target = load(file).target
+            except CrewrunError as wrong:
+                raise type(wrong)(str(wrong).replace(str(file), brief.crew)) from None
+            return target
+
+
+async def _endpoints(target: Target, gateway: Gateway, brief: Brief) -> list[Endpoint]:
+    try:
+        return await check_models(target, gateway, keys=brief.checks_keys)
+    except UsageError as wrong:
+        raise UsageError(f"{wrong}; --env NAME gives workers a variable of the environment") from None
+
+
+def _other_models(here: tuple[str, ...], there: tuple[str, ...]) -> str:
+    """The message for a worker whose environment leads it to other models than the run's does."""
+    return (
+        f"would call {', '.join(sorted(set(here) - set(there))) or 'fewer models'} where the run means "
+        f"{', '.join(sorted(set(there) - set(here))) or 'more'}; "
+        "--env NAME gives workers the variable that decides, such as OPENAI_BASE_URL"
+    )
+
+
+def _taken(folder: Path, files: list[str]) -> tuple[list[str], tuple[Written, ...]]:
+    """The files that a row wrote below `folder`, out of there, and what the outcome is to list for now."""
+    names, written = [], []
+    for file in files:
+        path = Path(file)
+        if not path.is_relative_to(folder):
+            names.append(file)
+            continue
+        name = str(path.relative_to(folder))
+        names.append(name)
+        with suppress(FileNotFoundError):  # two tasks wrote the same one
+            written.append(Written(name, path.read_bytes()))
+            path.unlink()
+    return names, tuple(written)
+
+
+def _allow_descriptors(needed: int) -> None:
+    """Make room for a socket per row, as far as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

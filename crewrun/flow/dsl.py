@@ -1,0 +1,158 @@
+"""What a flow's class body says of its methods: `start`, `listen`, `router`, and conditions of `and_` and `or_`.
+
+A decorator leaves the function as it is and marks it; `crewrun.flow.graph` reads the marks when the class is made.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from inspect import isfunction, unwrap
+from typing import Any, TypeVar, Union
+
+from crewrun.errors import DefinitionError
+from crewrun.references import shown
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "_crewrun_mark"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A method has ended, or a router has returned this label. `is_method`: the user named the function itself."""
+
+    name: str
+    is_method: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """All parts have been seen since the last time that they all were."""
+
+    parts: "tuple[Condition, ...]"
+
+    def __str__(self) -> str:
+        return f"and_({', '.join(map(str, self.parts))})"
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """One part has been seen."""
+
+    parts: "tuple[Condition, ...]"
+
+    def __str__(self) -> str:
+        return f"or_({', '.join(map(str, self.parts))})"
+
+
+Condition = Named | AllOf | AnyOf
+# What a decorator takes: a method, the name of one, a label, or a condition.
+Trigger = Union[str, Callable[..., Any], Named, AllOf, AnyOf]  # noqa: UP007  (forms a real type, for the annotations)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the decorators of one method say together. `emits` are the labels that `router(emit=…)` lists."""
+
+    is_start: bool = False
+    starts_at_once: bool = False
+    is_router: bool = False
+    condition: Condition | None = None
+    emits: tuple[str, ...] | None = None
+
+
+class Decorator:
+    """What `start(…)`, `listen(…)` and `router(…)` return: called with the method, it marks it."""
+
+    __slots__ = ("_condition", "_mark", "word")
+
+    def __init__(self, word: str, condition: Condition | None, mark: Mark) -> None:
+        self.word = word
+        self._condition = condition
+        self._mark = mark
+
+    def __call__(self, method: F) -> F:
+        """The same function. Raises DefinitionError for what is none, and for one that has a condition already."""
+        if not isfunction(method):
+            raise DefinitionError(f"@{self.word}(…) is for a method of a flow, not for {method!r}")
+        before = mark_of(method) or Mark()
+        if before.condition and self._condition:
+            raise DefinitionError(
+                f"{place_of(method)}: {method.__qualname__} has two conditions, {before.condition} and "
+                f"{self._condition}; say which is meant with or_(…) or and_(…)"
+            )
+        merged = replace(
+            before,
+            is_start=before.is_start or self._mark.is_start,
+            starts_at_once=before.starts_at_once or self._mark.starts_at_once,
+            is_router=before.is_router or self._mark.is_router,
+            condition=before.condition or self._condition,
+            emits=before.emits if self._mark.emits is None else self._mark.emits,
+        )
+        setattr(method, _MARK, merged)
+        return method
+
+
+def start(condition: Trigger | None = None) -> Decorator:
+    """The method begins the flow. With a condition it waits for that, as a listener does.
+
+    When no method starts without a condition, those with one begin the flow too.
+    """
+    found = None if condition is None else _condition(condition, "start")
+    return Decorator("start", found, Mark(is_start=True, starts_at_once=condition is None))
+
+
+def listen(condition: Trigger) -> Decorator:
+    """The method runs whenever `condition` comes true. If it has a parameter, it gets the result that was the last."""
+    return Decorator("listen", _condition(condition, "listen"), Mark())
+
+
+def router(condition: Trigger | None = None, *, emit: Sequence[str] | str | None = None) -> Decorator:
+    """The method listens, and the text that it returns is a label that others listen to; None ends there.
+
+    Its labels are known when it is annotated `-> Literal["a", "b"]`, or `emit` lists them. Without a condition it takes
+    that of another decorator on the same method.
+    """
+    emits = (emit,) if isinstance(emit, str) else None if emit is None else tuple(emit)
+    found = None if condition is None else _condition(condition, "router")
+    return Decorator("router", found, Mark(is_router=True, emits=emits))
+
+
+def and_(*conditions: Trigger) -> AllOf:
+    """All of `conditions`, in whatever order they come."""
+    return AllOf(_parts(conditions, "and_"))
+
+
+def or_(*conditions: Trigger) -> AnyOf:
+    """The first of `conditions`. A listener runs once for it, and again when a router leads back to before it."""
+    return AnyOf(_parts(conditions, "or_"))
+
+
+def mark_of(method: object) -> Mark | None:
+    """What decorators said of `method`; None for what is no flow method."""
+    mark = getattr(method, _MARK, None) if callable(method) else None
+    return mark if isinstance(mark, Mark) else None
+
+
+def place_of(method: Callable[..., Any]) -> str:
+    """`flow.py:14`, where the method stands."""
+    code = getattr(unwrap(method), "__code__", None)
+    return f"{shown(code.co_filename)}:{code.co_firstlineno}" if code else "?"
+
+
+def _parts(conditions: Sequence[Trigger], word: str) -> tuple[Condition, ...]:
+    if not conditions:
+        raise DefinitionError(f"{word}() is empty; name the methods or labels that it is made of")
+    return tuple(_condition(one, word) for one in conditions)
+
+
+def _condition(given: Trigger, word: str) -> Condition:
+    if isinstance(given, Named | AllOf | AnyOf):
+        return given
+    if isinstance(given, str):
+        return Named(given)
+    name = getattr(given, "__name__", None)
+    if isinstance(name, str):
+        return Named(name, is_method=True)
+    raise DefinitionError(f"{word}({given!r}): name a method, a label, or a condition made by and_(…) or or_(…)")

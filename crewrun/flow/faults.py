@@ -1,0 +1,115 @@
+"""What is wrong with a flow's graph: `check`, before anything runs.
+
+A class without a start is the base of others, and only they can say whether all that it waits for exists.
+"""
+
+import warnings
+
+from crewrun.errors import CrewrunWarning, DefinitionError, suggest
+from crewrun.flow.dsl import AllOf, AnyOf, Condition, Named
+from crewrun.flow.graph import FlowGraph, Method, names_in
+
+
+def check(graph: FlowGraph) -> None:
+    """Raise DefinitionError for a method that listens to itself or to nothing that exists, or can never run.
+
+    Warns with CrewrunWarning of a router that nobody listens to.
+    """
+    for method in graph.methods.values():
+        if any(one.name == method.name for one in names_in(method.condition)):
+            raise DefinitionError(
+                f"{_called(graph, method)} listens to itself; a loop needs a router in it, and a label a name that its "
+                "listener does not have"
+            )
+    if graph.starts:
+        for method in graph.methods.values():
+            _check_names(graph, method)
+    running, events = _reached(graph)
+    for method in graph.methods.values():
+        if method.name not in running:
+            raise DefinitionError(f"{_called(graph, method)} can never run: {_why(graph, method, events)}")
+    for method in graph.routers:
+        if graph.starts and not _is_heard(graph, method):
+            _warn(f"{_called(graph, method)} is a router, and nothing listens to the labels that it returns")
+
+
+def unknown_label(graph: FlowGraph, router: Method, label: str) -> str | None:
+    """The warning for a label that leads nowhere, None when it leads on or is one that the router says it returns."""
+    if label in graph.listeners or (router.labels is not None and label in router.labels):
+        return None
+    known = sorted(labels_listened_to(graph) if router.labels is None else router.labels)
+    near = suggest(label, known)
+    listed = f"the labels are {', '.join(map(repr, known))}" if known else "there are none"
+    return (
+        f"{_called(graph, router)} returned {label!r}{near}, which nothing listens to, so its branch ends there; "
+        f"{listed}. Return None to end without this warning"
+    )
+
+
+def _called(graph: FlowGraph, method: Method) -> str:
+    return f"{method.place}: {graph.flow}.{method.name}"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CrewrunWarning, stacklevel=2)
+
+
+def labels_listened_to(graph: FlowGraph) -> list[str]:
+    return [name for name in graph.listeners if name not in graph.methods]
+
+
+def _is_heard(graph: FlowGraph, router: Method) -> bool:
+    if router.labels is not None:
+        return not router.labels or any(label in graph.listeners for label in router.labels)
+    return router.name in graph.listeners or bool(labels_listened_to(graph))
+
+
+def _check_names(graph: FlowGraph, method: Method) -> None:
+    labels = {label for router in graph.routers for label in router.labels or ()}
+    any_label = any(router.labels is None for router in graph.routers)
+    for one in names_in(method.condition):
+        if one.name in graph.methods or one.name in labels or (any_label and not one.is_method):
+            continue
+        near = suggest(one.name, [*graph.methods, *sorted(labels)])
+        what = "which is no method of the flow" if one.is_method else "which is no method, and no router returns it"
+        raise DefinitionError(f"{_called(graph, method)} listens to {one.name!r}{near}, {what}")
+
+
+def _reached(graph: FlowGraph) -> tuple[set[str], set[str | None]]:
+    """The methods that can run, and the events that can come; None stands for whatever a router may say."""
+    running: set[str] = set()
+    events: set[str | None] = set()
+    if not graph.starts:  # what is not here a class made of this one may bring
+        events.update(name for name in graph.listeners if name not in graph.methods)
+    while True:
+        more = [
+            method
+            for method in graph.methods.values()
+            if method.name not in running and (method.starts or _can_hold(method.condition, events))
+        ]
+        if not more:
+            return running, events
+        for method in more:
+            running.add(method.name)
+            events.add(method.name)
+            if method.is_router:
+                events.update(method.labels if method.labels is not None else [None])
+
+
+def _can_hold(condition: Condition | None, events: set[str | None]) -> bool:
+    match condition:
+        case Named(name, is_method):
+            return name in events or (None in events and not is_method)
+        case AllOf(parts):
+            return all(_can_hold(part, events) for part in parts)
+        case AnyOf(parts):
+            return any(_can_hold(part, events) for part in parts)
+    return False
+
+
+def _why(graph: FlowGraph, method: Method, events: set[str | None]) -> str:
+    absent = [one.name for one in names_in(method.condition) if not _can_hold(one, events)]
+    if len(absent) < len(list(names_in(method.condition))):
+        return f"{method.condition} waits for {', '.join(map(repr, absent))}, which no way leads to before it"
+    waited = f"{method.condition} is not reached from a method under @start()"
+    return waited if graph.starts else f"{waited}, and the flow has none"

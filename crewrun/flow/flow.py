@@ -1,0 +1,249 @@
+"""`Flow`: methods that follow each other, and a state. A kickoff of one is `crewrun.flow.run`.
+
+CrewAI's users import all that a flow is written with from here.
+"""
+
+import os
+import webbrowser
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
+from crewrun.crew.family import Inputs, KickoffFamily
+from crewrun.diagram import write
+from crewrun.errors import DefinitionError, InputInvalid
+from crewrun.flow.dsl import and_, listen, or_, router, start
+from crewrun.flow.faults import check
+from crewrun.flow.graph import FlowGraph, graph_of
+from crewrun.flow.persistence import persist, store_for, store_of, stores_of_methods
+from crewrun.flow.plot import diagram_of
+from crewrun.flow.run import FlowRun
+from crewrun.flow.saving import Saver
+from crewrun.flow.schedule import Schedule
+from crewrun.flow.state import FlowState, StateKind, id_of, owned
+from crewrun.flow.store import FlowPersistence, Saved, Store
+from crewrun.llm.gateway import open_gateway
+from crewrun.llm.tally import Tally
+
+__all__ = ["Flow", "FlowState", "and_", "listen", "or_", "persist", "router", "start"]
+
+S = TypeVar("S", bound=BaseModel | dict[str, Any], default=dict[str, Any])
+_RESERVED = frozenset(name for name in dir(KickoffFamily) if not name.startswith("_")) | {"state", "plot"}
+
+
+@dataclass(slots=True)
+class _Inside:
+    """What one flow object has: its state, None until it is needed, and the results of its latest kickoff.
+
+    `idle` is a copy of the state as it was before the kickoff that runs now; what `is_apart` needs none, since only its
+    own methods can start it once more.
+    """
+
+    given: dict[str, Any] = field(default_factory=dict)
+    store: Store | None = None
+    state: Any = None
+    idle: Any = None
+    is_apart: bool = False
+    is_running: bool = False
+    outputs: list[Any] = field(default_factory=list)
+
+
+class Flow(KickoffFamily[Any], Generic[S]):
+    """Methods under `@start`, `@listen` and `@router`, checked when the class is made.
+
+    The state is a dict with an `id`; with `Flow[Model]` it is that pydantic model, which gets an `id` if it has none,
+    and inputs are validated. A kickoff puts its inputs into the state. A second kickoff of one object goes on with the
+    state of the first. Kickoffs that overlap, and the inputs of a for-each, each have an object of their own: a copy of
+    this one, with its state as it was when nothing ran and a new `id`.
+
+    Async methods run in the event loop, sync ones in worker threads. `max_method_calls` bounds how often one kickoff
+    may call one method. Keyword arguments are put into the state; `initial_state`, on the class, is what it begins as.
+    """
+
+    initial_state: ClassVar[Any] = None
+    max_method_calls: int = 100
+    name: str | None = None
+
+    _crewrun_graph: ClassVar[FlowGraph]
+    _crewrun_kind: ClassVar[StateKind]
+    _crewrun_stores: ClassVar[dict[str, Store]]  # of the methods under @persist
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls._crewrun_graph = graph_of(cls)
+        for method in cls._crewrun_graph.methods.values():
+            if method.name in _RESERVED:
+                raise DefinitionError(
+                    f"{method.place}: {cls.__name__}.{method.name} hides what every flow has under that name; "
+                    "give the method another"
+                )
+        check(cls._crewrun_graph)
+        cls._crewrun_stores = stores_of_methods(cls, cls._crewrun_graph.methods)
+        cls._crewrun_kind = StateKind.of(cls, Flow, cls.initial_state)
+
+    def __init__(
+        self,
+        persistence: Store | FlowPersistence | None = None,
+        *,
+        max_method_calls: int | None = None,
+        tracing: bool | None = None,
+        suppress_flow_events: bool = False,
+        **state: Any,
+    ) -> None:
+        """`persistence` is as @persist on the class. `tracing` and `suppress_flow_events` are CrewAI's; nothing here
+        is traced.
+        """
+        self._crewrun_inside.store = None if persistence is None else store_for(persistence)
+        self._crewrun_inside.given = state
+        if max_method_calls is not None:
+            self.max_method_calls = max_method_calls
+
+    @property
+    def state(self) -> S:
+        """The state: in a method that of its kickoff, else that of this object's latest one.
+
+        Raises InputInvalid when the model has fields without a default and there are no inputs yet.
+        """
+        inside = self._crewrun_inside
+        if inside.state is None:
+            inside.state = self._crewrun_kind.new(inside.given)
+        state: S = inside.state
+        return state
+
+    @state.setter
+    def state(self, given: S) -> None:
+        inside = self._crewrun_inside
+        known = None if inside.state is None else id_of(inside.state)
+        inside.state = self._crewrun_kind.accepted(given, known)
+
+    @property
+    def flow_id(self) -> str:
+        """The state's `id`."""
+        return id_of(self.state)
+
+    @property
+    def method_outputs(self) -> list[Any]:
+        """What the methods of the latest kickoff returned, in the order in which they ended."""
+        return list(self._crewrun_inside.outputs)
+
+    @classmethod
+    def plot(cls, filename: str | os.PathLike[str] = "flow_plot", *, show: bool = False) -> Path:
+        """Write a page with a picture of the methods and what leads to which; its path.
+
+        `.html` is added to a name without it. With `show` a browser opens the page. Raises UsageError when it cannot be
+        written.
+        """
+        name = os.fspath(filename)
+        path = write(diagram_of(cls, cls._crewrun_graph), name if name.endswith((".html", ".htm")) else f"{name}.html")
+        if show:
+            webbrowser.open(path.resolve().as_uri())
+        return path
+
+    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally) -> Any:
+        graph, inside = self._crewrun_graph, self._crewrun_inside
+        if not graph.starts:
+            raise DefinitionError(f"{graph.flow} has no method under @start(), so there is nothing to begin with")
+        if not isinstance(inputs, Mapping | None):
+            raise InputInvalid(f"the inputs of a flow are names and values, not {inputs!r}")
+        if inside.is_running:
+            return await self._crewrun_apart()._crewrun_kickoff(inputs, tally)
+        inside.is_running = True
+        try:
+            if inside.state is not None and not inside.is_apart:
+                inside.idle = self._crewrun_kind.copied(inside.state)
+            async with open_gateway(is_ambient=True):
+                return await self._crewrun_run(owned(inputs or {}), tally)
+        finally:
+            inside.is_running, inside.idle = False, None
+
+    async def _crewrun_run(self, inputs: dict[str, Any], tally: Tally) -> Any:
+        graph, inside = self._crewrun_graph, self._crewrun_inside
+        inside.outputs = []
+        interrupted = await self._crewrun_fill(inputs)
+        saver = self._crewrun_saver()
+        if saver is not None and interrupted is not None:
+            saver.go_on(interrupted)
+        run = FlowRun(self, graph, Schedule(graph, self.max_method_calls), tally, saver, inside.outputs)
+        return await run.go(interrupted)
+
+    async def _crewrun_fill(self, inputs: dict[str, Any]) -> Saved | None:
+        """Put the inputs into the state, that of their `id` if it was kept; what was kept of a run to go on with.
+
+        An `id` that is not in the store is that of a new state.
+        """
+        kind, inside, store = self._crewrun_kind, self._crewrun_inside, self._crewrun_store
+        saved = await store.load(str(inputs["id"])) if store is not None and "id" in inputs else None
+        if saved is None:
+            known = inside.state
+            inside.state = kind.new({**inside.given, **inputs}) if known is None else kind.updated(known, inputs)
+            return None
+        try:
+            inside.state = kind.loaded(saved.state, inputs)
+        except ValueError as unfit:  # InputInvalid is one
+            where = store.place if store is not None else ""
+            raise InputInvalid(f"what {where} has of id {inputs['id']!r} cannot be used: {unfit}") from None
+        return saved if saved.flow == self._crewrun_graph.flow and not saved.has_ended else None
+
+    def _crewrun_saver(self) -> Saver | None:
+        kind, inside, store = self._crewrun_kind, self._crewrun_inside, self._crewrun_store
+        if store is None:
+            return None
+        is_whole = inside.store is not None or store_of(type(self)) is not None
+        methods = None if is_whole else frozenset(self._crewrun_stores)
+        return Saver(self._crewrun_graph.flow, id_of(self.state), lambda: kind.dumped(inside.state), store, methods)
+
+    @property
+    def _crewrun_store(self) -> Store | None:
+        """Where the state is kept, after each method or some."""
+        return self._crewrun_inside.store or store_of(type(self)) or next(iter(self._crewrun_stores.values()), None)
+
+    def _crewrun_problem(self, inputs: Inputs) -> str | None:
+        """Why a kickoff with `inputs` would fail before its first method; None too when that is not known."""
+        inside = self._crewrun_inside
+        if "id" in inputs and self._crewrun_store is not None:
+            return None  # they complete what is kept under that id
+        try:
+            if inside.state is None:
+                self._crewrun_kind.new({**inside.given, **inputs})
+            else:
+                self._crewrun_kind.updated(self._crewrun_kind.copied(inside.state), inputs)
+        except InputInvalid as invalid:
+            return str(invalid)
+        return None
+
+    def _crewrun_apart(self) -> Self:
+        inside = self._crewrun_inside
+        state = inside.idle if inside.is_running and not inside.is_apart else inside.state
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__)
+        other.__dict__["_crewrun_own"] = _Inside(
+            given=inside.given,
+            store=inside.store,
+            is_apart=True,
+            state=None if state is None else self._crewrun_kind.copied(state),
+        )
+        return other
+
+    @property
+    def _crewrun_inside(self) -> _Inside:
+        """Made when first needed: a subclass may set attributes before it calls `super().__init__`, or never do."""
+        inside: _Inside = self.__dict__.setdefault("_crewrun_own", None) or _Inside()
+        self.__dict__["_crewrun_own"] = inside
+        return inside
+
+    @property
+    def _crewrun_latest(self) -> Tally:
+        tally: Tally = self.__dict__.setdefault("_crewrun_tally", Tally())
+        return tally
+
+    @_crewrun_latest.setter
+    def _crewrun_latest(self, tally: Tally) -> None:
+        self.__dict__["_crewrun_tally"] = tally
+
+
+Flow._crewrun_graph = FlowGraph("Flow", {})
+Flow._crewrun_kind, Flow._crewrun_stores = StateKind(None), {}

@@ -1,0 +1,167 @@
+"""`FlowGraph`: the methods of a flow's class and what each waits for; read off the class once, when it is made.
+
+What is wrong with a graph is found in `crewrun.flow.faults`; how it is walked is `crewrun.flow.schedule`.
+"""
+
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from crewrun.errors import DefinitionError
+from crewrun.flow.dsl import Condition, Decorator, Mark, Named, mark_of, place_of
+
+Kind = Literal["start", "listener", "router"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of a flow. `place` is its file and line.
+
+    `starts` says that a kickoff begins with it, `condition` what it waits for else. `labels` are those that a router
+    can return, None when that is not known.
+    """
+
+    name: str
+    kind: Kind
+    place: str
+    starts: bool = False
+    condition: Condition | None = None
+    labels: frozenset[str] | None = None
+    takes_result: bool = False
+
+    @property
+    def is_router(self) -> bool:
+        """Whether what it returns is a label."""
+        return self.kind == "router"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowGraph:
+    """The methods of the class `flow`, in the order of their definition, base classes first.
+
+    `listeners` has, for each method's name and each label, the methods whose conditions speak of it.
+    """
+
+    flow: str
+    methods: Mapping[str, Method]
+    listeners: Mapping[str, tuple[Method, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        listeners: dict[str, tuple[Method, ...]] = {}
+        for method in self.methods.values():
+            for name in dict.fromkeys(one.name for one in names_in(method.condition)):
+                listeners[name] = (*listeners.get(name, ()), method)
+        object.__setattr__(self, "listeners", listeners)
+
+    @property
+    def starts(self) -> tuple[Method, ...]:
+        """The methods that a kickoff begins with."""
+        return tuple(method for method in self.methods.values() if method.starts)
+
+    @property
+    def routers(self) -> tuple[Method, ...]:
+        """The methods whose results are labels."""
+        return tuple(method for method in self.methods.values() if method.is_router)
+
+
+class _Marked(NamedTuple):
+    name: str
+    function: Callable[..., Any]
+    mark: Mark
+
+
+def graph_of(flow: type) -> FlowGraph:
+    """The graph of a flow's class. Raises DefinitionError for a method that could not be called."""
+    marked = list(_marked(flow))
+    at_once = any(mark.starts_at_once for _, _, mark in marked)
+    methods = {}
+    for name, function, mark in marked:
+        if mark.condition is None and not mark.is_start:
+            raise DefinitionError(
+                f"{place_of(function)}: {flow.__name__}.{name}: @router() does not say what it is for"
+            )
+        methods[name] = Method(
+            name=name,
+            kind="router" if mark.is_router else "start" if mark.is_start else "listener",
+            place=place_of(function),
+            starts=mark.starts_at_once or (mark.is_start and not at_once),
+            condition=mark.condition,
+            labels=_labels(function, mark) if mark.is_router else None,
+            takes_result=_takes_result(function, f"{place_of(function)}: {flow.__name__}.{name}", mark),
+        )
+    return FlowGraph(flow.__name__, methods)
+
+
+def names_in(condition: Condition | None) -> Iterator[Named]:
+    """The methods and labels that `condition` speaks of, from left to right."""
+    if isinstance(condition, Named):
+        yield condition
+    elif condition is not None:
+        for part in condition.parts:
+            yield from names_in(part)
+
+
+def _marked(flow: type) -> Iterator[_Marked]:
+    """The class's methods with their marks. One that overrides another without a decorator stands where that stood."""
+    for name in dict.fromkeys(name for kind in reversed(flow.__mro__) for name in vars(kind)):
+        versions = [vars(kind)[name] for kind in flow.__mro__ if name in vars(kind)]
+        function = versions[0]
+        if isinstance(function, Decorator):
+            raise DefinitionError(
+                f"{flow.__name__}.{name}: write @{function.word}() with its parentheses"
+                f"{' and in them what the method waits for' if function.word != 'start' else ''}"
+            )
+        mark = next((mark for version in versions if (mark := mark_of(version))), None)
+        if mark is not None and inspect.isfunction(function):
+            yield _Marked(name, function, mark)
+
+
+def _takes_result(function: Callable[..., Any], name: str, mark: Mark) -> bool:
+    """Whether the method is called with the result that it waited for."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"{name} yields; a flow's method returns its result, once")
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    takes = bool(places) or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    needed = [p.name for p in places if p.default is p.empty]
+    if len(needed) > 1:
+        raise DefinitionError(f"{name} takes {', '.join(needed)}; a method gets one result, that of what it waited for")
+    if needed and mark.condition is None:
+        raise DefinitionError(
+            f"{name} takes {needed[0]}, and a start has no result to get; read inputs from self.state"
+        )
+    return takes and mark.condition is not None
+
+
+def _labels(function: Callable[..., Any], mark: Mark) -> frozenset[str] | None:
+    """What a router can return, when `emit` or its annotation says so."""
+    if mark.emits is not None:
+        return frozenset(mark.emits)
+    function = inspect.unwrap(function)
+    if "return" not in function.__annotations__:
+        return None
+    given = function.__annotations__["return"]
+    try:
+        # Only this one: another annotation may speak of what is imported for type checkers alone.
+        only = types.SimpleNamespace(__annotations__={"return": given})
+        return _literals(get_type_hints(only, getattr(function, "__globals__", {}))["return"])
+    except Exception:  # an annotation may be any expression, and none of them is needed
+        return None
+
+
+def _literals(annotation: Any) -> frozenset[str] | None:
+    if annotation is type(None):
+        return frozenset()
+    if inspect.isclass(annotation) and issubclass(annotation, Enum):
+        return frozenset(str(one.value) for one in annotation)
+    if get_origin(annotation) is Literal:
+        words = [one.value if isinstance(one, Enum) else one for one in get_args(annotation)]
+        return frozenset(one for one in words if isinstance(one, str))
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [_literals(part) for part in get_args(annotation)]
+        known = [part for part in parts if part is not None]
+        return frozenset().union(*known) if len(known) == len(parts) else None
+    return None

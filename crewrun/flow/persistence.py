@@ -1,0 +1,185 @@
+"""`@persist`: a flow's states kept in SQLite, one per id, and how far each run came; or by a class of the user's.
+
+A save is the whole state and the calls that ended since the last one, in one transaction: after a kill at any instant
+the file has the flow as it was after some method. `crewrun.flow.run` says when to save and what to take up again.
+"""
+
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from inspect import isfunction
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar, cast, overload
+
+import anyio
+import anyio.to_thread
+
+from crewrun.errors import CrewrunError, DefinitionError, UsageError
+from crewrun.flow.store import CustomStore, EndedCall, FlowPersistence, Save, Saved, Store
+
+__all__ = ["FlowPersistence", "SQLiteFlowPersistence", "persist", "store_for", "store_of", "stores_of_methods"]
+
+DEFAULT_PATH = Path(".crewrun", "flow_states.sqlite")
+VARIABLE = "CREWRUN_FLOW_STATES"
+T = TypeVar("T", bound=Callable[..., Any])
+_KEPT = "_crewrun_store"
+_TABLES = """
+create table if not exists states (id text primary key, flow text not null, state blob not null, ended integer not null)
+    without rowid;
+create table if not exists calls (id text, number integer, method text not null, result blob, primary key (id, number));
+"""
+
+
+class SQLiteFlowPersistence:
+    """States of flows in the file `db_path`, for any number of flows, threads and processes.
+
+    Without a path it is what CREWRUN_FLOW_STATES says, else `.crewrun/flow_states.sqlite` in the working directory.
+    """
+
+    def __init__(self, db_path: str | os.PathLike[str] | None = None) -> None:
+        self._given = db_path
+        # Protects the order of saves: whoever gets it writes all that wait, in one transaction.
+        self._lock = Lock()
+        self._waiting: deque[Save] = deque()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._given or os.environ.get(VARIABLE) or DEFAULT_PATH)
+
+    @property
+    def place(self) -> str:
+        """The file, as messages name it."""
+        return str(self.path)
+
+    async def load(self, state_id: str) -> Saved | None:
+        """What was saved under `state_id`, None when nothing was. Raises UsageError when the file cannot be read."""
+        return await anyio.to_thread.run_sync(self._load, state_id)
+
+    async def save(self, one: Save) -> None:
+        """When this returns it is on the disk. Raises UsageError when it cannot be written."""
+        self._waiting.append(one)
+        with anyio.CancelScope(shield=True):  # what a method did is kept, also when another one failed meanwhile
+            await anyio.to_thread.run_sync(self._write)
+        if one.error is not None:
+            raise one.error
+
+    def _load(self, state_id: str) -> Saved | None:
+        if not self.path.exists():
+            return None
+        with self._opened() as store:
+            row = store.execute("select flow, state, ended from states where id = ?", (state_id,)).fetchone()
+            if row is None:
+                return None
+            calls = store.execute("select number, method, result from calls where id = ? order by rowid", (state_id,))
+            state = row[1].encode() if isinstance(row[1], str) else bytes(row[1])
+            return Saved(row[0], state, [EndedCall(*call) for call in calls], bool(row[2]))
+
+    def _write(self) -> None:
+        with self._lock:
+            batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if not batch:  # somebody else wrote it
+                return
+            try:
+                with self._opened() as store, store:
+                    for one in batch:
+                        _put(store, one)
+            except CrewrunError as failed:
+                for one in batch:
+                    one.error = failed
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        path = self.path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.touch(mode=0o600)  # states hold what users talk about
+            with closing(sqlite3.connect(path, timeout=30)) as store:
+                store.executescript(_TABLES)
+                yield store
+        except (sqlite3.Error, OSError) as wrong:
+            is_busy = getattr(wrong, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            way_out = "Another process holds it; wait for that" if is_busy else "Move it aside to begin without it"
+            raise UsageError(
+                f"{path}: cannot be used for the states of flows: {wrong}. {way_out}, or name another file, "
+                f"@persist(SQLiteFlowPersistence(…)) or {VARIABLE}"
+            ) from None
+
+
+def _put(store: sqlite3.Connection, one: Save) -> None:
+    if one.begins:
+        store.execute("delete from calls where id = ?", (one.id,))
+    store.execute(
+        "insert into states values (?, ?, ?, ?) on conflict (id) "
+        "do update set flow = excluded.flow, state = excluded.state, ended = excluded.ended",
+        (one.id, one.flow, one.state, one.has_ended),
+    )
+    store.executemany("insert or replace into calls values (?, ?, ?, ?)", [(one.id, *call) for call in one.calls])
+
+
+def store_for(given: Store | FlowPersistence | str | os.PathLike[str] | None) -> Store:
+    """The store that a user named: itself, its file, or an object that keeps states. Raises DefinitionError."""
+    if isinstance(given, SQLiteFlowPersistence | CustomStore):
+        return given
+    if given is None or isinstance(given, str | os.PathLike):
+        return SQLiteFlowPersistence(given)
+    if not all(callable(getattr(given, name, None)) for name in ("save_state", "load_state")):
+        raise DefinitionError(
+            f"a flow cannot be kept by {given!r}; name a SQLiteFlowPersistence, the path of a file, nothing, or an "
+            "object with save_state and load_state"
+        )
+    return CustomStore(cast("FlowPersistence", given))
+
+
+@overload
+def persist(target: T, verbose: bool = False) -> T: ...
+@overload
+def persist(
+    target: SQLiteFlowPersistence | FlowPersistence | str | os.PathLike[str] | None = None, verbose: bool = False
+) -> Callable[[T], T]: ...
+def persist(target: Any = None, verbose: bool = False) -> Any:
+    """Keep the state of a flow, on its class after every method, on a method after that one. With or without brackets.
+
+    `target` is where: a `SQLiteFlowPersistence`, the path of its file, or an object with `save_state` and `load_state`
+    as CrewAI's have them. A kickoff with the `id` of an earlier one has its state; when that one was interrupted, it
+    goes on after the last method that was saved, if the file is ours.
+    """
+    if isinstance(target, type) or isfunction(target):
+        return _Keep(SQLiteFlowPersistence())(target)
+    return _Keep(store_for(target))
+
+
+class _Keep:
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __call__(self, kept: T) -> T:
+        setattr(kept, _KEPT, self._store)
+        return kept
+
+
+def store_of(kept: object) -> Store | None:
+    """Where `@persist` keeps a class or a method, None when it does not."""
+    store = getattr(kept, _KEPT, None)
+    return store if isinstance(store, SQLiteFlowPersistence | CustomStore) else None
+
+
+def stores_of_methods(flow: type, methods: Iterable[str]) -> dict[str, Store]:
+    """The methods of a class that are under `@persist`, all with one store: so that saves keep their order.
+
+    Raises DefinitionError when they name several files.
+    """
+    found = {name: store for name in methods if (store := store_of(getattr(flow, name))) is not None}
+    files = list(dict.fromkeys(store.place for store in found.values()))
+    if len(files) > 1:
+        raise DefinitionError(
+            f"{flow.__name__} is kept in several files, {', '.join(files)}; a flow has one, so name the same "
+            "one in each @persist"
+        )
+    return dict.fromkeys(found, next(iter(found.values()))) if found else {}

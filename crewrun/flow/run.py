@@ -1,0 +1,146 @@
+"""`FlowRun`: one kickoff of a flow. Methods run side by side here, and nowhere else."""
+
+import warnings
+from enum import Enum
+from inspect import isawaitable
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from pydantic_core import PydanticSerializationError, to_json
+
+from crewrun.concurrency import call as invoke
+from crewrun.errors import CrewrunWarning
+from crewrun.flow.faults import unknown_label
+from crewrun.flow.graph import FlowGraph, Method
+from crewrun.flow.saving import Saver
+from crewrun.flow.schedule import Call, Schedule
+from crewrun.flow.store import EndedCall, Saved, load_result
+from crewrun.llm.tally import Tally, counting_into
+from crewrun.row import TaskRecord
+
+
+class FlowRun:
+    """Runs the methods of `flow`, one object of the class that `graph` is about. `outputs` are their results."""
+
+    def __init__(
+        self, flow: object, graph: FlowGraph, schedule: Schedule, tally: Tally, saver: Saver | None, outputs: list[Any]
+    ) -> None:
+        self._flow = flow
+        self._graph = graph
+        self._schedule = schedule
+        self._tally = tally
+        self._saver = saver
+        self._outputs = outputs
+        self._open = 0  # calls that have begun or will
+        self._failures: list[Exception] = []
+        self._group: TaskGroup
+
+    async def go(self, saved: Saved | None = None) -> Any:
+        """Run to the end, after what `saved` has done already; the result of the method that ended last.
+
+        What a method raises cancels the others and is raised as it is.
+        """
+        calls = self._schedule.begin() if saved is None else self._take_up(saved)
+        self._open = len(calls)
+        async with anyio.create_task_group() as self._group:
+            for one in calls:
+                self._group.start_soon(self._follow, one)
+        if self._failures:
+            raise self._failures[0]
+        if self._saver is not None:
+            await self._saver.close()
+        return self._outputs[-1] if self._outputs else None
+
+    def _take_up(self, saved: Saved) -> list[Call]:
+        """The calls that were open when `saved` was written.
+
+        From the first one whose result was not kept, or that the class does not make any more, all begin again.
+        """
+        waiting = {one.number: one for one in self._schedule.begin()}
+        done: list[EndedCall] = []
+        for ended in saved.calls:
+            one = waiting.get(ended.number)
+            if one is None or one.method.name != ended.method:
+                break
+            try:
+                result = self._result_of(one.method, ended)
+            except ValueError:
+                break
+            del waiting[ended.number]
+            self._outputs.append(result)
+            done.append(ended)
+            waiting.update((following.number, following) for following in self._schedule.ended(one, result))
+        if self._saver is not None and len(done) < len(saved.calls):
+            self._saver.begin_with(done)
+        return list(waiting.values())
+
+    def _result_of(self, method: Method, ended: EndedCall) -> Any:
+        if ended.result is not None:
+            return load_result(ended.result)
+        if method.is_router or any(one.takes_result for one in self._graph.listeners.get(method.name, ())):
+            raise ValueError(f"the result of {method.name} was not kept")
+        return None
+
+    async def _follow(self, first: Call) -> None:
+        """Run a call and then the first of those that it leads to; the others go their own ways beside it."""
+        one: Call | None = first
+        try:
+            while one is not None:
+                result = await self._perform(one)
+                following = self._schedule.ended(one, result)
+                self._open += len(following) - 1
+                if self._saver is not None:
+                    await self._saver.ended(one, result, is_last=not self._open)
+                for other in following[1:]:
+                    self._group.start_soon(self._follow, other)
+                one = following[0] if following else None
+        except Exception as failed:
+            self._failures.append(failed)
+            self._group.cancel_scope.cancel()
+
+    async def _perform(self, one: Call) -> Any:
+        method = one.method
+        tally = Tally(self._tally, task=method.name, is_whole=True)
+        try:
+            with counting_into(tally):
+                result = await invoke(getattr(self._flow, method.name), *([one.result] if method.takes_result else []))
+            result = self._checked(method, result)
+        except BaseException:  # a cancelled method is where a row's time ran out
+            self._tally.failed_in(method.name)
+            raise
+        self._outputs.append(result)
+        self._tally.finished(
+            TaskRecord(method.name, "", _text(result), tally.calls, tally.usage, truncated=tally.truncated > 0)
+        )
+        return result
+
+    def _checked(self, method: Method, result: Any) -> Any:
+        """The result, of a router as a text. Raises TypeError for what no method may return."""
+        called = f"{method.place}: {self._graph.flow}.{method.name}"
+        if isawaitable(result):
+            close = getattr(result, "close", None) or getattr(result, "cancel", None)
+            if close is not None:
+                close()  # else Python warns of it, somewhere else
+            raise TypeError(f"{called} returned {type(result).__name__} instead of a result: an `await` is missing")
+        if not method.is_router or result is None:
+            return result
+        label = result.value if isinstance(result, Enum) else result
+        if not isinstance(label, str):
+            raise TypeError(f"{called} returned {result!r}; a router returns a label, which is a text, or None")
+        if problem := unknown_label(self._graph, method, label):
+            warnings.warn(problem, CrewrunWarning, stacklevel=2)
+        return label
+
+
+def _text(result: Any) -> str:
+    """A result as a row's task has it."""
+    if result is None:
+        return ""
+    raw = getattr(result, "raw", result)
+    if isinstance(raw, str):
+        return raw
+    try:
+        return to_json(result, fallback=str, inf_nan_mode="null").decode()
+    except (PydanticSerializationError, ValueError, RecursionError):
+        return str(result)

@@ -1,0 +1,119 @@
+"""`Schedule`: which methods follow which, in one run of a flow. Nothing is called here, and no time passes.
+
+It is told what ended, in the order in which that happened, and says what begins. The same endings in the same order
+give the same calls, with the same numbers: that is how an interrupted flow is taken up again.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from crewrun.flow.dsl import AnyOf, Condition, Named
+from crewrun.flow.graph import FlowGraph, Method
+
+
+class Trace(NamedTuple):
+    """How something came about: in which lap, through which methods of that lap.
+
+    A label that leads back to one of those methods begins the next lap, in which every `or_` may hold once more.
+    """
+
+    lap: int = 0
+    methods: frozenset[str] = frozenset()
+
+    def through(self, method: str, *, by_label: bool) -> "Trace":
+        """The trace of a call of `method` that this led to."""
+        if by_label and method in self.methods:
+            return Trace(self.lap + 1, frozenset((method,)))
+        return Trace(self.lap, self.methods | {method})
+
+
+class Call(NamedTuple):
+    """One call of a method, the `number`th of the run. `result` is what led to it gave."""
+
+    number: int
+    method: Method
+    result: Any
+    trace: Trace
+
+
+class _Event(NamedTuple):
+    name: str
+    trace: Trace
+    is_label: bool
+
+
+class Schedule:
+    """The conditions of one run: what each still waits for. `max_calls` bounds the calls of one method."""
+
+    def __init__(self, graph: FlowGraph, max_calls: int) -> None:
+        self._graph = graph
+        self._max_calls = max_calls
+        self._calls = 0
+        self._calls_of: dict[str, int] = {}
+        # What has been seen of an and_, by the method and the and_'s position in its condition.
+        self._seen: dict[tuple[str, tuple[int, ...]], dict[int, Trace]] = {}
+        # In which lap an or_ of a method held last.
+        self._held_in: dict[str, int] = {}
+
+    def begin(self) -> list[Call]:
+        """The calls that the run begins with."""
+        return [self._call(method, None, Trace(0, frozenset((method.name,)))) for method in self._graph.starts]
+
+    def ended(self, call: Call, result: Any) -> list[Call]:
+        """The calls that follow on the end of `call`. A router's `result` is a label or None.
+
+        Raises RecursionError when that would call a method too often.
+        """
+        name = call.method.name
+        following = self._listeners(_Event(name, call.trace, is_label=False), result)
+        if call.method.is_router and result is not None and result != name:
+            following += self._listeners(_Event(result, call.trace, is_label=True), result)
+        return following
+
+    def _listeners(self, event: _Event, result: Any) -> list[Call]:
+        calls = []
+        for method in self._graph.listeners.get(event.name, ()):
+            trace = self._holds(method.condition, (), method.name, event)
+            if trace is None:
+                continue
+            trace = trace.through(method.name, by_label=event.is_label)
+            if isinstance(method.condition, AnyOf):
+                if self._held_in.get(method.name, -1) >= trace.lap:
+                    continue
+                self._held_in[method.name] = trace.lap
+            calls.append(self._call(method, result, trace))
+        return calls
+
+    def _holds(self, condition: Condition | None, place: tuple[int, ...], method: str, event: _Event) -> Trace | None:
+        """How `condition` came to hold by `event`, None when it does not. Each and_ in it remembers the event."""
+        if isinstance(condition, Named):
+            return event.trace if condition.name == event.name else None
+        if condition is None:
+            return None
+        found = ((i, self._holds(part, (*place, i), method, event)) for i, part in enumerate(condition.parts))
+        held = {i: trace for i, trace in found if trace is not None}
+        if isinstance(condition, AnyOf):
+            return next(iter(held.values()), None)
+        seen = self._seen.setdefault((method, place), {})
+        seen.update(held)
+        if not held or len(seen) < len(condition.parts):
+            return None
+        del self._seen[method, place]
+        return _joined(list(seen.values()))
+
+    def _call(self, method: Method, result: Any, trace: Trace) -> Call:
+        calls = self._calls_of[method.name] = self._calls_of.get(method.name, 0) + 1
+        if calls > self._max_calls:
+            raise RecursionError(
+                f"{method.place}: {self._graph.flow}.{method.name} was called {self._max_calls} times in one kickoff, "
+                f"and {'its condition' if method.condition is None else method.condition} calls it again: a cycle "
+                "without an end. Let a router return None or another label in time, or raise max_method_calls"
+            )
+        self._calls += 1
+        return Call(self._calls, method, result, trace)
+
+
+def _joined(traces: Sequence[Trace]) -> Trace:
+    """Where all of `traces` meet: in the latest lap, through what led there."""
+    lap = max(trace.lap for trace in traces)
+    return Trace(lap, frozenset().union(*(trace.methods for trace in traces if trace.lap == lap)))

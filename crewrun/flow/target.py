@@ -1,0 +1,73 @@
+"""`FlowTarget`: a flow as a batch runs it, every row with a flow object of its own."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from crewrun.concurrency import call
+from crewrun.diagram import Diagram
+from crewrun.flow.flow import Flow
+from crewrun.flow.graph import FlowGraph
+from crewrun.flow.plot import diagram_of
+from crewrun.llm.model import LLM
+
+AnyFlow = Flow[Any]
+
+
+class FlowTarget:
+    """Rows are inputs of kickoffs, and go into the state. `sample` is one of the flows, and is never run.
+
+    `fresh` makes the flow of a row.
+    """
+
+    def __init__(self, sample: AnyFlow, fresh: Callable[[], Awaitable[AnyFlow]]) -> None:
+        self._sample = sample
+        self._fresh = fresh
+
+    @classmethod
+    def of(cls, sample: AnyFlow, factory: Callable[[], Any] | None) -> "FlowTarget":
+        """`factory`, the user's class or function, makes a flow; without one rows have copies of `sample`."""
+
+        async def copied() -> AnyFlow:
+            return sample._crewrun_apart()
+
+        if factory is None:
+            return cls(sample, copied)
+        make = factory
+        # A class that has no __init__ of its own runs nothing of the user's.
+        needs_thread = inspect.getattr_static(make, "__init__", None) is not Flow.__init__
+
+        async def made() -> AnyFlow:
+            flow: AnyFlow = await call(make) if needs_thread else make()
+            return flow
+
+        return cls(sample, made)
+
+    @property
+    def graph(self) -> FlowGraph:
+        """The flow's methods."""
+        return self._sample._crewrun_graph
+
+    @property
+    def diagram(self) -> Diagram:
+        """The flow's picture."""
+        return diagram_of(type(self._sample), self.graph)
+
+    @property
+    def placeholders(self) -> Mapping[str, str]:
+        """None: what a flow reads of its state only its code knows."""
+        return {}
+
+    @property
+    def models(self) -> list[tuple[str, LLM | None]]:
+        """None that is known before the methods make their crews."""
+        return []
+
+    def problem(self, inputs: Mapping[str, Any]) -> str | None:
+        """Why a state cannot be made of `inputs`, None when it can or when a kept one will be completed by them."""
+        return self._sample._crewrun_problem(inputs)
+
+    async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
+        """Run once; what the method that ended last returned."""
+        flow = await self._fresh()
+        return await flow.akickoff(inputs)

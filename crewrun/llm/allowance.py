@@ -1,0 +1,58 @@
+"""How many requests of one model may be in flight: additive growth, multiplicative cut, as in TCP.
+
+Slow start, congestion avoidance and one cut per episode: https://www.rfc-editor.org/rfc/rfc5681#section-3. What is not
+used does not grow: https://www.rfc-editor.org/rfc/rfc7661.
+"""
+
+import anyio
+
+_PAUSE_S = 10.0
+# Doubling ends with as many refused as were let through. Where nothing warns of that, it is a quarter more per round
+# trip instead, from so many on: 1,000 at once are reached after 20 round trips, not 7.
+_BLIND_FROM = 32
+_BLIND_STEP = 0.25
+
+
+class Allowance:
+    """`now` requests may be in flight, `ceiling` at most. `cuts` counts the episodes of refusals so far."""
+
+    __slots__ = ("_before", "_most", "_paused_until", "_round", "_starting", "ceiling", "cuts", "now")
+
+    def __init__(self, ceiling: int, start: int | None) -> None:
+        self.ceiling = max(1, ceiling)
+        self.now = float(self.ceiling if start is None else max(1, min(start, ceiling)))
+        self.cuts = 0
+        self._starting = True
+        self._round = self._most = self._before = 0
+        self._paused_until = 0.0
+
+    def grow(self, in_flight: int, *, blind: bool) -> None:
+        """A request succeeded while `in_flight` were, this one among them. `blind` is without any limit known."""
+        if self.now >= self.ceiling or 2 * self._peak(in_flight) < self.now:
+            return
+        if self._paused_until:
+            if anyio.current_time() < self._paused_until:
+                return
+            self._paused_until = 0.0
+        step = 1 / self.now if not self._starting else _BLIND_STEP if blind and self.now >= _BLIND_FROM else 1.0
+        self.now = min(float(self.ceiling), self.now + step)
+
+    def _peak(self, in_flight: int) -> int:
+        """The most that were in flight in this round trip and in the one before."""
+        self._round -= 1
+        if self._round < 0:
+            self._before, self._most, self._round = self._most, in_flight, in_flight
+        elif in_flight > self._most:
+            self._most = in_flight
+        return max(self._before, self._most)
+
+    def cut(self, in_flight: int) -> None:
+        """A request that was sent after the last cut was refused while `in_flight` were, this one among them."""
+        # What is not in use, as under a ceiling that nobody comes near, is no loss and helps nobody.
+        self.now = max(1.0, min(self.now / 2, in_flight))
+        self._starting = False
+        self.cuts += 1
+
+    def pause(self) -> None:
+        """Something failed that is no refusal: do not grow for a while."""
+        self._paused_until = anyio.current_time() + _PAUSE_S

@@ -1,0 +1,50 @@
+"""Tokens of a call before and without its provider's count: estimates for limits, bounds for budgets."""
+
+from dataclasses import replace
+
+from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
+
+# English text; other languages and code have fewer bytes per token: https://platform.openai.com/tokenizer
+BYTES_PER_TOKEN = 4
+# What a chat template puts around a message, and around a tool.
+_PER_MESSAGE = 8
+_PER_TOOL = 64
+# What a budget holds back for an answer that nothing bounds, until it has seen some.
+GUESSED_TOKENS = 2_048
+# No model takes so many: a count beyond is a slip of the server.
+_ABSURD = 50_000_000
+
+
+def fewest_tokens(request: ChatRequest, bytes_per_token: int = BYTES_PER_TOKEN) -> int:
+    """The tokens of a prompt, at so many bytes each; one byte each is the most that they can be."""
+    size = sum([len(message.content) for message in request.messages])
+    tokens = size // bytes_per_token + _PER_MESSAGE * len(request.messages)
+    if bytes_per_token == 1:
+        tokens += sum([len(message.content.encode("utf-8", "replace")) for message in request.messages]) - size
+        tokens += sum([len(call.name) + len(call.arguments) for m in request.messages for call in m.tool_calls])
+    if request.tools:
+        tokens += sum([len(str(tool.parameters)) + len(tool.description) for tool in request.tools]) // bytes_per_token
+        tokens += _PER_TOOL * len(request.tools)
+    if request.schema is not None:
+        tokens += len(str(request.schema.schema)) // bytes_per_token
+    return tokens
+
+
+def most_tokens(endpoint: Endpoint) -> int | None:
+    """The most tokens that an answer can have, as the request says; None where it does not."""
+    said = [endpoint.params.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+    limits = [value for value in said if isinstance(value, int) and value > 0]
+    answers = endpoint.params.get("n")
+    times = answers if isinstance(answers, int) and answers > 1 else 1
+    return min(limits) * times if limits else None
+
+
+def believable(completion: Completion, request: ChatRequest) -> Completion:
+    """`completion`, with an estimate where its provider counted no tokens, or more than there can be."""
+    usage = completion.usage
+    is_counted = usage.prompt_tokens > 0 and (usage.completion_tokens > 0 or not completion.text)
+    if is_counted and max(usage.prompt_tokens, usage.completion_tokens) < _ABSURD:
+        return completion
+    answer = len(completion.text) + sum(len(call.arguments) + len(call.name) for call in completion.tool_calls)
+    estimate = Usage(fewest_tokens(request), 0, max(1, answer // BYTES_PER_TOKEN), 0, estimated_calls=1)
+    return replace(completion, usage=estimate)

@@ -1,0 +1,173 @@
+"""What a reply's headers say of the provider's rate limits.
+
+Dialects: OpenAI's, which Azure, Groq and most others speak
+(https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers), the same with `-minute` behind (Cerebras,
+https://inference-docs.cerebras.ai/support/rate-limits), Anthropic's (https://docs.anthropic.com/en/api/rate-limits) and
+the IETF draft (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/). `Retry-After` is read in
+`transport`, what follows from all this is decided in `pace`.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from crewrun.messages import RateLimits
+
+# More than any account has: what claims more is not a limit.
+_MOST = 10**12
+_MINUTE_S = 60.0
+_LONGEST_CHARS = 100
+# A limit per minute is free again within a minute, give or take a slow reply and a clock that is off.
+_LONGEST_RESET_S = 75.0
+_SPAN = re.compile(
+    r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d*\.?\d+)s)?(?:(\d*\.?\d+)ms)?(?:\d*\.?\d+[uµn]s)?", re.ASCII
+)
+_SPAN_S = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{0,12})?", re.ASCII)
+_POLICY = re.compile(r"(\d{1,15})\s*;(?:[^,]*;)?\s*w=(\d{1,9})", re.ASCII)
+# For requests and for tokens: the names of the limit, of what remains and of the reset.
+_OPENAI, _OPENAI_MINUTE = (
+    [
+        tuple(f"x-ratelimit-{part}-{what}{suffix}" for part in ("limit", "remaining", "reset"))
+        for what in ("requests", "tokens")
+    ]
+    for suffix in ("", "-minute")
+)
+_ANTHROPIC = [
+    tuple(f"anthropic-ratelimit-{what}-{part}" for part in ("limit", "remaining", "reset"))
+    for what in ("requests", "tokens", "input-tokens", "output-tokens")
+]
+
+
+class _Quota(NamedTuple):
+    """One limit as it was found."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset_s: float | None = None
+
+
+_NO_QUOTA = _Quota()
+
+
+def read(headers: Mapping[str, str]) -> RateLimits | None:
+    """The limits in `headers`, whose names are in lower case or whose mapping ignores case. None if there are none."""
+    # Looked for by name: most replies of most providers have nothing, and this is on every call's path.
+    if _has_any(headers, _OPENAI):
+        found = _openai(headers, _OPENAI)
+    elif _has_any(headers, _OPENAI_MINUTE):
+        found = _openai(headers, _OPENAI_MINUTE)
+    elif _has_any(headers, _ANTHROPIC):
+        found = _anthropic(headers)
+    elif "ratelimit-limit" in headers:
+        found = _draft(headers), _NO_QUOTA
+    else:
+        return None
+    requests, tokens = _possible(found[0]), _possible(found[1])
+    if requests.reset_s is not None and requests.reset_s > _LONGEST_RESET_S:
+        # Groq and OpenAI's free accounts: so many requests a day.
+        requests = _Quota(None, requests.remaining, requests.reset_s)
+    if requests == tokens == _NO_QUOTA:
+        return None
+    return RateLimits(
+        requests.limit, tokens.limit, requests.remaining, tokens.remaining, requests.reset_s, tokens.reset_s
+    )
+
+
+def glance(headers: Mapping[str, str]) -> RateLimits | None:
+    """As `read`, at a tenth of its cost: what is left is told only when that is nothing."""
+    requests, tokens = headers.get("x-ratelimit-limit-requests"), headers.get("x-ratelimit-limit-tokens")
+    if requests is None and tokens is None:
+        return read(headers)
+    if headers.get("x-ratelimit-remaining-requests") == "0" or headers.get("x-ratelimit-remaining-tokens") == "0":
+        return read(headers)
+    return _read_limits(requests, tokens, headers.get("x-ratelimit-reset-requests"))
+
+
+@lru_cache(maxsize=4096)
+def _read_limits(requests: str | None, tokens: str | None, reset: str | None) -> RateLimits | None:
+    """Limits are the same from reply to reply, and resets are few different words."""
+    said = {"limit-requests": requests, "limit-tokens": tokens, "reset-requests": reset}
+    return read({f"x-ratelimit-{name}": text for name, text in said.items() if text is not None})
+
+
+def _has_any(headers: Mapping[str, str], names: Iterable[tuple[str, ...]]) -> bool:
+    for limit, remaining, _ in names:  # noqa: SIM110  # half the time of any() over a generator
+        if limit in headers or remaining in headers:
+            return True
+    return False
+
+
+def _possible(quota: _Quota) -> _Quota:
+    """`quota` without what cannot be: a limit of nothing, more left than there is."""
+    limit, remaining = quota.limit, quota.remaining
+    if limit is not None and not 0 < limit < _MOST:
+        return _NO_QUOTA
+    if remaining is not None and remaining > (_MOST if limit is None else limit):
+        remaining = None
+    return _Quota(limit, remaining, quota.reset_s)
+
+
+def _openai(headers: Mapping[str, str], names: Iterable[tuple[str, ...]]) -> tuple[_Quota, _Quota]:
+    requests, tokens = (
+        _Quota(_count(headers.get(limit)), _count(headers.get(remaining)), _span_s(headers.get(reset)))
+        for limit, remaining, reset in names
+    )
+    return requests, tokens
+
+
+def _anthropic(headers: Mapping[str, str]) -> tuple[_Quota, _Quota]:
+    """Tokens in and out have limits of their own; `tokens` is their sum, or a narrower limit of the workspace."""
+    requests, tokens, given, written = (
+        _Quota(_count(headers.get(limit)), _count(headers.get(remaining)), _until_s(headers.get(reset)))
+        for limit, remaining, reset in _ANTHROPIC
+    )
+    if tokens.limit is None and given.limit and written.limit:
+        tokens = _Quota(given.limit + written.limit)
+    spent = next((quota for quota in (given, written) if quota.remaining == 0 and quota.limit), None)
+    return requests, _Quota(tokens.limit, 0, spent.reset_s) if spent else tokens
+
+
+def _draft(headers: Mapping[str, str]) -> _Quota:
+    """`RateLimit-Limit: 100`, or `100, 100;w=60` where w is the window in seconds."""
+    text = headers.get("ratelimit-limit", "")[:_LONGEST_CHARS]
+    limit = _count(text.split(",", 1)[0].split(";", 1)[0].strip())
+    policy = _POLICY.search(text)
+    window_s = int(policy[2]) if policy else _MINUTE_S
+    remaining = _count(headers.get("ratelimit-remaining"))
+    reset_s = _span_s(headers.get("ratelimit-reset"))
+    if limit is None or not 0 < window_s <= _MINUTE_S or (reset_s or 0.0) > window_s + 1:
+        return _Quota(None, remaining, reset_s)
+    if remaining is not None and remaining > limit:
+        remaining = None
+    # So many in a window shorter than a minute are that many times more in a minute, but never all at once.
+    return _Quota(int(limit * _MINUTE_S / window_s), remaining, reset_s)
+
+
+def _count(text: str | None) -> int | None:
+    """A number from 0 up; Azure says -1 for what it does not know."""
+    return int(float(text)) if text is not None and _NUMBER.fullmatch(text) else None
+
+
+def _span_s(text: str | None) -> float | None:
+    """`1s`, `6m0s`, `20ms`, `1h2m3.5s`, as Go writes durations, or a bare number of seconds."""
+    if text is None:
+        return None
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    found = _SPAN.fullmatch(text) if 0 < len(text) <= _LONGEST_CHARS else None
+    if found is None:
+        return None
+    return sum(float(part) * unit_s for part, unit_s in zip(found.groups(), _SPAN_S, strict=True) if part)
+
+
+def _until_s(text: str | None) -> float | None:
+    """The seconds until a time in RFC 3339, 0 for one in the past."""
+    try:
+        # A date is wall-clock time, so it is compared with the wall clock.
+        return max(0.0, datetime.fromisoformat(text or "").timestamp() - time.time())
+    except (ValueError, OverflowError, OSError):
+        return None

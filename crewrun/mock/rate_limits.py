@@ -1,0 +1,147 @@
+"""The mock's limits of requests and tokens per minute, and how it tells them.
+
+Times are seconds of one clock that never goes back; the caller reads it.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# A billionth is forgiven: who waited exactly as told must not fail by a rounding error.
+_FORGIVEN = 1e-9
+
+
+class TokenBucket:
+    """At most `per_min` at once, and one more every 60 / `per_min` seconds.
+
+    A bucket, not a window over the last minute: OpenAI's own headers (limit 60, remaining 59, reset 1s) count so.
+    """
+
+    def __init__(self, per_min: int, now_s: float) -> None:
+        self.per_min = per_min
+        self._free = float(per_min)
+        self._at_s = now_s
+
+    @property
+    def remaining(self) -> int:
+        """How much of the limit is left."""
+        return max(0, int(self._free + _FORGIVEN))
+
+    @property
+    def reset_s(self) -> float:
+        """Until the whole limit is free again."""
+        return (self.per_min - self._free) / self.per_min * 60
+
+    def wait_s(self, amount: int, now_s: float) -> float:
+        """Until `amount` fits, 0 for now. More than the limit fits when all of it is free, and leaves a debt."""
+        self._refill(now_s)
+        short = min(amount, self.per_min) - self._free
+        return short / self.per_min * 60 if short > _FORGIVEN * self.per_min else 0.0
+
+    def take(self, amount: int) -> None:
+        """Use `amount` of the limit."""
+        self._free -= amount
+
+    def change(self, per_min: int, now_s: float) -> None:
+        """Another limit: what was left stays, as far as it fits."""
+        self._refill(now_s)
+        self.per_min, self._free = per_min, min(self._free, float(per_min))
+
+    def _refill(self, now_s: float) -> None:
+        self._free = min(float(self.per_min), self._free + (now_s - self._at_s) / 60 * self.per_min)
+        self._at_s = now_s
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the limits say to one request. `refused_by` is the flag of the one that was reached, `wait_s` for how long.
+
+    `headers` come with the reply, whatever it is.
+    """
+
+    refused_by: str | None = None
+    message: str = ""
+    wait_s: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class RateLimits:
+    """Limits that can change while requests come; None is no limit. `tells` is whether replies name them."""
+
+    def __init__(self, rpm: int | None, tpm: int | None, now_s: float, *, tells: bool = True) -> None:
+        self._buckets: dict[str, TokenBucket] = {}
+        self._tells = tells
+        self.change({"rpm": rpm, "tpm": tpm}, now_s)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it matters how many tokens a request has."""
+        return "tpm" in self._buckets
+
+    def report(self) -> dict[str, int | None]:
+        """The limits by name."""
+        return {name: bucket.per_min if (bucket := self._buckets.get(name)) else None for name in ("rpm", "tpm")}
+
+    def change(self, limits: Mapping[str, int | None], now_s: float) -> None:
+        """Set those that `limits` names."""
+        for name, per_min in limits.items():
+            if per_min is None:
+                self._buckets.pop(name, None)
+            elif name in self._buckets:
+                self._buckets[name].change(per_min, now_s)
+            else:
+                self._buckets[name] = TokenBucket(per_min, now_s)
+
+    def admit(self, tokens: int, now_s: float) -> Admission:
+        """Admit a request of `tokens` or refuse it. A refused one uses nothing."""
+        if not self._buckets:
+            return Admission()
+        amounts = {"rpm": 1, "tpm": tokens}
+        wait_s, name = max((bucket.wait_s(amounts[name], now_s), name) for name, bucket in self._buckets.items())
+        if not wait_s:
+            for one, bucket in self._buckets.items():
+                bucket.take(amounts[one])
+            return Admission(headers=self._headers())
+        what = "requests" if name == "rpm" else "tokens"
+        per_min = self._buckets[name].per_min
+        message = f"Rate limit of {per_min} {what} per min reached: the next fits in {wait_s:.3f}s"
+        told = {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
+        return Admission(f"--{name}", message, wait_s, {**self._headers(), **told})
+
+    def _headers(self) -> dict[str, str]:
+        """As OpenAI sends them: https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers."""
+        headers: dict[str, str] = {}
+        for name, bucket in self._buckets.items() if self._tells else ():
+            what = "requests" if name == "rpm" else "tokens"
+            headers[f"x-ratelimit-limit-{what}"] = str(bucket.per_min)
+            headers[f"x-ratelimit-remaining-{what}"] = str(bucket.remaining)
+            headers[f"x-ratelimit-reset-{what}"] = _span(bucket.reset_s)
+        return headers
+
+
+def read_limits(body: bytes) -> dict[str, int | None]:
+    """What `PUT /limits` sent. Raises ValueError with what is wrong."""
+    try:
+        limits: Any = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the body is not JSON: {error}") from error
+    if not isinstance(limits, dict) or not limits:
+        raise ValueError('the limits are an object, such as {"rpm": 300, "tpm": null}')
+    for name, per_min in limits.items():
+        if name not in ("rpm", "tpm"):
+            raise ValueError(f"no limit is called {name!r}: there are rpm and tpm")
+        if per_min is not None and (not isinstance(per_min, int) or isinstance(per_min, bool) or per_min < 1):
+            raise ValueError(f"{name}: {per_min!r} is no limit: a whole number from 1 up, or null for none")
+    return limits
+
+
+def _span(seconds: float) -> str:
+    """`12ms`, `8.64s`, `6m0s`: the spelling of OpenAI's reset headers."""
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms"
+    if seconds < 60:
+        return f"{round(seconds, 3):g}s"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    return f"{minutes}m{rest}s"

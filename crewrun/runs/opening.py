@@ -1,0 +1,201 @@
+"""`open_state`: a run taken and its files brought in order, before the first row of a session."""
+
+import os
+import shlex
+import sqlite3
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio.to_thread
+
+from crewrun.errors import JournalDamaged, UsageError
+from crewrun.runs import journal
+from crewrun.runs.done import DoneRows
+from crewrun.runs.folder import RunFolder, beside, set_aside
+from crewrun.runs.lock import RunLocks
+from crewrun.runs.log import EventLog
+from crewrun.runs.manifest import created_at, read_manifest
+from crewrun.runs.results import Settled, settle, spent_in
+from crewrun.runs.state import RunState, StateOptions
+
+# So many of the last results may be missing from the journal without it being damaged, if they are not most of them: a
+# machine that lost its power had written them, and not yet what SQLite committed before.
+_MAY_BE_LOST = 64
+
+
+class Opened(NamedTuple):
+    """What `open_state` finds and does before the first row. `lost` results are not in the journal any more."""
+
+    state: RunState
+    aside: Path | None
+    lost: int
+
+
+async def open_state(options: StateOptions) -> Opened:
+    """Take the run, and bring its results in order.
+
+    Raises RunHeld when another process has it or its results, UsageError when it cannot be opened, JournalDamaged when
+    its journal cannot be read.
+    """
+    _refuse_unknown(options)
+    options.folder.make()
+    locks = RunLocks(options.folder, options.output, wait=options.lock == "wait")
+    try:
+        await locks.acquire()
+        _refuse_other(options)
+        aside = None
+        if options.fresh:
+            aside = await anyio.to_thread.run_sync(set_aside, options.output, options.folder, *options.aside)
+            await locks.acquire()
+        return await anyio.to_thread.run_sync(_open, options, locks, aside)
+    except BaseException:
+        locks.release()
+        raise
+
+
+def _open(options: StateOptions, locks: RunLocks, aside: Path | None) -> Opened:
+    folder, output = options.folder, options.output
+    _refuse_unknown(options)  # what another process did before we had the lock
+    is_known = folder.is_used
+    manifest = replace(options.manifest, created_at=created_at(folder.manifest))
+    options = replace(options, manifest=manifest)
+    if not is_known:
+        manifest.write(folder.manifest)
+    db: sqlite3.Connection | None = None
+    try:
+        # The log is begun after the journal, so where it has lines there was one.
+        db = journal.open_journal(folder.journal, expected=has_lines(output) or has_lines(folder.log))
+        if is_known:
+            manifest.write(folder.manifest)
+        return _opened(options, locks, db, aside)
+    except BaseException as wrong:
+        if db is not None:
+            db.close()
+        error = journal.failure(folder.journal, wrong) if isinstance(wrong, sqlite3.DatabaseError) else wrong
+        if isinstance(error, JournalDamaged):
+            raise with_cost(error, output) from wrong
+        if error is not wrong:
+            raise error from wrong
+        raise
+
+
+def has_lines(output: Path | None) -> bool:
+    """Whether it is a file that is not empty."""
+    return output is not None and output.is_file() and output.stat().st_size > 0
+
+
+def with_cost(damaged: JournalDamaged, output: Path | None) -> JournalDamaged:
+    """The same error, with the way out and what that would cost."""
+    keeps = "--fresh moves it aside, with the results, and runs every row again"
+    if output is None or not has_lines(output):
+        return JournalDamaged(f"{damaged}\n{keeps}")
+    rows, calls, cost_usd = spent_in(output)
+    cost = "cost unknown" if cost_usd is None else f"${cost_usd:.2f}"
+    spent = f"for the {rows} rows that {output} has, {calls} calls ({cost}) would be paid a second time"
+    return JournalDamaged(f"{damaged}\n{keeps}: {spent}")
+
+
+def _refuse_unknown(options: StateOptions) -> None:
+    """Raise UsageError for results of which the run folder is not there: they would be lost, or paid for again."""
+    if has_lines(options.output) and not options.fresh and not options.folder.is_used:
+        output, folder = os.path.relpath(str(options.output)), os.path.relpath(options.folder.path)
+        raise UsageError(
+            f"{output}: exists, and there is no {folder} with the state of its run; "
+            "--fresh moves it aside, -o names another file"
+        )
+
+
+def _refuse_other(options: StateOptions) -> None:
+    """Raise UsageError for a run folder that --run-dir names and that is another run's: it would lose its rows."""
+    output, folder = options.output, options.folder
+    if output is None or os.path.realpath(folder.path) == os.path.realpath(beside(output).path):
+        return  # results and folder may have been moved together
+    try:
+        other = read_manifest(folder.manifest).results
+    except UsageError:
+        return
+    if other is not None and other.exists() and os.path.realpath(other) != os.path.realpath(output):
+        raise UsageError(
+            f"--run-dir {folder.path}: has the state of another run, whose results are {other}; "
+            f"name another folder for {output}"
+        )
+
+
+def _opened(options: StateOptions, locks: RunLocks, db: sqlite3.Connection, aside: Path | None) -> Opened:
+    definition = _definition_id(db, options.definition)
+    session = _begin_session(db, definition, shlex.join(options.manifest.command))
+    done = DoneRows.load(db, definition, by_id=options.is_named)
+    lost = 0
+    if options.output is not None and options.output.is_file():
+        keep = _keeper(done, _redone(options), _others(db, definition, options))
+        lost = settle(options.output, keep, lambda settled: _lost(db, settled, options.folder))
+        locks.renew()
+    done.forget_search()
+    log = EventLog(options.folder.log)
+    return Opened(RunState(options, locks, db, session, definition, done, log), aside, lost)
+
+
+def _redone(options: StateOptions) -> int | None:
+    return None if options.only is None else journal.ended_of(options.only)
+
+
+def _others(db: sqlite3.Connection, definition: int, options: StateOptions) -> "array[int]":
+    """The digests of lines that were written before and may not count any more, sorted."""
+    # Of rows with an id of their own those under the same definition may be outdated too.
+    which = ("", ()) if options.is_named else ("where definition != ?", (definition,))
+    found = db.execute(f"select digest from rows {which[0]} order by digest", which[1])  # noqa: S608  (it is ours)
+    return array("q", (digest for (digest,) in found))
+
+
+def _keeper(done: DoneRows, only: int | None, others: "array[int]") -> Callable[[int], bool | None]:
+    """Which lines stay: each row's last one if it succeeded, or is not to be redone; each once.
+
+    `others` are lines of earlier definitions and contents, sorted: their rows run again, through the journal.
+    """
+
+    def keep(digest: int) -> bool | None:
+        position = done.find_line(digest)
+        if position is None:
+            at = bisect_left(others, digest)
+            return False if at < len(others) and others[at] == digest else None
+        stays = done.is_ok(position) or (only is not None and done.ended(position) != only)
+        if not stays or done.written[position]:
+            return False
+        done.written[position] = 1
+        return True
+
+    return keep
+
+
+def _definition_id(db: sqlite3.Connection, fingerprint: str) -> int:
+    found = db.execute("select id from names where name = ?", (fingerprint,)).fetchone()
+    if found:
+        return int(found[0])
+    (last,) = db.execute("select count(*) from names").fetchone()
+    db.execute("insert into names values (?, ?)", (last + 1, fingerprint))
+    return int(last) + 1
+
+
+def _begin_session(db: sqlite3.Connection, definition: int, command: str) -> int:
+    now = time.time()
+    cursor = db.execute(
+        "insert into sessions (started_at, updated_at, pid, command, definition) values (?, ?, ?, ?, ?)",
+        (now, now, os.getpid(), command, definition),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def _lost(db: sqlite3.Connection, settled: Settled, folder: RunFolder) -> int:
+    """How many results the journal does not know the rows of. Raises JournalDamaged when it must have lost them."""
+    if not settled.strange_ids:
+        return 0
+    known = {packed for (packed,) in db.execute("select id from rows")}
+    lost = sum(1 for row_id in settled.strange_ids if journal.pack_id(row_id) not in known)
+    if lost > settled.known or (lost > _MAY_BE_LOST and lost * 100 > settled.known):
+        raise JournalDamaged(f"{folder.journal}: has lost {lost} rows that the results have")
+    return lost

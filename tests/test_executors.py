@@ -1,0 +1,375 @@
+"""Every executor keeps the same promises: rows here, with workers elsewhere over the same post, and on a Ray cluster.
+
+`near` are workers in the same process: all of the fleet but Ray. Where Ray is not installed its tests are skipped.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import PROGRAM, clean_env, crewrun, read_rows, topics, write_crew, write_rows
+from forks import Forks
+from mock_process import MockProcess
+
+NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
+KEY = "sk-proj-0123456789abcdef"
+HAS_RAY = find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="ray is not installed")
+EXECUTORS = ["inline", "near", pytest.param("ray", marks=needs_ray)]
+# A row that says DIE kills its worker every time, one that says DIE-ONCE the first time, after a call that is paid.
+DEADLY = """
+import os, signal, sys
+from pathlib import Path
+
+async def die(inputs):
+    if "DIE" not in inputs["topic"]:
+        return
+    if "ONCE" in inputs["topic"]:
+        mark = Path(os.environ["MARKS"], inputs["topic"])
+        if mark.exists():
+            return
+        mark.touch()
+    near = sys.modules.get("near_workers")
+    if near is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    await near.die()
+"""
+
+
+class House:
+    """A folder to run batches in by one executor, with a mock that its calls go to."""
+
+    def __init__(self, folder: Path, executor: str, env: dict[str, str], forks: Forks) -> None:
+        self.folder = folder
+        self.forks = forks
+        self.crewrun = crewrun if executor == "ray" else forks.crewrun  # a fork must not have Ray's threads
+        self.flags = ("--executor", NEAR if executor == "near" else executor)
+        self.env = env
+        self.stderr = ""
+
+    def batch(self, *flags: str, code: int = 0, inputs: str = "in.jsonl") -> dict[str, Any]:
+        """Run the command, which ends with `code`; its summary."""
+        done = self.crewrun("batch", inputs, "--summary", "s.json", *self.flags, *flags, cwd=self.folder, env=self.env)
+        self.stderr = done.stderr
+        assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (code, "", False), done.stderr
+        summary = self.folder / "s.json"
+        found: dict[str, Any] = json.loads(summary.read_text()) if summary.exists() else {}
+        summary.unlink(missing_ok=True)
+        return found
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The results in input order, without times."""
+        rows = read_rows(self.folder / "in.results.jsonl")
+        return [
+            {name: value for name, value in row.items() if name not in ("started_at", "duration_s")} for row in rows
+        ]
+
+    def inline(self) -> "House":
+        """The same folder, where rows run in the process itself."""
+        env = {name: value for name, value in self.env.items() if name != "CREWRUN_ENV"}
+        return House(self.folder, "inline", env, self.forks)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """A Ray cluster of one node with two CPUs; its address."""
+    ray = Path(sys.executable).with_name("ray")
+    temp = Path("/tmp", f"crewrun-{os.getpid()}")  # a socket's path may not be long
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(ray), "start", "--head", "--block", "--port=0", "--num-cpus=2", "--include-dashboard=false"]
+    command += [f"--temp-dir={temp}", f"--ray-client-server-port={port}"]
+    env = clean_env(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as node:
+        assert node.stdout is not None
+        said = ""
+        for line in node.stdout:
+            said += line
+            if "--address='" in line:
+                break
+        else:
+            raise RuntimeError(said)
+        yield line.partition("--address='")[2].partition("'")[0]
+        os.killpg(node.pid, signal.SIGKILL)  # ended in order it takes half a minute
+    shutil.rmtree(temp, ignore_errors=True)
+
+
+@pytest.fixture
+def mock(served: tuple[MockProcess, Forks]) -> MockProcess:
+    """A provider that has not been asked yet."""
+    served[0].clear()
+    return served[0]
+
+
+@pytest.fixture
+def house(request: pytest.FixtureRequest, executor: str, tmp_path: Path, served: tuple[MockProcess, Forks]) -> House:
+    """A folder with a crew of one task, and ten rows."""
+    mock, forks = served
+    mock.clear()
+    env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": KEY, "MARKS": str(tmp_path)}
+    if executor == "ray":
+        env |= {"RAY_ADDRESS": request.getfixturevalue("cluster"), "RAY_AUTH_MODE": "disabled"}
+    if executor != "inline":
+        env |= {"CREWRUN_ENV": "OPENAI_API_KEY MARKS"}
+    write_crew(tmp_path, "gpt-4.1-mini")
+    write_rows(tmp_path / "in.jsonl", topics(10))
+    return House(tmp_path, executor, env, forks)
+
+
+everywhere = pytest.mark.parametrize("executor", EXECUTORS)
+elsewhere = pytest.mark.parametrize("executor", EXECUTORS[1:])
+near = pytest.mark.parametrize("executor", ["near"])
+on_ray = pytest.mark.parametrize("executor", EXECUTORS[2:])
+
+
+def asked(mock: MockProcess) -> Counter[str]:
+    """How often each task was asked for: the first line of each prompt."""
+    prompts = (
+        next(m["content"] for m in request["messages"] if m["role"] == "user") for request in mock.ledger()["requests"]
+    )
+    return Counter(prompt.removeprefix("Your task: ").partition("\n")[0] for prompt in prompts)
+
+
+@elsewhere
+def test_results_are_those_of_inline_to_the_byte(house: House) -> None:
+    """Rows, tasks, files, usage and cost; failed rows among them; in input order, and nothing on standard output."""
+    write_crew(house.folder, "gpt-4.1-mini", ["Sum {topic} up"], "")
+    crew = (house.folder / "crew.yaml").read_text()
+    (house.folder / "crew.yaml").write_text(
+        crew.replace('    description: "Sum', '    output_file: out/{topic}.md\n    description: "Sum')
+    )
+    write_rows(house.folder / "in.jsonl", [*topics(6), {"other": 1}, "no JSON", {"topic": "FAIL-400"}, *topics(2)])
+    house.inline().batch(code=3)
+    expected = house.rows()
+    files = {row["files"][0]: Path(house.folder, row["files"][0]).read_text() for row in expected if row["files"]}
+    assert len(files) == 8
+    for file in files:
+        Path(house.folder, file).unlink()
+    house.batch("--fresh", "--ordered", code=3)
+    assert house.rows() == expected
+    lines = (house.folder / "in.results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["index"] for line in lines] == list(range(11))
+    assert {file: Path(house.folder, file).read_text() for file in files} == files
+
+
+@near
+def test_a_run_goes_on_with_another_executor(house: House, mock: MockProcess) -> None:
+    """Begun inline, continued elsewhere, and back: rows that are done stay, and calls of others are not paid again."""
+    house.inline().batch("--limit", "4")
+    summary = house.batch()
+    assert (summary["rows"]["kept"], summary["rows"]["ok"]) == (4, 6)
+    write_crew(house.folder, "gpt-4.1-mini", ["Sum {topic} up"])
+    summary = house.batch("--limit", "7")
+    assert (summary["rows"]["ok"], summary["replayed_calls"], summary["usage"]["calls"]) == (7, 7, 7)
+    summary = house.inline().batch()
+    assert (summary["rows"]["kept"], summary["replayed_calls"]) == (7, 3)
+    assert set(asked(mock).values()) == {1}
+    assert {row["replayed"]["usage"]["calls"] for row in house.rows()} == {1}
+    house.batch("--replay", "--run-dir", "in.results.jsonl.crewrun")
+
+
+@pytest.mark.parametrize("executor", ["inline", "near"])
+def test_fail_fast_stops_the_run(house: House) -> None:
+    """Exit 4 at the first failed row, and the same command without it goes on."""
+    write_rows(house.folder / "in.jsonl", [{"topic": "FAIL-400"}, *topics(40)])
+    summary = house.batch("--fail-fast", "-j", "1", code=4)
+    assert summary["rows"]["failed"] == 1
+    assert summary["rows"]["ok"] < 40
+
+
+@near
+def test_a_revoked_key_stops_the_run(house: House) -> None:
+    """What one worker's call is refused holds for all: exit 4, and no row has failed."""
+    write_rows(house.folder / "in.jsonl", [{"topic": f"FAIL-401 {i}"} for i in range(20)])
+    summary = house.batch("-j", "8", code=4)
+    assert (summary["rows"]["failed"], summary["rows"]["ok"]) == (0, 0)
+    assert "refuses every call" in summary["stopped"]
+
+
+@near
+def test_the_budget_holds_over_all_workers(house: House) -> None:
+    """Exit 5 with rows pending, and not a cent more than --budget is spent."""
+    write_rows(house.folder / "in.jsonl", topics(60))
+    crew = (house.folder / "crew.yaml").read_text()
+    (house.folder / "crew.yaml").write_text(
+        crew.replace("llm: gpt-4.1-mini", "llm: {model: gpt-4.1-mini, max_tokens: 50}")
+    )
+    summary = house.batch("-j", "8", "--budget", "0.002", "--price", "gpt-4.1-mini=1,10", code=5)
+    assert summary["rows"]["ok"] > 0
+    assert 0 < summary["cost_usd"] <= 0.002
+
+
+@near
+def test_retries_and_prompts_are_in_the_log(house: House) -> None:
+    """What workers say while rows run is in log.jsonl as if the rows ran here."""
+    write_rows(house.folder / "in.jsonl", [{"topic": "FAIL-ONCE-503 here"}])
+
+    def events() -> list[tuple[str, ...]]:
+        lines = (house.folder / "in.results.jsonl.crewrun/log.jsonl").read_text().splitlines()
+        return [(event["event"], *sorted(event)) for event in map(json.loads, lines)]
+
+    house.inline().batch("--log-prompts", "--retries", "1")
+    expected = events()
+    house.batch("--log-prompts", "--fresh", "--retries", "1")
+    assert events() == expected or [event[0] for event in expected].count("retry") == 1
+
+
+@near
+def test_the_cache_answers_for_all_workers(house: House, mock: MockProcess) -> None:
+    """A second run of the same rows sends nothing."""
+    pytest.importorskip("diskcache")
+    house.batch("--cache", "kept")
+    house.batch("--cache", "kept", "--fresh")
+    assert (mock.ledger()["totals"]["requests"], "10 calls were answered by the cache kept" in house.stderr) == (
+        10,
+        True,
+    )
+
+
+def deadly(house: House, *rows: str) -> None:
+    """Make the crew one that dies after its first call, in rows that say so."""
+    (house.folder / "deadly.py").write_text(DEADLY)
+    (house.folder / "gone.py").write_text(
+        "from deadly import die\n\n\nasync def gone(output):\n    await die({'topic': output.description})\n"
+    )
+    write_crew(house.folder, "gpt-4.1-mini", ["Sum {topic} up"])
+    crew = (house.folder / "crew.yaml").read_text()
+    crew = crew.replace("    description: Write", "    callback: gone.py:gone\n    description: Write")
+    (house.folder / "crew.yaml").write_text(crew)
+    write_rows(house.folder / "in.jsonl", [{"topic": row} for row in rows])
+
+
+@elsewhere
+def test_rows_of_a_dead_worker_run_elsewhere(house: House, mock: MockProcess) -> None:
+    """They end as if nothing had been, and what was paid before is not paid again. A row that is there when a third
+    worker dies fails alone, as internal, and what it did counts once.
+    """
+    deadly(house, "DIE-ONCE 1", *(f"topic {i}" for i in range(3)), "DIE always", *(f"more {i}" for i in range(3)))
+    summary = house.batch("-j", "1", "--workers", "2", code=3)
+    assert (summary["rows"]["ok"], summary["usage"]["calls"], summary["replayed_calls"]) == (7, 15, 0)
+    assert asked(mock)["Write about DIE-ONCE 1"] == asked(mock)["Write about DIE always"] == 1
+    rows = house.rows()
+    assert [row["status"] for row in rows] == ["ok"] * 4 + ["failed"] + ["ok"] * 3
+    assert rows[4]["error"]["category"] == "internal"
+    assert rows[4]["error"]["message"].startswith("line 5: killed its worker 3 times; the last time: ")
+    assert (rows[4]["usage"]["calls"], rows[4]["attempts"]) == (1, 1)
+
+
+@everywhere
+def test_sigterm_ends_the_run_and_its_calls(house: House, mock: MockProcess) -> None:
+    """Exit 143 after the grace, no call goes on elsewhere, and the same command does what is left."""
+    write_rows(house.folder / "in.jsonl", [*topics(3), *({"topic": f"FAIL-HANG {i}"} for i in range(3))])
+    command = [*PROGRAM, "batch", "in.jsonl", *house.flags, "--grace", "0.2"]
+    with subprocess.Popen(
+        command, cwd=house.folder, env=clean_env(**house.env), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        while mock.ledger(last=0)["totals"]["requests"] < 6 and run.poll() is None:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGTERM)
+        stdout, stderr = run.communicate(timeout=30)
+    assert (run.returncode, stdout) == (143, b""), stderr
+    mock.wait_in_flight(0)
+    write_rows(house.folder / "in.jsonl", topics(3))
+    assert house.batch()["rows"]["kept"] == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        pytest.param(
+            ["--executor", "rey"],
+            "crewrun: --executor 'rey': no such executor (did you mean 'ray'?); "
+            "there are inline, ray, ray://HOST:PORT and module:attr\n",
+            id="no such executor",
+        ),
+        pytest.param(
+            ["--executor", NEAR, "--env", "NOT_THERE"],
+            "crewrun: --env NOT_THERE: is not set here, so workers cannot get it\n",
+            id="no such variable",
+        ),
+        pytest.param(
+            ["--executor", "ray://127.0.0.1:1"],
+            "crewrun: --executor: no Ray cluster at ray://127.0.0.1:1: All connection attempts failed\n",
+            id="no cluster there",
+            marks=needs_ray,
+        ),
+        pytest.param(
+            ["--executor", "ray://somewhere"],
+            "crewrun: --executor: 'ray://somewhere' is no address of a cluster; ray://HOST:PORT, the port usually "
+            "10001\n",
+            id="no port",
+            marks=needs_ray,
+        ),
+    ],
+)
+def test_a_wrong_executor_is_a_usage_error(tmp_path: Path, flags: list[str], message: str) -> None:
+    """Exit 2, one line that says what is wrong, and nothing was sent."""
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", topics(1))
+    done = crewrun("batch", "in.jsonl", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+
+
+def test_without_ray_the_command_says_how_to_install_it(tmp_path: Path) -> None:
+    """Exit 2 and the command; a module that fails to import stands for one that is not there."""
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", topics(1))
+    (tmp_path / "ray.py").write_text("raise ImportError('not here')\n")
+    done = crewrun("batch", "in.jsonl", "--executor", "ray", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "crewrun: --executor ray needs Ray: pip install 'crewrun[ray]'\n")
+
+
+@near
+def test_a_worker_that_lacks_the_key_says_so_once(house: House) -> None:
+    """Exit 2 before the first call, with the flag that helps."""
+    del house.env["OPENAI_API_KEY"], house.env["OPENAI_BASE_URL"]
+    house.env["CREWRUN_ENV"] = "MARKS"
+    house.batch(code=2)
+    assert house.stderr == (
+        "crewrun: OPENAI_API_KEY is not set: agent 'writer' uses openai/gpt-4.1-mini. Export it or put it into .env; "
+        "to rehearse without a model: -m offline; --env NAME gives workers a variable of the environment\n"
+    )
+
+
+@on_ray
+def test_a_worker_that_cannot_load_the_crew_says_so_once(house: House) -> None:
+    """Exit 2 before the first call: the crew's module raises on workers only."""
+    (house.folder / "mine.py").write_text(
+        "import sys\nfrom crewrun import Agent, Crew, Task\n"
+        "if 'default_worker' in sys.argv[0]:\n    raise RuntimeError('not in a worker')\n"
+        "agent = Agent(role='R', goal='G', backstory='B', llm='gpt-4.1-mini')\n"
+        "crew = Crew(agents=[agent], tasks=[Task(description='Do {topic}', expected_output='E', agent=agent)])\n"
+    )
+    command = ["batch", "in.jsonl", "--crew", "mine.py:crew", "--executor", "ray"]
+    done = crewrun(*command, cwd=house.folder, env=house.env)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("waiting for workers: ")]
+    assert (done.returncode, re.sub(r'(on |File ")\S+', r"\1…", "\n".join(said))) == (
+        2,
+        "crewrun: the worker on … loading mine.py failed:\nTraceback (most recent call last):\n"
+        "  File \"… line 4, in <module>\n    raise RuntimeError('not in a worker')\nRuntimeError: not in a worker",
+    )
+
+
+@on_ray
+def test_fewer_workers_than_asked_for_run_and_it_is_said(house: House) -> None:
+    """Two CPUs hold two workers: the run begins with them and says what the third waits for."""
+    house.batch("--workers", "3", "-m", "offline")
+    said = [line for line in house.stderr.splitlines() if not line.startswith("waiting for workers: ")]
+    assert said[0] == (
+        "2 of 3 workers are there, the run begins with these: 3 workers need 1 CPU each, the cluster has 2, "
+        "of which 0 are free now; --workers and --worker-cpus ask for less"
+    )

@@ -1,0 +1,312 @@
+"""A flow as what a command runs: rows in, methods as tasks out, resumed by its calls, checked before it runs."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from cli import crewrun, problems, read_rows, write_rows
+from mock_process import MockProcess
+
+from crewrun import DefinitionError
+from crewrun.definitions import load
+
+pytestmark = pytest.mark.anyio
+
+FLOW = '''\
+import asyncio, threading, time
+from pathlib import Path
+from pydantic import BaseModel
+from crewai import Agent, Crew, Task
+from crewai.flow.flow import Flow, and_, listen, router, start
+
+agent = Agent(role="Writer", goal="g", backstory="b", llm="{model}")
+
+def crew(words):
+    task = Task(name="draft", description=words + " {{topic}}", expected_output="e", agent=agent)
+    return Crew(agents=[agent], tasks=[task])
+
+class State(BaseModel):
+    topic: str
+    n: int = 0
+    seen: list[str] = []
+
+class Research(Flow[State]):
+    """Two crews at once that ask the same, and an agent for the end."""
+
+    @start()
+    async def market(self):
+        return (await crew("Look at").akickoff({{"topic": self.state.topic}})).raw
+
+    @start()
+    def rivals(self):
+        return crew("Look at").kickoff({{"topic": self.state.topic}}).raw
+
+    @listen(and_(market, rivals))
+    async def report(self):
+        self.state.seen.append(self.state.topic)
+        if self.state.n and not Path("mended").exists():
+            raise RuntimeError(f"{{self.state.topic}} broke")
+        answer = await agent.kickoff_async(query=f"Report on {{self.state.topic}}")
+        return {{"n": self.state.n, "seen": self.state.seen, "words": len(answer.raw.split())}}
+
+class Hanging(Flow):
+    @start()
+    async def waits(self):
+        if self.state["how"] == "async":
+            await asyncio.Event().wait()
+
+    @listen(waits)
+    def sleeps(self):
+        if self.state["how"] == "sync":
+            threading.Event().wait(60)
+        return "got through"
+
+class Failing(Flow):
+    @start()
+    async def ask(self):
+        return (await crew("Write FAIL-401 about").akickoff({{"topic": "x"}})).raw
+
+class Unfit(Flow):
+    @start()
+    async def begin(self): ...
+
+    @listen("begni")
+    async def work(self): ...
+'''
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[MockProcess]:
+    with MockProcess() as process:
+        yield process
+
+
+def write_flow(folder: Path, model: str = "offline", text: str = FLOW) -> None:
+    (folder / "flow.py").write_text(text.format(model=model), encoding="utf-8")
+
+
+def sound(text: str = FLOW) -> str:
+    return text.partition("class Unfit")[0]
+
+
+def test_a_row_s_tasks_are_the_flow_s_methods(tmp_path: Path) -> None:
+    """With their outputs, calls and usage; crews inside them count there. Inputs are the state, and stay as given."""
+    write_flow(tmp_path, text=sound())
+    rows = write_rows(
+        tmp_path / "in.jsonl", [{"topic": "AI"}, {"topic": "ML", "n": "x"}, {"n": 1}, {"topic": "X", "seen": []}]
+    )
+    done = crewrun("batch", rows, "--crew", "flow.py:Research", "-o", "out.jsonl", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    results = read_rows(tmp_path / "out.jsonl")
+    assert problems(results) == {
+        1: "line 2: input 'n': Input should be a valid integer, unable to parse string as an integer "
+        "(the flow's state is a State)",
+        2: "line 3: input 'topic': Field required (the flow's state is a State)",
+    }
+    assert [row["error"] and row["error"]["category"] for row in results] == [None, "input", "input", None]
+    first, last = results[0], results[3]
+    assert sorted(task["name"] for task in first["tasks"][:2]) == ["market", "rivals"]
+    assert [(task["agent"], task["calls"], task["usage"]["calls"]) for task in first["tasks"]] == [("", 1, 1)] * 3
+    assert first["tasks"][0]["output"].startswith("[offline ")
+    assert (first["tasks"][2]["name"], json.loads(first["tasks"][2]["output"])) == ("report", first["output"])
+    assert (first["usage"]["calls"], first["models"]) == (3, ["offline"])
+    assert last["input"] == {"topic": "X", "seen": []}
+    assert last["output"] == {"n": 0, "seen": ["X"], "words": last["output"]["words"]}
+
+
+def test_a_flow_is_resumed_by_its_calls(tmp_path: Path, mock: MockProcess) -> None:
+    """What methods that ran side by side asked is not asked again, each has its own; the rest is sent once."""
+    mock.clear()
+    write_flow(tmp_path, "openai/mock", text=sound())
+    env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "x"}
+    rows = write_rows(tmp_path / "in.jsonl", [{"topic": f"t{i}", "n": i} for i in range(3)])
+    command = ("batch", rows, "--crew", "flow.py:Research", "-o", "out.jsonl", "-q", "--retries", "0")
+    done = crewrun(*command, cwd=tmp_path, env=env)
+    assert done.returncode == 3, done.stderr
+    before = read_rows(tmp_path / "out.jsonl")
+    assert problems(before) == {1: "t1 broke", 2: "t2 broke"}
+    assert [row["error"] and row["error"]["task"] for row in before] == [None, "report", "report"]
+    assert len(mock.ledger()["requests"]) == 3 + 2 + 2
+    (tmp_path / "mended").touch()
+    done = crewrun(*command, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert len(mock.ledger()["requests"]) == 3 + 3 + 3
+    after = read_rows(tmp_path / "out.jsonl")
+    assert [row["replayed"]["usage"]["calls"] for row in after[1:]] == [2, 2]
+    answers = [{task["name"]: task["output"] for task in row["tasks"]} for row in after]
+    assert all(answer["market"] and answer["rivals"] for answer in answers)
+    for old, new in zip(before[1:], after[1:], strict=True):
+        kept = {task["name"]: task["output"] for task in new["tasks"] if task["name"] != "report"}
+        assert {task["name"]: task["output"] for task in old["tasks"]} == kept
+
+
+def test_the_calls_of_a_row_are_kept_under_method_and_task(tmp_path: Path, mock: MockProcess) -> None:
+    """As `show` lists them; a call that fails names both in the row's error."""
+    write_flow(tmp_path, "openai/mock", text=sound())
+    env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "x"}
+    rows = write_rows(tmp_path / "in.jsonl", [{"id": "one", "topic": "AI"}])
+    flags = ("-o", "out.jsonl", "-q", "--retries", "0", "--id-field", "id")
+    done = crewrun("batch", rows, "--crew", "flow.py:Research", *flags, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    done = crewrun("show", "out.jsonl", "one", "--json", cwd=tmp_path)
+    shown = json.loads(done.stdout)
+    assert sorted(call["task"] for call in shown["calls"]) == ["market/draft", "report", "rivals/draft"]
+    done = crewrun("run", "flow.py:Failing", "--json", "-q", "--retries", "0", cwd=tmp_path, env=env)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["category"], error["task"]) == (3, "auth", "ask/draft")
+
+
+def test_a_method_that_hangs_ends_with_its_row(tmp_path: Path) -> None:
+    """Async or sync, it fails by --row-timeout with its name, the others get through, and the command ends."""
+    write_flow(tmp_path, text=sound())
+    rows = write_rows(tmp_path / "in.jsonl", [{"how": "async"}, {"how": "sync"}, {"how": "neither"}])
+    flags = ("-o", "out.jsonl", "-q", "--row-timeout", "0.5")
+    done = crewrun("batch", rows, "--crew", "flow.py:Hanging", *flags, cwd=tmp_path, timeout=30)
+    assert done.returncode == 3, done.stderr
+    results: list[dict[str, Any]] = read_rows(tmp_path / "out.jsonl")
+    assert problems(results) == dict.fromkeys((0, 1), "the row took longer than 0.5 s (--row-timeout)")
+    assert [row["error"] and row["error"]["task"] for row in results] == ["waits", "sleeps", None]
+    assert results[2]["output"] == "got through"
+
+
+def test_run_takes_a_flow_and_its_inputs_as_words(tmp_path: Path) -> None:
+    """What to run comes first, then NAME=VALUE; what is neither is refused."""
+    write_flow(tmp_path, text=sound())
+    (tmp_path / "mended").touch()
+    done = crewrun("run", "flow.py:Research", "topic=AI", "n=3", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["output"]["n"] == 3
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()[2:3]] == ["report"]
+    done = crewrun("run", "flow.py:Research", "topic", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "crewrun: 'topic': an input is written NAME=VALUE, as in topic=AI; what to run comes first\n"
+    )
+    done = crewrun("run", "flow.py:Research", "n=many", "topic=AI", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "input 'n': Input should be a valid integer" in done.stderr
+
+
+async def test_every_row_has_a_flow_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made by the class or the function that is named; of an object that is named, rows have copies with its state."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    (tmp_path / "row_flows.py").write_text(
+        dedent("""
+        from crewai.flow import Flow, start
+
+        class Listing(Flow):
+            def __init__(self):
+                super().__init__(preset="p")
+                self.seen = []
+
+            @start()
+            async def work(self):
+                self.seen.append(self.state["n"])
+                self.state["n"] += 1
+                return self.seen, self.state
+
+        class Needing(Listing):
+            def __init__(self, topic):
+                super().__init__()
+
+        def made():
+            return Listing()
+
+        one = Listing()
+        one.state["more"] = []
+        """)
+    )
+    for attr in ("Listing", "made"):
+        target = load(f"row_flows.py:{attr}").target
+        results = [await target.akickoff({"n": n}) for n in range(3)]
+        assert [seen for seen, _ in results] == [[0], [1], [2]]
+        assert [{**state, "id": ""} for _, state in results] == [
+            {"id": "", "preset": "p", "n": n + 1} for n in range(3)
+        ]
+    target = load("row_flows.py:one").target
+    states = [(await target.akickoff({"n": n}))[1] for n in range(2)]
+    assert [(state["n"], state["more"], state["preset"]) for state in states] == [(1, [], "p"), (2, [], "p")]
+    assert states[0]["more"] is not states[1]["more"]
+    with pytest.raises(DefinitionError, match=r"row_flows.py:Needing needs arguments \(topic\)"):
+        load("row_flows.py:Needing")
+    sys.modules.pop("row_flows", None)
+
+
+def test_check_shows_a_flow_s_methods_and_the_rows_that_do_not_fit(tmp_path: Path) -> None:
+    """Without a call."""
+    write_flow(tmp_path, text=sound())
+    rows = write_rows(tmp_path / "in.jsonl", [{"topic": "AI"}, {}])
+    done = crewrun("check", rows, "--crew", "flow.py:Research", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (
+        2,
+        "flow.py: flow\n"
+        "start market: begins\n"
+        "start rivals: begins\n"
+        "listener report: waits for and_(market, rivals)\n"
+        "rows: 2, of which 1 would fail\n"
+        "  line 2: input 'topic': Field required (the flow's state is a State)\n"
+        "\n"
+        "the crew would run, and these rows would fail\n",
+    )
+
+
+def test_a_flow_that_is_refused_is_told_with_its_file_and_line(tmp_path: Path) -> None:
+    """One line, no traceback."""
+    write_flow(tmp_path)
+    done = crewrun("run", "flow.py:Unfit", cwd=tmp_path)
+    line = FLOW.splitlines().index('    @listen("begni")') + 1
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        f"crewrun: flow.py:{line}: Unfit.work listens to 'begni' (did you mean 'begin'?), "
+        "which is no method, and no router returns it\n",
+    )
+
+
+def test_the_readme_s_flow_runs_and_can_be_drawn(tmp_path: Path) -> None:
+    """Its commands, word for word but for the path of the sample rows."""
+    root = Path(__file__).parent.parent
+    block = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "article.py").write_text(next(one for one in block if "class Article" in one), encoding="utf-8")
+    rows = write_rows(tmp_path / "topics.jsonl", [{"topic": "Tides"}, {"topic": "Zero"}])
+    done = crewrun("batch", rows, "--crew", "article.py:Article", "-j", "50", "-m", "offline", cwd=tmp_path)
+    assert (done.returncode, crewrun("plot", "article.py:Article", cwd=tmp_path).stderr) == (0, "wrote Article.html\n")
+    results = read_rows(tmp_path / "topics.results.jsonl")
+    names = [sorted(task["name"] for task in row["tasks"]) for row in results]
+    assert names == [["collect", "doubt", "draft", "judge", "publish"]] * 2
+    assert [row["usage"]["calls"] for row in results] == [3, 3]
+
+
+def test_a_warning_is_one_line(tmp_path: Path) -> None:
+    """It says where by itself; no line of our own code comes with it."""
+    (tmp_path / "lost.py").write_text(
+        dedent("""\
+            from crewrun.flow import Flow, listen, router, start
+
+            class Lost(Flow):
+                @start()
+                def begin(self): ...
+
+                @router(begin)
+                def decide(self):
+                    return "left"
+
+                @listen("right")
+                def go(self): ...
+            """),
+        encoding="utf-8",
+    )
+    done = crewrun("run", "lost.py:Lost", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "left\n",
+        "warning: lost.py:7: Lost.decide returned 'left', which nothing listens to, so its branch ends there; the "
+        "labels are 'right'. Return None to end without this warning\n",
+    )

@@ -1,0 +1,308 @@
+"""What a run may cost, and what it will: --budget, --row-budget, --price and --canary, by the provider's account."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import problems, read_rows, topics
+from fickle import Asked, Fickle, Reply
+from forks import Forks
+from mock_process import MockProcess
+from place import Place
+
+# Each call costs about $0.00007 and, with so many tokens at most, never more than about $0.0003.
+BOUND = "{model: gpt-4.1-mini, max_tokens: 80}"
+
+
+@pytest.fixture
+def place(tmp_path: Path, served: tuple[MockProcess, Forks]) -> Place:
+    """A folder with a crew of one task, whose answers have 80 tokens at most."""
+    mock, forks = served
+    mock.clear()
+    place = Place(tmp_path, mock, forks)
+    place.crew(llm=BOUND)
+    return place
+
+
+def paid(place: Place) -> float:
+    """What the provider would bill for all that came so far."""
+    return float(place.mock.ledger(last=0)["totals"]["cost_usd"])
+
+
+def summary(place: Place) -> dict[str, Any]:
+    """What the last command wrote by `--summary s.json`."""
+    found: dict[str, Any] = json.loads((place.folder / "s.json").read_text())
+    return found
+
+
+def stopped(place: Place) -> str:
+    """Why the run stopped, as stderr says it."""
+    (line,) = [line for line in place.stderr.splitlines() if line.startswith("stopped: ")]
+    return line.removeprefix("stopped: ")
+
+
+# The run's budget
+
+
+def test_a_budget_holds_at_64_in_flight_and_a_larger_one_goes_on(place: Place) -> None:
+    """Exit 5 with less than one call's worth left, no row failed; the same command with more ends the run."""
+    place.rows(*topics(200))
+    place.batch("-j", "64", "--budget", "0.005", "--summary", "s.json", code=5)
+    assert 0.005 - 0.0005 <= paid(place) <= 0.005
+    first = summary(place)
+    assert (first["rows"]["failed"], first["cost_usd"]) == (0, pytest.approx(paid(place), abs=1e-6))
+    assert stopped(place).startswith(
+        f"${paid(place):.6g} of the budget of $0.005 is spent and the next call may cost $"
+    )
+    assert stopped(place).endswith("; the same command with a larger --budget goes on")
+    done = len(place.done())
+    before = paid(place)
+    place.batch("-j", "64", "--budget", "0.008", "--summary", "s.json", code=5)
+    assert before < paid(place) <= 0.008
+    place.batch("-j", "64", "--budget", "$1", "--summary", "s.json")
+    assert len(place.done()) == 200 > done
+    assert place.mock.ledger(last=0)["totals"]["requests"] == 200
+    assert summary(place)["in_all"]["cost_usd"] == pytest.approx(paid(place), abs=1e-6)
+
+
+def test_a_budget_that_is_spent_stays_spent(place: Place) -> None:
+    """Earlier sessions count: the same command again sends nothing, and says why."""
+    place.rows(*topics(60))
+    place.batch("--budget", "0.002", code=5)
+    assert place.batch("--budget", "0.002", code=5) == []
+    assert stopped(place).startswith(f"${paid(place):.6g} of the budget of $0.002 is spent")
+
+
+def test_what_failed_attempts_cost_counts(place: Place) -> None:
+    """Answers that are empty are billed, and asked for again: the budget pays for all of them."""
+    place.rows(*({"topic": f"FAIL-EMPTY {i}" if i % 4 == 0 else f"good {i}"} for i in range(80)))
+    place.batch("-j", "16", "--budget", "0.003", "--summary", "s.json", code=5)
+    assert 0.003 - 0.0005 <= paid(place) <= 0.003
+    assert summary(place)["cost_usd"] == pytest.approx(paid(place), abs=1e-6)
+    assert "output_invalid" in {row["error"]["category"] for row in read_rows(place.results) if row["error"]}
+
+
+def test_a_call_that_nothing_bounds_is_guessed_until_it_is_known(place: Place) -> None:
+    """Without max_tokens the budget is used as far as with it, once some answers have been seen."""
+    place.crew()
+    place.rows(*topics(200))
+    place.batch("-j", "64", "--budget", "0.008", code=5)
+    assert 0.006 <= paid(place) <= 0.008
+
+
+def test_a_call_that_is_dearer_than_the_whole_budget_is_not_sent(place: Place) -> None:
+    """And what would pay for it is said: exit 5."""
+    place.rows(*topics(3))
+    assert place.batch("--budget", "0.00001", code=5) == []
+    assert stopped(place).startswith("$0 of the budget of $1e-05 is spent and the next call may cost $0.000")
+
+
+def test_a_budget_of_the_crew_file_is_kept(place: Place) -> None:
+    """`budget: 0.001` under `batch:`, and `price:` beside it."""
+    place.crew(llm="{model: mine, max_tokens: 50}", more="batch:\n  budget: 0.01\n  price: {mine: [10, 20]}\n")
+    place.rows(*topics(100))
+    place.batch("--summary", "s.json", code=5)
+    totals = place.mock.ledger(last=0)["totals"]
+    cost_usd = (10 * totals["prompt_tokens"] + 20 * totals["completion_tokens"]) / 1e6
+    assert summary(place)["cost_usd"] == pytest.approx(cost_usd, abs=1e-6)
+    assert 0.005 < cost_usd <= 0.01
+
+
+@pytest.mark.parametrize("llm", ["somebodys-model", "[gpt-4.1-mini, somebodys-model]"], ids=["model", "fallback"])
+def test_a_budget_needs_prices(place: Place, llm: str) -> None:
+    """A model of unknown price, also one that only stands in, is refused before the first call, with the way out."""
+    place.crew(llm=llm)
+    place.rows(*topics(3))
+    assert place.batch("--budget", "1", code=2) == []
+    assert place.stderr == (
+        "crewrun: --budget: the price of openai/somebodys-model is not known; give it in US dollars per million "
+        "tokens: --price somebodys-model=IN,OUT\n"
+    )
+    assert len(place.batch("--budget", "1", "--price", "somebodys-model=0,0")) == 3
+
+
+# Prices
+
+
+@pytest.mark.parametrize(
+    ("price", "cost_usd"),
+    [
+        (None, 0.4e-6 * 20 + 0.1e-6 * 80 + 1.6e-6 * 10),
+        ("gpt-4.1-mini=1,2", 1e-6 * 100 + 2e-6 * 10),
+        ("openai/gpt-4.1-mini=1,2,0.5", 1e-6 * 20 + 0.5e-6 * 80 + 2e-6 * 10),
+        ("another=9,9", 0.4e-6 * 20 + 0.1e-6 * 80 + 1.6e-6 * 10),
+    ],
+    ids=["published", "given", "given with cached", "given for another"],
+)
+def test_cached_tokens_have_their_own_price(place: Place, price: str | None, cost_usd: float) -> None:
+    """80 of 100 prompt tokens came out of the provider's cache."""
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 80}}
+    place.rows(*topics(1))
+    with Fickle(lambda asked: Reply(usage=usage)) as provider:
+        place.batch(*(["--price", price] if price else []), OPENAI_BASE_URL=provider.base_url)
+    (row,) = read_rows(place.results)
+    assert row["usage"]["cached_prompt_tokens"] == 80
+    assert row["cost_usd"] == pytest.approx(cost_usd)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        {"prompt_tokens": -100, "completion_tokens": -1},
+        {"prompt_tokens": 10**12, "completion_tokens": 10},
+        {"prompt_tokens": 100, "completion_tokens": 0},
+        {"prompt_tokens": "many", "completion_tokens": 1.5},
+        [],
+    ],
+    ids=["none", "empty", "negative", "absurd", "no answer", "no numbers", "no object"],
+)
+def test_usage_that_cannot_be_is_estimated_and_marked(place: Place, usage: Any) -> None:
+    """Rows and summary say how many calls were estimated; what they cost is an estimate too, and never null."""
+    place.rows(*topics(2))
+    with Fickle(lambda asked: Reply(text="an answer of 36 characters, 9 tokens", usage=usage)) as provider:
+        place.batch("--summary", "s.json", OPENAI_BASE_URL=provider.base_url)
+    for row in read_rows(place.results):
+        assert (row["usage"]["calls"], row["usage"]["estimated_calls"], row["usage"]["completion_tokens"]) == (1, 1, 9)
+        assert 20 < row["usage"]["prompt_tokens"] < 200
+        assert row["cost_usd"] == pytest.approx(0.4e-6 * row["usage"]["prompt_tokens"] + 1.6e-6 * 9)
+    assert summary(place)["usage"]["estimated_calls"] == 2
+
+
+def test_a_budget_holds_without_the_providers_counts(place: Place) -> None:
+    """Estimates are spent as counts are."""
+    place.rows(*topics(100))
+    with Fickle(lambda asked: Reply(usage=None)) as provider:
+        place.batch("--budget", "0.001", "--summary", "s.json", code=5, OPENAI_BASE_URL=provider.base_url)
+    assert 0.0005 < summary(place)["cost_usd"] <= 0.001
+
+
+# A row's budget
+
+
+def test_a_runaway_row_fails_alone(place: Place) -> None:
+    """It may not make its next call once it has cost too much; the others go on. More for each row ends it."""
+    place.crew("Praise {topic}", llm=BOUND)
+    place.rows({"topic": "long " * 2000}, *topics(10))
+    place.batch("--row-budget", "0.0005", code=3)
+    row, *others = read_rows(place.results)
+    assert (row["error"]["category"], row["error"]["type"], row["error"]["task"]) == (
+        *("budget", "RowBudgetExceeded"),
+        "task_2",
+    )
+    assert row["error"]["message"] == (
+        f"the row has cost ${row['cost_usd']:.6g} of at most $0.0005 (--row-budget) and asks for another call; "
+        "the same command with a larger --row-budget goes on from here"
+    )
+    assert (len(row["tasks"]), [other["status"] for other in others]) == (1, ["ok"] * 10)
+    assert len(place.batch("--row-budget", "1")) == 1
+
+
+# The canary
+
+
+def test_a_canary_runs_first_and_counts_as_done(place: Place) -> None:
+    """The forecast is said after it and is in the summary; every row is asked for once."""
+    place.rows(*topics(60))
+    assert len(place.batch("--canary", "20", "-j", "4", "--summary", "s.json")) == 60
+    assert len(place.done()) == 60
+    forecast = summary(place)["forecast"]
+    assert (forecast["rows"], forecast["sample"]) == (60, 20)
+    assert forecast["cost_usd"]["low"] <= summary(place)["cost_usd"] <= forecast["cost_usd"]["high"]
+    assert forecast["failed_share"] == {"mean": 0.0, "low": 0.0, "high": pytest.approx(0.0833, abs=0.05)}
+    assert forecast["duration_s"]["low"] <= forecast["duration_s"]["mean"] <= forecast["duration_s"]["high"]
+    assert place.stderr.startswith("forecast for 60 rows, from 20 of them: $0.00")
+
+
+def test_a_forecast_above_the_limit_stops_behind_the_canary(place: Place) -> None:
+    """Exit 5; what ran is done, and with a larger limit the same command runs only the rest."""
+    place.rows(*topics(60))
+    sample = place.batch("--canary", "20", "--max-forecast", "0.001", "--summary", "s.json", code=5)
+    assert len(sample) == len(place.done()) == 20
+    mean = summary(place)["forecast"]["cost_usd"]["mean"]
+    assert stopped(place) == f"all 60 rows would cost about ${mean:,.4g}, more than --max-forecast allows"
+    rest = place.batch("--canary", "20", "--max-forecast", "1")
+    assert len(rest) == 40
+    assert not set(rest) & set(sample)
+
+
+def test_an_input_that_is_sorted_does_not_fool_the_canary(place: Place) -> None:
+    """Its rows come from everywhere, the same ones each time, so that the interval holds what all of them cost."""
+    place.rows(*({"topic": f"{i} " + "long " * i} for i in range(200)))
+    place.batch("--canary", "60", "--summary", "s.json")
+    forecast = summary(place)["forecast"]["cost_usd"]
+    assert forecast["low"] <= paid(place) <= forecast["high"]
+    indexes = [json.loads(line)["index"] for line in place.results.read_text().splitlines()[:60]]
+    assert min(indexes) < 20
+    assert max(indexes) > 180
+
+
+def test_a_canary_of_stdin_runs_every_row_once(place: Place) -> None:
+    """The input is read to its end before the first call."""
+    place.rows(*topics(30))
+    stdin = (place.folder / "in.jsonl").read_text()
+    assert len(place.batch("--canary", "10", "--summary", "s.json", inputs="-", stdin=stdin)) == 30
+    assert len(place.stdout.splitlines()) == 30
+    assert summary(place)["forecast"]["sample"] == 10
+
+
+def test_a_canary_of_a_run_that_goes_on_is_of_what_is_left(place: Place) -> None:
+    """Rows that are done are neither drawn nor forecast; when all are done there is nothing to foresee."""
+    place.rows(*topics(20))
+    place.batch("--limit", "12")
+    assert len(place.batch("--canary", "5", "--max-forecast", "1", "--summary", "s.json")) == 8
+    assert (summary(place)["forecast"]["rows"], summary(place)["forecast"]["sample"]) == (8, 5)
+    assert place.batch("--canary", "5", "--max-forecast", "0.000001", "--summary", "s.json") == []
+    assert summary(place)["forecast"] is None
+
+
+@pytest.mark.parametrize("n", ["0", "1", "50"], ids=["none", "one", "more than there are"])
+def test_a_canary_of_any_size_runs_all_rows(place: Place, n: str) -> None:
+    """Of no row no forecast, of one row one without an upper end, of all rows the truth."""
+    place.rows(*topics(10))
+    assert len(place.batch("--canary", n, "--ordered", "--summary", "s.json")) == 10
+    assert place.done() == [row["topic"] for row in topics(10)]
+    found = summary(place)
+    if n == "0":
+        assert found["forecast"] is None
+    elif n == "1":
+        assert found["forecast"]["cost_usd"]["high"] is None
+        assert "to nobody knows" in place.stderr
+    else:
+        cost_usd = found["forecast"]["cost_usd"]
+        assert (cost_usd["low"], cost_usd["mean"], cost_usd["high"]) == (pytest.approx(found["cost_usd"]),) * 3
+
+
+def test_a_forecast_of_unknown_cost_is_above_every_limit(place: Place) -> None:
+    """Without a price nobody can say whether the limit holds: exit 5 behind the sample, with the way out."""
+    place.crew(llm="somebodys-model")
+    place.rows(*topics(10))
+    assert len(place.batch("--canary", "3", "--max-forecast", "1", code=5)) == 3
+    assert stopped(place) == (
+        "the price of a model is not known, so nobody can say whether --max-forecast holds (--price)"
+    )
+
+
+def test_a_stop_before_the_canary_ends_leaves_no_forecast(place: Place) -> None:
+    """A key that is refused ends the run as ever: exit 4, nothing is forecast."""
+    place.rows(*topics(30))
+
+    def refuses(asked: Asked) -> Reply:
+        return Reply(401, "no")
+
+    with Fickle(refuses) as provider:
+        place.batch("--canary", "10", "-j", "2", "--summary", "s.json", code=4, OPENAI_BASE_URL=provider.base_url)
+    assert summary(place)["forecast"] is None
+    assert len(provider.asked) == 2
+
+
+def test_a_forecast_says_how_many_rows_will_fail(place: Place) -> None:
+    """Every fourth row fails, and the interval has that share in it."""
+    place.rows(*({"topic": f"FAIL-400 {i}" if i % 4 == 0 else f"topic {i}"} for i in range(80)))
+    place.batch("--canary", "40", "--summary", "s.json", code=3)
+    share = summary(place)["forecast"]["failed_share"]
+    assert share["low"] <= 0.25 <= share["high"]
+    assert set(problems(read_rows(place.results))) == set(range(0, 80, 4))
+    assert 0.1 < share["mean"] < 0.5

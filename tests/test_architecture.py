@@ -46,7 +46,7 @@ HEAVY = {
     "ray": {"executors/ray.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm"}
+LAZY = {"litellm", "ray"}
 
 
 def modules() -> list[Path]:

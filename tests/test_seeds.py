@@ -16,7 +16,7 @@ import trio.testing
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from crewrun import Agent, Crew, CrewOutput, ForEachError, InputInvalid, Process, Task
+from crewrun import Agent, Crew, CrewOutput, CrewrunWarning, ForEachError, InputInvalid, Process, Task
 from crewrun.errors import AuthRefused
 from crewrun.flow.flow import Flow, and_, listen, start
 from crewrun.messages import ChatRequest
@@ -275,17 +275,21 @@ async def test_a_typed_flow_runs_crews_side_by_side_and_joins_them() -> None:
     assert flow.usage_metrics.successful_requests == 3
 
 
-async def test_a_crew_in_a_flow_that_lacks_an_input_says_which() -> None:
-    """It has inputs, but not the one that its text names; nothing is sent for it."""
+async def test_a_crew_in_a_flow_that_lacks_an_input_runs_and_says_which() -> None:
+    """Its placeholder goes to the model as it stands, with a warning; outside a flow the kickoff is refused."""
+    city = guide("{city}")
 
     class Lacking(Flow):
         @start()
         async def only(self) -> None:
-            await guide("{city}").akickoff(inputs={"town": "Lima"})
+            await city.akickoff(inputs={"town": "Lima"})
 
-    async with scripted():
-        with pytest.raises(InputInvalid, match=r"missing input 'city', needed by agents.Guide.goal"):
+    async with scripted("Splendid.") as model:
+        with pytest.warns(CrewrunWarning, match="a crew in a flow has no input 'city': the model is sent {city} as it"):
             await Lacking().akickoff()
+        assert "{city}" in model.requests[0].messages[0].content
+        with pytest.raises(InputInvalid, match="missing input 'city', needed by "):
+            await city.akickoff(inputs={"town": "Lima"})
 
 
 async def test_an_agent_is_asked_directly_in_a_flow() -> None:

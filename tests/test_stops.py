@@ -188,11 +188,17 @@ def test_a_provider_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     env = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "OPENAI_API_KEY": "sk-x"}
     with start("batch", "in.jsonl", "-j", "4", "--progress", "json", cwd=tmp_path, env=env) as process:
         assert process.stderr is not None
-        line = json.loads(process.stderr.readline())
-        assert re.fullmatch(r"an outage: openai/gpt-4\.1-mini has not answered for \d+ s", line["limiting"])
-        with MockProcess("--port", str(port)) as mock:
-            process.communicate(timeout=30)
-            assert mock.ledger(last=0)["totals"]["requests"] == 20
+        try:
+            # The first lines may come before the first connection was refused.
+            told = (json.loads(line)["limiting"] for line in process.stderr)
+            assert re.fullmatch(
+                r"an outage: openai/gpt-4\.1-mini has not answered for \d+ s", next(words for words in told if words)
+            )
+            with MockProcess("--port", str(port)) as mock:
+                process.communicate(timeout=30)
+                assert mock.ledger(last=0)["totals"]["requests"] == 20
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert [row["status"] for row in read_rows(tmp_path / "in.results.jsonl")] == ["ok"] * 20
 

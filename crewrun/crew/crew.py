@@ -11,7 +11,7 @@ from crewrun.crew.agent import Agent, AnyLLM
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Inputs, KickoffFamily
 from crewrun.crew.fields import accept
-from crewrun.crew.kickoff import Kickoff
+from crewrun.crew.kickoff import Kickoff, LeftOpen
 from crewrun.crew.output import CrewOutput, TaskOutput, UsageMetrics
 from crewrun.crew.process import (
     Assign,
@@ -253,8 +253,9 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
 
     def _kickoff(self, inputs: Inputs | None, gateway: Gateway, tally: Tally) -> Kickoff:
         window = window_of(self, self.max_rpm) if self.max_rpm else None
+        given: Inputs | None = {**self.default_inputs, **(inputs or {})} or None
         return Kickoff(
-            inputs={**self.default_inputs, **(inputs or {})} or None,
+            inputs=LeftOpen(given) if given is not None and tally.is_in_flow else given,
             gateway=gateway,
             tally=tally,
             windows=(window,) if window else (),

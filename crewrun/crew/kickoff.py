@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
+from warnings import warn
 
+from crewrun.errors import CrewrunWarning
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import RequestWindow
 from crewrun.llm.tally import Tally
@@ -26,6 +28,17 @@ class Kickoff(NamedTuple):
     on_task: tuple[Callable[[Any], Any], ...] = ()
     team: "Callable[[], Team] | None" = None
     depth: int = 0
+
+
+class LeftOpen(dict[str, Any]):
+    """Inputs of a crew inside a flow, where placeholders without a value stand as they are.
+
+    A kickoff of its own refuses them. Published flows have crews that share their texts and are not given all of them.
+    """
+
+    def __missing__(self, name: str) -> str:
+        warn(f"a crew in a flow has no input {name!r}: the model is sent {{{name}}} as it is", CrewrunWarning, 2)
+        return f"{{{name}}}"
 
 
 # The kickoff whose agent is calling a tool, for the tools that call agents.

@@ -6,12 +6,16 @@ run code in it anyway.
 """
 
 import pickle
+from collections.abc import Callable
+from dataclasses import fields
+from io import BytesIO
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from crewrun.llm.gate import Price, Settlement
 from crewrun.llm.recorder import Spent
-from crewrun.messages import Completion, Endpoint
-from crewrun.row import Outcome, Row
+from crewrun.messages import Completion, Endpoint, Message, RateLimits, ToolCall, Usage
+from crewrun.row import ErrorRecord, Outcome, Row, TaskRecord
 
 
 class Fault(NamedTuple):
@@ -169,9 +173,24 @@ Letter: TypeAlias = (
 )
 
 
+def _by_fields(kind: type) -> Callable[[Any], tuple[type, tuple[Any, ...]]]:
+    values = attrgetter(*(field.name for field in fields(kind)))
+    return lambda value: (kind, values(value))
+
+
+class _Pickler(pickle.Pickler):
+    # A frozen dataclass with slots looks its fields up for every single object; this is twice as fast.
+    dispatch_table = {  # noqa: RUF012  (an attribute of its base class)
+        kind: _by_fields(kind)
+        for kind in (Completion, ErrorRecord, Message, Outcome, RateLimits, Row, TaskRecord, ToolCall, Usage)
+    }
+
+
 def pack(number: int, letters: list[Letter]) -> bytes:
     """A bundle, the `number`th of its direction."""
-    return pickle.dumps((number, letters), protocol=pickle.HIGHEST_PROTOCOL)
+    bundle = BytesIO()
+    _Pickler(bundle, pickle.HIGHEST_PROTOCOL).dump((number, letters))
+    return bundle.getvalue()
 
 
 def unpack(bundle: bytes) -> tuple[int, list[Letter]]:

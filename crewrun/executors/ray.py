@@ -6,6 +6,7 @@ an argument of a method, which Ray neither logs nor keeps.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -142,6 +143,10 @@ class _Actor:
             await self._station.open(brief)
         except CrewrunError as wrong:
             return Fault.of(wrong), place
+        # As the command does for itself: what is loaded by now stays, and need not be looked through again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         self._serving = asyncio.create_task(self._station.serve())
         return None, place
 

@@ -66,7 +66,8 @@ class Station:
         called = tuple(describe_endpoint(one) for one in await _endpoints(target, self._gateway, brief))
         if called != brief.endpoints:
             raise UsageError(_other_models(called, brief.endpoints))
-        self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-"))
+        writes = getattr(target, "writes_files", True)  # nobody knows what other targets than crews do
+        self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if writes else None
         self._tells_prompts = brief.tells_prompts
         self._worker = Worker(target, self._gateway, brief.row_timeout_s, self._scratch, memory=self._recorders)
 
@@ -86,7 +87,8 @@ class Station:
             self._outbox.wake()
             raise
         finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            if self._scratch is not None:
+                shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def exchange(self, bundle: bytes) -> bytes:
         """Take in a bundle and return the next one: when there is news, when another one comes, or after a while."""
@@ -140,7 +142,7 @@ class Station:
         finally:
             del self._recorders[start.row.index]
         files, written = list(outcome.files), tuple[Written, ...]()
-        if files:
+        if files and self._scratch is not None:
             files, written = await anyio.to_thread.run_sync(_taken, self._scratch, files)
         stopped = Fault.of(outcome.stopped) if outcome.stopped is not None else None
         bare = replace(outcome, row=_AWAY, stopped=None, files=files)

@@ -72,6 +72,14 @@ class Tally:
         return None if self._unpriced else self._cost_usd
 
     @property
+    def is_in_flow(self) -> bool:
+        """Whether a flow's method is at work here."""
+        tally: Tally | None = self
+        while tally is not None and not tally.is_whole:
+            tally = tally._parent
+        return tally is not None
+
+    @property
     def row_cost_usd(self) -> float | None:
         """US dollars of the whole row that this is a part of."""
         tally = self

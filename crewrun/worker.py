@@ -104,6 +104,10 @@ class Worker:
             # Something in the row cancelled the task that it runs in: that ends the row and nothing more.
             _take_back_cancellation()
             error = describe_failure(RuntimeError(f"the row's own code cancelled it: {cancelled!r}"), tally)
+        if error is None and tally.refusal is not None:
+            # The row's own code went on without an answer that it should have had.
+            output, error = None, describe_failure(tally.refusal, tally)
+            stopped = tally.refusal if isinstance(tally.refusal, RunStopped) else None
         return Outcome(
             row=row,
             status="failed" if error else "ok",

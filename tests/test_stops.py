@@ -382,3 +382,81 @@ def test_the_crew_file_stops_a_run_as_the_flags_do(place: Place) -> None:
     place.batch(code=4, OPENAI_BASE_URL=f"http://127.0.0.1:{free_port()}/v1")
     assert stopped(place).startswith("openai/gpt-4.1-mini has not answered for 0 s (--outage-patience)")
     assert Counter(place.batch()) == Counter(f"Write about topic {i}" for i in range(3))
+
+
+# Code of the user's that goes on all the same
+
+
+FLOWS = """
+from concurrent.futures import ThreadPoolExecutor
+
+from crewrun import Agent
+from crewrun.flow import Flow, start
+
+clerk = Agent(role="Clerk", goal="g", backstory="b", llm="gpt-4.1-mini")
+
+
+class Sorry(Flow):
+    @start()
+    async def ask(self):
+        try:
+            return (await clerk.akickoff(self.state["topic"])).raw
+        except Exception as failed:
+            return f"sorry: {failed}"
+
+
+class InThreads(Flow):
+    @start()
+    def ask(self):
+        with ThreadPoolExecutor(2) as threads:
+            return [answer.raw for answer in threads.map(clerk.kickoff, [self.state["topic"]] * 2)]
+
+
+class Again(Flow):
+    @start()
+    async def ask(self):
+        return await self.akickoff()
+
+
+class Nothing(Flow):
+    def ask(self):
+        return 1
+"""
+
+
+def test_a_method_that_swallows_the_end_of_a_run_makes_no_row_ok(place: Place) -> None:
+    """The row is pending, and runs when the key is good again."""
+    (place.folder / "flows.py").write_text(FLOWS)
+    place.rows(*topics(6))
+    with Fickle(lambda _: Reply(401, "no such key")) as provider:
+        place.batch("--crew", "flows.py:Sorry", code=4, OPENAI_BASE_URL=provider.base_url)
+    assert not place.results.exists() or read_rows(place.results) == []
+    with Fickle(lambda _: Reply(text="fine")) as provider:
+        place.batch("--crew", "flows.py:Sorry", OPENAI_BASE_URL=provider.base_url)
+    assert [row["output"] for row in read_rows(place.results)] == ["fine"] * 6
+
+
+def test_threads_that_a_method_starts_belong_to_the_run(place: Place) -> None:
+    """Its model is theirs: a rehearsal sends nothing."""
+    (place.folder / "flows.py").write_text(FLOWS)
+    place.rows(*topics(2))
+    with Fickle(lambda _: Reply(text="paid")) as provider:
+        place.batch("--crew", "flows.py:InThreads", "-m", "offline", OPENAI_BASE_URL=provider.base_url)
+        assert provider.models() == []
+    assert [len(row["output"]) for row in read_rows(place.results)] == [2, 2]
+
+
+def test_a_flow_that_begins_itself_for_ever_is_ended(place: Place) -> None:
+    """Fifty deep, as a failure of its row."""
+    (place.folder / "flows.py").write_text(FLOWS)
+    place.rows(*topics(1))
+    place.batch("--crew", "flows.py:Again", "-m", "offline", code=3)
+    (row,) = read_rows(place.results)
+    assert row["error"]["message"] == "Again is kicked off inside itself, 50 flows deep"
+
+
+def test_a_flow_that_nothing_begins_is_refused(place: Place) -> None:
+    """Once, before any row."""
+    (place.folder / "flows.py").write_text(FLOWS)
+    place.batch("--crew", "flows.py:Nothing", "-m", "offline", code=2)
+    assert "Nothing has no method under @start(), so there is nothing to begin with" in place.stderr

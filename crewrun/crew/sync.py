@@ -1,5 +1,6 @@
 """The synchronous doors: `kickoff()` over `akickoff()`."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from inspect import isawaitable
@@ -18,12 +19,21 @@ def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]
 
     Raises RuntimeError inside a running loop, where `name` would block everything else: await `instead` there.
     """
+    if _is_in_loop():
+        raise RuntimeError(
+            f"{name}() would block the running event loop; inside async code write `await ….{instead}(…)`"
+        )
+    outer = gateway_elsewhere()
+    return outer.run_outside(call, *args) if outer else anyio.run(call, *args)
+
+
+def _is_in_loop() -> bool:
+    """Whether an event loop runs in this very thread: its context says so in the threads of `to_thread` as well."""
     try:
-        sniffio.current_async_library()
-    except sniffio.AsyncLibraryNotFoundError:
-        outer = gateway_elsewhere()
-        return outer.run_outside(call, *args) if outer else anyio.run(call, *args)
-    raise RuntimeError(f"{name}() would block the running event loop; inside async code write `await ….{instead}(…)`")
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return getattr(sniffio.thread_local, "name", None) is not None
+    return True
 
 
 def settled(value: Any) -> Any:

@@ -32,7 +32,10 @@ from crewrun.llm.tally import Tally
 __all__ = ["Flow", "FlowState", "and_", "listen", "or_", "persist", "router", "start"]
 
 S = TypeVar("S", bound=BaseModel | dict[str, Any], default=dict[str, Any])
-_RESERVED = frozenset(name for name in dir(KickoffFamily) if not name.startswith("_")) | {"state", "plot"}
+_RESERVED = frozenset(name for name in dir(KickoffFamily) if not name.startswith("_")) | {
+    *("state", "plot", "max_method_calls", "flow_id", "method_outputs", "name", "initial_state"),
+}
+_MOST_NESTED = 50
 
 
 @dataclass(slots=True)
@@ -50,6 +53,11 @@ class _Inside:
     is_apart: bool = False
     is_running: bool = False
     outputs: list[Any] = field(default_factory=list)
+
+
+def no_start(graph: FlowGraph) -> str:
+    """What is wrong with a flow that nothing begins."""
+    return f"{graph.flow} has no method under @start(), so there is nothing to begin with"
 
 
 class Flow(KickoffFamily[Any], Generic[S]):
@@ -146,7 +154,9 @@ class Flow(KickoffFamily[Any], Generic[S]):
     async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally) -> Any:
         graph, inside = self._crewrun_graph, self._crewrun_inside
         if not graph.starts:
-            raise DefinitionError(f"{graph.flow} has no method under @start(), so there is nothing to begin with")
+            raise DefinitionError(no_start(graph))
+        if tally.flow_depth >= _MOST_NESTED:
+            raise RecursionError(f"{graph.flow} is kicked off inside itself, {_MOST_NESTED} flows deep")
         if not isinstance(inputs, Mapping | None):
             raise InputInvalid(f"the inputs of a flow are names and values, not {inputs!r}")
         if inside.is_running:
@@ -163,20 +173,23 @@ class Flow(KickoffFamily[Any], Generic[S]):
     async def _crewrun_run(self, inputs: dict[str, Any], tally: Tally) -> Any:
         graph, inside = self._crewrun_graph, self._crewrun_inside
         inside.outputs = []
-        interrupted = await self._crewrun_fill(inputs)
+        # A row of a run goes on by the run's own journal, and begins with its inputs: no other row's, nor another
+        # run's, state is of use to it.
+        interrupted = await self._crewrun_fill(inputs, restores=tally.recorder is None)
         saver = self._crewrun_saver()
         if saver is not None and interrupted is not None:
             saver.go_on(interrupted)
         run = FlowRun(self, graph, Schedule(graph, self.max_method_calls), tally, saver, inside.outputs)
         return await run.go(interrupted)
 
-    async def _crewrun_fill(self, inputs: dict[str, Any]) -> Saved | None:
+    async def _crewrun_fill(self, inputs: dict[str, Any], *, restores: bool) -> Saved | None:
         """Put the inputs into the state, that of their `id` if it was kept; what was kept of a run to go on with.
 
         An `id` that is not in the store is that of a new state.
         """
         kind, inside, store = self._crewrun_kind, self._crewrun_inside, self._crewrun_store
-        saved = await store.load(str(inputs["id"])) if store is not None and "id" in inputs else None
+        may_know = store is not None and restores and "id" in inputs
+        saved = await store.load(str(inputs["id"])) if store is not None and may_know else None
         if saved is None:
             known = inside.state
             inside.state = kind.new({**inside.given, **inputs}) if known is None else kind.updated(known, inputs)

@@ -8,6 +8,9 @@ from crewrun.errors import UsageError
 from crewrun.flow.schedule import Call
 from crewrun.flow.store import EndedCall, Save, Saved, Store, dump_result
 
+# A state that is being changed is written again so often.
+_TRIES = 5
+
 
 class Saver:
     """Saves one run, after each of `methods`; None are all of them. `dump` gives the state as JSON."""
@@ -56,9 +59,15 @@ class Saver:
         await self._store.save(one)
 
     def _dumped(self, method: str) -> bytes:
-        try:
-            return self._dump()
-        except (PydanticSerializationError, ValueError, RecursionError) as unfit:
-            raise UsageError(
-                f"{self._flow}.{method}: the state cannot be kept: {unfit}; @persist needs a state of JSON data"
-            ) from None
+        for _ in range(_TRIES):
+            try:
+                return self._dump()
+            except (PydanticSerializationError, ValueError, RecursionError) as unfit:
+                why = f"the state cannot be kept: {unfit}; @persist needs a state of JSON data"
+                break
+            except BaseException as changed:
+                # pydantic's serialiser panics, past `Exception`, when a sync method changes the state meanwhile.
+                if type(changed).__name__ != "PanicException":
+                    raise
+                why = "the state was changed each time while it was written; let one method at a time change it"
+        raise UsageError(f"{self._flow}.{method}: {why}") from None

@@ -6,7 +6,8 @@ from typing import Any
 
 from crewrun.concurrency import call
 from crewrun.diagram import Diagram
-from crewrun.flow.flow import Flow
+from crewrun.errors import DefinitionError
+from crewrun.flow.flow import Flow, no_start
 from crewrun.flow.graph import FlowGraph
 from crewrun.flow.plot import diagram_of
 from crewrun.llm.model import LLM
@@ -27,6 +28,9 @@ class FlowTarget:
     @classmethod
     def of(cls, sample: AnyFlow, factory: Callable[[], Any] | None) -> "FlowTarget":
         """`factory`, the user's class or function, makes a flow; without one rows have copies of `sample`."""
+
+        if not sample._crewrun_graph.starts:
+            raise DefinitionError(no_start(sample._crewrun_graph))
 
         async def copied() -> AnyFlow:
             return sample._crewrun_apart()

@@ -28,6 +28,7 @@ from crewrun.errors import (
     EndpointRefused,
     NotRecorded,
     OutageTooLong,
+    RowBudgetExceeded,
     RunStopped,
     SchemaRefused,
     ToolsRefused,
@@ -158,6 +159,21 @@ class Gateway:
         `tally`, for failed calls too. Raises the last attempt's CallError; ToolsRefused and SchemaRefused when the
         model takes no `tools` or no `schema`, which is remembered; RunStopped when no call could be made any more.
         """
+        try:
+            return await self._complete(llm, messages, tally, tools, schema, windows)
+        except (RunStopped, RowBudgetExceeded, NotRecorded) as refused:
+            tally.refused(refused)
+            raise
+
+    async def _complete(
+        self,
+        llm: LLM | None,
+        messages: tuple[Message, ...],
+        tally: Tally,
+        tools: tuple[ToolSpec, ...],
+        schema: ReplySchema | None,
+        windows: Sequence[RequestWindow],
+    ) -> Completion:
         endpoint = self.endpoint(llm)
         request = ChatRequest(endpoint, messages, tools, schema)
         recorder = tally.recorder
@@ -373,8 +389,11 @@ class Gateway:
         return way
 
     async def __aenter__(self) -> "Gateway":
+        global _of_the_run  # noqa: PLW0603  (what threads that the user's code starts have no context to find it by)
         self._settle()
         self._token = _current.set(self)
+        if self.gates.is_of_a_run:
+            _of_the_run = self
         return self
 
     def _settle(self) -> None:
@@ -415,7 +434,9 @@ class Gateway:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        global _of_the_run  # noqa: PLW0603
         _current.reset(self._token)
+        _of_the_run = None if _of_the_run is self else _of_the_run
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -477,11 +498,13 @@ async def _send(transport: Transport, request: ChatRequest, timeout_s: float, *,
 
 
 _current: ContextVar[Gateway | None] = ContextVar("crewrun_gateway", default=None)
+# The gateway of the batch that this process runs, if any: it is that of every kickoff in the process.
+_of_the_run: Gateway | None = None
 
 
 def gateway_elsewhere() -> Gateway | None:
     """The gateway of the run that this thread works for, when its loop runs in another thread."""
-    ambient = _current.get()
+    ambient = _current.get() or _of_the_run
     return ambient if ambient is not None and not ambient.is_here and ambient.is_reachable else None
 
 
@@ -511,7 +534,7 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
     async def __aenter__(self) -> Gateway:
         self._mine: _Shared | None = None
         self._token: Token[Gateway | None] | None = None
-        ambient = _current.get()
+        ambient = _current.get() or _of_the_run
         if ambient is not None and ambient.is_here:
             return ambient
         shared = _shared.get()

@@ -6,6 +6,7 @@ row's, so that a crew that some other code starts for the row is still counted t
 
 from contextvars import ContextVar
 
+from crewrun.errors import CrewrunError
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.messages import Completion, Usage
 from crewrun.row import Replayed, TaskRecord
@@ -31,11 +32,13 @@ class Tally:
         "estimated_calls",
         "failed_task",
         "files",
+        "flow_depth",
         "is_whole",
         "models",
         "prompt_tokens",
         "reasoning_tokens",
         "recorder",
+        "refusal",
         "task",
         "tasks",
         "truncated",
@@ -53,6 +56,9 @@ class Tally:
         if parent is not None:
             recorder, task = recorder or parent.recorder, parent._below(task) if task else parent.task
         self.is_whole = is_whole
+        # Why a call of the row was not made at all. Nobody's code may make a success of that.
+        self.refusal: CrewrunError | None = None
+        self.flow_depth: int = (parent.flow_depth if parent is not None else 0) + is_whole
         self.recorder: Recorder | None = recorder
         self.task: str = task or ""
         self._replayed: list[Spent] = []
@@ -74,10 +80,7 @@ class Tally:
     @property
     def is_in_flow(self) -> bool:
         """Whether a flow's method is at work here."""
-        tally: Tally | None = self
-        while tally is not None and not tally.is_whole:
-            tally = tally._parent
-        return tally is not None
+        return self.flow_depth > 0
 
     @property
     def row_cost_usd(self) -> float | None:
@@ -169,6 +172,13 @@ class Tally:
         tally: Tally | None = self
         while tally is not None:
             tally.files.append(file)
+            tally = tally._parent
+
+    def refused(self, error: CrewrunError) -> None:
+        """A call was not made, since the run or the row must not go on; the first one to say so is the cause."""
+        tally: Tally | None = self
+        while tally is not None:
+            tally.refusal = tally.refusal or error
             tally = tally._parent
 
     def failed_in(self, task: str) -> None:

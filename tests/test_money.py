@@ -275,14 +275,20 @@ def test_a_canary_of_any_size_runs_all_rows(place: Place, n: str) -> None:
         assert (cost_usd["low"], cost_usd["mean"], cost_usd["high"]) == (pytest.approx(found["cost_usd"]),) * 3
 
 
-def test_a_forecast_of_unknown_cost_is_above_every_limit(place: Place) -> None:
-    """Without a price nobody can say whether the limit holds: exit 5 behind the sample, with the way out."""
+def test_a_limit_of_a_forecast_needs_prices(place: Place) -> None:
+    """Without one nobody could say whether it holds: refused before the first call, with the way out."""
     place.crew(llm="somebodys-model")
-    place.rows(*topics(10))
-    assert len(place.batch("--canary", "3", "--max-forecast", "1", code=5)) == 3
-    assert stopped(place) == (
-        "the price of a model is not known, so nobody can say whether --max-forecast holds (--price)"
-    )
+    place.rows(*topics(3))
+    assert place.batch("--canary", "3", "--max-forecast", "1", code=2) == []
+    assert "--max-forecast: the price of openai/somebodys-model is not known; give it in" in place.stderr
+
+
+def test_a_repeated_canary_does_not_creep_over_its_limit(place: Place) -> None:
+    """What was spent before counts: each repetition forecasts the whole run, and stops as the first one did."""
+    place.rows(*topics(40))
+    for _ in range(3):
+        assert len(place.batch("--canary", "10", "--max-forecast", "0.0015", code=5)) == 10
+        assert stopped(place).endswith("more than --max-forecast allows")
 
 
 def test_a_stop_before_the_canary_ends_leaves_no_forecast(place: Place) -> None:

@@ -136,7 +136,7 @@ def test_each_status_has_one_category(status: int, body: bytes, kind: str) -> No
         ),
         pytest.param(
             b'{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":-3,"completion_tokens":"9"}}',
-            ("hi", 0, False),
+            ("hi", 9, False),
             id="absurd usage",
         ),
         pytest.param(

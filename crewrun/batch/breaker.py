@@ -50,8 +50,15 @@ class Breaker:
         self._patience_s = outage_patience_s
         self._last: deque[str | None] = deque(maxlen=window)
         self._counts: Counter[str] = Counter()
+        # The first rows that were begun, with how they ended: the first to end may be the ones that fail fast.
+        self._first: dict[int, str | None] = {}
         self._since: dict[str, float] = {}  # when failures of the provider's side became that many
         self._trip: Trip | None = None
+
+    def begin(self, index: int) -> None:
+        """A row begins; who says so for each has the first ones told by this order."""
+        if len(self._first) < FEWEST:
+            self._first[index] = None
 
     def observe(self, outcome: Outcome, *, failed_before: bool = False) -> Trip | None:
         """Count one row. The trip if the run should stop, and again for every later row that failed of the same.
@@ -71,6 +78,8 @@ class Breaker:
         why = None
         if not failed_before and not _is_replayed(outcome):
             self._count(mark)
+            if outcome.row.index in self._first:
+                self._first[outcome.row.index] = mark
             why = self._systemic(error, mark)
         if why and self._trip is None:
             self._trip = Trip(f"{why}: {_describe(error)}", error.category, mark)
@@ -90,7 +99,10 @@ class Breaker:
 
     def _are_too_many(self, mark: str) -> bool:
         alike, ended = self._counts[mark], len(self._last)
-        return alike == ended >= FEWEST or (ended == self._last.maxlen and 2 * alike > ended)
+        if ended == self._last.maxlen and 2 * alike > ended:
+            return True
+        firsts = list(self._first.values())
+        return alike == ended >= FEWEST and (not firsts or firsts == [mark] * FEWEST)
 
     def _count(self, mark: str | None) -> None:
         last, counts = self._last, self._counts

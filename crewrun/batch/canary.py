@@ -182,14 +182,14 @@ class CanarySource:
         self._source.close()
 
 
-def exceeds(forecast: Forecast, limit_usd: float | None) -> str | None:
-    """Why the rest shall not be run, None when it may."""
-    if limit_usd is None:
+def exceeds(forecast: Forecast, spent_usd: float, limit_usd: float | None) -> str | None:
+    """Why the rest shall not be run, None when it may. Earlier sessions `spent_usd`: the limit is for the whole run."""
+    if limit_usd is None or forecast.rows <= forecast.sample:
         return None
     if forecast.cost_usd is None:
         return "the price of a model is not known, so nobody can say whether --max-forecast holds (--price)"
-    if forecast.cost_usd.mean <= limit_usd:
+    whole_usd = spent_usd + forecast.cost_usd.mean
+    if whole_usd <= limit_usd:
         return None
-    return (
-        f"all {forecast.rows:,} rows would cost about ${forecast.cost_usd.mean:,.4g}, more than --max-forecast allows"
-    )
+    before = f" with the ${spent_usd:,.4g} spent before" if spent_usd else ""
+    return f"all {forecast.rows:,} rows would cost about ${whole_usd:,.4g}{before}, more than --max-forecast allows"

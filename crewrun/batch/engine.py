@@ -139,6 +139,8 @@ class Engine:
             self._progress.unwritten += 1
             await self._hand_on(_Ended(row, line=line))
             return True
+        if self._options.breaker is not None:
+            self._options.breaker.begin(row.index)
         self._progress.in_flight += 1
         try:
             outcome = await self._executor.run(row)

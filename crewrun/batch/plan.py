@@ -121,8 +121,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     output = output_path(inputs, settings.output, part)
     plan = Plan(shard=str(part) if part else None)
     endpoints = await check_models(definition.target, gateway)
-    if settings.budget_usd is not None:
-        check_priced(definition.target, endpoints, gateway)
+    check_priced(settings.flag_that_needs_prices, definition.target, endpoints, gateway)
     plan.models = [
         {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
     ]
@@ -153,7 +152,8 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
         listed = "\n".join(plan.failing)
         raise UsageError(f"{inputs}: {plan.failing_count} rows cannot be run (--strict)\n{listed}")
     plan.rows = sample.total
-    plan.answers_known = sum(len(answers.tokens) for answers in known.answers.values())
+    names = {endpoint.name for endpoint in endpoints}
+    plan.answers_known = sum(len(answers.tokens) for (model, _), answers in known.answers.items() if model in names)
     crew = definition.target
     if isinstance(crew, Crew):
         _foresee(plan, sample.rows, _Estimator(crew, gateway, known), settings)

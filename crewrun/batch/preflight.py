@@ -188,15 +188,17 @@ def check_summary(summary: str, inputs: str, output: str | None) -> None:
         raise UsageError(f"--summary {summary}: is the file of the rows; name another")
 
 
-def check_priced(target: Target, endpoints: Sequence[Endpoint], gateway: Gateway) -> None:
-    """Raise UsageError when nobody can say what the calls of `target` cost, which --budget needs."""
+def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint], gateway: Gateway) -> None:
+    """Raise UsageError when nobody can say what the calls of `target` cost, which `flag`, if there is one, needs."""
+    if flag is None:
+        return
     account = getattr(target, "account", None)
     if account is not None:
-        raise UsageError(f"--budget: cannot hold for this target. {account}")
+        raise UsageError(f"{flag}: cannot hold for this target. {account}")
     for endpoint in endpoints:
         if gateway.price(endpoint) is None:
             raise UsageError(
-                f"--budget: the price of {endpoint.name} is not known; "
+                f"{flag}: the price of {endpoint.name} is not known; "
                 f"give it in US dollars per million tokens: --price {endpoint.model}=IN,OUT"
             )
 
@@ -210,7 +212,8 @@ async def open_budget(
     spent_usd = (await state.in_all())["cost_usd"]
     if spent_usd is None:
         raise UsageError("--budget: earlier calls of this run have no known price; --fresh begins anew")
-    budget = Budget(limit_usd, spent_usd)
+    # Calls that were out when a session was killed are paid for, and nobody heard what they cost.
+    budget = Budget(limit_usd, spent_usd + await state.lost_usd())
     prices = {endpoint.name: gateway.price(endpoint) for endpoint in endpoints}
     for model, task, tokens in await state.latest_answers():
         if price := prices.get(model):

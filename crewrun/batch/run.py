@@ -71,6 +71,7 @@ async def run_batch(
             files.callback(cache.close)
         gateway = make_gateway(settings, gates, cache)
         endpoints = await check_models(definition.target, gateway, keys=settings.is_here and not settings.replay)
+        check_priced(settings.flag_that_needs_prices, definition.target, endpoints, gateway)
         if settings.is_here:
             reserve_descriptors(settings.rows_at_once, endpoints)
         check_not_input(inputs, output, stdout_fd)
@@ -94,7 +95,6 @@ async def run_batch(
             if has_named and opened.state.has_results:
                 await take_out_changed(open_rows(), opened.state)
         if settings.budget_usd is not None:
-            check_priced(definition.target, endpoints, gateway)
             state = opened.state if opened else None
             gates.budget = await open_budget(settings.budget_usd, state, endpoints, gateway)
         job = _job(invocation, definition, settings, gateway, gates, opened, cache, output, endpoints)

@@ -204,7 +204,9 @@ class Session:
         if canary.sample.rows:
             self._forecast = forecast = canary.forecast()
             self._display.foresee(forecast)
-            if why := exceeds(forecast, self._settings.max_forecast_usd):
+            in_all = await self._history.in_all() or {}
+            before_usd = max(0.0, (in_all.get("cost_usd") or 0.0) - self._progress.cost_usd)
+            if why := exceeds(forecast, before_usd, self._settings.max_forecast_usd):
                 self._stop.request(StopReason("forecast", why))
                 return
         canary.go_on.set()

@@ -136,6 +136,11 @@ class BatchSettings:
         return prices("--price", self.price)
 
     @property
+    def flag_that_needs_prices(self) -> str | None:
+        """A flag that only holds when every model's price is known."""
+        return "--budget" if self.budget is not None else "--max-forecast" if self.max_forecast is not None else None
+
+    @property
     def budget_usd(self) -> float | None:
         """What `--budget` allows."""
         return None if self.budget is None else dollars("--budget", self.budget)

@@ -94,7 +94,8 @@ class AnswerCache:
         """What the user should know of it at the end of a run."""
         said = [f"{self.hits:,} calls were answered by the cache {self._path}"] if self.hits else []
         try:
-            if gone := self._before + self._new - len(self._store):
+            # Less than nothing is gone when another process has added to it.
+            if (gone := self._before + self._new - len(self._store)) > 0:
                 said.append(f"the cache {self._path} is full: {gone:,} answers that were not used for longest are gone")
         except Exception as wrong:
             self.problem = str(wrong)

@@ -47,6 +47,7 @@ class Transport(Protocol):
 
 # Words that providers put into `code`, `type` or the message of a refusal; checked in this order.
 _BY_WORD: tuple[tuple[tuple[str, ...], type[CallError]], ...] = (
+    (("api key not valid", "api_key_invalid", "invalid_api_key", "incorrect api key"), AuthRefused),
     (("insufficient_quota", "exceeded your current quota", "billing", "credit balance"), QuotaExhausted),
     (
         (
@@ -253,16 +254,24 @@ def _spent(error: CallError, usage: Usage) -> CallError:
     return error
 
 
+# Digits of a count; what is longer is none.
+_LONGEST_COUNT = 12
+
+
 def read_usage(usage: dict[str, Any]) -> Usage:
-    """Token counts out of an OpenAI usage object; what is missing, negative or no number counts as 0."""
+    """Token counts out of an OpenAI usage object; what is missing, negative or no number counts as 0, and
+    a part as the whole at most."""
+    prompt_tokens, completion_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     return Usage(
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        cached_prompt_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        prompt_tokens=prompt_tokens,
+        cached_prompt_tokens=min(prompt_tokens, _count(usage.get("prompt_tokens_details"), "cached_tokens")),
+        completion_tokens=completion_tokens,
+        reasoning_tokens=min(completion_tokens, _count(usage.get("completion_tokens_details"), "reasoning_tokens")),
     )
 
 
 def _count(counts: Any, name: str) -> int:
     value = counts.get(name) if isinstance(counts, dict) else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _LONGEST_COUNT:
+        value = int(value)
     return value if type(value) is int and value > 0 else 0

@@ -3,8 +3,8 @@
 One refusal may be its row's own affair, a firewall that dislikes a text for instance, and one row must not stop a run.
 So a refusal puts the endpoint under suspicion: no call is sent, but for one that decides. If that is refused too the
 endpoint refuses everything; any other answer clears it, and the refused call fails alone. Where nobody comes to decide
-the refusal counts as meant for all, unless it says 403 or 400 and others were answered before. So after a key has been
-revoked no row sends more than one call.
+the refusal counts as meant for all, unless it says 403 or 400, others were answered before, and few met it. So after a
+key has been revoked no row sends more than one call.
 """
 
 import anyio
@@ -14,6 +14,8 @@ from crewrun.errors import AuthRefused, CallError, ModelNotFound, QuotaExhausted
 RUN_WIDE = (AuthRefused, QuotaExhausted, ModelNotFound)
 # These can be about one text; a 401, a 402 or a 404 is about key, account or model.
 _OF_A_TEXT = frozenset({400, 403, 413, 422})
+# So many at once, and nobody else to decide, are no coincidence.
+_SEVERAL = 3
 # How long a refused call waits for another one to decide. Rows whose turn it is are there at once.
 _ALONE_S = 1.0
 
@@ -29,6 +31,7 @@ class Trust:
         self.refusal: CallError | None = None  # what every further call would get
         self._suspicion: CallError | None = None
         self._is_tested = False
+        self._suspects = 0  # calls that were refused since the suspicion began
         self._has_answered = False
         self._news = anyio.Event()
 
@@ -60,6 +63,7 @@ class Trust:
 
     async def refused(self, error: CallError, decides: bool) -> bool:
         """An attempt was refused. Whether every other one would be: waits until that is known."""
+        self._suspects += 1
         certain = isinstance(error, QuotaExhausted) or error.http_status not in _OF_A_TEXT
         if decides:
             self._decide(error)
@@ -72,12 +76,13 @@ class Trust:
                 await news.wait()
                 continue
             if not self._is_tested:
-                self._decide(error if certain or not self._has_answered else None)
+                is_meant_for_all = certain or not self._has_answered or self._suspects >= _SEVERAL
+                self._decide(error if is_meant_for_all else None)
         return self.refusal is not None
 
     def _decide(self, refusal: CallError | None) -> None:
         self.refusal = self.refusal or refusal
-        self._suspicion, self._is_tested = None, False
+        self._suspicion, self._is_tested, self._suspects = None, False, 0
         self._tell()
 
     def _tell(self) -> None:

@@ -64,4 +64,5 @@ def read_known(path: Path, definition: str) -> Known:
 def usual(values: Sequence[float]) -> tuple[float, float, float]:
     """The mean, and the tenth and ninetieth percentiles."""
     ordered = sorted(values)
-    return fmean(ordered), ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
+    mean = fmean(ordered)
+    return mean, min(mean, ordered[len(ordered) // 10]), max(mean, ordered[-1 - len(ordered) // 10])

@@ -230,6 +230,15 @@ class RunState:
         """What all sessions of the run spent together."""
         return await self._writer.read(journal.all_spent)
 
+    async def lost_usd(self) -> float:
+        """What rows in flight at the death of earlier sessions may have cost: each as much as the dearest late call."""
+        query = (
+            "select coalesce(sum(in_flight), 0) * (select coalesce(max(cost_usd), 0) from "
+            "(select cost_usd from calls order by seq desc limit ?)) from sessions where ended_at is null and id <> ?"
+        )
+        found = await self._writer.read(lambda db: db.execute(query, (_LATEST_ANSWERS, self._session)).fetchone())
+        return float(found[0] or 0.0)
+
     async def latest_answers(self) -> list[tuple[str, str, int]]:
         """Model, task and completion tokens of the last answers, in their order."""
         query = (

@@ -146,9 +146,7 @@ class Worker:
                 return value_of(await self._target.akickoff(row.inputs))
             if self._files is None:
                 return await self._within_time(row)
-            with writing_below(
-                self._files / (row.id if _FOLDER_NAME.fullmatch(row.id) else content_id(row.id.encode()))
-            ):
+            with writing_below(self._files / _folder_name(row.id)):
                 return await self._within_time(row)
 
     async def _within_time(self, row: Row) -> Any:
@@ -163,6 +161,10 @@ def _take_back_cancellation() -> None:
     task = asyncio.current_task()
     while task is not None and task.cancelling():
         task.uncancel()
+
+
+def _folder_name(row_id: str) -> str:
+    return row_id if _FOLDER_NAME.fullmatch(row_id) else content_id(row_id.encode("utf-8", "surrogatepass"))
 
 
 def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:

@@ -1,10 +1,12 @@
 """What every test starts from: no keys, models or proxies of whoever runs the tests."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from forks import Forks
 from mock_process import MockProcess
+from place import Place
 
 _SETTINGS = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY", "NO_COLOR")
 
@@ -23,6 +25,16 @@ def served() -> Iterator[tuple[MockProcess, Forks]]:
     """A mock that answers at once, and a process whose forks are commands: for all tests that begin with `place`."""
     with MockProcess() as mock, Forks() as forks:
         yield mock, forks
+
+
+@pytest.fixture
+def place(tmp_path: Path, served: tuple[MockProcess, Forks]) -> Place:
+    """A folder with a crew of one task on gpt-4.1-mini."""
+    mock, forks = served
+    mock.clear()
+    place = Place(tmp_path, mock, forks)
+    place.crew()
+    return place
 
 
 @pytest.fixture

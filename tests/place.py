@@ -59,6 +59,16 @@ class Place:
         prompts = (next(m["content"] for m in request["messages"] if m["role"] == "user") for request in requests)
         return sorted(prompt.removeprefix("Your task: ").partition("\n")[0] for prompt in prompts)
 
+    def summary(self) -> dict[str, Any]:
+        """What the last command wrote by `--summary s.json`."""
+        found: dict[str, Any] = json.loads((self.folder / "s.json").read_text())
+        return found
+
+    def stopped(self) -> str:
+        """Why the run stopped, as stderr says it."""
+        (line,) = [line for line in self.stderr.splitlines() if line.startswith("stopped: ")]
+        return line.removeprefix("stopped: ")
+
     def done(self) -> list[Any]:
         """The topics of the results, in their order. All have succeeded."""
         rows = [json.loads(line) for line in self.results.read_text().splitlines()]

@@ -1,16 +1,12 @@
 """Models that stand in for another: when they are asked, what the row says of it, and what is recorded."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cli import read_rows, topics
 from fickle import Asked, Fickle, Reply
-from forks import Forks
-from mock_process import MockProcess
 from place import Place
 from pydantic import BaseModel
 
@@ -27,10 +23,8 @@ MAPPING = "{model: first, fallbacks: [second]}"
 
 
 @pytest.fixture
-def place(tmp_path: Path, served: tuple[MockProcess, Forks]) -> Place:
+def place(place: Place) -> Place:
     """A folder with a crew of one task on `first`, for which `second` stands in, and six rows."""
-    mock, forks = served
-    place = Place(tmp_path, mock, forks)
     place.crew(llm=LIST)
     place.rows(*topics(6))
     return place
@@ -99,9 +93,7 @@ def test_when_all_refuse_the_last_ones_reason_stops_the_run(place: Place) -> Non
     with Fickle(lambda asked: Reply(401, f"{asked.model}: no")) as provider:
         place.batch("-j", "1", "--summary", "s.json", code=4, OPENAI_BASE_URL=provider.base_url)
     assert Counter(provider.models()) == {"first": 1, "second": 1}
-    assert json.loads((place.folder / "s.json").read_text())["stopped"] == (
-        "openai/second refuses every call: HTTP 401: second: no"
-    )
+    assert place.summary()["stopped"] == ("openai/second refuses every call: HTTP 401: second: no")
     assert read_rows(place.results) == []
 
 

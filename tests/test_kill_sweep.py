@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kill_points import Point
 from mock_process import MockProcess
+from place import RESULTS, STATE
 
 from crewrun.row import content_id
 from crewrun.runs.journal import row_key
@@ -267,7 +268,6 @@ def committed(folder: Path) -> set[str]:
 
 FEW_ROWS = topics(12)
 REHEARSAL = ("batch", "in.jsonl", "-m", "offline", "-j", "3")
-RESULTS, STATE = "in.results.jsonl", "in.results.jsonl.crewrun"
 FILES: dict[Literal["journal", "wal", "results"], str] = {
     "journal": f"{STATE}/journal.sqlite",
     "wal": f"{STATE}/journal.sqlite-wal",

@@ -9,20 +9,8 @@ from typing import Any
 import pytest
 from cli import crewrun, read_rows, topics, write_crew, write_rows
 from fickle import Asked, Fickle, Reply
-from forks import Forks
 from mock_process import MockProcess
 from place import KEY, Place
-
-
-@pytest.fixture
-def place(tmp_path: Path, served: tuple[MockProcess, Forks]) -> Place:
-    """A folder with a crew of one task on gpt-4.1-mini."""
-    mock, forks = served
-    mock.clear()
-    place = Place(tmp_path, mock, forks)
-    place.crew()
-    return place
-
 
 # Limits that are given
 
@@ -89,7 +77,7 @@ def test_a_loop_of_a_tools_own_is_within_the_runs_budget(place: Place) -> None:
     place.rows(*topics(60))
     place.batch("--crew", "nested.py:crew", "-j", "8", "--budget", "0.006", "--summary", "s.json", code=5)
     assert 0.0045 < place.mock.ledger(last=0)["totals"]["cost_usd"] <= 0.006
-    assert json.loads((place.folder / "s.json").read_text())["rows"]["failed"] == 0
+    assert place.summary()["rows"]["failed"] == 0
     assert {row["status"] for row in read_rows(place.results)} == {"ok"}
 
 
@@ -213,4 +201,4 @@ def test_a_reset_that_comes_true_is_waited_for(place: Place) -> None:
     with Fickle(lambda asked: Reply(headers=told if asked.number == 4 else {})) as provider:
         place.batch("-j", "1", "--summary", "s.json", OPENAI_BASE_URL=provider.base_url)
     assert len(place.done()) == 12
-    assert json.loads((place.folder / "s.json").read_text())["duration_s"] >= 1
+    assert place.summary()["duration_s"] >= 1

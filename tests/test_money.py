@@ -1,14 +1,11 @@
 """What a run may cost, and what it will: --budget, --row-budget, --price and --canary, by the provider's account."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cli import problems, read_rows, topics
 from fickle import Asked, Fickle, Reply
-from forks import Forks
-from mock_process import MockProcess
 from place import Place
 
 # Each call costs about $0.00007 and, with so many tokens at most, never more than about $0.0003.
@@ -16,11 +13,8 @@ BOUND = "{model: gpt-4.1-mini, max_tokens: 80}"
 
 
 @pytest.fixture
-def place(tmp_path: Path, served: tuple[MockProcess, Forks]) -> Place:
+def place(place: Place) -> Place:
     """A folder with a crew of one task, whose answers have 80 tokens at most."""
-    mock, forks = served
-    mock.clear()
-    place = Place(tmp_path, mock, forks)
     place.crew(llm=BOUND)
     return place
 
@@ -28,18 +22,6 @@ def place(tmp_path: Path, served: tuple[MockProcess, Forks]) -> Place:
 def paid(place: Place) -> float:
     """What the provider would bill for all that came so far."""
     return float(place.mock.ledger(last=0)["totals"]["cost_usd"])
-
-
-def summary(place: Place) -> dict[str, Any]:
-    """What the last command wrote by `--summary s.json`."""
-    found: dict[str, Any] = json.loads((place.folder / "s.json").read_text())
-    return found
-
-
-def stopped(place: Place) -> str:
-    """Why the run stopped, as stderr says it."""
-    (line,) = [line for line in place.stderr.splitlines() if line.startswith("stopped: ")]
-    return line.removeprefix("stopped: ")
 
 
 # The run's budget
@@ -50,12 +32,12 @@ def test_a_budget_holds_at_64_in_flight_and_a_larger_one_goes_on(place: Place) -
     place.rows(*topics(200))
     place.batch("-j", "64", "--budget", "0.005", "--summary", "s.json", code=5)
     assert 0.005 - 0.0005 <= paid(place) <= 0.005
-    first = summary(place)
+    first = place.summary()
     assert (first["rows"]["failed"], first["cost_usd"]) == (0, pytest.approx(paid(place), abs=1e-6))
-    assert stopped(place).startswith(
+    assert place.stopped().startswith(
         f"${paid(place):.6g} of the budget of $0.005 is spent and the next call may cost $"
     )
-    assert stopped(place).endswith("; the same command with a larger --budget goes on")
+    assert place.stopped().endswith("; the same command with a larger --budget goes on")
     done = len(place.done())
     before = paid(place)
     place.batch("-j", "64", "--budget", "0.008", "--summary", "s.json", code=5)
@@ -63,7 +45,7 @@ def test_a_budget_holds_at_64_in_flight_and_a_larger_one_goes_on(place: Place) -
     place.batch("-j", "64", "--budget", "$1", "--summary", "s.json")
     assert len(place.done()) == 200 > done
     assert place.mock.ledger(last=0)["totals"]["requests"] == 200
-    assert summary(place)["in_all"]["cost_usd"] == pytest.approx(paid(place), abs=1e-6)
+    assert place.summary()["in_all"]["cost_usd"] == pytest.approx(paid(place), abs=1e-6)
 
 
 def test_a_budget_that_is_spent_stays_spent(place: Place) -> None:
@@ -71,7 +53,7 @@ def test_a_budget_that_is_spent_stays_spent(place: Place) -> None:
     place.rows(*topics(60))
     place.batch("--budget", "0.002", code=5)
     assert place.batch("--budget", "0.002", code=5) == []
-    assert stopped(place).startswith(f"${paid(place):.6g} of the budget of $0.002 is spent")
+    assert place.stopped().startswith(f"${paid(place):.6g} of the budget of $0.002 is spent")
 
 
 def test_what_failed_attempts_cost_counts(place: Place) -> None:
@@ -79,7 +61,7 @@ def test_what_failed_attempts_cost_counts(place: Place) -> None:
     place.rows(*({"topic": f"FAIL-EMPTY {i}" if i % 4 == 0 else f"good {i}"} for i in range(80)))
     place.batch("-j", "16", "--budget", "0.003", "--summary", "s.json", code=5)
     assert 0.003 - 0.0005 <= paid(place) <= 0.003
-    assert summary(place)["cost_usd"] == pytest.approx(paid(place), abs=1e-6)
+    assert place.summary()["cost_usd"] == pytest.approx(paid(place), abs=1e-6)
     assert "output_invalid" in {row["error"]["category"] for row in read_rows(place.results) if row["error"]}
 
 
@@ -95,7 +77,7 @@ def test_a_call_that_is_dearer_than_the_whole_budget_is_not_sent(place: Place) -
     """And what would pay for it is said: exit 5."""
     place.rows(*topics(3))
     assert place.batch("--budget", "0.00001", code=5) == []
-    assert stopped(place).startswith("$0 of the budget of $1e-05 is spent and the next call may cost $0.000")
+    assert place.stopped().startswith("$0 of the budget of $1e-05 is spent and the next call may cost $0.000")
 
 
 def test_a_budget_of_the_crew_file_is_kept(place: Place) -> None:
@@ -105,7 +87,7 @@ def test_a_budget_of_the_crew_file_is_kept(place: Place) -> None:
     place.batch("--summary", "s.json", code=5)
     totals = place.mock.ledger(last=0)["totals"]
     cost_usd = (10 * totals["prompt_tokens"] + 20 * totals["completion_tokens"]) / 1e6
-    assert summary(place)["cost_usd"] == pytest.approx(cost_usd, abs=1e-6)
+    assert place.summary()["cost_usd"] == pytest.approx(cost_usd, abs=1e-6)
     assert 0.005 < cost_usd <= 0.01
 
 
@@ -168,7 +150,7 @@ def test_usage_that_cannot_be_is_estimated_and_marked(place: Place, usage: Any) 
         assert (row["usage"]["calls"], row["usage"]["estimated_calls"], row["usage"]["completion_tokens"]) == (1, 1, 9)
         assert 20 < row["usage"]["prompt_tokens"] < 200
         assert row["cost_usd"] == pytest.approx(0.4e-6 * row["usage"]["prompt_tokens"] + 1.6e-6 * 9)
-    assert summary(place)["usage"]["estimated_calls"] == 2
+    assert place.summary()["usage"]["estimated_calls"] == 2
 
 
 def test_a_budget_holds_without_the_providers_counts(place: Place) -> None:
@@ -176,7 +158,7 @@ def test_a_budget_holds_without_the_providers_counts(place: Place) -> None:
     place.rows(*topics(100))
     with Fickle(lambda asked: Reply(usage=None)) as provider:
         place.batch("--budget", "0.001", "--summary", "s.json", code=5, OPENAI_BASE_URL=provider.base_url)
-    assert 0.0005 < summary(place)["cost_usd"] <= 0.001
+    assert 0.0005 < place.summary()["cost_usd"] <= 0.001
 
 
 # A row's budget
@@ -208,9 +190,9 @@ def test_a_canary_runs_first_and_counts_as_done(place: Place) -> None:
     place.rows(*topics(60))
     assert len(place.batch("--canary", "20", "-j", "4", "--summary", "s.json")) == 60
     assert len(place.done()) == 60
-    forecast = summary(place)["forecast"]
+    forecast = place.summary()["forecast"]
     assert (forecast["rows"], forecast["sample"]) == (60, 20)
-    assert forecast["cost_usd"]["low"] <= summary(place)["cost_usd"] <= forecast["cost_usd"]["high"]
+    assert forecast["cost_usd"]["low"] <= place.summary()["cost_usd"] <= forecast["cost_usd"]["high"]
     assert forecast["failed_share"] == {"mean": 0.0, "low": 0.0, "high": pytest.approx(0.0833, abs=0.05)}
     assert forecast["duration_s"]["low"] <= forecast["duration_s"]["mean"] <= forecast["duration_s"]["high"]
     assert place.stderr.startswith("forecast for 60 rows, from 20 of them: $0.00")
@@ -221,8 +203,8 @@ def test_a_forecast_above_the_limit_stops_behind_the_canary(place: Place) -> Non
     place.rows(*topics(60))
     sample = place.batch("--canary", "20", "--max-forecast", "0.001", "--summary", "s.json", code=5)
     assert len(sample) == len(place.done()) == 20
-    mean = summary(place)["forecast"]["cost_usd"]["mean"]
-    assert stopped(place) == f"all 60 rows would cost about ${mean:,.4g}, more than --max-forecast allows"
+    mean = place.summary()["forecast"]["cost_usd"]["mean"]
+    assert place.stopped() == f"all 60 rows would cost about ${mean:,.4g}, more than --max-forecast allows"
     rest = place.batch("--canary", "20", "--max-forecast", "1")
     assert len(rest) == 40
     assert not set(rest) & set(sample)
@@ -232,7 +214,7 @@ def test_an_input_that_is_sorted_does_not_fool_the_canary(place: Place) -> None:
     """Its rows come from everywhere, the same ones each time, so that the interval holds what all of them cost."""
     place.rows(*({"topic": f"{i} " + "long " * i} for i in range(200)))
     place.batch("--canary", "60", "--summary", "s.json")
-    forecast = summary(place)["forecast"]["cost_usd"]
+    forecast = place.summary()["forecast"]["cost_usd"]
     assert forecast["low"] <= paid(place) <= forecast["high"]
     indexes = [json.loads(line)["index"] for line in place.results.read_text().splitlines()[:60]]
     assert min(indexes) < 20
@@ -245,7 +227,7 @@ def test_a_canary_of_stdin_runs_every_row_once(place: Place) -> None:
     stdin = (place.folder / "in.jsonl").read_text()
     assert len(place.batch("--canary", "10", "--summary", "s.json", inputs="-", stdin=stdin)) == 30
     assert len(place.stdout.splitlines()) == 30
-    assert summary(place)["forecast"]["sample"] == 10
+    assert place.summary()["forecast"]["sample"] == 10
 
 
 def test_a_canary_of_a_run_that_goes_on_is_of_what_is_left(place: Place) -> None:
@@ -253,9 +235,9 @@ def test_a_canary_of_a_run_that_goes_on_is_of_what_is_left(place: Place) -> None
     place.rows(*topics(20))
     place.batch("--limit", "12")
     assert len(place.batch("--canary", "5", "--max-forecast", "1", "--summary", "s.json")) == 8
-    assert (summary(place)["forecast"]["rows"], summary(place)["forecast"]["sample"]) == (8, 5)
+    assert (place.summary()["forecast"]["rows"], place.summary()["forecast"]["sample"]) == (8, 5)
     assert place.batch("--canary", "5", "--max-forecast", "0.000001", "--summary", "s.json") == []
-    assert summary(place)["forecast"] is None
+    assert place.summary()["forecast"] is None
 
 
 @pytest.mark.parametrize("n", ["0", "1", "50"], ids=["none", "one", "more than there are"])
@@ -264,7 +246,7 @@ def test_a_canary_of_any_size_runs_all_rows(place: Place, n: str) -> None:
     place.rows(*topics(10))
     assert len(place.batch("--canary", n, "--ordered", "--summary", "s.json")) == 10
     assert place.done() == [row["topic"] for row in topics(10)]
-    found = summary(place)
+    found = place.summary()
     if n == "0":
         assert found["forecast"] is None
     elif n == "1":
@@ -288,7 +270,7 @@ def test_a_repeated_canary_does_not_creep_over_its_limit(place: Place) -> None:
     place.rows(*topics(40))
     for _ in range(3):
         assert len(place.batch("--canary", "10", "--max-forecast", "0.0015", code=5)) == 10
-        assert stopped(place).endswith("more than --max-forecast allows")
+        assert place.stopped().endswith("more than --max-forecast allows")
 
 
 def test_a_stop_before_the_canary_ends_leaves_no_forecast(place: Place) -> None:
@@ -300,7 +282,7 @@ def test_a_stop_before_the_canary_ends_leaves_no_forecast(place: Place) -> None:
 
     with Fickle(refuses) as provider:
         place.batch("--canary", "10", "-j", "2", "--summary", "s.json", code=4, OPENAI_BASE_URL=provider.base_url)
-    assert summary(place)["forecast"] is None
+    assert place.summary()["forecast"] is None
     assert len(provider.asked) == 2
 
 
@@ -308,7 +290,7 @@ def test_a_forecast_says_how_many_rows_will_fail(place: Place) -> None:
     """Every fourth row fails, and the interval has that share in it."""
     place.rows(*({"topic": f"FAIL-400 {i}" if i % 4 == 0 else f"topic {i}"} for i in range(80)))
     place.batch("--canary", "40", "--summary", "s.json", code=3)
-    share = summary(place)["forecast"]["failed_share"]
+    share = place.summary()["forecast"]["failed_share"]
     assert share["low"] <= 0.25 <= share["high"]
     assert set(problems(read_rows(place.results))) == set(range(0, 80, 4))
     assert 0.1 < share["mean"] < 0.5

@@ -146,11 +146,20 @@ def test_id_field_names_rows_whatever_their_place(place: Place) -> None:
     assert place.batch(*flags) == ALL
     place.rows(*({"n": n, **row} for n, row in ((2, {"topic": "x"}), (0, T0), (1, T1))))
     assert place.batch(*flags) == ["Write about x"]
-    assert sorted((row["id"], row["output"][-7:]) for row in read_rows(place.results)) == [
-        (row["id"], row["output"][-7:]) for row in sorted(read_rows(place.results), key=lambda row: str(row["id"]))
-    ]
     assert sorted(place.done()) == ["topic 0", "topic 1", "x"]
+    assert lines_by_id(place) == [("0", "topic 0"), ("1", "topic 1"), ("2", "x")]
     assert place.batch(*flags) == []
+
+
+def test_whatever_the_id_a_row_has_a_folder_of_its_own(place: Place) -> None:
+    """For the files that its tasks write: also where the id is no name for one, or no UTF-8."""
+    crew = place.crew().replace("    description:", "    output_file: o.md\n    description:")
+    (place.folder / "crew.yaml").write_text(crew)
+    ids = ["plain", "../up", "\ud800", "\udfff"]
+    place.rows(*({"n": n, **T0} for n in ids))
+    place.batch("--id-field", "n")
+    files = [file for row in read_rows(place.results) for file in row["files"]]
+    assert len(set(files)) == len(list(place.folder.glob(f"{RESULTS}.files/*/o.md"))) == len(ids)
 
 
 def named(*topics: str) -> list[dict[str, Any]]:

@@ -15,8 +15,9 @@ import pytest
 from cli import PROGRAM, clean_env, read_rows, shell, start, topics, write_crew, write_rows
 from forks import Forks
 from mock_process import MockProcess
+from place import RESULTS, STATE
 
-RESULTS, STATE, OLDER = "in.results.jsonl", "in.results.jsonl.crewrun", "in.results.1.jsonl"
+OLDER = "in.results.1.jsonl"
 T0, T1, T2 = "08a80e35690e5974", "d7b46798e9dca1fe", "44654d0a3962fcad"
 REFUSED, NO_JSON = "c46e715a37795af4", "d59dbaba5bc8957e"
 SYSTEM = "You are Writer. You have written for years.\nYour personal goal: Write well"

@@ -8,38 +8,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import pytest
 from cli import read_rows, start, topics, write_crew, write_rows
 from fickle import Asked, Fickle, Reply
-from forks import Forks
 from mock_process import MockProcess
 from place import Place
 
 NO_ROWS = dict.fromkeys(("ok", "failed", "abandoned", "unwritten", "kept", "kept_failed", "pending"), 0)
-
-
-@pytest.fixture
-def place(tmp_path: Path, served: tuple[MockProcess, Forks]) -> Place:
-    """A folder with a crew of one task on gpt-4.1-mini."""
-    mock, forks = served
-    mock.clear()
-    place = Place(tmp_path, mock, forks)
-    place.crew()
-    return place
-
-
-def summary(place: Place) -> dict[str, Any]:
-    """What the last command wrote by `--summary s.json`."""
-    found: dict[str, Any] = json.loads((place.folder / "s.json").read_text())
-    return found
-
-
-def stopped(place: Place) -> str:
-    """Why the run stopped, as stderr says it."""
-    (line,) = [line for line in place.stderr.splitlines() if line.startswith("stopped: ")]
-    return line.removeprefix("stopped: ")
 
 
 # Everything would be refused
@@ -67,13 +43,13 @@ def test_a_refusal_after_row_37_costs_no_row(place: Place, refusal: Reply, words
         )
         sent = len(provider.asked)
         done = place.done()
-        why, first = stopped(place), summary(place)
+        why, first = place.stopped(), place.summary()
         assert place.stderr.splitlines()[-1] == "to go on: crewrun batch in.jsonl -j 32 --summary s.json"
         place.batch("-j", "32", "--summary", "s.json", OPENAI_BASE_URL=provider.base_url)
     assert (len(done), sent - 37 <= 32, provider.answered) == (37, True, 150)
     assert (first["rows"]["ok"], first["rows"]["failed"], first["rows"]["abandoned"]) == (37, 0, 0)
     assert why.startswith(f"openai/gpt-4.1-mini refuses every call: {words}")
-    assert summary(place)["rows"] == {**NO_ROWS, "ok": 113, "kept": 37}
+    assert place.summary()["rows"] == {**NO_ROWS, "ok": 113, "kept": 37}
     assert sorted(place.done()) == sorted(row["topic"] for row in topics(150))
 
 
@@ -83,8 +59,8 @@ def test_a_run_that_is_refused_from_the_start_sends_a_call_per_slot(place: Place
     place.rows(*({"topic": f"{word} {i}"} for i in range(50)))
     assert 1 <= len(place.batch("-j", "4", "--summary", "s.json", code=4)) <= 4
     assert read_rows(place.results) == []
-    assert summary(place)["rows"] == {**NO_ROWS, "pending": summary(place)["rows"]["pending"]}
-    assert stopped(place).startswith("openai/gpt-4.1-mini refuses every call: HTTP 4")
+    assert place.summary()["rows"] == {**NO_ROWS, "pending": place.summary()["rows"]["pending"]}
+    assert place.stopped().startswith("openai/gpt-4.1-mini refuses every call: HTTP 4")
 
 
 def test_a_key_that_is_missing_is_found_at_the_first_call(place: Place) -> None:
@@ -101,7 +77,7 @@ def test_a_key_that_is_missing_is_found_at_the_first_call(place: Place) -> None:
     place.rows(*topics(20))
     assert place.batch("--crew", "press.py:Press", "-j", "2", code=4) == []
     assert read_rows(place.results) == []
-    assert stopped(place) == (
+    assert place.stopped() == (
         "groq/fast refuses every call: GROQ_API_KEY is not set, and groq/fast needs it; export it or put it into .env"
     )
 
@@ -110,11 +86,11 @@ def test_the_first_rows_that_fail_alike_stop_the_run(place: Place) -> None:
     """Five bad requests and no answer: the parameters are wrong, so row 6 does not follow; exit 4, all pending."""
     place.rows(*({"topic": f"FAIL-400 {i}"} for i in range(50)))
     assert len(place.batch("-j", "1", "--summary", "s.json", code=4)) == 5
-    assert stopped(place) == (
+    assert place.stopped() == (
         "the first 5 rows all failed alike: bad_request in task 'draft': HTTP 400: FAIL-400 asked the mock for this 400"
     )
     assert [row["error"]["category"] for row in read_rows(place.results)] == ["bad_request"] * 4
-    assert (summary(place)["rows"]["failed"], summary(place)["rows"]["pending"]) == (4, 1)
+    assert (place.summary()["rows"]["failed"], place.summary()["rows"]["pending"]) == (4, 1)
 
 
 def test_what_goes_wrong_later_stops_the_run_as_well(place: Place) -> None:
@@ -122,7 +98,7 @@ def test_what_goes_wrong_later_stops_the_run_as_well(place: Place) -> None:
     rows = [*topics(40), *({"topic": f"FAIL-400 {i}"} for i in range(100))]
     place.rows(*rows)
     asked = place.batch("-j", "1", "--summary", "s.json", code=4)
-    assert stopped(place).startswith("26 of the last 50 rows failed alike: bad_request in task 'draft': ")
+    assert place.stopped().startswith("26 of the last 50 rows failed alike: bad_request in task 'draft': ")
     assert len(asked) == 40 + 26
 
 
@@ -140,7 +116,7 @@ def test_one_poisoned_row_stops_nothing(place: Place, word: str, category: str) 
     place.batch("-j", "16", "--retries", "1", "--summary", "s.json", code=3)
     statuses = [row["status"] for row in read_rows(place.results)]
     assert statuses == ["ok"] * 100 + ["failed"] + ["ok"] * 299
-    (group,) = summary(place)["failures"]
+    (group,) = place.summary()["failures"]
     assert (group["category"], group["task"], group["count"], group["example"]["line"]) == (category, "draft", 1, 101)
     assert f"      → to run these again: crewrun retry in.results.jsonl --only {category}" in place.stderr.splitlines()
 
@@ -162,7 +138,7 @@ def test_failures_are_grouped_by_their_cause(place: Place) -> None:
         "results: in.results.jsonl",
         "to run what failed again: crewrun batch in.jsonl -j 1 --summary s.json",
     ]
-    assert [(group["type"], group["task"], group["count"]) for group in summary(place)["failures"]] == [
+    assert [(group["type"], group["task"], group["count"]) for group in place.summary()["failures"]] == [
         ("BadRequest", "draft", 2),
         ("ContextTooLong", "draft", 1),
         ("InputInvalid", None, 1),
@@ -229,9 +205,9 @@ def test_patience_ends(place: Place, flags: list[str], said: str) -> None:
     assert re.fullmatch(
         rf"openai/gpt-4\.1-mini has not answered for {said} s \(--outage-patience\), at last with: "
         r"127\.0\.0\.1:\d+: cannot connect: Connection refused; the same command goes on when it is back",
-        stopped(place),
+        place.stopped(),
     )
-    assert (summary(place)["rows"]["ok"], summary(place)["rows"]["failed"]) == (0, 0)
+    assert (place.summary()["rows"]["ok"], place.summary()["rows"]["failed"]) == (0, 0)
     assert len(place.batch("-j", "4", "--summary", "s.json", code=0)) == 20
 
 
@@ -243,7 +219,7 @@ def test_a_deadline_stops_and_the_same_command_goes_on(place: Place) -> None:
     place.rows(*topics(8))
     with MockProcess("--latency", "0.4") as slow:
         place.batch("-j", "2", "--deadline", "0.6s", code=6, OPENAI_BASE_URL=slow.base_url)
-        assert stopped(place) == "the deadline has come (--deadline 0.6s)"
+        assert place.stopped() == "the deadline has come (--deadline 0.6s)"
         assert place.stderr.splitlines()[-1] == "to go on: crewrun batch in.jsonl -j 2 --deadline 0.6s"
         assert slow.ledger(last=0)["totals"]["statuses"] == {"200": len(place.done())}
         assert 0 < len(place.done()) < 8
@@ -380,7 +356,7 @@ def test_the_crew_file_stops_a_run_as_the_flags_do(place: Place) -> None:
     place.crew(more="batch:\n  deadline: 1h\n  outage-patience: 0s\n  max-concurrent: 2\n")
     place.rows(*topics(3))
     place.batch(code=4, OPENAI_BASE_URL=f"http://127.0.0.1:{free_port()}/v1")
-    assert stopped(place).startswith("openai/gpt-4.1-mini has not answered for 0 s (--outage-patience)")
+    assert place.stopped().startswith("openai/gpt-4.1-mini has not answered for 0 s (--outage-patience)")
     assert Counter(place.batch()) == Counter(f"Write about topic {i}" for i in range(3))
 
 

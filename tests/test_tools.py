@@ -112,10 +112,12 @@ async def test_a_sync_tool_runs_in_a_thread_and_does_not_block_the_loop() -> Non
         """Wait."""
         return str(done.wait(10))
 
-    async with scripted(asks(("wait_for_the_loop", {})), "done"), anyio.create_task_group() as group:
-        group.start_soon(crew_with(wait_for_the_loop).akickoff)
-        await anyio.wait_all_tasks_blocked()
-        done.set()
+    async with scripted(asks(("wait_for_the_loop", {})), "done") as model:
+        async with anyio.create_task_group() as group:
+            group.start_soon(crew_with(wait_for_the_loop).akickoff)
+            await anyio.wait_all_tasks_blocked()
+            done.set()
+        assert model.requests[1].messages[-1].content == "True"
 
 
 class Area(BaseModel):

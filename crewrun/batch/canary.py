@@ -29,14 +29,12 @@ class Sample(NamedTuple):
 async def draw(source: Source, n: int, is_due: Callable[[Row], bool]) -> Sample:
     """Read `source` to its end and draw `n` of the rows that are due, each set of them equally likely."""
     reservoir: Reservoir[Row] = Reservoir(n, _SEED)
-    try:
-        async with anyio.create_task_group() as reading:
-            reading.start_soon(source.fill)
-            while (row := await source.read()) is not None:
-                if is_due(row):
-                    reservoir.offer(row)
-    finally:
-        source.release()
+
+    def see(row: Row) -> None:
+        if is_due(row):
+            reservoir.offer(row)
+
+    await source.visit(see)
     return Sample(reservoir.items, reservoir.count)
 
 

@@ -1,9 +1,9 @@
 """Rows that have their ids from a field, and say something else than when they were done."""
 
-import anyio
 import anyio.to_thread
 
 from crewrun.batch.source import Source
+from crewrun.row import Row
 from crewrun.runs.state import RunState
 
 
@@ -14,12 +14,10 @@ async def take_out_changed(source: Source, state: RunState) -> None:
     for good where a part of the input is all that is run. Raises OutputFailed.
     """
     changed: list[int] = []
-    try:
-        async with anyio.create_task_group() as reading:
-            reading.start_soon(source.fill)
-            while (row := await source.read()) is not None:
-                if (position := state.find_changed(row)) is not None:
-                    changed.append(position)
-    finally:
-        source.release()
+
+    def see(row: Row) -> None:
+        if (position := state.find_changed(row)) is not None:
+            changed.append(position)
+
+    await source.visit(see)
     await anyio.to_thread.run_sync(state.take_out, changed)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.crew.crew import Crew
@@ -105,22 +103,19 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
 async def _look_at_rows(definition: Definition, findings: Findings, inputs: str, worker: Worker) -> None:
     source = open_source(inputs)
     findings.rows = 0
-    first: Row | None = None
-    try:
-        async with anyio.create_task_group() as reading:
-            reading.start_soon(source.fill)
-            while row := await source.read():
-                findings.rows += 1
-                problem = worker.problem(row) or _refusal(definition.target, row)
-                if problem:
-                    findings.failing_count += 1
-                    findings.failing += [problem] if len(findings.failing) < _MAX_FAILING else []
-                elif first is None:
-                    first = row
-    finally:
-        source.release()
-    if first is not None and isinstance(definition.target, Crew):
-        findings.first_row = _previews(definition.target, first.inputs or {})
+    good: list[Row] = []
+
+    def see(row: Row) -> None:
+        findings.rows = (findings.rows or 0) + 1
+        if problem := worker.problem(row) or _refusal(definition.target, row):
+            findings.failing_count += 1
+            findings.failing += [problem] if len(findings.failing) < _MAX_FAILING else []
+        elif not good:
+            good.append(row)
+
+    await source.visit(see)
+    if good and isinstance(definition.target, Crew):
+        findings.first_row = _previews(definition.target, good[0].inputs or {})
 
 
 def _refusal(target: Any, row: Row) -> str | None:

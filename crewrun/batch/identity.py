@@ -7,7 +7,6 @@ answers "surely new" for nearly every row, whose insertion can then wait for com
 """
 
 import sqlite3
-from hashlib import blake2b
 from typing import Any
 
 from crewrun.errors import OutputFailed
@@ -86,7 +85,7 @@ class RowIds:
 
     def claim(self, row_id: str, line: int) -> int | None:
         """Take an id that stands on `line`. The line that had it before, None when it is new. Raises as `name` does."""
-        key = int.from_bytes(blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+        key = int(content_id(row_id.encode("utf-8", "surrogatepass")), 16)
         place, bit = (key >> 3) & (_BITMAP_BITS // 8 - 1), 1 << (key & 7)
         signed = key - (1 << 63)
         try:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import anyio
-
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import STDIN, Source
@@ -19,6 +17,7 @@ from crewrun.errors import UsageError
 from crewrun.llm.budget import Budget
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
+from crewrun.row import Row
 from crewrun.runs.folder import SUFFIX, RunFolder, beside
 from crewrun.runs.manifest import is_foreign
 from crewrun.runs.state import RunState
@@ -148,15 +147,15 @@ async def check_rows(name: str, source: Source, worker: Worker, shard: Shard | N
     """`--strict`: read the whole input first. Raises UsageError with the first problems of rows in `shard`."""
     problems: list[str] = []
     count = 0
-    try:
-        async with anyio.create_task_group() as reading:
-            reading.start_soon(source.fill)
-            while row := await source.read():
-                if (shard is None or shard.has(row)) and (problem := worker.problem(row)):
-                    count += 1
-                    problems += [problem] if len(problems) < _STRICT_EXAMPLES else []
-    finally:
-        source.release()
+
+    def see(row: Row) -> None:
+        nonlocal count
+        if (shard is None or shard.has(row)) and (problem := worker.problem(row)):
+            count += 1
+            if len(problems) < _STRICT_EXAMPLES:
+                problems.append(problem)
+
+    await source.visit(see)
     if problems:
         more = f"\n… and {count - len(problems)} more" if count > len(problems) else ""
         listed = "\n".join(problems)

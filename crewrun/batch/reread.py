@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import anyio
-
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import open_source
@@ -57,18 +55,7 @@ def is_wanted(manifest: Manifest) -> Callable[[Row], bool]:
 
 async def visit_input(inputs: str, id_field: str | None, visit: Callable[[Row], bool | None]) -> None:
     """Give `visit` each row of an input until it returns True. Raises UsageError when it cannot be read."""
-    source = open_source(inputs, id_field=id_field)
-    try:
-        async with anyio.create_task_group() as reading:
-            reading.start_soon(source.fill)
-            while (row := await source.read()) is not None:
-                if visit(row):
-                    break
-            reading.cancel_scope.cancel()
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    finally:
-        source.release()
+    await open_source(inputs, id_field=id_field).visit(visit)
 
 
 async def verify(view: View) -> Differences:

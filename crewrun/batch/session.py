@@ -113,19 +113,9 @@ class Session:
         path = real_path(output)
         sink: Sink = open_sink(path) if path else StreamSink(stdout_fd)
         canary = self._canary
-        # Of a sample out of the whole input nothing can be written in order before its end: then the file is sorted.
         source = CanarySource(self._source, canary) if canary else self._source
         executor = canary.watched(executor) if canary else executor
-        options = EngineOptions(
-            max_concurrent=settings.rows_at_once,
-            is_room=self._gates.is_idle if settings.is_adaptive else None,
-            breaker=Breaker(settings.outage_patience_s),
-            ordered=settings.ordered and canary is None,
-            first=settings.offset,
-            failure_limit=settings.failure_limit,
-            grace_s=settings.grace,
-        )
-        engine = Engine(source, executor, self._history, sink, progress, stop, options)
+        engine = Engine(source, executor, self._history, sink, progress, stop, self._engine_options())
         error: Failure | None = None
         gone = 0
         async with anyio.create_task_group() as beside:
@@ -170,6 +160,22 @@ class Session:
             forecast=self._forecast.to_json() if self._forecast else None,
             shard=settings.part,
         )
+        return self._report(summary, reason, output, gone)
+
+    def _engine_options(self) -> EngineOptions:
+        settings = self._settings
+        return EngineOptions(
+            max_concurrent=settings.rows_at_once,
+            is_room=self._gates.is_idle if settings.is_adaptive else None,
+            breaker=Breaker(settings.outage_patience_s),
+            # Of a sample of the whole input nothing can be written in order: at its end the file is sorted instead.
+            ordered=settings.ordered and self._canary is None,
+            first=settings.offset,
+            failure_limit=settings.failure_limit,
+            grace_s=settings.grace,
+        )
+
+    def _report(self, summary: dict[str, Any], reason: StopReason | None, output: str | None, gone: int) -> Report:
         opened = self._opened
         return Report(
             summary=summary,

@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +26,7 @@ STDIN = "-"
 
 
 class Source:
-    """The rows of one input. Run `fill` beside whoever calls `read`."""
+    """The rows of one input: `visit` them all, or run `fill` beside whoever calls `read`."""
 
     def __init__(
         self,
@@ -98,6 +99,22 @@ class Source:
                 return None
             else:
                 await self._more.wait()
+
+    async def visit(self, see: Callable[[Row], bool | None]) -> None:
+        """Give `see` each row until it returns True, and release the source. Raises what `see` raises, and OutputFailed
+        when the temporary file of row ids cannot grow.
+        """
+        try:
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(self.fill)
+                while (row := await self.read()) is not None:
+                    if see(row):
+                        break
+                reading.cancel_scope.cancel()
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        finally:
+            self.release()
 
     def close(self) -> None:
         """Hand out nothing more; whoever waits in `read` gets None."""

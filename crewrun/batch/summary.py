@@ -11,11 +11,10 @@ from crewrun.batch.progress import Progress
 from crewrun.batch.shard import Shard
 from crewrun.batch.stop import StopReason
 from crewrun.errors import OutputFailed
-from crewrun.messages import Usage
 from crewrun.row import usage_json
+from crewrun.runs.view import spent_json
 
 SCHEMA = "crewrun.summary/1"
-_TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
 
 
 def summarise(
@@ -54,7 +53,7 @@ def summarise(
         "attempts": progress.attempts,
         "truncated": progress.truncated,
         "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
-        "in_all": None if in_all is None else _spent(in_all),
+        "in_all": None if in_all is None else spent_json(in_all),
         "forecast": forecast,
         "models": list(progress.models),
         "duration_s": round(progress.elapsed_s, 3),
@@ -81,16 +80,6 @@ def write_summary(path: str, summary: dict[str, Any]) -> None:
             part.unlink(missing_ok=True)
     except OSError as refused:
         raise OutputFailed(f"--summary {path}: cannot be written: {refused.strerror}") from refused
-
-
-def _spent(sums: Mapping[str, Any]) -> dict[str, Any]:
-    usage = Usage(*(sums[name] for name in _TOKENS))
-    cost_usd = sums["cost_usd"]
-    return {
-        "usage": usage_json(usage, sums["calls"]),
-        "attempts": sums["attempts"],
-        "cost_usd": None if cost_usd is None else round(cost_usd, 6),
-    }
 
 
 def _failures(group: FailureGroup) -> dict[str, Any]:

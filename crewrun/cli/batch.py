@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from crewrun.definitions.definition import Definition
 
 
-def _rows_at_once(given: str) -> int | str:
+def _number_or_auto(given: str) -> int | str:
     if given == "auto":
         return given
     try:
@@ -48,7 +48,7 @@ def batch(
         "--max-concurrent",
         "-j",
         metavar="N|auto",
-        parser=_rows_at_once,
+        parser=_number_or_auto,
         envvar="CREWRUN_MAX_CONCURRENT",
         help="Rows at once; auto finds out what the providers take. [default: 8]",
     ),
@@ -199,7 +199,7 @@ def batch(
         None,
         "--workers",
         metavar="N|auto",
-        parser=_rows_at_once,
+        parser=_number_or_auto,
         envvar="CREWRUN_WORKERS",
         help="Workers of --executor; auto: as many as its CPUs hold. [default: auto]",
     ),

@@ -146,12 +146,10 @@ def _open_sink(output: str | None, stdout_fd: int, view: "View") -> "Iterator[Si
 
 def _is_of_run(path: Path, view: "View") -> bool:
     """Whether it is a file of the run, or has the name of one that SQLite makes and takes away."""
-    folder = view.folder
-    journal = folder.journal.name
-    names = {folder.lock.name, folder.manifest.name, folder.log.name, journal, f"{journal}-wal", f"{journal}-shm"}
-    if path.name in names and path.parent.samefile(folder.path):
+    files = view.folder.files
+    if path.name in {file.name for file in files} and path.parent.samefile(view.folder.path):
         return True
-    known = (view.results, view.manifest.input_file, folder.lock, *folder.state)
+    known = (view.results, view.manifest.input_file, *files)
     return path.exists() and any(taken is not None and taken.exists() and path.samefile(taken) for taken in known)
 
 

@@ -31,7 +31,7 @@ def gc(
     from pathlib import Path
 
     from crewrun.cli.setup import open_stdout, put, run_loop
-    from crewrun.cli.wording import say
+    from crewrun.cli.wording import say, size
     from crewrun.errors import CrewrunError
     from crewrun.runs.gc import NEEDLESS, SCHEMA, find_runs
     from crewrun.runs.gc import delete as delete_run
@@ -60,7 +60,7 @@ def gc(
 
 
 def _line(found: "Found", *, deleted: bool) -> str:
-    from crewrun.cli.wording import count
+    from crewrun.cli.wording import count, size
     from crewrun.runs.status import when
     from crewrun.runs.view import nearby
 
@@ -71,19 +71,10 @@ def _line(found: "Found", *, deleted: bool) -> str:
 
 
 def _prospects(runs: "list[Found]") -> list[str]:
+    from crewrun.cli.wording import size
     from crewrun.runs.gc import NEEDLESS
 
     room = sum(found.size_bytes for found in runs if found.state in NEEDLESS)
     more = sum(found.size_bytes for found in runs if found.state == "finished")
     said = [f"--delete would free {size(room)}"] if room else []
     return said + ([f"--delete --finished would free {size(room + more)}"] if more else [])
-
-
-def size(size_bytes: int) -> str:
-    """`512 bytes`, `12.3 kB`, `4.5 MB`."""
-    if size_bytes < 1000:
-        return f"{size_bytes} bytes"
-    amount, units = size_bytes / 1000, ["kB", "MB", "GB", "TB"]
-    while amount >= 1000 and len(units) > 1:
-        amount, units = amount / 1000, units[1:]
-    return f"{amount:.1f} {units[0]}"

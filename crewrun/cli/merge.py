@@ -90,7 +90,7 @@ def _check_output(output: str, parts: "Sequence[Part]", inputs: str | None, *, f
     for part in parts:
         if os.path.samestat(path.stat(), os.fstat(part.file.fileno())):
             raise UsageError(f"-o {output}: is one of the runs, {part.name}; name another file")
-        taken = [*(part.folder.state if part.folder else ()), part.manifest.input_file if part.manifest else None]
+        taken = [*(part.folder.files if part.folder else ()), part.manifest.input_file if part.manifest else None]
         if any(file is not None and file.exists() and path.samefile(file) for file in (*taken, Path(inputs or "."))):
             raise UsageError(f"-o {output}: is the input, or a file of a run; name another file")
     if not path.is_file():
@@ -110,10 +110,11 @@ def _verdict(found: "Differences", whole: "Input | str") -> str:
 
 
 def _headline(output: str, runs: int, union: "Union") -> str:
+    from crewrun.cli.wording import count
+
     rows, ok, shared = union.count()
     of_several = f" ({shared:,} of them in several)" if shared else ""
-    of_runs = f"{runs:,} run{'s' if runs > 1 else ''}{of_several}"
-    return f"{output}: {rows:,} rows of {of_runs}: {ok:,} ok, {rows - ok:,} failed"
+    return f"{output}: {rows:,} rows of {count(runs, 'run')}{of_several}: {ok:,} ok, {rows - ok:,} failed"
 
 
 def _other_crews(parts: "Sequence[Part]") -> list[str]:
@@ -155,5 +156,6 @@ def _texts(manifest: "Manifest") -> dict[str, str]:
 
 
 def _excerpt(line: str) -> str:
-    text = line.strip()
-    return repr(text if len(text) <= _EXCERPT_CHARS else text[:_EXCERPT_CHARS] + "…")
+    from crewrun.cli.wording import shortened
+
+    return repr(shortened(line.strip(), _EXCERPT_CHARS))

@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from crewrun.batch.session import Report
-from crewrun.cli.wording import duration, money, say
+from crewrun.cli.wording import duration, money, say, shortened, tokens
 from crewrun.errors import Category
 
 _EXAMPLE_CHARS = 300
@@ -63,9 +63,7 @@ def _headline(summary: dict[str, Any]) -> str:
     ]
     if times["p50"] is not None:
         parts.append(f"row p50 {times['p50']:g} s, p95 {times['p95']:g} s")
-    parts.append(
-        f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
-    )
+    parts.append(tokens(usage))
     parts.append(money(summary["cost_usd"]))
     if summary["replayed_calls"]:
         parts.append(f"{summary['replayed_calls']} calls from the journal")
@@ -80,8 +78,7 @@ def _failure_lines(report: Report) -> list[str]:
     run = report.output or report.folder
     for group in report.summary["failures"]:
         example, category = group["example"], group["category"]
-        message = " ".join(example["message"].split())
-        message = message if len(message) <= _EXAMPLE_CHARS else message[:_EXAMPLE_CHARS] + "…"
+        message = shortened(" ".join(example["message"].split()), _EXAMPLE_CHARS)
         task = f" in task {example['task']!r}" if example["task"] else ""
         where = "" if message.startswith("line ") else f"line {example['line']}{task}: "
         lines += [f"  {group['count']} × {category}: {where}{message}", f"      → {group['hint']}"]

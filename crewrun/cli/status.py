@@ -29,7 +29,7 @@ def status(
     from crewrun.cli.setup import open_stdout, put, run_loop
     from crewrun.errors import RunHeld
     from crewrun.runs.lock import describe_holder, is_held
-    from crewrun.runs.status import read_status
+    from crewrun.runs.status import SCHEMA, read_status
     from crewrun.runs.view import open_run
 
     stdout = open_stdout()
@@ -46,7 +46,7 @@ def status(
         found = read_status(view) if is_readable else None
         commands = view.command, view.fresh_command
     if as_json:
-        record: dict[str, Any] = found.to_json() if found else {"schema": "crewrun.status/1", "run": run}
+        record: dict[str, Any] = found.to_json() if found else {"schema": SCHEMA, "run": run}
         put(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
     else:
         said = lines(found) if found else []
@@ -56,7 +56,7 @@ def status(
 
 def lines(status: "Status") -> list[str]:
     """The status for a person to read."""
-    from crewrun.cli.wording import plain
+    from crewrun.cli.wording import plain, shortened
     from crewrun.runs.view import nearby
 
     said = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status)]
@@ -68,8 +68,7 @@ def lines(status: "Status") -> list[str]:
     if status.sessions > 1:
         said.append(f"in all {status.sessions} sessions: {spent(status.in_all)}")
     for group in status.failures:
-        message = plain(" ".join(group.message.split()))
-        message = message if len(message) <= _EXAMPLE_CHARS else message[:_EXAMPLE_CHARS] + "…"
+        message = shortened(plain(" ".join(group.message.split())), _EXAMPLE_CHARS)
         said.append(f"  {group.count:,} × {group.category}: {group.id}: {message}")
     if status.results and not os.path.exists(status.results):
         gone = f"{nearby(status.results)}: is not there any more"
@@ -110,11 +109,10 @@ def difference_lines(found: "Differences", kinds: "Mapping[str, str]") -> list[s
 
 def spent(record: dict[str, Any]) -> str:
     """Calls, tokens and money in words."""
-    from crewrun.cli.wording import count, money
+    from crewrun.cli.wording import count, money, tokens
 
     usage = record["usage"]
-    tokens = f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
-    return f"{count(usage['calls'], 'call')}, {tokens}, {money(record['cost_usd'])}"
+    return f"{count(usage['calls'], 'call')}, {tokens(usage)}, {money(record['cost_usd'])}"
 
 
 def _state(status: "Status") -> str:

@@ -1,9 +1,9 @@
 """Amounts in words, and how the command line speaks on stderr."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crewrun.batch.canary import Forecast
@@ -20,6 +20,21 @@ def money(cost_usd: float | None) -> str:
 def count(number: int, noun: str) -> str:
     """`1 row`, `1,200 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def tokens(usage: Mapping[str, Any]) -> str:
+    """`1,200 tokens (900 in, 300 out)`, from counts as `row.usage_json` gives them."""
+    return f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
+
+
+def size(size_bytes: int) -> str:
+    """`512 bytes`, `12.3 kB`, `4.5 MB`."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    amount, units = size_bytes / 1000, ["kB", "MB", "GB", "TB"]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    return f"{amount:.1f} {units[0]}"
 
 
 def duration(seconds: float) -> str:
@@ -51,6 +66,11 @@ def _share(share: float) -> str:
 def _between(interval: "Interval", words: Callable[[float], str]) -> str:
     high = "nobody knows" if interval.high == float("inf") else words(interval.high)
     return f"{words(interval.low)} to {high}"
+
+
+def shortened(text: str, most_chars: int) -> str:
+    """The beginning of `text`, with … where it is cut off."""
+    return text if len(text) <= most_chars else text[:most_chars] + "…"
 
 
 def plain(line: str) -> str:

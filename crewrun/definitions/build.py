@@ -111,5 +111,5 @@ def _task_name(key: str | int, spec: TaskSpec) -> str:
     return (spec.name if isinstance(spec, NamedTaskSpec) else None) or f"task_{key + 1}"
 
 
-def _many(functions: Any) -> list[Any]:
-    return list(functions) if isinstance(functions, list | tuple) else [functions]
+def _many(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [given]

@@ -28,8 +28,10 @@ from crewrun.definitions.value_types import (
     ModelClass,
     Name,
     NoHumanInput,
+    NotNegative,
     OutputFile,
     PerModel,
+    Positive,
     Prices,
     RowsAtOnce,
     Seconds,
@@ -37,6 +39,7 @@ from crewrun.definitions.value_types import (
     Text,
     Texts,
     Tool,
+    Workers,
     one_of,
 )
 
@@ -196,7 +199,7 @@ class BatchSpec(Spec):
     retries: Count | None = None
     call_timeout: Seconds | None = None
     row_timeout: Seconds | None = None
-    grace: Annotated[float, Field(ge=0)] | None = None
+    grace: NotNegative | None = None
     limit: Count | None = None
     offset: Count | None = None
     shard: Text | None = None
@@ -224,8 +227,8 @@ class BatchSpec(Spec):
     cache: Text | None = None
     cache_size: Text | None = None
     executor: Name | None = None
-    workers: RowsAtOnce | None = None
-    worker_cpus: Seconds | None = None
+    workers: Workers | None = None
+    worker_cpus: Positive | None = None
     env: list[Name] | None = None
 
 

@@ -90,28 +90,28 @@ Text = Annotated[str, AfterValidator(_not_blank), _WORDS]
 Name = Annotated[str, AfterValidator(str.strip), AfterValidator(_not_blank), _WORDS]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Seconds = Positive
 Texts = Annotated[Annotated[str, TEXT] | Annotated[list[str], LIST], one_of("text or a list of texts")]
 MaxFailures = Annotated[
     Annotated[AtLeastOne, NUMBER]
     | Annotated[str, AfterValidator(_share), TEXT, WithJsonSchema({"type": "string", "pattern": "^[0-9.]+%$"})],
     one_of("a number of rows, or a share of them such as '5%'"),
 ]
-RowsAtOnce = Annotated[
-    Annotated[AtLeastOne, NUMBER] | Annotated[Literal["auto"], TEXT], one_of("a number of rows, or auto")
-]
+_CountOrAuto = Annotated[AtLeastOne, NUMBER] | Annotated[Literal["auto"], TEXT]
+RowsAtOnce = Annotated[_CountOrAuto, one_of("a number of rows, or auto")]
+Workers = Annotated[_CountOrAuto, one_of("a number of workers, or auto")]
 PerModel = Annotated[
     Annotated[AtLeastOne, NUMBER] | Annotated[dict[str, AtLeastOne], MAPPING],
     one_of("a number a minute, or a mapping of models to such numbers"),
 ]
 Span = Annotated[
-    Annotated[Annotated[float, Field(ge=0)], NUMBER] | Annotated[Text, TEXT],
+    Annotated[NotNegative, NUMBER] | Annotated[Text, TEXT],
     one_of("a number of seconds, or a time such as 5m or 1h30m"),
 ]
-Dollars = Annotated[
-    Annotated[Annotated[float, Field(gt=0)], NUMBER] | Annotated[Text, TEXT], one_of("an amount of US dollars")
-]
-Prices = dict[str, Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=3)]]
+Dollars = Annotated[Annotated[Positive, NUMBER] | Annotated[Text, TEXT], one_of("an amount of US dollars")]
+Prices = dict[str, Annotated[list[NotNegative], Field(min_length=2, max_length=3)]]
 OutputFile = Annotated[Text, AfterValidator(_file)]
 NoHumanInput = Annotated[bool, AfterValidator(_nobody_there), WithJsonSchema({"const": False})]
 

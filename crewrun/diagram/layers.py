@@ -1,8 +1,8 @@
 """Which row each node goes into: below all that leads to it. Rows that would become too wide are broken."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from graphlib import TopologicalSorter
 from itertools import pairwise
 
 from crewrun.diagram.model import Diagram, Edge, Node
@@ -75,7 +75,7 @@ def _way(source: Spot, target: Spot, rows: list[list[Spot]]) -> list[Spot]:
     return way
 
 
-def _leaving(diagram: Diagram, edges: "list[Edge] | tuple[Edge, ...]") -> Ahead:
+def _leaving(diagram: Diagram, edges: Sequence[Edge]) -> Ahead:
     leaving: dict[str, list[Edge]] = {node.id: [] for node in diagram.nodes}
     for edge in edges:
         leaving[edge.source].append(edge)
@@ -109,7 +109,7 @@ def _rows(diagram: Diagram, edges: list[Edge]) -> list[int]:
     waits = {node.id: 0 for node in diagram.nodes}
     for edge in edges:
         waits[edge.target] += 1
-    ranks = _ranks(leaving, _topological(leaving, dict(waits)))
+    ranks = _ranks(leaving)
     widths = {node.id: size_of(node)[0] + NODE_GAP for node in diagram.nodes}
     ready = [name for name, count in waits.items() if not count]
     rows: dict[str, int] = {}
@@ -134,23 +134,10 @@ def _fitting(names: list[str], widths: Mapping[str, float]) -> tuple[list[str], 
     return taken, left
 
 
-def _ranks(leaving: Ahead, order: list[str]) -> dict[str, tuple[int, int]]:
+def _ranks(leaving: Ahead) -> dict[str, tuple[int, int]]:
     """What comes first: that from which the longest way leads on, then that which the diagram has first."""
     heights: dict[str, int] = {}
-    for name in reversed(order):
-        heights[name] = max((heights[edge.target] + 1 for edge in leaving[name]), default=0)
+    onwards = {name: [edge.target for edge in edges] for name, edges in leaving.items()}
+    for name in TopologicalSorter(onwards).static_order():  # the last ones first
+        heights[name] = max((heights[target] + 1 for target in onwards[name]), default=0)
     return {name: (-heights[name], position) for position, name in enumerate(leaving)}
-
-
-def _topological(leaving: Ahead, waits: dict[str, int]) -> list[str]:
-    positions = {name: i for i, name in enumerate(leaving)}
-    ready = [positions[name] for name in leaving if not waits[name]]
-    names, order = list(leaving), []
-    while ready:
-        name = names[heappop(ready)]
-        order.append(name)
-        for edge in leaving[name]:
-            waits[edge.target] -= 1
-            if not waits[edge.target]:
-                heappush(ready, positions[edge.target])
-    return order

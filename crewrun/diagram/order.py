@@ -18,12 +18,9 @@ def untangle(grid: Grid) -> None:
     for sweep in range(_SWEEPS):
         if not fewest:
             break
-        if sweep % 2:
-            for upper, lower in pairwise(reversed(grid.rows)):
-                _sort(lower, upper, up=False)
-        else:
-            for upper, lower in pairwise(grid.rows):
-                _sort(lower, upper, up=True)
+        downwards = sweep % 2 == 0
+        for by, row in pairwise(grid.rows if downwards else reversed(grid.rows)):
+            _sort(row, by, up=downwards)
         found = crossings(grid.rows)
         if found < fewest:
             best, fewest = [list(row) for row in grid.rows], found

@@ -52,7 +52,7 @@ td:first-child, .title, .word { font-family: ui-monospace, "SF Mono", Menlo, Con
 .node { --tone: var(--plain); --fill: var(--plain-fill); }
 .node.start { --tone: var(--start); --fill: var(--start-fill); }
 .node.router { --tone: var(--router); --fill: var(--router-fill); }
-.node.async, .node.manager { --tone: var(--async); --fill: var(--async-fill); }
+.node.async { --tone: var(--async); --fill: var(--async-fill); }
 .node.label, .node.open-label { --tone: var(--router); --fill: var(--paper); }
 .node.and, .node.or { --tone: var(--ink); --fill: var(--paper); }
 .node > rect, .node > polygon { fill: var(--fill); stroke: var(--tone); stroke-width: 1.4; }

@@ -52,10 +52,11 @@ def lay_out(diagram: Diagram) -> Layout:
     lanes = [_lane(edge, grid, tracks) for edge in grid.back]
     place(grid, tracks)
     _spread(lanes, grid)
-    left = min([lane.x for lane in lanes] + [s.x - s.width / 2 for row in grid.rows for s in row], default=0)
-    right = max([lane.x for lane in lanes] + [s.x + s.width / 2 for row in grid.rows for s in row], default=0)
+    spots = [spot for row in grid.rows for spot in row]
+    left = min([*(lane.x for lane in lanes), *(spot.x - spot.width / 2 for spot in spots)], default=0)
+    right = max([*(lane.x for lane in lanes), *(spot.x + spot.width / 2 for spot in spots)], default=0)
     bottom = max((s.y + s.height / 2 for s in grid.spots.values()), default=0)
-    for spot in {spot for row in grid.rows for spot in row}:
+    for spot in spots:
         spot.x, spot.y = round(spot.x - left + _MARGIN, 1), round(spot.y + _MARGIN, 1)
     for lane in lanes:
         lane.x += _MARGIN - left

@@ -7,6 +7,7 @@ and a `Line` to each. `job` is what an executor is given.
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from crewrun.errors import UsageError, suggest
@@ -32,10 +33,10 @@ def _inline(job: Job) -> AbstractAsyncContextManager[Executor]:
     return open_inline(job)
 
 
-def _ray(job: Job) -> AbstractAsyncContextManager[Executor]:
+def _ray(job: Job, address: str | None = None) -> AbstractAsyncContextManager[Executor]:
     from crewrun.executors.ray import open_ray
 
-    return open_ray(job, None)
+    return open_ray(job, address)
 
 
 EXECUTORS: dict[str, Opener] = {"inline": _inline, "ray": _ray}
@@ -49,9 +50,7 @@ def find_executor(name: str) -> Opener:
     if name in EXECUTORS:
         return EXECUTORS[name]
     if name.startswith("ray://"):
-        from crewrun.executors.ray import open_ray
-
-        return lambda job: open_ray(job, name)
+        return partial(_ray, address=name)
     if is_reference(name):
         opener: Opener = resolve(name)
         return opener

@@ -78,7 +78,6 @@ class Fleet:
         self._numbers = count()
         self._desks: list[Desk] = []
         self._refusal: CrewrunError | None = None
-        self._left = 0  # places that nobody will take: the crew cannot run there
         self._last_death = ""
         self._deaths = 0
         self._is_assembled = False
@@ -171,10 +170,8 @@ class Fleet:
 
     def _refuse(self, error: CrewrunError) -> None:
         """A worker cannot run the crew. Once others are at it, they go on without it."""
-        if self._is_assembled:
-            self._left += 1
-            if self._left == 1:
-                self._job.say(f"warning: a worker cannot run the crew, the others go on: {error}")
+        if self._is_assembled and self._refusal is None:
+            self._job.say(f"warning: a worker cannot run the crew, the others go on: {error}")
         self._refusal = self._refusal or error
         self._tell()
 

@@ -18,7 +18,7 @@ def check(graph: FlowGraph) -> None:
     for method in graph.methods.values():
         if any(one.name == method.name for one in names_in(method.condition)):
             raise DefinitionError(
-                f"{_called(graph, method)} listens to itself; a loop needs a router in it, and a label a name that its "
+                f"{graph.called(method)} listens to itself; a loop needs a router in it, and a label a name that its "
                 "listener does not have"
             )
     if graph.starts:
@@ -27,41 +27,33 @@ def check(graph: FlowGraph) -> None:
     running, events = _reached(graph)
     for method in graph.methods.values():
         if method.name not in running:
-            raise DefinitionError(f"{_called(graph, method)} can never run: {_why(graph, method, events)}")
+            raise DefinitionError(f"{graph.called(method)} can never run: {_why(graph, method, events)}")
     for method in graph.routers:
         if graph.starts and not _is_heard(graph, method):
-            _warn(f"{_called(graph, method)} is a router, and nothing listens to the labels that it returns")
+            _warn(f"{graph.called(method)} is a router, and nothing listens to the labels that it returns")
 
 
 def unknown_label(graph: FlowGraph, router: Method, label: str) -> str | None:
     """The warning for a label that leads nowhere, None when it leads on or is one that the router says it returns."""
     if label in graph.listeners or (router.labels is not None and label in router.labels):
         return None
-    known = sorted(labels_listened_to(graph) if router.labels is None else router.labels)
+    known = sorted(graph.labels if router.labels is None else router.labels)
     near = suggest(label, known)
     listed = f"the labels are {', '.join(map(repr, known))}" if known else "there are none"
     return (
-        f"{_called(graph, router)} returned {label!r}{near}, which nothing listens to, so its branch ends there; "
+        f"{graph.called(router)} returned {label!r}{near}, which nothing listens to, so its branch ends there; "
         f"{listed}. Return None to end without this warning"
     )
-
-
-def _called(graph: FlowGraph, method: Method) -> str:
-    return f"{method.place}: {graph.flow}.{method.name}"
 
 
 def _warn(message: str) -> None:
     warnings.warn(message, CrewrunWarning, stacklevel=2)
 
 
-def labels_listened_to(graph: FlowGraph) -> list[str]:
-    return [name for name in graph.listeners if name not in graph.methods]
-
-
 def _is_heard(graph: FlowGraph, router: Method) -> bool:
     if router.labels is not None:
         return not router.labels or any(label in graph.listeners for label in router.labels)
-    return router.name in graph.listeners or bool(labels_listened_to(graph))
+    return router.name in graph.listeners or bool(graph.labels)
 
 
 def _check_names(graph: FlowGraph, method: Method) -> None:
@@ -72,7 +64,7 @@ def _check_names(graph: FlowGraph, method: Method) -> None:
             continue
         near = suggest(one.name, [*graph.methods, *sorted(labels)])
         what = "which is no method of the flow" if one.is_method else "which is no method, and no router returns it"
-        raise DefinitionError(f"{_called(graph, method)} listens to {one.name!r}{near}, {what}")
+        raise DefinitionError(f"{graph.called(method)} listens to {one.name!r}{near}, {what}")
 
 
 def _reached(graph: FlowGraph) -> tuple[set[str], set[str | None]]:
@@ -80,7 +72,7 @@ def _reached(graph: FlowGraph) -> tuple[set[str], set[str | None]]:
     running: set[str] = set()
     events: set[str | None] = set()
     if not graph.starts:  # what is not here a class made of this one may bring
-        events.update(name for name in graph.listeners if name not in graph.methods)
+        events.update(graph.labels)
     while True:
         more = [
             method

@@ -86,7 +86,7 @@ class Flow(KickoffFamily[Any], Generic[S]):
         for method in cls._crewrun_graph.methods.values():
             if method.name in _RESERVED:
                 raise DefinitionError(
-                    f"{method.place}: {cls.__name__}.{method.name} hides what every flow has under that name; "
+                    f"{cls._crewrun_graph.called(method)} hides what every flow has under that name; "
                     "give the method another"
                 )
         check(cls._crewrun_graph)
@@ -244,8 +244,9 @@ class Flow(KickoffFamily[Any], Generic[S]):
     @property
     def _crewrun_inside(self) -> _Inside:
         """Made when first needed: a subclass may set attributes before it calls `super().__init__`, or never do."""
-        inside: _Inside = self.__dict__.setdefault("_crewrun_own", None) or _Inside()
-        self.__dict__["_crewrun_own"] = inside
+        inside: _Inside | None = self.__dict__.get("_crewrun_own")
+        if inside is None:
+            inside = self.__dict__["_crewrun_own"] = _Inside()
         return inside
 
     @property

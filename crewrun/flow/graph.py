@@ -66,6 +66,15 @@ class FlowGraph:
         """The methods whose results are labels."""
         return tuple(method for method in self.methods.values() if method.is_router)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is listened to and is no method."""
+        return tuple(name for name in self.listeners if name not in self.methods)
+
+    def called(self, method: Method) -> str:
+        """What messages call `method`, with its file and line."""
+        return f"{method.place}: {self.flow}.{method.name}"
+
 
 class _Marked(NamedTuple):
     name: str

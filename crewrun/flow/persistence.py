@@ -148,20 +148,14 @@ def persist(target: Any = None, verbose: bool = False) -> Any:
     as CrewAI's have them. A kickoff with the `id` of an earlier one has its state; when that one was interrupted, it
     goes on after the last method that was saved, if the file is ours.
     """
-    if isinstance(target, type) or isfunction(target):
-        return _Keep(SQLiteFlowPersistence())(target)
-    return _Keep(store_for(target))
+    is_bare = isinstance(target, type) or isfunction(target)
+    store = store_for(None if is_bare else target)
 
-
-class _Keep:
-    __slots__ = ("_store",)
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __call__(self, kept: T) -> T:
-        setattr(kept, _KEPT, self._store)
+    def keep(kept: T) -> T:
+        setattr(kept, _KEPT, store)
         return kept
+
+    return keep(target) if is_bare else keep
 
 
 def store_of(kept: object) -> Store | None:

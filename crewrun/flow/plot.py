@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from crewrun.diagram import Diagram, Edge, Node, Shape, Table
 from crewrun.diagram.text import wrapped
 from crewrun.flow.dsl import AllOf, AnyOf, Condition, Named
-from crewrun.flow.faults import labels_listened_to
 from crewrun.flow.graph import FlowGraph, Method
 
 LEGEND = {
@@ -50,11 +49,12 @@ def diagram_of(flow: type, graph: FlowGraph) -> Diagram:
 def _box(flow: type, graph: FlowGraph, method: Method) -> Node:
     said = (inspect.getdoc(getattr(flow, method.name)) or "").partition("\n\n")[0]
     kind = "start" if method.starts and not method.is_router else method.kind
-    tags = [*(["start"] if method.starts or method.kind == "start" else []), *(["router"] if method.is_router else [])]
+    is_start = method.starts or method.kind == "start"
+    tags = [*(["start"] if is_start else []), *(["router"] if method.is_router else [])]
     tip = [f"{graph.flow}.{method.name}", method.place]
     if method.condition:
         tip.append(f"waits for {method.condition}")
-    shape: Shape = "cut" if method.is_router else "rounded" if method.starts or method.kind == "start" else "box"
+    shape: Shape = "cut" if method.is_router else "rounded" if is_start else "box"
     return Node(method.name, method.name, kind, shape, " · ".join(tags), wrapped(said), "\n".join(tip))
 
 
@@ -84,7 +84,7 @@ def _labels(graph: FlowGraph) -> list[tuple[str | None, str]]:
         found.update(dict.fromkeys((router.name, label) for label in sorted(router.labels or ())))
     known = {label for _, label in found}
     silent = [router.name for router in graph.routers if router.labels is None]
-    for label in labels_listened_to(graph):
+    for label in graph.labels:
         if label not in known:
             found.update(dict.fromkeys((router, label) for router in silent) if silent else {(None, label): None})
     return list(found)

@@ -117,7 +117,7 @@ class FlowRun:
 
     def _checked(self, method: Method, result: Any) -> Any:
         """The result, of a router as a text. Raises TypeError for what no method may return."""
-        called = f"{method.place}: {self._graph.flow}.{method.name}"
+        called = self._graph.called(method)
         if isawaitable(result):
             close = getattr(result, "close", None) or getattr(result, "cancel", None)
             if close is not None:

@@ -105,7 +105,7 @@ class Schedule:
         calls = self._calls_of[method.name] = self._calls_of.get(method.name, 0) + 1
         if calls > self._max_calls:
             raise RecursionError(
-                f"{method.place}: {self._graph.flow}.{method.name} was called {self._max_calls} times in one kickoff, "
+                f"{self._graph.called(method)} was called {self._max_calls} times in one kickoff, "
                 f"and {'its condition' if method.condition is None else method.condition} calls it again: a cycle "
                 "without an end. Let a router return None or another label in time, or raise max_method_calls"
             )

@@ -148,7 +148,7 @@ def _argument(flow: type, root: type) -> type[BaseModel] | None:
             if not (isinstance(origin, type) and issubclass(origin, root)):
                 continue
             given = get_args(base)[0]
-            if isinstance(given, TypeVar) or hasattr(given, "__bound__"):
+            if isinstance(given, TypeVar):
                 continue
             if isinstance(given, type) and issubclass(given, BaseModel):
                 return given

@@ -4,7 +4,7 @@
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import anyio
@@ -46,7 +46,7 @@ class Save:
     calls: list[EndedCall]
     has_ended: bool
     begins: bool
-    error: CrewrunError | None = field(default=None)
+    error: CrewrunError | None = None
 
 
 class Store(Protocol):

@@ -28,7 +28,6 @@ class FlowTarget:
     @classmethod
     def of(cls, sample: AnyFlow, factory: Callable[[], Any] | None) -> "FlowTarget":
         """`factory`, the user's class or function, makes a flow; without one rows have copies of `sample`."""
-
         if not sample._crewrun_graph.starts:
             raise DefinitionError(no_start(sample._crewrun_graph))
 

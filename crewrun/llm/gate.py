@@ -25,15 +25,14 @@ _SLOW_START = 8
 class GateOptions:
     """`rpm` and `tpm`, requests and tokens a minute, are by model's name; the one of `""` is that of all others.
 
-    `slow_start` begins with few calls in flight. `patience_s` is the longest that a provider may ask to wait,
-    `outage_patience_s` how long one that does not answer is waited for; None leaves that to each call's retries, and
-    with it what only a run can know, that every call would be refused. `max_calls` is the most in flight of a model.
+    `slow_start` begins with few calls in flight. `outage_patience_s` is how long a provider that does not answer is
+    waited for; None leaves that to each call's retries, and with it what only a run can know, that every call would be
+    refused. `max_calls` is the most in flight of a model.
     """
 
     rpm: Mapping[str, int] = field(default_factory=dict)
     tpm: Mapping[str, int] = field(default_factory=dict)
     slow_start: bool = False
-    patience_s: float = 600.0
     outage_patience_s: float | None = None
     max_calls: int = MAX_CALLS
 
@@ -125,7 +124,6 @@ class NearGate:
             start=_SLOW_START if options.slow_start else None,
             rpm=_limit(options.rpm, endpoint),
             tpm=_limit(options.tpm, endpoint),
-            patience_s=options.patience_s,
         )
         patience_s = options.outage_patience_s
         self._outage = Outage(endpoint.name, patience_s) if patience_s is not None else None

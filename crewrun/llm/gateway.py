@@ -6,7 +6,6 @@ is recorded before anybody sees it.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar, Token
@@ -17,12 +16,10 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
-import sniffio
 from anyio.lowlevel import RunVar
 
 from crewrun.errors import (
     AuthRefused,
-    BadRequest,
     CallError,
     CallTimedOut,
     EndpointRefused,
@@ -30,67 +27,35 @@ from crewrun.errors import (
     OutageTooLong,
     RowBudgetExceeded,
     RunStopped,
-    SchemaRefused,
     ToolsRefused,
     TransientError,
-    UsageError,
 )
 from crewrun.llm import endpoints
 from crewrun.llm.budget import check_row
 from crewrun.llm.cache import Answers
 from crewrun.llm.deadline import deadline
-from crewrun.llm.estimate import GUESSED_TOKENS, believable, fewest_tokens, most_tokens
-from crewrun.llm.gate import AllGates, FarGates, Gate, Gates, Settlement, Verdict
-from crewrun.llm.gate import Price as CallPrice
+from crewrun.llm.estimate import believable, fewest_tokens
+from crewrun.llm.gate import AllGates, FarGates, Gates, Settlement, Verdict
+from crewrun.llm.lanes import Transports
 from crewrun.llm.limits import RequestWindow, admit
 from crewrun.llm.model import LLM
 from crewrun.llm.prices import Price, find_price
-from crewrun.llm.recorder import Identities, Recorder, Spent, describe_endpoint
+from crewrun.llm.recorder import Identities, Recorder, Spent
+from crewrun.llm.refusals import Refusals
 from crewrun.llm.retry import RetryPolicy
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
 from crewrun.llm.trust import RUN_WIDE
-from crewrun.messages import ChatRequest, Completion, Endpoint, Lane, Message, ReplySchema, ToolSpec, Usage
+from crewrun.llm.way import Way
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ReplySchema, ToolSpec, Usage
 from crewrun.threads import pool
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
 # What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
 _SECRET_CHARS = 8
-# How providers word that they do not take `tools` or `response_format`: vLLM, Ollama and OpenRouter (a 404) among them.
-_REFUSING = frozenset({400, 404, 405, 415, 422, 501})
-_ABOUT_TOOLS = re.compile(r"\btools?\b|tool[_ ]choice|tool[_ -]call|function[_ -]?call", re.IGNORECASE)
-_ABOUT_SCHEMA = re.compile(
-    r"response[_ ]?format|json[_ ]?schema|structured[_ ]?output|response[_ ]schema", re.IGNORECASE
-)
-# Tokens of an answer, before the first one has come.
-_USUAL_TOKENS = 300
 _NOTHING: tuple[Usage, float | None] = (Usage(), 0.0)
 Fields = dict[str, Any]
 T = TypeVar("T")
-
-
-def _direct() -> Transport:
-    if sniffio.current_async_library() != "asyncio":
-        raise UsageError("calls over the network need asyncio; only the offline model runs under trio")
-    from crewrun.llm.openai_transport import OpenAITransport
-
-    return OpenAITransport()
-
-
-def _litellm() -> Transport:
-    from crewrun.llm.litellm_transport import LitellmTransport
-
-    return LitellmTransport()
-
-
-def _offline() -> Transport:
-    from crewrun.llm.offline_transport import OfflineTransport
-
-    return OfflineTransport()
-
-
-# Imported when first called for: aiohttp and litellm cost start-up time that an offline run does not owe.
-LANES: Mapping[Lane, Callable[[], Transport]] = {"direct": _direct, "litellm": _litellm, "offline": _offline}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +94,17 @@ class Gateway:
         """
         self._identities = Identities()
         self._options = options or GatewayOptions()
-        self._given = transport
         self.gates: AllGates = gates or Gates()
         self._cache = cache
-        self._transports: dict[Lane, Transport] = {}
+        self._transports = Transports(transport)
         self._endpoints: WeakKeyDictionary[LLM, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
         self._fallbacks: WeakKeyDictionary[Endpoint, tuple[Endpoint, ...]] = WeakKeyDictionary()
-        self._ways: WeakKeyDictionary[Endpoint, _Way] = WeakKeyDictionary()
+        self._ways: WeakKeyDictionary[Endpoint, Way] = WeakKeyDictionary()
         self._default: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         # What models refused although they were said to take it, tools or a schema: (endpoint, error's name).
         self.refused: set[tuple[str, str]] = set()
+        self._refusals = Refusals(self.refused)
 
     async def complete(
         self,
@@ -222,9 +187,11 @@ class Gateway:
         attempts, wasted = 0, _NOTHING
         for endpoint in (request.endpoint, *fallbacks):
             is_last = endpoint is fallbacks[-1]
-            asked = replace(request, endpoint=endpoint, schema=request.schema if self._takes_schema(endpoint) else None)
+            asked = replace(
+                request, endpoint=endpoint, schema=request.schema if self._refusals.takes_schema(endpoint) else None
+            )
             try:
-                if request.tools and not self._takes_tools(endpoint):
+                if request.tools and not self._refusals.takes_tools(endpoint):
                     raise ToolsRefused(f"{endpoint.name}, which stands in for another model, takes no tools")
                 completion, spent = await self._call(asked, tally, windows, recorder, wasted, is_patient=is_last)
                 return completion, spent._replace(attempts=attempts + spent.attempts)
@@ -268,7 +235,7 @@ class Gateway:
             try:
                 got = await self._attempt(request)
             except CallError as failed:
-                error = self._refusal(_without_key(failed, endpoint), request, recorder)
+                error = self._refusals.told_apart(_without_key(failed, endpoint), request, recorder)
             except BaseException:
                 gate.given_up(leave)
                 raise
@@ -303,46 +270,17 @@ class Gateway:
         """Send once, within the call's time limit."""
         endpoint = request.endpoint
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
-        if self._given is not None:
-            return await _send(self._given, request, timeout_s, over_asyncio=False)
-        transport = self._transport(endpoint.lane)
-        completion = await _send(transport, request, timeout_s, over_asyncio=endpoint.lane == "direct")
-        return believable(completion, request)
+        transport, is_ours = self._transports.of(endpoint.lane), self._transports.given is None
+        completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane == "direct")
+        return believable(completion, request) if is_ours else completion
 
     def takes_tools(self, llm: LLM | None) -> bool:
         """Whether tools go to `llm` as tools, not in words."""
-        return self._takes_tools(self.endpoint(llm))
+        return self._refusals.takes_tools(self.endpoint(llm))
 
     def takes_schema(self, llm: LLM | None) -> bool:
         """Whether a reply's schema goes to `llm` as such, not only in words."""
-        return self._takes_schema(self.endpoint(llm))
-
-    def _takes_tools(self, endpoint: Endpoint) -> bool:
-        return endpoint.takes_tools and not self._has_refused(endpoint, ToolsRefused)
-
-    def _takes_schema(self, endpoint: Endpoint) -> bool:
-        return endpoint.takes_schema and not self._has_refused(endpoint, SchemaRefused)
-
-    def _has_refused(self, endpoint: Endpoint, kind: type[BadRequest]) -> bool:
-        return bool(self.refused) and (describe_endpoint(endpoint), kind.__name__) in self.refused
-
-    def _refusal(self, error: CallError, request: ChatRequest, recorder: Recorder | None) -> CallError:
-        """`error`, told apart when what was refused is something that can be done without."""
-        if error.http_status not in _REFUSING or not (request.tools or request.schema):
-            return error
-        kind: type[BadRequest] | None = None
-        if request.schema and _ABOUT_SCHEMA.search(str(error)):
-            kind = SchemaRefused
-        elif request.tools and _ABOUT_TOOLS.search(str(error)):
-            kind = ToolsRefused
-        if kind is None:
-            return error
-        if not any(message.tool_calls for message in request.messages):  # else it may be about those turns
-            refusal = (describe_endpoint(request.endpoint), kind.__name__)
-            self.refused.add(refusal)
-            if recorder is not None:
-                recorder.refused(*refusal)
-        return kind(str(error), http_status=error.http_status)
+        return self._refusals.takes_schema(self.endpoint(llm))
 
     def endpoint(self, llm: LLM | None) -> Endpoint:
         """Where calls of `llm` go in this run. Raises UsageError when that cannot be said."""
@@ -368,12 +306,6 @@ class Gateway:
         """What is asked in turn where `endpoint` does not work."""
         return self._fallbacks.get(endpoint, ())
 
-    def _transport(self, lane: Lane) -> Transport:
-        transport = self._transports.get(lane)
-        if transport is None:
-            transport = self._transports[lane] = LANES[lane]()
-        return transport
-
     def price(self, endpoint: Endpoint) -> Price | None:
         """What a token of a model costs: as the run was told, else as it is published. None when nobody knows."""
         for name in (endpoint.name, endpoint.model):
@@ -381,11 +313,12 @@ class Gateway:
                 return self._options.prices[name]
         return find_price(endpoint)
 
-    def _way(self, endpoint: Endpoint) -> "_Way":
-        if endpoint.api_key is None and self._given is None and (variable := endpoints.missing_key(endpoint)):
+    def _way(self, endpoint: Endpoint) -> Way:
+        is_ours = self._transports.given is None
+        if endpoint.api_key is None and is_ours and (variable := endpoints.missing_key(endpoint)):
             none = AuthRefused(f"{variable} is not set, and {endpoint.name} needs it; export it or put it into .env")
             raise EndpointRefused(endpoint.name, none) if self.gates.is_of_a_run else none
-        way = self._ways[endpoint] = _Way(endpoint, self.gates.of(endpoint), self.price(endpoint))
+        way = self._ways[endpoint] = Way(endpoint, self.gates.of(endpoint), self.price(endpoint))
         return way
 
     async def __aenter__(self) -> "Gateway":
@@ -412,7 +345,7 @@ class Gateway:
     def beside(self) -> "Gateway":
         """A gateway for another event loop of the process, which calls as this one does and within the same limits."""
         gates = FarGates(self.gates, self._loop) if self._loop is not None else None
-        return Gateway(self._options, transport=self._given, gates=gates, cache=self._cache)
+        return Gateway(self._options, transport=self._transports.given, gates=gates, cache=self._cache)
 
     @property
     def is_reachable(self) -> bool:
@@ -441,40 +374,7 @@ class Gateway:
 
     async def aclose(self) -> None:
         """Close every transport that was opened here."""
-        opened = [*self._transports.values(), *([self._given] if self._given else [])]
-        self._transports.clear()
-        with anyio.CancelScope(shield=True):
-            for transport in opened:
-                await transport.aclose()
-
-
-class _Way:
-    """What calls of one endpoint need each time: its gate, its price, and what its answers usually take."""
-
-    __slots__ = ("_most_tokens", "_name", "_price", "answer_tokens", "gate")
-
-    def __init__(self, endpoint: Endpoint, gate: Gate, price: Price | None) -> None:
-        self._name = endpoint.name
-        self._price = price
-        self._most_tokens = most_tokens(endpoint)
-        self.gate = gate
-        self.answer_tokens = _USUAL_TOKENS
-
-    def bill(self, usage: Usage, tally: Tally) -> float | None:
-        """Account for what an attempt took; its cost in US dollars, None when its price is not known."""
-        cost_usd = self._price.cost(usage) if self._price is not None else None
-        tally.billed(self._name, usage, cost_usd)
-        # A moving average over the last dozens, rounded up or down towards them.
-        self.answer_tokens += (usage.completion_tokens - self.answer_tokens) // 16
-        return cost_usd
-
-    def most(self, request: ChatRequest, task: str) -> CallPrice:
-        """The most that an attempt can cost. Raises UsageError when nobody can say."""
-        if self._price is None:
-            raise UsageError(f"the price of {self._name} is not known, so --budget cannot hold; give it by --price")
-        prompt_usd = fewest_tokens(request, bytes_per_token=1) * max(self._price.prompt, self._price.cached_prompt)
-        answer_usd = (self._most_tokens or GUESSED_TOKENS) * self._price.completion
-        return CallPrice((self._name, task), prompt_usd, answer_usd, self._most_tokens is not None)
+        await self._transports.aclose()
 
 
 def _sum(one: tuple[Usage, float | None], two: tuple[Usage, float | None]) -> tuple[Usage, float | None]:

@@ -17,10 +17,11 @@ from crewrun.llm.allowance import Allowance
 from crewrun.llm.learned_rate import LearnedRate
 from crewrun.llm.limits import Reservation
 from crewrun.llm.meters import RequestMeter, TokenMeter
+from crewrun.llm.rate_headers import LONGEST_RESET_S
 from crewrun.messages import RateLimits
 
-# What a reset is believed of a limit per minute; a limit that comes back later speaks by refusing.
-_LONGEST_RESET_S = 75.0
+# A provider is waited for at most so long at a time: when it asks, and when it refuses without saying how long.
+_LONGEST_ASKED_S = 600.0
 _LONGEST_VAIN_S = 30.0
 # Right after a reset there is something left, or the headers lie: these many requests decide.
 _FIRST_AFTER = 2
@@ -49,8 +50,7 @@ class Pace:
     """The pace of one model at one endpoint, used in one event loop.
 
     At most `ceiling` requests are in flight; fewer to begin with if `start` says so, and after refusals. `rpm` and
-    `tpm` are limits of requests and tokens per minute: what headers say can lower but never raise them. A provider is
-    waited for at most `patience_s` at a time.
+    `tpm` are limits of requests and tokens per minute: what headers say can lower but never raise them.
     """
 
     def __init__(
@@ -60,12 +60,10 @@ class Pace:
         start: int | None = None,
         rpm: int | None = None,
         tpm: int | None = None,
-        patience_s: float = 600,
     ) -> None:
         self._allowance = Allowance(ceiling, start)
         self._requests, self._tokens = RequestMeter(rpm), TokenMeter(tpm)
         self._learned = LearnedRate()
-        self._patience_s = patience_s
         self._queue: deque[_Waiter] = deque()
         self._is_timed = bool(rpm or tpm)  # whether anything but the number in flight may hold a request
         self._hold: Hold | None = None
@@ -240,7 +238,7 @@ class Pace:
         self._is_timed = self._is_timed or self._learned.is_set
 
     def _block(self, wait_s: float, by: Hold) -> None:
-        until = anyio.current_time() + min(wait_s, self._patience_s)
+        until = anyio.current_time() + min(wait_s, _LONGEST_ASKED_S)
         if until > self._blocked_until:
             self._blocked_until, self._blocked_by = until, by
             self._is_timed = True
@@ -261,7 +259,7 @@ class Pace:
             (limits.remaining_requests, limits.reset_requests_s),
             (limits.remaining_tokens, limits.reset_tokens_s),
         ):
-            if left == 0 and reset_s and reset_s <= _LONGEST_RESET_S:
+            if left == 0 and reset_s and reset_s <= LONGEST_RESET_S:
                 self._heed_zero(reset_s, ticket)
 
     def _change(self, meter: RequestMeter | TokenMeter, per_min: int, sent: int, ticket: Ticket) -> None:

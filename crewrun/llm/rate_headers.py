@@ -20,8 +20,9 @@ from crewrun.messages import RateLimits
 _MOST = 10**12
 _MINUTE_S = 60.0
 _LONGEST_CHARS = 100
-# A limit per minute is free again within a minute, give or take a slow reply and a clock that is off.
-_LONGEST_RESET_S = 75.0
+# A limit per minute is free again within a minute, give or take a slow reply and a clock that is off. One that comes
+# back later speaks by refusing.
+LONGEST_RESET_S = 75.0
 _SPAN = re.compile(
     r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d*\.?\d+)s)?(?:(\d*\.?\d+)ms)?(?:\d*\.?\d+[uµn]s)?", re.ASCII
 )
@@ -67,7 +68,7 @@ def read(headers: Mapping[str, str]) -> RateLimits | None:
     else:
         return None
     requests, tokens = _possible(found[0]), _possible(found[1])
-    if requests.reset_s is not None and requests.reset_s > _LONGEST_RESET_S:
+    if requests.reset_s is not None and requests.reset_s > LONGEST_RESET_S:
         # Groq and OpenAI's free accounts: so many requests a day.
         requests = _Quota(None, requests.remaining, requests.reset_s)
     if requests == tokens == _NO_QUOTA:

@@ -259,8 +259,9 @@ _LONGEST_COUNT = 12
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
-    """Token counts out of an OpenAI usage object; what is missing, negative or no number counts as 0, and
-    a part as the whole at most."""
+    """Token counts out of an OpenAI usage object; what is missing, negative or no number counts as 0, and a part
+    as the whole at most.
+    """
     prompt_tokens, completion_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     return Usage(
         prompt_tokens=prompt_tokens,

@@ -9,7 +9,7 @@ key has been revoked no row sends more than one call.
 
 import anyio
 
-from crewrun.errors import AuthRefused, CallError, ModelNotFound, QuotaExhausted, TransientError
+from crewrun.errors import AuthRefused, CallError, ModelNotFound, QuotaExhausted
 
 RUN_WIDE = (AuthRefused, QuotaExhausted, ModelNotFound)
 # These can be about one text; a 401, a 402 or a 404 is about key, account or model.
@@ -88,8 +88,3 @@ class Trust:
     def _tell(self) -> None:
         self._news.set()
         self._news = anyio.Event()
-
-
-def is_silent(error: CallError) -> bool:
-    """Whether a failed attempt says nothing of key, account and model."""
-    return isinstance(error, TransientError)

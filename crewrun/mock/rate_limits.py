@@ -11,6 +11,8 @@ from typing import Any
 
 # A billionth is forgiven: who waited exactly as told must not fail by a rounding error.
 _FORGIVEN = 1e-9
+# What each limit counts.
+_COUNTED = {"rpm": "requests", "tpm": "tokens"}
 
 
 class TokenBucket:
@@ -82,7 +84,7 @@ class RateLimits:
 
     def report(self) -> dict[str, int | None]:
         """The limits by name."""
-        return {name: bucket.per_min if (bucket := self._buckets.get(name)) else None for name in ("rpm", "tpm")}
+        return {name: bucket.per_min if (bucket := self._buckets.get(name)) else None for name in _COUNTED}
 
     def change(self, limits: Mapping[str, int | None], now_s: float) -> None:
         """Set those that `limits` names."""
@@ -104,9 +106,8 @@ class RateLimits:
             for one, bucket in self._buckets.items():
                 bucket.take(amounts[one])
             return Admission(headers=self._headers())
-        what = "requests" if name == "rpm" else "tokens"
         per_min = self._buckets[name].per_min
-        message = f"Rate limit of {per_min} {what} per min reached: the next fits in {wait_s:.3f}s"
+        message = f"Rate limit of {per_min} {_COUNTED[name]} per min reached: the next fits in {wait_s:.3f}s"
         told = {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
         return Admission(f"--{name}", message, wait_s, {**self._headers(), **told})
 
@@ -114,7 +115,7 @@ class RateLimits:
         """As OpenAI sends them: https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers."""
         headers: dict[str, str] = {}
         for name, bucket in self._buckets.items() if self._tells else ():
-            what = "requests" if name == "rpm" else "tokens"
+            what = _COUNTED[name]
             headers[f"x-ratelimit-limit-{what}"] = str(bucket.per_min)
             headers[f"x-ratelimit-remaining-{what}"] = str(bucket.remaining)
             headers[f"x-ratelimit-reset-{what}"] = _span(bucket.reset_s)
@@ -130,7 +131,7 @@ def read_limits(body: bytes) -> dict[str, int | None]:
     if not isinstance(limits, dict) or not limits:
         raise ValueError('the limits are an object, such as {"rpm": 300, "tpm": null}')
     for name, per_min in limits.items():
-        if name not in ("rpm", "tpm"):
+        if name not in _COUNTED:
             raise ValueError(f"no limit is called {name!r}: there are rpm and tpm")
         if per_min is not None and (not isinstance(per_min, int) or isinstance(per_min, bool) or per_min < 1):
             raise ValueError(f"{name}: {per_min!r} is no limit: a whole number from 1 up, or null for none")

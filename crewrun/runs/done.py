@@ -2,9 +2,16 @@
 
 import sqlite3
 from array import array
+from bisect import bisect_left
 
 from crewrun.row import Row
 from crewrun.runs.journal import OK, done_key, id_key, pack_id
+
+
+def is_among(numbers: "array[int]", number: int) -> bool:
+    """Whether sorted numbers have this one."""
+    at = bisect_left(numbers, number)
+    return at < len(numbers) and numbers[at] == number
 
 
 class Positions:

@@ -2,13 +2,13 @@
 
 import sqlite3
 from array import array
-from bisect import bisect_left
 
 import anyio
 
 from crewrun.errors import Category
 from crewrun.row import Row
 from crewrun.runs import journal
+from crewrun.runs.done import is_among
 from crewrun.runs.entries import Entries
 from crewrun.runs.journal import ANSWER, TURN, CallEntry
 from crewrun.runs.names import Names
@@ -35,8 +35,7 @@ class EarlierCalls:
             if self._rows is None:
                 self._rows = await self._writer.read(_index)
         key = journal.row_key(row.id)
-        at = bisect_left(self._rows, key)
-        if at == len(self._rows) or self._rows[at] != key:
+        if not is_among(self._rows, key):
             return []
         return await self._writer.read(lambda db: self._read(db, row, key))
 

@@ -87,11 +87,6 @@ class Lines:
             yield start, self._file.read(end - start)
 
 
-def known_lines(view: View, file: BinaryIO, status: Status | None, left_out: LeftOut) -> Lines:
-    """The lines of a results file that are its rows' last ones; what else stands in it is counted in `left_out`."""
-    return Written(view, file, status, left_out).lines
-
-
 class Written:
     """What stands in a results file: the `lines` that are their rows' last ones, and how many are `left_out`.
 
@@ -154,7 +149,7 @@ class Written:
                 self._indexes.append(int(found[1]) if found else 0)
 
     def _is_asked(self, position: int) -> bool:
-        return self._status is None or self._done.is_ok(position) == (self._status == "ok")
+        return _ended_so(self._done, position, self._status)
 
 
 class Spool:
@@ -171,12 +166,17 @@ class Spool:
     def add(self, row: Row) -> None:
         """A row of the input."""
         position = self._done.find(row)
-        if position is None or not (self._status is None or self._done.is_ok(position) == (self._status == "ok")):
+        if position is None or not _ended_so(self._done, position, self._status):
             return
         line = self._view.outcome(self._done.seq(position), row).to_line()
         self._file.write(line)
         self.lines.add(self._position, line)
         self._position += len(line)
+
+
+def _ended_so(done: DoneRows, position: int, status: Status | None) -> bool:
+    """Whether a row ended with `status`, which is None for any."""
+    return status is None or done.is_ok(position) == (status == "ok")
 
 
 def written(lines: Lines, form: Format) -> Iterator[bytes]:

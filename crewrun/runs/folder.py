@@ -39,9 +39,18 @@ class RunFolder:
     @property
     def state(self) -> list[Path]:
         """The files that a run cannot do without, and what SQLite keeps beside them; those that exist."""
-        journal = self.journal.name
-        names = (self.manifest.name, journal, f"{journal}-wal", f"{journal}-shm", self.log.name)
-        return [path for name in names if (path := self.path / name).exists()]
+        return [path for path in self._state if path.exists()]
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that a run may have there, whether it exists or not; the lock last."""
+        return [*self._state, self.manifest.with_name(f".{self.manifest.name}.part"), self.lock]
+
+    @property
+    def _state(self) -> list[Path]:
+        journal = self.journal
+        companions = (journal.with_name(f"{journal.name}{end}") for end in ("-wal", "-shm"))
+        return [self.manifest, journal, *companions, self.log]
 
     @property
     def is_used(self) -> bool:
@@ -53,8 +62,7 @@ class RunFolder:
         """Whether it is a folder by itself, not a link nor where we are, and has no files but a run's."""
         if self.path.is_symlink() or os.path.realpath(self.path) == os.getcwd():
             return False
-        ours = {*self.state, self.lock, self.manifest.with_name(f".{self.manifest.name}.part")}
-        return ours.issuperset(self.path.iterdir())
+        return set(self.files).issuperset(self.path.iterdir())
 
     def make(self) -> None:
         """Make the folder, for its owner only. Raises UsageError when that cannot be."""
@@ -121,8 +129,7 @@ def _move(folder: RunFolder, moved: RunFolder) -> None:
             pass  # it is the root of a disk, or the other place is on another one
     moved.make()
     for path in folder.state:
-        if path != folder.lock:
-            shutil.move(path, moved.path / path.name)
+        shutil.move(path, moved.path / path.name)
 
 
 def _numbered(path: Path, number: int) -> Path:

@@ -89,7 +89,7 @@ async def delete(found: Found) -> int:
         if (now := _state_of(folder)) != found.state:
             raise UsageError(f"{folder.path}: is {now} now; it stays")
         size_bytes = _size(folder)
-        for path in _files(folder):  # the lock last
+        for path in folder.files:  # the lock last
             path.unlink(missing_ok=True)
         if not any(folder.path.iterdir()):
             folder.path.rmdir()
@@ -139,14 +139,10 @@ def _is_run(folder: RunFolder) -> bool:
         return False
 
 
-def _files(folder: RunFolder) -> list[Path]:
-    return [*folder.state, folder.manifest.with_name(f".{folder.manifest.name}.part"), folder.lock]
-
-
 def _size(folder: RunFolder) -> int:
     size_bytes = 0
-    for path in _files(folder):
-        with suppress(OSError):  # a run that ends takes some of them away
+    for path in folder.files:
+        with suppress(OSError):  # not all exist, and a run that ends takes some of them away
             size_bytes += path.stat().st_size
     return size_bytes
 

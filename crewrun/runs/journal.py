@@ -214,6 +214,11 @@ def done_key(row_id: str, content: str, definition: int) -> int:
     return _short(f"{row_id}\0{content}\0{definition}".encode("utf-8", "surrogatepass"))
 
 
+def storable(text: str) -> str:
+    """`text` as SQLite takes it, which takes no lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def pack_id(row_id: str) -> bytes | str:
     """A row's id as it is kept: one of 16 hex digits, as content gives it, takes half of that."""
     if not row_id.isascii():  # SQLite takes no lone surrogates

@@ -18,6 +18,7 @@ from crewrun.row import Row, as_json, content_id
 from crewrun.runs.export import grouped
 from crewrun.runs.journal import line_digest, row_key
 from crewrun.runs.manifest import write_pieces
+from crewrun.runs.results import is_result
 from crewrun.runs.verify import Differences
 
 # What can be wrong with a union, and how it is said of a number of rows.
@@ -34,8 +35,9 @@ _CACHE_KIB: Final = 32_768
 
 
 class Found(NamedTuple):
-    """What a result line says of its row. `content` stands for the inputs, `place` is
-    that of the row when it ran; times are milliseconds since 1970."""
+    """What a result line says of its row. `content` stands for the inputs, `place` is where the row stood when it ran,
+    and `started_ms` is since 1970.
+    """
 
     id: str
     content: int
@@ -49,7 +51,7 @@ def read_line(line: bytes) -> Found | None:
     try:
         record = json.loads(line)
         row_id, status, inputs, place = record["id"], record["status"], record["input"], record["index"]
-        is_ours = record["schema"].startswith("crewrun.result/") and status in ("ok", "failed")
+        is_ours = is_result(record) and status in ("ok", "failed")
         if not is_ours or not isinstance(row_id, str) or not 0 <= place < _MAX_PLACE:
             return None
         started_ms = int(datetime.fromisoformat(record["started_at"]).timestamp() * 1000)

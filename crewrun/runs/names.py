@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from threading import Lock
 
+from crewrun.runs.journal import storable
+
 # Roles may have a row's inputs in them: words beyond these are kept as they are, so a million rows fill no memory.
 _MOST = 500
 _LONGEST_CHARS = 200
@@ -22,8 +24,7 @@ class Names:
         number = self._numbers.get(name)
         if number is not None:
             return number
-        if not name.isascii():  # SQLite takes no lone surrogates
-            name = name.encode("utf-8", "replace").decode()
+        name = storable(name)
         if len(self._numbers) >= _MOST or len(name) > _LONGEST_CHARS:
             return name
         with self._lock:

@@ -5,7 +5,6 @@ import shlex
 import sqlite3
 import time
 from array import array
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import anyio.to_thread
 
 from crewrun.errors import JournalDamaged, UsageError
 from crewrun.runs import journal
-from crewrun.runs.done import DoneRows
+from crewrun.runs.done import DoneRows, is_among
 from crewrun.runs.folder import RunFolder, beside, set_aside
 from crewrun.runs.lock import RunLocks
 from crewrun.runs.log import EventLog
@@ -161,8 +160,7 @@ def _keeper(done: DoneRows, only: int | None, others: "array[int]") -> Callable[
     def keep(digest: int) -> bool | None:
         position = done.find_line(digest)
         if position is None:
-            at = bisect_left(others, digest)
-            return False if at < len(others) and others[at] == digest else None
+            return False if is_among(others, digest) else None
         stays = done.is_ok(position) or (only is not None and done.ended(position) != only)
         if not stays or done.written[position]:
             return False

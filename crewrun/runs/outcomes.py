@@ -91,7 +91,7 @@ def _read_text(kept: str | int, reply: Callable[[int], str]) -> str:
 
 
 def _value(output: Any, replies: Mapping[str, int]) -> Any:
-    """A text as `_text` keeps it; anything else in a list, with the number of the call that said it, or itself."""
+    """A text, or the number of the call that said it; anything else in a list, likewise by a number or as itself."""
     if isinstance(output, str):
         return replies.get(output, output)
     if output is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from crewrun.errors import UsageError
-from crewrun.runs.export import LeftOut, known_lines
+from crewrun.runs.export import LeftOut, Written
 from crewrun.runs.folder import RunFolder, beside
 from crewrun.runs.lock import describe_holder, is_held
 from crewrun.runs.manifest import Manifest, read_manifest
@@ -83,7 +83,7 @@ def read_part(part: Part, number: int, union: Union) -> None:
     taken = 0
     with ExitStack() as opened:
         view = opened.enter_context(open_folder(part.folder)) if part.folder is not None else None
-        known = known_lines(view, part.file, None, left_out).placed() if view is not None else None
+        known = Written(view, part.file, None, left_out).lines.placed() if view is not None else None
         for start, line in known or _whole_lines(part.file, left_out):
             if union.add(number, start, line):
                 taken += 1

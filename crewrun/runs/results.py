@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from crewrun.errors import OutputFailed
 from crewrun.runs.journal import line_digest
@@ -112,11 +112,16 @@ def spent_in(path: Path) -> tuple[int, int, float | None]:
     return rows, calls, cost_usd
 
 
+def is_result(record: Any) -> bool:
+    """Whether it is what a line of results has. Raises KeyError and TypeError for what has no `schema`."""
+    return str(record["schema"]).startswith("crewrun.result/")
+
+
 def _id_of(line: bytes) -> str | None:
     """The id in a line that is a result, None for anything else."""
     try:
         record = json.loads(line)
-        return str(record["id"]) if str(record["schema"]).startswith("crewrun.result/") else None
+        return str(record["id"]) if is_result(record) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 

@@ -9,7 +9,7 @@ from crewrun.errors import UsageError, suggest
 from crewrun.messages import Message, Usage
 from crewrun.row import Row, as_json, usage_json
 from crewrun.runs import journal
-from crewrun.runs.journal import FAILURE, TOOL, CallEntry, pack_id, row_key, unpack_id
+from crewrun.runs.journal import FAILURE, TOOL, CallEntry, pack_id, row_key, storable, unpack_id
 from crewrun.runs.recording import read_answer, read_text, usage_of
 from crewrun.runs.results import lines_of
 from crewrun.runs.status import when
@@ -37,7 +37,7 @@ def find_row(view: View, name: str) -> FoundRow:
         "typeof(id) = 'blob' and substr(lower(hex(id)), 1, length(?1)) = ?1 "
         "or typeof(id) = 'text' and substr(id, 1, length(?1)) = ?1"
     )
-    asked = _for_sql(name)
+    asked = storable(name)
     several = [unpack_id(packed) for packed in _ids(view.db, begins, asked, _SHOWN_IDS + 1)] if name else []
     if len(several) > 1:
         more = ", …" if len(several) > _SHOWN_IDS else ""
@@ -137,7 +137,7 @@ def _last_entry(view: View, row_id: str) -> FoundRow | None:
     packed = pack_id(row_id)
     found = view.db.execute(
         "select seq, digest from rows where id = ? order by definition = ? desc, seq desc limit 1",
-        (packed if isinstance(packed, bytes) else _for_sql(packed), view.definition()),
+        (packed if isinstance(packed, bytes) else storable(packed), view.definition()),
     ).fetchone()
     return FoundRow(row_id, *found) if found else None
 
@@ -152,10 +152,6 @@ def _near(db: sqlite3.Connection, name: str) -> list[str]:
     like = f"substr({text}, 1, 3) = substr(lower(?1), 1, 3) or substr({text}, -3) = substr(lower(?1), -3)"
     found = _ids(db, like, name, _NEAR_IDS) or _ids(db, "?1 is not null", name, _NEAR_IDS)
     return [unpack_id(packed) for packed in found]
-
-
-def _for_sql(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()  # SQLite takes no lone surrogates
 
 
 def _events(view: View, *parts: bytes) -> Iterator[Mapping[str, Any]]:

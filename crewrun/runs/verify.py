@@ -6,15 +6,14 @@ The results and the journal are compared here; rows of the input are given to `s
 import json
 import sqlite3
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from crewrun.row import Row
-from crewrun.runs.done import DoneRows
+from crewrun.runs.done import DoneRows, is_among
 from crewrun.runs.journal import line_digest, row_key, unpack_id
-from crewrun.runs.results import lines_of
+from crewrun.runs.results import is_result, lines_of
 from crewrun.runs.view import View
 
 _EXAMPLES: Final = 5
@@ -85,7 +84,7 @@ class Verification:
             digest = line_digest(line)
             position = self._done.find_line(digest)
             if position is None:
-                if _has(others, digest):
+                if is_among(others, digest):
                     self._found.add("outdated", f"line {number}")
                     continue
                 known = self._ids() if known is None else known
@@ -131,19 +130,19 @@ class Verification:
         """A line that the journal has no digest of."""
         try:
             record = json.loads(line)
-            is_ours = str(record["schema"]).startswith("crewrun.result/")
+            is_ours = is_result(record)
             row_id = str(record["id"])
         except (ValueError, KeyError, TypeError, RecursionError):
             self._found.add("unknown", f"line {number}: is no result")
             return
-        if is_ours and _has(known, row_key(row_id)):
+        if is_ours and is_among(known, row_key(row_id)):
             self._edited.append(row_key(row_id))
             self._found.add("edited", f"line {number}: {row_id}")
         else:
             self._found.add("unknown", f"line {number}: {row_id}")
 
     def _is_edited(self, row_id: str) -> bool:
-        return _has(self._edited, row_key(row_id))
+        return is_among(self._edited, row_key(row_id))
 
     def _digests(self) -> "array[int]":
         """The digests of all lines that were ever written, sorted."""
@@ -180,8 +179,3 @@ def check_journal(view: View, differences: Differences) -> bool:
     if fault != "ok":
         differences.add("journal", " ".join(fault.split()))
     return fault == "ok"
-
-
-def _has(numbers: "array[int]", number: int) -> bool:
-    at = bisect_left(numbers, number)
-    return at < len(numbers) and numbers[at] == number

@@ -21,7 +21,7 @@ from crewrun.runs.folder import SUFFIX, RunFolder, beside, find
 from crewrun.runs.journal import CallEntry
 from crewrun.runs.manifest import Manifest, read_manifest, without
 
-TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
+_TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
 
 
 class Session(NamedTuple):
@@ -110,11 +110,9 @@ class View:
         return journal.unpack_id(packed)
 
 
-@contextmanager
-def open_run(run: str) -> Iterator[View]:
+def open_run(run: str) -> AbstractContextManager[View]:
     """The run that a user names. Raises UsageError and JournalDamaged, also for what is found while it is open."""
-    with open_folder(find_run(run)) as view:
-        yield view
+    return open_folder(find_run(run))
 
 
 def find_run(run: str) -> RunFolder:
@@ -229,7 +227,7 @@ def spent_json(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Calls, tokens and US dollars of one or all sessions, from the columns that count them."""
     cost_usd = sums["cost_usd"]
     return {
-        "usage": usage_json(Usage(*(sums[name] for name in TOKENS)), sums["calls"]),
+        "usage": usage_json(Usage(*(sums[name] for name in _TOKENS)), sums["calls"]),
         "attempts": sums["attempts"],
         "cost_usd": None if cost_usd is None else round(cost_usd, 6),
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from crewrun.errors import JournalDamaged, JournalFailed, OutputFailed
-from crewrun.runs.journal import FAILURE, OK, TOOL, CallEntry, RowEntry, failure, open_journal
+from crewrun.runs.journal import FAILURE, OK, TOOL, CallEntry, RowEntry, failure, open_journal, storable
 
 T = TypeVar("T")
 
@@ -130,9 +130,7 @@ class JournalWriter:
 
     async def close(self, stopped: str | None, exit_code: int) -> None:
         """Commit what is left, end the session and close the database. Raises JournalFailed."""
-
-        # SQLite takes no lone surrogates, and what stopped the run may be a server's words.
-        why = stopped and stopped.encode("utf-8", "replace").decode()
+        why = stopped and storable(stopped)  # it may be a server's words
 
         def end(db: sqlite3.Connection) -> None:
             db.execute(

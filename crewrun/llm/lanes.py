@@ -1,0 +1,59 @@
+"""The transports of a gateway, one for each lane that is used."""
+
+from collections.abc import Callable, Mapping
+
+import anyio
+import sniffio
+
+from crewrun.errors import UsageError
+from crewrun.llm.transport import Transport
+from crewrun.messages import Lane
+
+
+def _direct() -> Transport:
+    if sniffio.current_async_library() != "asyncio":
+        raise UsageError("calls over the network need asyncio; only the offline model runs under trio")
+    from crewrun.llm.openai_transport import OpenAITransport
+
+    return OpenAITransport()
+
+
+def _litellm() -> Transport:
+    from crewrun.llm.litellm_transport import LitellmTransport
+
+    return LitellmTransport()
+
+
+def _offline() -> Transport:
+    from crewrun.llm.offline_transport import OfflineTransport
+
+    return OfflineTransport()
+
+
+# Imported when first called for: aiohttp and litellm cost start-up time that an offline run does not owe.
+LANES: Mapping[Lane, Callable[[], Transport]] = {"direct": _direct, "litellm": _litellm, "offline": _offline}
+
+
+class Transports:
+    """Opens a transport when its lane is first used. `given` stands for all of them."""
+
+    def __init__(self, given: Transport | None = None) -> None:
+        self.given = given
+        self._opened: dict[Lane, Transport] = {}
+
+    def of(self, lane: Lane) -> Transport:
+        """The transport of a lane."""
+        if self.given is not None:
+            return self.given
+        transport = self._opened.get(lane)
+        if transport is None:
+            transport = self._opened[lane] = LANES[lane]()
+        return transport
+
+    async def aclose(self) -> None:
+        """Close every transport."""
+        opened = [*self._opened.values(), *([self.given] if self.given else [])]
+        self._opened.clear()
+        with anyio.CancelScope(shield=True):
+            for transport in opened:
+                await transport.aclose()

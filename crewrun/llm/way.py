@@ -1,0 +1,41 @@
+"""`Way`: what calls of one endpoint need each time, its gate, its price, and what its answers usually take."""
+
+from crewrun.errors import UsageError
+from crewrun.llm.estimate import GUESSED_TOKENS, fewest_tokens, most_tokens
+from crewrun.llm.gate import Gate
+from crewrun.llm.gate import Price as CallPrice
+from crewrun.llm.prices import Price
+from crewrun.llm.tally import Tally
+from crewrun.messages import ChatRequest, Endpoint, Usage
+
+# Tokens of an answer, before the first one has come.
+_USUAL_TOKENS = 300
+
+
+class Way:
+    """The way to an endpoint. `answer_tokens` is what an answer is expected to take."""
+
+    __slots__ = ("_most_tokens", "_name", "_price", "answer_tokens", "gate")
+
+    def __init__(self, endpoint: Endpoint, gate: Gate, price: Price | None) -> None:
+        self._name = endpoint.name
+        self._price = price
+        self._most_tokens = most_tokens(endpoint)
+        self.gate = gate
+        self.answer_tokens = _USUAL_TOKENS
+
+    def bill(self, usage: Usage, tally: Tally) -> float | None:
+        """Account for what an attempt took; its cost in US dollars, None when its price is not known."""
+        cost_usd = self._price.cost(usage) if self._price is not None else None
+        tally.billed(self._name, usage, cost_usd)
+        # A moving average in whole tokens: at most 15 below what answers steadily take, never above it.
+        self.answer_tokens += (usage.completion_tokens - self.answer_tokens) // 16
+        return cost_usd
+
+    def most(self, request: ChatRequest, task: str) -> CallPrice:
+        """The most that an attempt can cost. Raises UsageError when nobody can say."""
+        if self._price is None:
+            raise UsageError(f"the price of {self._name} is not known, so --budget cannot hold; give it by --price")
+        prompt_usd = fewest_tokens(request, bytes_per_token=1) * max(self._price.prompt, self._price.cached_prompt)
+        answer_usd = (self._most_tokens or GUESSED_TOKENS) * self._price.completion
+        return CallPrice((self._name, task), prompt_usd, answer_usd, self._most_tokens is not None)

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from cli import PROGRAM, clean_env, crewrun, read_rows, topics, write_crew, write_rows
@@ -212,6 +212,52 @@ def test_the_budget_holds_over_all_workers(house: House) -> None:
     summary = house.batch("-j", "8", "--budget", "0.002", "--price", "gpt-4.1-mini=1,10", code=5)
     assert summary["rows"]["ok"] > 0
     assert 0 < summary["cost_usd"] <= 0.002
+
+
+LATE = """
+import os
+from pathlib import Path
+import anyio
+from crewrun import Agent
+from crewrun.flow import Flow, start
+
+agent = Agent(role="R", goal="G", backstory="B", llm="gpt-4.1-mini")
+
+class Late(Flow):
+    @start()
+    async def go(self):
+        if self.state["topic"].startswith("wait"):
+            while not Path(os.environ["MARKS"], "last").exists():
+                await anyio.sleep(0.01)
+        await agent.kickoff_async("Write about " + self.state["topic"])
+        if self.state["topic"] == "last":
+            Path(os.environ["MARKS"], "last").touch()
+"""
+
+
+@near
+def test_rows_that_do_not_begin_with_a_call_hold_no_others_up(house: House, mock: MockProcess) -> None:
+    """Eight calls at once are all there are to begin with: rows that wait for another one keep none of them."""
+    (house.folder / "late.py").write_text(LATE)
+    command = [*PROGRAM, "batch", "-", "--crew", "late.py:Late", "-j", "auto", "--workers", "2", *house.flags]
+    with subprocess.Popen(
+        command, cwd=house.folder, env=clean_env(**house.env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        feed(run.stdin, "first")
+        run.stdout.readline()  # now it is known where calls go
+        feed(run.stdin, *(f"wait {i}" for i in range(21)), "last")
+        run.stdin.close()
+        rest = run.stdout.read()
+    assert (run.returncode, rest.count('"status":"ok"')) == (0, 22)
+    assert mock.ledger(last=0)["totals"]["requests"] == 23
+
+
+def feed(stdin: IO[str], *topics: str) -> None:
+    """Write rows."""
+    stdin.writelines(json.dumps({"topic": topic}) + "\n" for topic in topics)
+    stdin.flush()
 
 
 @near

@@ -3,8 +3,11 @@
 What is answered at once costs no task; what waits, for a gate or for the disk, has one in the fleet's group.
 """
 
+from asyncio import Future
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,18 +15,14 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from crewrun.errors import CallError, Category, CrewrunError, OutputFailed
+from crewrun.errors import Category, CrewrunError, OutputFailed
 from crewrun.executors import letters
-from crewrun.executors.job import Job, Recorded
-from crewrun.executors.letters import Ended, Enter, Failed, Fault, Keep, Known, Letter, Refuses, Reply, Written
+from crewrun.executors.errand import Errand, call_error
+from crewrun.executors.job import Job
+from crewrun.executors.letters import Ended, Enter, Failed, Fault, Keep, Leave, Letter, Refuses, Reply, Written
 from crewrun.executors.post import Inbox, Outbox
-from crewrun.llm.gate import Gate, Pass
-from crewrun.llm.recorder import Spent
-from crewrun.messages import ChatRequest, Endpoint, Usage
-from crewrun.row import ErrorRecord, Outcome, Replayed, Row
-
-# A request as the journal gets it: its identity says what was asked, its messages are for the log.
-_SOME_ENDPOINT = Endpoint("offline", "offline", "offline")
+from crewrun.llm.gate import NearGate, Pass
+from crewrun.row import ErrorRecord
 
 
 class LineBroken(Exception):
@@ -42,46 +41,34 @@ class Line(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class Errand:
-    """A row on its way to an outcome, over as many workers as it takes.
-
-    `known` grows with all that is recorded for it, so that a second worker does not pay for what a first one did.
-    """
-
-    number: int
-    row: Row
-    recorder: Recorded | None
-    known: list[Known]
-    deaths: int = 0
-    outcome: Outcome | None = None
-    failure: Exception | None = None
-    is_lost: bool = False
-    settled: anyio.Event = field(default_factory=anyio.Event)
-
-
 class Desk:
     """Runs errands with the worker at the other end of `line`."""
 
-    def __init__(self, line: Line, job: Job, tasks: TaskGroup, spread: Callable[[Refuses], None]) -> None:
-        """`tasks` is where answers are waited for; `spread` tells the other workers."""
+    def __init__(
+        self, line: Line, job: Job, tasks: TaskGroup, spread: Callable[[Refuses], None], gap_s: float = 0.0
+    ) -> None:
+        """`tasks` is where answers are waited for; `spread` tells the other workers; `gap_s` is between bundles."""
         self._line = line
         self._job = job
         self._tasks = tasks
         self._spread = spread
-        self.outbox = Outbox()
+        self.outbox = Outbox(gap_s)
+        self.outbox.put(letters.Gap(gap_s))
         self._inbox = Inbox()
         self._out = 0  # exchanges under way
-        self._gates: dict[int, Gate] = {}
+        self._gates: dict[int, NearGate] = {}
         self._entering: dict[int, anyio.CancelScope] = {}
-        self._passes: dict[int, tuple[Gate, Pass]] = {}
+        self._passes: dict[int, tuple[NearGate, Pass]] = {}
+        self._lent = count(1)
+        self._lends = True  # until leave that was lent comes back unused: rows do not begin with a call then
+        self._usual_tokens = 0
         self.errands: dict[int, Errand] = {}
 
     async def run(self, errand: Errand) -> bool:
         """Have the worker run a row. False when it died before there was an outcome. Cancelling gives the row up."""
         errand.settled, errand.is_lost = anyio.Event(), False
         self.errands[errand.number] = errand
-        self.outbox.put(letters.Start(errand.number, errand.row, list(errand.known)))
+        self.outbox.put(letters.Start(errand.number, errand.row, list(errand.known), self._lend()))
         try:
             await errand.settled.wait()
         except BaseException:
@@ -115,6 +102,9 @@ class Desk:
         while True:
             while self._out and not self.outbox:
                 await self.outbox.wait_news()
+            if wait_s := self.outbox.due_in_s:
+                await anyio.sleep(wait_s)
+                continue
             self._out += 1
             try:
                 news = await self._line.exchange(self.outbox.bundle())
@@ -133,26 +123,26 @@ class Desk:
         lost = list(self.errands.values())
         self.errands.clear()
         for errand in lost:
-            errand.is_lost = True
-            errand.settled.set()
+            errand.lose()
 
     def _read(self, letter: Letter) -> None:
         match letter:
             case Enter():
-                scope = self._entering[letter.number] = anyio.CancelScope()
-                self._tasks.start_soon(self._enter, letter, scope)
+                self._let_in(letter)
             case letters.Answered(number, end):
                 gate, leave = self._passes.pop(number)
                 gate.answered(leave, end)
+                self._usual_tokens = end.tokens or self._usual_tokens
             case Keep():
                 self._keep(letter)
             case Ended():
                 self._end(letter)
             case Failed():
                 gate, leave = self._passes.pop(letter.leave)
-                error = _call_error(letter.fault)
+                error = call_error(letter.fault)
                 self._answer(letter.number, gate.failed(leave, error, letter.end))
             case letters.GivenUp(number):
+                self._lends = self._lends and number > 0
                 if number in self._passes:
                     gate, leave = self._passes.pop(number)
                     gate.given_up(leave)
@@ -164,6 +154,30 @@ class Desk:
                 self._answer(number, getattr(self._job.cache, what)(*arguments))
             case letters.Meet(gate, endpoint):
                 self._gates[gate] = self._job.gates.of(endpoint)
+
+    def _lend(self) -> Leave | None:
+        """Leave for a row's first call, so that it has not to be asked for: where that goes to the only model there is,
+        which takes as much as comes.
+        """
+        if not self._lends or len(self._gates) != 1:
+            return None
+        ((number, gate),) = self._gates.items()
+        leave = None if gate.pace.is_timed else gate.enter_nowait(self._usual_tokens)
+        if leave is None:
+            return None
+        lent = Leave(number, -next(self._lent))
+        self._passes[lent.number] = gate, leave
+        return lent
+
+    def _let_in(self, letter: Enter) -> None:
+        gate = self._gates[letter.gate]
+        leave = gate.enter_nowait(letter.tokens)
+        if leave is not None:
+            self._passes[letter.number] = gate, leave
+            self.outbox.put(Reply(letter.number))
+        else:
+            scope = self._entering[letter.number] = anyio.CancelScope()
+            self._tasks.start_soon(self._enter, letter, scope)
 
     async def _enter(self, letter: Enter, scope: anyio.CancelScope) -> None:
         gate = self._gates[letter.gate]
@@ -185,35 +199,24 @@ class Desk:
 
     async def _reply(self, number: int, answering: Coroutine[Any, Any, Any]) -> None:
         try:
-            reply = Reply(number, await answering)
+            self.outbox.put(Reply(number, await answering))
         except Exception as failed:
-            told = failed if isinstance(failed, CrewrunError) else OutputFailed(f"{type(failed).__name__}: {failed}")
-            reply = Reply(number, fault=Fault.of(told))
-        self.outbox.put(reply)
+            self.outbox.put(_refusal(number, failed))
 
     def _keep(self, letter: Keep) -> None:
         """Record what a row's call gave; whoever goes on with the row has it from now on."""
         errand = self.errands.get(letter.row)
         if errand is None:  # given up meanwhile: nobody waits for the reply
             return
-        task, identity, *rest = letter.arguments
-        recorder = errand.recorder
-        match letter.what:
-            case "record":
-                messages, completion, spent = rest
-                errand.known.append(Known(task, identity, (completion, spent), is_new=True))
-                request = ChatRequest(_SOME_ENDPOINT, messages)
-                kept = recorder.record(task, identity, request, completion, spent) if recorder else None
-            case "record_tool":
-                errand.known.append(Known(task, identity, rest[1], is_new=True))
-                kept = recorder.record_tool(task, identity, *rest) if recorder else None
-            case _:
-                fault, spent = rest
-                kept = recorder.record_failure(task, identity, _call_error(fault), spent) if recorder else None
+        kept = errand.keep(letter)
         if kept is None:
             self.outbox.put(Reply(letter.number))
         else:
-            self._answer(letter.number, kept)
+            kept.add_done_callback(partial(self._kept, letter.number))
+
+    def _kept(self, number: int, kept: Future[None]) -> None:
+        failed = kept.exception()
+        self.outbox.put(_refusal(number, failed) if failed is not None else Reply(number))
 
     def _note(self, row: int, what: str, arguments: tuple[Any, ...]) -> None:
         errand = self.errands.get(row)
@@ -224,14 +227,14 @@ class Desk:
                 recorder.refused(*arguments)
         elif recorder is not None:
             task, fault, delay_s = arguments
-            recorder.retrying(task, _call_error(fault), delay_s)
+            recorder.retrying(task, call_error(fault), delay_s)
 
     def _end(self, ended: Ended) -> None:
         errand = self.errands.pop(ended.row)
         if ended.files:
             self._tasks.start_soon(self._write, errand, ended)
         else:
-            self._settle(errand, ended)
+            errand.settle(ended, self._job.files)
 
     async def _write(self, errand: Errand, ended: Ended) -> None:
         try:
@@ -241,54 +244,13 @@ class Desk:
             ended = ended._replace(
                 outcome=ended.outcome and replace(ended.outcome, status="failed", output=None, error=error)
             )
-        self._settle(errand, ended)
-
-    def _settle(self, errand: Errand, ended: Ended) -> None:
-        if ended.outcome is None:
-            errand.failure = ended.fault.error() if ended.fault else RuntimeError("a row without an outcome")
-        else:
-            errand.outcome = self._outcome(errand, ended, ended.outcome)
-        errand.settled.set()
-
-    def _outcome(self, errand: Errand, ended: Ended, outcome: Outcome) -> Outcome:
-        recorder = errand.recorder
-        if recorder is not None:
-            tools = {known[:2] for known in errand.known if isinstance(known.answer, str)}
-            for used in ended.replayed:  # so that it knows which answers the row was made of
-                (recorder.replay_tool if used in tools else recorder.replay)(*used)
-        stopped: Any = ended.stopped.error() if ended.stopped else None
-        replayed = _replayed(errand, ended) if errand.deaths else outcome.replayed
-        written = {file.path for file in ended.files}
-        files = [str(self._job.files / name) if name in written else name for name in outcome.files]
-        return replace(outcome, row=errand.row, stopped=stopped, replayed=replayed, files=files)
+        errand.settle(ended, self._job.files)
 
 
-def _replayed(errand: Errand, ended: Ended) -> Replayed | None:
-    """What an earlier session paid for: not what was recorded in this one, for a worker that has died."""
-    used = set(ended.replayed)
-    return sum_of(
-        [
-            known.answer[1]
-            for known in errand.known
-            if not (known.is_new or isinstance(known.answer, str)) and (known.task, known.identity) in used
-        ]
-    )
-
-
-def sum_of(old: Sequence[Spent]) -> Replayed | None:
-    """The sum of what was spent on answers, None when there are none."""
-    if not old:
-        return None
-    costs = [spent.cost_usd for spent in old if spent.cost_usd is not None]
-    usage = sum((spent.usage for spent in old), Usage())
-    cost_usd = sum(costs) if len(costs) == len(old) else None
-    return Replayed(len(old), sum(spent.attempts for spent in old), usage, cost_usd)
-
-
-def _call_error(fault: Fault) -> CallError:
-    error = fault.error()
-    assert isinstance(error, CallError)  # noqa: S101  (our own worker sent it)
-    return error
+def _refusal(number: int, failed: BaseException) -> Reply:
+    """What the worker raises instead of an answer."""
+    told = failed if isinstance(failed, CrewrunError) else OutputFailed(f"{type(failed).__name__}: {failed}")
+    return Reply(number, fault=Fault.of(told))
 
 
 def _write_all(folder: Path, files: Sequence[Written]) -> None:

@@ -12,10 +12,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from crewrun.errors import Category, CrewrunError, RunStopped, UsageError
-from crewrun.executors.desk import Desk, Errand, Line, LineBroken, sum_of
+from crewrun.executors.desk import Desk, Line, LineBroken
+from crewrun.executors.errand import Errand
 from crewrun.executors.job import Job
 from crewrun.executors.letters import Known, Refuses
-from crewrun.messages import Usage
 from crewrun.row import ErrorRecord, Outcome, Row
 
 # So many workers may die with a row in flight before it is taken for the cause.
@@ -29,6 +29,9 @@ _SAY_EVERY_S = 30.0
 _PATIENCE_S = 300.0
 _PAUSES_S = (0.0, 0.5, 2.0, 10.0, 30.0)
 _CLOSE_S = 3.0
+# Between bundles to one worker, times the workers: an exchange costs the run about half a millisecond whatever it
+# carries, so those with all workers together are held to five hundred a second.
+_GAP_S = 0.002
 _SHOWN_CHARS = 300
 
 
@@ -115,7 +118,8 @@ class Fleet:
             if desk is None:
                 why = f"no worker has been left for {_PATIENCE_S:.0f} s; the last one: {self._last_death}"
                 stopped = RunStopped(f"{why}; the same command goes on")
-                return _failure(errand, ErrorRecord(Category.INTERNAL, "RunStopped", why), started_at, 0.0, stopped)
+                error = ErrorRecord(Category.INTERNAL, "RunStopped", why)
+                return errand.given_up(error, started_at, 0.0, stopped)
             if await desk.run(errand):
                 if errand.failure is not None:
                     raise errand.failure
@@ -125,13 +129,14 @@ class Fleet:
             errand.number = next(self._numbers)
         message = f"line {row.line}: killed its worker {errand.deaths} times; the last time: {self._last_death}"
         error = ErrorRecord(Category.INTERNAL, "WorkerKilled", message)
-        return _failure(errand, error, started_at, anyio.current_time() - began)
+        return errand.given_up(error, started_at, anyio.current_time() - began)
 
     async def _least_busy(self) -> Desk | None:
         """The worker with the fewest rows, None when there has not been one for long."""
-        with anyio.move_on_after(_PATIENCE_S):
-            while not self._desks:
-                await self._news_come()
+        if not self._desks:
+            with anyio.move_on_after(_PATIENCE_S):
+                while not self._desks:
+                    await self._news_come()
         return min(self._desks, key=lambda desk: len(desk.errands), default=None)
 
     async def _keep_hired(self) -> None:
@@ -155,7 +160,7 @@ class Fleet:
             await self._work(line)
 
     async def _work(self, line: Line) -> None:
-        desk = Desk(line, self._job, self._tasks, self._spread)
+        desk = Desk(line, self._job, self._tasks, self._spread, _GAP_S * self._size)
         for refusal in self._job.refused:  # also what was learned after the brief was written
             desk.outbox.put(Refuses(*refusal))
         self._desks.append(desk)
@@ -207,26 +212,3 @@ class Fleet:
         await news.wait()
         if self._news is news:
             self._news = anyio.Event()
-
-
-def _failure(
-    errand: Errand, error: ErrorRecord, started_at: datetime, duration_s: float, stopped: RunStopped | None = None
-) -> Outcome:
-    """The outcome of a row that no worker brought to its end, with what was paid for it in this session."""
-    paid = [known.answer[1] for known in errand.known if known.is_new and not isinstance(known.answer, str)]
-    total = sum_of(paid)
-    return Outcome(
-        row=errand.row,
-        status="failed",
-        output=None,
-        tasks=(),
-        error=error,
-        attempts=total.attempts if total else 0,
-        calls=total.calls if total else 0,
-        usage=total.usage if total else Usage(),
-        cost_usd=total.cost_usd if total else 0.0,
-        models=list(dict.fromkeys(spent.model for spent in paid)),
-        started_at=started_at,
-        duration_s=duration_s,
-        stopped=stopped,
-    )

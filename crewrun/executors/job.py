@@ -1,6 +1,7 @@
 """What an executor is given: the `Job`, and of that the `Brief`, which goes to workers elsewhere."""
 
 import os
+from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import Any, Protocol
 
 from crewrun._version import __version__
 from crewrun.definitions.definition import Definition
-from crewrun.errors import UsageError
+from crewrun.errors import CallError, UsageError
 from crewrun.llm.cache import Answers
 from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import GatewayOptions
 from crewrun.llm.recorder import Recorder, Spent
-from crewrun.messages import Completion
+from crewrun.messages import ChatRequest, Completion
 from crewrun.row import Row
 from crewrun.worker import Worker
 
@@ -22,7 +23,21 @@ _MODEL_VARIABLES = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API
 
 
 class Recorded(Recorder, Protocol):
-    """A recorder that can say all that it knows."""
+    """A recorder that can say all that it knows, and keeps what it is given in the order in which it is called."""
+
+    def record(
+        self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
+    ) -> Future[None]:
+        """See `Recorder.record`."""
+        ...
+
+    def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> Future[None]:
+        """See `Recorder.record_failure`."""
+        ...
+
+    def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> Future[None]:
+        """See `Recorder.record_tool`."""
+        ...
 
     def known(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
         """What `replay` would answer, or `replay_tool`: task, identity and answer, equal ones in their order."""

@@ -50,12 +50,26 @@ class Known(NamedTuple):
 # From the run to a worker.
 
 
+class Gap(NamedTuple):
+    """Bundles leave at least so many seconds after one another from here on."""
+
+    seconds: float
+
+
+class Leave(NamedTuple):
+    """Leave to send one attempt through this gate, before anybody has asked; `number` is the pass, below 0."""
+
+    gate: int
+    number: int
+
+
 class Start(NamedTuple):
-    """Run a row; `number` names it from here on."""
+    """Run a row; `number` names it from here on. Its first call may need no other leave."""
 
     number: int
     row: Row
     known: list[Known]
+    leave: Leave | None = None
 
 
 class Drop(NamedTuple):
@@ -169,7 +183,7 @@ class Written(NamedTuple):
 
 
 Letter: TypeAlias = (
-    Start | Drop | Reply | Refuses | Meet | Enter | Answered | Failed | GivenUp | Keep | Note | Ask | Ended
+    Gap | Start | Drop | Reply | Refuses | Meet | Enter | Answered | Failed | GivenUp | Keep | Note | Ask | Ended
 )
 
 

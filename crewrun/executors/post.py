@@ -3,8 +3,12 @@
 A round trip takes a millisecond or two whatever it carries, so all that has gathered goes in one.
 """
 
+import asyncio
+from asyncio import Future
 from collections.abc import Iterator
 from itertools import count
+from math import inf
+from time import monotonic
 from typing import Any, TypeVar
 
 import anyio
@@ -17,10 +21,12 @@ T = TypeVar("T")
 class Outbox:
     """Letters for the other side, in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, gap_s: float = 0.0) -> None:
         self._letters: list[Letter] = []
         self._numbers = count()
         self._news = anyio.Event()
+        self._left_at = -inf
+        self.gap_s = gap_s  # between bundles, at least
 
     def __bool__(self) -> bool:
         return bool(self._letters)
@@ -30,8 +36,14 @@ class Outbox:
         self._letters.append(letter)
         self._news.set()
 
+    @property
+    def due_in_s(self) -> float:
+        """How long the next bundle has to stay."""
+        return max(0.0, self._left_at + self.gap_s - monotonic())
+
     def bundle(self) -> bytes:
         """All that has gathered, ready to go."""
+        self._left_at = monotonic()
         letters, self._letters = self._letters, []
         return pack(next(self._numbers), letters)
 
@@ -61,21 +73,13 @@ class Inbox:
             yield from self._early.pop(self._next - 1)
 
 
-class _Pending:
-    __slots__ = ("come", "reply")
-
-    def __init__(self) -> None:
-        self.come = anyio.Event()
-        self.reply: Reply | None = None
-
-
 class Correspondence:
     """Letters that wait for their replies."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._numbers = count(1)
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Future[Any]] = {}
 
     def number(self) -> int:
         """A number for the next letter."""
@@ -83,20 +87,19 @@ class Correspondence:
 
     async def ask(self, letter: Any) -> Any:
         """Send `letter`, which has a `number`, and wait for what comes back. Raises it if it is a fault."""
-        pending = self._pending[letter.number] = _Pending()
+        pending = self._pending[letter.number] = asyncio.get_running_loop().create_future()
         self._outbox.put(letter)
         try:
-            await pending.come.wait()
+            return await pending
         finally:
             del self._pending[letter.number]
-        assert pending.reply is not None  # noqa: S101  (set before the event)
-        if pending.reply.fault is not None:
-            raise pending.reply.fault.error()
-        return pending.reply.value
 
     def come(self, reply: Reply) -> None:
         """A reply is there. Nobody may wait for it any more."""
         pending = self._pending.get(reply.number)
-        if pending is not None:
-            pending.reply = reply
-            pending.come.set()
+        if pending is None or pending.done():
+            return
+        if reply.fault is not None:
+            pending.set_exception(reply.fault.error())
+        else:
+            pending.set_result(reply.value)

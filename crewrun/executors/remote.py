@@ -1,23 +1,28 @@
 """The run's gates, recorder and cache as a worker elsewhere has them: each question is a letter to the run."""
 
+import time
 from collections import deque
 from hashlib import blake2b
-from itertools import count
 from typing import Any
 
 import anyio
 
 from crewrun.errors import CallError
-from crewrun.executors.letters import Answered, Ask, Enter, Failed, Fault, GivenUp, Keep, Known, Meet, Note
+from crewrun.executors.letters import Answered, Ask, Enter, Failed, Fault, GivenUp, Keep, Known, Leave, Meet, Note
 from crewrun.executors.post import Correspondence, Outbox
 from crewrun.llm.gate import Pass, Price, Settlement, Verdict
 from crewrun.llm.pace import Ticket
 from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message
 
+# A leave that came with a row and has not been used for so long goes back.
+_SPARE_S = 0.25
+
 
 class RemoteGates:
-    """The gates of the run: one limiter for all workers, so nothing is leased and nothing can leak."""
+    """The gates of the run: one limiter for all workers. What was lent for rows' first calls and is not used goes back
+    by `return_spares`, which somebody has to call now and then.
+    """
 
     is_of_a_run = True
 
@@ -25,20 +30,30 @@ class RemoteGates:
         self.is_budgeted = is_budgeted
         self._outbox = outbox
         self._correspondence = correspondence
-        self._numbers = count()
         self._gates: dict[tuple[str | None, ...], RemoteGate] = {}
+        self._met: list[RemoteGate] = []  # by number
 
     def of(self, endpoint: Endpoint) -> "RemoteGate":
         """The gate of an endpoint. Its key stays here: the run knows it by a digest."""
         key = (endpoint.lane, endpoint.name, endpoint.base_url, endpoint.api_key)
         gate = self._gates.get(key)
         if gate is None:
-            number = next(self._numbers)
+            number = len(self._met)
             gate = self._gates[key] = RemoteGate(number, self._outbox, self._correspondence)
+            self._met.append(gate)
             secret = endpoint.api_key and blake2b(endpoint.api_key.encode(), digest_size=8).hexdigest()
             bare = Endpoint(endpoint.lane, endpoint.provider, endpoint.model, endpoint.base_url, secret)
             self._outbox.put(Meet(number, bare))
         return gate
+
+    def lend(self, leave: Leave) -> None:
+        """Leave that the next call through a gate need not ask for."""
+        self._met[leave.gate].spares.append((leave.number, time.monotonic()))
+
+    def return_spares(self) -> None:
+        """Give back what was lent and not used."""
+        for gate in self._met:
+            gate.return_spares()
 
 
 class RemoteGate:
@@ -48,15 +63,25 @@ class RemoteGate:
         self._number = number
         self._outbox = outbox
         self._correspondence = correspondence
+        self.spares: deque[tuple[int, float]] = deque()  # passes, and when they came
+
+    def return_spares(self) -> None:
+        """Give back those that have not been used."""
+        oldest = time.monotonic() - _SPARE_S
+        while self.spares and self.spares[0][1] < oldest:
+            self._outbox.put(GivenUp(self.spares.popleft()[0]))
 
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
         """See `Gate.enter`."""
-        number = self._correspondence.number()
-        try:
-            await self._correspondence.ask(Enter(number, self._number, tokens, price, is_patient))
-        except anyio.get_cancelled_exc_class():
-            self._outbox.put(GivenUp(number))  # it may have been let in meanwhile
-            raise
+        if self.spares:
+            number, _ = self.spares.popleft()
+        else:
+            number = self._correspondence.number()
+            try:
+                await self._correspondence.ask(Enter(number, self._number, tokens, price, is_patient))
+            except anyio.get_cancelled_exc_class():
+                self._outbox.put(GivenUp(number))  # it may have been let in meanwhile
+                raise
         # All that is here of the run's pass is its number.
         return Pass(Ticket(number, 0), number, False, None)
 

@@ -20,7 +20,7 @@ from crewrun._version import __version__
 from crewrun.definitions import load
 from crewrun.errors import CrewrunError, UsageError
 from crewrun.executors.job import Brief
-from crewrun.executors.letters import Drop, Ended, Fault, Refuses, Reply, Start, Written
+from crewrun.executors.letters import Drop, Ended, Fault, Gap, Refuses, Reply, Start, Written
 from crewrun.executors.post import Correspondence, Inbox, Outbox
 from crewrun.executors.remote import RemoteAnswers, RemoteGates, RemoteRecorder
 from crewrun.llm.gateway import Gateway
@@ -34,6 +34,8 @@ from crewrun.worker import Worker, check_models
 _AWAY = Row(0, 0, "", None)
 # How long a call without news waits for some.
 _LONG_S = 10.0
+# How often it is looked for leave that nobody uses.
+_LOOK_S = 0.2
 
 
 class Station:
@@ -59,7 +61,7 @@ class Station:
         _allow_descriptors(brief.max_rows + 64)
         threads.pool.max_threads = max(threads.pool.max_threads, brief.max_rows)
         target = _load(brief)
-        gates = RemoteGates(self._outbox, self._correspondence, is_budgeted=brief.is_budgeted)
+        self._gates = gates = RemoteGates(self._outbox, self._correspondence, is_budgeted=brief.is_budgeted)
         cache = RemoteAnswers(self._correspondence) if brief.has_cache else None
         self._gateway = Gateway(brief.options, gates=gates, cache=cache)
         self._gateway.refused |= brief.refused
@@ -76,6 +78,7 @@ class Station:
         scopes: dict[int, anyio.CancelScope] = {}
         try:
             async with self._worker, anyio.create_task_group() as rows:
+                rows.start_soon(self._return_spares)
                 while True:
                     await self._ordered.wait()
                     self._ordered = anyio.Event()
@@ -90,6 +93,11 @@ class Station:
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
 
+    async def _return_spares(self) -> None:
+        while True:
+            await anyio.sleep(_LOOK_S)
+            self._gates.return_spares()
+
     async def exchange(self, bundle: bytes) -> bytes:
         """Take in a bundle and return the next one: when there is news, when another one comes, or after a while."""
         self._latest += 1
@@ -102,11 +110,14 @@ class Station:
                 case Start() | Drop():
                     self._orders.append(letter)
                     self._ordered.set()
+                case Gap(seconds):
+                    self._outbox.gap_s = seconds
                 case Refuses(endpoint, error):
                     self._gateway.refused.add((endpoint, error))
         with anyio.move_on_after(_LONG_S):
             while not self._outbox and turn == self._latest and self._failure is None:
                 await self._outbox.wait_news()
+            await anyio.sleep(self._outbox.due_in_s)
         if self._failure is not None:
             raise RuntimeError(f"the worker has failed: {self._failure!r}")
         return self._outbox.bundle()
@@ -114,6 +125,8 @@ class Station:
     def _obey(self, order: Start | Drop, rows: TaskGroup, scopes: dict[int, anyio.CancelScope]) -> None:
         if isinstance(order, Start):
             scopes[order.number] = anyio.CancelScope()
+            if order.leave is not None:
+                self._gates.lend(order.leave)
             rows.start_soon(self._run, order, scopes)
         elif order.number in scopes:
             scopes[order.number].cancel()

@@ -137,6 +137,16 @@ class NearGate:
             return f"{self.name} refused a call; another one decides"
         return (self._outage and self._outage.limiting) or self.pace.limiting
 
+    def enter_nowait(self, tokens: int) -> Pass | None:
+        """Leave for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
+        outage = self._outage
+        if self._gates.budget is not None or not self._trust.is_clear or (outage is not None and outage.is_on):
+            return None
+        ticket = self.pace.admit_nowait(tokens)
+        if ticket is None:
+            return None
+        return Pass(ticket, outage.sent() if outage is not None else 0, False, None)
+
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
         """See `Gate.enter`."""
         budget, reservation = self._gates.budget, None

@@ -86,6 +86,10 @@ class Outage:
             if await self._is_to_probe():
                 break
             await anyio.sleep(self._rng.uniform(0, _SPREAD_S))
+        return self.sent()
+
+    def sent(self) -> int:
+        """An attempt is sent, as `ready` lets it; its number."""
         self._out += 1
         self._sent += 1
         return self._sent

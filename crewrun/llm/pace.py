@@ -65,7 +65,7 @@ class Pace:
         self._requests, self._tokens = RequestMeter(rpm), TokenMeter(tpm)
         self._learned = LearnedRate()
         self._queue: deque[_Waiter] = deque()
-        self._is_timed = bool(rpm or tpm)  # whether anything but the number in flight may hold a request
+        self.is_timed = bool(rpm or tpm)  # whether anything but the number in flight may hold a request
         self._hold: Hold | None = None
         self._in_flight = 0
         self._sent = 0
@@ -119,7 +119,7 @@ class Pace:
         """Leave to send a request of an estimated `tokens` right now; None when it has to wait."""
         if self._queue or self._in_flight + 1 > self._allowance.now:
             return None
-        if not self._is_timed:
+        if not self.is_timed:
             return self._take(tokens)
         now = anyio.current_time()
         return self._take(tokens, now) if self._earliest(tokens, now) <= now else None
@@ -143,7 +143,7 @@ class Pace:
         if error is None:
             self._in_vain = 0
             self._learned.succeeded(ticket.number)
-            self._allowance.grow(self._in_flight + 1, blind=not self._is_timed)
+            self._allowance.grow(self._in_flight + 1, blind=not self.is_timed)
         else:
             self._heed(error, ticket)
         if self._queue:
@@ -194,7 +194,7 @@ class Pace:
         if self._learned.is_set and (later := self._learned.earliest(now)) > at:
             at, self._hold = later, "rate"
         if self._hold is None:
-            self._is_timed = bool(self._requests.per_min or self._tokens.per_min or self._learned.is_set)
+            self.is_timed = bool(self._requests.per_min or self._tokens.per_min or self._learned.is_set)
         return at
 
     def _take(self, tokens: int, now: float | None = None) -> Ticket:
@@ -235,13 +235,13 @@ class Pace:
         if self._in_vain > 1 and asked_s is None:
             self._block(min(_LONGEST_VAIN_S, 2.0 ** min(self._in_vain - 3, 10)), "in vain")
         self._learned.refused(ticket.number, now, self._sent, in_vain=self._in_vain > 2)
-        self._is_timed = self._is_timed or self._learned.is_set
+        self.is_timed = self.is_timed or self._learned.is_set
 
     def _block(self, wait_s: float, by: Hold) -> None:
         until = anyio.current_time() + min(wait_s, _LONGEST_ASKED_S)
         if until > self._blocked_until:
             self._blocked_until, self._blocked_by = until, by
-            self._is_timed = True
+            self.is_timed = True
 
     def _follow(self, limits: RateLimits, ticket: Ticket, error: CallError | None) -> None:
         """Take over what headers say. Replies come out of order: what an older request was told is no news."""
@@ -271,7 +271,7 @@ class Pace:
         self._learned.forget(self._sent)
         meter.begin(per_min, in_window, max(self._began, now - 60), now)
         self._told_by = ticket.number
-        self._is_timed = True
+        self.is_timed = True
 
     def _heed_zero(self, reset_s: float, ticket: Ticket) -> None:
         """Nothing is left until the reset; unless that is what this provider says each time."""

@@ -5,6 +5,7 @@ sees an answer. Who keeps the records is in `crewrun.runs`.
 """
 
 import json
+from collections.abc import Awaitable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
@@ -33,17 +34,17 @@ class Recorder(Protocol):
         """The recorded answer, None when the call has to be made. An answer is given out once."""
         ...
 
-    async def record(
+    def record(
         self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
-    ) -> None:
-        """Keep an answer: when this returns it is safe. Raises OutputFailed when it cannot be kept."""
+    ) -> Awaitable[None]:
+        """Keep an answer: once this has been waited for it is safe. Raises OutputFailed when it cannot be kept."""
         ...
 
     def retrying(self, task: str, error: CallError, delay_s: float) -> None:
         """An attempt failed and another follows in `delay_s` seconds."""
         ...
 
-    async def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> None:
+    def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> Awaitable[None]:
         """Keep what a failed call was billed. It is never replayed."""
         ...
 
@@ -55,7 +56,7 @@ class Recorder(Protocol):
         """The recorded result of a tool, None when it has to be called."""
         ...
 
-    async def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> None:
+    def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> Awaitable[None]:
         """Keep a tool's result, as `record` does."""
         ...
 

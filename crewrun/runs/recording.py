@@ -2,6 +2,7 @@
 
 import json
 import time
+from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -65,10 +66,10 @@ class Recording:
         self.replies.setdefault(completion.text, entry.seq)
         return completion, spent
 
-    async def record(
+    def record(
         self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
-    ) -> None:
-        """Keep an answer. Raises JournalFailed when it cannot be kept."""
+    ) -> Future[None]:
+        """Keep an answer. What is returned raises JournalFailed when it cannot be kept."""
         if completion.tool_calls or completion.truncated:
             calls = [[call.id, call.name, call.arguments] for call in completion.tool_calls]
             kind, reply = TURN, as_json([completion.text, completion.truncated, calls])
@@ -81,7 +82,7 @@ class Recording:
         if shared.log_prompts:
             messages = [{"role": m.role, "content": m.content} for m in request.messages]
             self._say("prompt", task=task, seq=entry.seq, messages=messages, reply=completion.text)
-        await shared.writer.append(entry)
+        return shared.writer.append(entry)
 
     def retrying(self, task: str, error: CallError, delay_s: float) -> None:
         """Log that an attempt failed."""
@@ -94,8 +95,8 @@ class Recording:
             wait_s=round(delay_s, 3),
         )
 
-    async def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> None:
-        """Keep what a failed call was billed."""
+    def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> Future[None]:
+        """Keep what a failed call was billed, as `record` does."""
         entry = self._entry(
             task, FAILURE, identity, _bytes(f"{type(error).__name__}: {redact(str(error))[:500]}"), spent
         )
@@ -110,7 +111,7 @@ class Recording:
             cost_usd=spent.cost_usd,
             duration_s=round(spent.duration_s, 3),
         )
-        await self._journaling.writer.append(entry)
+        return self._journaling.writer.append(entry)
 
     def refused(self, endpoint: str, error: str) -> None:
         """Keep what an endpoint does not take."""
@@ -121,12 +122,12 @@ class Recording:
         entry = self._take(task, identity)
         return None if entry is None else read_text(entry)
 
-    async def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> None:
-        """Keep a tool's result. Raises JournalFailed when it cannot be kept."""
+    def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> Future[None]:
+        """Keep a tool's result, as `record` does."""
         spent = Spent(tool, Usage(), None, 0, duration_s)
         entry = self._entry(task, TOOL, identity, _bytes(result), spent)
         self._say("tool", task=task, tool=tool, seq=entry.seq, duration_s=round(duration_s, 3))
-        await self._journaling.writer.append(entry)
+        return self._journaling.writer.append(entry)
 
     def _take(self, task: str, identity: bytes) -> CallEntry | None:
         entries = self._known.get((task, identity)) if self._known else None

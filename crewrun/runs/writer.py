@@ -94,11 +94,11 @@ class JournalWriter:
         self._thread = threading.Thread(target=self._run, name="crewrun journal", daemon=True)
         self._thread.start()
 
-    async def append(self, entry: CallEntry) -> None:
-        """Commit a call. Raises JournalFailed when that cannot be, now and for every later entry."""
-        future = asyncio.get_running_loop().create_future()
+    def append(self, entry: CallEntry) -> asyncio.Future[None]:
+        """Commit a call: done when it is. Raises JournalFailed when that cannot be, now and for every later entry."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._put(entry, future)
-        await future
+        return future
 
     async def append_all(self, entries: Sequence[RowEntry], *, is_counted: bool = True) -> None:
         """Commit some rows, as `append` does. Rows that the session has not run are not counted as its own."""

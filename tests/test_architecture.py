@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ HEAVY = {
     },
     "jsonschema": {"crew/schema.py"},
     "uvloop": set[str](),
-    "ray": {"executors/ray.py"},
+    "ray": {"executors/cluster.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
 LAZY = {"litellm", "ray"}
@@ -77,6 +78,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield node.module or ""
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 

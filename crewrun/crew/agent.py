@@ -20,9 +20,9 @@ from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, sche
 from crewrun.crew.schema import OutputSchema
 from crewrun.crew.sync import run_sync
 from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
-from crewrun.llm.gateway import open_gateway
 from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM, as_llm
+from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally, current_tally
 from crewrun.messages import Message
 from crewrun.templates import compile_template

@@ -26,9 +26,10 @@ from crewrun.crew.process import (
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.errors import DefinitionError
-from crewrun.llm.gateway import Gateway, open_gateway
+from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM
+from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally
 from crewrun.templates import check_inputs
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import anyio
 import sniffio
 
-from crewrun.llm.gateway import gateway_elsewhere
+from crewrun.llm import ambient
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]
         raise RuntimeError(
             f"{name}() would block the running event loop; inside async code write `await ….{instead}(…)`"
         )
-    outer = gateway_elsewhere()
+    outer = ambient.elsewhere()
     return outer.run_outside(call, *args) if outer else anyio.run(call, *args)
 
 

@@ -26,7 +26,7 @@ from crewrun.flow.saving import Saver
 from crewrun.flow.schedule import Schedule
 from crewrun.flow.state import FlowState, StateKind, id_of, owned
 from crewrun.flow.store import FlowPersistence, Saved, Store
-from crewrun.llm.gateway import open_gateway
+from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally
 
 __all__ = ["Flow", "FlowState", "and_", "listen", "or_", "persist", "router", "start"]

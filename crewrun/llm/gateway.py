@@ -8,7 +8,6 @@ is recorded before anybody sees it.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from threading import get_ident
 from types import TracebackType
@@ -16,7 +15,6 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from crewrun.errors import (
     AuthRefused,
@@ -30,7 +28,7 @@ from crewrun.errors import (
     ToolsRefused,
     TransientError,
 )
-from crewrun.llm import endpoints
+from crewrun.llm import ambient, endpoints
 from crewrun.llm.budget import check_row
 from crewrun.llm.cache import Answers
 from crewrun.llm.deadline import deadline
@@ -322,14 +320,11 @@ class Gateway:
         return way
 
     async def __aenter__(self) -> "Gateway":
-        global _of_the_run  # noqa: PLW0603  (what threads that the user's code starts have no context to find it by)
-        self._settle()
-        self._token = _current.set(self)
-        if self.gates.is_of_a_run:
-            _of_the_run = self
+        self.settle()
+        self._token = ambient.enter(self, is_of_a_run=self.gates.is_of_a_run)
         return self
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """This loop is where it is used."""
         self._thread = get_ident()
         try:
@@ -367,9 +362,7 @@ class Gateway:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        global _of_the_run  # noqa: PLW0603
-        _current.reset(self._token)
-        _of_the_run = None if _of_the_run is self else _of_the_run
+        ambient.leave(self, self._token)
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -395,68 +388,3 @@ async def _send(transport: Transport, request: ChatRequest, timeout_s: float, *,
     with deadline(timeout_s) if over_asyncio else anyio.move_on_after(timeout_s):
         return await transport.send(request)
     raise CallTimedOut(f"no reply from {request.endpoint.name} within {timeout_s:g} s (--call-timeout)")
-
-
-_current: ContextVar[Gateway | None] = ContextVar("crewrun_gateway", default=None)
-# The gateway of the batch that this process runs, if any: it is that of every kickoff in the process.
-_of_the_run: Gateway | None = None
-
-
-def gateway_elsewhere() -> Gateway | None:
-    """The gateway of the run that this thread works for, when its loop runs in another thread."""
-    ambient = _current.get() or _of_the_run
-    return ambient if ambient is not None and not ambient.is_here and ambient.is_reachable else None
-
-
-@dataclass(slots=True)
-class _Shared:
-    """A loop's gateway for kickoffs outside any run, open while at least one of them is."""
-
-    gateway: Gateway
-    users: int = 0
-
-
-_shared: RunVar[_Shared | None] = RunVar("crewrun_shared_gateway", None)
-
-
-class open_gateway:  # noqa: N801  (used as a function is: `async with open_gateway() as gateway`)
-    """The gateway of the run around this code, else one that all kickoffs of this event loop share.
-
-    The shared one is closed when its last user has ended, so nothing is left open when the loop closes. With
-    `is_ambient` it is the gateway of the code inside the block, also of what that calls in worker threads.
-    """
-
-    __slots__ = ("_is_ambient", "_mine", "_token")
-
-    def __init__(self, *, is_ambient: bool = False) -> None:
-        self._is_ambient = is_ambient
-
-    async def __aenter__(self) -> Gateway:
-        self._mine: _Shared | None = None
-        self._token: Token[Gateway | None] | None = None
-        ambient = _current.get() or _of_the_run
-        if ambient is not None and ambient.is_here:
-            return ambient
-        shared = _shared.get()
-        if shared is None:
-            # A loop of its own inside a run's, as a sync tool may have one, calls models as that run says.
-            shared = _Shared(ambient.beside() if ambient else Gateway())
-            shared.gateway._settle()
-            _shared.set(shared)
-        shared.users += 1
-        self._mine = shared
-        if self._is_ambient:
-            self._token = _current.set(shared.gateway)
-        return shared.gateway
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._mine is None:
-            return
-        if self._token is not None:
-            _current.reset(self._token)
-        self._mine.users -= 1
-        if not self._mine.users:
-            _shared.set(None)
-            await self._mine.gateway.aclose()

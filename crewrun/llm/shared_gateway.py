@@ -1,0 +1,64 @@
+"""`open_gateway`: what every kickoff calls models through, inside a run or outside."""
+
+from contextvars import Token
+from dataclasses import dataclass
+from types import TracebackType
+
+from anyio.lowlevel import RunVar
+
+from crewrun.llm import ambient
+from crewrun.llm.gateway import Gateway
+
+
+@dataclass(slots=True)
+class _Shared:
+    """A loop's gateway for kickoffs outside any run, open while at least one of them is."""
+
+    gateway: Gateway
+    users: int = 0
+
+
+_shared: RunVar[_Shared | None] = RunVar("crewrun_shared_gateway", None)
+
+
+class open_gateway:  # noqa: N801  (used as a function is: `async with open_gateway() as gateway`)
+    """The gateway of the run around this code, else one that all kickoffs of this event loop share.
+
+    The shared one is closed when its last user has ended, so nothing is left open when the loop closes. With
+    `is_ambient` it is the gateway of the code inside the block, also of what that calls in worker threads.
+    """
+
+    __slots__ = ("_is_ambient", "_mine", "_token")
+
+    def __init__(self, *, is_ambient: bool = False) -> None:
+        self._is_ambient = is_ambient
+
+    async def __aenter__(self) -> Gateway:
+        self._mine: _Shared | None = None
+        self._token: Token[Gateway | None] | None = None
+        around = ambient.current()
+        if around is not None and around.is_here:
+            return around
+        shared = _shared.get()
+        if shared is None:
+            # A loop of its own inside a run's, as a sync tool may have one, calls models as that run says.
+            shared = _Shared(around.beside() if around else Gateway())
+            shared.gateway.settle()
+            _shared.set(shared)
+        shared.users += 1
+        self._mine = shared
+        if self._is_ambient:
+            self._token = ambient.enter(shared.gateway)
+        return shared.gateway
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._mine is None:
+            return
+        if self._token is not None:
+            ambient.leave(self._mine.gateway, self._token)
+        self._mine.users -= 1
+        if not self._mine.users:
+            _shared.set(None)
+            await self._mine.gateway.aclose()

@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, Literal
@@ -653,6 +654,14 @@ def listening(*marks: tuple[str, Any], starts: bool = True) -> Callable[[], Any]
             listening(("work", lambda method: listen("begin")(listen("x")(method)))),
             "work has two conditions, x and begin; say which is meant with or_(…) or and_(…)",
             id="two conditions",
+        ),
+        *(
+            pytest.param(
+                listening(("work", lambda method, kind=kind: kind(listen("begin")(method)))),
+                f"F.work is a {kind.__name__}; a flow's methods are plain ones, with self",
+                id=f"a {kind.__name__}",
+            )
+            for kind in (staticmethod, classmethod, property, partialmethod)
         ),
     ],
 )

@@ -107,6 +107,23 @@ def test_a_budget_needs_prices(place: Place, llm: str) -> None:
 # Prices
 
 
+def test_a_name_that_no_agent_has_is_told_of(place: Place) -> None:
+    """In --rpm, --tpm and --price: they hold for nobody. A rehearsal, which calls other models anyway, says nothing."""
+    place.crew()
+    place.rows(*topics(1))
+    flags = ["--rpm", "gpt-4.1-mni=60", "--tpm", "openai/gpt-4.1-mini=90000", "--price", "gpt-5=1,2", "--rpm", "90"]
+    said = [
+        "warning: --rpm gpt-4.1-mni: no agent of the crew calls that model (did you mean 'gpt-4.1-mini'?)",
+        "warning: --price gpt-5: no agent of the crew calls that model",
+    ]
+    assert len(place.batch(*flags)) == 1
+    assert [line for line in place.stderr.splitlines() if line.startswith("warning: ")] == said
+    assert place.batch(*flags, "--fresh", "--dry-run") == []
+    assert [line for line in place.stdout.splitlines() if "no agent" in line] == said
+    place.batch(*flags, "--fresh", "-m", "offline")
+    assert "warning: " not in place.stderr
+
+
 @pytest.mark.parametrize(
     ("price", "cost_usd"),
     [

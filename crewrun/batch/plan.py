@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from crewrun.batch.canary import draw
 from crewrun.batch.opening import identify, make_gateway
-from crewrun.batch.preflight import check_priced, output_path, run_folder, spooled
+from crewrun.batch.preflight import check_priced, output_path, run_folder, spooled, unused_names
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import open_source
 from crewrun.crew.crew import Crew
@@ -125,6 +125,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     plan.models = [
         {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
     ]
+    plan.notes += unused_names(settings, definition.target, endpoints)
     folder = run_folder(output, settings)
     known = _known(folder, identify(definition, endpoints).definition) if not settings.fresh else Known()
     worker = Worker(definition.target, gateway)

@@ -13,7 +13,8 @@ from pathlib import Path
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import STDIN, Source
-from crewrun.errors import UsageError
+from crewrun.crew.crew import Crew
+from crewrun.errors import UsageError, suggest
 from crewrun.llm.budget import Budget
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
@@ -200,6 +201,20 @@ def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint]
                 f"{flag}: the price of {endpoint.name} is not known; "
                 f"give it in US dollars per million tokens: --price {endpoint.model}=IN,OUT"
             )
+
+
+def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[Endpoint]) -> list[str]:
+    """Warnings for models that `--rpm`, `--tpm` and `--price` name and no agent calls, where all calls are known."""
+    if not isinstance(target, Crew) or all(endpoint.lane == "offline" for endpoint in endpoints):
+        return []
+    used = [name for endpoint in endpoints for name in (endpoint.name, endpoint.model)]
+    gate = settings.gate
+    return [
+        f"warning: {flag} {name}: no agent of the crew calls that model{suggest(name, used)}"
+        for flag, names in (("--rpm", gate.rpm), ("--tpm", gate.tpm), ("--price", settings.prices))
+        for name in names
+        if name and name not in used
+    ]
 
 
 async def open_budget(

@@ -29,6 +29,7 @@ from crewrun.batch.preflight import (
     reserve_descriptors,
     run_folder,
     spooled,
+    unused_names,
 )
 from crewrun.batch.session import SIGNALS, Display, Report, Session
 from crewrun.batch.settings import BatchSettings
@@ -43,6 +44,7 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.runs.opening import Opened, open_state
+from crewrun.target import Target
 from crewrun.worker import Worker, check_models
 
 
@@ -70,10 +72,7 @@ async def run_batch(
         if cache is not None:
             files.callback(cache.close)
         gateway = make_gateway(settings, gates, cache)
-        endpoints = await check_models(definition.target, gateway, keys=settings.is_here and not settings.replay)
-        check_priced(settings.flag_that_needs_prices, definition.target, endpoints, gateway)
-        if settings.is_here:
-            reserve_descriptors(settings.rows_at_once, endpoints)
+        endpoints = await _checked_models(definition.target, gateway, settings)
         check_not_input(inputs, output, stdout_fd)
         if settings.summary:
             check_summary(settings.summary, inputs, output)
@@ -123,6 +122,22 @@ async def _closing(opened: Opened | None, opening: AbstractAsyncContextManager[E
         yield executor
 
 
+async def _checked_models(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:
+    """Where the calls go. Raises UsageError where that, or what was asked for it, cannot be."""
+    endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)
+    check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
+    for warning in unused_names(settings, target, endpoints):
+        _say(settings, warning)
+    if settings.is_here:
+        reserve_descriptors(settings.rows_at_once, endpoints)
+    return endpoints
+
+
+def _say(settings: BatchSettings, what: str) -> None:
+    if not settings.quiet:
+        print(what, file=sys.stderr, flush=True)
+
+
 def _job(
     invocation: Invocation,
     definition: Definition,
@@ -155,7 +170,7 @@ def _job(
         checks_keys=not settings.replay,
         tells_prompts=settings.log_prompts,
         workers=settings.worker_options,
-        say=partial(print, file=sys.stderr, flush=True) if not settings.quiet else lambda _: None,
+        say=partial(_say, settings),
     )
 
 

@@ -102,8 +102,8 @@ class Desk:
         while True:
             while self._out and not self.outbox:
                 await self.outbox.wait_news()
-            if wait_s := self.outbox.due_in_s:
-                await anyio.sleep(wait_s)
+            if not self.outbox.is_due:
+                await self.outbox.wait_due()
                 continue
             self._out += 1
             try:

@@ -29,9 +29,10 @@ _SAY_EVERY_S = 30.0
 _PATIENCE_S = 300.0
 _PAUSES_S = (0.0, 0.5, 2.0, 10.0, 30.0)
 _CLOSE_S = 3.0
-# Between bundles to one worker, times the workers: an exchange costs the run about half a millisecond whatever it
-# carries, so those with all workers together are held to five hundred a second.
-_GAP_S = 0.002
+# How long letters to and from a worker gather at most, for each worker there is: those that travel half empty are two
+# hundred a second with all of them together.
+_GAP_S = 0.004
+_LONGEST_GAP_S = 0.1
 _SHOWN_CHARS = 300
 
 
@@ -160,7 +161,7 @@ class Fleet:
             await self._work(line)
 
     async def _work(self, line: Line) -> None:
-        desk = Desk(line, self._job, self._tasks, self._spread, _GAP_S * self._size)
+        desk = Desk(line, self._job, self._tasks, self._spread, min(_GAP_S * self._size, _LONGEST_GAP_S))
         for refusal in self._job.refused:  # also what was learned after the brief was written
             desk.outbox.put(Refuses(*refusal))
         self._desks.append(desk)

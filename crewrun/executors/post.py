@@ -1,6 +1,7 @@
 """One end of the post between a run and a worker: letters gather until a bundle leaves, replies find who waits.
 
-A round trip takes a millisecond or two whatever it carries, so all that has gathered goes in one.
+A round trip takes a millisecond or two, and half of one of CPU at either end, whatever it carries: letters gather until
+there are many, or the first ones have waited for long enough.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ import anyio
 from crewrun.executors.letters import Letter, Reply, pack, unpack
 
 T = TypeVar("T")
+# Of a larger bundle each letter costs as much.
+_FULL = 32
 
 
 class Outbox:
@@ -25,8 +28,9 @@ class Outbox:
         self._letters: list[Letter] = []
         self._numbers = count()
         self._news = anyio.Event()
+        self._full = anyio.Event()
         self._left_at = -inf
-        self.gap_s = gap_s  # between bundles, at least
+        self.gap_s = gap_s  # between bundles that are not full
 
     def __bool__(self) -> bool:
         return bool(self._letters)
@@ -35,15 +39,24 @@ class Outbox:
         """Have a letter go with the next bundle."""
         self._letters.append(letter)
         self._news.set()
+        if len(self._letters) == _FULL:
+            self._full.set()
 
     @property
-    def due_in_s(self) -> float:
-        """How long the next bundle has to stay."""
-        return max(0.0, self._left_at + self.gap_s - monotonic())
+    def is_due(self) -> bool:
+        """Whether the next bundle may leave."""
+        return len(self._letters) >= _FULL or monotonic() - self._left_at >= self.gap_s
+
+    async def wait_due(self) -> None:
+        """Return when the next bundle may leave, or somewhat earlier."""
+        with anyio.move_on_after(self._left_at + self.gap_s - monotonic()):
+            await self._full.wait()
 
     def bundle(self) -> bytes:
         """All that has gathered, ready to go."""
         self._left_at = monotonic()
+        if len(self._letters) >= _FULL:
+            self._full = anyio.Event()
         letters, self._letters = self._letters, []
         return pack(next(self._numbers), letters)
 

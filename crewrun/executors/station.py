@@ -117,7 +117,8 @@ class Station:
         with anyio.move_on_after(_LONG_S):
             while not self._outbox and turn == self._latest and self._failure is None:
                 await self._outbox.wait_news()
-            await anyio.sleep(self._outbox.due_in_s)
+            while not self._outbox.is_due:
+                await self._outbox.wait_due()
         if self._failure is not None:
             raise RuntimeError(f"the worker has failed: {self._failure!r}")
         return self._outbox.bundle()

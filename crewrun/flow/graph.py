@@ -76,6 +76,10 @@ class FlowGraph:
         return f"{method.place}: {self.flow}.{method.name}"
 
 
+# Where static and class methods, properties and the rest keep the function that they are made of.
+_WRAPPED = ("__func__", "fget", "func")
+
+
 class _Marked(NamedTuple):
     name: str
     function: Callable[..., Any]
@@ -126,6 +130,12 @@ def _marked(flow: type) -> Iterator[_Marked]:
         mark = next((mark for version in versions if (mark := mark_of(version))), None)
         if mark is not None and inspect.isfunction(function):
             yield _Marked(name, function, mark)
+        for inner in (getattr(function, attribute, None) for attribute in _WRAPPED):
+            if inspect.isfunction(inner) and mark_of(inner):
+                raise DefinitionError(
+                    f"{place_of(inner)}: {flow.__name__}.{name} is a {type(function).__name__}; "
+                    "a flow's methods are plain ones, with self"
+                )
 
 
 def _takes_result(function: Callable[..., Any], name: str, mark: Mark) -> bool:

@@ -68,11 +68,18 @@ def start(
     )
 
 
-def shell(command: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def shell(
+    command: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    program: Sequence[str] = PROGRAM,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.CompletedProcess[str]:
     """Run `command` in bash, where `crewrun` is the program; for redirections that only a shell can make."""
-    program = " ".join(f"'{word}'" for word in PROGRAM)
+    words = " ".join(f"'{word}'" for word in program)
     return subprocess.run(
-        ["bash", "-c", f'crewrun() {{ {program} "$@"; }}; {command}'],
+        ["bash", "-c", f'crewrun() {{ {words} "$@"; }}; {command}'],
+        pass_fds=pass_fds,
         cwd=cwd,
         env=clean_env(**(env or {})),
         stdin=subprocess.DEVNULL,

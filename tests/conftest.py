@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from forks import Forks
+from forks import Forks, shared
 from mock_process import MockProcess
 from place import Place
 
@@ -21,9 +21,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def served() -> Iterator[tuple[MockProcess, Forks]]:
-    """A mock that answers at once, and a process whose forks are commands: for all tests that begin with `place`."""
-    with MockProcess() as mock, Forks() as forks:
+def forks() -> Forks:
+    """A process whose forks are commands."""
+    return shared()
+
+
+@pytest.fixture(scope="session")
+def served(forks: Forks) -> Iterator[tuple[MockProcess, Forks]]:
+    """A mock that answers at once, and `forks`: for all tests that begin with `place`."""
+    with MockProcess() as mock:
         yield mock, forks
 
 

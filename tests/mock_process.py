@@ -2,21 +2,18 @@
 
 import json
 import signal
-import subprocess
-import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 from types import TracebackType
 from typing import Any, Self
+
+from forks import start
 
 ROOT = Path(__file__).resolve().parents[1]
 # No proxy of the environment stands between a test and its own machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def mock_command(*flags: str) -> list[str]:
-    """The command line that starts the mock with `flags`."""
-    return [sys.executable, "-m", "crewrun", "mock", *flags]
 
 
 class MockProcess:
@@ -35,14 +32,7 @@ class MockProcess:
         self._stopped = False
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            mock_command("--port", "0", *self._flags),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
+        self._process = start("mock", "--port", "0", *self._flags, cwd=ROOT)
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the mock did not start: {self._process.communicate()[1]}")
@@ -62,12 +52,9 @@ class MockProcess:
             self._process.send_signal(number)
         if not self._stopped:
             self._stopped = True
-            try:
+            with suppress(TimeoutExpired):
                 self.stdout, self.stderr = self._process.communicate(timeout=10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self.stdout, self.stderr = self._process.communicate()
-        return self._process.returncode
+        return self._process.wait()
 
     def ledger(self, last: int | None = None) -> Any:
         """What `GET /ledger` says: `{"totals": ..., "requests": [...]}`."""

@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cli
 import pytest
-from cli import PROGRAM, clean_env, crewrun, parse_rows, problems, read_rows, shell, topics, write_crew, write_rows
+from cli import parse_rows, problems, read_rows, topics, write_crew, write_rows
+from forks import crewrun, shell, start
 
 ROW = '{"topic": "owls"}'
 
@@ -226,16 +228,12 @@ def test_a_line_over_64_mib_is_dropped_without_filling_the_memory(folder: Path) 
         file.truncate(file.tell() + 200 * 1024 * 1024)  # a hole: NULs that take no disk
     with (folder / "in.jsonl").open("ab") as file:
         file.write(b'\n{"topic": "after"}\n')
-    process = subprocess.Popen(
-        [*PROGRAM, "batch", "in.jsonl", "-q"], cwd=folder, env=clean_env(), stdin=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 3
+    with start("batch", "in.jsonl", "-q", cwd=folder) as process:
+        assert process.wait(timeout=60) == 3
     rows = read_rows(folder / "in.results.jsonl")
     assert [row["input"] for row in rows] == [{"topic": "owls"}, None, {"topic": "after"}]
     assert problems(rows) == {1: "line 2: longer than 64 MiB"}
-    assert usage.ru_maxrss < 190 * 1024
+    assert 64 * 1024 < process.memory_kib < 190 * 1024
 
 
 # Files
@@ -475,7 +473,7 @@ def test_head_ends_the_run_quietly(folder: Path) -> None:
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_do_no_harm(folder: Path, closed: str) -> None:
     """A run with streams closed from the start writes its file, and nothing but results into it."""
-    done = shell(f"crewrun batch in.jsonl {closed}", folder)
+    done = cli.shell(f"crewrun batch in.jsonl {closed}", folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert [row["status"] for row in read_rows(folder / "in.results.jsonl")] == ["ok"]
@@ -484,14 +482,14 @@ def test_closed_standard_streams_do_no_harm(folder: Path, closed: str) -> None:
 @pytest.mark.parametrize("command", ["crewrun batch in.jsonl -o - >&-", "crewrun batch - <&-"])
 def test_a_closed_stream_that_is_needed_is_no_success(folder: Path, command: str) -> None:
     """Results that have nowhere to go, and rows that cannot come, are refused before the first call."""
-    done = shell(command, folder)
+    done = cli.shell(command, folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
 
 
 def test_a_closed_stderr_hides_a_refusal_but_not_its_code(folder: Path) -> None:
     """`2>&-` and a missing input: exit code 2."""
-    assert shell("crewrun batch nope.jsonl 2>&-", folder).returncode == 2
+    assert cli.shell("crewrun batch nope.jsonl 2>&-", folder).returncode == 2
 
 
 def test_a_full_stderr_does_not_stop_a_run(folder: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import cli
 import pytest
-from cli import crewrun, problems, read_rows, write_rows
+from cli import problems, read_rows, write_rows
+from forks import crewrun
 from mock_process import MockProcess
 
 from crewrun import DefinitionError
@@ -100,7 +102,7 @@ def test_a_row_s_tasks_are_the_flow_s_methods(tmp_path: Path) -> None:
     rows = write_rows(
         tmp_path / "in.jsonl", [{"topic": "AI"}, {"topic": "ML", "n": "x"}, {"n": 1}, {"topic": "X", "seen": []}]
     )
-    done = crewrun("batch", rows, "--crew", "flow.py:Research", "-o", "out.jsonl", "-q", cwd=tmp_path)
+    done = cli.crewrun("batch", rows, "--crew", "flow.py:Research", "-o", "out.jsonl", "-q", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
     results = read_rows(tmp_path / "out.jsonl")
     assert problems(results) == {

@@ -177,8 +177,8 @@ def test_methods_run_as_often_and_in_the_order_that_the_reference_says(graph: Gr
 
 
 @pytest.mark.anyio
-async def test_ten_thousand_kickoffs_of_one_object_keep_to_themselves() -> None:
-    """All are begun before one ends; each has its own state, arguments and result."""
+async def test_thousands_of_kickoffs_of_one_object_keep_to_themselves() -> None:
+    """2,000 are begun before one ends; each has its own state, arguments and result."""
     begun = 0
     everybody = anyio.Event()
 
@@ -187,7 +187,7 @@ async def test_ten_thousand_kickoffs_of_one_object_keep_to_themselves() -> None:
         async def left(self) -> int:
             nonlocal begun
             begun += 1
-            if begun == 10_000:
+            if begun == 2_000:
                 everybody.set()
             await everybody.wait()
             self.state["left"] = int(self.state["n"])
@@ -204,7 +204,7 @@ async def test_ten_thousand_kickoffs_of_one_object_keep_to_themselves() -> None:
 
     flow = Counting(right="nothing yet")
     before = flow.state.copy()
-    results: list[Any] = [None] * 10_000
+    results: list[Any] = [None] * 2_000
 
     async def one(n: int) -> None:
         results[n] = await flow.akickoff({"n": n})
@@ -213,7 +213,7 @@ async def test_ten_thousand_kickoffs_of_one_object_keep_to_themselves() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(one, 0)
             await anyio.lowlevel.checkpoint()
-            for n in range(1, 10_000):
+            for n in range(1, 2_000):
                 group.start_soon(one, n)
-    assert results == [(n + 1, n, [n]) for n in range(10_000)]
+    assert results == [(n + 1, n, [n]) for n in range(2_000)]
     assert flow.state == {**before, "n": 0, "left": 0, "right": [0]}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from cli import crewrun
+from forks import crewrun
 from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator

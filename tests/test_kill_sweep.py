@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
-from cli import crewrun, read_rows, start, topics, write_crew, write_rows
-from forks import Forks
+from cli import read_rows, topics, write_crew, write_rows
+from forks import Forks, crewrun, start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kill_points import Point
@@ -37,12 +37,6 @@ KILLED = (-9, -25)  # SIGKILL; SIGXFSZ, by which SQLite is killed in the midst o
 def mock() -> Iterator[MockProcess]:
     with MockProcess("--latency", "0.005", "--jitter", "0.01") as process:
         yield process
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as made:
-        yield made
 
 
 @pytest.fixture

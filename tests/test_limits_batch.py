@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli import crewrun, read_rows, topics, write_crew, write_rows
+from cli import read_rows, topics, write_crew, write_rows
 from fickle import Asked, Fickle, Reply
+from forks import crewrun
 from mock_process import MockProcess
 from place import KEY, Place
 

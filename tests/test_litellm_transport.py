@@ -1,6 +1,6 @@
 """The litellm lane against a loopback server that answers in the providers' own wire shapes.
 
-litellm is imported once for the module; a process started beside it shows what its user sees.
+litellm takes seconds to import, so one worker runs the module; a process started beside it shows what its user sees.
 """
 
 import gc
@@ -51,6 +51,7 @@ from crewrun.testing import check_transport
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.xdist_group("litellm"),
     # litellm's import of Cohere's types; what it does with pydantic is not ours to mend.
     pytest.mark.filterwarnings("ignore:.*on TypedDict class '_Cohere.*:UserWarning"),
 ]
@@ -90,6 +91,7 @@ async def transport(provider: Provider) -> AsyncIterator[LitellmTransport]:
     yield sender
     await sender.aclose()
     gc.collect()  # what a cancelled call left behind is collected here, and not in another file's test
+    gc.freeze()  # the rest is litellm itself, which the next one need not look through
 
 
 def request_to(url: str, model: str = "anthropic/claude-3-5-haiku-20241022", **params: Any) -> ChatRequest:

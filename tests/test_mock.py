@@ -1,21 +1,25 @@
 """`crewrun mock`, driven as a real process over loopback."""
 
 import json
+import re
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import aiohttp
 import anyio
+import cli
 import pytest
+from forks import crewrun
 from hypothesis import given
 from hypothesis import strategies as st
-from mock_process import ROOT, MockProcess, mock_command
+from mock_process import ROOT, MockProcess
 from pydantic import BaseModel
 
 from crewrun import LLM, Agent
@@ -551,6 +555,17 @@ def test_it_tells_where_it_listens_and_how_to_use_it() -> None:
         assert "CALL-<tool>" in mock.stderr
 
 
+def test_it_starts_as_a_program_of_its_own(tmp_path: Path) -> None:
+    """With nothing imported before it, as from a shell."""
+    with cli.start("mock", "--port", "0", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.terminate()
+        process.communicate(timeout=20)
+    assert re.fullmatch(r"crewrun mock: listening on http://127\.0\.0\.1:\d+/v1\n", line)
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -871,9 +886,9 @@ def test_tools_and_schemas_can_be_refused() -> None:
     assert (plain.status, faults) == (200, ["--tools off", "--schemas off", None])
 
 
-def run(*flags: str) -> subprocess.CompletedProcess[str]:
+def run(*flags: str) -> CompletedProcess[str]:
     """The mock with flags that do not let it start."""
-    return subprocess.run(mock_command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    return crewrun("mock", *flags, cwd=ROOT)
 
 
 def plain(boxed: str) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
+import cli
 import pytest
-from cli import crewrun, write_crew
+from cli import write_crew
+from forks import crewrun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -277,7 +279,7 @@ crew = Crew(agents=[seeker, writer], tasks=[facts, prices, rivals, draft, last])
 def test_the_command_draws_a_crew_s_tasks_contexts_and_agents(tmp_path: Path) -> None:
     """Async ones beside each other; an arrow says what is handed on."""
     (tmp_path / "team.py").write_text(CREW, encoding="utf-8")
-    done = crewrun("plot", "team.py:crew", "-o", "-", cwd=tmp_path)
+    done = cli.crewrun("plot", "team.py:crew", "-o", "-", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     picture = Picture.of(done.stdout)
     picture.check()

@@ -13,20 +13,11 @@ from queue import Queue
 from threading import Thread
 from typing import Any
 
+import cli
 import pytest
-from cli import (
-    PROGRAM,
-    clean_env,
-    crewrun,
-    parse_rows,
-    problems,
-    read_rows,
-    shell,
-    start,
-    topics,
-)
+from cli import PROGRAM, clean_env, parse_rows, problems, read_rows, topics
 from fickle import USAGE, Fickle, Reply
-from forks import Forks
+from forks import Fork, Forks, crewrun, shell, start
 from kill_points import Point
 from mock_process import MockProcess
 from place import KEY, RESULTS, STATE, Place
@@ -42,12 +33,6 @@ def mock() -> Iterator[MockProcess]:
 def slow() -> Iterator[MockProcess]:
     with MockProcess("--latency", "0.4") as process:
         yield process
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as made:
-        yield made
 
 
 @pytest.fixture
@@ -802,7 +787,7 @@ def test_a_held_run_is_skipped_or_waited_for_and_free_when_its_holder_is_killed(
     """--lock skip exits 0; who waits takes over from the dead."""
     command = ("batch", "-", "-o", RESULTS)
     holder = start(*command, cwd=place.folder, env=place.env, pipe_stdin=True)
-    waiting: list[subprocess.Popen[str]] = []
+    waiting: list[Fork] = []
     try:
         assert holder.stdin is not None
         holder.stdin.write(json.dumps(T0) + "\n")
@@ -824,7 +809,7 @@ def test_who_waits_for_a_run_that_begins_anew_meanwhile_goes_on_with_the_new_one
     """The lock that they waited for went aside; nothing is paid for by two of them."""
     place.batch()
     holder = start("batch", "-", "-o", RESULTS, cwd=place.folder, env=place.env, pipe_stdin=True)
-    waiting: list[subprocess.Popen[str]] = []
+    waiting: list[Fork] = []
     try:
         wait_for(holder, lambda: str(holder.pid) in (place.folder / STATE / "lock").read_text())
         flags = ("--lock", "wait")
@@ -883,22 +868,19 @@ def test_another_writer_is_not_taken_for_damage(place: Place) -> None:
     assert place.batch(*flags) == []
 
 
-def end(*processes: subprocess.Popen[str]) -> None:
+def end(*processes: Fork) -> None:
     """Leave nothing running."""
     for process in processes:
-        if process.poll() is None:
-            process.kill()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None and not pipe.closed:
-                pipe.close()
+        process.kill()
+        process.close()
         process.wait()
 
 
-def first_to_end(count: int, processes: Sequence[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
+def first_to_end(count: int, processes: Sequence[Fork]) -> list[Fork]:
     """Wait until so many have ended; those."""
-    ended: Queue[subprocess.Popen[str]] = Queue()
+    ended: Queue[Fork] = Queue()
 
-    def wait(process: subprocess.Popen[str]) -> None:
+    def wait(process: Fork) -> None:
         process.wait()
         ended.put(process)
 
@@ -907,13 +889,13 @@ def first_to_end(count: int, processes: Sequence[subprocess.Popen[str]]) -> list
     return [ended.get(timeout=60) for _ in range(count)]
 
 
-def wait_for(process: subprocess.Popen[str], is_so: Callable[[], bool]) -> None:
+def wait_for(process: Fork, is_so: Callable[[], bool]) -> None:
     """Look again and again, until it is so or the process has ended."""
     while not is_so() and process.poll() is None:
         os.sched_yield()
 
 
-def wait_for_line(process: subprocess.Popen[str], results: Path) -> None:
+def wait_for_line(process: Fork, results: Path) -> None:
     """Look at the results until they have a line."""
     wait_for(process, lambda: results.exists() and results.read_bytes().endswith(b"\n"))
 
@@ -995,7 +977,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(place: Place) -> None:
     """A file that may not grow is as good as one. The same command sends again what was in flight at most."""
     place.rows(*topics(80))
     seen = place.sent()
-    full = shell("ulimit -f 64; crewrun batch in.jsonl -j 4", place.folder, place.env)
+    full = cli.shell("ulimit -f 64; crewrun batch in.jsonl -j 4", place.folder, place.env)
     assert full.returncode == 1
     why, *rest = full.stderr.splitlines()[-3:]
     journal = place.folder / STATE / "journal.sqlite"

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,6 @@ from cli import read_rows, topics
 from forks import Forks
 from mock_process import MockProcess
 from place import RESULTS, STATE, Place
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[MockProcess, Forks]]:
-    with MockProcess() as mock, Forks() as forks:
-        yield mock, forks
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cli
 import pytest
-from cli import PROGRAM, clean_env, read_rows, shell, start, topics, write_crew, write_rows
-from forks import Forks
+from cli import PROGRAM, clean_env, read_rows, topics, write_crew, write_rows
+from forks import Forks, shell, start
 from mock_process import MockProcess
 from place import RESULTS, STATE
 
@@ -75,12 +76,6 @@ def timeless(text: str) -> str:
 @pytest.fixture(scope="module")
 def mock() -> Iterator[MockProcess]:
     with MockProcess() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as process:
         yield process
 
 
@@ -869,7 +864,7 @@ def test_what_goes_on_with_a_run_does_not_begin_it_anew(
 
 def test_a_disk_that_is_full_before_the_first_row(place: Place) -> None:
     """The run and status say what goes on: the same command, since there is nothing yet to begin anew."""
-    said = shell("trap '' XFSZ; (ulimit -f 4; crewrun batch in.jsonl; echo $?) 2>&1 | cat", place.folder).stdout
+    said = cli.shell("trap '' XFSZ; (ulimit -f 4; crewrun batch in.jsonl; echo $?) 2>&1 | cat", place.folder).stdout
     assert said.splitlines()[1:] == ["to go on: crewrun batch in.jsonl", "1"]
     assert place.refused("status", RESULTS) == f"{STATE}: the run has not begun; to begin it: crewrun batch in.jsonl"
     place.do("batch", "in.jsonl")

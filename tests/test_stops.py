@@ -10,8 +10,9 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from cli import read_rows, start, topics, write_crew, write_rows
+from cli import read_rows, topics, write_crew, write_rows
 from fickle import Asked, Fickle, Reply
+from forks import start
 from mock_process import MockProcess
 from place import Place
 

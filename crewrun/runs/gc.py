@@ -142,8 +142,9 @@ def _is_run(folder: RunFolder) -> bool:
 def _size(folder: RunFolder) -> int:
     size_bytes = 0
     for path in folder.files:
-        with suppress(OSError):  # not all exist, and a run that ends takes some of them away
-            size_bytes += path.stat().st_size
+        if path != folder.lock:  # which has a few bytes of whoever looks
+            with suppress(OSError):  # not all exist, and a run that ends takes some of them away
+                size_bytes += path.stat().st_size
     return size_bytes
 
 

@@ -120,7 +120,7 @@ class Replayed:
     cost_usd: float | None
 
     def to_json(self) -> dict[str, Any]:
-        return {"attempts": self.attempts, "usage": usage_json(self.usage, self.calls), "cost_usd": self.cost_usd}
+        return {"attempts": self.attempts, "usage": usage_json(self.usage, self.calls), "cost_usd": usd(self.cost_usd)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Outcome:
             "error": self.error.to_json() if self.error else None,
             "attempts": self.attempts,
             "usage": usage_json(self.usage, self.calls),
-            "cost_usd": self.cost_usd,
+            "cost_usd": usd(self.cost_usd),
             "models": list(self.models),
             "files": list(self.files),
             "started_at": self.started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -181,6 +181,11 @@ def as_json(record: Any) -> bytes:
     except PydanticSerializationError:
         # A lone surrogate ("\ud800") is legal in JSON but not in UTF-8: write it as the escape it came as.
         return _ascii(record).encode()
+
+
+def usd(cost_usd: float | None) -> float | None:
+    """US dollars as result lines give them: to 1e-10, less than any token costs, without the noise of binary sums."""
+    return None if cost_usd is None else round(cost_usd, 10)
 
 
 def usage_json(usage: Usage, calls: int) -> dict[str, int]:

@@ -47,7 +47,9 @@ class Fork:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed is not None:
+            self.kill()
         self.close()
         self.wait()
 

@@ -354,8 +354,8 @@ WRONG_OUTPUTS = {
     "-o link.jsonl": "link.jsonl: is the input file itself; name another with -o",
     "-o hard.jsonl": "hard.jsonl: is the input file itself; name another with -o",
     "-o x.jsonl.gz": "-o x.jsonl.gz: results are written as plain JSONL; compress them afterwards",
-    "-o old": "old: exists, and there is no old.crewrun with the state of its run; "
-    "--fresh moves it aside, -o names another file",
+    "-o old": "old: has results, and old.crewrun has no state of their run; if that was moved, --run-dir names it; "
+    "-o names another file; --fresh moves the results aside and runs every row again",
     "-o pipe": "pipe: cannot be written: nobody reads this pipe",
     "-o a\udcff.jsonl": "'a\\udcff.jsonl': is no UTF-8, so a run cannot keep the name; rename it",
     f"-o {'x' * 250}": f"{'x' * 250}: too long a name: a run's folder is named after it, which takes 12 bytes more",

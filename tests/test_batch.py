@@ -347,6 +347,7 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
         "truncated": 0,
         "cost_usd": pytest.approx(totals["cost_usd"], abs=1e-6),
         "forecast": None,
+        "unread": 0,
         "shard": None,
         "models": ["openai/gpt-4.1-mini"],
         "output": "in.results.jsonl",
@@ -519,7 +520,12 @@ def test_a_stop_that_does_not_wait_gives_up_rows_in_flight(
         _, stderr = process.communicate(timeout=20)
     assert process.returncode in codes
     assert [row["input"] for row in read_rows(folder / "in.results.jsonl")] == topics(2)
-    assert json.loads((folder / "s.json").read_text())["rows"] == {**NO_ROWS, "ok": 2, "abandoned": 4}
+    assert json.loads((folder / "s.json").read_text())["rows"] == {
+        **NO_ROWS,
+        "ok": 2,
+        "abandoned": 4,
+        "pending": 4,
+    }
     assert "; 4 rows in flight were given up\n" in stderr
     assert "Traceback" not in stderr
 
@@ -909,6 +915,17 @@ def test_version_and_help(tmp_path: Path) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     for command in ("batch", "run", "mock"):
         assert re.search(rf"^  {command} ", shown.stdout, re.MULTILINE)
+
+
+def test_plan_takes_what_batch_takes(tmp_path: Path) -> None:
+    """Its help has the same arguments and options, and its usage is its own."""
+    batch, plan = (crewrun(name, "--help", cwd=tmp_path) for name in ("batch", "plan"))
+    takes, plan_takes = (shown.stdout[shown.stdout.index("\nArguments:\n") :] for shown in (batch, plan))
+    assert (plan.returncode, plan_takes, plan.stderr) == (0, takes, "")
+    usage = plan.stdout.splitlines()[0]
+    assert usage == batch.stdout.splitlines()[0].replace(" batch ", " plan ")
+    bare = crewrun("plan", cwd=tmp_path)
+    assert (bare.returncode, bare.stdout, bare.stderr.splitlines()[0]) == (2, "", usage)
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--help"], ["batch", "--help"]], ids=" ".join)

@@ -274,7 +274,7 @@ def test_all_who_wait_are_refused_when_the_first_cannot_fit_any_more() -> None:
 
     refusals, budget = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     message = (
-        "$7.25 of the budget of $10 is spent and the next call may cost $4 (max_tokens bounds that); "
+        "$7.25 of the budget of $10 is spent and the next call may cost $4; "
         "the same command with a larger --budget goes on"
     )
     # The cheapest one would have fitted and was admitted at once, had it not been behind the others.
@@ -333,6 +333,16 @@ def test_a_guess_gives_way_to_what_outputs_cost() -> None:
     assert reserved == [32] * 20 + [8]
     bound = budget.admit_nowait("draft", 2, 30)
     assert (bound is not None, budget.reserved_usd) == (True, 32)
+
+
+def test_a_guess_is_said_to_be_one() -> None:
+    """With what would bound the call."""
+    with pytest.raises(BudgetExhausted) as refused:
+        Budget(1).admit_nowait("draft", 2, 30, is_bound=False)
+    assert str(refused.value) == (
+        "$0 of the budget of $1 is spent and the next call may cost $32 (a guess, since no max_tokens is set: one in "
+        "the llm makes that less); the same command with a larger --budget goes on"
+    )
 
 
 def test_a_call_that_was_not_billed_gives_everything_back() -> None:

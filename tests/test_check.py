@@ -301,6 +301,16 @@ def test_bench_compares_parallel_with_sequential(tmp_path: Path) -> None:
     assert speedup > 2
 
 
+def test_bench_compares_no_calls_that_take_no_time(tmp_path: Path) -> None:
+    """A ratio of two times that are next to nothing says nothing."""
+    done = crewrun("bench", "-m", "offline", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[2:], done.stderr) == (
+        0,
+        ["Speedup:    not told: these calls take no time; those of -m 'offline?latency=0.5' take half a second"],
+        "",
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [

@@ -260,6 +260,47 @@ def feed(stdin: IO[str], *topics: str) -> None:
     stdin.flush()
 
 
+ODD = """
+from crewrun import Agent, Crew, Task
+from crewrun.errors import RunStopped
+from crewrun.tools import tool
+
+class Two(str):
+    def __new__(cls, one, two):
+        return super().__new__(cls, one + two)
+
+@tool
+def look(topic: str) -> str:
+    \"\"\"Look.\"\"\"
+    class Here(str): ...
+    return Here("here") if topic == "here" else Two("a", "b")
+
+def stop(output):
+    class Mine(RunStopped):
+        def __init__(self, one, two):
+            super().__init__(one + two)
+            self.extra = look
+    if "STOP" in output.description:
+        raise Mine("mine ", "stops")
+
+agent = Agent(role="R", goal="G", backstory="B", llm="gpt-4.1-mini", tools=[look])
+task = Task(description="Look {topic}", expected_output="E", agent=agent, callback=stop)
+crew = Crew(agents=[agent], tasks=[task])
+"""
+
+
+@pytest.mark.parametrize("executor", ["inline", "near"])
+def test_what_a_user_s_own_class_says_travels_as_text(house: House, mock: MockProcess) -> None:
+    """A tool's result of a class of its own, and an exception: none of these classes has to be known to the run."""
+    (house.folder / "odd.py").write_text(ODD)
+    write_rows(house.folder / "in.jsonl", [{"topic": t} for t in ("CALL-TOOL here", "CALL-TOOL there")])
+    house.batch("--crew", "odd.py:crew", "--log-prompts")
+    assert [row["status"] for row in house.rows()] == ["ok", "ok"]
+    write_rows(house.folder / "in.jsonl", [{"topic": "STOP"}])
+    house.batch("--crew", "odd.py:crew", "--fresh", code=4)
+    assert "stopped: mine stops" in house.stderr
+
+
 @near
 def test_retries_and_prompts_are_in_the_log(house: House, mock: MockProcess) -> None:
     """What workers say while rows run is in log.jsonl as if the rows ran here."""

@@ -1,12 +1,14 @@
 """What a run may cost, and what it will: --budget, --row-budget, --price and --canary, by the provider's account."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from cli import problems, read_rows, topics
 from fickle import Asked, Fickle, Reply
-from place import Place
+from forks import crewrun, start
+from place import RESULTS, Place
 
 # Each call costs about $0.00007 and, with so many tokens at most, never more than about $0.0003.
 BOUND = "{model: gpt-4.1-mini, max_tokens: 80}"
@@ -46,6 +48,24 @@ def test_a_budget_holds_at_64_in_flight_and_a_larger_one_goes_on(place: Place) -
     assert len(place.done()) == 200 > done
     assert place.mock.ledger(last=0)["totals"]["requests"] == 200
     assert place.summary()["in_all"]["cost_usd"] == pytest.approx(paid(place), abs=1e-6)
+
+
+def test_calls_in_flight_at_a_kill_count_as_paid(place: Place) -> None:
+    """Nobody heard what they cost, so each counts as the dearest late one, and the message says so."""
+    place.rows(*topics(10), *({"topic": f"FAIL-HANG {i}"} for i in range(3)))
+    with start("batch", "in.jsonl", "-q", cwd=place.folder, env=place.env) as run:
+        while run.poll() is None:
+            seen = crewrun("status", RESULTS, "--json", cwd=place.folder)
+            if seen.returncode == 0 and json.loads(seen.stdout)["rows"]["in_flight"] == 3:
+                run.kill()
+    place.rows(*topics(60))
+    place.batch("--budget", "0.003", code=5)
+    (unseen_usd,) = re.findall(
+        r"up to \$([\d.]+) of it on calls that were in flight when a session was killed, and the next", place.stopped()
+    )
+    dearest_usd = max(row["cost_usd"] for row in read_rows(place.results)[:10])
+    assert float(unseen_usd) == pytest.approx(3 * dearest_usd, rel=1e-3)
+    assert 0.003 - 0.0003 <= paid(place) + float(unseen_usd) <= 0.003
 
 
 def test_a_budget_that_is_spent_stays_spent(place: Place) -> None:
@@ -268,7 +288,7 @@ def test_a_canary_of_any_size_runs_all_rows(place: Place, n: str) -> None:
         assert found["forecast"] is None
     elif n == "1":
         assert found["forecast"]["cost_usd"]["high"] is None
-        assert "to nobody knows" in place.stderr
+        assert re.search(r" \(90 %: at least \$0\.\d+; one row tells no more\) ", place.stderr)
     else:
         cost_usd = found["forecast"]["cost_usd"]
         assert (cost_usd["low"], cost_usd["mean"], cost_usd["high"]) == (pytest.approx(found["cost_usd"]),) * 3
@@ -283,11 +303,26 @@ def test_a_limit_of_a_forecast_needs_prices(place: Place) -> None:
 
 
 def test_a_repeated_canary_does_not_creep_over_its_limit(place: Place) -> None:
-    """What was spent before counts: each repetition forecasts the whole run, and stops as the first one did."""
+    """What was spent before counts, and no other sample is paid for; a larger limit goes on."""
     place.rows(*topics(40))
-    for _ in range(3):
-        assert len(place.batch("--canary", "10", "--max-forecast", "0.0015", code=5)) == 10
+    for calls in (10, 0, 0):
+        assert len(place.batch("--canary", "10", "--max-forecast", "0.0015", "--summary", "s.json", code=5)) == calls
         assert place.stopped().endswith("more than --max-forecast allows")
+    assert re.fullmatch(
+        r"\$0\.000\d+ are spent on 10 rows, and 30 more rows would cost about \$0\.00\d+: more than --max-forecast "
+        "allows",
+        place.stopped(),
+    )
+    assert place.summary()["rows"]["kept"] == 0
+    assert len(place.batch("--canary", "10", "--max-forecast", "1")) == 30
+
+
+def test_money_that_is_gone_stops_before_the_canary(place: Place) -> None:
+    """Where fewer rows are done than a sample has, what they cost is enough to stop when it is over the limit."""
+    place.rows(*topics(40))
+    place.batch("--limit", "5")
+    assert place.batch("--canary", "10", "--max-forecast", "0.0001", code=5) == []
+    assert re.fullmatch(r"\$0\.000\d+ are spent on 5 rows: more than --max-forecast allows", place.stopped())
 
 
 def test_a_stop_before_the_canary_ends_leaves_no_forecast(place: Place) -> None:

@@ -191,6 +191,23 @@ def test_a_run_that_is_killed_over_changed_rows_has_one_line_for_each(place: Pla
     assert lines_by_id(place) == [(f"p{i}", topic) for i, topic in enumerate("abcxyz")]
 
 
+def test_ids_from_elsewhere_than_before_are_refused(place: Place) -> None:
+    """No row would be known again, so all would be paid twice, unless that is what --fresh is for."""
+    place.rows(*({"n": f"r{i}", **row} for i, row in enumerate((T0, T1))))
+    assert place.batch() == ALL[:2]
+    assert place.batch("--id-field", "n", code=2) == []
+    assert place.stderr == (
+        f"crewrun: {STATE}: its rows have their ids from their inputs, so with the field 'n' every row would run "
+        "again: leave --id-field out, or begin anew with --fresh\n"
+    )
+    assert place.batch("--id-field", "n", "--fresh") == ALL[:2]
+    assert place.batch(code=2) == []
+    assert place.stderr == (
+        f"crewrun: {STATE}: its rows have their ids from the field 'n', so with their inputs every row would run "
+        "again: --id-field n, or begin anew with --fresh\n"
+    )
+
+
 def test_an_id_may_be_any_text(place: Place) -> None:
     """Half of a surrogate pair is legal in JSON, and not in SQLite."""
     rows = [{"n": "\ud800", **T0}, {"n": "é", **T1}, {"n": "\ud801", **T2}]
@@ -487,7 +504,7 @@ def test_results_without_their_run_folder_are_not_run_over(place: Place) -> None
     shutil.rmtree(place.folder / STATE)
     assert place.batch(code=2) == []
     assert (place.results.read_bytes(), (place.folder / STATE).exists()) == (before, False)
-    assert "--fresh moves it aside" in place.stderr
+    assert "--fresh moves the results aside" in place.stderr
 
 
 def test_a_journal_that_lost_its_rows_says_what_fresh_would_cost(place: Place) -> None:
@@ -843,6 +860,25 @@ def test_two_runs_do_not_share_their_results(place: Place) -> None:
     finally:
         end(holder)
     assert place.batch("--run-dir", "one") == ALL[1:]
+
+
+def test_results_of_a_run_with_its_state_elsewhere_lead_there(place: Place) -> None:
+    """Another --run-dir is refused, and the right one named; while a process writes the results it exits 75."""
+    place.batch("--limit", "1")
+    refused = (
+        f"crewrun: {RESULTS}: the state of its run is in {STATE}, not in two; leave --run-dir out to go on with it, or "
+        "name another file with -o\n"
+    )
+    assert (place.batch("--run-dir", "two", code=2), place.stderr) == ([], refused)
+    holder = start("batch", "-", "-o", RESULTS, cwd=place.folder, env=place.env, pipe_stdin=True)
+    try:
+        wait_for(holder, lambda: str(holder.pid) in (place.folder / STATE / "lock").read_text())
+        for flags in ((), ("--fresh",)):
+            assert place.batch("--run-dir", "two", *flags, code=75) == []
+            assert place.stderr == f"crewrun: {place.results}: another process is writing these results\n"
+        assert (place.batch("--run-dir", "two", "--lock", "wait", code=2), place.stderr) == ([], refused)
+    finally:
+        end(holder)
 
 
 def test_another_writer_is_not_taken_for_damage(place: Place) -> None:

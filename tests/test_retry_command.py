@@ -55,6 +55,8 @@ def test_only_leaves_other_rows_alone(place: Place, category: str, asked: list[s
     after = read_rows(place.results)
     assert [row for row in after if row["index"] != 1 or not asked] == before
     assert [row["status"] for row in after].count("ok") == 1 + len(asked)
+    left = f"{len(asked)} ok, 0 failed, 1 done before, {3 - len(asked)} failed before in "
+    assert place.stderr.startswith(left)
 
 
 def test_only_runs_no_row_that_is_new(place: Place) -> None:
@@ -76,6 +78,11 @@ def test_retry_works_from_anywhere_and_by_the_run_folder(
     assert (done.returncode, len(place.asked_since(seen))) == (3, 3)
     assert statuses(place) == ["ok", "ok", "ok", "failed"]
     assert list(elsewhere.iterdir()) == []
+    assert [line for line in done.stderr.splitlines() if str(place.folder) in line] == [
+        f"      → to run these again: crewrun retry {place.results} --only bad_request",
+        f"results: {place.results}",
+        f"to run what failed again: crewrun retry {place.results}",
+    ]
 
 
 def test_retry_when_all_is_done_sends_nothing(place: Place) -> None:

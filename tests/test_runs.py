@@ -531,6 +531,110 @@ def test_export_as_csv(looked_at: Place) -> None:
     ]
 
 
+def test_a_structured_output_has_a_column_for_each_field(place: Place) -> None:
+    """Also in a CSV without a row that has them, and when the results are made again: the header is the run's."""
+    fields = "{label: {type: string, enum: [good]}, marks: {type: array, items: {enum: [1]}, minItems: 1}}"
+    crew = place.folder / "crew.yaml"
+    schema = f"output_schema: {{type: object, properties: {fields}, required: [label, marks]}}"
+    crew.write_text(crew.read_text().replace("expected_output: One line", f"expected_output: One line\n    {schema}"))
+    write_rows(place.folder / "in.jsonl", [{"topic": "a", "more": {"n": 1}}, {"about": "b"}])
+    place.do("batch", "in.jsonl", "-j", "1", "--ordered", code=3)
+
+    def table(*flags: str) -> list[list[str]]:
+        return [line[1:-5] for line in csv.reader(io.StringIO(place.do("export", STATE, "-f", "csv", *flags).stdout))]
+
+    header = [
+        *("index", "status", "input.topic", "input.more", "input.about"),
+        *("output", "output.label", "output.marks", "error.category", "error.message"),
+    ]
+    ok = ["0", "ok", "a", '{"n": 1}', "", "", "good", "[1]", "", ""]
+    why = "line 2: missing 'topic' (needed by task 'draft')"
+    failed = ["1", "failed", "", "", "b", "", "", "", "input", why]
+    for _ in ("as they stand", "made again"):
+        assert table() == [header, ok, failed]
+        assert table("--status", "failed") == [header, failed]
+        place.results.unlink(missing_ok=True)
+    write_rows(place.folder / "in.jsonl", [{"topic": "a", "more": {"n": 1}}])
+    place.do("batch", "in.jsonl")
+    assert table("--status", "failed") == [[name for name in header if name != "input.about"]]
+
+
+def test_costs_are_written_without_the_noise_of_binary_sums(place: Place, mock: MockProcess) -> None:
+    """To 1e-10 dollars, the same wherever they are written again: no comparison finds a difference."""
+    write_crew(place.folder, "gpt-4.1-mini", ["Improve it"])
+    write_rows(place.folder / "in.jsonl", [{"topic": "word " * count} for count in range(1, 8)])
+    place = place._replace(env=environment(mock))
+    words = ("batch", "in.jsonl", "--ordered", "--price", "gpt-4.1-mini=0.1,0.7")
+    place.do(*words)
+    before = place.results.read_bytes()
+    rows = read_rows(place.results)
+    costs = [(row["usage"]["prompt_tokens"] + 7 * row["usage"]["completion_tokens"]) / 10**7 for row in rows]
+    assert [row["cost_usd"] for row in rows] == costs
+    exported = place.do("export", RESULTS, "-f", "csv").stdout
+    assert [float(row["cost_usd"]) for row in csv.DictReader(io.StringIO(exported))] == costs
+    place.results.unlink()
+    assert place.do("export", RESULTS).stdout.encode() == before
+    place.do(*words, "--replay")
+    assert (place.results.read_bytes(), differences(place)) == (before, {})
+    place.do("merge", RESULTS, "-o", "all.jsonl")
+    assert (place.folder / "all.jsonl").read_bytes() == before
+
+
+def test_export_of_results_without_a_run_folder(place: Place) -> None:
+    """Merged or copied ones: the last line of each id, whichever kinds of output they have; the rest is counted."""
+    place.do("batch", "in.jsonl", "--ordered")
+    old, text, failed = map(json.loads, place.lines)
+    new = old | {"output": {"label": "good", "why": None, "n": {"x": 1}}, "models": ["a", "b"]}
+    text["output"] = "said"
+    failed |= {"status": "failed", "output": None, "error": {"category": "x", "message": "y"}}
+    del failed["usage"], failed["cost_usd"], failed["duration_s"], failed["models"]
+    write_rows(place.folder / "copy.jsonl", [old, failed, "nothing", {}, text, new])
+    place.results.unlink()
+    left_out = "crewrun: lines of copy.jsonl that are left out: 1 standing there twice, 2 that are no results\n"
+
+    done = place.do("export", "copy.jsonl")
+    assert ([json.loads(line) for line in done.stdout.splitlines()], done.stderr) == ([failed, text, new], left_out)
+    done = place.do("export", "copy.jsonl", "-f", "csv", "--ordered")
+    took = ("prompt_tokens", "completion_tokens", "duration_s")
+    rows = [{k: v for k, v in row.items() if k not in took} for row in csv.DictReader(io.StringIO(done.stdout))]
+    names = [
+        *("id", "index", "status", "input.topic", "output", "output.label", "output.why", "output.n"),
+        *("error.category", "error.message", "cost_usd", "models"),
+    ]
+    assert [list(rows[0]), *(list(row.values()) for row in rows)] == [
+        names,
+        [T0, "0", "ok", "topic 0", "", "good", "null", '{"x": 1}', "", "", "0.0", "a, b"],
+        [T1, "1", "ok", "topic 1", "said", "", "", "", "", "", "0.0", "offline"],
+        [T2, "2", "failed", "topic 2", "", "", "", "", "x", "y", "", ""],
+    ]
+    assert done.stderr == (
+        f"{left_out}crewrun: --ordered by the places that rows had when they ran, since copy.jsonl has no run folder\n"
+    )
+    table = list(csv.reader(io.StringIO(place.do("export", "copy.jsonl", "--status", "failed", "-f", "csv").stdout)))
+    assert (table[0][:8], [row[0] for row in table[1:]]) == (names[:8], [T2])
+
+
+def test_results_without_a_run_folder_that_are_not_whole(copy: Place) -> None:
+    """A line that was cut off is a result that is missing; a file without any is refused, an empty one is no rows."""
+    shutil.rmtree(copy.folder / STATE)
+    whole = copy.results.read_bytes()
+    one, two, _ = copy.lines
+    copy.results.write_bytes(whole[:-9])
+    done = copy.do("export", RESULTS, code=3)
+    assert (done.stdout.encode(), done.stderr) == (
+        one + two,
+        f"crewrun: lines of {RESULTS} that are left out: 1 not whole\n",
+    )
+    assert copy.refused("export", RESULTS, "-o", RESULTS) == f"-o {RESULTS}: is a file of the run itself; name another"
+    assert copy.refused("export", "in.jsonl", "-o", "out.csv") == (
+        "in.jsonl: has no run folder, and no line of it is a result; "
+        "RUN is a results file of crewrun batch or merge, or a run folder"
+    )
+    assert not (copy.folder / "out.csv").exists()
+    copy.results.write_bytes(b"")
+    assert copy.do("export", RESULTS).stdout == ""
+
+
 def test_export_leaves_out_what_is_no_result_of_the_run(copy: Place) -> None:
     """It says how many lines, what is wrong with them, and how many results are missing for it."""
     one, two, three = copy.lines

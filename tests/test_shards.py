@@ -1,6 +1,8 @@
 """`--shard` and `crewrun merge`: one input divided among runs that know nothing of each other, and united again."""
 
+import csv
 import fcntl
+import io
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -241,11 +243,15 @@ def test_a_shard_is_named_by(divided_once: Folder, folder: Folder, env: dict[str
     assert ids(folder.results(SHARDS[1])) == ids(divided_once.results(SHARDS[1]))
 
 
-@pytest.mark.parametrize("shard", ["0/4", "5/4", "1/0", "x", "", "1", "-1/4", "1/2/3", "1.5/2"])
+WRONG_SHARDS = {"0/4": "from 1/4 to 4/4", "4/3": "from 1/3 to 3/3", "2/1": "1/1", "1/0": "1/1"}
+
+
+@pytest.mark.parametrize("shard", [*WRONG_SHARDS, "x", "", "1", "-1/4", "1/2/3", "1.5/2"])
 def test_a_wrong_shard_is_refused(folder: Folder, shard: str) -> None:
-    """Before anything is written."""
+    """Before anything is written, with what it may be."""
     said = folder.batch(f"--shard={shard}", code=2).stderr
-    assert said == f"crewrun: --shard {shard!r}: write it as I/N, the part and how many there are, from 1/4 to 4/4\n"
+    may_be = WRONG_SHARDS.get(shard, "from 1/4 to 4/4")
+    assert said == f"crewrun: --shard {shard!r}: write it as I/N, the part and how many there are, {may_be}\n"
     assert sorted(path.name for path in folder.path.iterdir()) == ["crew.yaml", "in.jsonl"]
 
 
@@ -342,6 +348,30 @@ def test_runs_of_different_crews_are_merged_with_a_warning(divided: Folder) -> N
     ]
 
 
+def test_a_shard_that_is_missing_is_named(divided: Folder) -> None:
+    """When rows are missing, or nobody can say; not when another run has its rows."""
+    one, two, _ = SHARDS
+    assert divided.merge(one, two, code=3)[0] == "warning: shard 3/3 is missing"
+    assert divided.merge(two, code=3)[0] == "warning: shards 1/3, 3/3 are missing"
+    assert divided.merge(one, two, "whole.jsonl", code=3)[1] == "complete: these are the rows of in.jsonl"
+    shutil.copy(divided.path / two, divided.path / "copy")
+    assert divided.merge(one, "copy", code=3)[0].startswith("all.jsonl: ")  # who knows what the copy is
+    (divided.path / "in.jsonl").unlink()
+    assert divided.merge(one, two, code=3)[0] == "warning: shard 3/3 is missing"
+    assert divided.merge(one, two, "whole.jsonl", code=None)[0].startswith("all.jsonl: ")
+
+
+def test_shards_of_different_numbers_are_merged_with_a_warning(divided: Folder) -> None:
+    """One line names the first run of each number; of five and more shards only the first that are missing."""
+    divided.batch("--shard", "2/4", "-o", "of-4.jsonl", code=None)
+    divided.batch("--shard", "1/9", "-o", "of-9.jsonl", code=None)
+    assert divided.merge(*SHARDS[:2], "of-4.jsonl", code=3)[0] == (
+        f"warning: the input was divided in several ways: {SHARDS[0]} is shard 1/3, of-4.jsonl is shard 2/4; "
+        "rows may be in two of them, or in none"
+    )
+    assert divided.merge("of-9.jsonl", code=3)[0] == "warning: shards 2/9, 3/9, 4/9, 5/9, 6/9, … are missing"
+
+
 def test_runs_of_several_machines_are_held_against_the_input_that_is_here(divided: Folder, tmp_path: Path) -> None:
     """Where it was the same file; else nothing is, which is said, and what is unfinished is then no success."""
     here, there = SHARDS[0], f"there/{SHARDS[1]}"
@@ -351,13 +381,13 @@ def test_runs_of_several_machines_are_held_against_the_input_that_is_here(divide
     manifest = divided.path / f"{there}.crewrun" / "manifest.json"
     known = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(known | {"cwd": "/nowhere"}))
-    assert divided.merge(here, there, code=3)[1] == "not complete: held against in.jsonl"
+    assert divided.merge(here, there, code=3)[2] == "not complete: held against in.jsonl"
     manifest.write_text(json.dumps(known | {"cwd": "/nowhere", "input_digest": "another"}))
     unknown = "warning: not held against the input:"
-    assert divided.merge(here, there, code=None)[1] == (
+    assert divided.merge(here, there, code=3)[2] == (
         f"{unknown} /nowhere/in.jsonl, in.jsonl: are not the same; --input names it"
     )
-    assert divided.merge(there, code=None)[1] == f"{unknown} /nowhere/in.jsonl: is not there; --input names it"
+    assert divided.merge(there, code=3)[2] == f"{unknown} /nowhere/in.jsonl: is not there; --input names it"
     assert divided.merge(here, there, SHARDS[2], "--input", "in.jsonl", code=3)[1].startswith("complete: ")
 
 
@@ -431,8 +461,10 @@ def test_a_merge_that_is_killed_leaves_the_file_as_it_was(divided: Folder) -> No
 
 
 def test_a_merged_file_is_no_run(divided: Folder) -> None:
-    """It can be merged again, and neither looked at nor continued."""
+    """It can be merged again and exported, and neither looked at nor continued."""
     divided.merge(*SHARDS, code=3)
+    table = divided.crewrun("export", "all.jsonl", "-f", "csv", "--ordered").stdout
+    assert [row["id"] for row in csv.DictReader(io.StringIO(table))] == ids(divided.results("whole.jsonl"))
     said = divided.crewrun("status", "all.jsonl", code=2).stderr
     assert said.startswith("crewrun: all.jsonl: has no run folder all.jsonl.crewrun; ")
-    assert "there is no all.jsonl.crewrun" in divided.batch("-o", "all.jsonl", code=2).stderr
+    assert "all.jsonl.crewrun has no state of their run" in divided.batch("-o", "all.jsonl", code=2).stderr

@@ -14,7 +14,7 @@ from cli import read_rows, topics, write_crew, write_rows
 from fickle import Asked, Fickle, Reply
 from forks import start
 from mock_process import MockProcess
-from place import Place
+from place import RESULTS, Place
 
 NO_ROWS = dict.fromkeys(("ok", "failed", "abandoned", "unwritten", "kept", "kept_failed", "pending"), 0)
 
@@ -91,7 +91,16 @@ def test_the_first_rows_that_fail_alike_stop_the_run(place: Place) -> None:
         "the first 5 rows all failed alike: bad_request in task 'draft': HTTP 400: FAIL-400 asked the mock for this 400"
     )
     assert [row["error"]["category"] for row in read_rows(place.results)] == ["bad_request"] * 4
-    assert (place.summary()["rows"]["failed"], place.summary()["rows"]["pending"]) == (4, 1)
+    assert (place.summary()["rows"]["failed"], place.summary()["rows"]["pending"]) == (4, 46)
+    assert place.stderr.splitlines()[0].startswith("0 ok, 4 failed, 46 pending in ")
+
+
+def test_what_is_left_of_a_pipe_is_not_known(place: Place) -> None:
+    """A file is read to its end to count it; what comes through a pipe may never end."""
+    stdin = "".join(json.dumps({"topic": f"FAIL-400 {i}"}) + "\n" for i in range(2000))
+    place.batch("-j", "1", "--summary", "s.json", "-o", RESULTS, inputs="-", stdin=stdin, code=4)
+    assert (place.summary()["unread"], place.summary()["rows"]["pending"]) == (None, 1)
+    assert place.stderr.splitlines()[0].startswith("0 ok, 4 failed, at least 1 pending in ")
 
 
 def test_what_goes_wrong_later_stops_the_run_as_well(place: Place) -> None:

@@ -180,6 +180,20 @@ class CanarySource:
         self._source.close()
 
 
+def known_to_exceed(left: int, done: int, sample: int, spent_usd: float, limit_usd: float | None) -> str | None:
+    """Why not even a sample shall be run of the `left` rows: by what the `done` ones cost, if they are as many as that.
+
+    None when that is not known. Who repeats a command that stopped is not to pay for a sample each time.
+    """
+    if limit_usd is None or not left:
+        return None
+    more_usd = left * spent_usd / done if done >= sample else 0.0
+    if spent_usd + more_usd <= limit_usd:
+        return None
+    more = f", and {left:,} more rows would cost about ${more_usd:,.4g}" if more_usd else ""
+    return f"${spent_usd:,.4g} are spent on {done:,} rows{more}: more than --max-forecast allows"
+
+
 def exceeds(forecast: Forecast, spent_usd: float, limit_usd: float | None) -> str | None:
     """Why the rest shall not be run, None when it may. Earlier sessions `spent_usd`: the limit is for the whole run."""
     if limit_usd is None or forecast.rows <= forecast.sample:
@@ -189,5 +203,6 @@ def exceeds(forecast: Forecast, spent_usd: float, limit_usd: float | None) -> st
     whole_usd = spent_usd + forecast.cost_usd.mean
     if whole_usd <= limit_usd:
         return None
-    before = f" with the ${spent_usd:,.4g} spent before" if spent_usd else ""
+    # Less than a billionth is what the difference of two sums leaves over.
+    before = f" with the ${spent_usd:,.4g} spent before" if spent_usd >= 1e-9 else ""
     return f"all {forecast.rows:,} rows would cost about ${whole_usd:,.4g}{before}, more than --max-forecast allows"

@@ -28,6 +28,7 @@ from crewrun.row import Outcome, Row
 _CLOSED = StopReason("closed", "standard output was closed")
 # However little time a stop has, what has ended already gets this much to be written.
 _LAST_WRITES_S = 2.0
+_GROW_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Engine:
         self._options = options
         # How far finished rows may run ahead of an unfinished one: enough that one slow row does not idle the others.
         window = max(64, 8 * options.max_concurrent)
-        self._workers = 0
+        self._workers = self._at_work = self._reading = 0
         self._left_rows = False
         self._failure: Exception | None = None
         self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
@@ -94,6 +95,7 @@ class Engine:
                     beside.start_soon(self._publish, rows)
                     with rows:
                         async with anyio.create_task_group() as workers:
+                            around.start_soon(self._grow, workers)
                             self._start_worker(workers)
                     self._no_more = True
                     self._news.set()
@@ -106,7 +108,16 @@ class Engine:
         self._workers += 1
         workers.start_soon(self._work, workers)
 
+    async def _grow(self, workers: TaskGroup) -> None:
+        """One more worker now and then, when there is room: it may come without that a row has ended."""
+        while self._options.is_room is not None and not self._no_more:
+            await anyio.sleep(_GROW_S)
+            is_wanted = self._at_work and not self._reading and self._workers < self._options.max_concurrent
+            if is_wanted and self._is_room():
+                self._start_worker(workers)
+
     async def _work(self, workers: TaskGroup) -> None:
+        self._at_work += 1
         try:
             while not self._stop.requested.is_set() and await self._run_next(workers):
                 pass
@@ -114,10 +125,14 @@ class Engine:
             # Whatever one worker cannot go on with, no other can: nothing can be recorded, or this is a bug.
             self._failure = self._failure or broken
             workers.cancel_scope.cancel()
+        finally:
+            self._at_work -= 1
 
     async def _run_next(self, workers: TaskGroup) -> bool:
         """Take one row to its end. False when there is none."""
+        self._reading += 1
         row = await self._source.read()
+        self._reading -= 1
         if row is None:
             return False
         kept = self._history.find(row)

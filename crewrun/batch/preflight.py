@@ -227,7 +227,8 @@ async def open_budget(
     if spent_usd is None:
         raise UsageError("--budget: earlier calls of this run have no known price; --fresh begins anew")
     # Calls that were out when a session was killed are paid for, and nobody heard what they cost.
-    budget = Budget(limit_usd, spent_usd + await state.lost_usd())
+    unseen_usd = await state.lost_usd()
+    budget = Budget(limit_usd, spent_usd + unseen_usd, unseen_usd)
     prices = {endpoint.name: gateway.price(endpoint) for endpoint in endpoints}
     for model, task, tokens in await state.latest_answers():
         if price := prices.get(model):

@@ -21,7 +21,8 @@ class Progress:
     `abandoned` rows were given up while they ran; `unwritten` ones finished, but their lines are not written (yet).
     `kept` rows are those that succeeded in an earlier session, `kept_failed` and `pending` those that this one leaves
     as they are, `elsewhere` those of other shards. Attempts, calls, tokens and cost are this session's;
-    `replayed_calls` were paid for by earlier ones. `limiting` is what calls wait for now, in words.
+    `replayed_calls` were paid for by earlier ones. `limiting` is what calls wait for now, in words. `unread` rows are
+    those that a run which stopped had not begun, None when nobody knows how many.
     """
 
     started: float = field(default_factory=anyio.current_time)
@@ -34,6 +35,7 @@ class Progress:
     kept_failed: int = 0
     pending: int = 0
     elsewhere: int = 0
+    unread: int | None = 0
     attempts: int = 0
     calls: int = 0
     truncated: int = 0
@@ -54,6 +56,11 @@ class Progress:
     def done(self) -> int:
         """Rows that have an outcome."""
         return self.ok + self.failed
+
+    @property
+    def begun(self) -> int:
+        """Rows that this session began and did not find done."""
+        return self.done + self.in_flight + self.abandoned + self.unwritten + self.pending
 
     @property
     def usage(self) -> Usage:

@@ -23,6 +23,7 @@ from crewrun.batch.preflight import (
     check_rows,
     check_sortable,
     check_summary,
+    is_pipe,
     open_budget,
     output_path,
     real_path,
@@ -103,7 +104,8 @@ async def run_batch(
         is_due = (opened.state if opened else NoHistory(settings.part)).is_due
         drawn = await draw(open_rows(), settings.canary, is_due) if settings.canary else None
         canary = Canary(drawn, settings.rows_at_once) if drawn is not None else None
-        session = Session(source, opened, settings, display, gates, deadline_s, canary)
+        reopen = None if is_pipe(readable) else open_rows
+        session = Session(source, opened, settings, display, gates, deadline_s, canary, reopen)
         display.start()
         report = await session.run(executor, output, stdout_fd, signals, getattr(definition.target, "account", None))
         return replace(report, notes=cache.notes()) if cache is not None else report

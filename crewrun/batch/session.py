@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from crewrun.batch.breaker import Breaker
-from crewrun.batch.canary import Canary, CanarySource, Forecast, exceeds
+from crewrun.batch.canary import Canary, CanarySource, Forecast, exceeds, known_to_exceed
 from crewrun.batch.engine import Engine, EngineOptions
 from crewrun.batch.history import NoHistory
 from crewrun.batch.preflight import real_path
@@ -21,9 +22,10 @@ from crewrun.batch.sink import Sink, StreamSink, open_sink
 from crewrun.batch.source import Source
 from crewrun.batch.stop import Stop, StopReason
 from crewrun.batch.summary import summarise
-from crewrun.errors import JournalDamaged, OutputFailed
+from crewrun.errors import CrewrunError, JournalDamaged, OutputFailed
 from crewrun.executors import Executor
 from crewrun.llm.gate import Gates
+from crewrun.row import Row
 from crewrun.runs.opening import Opened, with_cost
 from crewrun.runs.state import RunState
 from crewrun.runs.writer import Heartbeat
@@ -34,6 +36,9 @@ SIGNALS = {
     signal.SIGHUP: StopReason("hung up", "hung up"),
 }
 _HEARTBEAT_S = 1.0
+# How long the rest of the input is counted when a run stops, and when somebody wants it to end.
+_COUNT_S = 3.0
+_COUNT_AT_SIGNAL_S = 0.5
 
 Failure = OutputFailed | JournalDamaged
 
@@ -88,8 +93,11 @@ class Session:
         gates: Gates,
         deadline_s: float | None,
         canary: Canary | None,
+        reopen: Callable[[], Source] | None = None,
     ) -> None:
+        """`reopen` gives the input once more, to count what a stop leaves; None where it cannot be read again."""
         self._canary = canary
+        self._reopen = reopen
         self._forecast: Forecast | None = None
         self._gates = gates
         self._deadline_s = deadline_s
@@ -126,6 +134,7 @@ class Session:
             if canary:
                 beside.start_soon(self._foresee, canary)
             try:
+                await self._stop_if_known_to_exceed()
                 await engine.run()
             except (OutputFailed, JournalDamaged) as failed:
                 error = failed
@@ -136,6 +145,8 @@ class Session:
         reason = stop.reason
         if reason is not None and reason.is_signal and engine.is_complete and error is None:
             reason = None  # all that was asked for is done: the result says how the run ended
+        if reason is not None or error is not None:
+            progress.unread = await self._count_unread(reason)
         try:
             sink.close()
             if error is None:
@@ -161,6 +172,22 @@ class Session:
             shard=settings.part,
         )
         return self._report(summary, reason, output, gone)
+
+    async def _count_unread(self, reason: StopReason | None) -> int | None:
+        """How many rows are due and were not begun. None when that cannot be read, or not in time."""
+        patience_s = _COUNT_AT_SIGNAL_S if reason is not None and reason.is_signal else _COUNT_S
+        due = 0
+
+        def see(row: Row) -> None:
+            nonlocal due
+            due += self._history.is_due(row)
+
+        if self._reopen is None:
+            return None
+        with suppress(CrewrunError), anyio.move_on_after(patience_s):
+            await self._reopen().visit(see)
+            return max(0, due - self._progress.begun)
+        return None
 
     def _engine_options(self) -> EngineOptions:
         settings = self._settings
@@ -203,6 +230,15 @@ class Session:
         except (OutputFailed, JournalDamaged) as failed:
             error = error or failed
         return in_all, error
+
+    async def _stop_if_known_to_exceed(self) -> None:
+        if self._canary and self._opened:
+            sample, state = self._canary.sample, self._opened.state
+            spent_usd = (await state.in_all())["cost_usd"] or 0.0
+            limit_usd = self._settings.max_forecast_usd
+            why = known_to_exceed(sample.total, state.rows_done, len(sample.rows), spent_usd, limit_usd)
+            if why:
+                self._stop.request(StopReason("forecast", why))
 
     async def _foresee(self, canary: Canary) -> None:
         """When the sample has ended: say what all rows will take, and go on unless that is too much."""

@@ -1,5 +1,6 @@
 """What one `crewrun batch` was asked to do, after flags, environment and crew file have been brought together."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -80,6 +81,7 @@ class BatchSettings:
     def check(self) -> None:
         """Raise UsageError for settings that make no sense, alone or together."""
         self.failure_limit, self.gate, self.prices, self.row_budget_usd, self.budget_usd, self.cache_bytes, self.part  # noqa: B018  (each may raise)
+        self.worker_options  # noqa: B018  (this too)
         if self.max_forecast_usd is not None and not self.canary:
             raise UsageError("--max-forecast: the forecast comes from a canary; add --canary 100")
         if self.fresh and self.replay:
@@ -87,7 +89,9 @@ class BatchSettings:
 
     @property
     def worker_options(self) -> WorkerOptions:
-        """What `--workers`, `--worker-cpus` and `--env` ask for."""
+        """What `--workers`, `--worker-cpus` and `--env` ask for. Raises UsageError."""
+        if not math.isfinite(self.worker_cpus):
+            raise UsageError(f"--worker-cpus {self.worker_cpus}: must be a number of CPUs, such as 1 or 0.5")
         return WorkerOptions(None if self.workers == "auto" else self.workers, self.worker_cpus, tuple(self.env))
 
     @property

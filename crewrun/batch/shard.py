@@ -23,7 +23,9 @@ class Shard:
         found = _FORM.fullmatch(given.strip())
         shard = cls(int(found[1]), int(found[2])) if found else None
         if shard is None or not 1 <= shard.number <= shard.count:
-            raise UsageError(f"--shard {given!r}: write it as I/N, the part and how many there are, from 1/4 to 4/4")
+            count = max(1, shard.count) if shard else 4
+            ends = "1/1" if count == 1 else f"from 1/{count} to {count}/{count}"
+            raise UsageError(f"--shard {given!r}: write it as I/N, the part and how many there are, {ends}")
         return shard
 
     def __str__(self) -> str:

@@ -31,7 +31,8 @@ def summarise(
 ) -> dict[str, Any]:
     """The summary as JSON. `output` is the results file, None for standard output; `not_counted` says whose calls
     crewrun does not see, `in_all` what all sessions of the run spent together, `forecast` what the canary said. `shard`
-    is the part of the input that was to be run, None for all of it.
+    is the part of the input that was to be run, None for all of it. `unread` of the pending rows were not begun; None
+    means that there may be more than are counted.
     """
     return {
         "schema": SCHEMA,
@@ -44,8 +45,9 @@ def summarise(
             "unwritten": progress.unwritten,
             "kept": progress.kept,
             "kept_failed": progress.kept_failed,
-            "pending": progress.pending,
+            "pending": progress.pending + (progress.unread or 0),
         },
+        "unread": progress.unread,
         "shard": None if shard is None else {"part": str(shard), "elsewhere": progress.elsewhere},
         "failures": [_failures(group) for group in progress.failures.groups()],
         "usage": usage_json(progress.usage, progress.calls),

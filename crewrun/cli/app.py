@@ -32,7 +32,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(batch)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(plan)
+_ALL_TO_BATCH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+app.command(context_settings=_ALL_TO_BATCH)(plan)
 app.command()(retry)
 app.command()(status)
 app.command()(show)

@@ -154,7 +154,11 @@ def batch(
         help="The most that the run may cost, all its sessions together.",
     ),
     row_budget: str | None = typer.Option(
-        None, "--row-budget", metavar="USD", envvar="CREWRUN_ROW_BUDGET", help="Fail a row when it has cost so much."
+        None,
+        "--row-budget",
+        metavar="USD",
+        envvar="CREWRUN_ROW_BUDGET",
+        help="Fail a row that has cost so much before its next call; it may cost one call more.",
     ),
     price: list[str] | None = typer.Option(
         None,

@@ -6,6 +6,8 @@ import typer
 
 from crewrun.cli import flags
 
+_SHORTEST_S = 0.01  # of a call that is worth waiting for at the same time as others
+
 
 def bench(
     count: int = typer.Option(4, "--crews", "-n", min=1, help="How many crews."),
@@ -33,8 +35,14 @@ def bench(
     except CallError as failed:
         typer.echo(f"crewrun: {failed} ({failed.category})", err=True)
         raise typer.Exit(3) from None
-    speedup = f"Speedup:    {sequential_s / max(parallel_s, 1e-9):.1f}x"
-    put(stdout, f"Parallel:   {parallel_s:.2f} s for {count} crews\nSequential: {sequential_s:.2f} s\n{speedup}")
+    times = f"Parallel:   {parallel_s:.2f} s for {count} crews\nSequential: {sequential_s:.2f} s"
+    put(stdout, f"{times}\n{_speedup(parallel_s, sequential_s, count)}")
+
+
+def _speedup(parallel_s: float, sequential_s: float, count: int) -> str:
+    if sequential_s / count < _SHORTEST_S:
+        return "Speedup:    not told: these calls take no time; those of -m 'offline?latency=0.5' take half a second"
+    return f"Speedup:    {sequential_s / max(parallel_s, 1e-9):.1f}x"
 
 
 def timing_crew(label: str) -> Any:

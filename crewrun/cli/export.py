@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -12,12 +12,15 @@ import typer
 if TYPE_CHECKING:
     from crewrun.batch.sink import Sink
     from crewrun.row import Row
-    from crewrun.runs.export import Lines, Written
+    from crewrun.runs.export import Written
+    from crewrun.runs.table import Columns
     from crewrun.runs.view import View
 
 
 class _Wish(NamedTuple):
-    form: Literal["jsonl", "csv"]
+    """What is to be exported. `columns` are those of a CSV, None for JSONL."""
+
+    columns: "Columns | None"
     status: Literal["ok", "failed"] | None
     ordered: bool
 
@@ -32,15 +35,25 @@ def export(
     """Write the results of a run as JSONL or CSV, also while it is going.
 
     Lines that were torn or edited are left out. Results that went to a stream, or were deleted, are made again from the
-    journal and the input. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is none, or cannot be exported;
-    3 it is written, and results are missing that the run had (unless it is going); 141 stdout was closed.
+    journal and the input. Of results without a run folder, merged or copied, the last line of each id is taken. A CSV
+    has the same columns whatever --status. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is none, or
+    cannot be exported; 3 it is written, and results are missing that the run had (unless it is going), or a line is not
+    whole; 141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop
+    from crewrun.runs.loose import find_loose
+    from crewrun.runs.table import Columns
     from crewrun.runs.view import open_run
 
     stdout_fd = claim_stdout()
-    with open_run(run) as view, _open_sink(output, stdout_fd, view) as sink:
-        missing = run_loop(_export, view, _Wish(form, status, ordered), sink)
+    wish = _Wish(Columns() if form == "csv" else None, status, ordered)
+    loose = find_loose(run)
+    if loose is not None:
+        with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(loose)) as sink:
+            missing = run_loop(_export_loose, Path(run), wish, sink)
+    else:
+        with open_run(run) as view, _open_sink(output, stdout_fd, lambda path: _is_of_run(path, view)) as sink:
+            missing = run_loop(_export, view, wish, sink)
     raise typer.Exit(3 if missing else 0)
 
 
@@ -54,7 +67,7 @@ async def _export(view: "View", wish: _Wish, sink: "Sink") -> int:
         await _export_again(view, wish, sink)
         return 0
     with view.results.open("rb") as file:
-        found = Written(view, file, wish.status, LeftOut())
+        found = Written(view, file, wish.status, LeftOut(), wish.columns)
         is_going = is_held(view.folder.lock)
         if wish.ordered or (found.may_lack and not is_going):
             await _read_input(view, found, wish)
@@ -102,23 +115,48 @@ async def _export_again(view: "View", wish: _Wish, sink: "Sink") -> None:
         )
     try:
         with tempfile.TemporaryFile() as file:
-            spool = Spool(view, file, wish.status)
+            spool = Spool(view, file, wish.status, wish.columns)
             await visit_rows(view.manifest, spool.add)
             await _write(spool.lines, wish, sink)
     except OSError as full:
         raise OutputFailed(f"the temporary file of results cannot be written: {full.strerror}") from full
 
 
-async def _write(lines: "Lines", wish: _Wish, sink: "Sink") -> None:
-    from crewrun.runs.export import written
+async def _export_loose(run: Path, wish: _Wish, sink: "Sink") -> int:
+    """Export results without a run folder. Returns how many results are surely missing: lines that are not whole."""
+    from crewrun.cli.wording import say
+    from crewrun.errors import UsageError
+    from crewrun.runs.loose import Loose
 
-    for piece in written(lines, wish.form):
+    try:
+        with run.open("rb") as file:
+            found = Loose(file, wish.status, wish.columns)
+            if not len(found) and str(found.left_out):
+                raise UsageError(
+                    f"{run}: has no run folder, and no line of it is a result; "
+                    "RUN is a results file of crewrun batch or merge, or a run folder"
+                )
+            await _write(found.lines(ordered=wish.ordered), wish, sink)
+    except OSError as refused:
+        raise UsageError(f"{run}: cannot be read: {refused.strerror}") from refused
+    if str(found.left_out):
+        say(f"crewrun: lines of {run} that are left out: {found.left_out}")
+    if wish.ordered:
+        say(f"crewrun: --ordered by the places that rows had when they ran, since {run} has no run folder")
+    return found.left_out.torn
+
+
+async def _write(lines: "Iterable[bytes]", wish: _Wish, sink: "Sink") -> None:
+    from crewrun.runs.export import grouped
+    from crewrun.runs.table import as_csv
+
+    for piece in grouped(lines if wish.columns is None else as_csv(lines, wish.columns)):
         await sink.write([piece])
 
 
 @contextmanager
-def _open_sink(output: str | None, stdout_fd: int, view: "View") -> "Iterator[Sink]":
-    """Standard output, or a file that is there when it is whole."""
+def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bool]) -> "Iterator[Sink]":
+    """Standard output, or a file that is there when it is whole. `is_taken` knows what belongs to the run."""
     from crewrun.batch.preflight import check_output
     from crewrun.batch.sink import FileSink, StreamSink, open_sink
     from crewrun.errors import UsageError
@@ -128,7 +166,7 @@ def _open_sink(output: str | None, stdout_fd: int, view: "View") -> "Iterator[Si
         return
     check_output(output)
     path = Path(os.path.realpath(output))
-    if _is_of_run(path, view):
+    if is_taken(path):
         raise UsageError(f"-o {output}: is a file of the run itself; name another")
     part = path.with_name(f".{path.name}.part") if path.is_file() or not path.exists() else path
     if part != path:

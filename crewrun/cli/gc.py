@@ -24,7 +24,7 @@ def gc(
 
     Of `finished` runs all rows have succeeded, `aside` ones were moved by --fresh, of `orphan` ones the results are
     gone. What is running, unfinished (failed rows can run again) or damaged stays. A run whose folder is deleted cannot
-    be continued: the next batch of a finished one is refused, or with --fresh pays for every row again.
+    be continued: the next batch of a finished one is refused (exit 2), or with --fresh pays for every row again.
     Exit codes: 0 done; 2 a DIR is none, or something could not be deleted.
     """
     import time

@@ -1,20 +1,22 @@
 """`crewrun merge`: the results of several runs in one file, and whether that has every row of the input."""
 
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
+    from crewrun.batch.shard import Shard
     from crewrun.runs.manifest import Manifest
     from crewrun.runs.merge import Union
     from crewrun.runs.parts import Input, Part
     from crewrun.runs.verify import Differences
 
+_EXAMPLES = 5
 _EXCERPT_CHARS = 60
 
 
@@ -57,7 +59,10 @@ def merge(
             run_loop(_see_input, whole, union)
         found = union.end(checked=is_checked)
         union.write(target, ordered=ordered)
-        for warning in (*warnings, *_other_crews(parts), *lacks):
+        shards = _shards(parts)
+        if "without_result" in found.counts if is_checked else len(shards) == len(parts):
+            lacks += _missing_shards(parts, shards)
+        for warning in (*warnings, *_other_crews(parts), *_other_divisions(shards), *lacks):
             say(plain(f"warning: {warning}"))
         say(_headline(output, len(parts), union))
     for line in (_verdict(found, whole), *difference_lines(found, KINDS)):
@@ -115,6 +120,43 @@ def _headline(output: str, runs: int, union: "Union") -> str:
     rows, ok, shared = union.count()
     of_several = f" ({shared:,} of them in several)" if shared else ""
     return f"{output}: {rows:,} rows of {count(runs, 'run')}{of_several}: {ok:,} ok, {rows - ok:,} failed"
+
+
+def _shards(parts: "Sequence[Part]") -> "dict[str, Shard]":
+    """Those runs that are shards, by name."""
+    from crewrun.batch.shard import Shard
+    from crewrun.errors import UsageError
+
+    found = {}
+    for part in parts:
+        asked = part.manifest.options.get("shard") if part.manifest is not None else None
+        if asked is not None:
+            with suppress(UsageError):  # a manifest that somebody edited
+                found[part.name] = Shard.parse(str(asked))
+    return found
+
+
+def _other_divisions(shards: "Mapping[str, Shard]") -> list[str]:
+    """What is to be said when not all shards are of the same number: the first run of each."""
+    kinds: dict[int, str] = {}
+    for name, shard in shards.items():
+        kinds.setdefault(shard.count, f"{name} is shard {shard}")
+    said = f"the input was divided in several ways: {', '.join(kinds.values())}; rows may be in two of them, or in none"
+    return [said] if len(kinds) > 1 else []
+
+
+def _missing_shards(parts: "Sequence[Part]", shards: "Mapping[str, Shard]") -> list[str]:
+    """Which shards none of the runs is; nothing when not all say what they are, or divide by the same number."""
+    from crewrun.batch.shard import Shard
+
+    there, counts = {shard.number for shard in shards.values()}, {shard.count for shard in shards.values()}
+    if len(counts) != 1 or len(there) == max(counts) or any(part.manifest is None for part in parts):
+        return []
+    (count,) = counts
+    first = list(islice((str(Shard(i, count)) for i in range(1, count + 1) if i not in there), _EXAMPLES))
+    lacking = count - len(there)
+    listed = ", ".join([*first, "…"] if lacking > len(first) else first)
+    return [f"shard {listed} is missing" if lacking == 1 else f"shards {listed} are missing"]
 
 
 def _other_crews(parts: "Sequence[Part]") -> list[str]:

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 def plan(context: typer.Context) -> None:
     """Say what `crewrun batch` would do, cost and take, without a call: the same as `crewrun batch --dry-run`.
 
-    Takes the flags of `batch`, and --json. Crew, keys, prices and rows are checked; calls, tokens, cost and time are
+    Takes what `batch` takes, and --json. Crew, keys, prices and rows are checked; calls, tokens, cost and time are
     estimated. Exit codes: 0 it would start; 2 it would not.
     """
-    from crewrun.cli.app import app
+    from crewrun.cli.batch import batch
 
-    app(["batch", "--dry-run", *context.args], prog_name="crewrun", standalone_mode=False)
+    # `batch` under another name: its arguments, its flags and their variables, with this help and usage.
+    own = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    own.command(help=plan.__doc__, context_settings={"help_option_names": ["-h", "--help"]})(batch)
+    own(["--dry-run", *context.args], prog_name=context.command_path, standalone_mode=False)
 
 
 def show_plan(
@@ -56,8 +59,8 @@ def lines(plan: "Plan") -> list[str]:
         said.append(f"tokens: {tokens}")
         said.append(f"cost: {_range(plan.cost_usd, money) if plan.cost_usd else 'unknown'}")
         said.append(f"time: {_range(plan.duration_s, duration)}")
-        basis = f"the last {plan.answers_known:,} answers of this run" if plan.answers_known else "a guess"
-        said.append(f"answers are taken to be as long as {basis}; --canary 100 measures them")
+        last = f"taken from the last {plan.answers_known:,} of this run" if plan.answers_known else "a guess"
+        said.append(f"the length of answers is {last}; --canary 100 measures it")
     said += plan.notes
     return [*said, "no model was called"]
 

@@ -4,10 +4,13 @@ import shlex
 from typing import Any
 
 from crewrun.batch.session import Report
+from crewrun.batch.stop import StopKind
 from crewrun.cli.wording import duration, money, say, shortened, tokens
 from crewrun.errors import Category
 
 _EXAMPLE_CHARS = 300
+# With these a run that has stopped would stop again at once.
+_LIMITS: dict[StopKind, str] = {"budget": "--budget", "forecast": "--max-forecast"}
 
 
 def say_report(report: Report, command: str, redo: str) -> None:
@@ -44,8 +47,11 @@ def report_lines(report: Report, command: str, redo: str) -> list[str]:
             f"{report.gone} results were taken out: their rows are not in the input any more (the journal keeps them)"
         )
     lines += report.notes
-    if summary["stopped"]:
-        lines.append(f"to go on: {command}" if report.folder else f"to run all rows again: {command}")
+    if summary["stopped"] and report.folder:
+        limit = _LIMITS.get(report.stop.kind) if report.stop else None
+        lines.append(f"to go on{f', with a larger {limit}' if limit else ''}: {command}")
+    elif summary["stopped"]:
+        lines.append(f"to run all rows again: {command}")
     elif report.exit_code and report.folder:
         lines.append(f"to run what failed again: {redo}")
     return lines
@@ -55,8 +61,11 @@ def _headline(summary: dict[str, Any]) -> str:
     rows, usage, times = summary["rows"], summary["usage"], summary["row_time_s"]
     counts = [f"{rows['ok']} ok", f"{rows['failed']} failed"]
     counts += [f"{rows['kept']} done before"] if rows["kept"] else []
-    left = rows["kept_failed"] + rows["pending"]
-    counts += [f"{left} pending"] if left else []
+    counts += [f"{rows['kept_failed']} failed before"] if rows["kept_failed"] else []
+    if summary["unread"] is None:
+        counts.append(f"at least {rows['pending']} pending" if rows["pending"] else "the rest not counted")
+    elif rows["pending"]:
+        counts.append(f"{rows['pending']} pending")
     parts = [
         f"{', '.join(counts)} in {duration(summary['duration_s'])}",
         f"{summary['rows_per_s']:.1f} rows/s",

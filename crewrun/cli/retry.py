@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,9 +43,11 @@ def retry(
     if manifest.input_digest is None:
         raise UsageError(f"{run}: its rows came through a pipe; give the run's own command and the same rows again")
     results = results_of(folder, manifest)
-    again = shlex.join(["crewrun", *sys.argv[1:]])
+    # By its whole path, as the results are named in the report: we leave the directory that RUN was named from.
+    whole = ["crewrun", "retry", str(results or folder.path)]
+    again = shlex.join([*whole, *(["--only", only] if only else [])])
     # Its own command does not find a run that was moved.
-    own = manifest.command if is_in_place(folder, manifest) else ["crewrun", "retry", str(results or folder.path)]
+    own = manifest.command if is_in_place(folder, manifest) else whole
     try:
         os.chdir(manifest.cwd)
     except OSError as gone:

@@ -29,7 +29,8 @@ def run(
 ) -> None:
     """Run a crew once and print its answer.
 
-    Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 interrupted.
+    Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 and 143
+    interrupted, by SIGINT and SIGTERM.
     """
     from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
     from crewrun.llm.gateway import Gateway, GatewayOptions

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from crewrun.batch.canary import Forecast
     from crewrun.batch.forecast import Interval
 
+_NO_USD = 1e-9
+
 
 def money(cost_usd: float | None) -> str:
-    """US dollars with as many digits as they need."""
+    """US dollars with as many digits as they need; less than a billionth of one is what sums of floats leave over."""
     if cost_usd is None:
         return "cost unknown"
-    return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd == 0 else f"${cost_usd:.4f}"
+    return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd < _NO_USD else f"${cost_usd:.4f}"
 
 
 def count(number: int, noun: str) -> str:
@@ -64,8 +66,9 @@ def _share(share: float) -> str:
 
 
 def _between(interval: "Interval", words: Callable[[float], str]) -> str:
-    high = "nobody knows" if interval.high == float("inf") else words(interval.high)
-    return f"{words(interval.low)} to {high}"
+    if interval.high == float("inf"):
+        return f"at least {words(interval.low)}; one row tells no more"
+    return f"{words(interval.low)} to {words(interval.high)}"
 
 
 def shortened(text: str, most_chars: int) -> str:

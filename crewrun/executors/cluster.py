@@ -5,8 +5,8 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from functools import partial
 from tempfile import TemporaryFile
 from threading import Thread
@@ -19,7 +19,8 @@ from crewrun.executors.luggage import Luggage
 
 _CONNECT_S = 4.0
 _JOIN_S = 10.0
-_CLIENT_S = 60.0  # behind ray:// the cluster first starts a process for this run
+_START_S = 50.0  # more, where the cluster first starts a process for this run, as it does behind ray://
+_PACK_S = 300.0  # more, to pack the crew's folder and send it there
 _TAIL_BYTES = 4096
 
 
@@ -40,13 +41,18 @@ def import_ray() -> Any:
     return ray
 
 
-async def join(ray: Any, address: str | None, luggage: Luggage) -> None:
+async def join(ray: Any, address: str | None, luggage: Luggage, say: Callable[[str], Any]) -> None:
     """Join the cluster at `address`, or the one on this machine, or start one. Raises UsageError; within 15 s where
     nobody listens.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if luggage.folder is not None:
         options["runtime_env"] = {"working_dir": luggage.folder, "excludes": list(luggage.excluded)}
+    if address in (None, "", "auto") and (last := _last_started(ray)) and not await _is_listening(last):
+        if address == "auto":
+            raise UsageError(f"--executor: RAY_ADDRESS=auto means the Ray cluster at {last}, and that is gone")
+        say(f"the Ray cluster that was started on this machine, {last}, is gone: a new one is started for this run")
+        address = "local"
     if address in (None, "", "local", "auto"):
         # In this thread: what is started here has to live as long as the thread does.
         with _signals_as_they_were(), hushed() as told:
@@ -55,10 +61,13 @@ async def join(ray: Any, address: str | None, luggage: Luggage) -> None:
     assert address is not None  # noqa: S101  (said above)
     await _check_listening(address)
     with hushed() as told:
-        with anyio.move_on_after(_CLIENT_S if address.startswith("ray://") else _JOIN_S):
+        most_s = _JOIN_S + (_START_S if address.startswith("ray://") else 0) + (_PACK_S if luggage.folder else 0)
+        with anyio.move_on_after(most_s):
             await _in_thread(partial(_init, ray, told, address=address, **options))
             return
-        raise UsageError(f"--executor: what listens at {address} does not answer as a Ray cluster does{told.last()}")
+        raise UsageError(
+            f"--executor: what listens at {address} has not answered as a Ray cluster in {most_s:.0f} s{told.last()}"
+        )
 
 
 def _init(ray: Any, told: "_Told", **options: Any) -> None:
@@ -90,11 +99,16 @@ async def _in_thread(function: Callable[[], None]) -> None:
     ended: Future[None] = Future()
 
     def run() -> None:
+        failed: BaseException | None = None
         try:
             function()
-            ended.set_result(None)
-        except BaseException as failed:
-            ended.set_exception(failed)
+        except BaseException as raised:
+            failed = raised
+        with suppress(InvalidStateError):  # nobody waits any more
+            if failed is None:
+                ended.set_result(None)
+            else:
+                ended.set_exception(failed)
 
     Thread(target=run, daemon=True).start()
     await asyncio.wrap_future(ended)
@@ -127,13 +141,32 @@ def hushed() -> Iterator[_Told]:
             os.close(kept)
 
 
+def _last_started(ray: Any) -> str | None:
+    """Where `ray start` last began a cluster on this machine. Ray joins it, and waits for minutes when it is gone."""
+    read = getattr(getattr(ray._private, "utils", None), "read_ray_address", None)
+    address: str | None = read() if read is not None else None
+    return address
+
+
+async def _is_listening(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with suppress(OSError, TimeoutError, ValueError):
+        await _connect(host, int(port))
+        return True
+    return False
+
+
+async def _connect(host: str, port: int) -> None:
+    with anyio.fail_after(_CONNECT_S):
+        await (await anyio.connect_tcp(host.strip("[]"), port)).aclose()
+
+
 async def _check_listening(address: str) -> None:
     host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(f"--executor: {address!r} is no address of a cluster; ray://HOST:PORT, the port usually 10001")
     try:
-        with anyio.fail_after(_CONNECT_S):
-            await (await anyio.connect_tcp(host.strip("[]"), int(port))).aclose()
+        await _connect(host, int(port))
     except (OSError, TimeoutError) as nobody:
         why = str(nobody) or f"no answer in {_CONNECT_S:g} s"
         raise UsageError(f"--executor: no Ray cluster at {address}: {why}") from None

@@ -44,16 +44,13 @@ class Line(Protocol):
 class Desk:
     """Runs errands with the worker at the other end of `line`."""
 
-    def __init__(
-        self, line: Line, job: Job, tasks: TaskGroup, spread: Callable[[Refuses], None], gap_s: float = 0.0
-    ) -> None:
-        """`tasks` is where answers are waited for; `spread` tells the other workers; `gap_s` is between bundles."""
+    def __init__(self, line: Line, job: Job, tasks: TaskGroup, spread: Callable[[Refuses], None]) -> None:
+        """`tasks` is where answers are waited for; `spread` tells the other workers."""
         self._line = line
         self._job = job
         self._tasks = tasks
         self._spread = spread
-        self.outbox = Outbox(gap_s)
-        self.outbox.put(letters.Gap(gap_s))
+        self.outbox = Outbox()
         self._inbox = Inbox()
         self._out = 0  # exchanges under way
         self._gates: dict[int, NearGate] = {}
@@ -66,16 +63,27 @@ class Desk:
 
     async def run(self, errand: Errand) -> bool:
         """Have the worker run a row. False when it died before there was an outcome. Cancelling gives the row up."""
-        errand.settled, errand.is_lost = anyio.Event(), False
+        errand.settled, errand.is_lost, errand.waiting = anyio.Event(), False, 0
         self.errands[errand.number] = errand
-        self.outbox.put(letters.Start(errand.number, errand.row, list(errand.known), self._lend()))
+        leave = self._lend()
+        self.outbox.put(letters.Start(errand.number, errand.row, list(errand.known), leave))
+        if leave is None:
+            errand.is_on_its_way = True
+            self._job.gates.on_their_way += 1
         try:
             await errand.settled.wait()
         except BaseException:
             # What it recorded before it hears of that is still kept: the worker says when the row has ended.
             self.outbox.put(letters.Drop(errand.number))
             raise
+        finally:
+            self._has_arrived(errand)
         return not errand.is_lost
+
+    def gather(self, gap_s: float) -> None:
+        """Have letters of both ends gather for so long."""
+        self.outbox.gap_s = gap_s
+        self.outbox.put(letters.Gap(gap_s))
 
     async def serve(self) -> str:
         """Exchange letters until the line breaks; why it did. Then all that the worker had is given back."""
@@ -111,24 +119,32 @@ class Desk:
             finally:
                 self._out -= 1
                 self.outbox.wake()
-            for letter in self._inbox.open(news):
+            for letter in self._opened(news):
                 self._read(letter)
 
+    def _opened(self, news: bytes) -> list[Letter]:
+        try:
+            return list(self._inbox.open(news))
+        except Exception as wrong:
+            raise LineBroken(f"it sent what cannot be read: {type(wrong).__name__}: {wrong}") from wrong
+
     def _give_back(self) -> None:
+        lost = list(self.errands.values())
+        self.errands.clear()
+        for errand in lost:
+            errand.lose()
         for scope in self._entering.values():
             scope.cancel()
         for gate, leave in self._passes.values():
             gate.given_up(leave)
         self._passes.clear()
-        lost = list(self.errands.values())
-        self.errands.clear()
-        for errand in lost:
-            errand.lose()
 
     def _read(self, letter: Letter) -> None:
         match letter:
             case Enter():
                 self._let_in(letter)
+            case letters.Begun(row):
+                self._has_arrived(self.errands.get(row))
             case letters.Answered(number, end):
                 gate, leave = self._passes.pop(number)
                 gate.answered(leave, end)
@@ -179,8 +195,16 @@ class Desk:
             scope = self._entering[letter.number] = anyio.CancelScope()
             self._tasks.start_soon(self._enter, letter, scope)
 
+    def _has_arrived(self, errand: Errand | None) -> None:
+        """The worker has begun with a row, or will not any more."""
+        if errand is not None and errand.is_on_its_way:
+            errand.is_on_its_way = False
+            self._job.gates.on_their_way -= 1
+
     async def _enter(self, letter: Enter, scope: anyio.CancelScope) -> None:
-        gate = self._gates[letter.gate]
+        gate, errand = self._gates[letter.gate], self.errands.get(letter.row)
+        if errand is not None:
+            errand.waiting += 1
         with scope:
             try:
                 leave = await gate.enter(letter.tokens, letter.price, is_patient=letter.is_patient)
@@ -193,6 +217,8 @@ class Desk:
                     self._passes[letter.number] = gate, leave
                     self.outbox.put(Reply(letter.number))
         del self._entering[letter.number]
+        if errand is not None and not errand.is_lost:
+            errand.waiting -= 1
 
     def _answer(self, number: int, answering: Coroutine[Any, Any, Any]) -> None:
         self._tasks.start_soon(self._reply, number, answering)

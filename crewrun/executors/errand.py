@@ -24,7 +24,8 @@ _SOME_ENDPOINT = Endpoint("offline", "offline", "offline")
 class Errand:
     """See above. `known` grows with all that is recorded: a second worker pays for nothing that a first one did.
 
-    `settled` comes with an `outcome`, with the `failure` that the run is to end with, or `is_lost`: the worker died.
+    `deaths` are those of workers that had it. `settled` comes with an `outcome`, with the `failure` that the run is to
+    end with, or `is_lost`: the worker died.
     """
 
     number: int
@@ -32,6 +33,8 @@ class Errand:
     recorder: Recorded | None
     known: list[Known]
     deaths: int = 0
+    waiting: int = 0  # calls that wait for leave
+    is_on_its_way: bool = False
     outcome: Outcome | None = None
     failure: Exception | None = None
     is_lost: bool = False

@@ -20,6 +20,9 @@ from crewrun.row import ErrorRecord, Outcome, Row
 
 # So many workers may die with a row in flight before it is taken for the cause.
 _DEATHS = 3
+# That holds for rows that have something under way. One whose call waits for leave is as good as not there; yet it may
+# have other calls and code.
+_MOST_DEATHS = 30
 # How long the others are waited for once there is a worker, and how long the first one is.
 _OTHERS_S = 3.0
 _FIRST_S = 600.0
@@ -114,7 +117,8 @@ class Fleet:
         recorder = await job.archive.recall(row) if job.archive is not None else None
         known = [Known(*one) for one in recorder.known()] if recorder is not None else []
         errand = Errand(next(self._numbers), row, recorder, known)
-        while errand.deaths < _DEATHS:
+        suspicions = 0
+        while suspicions < _DEATHS and errand.deaths < _MOST_DEATHS:
             desk = await self._least_busy()
             if desk is None:
                 why = f"no worker has been left for {_PATIENCE_S:.0f} s; the last one: {self._last_death}"
@@ -127,6 +131,7 @@ class Fleet:
                 assert errand.outcome is not None  # noqa: S101  (settled by one of the two)
                 return errand.outcome
             errand.deaths += 1
+            suspicions += not errand.waiting
             errand.number = next(self._numbers)
         message = f"line {row.line}: killed its worker {errand.deaths} times; the last time: {self._last_death}"
         error = ErrorRecord(Category.INTERNAL, "WorkerKilled", message)
@@ -161,18 +166,24 @@ class Fleet:
             await self._work(line)
 
     async def _work(self, line: Line) -> None:
-        desk = Desk(line, self._job, self._tasks, self._spread, min(_GAP_S * self._size, _LONGEST_GAP_S))
+        desk = Desk(line, self._job, self._tasks, self._spread)
         for refusal in self._job.refused:  # also what was learned after the brief was written
             desk.outbox.put(Refuses(*refusal))
         self._desks.append(desk)
+        self._set_gaps()
         self._tell()
         try:
             self._last_death = await desk.serve()
             self._say_death()
         finally:
             self._desks.remove(desk)
+            self._set_gaps()
             with anyio.move_on_after(_CLOSE_S, shield=True):
                 await line.close()
+
+    def _set_gaps(self) -> None:
+        for desk in self._desks:
+            desk.gather(min(_GAP_S * len(self._desks), _LONGEST_GAP_S))
 
     def _refuse(self, error: CrewrunError) -> None:
         """A worker cannot run the crew. Once others are at it, they go on without it."""

@@ -17,6 +17,9 @@ from crewrun.llm.recorder import Spent
 from crewrun.messages import Completion, Endpoint, Message, RateLimits, ToolCall, Usage
 from crewrun.row import ErrorRecord, Outcome, Row, TaskRecord
 
+# What may be in a field of an exception of the user's, whatever else is.
+_SIMPLE = (str, int, float, type(None), Usage, RateLimits)
+
 
 class Fault(NamedTuple):
     """An exception of ours on its way. Pickle would call its class with its message, which not all of them take."""
@@ -27,8 +30,12 @@ class Fault(NamedTuple):
 
     @classmethod
     def of(cls, error: Exception) -> "Fault":
-        """What `error` comes to."""
-        return cls(type(error), error.args, dict(error.__dict__))
+        """What `error` comes to. One of a class of the user's is as the class of ours that it is made of."""
+        if _is_ours(type(error)):
+            return cls(type(error), error.args, dict(error.__dict__))
+        kind = next(kind for kind in type(error).__mro__ if _is_ours(kind))
+        fields = {name: value for name, value in error.__dict__.items() if isinstance(value, _SIMPLE)}
+        return cls(kind, (str(error),), fields)
 
     def error(self) -> Exception:
         """The same exception, without its traceback."""
@@ -96,6 +103,12 @@ class Refuses(NamedTuple):
 # From a worker to the run.
 
 
+class Begun(NamedTuple):
+    """A row that came without leave is at work now."""
+
+    row: int
+
+
 class Meet(NamedTuple):
     """An endpoint that calls will go to, without its key; `gate` names it from here on."""
 
@@ -104,13 +117,16 @@ class Meet(NamedTuple):
 
 
 class Enter(NamedTuple):
-    """Wait for leave to send. It is answered, and `number` is then the pass."""
+    """Wait for leave to send, for a call of `row` (0: of nobody knows which). It is answered, and `number` is then the
+    pass.
+    """
 
     number: int
     gate: int
     tokens: int
     price: Price | None
     is_patient: bool = True
+    row: int = 0
 
 
 class Answered(NamedTuple):
@@ -183,21 +199,62 @@ class Written(NamedTuple):
 
 
 Letter: TypeAlias = (
-    Gap | Start | Drop | Reply | Refuses | Meet | Enter | Answered | Failed | GivenUp | Keep | Note | Ask | Ended
+    Gap
+    | Start
+    | Drop
+    | Reply
+    | Refuses
+    | Begun
+    | Meet
+    | Enter
+    | Answered
+    | Failed
+    | GivenUp
+    | Keep
+    | Note
+    | Ask
+    | Ended
 )
 
 
-def _by_fields(kind: type) -> Callable[[Any], tuple[type, tuple[Any, ...]]]:
+def _by_fields(kind: type) -> Callable[[Any], tuple[Any, ...]]:
     values = attrgetter(*(field.name for field in fields(kind)))
     return lambda value: (kind, values(value))
 
 
+# A frozen dataclass with slots looks its fields up for every single object; this is twice as fast.
+_REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]] | None] = {
+    kind: _by_fields(kind)
+    for kind in (Completion, ErrorRecord, Message, Outcome, RateLimits, Row, TaskRecord, ToolCall, Usage)
+}
+# How an object of a subclass becomes one of the class itself.
+_EXACT: dict[type, Callable[[Any], Any]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    bytes: lambda value: b"".join((value,)),
+}
+
+
+def _reducer(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
+    """How objects of a class that is not ours travel: texts and numbers as such, since the class may not be there."""
+    for plain, exact in _EXACT.items():
+        if issubclass(kind, plain) and not _is_ours(kind):
+            return lambda value: (plain, (exact(value),))
+    return None
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in ("crewrun", "builtins")
+
+
 class _Pickler(pickle.Pickler):
-    # A frozen dataclass with slots looks its fields up for every single object; this is twice as fast.
-    dispatch_table = {  # noqa: RUF012  (an attribute of its base class)
-        kind: _by_fields(kind)
-        for kind in (Completion, ErrorRecord, Message, Outcome, RateLimits, Row, TaskRecord, ToolCall, Usage)
-    }
+    def reducer_override(self, value: Any) -> Any:
+        kind = type(value)
+        if kind not in _REDUCERS:
+            _REDUCERS[kind] = _reducer(kind)
+        reduce = _REDUCERS[kind]
+        return NotImplemented if reduce is None else reduce(value)
 
 
 def pack(number: int, letters: list[Letter]) -> bytes:

@@ -1,8 +1,10 @@
 """What of a crew goes to workers on other machines: its file's text where that is all, else its folder."""
 
 import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,19 @@ def pack_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Lu
 
 def _folder(folder: str, ref: str, left_out: Sequence[Path]) -> Luggage:
     within = [path.resolve().relative_to(folder) for path in left_out if _is_below(str(path.resolve()), folder)]
-    return Luggage(ref, folder=folder, excluded=(*_NEVER, *(f"/{path}" for path in within)))
+    unreadable = (os.path.relpath(path, folder) for path in _special_files(folder))
+    return Luggage(ref, folder=folder, excluded=(*_NEVER, *(f"/{path}" for path in (*within, *unreadable))))
+
+
+def _special_files(folder: str) -> Iterator[str]:
+    """Pipes, sockets and devices: whoever packs the folder would wait for what they say, for ever."""
+    for inner, _, files in os.walk(folder):
+        for name in files:
+            path = os.path.join(inner, name)
+            with suppress(OSError):
+                mode = os.stat(path).st_mode
+                if not stat.S_ISREG(mode):
+                    yield path
 
 
 def _needs_folder(crew: str, folder: str) -> bool:

@@ -24,13 +24,13 @@ _FULL = 32
 class Outbox:
     """Letters for the other side, in their order."""
 
-    def __init__(self, gap_s: float = 0.0) -> None:
+    def __init__(self) -> None:
         self._letters: list[Letter] = []
         self._numbers = count()
         self._news = anyio.Event()
         self._full = anyio.Event()
         self._left_at = -inf
-        self.gap_s = gap_s  # between bundles that are not full
+        self.gap_s = 0.0  # between bundles that are not full
 
     def __bool__(self) -> bool:
         return bool(self._letters)

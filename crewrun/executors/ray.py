@@ -8,6 +8,7 @@ an argument of a method, which Ray neither logs nor keeps.
 import asyncio
 import gc
 import os
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -26,6 +27,8 @@ from crewrun.executors.luggage import pack_crew
 from crewrun.executors.station import Station
 
 _CLOSE_S = 1.0
+# What only Ray's own tools know by these names.
+_OF_RAY = re.compile(r"\t(class_name|actor_id|pid|name|namespace): ")
 
 
 @asynccontextmanager
@@ -40,7 +43,7 @@ async def open_ray(job: Job, address: str | None) -> AsyncIterator[Fleet]:
     brief = job.brief(luggage.ref, luggage.text)
     is_ours = not ray.is_initialized()
     if is_ours:
-        await join(ray, address or os.environ.get("RAY_ADDRESS"), luggage)
+        await join(ray, address or os.environ.get("RAY_ADDRESS"), luggage, job.say)
     try:
         site = RaySite(ray, job, brief)
         async with open_fleet(job, site, site.size) as fleet:
@@ -68,7 +71,8 @@ class RaySite:
         try:
             await line.open(self._brief)
         except BaseException:
-            await line.close()
+            with anyio.CancelScope(shield=True):
+                await line.close()
             raise
         return line
 
@@ -160,7 +164,7 @@ def _broken(error: Exception) -> LineBroken:
     cause = getattr(error, "cause", None)  # an exception over there, whose traceback `error` has as its text
     if cause is not None:
         return LineBroken(redact(f"{type(cause).__name__}: {cause}")[:500])
-    told = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line.strip() for line in str(error).splitlines() if line.strip() and not _OF_RAY.match(line)]
     missing = next((line for line in told if line.startswith("ModuleNotFoundError")), None)
     if missing and "crewrun" in missing:
         return LineBroken("crewrun is not installed where the worker is; install the same one on all nodes")

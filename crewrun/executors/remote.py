@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from contextvars import ContextVar
 from hashlib import blake2b
 from typing import Any
 
@@ -15,6 +16,8 @@ from crewrun.llm.pace import Ticket
 from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message
 
+# The row that this code belongs to, by its number.
+row_number: ContextVar[int] = ContextVar("crewrun_row_number", default=0)
 # A leave that came with a row and has not been used for so long goes back.
 _SPARE_S = 0.25
 
@@ -78,7 +81,7 @@ class RemoteGate:
         else:
             number = self._correspondence.number()
             try:
-                await self._correspondence.ask(Enter(number, self._number, tokens, price, is_patient))
+                await self._correspondence.ask(Enter(number, self._number, tokens, price, is_patient, row_number.get()))
             except anyio.get_cancelled_exc_class():
                 self._outbox.put(GivenUp(number))  # it may have been let in meanwhile
                 raise

@@ -20,9 +20,9 @@ from crewrun._version import __version__
 from crewrun.definitions import load
 from crewrun.errors import CrewrunError, UsageError
 from crewrun.executors.job import Brief
-from crewrun.executors.letters import Drop, Ended, Fault, Gap, Refuses, Reply, Start, Written
+from crewrun.executors.letters import Begun, Drop, Ended, Fault, Gap, Refuses, Reply, Start, Written
 from crewrun.executors.post import Correspondence, Inbox, Outbox
-from crewrun.executors.remote import RemoteAnswers, RemoteGates, RemoteRecorder
+from crewrun.executors.remote import RemoteAnswers, RemoteGates, RemoteRecorder, row_number
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
@@ -128,6 +128,8 @@ class Station:
             scopes[order.number] = anyio.CancelScope()
             if order.leave is not None:
                 self._gates.lend(order.leave)
+            else:
+                self._outbox.put(Begun(order.number))
             rows.start_soon(self._run, order, scopes)
         elif order.number in scopes:
             scopes[order.number].cancel()
@@ -136,6 +138,7 @@ class Station:
         recorder = RemoteRecorder(
             start.number, start.known, self._outbox, self._correspondence, tells_prompts=self._tells_prompts
         )
+        row_number.set(start.number)
         ended = Ended(start.number, None)
         with scopes[start.number]:
             try:

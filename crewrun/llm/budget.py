@@ -56,19 +56,22 @@ class _Waiter:
 class Budget:
     """At most `limit_usd` for all calls of a run, of which earlier sessions spent `spent_usd`. For one event loop.
 
+    `unseen_usd` of that is what calls may have cost whose answers were lost with a session that was killed.
+
     Every attempt of a call is admitted, and settled or cancelled, on its own; a call that holds a reservation must not
     wait for another one's. Raises ValueError for a limit that is not above 0, or amounts that are no numbers.
     """
 
-    def __init__(self, limit_usd: float, spent_usd: float = 0.0) -> None:
+    def __init__(self, limit_usd: float, spent_usd: float = 0.0, unseen_usd: float = 0.0) -> None:
         if not (isfinite(limit_usd) and limit_usd > 0 and isfinite(spent_usd) and spent_usd >= 0):
             raise ValueError(f"no budget: {limit_usd!r} USD, of which {spent_usd!r} are spent")
         self._limit = _pico(limit_usd)
         self._spent = _pico(spent_usd)
+        self._unseen_usd = unseen_usd
         self._reserved = 0
         self._waiting: deque[_Waiter] = deque()
         self._outputs: dict[object, deque[int]] = {}
-        self._missed: int | None = None  # what the call needed that did not fit any more
+        self._missed: Reservation | None = None  # of the call that did not fit any more
         self.in_flight = 0
 
     @property
@@ -122,7 +125,7 @@ class Budget:
                 self._wake()
             raise
         if not waiter.is_admitted:
-            raise self._refusal()
+            raise self._refusal(self._missed or waiter.reservation)
         return waiter.reservation
 
     def admit_nowait(
@@ -131,11 +134,11 @@ class Budget:
         """As `admit`, but None when the call would have to wait."""
         reservation = self._reservation(kind, input_usd, worst_usd, is_bound=is_bound)
         if reservation.worst > self._limit:
-            raise self._refusal(reservation.worst)
+            raise self._refusal(reservation)
         if self._missed is None and self._spent + reservation.worst > self._limit:
-            self._exhaust(reservation.worst)
+            self._exhaust(reservation)
         if self._missed is not None:
-            raise self._refusal()
+            raise self._refusal(self._missed)
         if self._waiting or not self._fits(reservation):
             return None
         return self._take(reservation)
@@ -198,7 +201,7 @@ class Budget:
             head = self._waiting[0]
             self._reconsider(head.reservation)
             if self._spent + head.reservation.worst > self._limit:
-                self._exhaust(head.reservation.worst)
+                self._exhaust(head.reservation)
                 return
             if not self._fits(head.reservation):
                 return
@@ -207,14 +210,16 @@ class Budget:
             head.is_admitted = True
             head.decided.set()
 
-    def _exhaust(self, missed: int) -> None:
+    def _exhaust(self, missed: Reservation) -> None:
         self._missed = missed
         while self._waiting:
             self._waiting.popleft().decided.set()
 
-    def _refusal(self, needed: int | None = None) -> BudgetExhausted:
-        missed = needed or self._missed or 0
-        return BudgetExhausted(spent_usd=self.spent_usd, limit_usd=self.limit_usd, needed_usd=missed / _PER_USD)
+    def _refusal(self, missed: Reservation) -> BudgetExhausted:
+        needed_usd, is_bound = missed.worst / _PER_USD, missed.is_bound
+        return BudgetExhausted(
+            self.spent_usd, self.limit_usd, needed_usd, is_bound=is_bound, unseen_usd=self._unseen_usd
+        )
 
 
 def check_row(cost_usd: float | None, limit_usd: float) -> None:

@@ -241,6 +241,7 @@ class Gates:
         self._options = options or GateOptions()
         self._gates: dict[tuple[str | None, ...], NearGate] = {}
         self.budget: Budget | None = None
+        self.on_their_way = 0  # rows that were sent elsewhere, and have not begun there
 
     @property
     def is_budgeted(self) -> bool:
@@ -261,8 +262,8 @@ class Gates:
         return gate
 
     def is_idle(self) -> bool:
-        """Whether hardly a call waits to be let through, so that more rows at once are of use."""
-        return sum(gate.pace.waiting for gate in self._gates.values()) < _SLOW_START
+        """Whether hardly a call waits to be let through, or will soon, so that more rows at once are of use."""
+        return self.on_their_way + sum(gate.pace.waiting for gate in self._gates.values()) < _SLOW_START
 
     @property
     def limiting(self) -> str | None:

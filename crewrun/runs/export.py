@@ -1,33 +1,25 @@
-"""The results of a run for other programs: those lines that the journal knows, as JSONL or CSV.
+"""The results of a run for other programs: those lines that the journal knows.
 
-Where they are not in a results file any more they come from a spool, made again from the journal and the input.
+Where they are not in a results file any more they come from a spool, made again from the journal and the input. Results
+without a run folder are in `loose`, lines as CSV in `table`.
 """
 
-import csv
-import io
-import json
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, Literal
+from typing import BinaryIO, Literal
 
 from crewrun.row import Row
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
+from crewrun.runs.table import Columns
 from crewrun.runs.verify import surely_missing
 from crewrun.runs.view import View
 
-Format = Literal["jsonl", "csv"]
 Status = Literal["ok", "failed"]
 
-# What every row has, and between these two halves a column for each of its inputs.
-_FIRST: Final = ("id", "index", "status")
-_LAST: Final = (
-    *("output", "error.category", "error.message", "cost_usd", "prompt_tokens", "completion_tokens", "duration_s"),
-    "models",
-)
 # In a text of JSON the quotes would have backslashes: only the line's own key is written so.
 _INDEX = re.compile(rb',"index":(\d+),')
 _GROUP_BYTES = 1 << 18
@@ -63,10 +55,10 @@ class Lines:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def add(self, start: int, line: bytes) -> None:
-        """A line that begins at `start`."""
+    def add(self, start: int, end: int) -> None:
+        """A line that begins at `start`, and the next one at `end`."""
         self._starts.append(start)
-        self._ends.append(start + len(line))
+        self._ends.append(end)
 
     def sort(self, place: Callable[[int], int]) -> None:
         """Put them in the order of their places, which `place` knows by their numbers."""
@@ -90,12 +82,16 @@ class Lines:
 class Written:
     """What stands in a results file: the `lines` that are their rows' last ones, and how many are `left_out`.
 
-    Rows of the input are given to `see`. Then `missing` rows are done and have no line, and `sort` knows the order.
+    `columns` are shown all of them, whatever their `status`. Rows of the input are given to `see`. Then `missing` rows
+    are done and have no line, and `sort` knows the order.
     """
 
-    def __init__(self, view: View, file: BinaryIO, status: Status | None, left_out: LeftOut) -> None:
+    def __init__(
+        self, view: View, file: BinaryIO, status: Status | None, left_out: LeftOut, columns: Columns | None = None
+    ) -> None:
         self._view = view
         self._status = status
+        self._columns = columns
         self.lines, self.left_out, self.missing = Lines(file), left_out, 0
         self._positions, self._indexes = array("q"), array("q")
         # A run commits its rows before it writes them: all lines that were there before the journal is read are known.
@@ -142,8 +138,10 @@ class Written:
             self.left_out.doubled += 1
         else:
             self._done.written[position] = 1
+            if self._columns is not None:
+                self._columns.see(line)
             if self._is_asked(position):
-                self.lines.add(start, line)
+                self.lines.add(start, start + len(line))
                 self._positions.append(position)
                 found = _INDEX.search(line)
                 self._indexes.append(int(found[1]) if found else 0)
@@ -153,12 +151,16 @@ class Written:
 
 
 class Spool:
-    """Result lines made again: a temporary file of those rows of the input that are done, in its order."""
+    """Result lines made again: a temporary file of those rows of the input that are done, in its order.
 
-    def __init__(self, view: View, file: BinaryIO, status: Status | None) -> None:
+    `columns` are shown all of them, whatever their `status`.
+    """
+
+    def __init__(self, view: View, file: BinaryIO, status: Status | None, columns: Columns | None = None) -> None:
         self._view = view
         self._file = file
         self._status = status
+        self._columns = columns
         self._done = DoneRows.load(view.db, view.definition())
         self._position = 0
         self.lines = Lines(file)
@@ -166,22 +168,23 @@ class Spool:
     def add(self, row: Row) -> None:
         """A row of the input."""
         position = self._done.find(row)
-        if position is None or not _ended_so(self._done, position, self._status):
+        if position is None:
+            return
+        is_asked = _ended_so(self._done, position, self._status)
+        if not is_asked and self._columns is None:
             return
         line = self._view.outcome(self._done.seq(position), row).to_line()
-        self._file.write(line)
-        self.lines.add(self._position, line)
-        self._position += len(line)
+        if self._columns is not None:
+            self._columns.see(line)
+        if is_asked:
+            self._file.write(line)
+            start, self._position = self._position, self._position + len(line)
+            self.lines.add(start, self._position)
 
 
 def _ended_so(done: DoneRows, position: int, status: Status | None) -> bool:
     """Whether a row ended with `status`, which is None for any."""
     return status is None or done.is_ok(position) == (status == "ok")
-
-
-def written(lines: Lines, form: Format) -> Iterator[bytes]:
-    """The export, in pieces of some hundred kilobytes."""
-    return grouped(_as_csv(lines) if form == "csv" else lines)
 
 
 def grouped(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -196,37 +199,3 @@ def grouped(lines: Iterable[bytes]) -> Iterator[bytes]:
             pieces, size_bytes = [], 0
     if pieces:
         yield b"".join(pieces)
-
-
-def _as_csv(lines: Lines) -> Iterator[bytes]:
-    """A header, and a record for each line, as RFC 4180 has them."""
-    names: dict[str, None] = {}
-    for line in lines:
-        names.update(dict.fromkeys(json.loads(line)["input"] or ()))
-    yield _record([*_FIRST, *(f"input.{name}" for name in names), *_LAST])
-    for line in lines:
-        yield _record(_cells(json.loads(line), list(names)))
-
-
-def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
-    inputs, error, usage = row["input"] or {}, row["error"] or {}, row["usage"]
-    given = [_cell(inputs[name]) if name in inputs else "" for name in names]
-    output = "" if row["output"] is None else _cell(row["output"])
-    return [
-        *(str(row[name]) for name in _FIRST),
-        *given,
-        *(output, error.get("category", ""), error.get("message", "")),
-        *("" if row["cost_usd"] is None else _cell(row["cost_usd"]), str(usage["prompt_tokens"])),
-        *(str(usage["completion_tokens"]), _cell(row["duration_s"]), ", ".join(row["models"])),
-    ]
-
-
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _record(cells: Sequence[str]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerow(cells)
-    # JSON may have lone surrogates, UTF-8 has none.
-    return text.getvalue().encode("utf-8", "backslashreplace")

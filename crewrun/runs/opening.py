@@ -8,15 +8,15 @@ from array import array
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import anyio.to_thread
 
-from crewrun.errors import JournalDamaged, UsageError
+from crewrun.errors import JournalDamaged, RunHeld, UsageError
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows, is_among
 from crewrun.runs.folder import RunFolder, beside, set_aside
-from crewrun.runs.lock import RunLocks
+from crewrun.runs.lock import RunLocks, is_held
 from crewrun.runs.log import EventLog
 from crewrun.runs.manifest import created_at, read_manifest
 from crewrun.runs.results import Settled, settle, spent_in
@@ -41,12 +41,13 @@ async def open_state(options: StateOptions) -> Opened:
     Raises RunHeld when another process has it or its results, UsageError when it cannot be opened, JournalDamaged when
     its journal cannot be read.
     """
-    _refuse_unknown(options)
+    _refuse_unknown(options, is_ours=False)
     options.folder.make()
     locks = RunLocks(options.folder, options.output, wait=options.lock == "wait")
     try:
         await locks.acquire()
         _refuse_other(options)
+        _refuse_other_ids(options)
         aside = None
         if options.fresh:
             aside = await anyio.to_thread.run_sync(set_aside, options.output, options.folder, *options.aside)
@@ -59,7 +60,7 @@ async def open_state(options: StateOptions) -> Opened:
 
 def _open(options: StateOptions, locks: RunLocks, aside: Path | None) -> Opened:
     folder, output = options.folder, options.output
-    _refuse_unknown(options)  # what another process did before we had the lock
+    _refuse_unknown(options, is_ours=True)  # what another process did before we had the lock
     is_known = folder.is_used
     manifest = replace(options.manifest, created_at=created_at(folder.manifest))
     options = replace(options, manifest=manifest)
@@ -99,14 +100,29 @@ def with_cost(damaged: JournalDamaged, output: Path | None) -> JournalDamaged:
     return JournalDamaged(f"{damaged}\n{keeps}: {spent}")
 
 
-def _refuse_unknown(options: StateOptions) -> None:
-    """Raise UsageError for results of which the run folder is not there: they would be lost, or paid for again."""
-    if has_lines(options.output) and not options.fresh and not options.folder.is_used:
-        output, folder = os.path.relpath(str(options.output)), os.path.relpath(options.folder.path)
+def _refuse_unknown(options: StateOptions, *, is_ours: bool) -> None:
+    """Raise UsageError for results of which the run folder is not there: they would be lost, or paid for again.
+
+    Raises RunHeld while another process writes them, unless the lock `is_ours`. To wait for that leads no further.
+    """
+    if options.output is not None and has_lines(options.output) and not (options.fresh or options.folder.is_used):
+        if not is_ours and options.lock != "wait" and is_held(options.output):
+            raise RunHeld(f"{options.output}: another process is writing these results")
+        _refuse_results(options.output, options.folder)
+
+
+def _refuse_results(output: Path, folder: RunFolder) -> NoReturn:
+    """Raise UsageError that says where their run goes on."""
+    name, own = os.path.relpath(output), beside(output)
+    if own.is_used:
         raise UsageError(
-            f"{output}: exists, and there is no {folder} with the state of its run; "
-            "--fresh moves it aside, -o names another file"
+            f"{name}: the state of its run is in {os.path.relpath(own.path)}, not in {os.path.relpath(folder.path)}; "
+            "leave --run-dir out to go on with it, or name another file with -o"
         )
+    raise UsageError(
+        f"{name}: has results, and {os.path.relpath(folder.path)} has no state of their run; if that was moved, "
+        "--run-dir names it; -o names another file; --fresh moves the results aside and runs every row again"
+    )
 
 
 def _refuse_other(options: StateOptions) -> None:
@@ -123,6 +139,27 @@ def _refuse_other(options: StateOptions) -> None:
             f"--run-dir {folder.path}: has the state of another run, whose results are {other}; "
             f"name another folder for {output}"
         )
+
+
+def _refuse_other_ids(options: StateOptions) -> None:
+    """Raise UsageError for ids from elsewhere than before: no row would be known again, and all would be paid twice."""
+    if options.fresh or not has_lines(options.output):
+        return
+    try:
+        before = read_manifest(options.folder.manifest).options.get("id_field")
+    except UsageError:
+        return
+    now = options.manifest.options.get("id_field")
+    if before != now:
+        way = f"--id-field {before}" if before else "leave --id-field out"
+        raise UsageError(
+            f"{os.path.relpath(options.folder.path)}: its rows have their ids from {_ids_in_words(before)}, so with "
+            f"{_ids_in_words(now)} every row would run again: {way}, or begin anew with --fresh"
+        )
+
+
+def _ids_in_words(field: Any) -> str:
+    return f"the field {field!r}" if field else "their inputs"
 
 
 def _opened(options: StateOptions, locks: RunLocks, db: sqlite3.Connection, aside: Path | None) -> Opened:

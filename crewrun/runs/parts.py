@@ -4,7 +4,7 @@ Their lines are read here, and united in `merge`.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import BinaryIO, Final, NamedTuple
 
 from crewrun.errors import UsageError
 from crewrun.runs.export import LeftOut, Written
-from crewrun.runs.folder import RunFolder, beside
+from crewrun.runs.folder import RunFolder
 from crewrun.runs.lock import describe_holder, is_held
+from crewrun.runs.loose import find_loose, whole_lines
 from crewrun.runs.manifest import Manifest, read_manifest
 from crewrun.runs.merge import Union
 from crewrun.runs.view import View, command_of, find_run, nearby, open_folder, results_of
@@ -61,9 +62,9 @@ def open_parts(runs: Sequence[str], files: ExitStack) -> tuple[list[Part], list[
 
 def _locate(run: str) -> tuple[Path, RunFolder | None, Manifest | None]:
     """The results of a run, by these or by its folder."""
-    path = Path(os.path.realpath(run))
-    if os.path.isfile(path) and not beside(path).is_used and not beside(Path(run)).is_used:
-        return path, None, None
+    loose = find_loose(run)
+    if loose is not None:
+        return loose, None, None
     folder = find_run(run)
     manifest = read_manifest(folder.manifest)
     results = results_of(folder, manifest)
@@ -84,7 +85,7 @@ def read_part(part: Part, number: int, union: Union) -> None:
     with ExitStack() as opened:
         view = opened.enter_context(open_folder(part.folder)) if part.folder is not None else None
         known = Written(view, part.file, None, left_out).lines.placed() if view is not None else None
-        for start, line in known or _whole_lines(part.file, left_out):
+        for start, line in known or whole_lines(part.file, left_out):
             if union.add(number, start, line):
                 taken += 1
             else:
@@ -99,16 +100,6 @@ def read_part(part: Part, number: int, union: Union) -> None:
         if view is not None:
             part.crew = view.name(view.definition())
             part.lacks += _unfinished(part.name, view)
-
-
-def _whole_lines(file: BinaryIO, left_out: LeftOut) -> Iterator[tuple[int, bytes]]:
-    start = 0
-    for line in file:
-        if line.endswith(b"\n"):
-            yield start, line
-        else:
-            left_out.torn += 1
-        start += len(line)
 
 
 def _unfinished(name: str, view: View) -> list[str]:

@@ -116,6 +116,11 @@ class RunState:
         return self._options.folder.path
 
     @property
+    def rows_done(self) -> int:
+        """How many rows have ended in earlier sessions, well or not."""
+        return len(self._done)
+
+    @property
     def has_results(self) -> bool:
         """Whether lines of earlier sessions are in the results."""
         return any(self._done.written)

@@ -45,7 +45,11 @@ class NearLine:
 
         async def fetch() -> None:
             nonlocal news
-            news = await self.station.exchange(bundle)
+            try:
+                news = await self.station.exchange(bundle)
+            except RuntimeError:  # what it says of a death may come before the death is known
+                if not self.dead.is_set():
+                    raise
             race.cancel_scope.cancel()
 
         async with anyio.create_task_group() as race:

@@ -359,6 +359,15 @@ def test_rows_of_a_dead_worker_run_elsewhere(house: House, mock: MockProcess) ->
     assert (rows[4]["usage"]["calls"], rows[4]["attempts"]) == (1, 1)
 
 
+@near
+def test_only_the_row_that_kills_its_workers_fails(house: House) -> None:
+    """A worker dies three times by one row: it fails alone, whoever else has calls out or waits to send."""
+    deadly(house, "DIE always", *(f"topic {i}" for i in range(60)))
+    house.batch("-j", "auto", "--workers", "1", code=3)
+    failed = [row for row in house.rows() if row["status"] == "failed"]
+    assert [(row["index"], row["error"]["type"]) for row in failed] == [(0, "WorkerKilled")]
+
+
 @everywhere
 def test_sigterm_ends_the_run_and_its_calls(house: House, mock: MockProcess) -> None:
     """Exit 143 after the grace, no call goes on elsewhere, and the same command does what is left."""

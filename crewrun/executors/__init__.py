@@ -1,8 +1,9 @@
 """Where rows run: an `Executor` per place. `inline` is this event loop, `ray` a Ray cluster.
 
-How a cluster is reached is `ray`; the workers that it has are a `fleet`, each with a `station` there and a `desk` here
-that exchange `letters` by `post`. A fleet knows nothing of Ray: any other place needs a `Site`, which hires workers,
-and a `Line` to each. `job` is what an executor is given.
+A `cluster` is joined, and `ray` hires workers there, for whom the crew is packed as `luggage`. They are a `fleet`, each
+with a `station` there, to which the run's limits and journal are `remote`, and a `desk` here; these exchange `letters`
+by `post`. A row that one of them is given is an `errand`. A fleet knows nothing of Ray: any other place needs a `Site`,
+which hires workers, and a `Line` to each. `job` is what an executor is given.
 """
 
 from collections.abc import Callable

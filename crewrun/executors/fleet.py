@@ -3,7 +3,7 @@ with another one, from what was recorded of them, and a new worker takes its pla
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import count
 from typing import Protocol
@@ -34,7 +34,7 @@ _PAUSES_S = (0.0, 0.5, 2.0, 10.0, 30.0)
 _CLOSE_S = 3.0
 # How long letters to and from a worker gather at most, for each worker there is: those that travel half empty are two
 # hundred a second with all of them together.
-_GAP_S = 0.004
+_GAP_S = 0.002
 _LONGEST_GAP_S = 0.1
 _SHOWN_CHARS = 300
 
@@ -88,6 +88,7 @@ class Fleet:
         self._last_death = ""
         self._deaths = 0
         self._is_assembled = False
+        self._last_chance = anyio.Lock()  # of a row that two workers died with
         self._news = anyio.Event()
 
     async def assemble(self) -> None:
@@ -119,13 +120,16 @@ class Fleet:
         errand = Errand(next(self._numbers), row, recorder, known)
         suspicions = 0
         while suspicions < _DEATHS and errand.deaths < _MOST_DEATHS:
-            desk = await self._least_busy()
+            # One at a time: who only was there when another row's worker died is not there a third time.
+            async with self._last_chance if suspicions == _DEATHS - 1 else nullcontext():
+                desk = await self._least_busy()
+                is_settled = desk is not None and await desk.run(errand)
             if desk is None:
                 why = f"no worker has been left for {_PATIENCE_S:.0f} s; the last one: {self._last_death}"
                 stopped = RunStopped(f"{why}; the same command goes on")
                 error = ErrorRecord(Category.INTERNAL, "RunStopped", why)
                 return errand.given_up(error, started_at, 0.0, stopped)
-            if await desk.run(errand):
+            if is_settled:
                 if errand.failure is not None:
                     raise errand.failure
                 assert errand.outcome is not None  # noqa: S101  (settled by one of the two)

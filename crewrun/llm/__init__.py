@@ -1,4 +1,7 @@
-"""Talking to models: what users name (`model`), the one door (`gateway`) and the ways out (`*_transport`)."""
+"""Talking to models: what users name (`model`), the one door (`gateway`) and the ways out (`*_transport`).
+
+The door is the run's (`ambient`), or one that all kickoffs outside any run share (`shared_gateway`).
+"""
 
 from typing import TYPE_CHECKING, Any
 

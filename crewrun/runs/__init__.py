@@ -5,5 +5,6 @@ database and `writer` the thread that commits to it; `recording` is one row's pa
 is kept, `entries` how that is read again, `earlier` what may answer again, `done` which rows are done. `results` is the
 results file, a projection of all this, and `log` tells what happened when. `opening` brings them in order for a batch,
 and `state` is its session of them. Through `view`, `status`, `verify`, `show` (with `prompts`), `export`, `gc` and
-`merge` (of the `parts` that are named) look at runs from outside; `known` is for who plans the next session.
+`merge` (of the `parts` that are named) look at runs from outside, and `loose` at results without a run; `known` is
+for who plans the next session.
 """

@@ -58,10 +58,13 @@ def main() -> None:
 
 
 def one_worker() -> None:
-    """10,000 rows, no latency, 64 at once: rows/s while rows run, one worker against inline."""
-    write_inputs(10_000)
+    """20,000 rows, no latency, 256 at once: rows/s while rows run, one worker against inline.
+
+    A call has some milliseconds more to travel, so it takes more rows at once to keep everybody busy.
+    """
+    write_inputs(20_000)
     with server() as base:
-        inline, ray = (rows_per_s(base, "openai/fake", "-j", "64", *where) for where in ([], elsewhere(1)))
+        inline, ray = (rows_per_s(base, "openai/fake", "-j", "256", *where) for where in ([], elsewhere(1)))
     print(f"one worker: {ray:,.0f} rows/s, inline {inline:,.0f} rows/s, ratio {ray / inline:.2f}")
 
 
@@ -72,7 +75,7 @@ def two_workers() -> None:
     Path("tools.yaml").write_text(TOOL_CREW.replace("TOOLS", '"lookup:lookup"'), encoding="utf-8")
     with server() as base:
         inline, ray = (
-            rows_per_s(base, TOOL_MODEL, "-j", "64", "--crew", "tools.yaml", *where) for where in ([], elsewhere(2))
+            rows_per_s(base, TOOL_MODEL, "-j", "256", "--crew", "tools.yaml", *where) for where in ([], elsewhere(2))
         )
     print(f"two workers, rows that compute: {ray:,.0f} rows/s, inline {inline:,.0f} rows/s, ratio {ray / inline:.2f}")
 

@@ -23,6 +23,9 @@ from cli import PROGRAM, clean_env, crewrun, read_rows, topics, write_crew, writ
 from forks import Forks
 from mock_process import MockProcess
 
+from crewrun.definitions import load
+from crewrun.executors.luggage import pack_crew
+
 NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
 KEY = "sk-proj-0123456789abcdef"
 HAS_RAY = find_spec("ray") is not None
@@ -421,6 +424,32 @@ def test_a_wrong_executor_is_a_usage_error(tmp_path: Path, flags: list[str], mes
     write_rows(tmp_path / "in.jsonl", topics(1))
     done = crewrun("batch", "in.jsonl", *flags, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+
+
+@needs_ray
+def test_a_cluster_that_was_started_here_and_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+    """Ray keeps its address in a file, and would wait for it for minutes."""
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", topics(1))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/ray_current_cluster").write_text("127.0.0.1:1")
+    env = {"RAY_TMPDIR": str(tmp_path), "RAY_ADDRESS": "auto"}
+    done = crewrun("batch", "in.jsonl", "--executor", "ray", cwd=tmp_path, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        "crewrun: --executor: RAY_ADDRESS=auto means the Ray cluster at 127.0.0.1:1, and that is gone\n",
+    )
+
+
+def test_pipes_beside_a_crew_do_not_travel(tmp_path: Path) -> None:
+    """Who packs its folder would wait for what they say."""
+    folder = tmp_path / "crew"
+    (folder / "inner").mkdir(parents=True)
+    write_crew(folder)
+    os.mkfifo(folder / "inner/a pipe")
+    luggage = pack_crew(str(folder), load(folder / "crew.yaml"), [tmp_path / "elsewhere", folder / "in.jsonl"])
+    assert (luggage.folder, luggage.excluded[-2:]) == (str(folder), ("/in.jsonl", "/inner/a pipe"))
 
 
 def test_without_ray_the_command_says_how_to_install_it(tmp_path: Path) -> None:

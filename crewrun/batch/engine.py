@@ -110,7 +110,7 @@ class Engine:
 
     async def _grow(self, workers: TaskGroup) -> None:
         """One more worker now and then, when there is room: it may come without that a row has ended."""
-        while self._options.is_room is not None and not self._no_more:
+        while self._options.is_room is not None and not self._source.is_drained:
             await anyio.sleep(_GROW_S)
             is_wanted = self._at_work and not self._reading and self._workers < self._options.max_concurrent
             if is_wanted and self._is_room():

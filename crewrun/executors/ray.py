@@ -80,8 +80,9 @@ class RaySite:
         """What a worker that is not there yet waits for, in words."""
         all_cpus = self._ray.cluster_resources().get("CPU", 0.0)
         free = self._ray.available_resources().get("CPU", 0.0)
+        wanted = "1 worker needs" if self.size == 1 else f"{self.size} workers need"
         return (
-            f"{self.size} workers need {self._cpus:g} CPU each, the cluster has {all_cpus:g}, of which {free:g} are "
+            f"{wanted} {self._cpus:g} CPU each, the cluster has {all_cpus:g}, of which {free:g} are "
             "free now; --workers and --worker-cpus ask for less"
         )
 

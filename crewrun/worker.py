@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import anyio
 import anyio.to_thread
 
+from crewrun.contexts import in_own_context
 from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
 from crewrun.errors import (
@@ -92,7 +93,7 @@ class Worker:
         error: ErrorRecord | None = None
         stopped: RunStopped | None = None
         try:
-            output = await self._kickoff(row, tally)
+            output = await in_own_context(self._kickoff(row, tally))
         except OutputFailed:
             raise
         except Exception as failed:

@@ -13,7 +13,10 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 
 # The layers, lowest first. A module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
-    ("_version", "errors", "messages", "row", "templates", "threads", "concurrency", "references", "fingerprint"),
+    (
+        *("_version", "errors", "messages", "row", "templates", "threads"),
+        *("concurrency", "contexts", "references", "fingerprint"),
+    ),
     ("diagram",),
     ("llm",),
     ("tools",),

@@ -371,6 +371,29 @@ def test_only_the_row_that_kills_its_workers_fails(house: House) -> None:
     assert [(row["index"], row["error"]["type"]) for row in failed] == [(0, "WorkerKilled")]
 
 
+LEFT = """
+from contextvars import ContextVar
+
+here = ContextVar("here", default="nobody")
+
+async def leave(output):
+    if here.get() != "nobody":
+        raise RuntimeError(f"{output.description} sees {here.get()}")
+    here.set(output.description)
+"""
+
+
+@pytest.mark.parametrize("executor", ["inline", "near"])
+def test_context_variables_end_with_their_row(house: House) -> None:
+    """What one row's code sets, such as a tenant or a trace, no later row sees, though one task runs them all."""
+    (house.folder / "left.py").write_text(LEFT)
+    crew = (house.folder / "crew.yaml").read_text()
+    (house.folder / "crew.yaml").write_text(
+        crew.replace("    description: Write", "    callback: left.py:leave\n    description: Write")
+    )
+    assert house.batch("-j", "1", "--workers", "1")["rows"]["ok"] == 10
+
+
 @everywhere
 def test_sigterm_ends_the_run_and_its_calls(house: House, mock: MockProcess) -> None:
     """Exit 143 after the grace, no call goes on elsewhere, and the same command does what is left."""

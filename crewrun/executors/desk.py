@@ -63,7 +63,7 @@ class Desk:
 
     async def run(self, errand: Errand) -> bool:
         """Have the worker run a row. False when it died before there was an outcome. Cancelling gives the row up."""
-        errand.settled, errand.is_lost, errand.waiting = anyio.Event(), False, 0
+        errand.settled, errand.is_lost, errand.waiting = Future(), False, 0
         self.errands[errand.number] = errand
         leave = self._lend()
         self.outbox.put(letters.Start(errand.number, errand.row, list(errand.known), leave))
@@ -71,14 +71,13 @@ class Desk:
             errand.is_on_its_way = True
             self._job.gates.on_their_way += 1
         try:
-            await errand.settled.wait()
+            return await errand.settled
         except BaseException:
             # What it recorded before it hears of that is still kept: the worker says when the row has ended.
             self.outbox.put(letters.Drop(errand.number))
             raise
         finally:
             self._has_arrived(errand)
-        return not errand.is_lost
 
     def gather(self, gap_s: float) -> None:
         """Have letters of both ends gather for so long."""

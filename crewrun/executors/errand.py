@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from crewrun.errors import CallError, RunStopped
 from crewrun.executors.job import Recorded
 from crewrun.executors.letters import Ended, Fault, Keep, Known
@@ -24,8 +22,8 @@ _SOME_ENDPOINT = Endpoint("offline", "offline", "offline")
 class Errand:
     """See above. `known` grows with all that is recorded: a second worker pays for nothing that a first one did.
 
-    `deaths` are those of workers that had it. `settled` comes with an `outcome`, with the `failure` that the run is to
-    end with, or `is_lost`: the worker died.
+    `deaths` are those of workers that had it. `settled` is true when there is an `outcome`, or the `failure` that the
+    run is to end with, and false when the worker died.
     """
 
     number: int
@@ -38,7 +36,7 @@ class Errand:
     outcome: Outcome | None = None
     failure: Exception | None = None
     is_lost: bool = False
-    settled: anyio.Event = field(default_factory=anyio.Event)
+    settled: Future[bool] = field(init=False)
 
     def keep(self, letter: Keep) -> Future[None] | None:
         """Record what a call gave; done when it is safe. None where nothing is to be waited for."""
@@ -63,12 +61,16 @@ class Errand:
             self.failure = ended.fault.error() if ended.fault else RuntimeError("a row without an outcome")
         else:
             self.outcome = self._completed(ended.outcome, ended, files)
-        self.settled.set()
+        self._settle(True)
 
     def lose(self) -> None:
         """The worker has died."""
         self.is_lost = True
-        self.settled.set()
+        self._settle(False)
+
+    def _settle(self, is_settled: bool) -> None:
+        if not self.settled.done():  # nobody waits any more where the row was given up
+            self.settled.set_result(is_settled)
 
     def given_up(
         self, error: ErrorRecord, started_at: datetime, duration_s: float, stopped: RunStopped | None = None

@@ -177,7 +177,7 @@ class Ask(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A row's outcome, without the row and what `stopped` it; or the `fault` with which the run is to end.
+    """A row's outcome, which comes without its row and what `stopped` it; or the `fault` that is to end the run.
 
     `replayed` are the recorded answers that it used. `files` are those that its tasks wrote: the places of their names
     in the outcome's, and their contents.
@@ -222,11 +222,20 @@ def _by_fields(kind: type) -> Callable[[Any], tuple[Any, ...]]:
     return lambda value: (kind, values(value))
 
 
+# What an outcome has in place of its row while it travels: the run has the row.
+_AWAY = Row(0, 0, "", None)
+_outcome_values = attrgetter(*(field.name for field in fields(Outcome) if field.name not in ("row", "stopped")))
+
+
+def _outcome(*values: Any) -> Outcome:
+    return Outcome(_AWAY, *values)
+
+
 # A frozen dataclass with slots looks its fields up for every single object; this is twice as fast.
 _REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]] | None] = {
-    kind: _by_fields(kind)
-    for kind in (Completion, ErrorRecord, Message, Outcome, RateLimits, Row, TaskRecord, ToolCall, Usage)
+    kind: _by_fields(kind) for kind in (Completion, ErrorRecord, Message, RateLimits, Row, TaskRecord, ToolCall, Usage)
 }
+_REDUCERS[Outcome] = lambda outcome: (_outcome, _outcome_values(outcome))
 # How an object of a subclass becomes one of the class itself.
 _EXACT: dict[type, Callable[[Any], Any]] = {
     str: str.__str__,

@@ -7,6 +7,8 @@ import resource
 import shutil
 import tempfile
 import warnings
+from asyncio import Future, get_running_loop
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,14 +26,13 @@ from crewrun.executors.letters import Begun, Drop, Ended, Fault, Gap, Refuses, R
 from crewrun.executors.post import Correspondence, Inbox, Outbox
 from crewrun.executors.remote import RemoteAnswers, RemoteGates, RemoteRecorder, row_number
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.lanes import LANES
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.row import Row
 from crewrun.target import Target
 from crewrun.worker import Worker, check_models
 
-# What an outcome has in place of its row while it travels: the run has the row.
-_AWAY = Row(0, 0, "", None)
 # How long a call without news waits for some.
 _LONG_S = 10.0
 # How often it is looked for leave that nobody uses.
@@ -49,6 +50,8 @@ class Station:
         self._orders: list[Start | Drop] = []
         self._ordered = anyio.Event()
         self._recorders = _Recorders()
+        self._runners: dict[int, _Runner] = {}  # by the row that each is at
+        self._idle: list[_Runner] = []
         self._failure: BaseException | None = None
 
     async def open(self, brief: Brief) -> None:
@@ -65,9 +68,14 @@ class Station:
         cache = RemoteAnswers(self._correspondence) if brief.has_cache else None
         self._gateway = Gateway(brief.options, gates=gates, cache=cache)
         self._gateway.refused |= brief.refused
-        called = tuple(describe_endpoint(one) for one in await _endpoints(target, self._gateway, brief))
+        endpoints = await _endpoints(target, self._gateway, brief)
+        called = tuple(describe_endpoint(one) for one in endpoints)
         if called != brief.endpoints:
             raise UsageError(_other_models(called, brief.endpoints))
+        for endpoint in endpoints:
+            LANES[endpoint.lane]()  # its import would hold up the first rows
+        if len(endpoints) == 1:
+            gates.of(endpoints[0])  # so that leave can come with the first rows
         writes = getattr(target, "writes_files", True)  # nobody knows what other targets than crews do
         self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if writes else None
         self._tells_prompts = brief.tells_prompts
@@ -75,16 +83,15 @@ class Station:
 
     async def serve(self) -> None:
         """Run rows until cancelled."""
-        scopes: dict[int, anyio.CancelScope] = {}
         try:
-            async with self._worker, anyio.create_task_group() as rows:
-                rows.start_soon(self._return_spares)
+            async with self._worker, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._return_spares)
                 while True:
                     await self._ordered.wait()
                     self._ordered = anyio.Event()
                     orders, self._orders = self._orders, []
                     for order in orders:
-                        self._obey(order, rows, scopes)
+                        self._obey(order, tasks)
         except BaseException as broken:
             self._failure = broken
             self._outbox.wake()
@@ -123,34 +130,53 @@ class Station:
             raise RuntimeError(f"the worker has failed: {self._failure!r}")
         return self._outbox.bundle()
 
-    def _obey(self, order: Start | Drop, rows: TaskGroup, scopes: dict[int, anyio.CancelScope]) -> None:
-        if isinstance(order, Start):
-            scopes[order.number] = anyio.CancelScope()
-            if order.leave is not None:
-                self._gates.lend(order.leave)
-            else:
-                self._outbox.put(Begun(order.number))
-            rows.start_soon(self._run, order, scopes)
-        elif order.number in scopes:
-            scopes[order.number].cancel()
+    def _obey(self, order: Start | Drop, tasks: TaskGroup) -> None:
+        if isinstance(order, Drop):
+            if order.number in self._runners:
+                self._runners[order.number].scope.cancel()
+            return
+        if order.leave is not None:
+            self._gates.lend(order.leave)
+        else:
+            self._outbox.put(Begun(order.number))
+        if self._idle:
+            runner = self._idle.pop()
+        else:
+            runner = _Runner()
+            tasks.start_soon(self._keep_running, runner)
+        self._runners[order.number] = runner
+        runner.give(order)
 
-    async def _run(self, start: Start, scopes: dict[int, anyio.CancelScope]) -> None:
+    async def _keep_running(self, runner: "_Runner") -> None:
+        ended: Ended | None = None
+        with runner.scope:
+            while True:
+                start = await runner.order()
+                ended = None
+                ended = await self._run(start)
+                if runner.scope.cancel_called:
+                    break
+                runner.start = None
+                self._tell(ended)
+                self._idle.append(runner)
+        if runner.start is not None:  # it was to be given up
+            self._tell(ended or Ended(runner.start.number, None))
+
+    def _tell(self, ended: Ended) -> None:
+        del self._runners[ended.row]
+        self._outbox.put(ended)
+
+    async def _run(self, start: Start) -> Ended:
         recorder = RemoteRecorder(
             start.number, start.known, self._outbox, self._correspondence, tells_prompts=self._tells_prompts
         )
         row_number.set(start.number)
-        ended = Ended(start.number, None)
-        with scopes[start.number]:
-            try:
-                ended = await self._ended(start, recorder)
-            except Exception as failed:
-                # Nothing can be recorded any more, or this is a bug: the run says it as if the row ran there.
-                known = (
-                    failed if isinstance(failed, CrewrunError) else RuntimeError(f"{type(failed).__name__}: {failed}")
-                )
-                ended = Ended(start.number, None, fault=Fault.of(known))
-        self._outbox.put(ended)
-        del scopes[start.number]
+        try:
+            return await self._ended(start, recorder)
+        except Exception as failed:
+            # Nothing can be recorded any more, or this is a bug: the run says it as if the row ran there.
+            known = failed if isinstance(failed, CrewrunError) else RuntimeError(f"{type(failed).__name__}: {failed}")
+            return Ended(start.number, None, fault=Fault.of(known))
 
     async def _ended(self, start: Start, recorder: RemoteRecorder) -> Ended:
         self._recorders[start.row.index] = recorder
@@ -158,12 +184,38 @@ class Station:
             outcome = await self._worker.run(start.row)
         finally:
             del self._recorders[start.row.index]
-        files, written = list(outcome.files), tuple[Written, ...]()
-        if files and self._scratch is not None:
-            files, written = await anyio.to_thread.run_sync(_taken, self._scratch, files)
+        written: tuple[Written, ...] = ()
+        if outcome.files and self._scratch is not None:
+            files, written = await anyio.to_thread.run_sync(_taken, self._scratch, outcome.files)
+            outcome = replace(outcome, files=files)
         stopped = Fault.of(outcome.stopped) if outcome.stopped is not None else None
-        bare = replace(outcome, row=_AWAY, stopped=None, files=files)
-        return Ended(start.number, bare, stopped, replayed=tuple(recorder.replayed), files=written)
+        return Ended(start.number, outcome, stopped, replayed=tuple(recorder.replayed), files=written)
+
+
+class _Runner:
+    """A task that runs one row after another: to begin one for each costs a tenth of what a whole row does.
+
+    Cancelling `scope` gives up its row, `start`, and ends the task with it.
+    """
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.start: Start | None = None
+        self._given: Future[None] | None = None
+
+    def give(self, start: Start) -> None:
+        """Have it run a row next. It is idle."""
+        self.start = start
+        if self._given is not None:
+            self._given.set_result(None)
+
+    async def order(self) -> Start:
+        """The next row to run."""
+        if self.start is None:
+            self._given = get_running_loop().create_future()
+            await self._given
+        assert self.start is not None  # noqa: S101  (`give` has set it)
+        return self.start
 
 
 class _Recorders(dict[int, RemoteRecorder]):
@@ -207,7 +259,7 @@ def _other_models(here: tuple[str, ...], there: tuple[str, ...]) -> str:
     )
 
 
-def _taken(folder: Path, files: list[str]) -> tuple[list[str], tuple[Written, ...]]:
+def _taken(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[Written, ...]]:
     """The files that a row wrote below `folder`, out of there, and what the outcome is to list for now."""
     names, written = [], []
     for file in files:

@@ -10,28 +10,32 @@ from crewrun.llm.transport import Transport
 from crewrun.messages import Lane
 
 
-def _direct() -> Transport:
+def _direct() -> Callable[[], Transport]:
     if sniffio.current_async_library() != "asyncio":
         raise UsageError("calls over the network need asyncio; only the offline model runs under trio")
     from crewrun.llm.openai_transport import OpenAITransport
 
-    return OpenAITransport()
+    return OpenAITransport
 
 
-def _litellm() -> Transport:
+def _litellm() -> Callable[[], Transport]:
     from crewrun.llm.litellm_transport import LitellmTransport
 
-    return LitellmTransport()
+    return LitellmTransport
 
 
-def _offline() -> Transport:
+def _offline() -> Callable[[], Transport]:
     from crewrun.llm.offline_transport import OfflineTransport
 
-    return OfflineTransport()
+    return OfflineTransport
 
 
-# Imported when first called for: aiohttp and litellm cost start-up time that an offline run does not owe.
-LANES: Mapping[Lane, Callable[[], Transport]] = {"direct": _direct, "litellm": _litellm, "offline": _offline}
+# Imported when first asked for: aiohttp and litellm cost start-up time that an offline run does not owe.
+LANES: Mapping[Lane, Callable[[], Callable[[], Transport]]] = {
+    "direct": _direct,
+    "litellm": _litellm,
+    "offline": _offline,
+}
 
 
 class Transports:
@@ -47,7 +51,7 @@ class Transports:
             return self.given
         transport = self._opened.get(lane)
         if transport is None:
-            transport = self._opened[lane] = LANES[lane]()
+            transport = self._opened[lane] = LANES[lane]()()
         return transport
 
     async def aclose(self) -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as temp:
         os.chdir(folder)
         Path("crew.yaml").write_text(CREW, encoding="utf-8")
-        with node("--head", "--port=0", f"--temp-dir={temp}", f"--ray-client-server-port={free_port()}") as head:
+        with head_node(temp) as head:
             os.environ.update(RAY_ADDRESS=head.address, HEAD=str(head.process.pid))
             for name in options.only or MEASUREMENTS:
                 MEASUREMENTS[name]()
@@ -64,8 +65,28 @@ def one_worker() -> None:
     """
     write_inputs(20_000)
     with server() as base:
-        inline, ray = (rows_per_s(base, "openai/fake", "-j", "256", *where) for where in ([], elsewhere(1)))
-    print(f"one worker: {ray:,.0f} rows/s, inline {inline:,.0f} rows/s, ratio {ray / inline:.2f}")
+        compare("one worker", base, "openai/fake", [], elsewhere(1))
+
+
+def own_core() -> None:
+    """The same where whoever runs rows has a core of its own: the worker's node, and inline the command. What is left,
+    the server and elsewhere the driver, is on another one.
+    """
+    write_inputs(20_000)
+    with contextlib.ExitStack() as stack:
+        temp = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp"))
+        with on_core(0):
+            address = stack.enter_context(head_node(temp)).address
+        with on_core(1):
+            base = stack.enter_context(server())
+        rates = []
+        for _ in range(5):
+            with on_core(0):
+                inline = run(base, "openai/fake", "-j", "256")["rows_per_s"]
+            with on_core(1):
+                ray = run(base, "openai/fake", "-j", "256", *elsewhere(1), address=address)["rows_per_s"]
+            rates.append((inline, ray))
+    report_rates("one worker with a core of its own", rates)
 
 
 def two_workers() -> None:
@@ -74,10 +95,8 @@ def two_workers() -> None:
     Path("lookup.py").write_text(TOOL, encoding="utf-8")
     Path("tools.yaml").write_text(TOOL_CREW.replace("TOOLS", '"lookup:lookup"'), encoding="utf-8")
     with server() as base:
-        inline, ray = (
-            rows_per_s(base, TOOL_MODEL, "-j", "256", "--crew", "tools.yaml", *where) for where in ([], elsewhere(2))
-        )
-    print(f"two workers, rows that compute: {ray:,.0f} rows/s, inline {inline:,.0f} rows/s, ratio {ray / inline:.2f}")
+        crew = ["--crew", "tools.yaml"]
+        compare("two workers, rows that compute", base, TOOL_MODEL, crew, [*crew, *elsewhere(2)])
 
 
 def in_flight() -> None:
@@ -87,10 +106,10 @@ def in_flight() -> None:
     """
     write_inputs(40_000)
     with server("--latency", "1") as base:
-        inline_s, ray_s = (
-            run(base, "openai/fake", "-j", "2000", *where)["duration_s"] for where in ([], elsewhere(4, "0.5"))
-        )
-    print(f"2,000 in flight: {ray_s:.1f} s, {ray_s / 20:.2f} x the ideal 20 s; inline {inline_s / 20:.2f} x")
+        times = in_turn("duration_s", 3, base, "openai/fake", ["-j", "2000"], ["-j", "2000", *elsewhere(4, "0.5")])
+    inline_s, ray_s = (statistics.median(column) for column in zip(*times, strict=True))
+    each = ", ".join(f"{ray_s / 20:.2f}" for _, ray_s in times)
+    print(f"2,000 in flight: {ray_s:.1f} s, {ray_s / 20:.2f} x the ideal 20 s ({each}); inline {inline_s / 20:.2f} x")
 
 
 def kills() -> None:
@@ -154,6 +173,7 @@ def rpm() -> None:
 
 MEASUREMENTS = {
     "one_worker": one_worker,
+    "own_core": own_core,
     "two_workers": two_workers,
     "in_flight": in_flight,
     "kills": kills,
@@ -178,16 +198,34 @@ def elsewhere(workers: int, cpus: str = "1") -> list[str]:
     return ["--executor", "ray", "--workers", str(workers), "--worker-cpus", cpus]
 
 
-def rows_per_s(base: str, model: str, *flags: str) -> float:
-    """Rows per second of a run, from its first row to its last."""
-    return float(run(base, model, *flags)["rows_per_s"])
+def compare(what: str, base: str, model: str, inline: list[str], ray: list[str]) -> None:
+    """Rows per second of both with 256 rows at once, from a run's first row to its last."""
+    report_rates(what, in_turn("rows_per_s", 5, base, model, ["-j", "256", *inline], ["-j", "256", *ray]))
 
 
-def run(base: str, model: str, *flags: str) -> dict[str, Any]:
-    """The summary of a run that begins anew."""
+def report_rates(what: str, rates: list[tuple[float, float]]) -> None:
+    """Print the medians of (inline, Ray), and each pair's ratio."""
+    here, there = (statistics.median(column) for column in zip(*rates, strict=True))
+    each = ", ".join(f"{ray / inline:.2f}" for inline, ray in rates)
+    print(f"{what}: {there:,.0f} rows/s, inline {here:,.0f} rows/s, ratio {there / here:.2f} ({each})")
+
+
+def in_turn(
+    figure: str, rounds: int, base: str, model: str, inline: list[str], ray: list[str]
+) -> list[tuple[float, float]]:
+    """A figure of the summaries of runs inline and elsewhere, in turn.
+
+    On few cores a single run says little: the driver, its workers and the server take them from each other.
+    """
+    return [(run(base, model, *inline)[figure], run(base, model, *ray)[figure]) for _ in range(rounds)]
+
+
+def run(base: str, model: str, *flags: str, address: str | None = None) -> dict[str, Any]:
+    """The summary of a run that begins anew, on the cluster at `address` if that is not the usual one."""
     Path("out.jsonl").unlink(missing_ok=True)
     shutil.rmtree("out.jsonl.crewrun", ignore_errors=True)
-    subprocess.run(batch(base, model, *flags), check=True)
+    env = {**os.environ, "RAY_ADDRESS": address} if address else None
+    subprocess.run(batch(base, model, *flags), check=True, env=env)
     found: dict[str, Any] = json.loads(Path("s.json").read_text())
     return found
 
@@ -212,6 +250,22 @@ class Node:
             pid for pid, parent, words in processes() if parent == self.process.pid and "raylet/raylet" in words
         ]
         os.kill(raylet, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """What is started in the block runs on this core alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def head_node(temp: str) -> contextlib.AbstractContextManager[Node]:
+    """A cluster of one node, with its files in the folder `temp`."""
+    return node("--head", "--port=0", f"--temp-dir={temp}", f"--ray-client-server-port={free_port()}")
 
 
 @contextlib.contextmanager

@@ -312,3 +312,16 @@ def test_a_warning_is_one_line(tmp_path: Path) -> None:
         "warning: lost.py:7: Lost.decide returned 'left', which nothing listens to, so its branch ends there; the "
         "labels are 'right'. Return None to end without this warning\n",
     )
+
+
+def test_a_store_that_cannot_be_written_stops_the_batch(tmp_path: Path) -> None:
+    """No row is paid for that could not be kept, none has failed, and the message names the file and the way out."""
+    (tmp_path / "kept.py").write_text(
+        'from crewrun.flow import Flow, persist, start\n\n\n@persist("/proc/none/states.db")\nclass Kept(Flow):\n'
+        "    @start()\n    async def go(self):\n        return 1\n"
+    )
+    write_rows(tmp_path / "in.jsonl", [{"n": 1}, {"n": 2}])
+    done = crewrun("batch", "in.jsonl", "--crew", "kept:Kept", cwd=tmp_path)
+    assert (done.returncode, read_rows(tmp_path / "in.results.jsonl")) == (1, [])
+    assert "stopped: /proc/none/states.db: cannot be used for the states of flows: " in done.stderr
+    assert "name another file, @persist(SQLiteFlowPersistence(…)) or CREWRUN_FLOW_STATES" in done.stderr

@@ -16,6 +16,7 @@ from cli import clean_env
 from pydantic import BaseModel
 
 from crewrun import DefinitionError, Flow, InputInvalid, UsageError
+from crewrun.errors import OutputFailed
 from crewrun.flow import and_, listen, or_, persist, router, start
 from crewrun.flow.persistence import SQLiteFlowPersistence
 
@@ -274,8 +275,8 @@ async def test_a_file_that_is_no_store_is_named_and_left_as_it_is(content: bytes
         @start()
         async def work(self) -> None: ...
 
-    for inputs in ({"id": "x"}, {}):
-        with pytest.raises(UsageError, match=r"^broken.db: cannot be used for the states of flows: .*Move it aside"):
+    for inputs, kind in (({"id": "x"}, UsageError), ({}, OutputFailed)):
+        with pytest.raises(kind, match=r"^broken.db: cannot be used for the states of flows: .*Move it aside"):
             await Broken().akickoff(inputs)
     assert Path("broken.db").read_bytes() == content
 

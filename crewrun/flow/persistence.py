@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast, overload
 import anyio
 import anyio.to_thread
 
-from crewrun.errors import CrewrunError, DefinitionError, UsageError
+from crewrun.errors import CrewrunError, DefinitionError, OutputFailed, UsageError
 from crewrun.flow.store import CustomStore, EndedCall, FlowPersistence, Save, Saved, Store
 
 __all__ = ["FlowPersistence", "SQLiteFlowPersistence", "persist", "store_for", "store_of", "stores_of_methods"]
@@ -60,7 +60,11 @@ class SQLiteFlowPersistence:
         return await anyio.to_thread.run_sync(self._load, state_id)
 
     async def save(self, one: Save) -> None:
-        """When this returns it is on the disk. Raises UsageError when it cannot be written."""
+        """When this returns it is on the disk.
+
+        Raises OutputFailed when it cannot be written: that ends a batch, no row of which would be kept. Raises
+        UsageError where it only waited too long for another process.
+        """
         self._waiting.append(one)
         with anyio.CancelScope(shield=True):  # what a method did is kept, also when another one failed meanwhile
             await anyio.to_thread.run_sync(self._write)
@@ -84,7 +88,7 @@ class SQLiteFlowPersistence:
             if not batch:  # somebody else wrote it
                 return
             try:
-                with self._opened() as store, store:
+                with self._opened(OutputFailed) as store, store:
                     for one in batch:
                         _put(store, one)
             except CrewrunError as failed:
@@ -92,7 +96,7 @@ class SQLiteFlowPersistence:
                     one.error = failed
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self, unusable: type[CrewrunError] = UsageError) -> Iterator[sqlite3.Connection]:
         path = self.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +108,7 @@ class SQLiteFlowPersistence:
         except (sqlite3.Error, OSError) as wrong:
             is_busy = getattr(wrong, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
             way_out = "Another process holds it; wait for that" if is_busy else "Move it aside to begin without it"
-            raise UsageError(
+            raise (UsageError if is_busy else unusable)(
                 f"{path}: cannot be used for the states of flows: {wrong}. {way_out}, or name another file, "
                 f"@persist(SQLiteFlowPersistence(…)) or {VARIABLE}"
             ) from None

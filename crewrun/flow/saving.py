@@ -41,7 +41,7 @@ class Saver:
         self._begins, self._ended = True, list(ended)
 
     async def ended(self, call: Call, result: object, *, is_last: bool) -> None:
-        """Save, if the method is one to save after. Raises UsageError when that is not possible."""
+        """Save, if the method is one to save after. Raises UsageError or OutputFailed when that is not possible."""
         name = call.method.name
         self._ended.append(EndedCall(call.number, name, dump_result(result)))
         if self._methods is None or name in self._methods:

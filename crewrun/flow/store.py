@@ -60,7 +60,7 @@ class Store(Protocol):
         ...
 
     async def save(self, one: Save) -> None:
-        """Keep it; when this returns it is kept. Raises UsageError when it cannot be."""
+        """Keep it; when this returns it is kept. Raises OutputFailed or UsageError when it cannot be."""
         ...
 
 

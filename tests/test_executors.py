@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -86,14 +87,14 @@ class House:
         return House(self.folder, "inline", env, self.forks)
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[str]:
+@contextmanager
+def started(*flags: str) -> Iterator[str]:
     """A Ray cluster of one node with two CPUs; its address."""
     ray = Path(sys.executable).with_name("ray")
-    temp = Path("/tmp", f"crewrun-{os.getpid()}")  # a socket's path may not be long
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [str(ray), "start", "--head", "--block", "--port=0", "--num-cpus=2", "--include-dashboard=false"]
+    temp = Path("/tmp", f"crewrun-{port}")  # a socket's path may not be long
+    command = [str(ray), "start", "--head", "--block", "--port=0", "--num-cpus=2", "--include-dashboard=false", *flags]
     command += [f"--temp-dir={temp}", f"--ray-client-server-port={port}"]
     env = clean_env(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
     with subprocess.Popen(
@@ -107,9 +108,23 @@ def cluster() -> Iterator[str]:
                 break
         else:
             raise RuntimeError(said)
-        yield line.partition("--address='")[2].partition("'")[0]
-        os.killpg(node.pid, signal.SIGKILL)  # ended in order it takes half a minute
+        try:
+            yield line.partition("--address='")[2].partition("'")[0]
+        finally:
+            os.killpg(node.pid, signal.SIGKILL)  # ended in order it takes half a minute
     shutil.rmtree(temp, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The cluster that tests share."""
+    with started() as address:
+        yield address
+
+
+def on_cluster(address: str) -> dict[str, str]:
+    """The environment for a command that is to find the cluster."""
+    return {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"}
 
 
 @pytest.fixture
@@ -126,7 +141,7 @@ def house(request: pytest.FixtureRequest, executor: str, tmp_path: Path, served:
     mock.clear()
     env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": KEY, "MARKS": str(tmp_path)}
     if executor == "ray":
-        env |= {"RAY_ADDRESS": request.getfixturevalue("cluster"), "RAY_AUTH_MODE": "disabled"}
+        env |= on_cluster(request.getfixturevalue("cluster"))
     if executor != "inline":
         env |= {"CREWRUN_ENV": "OPENAI_API_KEY MARKS"}
     write_crew(tmp_path, "gpt-4.1-mini")
@@ -524,3 +539,20 @@ def test_fewer_workers_than_asked_for_run_and_it_is_said(house: House) -> None:
         "2 of 3 workers are there, the run begins with these: 3 workers need 1 CPU each, the cluster has 2, "
         "of which 0 are free now; --workers and --worker-cpus ask for less"
     )
+
+
+@needs_ray
+@pytest.mark.soak
+@pytest.mark.xdist_group("ray")
+def test_rows_that_fill_the_object_store_wait_for_room(tmp_path: Path, served: tuple[MockProcess, Forks]) -> None:
+    """Six of 30 MB at once, over a store of 80 MB: every one is done, and its input is in its result."""
+    mock, forks = served
+    mock.clear()
+    write_crew(tmp_path, "gpt-4.1-mini")
+    rows = [{"topic": f"topic {i}", "ballast": str(i) * 30_000_000} for i in range(6)]
+    write_rows(tmp_path / "in.jsonl", rows)
+    with started("--object-store-memory=80000000") as address:
+        env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": KEY, "CREWRUN_ENV": "OPENAI_API_KEY"}
+        house = House(tmp_path, "ray", env | on_cluster(address), forks)
+        assert house.batch("-j", "6")["rows"]["ok"] == 6
+    assert [row["input"] for row in house.rows()] == rows

@@ -314,7 +314,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Damaged:
     folder = tmp_path_factory.mktemp("damaged")
     write_crew(folder, "offline", ["Criticise {topic}"])
     write_rows(folder / "in.jsonl", FEW_ROWS)
-    assert forks.crewrun(*REHEARSAL, cwd=folder, kill_at=Point("half", "write", RESULTS, 6)).returncode == -9
+    assert forks.crewrun(*REHEARSAL, "-j", "1", cwd=folder, kill_at=Point("half", "write", RESULTS, 6)).returncode == -9
     killed = files_in(folder)
     assert FILES["wal"] in killed
     assert forks.crewrun(*REHEARSAL, cwd=folder).returncode == 0

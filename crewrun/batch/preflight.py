@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
-from crewrun.batch.source import STDIN, Source
+from crewrun.batch.source import STDIN, Source, openable, stat_of
 from crewrun.crew.crew import Crew
 from crewrun.errors import UsageError, suggest
 from crewrun.llm.budget import Budget
@@ -133,7 +133,7 @@ def spooled(inputs: str, files: ExitStack) -> str:
         return inputs
     suffix = ".jsonl" if inputs == STDIN else "".join(Path(inputs).suffixes)
     copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))  # noqa: SIM115  (closed with files)
-    with os.fdopen(os.dup(0), "rb") if inputs == STDIN else open(inputs, "rb") as pipe:
+    with open(openable(inputs), "rb") as pipe:
         shutil.copyfileobj(pipe, copy)
     copy.flush()
     return copy.name
@@ -166,7 +166,7 @@ async def check_rows(name: str, source: Source, worker: Worker, shard: Shard | N
 def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
     """Raise UsageError when results would be written into the input."""
     try:
-        source = os.fstat(0) if inputs == STDIN else os.stat(inputs)
+        source = stat_of(inputs)
     except OSError:
         return  # opening it says so better
     try:

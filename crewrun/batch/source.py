@@ -23,6 +23,7 @@ from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
 
 STDIN = "-"
+_stdin_fd = 0  # where it can be read
 
 
 class Source:
@@ -191,9 +192,32 @@ def open_source(inputs: str, *, offset: int = 0, limit: int | None = None, id_fi
     return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, id_field)
 
 
+def claimed(inputs: str) -> str:
+    """`inputs`. Standard input, `-`, is kept for rows: an `input()` in the crew's code finds nothing there."""
+    global _stdin_fd  # noqa: PLW0603  (the process has one)
+    if inputs not in (STDIN, "/dev/stdin"):
+        return inputs
+    if not _stdin_fd:
+        _stdin_fd = os.dup(0)
+        empty = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(empty, 0)
+        os.close(empty)
+    return STDIN
+
+
+def openable(inputs: str) -> str | int:
+    """What opens `inputs`: their name, or for standard input a descriptor that the caller owns."""
+    return os.dup(_stdin_fd) if inputs == STDIN else inputs
+
+
+def stat_of(inputs: str) -> os.stat_result:
+    """What the system knows of `inputs`. Raises OSError."""
+    return os.stat(_stdin_fd if inputs == STDIN else inputs)
+
+
 def _open(inputs: str) -> BinaryIO:
     try:
-        raw: BinaryIO = os.fdopen(os.dup(0), "rb", buffering=0) if inputs == STDIN else open(inputs, "rb", buffering=0)  # noqa: SIM115  (the source closes it)
+        raw: BinaryIO = open(openable(inputs), "rb", buffering=0)  # noqa: SIM115  (the source closes it)
     except FileNotFoundError:
         raise UsageError(
             f"{inputs}: no such file; INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"

@@ -228,11 +228,12 @@ def batch(
     given = {name: value for name, value in locals().items() if name not in ("inputs", "crew", "dry_run", "as_json")}
     from crewrun.batch.opening import Invocation
     from crewrun.batch.settings import BatchSettings
+    from crewrun.batch.source import claimed
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
 
     load_env()
     stdout_fd = claim_stdout()
-    inputs = "-" if inputs == "/dev/stdin" else inputs
+    inputs = claimed(inputs)
     definition = load_crew(crew, inputs, strict=strict)
     settings = BatchSettings.merge(given, definition.batch)
     if dry_run:

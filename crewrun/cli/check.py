@@ -29,10 +29,12 @@ def check(
     would be asked for the first row. Exit codes: 0 nothing is wrong; 2 something is.
     """
     from crewrun.batch.check import find
+    from crewrun.batch.source import claimed
     from crewrun.cli.setup import folder_of, load_env, open_stdout, put, run_loop
 
     load_env()
     load_env(folder_of(crew or inputs or "."))
+    inputs = inputs and claimed(inputs)
     stdout = open_stdout()
     findings = run_loop(find, crew, inputs, {"model": model, "base_url": base_url, "strict": strict})
     text = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) if as_json else "\n".join(lines(findings))

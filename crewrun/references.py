@@ -12,13 +12,37 @@ import sys
 import sysconfig
 import traceback
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
 from crewrun.errors import CrewrunError, DefinitionError, suggest
+
+# Whether user's code is being loaded: nothing may be paid for by that.
+_loading: ContextVar[bool] = ContextVar("crewrun_loading", default=False)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """User's code is loaded in the block: imported, or called for the crew that it makes."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+def check_loaded() -> None:
+    """Raise DefinitionError while user's code is loaded: for a kickoff, which would be paid for each time."""
+    if _loading.get():
+        raise DefinitionError(
+            "starts a kickoff when it is loaded; put that under `if __name__ == '__main__':`, and name what makes the "
+            "crew, not what runs it"
+        )
 
 
 def is_reference(text: str) -> bool:
@@ -126,7 +150,8 @@ def _import(name: str, folder: str | os.PathLike[str]) -> ModuleType:
     searched = os.path.abspath(folder)
     search(searched)
     try:
-        return importlib.import_module(name)
+        with loading():
+            return importlib.import_module(name)
     except ModuleNotFoundError as absent:
         if absent.name and (name == absent.name or name.startswith(absent.name + ".")):
             near = suggest(name, [file.removesuffix(".py") for file in _python_files(searched)])
@@ -140,7 +165,8 @@ def _import(name: str, folder: str | os.PathLike[str]) -> ModuleType:
 
 def _imported(name: str, path: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        with loading():
+            return importlib.import_module(name)
     except KeyboardInterrupt:
         raise
     except BaseException as failed:
@@ -218,26 +244,35 @@ def broken(doing: str, failed: BaseException) -> DefinitionError:
     return DefinitionError(f"{doing} failed:\n{''.join(lines).rstrip()}")
 
 
+def place_of(failed: BaseException) -> str | None:
+    """Where in the user's code `failed` was raised, as `file.py:12`; None when it was not there."""
+    found = None
+    for frame, line in traceback.walk_tb(failed.__traceback__):
+        file = frame.f_code.co_filename
+        if not _is_ours_or_installed(file):
+            found = f"{shown(file)}:{line}"
+    return found
+
+
 def _trim(report: traceback.TracebackException) -> traceback.FrameSummary | None:
     """Leave only what is not ours in the traceback; the last frame of the user's, None when none is."""
     for part in (report.__cause__, report.__context__, *(report.exceptions or ())):
         if part is not None:
             _trim(part)
     frames = [frame for frame in report.stack if not frame.filename.startswith(_IMPORTLIB)]
-    end = next((i for i in range(len(frames), 0, -1) if not _is_ours_or_installed(frames[i - 1])), 0)
-    if end < len(frames) and _is_ours(frames[end]):  # what our code was called for and raised
+    end = next((i for i in range(len(frames), 0, -1) if not _is_ours_or_installed(frames[i - 1].filename)), 0)
+    if end < len(frames) and _is_ours(frames[end].filename):  # what our code was called for and raised
         del frames[end:]
-    report.stack[:] = [frame for frame in frames if not _is_ours(frame)]
+    report.stack[:] = [frame for frame in frames if not _is_ours(frame.filename)]
     return frames[end - 1] if end else None
 
 
-def _is_ours(frame: traceback.FrameSummary) -> bool:
-    return frame.filename.startswith(_OURS)
+def _is_ours(file: str) -> bool:
+    return file.startswith(_OURS)
 
 
-def _is_ours_or_installed(frame: traceback.FrameSummary) -> bool:
-    installed = frame.filename.startswith((_STANDARD, "<")) or f"{os.sep}site-packages{os.sep}" in frame.filename
-    return installed or _is_ours(frame)
+def _is_ours_or_installed(file: str) -> bool:
+    return file.startswith((_STANDARD, "<")) or f"{os.sep}site-packages{os.sep}" in file or _is_ours(file)
 
 
 def _absent_here(failed: BaseException) -> str | None:
@@ -247,14 +282,17 @@ def _absent_here(failed: BaseException) -> str | None:
         return None
     name = _NO_NAME.match(str(failed))
     if name is None:
-        return f"there is no module {module!r} in this version of crewrun"
+        told = str(failed)  # who refuses a module by its name says the way out
+        absent = f"there is no module {module!r} in this version of crewrun; take its import out"
+        return absent if told.startswith("No module named ") else told
     known: Sequence[str] = getattr(sys.modules.get(module), "__all__", ())
     if module == "crewrun.tools":
         return (
             f"crewrun has no tool {name[1]!r}{suggest(name[1], known)}; "
             f"install crewai-tools for CrewAI's own, or take it out; crewrun has {', '.join(known)}"
         )
-    return f"{module} has no {name[1]!r}{suggest(name[1], known)} in this version"
+    near = suggest(name[1], known)
+    return f"{module} has no {name[1]!r}{near} in this version{'' if near else '; take it out'}"
 
 
 def _faults(failed: BaseException) -> str | None:

@@ -18,14 +18,14 @@ from crewrun.concurrency import call
 from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.output import CrewOutput
-from crewrun.crew.sync import settled
 from crewrun.crew.task import Task
 from crewrun.errors import DefinitionError
 from crewrun.flow.flow import Flow
 from crewrun.flow.target import FlowTarget
 from crewrun.llm.model import LLM
+from crewrun.llm.sync import settled
 from crewrun.llm.tally import current_tally
-from crewrun.references import broken
+from crewrun.references import broken, loading
 from crewrun.templates import compile_template
 
 ACCEPTED = (
@@ -59,13 +59,16 @@ def as_target(found: Any, name: str) -> Target:
     A function is called now, and a class made now, to see what it gives; a foreign one is called again for each row.
     Raises DefinitionError for anything else, and for code of the user's that fails.
     """
-    made = found
+    made = owner = found
     if _is_project(found):
-        made = _crew_of(_made(found, name) if inspect.isclass(found) else found, name)
+        owner = _made(found, name) if inspect.isclass(found) else found
+        made = _crew_of(owner, name)
     elif inspect.isclass(found) or (callable(found) and not _has_entrance(found)):
-        made = _made(found, name)
+        made = owner = _made(found, name)
         made = _crew_of(made, name) if _is_project(made) else made
     if isinstance(made, Crew):
+        if made is not found and _keeps_things(made):
+            made.made_for_each_row_by(partial(_again, owner) if _is_project(found) else partial(_made_for_a_row, found))
         return made
     if isinstance(made, Flow):
         return FlowTarget.of(made, None if made is found else found)
@@ -159,6 +162,18 @@ def value_of(result: Any) -> Any:
     return to_jsonable_python(value, fallback=str)
 
 
+def _keeps_things(crew: Crew) -> bool:
+    """Whether hooks of a @CrewBase class may leave on their object what only one row is to see."""
+    hooks = (*crew.before_kickoff_callbacks, *crew.after_kickoff_callbacks)
+    return any(_is_project(getattr(hook, "__self__", None)) for hook in hooks)
+
+
+def _again(project: Any) -> Crew:
+    """The crew of one of our @CrewBase classes, over a copy of `project`."""
+    crew: Crew = project._crewrun_again(_crew_method(project).__name__)
+    return crew
+
+
 async def _itself(crew: Any) -> Any:
     return crew
 
@@ -211,7 +226,8 @@ def _crew_methods(project: Any) -> Sequence[str]:
 
 def _run(function: Callable[[], Any], doing: str) -> Any:
     try:
-        return settled(function())
+        with loading():
+            return settled(function())
     except KeyboardInterrupt:
         raise
     except BaseException as failed:  # SystemExit too: it would end the process without a word

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
+import sniffio
 
 from crewrun.contexts import in_own_context
 from crewrun.crew.crew import Crew
@@ -37,6 +38,7 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into
 from crewrun.messages import Endpoint
+from crewrun.references import place_of
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.target import Target, value_of
 
@@ -100,11 +102,13 @@ class Worker:
             error = describe_failure(failed, tally)
             stopped = failed if isinstance(failed, RunStopped) else None
         except anyio.get_cancelled_exc_class() as cancelled:
-            if anyio.current_effective_deadline() == -math.inf:  # the run gives the row up
+            if not taken_back():
                 raise
-            # Something in the row cancelled the task that it runs in: that ends the row and nothing more.
-            _take_back_cancellation()
             error = describe_failure(RuntimeError(f"the row's own code cancelled it: {cancelled!r}"), tally)
+        except GeneratorExit as odd:  # raised by the row's own code, or nobody waits for the row any more
+            error = describe_failure(RuntimeError(f"it raised {odd!r}"), tally)
+        else:
+            await _absorb_cancellation()
         if error is None and tally.refusal is not None:
             # The row's own code went on without an answer that it should have had.
             output, error = None, describe_failure(tally.refusal, tally)
@@ -144,24 +148,47 @@ class Worker:
             raise InputInvalid(problem)
         with counting_into(tally):
             if self._files is None and self._timeout_s is None:
-                return value_of(await self._target.akickoff(row.inputs))
+                return await self._answer(row)
             if self._files is None:
                 return await self._within_time(row)
             with writing_below(self._files / _folder_name(row.id)):
                 return await self._within_time(row)
 
+    async def _answer(self, row: Row) -> Any:
+        target = self._target
+        if isinstance(target, Crew):
+            target = await target.for_a_row()
+        return value_of(await target.akickoff(row.inputs))
+
     async def _within_time(self, row: Row) -> Any:
         if self._timeout_s is None:
-            return value_of(await self._target.akickoff(row.inputs))
+            return await self._answer(row)
         with anyio.move_on_after(self._timeout_s):
-            return value_of(await self._target.akickoff(row.inputs))
+            return await self._answer(row)
         raise RowTimedOut(f"the row took longer than {self._timeout_s:g} s (--row-timeout)")
 
 
-def _take_back_cancellation() -> None:
+def taken_back() -> bool:
+    """Whether this task was cancelled by a row's own code, and not by the run: that ends the row and nothing more, so
+    it is taken back.
+    """
+    if anyio.current_effective_deadline() == -math.inf:
+        return False
     task = asyncio.current_task()
     while task is not None and task.cancelling():
         task.uncancel()
+    return True
+
+
+async def _absorb_cancellation() -> None:
+    """Where cancelling this task was the last thing that a row's code did, let it not meet who comes next."""
+    task = asyncio.current_task() if sniffio.current_async_library() == "asyncio" else None
+    if task is not None and task.cancelling():
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if not taken_back():
+                raise
 
 
 def _folder_name(row_id: str) -> str:
@@ -171,10 +198,11 @@ def _folder_name(row_id: str) -> str:
 def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
     """The error record of a row that ended with `failed`."""
     call = failed if isinstance(failed, CallError) else None
+    place = None if isinstance(failed, CrewrunError) else place_of(failed)
     return ErrorRecord(
         category=failed.category if isinstance(failed, CrewrunError) else Category.INTERNAL,
         type=type(failed).__name__,
-        message=redact(str(failed))[:4000],
+        message=redact(f"{place}: {type(failed).__name__}: {failed}" if place else str(failed))[:4000],
         task=tally.failed_task,
         http_status=call.http_status if call else None,
         retryable=failed.retryable if isinstance(failed, CrewrunError) else False,

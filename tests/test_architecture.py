@@ -45,7 +45,7 @@ HEAVY = {
         "tools/scrape_website.py",
         "tools/serper.py",
     },
-    "jsonschema": {"crew/schema.py"},
+    "jsonschema": {"llm/schema.py"},
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
 }

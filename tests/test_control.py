@@ -19,6 +19,7 @@ from crewrun.crew.steps import AgentAction, AgentFinish
 from crewrun.errors import InputInvalid, OutputInvalid, TaskTimedOut
 from crewrun.llm.limits import RequestWindow, admit
 from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
+from crewrun.tasks.llm_guardrail import LLMGuardrail
 from crewrun.testing import Step, scripted
 from crewrun.tools import tool
 
@@ -119,6 +120,18 @@ async def test_a_sentence_is_judged_by_the_agent_s_model() -> None:
     assert output.raw == "seven"
     assert "Judge the answer below by this rule: It names a number" in requests[1].messages[-1].content
     assert "not accepted: no number in it" in requests[2].messages[-1].content
+
+
+async def test_a_guardrail_may_have_a_model_of_its_own() -> None:
+    """It judges as the agent's does for a sentence."""
+    guardrail = LLMGuardrail(description="It names a number", llm="openai/judge")
+    bad, good = ('{"valid": false, "feedback": ""}', '{"valid": true, "feedback": ""}')
+    output, requests = await run(crew_of(task(guardrail=guardrail)), "none", bad, "seven", good)
+    assert output.raw == "seven"
+    assert [request.endpoint.model for request in requests] == ["gpt-4o-mini", "judge"] * 2
+    assert "Judge the answer below by this rule: It names a number" in requests[1].messages[-1].content
+    assert "The task was: Write\n\nThe answer:\nnone" in requests[1].messages[-1].content
+    assert "not accepted: it does not keep to: It names a number" in requests[2].messages[-1].content
 
 
 def raises(output: TaskOutput) -> tuple[bool, Any]:

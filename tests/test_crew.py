@@ -186,6 +186,50 @@ async def test_a_value_is_never_a_template() -> None:
     assert "Your task: Say {b}\n" in prompts(model.requests)[0]
 
 
+def described(crew: Crew, payload: Any) -> list[str]:
+    """What each task's prompt has before the line about its answer, for one `crewai_trigger_payload`."""
+    previews = crew.preview({"topic": "tides", "crewai_trigger_payload": payload})
+    asked = [preview.messages[-1]["content"] for preview in previews]
+    return [text.partition("\n\nYour final answer")[0].removeprefix("Your task: ") for text in asked]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "payload", "told"),
+    [
+        pytest.param([None, None], {"from": "{topic}"}, [True, False], id="the first by itself"),
+        pytest.param([None, True], "mail", [True, True], id="another that asks for it"),
+        pytest.param([False, False], "mail", [False, False], id="none when the first does not want it"),
+        pytest.param([None, True], {}, [False, True], id="an empty one only who asks for it"),
+        pytest.param([True, True], None, [False, False], id="nobody of nothing"),
+    ],
+)
+async def test_tasks_are_told_the_payload_of_a_trigger(
+    allowed: list[bool | None], payload: Any, told: list[bool]
+) -> None:
+    """As CrewAI words it, after the description; it is no template, and no part of the output's description."""
+    agent = writer()
+    crew = Crew(
+        agents=[agent],
+        tasks=[task(f"{n} of {{topic}}\n", agent, allow_crewai_trigger_context=it) for n, it in enumerate(allowed)],
+    )
+    words = {False: "", True: f"\n\nTrigger Payload: {payload}"}
+    expected = [f"{n} of tides{words[it]}" for n, it in enumerate(told)]
+    assert described(crew, payload) == expected
+    async with scripted("a", "b") as model:
+        output = await crew.akickoff({"topic": "tides", "crewai_trigger_payload": payload})
+    assert [one.description.strip() for one in output.tasks_output] == ["0 of tides", "1 of tides"]
+    asked = prompts(model.requests)
+    assert [prompt.partition("\n\nYour final")[0] for prompt in asked] == [f"Your task: {text}" for text in expected]
+
+
+def test_a_manager_is_told_the_payload_of_a_trigger_only_for_tasks_that_ask_for_it() -> None:
+    """In a hierarchical crew no task is the first."""
+    agent = writer()
+    tasks = [task("a", agent), task("b", agent, allow_crewai_trigger_context=True)]
+    crew = Crew(agents=[agent], tasks=tasks, process=Process.hierarchical, manager_llm="openai/m")
+    assert described(crew, 7) == ["a", "b\n\nTrigger Payload: 7"]
+
+
 async def test_without_inputs_templates_stay_as_they_are() -> None:
     """CrewAI interpolates nothing when inputs are empty."""
     agent = writer()

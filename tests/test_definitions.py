@@ -252,6 +252,7 @@ tasks:
     guardrail_max_retries: 1
     callback: shop.py:see
     callbacks: [shop.py:see]
+    allow_crewai_trigger_context: false
   check:
     {description: d, expected_output: e, agent: writer, condition: shop.py:see, output_json: shop.py:Record}
   end:
@@ -303,6 +304,7 @@ share_crew: false
             "guardrail_max_retries": 1,
             "callback": "see",
             "callbacks": ["see"],
+            "allow_crewai_trigger_context": False,
         },
         {**texts, "name": "check", "condition": "see", "output_json": "Record"},
         {**texts, "name": "end", "output_schema": {"type": "object"}, "guardrails": "Be brief."},

@@ -409,6 +409,46 @@ def test_context_variables_end_with_their_row(house: House) -> None:
     assert house.batch("-j", "1", "--workers", "1")["rows"]["ok"] == 10
 
 
+SELF = """
+import asyncio
+
+async def cancel(output):
+    if "topic 3" in output.description:
+        asyncio.current_task().cancel()
+
+async def cancel_later(output):
+    if "topic 3" in output.description:
+        asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
+
+async def leave(output):
+    if "topic 3" in output.description:
+        raise GeneratorExit
+"""
+
+
+@pytest.mark.parametrize(
+    ("executor", "callback", "failed"),
+    [
+        ("inline", "cancel", []),
+        ("near", "cancel", []),
+        ("near", "cancel_later", []),
+        ("inline", "leave", ["it raised GeneratorExit()"]),
+        ("near", "leave", ["it raised GeneratorExit()"]),
+    ],
+)
+def test_a_row_that_cancels_its_own_task_harms_no_other(house: House, callback: str, failed: list[str]) -> None:
+    """Not the row that the task runs next, nor the worker that it is one of."""
+    (house.folder / "own.py").write_text(SELF)
+    crew = (house.folder / "crew.yaml").read_text()
+    (house.folder / "crew.yaml").write_text(
+        crew.replace("    description: Write", f"    callback: own.py:{callback}\n    description: Write")
+    )
+    house.batch("-j", "1", "--workers", "1", code=3 if failed else 0)
+    rows = house.rows()
+    assert [row["error"]["message"] for row in rows if row["error"]] == failed
+    assert len(rows) == 10
+
+
 @everywhere
 def test_sigterm_ends_the_run_and_its_calls(house: House, mock: MockProcess) -> None:
     """Exit 143 after the grace, no call goes on elsewhere, and the same command does what is left."""

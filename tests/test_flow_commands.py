@@ -14,8 +14,9 @@ from cli import problems, read_rows, write_rows
 from forks import crewrun
 from mock_process import MockProcess
 
-from crewrun import DefinitionError
-from crewrun.definitions import load
+from crewrun import DefinitionError, Flow, InputInvalid
+from crewrun.definitions import find_beside, load
+from crewrun.flow import start
 
 pytestmark = pytest.mark.anyio
 
@@ -131,7 +132,7 @@ def test_a_flow_is_resumed_by_its_calls(tmp_path: Path, mock: MockProcess) -> No
     done = crewrun(*command, cwd=tmp_path, env=env)
     assert done.returncode == 3, done.stderr
     before = read_rows(tmp_path / "out.jsonl")
-    assert problems(before) == {1: "t1 broke", 2: "t2 broke"}
+    assert problems(before) == {n: f"flow.py:33: RuntimeError: t{n} broke" for n in (1, 2)}
     assert [row["error"] and row["error"]["task"] for row in before] == [None, "report", "report"]
     assert len(mock.ledger()["requests"]) == 3 + 2 + 2
     (tmp_path / "mended").touch()
@@ -161,6 +162,51 @@ def test_the_calls_of_a_row_are_kept_under_method_and_task(tmp_path: Path, mock:
     done = crewrun("run", "flow.py:Failing", "--json", "-q", "--retries", "0", cwd=tmp_path, env=env)
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["category"], error["task"]) == (3, "auth", "ask/draft")
+
+
+DIRECT = """\
+from pathlib import Path
+from crewai import LLM
+from crewai.flow.flow import Flow, listen, start
+
+class Guide(Flow):
+    @start()
+    def outline(self):
+        llm = LLM(model="openai/gpt-4o-mini")
+        return [llm.call([{"role": "user", "content": "Outline " + self.state["topic"]}]) for _ in range(2)]
+
+    @listen(outline)
+    async def polish(self, outlines):
+        if not Path("mended").exists():
+            raise RuntimeError("broken")
+        return await LLM(model="openai/gpt-4o-mini").acall("Polish " + outlines[0])
+"""
+
+
+def test_a_method_s_own_calls_of_a_model_are_the_row_s(tmp_path: Path, mock: MockProcess) -> None:
+    """Sync or async, they go where -m says, are counted and kept under the method, and are not paid for twice."""
+    mock.clear()
+    (tmp_path / "flow.py").write_text(DIRECT, encoding="utf-8")
+    env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "x"}
+    rows = write_rows(tmp_path / "in.jsonl", [{"id": "one", "topic": "tides"}])
+    flags = ("-o", "out.jsonl", "-q", "--retries", "0", "--id-field", "id", "-m", "openai/mock")
+    command = ("batch", rows, "--crew", "flow.py:Guide", *flags)
+    done = crewrun(*command, cwd=tmp_path, env=env)
+    (row,) = read_rows(tmp_path / "out.jsonl")
+    assert (done.returncode, row["error"]["task"], row["usage"]["calls"]) == (3, "polish", 2), done.stderr
+    (tmp_path / "mended").touch()
+    done = crewrun(*command, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert [request["model"] for request in mock.ledger()["requests"]] == ["mock"] * 3
+    (row,) = read_rows(tmp_path / "out.jsonl")
+    assert (row["models"], row["usage"]["calls"], row["replayed"]["usage"]["calls"]) == (["openai/mock"], 3, 2)
+    assert [(task["name"], task["calls"]) for task in row["tasks"]] == [("outline", 2), ("polish", 1)]
+    shown = json.loads(crewrun("show", "out.jsonl", "one", "--json", cwd=tmp_path).stdout)
+    assert [call["task"] for call in shown["calls"]] == ["outline", "outline", "polish"]
+    money = ("--price", "mock=1,1", "--row-budget", "0.000001")
+    done = crewrun(*command, "--fresh", *money, cwd=tmp_path, env=env)
+    (row,) = read_rows(tmp_path / "out.jsonl")
+    assert (done.returncode, row["error"]["category"], row["error"]["task"]) == (3, "budget", "outline")
 
 
 def test_a_method_that_hangs_ends_with_its_row(tmp_path: Path) -> None:
@@ -257,6 +303,187 @@ def test_check_shows_a_flow_s_methods_and_the_rows_that_do_not_fit(tmp_path: Pat
         "\n"
         "the crew would run, and these rows would fail\n",
     )
+
+
+TRIGGERED = dedent("""\
+    from crewai.flow.flow import Flow, listen, start
+
+    class Triggered(Flow):
+        @start()
+        def maybe(self, crewai_trigger_payload: dict = None):
+            return crewai_trigger_payload
+
+        @start(maybe)
+        def again(self, found, *, crewai_trigger_payload=0):
+            return [found, crewai_trigger_payload]
+
+        @listen(again)
+        def end(self, crewai_trigger_payload):
+            return {"of the method before": crewai_trigger_payload}
+
+    class Needing(Flow):
+        @start()
+        async def begin(self, crewai_trigger_payload):
+            return crewai_trigger_payload
+    """)
+
+
+def test_a_start_gets_the_payload_of_a_trigger(tmp_path: Path) -> None:
+    """By the parameter's name, which in a listener is any other; without a payload it has its default."""
+    (tmp_path / "flow.py").write_text(TRIGGERED, encoding="utf-8")
+    given = [{"crewai_trigger_payload": {"topic": "AI"}}, {"crewai_trigger_payload": None}, {}]
+    rows = write_rows(tmp_path / "in.jsonl", given)
+    done = crewrun("batch", rows, "--crew", "flow.py:Triggered", "-o", "out.jsonl", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    results = read_rows(tmp_path / "out.jsonl")
+    assert [row["input"] for row in results] == given
+    assert [row["output"] for row in results] == [
+        {"of the method before": [{"topic": "AI"}, {"topic": "AI"}]},
+        {"of the method before": [None, 0]},
+        {"of the method before": [None, 0]},
+    ]
+
+
+def test_a_start_that_needs_a_payload_refuses_rows_without_it(tmp_path: Path) -> None:
+    """By the method's place, before anything runs; `check` says that it needs one."""
+    (tmp_path / "flow.py").write_text(TRIGGERED, encoding="utf-8")
+    line = TRIGGERED.splitlines().index("    async def begin(self, crewai_trigger_payload):")
+    rows = write_rows(tmp_path / "in.jsonl", [{"crewai_trigger_payload": "mail"}, {"payload": 1}])
+    done = crewrun("check", rows, "--crew", "flow.py:Needing", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (
+        2,
+        "flow.py: flow\n"
+        "start begin: begins\n"
+        f"needs {{crewai_trigger_payload}} for flow.py:{line}: Needing.begin\n"
+        "rows: 2, of which 1 would fail\n"
+        f"  line 2: missing 'crewai_trigger_payload' (needed by flow.py:{line}: Needing.begin)\n"
+        "\n"
+        "the crew would run, and these rows would fail\n",
+    )
+    done = crewrun("batch", rows, "--crew", "flow.py:Needing", "-o", "out.jsonl", "-q", cwd=tmp_path)
+    assert [row["output"] for row in read_rows(tmp_path / "out.jsonl")] == ["mail", None]
+
+
+async def test_a_kickoff_without_a_payload_that_a_start_needs_is_refused() -> None:
+    """Before a start beside it has begun."""
+    begun = []
+
+    class Needing(Flow):
+        @start()
+        async def other(self) -> None:
+            begun.append("other")
+
+        @start()
+        async def begin(self, crewai_trigger_payload: dict[str, Any]) -> Any:
+            return crewai_trigger_payload["n"]
+
+    with pytest.raises(InputInvalid, match=r"missing input 'crewai_trigger_payload', needed by .*: Needing.begin$"):
+        await Needing().akickoff({"n": 1})
+    assert begun == []
+    assert (await Needing().akickoff({"crewai_trigger_payload": {"n": 1}}), begun) == (1, ["other"])
+
+
+MAIN = """\
+from crewai.flow import Flow, listen, start
+from press.crews.poem.poem import made
+
+class Base(Flow[dict]):
+    @start()
+    def begin(self, crewai_trigger_payload=None):
+        self.state["topic"] = crewai_trigger_payload["topic"]
+
+class PoemFlow(Base):
+    @listen("begin")
+    def write(self):
+        return made().kickoff({"topic": self.state["topic"]}).tasks_output[0].description
+
+def kickoff():
+    PoemFlow().kickoff()
+"""
+POEM = """\
+from crewai import Agent, Crew, Task
+from crewai.project import CrewBase
+
+def made():
+    agent = Agent(role="Poet", goal="g", backstory="b", llm="offline")
+    return Crew(agents=[agent], tasks=[Task(description="On {topic}", expected_output="e", agent=agent)])
+
+@CrewBase
+class Poem:
+    ...
+"""
+
+
+def write_project(folder: Path, **files: str) -> None:
+    """A CrewAI flow project; `files` are those of its package, whose names end in .py."""
+    package = folder / "src" / "press"
+    (package / "crews" / "poem").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text('[tool.crewai]\ntype = "flow"\n', encoding="utf-8")
+    (package / "__init__.py").touch()
+    (package / "crews" / "poem" / "poem.py").write_text(POEM, encoding="utf-8")
+    for name, text in files.items():
+        (package / f"{name}.py").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("flags", [(), ("--crew", ".")], ids=["found", "named"])
+def test_a_flow_project_runs_its_flow(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """The one in its main.py and no crew inside; named by its folder, or found in the working directory."""
+    write_project(tmp_path, main=MAIN, other="raise SystemExit\nclass OtherFlow(Flow): ...\n")
+    rows = write_rows(tmp_path / "in.jsonl", [{"crewai_trigger_payload": {"topic": topic}} for topic in ("AI", "ML")])
+    done = crewrun("batch", rows, *flags, "-o", "out.jsonl", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["output"] for row in read_rows(tmp_path / "out.jsonl")] == ["On AI", "On ML"]
+    assert crewrun("check", *flags, cwd=tmp_path).stdout.splitlines()[0] == ".: CrewAI flow project"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        pytest.param(
+            {"main": "raise SystemExit\nclass A(Flow): ...\nclass B(flow.Flow[dict]): ...\n"},
+            "has several flows in its main.py, src/press/main.py:A, src/press/main.py:B; "
+            "say which flow is meant: --crew src/press/main.py:A",
+            id="several",
+        ),
+        pytest.param(
+            {"main": "from press.flows import PoemFlow\n", "flows": "raise SystemExit\nclass PoemFlow(Flow): ...\n"},
+            "is a CrewAI flow project without a flow in its main.py; elsewhere there is src/press/flows.py:PoemFlow; "
+            "say which flow is meant: --crew src/press/flows.py:PoemFlow",
+            id="in another file",
+        ),
+        pytest.param(
+            {},
+            "is a CrewAI flow project without a flow in its main.py; say which flow is meant: --crew FILE.py:NAME",
+            id="none",
+        ),
+    ],
+)
+def test_a_flow_project_whose_flow_is_unclear_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], message: str
+) -> None:
+    """The message names those that could be meant; no file of the project is run for it."""
+    write_project(tmp_path, **files)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DefinitionError) as refused:
+        load(find_beside(None))
+    assert str(refused.value) == f".: {message}"
+
+
+@pytest.mark.parametrize("text", ["[tool.crewai]\ntype = 'crew'\n", "[tool\n", "tool = 'crewai'\n"], ids=str.strip)
+def test_another_pyproject_makes_no_flow_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """A crew's, one that is no TOML, and any other one."""
+    write_project(tmp_path, main=MAIN)
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DefinitionError, match=r"^\.: has no crew in it"):
+        load(".")
+
+
+def test_a_main_py_that_does_not_compile_is_told_with_its_place(tmp_path: Path) -> None:
+    """Its flow is found nevertheless."""
+    write_project(tmp_path, main=MAIN.partition("class Base")[0] + "class A(Flow[dict]):\n    def\n")
+    done = crewrun("check", "--crew", ".", cwd=tmp_path)
+    assert (done.returncode, "src/press/main.py" in done.stdout) == (2, True)
 
 
 def test_a_flow_that_is_refused_is_told_with_its_file_and_line(tmp_path: Path) -> None:

@@ -3,14 +3,37 @@
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from crewrun import LLM, UsageError
+from crewrun import LLM, Agent, UsageError
 from crewrun.llm.endpoints import resolve
 
 
 class Answer(BaseModel):
     text: str
+
+
+class Own(BaseModel):
+    """A model as CrewAI's users bring one."""
+
+    model: str = "gpt-4o"
+
+    def call(self, messages: Any) -> str:
+        return "mine"
+
+
+class OwnCall(LLM):
+    def call(self, *given: Any, **named: Any) -> str:
+        return "mine"
+
+
+class OwnAcall(LLM):
+    async def acall(self, *given: Any, **named: Any) -> str:
+        return "mine"
+
+
+class Named(LLM):
+    """With nothing of its own but a name."""
 
 
 @pytest.mark.parametrize(
@@ -53,3 +76,32 @@ def test_a_response_format_may_be_a_class() -> None:
     """It goes out as its JSON Schema."""
     wanted = resolve(LLM(model="gpt-4o-mini", response_format=Answer)).params["response_format"]
     assert (wanted["type"], wanted["json_schema"]["name"]) == ("json_schema", "Answer")
+
+
+@pytest.mark.parametrize(
+    "llm", [Own(), OwnCall(model="gpt-4o"), OwnAcall(model="gpt-4o")], ids=["class", "call", "acall"]
+)
+@pytest.mark.parametrize("place", ["alone", "fallback"])
+def test_a_model_that_calls_by_itself_is_refused(llm: Any, place: str) -> None:
+    """Its name alone would send the user's prompts to a provider that they did not choose."""
+    with pytest.raises(ValidationError) as refused:
+        Agent(role="r", goal="g", backstory="b", llm=llm if place == "alone" else ["gpt-4o", llm])
+    assert [fault["msg"] for fault in refused.value.errors()] == [
+        f"Value error, crewrun calls models itself, and {type(llm).__name__}.call() would never run; put the model "
+        'behind a server that speaks OpenAI\'s protocol, LLM(model="…", base_url="http://…/v1"), or name one of a '
+        "provider that litellm has; in tests crewrun.testing.scripted gives the replies"
+    ]
+
+
+def test_other_libraries_model_objects_are_taken_by_their_names() -> None:
+    """LangChain's `ChatOpenAI` has `model_name` and `invoke`; CrewAI's own LLM does nothing that crewrun does not."""
+    langchain = type("ChatOpenAI", (), {"model_name": "gpt-4o", "invoke": lambda self: "", "temperature": 0.5})
+    crewai = type(
+        "LLM", (), {"__module__": "crewai.llm", "model": "gpt-4o", "call": lambda self: "", "temperature": 0.5}
+    )
+    agents = [
+        Agent(role="r", goal="g", backstory="b", llm=llm)
+        for llm in (langchain(), crewai(), Named(model="gpt-4o", temperature=0.5))
+    ]
+    taken = [(agent.model.model, agent.model.temperature) for agent in agents if agent.model]
+    assert taken == [("gpt-4o", 0.5)] * 3

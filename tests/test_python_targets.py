@@ -13,7 +13,7 @@ import pytest
 from cli import parse_rows, problems, read_rows, topics, write_rows
 from forks import crewrun
 
-from crewrun import Crew, DefinitionError
+from crewrun import Crew, CrewrunWarning, DefinitionError
 from crewrun.definitions import find_beside, load
 from crewrun.target import ForeignTarget, Target
 from crewrun.testing import scripted
@@ -531,17 +531,115 @@ def test_crewai_in_a_file_means_crewrun_where_it_is_not_installed() -> None:
     assert isinstance(found, Crew)
 
 
+IDLE = """
+from pydantic import BaseModel
+from crewai import Knowledge, Memory as Recall
+import crewai.memory
+from crewai.events import BaseEventListener, CrewKickoffStartedEvent, crewai_event_bus as bus
+from crewai.knowledge.source.base_knowledge_source import BaseKnowledgeSource
+from crewai.utilities import I18N, Logger
+from crewai.utilities.exceptions.context_window_exceeding_exception import LLMContextLengthExceededException
+from crewai.utilities.printer import Printer
+
+class State(BaseModel):
+    memory: Recall | None = None
+
+class Listener(BaseEventListener):
+    def setup_listeners(self, bus):
+        raise AssertionError
+
+class Site(BaseKnowledgeSource):
+    url: str
+
+def see(source, event):
+    return "seen"
+
+for _ in range(2):
+    heard = bus.on(CrewKickoffStartedEvent)(see)
+    Listener()
+with bus.scoped_handlers():
+    recall = State(memory=Recall()).memory
+recalled = list(recall.search("x", limit=3)), f"{recall.search('y')}", bool(recall)
+site = Site(url="u")
+storage = crewai.memory.storage.Storage
+try:
+    raise LLMContextLengthExceededException("long")
+except LLMContextLengthExceededException as long:
+    told = str(long)
+
+from crewai import Agent, Crew, Task
+agent = Agent(role="r", goal="g", backstory="b", memory=recall)
+target = Crew(agents=[agent], tasks=[Task(description="d", expected_output="e", agent=agent)])
+done = heard(1, 2), recalled, site.url, told
+"""
+
+
+def test_what_has_no_effect_is_imported_and_warned_of_where_it_is_used() -> None:
+    """Once for each imported name, with the user's line. An import alone changes nothing, so it says nothing."""
+    with pytest.warns(CrewrunWarning) as caught:
+        found = target(IDLE)
+    events = "crewrun sends no events; callback, task_callback and step_callback are called"
+    knowledge = "crewrun has no knowledge; give the agent a tool, or put the text into the task"
+    assert [str(warning.message) for warning in caught] == [
+        f"demo.py:25: crewai_event_bus has no effect: {events}",
+        f"demo.py:26: BaseEventListener has no effect: {events}",
+        "demo.py:28: Memory has no effect: crewrun has no memory",
+        f"demo.py:30: BaseKnowledgeSource has no effect: {knowledge}",
+        "demo.py:31: storage has no effect: crewrun has no memory",
+    ]
+    assert isinstance(found, Crew)
+    assert sys.modules["demo"].done == ("seen", ([], "", False), "u", "long")
+
+
+def test_what_has_no_effect_is_an_error_with_strict(tmp_path: Path) -> None:
+    """As any other warning of a crew; without it the rows run."""
+    write({"demo.py": "from crewai.memory import LongTermMemory\n" + CREW + "LongTermMemory(path='x')\n"})
+    rows = write_rows(tmp_path / "rows.jsonl", topics(2))
+    told = f"demo.py:{len(CREW.splitlines()) + 2}: LongTermMemory has no effect: crewrun has no memory\n"
+    done = crewrun("batch", rows, "--crew", "demo.py:crew", "-o", "-", "-m", "offline", cwd=tmp_path)
+    assert (done.returncode, done.stderr.partition("\n")[0] + "\n") == (0, f"warning: {told}")
+    done = crewrun("batch", rows, "--crew", "demo.py:crew", "-o", "-", "-m", "offline", "--strict", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"crewrun: {told}")
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        pytest.param("from crewai import Knowledge, Crw", "crewrun has no 'Knowledge' in this version", id="a class"),
+        pytest.param(
+            "from crewai import Knowledge, RuntimeState",
+            "crewrun has no 'RuntimeState' in this version; take it out",
+            id="a class",
+        ),
         pytest.param(
             "from crewai import Agnt", "crewrun has no 'Agnt' (did you mean 'Agent'?) in this version", id="a slip"
         ),
         pytest.param(
-            "from crewai.memory.storage import X",
-            "there is no module 'crewrun.memory' in this version of crewrun",
+            "from crewai.utilities.converter import X",
+            "there is no module 'crewrun.utilities.converter' in this version of crewrun; take its import out",
             id="a module",
+        ),
+        pytest.param(
+            "from crewai import Agent, BaseLLM",
+            "crewrun has no crewai.llms: it calls models by itself; put yours behind a server of OpenAI's "
+            "protocol: LLM(model=…, base_url=…)",
+            id="a class whose module is refused",
+        ),
+        pytest.param(
+            "from crewai.flow import human_feedback",
+            "crewrun has no crewai.flow.human_feedback: nobody is there to be asked; "
+            "take @human_feedback off the method",
+            id="a decorator that asks somebody",
+        ),
+        pytest.param(
+            "import crewai.hooks",
+            "crewrun has no crewai.hooks: it has no hooks around calls; use a guardrail, step_callback, "
+            "or a tool of your own, or take them out",
+            id="hooks around calls",
+        ),
+        pytest.param(
+            "from crewai.mcp.config import MCPServerStdio",
+            "crewrun has no crewai.mcp: it talks to no MCP servers; give the agent tools, or take them out",
+            id="a part of a module that is refused",
         ),
         pytest.param(
             "from crewai_tools import PDFSearchTool",
@@ -609,6 +707,16 @@ OTHER_YAML = CREW_PY.replace(
                 ),
             },
             id="in src, with config in the root",
+        ),
+        pytest.param(
+            ".",
+            {
+                "src/config/agents.yaml": AGENTS,
+                "src/config/tasks.yaml": TASKS,
+                "src/tools/counter.py": TOOL,
+                "src/crew.py": CREW_PY.replace(".tools", "tools"),
+            },
+            id="in src with all that it needs",
         ),
         pytest.param(
             ".",
@@ -908,6 +1016,98 @@ def test_a_project_is_run_by_the_command_and_its_prints_go_to_stderr(tmp_path: P
     assert done.stderr.count("crew.py is imported") == 1
 
 
+KEEPING = """
+from crewai import Agent, Crew, Task
+from crewai.project import CrewBase, after_kickoff, agent, before_kickoff, crew, task
+
+print("loaded")
+
+@CrewBase
+class Keeping:
+    def __init__(self):
+        print("made")
+        self.seen = []
+
+    @before_kickoff
+    def keep(self, inputs):
+        self.topic = inputs["topic"]
+        self.seen.append(self.topic)
+        return inputs
+
+    @agent
+    def writer(self):
+        return Agent(role="Writer", goal="write", backstory="b", max_rpm=6000)
+
+    @task
+    def draft(self):
+        return Task(description="Write about {topic}", expected_output="e", agent=self.writer(), callback=self.check)
+
+    def check(self, output):
+        assert self.topic in output.description, f"{output.description} sees {self.topic}"
+
+    @after_kickoff
+    def tell(self, output):
+        output.raw = f"{self.topic} of {self.seen}"
+        return output
+
+    @crew
+    def crew(self):
+        return Crew(agents=self.agents, tasks=self.tasks, max_rpm=6000)
+
+def make():
+    return Keeping().crew()
+"""
+
+
+@pytest.mark.parametrize(("ref", "made"), [("crew.py:Keeping", 1), ("crew.py:make", 5)])
+def test_what_hooks_keep_on_their_object_is_the_row_s(ref: str, made: int, tmp_path: Path) -> None:
+    """All at once, yet each row has an object of its own: a copy of the class's, or what the function makes again."""
+    write({"crew.py": KEEPING})
+    rows = write_rows(tmp_path / "rows.jsonl", topics(4))
+    done = crewrun(
+        "batch", rows, "--crew", ref, "-o", "-", "-m", "offline?latency=0.1", "-j", "4", "--ordered", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["output"] for row in parse_rows(done.stdout)] == [f"topic {i} of ['topic {i}']" for i in range(4)]
+    assert (done.stderr.count("loaded"), done.stderr.count("made")) == (1, made)
+
+
+AT_ONCE = """
+from crewrun import Agent, Crew, Task
+
+agent = Agent(role="R", goal="G", backstory="B", llm="offline")
+crew = Crew(agents=[agent], tasks=[Task(description="Do {topic}", expected_output="E", agent=agent)])
+
+def run():
+    crew.kickoff({"topic": "one"})
+"""
+
+
+@pytest.mark.parametrize("command", ["batch rows.jsonl", "batch rows.jsonl --dry-run", "plan rows.jsonl", "check"])
+@pytest.mark.parametrize("ref", ["at_once.py:crew", "runs.py:run"])
+def test_a_kickoff_while_the_crew_is_loaded_is_refused(command: str, ref: str, tmp_path: Path) -> None:
+    """It would be paid for each time, whatever `-m` says. The message has its line."""
+    write({"runs.py": AT_ONCE, "at_once.py": f"{AT_ONCE}\nrun()\n"})
+    write_rows(tmp_path / "rows.jsonl", topics(2))
+    done = crewrun(*command.split(), "--crew", ref, "-m", "offline", cwd=tmp_path)
+    assert done.returncode == 2
+    assert (
+        f"{ref.partition(':')[0]}:8: starts a kickoff when it is loaded; put that under `if __name__ == '__main__':`, "
+        "and name what makes the crew, not what runs it\n"
+    ) in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("inputs", ["-", "/dev/stdin"])
+def test_a_crew_that_reads_standard_input_leaves_the_rows(inputs: str, tmp_path: Path) -> None:
+    """It finds nothing there, also where its code asks while rows run."""
+    asking = AT_ONCE.split("def run", maxsplit=1)[0].replace("crew =", 'asked = open("/dev/stdin").read()\ncrew =')
+    write({"asking.py": asking + "assert asked == ''\n"})
+    stdin = write_rows(tmp_path / "rows.jsonl", topics(3)).read_bytes()
+    done = crewrun("batch", inputs, "--crew", "asking.py:crew", cwd=tmp_path, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    assert [row["input"] for row in parse_rows(done.stdout)] == topics(3)
+
+
 def test_a_foreign_target_is_run_by_the_command_with_each_rows_failure_its_own(tmp_path: Path) -> None:
     """Values and errors come out as those of our crews do."""
     write(
@@ -930,7 +1130,7 @@ def test_a_foreign_target_is_run_by_the_command_with_each_rows_failure_its_own(t
     assert done.returncode == 3, done.stderr
     results = read_rows(tmp_path / "out.jsonl")
     assert [row["output"] for row in results] == [{"about": "topic 0"}, None, {"about": "topic 2"}]
-    assert problems(results) == {1: "disk on fire"}
+    assert problems(results) == {1: "demo.py:5: OSError: disk on fire"}
     done = crewrun("batch", rows, "--crew", "demo.py:NoInputs", "-o", "no.jsonl", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     told = "NoInputs.akickoff() got an unexpected keyword argument 'inputs'"

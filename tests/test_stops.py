@@ -366,7 +366,7 @@ def test_the_crew_file_stops_a_run_as_the_flags_do(place: Place) -> None:
     place.crew(more="batch:\n  deadline: 1h\n  outage-patience: 0s\n  max-concurrent: 2\n")
     place.rows(*topics(3))
     place.batch(code=4, OPENAI_BASE_URL=f"http://127.0.0.1:{free_port()}/v1")
-    assert place.stopped().startswith("openai/gpt-4.1-mini has not answered for 0 s (--outage-patience)")
+    assert re.match(r"openai/gpt-4.1-mini has not answered for \d+ s \(--outage-patience\)", place.stopped())
     assert Counter(place.batch()) == Counter(f"Write about topic {i}" for i in range(3))
 
 
@@ -438,7 +438,7 @@ def test_a_flow_that_begins_itself_for_ever_is_ended(place: Place) -> None:
     place.rows(*topics(1))
     place.batch("--crew", "flows.py:Again", "-m", "offline", code=3)
     (row,) = read_rows(place.results)
-    assert row["error"]["message"] == "Again is kicked off inside itself, 50 flows deep"
+    assert row["error"]["message"] == ("flows.py:29: RecursionError: Again is kicked off inside itself, 50 flows deep")
 
 
 def test_a_flow_that_nothing_begins_is_refused(place: Place) -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from crewrun import LLM, Agent, Crew, CrewOutput, DefinitionError, Task
-from crewrun.crew.schema import NotValid, OutputSchema
 from crewrun.errors import BadRequest, OutputInvalid
+from crewrun.llm.schema import NotValid, OutputSchema
 from crewrun.messages import ChatRequest
 from crewrun.testing import Step, scripted
 
@@ -43,6 +43,22 @@ async def run(crew: Crew, *script: Step) -> tuple[CrewOutput, list[ChatRequest]]
     async with scripted(*script) as model:
         output = await crew.akickoff()
     return output, model.requests
+
+
+class Scored(BaseModel):
+    review: Review
+
+
+async def test_a_crew_s_output_is_read_by_key_as_it_is() -> None:
+    """An attribute of the instance, objects inside it too; without an instance an entry of the JSON value."""
+    text = '{"review": {"stars": 4}}'
+    instance, _ = await run(crew_that_gives(output_pydantic=Scored), text)
+    value, _ = await run(crew_that_gives(output_json=Scored), text)
+    plain, _ = await run(crew_that_gives(), text)
+    assert (instance["review"], value["review"]) == (Review(stars=4), {"stars": 4, "title": "untitled"})
+    for output in (instance, value, plain):
+        with pytest.raises(KeyError, match=r"^'stars'$"):
+            output["stars"]
 
 
 async def test_output_pydantic_gives_an_instance() -> None:

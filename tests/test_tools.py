@@ -18,6 +18,7 @@ from crewrun.messages import ChatRequest, Completion, Message, ToolCall, Usage
 from crewrun.testing import Step, scripted
 from crewrun.tools import BaseTool, tool
 from crewrun.tools.foreign import as_tool
+from crewrun.tools.structured_tool import CrewStructuredTool
 from crewrun.tools.toolbox import Toolbox
 
 pytestmark = pytest.mark.anyio
@@ -329,6 +330,29 @@ async def test_a_tool_without_a_docstring_is_refused_with_its_place() -> None:
         @tool
         def nameless() -> str:
             return ""
+
+
+def test_a_structured_tool_takes_from_its_function_what_is_not_said() -> None:
+    """As CrewAI's does; a description of its own may take the docstring's place."""
+
+    class Word(BaseModel):
+        word: str
+
+    def bare(word: str) -> str:
+        return word
+
+    own = CrewStructuredTool.from_function(look_up.func)
+    said = CrewStructuredTool.from_function(
+        bare, name="echo", description=" Say it.\n", args_schema=Word, return_direct=True, infer_schema=True
+    )
+    fields = [sorted(one.arguments.model_json_schema()["properties"]) for one in (own, said)]
+    assert fields == [["times", "word"], ["word"]]
+    assert (own.name, own.description, own.run(word="x")) == ("look_up", "Look a word up.", "meaning of x")
+    assert (said.name, said.description, said.run(word="x")) == ("echo", "Say it.", "x")
+    assert (own.result_as_answer, said.result_as_answer) == (False, True)
+    with pytest.raises(DefinitionError) as caught:
+        CrewStructuredTool.from_function(bare)
+    assert str(caught.value) == "tool 'bare' has no description, and its function no docstring; write one of them"
 
 
 async def test_a_second_tool_of_one_name_gets_a_number() -> None:

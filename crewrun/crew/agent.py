@@ -16,15 +16,15 @@ from crewrun.crew.guardrails import check, judgement_schema, no_more_tries
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
 from crewrun.crew.perform import Answer, Work, perform
-from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, schema_prompt, system_prompt
-from crewrun.crew.schema import OutputSchema
-from crewrun.crew.sync import run_sync
+from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, system_prompt
 from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
+from crewrun.llm.direct import as_messages
 from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM, as_llm
+from crewrun.llm.schema import OutputSchema, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
+from crewrun.llm.sync import run_sync
 from crewrun.llm.tally import Tally, current_tally
-from crewrun.messages import Message
 from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
@@ -220,9 +220,7 @@ class Agent(BaseModel):
         given = query if messages is None else messages
         if isinstance(given, str):
             return self.compose(persona, given)
-        if not given:
-            raise TypeError("an agent's kickoff has no messages")
-        *earlier, last = [_as_message(one, i) for i, one in enumerate(given)]
+        *earlier, last = as_messages(given, "an agent's kickoff")
         prompt = self.compose(persona, last.content)
         return prompt._replace(history=tuple(earlier))
 
@@ -277,14 +275,3 @@ class Agent(BaseModel):
             except ToolFailed:
                 pass
         return await perform(work)
-
-
-_ROLES = ("system", "user", "assistant", "tool")
-
-
-def _as_message(given: Any, position: int) -> Message:
-    content = given.get("content") if isinstance(given, Mapping) else None
-    role = given.get("role", "user") if isinstance(given, Mapping) else None
-    if role not in _ROLES or not isinstance(content, str):
-        raise TypeError(f"messages[{position}] needs `role` (one of {', '.join(_ROLES)}) and `content`, a text")
-    return Message(role, content)

@@ -27,7 +27,7 @@ from crewrun.crew.task import ConditionalTask, Task
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.errors import DefinitionError
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.limits import window_of
+from crewrun.llm.limits import share_window, window_of
 from crewrun.llm.model import LLM
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally
@@ -77,6 +77,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
     _team: Team | None = PrivateAttr(default=None)
     _manager: Agent | None = PrivateAttr(default=None)
+    _maker: Callable[[], Any] | None = PrivateAttr(default=None)
 
     __hash__ = object.__hash__
 
@@ -231,6 +232,22 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         assign = self._assign()
         return [assign(task, task_name(task, position), kickoff) for position, task in enumerate(self.tasks)]
 
+    async def for_a_row(self) -> "Crew":
+        """What runs one of many rows: this crew, or one that is made for the row alone, with the same `max_rpm`s."""
+        if self._maker is None:
+            return self
+        crew: Crew = await call(self._maker)
+        if self.max_rpm:
+            share_window(self, crew, self.max_rpm)
+        for agent, other in zip(self.agents, crew.agents, strict=False):
+            if agent.max_rpm:
+                share_window(agent, other, agent.max_rpm)
+        return crew
+
+    def made_for_each_row_by(self, maker: Callable[[], Any]) -> None:
+        """Have each row run what `maker` gives, another crew like this one."""
+        self._maker = maker
+
     async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally) -> CrewOutput:
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
@@ -263,6 +280,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
             on_step=(self.step_callback,) if self.step_callback else (),
             on_task=(self.task_callback,) if self.task_callback else (),
             team=self._the_team,
+            first=next(iter(self.tasks), None) if self.process is Process.sequential else None,
         )
 
     def _assign(self) -> Assign:

@@ -5,8 +5,8 @@ from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from crewrun.crew.for_each import OnOutcome, for_each
 from crewrun.crew.output import UsageMetrics
-from crewrun.crew.sync import run_sync
 from crewrun.llm.shared_gateway import open_gateway
+from crewrun.llm.sync import run_sync
 from crewrun.llm.tally import Tally, current_tally
 
 Inputs = Mapping[str, Any]

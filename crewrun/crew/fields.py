@@ -27,7 +27,7 @@ SILENT: Mapping[str, frozenset[str]] = {
     ),
     "task": _names(
         "id agents security_config used_tools tools_errors delegations retry_count max_retries start_time end_time "
-        "allow_crewai_trigger_context processed_by_agents prompt_context i18n"
+        "processed_by_agents prompt_context i18n"
     ),
     "crew": _names(
         "id cache share_crew output_log_file full_output tracing security_config execution_logs chat_llm language "

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 
 from crewrun.concurrency import call
 from crewrun.crew.output import AgentOutput, TaskOutput
-from crewrun.crew.schema import OutputSchema
 from crewrun.errors import CrewrunError, GuardrailFailed
+from crewrun.llm.schema import OutputSchema
 
 Judge = Callable[[str, str], Awaitable[tuple[bool, str]]]
 

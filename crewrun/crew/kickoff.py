@@ -12,12 +12,17 @@ from crewrun.llm.tally import Tally
 
 if TYPE_CHECKING:
     from crewrun.crew.delegation import Team
+    from crewrun.crew.task import Task
+
+# The input under which CrewAI's triggers hand over what set them off: an e-mail, a row of a form.
+TRIGGER_PAYLOAD = "crewai_trigger_payload"
 
 
 class Kickoff(NamedTuple):
     """One run of one crew: its inputs (None: templates stay as they are), the way to the models, the account.
 
-    `team` gives the agents that work may be delegated to, `depth` how often it was on the way here.
+    `team` gives the agents that work may be delegated to, `depth` how often it was on the way here. `first` is the task
+    that is told a trigger's payload unless it says that it is not.
     """
 
     inputs: Mapping[str, Any] | None
@@ -28,6 +33,7 @@ class Kickoff(NamedTuple):
     on_task: tuple[Callable[[Any], Any], ...] = ()
     team: "Callable[[], Team] | None" = None
     depth: int = 0
+    first: "Task | None" = None
 
 
 class LeftOpen(dict[str, Any]):

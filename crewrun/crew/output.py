@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, SkipValidation
 
-from crewrun.crew.schema import Structured
+from crewrun.llm.schema import Structured
 from crewrun.llm.tally import Tally
 from crewrun.messages import Message
 
@@ -108,10 +108,10 @@ class CrewOutput(_Answer):
     token_usage: UsageMetrics = Field(default_factory=UsageMetrics)
 
     def __getitem__(self, key: str) -> Any:
-        fields = self.to_dict()
-        if key not in fields:
-            raise KeyError(key)
-        return fields[key]
+        """An attribute of `pydantic`, else an entry of `json_dict`, as it is there. KeyError when there is neither."""
+        if self.pydantic is not None and hasattr(self.pydantic, key):
+            return getattr(self.pydantic, key)
+        return (self.json_dict or {})[key]
 
 
 def as_dict(message: Message) -> dict[str, Any]:

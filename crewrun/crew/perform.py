@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from crewrun.concurrency import call, gather
-from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt, repair_prompt
-from crewrun.crew.schema import NotValid, OutputSchema, Structured
+from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt
 from crewrun.crew.steps import AgentAction, AgentFinish, Step
 from crewrun.crew.text_protocol import Action, explain_tools, observation, read_reply
 from crewrun.errors import ContextTooLong, OutputInvalid, SchemaRefused, ToolsRefused
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM
+from crewrun.llm.schema import NotValid, OutputSchema, Structured, repair_prompt
 from crewrun.llm.tally import Tally
 from crewrun.messages import Completion, Message, ToolSpec
 from crewrun.tools.base import BaseTool

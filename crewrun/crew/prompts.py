@@ -5,6 +5,7 @@ What is the same for all rows comes first where the definition allows it, since 
 
 from typing import NamedTuple, Protocol
 
+from crewrun.llm.schema import schema_prompt
 from crewrun.messages import Message
 
 CONTEXT_SEPARATOR = "\n\n----------\n\n"
@@ -65,19 +66,9 @@ def user_prompt(description: str, expected_output: str, *, markdown: bool = Fals
     return f"{prompt}\n{schema_prompt(schema)}" if schema else prompt
 
 
-def schema_prompt(schema: str) -> str:
-    """How the answer must look, as JSON Schema."""
-    return f"Reply with one JSON value only, which validates against this JSON Schema: {schema}"
-
-
 def with_context(prompt: str) -> str:
     """`prompt` so that earlier answers can follow it."""
     return f"{prompt}\n\nUse what was found earlier:\n"
-
-
-def repair_prompt(faults: str, schema: str) -> str:
-    """Asks for an answer once more that did not validate."""
-    return f"This answer cannot be used: {faults}\nGive the same answer again, mended. {schema_prompt(schema)}"
 
 
 def retry_prompt(fault: str, answer: str) -> str:

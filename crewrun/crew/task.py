@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from crewrun.crew.agent import Agent
 from crewrun.crew.fields import accept, check_output_file
 from crewrun.crew.output import TaskOutput
-from crewrun.crew.schema import OutputSchema
 from crewrun.errors import DefinitionError
+from crewrun.llm.schema import OutputSchema
 from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
@@ -31,6 +31,9 @@ class Task(BaseModel):
     the answer must validate against. Each of `guardrail` and `guardrails` is a function of the TaskOutput that returns
     `(passed, what)`, or a sentence that the agent's model judges the answer by; an answer that does not pass is asked
     for again, `guardrail_max_retries` times. `callback` and all `callbacks` get the finished TaskOutput.
+
+    An input `crewai_trigger_payload` follows the description of a sequential crew's first task, and that of every task
+    with `allow_crewai_trigger_context`; False keeps it out of the first one too.
     """
 
     model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
@@ -54,6 +57,7 @@ class Task(BaseModel):
     guardrail_max_retries: int = Field(default=3, ge=0)
     callback: Annotated[TaskCallback | None, SkipValidation] = None
     callbacks: Annotated[list[TaskCallback], SkipValidation] = Field(default_factory=list)
+    allow_crewai_trigger_context: bool | None = None
 
     _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
     _schema: tuple[tuple[Any, ...], OutputSchema | None] | None = PrivateAttr(default=None)

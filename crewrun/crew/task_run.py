@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, Persona
 from crewrun.crew.guardrails import check, no_more_tries
-from crewrun.crew.kickoff import Kickoff
+from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
 from crewrun.crew.output import OutputFormat, TaskOutput, as_dict
 from crewrun.crew.output_files import render_path, write_output
 from crewrun.crew.perform import Answer
 from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
-from crewrun.crew.schema import NotValid, OutputSchema, Structured
 from crewrun.crew.task import Task, latest_outputs
 from crewrun.errors import OutputInvalid
+from crewrun.llm.schema import NotValid, OutputSchema, Structured
 from crewrun.llm.tally import Tally
 from crewrun.row import TaskRecord
 from crewrun.templates import compile_template
@@ -22,12 +22,13 @@ from crewrun.tools.toolbox import Toolbox
 
 
 class Texts(NamedTuple):
-    """A task and its agent with one row's inputs filled in."""
+    """A task and its agent with one row's inputs filled in. `trigger` follows the description in the prompt."""
 
     persona: Persona
     description: str
     expected_output: str
     output_file: str | None
+    trigger: str = ""
 
 
 class Assignment(NamedTuple):
@@ -41,8 +42,9 @@ class Assignment(NamedTuple):
     schema: OutputSchema | None
 
 
-def fill_in(task: Task, name: str, agent: Agent, inputs: Mapping[str, Any] | None) -> Texts:
+def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> Texts:
     """The texts for one row. Raises InputInvalid for a missing input, or one that cannot be part of a file's name."""
+    inputs = kickoff.inputs
     persona = agent.persona(inputs)
     if not inputs:
         return Texts(persona, task.description, task.expected_output, task.output_file)
@@ -52,7 +54,16 @@ def fill_in(task: Task, name: str, agent: Agent, inputs: Mapping[str, Any] | Non
         compile_template(task.description).render(inputs, f"{where}.description"),
         compile_template(task.expected_output).render(inputs, f"{where}.expected_output"),
         None if task.output_file is None else render_path(task.output_file, inputs, f"{where}.output_file"),
+        _trigger(task, inputs, is_first=task is kickoff.first),
     )
+
+
+def _trigger(task: Task, inputs: Mapping[str, Any], *, is_first: bool) -> str:
+    """What the task is told of its trigger, as CrewAI words it: the first one if there is any, others if they ask."""
+    payload, asks = inputs.get(TRIGGER_PAYLOAD), task.allow_crewai_trigger_context
+    if payload is None or not (asks if asks is not None else is_first and payload):
+        return ""
+    return f"\n\nTrigger Payload: {payload}"
 
 
 async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -> TaskOutput:
@@ -94,7 +105,10 @@ def opening(assignment: Assignment, context: str) -> Prompt:
     task = assignment.task
     texts, schema = assignment.texts, assignment.schema
     before = user_prompt(
-        texts.description, texts.expected_output, markdown=task.markdown, schema=schema.text if schema else None
+        f"{texts.description.strip()}{texts.trigger}",
+        texts.expected_output,
+        markdown=task.markdown,
+        schema=schema.text if schema else None,
     )
     return assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
 

@@ -1,16 +1,16 @@
 """Where crews come from: `load` a reference, or `find_beside` the inputs.
 
-The formats are one file each: `crew_yaml`, `crew_json`, `project_folder` and `python_source`. The first three give a
-`source`, the data with the place of everything in it, and `assembly` makes a definition of it: `keys` and `checks` look
-for faults in the data, `spec` says which keys there are, `names` looks up what they name, `build` builds the crew, and
-`problems` words what is wrong. `schema` is crew.yaml's JSON Schema.
+The formats are one file each: `crew_yaml`, `crew_json`, `project_folder`, `flow_project` and `python_source`. The first
+three give a `source`, the data with the place of everything in it, and `assembly` makes a definition of it: `keys` and
+`checks` look for faults in the data, `spec` says which keys there are, `names` looks up what they name, `build` builds
+the crew, and `problems` words what is wrong. `schema` is crew.yaml's JSON Schema.
 """
 
 import os.path
 from collections.abc import Callable
 from pathlib import Path
 
-from crewrun.definitions import crew_json, crew_yaml, project_folder
+from crewrun.definitions import crew_json, crew_yaml, flow_project, project_folder
 from crewrun.definitions.candidates import unnamed
 from crewrun.definitions.definition import Definition
 from crewrun.errors import DefinitionError, UsageError
@@ -35,8 +35,9 @@ def load(ref: str | Path, strict: bool = False) -> Definition:
     """
     file = str(ref)
     if os.path.isdir(file):
-        crew = _crew_file(file)
-        return load(crew, strict) if crew is not None else project_folder.load(file, strict)
+        if (crew := _crew_file(file)) is not None:
+            return load(crew, strict)
+        return flow_project.load(file) if flow_project.is_flow_project(file) else project_folder.load(file, strict)
     extension = os.path.splitext(file)[1].lower()
     if extension in _LOADERS:
         return _LOADERS[extension](file)
@@ -63,7 +64,7 @@ def find_beside(inputs: Path | None) -> Path:
         if (crew := _crew_file(str(folder))) is not None:
             return Path(crew)
     for folder in folders:
-        if project_folder.is_project(str(folder)):
+        if flow_project.is_flow_project(str(folder)) or project_folder.is_project(str(folder)):
             return folder
     looked = " or ".join("the working directory" if folder == Path() else repr(str(folder)) for folder in folders)
     raise UsageError(f"no crew.yaml in {looked}; crewrun init DIR makes one, --crew names another crew")

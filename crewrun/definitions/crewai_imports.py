@@ -1,7 +1,8 @@
 """`crewai` in a user's imports means crewrun: `rewrite_below` a folder, and its files are imported so.
 
 Only the import statements of the files below that folder are read anew, `import crewai`, `from crewai.tools import …`,
-wherever they stand; the files stay as they are. What is installed keeps its own meaning of `crewai`.
+wherever they stand; the files stay as they are. What is installed keeps its own meaning of `crewai`. What crewrun does
+not have of CrewAI is in `stand_ins`.
 """
 
 import ast
@@ -12,6 +13,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from types import CodeType, ModuleType
+
+from crewrun.definitions.stand_ins import StandInFinder, home_of
 
 _OURS = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
 _TOOLS = "crewrun.tools"
@@ -37,6 +40,7 @@ def rewrite_below(folder: str) -> None:
         finder = _Finder()
         standard = next((i for i, other in enumerate(sys.meta_path) if other is PathFinder), 0)
         sys.meta_path.insert(standard, finder)
+        sys.meta_path.append(StandInFinder())
     names = {"crewai": "crewrun"} if is_installed("crewai_tools") else {"crewai": "crewrun", "crewai_tools": _TOOLS}
     finder.folders[os.path.realpath(folder)] = names
 
@@ -94,10 +98,14 @@ class _Rewriter(ast.NodeTransformer):
         node.names = [ast.copy_location(new, old) for old in node.names for new in self._aliases(old)]
         return node
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
-        if node.level == 0 and node.module is not None:
-            node.module = self._renamed(node.module) or node.module
-        return node
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | list[ast.ImportFrom]:
+        module = self._renamed(node.module) if node.level == 0 and node.module is not None else None
+        if module is None:
+            return node
+        homes: dict[str, list[ast.alias]] = {}
+        for alias in node.names:
+            homes.setdefault(home_of(module, alias.name), []).append(alias)
+        return [ast.copy_location(ast.ImportFrom(home, names, 0), node) for home, names in homes.items()]
 
     def _aliases(self, alias: ast.alias) -> list[ast.alias]:
         module = self._renamed(alias.name)

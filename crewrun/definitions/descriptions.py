@@ -68,6 +68,7 @@ TASK: Mapping[str, str] = {
     "callback": "A function (module:attr) that gets the finished output.",
     "callbacks": "Several such functions.",
     "condition": "A function (module:attr) of the previous output; the task runs only if it returns true.",
+    "allow_crewai_trigger_context": "Tell the task the input crewai_trigger_payload. Default: only the first task.",
 }
 BATCH: Mapping[str, str] = {
     "output": "Where results go, - for stdout.",

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from crewrun import tools
-from crewrun.crew.schema import OutputSchema
 from crewrun.definitions import jsonc_source, local_tools, yaml_source
 from crewrun.definitions.crewai_imports import is_installed, rewrite_below
 from crewrun.definitions.problems import Value, listed
 from crewrun.definitions.source import Expected
 from crewrun.errors import CrewrunError, DefinitionError, suggest
+from crewrun.llm.schema import OutputSchema
 from crewrun.references import broken, is_reference, resolve
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tool

@@ -7,21 +7,18 @@ without one, the crew is all agents and all tasks, in the order of the files.
 import ast
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crewrun.definitions.assembly import assemble
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
+from crewrun.definitions.folders import MAX_DEPTH, below, inside, path_in, python_files
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
 from crewrun.definitions.source import Expected, Source, joined
 from crewrun.definitions.yaml_source import read
 from crewrun.errors import DefinitionError
 
-MAX_DEPTH = 5
-
-_SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "env", "site-packages"})
 _EXTENSIONS = (".yaml", ".yml")
 _CREW_CLASS = re.compile(rb"^@(?:\w+\.)*CrewBase\b.*\n(?:@.*\n)*class +(\w+)", re.MULTILINE)
 
@@ -40,11 +37,11 @@ class Project:
 
         They are looked for in `base` and in a folder `src` there. Raises DefinitionError when there are several.
         """
-        crew_py = _joined(self.base, "crew.py")
+        crew_py = path_in(self.base, "crew.py")
         if os.path.isfile(crew_py):
             return crew_py
-        places = [self.base, _joined(self.base, "src")]
-        found = [(file, name) for place in places for file in _python_files(place) for name in _crew_classes(file)]
+        places = [self.base, path_in(self.base, "src")]
+        found = [(file, name) for place in places for file in python_files(place) for name in _crew_classes(file)]
         if len(found) > 1:
             names = [f"{file}:{name}" for file, name in found]
             raise DefinitionError(
@@ -62,7 +59,7 @@ def load(folder: str, strict: bool = False) -> Definition:
     if python is not None or project.yaml is None:
         from crewrun.definitions.python_source import load_project
 
-        return load_project(python or _joined(project.base, "crew.py"), root)
+        return load_project(python or path_in(project.base, "crew.py"), root)
     agents, tasks = project.yaml
     source = joined(
         Source(folder, {}),
@@ -72,21 +69,22 @@ def load(folder: str, strict: bool = False) -> Definition:
         },
     )
     folders = list(dict.fromkeys([project.base, os.path.dirname(agents), root]))
-    tool_folders = [_joined(project.base, "tools"), _joined(root, "tools")]
+    tool_folders = [path_in(project.base, "tools"), path_in(root, "tools")]
     names = Names(folders, list(dict.fromkeys(tool_folders)))
     return assemble(source, names, Rules(crewai=True, strict=strict), "CrewAI project", folder)
 
 
 def is_project(folder: str) -> bool:
-    """Whether a project is right in `folder`, or where CrewAI makes it: in a folder of `src`."""
-    places = [folder, *_inside(os.path.join(folder, "src"))]
+    """Whether a project is right in `folder`, or where CrewAI makes it: in a folder of `src`, or in `src` itself."""
+    source = os.path.join(folder, "src")
+    places = [folder, source, *inside(source)]
     return any(_project_at(os.path.join(place, "config")) is not None or _has_crew_py(place) for place in places)
 
 
 def find(folder: str) -> Project:
     """The project in `folder`, else the only one below it. Raises DefinitionError when there is none, or several."""
     found: dict[str, Project] = {}
-    for place in _folders(folder):
+    for place in below(folder):
         if (project := _project_at(place)) is not None:
             if project.base == os.path.normpath(folder) or place == os.path.normpath(folder):
                 return project
@@ -100,7 +98,7 @@ def find(folder: str) -> Project:
 
 
 def _nothing_in(folder: str) -> str:
-    for place in _folders(folder):
+    for place in below(folder):
         for name, other in (("agents", "tasks"), ("tasks", "agents")):
             if (file := _file(place, name)) is not None:
                 return f"{file}: has no {other}.yaml beside it; a CrewAI project has both"
@@ -110,43 +108,17 @@ def _nothing_in(folder: str) -> str:
     )
 
 
-def _folders(top: str) -> Iterator[str]:
-    """`top` and the folders below it where a project may be, from the outside in by name."""
-    level = [os.path.normpath(top)]
-    for _ in range(MAX_DEPTH + 1):
-        yield from level
-        level = [inner for folder in level for inner in _inside(folder)]
-
-
-def _inside(folder: str) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:  # a folder that may not be read
-        return []
-    inner = [_joined(folder, name) for name in sorted(names) if name not in _SKIPPED and not name.startswith(".")]
-    return [path for path in inner if not os.path.exists(os.path.join(path, "pyvenv.cfg"))]
-
-
 def _project_at(config: str) -> Project | None:
     agents, tasks = _file(config, "agents"), _file(config, "tasks")
     if agents is not None and tasks is not None:
         inner = os.path.basename(os.path.abspath(config)) == "config"
-        return Project(_joined(config, os.pardir) if inner else config, (agents, tasks))
+        return Project(path_in(config, os.pardir) if inner else config, (agents, tasks))
     return Project(config, None) if _has_crew_py(config) else None
 
 
 def _has_crew_py(folder: str) -> bool:
-    crew_py = _joined(folder, "crew.py")
+    crew_py = path_in(folder, "crew.py")
     return os.path.isfile(crew_py) and bool(_crew_classes(crew_py))
-
-
-def _python_files(folder: str) -> list[str]:
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
-    except OSError:  # not there, or not to be read
-        return []
-    return [file for file in (_joined(folder, name) for name in names) if os.path.isfile(file)]
 
 
 def _crew_classes(file: str) -> list[str]:
@@ -168,9 +140,5 @@ def _is_crew_base(decorator: ast.expr) -> bool:
 
 
 def _file(folder: str, name: str) -> str | None:
-    files = (_joined(folder, name + extension) for extension in _EXTENSIONS)
+    files = (path_in(folder, name + extension) for extension in _EXTENSIONS)
     return next((file for file in files if os.path.isfile(file)), None)
-
-
-def _joined(folder: str, name: str) -> str:
-    return os.path.normpath(os.path.join(folder, name))

@@ -1,4 +1,4 @@
-"""Crews in Python: `load` a `module:attr` or `file.py:attr`, `load_project` a CrewAI project with its crew.py.
+"""Crews in Python: `load` a `module:attr` or `file.py:attr`, and CrewAI projects by `load_project` and `load_flow`.
 
 How a file is found and imported is `references`, what it may name is `target`.
 """
@@ -15,7 +15,7 @@ from crewrun.definitions.definition import Definition
 from crewrun.definitions.problems import listed
 from crewrun.errors import DefinitionError
 from crewrun.flow.target import FlowTarget
-from crewrun.references import above_packages, find_file, known_names, load_file, resolve, search, shown
+from crewrun.references import above_packages, find_file, known_names, load_file, pick, resolve, search, shown
 from crewrun.target import as_target
 
 
@@ -36,12 +36,24 @@ def load_project(crew_py: str, root: str) -> Definition:
 
     `crewai` in all of the project's files means crewrun. Raises DefinitionError.
     """
-    path, top = os.path.abspath(crew_py), os.path.abspath(root)
+    cls = _crew_class(_load_below(root, crew_py), crew_py)
+    return Definition(as_target(cls, f"{crew_py}:{cls.__name__}"), {}, Path(root), "CrewAI project")
+
+
+def load_flow(file: str, name: str, root: str) -> Definition:
+    """The flow `name` in `file`, which is in the CrewAI flow project in the folder `root`.
+
+    `crewai` in all of the project's files means crewrun. Raises DefinitionError.
+    """
+    ref = f"{file}:{name}"
+    return Definition(as_target(pick(_load_below(root, file), name, ref), ref), {}, Path(root), "CrewAI flow project")
+
+
+def _load_below(root: str, file: str) -> ModuleType:
+    path, top = os.path.abspath(file), os.path.abspath(root)
     rewrite_below(top)
     search(top, first=False)
-    module = load_file(path, _source_root(path, top))
-    cls = _crew_class(module, crew_py)
-    return Definition(as_target(cls, f"{crew_py}:{cls.__name__}"), {}, Path(root), "CrewAI project")
+    return load_file(path, _source_root(path, top))
 
 
 def _source_root(path: str, top: str) -> str | None:

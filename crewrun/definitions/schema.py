@@ -8,7 +8,7 @@ from typing import Any
 
 from crewrun.definitions import descriptions
 from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, Spec, TaskSpec
-from crewrun.tools.schema import without_titles
+from crewrun.llm.schema import without_titles
 
 _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     LLMSpec: descriptions.LLM,

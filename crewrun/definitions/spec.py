@@ -156,7 +156,7 @@ class TaskSpec(Spec):
     """A task of the mapping form; its name is its key under `tasks`. `context` left out means all earlier tasks."""
 
     noun = "a task"
-    ignored = _keys("security_config allow_crewai_trigger_context")
+    ignored = _keys("security_config")
     not_yet = (MISSING["task"] | SILENT["task"] | _keys("config converter_cls response_model")) - ignored
 
     description: Text
@@ -178,6 +178,7 @@ class TaskSpec(Spec):
     callback: Function | None = None
     callbacks: list[Function] | None = None
     condition: Function | None = None
+    allow_crewai_trigger_context: bool | None = None
 
 
 class NamedTaskSpec(TaskSpec):

@@ -7,7 +7,7 @@ import resource
 import shutil
 import tempfile
 import warnings
-from asyncio import Future, get_running_loop
+from asyncio import CancelledError, Future, get_running_loop
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,12 +26,12 @@ from crewrun.executors.letters import Begun, Drop, Ended, Fault, Gap, Refuses, R
 from crewrun.executors.post import Correspondence, Inbox, Outbox
 from crewrun.executors.remote import RemoteAnswers, RemoteGates, RemoteRecorder, row_number
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.lanes import LANES
+from crewrun.llm.lanes import import_lane
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.row import Row
 from crewrun.target import Target
-from crewrun.worker import Worker, check_models
+from crewrun.worker import Worker, check_models, taken_back
 
 # How long a call without news waits for some.
 _LONG_S = 10.0
@@ -73,9 +73,7 @@ class Station:
         if called != brief.endpoints:
             raise UsageError(_other_models(called, brief.endpoints))
         for endpoint in endpoints:
-            LANES[endpoint.lane]()  # its import would hold up the first rows
-        if len(endpoints) == 1:
-            gates.of(endpoints[0])  # so that leave can come with the first rows
+            import_lane(endpoint.lane)  # later it would hold up the first rows
         writes = getattr(target, "writes_files", True)  # nobody knows what other targets than crews do
         self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if writes else None
         self._tells_prompts = brief.tells_prompts
@@ -92,6 +90,7 @@ class Station:
                     orders, self._orders = self._orders, []
                     for order in orders:
                         self._obey(order, tasks)
+            raise RuntimeError("its rows were cancelled from within")
         except BaseException as broken:
             self._failure = broken
             self._outbox.wake()
@@ -148,21 +147,24 @@ class Station:
         runner.give(order)
 
     async def _keep_running(self, runner: "_Runner") -> None:
-        ended: Ended | None = None
         with runner.scope:
-            while True:
-                start = await runner.order()
-                ended = None
-                ended = await self._run(start)
-                if runner.scope.cancel_called:
-                    break
-                runner.start = None
-                self._tell(ended)
-                self._idle.append(runner)
+            while not runner.scope.cancel_called:
+                try:
+                    await self._run_next(runner)
+                except CancelledError:
+                    # A row that has ended may have left a timer that cancels the task which it ran in.
+                    if not taken_back():
+                        raise
         if runner.start is not None:  # it was to be given up
-            self._tell(ended or Ended(runner.start.number, None))
+            self._tell(runner, Ended(runner.start.number, None))
 
-    def _tell(self, ended: Ended) -> None:
+    async def _run_next(self, runner: "_Runner") -> None:
+        self._tell(runner, await self._run(await runner.order()))
+        if not runner.scope.cancel_called:
+            self._idle.append(runner)
+
+    def _tell(self, runner: "_Runner", ended: Ended) -> None:
+        runner.start = None
         del self._runners[ended.row]
         self._outbox.put(ended)
 
@@ -206,7 +208,7 @@ class _Runner:
     def give(self, start: Start) -> None:
         """Have it run a row next. It is idle."""
         self.start = start
-        if self._given is not None:
+        if self._given is not None and not self._given.done():
             self._given.set_result(None)
 
     async def order(self) -> Start:

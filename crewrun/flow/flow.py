@@ -180,7 +180,7 @@ class Flow(KickoffFamily[Any], Generic[S]):
         if saver is not None and interrupted is not None:
             saver.go_on(interrupted)
         run = FlowRun(self, graph, Schedule(graph, self.max_method_calls), tally, saver, inside.outputs)
-        return await run.go(interrupted)
+        return await run.go(inputs, interrupted)
 
     async def _crewrun_fill(self, inputs: dict[str, Any], *, restores: bool) -> Saved | None:
         """Put the inputs into the state, that of their `id` if it was kept; what was kept of a run to go on with.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.errors import DefinitionError
 from crewrun.flow.dsl import Condition, Decorator, Mark, Named, mark_of, place_of
 
@@ -21,7 +22,8 @@ class Method:
     """One method of a flow. `place` is its file and line.
 
     `starts` says that a kickoff begins with it, `condition` what it waits for else. `labels` are those that a router
-    can return, None when that is not known.
+    can return, None when that is not known. A start may have a parameter for the payload of its trigger, and needs one
+    when that parameter has no default.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Method:
     condition: Condition | None = None
     labels: frozenset[str] | None = None
     takes_result: bool = False
+    takes_payload: bool = False
+    needs_payload: bool = False
 
     @property
     def is_router(self) -> bool:
@@ -96,6 +100,7 @@ def graph_of(flow: type) -> FlowGraph:
             raise DefinitionError(
                 f"{place_of(function)}: {flow.__name__}.{name}: @router() does not say what it is for"
             )
+        payload = _payload(function, mark)
         methods[name] = Method(
             name=name,
             kind="router" if mark.is_router else "start" if mark.is_start else "listener",
@@ -104,6 +109,8 @@ def graph_of(flow: type) -> FlowGraph:
             condition=mark.condition,
             labels=_labels(function, mark) if mark.is_router else None,
             takes_result=_takes_result(function, f"{place_of(function)}: {flow.__name__}.{name}", mark),
+            takes_payload=payload is not None,
+            needs_payload=payload is not None and payload.default is payload.empty,
         )
     return FlowGraph(flow.__name__, methods)
 
@@ -143,9 +150,10 @@ def _takes_result(function: Callable[..., Any], name: str, mark: Mark) -> bool:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise DefinitionError(f"{name} yields; a flow's method returns its result, once")
     parameters = list(inspect.signature(function).parameters.values())[1:]
+    payload = _payload(function, mark)
     places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    takes = bool(places) or any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    needed = [p.name for p in places if p.default is p.empty]
+    takes = places[0] != payload if places else any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    needed = [p.name for p in places if p.default is p.empty and p != payload]
     if len(needed) > 1:
         raise DefinitionError(f"{name} takes {', '.join(needed)}; a method gets one result, that of what it waited for")
     if needed and mark.condition is None:
@@ -153,6 +161,12 @@ def _takes_result(function: Callable[..., Any], name: str, mark: Mark) -> bool:
             f"{name} takes {needed[0]}, and a start has no result to get; read inputs from self.state"
         )
     return takes and mark.condition is not None
+
+
+def _payload(function: Callable[..., Any], mark: Mark) -> inspect.Parameter | None:
+    """The parameter of a start that its trigger's payload goes into; it is known by its name, as CrewAI knows it."""
+    found = inspect.signature(function).parameters.get(TRIGGER_PAYLOAD) if mark.is_start else None
+    return found if found is not None and found.kind in (found.POSITIONAL_OR_KEYWORD, found.KEYWORD_ONLY) else None
 
 
 def _labels(function: Callable[..., Any], mark: Mark) -> frozenset[str] | None:

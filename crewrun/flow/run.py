@@ -1,6 +1,7 @@
 """`FlowRun`: one kickoff of a flow. Methods run side by side here, and nowhere else."""
 
 import warnings
+from collections.abc import Mapping
 from enum import Enum
 from inspect import isawaitable
 from typing import Any
@@ -10,7 +11,8 @@ from anyio.abc import TaskGroup
 from pydantic_core import PydanticSerializationError, to_json
 
 from crewrun.concurrency import call as invoke
-from crewrun.errors import CrewrunWarning
+from crewrun.crew.kickoff import TRIGGER_PAYLOAD
+from crewrun.errors import CrewrunWarning, InputInvalid
 from crewrun.flow.faults import unknown_label
 from crewrun.flow.graph import FlowGraph, Method
 from crewrun.flow.saving import Saver
@@ -34,14 +36,19 @@ class FlowRun:
         self._outputs = outputs
         self._open = 0  # calls that have begun or will
         self._failures: list[Exception] = []
+        self._inputs: Mapping[str, Any] = {}
         self._group: TaskGroup
 
-    async def go(self, saved: Saved | None = None) -> Any:
+    async def go(self, inputs: Mapping[str, Any], saved: Saved | None = None) -> Any:
         """Run to the end, after what `saved` has done already; the result of the method that ended last.
 
-        What a method raises cancels the others and is raised as it is.
+        `inputs` have the payload that a start may take. What a method raises cancels the others and is raised as it is.
+        Raises InputInvalid, before the first call, when a start needs a payload and there is none.
         """
+        self._inputs = inputs
         calls = self._schedule.begin() if saved is None else self._take_up(saved)
+        for one in calls:
+            self._payload_for(one.method)
         self._open = len(calls)
         async with anyio.create_task_group() as self._group:
             for one in calls:
@@ -104,7 +111,8 @@ class FlowRun:
         tally = Tally(self._tally, task=method.name, is_whole=True)
         try:
             with counting_into(tally):
-                result = await invoke(getattr(self._flow, method.name), *([one.result] if method.takes_result else []))
+                results = [one.result] if method.takes_result else []
+                result = await invoke(getattr(self._flow, method.name), *results, **self._payload_for(method))
             result = self._checked(method, result)
         except BaseException:  # a cancelled method is where a row's time ran out
             self._tally.failed_in(method.name)
@@ -114,6 +122,15 @@ class FlowRun:
             TaskRecord(method.name, "", _text(result), tally.calls, tally.usage, truncated=tally.truncated > 0)
         )
         return result
+
+    def _payload_for(self, method: Method) -> dict[str, Any]:
+        """What set the kickoff off, for a start that takes it: CrewAI gives it by this name, and no None."""
+        if not method.takes_payload:
+            return {}
+        if method.needs_payload and TRIGGER_PAYLOAD not in self._inputs:
+            raise InputInvalid(f"missing input {TRIGGER_PAYLOAD!r}, needed by {self._graph.called(method)}")
+        payload = self._inputs.get(TRIGGER_PAYLOAD)
+        return {} if payload is None and not method.needs_payload else {TRIGGER_PAYLOAD: payload}
 
     def _checked(self, method: Method, result: Any) -> Any:
         """The result, of a router as a text. Raises TypeError for what no method may return."""

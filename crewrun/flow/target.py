@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from crewrun.concurrency import call
+from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.diagram import Diagram
 from crewrun.errors import DefinitionError
 from crewrun.flow.flow import Flow, no_start
@@ -58,8 +59,9 @@ class FlowTarget:
 
     @property
     def placeholders(self) -> Mapping[str, str]:
-        """None: what a flow reads of its state only its code knows."""
-        return {}
+        """The payload of a trigger, where a start needs one: what a flow reads of its state only its code knows."""
+        needing = [self.graph.called(method) for method in self.graph.starts if method.needs_payload]
+        return {TRIGGER_PAYLOAD: needing[0]} if needing else {}
 
     @property
     def models(self) -> list[tuple[str, LLM | None]]:

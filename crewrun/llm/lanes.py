@@ -31,11 +31,16 @@ def _offline() -> Callable[[], Transport]:
 
 
 # Imported when first asked for: aiohttp and litellm cost start-up time that an offline run does not owe.
-LANES: Mapping[Lane, Callable[[], Callable[[], Transport]]] = {
+_LANES: Mapping[Lane, Callable[[], Callable[[], Transport]]] = {
     "direct": _direct,
     "litellm": _litellm,
     "offline": _offline,
 }
+
+
+def import_lane(lane: Lane) -> Callable[[], Transport]:
+    """Import what opens the transport of a lane, and return it."""
+    return _LANES[lane]()
 
 
 class Transports:
@@ -51,7 +56,7 @@ class Transports:
             return self.given
         transport = self._opened.get(lane)
         if transport is None:
-            transport = self._opened[lane] = LANES[lane]()()
+            transport = self._opened[lane] = import_lane(lane)()
         return transport
 
     async def aclose(self) -> None:

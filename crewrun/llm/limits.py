@@ -139,6 +139,11 @@ async def admit(windows: Sequence[RequestWindow]) -> None:
 _windows: WeakKeyDictionary[object, RequestWindow] = WeakKeyDictionary()
 
 
+def share_window(owner: object, other: object, per_min: int) -> None:
+    """`other` is the agent or crew `owner`, made once more: what one of them sends counts for both."""
+    _windows[other] = window_of(owner, per_min)
+
+
 def window_of(owner: object, per_min: int) -> RequestWindow:
     """The window of `owner`, a crew or an agent: the same one for all its runs."""
     window = _windows.get(owner)

@@ -3,9 +3,12 @@
 What name means which provider and address is in `endpoints.py`.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from crewrun.llm.sync import run_sync
 
 # Fields that are about reaching the model; every other one goes into the request as it is.
 _NOT_ON_THE_WIRE = frozenset(
@@ -84,22 +87,75 @@ class LLM(BaseModel):
             fields["fallbacks"] = [as_llm(other) for other in (others if isinstance(others, list) else [others])]
         elif "fallbacks" in fields:
             del fields["fallbacks"]
-        wanted = fields.get("response_format")
-        if isinstance(wanted, type) and issubclass(wanted, BaseModel):
+        return fields
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The request fields that were set. A class as `response_format` goes out as its JSON Schema."""
+        fields = {k: v for k, v in self if v is not None and k not in _NOT_ON_THE_WIRE}
+        if (wanted := self.reply_model) is not None:
             schema = {"name": wanted.__name__, "schema": wanted.model_json_schema()}
             fields["response_format"] = {"type": "json_schema", "json_schema": schema}
         return fields
 
     @property
-    def params(self) -> dict[str, Any]:
-        """The request fields that were set."""
-        return {k: v for k, v in self if v is not None and k not in _NOT_ON_THE_WIRE}
+    def reply_model(self) -> type[BaseModel] | None:
+        """The pydantic class that `response_format` is, None where it is a mapping or not set."""
+        wanted = (self.model_extra or {}).get("response_format")
+        return wanted if isinstance(wanted, type) and issubclass(wanted, BaseModel) else None
+
+    async def acall(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        callbacks: object = None,
+        available_functions: Mapping[str, Callable[..., Any]] | None = None,
+        from_task: object = None,
+        from_agent: object = None,
+        response_model: type[BaseModel] | None = None,
+    ) -> Any:
+        """Ask the model directly, without an agent: a text, or messages with `role` and `content`; the reply's text.
+
+        With a pydantic class as `response_model`, or as the LLM's own `response_format`, it is an instance of that; a
+        reply that does not validate is sent back once. With `tools`, as OpenAI's chat completions have them, and a
+        reply that asks for one, it is what the tool's function in `available_functions` gives, as text. CrewAI's other
+        arguments have no effect.
+
+        Inside a run it is a call of the row like those of its agents. Raises CallError, OutputInvalid for a reply that
+        is empty or does not validate, what a tool raises, and TypeError for arguments that do not fit.
+        """
+        from crewrun.llm.direct import Question, ask  # which knows the gateway, and that knows this class
+
+        question = Question.of(messages, tools, available_functions, response_model or self.reply_model)
+        return await ask(self, question)
+
+    def call(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        callbacks: object = None,
+        available_functions: Mapping[str, Callable[..., Any]] | None = None,
+        from_task: object = None,
+        from_agent: object = None,
+        response_model: type[BaseModel] | None = None,
+    ) -> Any:
+        """`acall` for code without an event loop. RuntimeError inside a running one."""
+        given = (messages, tools, callbacks, available_functions, from_task, from_agent, response_model)
+        return run_sync("call", "acall", self.acall, *given)
 
 
 def as_llm(value: Any) -> Any:
     """What an `llm=` field accepts, as an LLM: a name, a mapping, another library's model object, or a list of these,
     whose first is the model and whose others are its fallbacks.
+
+    Raises ValueError for anything else, and for a model that brings its own way of being called.
     """
+    if _calls_by_itself(value):
+        raise ValueError(
+            f"crewrun calls models itself, and {type(value).__name__}.call() would never run; put the model behind a "
+            'server that speaks OpenAI\'s protocol, LLM(model="…", base_url="http://…/v1"), or name one of a provider '
+            "that litellm has; in tests crewrun.testing.scripted gives the replies"
+        )
     if value is None or isinstance(value, LLM):
         return value
     if isinstance(value, str):
@@ -116,3 +172,12 @@ def as_llm(value: Any) -> Any:
         taken = {f: getattr(value, f, None) for f in ("temperature", "max_tokens", "base_url", "api_key", "timeout")}
         return LLM(model=name, **{k: v for k, v in taken.items() if isinstance(v, str | int | float)})
     raise ValueError(f"an llm is a model name, a mapping with `model`, or an LLM, not {type(value).__name__}")
+
+
+def _calls_by_itself(value: Any) -> bool:
+    """Whether `value` has a `call` of the user's own: CrewAI's way to bring a model. CrewAI's own models are names."""
+    if isinstance(value, str | dict | list | type) or not callable(getattr(value, "call", None)):
+        return False
+    owners = (kind for kind in type(value).__mro__ if "call" in vars(kind) or "acall" in vars(kind))
+    owner = next(owners, type(value))
+    return owner is not LLM and owner.__module__.partition(".")[0] != "crewai"

@@ -8,6 +8,7 @@ from anyio.lowlevel import RunVar
 
 from crewrun.llm import ambient
 from crewrun.llm.gateway import Gateway
+from crewrun.references import check_loaded
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
         self._is_ambient = is_ambient
 
     async def __aenter__(self) -> Gateway:
+        check_loaded()
         self._mine: _Shared | None = None
         self._token: Token[Gateway | None] | None = None
         around = ambient.current()

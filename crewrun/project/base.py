@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, TypeVar, get_args
 
 from crewrun.errors import DefinitionError
+from crewrun.project.again import made_again
 from crewrun.project.config import ConfigAttribute, EntryKind
 from crewrun.project.marks import names_of
 
@@ -31,6 +32,7 @@ def _set_up(cls: type) -> None:
     # The mark is CrewAI's too, so that one test finds a crew class of either.
     attributes: dict[str, Any] = {"is_crew_class": True, "base_directory": _folder(cls)}
     attributes["_crewrun_crews"] = names_of(cls, "crew")
+    attributes["_crewrun_again"] = made_again
     folders = [_folder(part) for part in cls.__mro__ if part is cls or "is_crew_class" in vars(part)]
     for kind in get_args(EntryKind):
         given = getattr(cls, f"{kind}s_config", f"config/{kind}s.yaml")

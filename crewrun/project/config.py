@@ -89,6 +89,10 @@ class Entries(dict[str, Any]):
         self._linked: set[str] = set()
         self._linking: list[str] = []
 
+    def of(self, owner: Any) -> "Entries":
+        """The same entries for another object of the class."""
+        return Entries(self._kind, self._source, owner, self._folders)
+
     def __missing__(self, name: str) -> Any:
         if self._source.data is None:
             raise DefinitionError(f"{self._source.file} has no {name!r}: there is no such file")

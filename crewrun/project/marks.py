@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeVar, cast
 
 from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
-from crewrun.crew.sync import settled
 from crewrun.crew.task import Task
 from crewrun.errors import DefinitionError
+from crewrun.llm.sync import settled
 from crewrun.references import shown
 
 Kind = Literal[
@@ -34,7 +34,7 @@ C = TypeVar("C", bound=type)
 T = TypeVar("T")
 
 _KIND = "_crewrun_kind"
-_MADE = "_crewrun_made"
+MADE = "_crewrun_made"
 _CLASSES: dict[str, type] = {"agent": Agent, "task": Task, "crew": Crew}
 
 
@@ -116,15 +116,15 @@ def _once(kind: Kind, method: F) -> F:
     def once(self: Any, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs:
             return _finished(kind, method, settled(method(self, *args, **kwargs)), self)
-        made = vars(self).setdefault(_MADE, {})
+        made = vars(self).setdefault(MADE, {})
         if method not in made:
-            made[method] = _MADE  # until it is made
+            made[method] = MADE  # until it is made
             try:
                 made[method] = _finished(kind, method, settled(method(self)), self)
             finally:
-                if made[method] is _MADE:
+                if made[method] is MADE:
                     del made[method]
-        elif made[method] is _MADE:
+        elif made[method] is MADE:
             raise DefinitionError(f"{_place(method)}: @{kind} {name} needs itself to be made; break the circle")
         return made[method]
 

@@ -9,6 +9,7 @@ from docstring_parser import parse as parse_docstring
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model
 
 from crewrun.errors import DefinitionError
+from crewrun.llm.schema import without_titles
 
 
 def documented(function: Callable[..., Any]) -> str:
@@ -93,16 +94,6 @@ def json_schema(arguments: type[BaseModel], whose: str) -> dict[str, Any]:
     schema.setdefault("properties", {})
     without: dict[str, Any] = without_titles(schema)
     return without
-
-
-def without_titles(schema: Any) -> Any:
-    """`schema` less the titles that pydantic makes from names: they say nothing new and cost tokens in every call."""
-    if isinstance(schema, list):
-        return [without_titles(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    # A property may be called `title`; then its schema is a mapping.
-    return {k: without_titles(v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
 
 
 def values_of(arguments: BaseModel) -> dict[str, Any]:

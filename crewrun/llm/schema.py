@@ -1,4 +1,4 @@
-"""Structured output: the schema that a task's answer must validate against, and how an answer is held against it."""
+"""Structured output: the schema that an answer must validate against, in which words a model is told, and the check."""
 
 import json
 import re
@@ -10,7 +10,6 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from crewrun.errors import DefinitionError
 from crewrun.messages import ReplySchema
-from crewrun.tools.schema import without_titles
 
 Format = Literal["pydantic", "json"]
 
@@ -103,6 +102,26 @@ class OutputSchema:
         if faults:
             raise NotValid(_listed([f"{fault.json_path.removeprefix('$.')}: {fault.message}" for fault in faults]))
         return value
+
+
+def schema_prompt(schema: str) -> str:
+    """How the answer must look, as JSON Schema."""
+    return f"Reply with one JSON value only, which validates against this JSON Schema: {schema}"
+
+
+def repair_prompt(faults: str, schema: str) -> str:
+    """Asks for an answer once more that did not validate."""
+    return f"This answer cannot be used: {faults}\nGive the same answer again, mended. {schema_prompt(schema)}"
+
+
+def without_titles(schema: Any) -> Any:
+    """`schema` less the titles that pydantic makes from names: they say nothing new and cost tokens in every call."""
+    if isinstance(schema, list):
+        return [without_titles(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # A property may be called `title`; then its schema is a mapping.
+    return {k: without_titles(v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
 
 
 def _finite_only(value: Any) -> Any:

@@ -10,6 +10,7 @@ import anyio
 import sniffio
 
 from crewrun.llm import ambient
+from crewrun.references import check_loaded
 
 T = TypeVar("T")
 
@@ -19,6 +20,7 @@ def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]
 
     Raises RuntimeError inside a running loop, where `name` would block everything else: await `instead` there.
     """
+    check_loaded()
     if _is_in_loop():
         raise RuntimeError(
             f"{name}() would block the running event loop; inside async code write `await ….{instead}(…)`"

@@ -1,0 +1,154 @@
+"""`ask`: a question to a model without an agent, as `LLM.call` puts it: one reply, or one round of tools.
+
+Turns with tools until there is an answer are an agent's affair, `crew/perform.py`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from crewrun.concurrency import call
+from crewrun.errors import OutputInvalid, SchemaRefused, suggest
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.model import LLM
+from crewrun.llm.schema import NotValid, OutputSchema, repair_prompt, schema_prompt
+from crewrun.llm.shared_gateway import open_gateway
+from crewrun.llm.tally import Tally, current_tally
+from crewrun.messages import Completion, Message, ToolCall, ToolSpec
+
+_ROLES = ("system", "user", "assistant", "tool")
+_Functions = Mapping[str, Callable[..., Any]]
+
+
+class Question(NamedTuple):
+    """What a model is asked. `functions` run the `tools`; a reply to a `schema` is validated."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    functions: _Functions = MappingProxyType({})
+    schema: OutputSchema | None = None
+
+    @classmethod
+    def of(
+        cls,
+        messages: str | Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        functions: _Functions | None,
+        model: object,
+    ) -> "Question":
+        """The arguments of `LLM.call` as a question. Raises TypeError that says which of them does not fit."""
+        asked = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
+        schema = None
+        if model is not None:
+            if not (isinstance(model, type) and issubclass(model, BaseModel)):
+                raise TypeError(f"response_model is a pydantic class, not {model!r}")
+            schema = OutputSchema.of_model(model, "pydantic", "response_model")
+            asked = (*asked[:-1], _with(asked[-1], schema_prompt(schema.text)))
+        specs = tuple(_as_spec(one, i) for i, one in enumerate(tools or ()))
+        functions = functions or {}
+        for spec in specs:
+            if spec.name not in functions:
+                near = suggest(spec.name, list(functions))
+                raise TypeError(
+                    f"tools: available_functions has nothing to run {spec.name!r}{near}; "
+                    f"call with available_functions={{{spec.name!r}: function}}, or let an Agent use the tool"
+                )
+        return cls(asked, specs, functions, schema)
+
+
+async def ask(llm: LLM, question: Question) -> Any:
+    """The reply's text, or an instance of the schema's class; what a tool gave, as text, if the reply asks for one.
+
+    Raises CallError, OutputInvalid for a reply that is empty or does not validate, and what a tool raises.
+    """
+    tally = Tally(current_tally())
+    async with open_gateway() as gateway:
+        completion = await _complete(gateway, llm, question, tally)
+        if completion.tool_calls and question.functions:
+            return await _run(completion.tool_calls[0], question.functions)
+        text = _some(completion)
+        if question.schema is None:
+            return text
+        try:
+            return question.schema.read(text).instance
+        except NotValid as invalid:
+            repair = Message("user", repair_prompt(str(invalid), question.schema.text))
+        again = question._replace(messages=(*question.messages, Message("assistant", text), repair), tools=())
+        return _read(_some(await _complete(gateway, llm, again, tally)), question.schema)
+
+
+async def _complete(gateway: Gateway, llm: LLM, question: Question, tally: Tally) -> Completion:
+    # With tools the schema stays in words: a reply that asks for one is no answer to it.
+    schema = question.schema if gateway.takes_schema(llm) and not question.tools else None
+    wire = schema.wire if schema is not None else None
+    try:
+        return await gateway.complete(llm, question.messages, tally, tools=question.tools, schema=wire)
+    except SchemaRefused:
+        return await gateway.complete(llm, question.messages, tally)
+
+
+def _some(completion: Completion) -> str:
+    if not completion.text.strip():
+        raise OutputInvalid("the model's answer is empty", http_status=200)
+    return completion.text
+
+
+def _read(text: str, schema: OutputSchema) -> BaseModel | None:
+    try:
+        return schema.read(text).instance
+    except NotValid as invalid:
+        error = OutputInvalid(f"the answer does not validate, nor did its repair: {invalid}")
+        error.raw = text
+        raise error from None
+
+
+async def _run(asked: ToolCall, functions: _Functions) -> str:
+    """What the first tool that the model asks for gives, as CrewAI has it."""
+    function = functions.get(asked.name)
+    if function is None:
+        near = suggest(asked.name, list(functions))
+        raise OutputInvalid(f"the model asks for a tool {asked.name!r}, which available_functions does not have{near}")
+    try:
+        arguments = json.loads(asked.arguments or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        error = OutputInvalid(f"the model asks for tool {asked.name!r} with arguments that are no JSON object")
+        error.raw = asked.arguments
+        raise error
+    # Bound by a function of no parameters, since the tool's own may have the name of one of `call`.
+    return str(await call(lambda: function(**arguments)))
+
+
+def as_messages(given: Any, whose: str) -> tuple[Message, ...]:
+    """Messages with `role` and `content`. Raises TypeError that says which one is none."""
+    if not isinstance(given, Sequence) or not given:
+        raise TypeError(f"{whose} has no messages; give a text, or a list of messages with `role` and `content`")
+    return tuple(_as_message(one, i) for i, one in enumerate(given))
+
+
+def _as_message(given: Any, position: int) -> Message:
+    content = given.get("content") if isinstance(given, Mapping) else None
+    role = given.get("role", "user") if isinstance(given, Mapping) else None
+    if role not in _ROLES or not isinstance(content, str):
+        raise TypeError(f"messages[{position}] needs `role` (one of {', '.join(_ROLES)}) and `content`, a text")
+    return Message(role, content)
+
+
+def _with(message: Message, words: str) -> Message:
+    return Message(message.role, f"{message.content}\n\n{words}")
+
+
+def _as_spec(given: Any, position: int) -> ToolSpec:
+    """A tool as OpenAI's chat completions have it, with or without the `function` around it."""
+    fields = given.get("function", given) if isinstance(given, Mapping) else {}
+    name = fields.get("name") if isinstance(fields, Mapping) else None
+    if not isinstance(name, str):
+        raise TypeError(
+            f"tools[{position}] is no mapping with `name`, `description` and `parameters` (a JSON Schema), as OpenAI's "
+            "chat completions have them; an Agent takes tools of other kinds"
+        )
+    return ToolSpec(name, fields.get("description") or "", fields.get("parameters") or {"type": "object"})

@@ -232,6 +232,16 @@ def test_the_budget_holds_over_all_workers(house: House) -> None:
     assert 0 < summary["cost_usd"] <= 0.002
 
 
+@pytest.mark.parametrize("executor", ["inline", "near"])
+def test_a_limit_that_the_first_answers_tell_holds_for_what_is_out_by_then(house: House) -> None:
+    """60,000 tokens a minute, and rows of 500 each, a hundred at once: none is refused, wherever they run."""
+    write_rows(house.folder / "in.jsonl", [{"topic": f"{i} " + "word " * 400} for i in range(200)])
+    with MockProcess("--latency", "0.5", "--jitter", "0.3", "--tpm", "60000") as mock:
+        house.env["OPENAI_BASE_URL"] = mock.base_url
+        house.batch("-j", "100", "--deadline", "2s", "--grace", "0.1", code=6)
+        assert set(mock.ledger(last=0)["totals"]["statuses"]) == {"200"}
+
+
 LATE = """
 import os
 from pathlib import Path

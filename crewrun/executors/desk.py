@@ -58,7 +58,7 @@ class Desk:
         self._passes: dict[int, tuple[NearGate, Pass]] = {}
         self._lent = count(1)
         self._lends = True  # until leave that was lent comes back unused: rows do not begin with a call then
-        self._usual_tokens = 0
+        self._usual_tokens: int | None = None  # of a call, once one was answered
         self.errands: dict[int, Errand] = {}
 
     async def run(self, errand: Errand) -> bool:
@@ -147,7 +147,7 @@ class Desk:
             case letters.Answered(number, end):
                 gate, leave = self._passes.pop(number)
                 gate.answered(leave, end)
-                self._usual_tokens = end.tokens or self._usual_tokens
+                self._usual_tokens = end.tokens or self._usual_tokens or 0
             case Keep():
                 self._keep(letter)
             case Ended():
@@ -172,12 +172,13 @@ class Desk:
 
     def _lend(self) -> Leave | None:
         """Leave for a row's first call, so that it has not to be asked for: where that goes to the only model there is,
-        which takes as much as comes.
+        which takes as much as comes, as far as its first answers have said.
         """
-        if not self._lends or len(self._gates) != 1:
+        tokens = self._usual_tokens
+        if tokens is None or not self._lends or len(self._gates) != 1:
             return None
         ((number, gate),) = self._gates.items()
-        leave = None if gate.pace.is_timed else gate.enter_nowait(self._usual_tokens)
+        leave = None if gate.pace.is_timed else gate.enter_nowait(tokens)
         if leave is None:
             return None
         lent = Leave(number, -next(self._lent))

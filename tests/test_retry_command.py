@@ -6,18 +6,12 @@ from pathlib import Path
 
 import pytest
 from cli import read_rows, topics
-from forks import Forks
-from mock_process import MockProcess
 from place import RESULTS, STATE, Place
 
 
 @pytest.fixture
-def place(tmp_path: Path, served: tuple[MockProcess, Forks]) -> Place:
+def place(place: Place) -> Place:
     """A run of four rows, three of which failed in three ways; one of them will again."""
-    mock, forks = served
-    mock.clear()
-    place = Place(tmp_path, mock, forks)
-    place.crew()
     place.rows(*({"topic": topic} for topic in ("fine", "FAIL-ONCE-500 b", "FAIL-ONCE-429 c", "FAIL-400 d")))
     assert len(place.batch("--retries", "0", "-j", "2", code=3)) == 4
     return place

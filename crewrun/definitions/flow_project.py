@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.folders import below, inside, path_in, python_files
+from crewrun.definitions.folders import below, classes_in, inside, path_in, python_files
 from crewrun.errors import DefinitionError
 
 _FLOW_CLASS = re.compile(rb"^class +(\w+) *\([^)]*Flow\b", re.MULTILINE)
@@ -66,20 +66,16 @@ def _flows(files: Iterable[str]) -> list[tuple[str, str]]:
 def _flow_classes(file: str) -> list[str]:
     """The names of the flows' classes in `file`, which is not run; one that is the base of another is none to run."""
     text = read_bytes(file)
-    if b"Flow" not in text:
-        return []
-    try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError):  # whoever loads it is told what is wrong
+    classes = classes_in(text) if b"Flow" in text else []
+    if classes is None:
         return [name.decode() for name in _FLOW_CLASS.findall(text)]
     flows: list[str] = []
     bases: set[str] = set()
-    for statement in body:
-        if isinstance(statement, ast.ClassDef):
-            named = {_name(base) for base in statement.bases}
-            if any(name.endswith("Flow") or name in flows for name in named):
-                flows.append(statement.name)
-                bases |= named
+    for one in classes:
+        named = {_name(base) for base in one.bases}
+        if any(name.endswith("Flow") or name in flows for name in named):
+            flows.append(one.name)
+            bases |= named
     return [name for name in flows if name not in bases]
 
 

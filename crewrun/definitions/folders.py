@@ -1,5 +1,6 @@
 """The folders and files of a user's project, without what is hidden, installed or generated in it."""
 
+import ast
 import os
 from collections.abc import Iterator
 
@@ -39,3 +40,12 @@ def python_files(folder: str) -> list[str]:
 def path_in(folder: str, name: str) -> str:
     """The path of `name` in `folder`, as messages have it."""
     return os.path.normpath(os.path.join(folder, name))
+
+
+def classes_in(source: bytes) -> list[ast.ClassDef] | None:
+    """The classes at the top of a Python file, which is not run; None when it does not parse: who loads it is told."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    return [statement for statement in body if isinstance(statement, ast.ClassDef)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from crewrun.definitions.assembly import assemble
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.folders import MAX_DEPTH, below, inside, path_in, python_files
+from crewrun.definitions.folders import MAX_DEPTH, below, classes_in, inside, path_in, python_files
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
 from crewrun.definitions.source import Expected, Source, joined
@@ -124,13 +124,9 @@ def _has_crew_py(folder: str) -> bool:
 def _crew_classes(file: str) -> list[str]:
     """The names of the classes under @CrewBase in `file`, which is not run."""
     text = read_bytes(file)
-    if b"CrewBase" not in text:
-        return []
-    try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError):  # whoever loads it is told what is wrong
+    classes = classes_in(text) if b"CrewBase" in text else []
+    if classes is None:
         return [name.decode() for name in _CREW_CLASS.findall(text)]
-    classes = [statement for statement in body if isinstance(statement, ast.ClassDef)]
     return [cls.name for cls in classes if any(map(_is_crew_base, cls.decorator_list))]
 
 

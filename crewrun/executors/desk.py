@@ -63,7 +63,7 @@ class Desk:
 
     async def run(self, errand: Errand) -> bool:
         """Have the worker run a row. False when it died before there was an outcome. Cancelling gives the row up."""
-        errand.settled, errand.is_lost, errand.waiting = Future(), False, 0
+        errand.settled, errand.waiting = Future(), 0
         self.errands[errand.number] = errand
         leave = self._lend()
         self.outbox.put(letters.Start(errand.number, errand.row, list(errand.known), leave))
@@ -217,7 +217,7 @@ class Desk:
                     self._passes[letter.number] = gate, leave
                     self.outbox.put(Reply(letter.number))
         del self._entering[letter.number]
-        if errand is not None and not errand.is_lost:
+        if errand is not None and letter.row in self.errands:  # else it has ended, or runs elsewhere by now
             errand.waiting -= 1
 
     def _answer(self, number: int, answering: Coroutine[Any, Any, Any]) -> None:

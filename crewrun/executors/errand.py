@@ -22,8 +22,8 @@ _SOME_ENDPOINT = Endpoint("offline", "offline", "offline")
 class Errand:
     """See above. `known` grows with all that is recorded: a second worker pays for nothing that a first one did.
 
-    `deaths` are those of workers that had it. `settled` is true when there is an `outcome`, or the `failure` that the
-    run is to end with, and false when the worker died.
+    `deaths` are those of workers that had it. `settled` is there once a worker has it: true when there is an `outcome`,
+    or the `failure` that the run is to end with, and false when the worker died.
     """
 
     number: int
@@ -35,7 +35,6 @@ class Errand:
     is_on_its_way: bool = False
     outcome: Outcome | None = None
     failure: Exception | None = None
-    is_lost: bool = False
     settled: Future[bool] = field(init=False)
 
     def keep(self, letter: Keep) -> Future[None] | None:
@@ -65,7 +64,6 @@ class Errand:
 
     def lose(self) -> None:
         """The worker has died."""
-        self.is_lost = True
         self._settle(False)
 
     def _settle(self, is_settled: bool) -> None:

@@ -222,7 +222,8 @@ class CallError(CrewrunError):
     `http_status` is the provider's status, None without a reply. `retry_after_s` is how long the provider asks
     to wait, in seconds. `attempts` is how often the call was sent, set by the gateway. `usage` is what the provider
     billed for an answer that could not be used, `billed` that of all attempts and its cost, set by the gateway.
-    `limits` is what the reply's headers said of the provider's rate limits.
+    `limits` is what the reply's headers said of the provider's rate limits. `is_coded` says that a structured code of
+    the provider's names the cause, and not only its words or the status.
     """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -233,6 +234,7 @@ class CallError(CrewrunError):
         self.usage = Usage()
         self.billed: tuple[Usage, float | None] = (Usage(), 0.0)
         self.limits: RateLimits | None = None
+        self.is_coded = False
 
 
 class AuthRefused(CallError):
@@ -305,9 +307,14 @@ class TransientError(CallError):
 
 
 class RateLimited(TransientError):
-    """The provider asks for fewer requests or tokens a minute."""
+    """The provider asks for fewer requests or tokens a minute, or, if it `is_concurrency`, for fewer at once.
+
+    `at_once` is how many in flight it says it takes, None where it does not say.
+    """
 
     category = Category.RATE_LIMIT
+    is_concurrency: bool = False
+    at_once: int | None = None
 
 
 class CallTimedOut(TransientError):

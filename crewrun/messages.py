@@ -14,24 +14,32 @@ Lane = Literal["direct", "litellm", "offline"]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool that the model asks for. `arguments` is the JSON text as the model wrote it, valid or not."""
+    """A tool that the model asks for. `arguments` is the JSON text as the model wrote it, valid or not.
+
+    `carried` is a JSON object of what else came with the call and goes back with it, such as Gemini's thought
+    signatures; empty for nothing.
+    """
 
     id: str
     name: str
     arguments: str
+    carried: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation.
 
-    An assistant's turn may ask for tools; each is answered by a turn of role `tool` with that call's id.
+    An assistant's turn may ask for tools; each is answered by a turn of role `tool` with that call's id. `carried` is a
+    JSON object of what else came with an assistant's turn and goes back with it as it came, such as Anthropic's
+    `thinking_blocks` and DeepSeek's `reasoning_content`; empty for nothing.
     """
 
     role: Role
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    carried: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +143,9 @@ class Completion:
     """One model's answer: a text, tools that it asks for, or both.
 
     `truncated` says that it stopped at max_tokens, not at its end; `limits` is what the reply's headers said of the
-    provider's rate limits.
+    provider's rate limits. `reasoning` is what the model thought before it answered, no part of the answer; `carried`
+    goes back with the turn, as `Message.carried`. `finish_reason` is the provider's word for how the reply ended where
+    that word is unknown, else None.
     """
 
     text: str
@@ -143,3 +153,6 @@ class Completion:
     truncated: bool = False
     tool_calls: tuple[ToolCall, ...] = ()
     limits: RateLimits | None = field(default=None, compare=False, repr=False)
+    reasoning: str = ""
+    carried: str = ""
+    finish_reason: str | None = None

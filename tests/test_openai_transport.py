@@ -24,12 +24,13 @@ from transport_cases import (
 
 from crewrun import LLM, Agent, Gateway
 from crewrun.errors import BadRequest, CallError, NetworkError, SchemaRefused, ServerError, ToolsRefused, UsageError
+from crewrun.llm.chat_json import read_completion
 from crewrun.llm.endpoints import missing_key, normalise_base_url, override, proxy_for, resolve
+from crewrun.llm.http_errors import failure
 from crewrun.llm.offline_transport import OfflineTransport
 from crewrun.llm.openai_transport import OpenAITransport
 from crewrun.llm.prices import find_price
 from crewrun.llm.tally import Tally
-from crewrun.llm.transport import failure, read_completion
 from crewrun.messages import ChatRequest, Completion, Message, ToolCall, Usage
 from crewrun.testing import ScriptedTransport, TransportCase, check_transport
 from crewrun.tools import tool

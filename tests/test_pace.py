@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from crewrun.errors import CallError, CallTimedOut, NetworkError, QuotaExhausted, RateLimited, ServerError
 from crewrun.llm import rate_headers
+from crewrun.llm.http_errors import retry_after
 from crewrun.llm.pace import Pace, Ticket
-from crewrun.llm.transport import retry_after
 from crewrun.messages import RateLimits
 from crewrun.mock import rate_limits as mock_limits
 

@@ -672,7 +672,10 @@ def test_a_journal_of_an_older_crewrun_is_brought_up_to_date(place: Place) -> No
     """Nothing is sent again; who only looks is told to give the command first."""
     place.batch()
     db = sqlite3.connect(place.folder / STATE / "journal.sqlite")
-    db.executescript("alter table calls drop column estimated_calls; pragma user_version = 1")
+    db.executescript(
+        "alter table calls drop column estimated_calls; drop table refusals; "
+        "create table refusals (endpoint text, error text, primary key (endpoint, error)); pragma user_version = 1"
+    )
     db.close()
     looked = crewrun("status", RESULTS, cwd=place.folder)
     assert (looked.returncode, "was made by an older crewrun; give the run's command" in looked.stderr) == (2, True)

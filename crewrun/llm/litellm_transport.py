@@ -1,6 +1,6 @@
 """The litellm lane: every provider that does not speak OpenAI's protocol. The only file that imports litellm.
 
-What a refused reply means is said in `transport.py`; here is how to get at that reply through litellm, which maps
+What a refused reply means is said in `http_errors`; here is how to get at that reply through litellm, which maps
 errors itself and loses statuses on the way (Anthropic's 529 becomes 500, Gemini's 403 becomes 400).
 """
 
@@ -33,8 +33,7 @@ from crewrun.errors import (
     ServerError,
 )
 from crewrun.llm import rate_headers
-from crewrun.llm.transport import (
-    failure,
+from crewrun.llm.chat_json import (
     finished,
     message_on_wire,
     read_tool_calls,
@@ -42,6 +41,7 @@ from crewrun.llm.transport import (
     schema_on_wire,
     tool_on_wire,
 )
+from crewrun.llm.http_errors import failure
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It

@@ -19,8 +19,9 @@ from yarl import URL
 from crewrun._version import __version__
 from crewrun.errors import CallError, NetworkError, Unreachable
 from crewrun.llm import rate_headers
+from crewrun.llm.chat_json import message_on_wire, read_completion, schema_on_wire, tool_on_wire
 from crewrun.llm.endpoints import proxy_for
-from crewrun.llm.transport import failure, message_on_wire, read_completion, schema_on_wire, tool_on_wire
+from crewrun.llm.http_errors import failure
 from crewrun.messages import ChatRequest, Completion, Endpoint
 
 # For the first byte a model may need minutes, for a connection nobody does: an address that drops packets is down.

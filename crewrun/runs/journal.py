@@ -12,15 +12,25 @@ from typing import Any, Final, NamedTuple
 
 from crewrun.errors import Category, JournalDamaged, JournalFailed, UsageError
 
-VERSION = 2
+VERSION = 3
 # What makes a journal of each older version one of the next.
-_MIGRATIONS = {1: "alter table calls add column estimated_calls integer not null default 0"}
+_REFUSALS = (
+    "create table refusals (definition integer not null, endpoint text not null, what text not null, "
+    "primary key (definition, endpoint, what)) without rowid"
+)
+_MIGRATIONS = {
+    1: "alter table calls add column estimated_calls integer not null default 0",
+    # What was concluded from one reply is not believed any more.
+    2: f"drop table refusals; {_REFUSALS}",
+}
 
-# What a call entry is. An answer is kept as its text alone, a turn (with tools, or cut off) as JSON.
+# What a call entry is. An answer is kept as its text alone, a turn (with tools, cut off, or with more than its text) as
+# JSON. Failures, of calls and of tools, are kept to be looked at and never replayed.
 ANSWER: Final = 0
 TURN: Final = 1
 TOOL: Final = 2
 FAILURE: Final = 3
+TOOL_FAILURE: Final = 4
 
 # How rows ended: 0 is success, the others by their place here, to which new ones are added at the end.
 OK: Final = 0
@@ -47,7 +57,7 @@ _IN_THE_WAY = frozenset(
 _SCHEMA = f"""
 begin;
 create table names (id integer primary key, name text not null);
-create table refusals (endpoint text not null, error text not null, primary key (endpoint, error)) without rowid;
+{_REFUSALS};
 create table sessions (
     id integer primary key, started_at real not null, updated_at real not null, ended_at real, pid integer not null,
     command text not null, definition integer not null, stopped text, exit_code integer,

@@ -28,6 +28,7 @@ class Journaling(NamedTuple):
     names: Names
     log: EventLog
     session: int
+    definition: int
     numbers: "count[int]"
     log_prompts: bool = False
 
@@ -113,9 +114,9 @@ class Recording:
         )
         return self._journaling.writer.append(entry)
 
-    def refused(self, endpoint: str, error: str) -> None:
+    def refused(self, endpoint: str, what: str) -> None:
         """Keep what an endpoint does not take."""
-        self._journaling.writer.refusal(endpoint, error)
+        self._journaling.writer.refusal(self._journaling.definition, endpoint, what)
 
     def replay_tool(self, task: str, identity: bytes) -> str | None:
         """The recorded result, None when the tool has to be called."""

@@ -94,12 +94,16 @@ class RunState:
         self._definition = definition
         self._row_numbers = count(_next(db, "rows"))
         last_call = _next(db, "calls")
-        self.refused: set[tuple[str, str]] = set(db.execute("select endpoint, error from refusals"))
+        self.refused: set[tuple[str, str]] = set(
+            db.execute("select endpoint, what from refusals where definition = ?", (definition,))
+        )
         known = dict(db.execute("select id, name from names"))
         rescue = partial(options.manifest.write, options.folder.manifest)
         self._writer = JournalWriter(db, options.folder.journal, session, log.write, rescue)
         names = Names(known, self._writer.name)
-        self._journaling = Journaling(self._writer, names, log, session, count(last_call), options.log_prompts)
+        self._journaling = Journaling(
+            self._writer, names, log, session, definition, count(last_call), options.log_prompts
+        )
         self._entries = Entries(db, options.folder.journal, names.name)
         self._earlier: EarlierCalls | None = None
         if last_call > 1:

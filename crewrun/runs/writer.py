@@ -53,8 +53,9 @@ class _Answer(NamedTuple):
 
 
 class _Refusal(NamedTuple):
+    definition: int
     endpoint: str
-    error: str
+    what: str
 
 
 _NOTHING = _Answer(None)
@@ -116,9 +117,9 @@ class JournalWriter:
         """Keep a name, with the next entry."""
         self._put(_Name(number, name), None)
 
-    def refusal(self, endpoint: str, error: str) -> None:
-        """Keep what an endpoint does not take."""
-        self._put(_Refusal(endpoint, error), None)
+    def refusal(self, definition: int, endpoint: str, what: str) -> None:
+        """Keep what an endpoint does not take of a definition's requests."""
+        self._put(_Refusal(definition, endpoint, what), None)
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """Tell how far the run is."""
@@ -213,7 +214,7 @@ class JournalWriter:
             if isinstance(job, _Name):
                 self._db.execute("insert or ignore into names values (?, ?)", job)
             elif isinstance(job, _Refusal):
-                self._db.execute("insert or ignore into refusals values (?, ?)", job)
+                self._db.execute("insert or ignore into refusals values (?, ?, ?)", job)
         _insert_all(self._db, "calls", calls)
         _insert_all(self._db, "rows", [entry for job in added for entry in job.entries])
         beat = next((job for job in reversed(jobs) if isinstance(job, Heartbeat)), None)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from crewrun.flow.flow import Flow
-    from crewrun.llm.gateway import Gateway, GatewayOptions
+    from crewrun.llm.gateway import Gateway
     from crewrun.llm.model import LLM
+    from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
 
 __all__ = [

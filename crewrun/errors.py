@@ -11,6 +11,7 @@
     ├── RunStopped            this call cannot be made, and no other one could   exit 4
     │   ├── EndpointRefused       a key, an account or a model that does not work
     │   ├── OutageTooLong         no answer for longer than --outage-patience
+    │   ├── WaitTooLong           a Retry-After of more than ten minutes
     │   └── BudgetExhausted       the next call may not fit into --budget     exit 5, category budget
     ├── InputInvalid          this row's inputs are wrong                     category input
     ├── RowBudgetExceeded     the row cost all of its --row-budget            category budget
@@ -169,11 +170,35 @@ class OutageTooLong(RunStopped):
 
     category = Category.SERVER
 
-    def __init__(self, provider: str, silent_s: float, last: Exception) -> None:
+    def __init__(self, provider: str, silent_s: float, last: Exception, *, has_answered: bool = True) -> None:
+        if has_answered:
+            what = f"has not answered for {silent_s:.0f} s (--outage-patience)"
+            then = "the same command goes on when it is back"
+        else:
+            what = f"has not answered once in {silent_s:.0f} s"
+            then = "check base_url and the network; the same command goes on, with --outage-patience 5m it waits longer"
+        super().__init__(f"{provider} {what}, at last with: {last}; {then}")
+
+
+class WaitTooLong(RunStopped):
+    """A provider asks to wait for longer than the run does. Rows that are not finished stay pending."""
+
+    category = Category.RATE_LIMIT
+
+    def __init__(self, provider: str, refusal: "CallError") -> None:
+        asked = _in_words(refusal.retry_after_s or 0.0)
         super().__init__(
-            f"{provider} has not answered for {silent_s:.0f} s (--outage-patience), at last with: {last}; "
-            "the same command goes on when it is back"
+            f"{provider} asks to wait for {asked} (Retry-After): {refusal}; the same command goes on after that, "
+            "and with a --deadline that is further away it waits by itself"
         )
+        self.refusal = refusal
+
+
+def _in_words(seconds: float) -> str:
+    """`7260.0` → `2 h 1 min`."""
+    minutes = max(1, round(seconds / 60))
+    hours, minutes = divmod(minutes, 60)
+    return " ".join(part for part in (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "") if part)
 
 
 class InputInvalid(CrewrunError, ValueError):
@@ -235,6 +260,8 @@ class CallError(CrewrunError):
         self.billed: tuple[Usage, float | None] = (Usage(), 0.0)
         self.limits: RateLimits | None = None
         self.is_coded = False
+        self.codes: frozenset[str] = frozenset()
+        self.param: str | None = None
 
 
 class AuthRefused(CallError):

@@ -21,7 +21,8 @@ from typing import Any
 import anyio
 
 from crewrun.errors import CallError
-from crewrun.llm.gateway import Gateway, GatewayOptions
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.options import GatewayOptions
 from crewrun.llm.transport import Transport
 from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
 

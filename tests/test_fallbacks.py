@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from crewrun import LLM, Agent, Crew, Task
 from crewrun.errors import AuthRefused, BadRequest, CallError, ModelNotFound, QuotaExhausted, ServerError
-from crewrun.llm.gateway import GatewayOptions
+from crewrun.llm.options import GatewayOptions
 from crewrun.llm.retry import RetryPolicy
 from crewrun.messages import ChatRequest
 from crewrun.testing import Step, calls, scripted
@@ -53,7 +53,7 @@ def test_a_model_that_refuses_everything_is_asked_no_more(place: Place, llm: str
     assert [(row["status"], row["output"], row["models"]) for row in rows] == [
         ("ok", "second answers", ["openai/second"])
     ] * 6
-    assert Counter(provider.models()) == {"first": 2, "second": 6}
+    assert Counter(provider.models()) == {"first": 2 + 1, "second": 6}  # and the probe that decided
 
 
 def test_attempts_that_are_used_up_lead_to_the_fallback(place: Place) -> None:
@@ -92,7 +92,7 @@ def test_when_all_refuse_the_last_ones_reason_stops_the_run(place: Place) -> Non
     """Exit 4 with the rows pending, as without fallbacks."""
     with Fickle(lambda asked: Reply(401, f"{asked.model}: no")) as provider:
         place.batch("-j", "1", "--summary", "s.json", code=4, OPENAI_BASE_URL=provider.base_url)
-    assert Counter(provider.models()) == {"first": 1, "second": 1}
+    assert Counter(provider.models()) == {"first": 2, "second": 2}  # a row's call and a probe each
     assert place.summary()["stopped"] == ("openai/second refuses every call: HTTP 401: second: no")
     assert read_rows(place.results) == []
 
@@ -113,7 +113,7 @@ def test_a_model_by_flag_has_no_fallbacks(place: Place) -> None:
     """-m names the model of every agent, and that one alone."""
     with Fickle(only_second(Reply(401, "no"))) as provider:
         place.batch("-j", "1", "-m", "first", code=4, OPENAI_BASE_URL=provider.base_url)
-    assert provider.models() == ["first"]
+    assert provider.models() == ["first", "first"]  # the row's call and the probe
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from cli import read_rows, topics, write_crew, write_rows
 from fickle import Asked, Fickle, Reply
-from forks import crewrun
+from forks import crewrun, start
 from mock_process import MockProcess
 from place import KEY, Place
 
@@ -160,16 +161,48 @@ def test_a_wait_that_cannot_be_meant_is_not_waited(place: Place, headers: dict[s
     assert (len(provider.asked), len(place.done())) == (4, 3)
 
 
-def test_who_is_asked_to_wait_a_day_fails_and_the_others_wait(place: Place) -> None:
-    """The refused row is not kept for a day; rows behind it stay pending until the provider takes calls again."""
+def test_a_provider_that_asks_to_wait_a_day_stops_the_run(place: Place) -> None:
+    """Every row stays pending, and what it asks for is said: exit 4, after the row's call and a probe."""
     place.rows(*topics(5))
     with Fickle(lambda asked: Reply(429, "tomorrow", headers={"retry-after": "86400"})) as provider:
-        place.batch("-j", "1", *A_SECOND, code=6, OPENAI_BASE_URL=provider.base_url)
-    assert len(provider.asked) == 1
-    assert [(row["error"]["category"], row["error"]["attempts"]) for row in read_rows(place.results)] == [
-        ("rate_limit", 1)
-    ]
-    assert re.search(r'"limiting": "Retry-After: \d{3} s left"', place.stderr)
+        place.batch("-j", "1", "--summary", "s.json", code=4, OPENAI_BASE_URL=provider.base_url)
+    assert (len(provider.asked), read_rows(place.results)) == (2, [])
+    assert place.stopped().startswith(
+        "openai/gpt-4.1-mini asks to wait for 24 h (Retry-After): HTTP 429: tomorrow; the same command goes on after"
+    )
+
+
+def test_a_wait_of_a_day_within_the_deadline_is_waited_for(place: Place) -> None:
+    """The row waits, and the progress says for how long."""
+    place.rows(*topics(2))
+
+    def until_the_signal(asked: Asked) -> Reply:
+        return Reply(429, "tomorrow", headers={"retry-after": "86400"})
+
+    with Fickle(until_the_signal) as provider:
+        words = ["batch", "in.jsonl", "-j", "1", "--deadline", "2d", "--progress", "json", "--grace", "0"]
+        env = {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": KEY}
+        with start(*words, cwd=place.folder, env=env) as process:
+            assert process.stderr is not None
+            told = (json.loads(line)["limiting"] for line in process.stderr)
+            assert re.fullmatch(r"Retry-After: 86\d{3} s left", next(words for words in told if words))
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+    assert (process.returncode, len(provider.asked), read_rows(place.results)) == (143, 2, [])
+
+
+def test_one_row_that_is_asked_to_wait_a_day_fails_alone(place: Place) -> None:
+    """The others are answered meanwhile, and nobody waits."""
+    place.rows(*topics(5))
+
+    def one_waits(asked: Asked) -> Reply:
+        return Reply(429, "tomorrow", headers={"retry-after": "86400"}) if "topic 2" in asked.prompt else Reply()
+
+    with Fickle(one_waits) as provider:
+        place.batch("-j", "1", code=3, OPENAI_BASE_URL=provider.base_url)
+    assert len(provider.asked) == 5 + 1
+    failed = [row["error"] for row in read_rows(place.results) if row["error"]]
+    assert [(error["category"], error["attempts"]) for error in failed] == [("rate_limit", 1)]
 
 
 @pytest.mark.parametrize(

@@ -412,16 +412,36 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("text", "kind"), REFUSALS, ids=[text[:30] for text, _ in REFUSALS])
 async def test_a_refusal_of_tools_or_schemas_is_known_and_remembered(text: str, kind: type[BadRequest]) -> None:
-    """In the words of Ollama, vLLM, OpenRouter, DeepSeek and OpenAI; another refusal stays what it is."""
+    """In the words of Ollama, vLLM, OpenRouter, DeepSeek, OpenAI, after a probe; any other refusal stays what it is."""
     llm = LLM(model="openai/gpt-4o-mini")
-    refusing = ScriptedTransport(BadRequest(f"HTTP 400: {text}", http_status=400))
+    refusing = ScriptedTransport(BadRequest(f"HTTP 400: {text}", http_status=400), forever=True)
     async with Gateway(transport=refusing) as gateway:
-        before = gateway.takes_tools(llm), gateway.takes_schema(llm)
+        before = gateway.takes_tools(llm), gateway.takes_schema(llm, SCHEMA)
         with pytest.raises(BadRequest) as raised:
             await gateway.complete(llm, (Message("user", "x"),), Tally(), tools=TOOLS, schema=SCHEMA)
-        after = gateway.takes_tools(llm), gateway.takes_schema(llm)
+        after = gateway.takes_tools(llm), gateway.takes_schema(llm, SCHEMA)
+        another = gateway.takes_schema(llm, replace(SCHEMA, name="another"))
     assert (type(raised.value), str(raised.value), before) == (kind, f"HTTP 400: {text}", (True, True))
-    assert after == (kind is not ToolsRefused, kind is not SchemaRefused)
+    assert (*after, another) == (kind is not ToolsRefused, kind is not SchemaRefused, True)
+    # A schema's strict form, and the form in which it was written; then the probe.
+    is_strict = {BadRequest: [True], ToolsRefused: [True, True], SchemaRefused: [True, False, False]}[kind]
+    assert [sent.schema is not None and sent.schema.strict for sent in refusing.requests] == is_strict
+    assert {sent.tools for sent in refusing.requests} == {TOOLS}
+
+
+@pytest.mark.parametrize(("text", "kind"), REFUSALS[:7], ids=[text[:30] for text, _ in REFUSALS[:7]])
+async def test_one_request_s_refusal_takes_nothing_away_from_others(text: str, kind: type[BadRequest]) -> None:
+    """The probe is answered: the call fails alone, with what the provider said."""
+    llm = LLM(model="openai/gpt-4o-mini")
+    refused = [BadRequest(f"HTTP 400: {text}", http_status=400)] * (2 if kind is SchemaRefused else 1)
+    transport = ScriptedTransport(*refused, "OK", "an answer")
+    async with Gateway(transport=transport) as gateway:
+        with pytest.raises(BadRequest, match="HTTP 400") as raised:
+            await gateway.complete(llm, (Message("user", "x"),), Tally(), tools=TOOLS, schema=SCHEMA)
+        after = gateway.takes_tools(llm), gateway.takes_schema(llm, SCHEMA)
+        answer = await gateway.complete(llm, (Message("user", "y"),), Tally(), tools=TOOLS, schema=SCHEMA)
+    assert (type(raised.value), after, answer.text) == (BadRequest, (True, True), "an answer")
+    assert "x" not in transport.requests[len(refused)].messages[-1].content.split()
 
 
 async def test_the_same_words_about_a_request_without_tools_are_no_refusal_of_them() -> None:
@@ -432,7 +452,8 @@ async def test_the_same_words_about_a_request_without_tools_are_no_refusal_of_th
     ) as gateway:
         with pytest.raises(BadRequest) as raised:
             await gateway.complete(llm, (Message("user", "x"),), Tally())
-        assert (type(raised.value), gateway.takes_tools(llm), gateway.takes_schema(llm)) == (BadRequest, True, True)
+        takes = gateway.takes_tools(llm), gateway.takes_schema(llm, SCHEMA)
+        assert (type(raised.value), *takes) == (BadRequest, True, True)
 
 
 @tool
@@ -441,7 +462,7 @@ def look_up(word: str) -> str:
     return f"what {word!r} means"
 
 
-async def test_a_server_without_tools_is_asked_once_and_then_told_in_words() -> None:
+async def test_a_server_without_tools_is_probed_once_and_then_told_in_words() -> None:
     """The second agent on the model does not try again."""
     with MockProcess("--tools", "off") as server:
         llm = LLM(model="openai/gpt-4o-mini", base_url=server.base_url, api_key="x")
@@ -449,7 +470,7 @@ async def test_a_server_without_tools_is_asked_once_and_then_told_in_words() -> 
         async with Gateway():
             first, second = await agent.akickoff("Explain owls"), await agent.akickoff("Explain bats")
         requests = server.ledger()["requests"]
-    assert [(row["status"], row["tools"]) for row in requests] == [(400, ["look_up"]), *[(200, [])] * 4]
+    assert [(row["status"], row["tools"]) for row in requests] == [(400, ["look_up"])] * 2 + [(200, [])] * 4
     assert first.raw.endswith(" to: Explain owls / tools said: what 'Explain owls' means")
     assert second.raw.endswith(" to: Explain bats / tools said: what 'Explain bats' means")
 
@@ -458,13 +479,13 @@ class Fact(BaseModel):
     text: str
 
 
-async def test_a_server_without_schemas_is_asked_once_and_then_told_in_words() -> None:
-    """The schema stands in the prompt as well, so nothing is lost."""
+async def test_a_server_without_schemas_is_probed_once_and_then_told_in_words() -> None:
+    """As a strict one, relaxed, and by a probe; it stands in the prompt as well, so nothing is lost."""
     with MockProcess("--schemas", "off") as server:
         llm = LLM(model="openai/gpt-4o-mini", base_url=server.base_url, api_key="x")
         agent = Agent(role="Explainer", goal="Explain", backstory="b", llm=llm)
         async with Gateway():
             facts = [await agent.akickoff(f"Explain {what}", response_format=Fact) for what in ("owls", "bats")]
         statuses = [row["status"] for row in server.ledger()["requests"]]
-    assert statuses == [400, 200, 200]
+    assert statuses == [400, 400, 400, 200, 200]
     assert [fact.pydantic for fact in facts] == [Fact.model_validate_json(fact.raw) for fact in facts]

@@ -461,7 +461,7 @@ def test_calls_given_up_are_not_waited_for() -> None:
 
 
 def test_what_holds_calls_up_is_said() -> None:
-    """For the progress line: the endpoint and for how long, nothing before and after."""
+    """For the progress line: the endpoint, for how long, the time left and the cause; nothing before and after."""
 
     async def main() -> list[str | None]:
         outage = Outage("openai/m", rng=random.Random(3))
@@ -473,4 +473,8 @@ def test_what_holds_calls_up_is_said() -> None:
         said.append(outage.limiting)
         return said
 
-    assert on_a_virtual_clock(main) == [None, "an outage: openai/m has not answered for 60 s", None]
+    assert on_a_virtual_clock(main) == [
+        None,
+        "an outage: openai/m has not answered for 60 s, 240 s left: 127.0.0.1:8000: cannot connect: Connection refused",
+        None,
+    ]

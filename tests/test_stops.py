@@ -32,7 +32,7 @@ GONE = Reply(404, "The model does not exist", code="model_not_found")
     ids=["key revoked", "account empty", "model gone"],
 )
 def test_a_refusal_after_row_37_costs_no_row(place: Place, refusal: Reply, words: str) -> None:
-    """At -j 32 at most 32 requests follow; exit 4, no row failed; with a good key the same command ends the run."""
+    """At most 32 requests and a probe follow; exit 4, no row failed; with a good key the same command goes on."""
     place.rows(*topics(150))
 
     def until_37(asked: Asked) -> Reply:
@@ -47,18 +47,20 @@ def test_a_refusal_after_row_37_costs_no_row(place: Place, refusal: Reply, words
         why, first = place.stopped(), place.summary()
         assert place.stderr.splitlines()[-1] == "to go on: crewrun batch in.jsonl -j 32 --summary s.json"
         place.batch("-j", "32", "--summary", "s.json", OPENAI_BASE_URL=provider.base_url)
-    assert (len(done), sent - 37 <= 32, provider.answered) == (37, True, 150)
+    assert (len(done), sent - 37 <= 33, provider.answered) == (37, True, 150)
     assert (first["rows"]["ok"], first["rows"]["failed"], first["rows"]["abandoned"]) == (37, 0, 0)
     assert why.startswith(f"openai/gpt-4.1-mini refuses every call: {words}")
     assert place.summary()["rows"] == {**NO_ROWS, "ok": 113, "kept": 37}
     assert sorted(place.done()) == sorted(row["topic"] for row in topics(150))
 
 
-@pytest.mark.parametrize("word", ["FAIL-402", "FAIL-403", "FAIL-QUOTA"])
-def test_a_run_that_is_refused_from_the_start_sends_a_call_per_slot(place: Place, word: str) -> None:
-    """No more than -j rows are tried, none of them is marked failed, and stderr says what refuses: exit 4."""
-    place.rows(*({"topic": f"{word} {i}"} for i in range(50)))
-    assert 1 <= len(place.batch("-j", "4", "--summary", "s.json", code=4)) <= 4
+@pytest.mark.parametrize("refusal", [Reply(402, "pay"), Reply(403, "no"), EMPTY], ids=["402", "403", "quota"])
+def test_a_run_that_is_refused_from_the_start_sends_a_call_per_slot(place: Place, refusal: Reply) -> None:
+    """No more than -j rows and a probe are tried, no row is marked failed, and stderr says what refuses: exit 4."""
+    place.rows(*topics(50))
+    with Fickle(lambda asked: refusal) as provider:
+        place.batch("-j", "4", "--summary", "s.json", code=4, OPENAI_BASE_URL=provider.base_url)
+    assert 2 <= len(provider.asked) <= 5
     assert read_rows(place.results) == []
     assert place.summary()["rows"] == {**NO_ROWS, "pending": place.summary()["rows"]["pending"]}
     assert place.stopped().startswith("openai/gpt-4.1-mini refuses every call: HTTP 4")
@@ -178,11 +180,12 @@ def test_a_provider_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
             # The first lines may come before the first connection was refused.
             told = (json.loads(line)["limiting"] for line in process.stderr)
             assert re.fullmatch(
-                r"an outage: openai/gpt-4\.1-mini has not answered for \d+ s", next(words for words in told if words)
+                r"an outage: openai/gpt-4\.1-mini has not answered for \d+ s, \d+ s left: .*Connection refused",
+                next(words for words in told if words),
             )
             with MockProcess("--port", str(port)) as mock:
                 process.communicate(timeout=30)
-                assert mock.ledger(last=0)["totals"]["requests"] == 20
+                assert mock.ledger(last=0)["totals"]["requests"] == 20 + 1  # and the probe that found it back
         finally:
             process.kill()
     assert process.returncode == 0

@@ -13,7 +13,8 @@ from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, UsageError, redact
 from crewrun.flow.target import FlowTarget
-from crewrun.llm.gateway import Gateway, GatewayOptions
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.options import GatewayOptions
 from crewrun.row import Row
 from crewrun.worker import Worker, check_models
 

@@ -17,7 +17,8 @@ from crewrun.errors import Category, UsageError, redact
 from crewrun.fingerprint import fingerprint
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.gate import Gates
-from crewrun.llm.gateway import Gateway, GatewayOptions
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.llm.retry import RetryPolicy
 from crewrun.messages import Endpoint

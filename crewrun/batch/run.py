@@ -15,7 +15,7 @@ from crewrun import threads
 from crewrun.batch.canary import Canary, draw
 from crewrun.batch.changed import take_out_changed
 from crewrun.batch.history import NoHistory
-from crewrun.batch.opening import Invocation, make_gateway, state_options
+from crewrun.batch.opening import Invocation, endpoints_in_words, make_gateway, state_options
 from crewrun.batch.preflight import (
     check_not_input,
     check_output,
@@ -40,6 +40,7 @@ from crewrun.errors import CrewrunError
 from crewrun.executors import Executor, find_executor
 from crewrun.executors.job import Job
 from crewrun.llm.cache import AnswerCache
+from crewrun.llm.capabilities import in_words
 from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
@@ -60,8 +61,8 @@ async def run_batch(
     inputs = invocation.inputs
     settings.check()
     open_executor = find_executor(settings.executor)
-    gates = Gates(settings.gate)
     deadline_s = settings.deadline_s(datetime.now().astimezone())
+    gates = Gates(settings.gate, deadline_s)
     output = output_path(inputs, settings.output, settings.part)
     check_sortable(output, settings)
     folder = run_folder(output, settings)
@@ -91,7 +92,8 @@ async def run_batch(
         if folder is not None:
             options = await state_options(invocation, definition, settings, folder, real_path(output), endpoints)
             opened = await open_state(options)
-            gateway.refused |= opened.state.refused
+            gateway.refused.update(opened.state.refused)
+            gates.has_answered = opened.state.has_calls
             if has_named and opened.state.has_results:
                 await take_out_changed(open_rows(), opened.state)
         if settings.budget_usd is not None:
@@ -108,7 +110,17 @@ async def run_batch(
         session = Session(source, opened, settings, display, gates, deadline_s, canary, reopen)
         display.start()
         report = await session.run(executor, output, stdout_fd, signals, getattr(definition.target, "account", None))
-        return replace(report, notes=cache.notes()) if cache is not None else report
+        return _with_notes(report, gateway, cache)
+
+
+def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> Report:
+    """`report` with what models turned out not to take, and what the cache has to say."""
+    refused = sorted(gateway.refused)
+    notes = [f"{endpoints_in_words([endpoint])} {in_words(what)}" for endpoint, what in refused]
+    not_taken = [{"model": endpoints_in_words([endpoint]), "what": what} for endpoint, what in refused]
+    summary = {**report.summary, "not_taken": not_taken}
+    notes = [*dict.fromkeys(notes), *(cache.notes() if cache is not None else ())]
+    return replace(report, summary=summary, notes=notes)
 
 
 @asynccontextmanager

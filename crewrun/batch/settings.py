@@ -52,7 +52,7 @@ class BatchSettings:
     log_prompts: bool = False
     rpm: Any = None
     tpm: Any = None
-    outage_patience: str | float = "5m"
+    outage_patience: str | float | None = None
     deadline: str | float | None = None
     price: Any = None
     budget: str | float | None = None
@@ -112,7 +112,7 @@ class BatchSettings:
     @property
     def outage_patience_s(self) -> float:
         """How long a provider that does not answer is waited for."""
-        return seconds("--outage-patience", self.outage_patience)
+        return seconds("--outage-patience", "5m" if self.outage_patience is None else self.outage_patience)
 
     @property
     def gate(self) -> GateOptions:
@@ -122,6 +122,7 @@ class BatchSettings:
             tpm=self._held(per_model("--tpm", self.tpm)),
             slow_start=self.is_adaptive,
             outage_patience_s=self.outage_patience_s,
+            is_meant=self.outage_patience is not None,
             max_calls=max(MAX_CALLS, self.rows_at_once),
         )
 

@@ -137,7 +137,7 @@ def batch(
         "--outage-patience",
         metavar="TIME",
         envvar="CREWRUN_OUTAGE_PATIENCE",
-        help="How long to wait for a provider that does not answer at all. [default: 5m]",
+        help="How long to wait for a provider that does not answer. [default: 5m, and 10s if it never has]",
     ),
     deadline: str | None = typer.Option(
         None,

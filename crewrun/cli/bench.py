@@ -23,7 +23,8 @@ def bench(
     """
     from crewrun.cli.setup import load_env, open_stdout, put, run_loop
     from crewrun.errors import CallError
-    from crewrun.llm.gateway import Gateway, GatewayOptions
+    from crewrun.llm.gateway import Gateway
+    from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
 
     load_env()

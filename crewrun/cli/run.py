@@ -33,7 +33,8 @@ def run(
     interrupted, by SIGINT and SIGTERM.
     """
     from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
-    from crewrun.llm.gateway import Gateway, GatewayOptions
+    from crewrun.llm.gateway import Gateway
+    from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
 
     load_env()

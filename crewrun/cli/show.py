@@ -103,7 +103,8 @@ def _rebuild(
     from crewrun.crew.crew import Crew
     from crewrun.definitions import load
     from crewrun.errors import CrewrunError, CrewrunWarning
-    from crewrun.llm.gateway import Gateway, GatewayOptions
+    from crewrun.llm.gateway import Gateway
+    from crewrun.llm.options import GatewayOptions
     from crewrun.runs.prompts import rebuild
 
     if inputs is None:

@@ -105,7 +105,7 @@ class _Conversation:
     async def ask(self, tools: tuple[ToolSpec, ...] = (), schema: OutputSchema | None = None) -> Completion:
         """The model's next turn. It is not added: who asked knows what becomes of it."""
         work = self.work
-        wire = schema.wire if schema is not None and work.gateway.takes_schema(work.llm) else None
+        wire = schema.wire if schema is not None and work.gateway.takes_schema(work.llm, schema.wire) else None
         while True:
             try:
                 return await work.gateway.complete(

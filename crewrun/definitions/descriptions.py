@@ -97,7 +97,7 @@ BATCH: Mapping[str, str] = {
     "log_prompts": "Write prompts and replies into the run's log.jsonl.",
     "rpm": "Requests per minute for each model, or by model: {gpt-4.1-mini: 500}.",
     "tpm": "Tokens per minute for each model, or by model.",
-    "outage_patience": "How long a provider that does not answer is waited for. Default: 5m.",
+    "outage_patience": "How long a provider that does not answer is waited for. Default: 5m, 10s if it never has.",
     "deadline": "When to stop: 6h, 06:30, or a date and time.",
     "price": "US dollars per million tokens by model, in and out: {my-model: [0.4, 1.6]}.",
     "budget": "US dollars that the whole run may cost.",

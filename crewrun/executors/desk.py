@@ -19,7 +19,19 @@ from crewrun.errors import Category, CrewrunError, OutputFailed
 from crewrun.executors import letters
 from crewrun.executors.errand import Errand, call_error
 from crewrun.executors.job import Job
-from crewrun.executors.letters import Ended, Enter, Failed, Fault, Keep, Leave, Letter, Refuses, Reply, Written
+from crewrun.executors.letters import (
+    Ended,
+    Enter,
+    EnterProbe,
+    Failed,
+    Fault,
+    Keep,
+    Leave,
+    Letter,
+    Refuses,
+    Reply,
+    Written,
+)
 from crewrun.executors.post import Inbox, Outbox
 from crewrun.llm.gate import NearGate, Pass
 from crewrun.row import ErrorRecord
@@ -140,7 +152,7 @@ class Desk:
 
     def _read(self, letter: Letter) -> None:
         match letter:
-            case Enter():
+            case Enter() | EnterProbe():
                 self._let_in(letter)
             case letters.Begun(row):
                 self._has_arrived(self.errands.get(row))
@@ -185,15 +197,19 @@ class Desk:
         self._passes[lent.number] = gate, leave
         return lent
 
-    def _let_in(self, letter: Enter) -> None:
+    def _let_in(self, letter: Enter | EnterProbe) -> None:
         gate = self._gates[letter.gate]
-        leave = gate.enter_nowait(letter.tokens)
+        leave = gate.enter_nowait(letter.tokens) if isinstance(letter, Enter) else None
         if leave is not None:
             self._passes[letter.number] = gate, leave
-            self.outbox.put(Reply(letter.number))
+            self.outbox.put(Reply(letter.number, value=False))
         else:
-            scope = self._entering[letter.number] = anyio.CancelScope()
-            self._tasks.start_soon(self._enter, letter, scope)
+            self._tasks.start_soon(self._enter, letter, self._scope(letter.number))
+
+    def _scope(self, number: int) -> anyio.CancelScope:
+        """What cancels the wait for this permit."""
+        scope = self._entering[number] = anyio.CancelScope()
+        return scope
 
     def _has_arrived(self, errand: Errand | None) -> None:
         """The worker has begun with a row, or will not any more."""
@@ -201,24 +217,36 @@ class Desk:
             errand.is_on_its_way = False
             self._job.gates.on_their_way -= 1
 
-    async def _enter(self, letter: Enter, scope: anyio.CancelScope) -> None:
-        gate, errand = self._gates[letter.gate], self.errands.get(letter.row)
+    async def _enter(self, letter: Enter | EnterProbe, scope: anyio.CancelScope) -> None:
+        gate, row = self._gates[letter.gate], letter.row if isinstance(letter, Enter) else 0
+        errand = self.errands.get(row)
         if errand is not None:
             errand.waiting += 1
         with scope:
             try:
-                leave = await gate.enter(letter.tokens, letter.price, is_patient=letter.is_patient)
+                permit = await self._permit(gate, letter)
             except CrewrunError as refused:
                 self.outbox.put(Reply(letter.number, fault=Fault.of(refused)))
             else:
-                if scope.cancel_called:  # too late for this one: it came through without a wait
-                    gate.given_up(leave)
-                else:
-                    self._passes[letter.number] = gate, leave
-                    self.outbox.put(Reply(letter.number))
+                self._hand_out(gate, permit, letter, too_late=scope.cancel_called)
         del self._entering[letter.number]
-        if errand is not None and letter.row in self.errands:  # else it has ended, or runs elsewhere by now
+        if errand is not None and row in self.errands:  # else it has ended, or runs elsewhere by now
             errand.waiting -= 1
+
+    async def _permit(self, gate: NearGate, letter: Enter | EnterProbe) -> Pass | bool:
+        if isinstance(letter, Enter):
+            return await gate.enter(letter.tokens, letter.price, is_patient=letter.is_patient)
+        error = call_error(letter.fault) if letter.fault is not None else None
+        return await gate.enter_probe(error, letter.tokens, letter.price)
+
+    def _hand_out(self, gate: NearGate, permit: Pass | bool, letter: Enter | EnterProbe, *, too_late: bool) -> None:
+        if isinstance(permit, bool):
+            self.outbox.put(Reply(letter.number, value=permit))
+        elif too_late:  # it came through without a wait
+            gate.given_up(permit)
+        else:
+            self._passes[letter.number] = gate, permit
+            self.outbox.put(Reply(letter.number, value=permit.is_probe if isinstance(letter, Enter) else None))
 
     def _answer(self, number: int, answering: Coroutine[Any, Any, Any]) -> None:
         self._tasks.start_soon(self._reply, number, answering)

@@ -197,7 +197,7 @@ class Fleet:
         self._tell()
 
     def _spread(self, refusal: Refuses) -> None:
-        self._job.refused.add((refusal.endpoint, refusal.error))
+        self._job.refused.add((refusal.endpoint, refusal.what))
         for desk in self._desks:
             desk.outbox.put(refusal)
 

@@ -12,7 +12,7 @@ from crewrun.definitions.definition import Definition
 from crewrun.errors import CallError, UsageError
 from crewrun.llm.cache import Answers
 from crewrun.llm.gate import Gates
-from crewrun.llm.gateway import GatewayOptions
+from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.messages import ChatRequest, Completion
 from crewrun.row import Row

@@ -97,7 +97,7 @@ class Refuses(NamedTuple):
     """An endpoint takes no tools or no schema, as another worker was told."""
 
     endpoint: str
-    error: str
+    what: str
 
 
 # From a worker to the run.
@@ -117,8 +117,8 @@ class Meet(NamedTuple):
 
 
 class Enter(NamedTuple):
-    """Wait for leave to send, for a call of `row` (0: of nobody knows which). It is answered, and `number` is then the
-    pass.
+    """Wait for leave to send, for a call of `row` (0: of nobody knows which). `number` is then the permit; the answer
+    says whether it is for a probe.
     """
 
     number: int
@@ -129,6 +129,18 @@ class Enter(NamedTuple):
     row: int = 0
 
 
+class EnterProbe(NamedTuple):
+    """Wait until it is known whether `fault`, which a call met, is its own. The answer
+    is that, or None: then `number` is the permit for the probe that finds it out. Without a fault it is for a probe.
+    """
+
+    number: int
+    gate: int
+    fault: Fault | None
+    tokens: int
+    price: Price | None
+
+
 class Answered(NamedTuple):
     """The attempt with this pass was answered."""
 
@@ -137,7 +149,7 @@ class Answered(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The attempt with the pass `leave` failed. It is answered with the verdict."""
+    """The attempt with the permit `leave` failed. It is answered with whom that is about."""
 
     number: int
     leave: int
@@ -207,6 +219,7 @@ Letter: TypeAlias = (
     | Begun
     | Meet
     | Enter
+    | EnterProbe
     | Answered
     | Failed
     | GivenUp

@@ -9,9 +9,22 @@ from typing import Any
 import anyio
 
 from crewrun.errors import CallError
-from crewrun.executors.letters import Answered, Ask, Enter, Failed, Fault, GivenUp, Keep, Known, Leave, Meet, Note
+from crewrun.executors.letters import (
+    Answered,
+    Ask,
+    Enter,
+    EnterProbe,
+    Failed,
+    Fault,
+    GivenUp,
+    Keep,
+    Known,
+    Leave,
+    Meet,
+    Note,
+)
 from crewrun.executors.post import Correspondence, Outbox
-from crewrun.llm.gate import Pass, Price, Settlement, Verdict
+from crewrun.llm.gate import FailureScope, Pass, Price, Settlement
 from crewrun.llm.pace import Ticket
 from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message
@@ -78,29 +91,43 @@ class RemoteGate:
         """See `Gate.enter`."""
         if self.spares:
             number, _ = self.spares.popleft()
-        else:
-            number = self._correspondence.number()
-            try:
-                await self._correspondence.ask(Enter(number, self._number, tokens, price, is_patient, row_number.get()))
-            except anyio.get_cancelled_exc_class():
-                self._outbox.put(GivenUp(number))  # it may have been let in meanwhile
-                raise
-        # All that is here of the run's pass is its number.
-        return Pass(Ticket(number, 0), number, False, None)
+            return _permit(number)
+        number = self._correspondence.number()
+        is_probe = await self._ask(Enter(number, self._number, tokens, price, is_patient, row_number.get()))
+        return _permit(number, is_probe=is_probe)
+
+    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
+        """See `Gate.enter_probe`."""
+        number = self._correspondence.number()
+        fault = Fault.of(error) if error is not None else None
+        is_own: bool | None = await self._ask(EnterProbe(number, self._number, fault, tokens, price))
+        return _permit(number, is_probe=True) if is_own is None else is_own
+
+    async def _ask(self, letter: Enter | EnterProbe) -> Any:
+        try:
+            return await self._correspondence.ask(letter)
+        except anyio.get_cancelled_exc_class():
+            self._outbox.put(GivenUp(letter.number))  # it may have been let in meanwhile
+            raise
 
     def answered(self, leave: Pass, end: Settlement) -> None:
         """See `Gate.answered`."""
         self._outbox.put(Answered(leave.number, end))
 
-    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> Verdict:
+    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> FailureScope:
         """See `Gate.failed`."""
         letter = Failed(self._correspondence.number(), leave.number, Fault.of(error), end)
-        verdict: Verdict = await self._correspondence.ask(letter)
-        return verdict
+        scope: FailureScope = await self._correspondence.ask(letter)
+        return scope
 
     def given_up(self, leave: Pass) -> None:
         """See `Gate.given_up`."""
         self._outbox.put(GivenUp(leave.number))
+
+
+def _permit(number: int, *, is_probe: bool = False) -> Pass:
+    """All that is here of the run's permit is its number."""
+    return Pass(Ticket(number, 0), number, is_probe, None)
 
 
 class RemoteRecorder:
@@ -157,9 +184,9 @@ class RemoteRecorder:
         """See `Recorder.retrying`."""
         self._outbox.put(Note(self._row, "retrying", (task, Fault.of(error), delay_s)))
 
-    def refused(self, endpoint: str, error: str) -> None:
+    def refused(self, endpoint: str, what: str) -> None:
         """See `Recorder.refused`."""
-        self._outbox.put(Note(self._row, "refused", (endpoint, error)))
+        self._outbox.put(Note(self._row, "refused", (endpoint, what)))
 
     async def _keep(self, what: str, *arguments: object) -> None:
         await self._correspondence.ask(Keep(self._correspondence.number(), self._row, what, arguments))

@@ -67,7 +67,7 @@ class Station:
         self._gates = gates = RemoteGates(self._outbox, self._correspondence, is_budgeted=brief.is_budgeted)
         cache = RemoteAnswers(self._correspondence) if brief.has_cache else None
         self._gateway = Gateway(brief.options, gates=gates, cache=cache)
-        self._gateway.refused |= brief.refused
+        self._gateway.refused.update(brief.refused)
         endpoints = await _endpoints(target, self._gateway, brief)
         called = tuple(describe_endpoint(one) for one in endpoints)
         if called != brief.endpoints:
@@ -118,8 +118,8 @@ class Station:
                     self._ordered.set()
                 case Gap(seconds):
                     self._outbox.gap_s = seconds
-                case Refuses(endpoint, error):
-                    self._gateway.refused.add((endpoint, error))
+                case Refuses(endpoint, what):
+                    self._gateway.refused.add((endpoint, what))
         with anyio.move_on_after(_LONG_S):
             while not self._outbox and turn == self._latest and self._failure is None:
                 await self._outbox.wait_news()

@@ -53,6 +53,13 @@ class Allowance:
         self._starting = False
         self.cuts += 1
 
+    def cap(self, in_flight: int) -> None:
+        """The provider takes no more than `in_flight` at once, it says; it is asked for one more now and then."""
+        self.now = max(1.0, min(self.now, in_flight))
+        self._starting = False
+        self.cuts += 1
+        self.pause()
+
     def pause(self) -> None:
-        """Something failed that is no refusal: do not grow for a while."""
+        """Do not grow for a while."""
         self._paused_until = anyio.current_time() + _PAUSE_S

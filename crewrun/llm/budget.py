@@ -143,6 +143,15 @@ class Budget:
             return None
         return self._take(reservation)
 
+    def try_admit(
+        self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True
+    ) -> Reservation | None:
+        """As `admit_nowait`, for a call that the run can do without: None when it does not fit now."""
+        reservation = self._reservation(kind, input_usd, worst_usd, is_bound=is_bound)
+        if self._missed is not None or self._waiting or not self._fits(reservation):
+            return None
+        return self._take(reservation)
+
     def learn(self, kind: object, output_usd: float) -> None:
         """An output of an earlier session cost so much."""
         self._outputs.setdefault(kind, deque(maxlen=_KEPT)).append(_pico(output_usd))

@@ -82,8 +82,9 @@ async def ask(llm: LLM, question: Question) -> Any:
 
 async def _complete(gateway: Gateway, llm: LLM, question: Question, tally: Tally) -> Completion:
     # With tools the schema stays in words: a reply that asks for one is no answer to it.
-    schema = question.schema if gateway.takes_schema(llm) and not question.tools else None
-    wire = schema.wire if schema is not None else None
+    wire = question.schema.wire if question.schema is not None and not question.tools else None
+    if wire is not None and not gateway.takes_schema(llm, wire):
+        wire = None
     try:
         return await gateway.complete(llm, question.messages, tally, tools=question.tools, schema=wire)
     except SchemaRefused:

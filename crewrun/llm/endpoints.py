@@ -110,12 +110,15 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
 
 
 def _takes(said: bool | None, capability: str, provider: str, model: str) -> bool:
-    """What the LLM says of a capability, else what litellm's table knows of the model, wherever it is served."""
+    """What the LLM says of a capability, else what litellm's table knows of the model, wherever it is served.
+
+    A model that the table does not know is tried: words are what is left when it refuses.
+    """
     if said is not None:
         return said
     entries = (table_entry(name) for name in (f"{provider}/{model}", model, model.rpartition("/")[2]))
-    known = next((entry for entry in entries if entry), {})
-    return known.get(capability) is True
+    known = next((entry for entry in entries if entry), None)
+    return known is None or known.get(capability) is True
 
 
 def default_model(env: Mapping[str, str] = os.environ) -> str:

@@ -1,22 +1,34 @@
-"""What stands between a call and its endpoint: budget, trust, outage, pace, in this order.
+"""What stands between a call and its endpoint: budget, suspicions, outage, pace, in this order.
 
 `Gates` has one `Gate` for each model at each address, for all rows of a run. Kickoffs in other event loops of the
 process, as a sync tool may start them, go through the same ones by `FarGates`.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from crewrun.errors import CallError, CallTimedOut, EndpointRefused, TransientError
+import anyio
+
+from crewrun.errors import (
+    CallError,
+    CallTimedOut,
+    EndpointRefused,
+    RateLimited,
+    RunStopped,
+    TransientError,
+    WaitTooLong,
+)
 from crewrun.llm.budget import Budget, Reservation
-from crewrun.llm.outage import Outage
-from crewrun.llm.pace import Pace, Ticket
-from crewrun.llm.trust import RUN_WIDE, Trust
+from crewrun.llm.outage import Outage, is_sign_of_outage
+from crewrun.llm.pace import LONGEST_ASKED_S, Pace, Ticket
+from crewrun.llm.probes import RUN_WIDE, Suspicion
 from crewrun.messages import Endpoint, RateLimits
 
+T = TypeVar("T")
 MAX_CALLS = 1000
 _SLOW_START = 8
 
@@ -27,13 +39,15 @@ class GateOptions:
 
     `slow_start` begins with few calls in flight. `outage_patience_s` is how long a provider that does not answer is
     waited for; None leaves that to each call's retries, and with it what only a run can know, that every call would be
-    refused. `max_calls` is the most in flight of a model.
+    refused. As long as it has never answered it is waited for ten seconds at most, unless the patience `is_meant` for
+    that too. `max_calls` is the most in flight of a model.
     """
 
     rpm: Mapping[str, int] = field(default_factory=dict)
     tpm: Mapping[str, int] = field(default_factory=dict)
     slow_start: bool = False
     outage_patience_s: float | None = None
+    is_meant: bool = True
     max_calls: int = MAX_CALLS
 
 
@@ -49,20 +63,27 @@ class Price(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """Leave for one attempt."""
+    """Permission for one attempt, the `number`th of its endpoint.
+
+    With `is_probe` a neutral request is to be sent in place of the call's own: to see whether an outage is over, or
+    whether what is in `suspicion` holds for every call.
+    """
 
     ticket: Ticket
     number: int
-    decides: bool
+    is_probe: bool
     reservation: Reservation | None
+    suspicion: Suspicion | None = None
 
 
-class Verdict(Enum):
-    """What a failed attempt means: for its call alone, for nobody since it is to be sent again, or for every call."""
+class FailureScope(Enum):
+    """Whom a failed attempt is about: its call alone, nobody (it is to be sent again and does not count), every call
+    perhaps, or every call that is made at the moment, since the endpoint may not be there.
+    """
 
     OWN = "own"
-    AGAIN = "again"
-    EVERY = "every"
+    NONE = "none"
+    ALL = "all"
 
 
 class Settlement(NamedTuple):
@@ -74,12 +95,21 @@ class Settlement(NamedTuple):
 
 
 class Gate(Protocol):
-    """Around each attempt: `enter`, then exactly one of `answered`, `failed` and `given_up`."""
+    """Around each attempt: `enter` or `enter_probe`, then exactly one of `answered`, `failed` and `given_up`."""
 
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
         """Wait until an attempt of an estimated `tokens` may be sent; who is not patient does not wait in an outage.
 
-        Raises EndpointRefused when it would be refused, OutageTooLong and BudgetExhausted.
+        Raises EndpointRefused and WaitTooLong when it would be refused, OutageTooLong and BudgetExhausted.
+        """
+        ...
+
+    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
+        """Wait until it is known whether `error`, which a call met, is its own.
+
+        A permit is for the probe that finds it out; its sender settles it as any other and asks again. True: it is the
+        call's own. False: it is not, and the call is to be sent again. Without an `error` it is a permit for a probe of
+        the sender's, or True where there is no room for one. Raises what `enter` does when every call would be refused.
         """
         ...
 
@@ -87,8 +117,8 @@ class Gate(Protocol):
         """It was answered."""
         ...
 
-    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> Verdict:
-        """It failed. Waits until it is known what that means."""
+    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> FailureScope:
+        """It failed, and that is about so much; where that is `ALL`, `enter_probe` tells whether it really is."""
         ...
 
     def given_up(self, leave: Pass) -> None:
@@ -126,21 +156,29 @@ class NearGate:
             tpm=_limit(options.tpm, endpoint),
         )
         patience_s = options.outage_patience_s
-        self._outage = Outage(endpoint.name, patience_s) if patience_s is not None else None
-        self._trust = Trust()
+        self._outage: Outage | None = None
+        if patience_s is not None:
+            has_answered = gates.has_answered
+            self._outage = Outage(endpoint.name, patience_s, is_meant=options.is_meant, has_answered=has_answered)
+        self._refused, self._silent = Suspicion(), Suspicion()
+        self._refusal: CallError | None = None  # what every further call would get
         self._gates = gates
 
     @property
     def limiting(self) -> str | None:
         """What holds calls up, in words."""
-        if not self._trust.is_clear:
-            return f"{self.name} refused a call; another one decides"
+        if self._refused.is_open:
+            return f"{self.name} refused a call; a probe decides"
         return (self._outage and self._outage.limiting) or self.pace.limiting
+
+    @property
+    def _is_clear(self) -> bool:
+        return self._refusal is None
 
     def enter_nowait(self, tokens: int) -> Pass | None:
         """Leave for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
         outage = self._outage
-        if self._gates.budget is not None or not self._trust.is_clear or (outage is not None and outage.is_on):
+        if self._gates.budget is not None or not self._is_clear or (outage is not None and outage.is_on):
             return None
         ticket = self.pace.admit_nowait(tokens)
         if ticket is None:
@@ -152,24 +190,66 @@ class NearGate:
         budget, reservation = self._gates.budget, None
         if budget is not None and price is not None:
             reservation = await budget.admit(price.kind, price.prompt_usd, price.answer_usd, is_bound=price.is_bound)
+        return await self._enter(tokens, reservation, None, is_patient=is_patient)
+
+    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
+        """See `Gate.enter_probe`."""
+        outage = self._outage
+        if error is None:
+            return await self._enter_within_budget(tokens, price, None) or True
+        if outage is None:
+            return True
+        suspicion = self._refused
+        if not _is_run_wide(error):
+            suspicion = self._silent
+            if outage.is_on:
+                return False
+        if await suspicion.join(error):
+            try:
+                permit = await self._enter_within_budget(tokens, price, suspicion)
+            except BaseException:
+                suspicion.abandon()
+                raise
+            if permit is None:
+                suspicion.settle()  # nothing is concluded without the probe
+            return permit or True
+        if self._refusal is not None:
+            raise self._stopped(self._refusal)
+        return not (outage.is_on or (isinstance(error, RateLimited) and self.pace.is_blocked))
+
+    async def _enter_within_budget(self, tokens: int, price: Price | None, suspicion: Suspicion | None) -> Pass | None:
+        """A permit for a probe, None when the budget has no room for one."""
+        budget, reservation = self._gates.budget, None
+        if budget is not None and price is not None:
+            reservation = budget.try_admit(price.kind, price.prompt_usd, price.answer_usd, is_bound=price.is_bound)
+            if reservation is None:
+                return None
+        permit = await self._enter(tokens, reservation, suspicion)
+        return permit._replace(is_probe=True)
+
+    async def _enter(
+        self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool = True
+    ) -> Pass:
         try:
-            return await self._enter(tokens, reservation, is_patient=is_patient)
+            return await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
         except BaseException:
-            if budget is not None and reservation is not None:
-                budget.settle(reservation, None)
+            if reservation is not None and self._gates.budget is not None:
+                self._gates.budget.settle(reservation, None)
             raise
 
-    async def _enter(self, tokens: int, reservation: Reservation | None, *, is_patient: bool) -> Pass:
-        trust, outage = self._trust, self._outage
+    async def _wait(
+        self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool
+    ) -> Pass:
+        """Wait for all but the budget."""
+        outage = self._outage
         if outage is None:
-            return Pass(await self.pace.admit(tokens), 0, False, reservation)
+            return Pass(await self.pace.admit(tokens), 0, False, reservation, suspicion)
         while True:
-            decides = False if trust.is_clear else await trust.ready()
+            if self._refusal is not None:
+                raise self._stopped(self._refusal)
             ticket: Ticket | None = None
             number = 0
             try:
-                if trust.refusal is not None:
-                    raise EndpointRefused(self.name, trust.refusal)
                 if not is_patient:
                     outage.check()
                 number = await outage.ready()
@@ -178,17 +258,21 @@ class NearGate:
                 if ticket is None:
                     ticket = await self.pace.admit(tokens)
                     # What began while it waited holds for it as well.
-                    if not ((trust.is_clear or decides) and (was_on or not outage.is_on)):
-                        self._let_go(ticket, number, decides)
+                    if not self._is_clear or (outage.is_on and not was_on):
+                        self._let_go(ticket, number)
                         continue
-                return Pass(ticket, number, decides, reservation)
+                return Pass(ticket, number, was_on, reservation, suspicion)
             except BaseException:
-                if number or decides:
-                    self._let_go(ticket, number, decides)
+                if number:
+                    self._let_go(ticket, number)
                 raise
 
-    def _let_go(self, ticket: Ticket | None, number: int, decides: bool) -> None:
-        self._trust.undecided(decides)
+    def _stopped(self, refusal: CallError) -> RunStopped:
+        if isinstance(refusal, RateLimited):
+            return WaitTooLong(self.name, refusal)
+        return EndpointRefused(self.name, refusal)
+
+    def _let_go(self, ticket: Ticket | None, number: int) -> None:
         if self._outage is not None and number:
             self._outage.given_up()
         if ticket is not None:
@@ -199,30 +283,63 @@ class NearGate:
         self._settle(leave, end)
         self.pace.settle(leave.ticket, end.tokens, None, end.limits)
         if self._outage is not None:
-            self._trust.answered(leave.decides)
             self._outage.answered(leave.number)
+            self._refused.answered()
+            if leave.suspicion is not None:
+                leave.suspicion.settle()
 
-    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> Verdict:
+    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> FailureScope:
         """See `Gate.failed`."""
         self._settle(leave, end, is_unknown=isinstance(error, CallTimedOut))
         self.pace.settle(leave.ticket, end.tokens, error, end.limits)
-        if self._outage is None:
-            return Verdict.OWN
-        again = self._outage.failed(error, leave.number)
-        if isinstance(error, RUN_WIDE):
-            return Verdict.EVERY if await self._trust.refused(error, leave.decides) else Verdict.OWN
+        outage = self._outage
+        if outage is None:
+            return FailureScope.OWN
+        again = outage.failed(error, leave.number)
+        if leave.suspicion is not None:
+            return self._probed(leave.suspicion, error, outage)
+        if _is_run_wide(error):
+            if self._refusal is not None:
+                raise self._stopped(self._refusal)
+            return FailureScope.OWN if self._refused.is_cleared() else FailureScope.ALL
+        if not isinstance(error, TransientError):
+            self._refused.answered()
+        # Too many at once: there are fewer from now on, and it is sent again when one of them has ended.
+        is_crowded = isinstance(error, RateLimited) and error.is_concurrency and self.pace.in_flight > 0
+        return FailureScope.NONE if again or is_crowded else FailureScope.OWN
+
+    def _probed(self, suspicion: Suspicion, error: CallError, outage: Outage) -> FailureScope:
+        """What the failure of a probe says of the call that asked for it. Raises what stops the run."""
+        if _is_run_wide(error):
+            return self._conclude(suspicion, error)
+        if suspicion is self._silent and is_sign_of_outage(error):
+            outage.declare(error)
+            suspicion.settle()
+            return FailureScope.NONE
         if isinstance(error, TransientError):
-            self._trust.undecided(leave.decides)
-        else:
-            self._trust.answered(leave.decides)
-        return Verdict.AGAIN if again else Verdict.OWN
+            suspicion.put_off()
+            return FailureScope.ALL if suspicion.is_open else FailureScope.OWN
+        suspicion.settle()
+        return FailureScope.OWN
+
+    def _conclude(self, suspicion: Suspicion, error: CallError) -> FailureScope:
+        """Every call would be refused with `error`: wait for as long as it asks where that may be, else stop."""
+        if isinstance(error, RateLimited) and self._gates.may_wait(error.retry_after_s or 0.0):
+            self.pace.block(error.retry_after_s or 0.0)
+            suspicion.settle()
+            return FailureScope.NONE
+        self._refusal = error
+        suspicion.settle()
+        raise self._stopped(error)
 
     def given_up(self, leave: Pass) -> None:
         """See `Gate.given_up`."""
         budget = self._gates.budget
         if budget is not None and leave.reservation is not None:
             budget.cancel(leave.reservation)
-        self._let_go(leave.ticket, leave.number, leave.decides)
+        self._let_go(leave.ticket, leave.number)
+        if leave.suspicion is not None:
+            leave.suspicion.abandon()
 
     def _settle(self, leave: Pass, end: Settlement, *, is_unknown: bool = False) -> None:
         budget = self._gates.budget
@@ -235,12 +352,16 @@ class NearGate:
 
 
 class Gates:
-    """All gates of a run. `budget` is what all its calls may cost together, None for no limit."""
+    """All gates of a run, which is to end in `deadline_s` from now if that is given. `budget` is what all its calls may
+    cost together, None for no limit.
+    """
 
-    def __init__(self, options: GateOptions | None = None) -> None:
+    def __init__(self, options: GateOptions | None = None, deadline_s: float | None = None) -> None:
         self._options = options or GateOptions()
         self._gates: dict[tuple[str | None, ...], NearGate] = {}
         self.budget: Budget | None = None
+        self.has_answered = False  # whether calls were answered in earlier sessions of the run
+        self._ends_at = None if deadline_s is None else anyio.current_time() + deadline_s
         self.on_their_way = 0  # rows that were sent elsewhere, and have not begun there
 
     @property
@@ -252,6 +373,10 @@ class Gates:
     def is_of_a_run(self) -> bool:
         """Whether a call that no other one could do better than ends them all."""
         return self._options.outage_patience_s is not None
+
+    def may_wait(self, seconds: float) -> bool:
+        """Whether the run waits so long when a provider asks for it."""
+        return self._ends_at is not None and anyio.current_time() + seconds < self._ends_at
 
     def of(self, endpoint: Endpoint) -> NearGate:
         """The gate of an endpoint: the same one for the same model, address and key."""
@@ -313,24 +438,38 @@ class FarGate:
         async def enter() -> Pass:
             return await self._gates.of(self._endpoint).enter(tokens, price, is_patient=is_patient)
 
-        entering = asyncio.run_coroutine_threadsafe(enter(), self._loop)
+        return await self._entered(enter())
+
+    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
+        """See `Gate.enter_probe`."""
+
+        async def enter() -> Pass | bool:
+            return await self._gates.of(self._endpoint).enter_probe(error, tokens, price)
+
+        return await self._entered(enter())
+
+    async def _entered(self, entering: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(entering, self._loop)
         try:
-            return await asyncio.wrap_future(entering)
+            return await asyncio.wrap_future(future)
         except BaseException:
             # Cancelled here when it had been let in there.
-            entering.add_done_callback(
-                lambda done: None if done.cancelled() or done.exception() else self.given_up(done.result())
-            )
+            future.add_done_callback(self._give_back)
             raise
+
+    def _give_back(self, done: "Future[Any]") -> None:
+        permit = None if done.cancelled() or done.exception() else done.result()
+        if isinstance(permit, Pass):
+            self.given_up(permit)
 
     def answered(self, leave: Pass, end: Settlement) -> None:
         """See `Gate.answered`."""
         self._loop.call_soon_threadsafe(lambda: self._gates.of(self._endpoint).answered(leave, end))
 
-    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> Verdict:
+    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> FailureScope:
         """See `Gate.failed`."""
 
-        async def failed() -> Verdict:
+        async def failed() -> FailureScope:
             return await self._gates.of(self._endpoint).failed(leave, error, end)
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(failed(), self._loop))
@@ -338,6 +477,13 @@ class FarGate:
     def given_up(self, leave: Pass) -> None:
         """See `Gate.given_up`."""
         self._loop.call_soon_threadsafe(lambda: self._gates.of(self._endpoint).given_up(leave))
+
+
+def _is_run_wide(error: CallError) -> bool:
+    """Whether every call would meet `error`, if it is not its row's own: a refusal, or a wait of over ten minutes."""
+    if isinstance(error, RateLimited):
+        return (error.retry_after_s or 0.0) > LONGEST_ASKED_S
+    return isinstance(error, RUN_WIDE)
 
 
 def _limit(limits: Mapping[str, int], endpoint: Endpoint) -> int | None:

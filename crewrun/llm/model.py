@@ -32,9 +32,10 @@ class LLM(BaseModel):
     `model` is a name as litellm and CrewAI write it: `gpt-4.1-mini`, `anthropic/claude-…`, `ollama/llama3.2`,
     `offline`; with a `provider` it is the name as that provider knows it, whole. `api_key` may be a reference to an
     environment variable, `${GROQ_API_KEY}`. `timeout` is in seconds, for one attempt of one call. `function_calling`
-    and `structured_output` say whether the model takes tools and a reply schema by itself, where litellm's table does
-    not know it or is wrong; without, crewrun asks for both in words. `fallbacks` are models that are asked in turn
-    where this one does not work: its key is refused, it is gone, or every attempt of a call failed.
+    and `structured_output` say whether the model takes tools and a reply schema by itself, where litellm's table is
+    wrong; a model that the table does not know is tried with both, and asked in words after it has refused them.
+    `fallbacks` are models that are asked in turn where this one does not work: its key is refused, it is gone, or every
+    attempt of a call failed.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)

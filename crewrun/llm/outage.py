@@ -1,4 +1,4 @@
-"""`Outage`: whether an endpoint answers at all. While it does not, calls wait, and one after another probes it.
+"""`Outage`: whether an endpoint answers at all. While it does not, calls wait, and probes go out one after another.
 
 Telling an outage from a prompt that the provider always fails on, with nothing but attempts to go by:
 
@@ -11,8 +11,11 @@ Telling an outage from a prompt that the provider always fails on, with nothing 
   failures must be of attempts sent after the first one: at 20 % of 500s such a row of them comes once in 80,000.
 
 Below `_CERTAIN` such calls it may still be their fault: they wait as in any outage, but after a minute their attempts
-count again, so they fail as rows in the end and the run goes on. From there on, and for connections that are not made,
-nothing is counted until the patience is over.
+count again. From there on, and for connections that are not made, nothing is counted until the patience is over.
+
+A call that has used up its attempts all the same asks for a probe (`probes`), and what that finds is certain
+(`declare`): so no row fails for an outage, however few calls are in flight. Probes are neutral requests, so no prompt
+can make an outage last.
 """
 
 import math
@@ -26,6 +29,8 @@ from crewrun.errors import CallError, CallTimedOut, NetworkError, NotRecorded, O
 _CERTAIN: Final = 5
 _LATER: Final = 7
 _DOUBT_S: Final = 60.0
+# An endpoint that has never answered is set up wrongly more often than it is down.
+_NEVER_ANSWERED_S: Final = 10.0
 _FIRST_PROBE_S: Final = 1.0
 _LONGEST_S: Final = 30.0
 # Calls that waited go on within this time, not all at one instant.
@@ -44,15 +49,27 @@ class Outage:
     """Watches one endpoint, for one event loop. Time is `anyio.current_time`.
 
     Around every attempt: `sent = await ready()`, then exactly one of `answered(sent)`, `failed(error, sent)` and
-    `given_up()`. `patience_s` is how long nothing may be answered, from the first failure on, before `ready` raises:
-    0 is not to wait, infinity to wait for ever. Raises ValueError for one below 0.
+    `given_up()`. An attempt that `ready` lets go while the outage `is_on` is a probe. `patience_s` is how long nothing
+    may be answered, from the first failure on, before `ready` raises: 0 is not to wait, infinity to wait for ever. As
+    long as the endpoint has never answered, it is 10 s at most, unless the patience `is_meant` whatever happens. Raises
+    ValueError for one below 0.
     """
 
-    def __init__(self, name: str, patience_s: float = 300.0, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        patience_s: float = 300.0,
+        rng: random.Random | None = None,
+        *,
+        is_meant: bool = True,
+        has_answered: bool = False,
+    ) -> None:
         if not patience_s >= 0:
             raise ValueError(f"outage patience is {patience_s!r} s; it must be 0 or more")
         self.name = name
-        self.patience_s = patience_s
+        self._patience_s = patience_s
+        self._is_meant = is_meant
+        self._has_answered = has_answered
         self.is_on = False
         self.probes = 0  # in all outages
         self._rng = rng or random.Random()  # noqa: S311  (jitter)
@@ -63,8 +80,15 @@ class Outage:
         self._turn = anyio.Lock()
         self._forget()
 
+    @property
+    def patience_s(self) -> float:
+        """How long nothing may be answered, in seconds."""
+        if self._is_meant or self._has_answered:
+            return self._patience_s
+        return min(self._patience_s, _NEVER_ANSWERED_S)
+
     def _forget(self) -> None:
-        self.is_on = self._is_probing = False
+        self.is_on = self._is_probing = self._is_declared = False
         self._failed = self._first = self._later = 0  # see `_has_begun`
         self._since = self._probe_at = 0.0
         self._since_sent = 0
@@ -75,7 +99,9 @@ class Outage:
         """What holds calls up, for a progress line; None when nothing does."""
         if not self.is_on:
             return None
-        return f"an outage: {self.name} has not answered for {anyio.current_time() - self._since:.0f} s"
+        silent_s = anyio.current_time() - self._since
+        left = "" if math.isinf(self.patience_s) else f", {max(0.0, self.patience_s - silent_s):.0f} s left"
+        return f"an outage: {self.name} has not answered for {silent_s:.0f} s{left}: {self._last}"
 
     async def ready(self) -> int:
         """Wait until an attempt may be sent; its number. Without an outage that is at once.
@@ -99,7 +125,7 @@ class Outage:
         if self.is_on and self._last is not None:
             now = anyio.current_time()
             if self._turn.locked() or now < self._probe_at:
-                raise OutageTooLong(self.name, now - self._since, self._last)
+                raise self._too_long(now)
 
     def answered(self, sent: int | None = None) -> None:
         """An attempt was answered, with an error of the caller's perhaps: this ends an outage.
@@ -107,6 +133,7 @@ class Outage:
         `sent` is the attempt's number; None counts as sent just now.
         """
         self._out -= 1
+        self._has_answered = True
         if self._failed and (sent is None or sent > self._since_sent):
             self._end()
 
@@ -137,6 +164,15 @@ class Outage:
         """An attempt was cancelled."""
         self._out -= 1
 
+    def declare(self, error: CallError) -> None:
+        """A probe has failed as the calls before it did: this is an outage."""
+        self._is_declared = True
+        if not self._failed:
+            self._since, self._since_sent = anyio.current_time(), self._sent
+        self._last = error
+        if not self.is_on:
+            self._plan_probe(error)
+
     def _has_begun(self, error: CallError) -> bool:
         """By the attempts that failed since the last answer, the calls whose first one is among them, and those of the
         attempts that were sent after the first had failed.
@@ -146,7 +182,7 @@ class Outage:
         return self._first >= 2 and self._first > self._out and self._later >= _LATER
 
     def _is_certain(self, error: CallError) -> bool:
-        return self._first >= _CERTAIN or _is_not_connected(error)
+        return self._is_declared or self._first >= _CERTAIN or _is_not_connected(error)
 
     def _is_excused(self, error: CallError) -> bool:
         is_young = anyio.current_time() - self._since < _DOUBT_S
@@ -169,7 +205,7 @@ class Outage:
                 now = anyio.current_time()
                 ends = self._since + self.patience_s if self._is_certain(self._last) else math.inf
                 if now >= ends:
-                    raise OutageTooLong(self.name, now - self._since, self._last)
+                    raise self._too_long(now)
                 if now >= self._probe_at:
                     self._is_probing = True
                     self.probes += 1
@@ -180,6 +216,12 @@ class Outage:
                     await self._news.wait()
             return False
 
+    def _too_long(self, now: float) -> OutageTooLong:
+        assert self._last is not None  # noqa: S101  (an outage has begun with it)
+        return OutageTooLong(
+            self.name, now - self._since, self._last, has_answered=self._has_answered or self._is_meant
+        )
+
     def _end(self) -> None:
         self._forget()
         self._tell()
@@ -187,6 +229,11 @@ class Outage:
     def _tell(self) -> None:
         self._news.set()
         self._news = anyio.Event()
+
+
+def is_sign_of_outage(error: CallError) -> bool:
+    """Whether a failed attempt may mean that the endpoint does not answer: no HTTP reply at all, or a 5xx."""
+    return isinstance(error, (*_DOWN, CallTimedOut)) and (error.http_status or 500) >= 500
 
 
 def _is_not_connected(error: CallError) -> bool:

@@ -20,8 +20,9 @@ from crewrun.llm.meters import RequestMeter, TokenMeter
 from crewrun.llm.rate_headers import LONGEST_RESET_S
 from crewrun.messages import RateLimits
 
-# A provider is waited for at most so long at a time: when it asks, and when it refuses without saying how long.
-_LONGEST_ASKED_S = 600.0
+# A provider is waited for at most so long at a time: when it asks, and when it refuses without saying how long. Whether
+# one that asks for more is waited for is not for a single reply to say.
+LONGEST_ASKED_S = 600.0
 _LONGEST_VAIN_S = 30.0
 # Right after a reset there is something left, or the headers lie: these many requests decide.
 _FIRST_AFTER = 2
@@ -92,6 +93,11 @@ class Pace:
     def waiting(self) -> int:
         """How many requests wait to go out."""
         return len(self._queue)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nothing goes out now because the provider asked to wait."""
+        return self._blocked_until > anyio.current_time()
 
     @property
     def limiting(self) -> str | None:
@@ -218,8 +224,14 @@ class Pace:
     def _heed(self, error: CallError, ticket: Ticket) -> None:
         """Draw the consequences of a failure for all requests."""
         asked_s = error.retry_after_s
+        if isinstance(error, RateLimited) and error.is_concurrency and self._in_flight:
+            # Those that are out now are what it takes: the next one goes when one of them has ended, and not later.
+            self._allowance.cap(min(self._in_flight, error.at_once or self._in_flight))
+            return
+        if asked_s and asked_s > LONGEST_ASKED_S:
+            return
         if asked_s and error.retryable:
-            self._block(asked_s, "asked")
+            self.block(asked_s)
         if not isinstance(error, RateLimited):
             if isinstance(error, ServerError | CallTimedOut | NetworkError):
                 self._allowance.pause()
@@ -233,12 +245,13 @@ class Pace:
             return  # "again, at once" is no word of a limit
         self._in_vain += is_new
         if self._in_vain > 1 and asked_s is None:
-            self._block(min(_LONGEST_VAIN_S, 2.0 ** min(self._in_vain - 3, 10)), "in vain")
+            self.block(min(_LONGEST_VAIN_S, 2.0 ** min(self._in_vain - 3, 10)), "in vain")
         self._learned.refused(ticket.number, now, self._sent, in_vain=self._in_vain > 2)
         self.is_timed = self.is_timed or self._learned.is_set
 
-    def _block(self, wait_s: float, by: Hold) -> None:
-        until = anyio.current_time() + min(wait_s, _LONGEST_ASKED_S)
+    def block(self, wait_s: float, by: Hold = "asked") -> None:
+        """Let nothing go out for so long."""
+        until = anyio.current_time() + wait_s
         if until > self._blocked_until:
             self._blocked_until, self._blocked_by = until, by
             self.is_timed = True
@@ -282,4 +295,4 @@ class Pace:
         if self._zero_before is not None and 0 < ticket.number - self._zero_before <= _FIRST_AFTER:
             self._believes_zero = False
         else:
-            self._block(reset_s, "asked")
+            self.block(reset_s)

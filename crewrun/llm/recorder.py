@@ -48,8 +48,8 @@ class Recorder(Protocol):
         """Keep what a failed call was billed. It is never replayed."""
         ...
 
-    def refused(self, endpoint: str, error: str) -> None:
-        """An endpoint, as `describe_endpoint` words it, takes no tools or no schema: the error's name says which."""
+    def refused(self, endpoint: str, what: str) -> None:
+        """An endpoint, as `describe_endpoint` words it, does not take `what`; see `llm.capabilities.Refused`."""
         ...
 
     def replay_tool(self, task: str, identity: bytes) -> str | None:
@@ -109,6 +109,11 @@ def _describe_tools(tools: tuple[ToolSpec, ...]) -> bytes:
 @lru_cache(maxsize=512)
 def _describe_schema(schema: ReplySchema) -> bytes:
     return _canonical([schema.name, schema.schema, schema.strict])
+
+
+def schema_digest(schema: ReplySchema) -> str:
+    """16 hex digits that stand for a schema."""
+    return blake2b(_describe_schema(schema), digest_size=8).hexdigest()
 
 
 def _canonical(value: Any) -> bytes:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, PydanticUserError, ValidationError
@@ -112,6 +112,11 @@ def schema_prompt(schema: str) -> str:
 def repair_prompt(faults: str, schema: str) -> str:
     """Asks for an answer once more that did not validate."""
     return f"This answer cannot be used: {faults}\nGive the same answer again, mended. {schema_prompt(schema)}"
+
+
+def relaxed(schema: ReplySchema) -> ReplySchema:
+    """`schema` as it was written, and not in the form of the strict mode."""
+    return replace(schema, strict=False)
 
 
 def without_titles(schema: Any) -> Any:

@@ -32,6 +32,10 @@ class Way:
         self.answer_tokens += (usage.completion_tokens - self.answer_tokens) // 16
         return cost_usd
 
+    def expected(self, request: ChatRequest) -> int:
+        """The tokens that an attempt is expected to take."""
+        return fewest_tokens(request) + self.answer_tokens
+
     def most(self, request: ChatRequest, task: str) -> CallPrice:
         """The most that an attempt can cost. Raises UsageError when nobody can say."""
         if self._price is None:

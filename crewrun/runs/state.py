@@ -125,6 +125,11 @@ class RunState:
         return len(self._done)
 
     @property
+    def has_calls(self) -> bool:
+        """Whether calls of earlier sessions are in the journal."""
+        return self._earlier is not None
+
+    @property
     def has_results(self) -> bool:
         """Whether lines of earlier sessions are in the results."""
         return any(self._done.written)

@@ -1,0 +1,137 @@
+"""`Capabilities`: which models take no tools, or no schema for their reply, although they were thought to.
+
+What a model refuses may be one request's own fault: a conversation that broke its template, a schema that its compiler
+does not like. So a refusal is one of tools only if the endpoint has never answered a request with tools, and one of a
+schema only if it has not answered one with this schema in the last minute; then a probe decides, a neutral request with
+the same tools or schema. What is concluded holds for the definition whose requests met it.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import anyio
+
+from crewrun.errors import BadRequest, CallError, ModelNotFound, SchemaRefused, ToolsRefused
+from crewrun.llm.recorder import describe_endpoint, schema_digest
+from crewrun.llm.schema import relaxed
+from crewrun.messages import ChatRequest, Endpoint, ReplySchema
+
+TOOLS: Final = "tools"
+# How providers say that they do not take `tools` or `response_format`: vLLM, Ollama and OpenRouter (a 404) among them.
+_REFUSING = frozenset({400, 404, 405, 415, 422, 501})
+_ABOUT_TOOLS = re.compile(r"\btools?\b|tool[_ ]choice|tool[_ -]call|function[_ -]?call", re.IGNORECASE)
+_ABOUT_SCHEMA = re.compile(
+    r"response[_ ]?format|json[_ ]?schema|structured[_ ]?output|response[_ ]schema|text\.format", re.IGNORECASE
+)
+_RECENT_S = 60.0
+
+# What is concluded: (endpoint as `describe_endpoint` words it, `tools` or `schema:` and the schema's digest).
+Refused = tuple[str, str]
+
+
+class Capabilities:
+    """What endpoints take, for one event loop. `refused` is what was concluded, and may be added to from outside."""
+
+    def __init__(self) -> None:
+        self.refused: set[Refused] = set()
+        self._known: WeakKeyDictionary[Endpoint, _Known] = WeakKeyDictionary()
+
+    def takes_tools(self, endpoint: Endpoint) -> bool:
+        """Whether tools go to `endpoint` as tools, not in words."""
+        return endpoint.takes_tools and not (self.refused and refusal(endpoint, TOOLS) in self.refused)
+
+    def takes_schema(self, endpoint: Endpoint, schema: ReplySchema | None) -> bool:
+        """Whether `schema` goes to `endpoint` as such, not only in words."""
+        if schema is None or not endpoint.takes_schema:
+            return False
+        return not (self.refused and refusal(endpoint, _named(schema)) in self.refused)
+
+    def fitted(self, request: ChatRequest) -> ChatRequest:
+        """`request` with its schema in the form that the endpoint takes."""
+        known = self._known.get(request.endpoint)
+        if request.schema is None or known is None or _named(request.schema) not in known.not_strict:
+            return request
+        return replace(request, schema=relaxed(request.schema))
+
+    def answered(self, request: ChatRequest, asked: ChatRequest) -> None:
+        """`request` was answered, which is what was made of `asked`, with the same schema or a relaxed one."""
+        known = self._of(request.endpoint)
+        now = anyio.current_time()
+        if request.tools:
+            known.answered_at[TOOLS] = now
+        if request.schema is not None and asked.schema is not None:
+            known.answered_at[_named(asked.schema)] = now
+            if request.schema is not asked.schema:
+                known.not_strict.add(_named(asked.schema))
+
+    def is_own(self, endpoint: Endpoint, what: str) -> bool:
+        """Whether what `endpoint` answered says that a refusal of `what` is its request's own."""
+        answered_at = self._of(endpoint).answered_at.get(what, -inf)
+        return answered_at > -inf if what == TOOLS else anyio.current_time() - answered_at < _RECENT_S
+
+    def probing(self, endpoint: Endpoint, what: str) -> anyio.Lock:
+        """Held by the call that probes: others that met the same wait for what it finds."""
+        return self._of(endpoint).probing.setdefault(what, anyio.Lock())
+
+    def _of(self, endpoint: Endpoint) -> "_Known":
+        known = self._known.get(endpoint)
+        if known is None:
+            known = self._known[endpoint] = _Known()
+        return known
+
+
+@dataclass(slots=True, weakref_slot=True)
+class _Known:
+    """What one endpoint answered, and when; the schemas that it refused as strict ones only."""
+
+    answered_at: dict[str, float] = field(default_factory=dict)
+    not_strict: set[str] = field(default_factory=set)
+    probing: dict[str, anyio.Lock] = field(default_factory=dict)
+
+
+def told_apart(error: CallError, request: ChatRequest) -> CallError:
+    """`error`, as its own class when what it is about is the tools or the schema of `request`."""
+    if not (request.tools or request.schema):
+        return error
+    if type(error) is BadRequest and error.http_status is None:
+        pass  # litellm knows without asking that the provider has no such parameter
+    elif error.http_status not in _REFUSING or (
+        type(error) not in (BadRequest, ModelNotFound) and error.http_status != 501
+    ):
+        return error
+    text = f"{error.param or ''} {error}"
+    if request.schema and _ABOUT_SCHEMA.search(text):
+        return _as(SchemaRefused, error)
+    if request.tools and _ABOUT_TOOLS.search(text):
+        return _as(ToolsRefused, error)
+    return error
+
+
+def what_of(error: CallError, request: ChatRequest) -> str:
+    """What would be concluded of the endpoint: `tools`, or the schema by its digest."""
+    return _named(request.schema) if isinstance(error, SchemaRefused) and request.schema else TOOLS
+
+
+def refusal(endpoint: Endpoint, what: str) -> Refused:
+    """A conclusion about an endpoint."""
+    return describe_endpoint(endpoint), what
+
+
+def in_words(what: str) -> str:
+    """What an endpoint does not take, for people."""
+    if what == TOOLS:
+        return "takes no tools: they were asked for in words"
+    return "takes no schema for its replies: it was asked for in words"
+
+
+def _named(schema: ReplySchema) -> str:
+    return f"schema:{schema_digest(schema)}"
+
+
+def _as(kind: type[BadRequest], error: CallError) -> CallError:
+    refused = kind(str(error), http_status=error.http_status, retry_after_s=error.retry_after_s)
+    refused.__dict__.update(error.__dict__)
+    return refused

@@ -1,0 +1,342 @@
+"""How a call gets its answer from a model: `Sender`, a chain in which each link says what it adds.
+
+    send_with_fallbacks   other models in turn, where one does not work
+    _send_as_taken        a schema in the form that the model takes; what it refuses is probed before it is believed
+    _send_with_retries    limits, attempts, and whether a failure is the call's own
+    _send_once            one attempt within the call's time limit
+
+Attempts are counted here and nowhere else: the clients below do not retry. What is on record already, and what is to be
+recorded, is the gateway's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import anyio
+
+from crewrun.errors import (
+    BadRequest,
+    CallError,
+    CallTimedOut,
+    EndpointRefused,
+    OutageTooLong,
+    RunStopped,
+    SchemaRefused,
+    ToolsRefused,
+    TransientError,
+    WaitTooLong,
+)
+from crewrun.llm.budget import check_row
+from crewrun.llm.capabilities import Capabilities, refusal, told_apart, what_of
+from crewrun.llm.deadline import deadline
+from crewrun.llm.estimate import believable
+from crewrun.llm.gate import AllGates, FailureScope, Pass, Settlement
+from crewrun.llm.gate import Price as CallPrice
+from crewrun.llm.lanes import Transports
+from crewrun.llm.limits import RequestWindow, admit
+from crewrun.llm.options import GatewayOptions
+from crewrun.llm.outage import is_sign_of_outage
+from crewrun.llm.probes import MAY_PASS, RUN_WIDE, neutral
+from crewrun.llm.recorder import Recorder, Spent
+from crewrun.llm.schema import relaxed
+from crewrun.llm.tally import Tally
+from crewrun.llm.transport import Transport
+from crewrun.llm.way import Way
+from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
+
+DEFAULT_CALL_TIMEOUT_S = 120.0
+# What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
+_SECRET_CHARS = 8
+_NOTHING = Usage()
+
+
+class Caller(NamedTuple):
+    """For whom a call is made: the account that it is billed to, the windows that limit it, its row's recorder."""
+
+    tally: Tally
+    windows: Sequence[RequestWindow] = ()
+    recorder: Recorder | None = None
+
+
+@dataclass(slots=True)
+class Bill:
+    """What a call has come to so far: its attempts, the probes that it took, and what was billed for no answer."""
+
+    attempts: int = 0
+    probes: int = 0
+    usage: Usage = _NOTHING
+    cost_usd: float | None = 0.0
+
+    def add(self, usage: Usage, cost_usd: float | None) -> None:
+        """Something was billed; a cost of None is of an unknown price."""
+        self.usage += usage
+        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+
+    def spent(self, model: str, usage: Usage, cost_usd: float | None) -> Spent:
+        """The whole bill, of a call that was answered with `usage`."""
+        if self.usage is not _NOTHING:
+            self.add(usage, cost_usd)
+            usage, cost_usd = self.usage, self.cost_usd
+        return Spent(model, usage, cost_usd, self.attempts + self.probes)
+
+
+@dataclass(slots=True)
+class _Failures:
+    """The failed attempts of a call: how many there are, and how many of them count.
+
+    `may_pass` says that a refusal which may be passing has not been tried once more.
+    """
+
+    is_patient: bool
+    may_pass: bool
+    attempts: int = 0
+    counted: int = 0
+
+
+class Sender:
+    """Sends the calls of one gateway, any number at once."""
+
+    def __init__(
+        self, options: GatewayOptions, gates: AllGates, transports: Transports, make_way: Callable[[Endpoint], Way]
+    ) -> None:
+        """`make_way` gives what calls of an endpoint need; it raises AuthRefused or EndpointRefused without a key."""
+        self.capabilities = Capabilities()
+        self._options = options
+        self._gates = gates
+        self._transports = transports
+        self._make_way = make_way
+        self._ways: WeakKeyDictionary[Endpoint, Way] = WeakKeyDictionary()
+
+    async def send_with_fallbacks(
+        self, request: ChatRequest, fallbacks: Sequence[Endpoint], caller: Caller
+    ) -> tuple[Completion, Spent]:
+        """The answer to `request`, of its own endpoint or, where that does not work, of the first fallback that does.
+
+        Raises the last endpoint's CallError, with `attempts` and `billed` of all; ToolsRefused and SchemaRefused when
+        the endpoint takes no tools or no such schema; RunStopped when no call could be made.
+        """
+        if self._options.row_budget_usd is not None:
+            check_row(caller.tally.row_cost_usd, self._options.row_budget_usd)
+        bill = Bill()
+        if not fallbacks:
+            return await self._send_as_taken(request, caller, bill)
+        for endpoint in (request.endpoint, *fallbacks):
+            is_last = endpoint is fallbacks[-1]
+            takes = self.capabilities.takes_schema(endpoint, request.schema)
+            other = replace(request, endpoint=endpoint, schema=request.schema if takes else None)
+            try:
+                if request.tools and not self.capabilities.takes_tools(endpoint):
+                    raise ToolsRefused(f"{endpoint.name}, which stands in for another model, takes no tools")
+                return await self._send_as_taken(other, caller, bill, is_patient=is_last)
+            except (TransientError, EndpointRefused, OutageTooLong, WaitTooLong, *RUN_WIDE) as failed:
+                last: CallError | RunStopped = failed
+        raise last
+
+    async def _send_as_taken(
+        self, request: ChatRequest, caller: Caller, bill: Bill, *, is_patient: bool = True
+    ) -> tuple[Completion, Spent]:
+        """Send with the schema relaxed where its strict form is refused.
+
+        A refusal of tools or schema that is the request's own fault is raised as BadRequest.
+        """
+        if not request.tools and request.schema is None:
+            return await self._send_with_retries(request, caller, bill, is_patient=is_patient)
+        fitted = self.capabilities.fitted(request)
+        try:
+            try:
+                answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
+            except SchemaRefused:
+                if fitted.schema is None or not fitted.schema.strict:
+                    raise
+                fitted = replace(fitted, schema=relaxed(fitted.schema))
+                answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
+        except (SchemaRefused, ToolsRefused) as refused:
+            if await self._is_refused_to_all(refused, fitted, what_of(refused, request), caller, bill):
+                raise
+            own = BadRequest(str(refused))
+            own.__dict__.update(refused.__dict__)
+            raise own from None
+        self.capabilities.answered(fitted, request)
+        return answer
+
+    async def _is_refused_to_all(
+        self, refused: CallError, request: ChatRequest, what: str, caller: Caller, bill: Bill
+    ) -> bool:
+        """Whether the endpoint takes no tools, or no such schema, of anybody. What a probe says of it is remembered."""
+        endpoint, capabilities = request.endpoint, self.capabilities
+        conclusion = refusal(endpoint, what)
+        if capabilities.is_own(endpoint, what):
+            return False
+        async with capabilities.probing(endpoint, what):
+            if conclusion in capabilities.refused or capabilities.is_own(endpoint, what):
+                return conclusion in capabilities.refused
+            probe = neutral(request)
+            met = await self._probe(probe, caller, bill)
+            if met is None:
+                capabilities.answered(probe, request)
+                return False
+            if type(told_apart(met, probe)) is not type(refused):
+                return False
+            capabilities.refused.add(conclusion)
+            if caller.recorder is not None:
+                caller.recorder.refused(*conclusion)
+            return True
+
+    async def _probe(self, probe: ChatRequest, caller: Caller, bill: Bill) -> CallError | None:
+        """What a neutral request meets, None for an answer. Where the budget has no room for one, its absence."""
+        way = self._way(probe.endpoint)
+        tokens, price = way.expected(probe), self._price(way, probe, caller)
+        for attempt in count(1):
+            permit = await way.gate.enter_probe(None, tokens, price)
+            if isinstance(permit, bool):
+                return CallError("the budget has no room for a probe")
+            _, error = await self._send_probe(permit, probe, way, caller, bill)
+            delay_s = self._options.retry.delay(error, attempt) if error is not None else None
+            if delay_s is None:
+                return error
+            await anyio.sleep(delay_s)
+        raise AssertionError("unreachable")
+
+    async def _send_with_retries(
+        self, request: ChatRequest, caller: Caller, bill: Bill, *, is_patient: bool = True
+    ) -> tuple[Completion, Spent]:
+        """Send until there is an answer, no attempt is left, or the run has to stop.
+
+        A call that is not patient can be made elsewhere: it does not wait until an outage is over.
+        """
+        way, tally = self._way(request.endpoint), caller.tally
+        gate, tokens, price = way.gate, way.expected(request), self._price(way, request, caller)
+        failures: _Failures | None = None
+        while True:
+            if caller.windows:
+                await admit(caller.windows)
+            permit = await gate.enter(tokens, price, is_patient=is_patient)
+            if permit.is_probe:
+                await self._send_probe(permit, neutral(request), way, caller, bill)
+                continue
+            bill.attempts += 1
+            tally.sent()
+            try:
+                got = await self._send_once(request)
+            except CallError as failed:
+                error = told_apart(_without_key(failed, request.endpoint), request)
+            except BaseException:
+                gate.given_up(permit)
+                raise
+            else:
+                cost_usd = way.bill(got.usage, tally)
+                gate.answered(permit, Settlement(got.usage.total_tokens, cost_usd, got.limits))
+                tally.answered(got)
+                return got, bill.spent(request.endpoint.name, got.usage, cost_usd)
+            if failures is None:
+                failures = _Failures(is_patient, may_pass=self._gates.is_of_a_run)
+            delay_s = await self._delay(failures, permit, error, request, caller, bill)
+            if caller.recorder is not None:
+                caller.recorder.retrying(tally.task, error, delay_s)
+            if delay_s:
+                await anyio.sleep(delay_s)
+
+    async def _delay(
+        self, failures: "_Failures", permit: Pass, error: CallError, request: ChatRequest, caller: Caller, bill: Bill
+    ) -> float:
+        """Seconds until the call is sent again after `error`, which is raised when it shall not be."""
+        way = self._way(request.endpoint)
+        failures.attempts += 1
+        error.attempts = failures.attempts
+        scope = await way.gate.failed(permit, error, _billed(error, way, caller.tally, bill))
+        is_own = scope is FailureScope.OWN or not failures.is_patient
+        if scope is FailureScope.ALL:
+            is_own = await self._is_own(error, request, caller, bill)
+        if is_own and failures.may_pass and error.http_status in MAY_PASS and isinstance(error, RUN_WIDE):
+            failures.may_pass = False
+            return 0.0
+        failures.counted += is_own
+        delay_s = self._options.retry.delay(error, failures.counted) if is_own else 0.0
+        if delay_s is not None:
+            return delay_s
+        if failures.is_patient and is_sign_of_outage(error):
+            is_own = await self._is_own(error, request, caller, bill)
+        if not is_own:
+            return 0.0
+        error.attempts, error.billed = bill.attempts, (bill.usage, bill.cost_usd)
+        raise error
+
+    async def _is_own(self, error: CallError, request: ChatRequest, caller: Caller, bill: Bill) -> bool:
+        """Whether `error` is the call's own and not what every call meets, if need be by a probe.
+
+        Raises EndpointRefused and WaitTooLong when every call would be refused.
+        """
+        way, probe = self._way(request.endpoint), neutral(request)
+        tokens, price = way.expected(probe), self._price(way, probe, caller)
+        while True:
+            permit = await way.gate.enter_probe(error, tokens, price)
+            if isinstance(permit, bool):
+                return permit
+            scope, _ = await self._send_probe(permit, probe, way, caller, bill)
+            if scope is not FailureScope.ALL:
+                return scope is FailureScope.OWN
+
+    async def _send_probe(
+        self, permit: Pass, probe: ChatRequest, way: Way, caller: Caller, bill: Bill
+    ) -> tuple[FailureScope, CallError | None]:
+        """Send a neutral request for a call, which is billed for it: what it says of that call's failure, and why."""
+        caller.tally.sent()
+        bill.probes += 1
+        try:
+            got = await self._send_once(probe)
+        except CallError as failed:
+            error = _without_key(failed, probe.endpoint)
+            error.attempts = 1
+            scope = await way.gate.failed(permit, error, _billed(error, way, caller.tally, bill))
+            return scope, error
+        except BaseException:
+            way.gate.given_up(permit)
+            raise
+        cost_usd = way.bill(got.usage, caller.tally)
+        bill.add(got.usage, cost_usd)
+        way.gate.answered(permit, Settlement(got.usage.total_tokens, cost_usd, got.limits))
+        return FailureScope.OWN, None
+
+    async def _send_once(self, request: ChatRequest) -> Completion:
+        """One attempt, within the call's time limit."""
+        endpoint = request.endpoint
+        timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
+        transport, is_ours = self._transports.of(endpoint.lane), self._transports.given is None
+        completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane == "direct")
+        return believable(completion, request) if is_ours else completion
+
+    def _way(self, endpoint: Endpoint) -> Way:
+        way = self._ways.get(endpoint)
+        if way is None:
+            way = self._ways[endpoint] = self._make_way(endpoint)
+        return way
+
+    def _price(self, way: Way, request: ChatRequest, caller: Caller) -> CallPrice | None:
+        return way.most(request, caller.tally.task) if self._gates.is_budgeted else None
+
+
+def _billed(error: CallError, way: Way, tally: Tally, bill: Bill) -> Settlement:
+    """How a failed attempt ended, after what the provider counted for it is on the bill."""
+    if not error.usage.total_tokens:
+        return Settlement(None, None, error.limits)
+    cost_usd = way.bill(error.usage, tally)
+    bill.add(error.usage, cost_usd)
+    return Settlement(error.usage.total_tokens, cost_usd, error.limits)
+
+
+def _without_key(error: CallError, endpoint: Endpoint) -> CallError:
+    """Some providers quote the key in what they say, in a shape that `redact` cannot know."""
+    key = endpoint.api_key or ""
+    if len(key) >= _SECRET_CHARS and key in str(error):
+        error.args = (str(error).replace(key, "[redacted]"),)
+    return error
+
+
+async def _send(transport: Transport, request: ChatRequest, timeout_s: float, *, over_asyncio: bool) -> Completion:
+    # litellm and what it calls may swallow a cancellation, and tests run under trio: the direct lane does neither.
+    with deadline(timeout_s) if over_asyncio else anyio.move_on_after(timeout_s):
+        return await transport.send(request)
+    raise CallTimedOut(f"no reply from {request.endpoint.name} within {timeout_s:g} s (--call-timeout)")

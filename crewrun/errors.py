@@ -23,7 +23,7 @@
         ├── NotRecorded       --replay, and the journal has no such call          category network
         ├── Unreachable       a certificate, a proxy or a header that cannot work    category network
         ├── AuthRefused       401, 403, no key                                category auth
-        ├── QuotaExhausted    402, 429 insufficient_quota                     category quota
+        ├── QuotaExhausted    402, a code such as insufficient_quota          category quota
         ├── ModelNotFound     404                                             category model_not_found
         ├── BadRequest        other 4xx                                       category bad_request
         │   ├── ToolsRefused      the model takes no tools
@@ -35,7 +35,8 @@
             ├── RateLimited   429                                             category rate_limit
             ├── CallTimedOut  408, or no reply within --call-timeout          category timeout
             ├── NetworkError  refused, reset, name not found                  category network
-            └── ServerError   409, 5xx, a body that is not a completion       category server
+            ├── ServerError   409, 424, 425, 498, 499, 5xx, no completion     category server
+            └── GenerationFailed  the model wrote what its server cannot read   category output_invalid
 
     ForEachError              an ExceptionGroup: some inputs of a for-each failed
     CrewrunWarning            a UserWarning: something in a crew has no effect
@@ -248,7 +249,8 @@ class CallError(CrewrunError):
     to wait, in seconds. `attempts` is how often the call was sent, set by the gateway. `usage` is what the provider
     billed for an answer that could not be used, `billed` that of all attempts and its cost, set by the gateway.
     `limits` is what the reply's headers said of the provider's rate limits. `is_coded` says that a structured code of
-    the provider's names the cause, and not only its words or the status.
+    the provider's names the cause, and not only its words or the status. `codes` are all structured codes of the
+    reply, in lower case, `param` is the request's parameter that it names.
     """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -360,6 +362,16 @@ class ServerError(TransientError):
     """The provider failed, or what came back was not a completion."""
 
     category = Category.SERVER
+
+
+class GenerationFailed(TransientError):
+    """The model wrote a tool call or JSON that its own server could not read: the next attempt may be well-formed.
+
+    `raw` is what the model wrote, None where the provider does not show it.
+    """
+
+    category = Category.OUTPUT_INVALID
+    raw: str | None = None
 
 
 class CrewrunWarning(UserWarning):

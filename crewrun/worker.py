@@ -23,6 +23,7 @@ from crewrun.errors import (
     CallError,
     Category,
     CrewrunError,
+    GenerationFailed,
     InputInvalid,
     OutputFailed,
     OutputInvalid,
@@ -207,7 +208,7 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
         http_status=call.http_status if call else None,
         retryable=failed.retryable if isinstance(failed, CrewrunError) else False,
         attempts=call.attempts if call else 0,
-        raw=failed.raw if isinstance(failed, OutputInvalid) else None,
+        raw=failed.raw if isinstance(failed, OutputInvalid | GenerationFailed) else None,
     )
 
 

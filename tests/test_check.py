@@ -49,11 +49,17 @@ def test_a_good_crew_is_described_with_what_the_first_row_asks(tmp_path: Path) -
             "kind": "crew.yaml",
             "process": "sequential",
             "agents": [
-                {"name": "writer", "role": "{tone} Writer", "model": "offline", "tools": ["read_a_file_s_content"]}
+                {
+                    "name": "writer",
+                    "role": "{tone} Writer",
+                    "model": "offline",
+                    "tools": ["read_a_file_s_content"],
+                    "tools_in_words": False,
+                }
             ],
             "tasks": [
-                {"name": "draft", "agent": "writer", "tools": []},
-                {"name": "polish", "agent": "writer", "tools": []},
+                {"name": "draft", "agent": "writer", "tools": [], "schema_in_words": False},
+                {"name": "polish", "agent": "writer", "tools": [], "schema_in_words": False},
             ],
             "placeholders": {"topic": "task 'draft'"},
         },

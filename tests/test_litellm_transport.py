@@ -279,16 +279,12 @@ async def test_a_refusal_of_anthropic_has_its_meaning_after_one_request(
 GOOGLE_QUOTA = "You exceeded your current quota, please check your plan and billing details."
 
 
-def google(code: int, message: str, quota_id: str | None = None) -> dict[str, Any]:
+def google(code: int, message: str, quota_id: str | None = None, retry_delay: str | None = None) -> dict[str, Any]:
     """An error as Google writes it, https://google.aip.dev/193"""
-    details = [
-        {
-            "@type": "type.googleapis.com/google.rpc.QuotaFailure",
-            "violations": [{"quotaId": quota_id}],
-        },
-        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "26s"},
-    ]
-    return {"error": {"code": code, "message": message, "details": details if quota_id else []}}
+    failure = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": quota_id}]}
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": retry_delay}
+    details = [*([failure] if quota_id else []), *([retry] if retry_delay else [])]
+    return {"error": {"code": code, "message": message, "details": details}}
 
 
 @pytest.mark.parametrize(
@@ -297,7 +293,7 @@ def google(code: int, message: str, quota_id: str | None = None) -> dict[str, An
         pytest.param(
             "gemini/gemini-2.0-flash",
             429,
-            google(429, GOOGLE_QUOTA, "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"),
+            google(429, GOOGLE_QUOTA, "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "26s"),
             (RateLimited, f"HTTP 429: {GOOGLE_QUOTA}", 429, 26.0),
             id="gemini-per-minute",
         ),
@@ -383,6 +379,86 @@ async def test_a_refusal_of_others_has_its_meaning_after_one_request(
     with pytest.raises(CallError) as caught:
         await transport.send(request_to(provider.url, model, **params))
     assert (said(caught.value), len(provider.asked)) == (expected, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        pytest.param(
+            429,
+            {"error": {"code": "rate_limit_exceeded", "message": "Try again in 1.2s. See billing"}},
+            ("RateLimited", True, 1.2),
+            id="a rate",
+        ),
+        pytest.param(429, [google(429, GOOGLE_QUOTA, None, "2s")], ("RateLimited", False, 2.0), id="in an array"),
+        pytest.param(
+            413,
+            {"error": {"code": "rate_limit_exceeded", "message": "Limit 6000, Requested 9000"}},
+            ("ContextTooLong", False, None),
+            id="one request",
+        ),
+        pytest.param(
+            400,
+            {"error": {"code": "tool_use_failed", "message": "no", "failed_generation": "<f>"}},
+            ("GenerationFailed", True, None),
+            id="a generation",
+        ),
+        pytest.param(
+            403,
+            {"error": {"message": "flagged", "metadata": {"flagged_input": "x"}}},
+            ("ContentFiltered", True, None),
+            id="a text",
+        ),
+        pytest.param(500, {"error": "prompt is too long"}, ("ContextTooLong", False, None), id="a context"),
+        pytest.param(498, {"error": {"code": "capacity_exceeded"}}, ("ServerError", True, None), id="no capacity"),
+        pytest.param(
+            200,
+            {"error": {"code": 429, "message": "slow down"}, "choices": None},
+            ("RateLimited", False, None),
+            id="inside a 200",
+        ),
+        pytest.param(200, b"<html>hello", ("ServerError", False, None), id="garbage in a 200"),
+    ],
+)
+async def test_a_refusal_means_the_same_as_on_the_direct_lane(
+    *, provider: Provider, transport: LitellmTransport, status: int, body: Any, expected: tuple[str, bool, float | None]
+) -> None:
+    """Whatever class litellm makes of it. A reply that is garbage has its status, so it is no outage."""
+    provider.reply(body, status)
+    with pytest.raises(CallError) as caught:
+        await transport.send(request(compatible(provider), "Hello?"))
+    error = caught.value
+    assert (type(error).__name__, error.is_coded, error.retry_after_s) == expected
+    assert error.http_status == (429 if expected[0] == "RateLimited" else status)
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "message"),
+    [
+        pytest.param("nosuch/m", {}, "BadRequestError: LLM Provider NOT provided", id="no such provider"),
+        pytest.param(
+            "anthropic/claude-3-5-haiku-20241022",
+            {"temperature": object()},
+            "AnthropicError: Object of type object is not JSON serializable",
+            id="a parameter that is no JSON",
+        ),
+        pytest.param(
+            "anthropic/claude-3-5-haiku-20241022",
+            {"response_format": 5},
+            "TypeError: Unsupported response_format type - 5",
+            id="a parameter that litellm trips over",
+        ),
+    ],
+)
+async def test_a_request_that_litellm_cannot_make_is_a_bad_one(
+    provider: Provider, transport: LitellmTransport, model: str, params: dict[str, Any], message: str
+) -> None:
+    """Not a failure of the provider's, which never saw it: it is not sent again, and is no outage."""
+    with pytest.raises(BadRequest) as caught:
+        await transport.send(request_to(provider.url, model, **params))
+    assert str(caught.value).startswith(message)
+    assert provider.asked == []
 
 
 @pytest.mark.parametrize("model", ["anthropic/claude-3-5-haiku-20241022", "gemini/gemini-2.0-flash", "azure/mine"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crewrun import Agent, Crew, GatewayOptions, RetryPolicy, Task
 from crewrun.errors import BadRequest, CallError, CallTimedOut, NetworkError, RateLimited, ServerError
-from crewrun.llm.http_errors import retry_after
+from crewrun.llm.retry_after import retry_after
 from crewrun.testing import ScriptedTransport, scripted
 
 

@@ -2,10 +2,12 @@
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crewrun.batch.preflight import output_path
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.crew.crew import Crew
@@ -13,9 +15,14 @@ from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, UsageError, redact
 from crewrun.flow.target import FlowTarget
+from crewrun.llm.capabilities import Refused
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
+from crewrun.messages import ReplySchema
 from crewrun.row import Row
+from crewrun.runs.folder import beside
+from crewrun.runs.journal import latest_refusals
 from crewrun.worker import Worker, check_models
 
 SCHEMA = "crewrun.check/1"
@@ -85,6 +92,7 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
 
 async def _look_at(definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway) -> None:
     target = definition.target
+    gateway.refused.update(_learned(inputs))
     findings.crew = describe(definition, gateway)
     findings.warnings += getattr(target, "tool_problems", [])  # another library's crew has none that we know
     try:
@@ -99,6 +107,15 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
             findings.first_row = _previews(target, {})
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
+
+
+def _learned(inputs: str | None) -> set[Refused]:
+    """What the run of these inputs has found out about models, if there is one where it would be."""
+    output = output_path(inputs, None) if inputs is not None else None
+    with suppress(CrewrunError, OSError):
+        if output is not None and (folder := beside(Path(output))).is_used:
+            return latest_refusals(folder.journal)
+    return set()
 
 
 async def _look_at_rows(definition: Definition, findings: Findings, inputs: str, worker: Worker) -> None:
@@ -170,6 +187,7 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
             "role": agent.role.strip(),
             "model": _model_name(agent.model, gateway),
             "tools": list(agent.toolbox.tools),
+            "tools_in_words": bool(agent.toolbox.tools) and not _takes_tools(agent.model, gateway),
         }
         for agent in target.agents_at_work
     ]
@@ -178,10 +196,26 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
             "name": task_name(task, position),
             "agent": (task.agent.name or task.agent.role.strip()) if task.agent else None,
             "tools": [tool.name for tool in task.tools],
+            "schema_in_words": task.schema_of_output is not None
+            and not _takes_schema(task.agent.model if task.agent else None, task.schema_of_output.wire, gateway),
         }
         for position, task in enumerate(target.tasks)
     ]
     return about
+
+
+def _takes_tools(llm: LLM | None, gateway: Gateway) -> bool:
+    try:
+        return gateway.takes_tools(llm)
+    except UsageError:
+        return True  # nobody knows what it is
+
+
+def _takes_schema(llm: LLM | None, schema: ReplySchema, gateway: Gateway) -> bool:
+    try:
+        return gateway.takes_schema(llm, schema)
+    except UsageError:
+        return True
 
 
 def _model_name(llm: Any, gateway: Gateway) -> str:

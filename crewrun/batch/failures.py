@@ -55,8 +55,23 @@ _CAUSES: Mapping[Category, str] = {
 # What is known closer, by the error's type or the HTTP status.
 _CLOSER: Mapping[tuple[Category, str | int | None], str] = {
     (Category.INPUT, "DefinitionError"): "the crew's definition is wrong for these rows; mend the place that is named",
-    (Category.AUTH, 403): "the key may not use this model or address; have that allowed, or use another key",
-    (Category.BAD_REQUEST, 413): "the request is too large for the provider; shorten the input",
+    (
+        Category.AUTH,
+        403,
+    ): "the key may not use this model or address, or a firewall refuses these texts; have it allowed",
+    (
+        Category.CONTEXT_LENGTH,
+        413,
+    ): "the request alone is larger than the provider takes, or the account's limit; shorten the input",
+    (
+        Category.CONTEXT_LENGTH,
+        429,
+    ): "the request alone is larger than the account's limit of tokens; shorten the input, or have the limit raised",
+    (
+        Category.OUTPUT_INVALID,
+        "GenerationFailed",
+    ): "the model writes tool calls or JSON that its own server cannot read; simplify the tools or the schema, or take "
+    "another model",
     (Category.TIMEOUT, "RowTimedOut"): "the whole row takes longer than a row may; raise --row-timeout",
     (Category.TIMEOUT, "TaskTimedOut"): "an agent takes longer than it may for one task; raise its max_execution_time",
     (Category.NETWORK, "NotRecorded"): "the journal lacks a call of these rows; run them without --replay",

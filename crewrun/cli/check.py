@@ -69,10 +69,12 @@ def _verdict(findings: "Findings") -> str:
 
 def _crew_lines(crew: dict[str, Any]) -> list[str]:
     said = [f"{crew['path']}: {crew['kind']}" + (f", {crew['process']}" if crew["process"] else "")]
-    said += [f"agent {agent['name']}: {agent['model']}{_tools(agent['tools'])}" for agent in crew["agents"]]
-    said += [
-        f"task {task['name']}: by {task['agent'] or 'the manager'}{_tools(task['tools'])}" for task in crew["tasks"]
-    ]
+    for agent in crew["agents"]:
+        in_words = " (in words, as the model takes none)" if agent["tools_in_words"] else ""
+        said.append(f"agent {agent['name']}: {agent['model']}{_tools(agent['tools'])}{in_words}")
+    for task in crew["tasks"]:
+        in_words = ", its schema in words, as the model takes none" if task["schema_in_words"] else ""
+        said.append(f"task {task['name']}: by {task['agent'] or 'the manager'}{_tools(task['tools'])}{in_words}")
     said += [
         f"{method['kind']} {method['name']}: {'waits for ' + method['waits_for'] if method['waits_for'] else 'begins'}"
         for method in crew.get("methods", ())

@@ -1,117 +1,139 @@
 """What a refused reply means: from status, body and headers to a CallError, for both lanes.
 
-The only place where a status, a provider's code or its words get a meaning.
+The only place where a status, a provider's code or its words get a meaning. `error_body` takes a body apart,
+`refusal_rules` is the table by which a class is chosen.
 """
 
-import email.utils
-import json
-import time
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from crewrun.errors import (
     AuthRefused,
     BadRequest,
     CallError,
-    CallTimedOut,
-    ContentFiltered,
-    ContextTooLong,
+    GenerationFailed,
     ModelNotFound,
     QuotaExhausted,
     RateLimited,
     ServerError,
 )
 from crewrun.llm import rate_headers
+from crewrun.llm.error_body import ErrorBody, compact, read_error, read_value
+from crewrun.llm.refusal_rules import BY_STATUS, RULES
+from crewrun.llm.retry_after import retry_after, wait_in
 
-# Words that providers put into `code`, `type` or the message of a refusal; checked in this order.
-_BY_WORD: tuple[tuple[tuple[str, ...], type[CallError]], ...] = (
-    (("api key not valid", "api_key_invalid", "invalid_api_key", "incorrect api key"), AuthRefused),
-    (("insufficient_quota", "exceeded your current quota", "billing", "credit balance"), QuotaExhausted),
-    (
-        (
-            "context_length_exceeded",
-            "maximum context length",
-            "context window",
-            "prompt is too long",
-            "too many tokens",
-        ),
-        ContextTooLong,
-    ),
-    (("content_filter", "content_policy", "content management policy"), ContentFiltered),
-    (("model_not_found", "does not exist", "unknown model"), ModelNotFound),
+# A reply that asks to wait, whatever else it says: of money, plans, quotas.
+_ASKS_TO_WAIT = re.compile(
+    r"\b(?:try(?:ing)? again|retry(?:ing)?) (?:in|after)\b|\bper[ -](?:second|minute|hour)\b|/ ?(?:sec|min|hour)\b|"
+    r"\b[rtq]p[smh]\b|please wait"
 )
-_BY_STATUS: Mapping[int, type[CallError]] = {
-    401: AuthRefused,
-    402: QuotaExhausted,
-    403: AuthRefused,
-    404: ModelNotFound,
-    408: CallTimedOut,
-    409: ServerError,
-    413: ContextTooLong,
-    429: RateLimited,
-}
-# Which statuses the words above may overrule. A 429 can only be an empty account, whatever it says of tokens.
-_REFUSALS = frozenset({400, 403, 404, 413, 422})
+_CODES_OF_WAITING = re.compile(r"ratelimit|toomanyrequests|throttl|perminute|persecond|perhour")
+# Kimi: "max organization concurrency: 2"; LiteLLM's proxy: "Max parallel request limit"; Z.ai's 1302
+_CONCURRENCY = re.compile(r"concurren|\bparallel (?:request|call|session)|\bsimultaneous|\bin[- ]flight\b|^1302$", re.M)
+_OF_A_WINDOW = re.compile(r"\bper[ -](?:second|minute|hour|day)\b|\b[rtq]p[smhd]\b")
+_AT_ONCE = (
+    re.compile(
+        r"\b(?:limit|max\w*|allow\w*|up to|at most|only)\b[^\d.;]{0,40}?\b(\d{1,5})\b(?!\.?\d| ?(?:s|sec|ms|min))"
+    ),
+    re.compile(r"\b(\d{1,5}) (?:concurrent|parallel|simultaneous)"),
+    re.compile(r"concurren\w*[^\d.;]{0,20}\b(\d{1,5})\b(?!\.?\d| ?(?:s|sec|ms|min))"),
+)
+# Codes in headers: AWS's "ThrottlingException:http://…", Azure's.
+_CODE_HEADERS = ("x-amzn-errortype", "x-ms-error-code")
 
 
 def failure(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
-    """The error for a reply with a status that is not 2xx. The only place where a status gets a meaning."""
-    detail, words = _explain(body)
-    kind = _BY_STATUS.get(status) or (ServerError if status >= 500 else BadRequest)
-    if status in _REFUSALS or status == 429:
-        lowered = words.lower()
-        told = next((k for marks, k in _BY_WORD if any(m in lowered for m in marks)), kind)
-        kind = told if status != 429 or told is QuotaExhausted else kind
-    error = kind(f"HTTP {status}: {detail}", http_status=status, retry_after_s=retry_after(headers))
+    """The error for a reply with a status that is not 2xx, or for one whose body says that it is none."""
+    return _error(status, read_error(body), {str(name).lower(): str(value) for name, value in headers.items()})
+
+
+def _error(status: int, said: ErrorBody, headers: Mapping[str, str]) -> CallError:
+    in_headers = [headers[name].split(":")[0].lower() for name in _CODE_HEADERS if headers.get(name)]
+    codes = said.codes.union(in_headers)
+    marks = _marks(codes, said)
+    wait_s = retry_after(headers)
+    if wait_s is None:
+        wait_s = wait_in(said.words) if said.wait_s is None else said.wait_s
+    kind, is_coded = _kind(status, said.words if not said.is_html else "", marks, asks=wait_s is not None)
+    error = kind(f"HTTP {status}: {said.detail}", http_status=status, retry_after_s=wait_s)
     error.limits = rate_headers.read(headers)
+    error.is_coded, error.codes, error.param = is_coded, codes, said.param
+    if isinstance(error, RateLimited):
+        error.is_concurrency, error.at_once = _concurrency(said.words, marks)
+    if isinstance(error, GenerationFailed):
+        error.raw = said.generation
     return error
 
 
-def _explain(body: bytes) -> tuple[str, str]:
-    """What the body says to a person, and the text in which to look for the provider's code words."""
-    text = body[:4000].decode("utf-8", "replace").strip()
-    try:
-        error = json.loads(body)
-        error = error.get("error", error) if isinstance(error, dict) else error
-    except (ValueError, RecursionError):
-        return (" ".join(text[:300].split()) or "no explanation"), text
-    if isinstance(error, dict):
-        message = error.get("message") or error.get("detail") or text[:300]
-        return str(message)[:1000], f"{error.get('code')} {error.get('type')} {message}"
-    return str(error)[:1000], str(error)
+def _marks(codes: frozenset[str], said: ErrorBody) -> str:
+    """All codes without punctuation, a line each, with the two fields whose presence says as much as a code."""
+    fields = said.keys & {"failedgeneration", "flaggedinput"}
+    return "\n".join([*(compact(code) for code in codes), *fields])
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """How long the provider asks to wait, in seconds: `retry-after-ms`, or `Retry-After` as a number or an HTTP date.
-
-    RFC 9110 §10.2.3; the milliseconds are OpenAI's and Azure's. Something unreadable counts as not asked.
-    """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
-    seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        # A date is wall-clock time, so it is the one thing here that is compared with the wall clock.
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
+def _kind(status: int, words: str, marks: str, *, asks: bool) -> tuple[type[CallError], bool]:
+    """The class of a refusal, and whether a code says so."""
+    waits = asks or bool(_ASKS_TO_WAIT.search(words) or _CODES_OF_WAITING.search(marks))
+    for rule in RULES:
+        if status not in rule.statuses or rule.waiting not in (None, waits):
+            continue
+        if rule.codes and rule.codes.search(marks):
+            return rule.kind, True
+        if rule.words and words and rule.words(words):
+            return rule.kind, False
+    return BY_STATUS.get(status) or (ServerError if 500 <= status < 600 else BadRequest), False
 
 
-def _number(text: str | None) -> float | None:
-    """`text` as a finite number from 0 on, else None."""
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None
+def _concurrency(words: str, marks: str) -> tuple[bool, int | None]:
+    """Whether a rate limit is one of requests in flight, and how many it allows."""
+    if not (_CONCURRENCY.search(marks) or (_CONCURRENCY.search(words) and not _OF_A_WINDOW.search(words))):
+        return False, None
+    found = next((match for pattern in _AT_ONCE if (match := pattern.search(words))), None)
+    return True, int(found[1]) or None if found else None
+
+
+# The status that a class stands for where none is given.
+_STATUS_OF: Final[Mapping[type[CallError], int]] = {
+    AuthRefused: 401,
+    QuotaExhausted: 402,
+    ModelNotFound: 404,
+    RateLimited: 429,
+    ServerError: 503,
+}
+_STATUS_WORDS: Final = (
+    (re.compile(r"rate.?limit|too.?many.?requests|throttl|quota"), 429),
+    (re.compile(r"overload|unavailable|capacity"), 503),
+    (re.compile(r"time.?out|timed out"), 504),
+    (re.compile(r"invalid.?request|bad.?request|invalid.?argument"), 400),
+)
 
 
 def embedded_status(error: Any) -> int:
-    """The status that an error inside a 200 stands for."""
-    code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    return 429 if isinstance(code, str) and ("rate_limit" in code or "quota" in code) else 500
+    """The status that an error inside a 200 stands for: its number where it has one, else what its codes and words
+    are for.
+    """
+    fields = error if isinstance(error, Mapping) else {}
+    inner = fields.get("error")
+    for part in (fields, inner if isinstance(inner, Mapping) else {}):
+        for name in ("code", "status", "status_code", "statusCode", "http_status"):
+            number = _http_status(part.get(name))
+            if number is not None:
+                return number
+    said = read_value(error)
+    marks = _marks(said.codes, said)
+    kind, is_coded = _kind(400, said.words, marks, asks=said.wait_s is not None)
+    if is_coded or kind is not BadRequest:
+        return _STATUS_OF.get(kind, 400)
+    return next((status for words, status in _STATUS_WORDS if words.search(f"{said.words}\n{marks}")), 500)
+
+
+def _http_status(value: object) -> int | None:
+    """`value` as the status of an error, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return int(number) if 400 <= number < 600 else None

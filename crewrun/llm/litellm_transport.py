@@ -10,13 +10,15 @@ import logging
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import anyio
 import anyio.to_thread
+from pydantic_core import from_json
 
 from crewrun.errors import (
     AuthRefused,
@@ -41,7 +43,7 @@ from crewrun.llm.chat_json import (
     schema_on_wire,
     tool_on_wire,
 )
-from crewrun.llm.http_errors import failure
+from crewrun.llm.http_errors import embedded_status, failure
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
@@ -63,13 +65,18 @@ class LitellmTransport:
         try:
             litellm = self._litellm or await self._load()
             response = await litellm.acompletion(**_arguments(request))
-            return _read(response)
         except CallError:
             raise
         # A boundary to foreign code, as `Worker.run` is: litellm lets through whatever a provider's code trips over
         # (KeyError, ImportError, botocore's errors ...), and a send raises nothing but a CallError.
         except Exception as error:
             raise _as_call_error(error) from error
+        try:
+            return _read(response)
+        except CallError:
+            raise
+        except Exception as error:
+            raise ServerError(f"litellm failed: {_text(error)}", http_status=200) from error
 
     async def aclose(self) -> None:
         """Close this event loop's connections, unless another LitellmTransport on the loop still uses them."""
@@ -260,22 +267,88 @@ _BY_CLASS: Mapping[str, type[CallError]] = {
 }
 
 
+class _Reply(NamedTuple):
+    """What came over HTTP."""
+
+    status_code: int
+    content: bytes
+    headers: Mapping[str, str]
+
+
 def _as_call_error(error: Exception) -> CallError:
     """The CallError for anything that came out of litellm."""
     chain = list(_chain(error))
-    reply = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
+    reply = _reply(chain)
+    if reply is not None and reply.status_code >= 400:
+        return _refined(failure(reply.status_code, reply.content, reply.headers), _kind(_telling(chain)))
+    if reply is not None:
+        return _unreadable(reply, chain)
     # Where nothing was replied, the broken connection is the cause, whatever litellm made of it: it looks for numbers
     # such as 403 in the text, and finds them in ports and addresses of objects.
-    broken = None if reply else next((link for link in chain if _is_named(link, "TransportError")), None)
+    broken = next((link for link in chain if _is_named(link, "TransportError")), None)
     said_by = broken or _telling(chain)
     kind = _kind(said_by)
-    if reply is None:
-        return kind(_text(said_by)) if kind else ServerError(f"litellm failed: {_text(said_by)}")
-    refused = _waitable(failure(reply.status_code, reply.content, reply.headers), reply.content)
-    if type(refused) is BadRequest and kind and not kind.retryable:
-        # litellm knows more of the providers' wordings for a 400 than `failure`: Gemini's "API key not valid", say.
-        return kind(str(refused), http_status=refused.http_status)
-    return refused
+    if kind is None and any(isinstance(link, _MISTAKES) for link in chain):
+        kind = BadRequest  # litellm could not make a request of it: the next attempt would end alike
+    return kind(_text(said_by)) if kind else ServerError(f"litellm failed: {_text(said_by)}")
+
+
+# What code trips over that is given something it cannot use.
+_MISTAKES = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, AssertionError)
+
+
+def _refined(refused: CallError, kind: type[CallError] | None) -> CallError:
+    """`refused`, as litellm's class has it where no code, no words and not the status tell.
+
+    It knows more of the providers' wordings for a 400, but finds some in a text that quotes the row's.
+    """
+    if type(refused) is not BadRequest or refused.is_coded or kind is None or kind.retryable:
+        return refused
+    refined = kind(str(refused), http_status=refused.http_status, retry_after_s=refused.retry_after_s)
+    refined.limits, refined.codes, refined.param = refused.limits, refused.codes, refused.param
+    return refined
+
+
+def _unreadable(reply: _Reply, chain: list[Any]) -> CallError:
+    """The error for a reply with a good status that litellm could not read: the one inside it, if there is one."""
+    inside = _error_inside(reply.content)
+    if inside is not None:
+        return failure(embedded_status(inside), reply.content, reply.headers)
+    # Gemini's parser, for one, calls what it trips over a BadRequestError.
+    telling = _telling([link for link in chain if _kind(link) is not BadRequest] or chain[-1:])
+    kind = _kind(telling)
+    if kind is None or kind is BadRequest:
+        return ServerError(f"litellm failed: {_text(telling)}", http_status=reply.status_code)
+    return kind(_text(telling), http_status=reply.status_code)
+
+
+def _error_inside(body: bytes) -> Any:
+    """The error in a reply with a good status, None without one."""
+    try:
+        reply = from_json(body)
+    except ValueError:
+        return None
+    reply = reply[0] if isinstance(reply, list) and reply else reply
+    return (reply.get("error") or None) if isinstance(reply, dict) else None
+
+
+def _reply(chain: list[Any]) -> _Reply | None:
+    """The HTTP reply that an error is about, None where none came.
+
+    litellm's errors carry one even where there was none, so only httpx's own is believed; else the reply is what the
+    code that failed had in its hands.
+    """
+    for link in chain:
+        if _is_named(link, "HTTPStatusError"):
+            return _Reply(link.response.status_code, link.response.content, link.response.headers)
+    for link in chain:
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            for value in frame.f_locals.values():
+                if _is_named(value, "Response") and getattr(value, "is_stream_consumed", False) and value.headers:
+                    return _Reply(value.status_code, value.content, value.headers)
+                if _is_named(value, "ChatCompletion"):  # the openai package's, which Azure's calls go through
+                    return _Reply(200, value.model_dump_json(warnings=False).encode(), {})
+    return None
 
 
 def _chain(error: BaseException | None) -> Iterator[Any]:
@@ -289,41 +362,20 @@ def _chain(error: BaseException | None) -> Iterator[Any]:
 
 
 def _telling(chain: list[Any]) -> Any:
-    """The outermost error whose class says something, else what litellm put its wrapper around."""
-    # What its parsers trip over in a 200 that is no completion, litellm calls a BadRequestError for Gemini.
-    garbled = any(isinstance(link, ValueError | TypeError | LookupError | AttributeError) for link in chain)
-    for link in chain:
-        if _kind(link) and not (garbled and _is_named(link, "BadRequestError") and _kind(link) is BadRequest):
-            return link
-    return chain[min(1, len(chain) - 1)]
+    """The outermost error whose class says something, more than that the request is bad if there is one; else what
+    litellm put its wrapper around.
+    """
+    kinds = [(link, kind) for link in chain if (kind := _kind(link))]
+    known = next((link for link, kind in kinds if kind is not BadRequest), kinds[0][0] if kinds else None)
+    return known or chain[min(1, len(chain) - 1)]
 
 
 def _kind(error: BaseException) -> type[CallError] | None:
     return next((_BY_CLASS[c.__name__] for c in type(error).__mro__ if c.__name__ in _BY_CLASS), None)
 
 
-def _is_named(error: BaseException, name: str) -> bool:
+def _is_named(error: object, name: str) -> bool:
     return any(c.__name__ == name for c in type(error).__mro__)
-
-
-_RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"([0-9]+(?:\.[0-9]+)?)s"')
-
-
-def _waitable(error: CallError, body: bytes) -> CallError:
-    """`error`, made RateLimited when it is a 429 that asks to wait in words that elsewhere mean something else.
-
-    Google words a limit per minute like an empty account, "You exceeded your current quota"; what tells them apart is
-    the RetryInfo in the body, which a limit per day has too. Bedrock's "Too many tokens" is about a minute, not a
-    prompt. https://ai.google.dev/gemini-api/docs/rate-limits,
-    https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
-    """
-    if error.http_status != 429:
-        return error
-    delay = _RETRY_DELAY.search(body)
-    if isinstance(error, QuotaExhausted) and (delay is None or b"PerDay" in body):
-        return error
-    wait_s = float(delay[1]) if delay else error.retry_after_s
-    return RateLimited(str(error), http_status=429, retry_after_s=wait_s)
 
 
 # What to take out of a message: "litellm.AuthenticationError: AnthropicException - " in front, an object's address, and

@@ -4,7 +4,7 @@ Dialects: OpenAI's, which Azure, Groq and most others speak
 (https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers), the same with `-minute` behind (Cerebras,
 https://inference-docs.cerebras.ai/support/rate-limits), Anthropic's (https://docs.anthropic.com/en/api/rate-limits) and
 the IETF draft (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/). `Retry-After` is read in
-`transport`, what follows from all this is decided in `pace`.
+`retry_after`, what follows from all this is decided in `pace`.
 """
 
 import re
@@ -27,6 +27,8 @@ _SPAN = re.compile(
     r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d*\.?\d+)s)?(?:(\d*\.?\d+)ms)?(?:\d*\.?\d+[uµn]s)?", re.ASCII
 )
 _SPAN_S = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
+# What is more is no number of seconds but a time: of seconds since 1970, a thousand times as much of milliseconds.
+_EPOCH_S = 1e9
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{0,12})?", re.ASCII)
 _POLICY = re.compile(r"(\d{1,15})\s*;(?:[^,]*;)?\s*w=(\d{1,9})", re.ASCII)
 # For requests and for tokens: the names of the limit, of what remains and of the reset.
@@ -114,7 +116,7 @@ def _possible(quota: _Quota) -> _Quota:
 
 def _openai(headers: Mapping[str, str], names: Iterable[tuple[str, ...]]) -> tuple[_Quota, _Quota]:
     requests, tokens = (
-        _Quota(_count(headers.get(limit)), _count(headers.get(remaining)), _span_s(headers.get(reset)))
+        _Quota(_count(headers.get(limit)), _count(headers.get(remaining)), span_s(headers.get(reset)))
         for limit, remaining, reset in names
     )
     return requests, tokens
@@ -139,7 +141,7 @@ def _draft(headers: Mapping[str, str]) -> _Quota:
     policy = _POLICY.search(text)
     window_s = int(policy[2]) if policy else _MINUTE_S
     remaining = _count(headers.get("ratelimit-remaining"))
-    reset_s = _span_s(headers.get("ratelimit-reset"))
+    reset_s = span_s(headers.get("ratelimit-reset"))
     if limit is None or not 0 < window_s <= _MINUTE_S or (reset_s or 0.0) > window_s + 1:
         return _Quota(None, remaining, reset_s)
     if remaining is not None and remaining > limit:
@@ -153,12 +155,18 @@ def _count(text: str | None) -> int | None:
     return int(float(text)) if text is not None and _NUMBER.fullmatch(text) else None
 
 
-def _span_s(text: str | None) -> float | None:
-    """`1s`, `6m0s`, `20ms`, `1h2m3.5s`, as Go writes durations, or a bare number of seconds."""
+def span_s(text: str | None) -> float | None:
+    """The seconds in `1s`, `6m0s`, `20ms`, `1h2m3.5s`, as Go writes durations, in a bare number of seconds, or until a
+    time since 1970 in seconds or, as OpenRouter has it, in milliseconds.
+    """
     if text is None:
         return None
     if _NUMBER.fullmatch(text):
-        return float(text)
+        number = float(text)
+        if number < _EPOCH_S:
+            return number
+        # A time is the wall clock's, so it is compared with the wall clock.
+        return max(0.0, number / (1000 if number >= 1000 * _EPOCH_S else 1) - time.time())
     found = _SPAN.fullmatch(text) if 0 < len(text) <= _LONGEST_CHARS else None
     if found is None:
         return None

@@ -23,6 +23,7 @@ from crewrun.errors import (
     CallTimedOut,
     EndpointRefused,
     OutageTooLong,
+    RateLimited,
     RunStopped,
     SchemaRefused,
     ToolsRefused,
@@ -247,7 +248,8 @@ class Sender:
         failures.attempts += 1
         error.attempts = failures.attempts
         scope = await way.gate.failed(permit, error, _billed(error, way, caller.tally, bill))
-        is_own = scope is FailureScope.OWN or not failures.is_patient
+        # A call that can be made elsewhere counts what an outage did to it; too many at once are no reason to go there.
+        is_own = scope is FailureScope.OWN or not (failures.is_patient or isinstance(error, RateLimited))
         if scope is FailureScope.ALL:
             is_own = await self._is_own(error, request, caller, bill)
         if is_own and failures.may_pass and error.http_status in MAY_PASS and isinstance(error, RUN_WIDE):

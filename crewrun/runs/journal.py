@@ -172,6 +172,18 @@ def read_journal(path: Path) -> sqlite3.Connection:
     return db
 
 
+def latest_refusals(path: Path) -> set[tuple[str, str]]:
+    """What endpoints turned out not to take for the definition of the latest session. Raises as `read_journal` does."""
+    db = read_journal(path)
+    try:
+        latest = "select definition from sessions order by id desc limit 1"
+        return set(db.execute(f"select endpoint, what from refusals where definition = ({latest})"))  # noqa: S608  (ours)
+    except sqlite3.DatabaseError as wrong:
+        raise failure(path, wrong) from wrong
+    finally:
+        db.close()
+
+
 def _to_read(path: Path) -> str:
     """The journal's address for SQLite, to read it only."""
     address = f"{path.resolve().as_uri()}?mode="

@@ -1,4 +1,7 @@
-"""Structured output: the schema that an answer must validate against, in which words a model is told, and the check."""
+"""Structured output: the schema that an answer must validate against, in which words a model is told, and the check.
+
+Which schemas go out in the strict form is in `strict_schema.py`.
+"""
 
 import json
 import re
@@ -9,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from crewrun.errors import DefinitionError
+from crewrun.llm.strict_schema import strict_form
 from crewrun.messages import ReplySchema
 
 Format = Literal["pydantic", "json"]
@@ -37,8 +41,9 @@ class OutputSchema:
         self.format: Format = format
         self._model = model
         self._validator: Any = None
-        strict = _strictly(schema)
-        self.wire = ReplySchema(_NOT_IN_NAMES.sub("_", name)[:64] or "answer", strict or schema, strict is not None)
+        declared = ReplySchema(_NOT_IN_NAMES.sub("_", name)[:64] or "answer", schema)
+        strict = strict_form(schema)
+        self.wire = declared if strict is None else ReplySchema(declared.name, strict, strict=True, original=declared)
         self.text = json.dumps(schema, ensure_ascii=False)
 
     @classmethod
@@ -70,15 +75,16 @@ class OutputSchema:
 
         if not isinstance(schema, dict):
             raise DefinitionError(f"{whose}: output_schema is a JSON Schema, a mapping such as {{type: object, …}}")
-        found = cls(str(schema.get("title") or "answer"), schema, None, "json")
         try:
-            found._validator = _validator_of(schema)
+            validator = _validator_of(schema)
         except SchemaError as wrong:
             where = ".".join(map(str, wrong.absolute_path))
             raise DefinitionError(f"{whose}: output_schema{'.' + where if where else ''}: {wrong.message}") from None
         except _BadReference as wrong:
             raise DefinitionError(f"{whose}: output_schema: {wrong}") from None
-        return found
+        made = cls(str(schema.get("title") or "answer"), schema, None, "json")
+        made._validator = validator
+        return made
 
     def read(self, text: str) -> Structured:
         """The value in an answer, which may stand in a code fence or among words. Raises NotValid."""
@@ -214,47 +220,3 @@ def _pydantic_faults(invalid: ValidationError) -> list[str]:
 def _listed(faults: list[str]) -> str:
     more = f"; and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
     return "; ".join(fault[:300] for fault in faults[:_MAX_FAULTS]) + more
-
-
-# https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
-_STRICT_KEYWORDS = frozenset(
-    {"type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf", "$ref", "$defs"}
-    | {"description", "title"}
-)
-
-
-def _strictly(schema: Any) -> dict[str, Any] | None:
-    """`schema` with every object closed and every property required, None where strict mode does not take it.
-
-    An answer to the stricter schema also validates against `schema`: what was optional is always there, and defaults
-    mean nothing any more.
-    """
-    try:
-        closed = _closed(schema)
-    except _NotStrict:
-        return None
-    return closed if isinstance(closed, dict) and closed.get("type") == "object" else None
-
-
-class _NotStrict(Exception):
-    pass
-
-
-def _closed(schema: Any) -> Any:
-    if not isinstance(schema, dict):
-        raise _NotStrict
-    closed = {keyword: part for keyword, part in schema.items() if keyword != "default"}
-    if closed.keys() - _STRICT_KEYWORDS:
-        raise _NotStrict
-    for group in ("properties", "$defs"):
-        if group in closed:
-            closed[group] = {name: _closed(part) for name, part in closed[group].items()}
-    if "anyOf" in closed:
-        closed["anyOf"] = [_closed(part) for part in closed["anyOf"]]
-    if "items" in closed:
-        closed["items"] = _closed(closed["items"])
-    if closed.get("type") == "object":
-        if closed.get("additionalProperties") or "properties" not in closed:
-            raise _NotStrict
-        closed |= {"additionalProperties": False, "required": list(closed["properties"])}
-    return closed

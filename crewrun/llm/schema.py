@@ -1,29 +1,38 @@
 """Structured output: the schema that an answer must validate against, in which words a model is told, and the check.
 
-Which schemas go out in the strict form is in `strict_schema.py`.
+How JSON is found in an answer is in `json_values.py`, which schemas go out in the strict form in `strict_schema.py`.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal
 
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from crewrun.errors import DefinitionError
+from crewrun.llm.json_values import Values, decode, find_values
 from crewrun.llm.strict_schema import strict_form
 from crewrun.messages import ReplySchema
 
 Format = Literal["pydantic", "json"]
 
 _MAX_FAULTS = 10
-_FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class NotValid(ValueError):
-    """An answer that does not validate. The message lists the faults, for the model to read."""
+    """An answer that does not validate. The message lists the faults, for the model to read.
+
+    `is_other_kind` says that it is not even of the kind that is wanted, such as a list in place of an object.
+    """
+
+    def __init__(self, faults: str, fault_count: int = 1, *, is_other_kind: bool = False) -> None:
+        super().__init__(faults)
+        self.fault_count = fault_count
+        self.is_other_kind = is_other_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +96,46 @@ class OutputSchema:
         return made
 
     def read(self, text: str) -> Structured:
-        """The value in an answer, which may stand in a code fence or among words. Raises NotValid."""
+        """The value of an answer: the text as a whole, or the last value in it that validates. Raises NotValid.
+
+        That of a text without any names the faults of the one that comes nearest.
+        """
         try:
-            value = _find_json(text)
-        except ValueError as wrong:
-            raise NotValid(f"it is not JSON: {wrong}") from None
+            value = decode(text)
+        except (ValueError, RecursionError) as wrong:
+            return self._read_among(find_values(text), f"it is not JSON: {wrong}")
+        try:
+            return self._validated(value)
+        except NotValid as invalid:
+            if not isinstance(value, str):
+                raise
+            return self._read_among(find_values(value), str(invalid))  # JSON that was encoded twice
+
+    def _read_among(self, found: Values, otherwise: str) -> Structured:
+        """The last value that validates; `otherwise` is what is wrong with a text that has none."""
+        invalid: list[tuple[tuple[bool, int, int], NotValid]] = []
+        for one in reversed(found.values):
+            try:
+                return self._validated(one.value)
+            except NotValid as wrong:
+                invalid.append(((wrong.is_other_kind, wrong.fault_count, one.start - one.end), wrong))
+        nearest = min(invalid, key=itemgetter(0), default=None)
+        broken = max(found.broken, key=lambda one: one.end - one.start, default=None)
+        if broken is not None and (nearest is None or broken.end - broken.start > -nearest[0][2]):
+            raise NotValid(f"it is not JSON: {broken.problem}")
+        raise nearest[1] if nearest is not None else NotValid(otherwise)
+
+    def _validated(self, value: Any) -> Structured:
         if self._model is None:
             return Structured(self._checked(value), None)
         try:
             instance = self._model.model_validate(value)
         except ValidationError as invalid:
-            raise NotValid(_listed(_pydantic_faults(invalid))) from None
+            faults = invalid.errors(include_url=False, include_input=False)
+            words = [f"{'.'.join(map(str, fault['loc'])) or 'the answer'}: {fault['msg']}" for fault in faults]
+            raise NotValid(
+                _listed(words), len(faults), is_other_kind=any(not fault["loc"] for fault in faults)
+            ) from None
         return Structured(_finite_only(instance.model_dump(mode="json")), instance)
 
     def _checked(self, value: Any) -> Any:
@@ -106,7 +144,9 @@ class OutputSchema:
         except (RecursionError, OverflowError) as endless:
             raise NotValid(f"it is too deep or too large to be checked: {endless}") from None
         if faults:
-            raise NotValid(_listed([f"{fault.json_path.removeprefix('$.')}: {fault.message}" for fault in faults]))
+            words = [f"{fault.json_path.removeprefix('$.')}: {fault.message}" for fault in faults]
+            other = any(fault.validator == "type" and not fault.absolute_path for fault in faults)
+            raise NotValid(_listed(words), len(faults), is_other_kind=other)
         return value
 
 
@@ -178,43 +218,6 @@ def _references(schema: Any) -> Iterator[str]:
     elif isinstance(schema, list):
         for part in schema:
             yield from _references(part)
-
-
-def _find_json(text: str) -> Any:
-    """The JSON value that `text` is or contains: whole, else in a code fence, else from the first brace or bracket."""
-    problem = ""
-    for candidate in (text, *_FENCED.findall(text)):
-        try:
-            return _DECODER.decode(candidate.strip())
-        except (ValueError, RecursionError) as wrong:
-            problem = str(wrong)
-    for start in sorted(i for i in (text.find("{"), text.find("[")) if i >= 0):
-        try:
-            return _DECODER.raw_decode(text, start)[0]
-        except (ValueError, RecursionError) as wrong:
-            problem = str(wrong)
-    raise ValueError(problem)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if number - number != 0:
-        raise ValueError(f"the number {digits[:20]} is too large")
-    return number
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, strict=False)
-
-
-def _pydantic_faults(invalid: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, fault['loc'])) or 'the answer'}: {fault['msg']}"
-        for fault in invalid.errors(include_url=False, include_input=False)
-    ]
 
 
 def _listed(faults: list[str]) -> str:

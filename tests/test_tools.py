@@ -3,6 +3,8 @@
 import json
 import threading
 from collections.abc import Sequence
+from datetime import date
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -544,6 +546,79 @@ async def test_other_libraries_tools_work_as_they_are(kind: type) -> None:
     assert (adopted.description, results(requests[1].messages)) == ("Adds.", ["5"])
 
 
+class Mood(Enum):
+    GLAD = "glad"
+
+
+class Stop(BaseModel):
+    place: str
+    on: date = Field(alias="day")
+    mood: Mood = Mood.GLAD
+
+
+class Trip(BaseModel):
+    first: Stop
+    stops: list[Stop] = []
+    by_name: dict[str, Stop] = {}
+    last: Stop | None = None
+    note: str = Field(default="none", alias="remark")
+
+
+class PlanTrip(BaseTool):
+    name: str = "plan"
+    description: str = "Plan."
+    args_schema: type[BaseModel] | None = Trip
+
+    def _run(self, **trip: Any) -> str:
+        return repr(trip)
+
+
+class CrewAITrip:
+    """As CrewAI's tools look from outside."""
+
+    name, description, args_schema, result_as_answer = "plan", "Plan.", Trip, False
+
+    def _run(self, **trip: Any) -> str:
+        return repr(trip)
+
+
+class LangChainTrip:
+    """As LangChain's tools look from outside."""
+
+    name, description, args_schema, return_direct = "plan", "Plan.", Trip, False
+
+    @staticmethod
+    def func(**trip: Any) -> str:
+        return repr(trip)
+
+
+@tool
+def plan(first: Stop, stops: list[Stop], by_name: dict[str, Stop], last: Stop | None = None, note: str = "none") -> str:
+    """Plan."""
+    return repr({"first": first, "stops": stops, "by_name": by_name, "last": last, "note": note})
+
+
+STOP = {"place": "Rome", "day": "2026-01-02"}
+AS_DICT = {"place": "Rome", "on": date(2026, 1, 2), "mood": Mood.GLAD}
+
+
+@pytest.mark.parametrize(
+    ("planner", "stop"),
+    [
+        pytest.param(PlanTrip(), AS_DICT, id="BaseTool"),
+        pytest.param(plan, AS_DICT, id="function"),
+        pytest.param(CrewAITrip(), AS_DICT, id="CrewAI"),
+        pytest.param(LangChainTrip(), Stop(place="Rome", day=date(2026, 1, 2)), id="LangChain"),
+    ],
+)
+async def test_nested_arguments_are_what_the_library_of_the_tool_gives(planner: Any, stop: Any) -> None:
+    """CrewAI's tools get what `model_dump` gives: dicts by the fields' names, dates and enums as they are."""
+    given = {"first": STOP, "stops": [STOP], "by_name": {"x": STOP}}
+    _, requests = await ask(crew_with(planner), asks(("plan", given)), "done")
+    got = {"first": stop, "stops": [stop], "by_name": {"x": stop}, "last": None, "note": "none"}
+    assert results(requests[1].messages) == [repr(got)]
+
+
 @pytest.mark.parametrize("value", [42, "SerperDevTool", object()], ids=["number", "text", "object"])
 async def test_what_is_no_tool_is_refused(value: object) -> None:
     """With what a tool is."""
@@ -614,6 +689,44 @@ async def test_what_follows_the_arguments_is_no_part_of_them(llm: LLM, after: st
     turn = asks(("look_up", arguments)) if llm is NATIVE else f"Action: look_up\nAction Input: {arguments}"
     _, requests = await ask(crew_with(look_up, llm=llm), turn, "Final Answer: done")
     assert requests[1].messages[-1].content.removeprefix("Observation: ") == "meaning of ant"
+
+
+@tool
+def count(words: list[str], about: dict[str, int]) -> str:
+    """Count."""
+    return f"{words} {about}"
+
+
+TWICE = json.dumps('{"word": "ant"}')
+
+
+@pytest.mark.parametrize(
+    ("called", "arguments", "said"),
+    [
+        pytest.param("look_up", TWICE, "meaning of ant", id="twice"),
+        pytest.param("look_up", '```json\n{"word": "ant"}\n```', "meaning of ant", id="fenced"),
+        pytest.param("look_up", f"```\n{TWICE}\n```", "meaning of ant", id="fenced-twice"),
+        pytest.param("look_up", json.dumps('```json5\n{"word": "ant"}\n```'), "meaning of ant", id="twice-fenced"),
+        pytest.param("look_up", '"ant"', "meaning of ant", id="quoted-value"),
+        pytest.param("look_up", json.dumps({"word": "[1]"}), "meaning of [1]", id="json-where-text-is-wanted"),
+        pytest.param("count", {"words": '["a"]', "about": '{"b": 1}'}, "['a'] {'b': 1}", id="each-twice"),
+        pytest.param(
+            "look_up",
+            json.dumps(TWICE),
+            "The arguments do not fit: they must be a JSON object, not str",
+            id="three-times",
+        ),
+    ],
+)
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+async def test_arguments_that_do_not_fit_are_decoded_once_more(
+    llm: LLM, called: str, arguments: Any, said: str
+) -> None:
+    """Models encode them twice, or one of them, or put them into a fence."""
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    turn = asks((called, text)) if llm is NATIVE else f"Action: {called}\nAction Input: {text}"
+    _, requests = await ask(crew_with(look_up, count, llm=llm), turn, "Final Answer: done")
+    assert requests[1].messages[-1].content.removeprefix("Observation: ") == said
 
 
 async def test_a_parameter_may_have_any_name() -> None:

@@ -3,7 +3,6 @@
 Turns with tools until there is an answer are an agent's affair, `crew/perform.py`.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 from crewrun.concurrency import call
 from crewrun.errors import OutputInvalid, SchemaRefused, suggest
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.json_values import decode_written
 from crewrun.llm.model import LLM
 from crewrun.llm.schema import NotValid, OutputSchema, repair_prompt, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
@@ -112,8 +112,8 @@ async def _run(asked: ToolCall, functions: _Functions) -> str:
         near = suggest(asked.name, list(functions))
         raise OutputInvalid(f"the model asks for a tool {asked.name!r}, which available_functions does not have{near}")
     try:
-        arguments = json.loads(asked.arguments or "{}")
-    except ValueError:
+        arguments = decode_written(asked.arguments or "{}")
+    except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         error = OutputInvalid(f"the model asks for tool {asked.name!r} with arguments that are no JSON object")

@@ -435,8 +435,8 @@ async def test_a_model_that_takes_no_tools_is_told_of_them_in_words() -> None:
         pytest.param("**Final Answer:** bold", "bold", id="bold"),
         pytest.param("Thought: no tool needed\nfinal answer: small", "small", id="lower-case"),
         pytest.param(
-            "Final Answer: 1\nAction: look_up\nAction Input: {}",
-            "1\nAction: look_up\nAction Input: {}",
+            "Final Answer: 1\nThought: and now?\nAction: look_up\nAction Input: {}",
+            "1",
             id="answer-first",
         ),
     ],
@@ -727,6 +727,168 @@ async def test_arguments_that_do_not_fit_are_decoded_once_more(
     turn = asks((called, text)) if llm is NATIVE else f"Action: {called}\nAction Input: {text}"
     _, requests = await ask(crew_with(look_up, count, llm=llm), turn, "Final Answer: done")
     assert requests[1].messages[-1].content.removeprefix("Observation: ") == said
+
+
+CALL = '{"name": "look_up", "arguments": {"word": "ant"}}'
+_WRITTEN = {
+    "hermes": f"<tool_call>\n{CALL}\n</tool_call>",
+    "hermes-left-open": f"I shall look.\n<tool_call>{CALL}",
+    "hermes-a-brace-short": f"<tool_call>{CALL[:-1]}</tool_call>",
+    "hermes-encoded-twice": '<tool_call>{"name": "look_up", "arguments": "{\\"word\\": \\"ant\\"}"}</tool_call>',
+    "hermes-in-python": "<tool_call>{'name': 'look_up', 'arguments': {'word': 'ant'}}</tool_call>",
+    "bare": f"I call it now:\n{CALL}\nThen I shall know.",
+    "fenced": f"```json\n{CALL}\n```",
+    "langchain": '```json\n{"thought": "hm", "action": "look_up", "action_input": {"word": "ant"}}\n```',
+    "openai": f'{{"tool_calls": [{{"id": "1", "type": "function", "function": {CALL}}}]}}',
+    "mistral": f"[TOOL_CALLS][{CALL}]",
+    "mistral-new": '[TOOL_CALLS]look_up[ARGS]{"word": "ant"}',
+    "llama": '<|python_tag|>{"type": "function", "name": "look_up", "parameters": {"word": "ant"}}',
+    "llama-element": '<function=look_up>{"word": "ant"}</function>',
+    "llama-code": '[look_up(word="ant")]',
+    "gemma": '```tool_code\nprint(default_api.look_up(word="ant"))\n```',
+    "qwen-coder": "<tool_call>\n<function=look_up>\n<parameter=word>\nant\n</parameter>\n</function>\n</tool_call>",
+    "anthropic": '<invoke name="look_up"><parameter name="word">ant</parameter></invoke>',
+    "glm": "<tool_call>look_up\n<arg_key>word</arg_key>\n<arg_value>ant</arg_value>\n</tool_call>",
+    "deepseek": '<｜tool▁call▁begin｜>function<｜tool▁sep｜>look_up\n```json\n{"word": "ant"}\n```<｜tool▁call▁end｜>',
+    "deepseek-new": '<｜tool▁call▁begin｜>look_up<｜tool▁sep｜>{"word": "ant"}<｜tool▁call▁end｜>',
+    "kimi": '<|tool_call_begin|>functions.look_up:0<|tool_call_argument_begin|>{"word": "ant"}<|tool_call_end|>',
+    "gpt-oss": '<|channel|>commentary to=functions.look_up <|constrain|>json<|message|>{"word": "ant"}',
+    "react": 'Thought: I must.\nAction: look_up\nAction Input: {"word": "ant"}\nObservation: none',
+    "react-in-a-line": 'Thought: I must. Action: look_up Action Input: {"word": "ant"} Observation: none',
+    "react-as-a-list": '- Action: Look Up\n- Action Input: {"word": "ant"}',
+    "react-with-a-fence": 'Action: look_up\n```json\n{"word": "ant"}\n```',
+    "react-as-a-function": 'Action: look_up(word="ant")',
+    "react-in-a-sentence": 'Action: Use the `look_up` tool.\nAction Input: {"word": "ant"}',
+}
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+@pytest.mark.parametrize("reply", _WRITTEN.values(), ids=_WRITTEN)
+async def test_a_call_that_stands_in_the_text_is_one(llm: LLM, reply: str) -> None:
+    """In whatever form models were trained to write it, and whether or not tools were sent natively."""
+    answer, requests = await ask(crew_with(look_up, llm=llm), reply, "Final Answer: done")
+    assert requests[1].messages[-1] == Message("user", "Observation: meaning of ant")
+    assert answer == ("Final Answer: done" if llm is NATIVE else "done")
+    said = requests[1].messages[-2]
+    assert (said.role, said.content in reply, "none" in said.content) == ("assistant", True, False)
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+async def test_several_calls_in_the_text_run_together(llm: LLM) -> None:
+    """What they give is told in their order."""
+    other = CALL.replace("ant", "bee")
+    reply = f"Both.\n<tool_call>{CALL}</tool_call>\n<tool_call>{other}</tool_call>"
+    _, requests = await ask(crew_with(look_up, llm=llm), reply, "Final Answer: done")
+    assert requests[1].messages[-2:] == (
+        Message("assistant", reply),
+        Message("user", "Observation: meaning of ant\n\nObservation: meaning of bee"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (
+            '<tool_call>{"name": "look_up", "arguments": {"word": ant}}</tool_call>',
+            "The arguments do not fit: they are not JSON: ",
+        ),
+        ('<function=look_up>{"word": </function>', "The arguments do not fit: they are not JSON: "),
+        ('<tool_call>{"name": "look_in", "arguments": {}}</tool_call>', "There is no tool 'look_in' (did you mean "),
+        ("<tool_call>look for ants</tool_call>", "There is no tool 'look for ants"),
+    ],
+    ids=["no-json", "cut-off", "no-such-tool", "no-call"],
+)
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+async def test_a_call_in_the_text_that_cannot_be_run_is_sent_back(llm: LLM, reply: str, said: str) -> None:
+    """As one that came natively would be; it is no answer."""
+    _, requests = await ask(crew_with(look_up, llm=llm), reply, "Final Answer: done")
+    assert requests[1].messages[-1].content.startswith(f"Observation: {said}")
+
+
+_PROSE = {
+    "mention": "I used look_up to find ants: {ant: insect}. Action taken, see [1].",
+    "plan": "Problem: ants\nAction: escalate to the team\nOwner: Bob",
+    "in-a-sentence": "We suggest this action: look_up comes first (twice).",
+    "signature": "The function look_up(word) gives a meaning; look_up(word) may fail.",
+    "name-only": '{"name": "look_up", "price": 3}',
+    "other-name": '{"name": "Ann", "arguments": {"for": 1}}',
+    "part-of-an-answer": '{"steps": [{"name": "look_up", "arguments": {}}], "total": 1}',
+    "list-of-others": '[{"name": "look_up", "arguments": {}}, {"name": "Ann", "arguments": {}}]',
+    "tags": "Models write <tool_call> and <function=name> around calls.",
+}
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+@pytest.mark.parametrize("reply", _PROSE.values(), ids=_PROSE)
+async def test_an_answer_that_mentions_a_tool_is_an_answer(llm: LLM, reply: str) -> None:
+    """Only a form of call that names an own tool is a call."""
+    assert (await ask(crew_with(look_up, llm=llm), reply))[0] == reply
+
+
+class Choice(BaseModel):
+    action: str
+    action_input: dict[str, str]
+
+
+async def test_an_answer_whose_schema_has_the_keys_of_a_call_is_an_answer() -> None:
+    """Unless it is marked as a call."""
+    reply = '{"action": "look_up", "action_input": {"word": "ant"}}'
+    for script in ([reply], [f"<tool_call>{CALL}</tool_call>", reply]):
+        crew = crew_with(look_up)
+        crew.tasks[0].output_pydantic = Choice
+        async with scripted(*script):
+            output = await crew.akickoff()
+        assert output.pydantic == Choice(action="look_up", action_input={"word": "ant"})
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+@pytest.mark.parametrize("reply", _WRITTEN.values(), ids=_WRITTEN)
+async def test_a_call_in_the_text_is_no_last_answer(llm: LLM, reply: str) -> None:
+    """When the turns are used up the row fails, with the reply."""
+    with pytest.raises(OutputInvalid, match="still asks for tools after 1 turns") as raised:
+        await ask(crew_with(look_up, llm=llm, max_iter=1), reply, reply)
+    assert raised.value.raw == reply
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+async def test_a_call_in_the_text_mends_no_answer(llm: LLM) -> None:
+    """Though the schema may take it for one."""
+    crew = crew_with(look_up, llm=llm)
+    crew.tasks[0].output_schema = {"type": "object"}
+    with pytest.raises(OutputInvalid, match="asks for a tool instead of mending its answer"):
+        await ask(crew, "no object", CALL)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("I now know the final answer. Final Answer: 42", "42"),
+        ("Thought: done **Final Answer:** 42\nand more", "42\nand more"),
+        ("Thought: my final answer: it is near\nFinal Answer: 42", "42"),
+        ("It is so, and this is my final answer: 42", "It is so, and this is my final answer: 42"),
+    ],
+    ids=["preamble", "bold", "own-line-first", "prose"],
+)
+async def test_a_final_answer_may_follow_on_the_line(reply: str, answer: str) -> None:
+    """As the prompt words it; prose is no mark."""
+    assert (await ask(crew_with(look_up, llm=IN_WORDS), reply))[0] == answer
+
+
+async def test_a_call_in_the_text_may_give_the_answer() -> None:
+    """`result_as_answer`, and the step callback is told of it."""
+    steps: list[Any] = []
+
+    @tool(result_as_answer=True)
+    def know(word: str) -> str:
+        """Know."""
+        return f"known {word}"
+
+    reply = f"Well.\n<tool_call>{CALL.replace('look_up', 'know')}</tool_call>"
+    answer, _ = await ask(crew_with(know, step_callback=steps.append), reply)
+    assert answer == "known ant"
+    assert [(step.thought, step.tool, step.tool_input, step.result) for step in steps[:1]] == [
+        ("Well.", "know", '{"word": "ant"}', "known ant")
+    ]
 
 
 async def test_a_parameter_may_have_any_name() -> None:

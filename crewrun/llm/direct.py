@@ -17,6 +17,7 @@ from crewrun.llm.model import LLM
 from crewrun.llm.schema import NotValid, OutputSchema, repair_prompt, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally, current_tally
+from crewrun.llm.written_calls import find_calls
 from crewrun.messages import Completion, Message, ToolCall, ToolSpec
 
 _ROLES = ("system", "user", "assistant", "tool")
@@ -70,6 +71,8 @@ async def ask(llm: LLM, question: Question) -> Any:
         if completion.tool_calls and question.functions:
             return await _run(completion.tool_calls[0], question.functions)
         text = _some(completion)
+        if question.functions and (written := _written_call(text, question)):
+            return await _run(written, question.functions)
         if question.schema is None:
             return text
         try:
@@ -103,6 +106,17 @@ def _read(text: str, schema: OutputSchema) -> BaseModel | None:
         error = OutputInvalid(f"the answer does not validate, nor did its repair: {invalid}")
         error.raw = text
         raise error from None
+
+
+def _written_call(text: str, question: Question) -> ToolCall | None:
+    """The first tool that the reply's text asks for, where the server did not see that it does."""
+    schema = question.schema.text if question.schema is not None else ""
+    calls = find_calls(text, lambda name: _meant(name, question.functions), schema)
+    return ToolCall("", calls[0].name, calls[0].arguments) if calls else None
+
+
+def _meant(name: str, functions: _Functions) -> str | None:
+    return next((one for one in (name.strip(), name.strip().rpartition(".")[2]) if one in functions), None)
 
 
 async def _run(asked: ToolCall, functions: _Functions) -> str:

@@ -53,11 +53,20 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplySchema:
-    """The JSON Schema that a reply must follow. `strict` says that it keeps to what OpenAI's strict mode takes."""
+    """The JSON Schema that a reply must follow. `strict` says that it keeps to what OpenAI's strict mode takes.
+
+    `original` is what a strict one was made from, as it was declared; see `relaxed`.
+    """
 
     name: str
     schema: Mapping[str, Any]
     strict: bool = False
+    original: "ReplySchema | None" = None
+
+
+def relaxed(schema: ReplySchema) -> ReplySchema:
+    """`schema` for an endpoint that does not take the strict form: as it was declared, the same object each time."""
+    return schema.original or schema
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -1,5 +1,6 @@
 """A model asked directly, without an agent: `LLM.call` and `LLM.acall`."""
 
+import json
 from typing import Any
 
 import anyio.to_thread
@@ -116,6 +117,21 @@ async def test_a_tool_that_the_reply_asks_for_is_run(tool: dict[str, Any]) -> No
         ]
     assert replies == ["2", "no tool"]
     assert [(t.name, t.description, t.parameters) for t in model.requests[0].tools] == [tuple(ADD.values())]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(calls(("add", json.dumps('{"n": 1}'))), id="encoded twice"),
+        pytest.param(calls(("add", '```json\n{"n": 1}\n```')), id="fenced"),
+        pytest.param('<tool_call>{"name": "add", "arguments": {"n": 1}}</tool_call>', id="in the text"),
+        pytest.param('I add.\n{"name": "functions.add", "arguments": "{\\"n\\": 1}"}', id="bare"),
+    ],
+)
+async def test_a_call_is_read_as_models_write_it(reply: Any) -> None:
+    """Also where the server took it for text."""
+    async with scripted(reply):
+        assert await LLM(**KNOWN).acall("Add", tools=[ADD], available_functions={"add": lambda n: n + 1}) == "2"
 
 
 @pytest.mark.parametrize(

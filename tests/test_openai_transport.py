@@ -397,6 +397,8 @@ def test_tool_calls_that_are_none_are_the_servers_failure(calls: Any) -> None:
         read_completion(body)
 
 
+# As it goes out first, and as it was written.
+STRICT = replace(SCHEMA, original=replace(SCHEMA, strict=False))
 REFUSALS = [
     ("registry.ollama.ai/library/gemma:2b does not support tools", ToolsRefused),
     ('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', ToolsRefused),
@@ -416,11 +418,11 @@ async def test_a_refusal_of_tools_or_schemas_is_known_and_remembered(text: str, 
     llm = LLM(model="openai/gpt-4o-mini")
     refusing = ScriptedTransport(BadRequest(f"HTTP 400: {text}", http_status=400), forever=True)
     async with Gateway(transport=refusing) as gateway:
-        before = gateway.takes_tools(llm), gateway.takes_schema(llm, SCHEMA)
+        before = gateway.takes_tools(llm), gateway.takes_schema(llm, STRICT)
         with pytest.raises(BadRequest) as raised:
-            await gateway.complete(llm, (Message("user", "x"),), Tally(), tools=TOOLS, schema=SCHEMA)
-        after = gateway.takes_tools(llm), gateway.takes_schema(llm, SCHEMA)
-        another = gateway.takes_schema(llm, replace(SCHEMA, name="another"))
+            await gateway.complete(llm, (Message("user", "x"),), Tally(), tools=TOOLS, schema=STRICT)
+        after = gateway.takes_tools(llm), gateway.takes_schema(llm, STRICT)
+        another = gateway.takes_schema(llm, replace(STRICT, name="another"))
     assert (type(raised.value), str(raised.value), before) == (kind, f"HTTP 400: {text}", (True, True))
     assert (*after, another) == (kind is not ToolsRefused, kind is not SchemaRefused, True)
     # A schema's strict form, and the form in which it was written; then the probe.
@@ -437,9 +439,9 @@ async def test_one_request_s_refusal_takes_nothing_away_from_others(text: str, k
     transport = ScriptedTransport(*refused, "OK", "an answer")
     async with Gateway(transport=transport) as gateway:
         with pytest.raises(BadRequest, match="HTTP 400") as raised:
-            await gateway.complete(llm, (Message("user", "x"),), Tally(), tools=TOOLS, schema=SCHEMA)
-        after = gateway.takes_tools(llm), gateway.takes_schema(llm, SCHEMA)
-        answer = await gateway.complete(llm, (Message("user", "y"),), Tally(), tools=TOOLS, schema=SCHEMA)
+            await gateway.complete(llm, (Message("user", "x"),), Tally(), tools=TOOLS, schema=STRICT)
+        after = gateway.takes_tools(llm), gateway.takes_schema(llm, STRICT)
+        answer = await gateway.complete(llm, (Message("user", "y"),), Tally(), tools=TOOLS, schema=STRICT)
     assert (type(raised.value), after, answer.text) == (BadRequest, (True, True), "an answer")
     assert "x" not in transport.requests[len(refused)].messages[-1].content.split()
 

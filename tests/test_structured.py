@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -101,7 +101,7 @@ async def test_the_schema_goes_along_where_the_endpoint_takes_it() -> None:
     ("schema", "strict"),
     [
         pytest.param({"type": "object", "properties": {"a": {"type": "string"}}}, True, id="closed"),
-        pytest.param({"type": "object", "properties": {"a": {"type": "string", "minLength": 2}}}, False, id="length"),
+        pytest.param({"type": "object", "properties": {"a": {"type": "string", "minLength": 2}}}, True, id="length"),
         pytest.param({"type": "object"}, False, id="open"),
         pytest.param(SCHEMA, False, id="no-object"),
     ],
@@ -131,17 +131,134 @@ async def test_an_endpoint_that_refuses_the_schema_is_asked_in_words_and_remembe
 @pytest.mark.parametrize(
     "reply",
     [
-        '```json\n{"stars": 3}\n```',
-        'Here it is:\n```\n{"stars": 3}\n```\nGood day.',
-        'The review is {"stars": 3}, as asked.',
-        '{"stars": "3"}',
+        pytest.param('```json\n{"stars": 3}\n```', id="fence"),
+        pytest.param('Here it is:\n```\n{"stars": 3}\n```\nGood day.', id="fence-and-words"),
+        pytest.param('```javascript\n{"stars": 3}', id="fence-of-another-language-left-open"),
+        pytest.param('The review is {"stars": 3}, as asked.', id="among-words"),
+        pytest.param('{"stars": "3"}', id="coerced"),
+        pytest.param('"{\\"stars\\": 3}"', id="encoded-twice"),
+        pytest.param('Of {1, 2} in [0, 5), see [1] and {topic}: {"stars": 3}', id="after-brackets-of-prose"),
+        pytest.param('First {"stars": 9}. No: {"stars": 3}', id="after-a-draft"),
+        pytest.param('First {"stars": 2}. No: {"stars": 3}, not {"stars": 6} nor ["stars"].', id="before-others"),
+        pytest.param('```json\n{"stars": 2,}\n```\nI mean\n```json\n{"stars": 3}\n```', id="after-a-broken-one"),
+        pytest.param('```json\n{"stars": [2,\n```\nI mean\n{"stars": 3}', id="after-one-cut-in-its-fence"),
+        pytest.param('```python\nx = {1}\n```\n```json5\n{"stars": 3}\n```\n```\n7\n```', id="several-fences"),
+        pytest.param('{"stars": 3, "title": "```\\n{}\\n```"}', id="a-fence-inside"),
     ],
-    ids=["fence", "fence-and-words", "among-words", "coerced"],
 )
 async def test_json_is_found_where_models_put_it(reply: str) -> None:
-    """No repair is paid for a code fence."""
+    """The last value that validates; no repair is paid for what stands around it."""
     output, _ = await run(crew_that_gives(output_pydantic=Review), reply)
-    assert output.pydantic == Review(stars=3)
+    assert isinstance(output.pydantic, Review)
+    assert output.pydantic.stars == 3
+
+
+ANYTHING: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize(
+    ("schema", "reply", "value"),
+    [
+        pytest.param(ANYTHING, 'So: {"a": [1, {"b": 2}]}', {"a": [1, {"b": 2}]}, id="anything"),
+        pytest.param({"type": "array"}, "So: [[1], [2]] it is", [[1], [2]], id="array"),
+        pytest.param({"type": "object"}, '[{"a": 1}] or {"b": {"c": 2}}', {"b": {"c": 2}}, id="object"),
+        pytest.param({"type": "integer"}, "So:\n```\n7\n```", 7, id="number-in-a-fence"),
+        pytest.param({"type": "string"}, '"[1]"', "[1]", id="text"),
+        pytest.param(ANYTHING, "true", True, id="word"),
+    ],
+)
+async def test_a_value_is_taken_whole(schema: dict[str, Any], reply: str, value: Any) -> None:
+    """Never a part of a larger one, however much the schema takes."""
+    assert OutputSchema.of_json_schema(schema, "task").read(reply).value == value
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        pytest.param('[{"name": "a"}]', "the answer: Input should be", id="list"),
+        pytest.param('{"name": "a", "kids": [{"name": "b"}],}', "it is not JSON: ", id="comma"),
+        pytest.param('{"x": "say "hi"", "kid": {"name": "b"}}', "it is not JSON: ", id="quotes"),
+        pytest.param('{"x": 1, "kids": [{"name": "b"}, {"na', "it is not JSON: ", id="cut-off"),
+        pytest.param('[{"name": "a"}, {"name": "b"}, ', "it is not JSON: ", id="list-cut-off"),
+        pytest.param('{"x": NaN, "kid": {"name": "b"}}', "it is not JSON: NaN is not JSON", id="no-number"),
+        pytest.param('See [1]. {"nam": 1, "age": "x"}', "name: Field required; age: ", id="the-nearest"),
+        pytest.param('{"age": 1} and {"name": 5, "age": []}', "name: Field required", id="fewest-faults"),
+        pytest.param("none", "it is not JSON: Expecting value", id="nothing"),
+    ],
+)
+def test_a_part_of_a_broken_answer_is_none(reply: str, fault: str) -> None:
+    """An inner object may look like the answer. What is wrong with the value that comes nearest is said."""
+    with pytest.raises(NotValid) as invalid:
+        OutputSchema.of_model(Plain, "pydantic", "task").read(reply)
+    assert str(invalid.value).startswith(fault)
+
+
+_PROSE = st.sampled_from(["so ", "[1] ", "{x} ", "[0, 5) ", "\n", '"', "a: b ", "{ ", "]", "``` "])
+_VALID = st.builds(lambda name, age: Plain(name=name, age=age), st.text(max_size=8), st.none() | st.integers())
+_INVALID = st.sampled_from(['{"name": 1}', "[2]", '{"nam": {"name": "x"}}', '[{"name": "x"}]', "{}"])
+
+
+@settings(max_examples=50)
+@given(st.lists(_PROSE | _INVALID | _VALID, max_size=8), _VALID, st.lists(_INVALID | st.sampled_from([" so", "."])))
+def test_the_last_value_that_validates_is_the_answer(before: list[Any], last: Plain, after: list[str]) -> None:
+    """Whatever else is in the reply, unless a bracket of prose may be the beginning of JSON."""
+    words = [one if isinstance(one, str) else one.model_dump_json() for one in before]
+    reply = "".join([*words, last.model_dump_json(), *after])
+    assert OutputSchema.of_model(Plain, "pydantic", "task").read(reply).instance == last
+
+
+async def _by_task(reply: str, **declared: Any) -> Any:
+    return (await run(crew_that_gives(**declared), reply))[0].value
+
+
+async def _by_agent(reply: str) -> Any:
+    async with scripted(reply):
+        output = await Agent(role="R", goal="g", backstory="b", llm=KNOWN).akickoff("Hi", response_format=Plain)
+    return output.value
+
+
+async def _by_llm(reply: str, **fields: Any) -> Any:
+    async with scripted(reply):
+        answer = await LLM("gpt-4o-mini", **fields).acall("Hi", response_model=None if fields else Plain)
+    return answer.model_dump()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda reply: _by_task(reply, output_pydantic=Plain), id="output_pydantic"),
+        pytest.param(lambda reply: _by_task(reply, output_json=Plain), id="output_json"),
+        pytest.param(lambda reply: _by_task(reply, output_schema=Plain.model_json_schema()), id="output_schema"),
+        pytest.param(_by_agent, id="agent"),
+        pytest.param(_by_llm, id="response_model"),
+        pytest.param(lambda reply: _by_llm(reply, response_format=Plain), id="response_format"),
+    ],
+)
+async def test_all_that_has_a_schema_reads_an_answer_alike(read: Any) -> None:
+    """One call, whatever stands around the value."""
+    reply = 'Not {x} but {"name": 1}, or rather:\n```jsonc\n{"name": "a", "age": null}\n```\nas in [1].'
+    assert await read(reply) == {"name": "a", "age": None}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "passes"),
+    [
+        ('{"valid": true, "feedback": null}', True),
+        ('{"valid": true}', True),
+        ('{"valid": "true", "feedback": ""}', True),
+        ('A rule {x}. First {"valid": false, "feedback": "no"}, but:\n```\n{"valid": true}\n```', True),
+        ('{"valid": false, "feedback": null}', False),
+        ('{"valid": false}', False),
+    ],
+)
+async def test_a_judge_needs_no_words(verdict: str, passes: bool) -> None:
+    """To say that an answer is valid, or not; then the answer is sent back with the rule itself."""
+    agent = Agent(role="R", goal="g", backstory="b", llm=KNOWN)
+    task = Task(description="d", expected_output="e", agent=agent, guardrail="be kind")
+    more = [] if passes else ["better", '{"valid": true}']
+    output, requests = await run(Crew(agents=[agent], tasks=[task]), "answer", verdict, *more)
+    assert output.raw == ("answer" if passes else "better")
+    assert passes or "not accepted: it does not keep to: be kind\n" in requests[2].messages[-1].content
 
 
 async def test_an_answer_that_does_not_validate_is_sent_back_once() -> None:
@@ -228,11 +345,23 @@ def test_any_reply_is_read_or_refused(reply: str) -> None:
     assert value == value  # noqa: PLR0124  # NaN is no JSON
 
 
+_PIECES = ["{", "[{", "[", '{"a":', "[1,", '{"', "{ "]
+_DEARER_PIECES = [
+    *("{}", '["[",', '{"a": 1,}', "```\n", '{"a":1\n```\n', '\\"{"', '{"a": NaN}', '"[', '{"\\u', "```json\n1\n```"),
+]
+
+
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"a":' * 100_000, "1e999", "Infinity"], ids=["deep", "deeper", "huge", "inf"]
+    "text",
+    [
+        *("1e999", "Infinity"),
+        *(piece * (1_000_000 // len(piece)) for piece in _PIECES),
+        *(piece * (100_000 // len(piece)) for piece in _DEARER_PIECES),
+    ],
+    ids=["huge", "inf", *map(repr, _PIECES), *map(repr, _DEARER_PIECES)],
 )
-def test_hostile_json_is_refused(text: str) -> None:
-    """No RecursionError, no infinity."""
-    schema = OutputSchema.of_json_schema({}, "task")
+def test_hostile_json_is_refused_in_the_time_of_its_length(text: str) -> None:
+    """No RecursionError, no infinity; to try every bracket by itself would take minutes."""
+    schema = OutputSchema.of_model(Plain, "pydantic", "task")
     with pytest.raises(NotValid):
         schema.read(text)

@@ -3,6 +3,8 @@
 import json
 import threading
 from collections.abc import Sequence
+from datetime import date
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -433,8 +435,8 @@ async def test_a_model_that_takes_no_tools_is_told_of_them_in_words() -> None:
         pytest.param("**Final Answer:** bold", "bold", id="bold"),
         pytest.param("Thought: no tool needed\nfinal answer: small", "small", id="lower-case"),
         pytest.param(
-            "Final Answer: 1\nAction: look_up\nAction Input: {}",
-            "1\nAction: look_up\nAction Input: {}",
+            "Final Answer: 1\nThought: and now?\nAction: look_up\nAction Input: {}",
+            "1",
             id="answer-first",
         ),
     ],
@@ -544,6 +546,79 @@ async def test_other_libraries_tools_work_as_they_are(kind: type) -> None:
     assert (adopted.description, results(requests[1].messages)) == ("Adds.", ["5"])
 
 
+class Mood(Enum):
+    GLAD = "glad"
+
+
+class Stop(BaseModel):
+    place: str
+    on: date = Field(alias="day")
+    mood: Mood = Mood.GLAD
+
+
+class Trip(BaseModel):
+    first: Stop
+    stops: list[Stop] = []
+    by_name: dict[str, Stop] = {}
+    last: Stop | None = None
+    note: str = Field(default="none", alias="remark")
+
+
+class PlanTrip(BaseTool):
+    name: str = "plan"
+    description: str = "Plan."
+    args_schema: type[BaseModel] | None = Trip
+
+    def _run(self, **trip: Any) -> str:
+        return repr(trip)
+
+
+class CrewAITrip:
+    """As CrewAI's tools look from outside."""
+
+    name, description, args_schema, result_as_answer = "plan", "Plan.", Trip, False
+
+    def _run(self, **trip: Any) -> str:
+        return repr(trip)
+
+
+class LangChainTrip:
+    """As LangChain's tools look from outside."""
+
+    name, description, args_schema, return_direct = "plan", "Plan.", Trip, False
+
+    @staticmethod
+    def func(**trip: Any) -> str:
+        return repr(trip)
+
+
+@tool
+def plan(first: Stop, stops: list[Stop], by_name: dict[str, Stop], last: Stop | None = None, note: str = "none") -> str:
+    """Plan."""
+    return repr({"first": first, "stops": stops, "by_name": by_name, "last": last, "note": note})
+
+
+STOP = {"place": "Rome", "day": "2026-01-02"}
+AS_DICT = {"place": "Rome", "on": date(2026, 1, 2), "mood": Mood.GLAD}
+
+
+@pytest.mark.parametrize(
+    ("planner", "stop"),
+    [
+        pytest.param(PlanTrip(), AS_DICT, id="BaseTool"),
+        pytest.param(plan, AS_DICT, id="function"),
+        pytest.param(CrewAITrip(), AS_DICT, id="CrewAI"),
+        pytest.param(LangChainTrip(), Stop(place="Rome", day=date(2026, 1, 2)), id="LangChain"),
+    ],
+)
+async def test_nested_arguments_are_what_the_library_of_the_tool_gives(planner: Any, stop: Any) -> None:
+    """CrewAI's tools get what `model_dump` gives: dicts by the fields' names, dates and enums as they are."""
+    given = {"first": STOP, "stops": [STOP], "by_name": {"x": STOP}}
+    _, requests = await ask(crew_with(planner), asks(("plan", given)), "done")
+    got = {"first": stop, "stops": [stop], "by_name": {"x": stop}, "last": None, "note": "none"}
+    assert results(requests[1].messages) == [repr(got)]
+
+
 @pytest.mark.parametrize("value", [42, "SerperDevTool", object()], ids=["number", "text", "object"])
 async def test_what_is_no_tool_is_refused(value: object) -> None:
     """With what a tool is."""
@@ -614,6 +689,206 @@ async def test_what_follows_the_arguments_is_no_part_of_them(llm: LLM, after: st
     turn = asks(("look_up", arguments)) if llm is NATIVE else f"Action: look_up\nAction Input: {arguments}"
     _, requests = await ask(crew_with(look_up, llm=llm), turn, "Final Answer: done")
     assert requests[1].messages[-1].content.removeprefix("Observation: ") == "meaning of ant"
+
+
+@tool
+def count(words: list[str], about: dict[str, int]) -> str:
+    """Count."""
+    return f"{words} {about}"
+
+
+TWICE = json.dumps('{"word": "ant"}')
+
+
+@pytest.mark.parametrize(
+    ("called", "arguments", "said"),
+    [
+        pytest.param("look_up", TWICE, "meaning of ant", id="twice"),
+        pytest.param("look_up", '```json\n{"word": "ant"}\n```', "meaning of ant", id="fenced"),
+        pytest.param("look_up", f"```\n{TWICE}\n```", "meaning of ant", id="fenced-twice"),
+        pytest.param("look_up", json.dumps('```json5\n{"word": "ant"}\n```'), "meaning of ant", id="twice-fenced"),
+        pytest.param("look_up", '"ant"', "meaning of ant", id="quoted-value"),
+        pytest.param("look_up", json.dumps({"word": "[1]"}), "meaning of [1]", id="json-where-text-is-wanted"),
+        pytest.param("count", {"words": '["a"]', "about": '{"b": 1}'}, "['a'] {'b': 1}", id="each-twice"),
+        pytest.param(
+            "look_up",
+            json.dumps(TWICE),
+            "The arguments do not fit: they must be a JSON object, not str",
+            id="three-times",
+        ),
+    ],
+)
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+async def test_arguments_that_do_not_fit_are_decoded_once_more(
+    llm: LLM, called: str, arguments: Any, said: str
+) -> None:
+    """Models encode them twice, or one of them, or put them into a fence."""
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    turn = asks((called, text)) if llm is NATIVE else f"Action: {called}\nAction Input: {text}"
+    _, requests = await ask(crew_with(look_up, count, llm=llm), turn, "Final Answer: done")
+    assert requests[1].messages[-1].content.removeprefix("Observation: ") == said
+
+
+CALL = '{"name": "look_up", "arguments": {"word": "ant"}}'
+_WRITTEN = {
+    "hermes": f"<tool_call>\n{CALL}\n</tool_call>",
+    "hermes-left-open": f"I shall look.\n<tool_call>{CALL}",
+    "hermes-a-brace-short": f"<tool_call>{CALL[:-1]}</tool_call>",
+    "hermes-encoded-twice": '<tool_call>{"name": "look_up", "arguments": "{\\"word\\": \\"ant\\"}"}</tool_call>',
+    "hermes-in-python": "<tool_call>{'name': 'look_up', 'arguments': {'word': 'ant'}}</tool_call>",
+    "bare": f"I call it now:\n{CALL}\nThen I shall know.",
+    "fenced": f"```json\n{CALL}\n```",
+    "langchain": '```json\n{"thought": "hm", "action": "look_up", "action_input": {"word": "ant"}}\n```',
+    "openai": f'{{"tool_calls": [{{"id": "1", "type": "function", "function": {CALL}}}]}}',
+    "mistral": f"[TOOL_CALLS][{CALL}]",
+    "mistral-new": '[TOOL_CALLS]look_up[ARGS]{"word": "ant"}',
+    "llama": '<|python_tag|>{"type": "function", "name": "look_up", "parameters": {"word": "ant"}}',
+    "llama-element": '<function=look_up>{"word": "ant"}</function>',
+    "llama-code": '[look_up(word="ant")]',
+    "gemma": '```tool_code\nprint(default_api.look_up(word="ant"))\n```',
+    "qwen-coder": "<tool_call>\n<function=look_up>\n<parameter=word>\nant\n</parameter>\n</function>\n</tool_call>",
+    "anthropic": '<invoke name="look_up"><parameter name="word">ant</parameter></invoke>',
+    "glm": "<tool_call>look_up\n<arg_key>word</arg_key>\n<arg_value>ant</arg_value>\n</tool_call>",
+    "deepseek": '<｜tool▁call▁begin｜>function<｜tool▁sep｜>look_up\n```json\n{"word": "ant"}\n```<｜tool▁call▁end｜>',
+    "deepseek-new": '<｜tool▁call▁begin｜>look_up<｜tool▁sep｜>{"word": "ant"}<｜tool▁call▁end｜>',
+    "kimi": '<|tool_call_begin|>functions.look_up:0<|tool_call_argument_begin|>{"word": "ant"}<|tool_call_end|>',
+    "gpt-oss": '<|channel|>commentary to=functions.look_up <|constrain|>json<|message|>{"word": "ant"}',
+    "react": 'Thought: I must.\nAction: look_up\nAction Input: {"word": "ant"}\nObservation: none',
+    "react-in-a-line": 'Thought: I must. Action: look_up Action Input: {"word": "ant"} Observation: none',
+    "react-as-a-list": '- Action: Look Up\n- Action Input: {"word": "ant"}',
+    "react-with-a-fence": 'Action: look_up\n```json\n{"word": "ant"}\n```',
+    "react-as-a-function": 'Action: look_up(word="ant")',
+    "react-in-a-sentence": 'Action: Use the `look_up` tool.\nAction Input: {"word": "ant"}',
+}
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+@pytest.mark.parametrize("reply", _WRITTEN.values(), ids=_WRITTEN)
+async def test_a_call_that_stands_in_the_text_is_one(llm: LLM, reply: str) -> None:
+    """In whatever form models were trained to write it, and whether or not tools were sent natively."""
+    answer, requests = await ask(crew_with(look_up, llm=llm), reply, "Final Answer: done")
+    assert requests[1].messages[-1] == Message("user", "Observation: meaning of ant")
+    assert answer == ("Final Answer: done" if llm is NATIVE else "done")
+    said = requests[1].messages[-2]
+    assert (said.role, said.content in reply, "none" in said.content) == ("assistant", True, False)
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+async def test_several_calls_in_the_text_run_together(llm: LLM) -> None:
+    """What they give is told in their order."""
+    other = CALL.replace("ant", "bee")
+    reply = f"Both.\n<tool_call>{CALL}</tool_call>\n<tool_call>{other}</tool_call>"
+    _, requests = await ask(crew_with(look_up, llm=llm), reply, "Final Answer: done")
+    assert requests[1].messages[-2:] == (
+        Message("assistant", reply),
+        Message("user", "Observation: meaning of ant\n\nObservation: meaning of bee"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (
+            '<tool_call>{"name": "look_up", "arguments": {"word": ant}}</tool_call>',
+            "The arguments do not fit: they are not JSON: ",
+        ),
+        ('<function=look_up>{"word": </function>', "The arguments do not fit: they are not JSON: "),
+        ('<tool_call>{"name": "look_in", "arguments": {}}</tool_call>', "There is no tool 'look_in' (did you mean "),
+        ("<tool_call>look for ants</tool_call>", "There is no tool 'look for ants"),
+    ],
+    ids=["no-json", "cut-off", "no-such-tool", "no-call"],
+)
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+async def test_a_call_in_the_text_that_cannot_be_run_is_sent_back(llm: LLM, reply: str, said: str) -> None:
+    """As one that came natively would be; it is no answer."""
+    _, requests = await ask(crew_with(look_up, llm=llm), reply, "Final Answer: done")
+    assert requests[1].messages[-1].content.startswith(f"Observation: {said}")
+
+
+_PROSE = {
+    "mention": "I used look_up to find ants: {ant: insect}. Action taken, see [1].",
+    "plan": "Problem: ants\nAction: escalate to the team\nOwner: Bob",
+    "in-a-sentence": "We suggest this action: look_up comes first (twice).",
+    "signature": "The function look_up(word) gives a meaning; look_up(word) may fail.",
+    "name-only": '{"name": "look_up", "price": 3}',
+    "other-name": '{"name": "Ann", "arguments": {"for": 1}}',
+    "part-of-an-answer": '{"steps": [{"name": "look_up", "arguments": {}}], "total": 1}',
+    "list-of-others": '[{"name": "look_up", "arguments": {}}, {"name": "Ann", "arguments": {}}]',
+    "tags": "Models write <tool_call> and <function=name> around calls.",
+}
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+@pytest.mark.parametrize("reply", _PROSE.values(), ids=_PROSE)
+async def test_an_answer_that_mentions_a_tool_is_an_answer(llm: LLM, reply: str) -> None:
+    """Only a form of call that names an own tool is a call."""
+    assert (await ask(crew_with(look_up, llm=llm), reply))[0] == reply
+
+
+class Choice(BaseModel):
+    action: str
+    action_input: dict[str, str]
+
+
+async def test_an_answer_whose_schema_has_the_keys_of_a_call_is_an_answer() -> None:
+    """Unless it is marked as a call."""
+    reply = '{"action": "look_up", "action_input": {"word": "ant"}}'
+    for script in ([reply], [f"<tool_call>{CALL}</tool_call>", reply]):
+        crew = crew_with(look_up)
+        crew.tasks[0].output_pydantic = Choice
+        async with scripted(*script):
+            output = await crew.akickoff()
+        assert output.pydantic == Choice(action="look_up", action_input={"word": "ant"})
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+@pytest.mark.parametrize("reply", _WRITTEN.values(), ids=_WRITTEN)
+async def test_a_call_in_the_text_is_no_last_answer(llm: LLM, reply: str) -> None:
+    """When the turns are used up the row fails, with the reply."""
+    with pytest.raises(OutputInvalid, match="still asks for tools after 1 turns") as raised:
+        await ask(crew_with(look_up, llm=llm, max_iter=1), reply, reply)
+    assert raised.value.raw == reply
+
+
+@pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
+async def test_a_call_in_the_text_mends_no_answer(llm: LLM) -> None:
+    """Though the schema may take it for one."""
+    crew = crew_with(look_up, llm=llm)
+    crew.tasks[0].output_schema = {"type": "object"}
+    with pytest.raises(OutputInvalid, match="asks for a tool instead of mending its answer"):
+        await ask(crew, "no object", CALL)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("I now know the final answer. Final Answer: 42", "42"),
+        ("Thought: done **Final Answer:** 42\nand more", "42\nand more"),
+        ("Thought: my final answer: it is near\nFinal Answer: 42", "42"),
+        ("It is so, and this is my final answer: 42", "It is so, and this is my final answer: 42"),
+    ],
+    ids=["preamble", "bold", "own-line-first", "prose"],
+)
+async def test_a_final_answer_may_follow_on_the_line(reply: str, answer: str) -> None:
+    """As the prompt words it; prose is no mark."""
+    assert (await ask(crew_with(look_up, llm=IN_WORDS), reply))[0] == answer
+
+
+async def test_a_call_in_the_text_may_give_the_answer() -> None:
+    """`result_as_answer`, and the step callback is told of it."""
+    steps: list[Any] = []
+
+    @tool(result_as_answer=True)
+    def know(word: str) -> str:
+        """Know."""
+        return f"known {word}"
+
+    reply = f"Well.\n<tool_call>{CALL.replace('look_up', 'know')}</tool_call>"
+    answer, _ = await ask(crew_with(know, step_callback=steps.append), reply)
+    assert answer == "known ant"
+    assert [(step.thought, step.tool, step.tool_input, step.result) for step in steps[:1]] == [
+        ("Well.", "know", '{"word": "ant"}', "known ant")
+    ]
 
 
 async def test_a_parameter_may_have_any_name() -> None:

@@ -211,7 +211,7 @@ class Agent(BaseModel):
         unseen = kickoff._replace(on_step=())
         said = await self.perform(Prompt(JUDGE, question), unseen, tally, NO_TOOLS, schema)
         verdict: dict[str, Any] = said.structured.value if said.structured else {}
-        return verdict["valid"], verdict["feedback"]
+        return verdict["valid"], verdict["feedback"] or ""
 
     def _opening(self, messages: str | Sequence[Mapping[str, Any]] | None, query: str | None) -> Prompt:
         if (messages is None) == (query is None):

@@ -19,7 +19,7 @@ class Judgement(BaseModel):
     """What a model says of an answer that it judges."""
 
     valid: bool = Field(description="whether the answer keeps to the rule")
-    feedback: str = Field(description="what must change, empty if it is valid")
+    feedback: str | None = Field(default=None, description="what must change, empty if it is valid")
 
 
 @lru_cache(maxsize=1)

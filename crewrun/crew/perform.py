@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from crewrun.concurrency import call, gather
 from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt
 from crewrun.crew.steps import AgentAction, AgentFinish, Step
-from crewrun.crew.text_protocol import Action, explain_tools, observation, read_reply
+from crewrun.crew.text_protocol import Actions, explain_tools, observation, read_reply, turns
 from crewrun.errors import ContextTooLong, OutputInvalid, SchemaRefused, ToolsRefused
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import RequestWindow
@@ -117,10 +117,22 @@ class _Conversation:
                 if not (work.shorten and self._shorten()):
                     raise
 
-    def read(self, text: str) -> str:
-        """The answer in a reply that asks for no tool."""
-        reply = read_reply(text) if self.in_words else text
-        return _some(reply.said if isinstance(reply, Action) else reply)
+    def read(self, text: str) -> Actions | str:
+        """The answer in a reply's text, or the tools that it asks for there, natively or in words."""
+        work = self.work
+        if not work.toolbox.specs:
+            return text
+        schema = work.schema.text if work.schema is not None else ""
+        return read_reply(text, work.toolbox.resolve, schema, in_words=self.in_words)
+
+    def answer(self, completion: Completion, fault: str) -> str:
+        """The answer in a turn that may not ask for tools; OutputInvalid with `fault` if it does."""
+        reply = self.read(completion.text)
+        if completion.tool_calls or isinstance(reply, Actions):
+            error = OutputInvalid(fault)
+            error.raw = completion.text
+            raise error
+        return _some(reply)
 
     async def tell(self, step: Step) -> None:
         """Let the callbacks know."""
@@ -172,11 +184,10 @@ async def _answer_with_tools(talk: _Conversation) -> str:
                 raise
             talk.use_words()
             completion = await talk.ask()
-        reply = read_reply(completion.text) if talk.in_words and not completion.tool_calls else completion.text
-        if isinstance(reply, Action):
-            answer = await _use_in_words(talk, reply)
-        elif completion.tool_calls:
+        if completion.tool_calls:
             answer = await _use(talk, completion)
+        elif isinstance(reply := talk.read(completion.text), Actions):
+            answer = await _use_in_words(talk, reply)
         else:
             return _some(reply)
         if answer is not None:
@@ -196,13 +207,17 @@ async def _use(talk: _Conversation, completion: Completion) -> str | None:
     return next((result.text for result in results if result.is_answer), None)
 
 
-async def _use_in_words(talk: _Conversation, action: Action) -> str | None:
-    result = await _run(talk, action.tool, action.arguments)
-    talk.turns += [Message("assistant", action.said), Message("user", observation(result.text))]
+async def _use_in_words(talk: _Conversation, actions: Actions) -> str | None:
+    """As `_use`, for tools that a reply's text asks for. What they give is told in words, native tools or not: a server
+    that takes calls for text would not take them back as calls, and some are broken.
+    """
+    calls = actions.calls
+    results = await gather([partial(_run, talk, one.tool, one.arguments) for one in calls])
+    talk.turns += turns(actions, [result.text for result in results])
     if talk.work.on_step:
-        thought = action.said.partition("\nAction")[0].removeprefix("Thought:").strip()
-        await talk.tell(AgentAction(thought, action.tool, action.arguments, action.said, result.text))
-    return result.text if result.is_answer else None
+        for one, result in zip(calls, results, strict=True):
+            await talk.tell(AgentAction(actions.thought, one.tool, one.arguments, actions.said, result.text))
+    return next((result.text for result in results if result.is_answer), None)
 
 
 async def _run(talk: _Conversation, tool: str, arguments: str) -> ToolResult:
@@ -214,13 +229,8 @@ async def _run(talk: _Conversation, tool: str, arguments: str) -> ToolResult:
 async def _forced(talk: _Conversation) -> str:
     """The answer of an agent that has used up its turns: one last call, without tools."""
     talk.turns.append(Message("user", FINAL_ANSWER_NOW))
-    completion = await talk.ask()
-    reply = read_reply(completion.text) if talk.in_words else completion.text
-    if completion.tool_calls or isinstance(reply, Action):
-        error = OutputInvalid(f"the model still asks for tools after {talk.work.max_iter} turns (max_iter)")
-        error.raw = completion.text
-        raise error
-    return _some(reply)
+    fault = f"the model still asks for tools after {talk.work.max_iter} turns (max_iter)"
+    return talk.answer(await talk.ask(), fault)
 
 
 def _some(text: str) -> str:
@@ -235,7 +245,7 @@ async def _validated(talk: _Conversation, text: str, schema: OutputSchema) -> tu
         return text, schema.read(text)
     except NotValid as invalid:
         talk.turns += [Message("assistant", text), Message("user", repair_prompt(str(invalid), schema.text))]
-    mended = talk.read((await talk.ask(schema=schema)).text)
+    mended = talk.answer(await talk.ask(schema=schema), "the model asks for a tool instead of mending its answer")
     try:
         return mended, schema.read(mended)
     except NotValid as invalid:

@@ -16,8 +16,7 @@ import anyio
 
 from crewrun.errors import BadRequest, CallError, ModelNotFound, SchemaRefused, ToolsRefused
 from crewrun.llm.recorder import describe_endpoint, schema_digest
-from crewrun.llm.schema import relaxed
-from crewrun.messages import ChatRequest, Endpoint, ReplySchema
+from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
 
 TOOLS: Final = "tools"
 # How providers say that they do not take `tools` or `response_format`: vLLM, Ollama and OpenRouter (a 404) among them.

@@ -3,7 +3,6 @@
 Turns with tools until there is an answer are an agent's affair, `crew/perform.py`.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,10 +12,12 @@ from pydantic import BaseModel
 from crewrun.concurrency import call
 from crewrun.errors import OutputInvalid, SchemaRefused, suggest
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.json_values import decode_written
 from crewrun.llm.model import LLM
 from crewrun.llm.schema import NotValid, OutputSchema, repair_prompt, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally, current_tally
+from crewrun.llm.written_calls import find_calls
 from crewrun.messages import Completion, Message, ToolCall, ToolSpec
 
 _ROLES = ("system", "user", "assistant", "tool")
@@ -70,6 +71,8 @@ async def ask(llm: LLM, question: Question) -> Any:
         if completion.tool_calls and question.functions:
             return await _run(completion.tool_calls[0], question.functions)
         text = _some(completion)
+        if question.functions and (written := _written_call(text, question)):
+            return await _run(written, question.functions)
         if question.schema is None:
             return text
         try:
@@ -106,6 +109,17 @@ def _read(text: str, schema: OutputSchema) -> BaseModel | None:
         raise error from None
 
 
+def _written_call(text: str, question: Question) -> ToolCall | None:
+    """The first tool that the reply's text asks for, where the server did not see that it does."""
+    schema = question.schema.text if question.schema is not None else ""
+    calls = find_calls(text, lambda name: _meant(name, question.functions), schema)
+    return ToolCall("", calls[0].name, calls[0].arguments) if calls else None
+
+
+def _meant(name: str, functions: _Functions) -> str | None:
+    return next((one for one in (name.strip(), name.strip().rpartition(".")[2]) if one in functions), None)
+
+
 async def _run(asked: ToolCall, functions: _Functions) -> str:
     """What the first tool that the model asks for gives, as CrewAI has it."""
     function = functions.get(asked.name)
@@ -113,8 +127,8 @@ async def _run(asked: ToolCall, functions: _Functions) -> str:
         near = suggest(asked.name, list(functions))
         raise OutputInvalid(f"the model asks for a tool {asked.name!r}, which available_functions does not have{near}")
     try:
-        arguments = json.loads(asked.arguments or "{}")
-    except ValueError:
+        arguments = decode_written(asked.arguments or "{}")
+    except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         error = OutputInvalid(f"the model asks for tool {asked.name!r} with arguments that are no JSON object")

@@ -95,8 +95,11 @@ class LLM(BaseModel):
         """The request fields that were set. A class as `response_format` goes out as its JSON Schema."""
         fields = {k: v for k, v in self if v is not None and k not in _NOT_ON_THE_WIRE}
         if (wanted := self.reply_model) is not None:
-            schema = {"name": wanted.__name__, "schema": wanted.model_json_schema()}
-            fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+            from crewrun.llm.chat_json import schema_on_wire
+            from crewrun.llm.schema import OutputSchema
+
+            schema = OutputSchema.of_model(wanted, "pydantic", "response_format")
+            fields["response_format"] = schema_on_wire(schema.wire)
         return fields
 
     @property

@@ -1,25 +1,38 @@
-"""Structured output: the schema that an answer must validate against, in which words a model is told, and the check."""
+"""Structured output: the schema that an answer must validate against, in which words a model is told, and the check.
+
+How JSON is found in an answer is in `json_values.py`, which schemas go out in the strict form in `strict_schema.py`.
+"""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal
 
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from crewrun.errors import DefinitionError
+from crewrun.llm.json_values import Values, decode, find_values
+from crewrun.llm.strict_schema import strict_form
 from crewrun.messages import ReplySchema
 
 Format = Literal["pydantic", "json"]
 
 _MAX_FAULTS = 10
-_FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class NotValid(ValueError):
-    """An answer that does not validate. The message lists the faults, for the model to read."""
+    """An answer that does not validate. The message lists the faults, for the model to read.
+
+    `is_other_kind` says that it is not even of the kind that is wanted, such as a list in place of an object.
+    """
+
+    def __init__(self, faults: str, fault_count: int = 1, *, is_other_kind: bool = False) -> None:
+        super().__init__(faults)
+        self.fault_count = fault_count
+        self.is_other_kind = is_other_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +50,9 @@ class OutputSchema:
         self.format: Format = format
         self._model = model
         self._validator: Any = None
-        strict = _strictly(schema)
-        self.wire = ReplySchema(_NOT_IN_NAMES.sub("_", name)[:64] or "answer", strict or schema, strict is not None)
+        declared = ReplySchema(_NOT_IN_NAMES.sub("_", name)[:64] or "answer", schema)
+        strict = strict_form(schema)
+        self.wire = declared if strict is None else ReplySchema(declared.name, strict, strict=True, original=declared)
         self.text = json.dumps(schema, ensure_ascii=False)
 
     @classmethod
@@ -70,28 +84,58 @@ class OutputSchema:
 
         if not isinstance(schema, dict):
             raise DefinitionError(f"{whose}: output_schema is a JSON Schema, a mapping such as {{type: object, …}}")
-        found = cls(str(schema.get("title") or "answer"), schema, None, "json")
         try:
-            found._validator = _validator_of(schema)
+            validator = _validator_of(schema)
         except SchemaError as wrong:
             where = ".".join(map(str, wrong.absolute_path))
             raise DefinitionError(f"{whose}: output_schema{'.' + where if where else ''}: {wrong.message}") from None
         except _BadReference as wrong:
             raise DefinitionError(f"{whose}: output_schema: {wrong}") from None
-        return found
+        made = cls(str(schema.get("title") or "answer"), schema, None, "json")
+        made._validator = validator
+        return made
 
     def read(self, text: str) -> Structured:
-        """The value in an answer, which may stand in a code fence or among words. Raises NotValid."""
+        """The value of an answer: the text as a whole, or the last value in it that validates. Raises NotValid.
+
+        That of a text without any names the faults of the one that comes nearest.
+        """
         try:
-            value = _find_json(text)
-        except ValueError as wrong:
-            raise NotValid(f"it is not JSON: {wrong}") from None
+            value = decode(text)
+        except (ValueError, RecursionError) as wrong:
+            return self._read_among(find_values(text), f"it is not JSON: {wrong}")
+        try:
+            return self._validated(value)
+        except NotValid as invalid:
+            if not isinstance(value, str):
+                raise
+            return self._read_among(find_values(value), str(invalid))  # JSON that was encoded twice
+
+    def _read_among(self, found: Values, otherwise: str) -> Structured:
+        """The last value that validates; `otherwise` is what is wrong with a text that has none."""
+        invalid: list[tuple[tuple[bool, int, int], NotValid]] = []
+        for one in reversed(found.values):
+            try:
+                return self._validated(one.value)
+            except NotValid as wrong:
+                invalid.append(((wrong.is_other_kind, wrong.fault_count, one.start - one.end), wrong))
+        nearest = min(invalid, key=itemgetter(0), default=None)
+        broken = max(found.broken, key=lambda one: one.end - one.start, default=None)
+        if broken is not None and (nearest is None or broken.end - broken.start > -nearest[0][2]):
+            raise NotValid(f"it is not JSON: {broken.problem}")
+        raise nearest[1] if nearest is not None else NotValid(otherwise)
+
+    def _validated(self, value: Any) -> Structured:
         if self._model is None:
             return Structured(self._checked(value), None)
         try:
             instance = self._model.model_validate(value)
         except ValidationError as invalid:
-            raise NotValid(_listed(_pydantic_faults(invalid))) from None
+            faults = invalid.errors(include_url=False, include_input=False)
+            words = [f"{'.'.join(map(str, fault['loc'])) or 'the answer'}: {fault['msg']}" for fault in faults]
+            raise NotValid(
+                _listed(words), len(faults), is_other_kind=any(not fault["loc"] for fault in faults)
+            ) from None
         return Structured(_finite_only(instance.model_dump(mode="json")), instance)
 
     def _checked(self, value: Any) -> Any:
@@ -100,7 +144,9 @@ class OutputSchema:
         except (RecursionError, OverflowError) as endless:
             raise NotValid(f"it is too deep or too large to be checked: {endless}") from None
         if faults:
-            raise NotValid(_listed([f"{fault.json_path.removeprefix('$.')}: {fault.message}" for fault in faults]))
+            words = [f"{fault.json_path.removeprefix('$.')}: {fault.message}" for fault in faults]
+            other = any(fault.validator == "type" and not fault.absolute_path for fault in faults)
+            raise NotValid(_listed(words), len(faults), is_other_kind=other)
         return value
 
 
@@ -112,11 +158,6 @@ def schema_prompt(schema: str) -> str:
 def repair_prompt(faults: str, schema: str) -> str:
     """Asks for an answer once more that did not validate."""
     return f"This answer cannot be used: {faults}\nGive the same answer again, mended. {schema_prompt(schema)}"
-
-
-def relaxed(schema: ReplySchema) -> ReplySchema:
-    """`schema` as it was written, and not in the form of the strict mode."""
-    return replace(schema, strict=False)
 
 
 def without_titles(schema: Any) -> Any:
@@ -179,87 +220,6 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(part)
 
 
-def _find_json(text: str) -> Any:
-    """The JSON value that `text` is or contains: whole, else in a code fence, else from the first brace or bracket."""
-    problem = ""
-    for candidate in (text, *_FENCED.findall(text)):
-        try:
-            return _DECODER.decode(candidate.strip())
-        except (ValueError, RecursionError) as wrong:
-            problem = str(wrong)
-    for start in sorted(i for i in (text.find("{"), text.find("[")) if i >= 0):
-        try:
-            return _DECODER.raw_decode(text, start)[0]
-        except (ValueError, RecursionError) as wrong:
-            problem = str(wrong)
-    raise ValueError(problem)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if number - number != 0:
-        raise ValueError(f"the number {digits[:20]} is too large")
-    return number
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, strict=False)
-
-
-def _pydantic_faults(invalid: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, fault['loc'])) or 'the answer'}: {fault['msg']}"
-        for fault in invalid.errors(include_url=False, include_input=False)
-    ]
-
-
 def _listed(faults: list[str]) -> str:
     more = f"; and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
     return "; ".join(fault[:300] for fault in faults[:_MAX_FAULTS]) + more
-
-
-# https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
-_STRICT_KEYWORDS = frozenset(
-    {"type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf", "$ref", "$defs"}
-    | {"description", "title"}
-)
-
-
-def _strictly(schema: Any) -> dict[str, Any] | None:
-    """`schema` with every object closed and every property required, None where strict mode does not take it.
-
-    An answer to the stricter schema also validates against `schema`: what was optional is always there, and defaults
-    mean nothing any more.
-    """
-    try:
-        closed = _closed(schema)
-    except _NotStrict:
-        return None
-    return closed if isinstance(closed, dict) and closed.get("type") == "object" else None
-
-
-class _NotStrict(Exception):
-    pass
-
-
-def _closed(schema: Any) -> Any:
-    if not isinstance(schema, dict):
-        raise _NotStrict
-    closed = {keyword: part for keyword, part in schema.items() if keyword != "default"}
-    if closed.keys() - _STRICT_KEYWORDS:
-        raise _NotStrict
-    for group in ("properties", "$defs"):
-        if group in closed:
-            closed[group] = {name: _closed(part) for name, part in closed[group].items()}
-    if "anyOf" in closed:
-        closed["anyOf"] = [_closed(part) for part in closed["anyOf"]]
-    if "items" in closed:
-        closed["items"] = _closed(closed["items"])
-    if closed.get("type") == "object":
-        if closed.get("additionalProperties") or "properties" not in closed:
-            raise _NotStrict
-        closed |= {"additionalProperties": False, "required": list(closed["properties"])}
-    return closed

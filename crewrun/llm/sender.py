@@ -42,11 +42,10 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.llm.outage import is_sign_of_outage
 from crewrun.llm.probes import MAY_PASS, RUN_WIDE, neutral
 from crewrun.llm.recorder import Recorder, Spent
-from crewrun.llm.schema import relaxed
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
 from crewrun.llm.way import Way
-from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
+from crewrun.messages import ChatRequest, Completion, Endpoint, Usage, relaxed
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
 # What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
@@ -150,9 +149,10 @@ class Sender:
             try:
                 answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
             except SchemaRefused:
-                if fitted.schema is None or not fitted.schema.strict:
+                schema = fitted.schema and relaxed(fitted.schema)
+                if schema is fitted.schema:
                     raise
-                fitted = replace(fitted, schema=relaxed(fitted.schema))
+                fitted = replace(fitted, schema=schema)
                 answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
         except (SchemaRefused, ToolsRefused) as refused:
             if await self._is_refused_to_all(refused, fitted, what_of(refused, request), caller, bill):

@@ -15,11 +15,11 @@ from crewrun.crew.process import context_of
 from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt
 from crewrun.crew.task import Task
 from crewrun.crew.task_run import Assignment, opening
-from crewrun.crew.text_protocol import Action, explain_tools, observation, read_reply
+from crewrun.crew.text_protocol import Actions, explain_tools, read_reply, turns
 from crewrun.fingerprint import fingerprint
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import Identities, tool_identity
-from crewrun.messages import ChatRequest, Completion, Message
+from crewrun.messages import ChatRequest, Completion, Message, relaxed
 from crewrun.runs.journal import FAILURE, TOOL, CallEntry
 from crewrun.runs.recording import read_answer, read_text
 from crewrun.tools.toolbox import wire_name
@@ -128,7 +128,8 @@ class _Talk:
             last = (*messages, Message("user", FINAL_ANSWER_NOW))
             yield ChatRequest(self._endpoint, last), last
         elif schema is not None:
-            yield ChatRequest(self._endpoint, messages, (), schema), messages
+            for form in {schema, relaxed(schema)}:
+                yield ChatRequest(self._endpoint, messages, (), form), messages
         yield ChatRequest(self._endpoint, messages), messages
 
     def _reaction(self, turn: _Turn, answer: Completion) -> tuple[Message, ...]:
@@ -141,11 +142,15 @@ class _Talk:
                     return ()
                 messages.append(Message("tool", text, tool_call_id=call.id))
             return tuple(messages)
-        action = read_reply(answer.text) if turn.in_words else None
-        if isinstance(action, Action):
-            text = self._results.take(self._assignment, action.tool, action.arguments)
-            if text is not None:
-                return (Message("assistant", action.said), Message("user", observation(text)))
+        toolbox, schema = self._assignment.toolbox, self._assignment.schema
+        reply = read_reply(
+            answer.text, toolbox.resolve, schema.text if schema is not None else "", in_words=turn.in_words
+        )
+        if isinstance(reply, Actions):
+            told = [self._results.take(self._assignment, call.tool, call.arguments) for call in reply.calls]
+            results = [text for text in told if text is not None]
+            if len(results) == len(told):
+                return turns(reply, results)
         return ()
 
 

@@ -46,6 +46,8 @@ class BaseTool(BaseModel):
     is_async: ClassVar[bool] = False
     # Set by a tool that does nothing but call models: to run it again is free, since their answers are recorded.
     calls_models: ClassVar[bool] = False
+    # Set by a tool that takes pydantic objects among its arguments; the others are given dicts, as CrewAI does.
+    takes_objects: ClassVar[bool] = False
 
     _arguments: type[BaseModel] | None = PrivateAttr(default=None)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from inspect import isclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +14,12 @@ from crewrun.tools.base import BaseTool, FunctionTool, tool
 _ENTRANCES = ("coroutine", "func", "_run", "_arun", "run", "arun")
 # Classes whose async entrance only raises, or only calls the sync one in a thread.
 _BASES = frozenset({"BaseTool", "StructuredTool", "Tool"})
+
+
+class _LangChainTool(FunctionTool):
+    """A tool of LangChain's, whose nested arguments are objects."""
+
+    takes_objects: ClassVar[bool] = True
 
 
 def as_tool(value: Any) -> BaseTool:
@@ -28,7 +34,8 @@ def as_tool(value: Any) -> BaseTool:
     name, description = getattr(value, "name", None), getattr(value, "description", None)
     if isinstance(name, str) and isinstance(description, str) and not isclass(value):
         schema = getattr(value, "args_schema", None)
-        return FunctionTool(
+        kind = _LangChainTool if _is_langchain(value) else FunctionTool
+        return kind(
             name=name,
             description=_purpose(description),
             func=_entrance(value, name),
@@ -43,6 +50,10 @@ def as_tool(value: Any) -> BaseTool:
         f"{value!r} is no tool; a tool is a BaseTool, a function with a docstring, "
         "or an object with name, description and _run"
     )
+
+
+def _is_langchain(value: Any) -> bool:
+    return hasattr(value, "return_direct") and not hasattr(value, "result_as_answer")
 
 
 def _made(kind: type[BaseTool]) -> BaseTool:

@@ -1,15 +1,18 @@
 """The schema of a tool's arguments: from a function's signature and docstring, or from a pydantic class."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, get_type_hints
 
 from docstring_parser import parse as parse_docstring
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model
+from pydantic.fields import FieldInfo
 
 from crewrun.errors import DefinitionError
 from crewrun.llm.schema import without_titles
+
+_FIELD = "field_"
 
 
 def documented(function: Callable[..., Any]) -> str:
@@ -41,7 +44,7 @@ def arguments_of(function: Callable[..., Any], whose: str) -> type[BaseModel]:
             default = ... if parameter.default is parameter.empty else parameter.default
             # An alias, since a field may not start with an underscore or hide a method of pydantic's.
             about = Field(default, alias=name, description=described.get(name))
-            fields[f"field_{name}"] = (hints.get(name, Any), about)
+            fields[f"{_FIELD}{name}"] = (hints.get(name, Any), about)
     config = ConfigDict(extra="allow" if extra else "forbid", arbitrary_types_allowed=True)
     return create_model("Arguments", __config__=config, **fields)
 
@@ -96,8 +99,22 @@ def json_schema(arguments: type[BaseModel], whose: str) -> dict[str, Any]:
     return without
 
 
-def values_of(arguments: BaseModel) -> dict[str, Any]:
-    """The keyword arguments in a validated instance."""
+def values_of(arguments: BaseModel, *, as_objects: bool = False) -> dict[str, Any]:
+    """The keyword arguments in a validated instance, by the names of its fields.
+
+    Pydantic objects inside are dicts, what `model_dump` gives, as CrewAI's tools expect them; LangChain's want them
+    `as_objects`. https://docs.pydantic.dev/latest/concepts/serialization/
+    """
     fields = type(arguments).model_fields
-    values = {field.alias or name: getattr(arguments, name) for name, field in fields.items()}
-    return {**values, **(arguments.model_extra or {})}
+    if as_objects:
+        values = {name: getattr(arguments, name) for name in fields} | (arguments.model_extra or {})
+    else:
+        # A default may be of another type than its field; that is nothing to warn of here.
+        values = arguments.model_dump(warnings=False)
+    return {_parameter(name, fields): value for name, value in values.items()}
+
+
+def _parameter(name: str, fields: Mapping[str, FieldInfo]) -> str:
+    """The parameter that a field stands for, which has another name in the classes that `arguments_of` makes."""
+    alias = fields[name].alias if name in fields else None
+    return alias if alias is not None and name == f"{_FIELD}{alias}" else name

@@ -33,6 +33,7 @@ from crewrun.errors import (
     suggest,
 )
 from crewrun.fingerprint import fingerprint
+from crewrun.llm.json_values import decode_written, unfenced
 from crewrun.llm.recorder import Recorder, tool_identity
 from crewrun.llm.tally import Tally, counting_into, current_tally
 from crewrun.messages import ToolSpec
@@ -77,6 +78,13 @@ class Toolbox:
 
     def __bool__(self) -> bool:
         return bool(self.tools)
+
+    def resolve(self, name: str) -> str | None:
+        """The tool that a model means by `name`, by its name here; None for none. `functions.search` is `search`."""
+        for written in (name, name.rpartition(".")[2]):
+            if (known := wire_name(written)) in self.tools:
+                return known
+        return None
 
     @property
     def problems(self) -> list[str]:
@@ -185,23 +193,47 @@ def _text(result: Any) -> str:
 
 
 def _validated(tool: BaseTool, arguments: str) -> dict[str, Any]:
-    """The keyword arguments for `tool`. Raises ValueError that says what is wrong with them."""
+    """The keyword arguments for `tool`. Raises ValueError that says what is wrong with them.
+
+    What does not fit is decoded once more: models encode the arguments twice, or one of them.
+    """
     expected = tool.arguments
     parsed = _parsed(arguments, expected)
+    if isinstance(parsed, str):
+        parsed = _parsed(parsed, expected)
     if not isinstance(parsed, dict):
         raise ValueError(f"they must be a JSON object, not {type(parsed).__name__}")
     try:
-        return values_of(expected.model_validate(parsed))
+        try:
+            instance = expected.model_validate(parsed)
+        except ValidationError as invalid:
+            decoded = _decoded_once_more(parsed, invalid)
+            if decoded is None:
+                raise
+            instance = expected.model_validate(decoded)
+        return values_of(instance, as_objects=tool.takes_objects)
     except ValidationError as invalid:
         faults = "; ".join(f"{_place(e['loc'])}{e['msg']}" for e in invalid.errors(include_url=False))
         names = ", ".join(field.alias or name for name, field in expected.model_fields.items()) or "none"
         raise ValueError(f"{faults}. The arguments are: {names}.") from None
 
 
+def _decoded_once_more(parsed: dict[str, Any], invalid: ValidationError) -> dict[str, Any] | None:
+    """`parsed` with the arguments at fault decoded that are JSON in a text; None without any."""
+    faulty = {fault["loc"][0] for fault in invalid.errors(include_url=False, include_input=False) if fault["loc"]}
+    decoded = dict(parsed)
+    for name in faulty:
+        text = parsed.get(str(name))
+        if isinstance(text, str) and text.lstrip().startswith(("{", "[", "```")):
+            try:
+                decoded[str(name)] = decode_written(text)
+            except (ValueError, RecursionError):
+                continue
+    return decoded if decoded != parsed else None
+
+
 def _parsed(arguments: str, expected: type[BaseModel]) -> Any:
-    text = arguments.strip()
-    if text.startswith("```"):
-        text = text.strip("`").removeprefix("json").strip()
+    text = unfenced(arguments)
     if not text:
         return {}
     try:

@@ -129,6 +129,7 @@ class Worker:
             started_at=started_at,
             duration_s=anyio.current_time() - began,
             stopped=stopped,
+            tool_failures=tally.tool_failures,
         )
 
     def problem(self, row: Row) -> str | None:

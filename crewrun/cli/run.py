@@ -95,7 +95,7 @@ def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
 
 
 async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet: bool) -> Any:
-    from crewrun.cli.wording import money, say
+    from crewrun.cli.wording import money, plain, say
     from crewrun.errors import UsageError
     from crewrun.row import Row, content_id
     from crewrun.worker import Worker, check_models
@@ -111,5 +111,8 @@ async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet:
         for task in outcome.tasks:
             by = f" ({task.agent})" if task.agent else ""  # a flow's method has none
             say(f"{task.name}{by}: {task.usage.total_tokens:,} tokens, {json.dumps(task.output[:60])}")
+        for failed in outcome.tool_failures:
+            error = plain(" ".join(failed.error.split()))
+            say(f"tool {failed.tool!r} failed {failed.count} × ({failed.reason}): {error}")
         say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {money(outcome.cost_usd)}")
     return outcome

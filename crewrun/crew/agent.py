@@ -28,6 +28,7 @@ from crewrun.llm.tally import Tally, current_tally
 from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
+from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
 AnyLLM = Annotated[LLM | str | dict[str, Any] | list[Any] | None, BeforeValidator(as_llm)]
@@ -178,6 +179,8 @@ class Agent(BaseModel):
                 again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
                 output = self._output(await self.perform(again, kickoff, tally, self.toolbox, schema))
         output.usage_metrics = UsageMetrics.of(tally)
+        if tally.failed_tools is not None:
+            output.tool_failures = records_of(tally.failed_tools.calls, output.agent_role, None)
         return output
 
     kickoff_async = akickoff

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, SkipValidation
 from crewrun.llm.schema import Structured
 from crewrun.llm.tally import Tally
 from crewrun.messages import Message
+from crewrun.tools.tool_failure import ToolFailureRecord
 
 
 class UsageMetrics(BaseModel):
@@ -82,7 +83,10 @@ class _Answer(BaseModel):
 
 
 class TaskOutput(_Answer):
-    """One task's answer, with the texts that led to it as this run filled them in."""
+    """One task's answer, with the texts that led to it as this run filled them in.
+
+    `tool_failures` are the failed calls of tools on the way to it, the first hundred.
+    """
 
     description: str
     name: str | None = None
@@ -91,6 +95,12 @@ class TaskOutput(_Answer):
     agent: str
     output_format: OutputFormat = OutputFormat.RAW
     messages: list[dict[str, Any]] = Field(default_factory=list)
+    tool_failures: list[ToolFailureRecord] = Field(default_factory=list)
+
+    @property
+    def has_tool_failures(self) -> bool:
+        """Whether a call of a tool failed."""
+        return bool(self.tool_failures)
 
 
 class AgentOutput(_Answer):
@@ -99,6 +109,12 @@ class AgentOutput(_Answer):
     agent_role: str
     usage_metrics: UsageMetrics = Field(default_factory=UsageMetrics)
     messages: list[dict[str, Any]] = Field(default_factory=list)
+    tool_failures: list[ToolFailureRecord] = Field(default_factory=list)
+
+    @property
+    def has_tool_failures(self) -> bool:
+        """Whether a call of a tool failed."""
+        return bool(self.tool_failures)
 
 
 class CrewOutput(_Answer):
@@ -106,6 +122,16 @@ class CrewOutput(_Answer):
 
     tasks_output: list[TaskOutput] = Field(default_factory=list)
     token_usage: UsageMetrics = Field(default_factory=UsageMetrics)
+
+    @property
+    def tool_failures(self) -> list[ToolFailureRecord]:
+        """The failed calls of tools of all tasks."""
+        return [failure for task in self.tasks_output for failure in task.tool_failures]
+
+    @property
+    def has_tool_failures(self) -> bool:
+        """Whether a call of a tool failed."""
+        return any(task.tool_failures for task in self.tasks_output)
 
     def __getitem__(self, key: str) -> Any:
         """An attribute of `pydantic`, else an entry of `json_dict`, as it is there. KeyError when there is neither."""

@@ -18,6 +18,7 @@ from crewrun.llm.schema import NotValid, OutputSchema, Structured
 from crewrun.llm.tally import Tally
 from crewrun.row import TaskRecord
 from crewrun.templates import compile_template
+from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import Toolbox
 
 
@@ -76,7 +77,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     try:
         prompt = opening(assignment, context)
         answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
-        output = _output(assignment, answer)
+        output = _output(assignment, answer, tally)
         if task.guardrail is not None or task.guardrails:
             output = await _guarded(assignment, prompt, kickoff, tally, output)
         if texts.output_file is not None:
@@ -95,7 +96,15 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         raise
     latest_outputs[task] = output
     kickoff.tally.finished(
-        TaskRecord(name, texts.persona.role, output.raw, tally.calls, tally.usage, tally.truncated > 0)
+        TaskRecord(
+            name,
+            texts.persona.role,
+            output.raw,
+            tally.calls,
+            tally.usage,
+            tally.truncated > 0,
+            tool_failures=tally.tool_failures,
+        )
     )
     return output
 
@@ -113,7 +122,7 @@ def opening(assignment: Assignment, context: str) -> Prompt:
     return assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
 
 
-def _output(assignment: Assignment, answer: Answer) -> TaskOutput:
+def _output(assignment: Assignment, answer: Answer, tally: Tally) -> TaskOutput:
     texts = assignment.texts
     output = TaskOutput(
         raw=answer.text,
@@ -126,6 +135,8 @@ def _output(assignment: Assignment, answer: Answer) -> TaskOutput:
     )
     if answer.structured is not None:
         _put_value(assignment.task, output, answer.structured)
+    if tally.failed_tools is not None:
+        output.tool_failures = records_of(tally.failed_tools.calls, texts.persona.role, assignment.name)
     return output
 
 
@@ -158,7 +169,7 @@ async def _guarded(
         retries[position] += 1
         again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
         answer = await assignment.agent.perform(again, kickoff, tally, assignment.toolbox, assignment.schema)
-        output, position = _output(assignment, answer), 0  # a new answer passes all of them
+        output, position = _output(assignment, answer, tally), 0  # a new answer passes all of them
     return output
 
 

@@ -39,6 +39,12 @@ class Recorded(Recorder, Protocol):
         """See `Recorder.record_tool`."""
         ...
 
+    def record_tool_failure(
+        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+    ) -> Future[None]:
+        """See `Recorder.record_tool_failure`."""
+        ...
+
     def known(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
         """What `replay` would answer, or `replay_tool`: task, identity and answer, equal ones in their order."""
         ...

@@ -250,10 +250,9 @@ class RunState:
 
     async def latest_answers(self) -> list[tuple[str, str, int]]:
         """Model, task and completion tokens of the last answers, in their order."""
-        query = (
-            f"select name, task, completion_tokens from calls where kind <> {journal.TOOL} order by seq desc limit ?"  # noqa: S608  (a number of ours)
-        )
-        found = await self._writer.read(lambda db: db.execute(query, (_LATEST_ANSWERS,)).fetchall())
+        query = "select name, task, completion_tokens from calls where kind not in (?, ?) order by seq desc limit ?"
+        values = (journal.TOOL, journal.TOOL_FAILURE, _LATEST_ANSWERS)
+        found = await self._writer.read(lambda db: db.execute(query, values).fetchall())
         name = self._journaling.names.name
         return [(name(model), name(task), int(tokens)) for model, task, tokens in reversed(found)]
 

@@ -108,7 +108,7 @@ async def run_batch(
         session = Session(source, opened, settings, display, gates, deadline_s, canary, reopen)
         display.start()
         report = await session.run(executor, output, stdout_fd, signals, getattr(definition.target, "account", None))
-        return replace(report, notes=cache.notes()) if cache is not None else report
+        return replace(report, notes=[*report.notes, *cache.notes()]) if cache is not None else report
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ _REFUSALS = (
     "primary key (definition, endpoint, what)) without rowid"
 )
 # `status` counts failed tools, which are few among the calls: 4 is TOOL_FAILURE below.
-_TOOL_FAILURES = "create index tool_failures on calls (name) where kind = 4"
+_TOOL_FAILURES = "create index if not exists tool_failures on calls (name) where kind = 4"
 _MIGRATIONS = {
     1: "alter table calls add column estimated_calls integer not null default 0",
     # What was concluded from one reply is not believed any more.

@@ -35,6 +35,7 @@ def run(
     from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
     from crewrun.llm.gateway import Gateway, GatewayOptions
     from crewrun.llm.retry import RetryPolicy
+    from crewrun.row import as_json as to_json
 
     load_env()
     stdout = open_stdout()
@@ -47,7 +48,8 @@ def run(
     if as_json:
         text = outcome.to_line()
     elif outcome.error is None:
-        text = str(outcome.output).encode("utf-8", "replace") + b"\n"
+        is_text = isinstance(outcome.output, str)
+        text = (outcome.output.encode("utf-8", "replace") if is_text else to_json(outcome.output)) + b"\n"
     else:
         text = b""
     if outcome.error is not None:

@@ -262,7 +262,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         if not last.raw:
             last = next((output for output in reversed(outputs) if output.raw), last)
         result = CrewOutput(raw=last.raw, tasks_output=outputs, token_usage=UsageMetrics.of(tally))
-        if last.structured is not None:
+        if last.structured is not None or last.pydantic is not None or last.json_dict is not None:
             result.structured, result.pydantic, result.json_dict = last.structured, last.pydantic, last.json_dict
         for callback in self.after_kickoff_callbacks:
             replaced = await call(callback, result)

@@ -46,7 +46,7 @@ from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.runs.opening import Opened, open_state
 from crewrun.target import Target
-from crewrun.worker import Worker, check_models
+from crewrun.worker import Worker, check_models, check_tools
 
 
 async def run_batch(
@@ -127,6 +127,8 @@ async def _closing(opened: Opened | None, opening: AbstractAsyncContextManager[E
 async def _checked_models(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:
     """Where the calls go. Raises UsageError where that, or what was asked for it, cannot be."""
     endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)
+    if settings.is_here and settings.checks_tool_keys:
+        check_tools(target, endpoints)
     check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
     for warning in unused_names(settings, target, endpoints):
         _say(settings, warning)
@@ -170,6 +172,7 @@ def _job(
         endpoints=tuple(describe_endpoint(endpoint) for endpoint in endpoints),
         refused=gateway.refused,
         checks_keys=not settings.replay,
+        checks_tool_keys=settings.checks_tool_keys,
         tells_prompts=settings.log_prompts,
         workers=settings.worker_options,
         say=partial(_say, settings),

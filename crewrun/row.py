@@ -84,6 +84,26 @@ class ErrorRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedTool:
+    """Calls of one tool that failed alike in a task. `error` is what the first of them failed with, shortened."""
+
+    task: str
+    tool: str
+    reason: str
+    error: str
+    count: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "tool": self.tool,
+            "reason": self.reason,
+            "error": self.error,
+            "count": self.count,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """One finished task of a row. `skipped` says that its condition did not hold."""
 
@@ -94,6 +114,7 @@ class TaskRecord:
     usage: Usage
     truncated: bool = False
     skipped: bool = False
+    tool_failures: Sequence[FailedTool] = ()
 
     def to_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -107,6 +128,8 @@ class TaskRecord:
             record["truncated"] = True
         if self.skipped:
             record["skipped"] = True
+        if self.tool_failures:
+            record["tool_failures"] = [failed.to_json() for failed in self.tool_failures]
         return record
 
 
@@ -128,7 +151,8 @@ class Outcome:
     """What became of one row. `cost_usd` is None when a price is unknown, never a guess.
 
     Attempts, calls, usage and cost are all that the row took, whichever session of the run paid for it; `replayed` is
-    what of it was paid before. A row that `stopped` the run has no result: it is to be run again.
+    what of it was paid before. A row that `stopped` the run has no result: it is to be run again. `tool_failures` are
+    those on the way to this outcome.
     """
 
     row: Row
@@ -145,6 +169,7 @@ class Outcome:
     duration_s: float
     files: Sequence[str] = field(default=())
     replayed: Replayed | None = None
+    tool_failures: Sequence[FailedTool] = ()
     stopped: RunStopped | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -167,6 +192,8 @@ class Outcome:
         }
         if self.replayed is not None:
             record["replayed"] = self.replayed.to_json()
+        if self.tool_failures:
+            record["tool_failures"] = [failed.to_json() for failed in self.tool_failures]
         return record
 
     def to_line(self) -> bytes:

@@ -12,12 +12,11 @@ from functools import partial
 from typing import Any, Protocol
 
 from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
-from crewrun.crew.output import CrewOutput
+from crewrun.crew.output import AgentOutput, CrewOutput, TaskOutput, jsonable
 from crewrun.crew.task import Task
 from crewrun.errors import DefinitionError
 from crewrun.flow.flow import Flow
@@ -151,7 +150,7 @@ def value_of(result: Any) -> Any:
 
     CrewAI's outputs have `pydantic`, `json_dict` and `raw`; any other object is its own value, a strange one its text.
     """
-    if isinstance(result, CrewOutput | ForeignOutput):
+    if isinstance(result, CrewOutput | TaskOutput | AgentOutput | ForeignOutput):
         return result.value
     model, fields, raw = (getattr(result, name, None) for name in ("pydantic", "json_dict", "raw"))
     value = raw if isinstance(raw, str) else result
@@ -159,7 +158,7 @@ def value_of(result: Any) -> Any:
         value = fields
     if isinstance(model, BaseModel):
         value = model
-    return to_jsonable_python(value, fallback=str)
+    return jsonable(value)
 
 
 def _keeps_things(crew: Crew) -> bool:

@@ -6,6 +6,7 @@ With a `Memory` every call of a row is recorded, and what was recorded of the ro
 import asyncio
 import math
 import re
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,6 +131,7 @@ class Worker:
             started_at=started_at,
             duration_s=anyio.current_time() - began,
             stopped=stopped,
+            tool_failures=tally.tool_failures,
         )
 
     def problem(self, row: Row) -> str | None:
@@ -226,6 +228,15 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
             await _check(endpoint, user, keys=keys)
             found[endpoint] = None
     return list(found)
+
+
+def check_tools(target: Target, endpoints: Sequence[Endpoint]) -> None:
+    """Raise UsageError when a tool of `target` lacks a key; not where all models are rehearsed."""
+    missing = getattr(target, "missing_tool_keys", [])
+    if missing and any(endpoint.lane != "offline" for endpoint in endpoints):
+        raise UsageError(
+            "\n".join(missing) + "\nExport it or put it into .env; to go on without: --missing-tool-keys warn"
+        )
 
 
 async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:

@@ -27,6 +27,7 @@ from crewrun.tools.file_read import FileReadTool
 from crewrun.tools.file_writer import FileWriterTool
 from crewrun.tools.scrape_website import ScrapeWebsiteTool
 from crewrun.tools.serper import SerperDevTool
+from crewrun.tools.tool_failure import ToolFailure
 from crewrun.tools.toolbox import Toolbox, ToolResult
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +42,7 @@ async def use(tool: BaseTool, **arguments: Any) -> ToolResult:
 
 
 def failed(text: str) -> ToolResult:
-    return ToolResult(f"The tool failed: {text}", failed=True)
+    return ToolResult(f"The tool failed: {text}", failure=ToolFailure(text, "exception", text.partition(":")[0]))
 
 
 @dataclass(frozen=True, slots=True)

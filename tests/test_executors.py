@@ -164,6 +164,35 @@ def asked(mock: MockProcess) -> Counter[str]:
     return Counter(prompt.removeprefix("Your task: ").partition("\n")[0] for prompt in prompts)
 
 
+FAILING = """
+from crewrun import Agent, Crew, Task
+from crewrun.tools import tool
+
+@tool("search")
+def search(query: str) -> str:
+    '''Searches.'''
+    raise LookupError("the index is down")
+
+agent = Agent(role="Writer", goal="Write", backstory="Old", tools=[search], llm="gpt-4.1-mini")
+task = Task(name="draft", description="Write about {topic} CALL-search", expected_output="One line", agent=agent)
+crew = Crew(agents=[agent], tasks=[task])
+"""
+
+
+@near
+def test_failed_tools_are_recorded_of_rows_elsewhere(house: House) -> None:
+    """The rows say what they say of rows here, and the journal has the failures."""
+    (house.folder / "failing.py").write_text(FAILING)
+    expected = house.inline().batch("--crew", "failing.py:crew", "--ordered")["tool_failures"]
+    rows = house.rows()
+    assert {row["tool_failures"][0]["error"] for row in rows} == {"LookupError: the index is down"}
+    found = house.batch("--crew", "failing.py:crew", "--ordered", "--fresh")["tool_failures"]
+    assert [(one["tool"], one["count"], one["rows"]) for one in (*expected, *found)] == [("search", 10, 10)] * 2
+    assert house.rows() == rows
+    status = house.forks.crewrun("status", "in.results.jsonl", "--json", cwd=house.folder).stdout
+    assert [(one["tool"], one["count"]) for one in json.loads(status)["tool_failures"]] == [("search", 10)]
+
+
 @elsewhere
 def test_results_are_those_of_inline_to_the_byte(house: House) -> None:
     """Rows, tasks, files, usage and cost; failed rows among them; in input order, and nothing on standard output."""

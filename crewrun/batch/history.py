@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from crewrun.batch.shard import Shard
+from crewrun.errors import OutputFailed
 from crewrun.row import Outcome, Row
+from crewrun.runs.rebuild import Rebuilt, Visit
 from crewrun.runs.state import ELSEWHERE, Kept
 from crewrun.runs.writer import Heartbeat
 
@@ -35,6 +37,8 @@ class History(Protocol):
 
 class NoHistory:
     """Results that go to a stream, with no state beside them."""
+
+    results_bytes: int | None = None
 
     def __init__(self, shard: Shard | None = None) -> None:
         self._shard = shard
@@ -68,6 +72,10 @@ class NoHistory:
     def arrange(self, *, complete: bool, ordered: bool) -> int:
         """Nothing to arrange."""
         return 0
+
+    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> Rebuilt | None:
+        """There is nothing to make them again from. Raises OutputFailed."""
+        raise OutputFailed("the results were changed while the run was going, and it has no journal")
 
     async def in_all(self) -> dict[str, Any] | None:
         """There is this session only."""

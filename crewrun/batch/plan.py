@@ -126,6 +126,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
         {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
     ]
     plan.notes += unused_names(settings, definition.target, endpoints)
+    plan.notes += [f"warning: {missing}" for missing in getattr(definition.target, "missing_tool_keys", [])]
     folder = run_folder(output, settings)
     known = _known(folder, identify(definition, endpoints).definition) if not settings.fresh else Known()
     worker = Worker(definition.target, gateway)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from crewrun.batch.failures import Failures
+from crewrun.batch.tool_failures import ToolFailures
 from crewrun.messages import Usage
 from crewrun.row import Outcome, Replayed
 
@@ -50,6 +51,7 @@ class Progress:
     limiting: str | None = None
     models: dict[str, None] = field(default_factory=dict)
     failures: Failures = field(default_factory=Failures)
+    tool_failures: ToolFailures = field(default_factory=ToolFailures)
     _times: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -150,6 +152,8 @@ class Progress:
             self.cost_usd += outcome.cost_usd
         for model in outcome.models:
             self.models[model] = None
+        if outcome.tool_failures:
+            self.tool_failures.add(outcome.row, outcome.tool_failures)
         if outcome.replayed is not None:
             self._subtract(outcome.replayed)
 

@@ -47,7 +47,7 @@ from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.runs.opening import Opened, open_state
 from crewrun.target import Target
-from crewrun.worker import Worker, check_models
+from crewrun.worker import Worker, check_models, check_tools
 
 
 async def run_batch(
@@ -119,7 +119,7 @@ def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> 
     notes = [f"{endpoints_in_words([endpoint])} {in_words(what)}" for endpoint, what in refused]
     not_taken = [{"model": endpoints_in_words([endpoint]), "what": what} for endpoint, what in refused]
     summary = {**report.summary, "not_taken": not_taken}
-    notes = [*dict.fromkeys(notes), *(cache.notes() if cache is not None else ())]
+    notes = [*report.notes, *dict.fromkeys(notes), *(cache.notes() if cache is not None else ())]
     return replace(report, summary=summary, notes=notes)
 
 
@@ -139,6 +139,8 @@ async def _closing(opened: Opened | None, opening: AbstractAsyncContextManager[E
 async def _checked_models(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:
     """Where the calls go. Raises UsageError where that, or what was asked for it, cannot be."""
     endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)
+    if settings.is_here and settings.checks_tool_keys:
+        check_tools(target, endpoints)
     check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
     for warning in unused_names(settings, target, endpoints):
         _say(settings, warning)
@@ -182,6 +184,7 @@ def _job(
         endpoints=tuple(describe_endpoint(endpoint) for endpoint in endpoints),
         refused=gateway.refused,
         checks_keys=not settings.replay,
+        checks_tool_keys=settings.checks_tool_keys,
         tells_prompts=settings.log_prompts,
         workers=settings.worker_options,
         say=partial(_say, settings),

@@ -18,11 +18,11 @@ from crewrun.batch.history import NoHistory
 from crewrun.batch.preflight import real_path
 from crewrun.batch.progress import Progress
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.sink import Sink, StreamSink, open_sink
+from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink
 from crewrun.batch.source import Source
 from crewrun.batch.stop import Stop, StopReason
 from crewrun.batch.summary import summarise
-from crewrun.errors import CrewrunError, JournalDamaged, OutputFailed
+from crewrun.errors import CrewrunError, JournalDamaged, OutputFailed, UsageError
 from crewrun.executors import Executor
 from crewrun.llm.gate import Gates
 from crewrun.row import Row
@@ -106,6 +106,8 @@ class Session:
         self._settings = settings
         self._display = display
         self._progress, self._stop = Progress(), Stop()
+        self._notes: list[str] = []
+        self._named: str | None = None
         self._history: RunState | NoHistory = opened.state if opened else NoHistory(settings.part)
 
     async def run(
@@ -119,7 +121,8 @@ class Session:
         """Run the rows and bring everything to its end. Raises JournalDamaged, with the state closed."""
         settings, progress, stop = self._settings, self._progress, self._stop
         path = real_path(output)
-        sink: Sink = open_sink(path) if path else StreamSink(stdout_fd)
+        self._named = _absolute(output)  # a row's code may change the working directory
+        sink: Sink = open_sink(path, self._history.results_bytes) if path else StreamSink(stdout_fd)
         canary = self._canary
         source = CanarySource(self._source, canary) if canary else self._source
         executor = canary.watched(executor) if canary else executor
@@ -148,6 +151,8 @@ class Session:
         if reason is not None or error is not None:
             progress.unread = await self._count_unread(reason)
         try:
+            if error is None and isinstance(sink, FileSink):
+                await self._make_whole(sink, output, reason)
             sink.close()
             if error is None:
                 whole = reason is None and source.is_whole
@@ -172,6 +177,30 @@ class Session:
             shard=settings.part,
         )
         return self._report(summary, reason, output, gone)
+
+    async def _make_whole(self, sink: FileSink, output: str | None, reason: StopReason | None) -> None:
+        """See to it that the results are what was written to them. Raises OutputFailed when they cannot be."""
+        fault = sink.fault()
+        if fault is not None:
+            # Who wants the run to end does not wait for the input to be read: the next session does that.
+            is_hurried = reason is not None and reason.is_signal
+            visit = None if self._reopen is None or is_hurried else self._visit
+            try:
+                rebuilt = await self._history.rebuild(
+                    sink.fd, visit, ordered=self._settings.ordered, unwritten=self._progress.unwritten
+                )
+            except OutputFailed as lost:
+                raise OutputFailed(f"the results file {fault} while the run was going: {lost}") from lost
+            if rebuilt is not None:
+                self._notes.append(f"{output}: {fault} while the run was going; {rebuilt}")
+        if real_path(self._named) != sink.path:
+            raise OutputFailed(f"{output}: leads elsewhere than when the run began; the results are in {sink.path}")
+
+    async def _visit(self, see: Callable[[Row], bool | None]) -> None:
+        """Read the input again, as far as it is still there."""
+        if self._reopen is not None:
+            with suppress(UsageError):
+                await self._reopen().visit(see)
 
     async def _count_unread(self, reason: StopReason | None) -> int | None:
         """How many rows are due and were not begun. None when that cannot be read, or not in time."""
@@ -212,6 +241,7 @@ class Session:
             aside=str(opened.aside) if opened and opened.aside else None,
             lost=opened.lost if opened else 0,
             gone=gone,
+            notes=self._notes,
         )
 
     async def _end(
@@ -270,6 +300,10 @@ class Session:
             share = progress.share(self._source.fraction)
             self._history.heartbeat(Heartbeat(progress.in_flight, progress.kept, share, progress.elapsed_s))
             await anyio.sleep(_HEARTBEAT_S)
+
+
+def _absolute(output: str | None) -> str | None:
+    return None if output is None else os.path.abspath(output)
 
 
 def _exit_code(progress: Progress, reason: StopReason | None, error: Failure | None) -> int:

@@ -15,6 +15,7 @@ from crewrun.llm.gate import MAX_CALLS, GateOptions
 from crewrun.llm.prices import Price
 from crewrun.runs.lock import LockMode
 
+MissingToolKeys = Literal["fail", "warn"]
 ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
 
 
@@ -65,6 +66,7 @@ class BatchSettings:
     workers: int | Literal["auto"] = "auto"
     worker_cpus: float = 1.0
     env: Sequence[str] = ()
+    missing_tool_keys: MissingToolKeys = "fail"
 
     @classmethod
     def merge(cls, given: Mapping[str, Any], file: Mapping[str, Any]) -> "BatchSettings":
@@ -139,6 +141,11 @@ class BatchSettings:
     def prices(self) -> dict[str, Price]:
         """What `--price` says, by model."""
         return prices("--price", self.price)
+
+    @property
+    def checks_tool_keys(self) -> bool:
+        """Whether a run is refused when a tool lacks a key; with --replay none is called."""
+        return self.missing_tool_keys == "fail" and not self.replay
 
     @property
     def flag_that_needs_prices(self) -> str | None:

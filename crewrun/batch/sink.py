@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,9 @@ from crewrun.errors import OutputClosed, OutputFailed, UsageError
 # A pipe that polls as writable takes this much without blocking: pipe(7), PIPE_BUF.
 _PIPE_BYTES = 4096
 _FINISH_LINE_S = 5.0
+# Writes that follow more closely than this go without a look at the file: its times are no finer than a tick of the
+# kernel, which is 10 ms at most, and rows that end faster should not pay for more system calls.
+_LOOK_AFTER_S = 0.01
 
 
 class Sink(Protocol):
@@ -35,25 +39,54 @@ class Sink(Protocol):
 class FileSink:
     """A file to which lines are appended, readable by its owner. A killed run tears one of them at most.
 
-    Who else may write to it is the affair of the run's lock.
+    Other runs are kept away by the run's lock. Whatever else does something to the file is noticed: `fault` says it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size_bytes: int | None = None) -> None:
+        """`size_bytes` is how large the file should be, None when it may be anything."""
         self.path = path
         self.lines_written = 0
-        self._fd = _open(path)
+        self.fd = _open(path, os.O_RDWR)
+        self._size_bytes, self._written_at = os.fstat(self.fd).st_size, time.time()
+        self._seen = "was changed" if size_bytes not in (None, self._size_bytes) else None
 
     async def write(self, lines: Sequence[bytes]) -> None:
         """Append lines. On a full disk a torn one is cut off again, then OutputFailed."""
-        written, full = _write_whole_lines(self._fd, lines)
+        if time.time() - self._written_at > _LOOK_AFTER_S:
+            self._look()
+        written, full = _write_whole_lines(self.fd, lines)
+        self._size_bytes += sum(map(len, lines))
+        self._written_at = time.time()
         self.lines_written += written
         if full is not None:
             raise OutputFailed(f"{self.path}: cannot be written: {full.strerror}") from full
 
+    def fault(self) -> str | None:
+        """What became of the file that is not what was written to it, in words. None when nothing says so.
+
+        What is written over with as many bytes is noticed by the clock, between writes that are not close together.
+        """
+        if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+            return None
+        try:
+            if not os.path.samestat(os.stat(self.path), os.fstat(self.fd)):
+                return "was replaced by another file"
+        except OSError:
+            return "was moved or deleted"
+        self._look()
+        return self._seen
+
+    def _look(self) -> None:
+        """Notice that something else wrote to the file: its size is not ours, or it was written to after we did."""
+        found = os.fstat(self.fd)
+        if found.st_size == self._size_bytes and found.st_mtime <= self._written_at:
+            return
+        self._seen = self._seen or ("was cut off" if found.st_size < self._size_bytes else "was changed")
+
     def close(self) -> None:
         """Close the file."""
         try:
-            os.close(self._fd)
+            os.close(self.fd)
         except OSError as full:  # NFS and quotas report here
             raise OutputFailed(f"{self.path}: cannot be written: {full.strerror}") from full
 
@@ -110,18 +143,22 @@ class StreamSink:
         """Whoever opened the descriptor closes it."""
 
 
-def open_sink(path: Path) -> FileSink | StreamSink:
+def open_sink(path: Path, size_bytes: int | None = None) -> FileSink | StreamSink:
     """The sink for what has a name: a file, or a pipe that somebody reads already. Raises UsageError."""
-    return StreamSink(_open(path), str(path)) if path.is_fifo() else FileSink(path)
+    return StreamSink(_open(path, os.O_WRONLY), str(path)) if path.is_fifo() else FileSink(path, size_bytes)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, access: int) -> int:
     # A pipe that nobody reads would be waited for, deaf to every signal.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+    flags = access | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         fd = os.open(path, flags, 0o600)
         os.set_blocking(fd, True)
         return fd
+    except PermissionError as refused:
+        if access == os.O_RDWR:  # what may not be read may be written to all the same
+            return _open(path, os.O_WRONLY)
+        raise UsageError(f"{path}: cannot be written: {refused.strerror}") from None
     except OSError as refused:
         why = "nobody reads this pipe" if refused.errno == errno.ENXIO else refused.strerror
         raise UsageError(f"{path}: cannot be written: {why}") from None

@@ -213,6 +213,7 @@ def batch(
     env: list[str] | None = typer.Option(
         None, "--env", metavar="NAME", envvar="CREWRUN_ENV", help="A variable of the environment that workers get."
     ),
+    missing_tool_keys: flags.MissingToolKeys = None,
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Call no model: say what would be done, what it would cost and how long it would take."
     ),

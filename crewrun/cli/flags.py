@@ -1,6 +1,6 @@
 """Flags that several commands have: one place for their names, variables and words."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,5 +33,13 @@ CallTimeout = Annotated[
         min=0.001,
         envvar="CREWRUN_CALL_TIMEOUT",
         help="Seconds for one attempt of one call. [default: 120]",
+    ),
+]
+MissingToolKeys = Annotated[
+    Literal["fail", "warn"] | None,
+    typer.Option(
+        "--missing-tool-keys",
+        envvar="CREWRUN_MISSING_TOOL_KEYS",
+        help="When a tool lacks a key in the environment. [default: fail]",
     ),
 ]

@@ -5,10 +5,11 @@ from typing import Any
 
 from crewrun.batch.session import Report
 from crewrun.batch.stop import StopKind
-from crewrun.cli.wording import duration, money, say, shortened, tokens
+from crewrun.cli.wording import count, duration, money, plain, say, shortened, tokens
 from crewrun.errors import Category
 
 _EXAMPLE_CHARS = 300
+_SHOWN_TOOLS = 10
 # With these a run that has stopped would stop again at once.
 _LIMITS: dict[StopKind, str] = {"budget": "--budget", "forecast": "--max-forecast"}
 
@@ -25,7 +26,7 @@ def say_report(report: Report, command: str, redo: str) -> None:
 def report_lines(report: Report, command: str, redo: str) -> list[str]:
     """The report, line by line."""
     summary = report.summary
-    lines = [_headline(summary), *_failure_lines(report)]
+    lines = [_headline(summary), *_failure_lines(report), *_tool_lines(summary)]
     if shard := summary["shard"]:
         lines.append(f"shard {shard['part']}: {shard['elsewhere']:,} rows belong to other shards")
     if summary["truncated"]:
@@ -94,6 +95,19 @@ def _failure_lines(report: Report) -> list[str]:
         if report.folder and run and category != Category.INPUT:
             lines.append(f"      → to run these again: crewrun retry {shlex.quote(run)} --only {category}")
     return lines
+
+
+def _tool_lines(summary: dict[str, Any]) -> list[str]:
+    groups = summary["tool_failures"]
+    lines = []
+    for group in groups[:_SHOWN_TOOLS]:
+        example = group["example"]
+        error = shortened(plain(" ".join(example["error"].split())), _EXAMPLE_CHARS)
+        where = f"line {example['line']} in task {example['task']!r} ({example['reason']})"
+        calls = f"{count(group['count'], 'call')} of tool {group['tool']!r} failed, in {count(group['rows'], 'row')}"
+        lines.append(f"  {calls}: {where}: {error}")
+    more = sum(group["count"] for group in groups[_SHOWN_TOOLS:])
+    return [*lines, f"  {count(more, 'call')} of other tools failed"] if more else lines
 
 
 def _abandoned(summary: dict[str, Any]) -> str:

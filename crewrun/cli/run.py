@@ -24,6 +24,7 @@ def run(
     base_url: flags.BaseUrl = None,
     retries: flags.Retries = None,
     call_timeout: flags.CallTimeout = None,
+    missing_tool_keys: flags.MissingToolKeys = None,
     as_json: bool = typer.Option(False, "--json", help="Print the whole result row instead of the answer."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
@@ -36,6 +37,7 @@ def run(
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
+    from crewrun.row import as_json as to_json
 
     load_env()
     stdout = open_stdout()
@@ -44,11 +46,13 @@ def run(
     definition = load_crew(named or crew, "-")
     retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
     gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
-    outcome = run_loop(_kickoff, definition, gateway, values, quiet)
+    checks_tools = (missing_tool_keys or definition.batch.get("missing_tool_keys")) != "warn"
+    outcome = run_loop(_kickoff, definition, gateway, values, quiet, checks_tools)
     if as_json:
         text = outcome.to_line()
     elif outcome.error is None:
-        text = str(outcome.output).encode("utf-8", "replace") + b"\n"
+        is_text = isinstance(outcome.output, str)
+        text = (outcome.output.encode("utf-8", "replace") if is_text else to_json(outcome.output)) + b"\n"
     else:
         text = b""
     if outcome.error is not None:
@@ -95,22 +99,27 @@ def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
     return values
 
 
-async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet: bool) -> Any:
-    from crewrun.cli.wording import money, say
+async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet: bool, checks_tools: bool) -> Any:
+    from crewrun.cli.wording import money, plain, say
     from crewrun.errors import UsageError
     from crewrun.row import Row, content_id
-    from crewrun.worker import Worker, check_models
+    from crewrun.worker import Worker, check_models, check_tools
 
     worker = Worker(definition.target, gateway)
     row = Row(0, 1, content_id(values), values)
     if problem := worker.problem(row):
         raise UsageError(f"{problem.removeprefix('line 1: ')}; give it with -i NAME=VALUE or --inputs")
-    await check_models(definition.target, gateway)
+    endpoints = await check_models(definition.target, gateway)
+    if checks_tools:
+        check_tools(definition.target, endpoints)
     async with worker:
         outcome = await worker.run(row)
     if not quiet:
         for task in outcome.tasks:
             by = f" ({task.agent})" if task.agent else ""  # a flow's method has none
             say(f"{task.name}{by}: {task.usage.total_tokens:,} tokens, {json.dumps(task.output[:60])}")
+        for failed in outcome.tool_failures:
+            error = plain(" ".join(failed.error.split()))
+            say(f"tool {failed.tool!r} failed {failed.count} × ({failed.reason}): {error}")
         say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {money(outcome.cost_usd)}")
     return outcome

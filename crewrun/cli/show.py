@@ -36,7 +36,7 @@ def show(
 
 
 async def _find(view: "View", row_id: str) -> dict[str, Any]:
-    from crewrun.runs.journal import TOOL
+    from crewrun.runs.journal import TOOL, TOOL_FAILURE
     from crewrun.runs.show import (
         SCHEMA,
         as_messages,
@@ -46,7 +46,9 @@ async def _find(view: "View", row_id: str) -> dict[str, Any]:
         find_row,
         logged_prompts,
         make_record,
+        tool_failures,
         totals,
+        turns,
     )
 
     found = find_row(view, row_id)
@@ -61,6 +63,7 @@ async def _find(view: "View", row_id: str) -> dict[str, Any]:
     rebuilt, why_not = _rebuild(view, inputs, record, calls)
     prompts = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
     prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
+    failed_in = turns(view, calls)
     return {
         "schema": SCHEMA,
         "run": str(view.folder.path),
@@ -68,8 +71,15 @@ async def _find(view: "View", row_id: str) -> dict[str, Any]:
         "status": record["status"] if record else "unfinished",
         "input": inputs,
         "result": record,
-        "calls": [describe_call(view, entry, *prompts.get(entry.seq, (None, None))) for entry in calls],
-        "no_prompt": why_not if any(c.kind != TOOL and c.seq not in prompts for c in calls) else None,
+        "calls": [
+            describe_call(view, entry, *prompts.get(entry.seq, (None, None)))
+            | ({"turn": failed_in[entry.seq]} if entry.seq in failed_in else {})
+            for entry in calls
+        ],
+        "no_prompt": why_not
+        if any(c.kind not in (TOOL, TOOL_FAILURE) and c.seq not in prompts for c in calls)
+        else None,
+        "tool_failures": tool_failures(view, calls),
         "totals": totals(calls),
     }
 
@@ -122,7 +132,9 @@ def _rebuild(
         if not isinstance(crew, Crew):
             return {}, f"{view.manifest.crew} is not a crew of crewrun's own"
         gateway = Gateway(GatewayOptions(model=options.get("model"), base_url=options.get("base_url")))
-        return rebuild(crew, inputs, outputs, calls, gateway, view.name), _CHANGED
+        rebuilt = rebuild(crew, inputs, outputs, calls, gateway, view.name)
+        lost = ", ".join(map(repr, rebuilt.unrecorded))
+        return rebuilt.prompts, f"what {lost} gave, or failed with, is not in the journal" if lost else _CHANGED
     except (CrewrunError, OSError) as gone:
         return {}, " ".join(str(gone).split())
     finally:
@@ -152,6 +164,8 @@ def lines(shown: dict[str, Any]) -> list[str]:
         said += ["", f"output: {_json(record['output'])}"]
     if shown["no_prompt"]:
         said += ["", f"prompts that are not shown: --log-prompts would have kept them; {shown['no_prompt']}"]
+    failed = [f"{one['tool']} {one['count']} ×" for one in shown["tool_failures"]]
+    said += ["", f"failed calls of tools: {', '.join(failed)}"] if failed else []
     return [*said, "", f"in all: {_spent(shown['totals'])}"]
 
 
@@ -159,6 +173,9 @@ def _call_lines(call: dict[str, Any]) -> list[str]:
     from crewrun.cli.wording import duration, money
 
     when = f"{call['at']}, {duration(call['duration_s'])}, session {call['session']}"
+    if call["kind"] == "tool_failure":
+        failed = f"tool {call['tool']} failed ({call['reason']}) in turn {call['turn']}"
+        return [f"{failed} · task {call['task']} · {when}", *_indented(call["error"])]
     if call["kind"] == "tool":
         return [f"tool {call['tool']} · task {call['task']} · {when}", *_indented(call["result"])]
     usage, attempts = call["usage"], call["attempts"]

@@ -56,7 +56,7 @@ def status(
 
 def lines(status: "Status") -> list[str]:
     """The status for a person to read."""
-    from crewrun.cli.wording import plain, shortened
+    from crewrun.cli.wording import count, plain, shortened
     from crewrun.runs.view import nearby
 
     said = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status)]
@@ -70,6 +70,10 @@ def lines(status: "Status") -> list[str]:
     for group in status.failures:
         message = shortened(plain(" ".join(group.message.split())), _EXAMPLE_CHARS)
         said.append(f"  {group.count:,} × {group.category}: {group.id}: {message}")
+    for failing in status.tool_failures:
+        error = shortened(plain(" ".join(failing.error.split())), _EXAMPLE_CHARS)
+        how = f"{failing.reason} in task {failing.task}"
+        said.append(f"  {count(failing.count, 'call')} of tool {failing.tool!r} failed ({how}): {error}")
     if status.results and not os.path.exists(status.results):
         gone = f"{nearby(status.results)}: is not there any more"
         said.append(gone if status.state == "running" else f"{gone}; to make it again: {status.command}")

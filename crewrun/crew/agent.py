@@ -12,7 +12,7 @@ import anyio
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.crew.fields import accept
-from crewrun.crew.guardrails import check, judgement_schema, no_more_tries
+from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
 from crewrun.crew.perform import Answer, Work, perform
@@ -21,13 +21,14 @@ from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
 from crewrun.llm.direct import as_messages
 from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM, as_llm
-from crewrun.llm.schema import OutputSchema, schema_prompt
+from crewrun.llm.schema import NotValid, OutputSchema, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
 from crewrun.llm.tally import Tally, current_tally
 from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
+from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
 AnyLLM = Annotated[LLM | str | dict[str, Any] | list[Any] | None, BeforeValidator(as_llm)]
@@ -170,14 +171,15 @@ class Agent(BaseModel):
                 judge = partial(self.judge, description=prompt.before, kickoff=kickoff, tally=tally)
                 verdict = await check(self.guardrail, output, f"agent {self.label}", judge)
                 if verdict.fault is None:
-                    instead = getattr(verdict.instead, "raw", verdict.instead)
-                    output = output if instead is None else output.model_copy(update={"raw": instead})
+                    output = self._replaced(output, verdict.instead, schema)
                     break
                 if attempt == self.guardrail_max_retries:
                     raise no_more_tries(attempt + 1, verdict.fault)
                 again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
                 output = self._output(await self.perform(again, kickoff, tally, self.toolbox, schema))
         output.usage_metrics = UsageMetrics.of(tally)
+        if tally.failed_tools is not None:
+            output.tool_failures = records_of(tally.failed_tools.calls, output.agent_role, None)
         return output
 
     kickoff_async = akickoff
@@ -195,12 +197,23 @@ class Agent(BaseModel):
     def _output(self, answer: Answer) -> AgentOutput:
         output = AgentOutput(
             raw=answer.text,
-            pydantic=answer.structured.instance if answer.structured else None,
             agent_role=self.role.strip(),
             messages=[as_dict(message) for message in answer.messages],
         )
-        output.structured = answer.structured
+        if answer.structured is not None:
+            output.put(answer.structured, "pydantic")
         return output
+
+    def _replaced(self, output: AgentOutput, instead: Any, schema: OutputSchema | None) -> AgentOutput:
+        """What the guardrail made of an answer."""
+        if instead is None or instead is output or isinstance(instead, AgentOutput):
+            return output if instead is None else instead
+        if isinstance(instead, str):
+            return output.model_copy(update={"raw": instead})
+        try:
+            return replaced(output, instead, schema)
+        except NotValid as invalid:
+            raise OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}") from None
 
     async def judge(
         self, rule: str, answer: str, *, description: str, kickoff: Kickoff, tally: Tally
@@ -242,7 +255,7 @@ class Agent(BaseModel):
             max_iter=self.max_iter,
             shorten=self.respect_context_window,
             windows=(*kickoff.windows, mine) if mine else kickoff.windows,
-            on_step=(*kickoff.on_step, self.step_callback) if self.step_callback else kickoff.on_step,
+            on_step=self._step_callbacks(kickoff),
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
         if toolbox.specs:
@@ -254,6 +267,11 @@ class Agent(BaseModel):
         if self.max_execution_time is None and not self.max_retry_limit:
             return await perform(work)
         return await self._within_time(work)
+
+    def _step_callbacks(self, kickoff: Kickoff) -> tuple[Callable[[Any], Any], ...]:
+        """The crew's and the agent's own, which may be one and the same."""
+        mine, others = self.step_callback, kickoff.on_step
+        return others if mine is None or mine in others else (*others, mine)
 
     async def _within_time(self, work: Work) -> Answer:
         if self.max_execution_time is None:

@@ -32,6 +32,7 @@ from crewrun.llm.model import LLM
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally
 from crewrun.templates import check_inputs
+from crewrun.tools.toolbox import Toolbox
 
 Callbacks = Annotated[list[Callable[[Any], Any]], SkipValidation]
 
@@ -181,8 +182,29 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     @property
     def tool_problems(self) -> list[str]:
         """What is known to keep tools from working, such as a key that is not set."""
-        boxes = (task.toolbox(task.agent) for task in self.tasks if task.agent is not None)
-        return list(dict.fromkeys(problem for box in boxes for problem in box.problems))
+        return list(dict.fromkeys(problem for _, box in self._toolboxes() for problem in box.problems))
+
+    @property
+    def missing_tool_keys(self) -> list[str]:
+        """The variables of the environment that tools need and that are not set, with who has the tool."""
+        return list(
+            dict.fromkeys(
+                f"{name} is not set: agent {agent.label} has the tool {tool.name!r}"
+                for agent, box in self._toolboxes()
+                for tool in box.tools.values()
+                for name in tool.missing_variables
+            )
+        )
+
+    def _toolboxes(self) -> list[tuple[Agent, Toolbox]]:
+        """The toolboxes that a kickoff may use, with whose they are."""
+        if self.process is Process.hierarchical:
+            boxes = [(self._the_manager(), task.toolbox(self._the_manager())) for task in self.tasks]
+            return boxes + [(agent, agent.toolbox) for agent in self._coworkers()]
+        own = [(task.agent, task.toolbox(task.agent)) for task in self.tasks if task.agent is not None]
+        if not any(agent.allow_delegation for agent, _ in own):
+            return own
+        return own + [(agent, agent.toolbox) for agent in self._coworkers()]
 
     @property
     def writes_files(self) -> bool:
@@ -262,7 +284,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         if not last.raw:
             last = next((output for output in reversed(outputs) if output.raw), last)
         result = CrewOutput(raw=last.raw, tasks_output=outputs, token_usage=UsageMetrics.of(tally))
-        if last.structured is not None:
+        if last.structured is not None or last.pydantic is not None or last.json_dict is not None:
             result.structured, result.pydantic, result.json_dict = last.structured, last.pydantic, last.json_dict
         for callback in self.after_kickoff_callbacks:
             replaced = await call(callback, result)

@@ -3,16 +3,17 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
 from crewrun.concurrency import call
-from crewrun.crew.output import AgentOutput, TaskOutput
+from crewrun.crew.output import AgentOutput, Read, TaskOutput, as_text, jsonable
 from crewrun.errors import CrewrunError, GuardrailFailed
 from crewrun.llm.schema import OutputSchema
 
 Judge = Callable[[str, str], Awaitable[tuple[bool, str]]]
+AnyOutput = TypeVar("AnyOutput", TaskOutput, AgentOutput)
 
 
 class Judgement(BaseModel):
@@ -33,7 +34,7 @@ class Verdict:
     """What a guardrail says: the fault to mend, or what takes the answer's place (None: it stays)."""
 
     fault: str | None = None
-    instead: str | TaskOutput | None = None
+    instead: str | BaseModel | dict[str, Any] | list[Any] | None = None
 
 
 async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, judge: Judge) -> Verdict:
@@ -61,7 +62,30 @@ async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, ju
     passed, what = result
     if not passed:
         return Verdict(fault=str(what))
-    return Verdict(instead=what if isinstance(what, str | TaskOutput) else None)
+    return Verdict(instead=what if isinstance(what, str | BaseModel | dict | list) else None)
+
+
+def replaced(
+    output: AnyOutput, value: BaseModel | dict[str, Any] | list[Any], schema: OutputSchema | None
+) -> AnyOutput:
+    """`output` with a value in its place that a guardrail returned; its text is then the value's JSON.
+
+    A model is taken as it is, and fields too where the schema asks for JSON. Raises NotValid for fields of which the
+    model that the task asks for cannot be made.
+    """
+    if isinstance(value, list) and schema is None:
+        return output  # CrewAI passes it by, too, and no field of an output holds one
+    plain = jsonable(value)
+    changed = output.model_copy(update={"raw": as_text(plain), "pydantic": None, "json_dict": None, "structured": None})
+    if isinstance(value, BaseModel) and (schema is None or schema.format == "pydantic"):
+        changed.pydantic = value
+    elif schema is not None and schema.format == "pydantic":
+        changed.put(schema.read(changed.raw), "pydantic")
+    elif isinstance(plain, dict):
+        changed.json_dict = value if isinstance(value, dict) else plain
+    else:
+        changed.structured = Read(plain, None, changed.raw)
+    return changed
 
 
 def no_more_tries(tries: int, fault: str) -> GuardrailFailed:

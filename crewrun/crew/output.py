@@ -2,13 +2,15 @@
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, SkipValidation
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from crewrun.llm.schema import Structured
+from crewrun.llm.schema import Format, Structured
 from crewrun.llm.tally import Tally
 from crewrun.messages import Message
+from crewrun.tools.tool_failure import ToolFailureRecord
 
 
 class UsageMetrics(BaseModel):
@@ -47,6 +49,14 @@ class OutputFormat(StrEnum):
     PYDANTIC = "pydantic"
 
 
+class Read(NamedTuple):
+    """What was read from the text of an answer. `instance` is in the output's `pydantic`, None where it is not."""
+
+    value: Any
+    instance: BaseModel | None
+    raw: str
+
+
 class _Answer(BaseModel):
     """What the two outputs share: an answer as text and, when a task declares a schema, as a value."""
 
@@ -55,12 +65,35 @@ class _Answer(BaseModel):
     json_dict: dict[str, Any] | None = None
 
     # A field, not a private attribute: those are looked up in Python, which every row would pay for.
-    structured: Annotated[Structured | None, SkipValidation] = Field(default=None, exclude=True, repr=False)
+    structured: Annotated[Read | None, SkipValidation] = Field(default=None, exclude=True, repr=False)
 
     @property
     def value(self) -> Any:
-        """The answer as a result row has it: the JSON value where the task declares a schema, else the text."""
-        return self.structured.value if self.structured else self.raw
+        """The answer as a result row has it: the JSON of what the fields hold now, whoever put it there; else the text.
+
+        Of `pydantic` and `json_dict` that one counts which is not as it was read. A value that neither holds, such as a
+        list, counts until the text is another one.
+        """
+        model, fields, read = self.pydantic, self.json_dict, self.structured
+        if fields is not None and (model is None or (read is not None and model is read.instance)):
+            return jsonable(fields)
+        if model is not None:
+            return jsonable(model)
+        is_left = read is not None and read.instance is None and read.raw == self.raw
+        return read.value if read is not None and is_left and not isinstance(read.value, dict) else self.raw
+
+    @property
+    def text(self) -> str:
+        """The answer as files have it: JSON where it is structured, else the text."""
+        value = self.value
+        return self.raw if value is self.raw else as_text(value)
+
+    def put(self, structured: Structured, format: Format) -> None:  # noqa: A002
+        """Take over a validated answer, which was read from `raw`."""
+        self.pydantic = structured.instance if format == "pydantic" else None
+        is_fields = format == "json" and isinstance(structured.value, dict)
+        self.json_dict = structured.value if is_fields else None
+        self.structured = Read(structured.value, self.pydantic, self.raw)
 
     @property
     def json(self) -> str:  # type: ignore[override]  # CrewAI's name, over pydantic's deprecated method
@@ -82,7 +115,10 @@ class _Answer(BaseModel):
 
 
 class TaskOutput(_Answer):
-    """One task's answer, with the texts that led to it as this run filled them in."""
+    """One task's answer, with the texts that led to it as this run filled them in.
+
+    `tool_failures` are the failed calls of tools on the way to it, the first hundred.
+    """
 
     description: str
     name: str | None = None
@@ -91,6 +127,12 @@ class TaskOutput(_Answer):
     agent: str
     output_format: OutputFormat = OutputFormat.RAW
     messages: list[dict[str, Any]] = Field(default_factory=list)
+    tool_failures: list[ToolFailureRecord] = Field(default_factory=list)
+
+    @property
+    def has_tool_failures(self) -> bool:
+        """Whether a call of a tool failed."""
+        return bool(self.tool_failures)
 
 
 class AgentOutput(_Answer):
@@ -99,6 +141,12 @@ class AgentOutput(_Answer):
     agent_role: str
     usage_metrics: UsageMetrics = Field(default_factory=UsageMetrics)
     messages: list[dict[str, Any]] = Field(default_factory=list)
+    tool_failures: list[ToolFailureRecord] = Field(default_factory=list)
+
+    @property
+    def has_tool_failures(self) -> bool:
+        """Whether a call of a tool failed."""
+        return bool(self.tool_failures)
 
 
 class CrewOutput(_Answer):
@@ -107,11 +155,36 @@ class CrewOutput(_Answer):
     tasks_output: list[TaskOutput] = Field(default_factory=list)
     token_usage: UsageMetrics = Field(default_factory=UsageMetrics)
 
+    @property
+    def tool_failures(self) -> list[ToolFailureRecord]:
+        """The failed calls of tools of all tasks."""
+        return [failure for task in self.tasks_output for failure in task.tool_failures]
+
+    @property
+    def has_tool_failures(self) -> bool:
+        """Whether a call of a tool failed."""
+        return any(task.tool_failures for task in self.tasks_output)
+
     def __getitem__(self, key: str) -> Any:
         """An attribute of `pydantic`, else an entry of `json_dict`, as it is there. KeyError when there is neither."""
         if self.pydantic is not None and hasattr(self.pydantic, key):
             return getattr(self.pydantic, key)
         return (self.json_dict or {})[key]
+
+
+def jsonable(value: Any) -> Any:
+    """`value` as JSON has it; what JSON does not know is its text. Models have the names of their fields."""
+    if isinstance(value, BaseModel):
+        try:
+            return value.model_dump(mode="json", warnings=False)
+        except PydanticSerializationError:
+            pass  # a field was given what its class does not allow
+    return to_jsonable_python(value, by_alias=False, fallback=str)
+
+
+def as_text(value: Any) -> str:
+    """A JSON value as text."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def as_dict(message: Message) -> dict[str, Any]:

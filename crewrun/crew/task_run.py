@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, Persona
-from crewrun.crew.guardrails import check, no_more_tries
+from crewrun.crew.guardrails import check, no_more_tries, replaced
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
-from crewrun.crew.output import OutputFormat, TaskOutput, as_dict
+from crewrun.crew.output import OutputFormat, TaskOutput, as_dict, as_text, jsonable
 from crewrun.crew.output_files import render_path, write_output
 from crewrun.crew.perform import Answer
 from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
@@ -18,6 +18,7 @@ from crewrun.llm.schema import NotValid, OutputSchema, Structured
 from crewrun.llm.tally import Tally
 from crewrun.row import TaskRecord
 from crewrun.templates import compile_template
+from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import Toolbox
 
 
@@ -76,28 +77,45 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     try:
         prompt = opening(assignment, context)
         answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
-        output = _output(assignment, answer)
+        output = _output(assignment, answer, tally)
         if task.guardrail is not None or task.guardrails:
             output = await _guarded(assignment, prompt, kickoff, tally, output)
-        if texts.output_file is not None:
+        if task.callback or task.callbacks or kickoff.on_task:
+            for callback in _callbacks(task, kickoff):
+                await call(callback, output)
+        if texts.output_file is not None:  # after the callbacks, as in CrewAI: they may change what it is to hold
             written = await write_output(
                 texts.output_file,
-                output.raw if output.json_dict is None else output.json,
+                output.text,
                 create_directory=task.create_directory,
                 field=f"tasks.{name}.output_file",
             )
             kickoff.tally.wrote(written)
-        if task.callback or task.callbacks or kickoff.on_task:
-            for callback in (*([task.callback] if task.callback else []), *task.callbacks, *kickoff.on_task):
-                await call(callback, output)
     except BaseException:  # a cancelled task is where a row's time ran out
         kickoff.tally.failed_in(name)
         raise
     latest_outputs[task] = output
     kickoff.tally.finished(
-        TaskRecord(name, texts.persona.role, output.raw, tally.calls, tally.usage, tally.truncated > 0)
+        TaskRecord(
+            name,
+            texts.persona.role,
+            output.raw,
+            tally.calls,
+            tally.usage,
+            tally.truncated > 0,
+            tool_failures=tally.tool_failures,
+        )
     )
     return output
+
+
+def _callbacks(task: Task, kickoff: Kickoff) -> list[Any]:
+    """What is called with the task's output, each once, however often it is named."""
+    several: list[Any] = []
+    for callback in (task.callback, *task.callbacks, *kickoff.on_task):
+        if callback is not None and callback not in several:
+            several.append(callback)
+    return several
 
 
 def opening(assignment: Assignment, context: str) -> Prompt:
@@ -113,7 +131,7 @@ def opening(assignment: Assignment, context: str) -> Prompt:
     return assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
 
 
-def _output(assignment: Assignment, answer: Answer) -> TaskOutput:
+def _output(assignment: Assignment, answer: Answer, tally: Tally) -> TaskOutput:
     texts = assignment.texts
     output = TaskOutput(
         raw=answer.text,
@@ -126,16 +144,15 @@ def _output(assignment: Assignment, answer: Answer) -> TaskOutput:
     )
     if answer.structured is not None:
         _put_value(assignment.task, output, answer.structured)
+    if tally.failed_tools is not None:
+        output.tool_failures = records_of(tally.failed_tools.calls, texts.persona.role, assignment.name)
     return output
 
 
 def _put_value(task: Task, output: TaskOutput, structured: Structured) -> None:
-    output.structured = structured
-    if task.output_pydantic is not None:
-        output.pydantic, output.output_format = structured.instance, OutputFormat.PYDANTIC
-    else:
-        output.json_dict = structured.value if isinstance(structured.value, dict) else None
-        output.output_format = OutputFormat.JSON
+    is_model = task.output_pydantic is not None
+    output.put(structured, "pydantic" if is_model else "json")
+    output.output_format = OutputFormat.PYDANTIC if is_model else OutputFormat.JSON
 
 
 async def _guarded(
@@ -148,9 +165,10 @@ async def _guarded(
     retries = [0] * len(guardrails)
     position = 0
     while position < len(guardrails):
+        said = output.raw
         verdict = await check(guardrails[position], output, f"task {assignment.name!r}", judge)
         if verdict.fault is None:
-            output = _replaced(assignment, output, verdict.instead)
+            output = _replaced(assignment, output, verdict.instead, said)
             position += 1
             continue
         if retries[position] == task.guardrail_max_retries:
@@ -158,27 +176,44 @@ async def _guarded(
         retries[position] += 1
         again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
         answer = await assignment.agent.perform(again, kickoff, tally, assignment.toolbox, assignment.schema)
-        output, position = _output(assignment, answer), 0  # a new answer passes all of them
+        output, position = _output(assignment, answer, tally), 0  # a new answer passes all of them
     return output
 
 
-def _replaced(assignment: Assignment, output: TaskOutput, instead: str | TaskOutput | None) -> TaskOutput:
-    """The output that a guardrail gave back, held against the schema again when it is new text."""
-    if isinstance(instead, TaskOutput):
-        if instead is output or assignment.schema is None:
-            return instead
-        instead = instead.raw
-    if instead is None or instead == output.raw:
+def _replaced(assignment: Assignment, output: TaskOutput, instead: Any, said: str) -> TaskOutput:
+    """The output that a guardrail left or gave back. `said` is the text before: new text is held against the schema."""
+    if instead is None or instead is output:
         return output
-    changed = output.model_copy(update={"raw": instead})
-    if assignment.schema is not None:
-        try:
-            _put_value(assignment.task, changed, assignment.schema.read(instead))
-        except NotValid as invalid:
-            error = OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}")
-            error.raw = instead
-            raise error from None
+    schema = assignment.schema
+    try:
+        if isinstance(instead, TaskOutput):
+            is_as_it_was = instead.pydantic == output.pydantic and instead.json_dict == output.json_dict
+            if schema is None or instead.raw == said or not (is_as_it_was or _is_bare(instead)):
+                return instead
+            instead = instead.raw
+        if not isinstance(instead, str):
+            changed = replaced(output, instead, schema)
+            if changed.pydantic is not None:
+                changed.output_format = OutputFormat.PYDANTIC
+            elif changed is not output:
+                changed.output_format = OutputFormat.JSON
+            return changed
+        if instead == said:
+            output.raw = instead
+            return output
+        changed = output.model_copy(update={"raw": instead})
+        if schema is not None:
+            _put_value(assignment.task, changed, schema.read(instead))
+    except NotValid as invalid:
+        error = OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}")
+        error.raw = instead if isinstance(instead, str) else as_text(jsonable(instead))
+        raise error from None
     return changed
+
+
+def _is_bare(output: TaskOutput) -> bool:
+    """Whether there is nothing but text."""
+    return output.pydantic is None and output.json_dict is None
 
 
 def _summary(description: str) -> str:

@@ -109,6 +109,7 @@ BATCH: Mapping[str, str] = {
     "workers": "How many workers the executor is to have, or auto.",
     "worker_cpus": "CPUs that each worker reserves. Default: 1.",
     "env": "The variables of the environment that workers get.",
+    "missing_tool_keys": "What to do when a tool lacks a key in the environment: fail, or warn and go on.",
     "max_forecast": "Stop after the canary when all rows would cost more US dollars than this.",
 }
 CREW: Mapping[str, str] = {

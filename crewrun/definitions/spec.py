@@ -231,6 +231,7 @@ class BatchSpec(Spec):
     workers: Workers | None = None
     worker_cpus: Positive | None = None
     env: list[Name] | None = None
+    missing_tool_keys: Literal["fail", "warn"] | None = None
 
 
 class CrewSpec(Spec):

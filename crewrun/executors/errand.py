@@ -10,6 +10,7 @@ from typing import Any
 from crewrun.errors import CallError, RunStopped
 from crewrun.executors.job import Recorded
 from crewrun.executors.letters import Ended, Fault, Keep, Known
+from crewrun.llm.failed_tools import FailedCall, FailedTools
 from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Endpoint, Usage
 from crewrun.row import ErrorRecord, Outcome, Replayed, Row
@@ -36,6 +37,7 @@ class Errand:
     outcome: Outcome | None = None
     failure: Exception | None = None
     settled: Future[bool] = field(init=False)
+    failed_tools: FailedTools = field(default_factory=FailedTools)
 
     def keep(self, letter: Keep) -> Future[None] | None:
         """Record what a call gave; done when it is safe. None where nothing is to be waited for."""
@@ -50,6 +52,10 @@ class Errand:
             case "record_tool":
                 self.known.append(Known(task, identity, rest[1], is_new=True))
                 return recorder.record_tool(task, identity, *rest) if recorder else None
+            case "record_tool_failure":
+                tool, reason, told, _ = rest
+                self.failed_tools.add(FailedCall(task, tool, reason, told))
+                return recorder.record_tool_failure(task, identity, *rest) if recorder else None
             case _:
                 fault, spent = rest
                 return recorder.record_failure(task, identity, call_error(fault), spent) if recorder else None
@@ -90,6 +96,7 @@ class Errand:
             started_at=started_at,
             duration_s=duration_s,
             stopped=stopped,
+            tool_failures=self.failed_tools.groups,
         )
 
     def _completed(self, outcome: Outcome, ended: Ended, folder: Path) -> Outcome:

@@ -39,6 +39,12 @@ class Recorded(Recorder, Protocol):
         """See `Recorder.record_tool`."""
         ...
 
+    def record_tool_failure(
+        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+    ) -> Future[None]:
+        """See `Recorder.record_tool_failure`."""
+        ...
+
     def known(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
         """What `replay` would answer, or `replay_tool`: task, identity and answer, equal ones in their order."""
         ...
@@ -79,6 +85,7 @@ class Brief:
     is_budgeted: bool
     has_cache: bool
     checks_keys: bool
+    checks_tool_keys: bool
     tells_prompts: bool
     endpoints: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -108,6 +115,7 @@ class Job:
     endpoints: tuple[str, ...]
     refused: set[tuple[str, str]]
     checks_keys: bool
+    checks_tool_keys: bool
     tells_prompts: bool
     workers: WorkerOptions
     say: Callable[[str], Any]
@@ -130,6 +138,7 @@ class Job:
             is_budgeted=self.gates.is_budgeted,
             has_cache=self.cache is not None,
             checks_keys=self.checks_keys,
+            checks_tool_keys=self.checks_tool_keys,
             tells_prompts=self.tells_prompts,
             endpoints=self.endpoints,
             env={name: os.environ[name] for name in names if name in os.environ},

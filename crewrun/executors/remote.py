@@ -180,6 +180,12 @@ class RemoteRecorder:
         """See `Recorder.record_tool`."""
         await self._keep("record_tool", task, identity, tool, result, duration_s)
 
+    async def record_tool_failure(
+        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+    ) -> None:
+        """See `Recorder.record_tool_failure`."""
+        await self._keep("record_tool_failure", task, identity, tool, reason, told, duration_s)
+
     def retrying(self, task: str, error: CallError, delay_s: float) -> None:
         """See `Recorder.retrying`."""
         self._outbox.put(Note(self._row, "retrying", (task, Fault.of(error), delay_s)))

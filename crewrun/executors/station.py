@@ -31,7 +31,7 @@ from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.row import Row
 from crewrun.target import Target
-from crewrun.worker import Worker, check_models, taken_back
+from crewrun.worker import Worker, check_models, check_tools, taken_back
 
 # How long a call without news waits for some.
 _LONG_S = 10.0
@@ -247,7 +247,10 @@ def _load(brief: Brief) -> Target:
 
 async def _endpoints(target: Target, gateway: Gateway, brief: Brief) -> list[Endpoint]:
     try:
-        return await check_models(target, gateway, keys=brief.checks_keys)
+        endpoints = await check_models(target, gateway, keys=brief.checks_keys)
+        if brief.checks_tool_keys:
+            check_tools(target, endpoints)
+        return endpoints
     except UsageError as wrong:
         raise UsageError(f"{wrong}; --env NAME gives workers a variable of the environment") from None
 

@@ -60,6 +60,12 @@ class Recorder(Protocol):
         """Keep a tool's result, as `record` does."""
         ...
 
+    def record_tool_failure(
+        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+    ) -> Awaitable[None]:
+        """Keep that a call of a tool failed, and what the model was told of it. It is never replayed."""
+        ...
+
 
 class Identities:
     """Identities of requests: a digest of all that decides the answer, which is neither the key nor the time limit."""

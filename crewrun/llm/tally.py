@@ -7,9 +7,10 @@ row's, so that a crew that some other code starts for the row is still counted t
 from contextvars import ContextVar
 
 from crewrun.errors import CrewrunError
+from crewrun.llm.failed_tools import FailedCall, FailedTools
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.messages import Completion, Usage
-from crewrun.row import Replayed, TaskRecord
+from crewrun.row import FailedTool, Replayed, TaskRecord
 
 
 class Tally:
@@ -31,6 +32,7 @@ class Tally:
         "completion_tokens",
         "estimated_calls",
         "failed_task",
+        "failed_tools",
         "files",
         "flow_depth",
         "is_whole",
@@ -71,6 +73,7 @@ class Tally:
         self.tasks: list[TaskRecord] = []
         self.files: list[str] = []
         self.failed_task: str | None = None
+        self.failed_tools: FailedTools | None = None
 
     @property
     def cost_usd(self) -> float | None:
@@ -172,6 +175,20 @@ class Tally:
         tally: Tally | None = self
         while tally is not None:
             tally.files.append(file)
+            tally = tally._parent
+
+    @property
+    def tool_failures(self) -> tuple[FailedTool, ...]:
+        """The failed tool calls so far, counted."""
+        return self.failed_tools.groups if self.failed_tools is not None else ()
+
+    def tool_failed(self, call: FailedCall) -> None:
+        """A call of a tool failed."""
+        tally: Tally | None = self
+        while tally is not None:
+            if tally.failed_tools is None:
+                tally.failed_tools = FailedTools()
+            tally.failed_tools.add(call)
             tally = tally._parent
 
     def refused(self, error: CrewrunError) -> None:

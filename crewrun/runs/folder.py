@@ -107,9 +107,7 @@ def set_aside(output: Path | None, folder: RunFolder, *more: Path) -> Path | Non
         has_state = folder.is_used or folder.log.exists()
         if not has_state and (output is None or not output.is_file() or not output.stat().st_size):
             return None
-        number = 1
-        while _exists_any(aside := _numbered(named, number)):
-            number += 1
+        aside = free_name(named)
         for path in (*more, *([output] if output is not None else [])):
             if path.exists():
                 path.rename(aside.with_name(aside.name + path.name.removeprefix(named.name)))
@@ -117,6 +115,14 @@ def set_aside(output: Path | None, folder: RunFolder, *more: Path) -> Path | Non
             _move(folder, beside(aside) if output is not None else RunFolder(aside))
     except OSError as refused:
         raise UsageError(f"{named}: cannot be moved aside (--fresh): {refused.strerror}") from None
+    return aside
+
+
+def free_name(path: Path) -> Path:
+    """`path` with the first number that neither a file nor a run folder beside it has."""
+    number = 1
+    while _exists_any(aside := _numbered(path, number)):
+        number += 1
     return aside
 
 

@@ -18,10 +18,12 @@ _REFUSALS = (
     "create table refusals (definition integer not null, endpoint text not null, what text not null, "
     "primary key (definition, endpoint, what)) without rowid"
 )
+# `status` counts failed tools, which are few among the calls: 4 is TOOL_FAILURE below.
+_TOOL_FAILURES = "create index if not exists tool_failures on calls (name) where kind = 4"
 _MIGRATIONS = {
     1: "alter table calls add column estimated_calls integer not null default 0",
     # What was concluded from one reply is not believed any more.
-    2: f"drop table refusals; {_REFUSALS}",
+    2: f"drop table refusals; {_REFUSALS}; {_TOOL_FAILURES}",
 }
 
 # What a call entry is. An answer is kept as its text alone, a turn (with tools, cut off, or with more than its text) as
@@ -73,6 +75,7 @@ create table calls (
     completion_tokens integer, reasoning_tokens integer, cost_usd real, attempts integer, at_ms integer,
     duration_ms integer, estimated_calls integer
 );
+{_TOOL_FAILURES};
 create table rows (
     seq integer primary key, session integer not null, definition integer not null, key integer not null,
     id not null, digest integer not null, ended integer not null, record blob not null

@@ -5,13 +5,13 @@ text it was read from.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from crewrun.errors import Category
 from crewrun.messages import Usage
-from crewrun.row import ErrorRecord, Outcome, Replayed, Row, TaskRecord, as_json
+from crewrun.row import ErrorRecord, FailedTool, Outcome, Replayed, Row, TaskRecord, as_json
 
 
 def encode(outcome: Outcome, replies: Mapping[str, int], code: Callable[[str], int | str]) -> bytes:
@@ -28,11 +28,21 @@ def encode(outcome: Outcome, replies: Mapping[str, int], code: Callable[[str], i
         _value(outcome.output, replies),
         [_task(task, replies, code) for task in outcome.tasks],
     ]
-    if outcome.error or outcome.files or replayed:
+    if outcome.error or outcome.files or replayed or outcome.tool_failures:
         record += [outcome.error.to_json() if outcome.error else 0, list(outcome.files)]
-    if replayed:
-        record.append([replayed.calls, replayed.attempts, _usage(replayed.usage), replayed.cost_usd])
+    if replayed or outcome.tool_failures:
+        record.append([replayed.calls, replayed.attempts, _usage(replayed.usage), replayed.cost_usd] if replayed else 0)
+    if outcome.tool_failures:
+        record.append([_failed_tools(failed) for failed in (outcome.tool_failures, *map(_of_task, outcome.tasks))])
     return as_json(record)
+
+
+def _of_task(task: TaskRecord) -> Sequence[FailedTool]:
+    return task.tool_failures
+
+
+def _failed_tools(failures: Sequence[FailedTool]) -> list[list[Any]]:
+    return [[one.task, one.tool, one.reason, one.error, one.count] for one in failures]
 
 
 def _task(task: TaskRecord, replies: Mapping[str, int], code: Callable[[str], int | str]) -> list[Any]:
@@ -48,7 +58,9 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
     error: Any
     files: Any
     replayed: Any
-    error, files, replayed = more + [0, [], 0][len(more) :]
+    failed: Any  # the row's failed tools, then each task's
+    error, files, replayed, failed = more + [0, [], 0, []][len(more) :]
+    failures = [[FailedTool(*one) for one in group] for group in failed] or [[]] * (len(tasks) + 1)
     return Outcome(
         row=row,
         status="failed" if error else "ok",
@@ -62,8 +74,9 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
                 Usage(*used),
                 truncated=bool(flags) and bool(flags[0] & 1),
                 skipped=bool(flags) and bool(flags[0] & 2),
+                tool_failures=failed_in_it,
             )
-            for task, agent, said, calls_of_it, used, *flags in tasks
+            for (task, agent, said, calls_of_it, used, *flags), failed_in_it in zip(tasks, failures[1:], strict=True)
         ],
         error=_read_error(error) if error else None,
         attempts=attempts,
@@ -75,6 +88,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
         duration_s=duration_ms / 1000,
         files=files,
         replayed=Replayed(replayed[0], replayed[1], Usage(*replayed[2]), replayed[3]) if replayed else None,
+        tool_failures=failures[0],
     )
 
 

@@ -1,12 +1,14 @@
 """Prompts made again from a crew and what its run recorded: the journal keeps none.
 
 What a call was asked is put together as the crew does it, from the row's inputs, earlier tasks' outputs, recorded
-replies and tools' results, and counts only if its identity is the recorded one: then it is, word for word, what was
-sent. No guardrail, callback or tool is called for it, so what came out of those cannot be made again.
+replies and what tools gave or failed with, and counts only if its identity is the recorded one: then it is, word for
+word, what was sent. No guardrail, callback or tool is called for it, so what came out of those cannot be made again.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 from crewrun.crew.crew import Crew
@@ -20,11 +22,24 @@ from crewrun.fingerprint import fingerprint
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import Identities, tool_identity
 from crewrun.messages import ChatRequest, Completion, Message, relaxed
-from crewrun.runs.journal import FAILURE, TOOL, CallEntry
+from crewrun.runs.journal import FAILURE, TOOL, TOOL_FAILURE, CallEntry
 from crewrun.runs.recording import read_answer, read_text
 from crewrun.tools.toolbox import wire_name
 
 Name = Callable[[int | str], str]
+
+# One call of a tool may have given something else each time that the row ran.
+_MOST_WAYS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The `prompts` that could be made again and proven, by the numbers of their calls. `unrecorded` are the tools
+    without whose results the others cannot be.
+    """
+
+    prompts: dict[int, tuple[Message, ...]] = field(default_factory=dict)
+    unrecorded: dict[str, None] = field(default_factory=dict)
 
 
 def rebuild(
@@ -34,8 +49,8 @@ def rebuild(
     calls: Sequence[CallEntry],
     gateway: Gateway,
     name: Name,
-) -> dict[int, tuple[Message, ...]]:
-    """The prompts that could be made again and proven, by the numbers of their calls.
+) -> Rebuilt:
+    """The prompts of a row's calls.
 
     `outputs` are the row's finished tasks, by their names. Raises InputInvalid when the inputs do not fit the crew,
     UsageError when a model cannot be resolved.
@@ -43,10 +58,10 @@ def rebuild(
     said: dict[str, deque[str]] = {}
     for task_name, output in outputs:
         said.setdefault(task_name, deque()).append(output)
-    results = _Results(calls, name)
+    rebuilt = Rebuilt()
+    results = _Results(calls, name, rebuilt.unrecorded)
     finished: dict[Task, TaskOutput] = {}
     before: dict[Task, TaskOutput] = {}  # what the async tasks of one stretch see
-    proven: dict[int, tuple[Message, ...]] = {}
     was_async = False
     for assignment in crew.assignments(inputs, gateway):
         task = assignment.task
@@ -54,32 +69,38 @@ def rebuild(
             before = dict(finished)
         was_async = task.async_execution
         contexts = {context_of(task, seen, crew.tasks) for seen in (finished, before)}
-        mine = [entry for entry in calls if entry.kind != TOOL and name(entry.task) == assignment.name]
-        proven |= _Talk(assignment, contexts, gateway, results).follow(mine)
+        mine = [entry for entry in calls if not _is_of_tool(entry) and name(entry.task) == assignment.name]
+        rebuilt.prompts.update(_Talk(assignment, contexts, gateway, results).follow(mine))
         if left := said.get(assignment.name):
             finished[task] = TaskOutput(
                 raw=left.popleft(), description=assignment.texts.description, agent=assignment.texts.persona.role
             )
-    return proven
+    return rebuilt
+
+
+def _is_of_tool(entry: CallEntry) -> bool:
+    return entry.kind in (TOOL, TOOL_FAILURE)
 
 
 class _Results:
-    """What tools gave, each to be taken once."""
+    """What models were told of the calls of tools: results, and what went wrong."""
 
-    def __init__(self, calls: Iterable[CallEntry], name: Name) -> None:
-        self._left: dict[tuple[str, bytes], deque[str]] = {}
+    def __init__(self, calls: Iterable[CallEntry], name: Name, unrecorded: dict[str, None]) -> None:
+        self._unrecorded = unrecorded
+        self._texts: dict[tuple[str, bytes], dict[str, None]] = {}
         for entry in calls:
-            if entry.kind == TOOL:
-                self._left.setdefault((name(entry.task), entry.request), deque()).append(read_text(entry))
+            if _is_of_tool(entry):
+                self._texts.setdefault((name(entry.task), entry.request), {})[read_text(entry)] = None
 
-    def take(self, assignment: Assignment, tool_name: str, arguments: str) -> str | None:
-        """The result of one call, None when it was not recorded."""
+    def texts(self, assignment: Assignment, tool_name: str, arguments: str) -> list[str]:
+        """All that one call was ever answered with. Nothing when that was not recorded."""
         tool = assignment.toolbox.tools.get(wire_name(tool_name))
-        if tool is None:
-            return None
-        identity = tool_identity(fingerprint(tool), wire_name(tool_name), arguments)
-        left = self._left.get((assignment.name, identity))
-        return left.popleft() if left else None
+        version = fingerprint(tool) if tool is not None else ""
+        identity = tool_identity(version, wire_name(tool_name), arguments)
+        texts = list(self._texts.get((assignment.name, identity), ()))
+        if not texts:
+            self._unrecorded[tool.name if tool is not None else tool_name] = None
+        return texts
 
 
 class _Turn(NamedTuple):
@@ -110,7 +131,7 @@ class _Talk:
             if turn is None:
                 continue
             proven[entry.seq] = turn.messages
-            if entry.kind != FAILURE and (more := self._reaction(turn, read_answer(entry))):
+            for more in self._reactions(turn, read_answer(entry)) if entry.kind != FAILURE else ():
                 self._expect(turn._replace(messages=(*turn.messages, *more)))
         return proven
 
@@ -132,26 +153,23 @@ class _Talk:
                 yield ChatRequest(self._endpoint, messages, (), form), messages
         yield ChatRequest(self._endpoint, messages), messages
 
-    def _reaction(self, turn: _Turn, answer: Completion) -> tuple[Message, ...]:
-        """What follows an answer that asks for tools: itself and their results. Empty when one was not recorded."""
+    def _reactions(self, turn: _Turn, answer: Completion) -> Iterator[tuple[Message, ...]]:
+        """What may follow an answer that asks for tools: itself and what they gave, as far as that was recorded."""
         if answer.tool_calls:
-            told = [self._results.take(self._assignment, call.name, call.arguments) for call in answer.tool_calls]
-            messages = [Message("assistant", answer.text, answer.tool_calls)]
-            for call, text in zip(answer.tool_calls, told, strict=True):
-                if text is None:
-                    return ()
-                messages.append(Message("tool", text, tool_call_id=call.id))
-            return tuple(messages)
+            texts = [self._results.texts(self._assignment, call.name, call.arguments) for call in answer.tool_calls]
+            asked = Message("assistant", answer.text, answer.tool_calls)
+            for told in islice(product(*texts), _MOST_WAYS):
+                pairs = zip(answer.tool_calls, told, strict=True)
+                yield asked, *(Message("tool", text, tool_call_id=call.id) for call, text in pairs)
+            return
         toolbox, schema = self._assignment.toolbox, self._assignment.schema
         reply = read_reply(
             answer.text, toolbox.resolve, schema.text if schema is not None else "", in_words=turn.in_words
         )
         if isinstance(reply, Actions):
-            told = [self._results.take(self._assignment, call.tool, call.arguments) for call in reply.calls]
-            results = [text for text in told if text is not None]
-            if len(results) == len(told):
-                return turns(reply, results)
-        return ()
+            texts = [self._results.texts(self._assignment, call.tool, call.arguments) for call in reply.calls]
+            for told in islice(product(*texts), _MOST_WAYS):
+                yield turns(reply, list(told))
 
 
 def _with_tools_in_words(prompt: Prompt, assignment: Assignment) -> Prompt:

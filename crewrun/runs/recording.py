@@ -12,7 +12,7 @@ from crewrun.errors import CallError, redact
 from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
 from crewrun.row import Row, as_json
-from crewrun.runs.journal import ANSWER, FAILURE, TOOL, TURN, CallEntry, row_key
+from crewrun.runs.journal import ANSWER, FAILURE, TOOL, TOOL_FAILURE, TURN, CallEntry, row_key
 from crewrun.runs.log import EventLog
 from crewrun.runs.names import Names
 from crewrun.runs.writer import JournalWriter
@@ -45,7 +45,7 @@ class Recording:
         self._known: dict[tuple[str, bytes], deque[CallEntry]] = {}
         self.replies: dict[str, int] = {}
         for entry in known:
-            if entry.kind != FAILURE:
+            if entry.kind not in (FAILURE, TOOL_FAILURE):
                 place = (journaling.names.name(entry.task), entry.request)
                 self._known.setdefault(place, deque()).append(entry)
 
@@ -130,6 +130,23 @@ class Recording:
         self._say("tool", task=task, tool=tool, seq=entry.seq, duration_s=round(duration_s, 3))
         return self._journaling.writer.append(entry)
 
+    def record_tool_failure(
+        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+    ) -> Future[None]:
+        """Keep that a call of a tool failed, as `record` does."""
+        spent = Spent(tool, Usage(), None, 0, duration_s)
+        entry = self._entry(task, TOOL_FAILURE, identity, as_json([reason, told]), spent)
+        self._say(
+            "tool_failure",
+            task=task,
+            tool=tool,
+            seq=entry.seq,
+            reason=reason,
+            error=redact(told)[:500],
+            duration_s=round(duration_s, 3),
+        )
+        return self._journaling.writer.append(entry)
+
     def _take(self, task: str, identity: bytes) -> CallEntry | None:
         entries = self._known.get((task, identity)) if self._known else None
         return entries.popleft() if entries else None
@@ -159,8 +176,16 @@ class Recording:
 
 
 def read_text(entry: CallEntry) -> str:
-    """The text that a call was answered with, or a tool gave."""
+    """The text that a call was answered with, or a tool gave; of a tool that failed what the model was told."""
+    if entry.kind == TOOL_FAILURE:
+        return read_tool_failure(entry)[1]
     return read_answer(entry).text if entry.kind == TURN else entry.reply.decode("utf-8", "surrogatepass")
+
+
+def read_tool_failure(entry: CallEntry) -> tuple[str, str]:
+    """Why a call of a tool failed, in the words of `ToolFailureReason`, and what the model was told."""
+    reason, told = json.loads(entry.reply)
+    return str(reason), str(told)
 
 
 def read_answer(entry: CallEntry) -> Completion:

@@ -97,6 +97,11 @@ def arrange(path: Path, place: Callable[[int], int | None], *, ordered: bool) ->
     return taken_out
 
 
+def part_of(path: Path) -> Path:
+    """What a new file for `path` is called until it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
 def spent_in(path: Path) -> tuple[int, int, float | None]:
     """Rows, calls and US dollars (None: unknown) in the lines of a results file, as far as they can be read."""
     rows = calls = 0
@@ -139,7 +144,7 @@ def _keep_pieces(path: Path, pieces: list[tuple[int, int]]) -> None:
 
 def _rewrite(path: Path, pieces: Iterator[tuple[int, int]]) -> None:
     """Put a file in the place of `path` that has only these pieces of it."""
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     try:
         with path.open("rb") as old, open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as new:
             os.fchmod(new.fileno(), os.fstat(old.fileno()).st_mode & 0o777)

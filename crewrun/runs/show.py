@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -9,8 +10,8 @@ from crewrun.errors import UsageError, suggest
 from crewrun.messages import Message, Usage
 from crewrun.row import Row, as_json, usage_json
 from crewrun.runs import journal
-from crewrun.runs.journal import FAILURE, TOOL, CallEntry, pack_id, row_key, storable, unpack_id
-from crewrun.runs.recording import read_answer, read_text, usage_of
+from crewrun.runs.journal import FAILURE, TOOL, TOOL_FAILURE, CallEntry, pack_id, row_key, storable, unpack_id
+from crewrun.runs.recording import read_answer, read_text, read_tool_failure, usage_of
 from crewrun.runs.results import lines_of
 from crewrun.runs.status import when
 from crewrun.runs.view import View
@@ -94,6 +95,9 @@ def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None)
     }
     if entry.kind == TOOL:
         return {**about, "kind": "tool", "tool": view.name(entry.name), "result": read_text(entry)}
+    if entry.kind == TOOL_FAILURE:
+        reason, told = read_tool_failure(entry)
+        return {**about, "kind": "tool_failure", "tool": view.name(entry.name), "reason": reason, "error": told}
     about |= {
         "kind": "failure" if entry.kind == FAILURE else "answer",
         "model": view.name(entry.name),
@@ -110,9 +114,27 @@ def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None)
     return {**about, "reply": answer.text, "truncated": answer.truncated, "tool_calls": calls}
 
 
+def turns(view: View, entries: Iterable[CallEntry]) -> dict[int, int]:
+    """In which turn of their task tools failed, by the numbers of these calls: 1 is the task's first answer."""
+    answers: Counter[str] = Counter()
+    found: dict[int, int] = {}
+    for entry in entries:
+        if entry.kind == TOOL_FAILURE:
+            found[entry.seq] = answers[view.name(entry.task)]
+        elif entry.kind not in (TOOL, FAILURE):
+            answers[view.name(entry.task)] += 1
+    return found
+
+
+def tool_failures(view: View, entries: Iterable[CallEntry]) -> list[dict[str, Any]]:
+    """How often each tool failed in these calls."""
+    counts = Counter(view.name(entry.name) for entry in entries if entry.kind == TOOL_FAILURE)
+    return [{"tool": tool, "count": count} for tool, count in counts.items()]
+
+
 def totals(entries: Iterable[CallEntry]) -> dict[str, Any]:
     """What all these calls took together, failed ones too."""
-    calls = [entry for entry in entries if entry.kind != TOOL]
+    calls = [entry for entry in entries if entry.kind not in (TOOL, TOOL_FAILURE)]
     usage = sum((usage_of(entry) for entry in calls), Usage())
     costs = [entry.cost_usd for entry in calls]
     return {

@@ -9,13 +9,16 @@ import sqlite3
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from crewrun.errors import Category
+import anyio.to_thread
+
+from crewrun.errors import Category, OutputFailed
 from crewrun.row import Outcome, Row
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
@@ -27,6 +30,7 @@ from crewrun.runs.log import EventLog
 from crewrun.runs.manifest import Manifest
 from crewrun.runs.names import Names
 from crewrun.runs.outcomes import encode
+from crewrun.runs.rebuild import Rebuild, Rebuilt, Visit
 from crewrun.runs.recording import Journaling, Recording
 from crewrun.runs.results import arrange
 from crewrun.runs.writer import Heartbeat, JournalWriter
@@ -112,6 +116,8 @@ class RunState:
         # New lines and the places of their rows, kept for what has to be sorted in the end.
         self._keeps_places = len(done) > 0 or options.is_mixed
         self._new_digests, self._new_places = array("q"), array("q")
+        self._restored = array("q")  # lines of earlier sessions that are written again
+        self.results_bytes = _size(options.output)
         self._say("run", session=session, command=shlex.join(options.manifest.command), done=sum(done.written))
 
     @property
@@ -177,6 +183,7 @@ class RunState:
         if positions and output is not None:
             arrange(output, place, ordered=False)
             self._locks.renew()
+            self.results_bytes = _size(output)
         done.forget_search()
 
     async def restore(self, row: Row, kept: Kept) -> bytes:
@@ -187,6 +194,8 @@ class RunState:
         if journal.line_digest(line) != self._done.digest(kept.position):  # the input's keys stand in another order
             record = await self._writer.read(lambda _: self._entries.record(seq))
             await self._writer.append_all([self._entry(outcome, line, record)], is_counted=False)
+        else:
+            self._restored.append(self._done.digest(kept.position))
         return line
 
     async def recall(self, row: Row) -> Recording:
@@ -240,6 +249,60 @@ class RunState:
 
         return arrange(output, place, ordered=ordered)
 
+    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> Rebuilt | None:
+        """Make the results whole, which are not any more what was written to `fd`. None when they are after all.
+
+        `visit` reads the input again, None where that cannot be; `unwritten` rows have no line yet. Raises OutputFailed
+        when lines are lost, with the results as whole as they can be.
+        """
+        path = self._options.output
+        if path is None:
+            return None
+        work = Rebuild(path, await self._wanted())
+        try:
+            await anyio.to_thread.run_sync(work.copy, fd)
+            if work.missing and visit is not None:
+                await self._restore_missing(work, visit)
+        except BaseException:
+            work.discard()
+            raise
+        missing = work.missing
+        rebuilt = await anyio.to_thread.run_sync(partial(work.publish, fd, ordered=ordered))
+        if missing > unwritten:
+            raise OutputFailed(f"{path}: {missing} of its lines are lost; the journal has them")
+        return rebuilt
+
+    async def _wanted(self) -> "array[int]":
+        """The digests of the lines that the results should have, sorted."""
+        query = "select digest from rows where session = ?"
+        new = await self._writer.read(lambda db: [digest for (digest,) in db.execute(query, (self._session,))])
+        done = self._done
+        before = (done.digest(position) for position, written in enumerate(done.written) if written)
+        return array("q", sorted({*before, *self._restored, *new}))
+
+    async def _restore_missing(self, work: Rebuild, visit: Visit) -> None:
+        """Make the lines that are missing again, from the journal and the input."""
+        by_id, definition = self._options.is_named, self._definition
+        done = await self._writer.read(lambda db: DoneRows.load(db, definition, by_id=by_id))
+        changed: list[journal.RowEntry] = []
+        journal_path = self._options.folder.journal
+        with closing(journal.read_journal(journal_path)) as db:
+            entries = Entries(db, journal_path, self._journaling.names.name)
+
+            def see(row: Row) -> None:
+                position = done.find(row)
+                if position is None or not work.is_missing(done.digest(position), row.index):
+                    return
+                outcome = entries.outcome(done.seq(position), row)
+                line = outcome.to_line()
+                if journal.line_digest(line) != done.digest(position):  # as in `restore`
+                    changed.append(self._entry(outcome, line, entries.record(done.seq(position))))
+                work.restore(done.digest(position), line)
+
+            await visit(see)
+        if changed:
+            await self._writer.append_all(changed, is_counted=False)
+
     async def in_all(self) -> dict[str, Any]:
         """What all sessions of the run spent together."""
         return await self._writer.read(journal.all_spent)
@@ -255,10 +318,9 @@ class RunState:
 
     async def latest_answers(self) -> list[tuple[str, str, int]]:
         """Model, task and completion tokens of the last answers, in their order."""
-        query = (
-            f"select name, task, completion_tokens from calls where kind <> {journal.TOOL} order by seq desc limit ?"  # noqa: S608  (a number of ours)
-        )
-        found = await self._writer.read(lambda db: db.execute(query, (_LATEST_ANSWERS,)).fetchall())
+        query = "select name, task, completion_tokens from calls where kind not in (?, ?) order by seq desc limit ?"
+        values = (journal.TOOL, journal.TOOL_FAILURE, _LATEST_ANSWERS)
+        found = await self._writer.read(lambda db: db.execute(query, values).fetchall())
         name = self._journaling.names.name
         return [(name(model), name(task), int(tokens)) for model, task, tokens in reversed(found)]
 
@@ -290,6 +352,11 @@ class RunState:
 
     def _say(self, event: str, **fields: Any) -> None:
         self._writer.say(self._log.event(event, **fields))
+
+
+def _size(output: Path | None) -> int:
+    """How large the results are."""
+    return output.stat().st_size if output is not None and output.is_file() else 0
 
 
 def _next(db: sqlite3.Connection, table: str) -> int:

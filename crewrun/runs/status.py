@@ -2,19 +2,23 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from crewrun.llm.failed_tools import shortened_error
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
 from crewrun.runs.lock import describe_holder, is_held
 from crewrun.runs.log import last_event
+from crewrun.runs.recording import read_tool_failure
 from crewrun.runs.results import count_lines, lines_of
 from crewrun.runs.view import Session, View, command_of, spent_json
 
 SCHEMA = "crewrun.status/1"
+
+_SHOWN_TOOLS = 20
 
 # `died` is a session that neither goes on nor has said how it ended.
 State = Literal["running", "finished", "stopped", "died"]
@@ -28,6 +32,17 @@ class FailedRows:
     count: int
     id: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailingTool:
+    """A tool whose calls failed, in all sessions together, and what the model was told of the latest."""
+
+    tool: str
+    count: int
+    task: str
+    reason: str
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,7 @@ class Status:
     ok: int
     failed: int
     failures: list[FailedRows]
+    tool_failures: list[FailingTool]
     spent: dict[str, Any] | None
     in_all: dict[str, Any]
     command: str
@@ -122,6 +138,7 @@ class Status:
                 {"category": f.category, "count": f.count, "example": {"id": f.id, "message": f.message}}
                 for f in self.failures
             ],
+            "tool_failures": [asdict(failing) for failing in self.tool_failures],
             "command": self._next_command(),
         }
 
@@ -141,6 +158,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
     (sessions,) = view.db.execute("select count(*) from sessions").fetchone()
     in_all = journal.all_spent(view.db)
     failures = [_failed_rows(view, group) for group in ended if group.ended != journal.OK]
+    failing = _failing_tools(view)
     view.db.execute("commit")
     elsewhere = last_event(view.folder.log).get("elsewhere")
     return Status(
@@ -153,6 +171,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
         ok=sum(group.rows for group in ended if group.ended == journal.OK),
         failed=sum(group.count for group in failures),
         failures=sorted(failures, key=lambda group: (-group.count, group.category)),
+        tool_failures=failing,
         spent=_spent(session) if session else None,
         in_all=spent_json(in_all),
         command=view.command,
@@ -223,6 +242,22 @@ def _failed_rows(view: View, group: _Ended) -> FailedRows:
         error = json.loads(record)[9]  # where `outcomes.encode` puts it
         category = journal.category_of(group.ended)
         return FailedRows(str(category), group.rows, view.row_id(group.seq), error["message"] if error else "")
+
+
+def _failing_tools(view: View) -> list[FailingTool]:
+    """The tools that failed most."""
+    # The kind is written out, for SQLite to see that its index has them all.
+    groups = view.db.execute(
+        f"select name, count(*), max(seq) from calls where kind = {journal.TOOL_FAILURE} "  # noqa: S608  (a number of ours)
+        "group by name order by count(*) desc, name limit ?",
+        (_SHOWN_TOOLS,),
+    ).fetchall()
+    found = []
+    for name, count, seq in groups:
+        (latest,) = view.calls("seq = ?", (seq,))
+        reason, told = read_tool_failure(latest)
+        found.append(FailingTool(view.name(name), count, view.name(latest.task), reason, shortened_error(told)))
+    return found
 
 
 def _spent(session: Session) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from crewrun.errors import JournalDamaged, JournalFailed, OutputFailed
-from crewrun.runs.journal import FAILURE, OK, TOOL, CallEntry, RowEntry, failure, open_journal, storable
+from crewrun.runs.journal import FAILURE, OK, TOOL, TOOL_FAILURE, CallEntry, RowEntry, failure, open_journal, storable
 
 T = TypeVar("T")
 
@@ -227,7 +227,7 @@ class JournalWriter:
             self._count(calls, [entry for job in added if job.is_counted for entry in job.entries])
 
     def _count(self, calls: Sequence[CallEntry], rows: Sequence[RowEntry]) -> None:
-        billed = [call for call in calls if call.kind != TOOL]
+        billed = [call for call in calls if call.kind not in (TOOL, TOOL_FAILURE)]
         failed = sum(1 for row in rows if row.ended != OK)
         self._db.execute(
             "update sessions set attempts = attempts + ?, calls = calls + ?, prompt_tokens = prompt_tokens + ?, "

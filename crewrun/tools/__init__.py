@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crewrun.tools.file_writer import FileWriterTool
     from crewrun.tools.scrape_website import ScrapeWebsiteTool
     from crewrun.tools.serper import SerperDevTool
+    from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, ToolFailureRecord
 
 __all__ = [
     "BaseTool",
@@ -24,6 +25,9 @@ __all__ = [
     "FileWriterTool",
     "ScrapeWebsiteTool",
     "SerperDevTool",
+    "ToolFailure",
+    "ToolFailureReason",
+    "ToolFailureRecord",
     "tool",
 ]
 
@@ -39,6 +43,9 @@ _HOME = {
     **BUILT_IN,
     "BaseTool": "crewrun.tools.base",
     "ToolFailed": "crewrun.errors",
+    "ToolFailure": "crewrun.tools.tool_failure",
+    "ToolFailureReason": "crewrun.tools.tool_failure",
+    "ToolFailureRecord": "crewrun.tools.tool_failure",
     "EnvVar": "crewrun.tools.base_tool",
     "tool": "crewrun.tools.base",
 }

@@ -4,7 +4,9 @@ A tool is a definition like an agent: runs never write to it, and many of them u
 """
 
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, cast, overload
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -14,6 +16,7 @@ from crewrun.tools.schema import arguments_of, documented
 
 DEFAULT_TIMEOUT_S = 300.0
 MAX_RESULT_CHARS = 100_000
+_EVERY_TOOL_HAS = frozenset({"name", "description"})
 
 
 class BaseTool(BaseModel):
@@ -23,7 +26,8 @@ class BaseTool(BaseModel):
     `result_as_answer` the tool's result is the agent's answer. `max_usage_count` bounds how often one task may call it.
     A call that takes longer than `timeout_s` seconds is given up, and a result of more than `max_result_chars`
     characters is cut; the model is told of both. When a row is continued, a tool whose result is in the run's journal
-    is not called again, unless it sets `replay` to False.
+    is not called again, unless it sets `replay` to False. `env_vars` are the `EnvVar`s that it reads: a run does not
+    begin while a required one is not set.
     """
 
     # Subclasses bring fields of their own, of any type; CrewAI's other constructor arguments mean nothing here.
@@ -37,9 +41,9 @@ class BaseTool(BaseModel):
     timeout_s: float | None = Field(default=DEFAULT_TIMEOUT_S, gt=0)
     max_result_chars: int = Field(default=MAX_RESULT_CHARS, ge=1)
     replay: bool = True
+    env_vars: list[Any] = Field(default_factory=list)
     # CrewAI's, without effect here.
     cache_function: Any = None
-    env_vars: list[Any] = Field(default_factory=list)
     package_dependencies: list[str] = Field(default_factory=list)
 
     # Set by a tool whose `_arun` is the real one although it has a `_run` too.
@@ -75,9 +79,15 @@ class BaseTool(BaseModel):
         return self._arguments
 
     @property
+    def missing_variables(self) -> list[str]:
+        """The variables of the environment that the tool cannot do without (`env_vars`) and that are not set."""
+        return unset_variables(self.env_vars, self)
+
+    @property
     def problem(self) -> str | None:
         """What keeps the tool from working, such as a key that is not set; None when nothing is known to."""
-        return None
+        names = self.missing_variables
+        return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set" if names else None
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Call the tool directly, in sync code."""
@@ -92,6 +102,30 @@ class BaseTool(BaseModel):
 
     async def _arun(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no _arun")
+
+
+def unset_variables(declared: Iterable[Any], tool: Any) -> list[str]:
+    """The names of required variables that are not set, out of CrewAI's `EnvVar`s, or mappings with their fields.
+
+    One does not count whose value `tool` was given, in an attribute called as it is, or as its end, such as `api_key`.
+    """
+    names = []
+    for one in declared:
+        read = one.get if isinstance(one, Mapping) else partial(getattr, one)
+        name = read("name", None)
+        if not isinstance(name, str) or not read("required", True) or read("default", None) is not None:
+            continue
+        if not os.environ.get(name, "").strip() and not _has_value(tool, name.lower()):
+            names.append(name)
+    return names
+
+
+def _has_value(tool: Any, name: str) -> bool:
+    """Whether `tool` has a value for the variable `x_api_key` in `x_api_key`, `api_key` or `key`."""
+    words = name.split("_")
+    ends = {"_".join(words[start:]) for start in range(len(words))} - _EVERY_TOOL_HAS
+    values = [getattr(tool, end, None) for end in ends]
+    return any((isinstance(value, str) and value) or hasattr(value, "get_secret_value") for value in values)
 
 
 class FunctionTool(BaseTool):

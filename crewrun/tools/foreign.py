@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ValidationError
 
 from crewrun.errors import DefinitionError
-from crewrun.tools.base import BaseTool, FunctionTool, tool
+from crewrun.tools.base import BaseTool, FunctionTool, tool, unset_variables
 
 # In the order in which they are looked for. LangChain's `_run` and `_arun` want a config, where `func` and `coroutine`
 # are the user's own function.
@@ -42,6 +42,7 @@ def as_tool(value: Any) -> BaseTool:
             args_schema=schema if isclass(schema) and issubclass(schema, BaseModel) else None,
             result_as_answer=getattr(value, "result_as_answer", None) or getattr(value, "return_direct", False) is True,
             max_usage_count=_count(getattr(value, "max_usage_count", None)),
+            env_vars=_variables(value),
         )
     if callable(value) and not isclass(value):
         made: BaseTool = tool(value)
@@ -89,6 +90,14 @@ def _purpose(description: str) -> str:
     """CrewAI puts name, arguments and description into one text; we say the first two ourselves."""
     marker = "Tool Description: "
     return description.partition(marker)[2].strip() if marker in description else description
+
+
+def _variables(value: Any) -> list[Any]:
+    """The variables that a tool says it reads, less those whose values it was given."""
+    declared = getattr(value, "env_vars", None)
+    if not isinstance(declared, list | tuple):
+        return []
+    return [variable for variable in declared if unset_variables([variable], value)]
 
 
 def _count(value: Any) -> int | None:

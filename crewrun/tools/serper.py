@@ -52,9 +52,9 @@ class SerperDevTool(BaseTool):
     request_timeout_s: float = Field(default=30.0, gt=0)
 
     @property
-    def problem(self) -> str | None:
-        """That there is no key."""
-        return None if _key() else "SERPER_API_KEY is not set"
+    def missing_variables(self) -> list[str]:
+        """The key, when there is none."""
+        return [] if _key() else ["SERPER_API_KEY"]
 
     def _run(self, search_query: str) -> dict[str, Any]:
         with suppress(sniffio.AsyncLibraryNotFoundError):

@@ -4,8 +4,9 @@ A toolbox is made once for each list of tools, so no call pays for schemas. What
 model, which may do better next time. What no model can help with ends the row: ToolFailed, what a coworker fails with,
 CallError and TaskTimedOut, and a journal that cannot be written.
 
-What a tool gave is recorded for the row, and not asked of it again when the row is continued. Not what it failed with;
-nor what came from models that the tool called, whose answers are recorded themselves.
+What a tool gave is recorded for the row, and not asked of it again when the row is continued. Nor is what came from
+models that the tool called, whose answers are recorded themselves. That a call failed is recorded to be looked at: the
+tool is called again.
 """
 
 import ast
@@ -33,12 +34,14 @@ from crewrun.errors import (
     suggest,
 )
 from crewrun.fingerprint import fingerprint
+from crewrun.llm.failed_tools import FailedCall
 from crewrun.llm.json_values import decode_written, unfenced
 from crewrun.llm.recorder import Recorder, tool_identity
 from crewrun.llm.tally import Tally, counting_into, current_tally
 from crewrun.messages import ToolSpec
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema, values_of
+from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, declared_failure
 
 _MAX_NAME_CHARS = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -48,11 +51,16 @@ _JSON = json.JSONDecoder(strict=False)
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of one call. `is_answer` says that the text is the agent's answer, `failed` that it tells an error."""
+    """What came of one call: the text for the model. `is_answer` says that it is the agent's answer."""
 
     text: str
     is_answer: bool = False
-    failed: bool = False
+    failure: ToolFailure | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the text tells a failure."""
+        return self.failure is not None
 
 
 class Toolbox:
@@ -99,19 +107,48 @@ class Toolbox:
         `used` counts the calls of each tool of this task. Raises ToolFailed, CallError and TaskTimedOut when the
         tool does, OutputFailed when the result cannot be recorded, NotRecorded when nothing but records may be used.
         """
+        began = time.monotonic()
+        try:
+            result = await self._use(name, arguments, used, tally, replay_only=replay_only)
+        except ToolFailed as failed:
+            failure = ToolFailure(_told(failed), ToolFailureReason.EXCEPTION, type(failed).__name__)
+            await self._note(name, arguments, ToolResult(str(failed), failure=failure), tally, began)
+            raise
+        if result.failed:
+            await self._note(name, arguments, result, tally, began)
+        return result
+
+    async def _note(self, name: str, arguments: str, result: ToolResult, tally: Tally, began: float) -> None:
+        """Count a failed call and record it. Raises OutputFailed when it cannot be recorded."""
+        tool, failure = self.tools.get(wire_name(name)), result.failure
+        if failure is None:
+            return
+        called = tool.name if tool is not None else name
+        tally.tool_failed(FailedCall(tally.task, called, failure.reason, failure.message, arguments, failure))
+        if tally.recorder is not None:
+            identity = tool_identity(self._version(tool) if tool is not None else "", wire_name(name), arguments)
+            await tally.recorder.record_tool_failure(
+                tally.task, identity, called, failure.reason, result.text, time.monotonic() - began
+            )
+
+    async def _use(
+        self, name: str, arguments: str, used: dict[BaseTool, int], tally: Tally, *, replay_only: bool
+    ) -> ToolResult:
         tool = self.tools.get(wire_name(name))
         if tool is None:
             known = list(self.tools)
             near = suggest(name, known)
-            return ToolResult(f"There is no tool {name!r}{near}. The tools are: {', '.join(known)}.", failed=True)
+            text = f"There is no tool {name!r}{near}. The tools are: {', '.join(known)}."
+            return _failed(text, ToolFailureReason.UNKNOWN_TOOL)
         try:
             values = _validated(tool, arguments)
         except ValueError as wrong:
-            return ToolResult(f"The arguments do not fit: {wrong}", failed=True)
+            return _failed(f"The arguments do not fit: {wrong}", ToolFailureReason.INVALID_INPUT)
         if tool.max_usage_count is not None:
             if used.get(tool, 0) >= tool.max_usage_count:
                 times = "once" if tool.max_usage_count == 1 else f"{tool.max_usage_count} times"
-                return ToolResult(f"{name} may be used {times}, and was. Go on without it.", failed=True)
+                text = f"{name} may be used {times}, and was. Go on without it."
+                return _failed(text, ToolFailureReason.USAGE_LIMIT)
             used[tool] = used.get(tool, 0) + 1
         recorder = tally.recorder
         if recorder is None or not tool.replay:
@@ -156,21 +193,33 @@ async def _recorded(
 
 
 async def _call(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
-    text = None
+    text = failure = None
     try:
         with anyio.move_on_after(tool.timeout_s):
             # Bound here, since a parameter of the tool may have the name of one of `call`.
-            text = _text(await call(partial(tool.function, **values)))
+            given = await call(partial(tool.function, **values))
+            failure = declared_failure(given)
+            text = _text(given) if failure is None else failure.as_agent_message()
     except (ToolFailed, CallError, TaskTimedOut, OutputFailed, RunStopped):
         raise
+    except ToolFailure as reported:
+        failure, text = reported, reported.as_agent_message()
     except Exception as failed:  # whatever the user's code raises, the model is told, as CrewAI does
-        return ToolResult(f"The tool failed: {_told(failed)}", failed=True)
+        told = _told(failed)
+        failure = ToolFailure(told, ToolFailureReason.EXCEPTION, type(failed).__name__)
+        return ToolResult(f"The tool failed: {told}", failure=failure)
     if text is None:
-        return ToolResult(f"The tool gave no result within {tool.timeout_s:g} seconds.", failed=True)
+        text = f"The tool gave no result within {tool.timeout_s:g} seconds."
+        return _failed(text, ToolFailureReason.TIMEOUT)
     if len(text) > tool.max_result_chars:
         left_out = len(text) - tool.max_result_chars
         text = f"{text[: tool.max_result_chars]}\n[… {left_out:,} more characters left out]"
-    return ToolResult(text, is_answer=tool.result_as_answer)
+    return ToolResult(text, is_answer=tool.result_as_answer and failure is None, failure=failure)
+
+
+def _failed(text: str, reason: ToolFailureReason) -> ToolResult:
+    """What comes of a call that failed for what `text` says."""
+    return ToolResult(text, failure=ToolFailure(text, reason))
 
 
 def _told(failed: Exception) -> str:

@@ -1,0 +1,150 @@
+"""Results that were deleted, replaced or changed while their run was going: the file that should be there, made again.
+
+What was written comes from the descriptor that the run still has, however the file is called by now; what is not there
+any more comes from the journal, row by row, with the inputs.
+"""
+
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from crewrun.errors import OutputFailed
+from crewrun.row import Row
+from crewrun.runs.folder import free_name
+from crewrun.runs.journal import line_digest
+from crewrun.runs.results import arrange, lines_of, part_of
+
+# Gives each row of the input to a function, which returns True to end that.
+Visit = Callable[[Callable[[Row], bool | None]], Awaitable[None]]
+_LAST = 1 << 40  # no input has so many rows
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What was done: `dropped` lines were not the run's, `restored` ones came from the journal, and what stood in the
+    place of the results is now `aside`.
+    """
+
+    dropped: int = 0
+    restored: int = 0
+    aside: Path | None = None
+
+    def __str__(self) -> str:
+        parts = ["it has been made again"]
+        parts += [f"{self.restored} lines came from the journal"] if self.restored else []
+        parts += [f"{self.dropped} lines that are not this run's were taken out"] if self.dropped else []
+        parts += [f"what stood there is now {self.aside}"] if self.aside else []
+        return ", ".join(parts)
+
+
+class Rebuild:
+    """A new file for the results. Used once: `copy`, `restore` what is missing, then `publish` or `discard`."""
+
+    def __init__(self, path: Path, wanted: "array[int]") -> None:
+        """`wanted` are the digests of the lines that belong there, sorted. Raises OutputFailed."""
+        self._path = path
+        self._part = part_of(path)
+        self._wanted = wanted
+        self._found = bytearray(len(wanted))
+        self._places = array("q", [_LAST]) * len(wanted)
+        self._dropped = self._restored = 0
+        try:
+            self._file: BinaryIO = open(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")  # noqa: SIM115  (closed by publish and discard)
+        except OSError as refused:
+            raise self._failure(refused) from refused
+
+    @property
+    def missing(self) -> int:
+        """How many lines are not there yet."""
+        return self._found.count(0)
+
+    def copy(self, fd: int) -> None:
+        """Take over the lines that belong there, each once. Raises OutputFailed."""
+        try:
+            os.fchmod(self._file.fileno(), os.fstat(fd).st_mode & 0o777)
+            with open(os.dup(fd), "rb") as old:
+                old.seek(0)
+                for line in old:
+                    at = self._at(line_digest(line)) if line.endswith(b"\n") else None
+                    if at is None or self._found[at]:
+                        self._dropped += 1
+                    else:
+                        self._put(at, line)
+        except OSError as refused:
+            raise self._failure(refused) from refused
+
+    def is_missing(self, digest: int, place: int) -> bool:
+        """Whether the line of the input's row at `place` is not there yet."""
+        at = self._at(digest)
+        if at is None:
+            return False
+        self._places[at] = place
+        return not self._found[at]
+
+    def restore(self, digest: int, line: bytes) -> None:
+        """Add the line of a row that had one with this digest. Raises OutputFailed."""
+        at = self._at(digest)
+        if at is not None and not self._found[at]:
+            try:
+                self._put(at, line)
+            except OSError as full:
+                raise self._failure(full) from full
+            self._restored += 1
+
+    def publish(self, fd: int, *, ordered: bool) -> Rebuilt | None:
+        """Put the new file in its place, None when that is as it should be. Raises OutputFailed."""
+        try:
+            is_there = _is_same(self._path, fd)
+            if is_there and not self._dropped and not self._restored:
+                self.discard()
+                return None
+            self._file.flush()
+            if ordered and self._restored:
+                arrange(self._part, self._place, ordered=True)
+            os.fsync(self._file.fileno())
+            self._file.close()
+            aside = None if is_there or not self._is_strange() else free_name(self._path)
+            if aside is not None:
+                self._path.rename(aside)
+            self._part.replace(self._path)
+            return Rebuilt(self._dropped, self._restored, aside)
+        except OSError as refused:
+            self.discard()
+            raise self._failure(refused) from refused
+
+    def discard(self) -> None:
+        """Leave everything as it is."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def _at(self, digest: int) -> int | None:
+        at = bisect_left(self._wanted, digest)
+        return at if at < len(self._wanted) and self._wanted[at] == digest else None
+
+    def _put(self, at: int, line: bytes) -> None:
+        self._file.write(line)
+        self._found[at] = 1
+
+    def _place(self, digest: int) -> int:
+        at = self._at(digest)
+        return _LAST if at is None else self._places[at]
+
+    def _is_strange(self) -> bool:
+        """Whether there is something at the results' path that has more than their lines."""
+        if not os.path.lexists(self._path):
+            return False
+        return not self._path.is_file() or any(self._at(line_digest(line)) is None for line in lines_of(self._path))
+
+    def _failure(self, refused: OSError) -> OutputFailed:
+        return OutputFailed(f"{self._path}: cannot be written: {refused.strerror}")
+
+
+def _is_same(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except OSError:
+        return False

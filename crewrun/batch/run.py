@@ -39,6 +39,7 @@ from crewrun.definitions.definition import Definition
 from crewrun.errors import CrewrunError
 from crewrun.executors import Executor, find_executor
 from crewrun.executors.job import Job
+from crewrun.library_warnings import written_by
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
@@ -91,6 +92,7 @@ async def run_batch(
         if folder is not None:
             options = await state_options(invocation, definition, settings, folder, real_path(output), endpoints)
             opened = await open_state(options)
+            files.enter_context(written_by(opened.state.warned))
             gateway.refused |= opened.state.refused
             if has_named and opened.state.has_results:
                 await take_out_changed(open_rows(), opened.state)

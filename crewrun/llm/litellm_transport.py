@@ -32,6 +32,7 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
+from crewrun.library_warnings import tolerant
 from crewrun.llm import rate_headers
 from crewrun.llm.chat_json import (
     finished,
@@ -58,6 +59,7 @@ class LitellmTransport:
         # Protects the import: without it every row of the first wave would wait for it in a worker thread of its own.
         self._loading = anyio.Lock()
 
+    @tolerant
     async def send(self, request: ChatRequest) -> Completion:
         """One attempt, as `Transport.send` says. The first call imports litellm, which takes seconds."""
         try:
@@ -71,6 +73,7 @@ class LitellmTransport:
         except Exception as error:
             raise _as_call_error(error) from error
 
+    @tolerant
     async def aclose(self) -> None:
         """Close this event loop's connections, unless another LitellmTransport on the loop still uses them."""
         if self._litellm is None:
@@ -95,6 +98,7 @@ class LitellmTransport:
 _OPEN: WeakSet[LitellmTransport] = WeakSet()
 
 
+@tolerant
 def load_litellm() -> Any:
     """The litellm module, imported and made quiet: no telemetry, no output, no callbacks, no retries.
 
@@ -135,6 +139,7 @@ async def _no_second_attempt(*_: Any, **__: Any) -> Any:
     raise sys.exception() or RuntimeError("litellm resends outside of an except clause")
 
 
+@tolerant
 def missing_key(endpoint: Endpoint) -> str | None:
     """The environment variable that must hold an API key before `endpoint` can be called, None when nothing is known
     to be missing.

@@ -1,6 +1,7 @@
 """`log.jsonl`: what happened in a run, one event a line, for programs and people who look for a cause afterwards.
 
-Events are `run`, `call`, `tool`, `retry`, `failure` (of a call, for good), `row` and `stop`, with ids and timings.
+Events are `run`, `call`, `tool`, `retry`, `failure` (of a call, for good), `row`, `warning` (of a library) and `stop`,
+with ids and timings.
 Prompts and replies are in it only with `--log-prompts`, as events `prompt`.
 """
 

@@ -357,9 +357,11 @@ async def _close_clients(litellm: Any) -> None:
     litellm's `close_litellm_async_clients` is not used: it also closes those of other loops, which may be at work in
     other threads, and leaves closed OpenAI clients in the cache, where a later loop at the same address finds them.
     """
-    cache = litellm.in_memory_llm_clients_cache.cache_dict
-    mine = [key for key in cache if str(key).endswith(f"-{id(asyncio.get_running_loop())}")]
-    clients = [cache.pop(key) for key in mine]
+    cache = litellm.in_memory_llm_clients_cache
+    # How a key names its loop is for litellm to say: once by its id, by a number of its own later.
+    of_this_loop = cache.update_cache_key_with_event_loop("")
+    mine = [key for key in cache.cache_dict if str(key).endswith(of_this_loop)]
+    clients = [cache.cache_dict.pop(key) for key in mine]
     # Not by attribute: that would create it.
     clients.append(vars(litellm).get("module_level_aclient"))
     for client in clients:

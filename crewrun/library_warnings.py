@@ -147,8 +147,6 @@ def _soften_filters() -> None:
     Done at each call, since the user's code, or pytest, may have changed the filters. It takes half a microsecond.
     """
     filters = cast("list[_Filter]", warnings.filters)
-    if all(entry[0] != "error" for entry in filters):
-        return
     for at in reversed(range(len(filters))):
         entry = filters[at]
         if entry[0] != "error" or issubclass(entry[2], CrewrunWarning):

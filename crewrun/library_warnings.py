@@ -147,11 +147,11 @@ def _soften_filters() -> None:
     Done at each call, since the user's code, or pytest, may have changed the filters. It takes half a microsecond.
     """
     filters = cast("list[_Filter]", warnings.filters)
-    for at in reversed(range(len(filters))):
-        entry = filters[at]
+    entries = list(filters)  # another thread may change the list meanwhile
+    for at, entry in reversed(list(enumerate(entries))):
         if entry[0] != "error" or issubclass(entry[2], CrewrunWarning):
             continue
-        before = filters[at - 1][3] if at else None
+        before = entries[at - 1][3] if at else None
         if not (isinstance(before, _OfLibraries) and before.error == entry):
             filters.insert(at, ("default", entry[1], entry[2], _OfLibraries(entry), entry[4]))
 

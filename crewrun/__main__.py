@@ -13,6 +13,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: os._exit(128 + number))
+    from crewrun.library_warnings import take_over
+
+    take_over()  # before the command line's own libraries are imported
     from crewrun.cli.app import run
 
     run()

@@ -563,12 +563,44 @@ SYNTAX: dict[str, tuple[str | bytes, str]] = {
         "a: *b\n",
         "crew.yaml:1: column 4: not valid YAML: an alias (*name) without its anchor (&name) above it",
     ),
+    "key without its colon": (
+        "a: 1\nb\nc: 2\n",
+        "crew.yaml:3: column 1: not valid YAML: expected a ':' after the key (in what starts on line 2)",
+    ),
+    "quoted key without its colon": (
+        "a: 1\n'b'\n",
+        "crew.yaml:3: column 1: not valid YAML: expected a ':' after the key (in what starts on line 2)",
+    ),
+    "open list": (
+        "a: [b, c\nd: e\n",
+        "crew.yaml:2: column 2: not valid YAML: a list that starts with '[' is not closed (in what starts on line 1)",
+    ),
+    "open brace": (
+        "a: {b: c, d: '}'\ne: f\n",
+        "crew.yaml:2: column 1: not valid YAML: a '{' is not closed; a text that starts with a brace needs quotes "
+        "(in what starts on line 1)",
+    ),
+    "key in a list": (
+        "a:\n  - b\n  c: d\n",
+        "crew.yaml:3: column 3: not valid YAML: expected '- ' here; the entries of a list need the same indentation "
+        "(in what starts on line 2)",
+    ),
+    "comma": (
+        "a: , b\n",
+        "crew.yaml:1: column 4: not valid YAML: expected a value here; "
+        "a text that starts with this character needs quotes",
+    ),
     "alias to itself": ("a: &a\n  b: [*a]\n", "crew.yaml:1: contains an alias (*name) to itself"),
     "merge of itself": ("a: &a\n  <<: *a\n", "crew.yaml:1: contains an alias (*name) to itself"),
     "too deep": ("a: " + "[" * 200_000, "crew.yaml:1: is nested more than 100 levels deep"),
     "too deep by aliases": (
         "k0: &k0 [x]\n" + "".join(f"k{i}: &k{i} [*k{i - 1}]\n" for i in range(1, 200)),
         "crew.yaml:1: is nested more than 100 levels deep",
+    ),
+    "too deep and not closed": ("a: 1\nb: " + "[ " * 2000, "crew.yaml:2: is nested more than 100 levels deep"),
+    "too deep in blocks": (
+        "".join(f"{' ' * i}a:\n" for i in range(1200)),
+        "crew.yaml:101: is nested more than 100 levels deep",
     ),
     "too long": (
         "a:\n" + "- x\n" * 150_000,

@@ -49,12 +49,7 @@ from crewrun.llm.litellm_transport import LitellmTransport, missing_key
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ToolCall, Usage
 from crewrun.testing import check_transport
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.xdist_group("litellm"),
-    # litellm's import of Cohere's types; what it does with pydantic is not ours to mend.
-    pytest.mark.filterwarnings("ignore:.*on TypedDict class '_Cohere.*:UserWarning"),
-]
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("litellm")]
 
 # A reply as Anthropic's reference records it, https://docs.anthropic.com/en/api/messages
 ANSWER = {

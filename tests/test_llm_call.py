@@ -15,7 +15,7 @@ from crewrun.testing import calls, scripted
 pytestmark = pytest.mark.anyio
 
 KNOWN = {"model": "gpt-4o-mini"}
-UNKNOWN = {"model": "openai/nobody-knows-it"}
+UNKNOWN = {"model": "openai/nobody-knows-it", "structured_output": False}
 ADD = {
     "name": "add",
     "description": "Adds one.",
@@ -89,10 +89,10 @@ async def test_a_reply_that_does_not_validate_is_sent_back_once() -> None:
 async def test_a_schema_that_is_refused_goes_in_words() -> None:
     """And is not sent to that model again."""
     refused = BadRequest("response_format is not supported", http_status=400)
-    async with scripted(refused, '{"name": "Kona"}', '{"name": "Rex"}') as model:
+    async with scripted(refused, refused, refused, '{"name": "Kona"}', '{"name": "Rex"}') as model:
         dogs = [await LLM(**KNOWN).acall("Which?", response_model=Dog) for _ in range(2)]
     assert dogs == [Dog(name="Kona"), Dog(name="Rex")]
-    assert [request.schema is not None for request in model.requests] == [True, False, False]
+    assert [request.schema is not None for request in model.requests] == [True, True, True, False, False]
 
 
 async def test_a_mapping_as_response_format_leaves_the_reply_a_text() -> None:

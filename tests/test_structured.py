@@ -112,20 +112,31 @@ async def test_strict_mode_is_for_schemas_that_it_takes(schema: dict[str, Any], 
     assert (wire.strict, wire.schema == schema) == (strict, not strict)
 
 
-async def test_an_unknown_model_is_asked_in_words_only() -> None:
-    """No `response_format` that it might refuse."""
+async def test_an_unknown_model_is_tried_with_the_schema() -> None:
+    """Servers of one's own mostly take it, and answer better for it."""
     output, requests = await run(crew_that_gives(UNKNOWN, output_pydantic=Plain), '{"name": "a"}')
-    assert (output.pydantic, requests[0].schema) == (Plain(name="a"), None)
+    assert (output.pydantic, requests[0].schema is not None) == (Plain(name="a"), True)
 
 
 async def test_an_endpoint_that_refuses_the_schema_is_asked_in_words_and_remembered() -> None:
-    """One refused request for all rows."""
+    """Its strict form, the form in which it was written, a probe with that: then in words, for all rows."""
     crew = crew_that_gives(output_pydantic=Plain)
     refused = BadRequest("HTTP 400: response_format is not supported", http_status=400)
+    async with scripted(refused, refused, refused, '{"name": "a"}', '{"name": "b"}') as model:
+        outputs = [(await crew.akickoff()).pydantic for _ in range(2)]
+    assert outputs == [Plain(name="a"), Plain(name="b")]
+    forms = [request.schema.strict if request.schema else None for request in model.requests]
+    assert forms == [True, False, False, None, None]
+
+
+async def test_a_schema_that_is_refused_as_a_strict_one_goes_relaxed_from_then_on() -> None:
+    """One refused request for all rows."""
+    crew = crew_that_gives(output_pydantic=Plain)
+    refused = BadRequest("HTTP 400: Invalid schema for response_format 'Plain'", http_status=400)
     async with scripted(refused, '{"name": "a"}', '{"name": "b"}') as model:
         outputs = [(await crew.akickoff()).pydantic for _ in range(2)]
     assert outputs == [Plain(name="a"), Plain(name="b")]
-    assert [request.schema is None for request in model.requests] == [False, True, True]
+    assert [request.schema and request.schema.strict for request in model.requests] == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from crewrun.tools.toolbox import Toolbox
 pytestmark = pytest.mark.anyio
 
 NATIVE = LLM(model="gpt-4o-mini")
-IN_WORDS = LLM(model="openai/nobody-knows-it")
+UNKNOWN = LLM(model="openai/nobody-knows-it")
+IN_WORDS = LLM(model="openai/nobody-knows-it", function_calling=False)
 
 
 @tool
@@ -414,7 +415,7 @@ async def test_schemas_are_built_once_for_a_definition() -> None:
 
 
 async def test_a_model_that_takes_no_tools_is_told_of_them_in_words() -> None:
-    """Which models those are says litellm's table; the reply is read up to what the model makes up."""
+    """Which models those are says the LLM, or litellm's table; the reply is read up to what the model makes up."""
     reply = 'Thought: I must look.\nAction: Look Up\nAction Input: {"word": "ant"}\nObservation: an elephant'
     answer, requests = await ask(
         crew_with(look_up, llm=IN_WORDS), reply, "Thought: I know the answer\nFinal Answer: An ant.\nReally."
@@ -477,13 +478,19 @@ async def test_the_llm_overrules_what_the_table_knows(says: bool) -> None:
 
 
 async def test_a_provider_that_refuses_tools_is_asked_in_words_and_remembered() -> None:
-    """The second kickoff does not try again."""
+    """A probe says that it refuses them of everybody; the second kickoff does not try again."""
     refused = BadRequest("HTTP 400: this model does not support tools", http_status=400)
-    crew = crew_with(look_up)
-    async with scripted(refused, "Final Answer: one", "Final Answer: two") as model:
+    crew = crew_with(look_up, llm=UNKNOWN)
+    async with scripted(refused, refused, "Final Answer: one", "Final Answer: two") as model:
         answers = [(await crew.akickoff()).raw for _ in range(2)]
     assert answers == ["one", "two"]
-    assert [len(request.tools) for request in model.requests] == [1, 0, 0]
+    assert [len(request.tools) for request in model.requests] == [1, 1, 0, 0]
+
+
+async def test_a_model_that_nobody_knows_is_tried_with_tools() -> None:
+    """A server of one's own mostly takes them."""
+    _, requests = await ask(crew_with(look_up, llm=UNKNOWN), calls("look_up", word="ant"), "done")
+    assert [len(request.tools) for request in requests] == [1, 1]
 
 
 async def test_a_refusal_of_something_else_is_not_taken_for_that() -> None:

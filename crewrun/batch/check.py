@@ -15,6 +15,7 @@ from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, UsageError, redact
 from crewrun.flow.target import FlowTarget
+from crewrun.library_warnings import show_again
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
@@ -84,6 +85,7 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
             await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
+    show_again([w for w in caught if not issubclass(w.category, CrewrunWarning)])
     if settings.strict:
         findings.problems += findings.warnings
         findings.warnings = []

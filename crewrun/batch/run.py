@@ -39,6 +39,7 @@ from crewrun.definitions.definition import Definition
 from crewrun.errors import CrewrunError
 from crewrun.executors import Executor, find_executor
 from crewrun.executors.job import Job
+from crewrun.library_warnings import written_by
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.capabilities import in_words
 from crewrun.llm.gate import Gates
@@ -92,6 +93,7 @@ async def run_batch(
         if folder is not None:
             options = await state_options(invocation, definition, settings, folder, real_path(output), endpoints)
             opened = await open_state(options)
+            files.enter_context(written_by(opened.state.warned))
             gateway.refused.update(opened.state.refused)
             gates.has_answered = opened.state.has_calls
             if has_named and opened.state.has_results:

@@ -93,12 +93,14 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False) -> "
     from crewrun.cli.wording import say
     from crewrun.definitions import find_beside, load
     from crewrun.errors import CrewrunWarning
+    from crewrun.library_warnings import show_again
 
     crew = ref or str(find_beside(None if inputs == "-" else Path(inputs)))
     load_env(folder_of(crew))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
         definition = load(crew, strict=bool(strict))
+    show_again([warning for warning in caught if not issubclass(warning.category, CrewrunWarning)])
     ours = [str(warning.message) for warning in caught if issubclass(warning.category, CrewrunWarning)]
     ours += getattr(definition.target, "tool_problems", [])  # another library's crew has none that we know
     if ours and (definition.batch.get("strict") if strict is None else strict):

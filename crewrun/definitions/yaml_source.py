@@ -4,6 +4,8 @@ Here is the way from text to YAML nodes; from nodes to data is `yaml_nodes`. Whi
 """
 
 import re
+from contextlib import suppress
+from typing import Any
 
 import yaml
 
@@ -12,6 +14,8 @@ from crewrun.definitions.source import CREW_FILE, MAX_DEPTH, Expected, Source, a
 from crewrun.definitions.yaml_nodes import MAX_VALUES, Loader, convert, too_deep, too_many
 from crewrun.errors import DefinitionError
 
+# How long the text before the ':' of a key may be, https://yaml.org/spec/1.1/#simple%20key
+_READ_AHEAD = 1024
 # https://yaml.org/spec/1.1/#c-printable
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
@@ -20,23 +24,21 @@ _EXPECTED_KEY = (
     "expected a key here; keys of one mapping need the same indentation, and a text that starts with a brace or a "
     "quote needs quotes around all of it"
 )
-# A part of what libyaml or PyYAML says, and what to tell the user.
-_SYNTAX = (
-    (
-        "mapping values are not allowed",
-        "a ':' that is out of place; a text that contains ': ' needs quotes, "
-        "and keys of one mapping need the same indentation",
-    ),
-    ("cannot start any token", "a text cannot start with this character unless it is in quotes"),
-    ("did not find expected key", _EXPECTED_KEY),
-    ("expected <block end>", _EXPECTED_KEY),
-    ("expected '-' indicator", "expected '- ' here; the entries of a list need the same indentation"),
-    ("',' or ']'", "a list that starts with '[' is not closed"),
-    ("',' or '}'", "a '{' is not closed; a text that starts with a brace needs quotes"),
-    ("unexpected end of stream", "a quote is not closed"),
-    ("could not find expected ':'", "expected a ':' after the key"),
-    ("undefined alias", "an alias (*name) without its anchor (&name) above it"),
+# What to tell the user. Which of them it is follows from the error's class and the text at its marks: the words of
+# libyaml and PyYAML differ, and change.
+_COLON = (
+    "a ':' that is out of place; a text that contains ': ' needs quotes, "
+    "and keys of one mapping need the same indentation"
 )
+_NO_START = "a text cannot start with this character unless it is in quotes"
+_OPEN_QUOTE = "a quote is not closed"
+_NO_COLON = "expected a ':' after the key"
+_ENTRY = "expected '- ' here; the entries of a list need the same indentation"
+_LIST = "a list that starts with '[' is not closed"
+_BRACE = "a '{' is not closed; a text that starts with a brace needs quotes"
+_VALUE = "expected a value here; a text that starts with this character needs quotes"
+_ALIAS = "an alias (*name) without its anchor (&name) above it"
+_QUOTED = re.compile(r"""'(?:[^']|'')*+'|"(?:[^"\\]|\\.)*+\"""", re.DOTALL)
 
 
 def read(file: str, expected: Expected = CREW_FILE) -> Source:
@@ -64,6 +66,18 @@ def parse(content: bytes, file: str, expected: Expected = CREW_FILE) -> Source:
 
 def _check_shape(text: str, file: str) -> None:
     """Refuse what would take the composer, which recurses in C, too deep or too long; and a second document."""
+    try:
+        _check_events(text, file)
+    except yaml.YAMLError as broken:
+        # libyaml may have a limit of its own, and looks for the end of a key ahead of the events. When that is
+        # where it stopped, the events of half as much text show the depth.
+        if mark := getattr(broken, "problem_mark", None):
+            with suppress(yaml.YAMLError):
+                _check_events(text[: max(0, mark.index - _READ_AHEAD // 2)], file)
+        raise
+
+
+def _check_events(text: str, file: str) -> None:
     depth = values = documents = 0
     for event in yaml.parse(text, Loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
@@ -92,8 +106,49 @@ def _syntax_error(broken: Exception, text: str, file: str) -> DefinitionError:
     indent = re.match(r"[ \t]*", lines[mark.line] if mark.line < len(lines) else "")
     if indent and "\t" in indent[0]:
         return DefinitionError(f"{file}:{mark.line + 1}: a tab in the indentation; YAML wants spaces")
-    problem = str(getattr(broken, "problem", None) or broken)
     start = getattr(broken, "context_mark", None)
     since = f" (in what starts on line {start.line + 1})" if start and start.line != mark.line else ""
-    advice = next((advice for part, advice in _SYNTAX if part in problem), problem)
+    advice = _advice(broken, text, mark, start) or getattr(broken, "problem", None) or broken
     return DefinitionError(f"{file}:{mark.line + 1}: column {mark.column + 1}: not valid YAML: {advice}{since}")
+
+
+def _advice(broken: Exception, text: str, mark: Any, start: Any) -> str | None:
+    """What to say of the character at `mark`, in what begins at `start`, if that is known."""
+    found = text[mark.index : mark.index + 1]
+    is_inside = start is not None and start.index < mark.index
+    match broken:
+        case yaml.composer.ComposerError() if found == "*":
+            return _ALIAS
+        case yaml.scanner.ScannerError():
+            if is_inside:
+                return _unfinished(text, mark, start)
+            return _COLON if found == ":" else _NO_START if found and found in "@`%>|" else None
+        case yaml.parser.ParserError() if is_inside:
+            return _misplaced(text)
+        case yaml.parser.ParserError() if start is not None and found:
+            return _EXPECTED_KEY if found == ":" else _VALUE
+    return None
+
+
+def _unfinished(text: str, mark: Any, start: Any) -> str | None:
+    """What to say of a word that begins at `start` and breaks off at `mark`."""
+    if text[start.index] in "'\"" and _QUOTED.match(text, start.index) is None:
+        return _OPEN_QUOTE if mark.index >= len(text) else None
+    return _NO_COLON if mark.line > start.line or mark.index - start.index > _READ_AHEAD else None
+
+
+def _misplaced(text: str) -> str | None:
+    """What to say of what the parser stops at: what the list or mapping that it is in has instead."""
+    opened: list[yaml.CollectionStartEvent] = []
+    with suppress(yaml.YAMLError):
+        for event in yaml.parse(text, Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                opened.append(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                opened.pop()
+    match opened[-1:]:
+        case [yaml.SequenceStartEvent(flow_style=is_flow)]:
+            return _LIST if is_flow else _ENTRY
+        case [yaml.MappingStartEvent(flow_style=is_flow)]:
+            return _BRACE if is_flow else _EXPECTED_KEY
+    return None

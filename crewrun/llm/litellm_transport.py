@@ -34,6 +34,7 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
+from crewrun.library_warnings import tolerant
 from crewrun.llm import rate_headers
 from crewrun.llm.chat_json import (
     finished,
@@ -60,6 +61,7 @@ class LitellmTransport:
         # Protects the import: without it every row of the first wave would wait for it in a worker thread of its own.
         self._loading = anyio.Lock()
 
+    @tolerant
     async def send(self, request: ChatRequest) -> Completion:
         """One attempt, as `Transport.send` says. The first call imports litellm, which takes seconds."""
         try:
@@ -78,6 +80,7 @@ class LitellmTransport:
         except Exception as error:
             raise ServerError(f"litellm failed: {_text(error)}", http_status=200) from error
 
+    @tolerant
     async def aclose(self) -> None:
         """Close this event loop's connections, unless another LitellmTransport on the loop still uses them."""
         if self._litellm is None:
@@ -102,6 +105,7 @@ class LitellmTransport:
 _OPEN: WeakSet[LitellmTransport] = WeakSet()
 
 
+@tolerant
 def load_litellm() -> Any:
     """The litellm module, imported and made quiet: no telemetry, no output, no callbacks, no retries.
 
@@ -142,6 +146,7 @@ async def _no_second_attempt(*_: Any, **__: Any) -> Any:
     raise sys.exception() or RuntimeError("litellm resends outside of an except clause")
 
 
+@tolerant
 def missing_key(endpoint: Endpoint) -> str | None:
     """The environment variable that must hold an API key before `endpoint` can be called, None when nothing is known
     to be missing.
@@ -404,9 +409,11 @@ async def _close_clients(litellm: Any) -> None:
     litellm's `close_litellm_async_clients` is not used: it also closes those of other loops, which may be at work in
     other threads, and leaves closed OpenAI clients in the cache, where a later loop at the same address finds them.
     """
-    cache = litellm.in_memory_llm_clients_cache.cache_dict
-    mine = [key for key in cache if str(key).endswith(f"-{id(asyncio.get_running_loop())}")]
-    clients = [cache.pop(key) for key in mine]
+    cache = litellm.in_memory_llm_clients_cache
+    # How a key names its loop is for litellm to say: once by its id, by a number of its own later.
+    of_this_loop = cache.update_cache_key_with_event_loop("")
+    mine = [key for key in cache.cache_dict if str(key).endswith(of_this_loop)]
+    clients = [cache.cache_dict.pop(key) for key in mine]
     # Not by attribute: that would create it.
     clients.append(vars(litellm).get("module_level_aclient"))
     for client in clients:

@@ -18,6 +18,7 @@ from yarl import URL
 
 from crewrun._version import __version__
 from crewrun.errors import CallError, NetworkError, Unreachable
+from crewrun.library_warnings import tolerant
 from crewrun.llm import rate_headers
 from crewrun.llm.chat_json import message_on_wire, read_completion, schema_on_wire, tool_on_wire
 from crewrun.llm.endpoints import proxy_for
@@ -55,6 +56,7 @@ class OpenAITransport:
             },
         )
 
+    @tolerant
     async def send(self, request: ChatRequest) -> Completion:
         """Send `request` once; see `Transport.send`."""
         route = self._routes.get(request.endpoint) or self._route(request.endpoint)

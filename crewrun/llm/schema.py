@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from crewrun.errors import DefinitionError
+from crewrun.library_warnings import tolerant
 from crewrun.llm.json_values import Values, decode, find_values
 from crewrun.llm.strict_schema import strict_form
 from crewrun.messages import ReplySchema
@@ -138,6 +139,7 @@ class OutputSchema:
             ) from None
         return Structured(_finite_only(instance.model_dump(mode="json")), instance)
 
+    @tolerant
     def _checked(self, value: Any) -> Any:
         try:
             faults = list(self._validator.iter_errors(value))
@@ -182,6 +184,7 @@ class _BadReference(Exception):
     pass
 
 
+@tolerant
 def _validator_of(schema: dict[str, Any]) -> Any:
     """A validator that fetches nothing. Raises SchemaError, and _BadReference for a $ref that leads nowhere."""
     from jsonschema.validators import Draft202012Validator, validator_for

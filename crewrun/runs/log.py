@@ -1,7 +1,8 @@
 """`log.jsonl`: what happened in a run, one event a line, for programs and people who look for a cause afterwards.
 
-Events are `run`, `call`, `tool`, `tool_failure`, `retry`, `failure` (of a model's call, for good), `row` and `stop`,
-with ids and timings. Prompts and replies are in it only with `--log-prompts`, as events `prompt`.
+Events are `run`, `call`, `tool`, `tool_failure`, `retry`, `failure` (of a model's call, for good), `row`, `warning` (of
+a library) and `stop`, with ids and timings. Prompts and replies are in it only with `--log-prompts`, as events
+`prompt`.
 """
 
 import json

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 import anyio.to_thread
 
 from crewrun.errors import Category, OutputFailed
+from crewrun.library_warnings import LibraryWarning
 from crewrun.row import Outcome, Row
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
@@ -220,6 +221,10 @@ class RunState:
     def forget(self, row: Row) -> None:
         """A row was given up: what it recorded stays in the journal."""
         self._recordings.pop(row.id, None)
+
+    def warned(self, warning: LibraryWarning) -> None:
+        """Log what a library warned of."""
+        self._say("warning", **warning._asdict())
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """Tell those who look from outside how far the run is."""

@@ -177,6 +177,7 @@ CASES = {
     "403 of a rate": Case(
         403, google(403, "Exceeded", "PERMISSION_DENIED", reason("rateLimitExceeded")), "RateLimited", True
     ),
+    "400 of requests in flight": Case(400, {"error": "too many concurrent requests"}, "RateLimited"),
     "400 of a rate": Case(400, {"error": "Rate limit exceeded, retry in 3s"}, "RateLimited", False, 3.0),
     "bedrock": Case(429, {"message": "Too many tokens, please wait before trying again."}, "RateLimited"),
     "bedrock's header": Case(
@@ -471,6 +472,9 @@ def test_a_429_is_about_the_prompt_only_where_it_cannot_be_about_a_rate(text: st
         pytest.param(openai("current concurrency: 9, limit: 4"), (True, 4), id="two numbers"),
         pytest.param(openai("10 parallel requests at most"), (True, 10), id="parallel"),
         pytest.param({"detail": "Max parallel request limit reached"}, (True, None), id="litellm's proxy"),
+        pytest.param(openai("You may have 5 in-flight requests"), (True, 5), id="in flight"),
+        pytest.param(openai("limited to 3 requests at the same time"), (True, 3), id="at the same time"),
+        pytest.param({"error": "Rate limit: max 2 concurrent requests, retry after 1s"}, (True, 2), id="with a wait"),
         pytest.param(openai("no", "too_many_concurrent_requests"), (True, None), id="by its code"),
         pytest.param(openai("Please reduce your frequency", "1302", None), (True, None), id="zai"),
         pytest.param(openai("30 requests per minute; lower your concurrency"), (False, None), id="a rate"),

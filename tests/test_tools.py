@@ -489,7 +489,7 @@ async def test_a_provider_that_refuses_tools_is_asked_in_words_and_remembered() 
 
 async def test_a_model_that_nobody_knows_is_tried_with_tools() -> None:
     """A server of one's own mostly takes them."""
-    _, requests = await ask(crew_with(look_up, llm=UNKNOWN), calls("look_up", word="ant"), "done")
+    _, requests = await ask(crew_with(look_up, llm=UNKNOWN), asks(("look_up", {"word": "ant"})), "done")
     assert [len(request.tools) for request in requests] == [1, 1]
 
 

@@ -17,6 +17,7 @@ from crewrun.errors import (
     QuotaExhausted,
     RateLimited,
     ServerError,
+    redact,
 )
 from crewrun.llm import rate_headers
 from crewrun.llm.error_body import ErrorBody, compact, read_error, read_value
@@ -30,14 +31,17 @@ _ASKS_TO_WAIT = re.compile(
 )
 _CODES_OF_WAITING = re.compile(r"ratelimit|toomanyrequests|throttl|perminute|persecond|perhour")
 # Kimi: "max organization concurrency: 2"; LiteLLM's proxy: "Max parallel request limit"; Z.ai's 1302
-_CONCURRENCY = re.compile(r"concurren|\bparallel (?:request|call|session)|\bsimultaneous|\bin[- ]flight\b|^1302$", re.M)
+_CONCURRENCY = re.compile(
+    r"concurren|\bparallel (?:request|call|session)|requests in parallel|\bsimultaneous|\bin[- ]flight\b|"
+    r"requests? at (?:once|the same time|a time)|^1302$",
+    re.MULTILINE,
+)
 _OF_A_WINDOW = re.compile(r"\bper[ -](?:second|minute|hour|day)\b|\b[rtq]p[smhd]\b")
+_NO_TIME = r"(?!\.?\d| ?(?:s|sec|ms|min))"
 _AT_ONCE = (
-    re.compile(
-        r"\b(?:limit|max\w*|allow\w*|up to|at most|only)\b[^\d.;]{0,40}?\b(\d{1,5})\b(?!\.?\d| ?(?:s|sec|ms|min))"
-    ),
-    re.compile(r"\b(\d{1,5}) (?:concurrent|parallel|simultaneous)"),
-    re.compile(r"concurren\w*[^\d.;]{0,20}\b(\d{1,5})\b(?!\.?\d| ?(?:s|sec|ms|min))"),
+    re.compile(rf"\b(?:limit|max\w*|allow\w*|up to|at most|only)\b[^\d.;]{{0,40}}?\b(\d{{1,5}})\b{_NO_TIME}"),
+    re.compile(r"\b(\d{1,5}) (?:concurrent|parallel|simultaneous|in[- ]flight|requests? (?:at|in parallel))"),
+    re.compile(rf"concurren\w*[^\d.;]{{0,20}}\b(\d{{1,5}})\b{_NO_TIME}"),
 )
 # Codes in headers: AWS's "ThrottlingException:http://…", Azure's.
 _CODE_HEADERS = ("x-amzn-errortype", "x-ms-error-code")
@@ -49,7 +53,7 @@ def failure(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
 
 
 def _error(status: int, said: ErrorBody, headers: Mapping[str, str]) -> CallError:
-    in_headers = [headers[name].split(":")[0].lower() for name in _CODE_HEADERS if headers.get(name)]
+    in_headers = [redact(headers[name].split(":")[0].lower()) for name in _CODE_HEADERS if headers.get(name)]
     codes = said.codes.union(in_headers)
     marks = _marks(codes, said)
     wait_s = retry_after(headers)

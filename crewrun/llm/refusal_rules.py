@@ -241,6 +241,11 @@ RULES: Final = (
     Rule(
         RateLimited,
         _UNCLEAR,
+        words=_words(r"too many (?:\w+ )?requests|concurrency limit"),
+    ),
+    Rule(
+        RateLimited,
+        _UNCLEAR,
         words=_words(
             r"rate.?limit|too many requests|throttl|quota|limit (?:exceeded|reached)|exceeded[^.]{0,40} limit"
         ),

@@ -143,7 +143,7 @@ def test_failures_are_grouped_by_their_cause(place: Place) -> None:
         "      → the provider does not take the request; check the parameters of the llm",
         "      → to run these again: crewrun retry in.results.jsonl --only bad_request",
         "  1 × context_length: line 12 in task 'draft': HTTP 413: FAIL-413 asked the mock for this 413",
-        "      → the prompt is longer than the model's context; shorten the input, or take another model",
+        "      → the request alone is larger than the provider takes, or the account's limit; shorten the input",
         "      → to run these again: crewrun retry in.results.jsonl --only context_length",
         "  1 × input: line 14: column 1: not JSON: Expecting value",
         "      → these lines of the input cannot be run, and nothing was sent for them; mend them",

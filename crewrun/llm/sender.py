@@ -18,11 +18,14 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from crewrun.errors import (
+    REDACTED,
     BadRequest,
     CallError,
     CallTimedOut,
     EndpointRefused,
+    GenerationFailed,
     OutageTooLong,
+    OutputInvalid,
     RateLimited,
     RunStopped,
     SchemaRefused,
@@ -332,8 +335,11 @@ def _billed(error: CallError, way: Way, tally: Tally, bill: Bill) -> Settlement:
 def _without_key(error: CallError, endpoint: Endpoint) -> CallError:
     """Some providers quote the key in what they say, in a shape that `redact` cannot know."""
     key = endpoint.api_key or ""
-    if len(key) >= _SECRET_CHARS and key in str(error):
-        error.args = (str(error).replace(key, "[redacted]"),)
+    if len(key) >= _SECRET_CHARS:
+        if key in str(error):
+            error.args = (str(error).replace(key, REDACTED),)
+        if isinstance(error, GenerationFailed | OutputInvalid) and error.raw and key in error.raw:
+            error.raw = error.raw.replace(key, REDACTED)
     return error
 
 

@@ -329,6 +329,7 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
                 "hint": "the provider does not take the request; check the parameters of the llm",
             },
         ],
+        "tool_failures": [],
         "usage": {
             "prompt_tokens": totals["prompt_tokens"],
             "cached_prompt_tokens": 0,

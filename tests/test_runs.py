@@ -184,6 +184,7 @@ def test_status_as_json(looked_at: Place) -> None:
                 "example": {"id": NO_JSON, "message": "line 3: column 1: not JSON: Expecting value"},
             },
         ],
+        "tool_failures": [],
         "command": "crewrun batch in.jsonl -j 1",
     }
 
@@ -390,6 +391,7 @@ def test_show_of_a_failed_row_as_json(looked_at: Place) -> None:
         "result": result,
         "calls": [call],
         "no_prompt": None,
+        "tool_failures": [],
         "totals": {"usage": usage, "attempts": 1, "cost_usd": 0.0, "duration_s": shown["totals"]["duration_s"]},
     }
     asked = f"Your task: Write about FAIL-400\n\nYour final answer must satisfy: One line\n{REPLY}"

@@ -93,9 +93,11 @@ class Session:
         gates: Gates,
         deadline_s: float | None,
         canary: Canary | None,
-        reopen: Callable[[], Source] | None = None,
+        reopen: Callable[..., Source] | None = None,
     ) -> None:
-        """`reopen` gives the input once more, to count what a stop leaves; None where it cannot be read again."""
+        """`reopen` gives the input once more, to count what a stop leaves; None where it cannot be read again. It takes
+        another `offset` and `limit`.
+        """
         self._canary = canary
         self._reopen = reopen
         self._forecast: Forecast | None = None
@@ -200,7 +202,8 @@ class Session:
         """Read the input again, as far as it is still there."""
         if self._reopen is not None:
             with suppress(UsageError):
-                await self._reopen().visit(see)
+                # All of it: the results have lines from sessions with another --limit and --offset, too.
+                await self._reopen(offset=0, limit=None).visit(see)
 
     async def _count_unread(self, reason: StopReason | None) -> int | None:
         """How many rows are due and were not begun. None when that cannot be read, or not in time."""

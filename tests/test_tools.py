@@ -800,10 +800,12 @@ async def test_several_calls_in_the_text_run_together(llm: LLM) -> None:
             "The arguments do not fit: they are not JSON: ",
         ),
         ('<function=look_up>{"word": </function>', "The arguments do not fit: they are not JSON: "),
+        ("<function=look_up>\n<parameter=word>\nan", "The arguments do not fit: they are not JSON: "),
+        ('{"name": "look_up", "arguments": "{\\"word', "The arguments do not fit: they are not JSON: "),
         ('<tool_call>{"name": "look_in", "arguments": {}}</tool_call>', "There is no tool 'look_in' (did you mean "),
         ("<tool_call>look for ants</tool_call>", "There is no tool 'look for ants"),
     ],
-    ids=["no-json", "cut-off", "no-such-tool", "no-call"],
+    ids=["no-json", "cut", "cut-parameter", "cut-text", "no-such-tool", "no-call"],
 )
 @pytest.mark.parametrize("llm", [NATIVE, IN_WORDS], ids=["native", "in-words"])
 async def test_a_call_in_the_text_that_cannot_be_run_is_sent_back(llm: LLM, reply: str, said: str) -> None:

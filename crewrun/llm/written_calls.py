@@ -144,7 +144,8 @@ def _in_json(text: str, known: Known) -> Iterator[WrittenCall]:
         named = _NAMED.match(text, broken.start, broken.end)
         known_name = known(named["name"]) if named else None
         if named and known_name is not None:
-            yield WrittenCall(known_name, json_at(text, named.end(), broken.end)[0], broken.start, broken.end)
+            arguments = _broken(json_at(text, named.end(), broken.end)[0])
+            yield WrittenCall(known_name, arguments, broken.start, broken.end)
 
 
 def _calls_in(value: Any, known: Known) -> list[tuple[str, str]]:
@@ -202,21 +203,29 @@ def _in_elements(text: str, known: Known) -> Iterator[WrittenCall]:
             continue
         limit = openings[i + 1].start() if i + 1 < len(openings) else len(text)
         closing = bisect_left(ends, opening.end())
-        end = min(ends[closing], limit) if closing < len(ends) else limit
+        is_closed = closing < len(ends) and ends[closing] <= limit
+        end = ends[closing] if is_closed else limit
         body = text[opening.end() : end]
-        parameters = _parameters(body)
-        arguments = json.dumps(parameters, ensure_ascii=False) if parameters else json_at(body, 0, len(body))[0]
-        yield WrittenCall(name, arguments, opening.start(), end)
+        arguments = _parameters(body, is_closed=is_closed)
+        yield WrittenCall(name, arguments or json_at(body, 0, len(body))[0], opening.start(), end)
 
 
-def _parameters(body: str) -> dict[str, str]:
-    """Each parameter's text; what it is as a value, the tool's schema knows."""
+def _parameters(body: str, *, is_closed: bool) -> str | None:
+    """The parameters of an element as JSON, None without any. What they are but texts, the tool's schema knows."""
     _, *parts = _PARAMETER.split(body)
+    if not parts:
+        return None
     names, values = zip(parts[::3], parts[1::3], strict=True), parts[2::3]
-    return {
-        (name or key).strip(): _PARAMETER_END.split(value, maxsplit=1)[0].replace("<arg_value>", "", 1).strip("\r\n")
-        for (name, key), value in zip(names, values, strict=True)
-    }
+    if not is_closed and _PARAMETER_END.search(values[-1]) is None:
+        return _broken(body)
+    texts = (_PARAMETER_END.split(value, maxsplit=1)[0].replace("<arg_value>", "", 1) for value in values)
+    parameters = {(name or key).strip(): text.strip("\r\n") for (name, key), text in zip(names, texts, strict=True)}
+    return json.dumps(parameters, ensure_ascii=False)
+
+
+def _broken(arguments: str) -> str:
+    """What was cut off, so that it is no JSON and not taken for the one value that a tool wants."""
+    return arguments if arguments.startswith("{") else f"{{{arguments}"
 
 
 def _behind_marks(pattern: re.Pattern[str]) -> Callable[[str, Known], Iterator[WrittenCall]]:

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -704,6 +705,24 @@ async def test_tools_of_anthropic(provider: Provider, transport: LitellmTranspor
             {"type": "tool_result", "tool_use_id": "call_b", "content": "noon"},
         ],
     }
+
+
+CLAUDE, AZURE = "anthropic/claude-3-5-haiku-20241022", "azure/mine"
+
+
+async def test_a_reply_is_read_up_to_64_mib(provider: Provider, transport: LitellmTransport) -> None:
+    """After decompression, as on the direct lane; an error up to 64 KiB."""
+    packer = zlib.compressobj(1, wbits=31)
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1 << 8)) + packer.flush()  # 256 MiB
+    for model in (CLAUDE, AZURE):
+        asked = request_to(provider.url, model, api_version="2024-06-01")
+        for body, status, encoding in ((bomb, 200, "gzip"), (bytes(1 << 17), 503, "identity")):
+            provider.reply(body, status, content_encoding=encoding)
+            with pytest.raises(ServerError, match=r"the reply is larger than 64 [KM]iB") as failed:
+                await transport.send(asked)
+            assert failed.value.http_status == status
+    provider.reply(zlib.compress(json.dumps(ANSWER).encode()), content_encoding="deflate")
+    assert (await transport.send(request_to(provider.url))).text == "Hello!"
 
 
 async def test_the_last_answer_without_tools_tells_anthropic_of_them_in_words(

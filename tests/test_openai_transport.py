@@ -1,6 +1,8 @@
 """The direct lane against real sockets: the contract of transports, addresses, keys and proxies."""
 
 import json
+import resource
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -346,6 +348,41 @@ def test_a_socks_proxy_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ALL_PROXY", "socks5://p:1")
     with pytest.raises(UsageError, match="not an http proxy"):
         proxy_for("http://model.test/")
+
+
+def _packed(body: bytes, encoding: str) -> bytes:
+    bits = {"gzip": 31, "deflate": 15, "raw": -15}[encoding]
+    packer = zlib.compressobj(1, wbits=bits)
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw"])
+async def test_a_compressed_reply_is_read(provider: Provider, transport: OpenAITransport, encoding: str) -> None:
+    """Of several gzip members, too, and deflate without zlib's header."""
+    body = json.dumps(reply_with({"content": "Hi " * 1000}, "stop")).encode()
+    parts = [body[:100], body[100:]] if encoding == "gzip" else [body]
+    sent = b"".join(_packed(part, encoding) for part in parts)
+    provider.reply(sent, content_encoding="gzip" if encoding == "gzip" else "deflate")
+    answer = await transport.send(request(resolve(LLM(model="openai/m", base_url=provider.url)), "x"))
+    [(_, headers, _)] = provider.asked
+    assert (answer.text, headers["accept-encoding"]) == ("Hi " * 1000, "gzip, deflate")
+
+
+async def test_a_reply_is_read_up_to_64_mib(provider: Provider, transport: OpenAITransport) -> None:
+    """After decompression, without holding what it would have come to; an error up to 64 KiB. The next call works."""
+    asked = request(resolve(LLM(model="openai/m", base_url=provider.url)), "x")
+    packer = zlib.compressobj(1, wbits=31)
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1 << 10)) + packer.flush()  # 1 GiB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for body, status, encoding in ((bomb, 200, "gzip"), (bytes(1 << 17), 503, "identity"), (b"x", 200, "br")):
+        provider.reply(body, status, content_encoding=encoding)
+        with pytest.raises(ServerError) as failed:
+            await transport.send(asked)
+        assert failed.value.http_status == status
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 200 * 1024
+    provider.reply(reply_with({"content": "x" * (2 << 20)}, "stop"))
+    assert len((await transport.send(asked)).text) == 2 << 20
 
 
 async def test_tools_and_their_turns_go_out_as_openai_has_them(provider: Provider, transport: OpenAITransport) -> None:

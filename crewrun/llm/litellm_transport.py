@@ -12,6 +12,9 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 from weakref import WeakSet
 
@@ -33,6 +36,7 @@ from crewrun.errors import (
     ServerError,
 )
 from crewrun.llm import rate_headers
+from crewrun.llm.bodies import ENCODINGS, BodyRefused, read_body
 from crewrun.llm.chat_json import (
     finished,
     message_on_wire,
@@ -60,6 +64,8 @@ class LitellmTransport:
 
     async def send(self, request: ChatRequest) -> Completion:
         """One attempt, as `Transport.send` says. The first call imports litellm, which takes seconds."""
+        reply = _Reply()
+        token = _reply.set(reply)
         try:
             litellm = self._litellm or await self._load()
             response = await litellm.acompletion(**_arguments(request))
@@ -69,7 +75,9 @@ class LitellmTransport:
         # A boundary to foreign code, as `Worker.run` is: litellm lets through whatever a provider's code trips over
         # (KeyError, ImportError, botocore's errors ...), and a send raises nothing but a CallError.
         except Exception as error:
-            raise _as_call_error(error) from error
+            raise _as_call_error(error, reply) from error
+        finally:
+            _reply.reset(token)
 
     async def aclose(self) -> None:
         """Close this event loop's connections, unless another LitellmTransport on the loop still uses them."""
@@ -88,6 +96,20 @@ class LitellmTransport:
                 self._loop = asyncio.get_running_loop()
                 _OPEN.add(self)
         return self._litellm
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What a provider replied to one call, as it came."""
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    refused: BodyRefused | None = None
+
+
+# The reply to the call that this code makes. In anybody else's use of litellm there is none.
+_reply: ContextVar[_Reply | None] = ContextVar("crewrun_litellm_reply", default=None)
 
 
 # Module state, because what it counts is: litellm keeps its HTTP clients in a cache of the process, one set for each
@@ -123,7 +145,47 @@ def load_litellm() -> Any:
     # A send that is cancelled while litellm prepares it in its thread leaves the coroutine that the thread made.
     warnings.filterwarnings("ignore", r"coroutine '\w+\.[^']*completion[^']*' was never awaited", RuntimeWarning)
     AsyncHTTPHandler.single_connection_post_request = _no_second_attempt
+    _read_within_limits()
     return litellm
+
+
+def _read_within_limits() -> None:
+    """Have litellm's HTTP transport read replies to our calls up to a limit, and show them to `_Reply`.
+
+    httpx would decompress whatever comes, and hold all of it. What other code in the process asks litellm for, streams
+    among it, goes its own way.
+    """
+    from httpx import Response
+    from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
+
+    send = LiteLLMAiohttpTransport.handle_async_request
+    if hasattr(send, "__wrapped__"):
+        return
+
+    @wraps(send)
+    async def handle_async_request(self: Any, request: Any) -> Any:
+        reply = _reply.get()
+        if reply is None:
+            return await send(self, request)
+        request.headers["accept-encoding"] = ENCODINGS
+        response = await send(self, request)
+        reply.status, reply.headers = response.status_code, response.headers
+        try:
+            encoding = response.headers.get("content-encoding", "")
+            reply.body = await read_body(response.stream, encoding, response.status_code)
+        except BodyRefused as refused:
+            reply.refused = refused
+            raise
+        finally:
+            await response.aclose()
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_TRANSFER]
+        return Response(response.status_code, headers=headers, content=reply.body, request=request)
+
+    LiteLLMAiohttpTransport.handle_async_request = handle_async_request
+
+
+# What a body has no more that was read and decompressed.
+_OF_THE_TRANSFER = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 async def _no_second_attempt(*_: Any, **__: Any) -> Any:
@@ -260,8 +322,10 @@ _BY_CLASS: Mapping[str, type[CallError]] = {
 }
 
 
-def _as_call_error(error: Exception) -> CallError:
+def _as_call_error(error: Exception, replied: _Reply) -> CallError:
     """The CallError for anything that came out of litellm."""
+    if replied.refused is not None:
+        return ServerError(str(replied.refused), http_status=replied.status)
     chain = list(_chain(error))
     reply = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
     # Where nothing was replied, the broken connection is the cause, whatever litellm made of it: it looks for numbers
@@ -270,7 +334,10 @@ def _as_call_error(error: Exception) -> CallError:
     said_by = broken or _telling(chain)
     kind = _kind(said_by)
     if reply is None:
-        return kind(_text(said_by)) if kind else ServerError(f"litellm failed: {_text(said_by)}")
+        if kind:
+            return kind(_text(said_by))
+        # What was whole and is no completion is that call's failure: its status says that the provider did answer.
+        return ServerError(f"litellm failed: {_text(said_by)}", http_status=replied.status if replied.body else None)
     refused = _waitable(failure(reply.status_code, reply.content, reply.headers), reply.content)
     if type(refused) is BadRequest and kind and not kind.retryable:
         # litellm knows more of the providers' wordings for a 400 than `failure`: Gemini's "API key not valid", say.

@@ -85,7 +85,10 @@ class ErrorRecord:
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """One finished task of a row. `skipped` says that its condition did not hold."""
+    """One finished task of a row. `skipped` says that its condition did not hold.
+
+    `finish_reason` are words with which replies ended and that crewrun does not know, None for none.
+    """
 
     name: str
     agent: str
@@ -94,6 +97,7 @@ class TaskRecord:
     usage: Usage
     truncated: bool = False
     skipped: bool = False
+    finish_reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -107,6 +111,8 @@ class TaskRecord:
             record["truncated"] = True
         if self.skipped:
             record["skipped"] = True
+        if self.finish_reason is not None:
+            record["finish_reason"] = self.finish_reason
         return record
 
 

@@ -119,7 +119,15 @@ class FlowRun:
             raise
         self._outputs.append(result)
         self._tally.finished(
-            TaskRecord(method.name, "", _text(result), tally.calls, tally.usage, truncated=tally.truncated > 0)
+            TaskRecord(
+                method.name,
+                "",
+                _text(result),
+                tally.calls,
+                tally.usage,
+                truncated=tally.truncated > 0,
+                finish_reason=tally.finish_reason,
+            )
         )
         return result
 

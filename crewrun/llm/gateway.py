@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeVar
+from warnings import warn
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -20,6 +21,7 @@ from crewrun.errors import (
     AuthRefused,
     CallError,
     CallTimedOut,
+    CrewrunWarning,
     EndpointRefused,
     NotRecorded,
     OutageTooLong,
@@ -29,6 +31,7 @@ from crewrun.errors import (
     TransientError,
 )
 from crewrun.llm import ambient, endpoints
+from crewrun.llm.answer import fresh_answer, recalled_answer
 from crewrun.llm.budget import check_row
 from crewrun.llm.cache import Answers
 from crewrun.llm.deadline import deadline
@@ -103,6 +106,7 @@ class Gateway:
         # What models refused although they were said to take it, tools or a schema: (endpoint, error's name).
         self.refused: set[tuple[str, str]] = set()
         self._refusals = Refusals(self.refused)
+        self._strange: set[str] = set()  # the unknown words with which replies ended, each warned about once
 
     async def complete(
         self,
@@ -146,13 +150,15 @@ class Gateway:
             return (await self._ask(request, tally, windows, None))[0]
         identity = self._identities.of(request)
         known = recorder.replay(tally.task, identity) if recorder is not None else None
-        if known is not None:
-            tally.replays(*known)
-            return known[0]
+        if known is not None and (again := recalled_answer(known[0], request, tally.own_texts)) is not None:
+            tally.replays(again, known[1])
+            return again
         if self._options.replay_only:
             raise NotRecorded(f"the journal has no such call of {endpoint.name} for this row (--replay)")
         began = time.monotonic()
-        if self._cache is not None and (cached := await self._cache.get(identity)) is not None:
+        cached = await self._cache.get(identity) if self._cache is not None else None
+        cached = recalled_answer(cached, request, tally.own_texts) if cached is not None else None
+        if cached is not None:
             tally.answered(cached)
             if recorder is not None:
                 spent = Spent(endpoint.name, Usage(), 0.0, 0, time.monotonic() - began)
@@ -231,7 +237,7 @@ class Gateway:
             attempt += 1
             tally.sent()
             try:
-                got = await self._attempt(request)
+                got = await self._attempt(request, tally.own_texts)
             except CallError as failed:
                 error = self._refusals.told_apart(_without_key(failed, endpoint), request, recorder)
             except BaseException:
@@ -264,13 +270,23 @@ class Gateway:
             if delay_s:
                 await anyio.sleep(delay_s)
 
-    async def _attempt(self, request: ChatRequest) -> Completion:
-        """Send once, within the call's time limit."""
+    async def _attempt(self, request: ChatRequest, own_texts: tuple[str, ...] | None) -> Completion:
+        """Send once, within the call's time limit. `own_texts` as `fresh_answer` has it."""
         endpoint = request.endpoint
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
         transport, is_ours = self._transports.of(endpoint.lane), self._transports.given is None
         completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane == "direct")
-        return believable(completion, request) if is_ours else completion
+        answer = fresh_answer(believable(completion, request) if is_ours else completion, request, own_texts)
+        if answer.finish_reason is not None:
+            self._warn_of(answer.finish_reason, endpoint)
+        return answer
+
+    def _warn_of(self, finish_reason: str, endpoint: Endpoint) -> None:
+        """Say once that a reply ended with an unknown word. A run's rows have it, and its summary says it."""
+        if not self.gates.is_of_a_run and finish_reason not in self._strange:
+            self._strange.add(finish_reason)
+            why = f"a reply ended with finish_reason {finish_reason!r}, which crewrun does not know; it counts as whole"
+            warn(f"{endpoint.name}: {why}", CrewrunWarning, stacklevel=2)
 
     def takes_tools(self, llm: LLM | None) -> bool:
         """Whether tools go to `llm` as tools, not in words."""

@@ -7,7 +7,6 @@ import email.utils
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from crewrun.errors import (
     AuthRefused,
@@ -107,11 +106,3 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None
-
-
-def embedded_status(error: Any) -> int:
-    """The status that an error inside a 200 stands for."""
-    code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    return 429 if isinstance(code, str) and ("rate_limit" in code or "quota" in code) else 500

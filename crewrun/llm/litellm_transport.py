@@ -6,6 +6,7 @@ errors itself and loses statuses on the way (Anthropic's 529 becomes 500, Gemini
 
 import asyncio
 import inspect
+import json
 import logging
 import os
 import re
@@ -40,11 +41,15 @@ from crewrun.llm.bodies import ENCODINGS, BodyRefused, read_body
 from crewrun.llm.chat_json import (
     finished,
     message_on_wire,
-    read_tool_calls,
+    read_message,
     read_usage,
     schema_on_wire,
+    spent,
     tool_on_wire,
+    usage_of,
 )
+from crewrun.llm.embedded_errors import embedded_failure
+from crewrun.llm.finish_reasons import End, read_end
 from crewrun.llm.http_errors import failure
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits
 
@@ -69,7 +74,7 @@ class LitellmTransport:
         try:
             litellm = self._litellm or await self._load()
             response = await litellm.acompletion(**_arguments(request))
-            return _read(response)
+            return _read(response, reply)
         except CallError:
             raise
         # A boundary to foreign code, as `Worker.run` is: litellm lets through whatever a provider's code trips over
@@ -100,12 +105,22 @@ class LitellmTransport:
 
 @dataclass(slots=True)
 class _Reply:
-    """What a provider replied to one call, as it came."""
+    """What a provider replied to one call, as it came: litellm maps words and drops errors."""
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     refused: BodyRefused | None = None
+
+    def parsed(self) -> Any:
+        """The body of a 2xx as JSON, None where there is none."""
+        if self.status is None or not 200 <= self.status < 300:
+            return None
+        try:
+            parsed = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return parsed[0] if isinstance(parsed, list) and len(parsed) == 1 else parsed
 
 
 # The reply to the call that this code makes. In anybody else's use of litellm there is none.
@@ -275,14 +290,40 @@ def _messages(request: ChatRequest) -> Sequence[Message]:
     return told
 
 
-def _read(response: Any) -> Completion:
+def _read(response: Any, reply: _Reply) -> Completion:
     """The answer in a litellm ModelResponse, which has the shape of an OpenAI completion for every provider."""
     usage = read_usage(response.usage.model_dump() if getattr(response, "usage", None) else {})
+    body = reply.parsed()
+    if b'"error"' in reply.body and (failed := embedded_failure(body, reply.headers)) is not None:
+        raise spent(failed, usage)
     choice = response.choices[0]
-    asks = any(getattr(choice.message, form, None) for form in ("tool_calls", "function_call"))
-    tool_calls = read_tool_calls(choice.message.model_dump()) if asks else ()
-    refusal = getattr(choice.message, "refusal", None)
-    return finished(choice.message.content, usage, choice.finish_reason, refusal, tool_calls, _limits(response))
+    is_openai = isinstance(body, dict) and isinstance(body.get("choices"), list)
+    said = read_message(choice.message.model_dump(), _finish_reason(choice, body), has_made_arguments=not is_openai)
+    return finished(said, usage, _limits(response))
+
+
+def _finish_reason(choice: Any, body: Any) -> str | None:
+    """The provider's own word for how the reply ended. litellm makes one of OpenAI's of each, "stop" of unknown ones;
+    that one holds where it says more.
+    """
+    hidden = getattr(choice, "provider_specific_fields", None)
+    own = (hidden.get("native_finish_reason") if isinstance(hidden, Mapping) else None) or _own_word(body)
+    mapped: str | None = choice.finish_reason
+    if not isinstance(own, str) or (read_end(own) is End.UNKNOWN and read_end(mapped) is not End.DONE):
+        return mapped
+    return own
+
+
+def _own_word(body: Any) -> Any:
+    """How a reply of Anthropic, Gemini, Bedrock or Cohere says that it ended."""
+    if not isinstance(body, dict):
+        return None
+    first: Any = next((v[0] for v in (body.get("choices"), body.get("candidates")) if isinstance(v, list) and v), {})
+    for holder in (first, body):
+        for name in ("finish_reason", "finishReason", "stop_reason", "stopReason"):
+            if isinstance(holder, dict) and isinstance(word := holder.get(name), str):
+                return word
+    return None
 
 
 def _limits(response: Any) -> RateLimits | None:
@@ -326,6 +367,9 @@ def _as_call_error(error: Exception, replied: _Reply) -> CallError:
     """The CallError for anything that came out of litellm."""
     if replied.refused is not None:
         return ServerError(str(replied.refused), http_status=replied.status)
+    body = replied.parsed()
+    if (embedded := embedded_failure(body, replied.headers)) is not None:
+        return spent(embedded, usage_of(body))
     chain = list(_chain(error))
     reply = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
     # Where nothing was replied, the broken connection is the cause, whatever litellm made of it: it looks for numbers

@@ -74,8 +74,8 @@ class OpenAITransport:
             raise ServerError(str(refused), http_status=response.status) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as broken:
             raise _network_error(broken, route) from broken
-        if response.status == 200:
-            return read_completion(payload, rate_headers.glance(response.headers))
+        if 200 <= response.status < 300:
+            return read_completion(payload, rate_headers.glance(response.headers), response.headers)
         if 300 <= response.status < 400:
             where = response.headers.get("location", "elsewhere")
             payload = f"{route.url} redirects to {where}: set base_url to the address it should be".encode()

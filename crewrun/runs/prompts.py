@@ -135,7 +135,7 @@ class _Talk:
         """What follows an answer that asks for tools: itself and their results. Empty when one was not recorded."""
         if answer.tool_calls:
             told = [self._results.take(self._assignment, call.name, call.arguments) for call in answer.tool_calls]
-            messages = [Message("assistant", answer.text, answer.tool_calls)]
+            messages = [Message("assistant", answer.text, answer.tool_calls, carried=answer.carried)]
             for call, text in zip(answer.tool_calls, told, strict=True):
                 if text is None:
                     return ()

@@ -31,6 +31,7 @@
         ├── ContextTooLong    the prompt does not fit the model               category context_length
         ├── ContentFiltered   the provider's policy refused it                category content_filter
         ├── OutputInvalid     an answer that is no answer                     category output_invalid
+        │   └── EmptyReply        no answer at all, also a TransientError
         └── TransientError    worth another attempt
             ├── RateLimited   429                                             category rate_limit
             ├── CallTimedOut  408, or no reply within --call-timeout          category timeout
@@ -333,6 +334,13 @@ class TransientError(CallError):
     """A failure that another attempt may not meet."""
 
     retryable = True
+
+
+class EmptyReply(OutputInvalid, TransientError):
+    """The model ended its reply, and there is nothing in it, or only reasoning.
+
+    Another attempt may well have an answer. A reply that max_tokens left empty is a plain OutputInvalid.
+    """
 
 
 class RateLimited(TransientError):

@@ -105,7 +105,10 @@ class FailedTool:
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """One finished task of a row. `skipped` says that its condition did not hold."""
+    """One finished task of a row. `skipped` says that its condition did not hold.
+
+    `finish_reason` are words with which replies ended and that crewrun does not know, None for none.
+    """
 
     name: str
     agent: str
@@ -115,6 +118,7 @@ class TaskRecord:
     truncated: bool = False
     skipped: bool = False
     tool_failures: Sequence[FailedTool] = ()
+    finish_reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -130,6 +134,8 @@ class TaskRecord:
             record["skipped"] = True
         if self.tool_failures:
             record["tool_failures"] = [failed.to_json() for failed in self.tool_failures]
+        if self.finish_reason is not None:
+            record["finish_reason"] = self.finish_reason
         return record
 
 

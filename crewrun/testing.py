@@ -67,7 +67,8 @@ class ScriptedTransport:
 def calls(*tools: str | tuple[str, Mapping[str, Any] | str], **arguments: Any) -> Completion:
     """A model's turn that asks for tools: `calls("search", query="AI")`, or several as pairs of name and arguments.
 
-    Arguments that are a text in such a pair go out as they are, JSON or not. The ids are `call_1`, `call_2` and so on.
+    Arguments that are a text in such a pair go out as they are, JSON or not. The ids are `call_1`, `call_2` and so on;
+    where an earlier turn has them, the call is given another one, as with every model.
     """
     asked = []
     for number, one in enumerate(tools, 1):

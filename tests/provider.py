@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,9 @@ from aiohttp.test_utils import TestServer
 
 @dataclass
 class Provider:
-    """A provider that gives every request the same `reply` and keeps what it was asked."""
+    """A provider that gives every request the same `reply`, unless it `decides` one for each, and keeps what it was
+    asked.
+    """
 
     url: str = ""
     status: int = 200
@@ -24,6 +26,7 @@ class Provider:
     headers: Mapping[str, str] = field(default_factory=dict)
     hangs: bool = False
     resets: bool = False
+    decides: Callable[[Any], tuple[int, Any]] | None = None
     asked: list[tuple[str, Mapping[str, str], Any]] = field(default_factory=list)
     connections: list[asyncio.Transport] = field(default_factory=list)
     reached: anyio.Event = field(default_factory=anyio.Event)
@@ -39,6 +42,9 @@ class Provider:
         assert request.transport is not None
         self.connections.append(request.transport)
         self.reached.set()
+        if self.decides is not None:
+            status, body = self.decides(self.asked[-1][2])
+            self.reply(body, status)
         if self.hangs:
             await anyio.sleep_forever()
         if self.resets:

@@ -346,6 +346,7 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
         },
         "attempts": totals["requests"],
         "truncated": 0,
+        "finish_reasons": [],
         "cost_usd": pytest.approx(totals["cost_usd"], abs=1e-6),
         "forecast": None,
         "unread": 0,
@@ -584,7 +585,7 @@ FAULTS = {
     "FAIL-QUOTA": ("quota", "QuotaExhausted", 429, False, 1),
     "FAIL-CUT": ("network", "NetworkError", None, True, 3),
     "FAIL-GARBAGE": ("server", "ServerError", 200, True, 3),
-    "FAIL-EMPTY": ("output_invalid", "OutputInvalid", 200, False, 1),
+    "FAIL-EMPTY": ("output_invalid", "EmptyReply", 200, True, 3),
 }
 
 

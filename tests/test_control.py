@@ -370,8 +370,8 @@ def test_an_agent_that_takes_too_long_fails_as_timeout() -> None:
 
 
 async def test_an_empty_reply_is_asked_for_again_when_max_retry_limit_says_so() -> None:
-    """Each time is paid for, so by itself nothing is asked twice."""
-    empty = OutputInvalid("the model's reply is empty", http_status=200)
+    """For what asking again by the gateway did not mend, and what max_tokens left empty."""
+    empty = OutputInvalid("the model's reply is empty (it reached max_tokens)", http_status=200)
     with pytest.raises(OutputInvalid):
         await run(crew_of(task()), empty)
     output, _ = await run(crew_of(task(agent(max_retry_limit=2))), empty, empty, "text")

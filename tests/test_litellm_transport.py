@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ from transport_cases import (
     tool_talk,
 )
 
+from crewrun import LLM, Agent, Gateway
 from crewrun.errors import (
     AuthRefused,
     BadRequest,
@@ -48,11 +50,12 @@ from crewrun.errors import (
 from crewrun.llm.litellm_transport import LitellmTransport, missing_key
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ToolCall, Usage
 from crewrun.testing import check_transport
+from crewrun.tools import tool
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("litellm")]
 
 # A reply as Anthropic's reference records it, https://docs.anthropic.com/en/api/messages
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "id": "msg_01XFDUDYJgAACzvnptvVoYEL",
     "type": "message",
     "role": "assistant",
@@ -775,6 +778,126 @@ async def test_tools_of_anthropic(provider: Provider, transport: LitellmTranspor
             {"type": "tool_result", "tool_use_id": "call_b", "content": "noon"},
         ],
     }
+
+
+SIGNED = {"type": "thinking", "thinking": "I look.", "signature": "EqQBCgIYAhIM"}
+THINKING = LLM(
+    "anthropic/claude-sonnet-4-5",
+    api_key="k",
+    function_calling=True,
+    thinking={"type": "enabled", "budget_tokens": 1024},
+)
+
+
+@tool
+def clock() -> str:
+    """The time."""
+    return "noon"
+
+
+async def test_claude_thinks_and_calls_tools(provider: Provider) -> None:
+    """It refuses a turn with a tool that does not begin with the signed thinking that came with it."""
+
+    def anthropic(body: Any) -> tuple[int, Any]:
+        turns = [turn["content"] for turn in body["messages"] if turn["role"] == "assistant"]
+        if any(content[0] != SIGNED for content in turns):
+            return 400, refusal("invalid_request_error", "messages.1.content.0.type: Expected `thinking`")
+        if len(turns) == 2:
+            return 200, {**ANSWER, "content": [SIGNED, {"type": "text", "text": "noon"}]}
+        use = {"type": "tool_use", "id": f"toolu_{len(turns)}", "name": "clock", "input": {}}
+        return 200, {**ANSWER, "content": [SIGNED, use], "stop_reason": "tool_use"}
+
+    provider.decides = anthropic
+    agent = Agent(
+        role="r", goal="g", backstory="b", tools=[clock], llm=THINKING.model_copy(update={"base_url": provider.url})
+    )
+    async with Gateway():
+        output = await agent.akickoff("What time is it?")
+    assert (output.raw, len(provider.asked)) == ("noon", 3)
+
+
+async def test_thought_signatures_of_gemini_go_back(provider: Provider, transport: LitellmTransport) -> None:
+    """With the call that they came with."""
+    part = {"functionCall": {"name": "clock", "args": {}}, "thoughtSignature": "c2lnbmVk"}
+    provider.reply(gemini("STOP", part))
+    talk = tool_talk(request_to(provider.url, "gemini/gemini-3-pro-preview").endpoint)
+    answer = await transport.send(talk)
+    turn = Message("assistant", "", answer.tool_calls, carried=answer.carried)
+    result = Message("tool", "noon", tool_call_id=answer.tool_calls[0].id)
+    await transport.send(replace(talk, messages=(talk.messages[1], turn, result)))
+    [_, (_, _, body)] = provider.asked
+    assert body["contents"][1]["parts"][0]["thoughtSignature"] == "c2lnbmVk"
+
+
+COUNTS = {"promptTokenCount": 20, "candidatesTokenCount": 4, "totalTokenCount": 24}
+
+
+def gemini(finish_reason: str, *parts: Any) -> dict[str, Any]:
+    content = {"parts": parts or [{"text": "Hi"}], "role": "model"}
+    return {"candidates": [{"content": content, "finishReason": finish_reason}], "usageMetadata": COUNTS}
+
+
+def azure(finish_reason: str = "stop", choice: Any = None, **beside: Any) -> dict[str, Any]:
+    reply = reply_with({"content": "Hi"}, finish_reason)
+    reply["choices"][0] |= choice or {}
+    return {**reply, **beside}
+
+
+GEMINI, CLAUDE, AZURE = "gemini/gemini-2.0-flash", "anthropic/claude-3-5-haiku-20241022", "azure/mine"
+ENDINGS: dict[str, tuple[str, Any, tuple[Any, Any]]] = {
+    "failed": (AZURE, azure("error"), (ServerError, 200)),
+    "failed in other words": (AZURE, azure("engine_abort"), (ServerError, 200)),
+    "a broken call": (GEMINI, gemini("MALFORMED_FUNCTION_CALL"), (ServerError, 200)),
+    "filtered": (AZURE, azure("SAFETY"), (ContentFiltered, None)),
+    "filtered by Gemini": (GEMINI, gemini("PROHIBITED_CONTENT"), (ContentFiltered, None)),
+    "unknown": (AZURE, azure("pondered"), ("Hi", "pondered")),
+    "unknown of Gemini": (GEMINI, gemini("PONDERED"), ("Hi", "PONDERED")),
+    "unknown of Claude": (CLAUDE, {**ANSWER, "stop_reason": "pondered"}, ("Hello!", "pondered")),
+    "a cut call": (CLAUDE, {**ANSWER, "content": TOOL_USE[1:], "stop_reason": "max_tokens"}, ("", None)),
+    "only a cut call": (CLAUDE, {**ANSWER, "content": TOOL_USE[:2], "stop_reason": "max_tokens"}, (OutputInvalid, 200)),
+    "an error in a choice": (AZURE, azure(choice={"error": {"code": 502, "message": "m"}}), (ServerError, 502)),
+    "an error beside": (AZURE, azure(error={"code": 429, "message": "m"}), (RateLimited, 429)),
+    "no error beside": (AZURE, azure(error={"code": None, "message": ""}), ("Hi", None)),
+    "an error only": (AZURE, {"error": {"code": "402", "message": "m"}}, (QuotaExhausted, 402)),
+    "no choices": (AZURE, {"choices": []}, (ServerError, 200)),
+    "no message": (AZURE, {"choices": [{"message": None}]}, (ServerError, 200)),
+    "Anthropic's error": (CLAUDE, refusal("overloaded_error", "Overloaded"), (ServerError, 503)),
+    "Google's error": (GEMINI, [google(429, "slow down")], (RateLimited, 429)),
+}
+
+
+@pytest.mark.parametrize(("model", "reply", "expected"), ENDINGS.values(), ids=ENDINGS)
+async def test_a_200_says_how_it_ended(
+    provider: Provider, transport: LitellmTransport, model: str, reply: Any, expected: tuple[Any, Any]
+) -> None:
+    """By the provider's own words, which litellm maps to others, and by errors that it drops."""
+    provider.reply(reply)
+    asked = replace(
+        request_to(provider.url, model, api_version="2024-06-01"), tools=tool_talk(Endpoint("litellm", "", "")).tools
+    )
+    found: tuple[Any, Any]
+    try:
+        answer = await transport.send(asked)
+        found = answer.text, answer.finish_reason
+        assert [call.name for call in answer.tool_calls] == (["weather"] if answer.truncated else [])
+    except CallError as error:
+        found = type(error), error.http_status
+    assert found == expected
+
+
+async def test_a_reply_is_read_up_to_64_mib(provider: Provider, transport: LitellmTransport) -> None:
+    """After decompression, as on the direct lane; an error up to 64 KiB."""
+    packer = zlib.compressobj(1, wbits=31)
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1 << 8)) + packer.flush()  # 256 MiB
+    for model in (CLAUDE, AZURE):
+        asked = request_to(provider.url, model, api_version="2024-06-01")
+        for body, status, encoding in ((bomb, 200, "gzip"), (bytes(1 << 17), 503, "identity")):
+            provider.reply(body, status, content_encoding=encoding)
+            with pytest.raises(ServerError, match=r"the reply is larger than 64 [KM]iB") as failed:
+                await transport.send(asked)
+            assert failed.value.http_status == status
+    provider.reply(zlib.compress(json.dumps(ANSWER).encode()), content_encoding="deflate")
+    assert (await transport.send(request_to(provider.url))).text == "Hello!"
 
 
 async def test_the_last_answer_without_tools_tells_anthropic_of_them_in_words(

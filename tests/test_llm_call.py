@@ -142,9 +142,8 @@ async def test_a_call_is_read_as_models_write_it(reply: Any) -> None:
             "the model asks for a tool 'ad', which available_functions does not have (did you mean 'add'?)",
         ),
         (calls(("add", "[1]")), "the model asks for tool 'add' with arguments that are no JSON object"),
-        ("  ", "the model's answer is empty"),
     ],
-    ids=["unknown tool", "arguments", "empty"],
+    ids=["unknown tool", "arguments"],
 )
 async def test_a_reply_that_is_of_no_use_fails_the_call(asked: Any, said: str) -> None:
     """CrewAI goes on with an empty text."""

@@ -1,6 +1,8 @@
 """The direct lane against real sockets: the contract of transports, addresses, keys and proxies."""
 
 import json
+import resource
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -168,6 +170,20 @@ def test_a_completion_is_read_as_servers_write_it(body: bytes, outcome: tuple[st
         ),
         pytest.param(b'{"choices":[{"message":{"content":"  "}}]}', "output_invalid", id="blank"),
         pytest.param(b'{"choices":[{"message":{"refusal":"I cannot"}}]}', "content_filter", id="refusal"),
+        pytest.param(b'{"choices":[{"message":{"content":"I","refusal":"no"}}]}', "content_filter", id="both"),
+        pytest.param(b'{"error":{"code":"401","message":"m"}}', "auth", id="a number as text"),
+        pytest.param(b'{"error":{"code":402.0,"message":"m"}}', "quota", id="a number with a point"),
+        pytest.param(b'{"error":{"code":"insufficient_quota","message":"m"}}', "quota", id="an empty account"),
+        pytest.param(b'{"error":{"type":"authentication_error","message":"m"}}', "auth", id="a type"),
+        pytest.param(b'{"error":{"status":"RESOURCE_EXHAUSTED"}}', "rate_limit", id="Google's word"),
+        pytest.param(b'{"error":{"code":"modelNotFound"}}', "model_not_found", id="camel case"),
+        pytest.param(b'{"error":"HTTP 429 from upstream"}', "rate_limit", id="a text with a status"),
+        pytest.param(b'{"error":"upstream","status_code":429}', "rate_limit", id="a status beside a text"),
+        pytest.param(b'{"error":"there are 500 owls"}', "server", id="a text with a number"),
+        pytest.param(b'{"errors":[{"code":429,"message":"m"}]}', "rate_limit", id="several errors"),
+        pytest.param(b'{"message":"slow","code":429}', "rate_limit", id="no error around it"),
+        pytest.param(b'[{"error":{"code":429}}]', "rate_limit", id="an error in an array"),
+        pytest.param(b'{"choices":[{"message":{"content":"h"},"error":{"code":402}}]}', "quota", id="in a choice"),
     ],
 )
 def test_what_is_no_answer_has_a_category(body: bytes, category: str) -> None:
@@ -348,6 +364,41 @@ def test_a_socks_proxy_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPat
         proxy_for("http://model.test/")
 
 
+def _packed(body: bytes, encoding: str) -> bytes:
+    bits = {"gzip": 31, "deflate": 15, "raw": -15}[encoding]
+    packer = zlib.compressobj(1, wbits=bits)
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw"])
+async def test_a_compressed_reply_is_read(provider: Provider, transport: OpenAITransport, encoding: str) -> None:
+    """Of several gzip members, too, and deflate without zlib's header."""
+    body = json.dumps(reply_with({"content": "Hi " * 1000}, "stop")).encode()
+    parts = [body[:100], body[100:]] if encoding == "gzip" else [body]
+    sent = b"".join(_packed(part, encoding) for part in parts)
+    provider.reply(sent, content_encoding="gzip" if encoding == "gzip" else "deflate")
+    answer = await transport.send(request(resolve(LLM(model="openai/m", base_url=provider.url)), "x"))
+    [(_, headers, _)] = provider.asked
+    assert (answer.text, headers["accept-encoding"]) == ("Hi " * 1000, "gzip, deflate")
+
+
+async def test_a_reply_is_read_up_to_64_mib(provider: Provider, transport: OpenAITransport) -> None:
+    """After decompression, without holding what it would have come to; an error up to 64 KiB. The next call works."""
+    asked = request(resolve(LLM(model="openai/m", base_url=provider.url)), "x")
+    packer = zlib.compressobj(1, wbits=31)
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1 << 8)) + packer.flush()  # 256 MiB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for body, status, encoding in ((bomb, 200, "gzip"), (bytes(1 << 17), 503, "identity"), (b"x", 200, "br")):
+        provider.reply(body, status, content_encoding=encoding)
+        with pytest.raises(ServerError) as failed:
+            await transport.send(asked)
+        assert failed.value.http_status == status
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 200 * 1024
+    provider.reply(reply_with({"content": "x" * (2 << 20)}, "stop"))
+    assert len((await transport.send(asked)).text) == 2 << 20
+
+
 async def test_tools_and_their_turns_go_out_as_openai_has_them(provider: Provider, transport: OpenAITransport) -> None:
     """The whole body; and so does the last request of an agent that has used up its turns, with no tools any more."""
     provider.reply(reply_with({"content": "Hi"}, "stop"))
@@ -373,12 +424,50 @@ async def test_a_schema_goes_out_as_a_response_format(provider: Provider, transp
     )
 
 
+THOUGHTS = [
+    pytest.param({"reasoning_content": "hm"}, "hm", id="DeepSeek"),
+    pytest.param({"reasoning": "hm"}, "hm", id="Groq"),
+    pytest.param({"reasoning": "hm", "reasoning_details": [{"text": "hm", "signature": "s"}]}, "hm", id="OpenRouter"),
+    pytest.param({"thinking_blocks": [{"type": "thinking", "thinking": "hm"}]}, "hm", id="a proxy of litellm"),
+    pytest.param(
+        {"content": [{"type": "thinking", "thinking": [{"text": "hm"}]}, {"type": "text", "text": "Hi"}]},
+        "hm",
+        id="Mistral",
+    ),
+    pytest.param({"reasoning_content": None, "reasoning": ""}, "", id="none"),
+]
+
+
+@pytest.mark.parametrize(("message", "reasoning"), THOUGHTS)
+def test_reasoning_is_read_beside_the_answer(message: dict[str, Any], reasoning: str) -> None:
+    """Nothing of it goes back where no tool is asked for."""
+    answer = read_completion(json.dumps(reply_with({"content": "Hi", **message}, "stop")).encode())
+    assert answer == Completion("Hi", Usage(9, 0, 3), reasoning=reasoning)
+
+
+async def test_a_turn_that_asks_for_tools_goes_back_as_it_came(provider: Provider, transport: OpenAITransport) -> None:
+    """Reasoning under every name, and whatever stands beside a call or its function."""
+    call = {"id": "a", "index": 0, "type": "function", "function": {"name": "clock", "arguments": "{}", "strict": True}}
+    kept = {"reasoning_content": "hm", "reasoning_details": [{"text": "hm"}], "extra_content": {"x": [1]}}
+    signed = {"extra_content": {"google": {"thought_signature": "s"}}}
+    beside: dict[str, Any] = {"refusal": None, "annotations": [], "provider_specific_fields": {"refusal": None}}
+    reply = reply_with({"content": "", "tool_calls": [{**call, **signed}], **kept, **beside})
+    answer = read_completion(json.dumps(reply).encode())
+    provider.reply(reply_with({"content": "Hi"}, "stop"))
+    talk = tool_talk(resolve(LLM(model="openai/m", base_url=provider.url)))
+    turn = Message("assistant", answer.text, answer.tool_calls, carried=answer.carried)
+    await transport.send(replace(talk, messages=(*talk.messages, turn)))
+    [(_, _, body)] = provider.asked
+    del call["index"]
+    assert body["messages"][-1] == {"role": "assistant", "content": None, "tool_calls": [{**call, **signed}], **kept}
+
+
 MISSING_ID = {"content": None, "tool_calls": [{"function": {"name": "clock", "arguments": "{}"}}]}
 
 
 @pytest.mark.parametrize(
     ("message", "said"),
-    [*TOOL_REPLIES, pytest.param(MISSING_ID, ("", (ToolCall("call_0", "clock", "{}"),)), id="no id")],
+    [*TOOL_REPLIES, pytest.param(MISSING_ID, ("", (ToolCall("call00000", "clock", "{}"),)), id="no id")],
 )
 def test_tool_calls_are_read_as_servers_write_them(
     message: dict[str, Any], said: tuple[str, tuple[ToolCall, ...]]

@@ -12,6 +12,7 @@ from crewrun.errors import (
     AuthRefused,
     BadRequest,
     CallError,
+    EmptyReply,
     ModelNotFound,
     NetworkError,
     OutputInvalid,
@@ -34,7 +35,7 @@ _EXPECTED: list[tuple[str, type[CallError] | None, int | None]] = [
     ("FAIL-409", ServerError, 409),
     ("FAIL-503", ServerError, 503),
     ("FAIL-CUT", NetworkError, None),
-    ("FAIL-EMPTY", OutputInvalid, 200),
+    ("FAIL-EMPTY", EmptyReply, 200),
 ]
 _CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = (ToolSpec("weather", "The weather in a city.", _CITY), ToolSpec("clock", "The time.", {"type": "object"}))
@@ -51,8 +52,13 @@ def mock_cases(endpoint: Endpoint) -> list[TransportCase]:
     schema = TransportCase("hello with a schema", replace(request(endpoint, "hello"), schema=SCHEMA))
     with_tools = [
         TransportCase(f"{word} with tools", replace(request(endpoint, word), tools=TOOLS))
-        for word in ("hello", "CALL-ALL", "CALL-NONE", "FAIL-LENGTH")
+        for word in ("hello", "CALL-ALL", "CALL-NONE")
     ]
+    with_tools.append(
+        TransportCase(
+            "a cut call of a tool", replace(request(endpoint, "FAIL-LENGTH"), tools=TOOLS), OutputInvalid, 200
+        )
+    )
     plain = [TransportCase(word, request(endpoint, word), kind, status) for word, kind, status in _EXPECTED]
     return [*plain, *with_tools, schema]
 
@@ -154,7 +160,7 @@ TOOL_REPLIES = [
     ),
     pytest.param(
         {"content": None, "function_call": {"name": "clock", "arguments": "{}"}},
-        ("", (ToolCall("call_0", "clock", "{}"),)),
+        ("", (ToolCall("call00000", "clock", "{}"),)),
         id="the older form",
     ),
     pytest.param({"content": "Hi", "tool_calls": []}, ("Hi", ()), id="no calls at all"),

@@ -79,7 +79,11 @@ _CLOSER: Mapping[tuple[Category, str | int | None], str] = {
         Category.NETWORK,
         "Unreachable",
     ): "the endpoint cannot work as it is set up; check base_url, certificate and proxy",
-    (Category.SERVER, 200): "what answered is no chat completion; check base_url, then run these again",
+    (
+        Category.OUTPUT_INVALID,
+        "EmptyReply",
+    ): "each reply was empty, or only reasoning; raise max_tokens, lower reasoning_effort, or change prompt or model",
+    (Category.SERVER, 200): "what answered is no whole chat completion; check base_url, then run these again",
     (Category.SERVER, 503): "the provider was overloaded or down; run these again later",
     (Category.SERVER, 529): "the provider was overloaded; run these again later, or lower --max-concurrent",
 }

@@ -13,6 +13,7 @@ from crewrun.row import Outcome, Replayed
 # Row times are counted in buckets 2 % wide, so percentiles of a million rows need no list of them.
 _BUCKET = math.log(1.02)
 _SHORTEST_S = 1e-4
+_MOST_WORDS = 20
 
 
 @dataclass(slots=True)
@@ -22,7 +23,8 @@ class Progress:
     `abandoned` rows were given up while they ran; `unwritten` ones finished, but their lines are not written (yet).
     `kept` rows are those that succeeded in an earlier session, `kept_failed` and `pending` those that this one leaves
     as they are, `elsewhere` those of other shards. Attempts, calls, tokens and cost are this session's;
-    `replayed_calls` were paid for by earlier ones. `limiting` is what calls wait for now, in words. `unread` rows are
+    `replayed_calls` were paid for by earlier ones. `limiting` is what calls wait for now, in words, and
+    `finish_reasons` are words with which replies ended and that crewrun does not know. `unread` rows are
     those that a run which stopped had not begun, None when nobody knows how many.
     """
 
@@ -40,6 +42,7 @@ class Progress:
     attempts: int = 0
     calls: int = 0
     truncated: int = 0
+    finish_reasons: dict[str, None] = field(default_factory=dict)
     replayed_calls: int = 0
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
@@ -146,6 +149,8 @@ class Progress:
         self.estimated_calls += usage.estimated_calls
         for task in outcome.tasks:
             self.truncated += task.truncated
+            if task.finish_reason is not None and len(self.finish_reasons) < _MOST_WORDS:
+                self.finish_reasons[task.finish_reason] = None
         if outcome.cost_usd is None:
             self.unpriced = True
         else:

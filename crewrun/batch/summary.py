@@ -55,6 +55,7 @@ def summarise(
         "replayed_calls": progress.replayed_calls,
         "attempts": progress.attempts,
         "truncated": progress.truncated,
+        "finish_reasons": list(progress.finish_reasons),
         "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
         "in_all": None if in_all is None else spent_json(in_all),
         "forecast": forecast,

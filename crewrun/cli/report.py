@@ -29,8 +29,7 @@ def report_lines(report: Report, command: str, redo: str) -> list[str]:
     lines = [_headline(summary), *_failure_lines(report), *_tool_lines(summary)]
     if shard := summary["shard"]:
         lines.append(f"shard {shard['part']}: {shard['elsewhere']:,} rows belong to other shards")
-    if summary["truncated"]:
-        lines.append(f"warning: {summary['truncated']} answers were cut off at max_tokens (their tasks say truncated)")
+    lines += _warnings(summary)
     if summary["models"] == ["offline"]:
         lines.append("no model was called: `offline` is the rehearsal model")
     if summary["not_counted"]:
@@ -55,6 +54,16 @@ def report_lines(report: Report, command: str, redo: str) -> list[str]:
         lines.append(f"to run all rows again: {command}")
     elif report.exit_code and report.folder:
         lines.append(f"to run what failed again: {redo}")
+    return lines
+
+
+def _warnings(summary: dict[str, Any]) -> list[str]:
+    """What is odd about the answers."""
+    lines = []
+    if cut_off := summary["truncated"]:
+        lines.append(f"warning: {cut_off} answers were cut off at max_tokens (their tasks say truncated)")
+    if words := ", ".join(map(repr, summary["finish_reasons"])):
+        lines.append(f"warning: answers ended with finish_reason {words}, which is not known (their tasks say so)")
     return lines
 
 

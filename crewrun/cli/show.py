@@ -189,6 +189,10 @@ def _call_lines(call: dict[str, Any]) -> list[str]:
     if call["kind"] == "failure":
         return [*said, "  failed:", *_indented(call["error"])]
     cut_off = " (cut off)" if call["truncated"] else ""
+    if call.get("reasoning"):
+        said += ["  reasoning, no part of the reply:", *_indented(call["reasoning"])]
+    if call.get("finish_reason"):
+        said.append(f"  finish_reason: {call['finish_reason']}, which crewrun does not know")
     said += [f"  reply{cut_off}:", *_indented(call["reply"])] if call["reply"] or not call["tool_calls"] else []
     return said + [f"  asks for {one['name']} {one['arguments']}" for one in call["tool_calls"]]
 
@@ -205,6 +209,7 @@ def _spent(sums: dict[str, Any]) -> str:
 
 def _flags(task: dict[str, Any]) -> str:
     flags = [name for name in ("truncated", "skipped") if task.get(name)]
+    flags += [f"finish_reason {task['finish_reason']}"] if task.get("finish_reason") else []
     return f" [{', '.join(flags)}]" if flags else ""
 
 

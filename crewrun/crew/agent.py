@@ -222,6 +222,8 @@ class Agent(BaseModel):
         schema = judgement_schema()
         question = f"{judge_prompt(rule, description, answer)}\n\n{schema_prompt(schema.text)}"
         unseen = kickoff._replace(on_step=())
+        tally = Tally(tally)
+        tally.own_texts = ()  # a tag that the task asks for is none that its judge is asked for
         said = await self.perform(Prompt(JUDGE, question), unseen, tally, NO_TOOLS, schema)
         verdict: dict[str, Any] = said.structured.value if said.structured else {}
         return verdict["valid"], verdict["feedback"] or ""

@@ -199,7 +199,7 @@ async def _use(talk: _Conversation, completion: Completion) -> str | None:
     """Run the tools of one turn, together. The text of one whose result is the answer, else None."""
     calls = completion.tool_calls
     results = await gather([partial(_run, talk, one.name, one.arguments) for one in calls])
-    talk.turns.append(Message("assistant", completion.text, calls))
+    talk.turns.append(Message("assistant", completion.text, calls, carried=completion.carried))
     for one, result in zip(calls, results, strict=True):
         talk.turns.append(Message("tool", result.text, tool_call_id=one.id))
         if talk.work.on_step:

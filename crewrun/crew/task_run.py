@@ -74,6 +74,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     """
     task, name, texts = assignment.task, assignment.name, assignment.texts
     tally = Tally(kickoff.tally, task=name)
+    tally.own_texts = _own_texts(assignment)
     try:
         prompt = opening(assignment, context)
         answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
@@ -104,6 +105,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
             tally.usage,
             tally.truncated > 0,
             tool_failures=tally.tool_failures,
+            finish_reason=tally.finish_reason,
         )
     )
     return output
@@ -116,6 +118,14 @@ def _callbacks(task: Task, kickoff: Kickoff) -> list[Any]:
         if callback is not None and callback not in several:
             several.append(callback)
     return several
+
+
+def _own_texts(assignment: Assignment) -> tuple[str, ...]:
+    """What task and agent say by themselves, without what a row fills in: in it a tag of reasoning is asked for."""
+    task, agent, schema = assignment.task, assignment.agent, assignment.schema
+    templates = (agent.system_template or "", agent.prompt_template or "")
+    words = (task.description, task.expected_output, agent.role, agent.goal, agent.backstory)
+    return (*words, *templates, schema.text if schema else "")
 
 
 def opening(assignment: Assignment, context: str) -> Prompt:

@@ -127,6 +127,7 @@ class FlowRun:
                 tally.usage,
                 truncated=tally.truncated > 0,
                 tool_failures=tally.tool_failures,
+                finish_reason=tally.finish_reason,
             )
         )
         return result

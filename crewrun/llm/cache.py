@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import anyio.to_thread
 
 from crewrun.errors import UsageError
-from crewrun.messages import Completion, ToolCall, Usage
+from crewrun.llm.turns import decode_turn, encode_turn
+from crewrun.messages import Completion, Usage
 
 # How long one that another process writes to is waited for.
 _TIMEOUT_S = 10.0
@@ -76,8 +77,7 @@ class AnswerCache:
         if kept is None:
             return None
         try:
-            text, truncated, calls = json.loads(kept)
-            answer = Completion(str(text), Usage(), bool(truncated), tuple(ToolCall(*call) for call in calls))
+            answer = decode_turn(json.loads(kept), Usage())
         except (ValueError, TypeError):
             self.problem = "an entry cannot be read"
             return None
@@ -86,8 +86,7 @@ class AnswerCache:
 
     async def put(self, identity: bytes, answer: Completion) -> None:
         """Keep the answer to a request."""
-        calls = [[call.id, call.name, call.arguments] for call in answer.tool_calls]
-        kept = json.dumps([answer.text, answer.truncated, calls])
+        kept = json.dumps(encode_turn(answer))
         await anyio.to_thread.run_sync(self._put, identity.hex(), kept)
 
     def notes(self) -> list[str]:

@@ -21,7 +21,9 @@ def fewest_tokens(request: ChatRequest, bytes_per_token: int = BYTES_PER_TOKEN) 
     tokens = size // bytes_per_token + _PER_MESSAGE * len(request.messages)
     if bytes_per_token == 1:
         tokens += sum([len(message.content.encode("utf-8", "replace")) for message in request.messages]) - size
-        tokens += sum([len(call.name) + len(call.arguments) for m in request.messages for call in m.tool_calls])
+        calls = [call for message in request.messages for call in message.tool_calls]
+        tokens += sum([len(call.name) + len(call.arguments) + len(call.carried) for call in calls])
+        tokens += sum([len(message.carried) for message in request.messages])
     if request.tools:
         tokens += sum([len(str(tool.parameters)) + len(tool.description) for tool in request.tools]) // bytes_per_token
         tokens += _PER_TOOL * len(request.tools)

@@ -316,7 +316,7 @@ class NearGate:
             outage.declare(error)
             suspicion.settle()
             return FailureScope.NONE
-        if isinstance(error, TransientError):
+        if isinstance(error, TransientError) and error.http_status != 200:
             suspicion.put_off()
             return FailureScope.ALL if suspicion.is_open else FailureScope.OWN
         suspicion.settle()

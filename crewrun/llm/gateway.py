@@ -10,10 +10,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeVar
+from warnings import warn
 from weakref import WeakKeyDictionary
 
-from crewrun.errors import AuthRefused, CallError, EndpointRefused, NotRecorded, RowBudgetExceeded, RunStopped
+from crewrun.errors import (
+    AuthRefused,
+    CallError,
+    CrewrunWarning,
+    EndpointRefused,
+    NotRecorded,
+    RowBudgetExceeded,
+    RunStopped,
+)
 from crewrun.llm import ambient, endpoints
+from crewrun.llm.answer import recalled_answer
 from crewrun.llm.cache import Answers
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.gate import AllGates, FarGates, Gates
@@ -61,6 +71,7 @@ class Gateway:
         self._default: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sender = Sender(self._options, self.gates, self._transports, self._way)
+        self._strange: set[str] = set()  # the unknown words with which replies ended, each warned about once
 
     async def complete(
         self,
@@ -105,13 +116,15 @@ class Gateway:
             return (await self._send(request, caller))[0]
         identity = self._identities.of(request)
         known = recorder.replay(tally.task, identity) if recorder is not None else None
-        if known is not None:
-            tally.replays(*known)
-            return known[0]
+        if known is not None and (again := recalled_answer(known[0], request, tally.own_texts)) is not None:
+            tally.replays(again, known[1])
+            return again
         if self._options.replay_only:
             raise NotRecorded(f"the journal has no such call of {endpoint.name} for this row (--replay)")
         began = time.monotonic()
-        if self._cache is not None and (cached := await self._cache.get(identity)) is not None:
+        cached = await self._cache.get(identity) if self._cache is not None else None
+        cached = recalled_answer(cached, request, tally.own_texts) if cached is not None else None
+        if cached is not None:
             tally.answered(cached)
             if recorder is not None:
                 spent = Spent(endpoint.name, Usage(), 0.0, 0, time.monotonic() - began)
@@ -133,7 +146,17 @@ class Gateway:
         return completion
 
     async def _send(self, request: ChatRequest, caller: Caller) -> tuple[Completion, Spent]:
-        return await self._sender.send_with_fallbacks(request, self._fallbacks.get(request.endpoint, ()), caller)
+        answer = await self._sender.send_with_fallbacks(request, self._fallbacks.get(request.endpoint, ()), caller)
+        if answer[0].finish_reason is not None:
+            self._warn_of(answer[0].finish_reason, request.endpoint)
+        return answer
+
+    def _warn_of(self, finish_reason: str, endpoint: Endpoint) -> None:
+        """Say once that a reply ended with an unknown word. A run's rows have it, and its summary says it."""
+        if not self.gates.is_of_a_run and finish_reason not in self._strange:
+            self._strange.add(finish_reason)
+            why = f"a reply ended with finish_reason {finish_reason!r}, which crewrun does not know; it counts as whole"
+            warn(f"{endpoint.name}: {why}", CrewrunWarning, stacklevel=2)
 
     def takes_tools(self, llm: LLM | None) -> bool:
         """Whether tools go to `llm` as tools, not in words."""

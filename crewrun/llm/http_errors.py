@@ -113,23 +113,30 @@ _STATUS_WORDS: Final = (
 )
 
 
-def embedded_status(error: Any) -> int:
-    """The status that an error inside a 200 stands for: its number where it has one, else what its codes and words
-    are for.
+def embedded_status(error: Any) -> int | None:
+    """The status that an error inside a 2xx stands for: its number where it has one, else what its codes and words are
+    for. None where they do not say.
     """
     fields = error if isinstance(error, Mapping) else {}
     inner = fields.get("error")
     for part in (fields, inner if isinstance(inner, Mapping) else {}):
-        for name in ("code", "status", "status_code", "statusCode", "http_status"):
-            number = _http_status(part.get(name))
-            if number is not None:
-                return number
+        number = named_status(part)
+        if number is not None:
+            return number
     said = read_value(error)
     marks = _marks(said.codes, said)
     kind, is_coded = _kind(400, said.words, marks, asks=said.wait_s is not None)
     if is_coded or kind is not BadRequest:
         return _STATUS_OF.get(kind, 400)
-    return next((status for words, status in _STATUS_WORDS if words.search(f"{said.words}\n{marks}")), 500)
+    return next((status for words, status in _STATUS_WORDS if words.search(f"{said.words}\n{marks}")), None)
+
+
+def named_status(fields: Mapping[str, Any]) -> int | None:
+    """The status of an error that a field of an object names, None where none does."""
+    numbers = (
+        _http_status(fields.get(name)) for name in ("code", "status", "status_code", "statusCode", "http_status")
+    )
+    return next((number for number in numbers if number is not None), None)
 
 
 def _http_status(value: object) -> int | None:

@@ -6,19 +6,21 @@ errors itself and loses statuses on the way (Anthropic's 529 becomes 500, Gemini
 
 import asyncio
 import inspect
+import json
 import logging
 import os
 import re
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
 from weakref import WeakSet
 
 import anyio
 import anyio.to_thread
-from pydantic_core import from_json
 
 from crewrun.errors import (
     AuthRefused,
@@ -36,15 +38,20 @@ from crewrun.errors import (
 )
 from crewrun.library_warnings import tolerant
 from crewrun.llm import rate_headers
+from crewrun.llm.bodies import ENCODINGS, BodyRefused, read_body
 from crewrun.llm.chat_json import (
     finished,
     message_on_wire,
-    read_tool_calls,
+    read_message,
     read_usage,
     schema_on_wire,
+    spent,
     tool_on_wire,
+    usage_of,
 )
-from crewrun.llm.http_errors import embedded_status, failure
+from crewrun.llm.embedded_errors import embedded_failure
+from crewrun.llm.finish_reasons import End, read_end
+from crewrun.llm.http_errors import failure
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
@@ -64,21 +71,20 @@ class LitellmTransport:
     @tolerant
     async def send(self, request: ChatRequest) -> Completion:
         """One attempt, as `Transport.send` says. The first call imports litellm, which takes seconds."""
+        reply = _Reply()
+        token = _reply.set(reply)
         try:
             litellm = self._litellm or await self._load()
             response = await litellm.acompletion(**_arguments(request))
+            return _read(response, reply)
         except CallError:
             raise
         # A boundary to foreign code, as `Worker.run` is: litellm lets through whatever a provider's code trips over
         # (KeyError, ImportError, botocore's errors ...), and a send raises nothing but a CallError.
         except Exception as error:
-            raise _as_call_error(error) from error
-        try:
-            return _read(response)
-        except CallError:
-            raise
-        except Exception as error:
-            raise ServerError(f"litellm failed: {_text(error)}", http_status=200) from error
+            raise _as_call_error(error, reply) from error
+        finally:
+            _reply.reset(token)
 
     @tolerant
     async def aclose(self) -> None:
@@ -98,6 +104,30 @@ class LitellmTransport:
                 self._loop = asyncio.get_running_loop()
                 _OPEN.add(self)
         return self._litellm
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What a provider replied to one call, as it came: litellm maps words and drops errors."""
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    refused: BodyRefused | None = None
+
+    def parsed(self) -> Any:
+        """The body of a 2xx as JSON, None where there is none."""
+        if self.status is None or not 200 <= self.status < 300:
+            return None
+        try:
+            parsed = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return parsed[0] if isinstance(parsed, list) and len(parsed) == 1 else parsed
+
+
+# The reply to the call that this code makes. In anybody else's use of litellm there is none.
+_reply: ContextVar[_Reply | None] = ContextVar("crewrun_litellm_reply", default=None)
 
 
 # Module state, because what it counts is: litellm keeps its HTTP clients in a cache of the process, one set for each
@@ -134,7 +164,47 @@ def load_litellm() -> Any:
     # A send that is cancelled while litellm prepares it in its thread leaves the coroutine that the thread made.
     warnings.filterwarnings("ignore", r"coroutine '\w+\.[^']*completion[^']*' was never awaited", RuntimeWarning)
     AsyncHTTPHandler.single_connection_post_request = _no_second_attempt
+    _read_within_limits()
     return litellm
+
+
+def _read_within_limits() -> None:
+    """Have litellm's HTTP transport read replies to our calls up to a limit, and show them to `_Reply`.
+
+    httpx would decompress whatever comes, and hold all of it. What other code in the process asks litellm for, streams
+    among it, goes its own way.
+    """
+    from httpx import Response
+    from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
+
+    send = LiteLLMAiohttpTransport.handle_async_request
+    if hasattr(send, "__wrapped__"):
+        return
+
+    @wraps(send)
+    async def handle_async_request(self: Any, request: Any) -> Any:
+        reply = _reply.get()
+        if reply is None:
+            return await send(self, request)
+        request.headers["accept-encoding"] = ENCODINGS
+        response = await send(self, request)
+        reply.status, reply.headers = response.status_code, response.headers
+        try:
+            encoding = response.headers.get("content-encoding", "")
+            reply.body = await read_body(response.stream, encoding, response.status_code)
+        except BodyRefused as refused:
+            reply.refused = refused
+            raise
+        finally:
+            await response.aclose()
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_TRANSFER]
+        return Response(response.status_code, headers=headers, content=reply.body, request=request)
+
+    LiteLLMAiohttpTransport.handle_async_request = handle_async_request
+
+
+# What a body has no more that was read and decompressed.
+_OF_THE_TRANSFER = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 async def _no_second_attempt(*_: Any, **__: Any) -> Any:
@@ -225,14 +295,40 @@ def _messages(request: ChatRequest) -> Sequence[Message]:
     return told
 
 
-def _read(response: Any) -> Completion:
+def _read(response: Any, reply: _Reply) -> Completion:
     """The answer in a litellm ModelResponse, which has the shape of an OpenAI completion for every provider."""
     usage = read_usage(response.usage.model_dump() if getattr(response, "usage", None) else {})
+    body = reply.parsed()
+    if b'"error"' in reply.body and (failed := embedded_failure(body, reply.headers)) is not None:
+        raise spent(failed, usage)
     choice = response.choices[0]
-    asks = any(getattr(choice.message, form, None) for form in ("tool_calls", "function_call"))
-    tool_calls = read_tool_calls(choice.message.model_dump()) if asks else ()
-    refusal = getattr(choice.message, "refusal", None)
-    return finished(choice.message.content, usage, choice.finish_reason, refusal, tool_calls, _limits(response))
+    is_openai = isinstance(body, dict) and isinstance(body.get("choices"), list)
+    said = read_message(choice.message.model_dump(), _finish_reason(choice, body), has_made_arguments=not is_openai)
+    return finished(said, usage, _limits(response))
+
+
+def _finish_reason(choice: Any, body: Any) -> str | None:
+    """The provider's own word for how the reply ended. litellm makes one of OpenAI's of each, "stop" of unknown ones;
+    that one holds where it says more.
+    """
+    hidden = getattr(choice, "provider_specific_fields", None)
+    own = (hidden.get("native_finish_reason") if isinstance(hidden, Mapping) else None) or _own_word(body)
+    mapped: str | None = choice.finish_reason
+    if not isinstance(own, str) or (read_end(own) is End.UNKNOWN and read_end(mapped) is not End.DONE):
+        return mapped
+    return own
+
+
+def _own_word(body: Any) -> Any:
+    """How a reply of Anthropic, Gemini, Bedrock or Cohere says that it ended."""
+    if not isinstance(body, dict):
+        return None
+    first: Any = next((v[0] for v in (body.get("choices"), body.get("candidates")) if isinstance(v, list) and v), {})
+    for holder in (first, body):
+        for name in ("finish_reason", "finishReason", "stop_reason", "stopReason"):
+            if isinstance(holder, dict) and isinstance(word := holder.get(name), str):
+                return word
+    return None
 
 
 def _limits(response: Any) -> RateLimits | None:
@@ -272,30 +368,31 @@ _BY_CLASS: Mapping[str, type[CallError]] = {
 }
 
 
-class _Reply(NamedTuple):
-    """What came over HTTP."""
-
-    status_code: int
-    content: bytes
-    headers: Mapping[str, str]
-
-
-def _as_call_error(error: Exception) -> CallError:
+def _as_call_error(error: Exception, replied: _Reply) -> CallError:
     """The CallError for anything that came out of litellm."""
+    if replied.refused is not None:
+        return ServerError(str(replied.refused), http_status=replied.status)
+    body = replied.parsed()
+    if (embedded := embedded_failure(body, replied.headers)) is not None:
+        return spent(embedded, usage_of(body))
     chain = list(_chain(error))
-    reply = _reply(chain)
-    if reply is not None and reply.status_code >= 400:
-        return _refined(failure(reply.status_code, reply.content, reply.headers), _kind(_telling(chain)))
-    if reply is not None:
-        return _unreadable(reply, chain)
+    refused = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
+    if replied.status is not None and replied.status >= 400:
+        return _refined(failure(replied.status, replied.body, replied.headers), _kind(_telling(chain)))
+    if refused is not None:
+        return _refined(failure(refused.status_code, refused.content, refused.headers), _kind(_telling(chain)))
     # Where nothing was replied, the broken connection is the cause, whatever litellm made of it: it looks for numbers
     # such as 403 in the text, and finds them in ports and addresses of objects.
     broken = next((link for link in chain if _is_named(link, "TransportError")), None)
+    if broken is None and replied.status is not None:
+        return _unreadable(replied.status, chain)
     said_by = broken or _telling(chain)
     kind = _kind(said_by)
     if kind is None and any(isinstance(link, _MISTAKES) for link in chain):
         kind = BadRequest  # litellm could not make a request of it: the next attempt would end alike
-    return kind(_text(said_by)) if kind else ServerError(f"litellm failed: {_text(said_by)}")
+    if kind is None:
+        return ServerError(f"litellm failed: {_text(said_by)}")
+    return kind(_text(said_by), http_status=replied.status)
 
 
 # What code trips over that is given something it cannot use.
@@ -314,46 +411,14 @@ def _refined(refused: CallError, kind: type[CallError] | None) -> CallError:
     return refined
 
 
-def _unreadable(reply: _Reply, chain: list[Any]) -> CallError:
-    """The error for a reply with a good status that litellm could not read: the one inside it, if there is one."""
-    inside = _error_inside(reply.content)
-    if inside is not None:
-        return failure(embedded_status(inside), reply.content, reply.headers)
+def _unreadable(status: int, chain: list[Any]) -> CallError:
+    """The error for a reply with a good status that litellm could not read: it is that call's failure alone."""
     # Gemini's parser, for one, calls what it trips over a BadRequestError.
     telling = _telling([link for link in chain if _kind(link) is not BadRequest] or chain[-1:])
     kind = _kind(telling)
     if kind is None or kind is BadRequest:
-        return ServerError(f"litellm failed: {_text(telling)}", http_status=reply.status_code)
-    return kind(_text(telling), http_status=reply.status_code)
-
-
-def _error_inside(body: bytes) -> Any:
-    """The error in a reply with a good status, None without one."""
-    try:
-        reply = from_json(body)
-    except ValueError:
-        return None
-    reply = reply[0] if isinstance(reply, list) and reply else reply
-    return (reply.get("error") or None) if isinstance(reply, dict) else None
-
-
-def _reply(chain: list[Any]) -> _Reply | None:
-    """The HTTP reply that an error is about, None where none came.
-
-    litellm's errors carry one even where there was none, so only httpx's own is believed; else the reply is what the
-    code that failed had in its hands.
-    """
-    for link in chain:
-        if _is_named(link, "HTTPStatusError"):
-            return _Reply(link.response.status_code, link.response.content, link.response.headers)
-    for link in chain:
-        for frame, _ in traceback.walk_tb(link.__traceback__):
-            for value in frame.f_locals.values():
-                if _is_named(value, "Response") and getattr(value, "is_stream_consumed", False) and value.headers:
-                    return _Reply(value.status_code, value.content, value.headers)
-                if _is_named(value, "ChatCompletion"):  # the openai package's, which Azure's calls go through
-                    return _Reply(200, value.model_dump_json(warnings=False).encode(), {})
-    return None
+        return ServerError(f"litellm failed: {_text(telling)}", http_status=status)
+    return kind(_text(telling), http_status=status)
 
 
 def _chain(error: BaseException | None) -> Iterator[Any]:

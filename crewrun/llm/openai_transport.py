@@ -17,9 +17,10 @@ from pydantic_core import PydanticSerializationError, to_json
 from yarl import URL
 
 from crewrun._version import __version__
-from crewrun.errors import CallError, NetworkError, Unreachable
+from crewrun.errors import CallError, NetworkError, ServerError, Unreachable
 from crewrun.library_warnings import tolerant
 from crewrun.llm import rate_headers
+from crewrun.llm.bodies import ENCODINGS, BodyRefused, limit_of, read_body, too_large
 from crewrun.llm.chat_json import message_on_wire, read_completion, schema_on_wire, tool_on_wire
 from crewrun.llm.endpoints import proxy_for
 from crewrun.llm.http_errors import failure
@@ -48,11 +49,13 @@ class OpenAITransport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # `read_body` does that, within a limit
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             headers={
                 "User-Agent": f"crewrun/{__version__}",
                 "Content-Type": "application/json",
                 "Accept": "application/json",
+                "Accept-Encoding": ENCODINGS,
             },
         )
 
@@ -60,6 +63,7 @@ class OpenAITransport:
     async def send(self, request: ChatRequest) -> Completion:
         """Send `request` once; see `Transport.send`."""
         route = self._routes.get(request.endpoint) or self._route(request.endpoint)
+        status: int | None = None
         try:
             response = await self._session.post(
                 route.url,
@@ -68,15 +72,20 @@ class OpenAITransport:
                 proxy=route.proxy,
                 allow_redirects=False,  # a redirect would turn the POST into a GET, or carry the key elsewhere
             )
-            payload = await response.read()  # releases the connection, whichever way it ends
+            status = response.status
+            payload = await _read(response)
+        except BodyRefused as refused:
+            raise ServerError(str(refused), http_status=status) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as broken:
-            raise _network_error(broken, route) from broken
-        if response.status == 200:
-            return read_completion(payload, rate_headers.glance(response.headers))
-        if 300 <= response.status < 400:
+            error = _network_error(broken, route)
+            error.http_status = status  # of a reply that broke off: whoever sent its beginning is there
+            raise error from broken
+        if 200 <= status < 300:
+            return read_completion(payload, rate_headers.glance(response.headers), response.headers)
+        if 300 <= status < 400:
             where = response.headers.get("location", "elsewhere")
             payload = f"{route.url} redirects to {where}: set base_url to the address it should be".encode()
-        raise failure(response.status, payload, response.headers)
+        raise failure(status, payload, response.headers)
 
     async def aclose(self) -> None:
         """Close the session and its connections."""
@@ -90,6 +99,21 @@ class OpenAITransport:
             headers.setdefault("Authorization", f"Bearer {endpoint.api_key}")
         route = self._routes[endpoint] = _Route(URL(url, encoded=True), headers, proxy_for(url))
         return route
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body. The connection is free for the next request, or closed where not all was read. Raises BodyRefused."""
+    headers, status = response.headers, response.status
+    length, encoding = response.content_length, headers.get("Content-Encoding")
+    try:
+        if length is not None and length > limit_of(status):
+            raise too_large(status)
+        if length is not None and encoding is None:
+            return await response.read()  # no more than that
+        return await read_body(response.content.iter_any(), encoding or "", status)
+    except BaseException:
+        response.close()
+        raise
 
 
 def _body(request: ChatRequest) -> bytes:

@@ -33,6 +33,7 @@ from crewrun.errors import (
     TransientError,
     WaitTooLong,
 )
+from crewrun.llm.answer import fresh_answer
 from crewrun.llm.budget import check_row
 from crewrun.llm.capabilities import Capabilities, refusal, told_apart, what_of
 from crewrun.llm.deadline import deadline
@@ -224,7 +225,7 @@ class Sender:
             bill.attempts += 1
             tally.sent()
             try:
-                got = await self._send_once(request)
+                got = fresh_answer(await self._send_once(request), request, tally.own_texts)
             except CallError as failed:
                 error = told_apart(_without_key(failed, request.endpoint), request)
             except BaseException:

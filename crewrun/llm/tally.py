@@ -18,7 +18,8 @@ class Tally:
 
     `recorder` is the row's memory of its calls, if the run has one, and `task` the name that calls are kept under:
     `method/task` for a crew's task inside a flow's method. Tasks that finish inside what `is_whole` are a part of it,
-    and are not told to those above.
+    and are not told to those above. `finish_reasons` are the unknown words with which its replies ended. `own_texts`
+    are the texts of the task itself, before a row fills them in; None where there is no task.
     """
 
     __slots__ = (
@@ -34,9 +35,11 @@ class Tally:
         "failed_task",
         "failed_tools",
         "files",
+        "finish_reasons",
         "flow_depth",
         "is_whole",
         "models",
+        "own_texts",
         "prompt_tokens",
         "reasoning_tokens",
         "recorder",
@@ -57,6 +60,8 @@ class Tally:
         self._parent = parent
         if parent is not None:
             recorder, task = recorder or parent.recorder, parent._below(task) if task else parent.task
+        self.own_texts: tuple[str, ...] | None = parent.own_texts if parent is not None else None
+        self.finish_reasons: dict[str, None] = {}
         self.is_whole = is_whole
         # Why a call of the row was not made at all. Nobody's code may make a success of that.
         self.refusal: CrewrunError | None = None
@@ -103,6 +108,11 @@ class Tally:
             self.reasoning_tokens,
             self.estimated_calls,
         )
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The unknown words with which replies ended, as one text; None for none."""
+        return ", ".join(self.finish_reasons) or None
 
     @property
     def replayed(self) -> Replayed | None:
@@ -161,6 +171,8 @@ class Tally:
         while tally is not None:
             tally.calls += 1
             tally.truncated += completion.truncated
+            if completion.finish_reason is not None:
+                tally.finish_reasons[completion.finish_reason] = None
             tally = tally._parent
 
     def finished(self, task: TaskRecord) -> None:

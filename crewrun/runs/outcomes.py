@@ -47,9 +47,10 @@ def _failed_tools(failures: Sequence[FailedTool]) -> list[list[Any]]:
 
 def _task(task: TaskRecord, replies: Mapping[str, int], code: Callable[[str], int | str]) -> list[Any]:
     kept = [code(task.name), code(task.agent), replies.get(task.output, task.output), task.calls, _usage(task.usage)]
-    if task.truncated or task.skipped:
+    more = {"finish_reason": task.finish_reason} if task.finish_reason is not None else {}
+    if task.truncated or task.skipped or more:
         kept.append(task.truncated + 2 * task.skipped)
-    return kept
+    return [*kept, more] if more else kept
 
 
 def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[[int | str], str]) -> Outcome:
@@ -75,6 +76,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
                 truncated=bool(flags) and bool(flags[0] & 1),
                 skipped=bool(flags) and bool(flags[0] & 2),
                 tool_failures=failed_in_it,
+                **(flags[1] if len(flags) > 1 else {}),
             )
             for (task, agent, said, calls_of_it, used, *flags), failed_in_it in zip(tasks, failures[1:], strict=True)
         ],

@@ -157,7 +157,7 @@ class _Talk:
         """What may follow an answer that asks for tools: itself and what they gave, as far as that was recorded."""
         if answer.tool_calls:
             texts = [self._results.texts(self._assignment, call.name, call.arguments) for call in answer.tool_calls]
-            asked = Message("assistant", answer.text, answer.tool_calls)
+            asked = Message("assistant", answer.text, answer.tool_calls, carried=answer.carried)
             for told in islice(product(*texts), _MOST_WAYS):
                 pairs = zip(answer.tool_calls, told, strict=True)
                 yield asked, *(Message("tool", text, tool_call_id=call.id) for call, text in pairs)

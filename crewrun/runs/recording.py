@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from crewrun.errors import CallError, redact
 from crewrun.llm.recorder import Spent
-from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
+from crewrun.llm.turns import decode_turn, encode_turn, is_plain
+from crewrun.messages import ChatRequest, Completion, Usage
 from crewrun.row import Row, as_json
 from crewrun.runs.journal import ANSWER, FAILURE, TOOL, TOOL_FAILURE, TURN, CallEntry, row_key
 from crewrun.runs.log import EventLog
@@ -71,18 +72,18 @@ class Recording:
         self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
     ) -> Future[None]:
         """Keep an answer. What is returned raises JournalFailed when it cannot be kept."""
-        if completion.tool_calls or completion.truncated:
-            calls = [[call.id, call.name, call.arguments] for call in completion.tool_calls]
-            kind, reply = TURN, as_json([completion.text, completion.truncated, calls])
-        else:
+        if is_plain(completion):
             kind, reply = ANSWER, _bytes(completion.text)
+        else:
+            kind, reply = TURN, as_json(encode_turn(completion))
         entry = self._entry(task, kind, identity, reply, spent)
         self.replies.setdefault(completion.text, entry.seq)
         shared = self._journaling
         shared.writer.say(shared.log.call(self._row.id, task, entry.seq, spent))
         if shared.log_prompts:
             messages = [{"role": m.role, "content": m.content} for m in request.messages]
-            self._say("prompt", task=task, seq=entry.seq, messages=messages, reply=completion.text)
+            more = {"reasoning": completion.reasoning} if completion.reasoning else {}
+            self._say("prompt", task=task, seq=entry.seq, messages=messages, reply=completion.text, **more)
         return shared.writer.append(entry)
 
     def retrying(self, task: str, error: CallError, delay_s: float) -> None:
@@ -193,8 +194,7 @@ def read_answer(entry: CallEntry) -> Completion:
     usage = usage_of(entry)
     if entry.kind != TURN:
         return Completion(entry.reply.decode("utf-8", "surrogatepass"), usage)
-    text, truncated, calls = json.loads(entry.reply)
-    return Completion(text, usage, truncated, tuple(ToolCall(*call) for call in calls))
+    return decode_turn(json.loads(entry.reply), usage)
 
 
 def usage_of(entry: CallEntry) -> Usage:

@@ -111,7 +111,9 @@ def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None)
         return {**about, "error": read_text(entry)}
     answer = read_answer(entry)
     calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls]
-    return {**about, "reply": answer.text, "truncated": answer.truncated, "tool_calls": calls}
+    about |= {"reply": answer.text, "truncated": answer.truncated, "tool_calls": calls}
+    more = {"reasoning": answer.reasoning, "finish_reason": answer.finish_reason}
+    return about | {name: value for name, value in more.items() if value}
 
 
 def turns(view: View, entries: Iterable[CallEntry]) -> dict[int, int]:

@@ -1,0 +1,110 @@
+"""Reasoning that a server left in a reply's text: `<think>…</think>` and its like, apart from the answer.
+
+A server without a reasoning parser sends the model's draft as part of the text; some chat templates put the opening tag
+into the prompt, so that the reply has the closing one alone.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+_NAMES: Final = "think|thinking|thought|thoughts|reasoning"
+# U+FEFF and U+200B are no white space to `re`.
+_BLANK: Final = r"[\s\ufeff\u200b]*"
+_OPENING = re.compile(
+    rf"{_BLANK}(?:<\s*(?P<tag>{_NAMES})(?:\s[^<>]*?)?(?P<empty>/?)>|\[(?P<square>THINK)\])", re.IGNORECASE
+)
+_ANY_TAG = re.compile(
+    rf"(?:<\s*(?P<close>/?)\s*(?P<tag>{_NAMES})(?:\s[^<>]*)?(?<!/)>|\[(?P<ends>/?)(?P<square>THINK)\])", re.IGNORECASE
+)
+
+
+class Parts(NamedTuple):
+    """A reply's text in two. `tags` are the names of the tags that parted it, in lower case; none where none did."""
+
+    reasoning: str
+    answer: str
+    tags: frozenset[str] = frozenset()
+
+
+def part(text: str, *, is_about_tags: bool = False) -> Parts:
+    """`text` without a block of reasoning at its start, closed or not, and without what stands before a lone closing
+    tag. Of a text that `is_about_tags` a lone closing tag may be a part, and is left.
+    """
+    if not _may_have_tags(text):
+        return Parts("", text)
+    reasoning: list[str] = []
+    tags: set[str] = set()
+    answer = text
+    while (opened := _OPENING.match(answer)) is not None:
+        tags.add(_name(opened))
+        rest = answer[opened.end() :]
+        inside, answer = ("", rest) if opened["empty"] else _closed(rest, _name(opened))
+        reasoning.append(inside)
+    closing = None if is_about_tags else _lone_closing(answer)
+    # Behind a block that was closed, a last closing tag with nothing after it closes nothing.
+    if closing is not None and (answer[closing.end() :].strip() or not tags):
+        reasoning.append(answer[: closing.start()])
+        answer = answer[closing.end() :]
+    elif closing is not None:
+        answer = answer[: closing.start()]
+    elif not tags:
+        return Parts("", text)
+    if closing is not None:
+        tags.add(_name(closing))
+    return Parts("\n".join(filter(None, map(str.strip, reasoning))), answer.strip(), frozenset(tags))
+
+
+def names_tag(texts: Iterable[str], tags: frozenset[str]) -> bool:
+    """Whether one of `texts` names one of these tags, as a tag or in words: `<think>`, "the think tag"."""
+    either = "|".join(map(re.escape, tags))
+    named = re.compile(
+        rf"<\s*/?\s*(?:{either})(?![\w-])|\[/?(?:{either})\]"
+        rf"|(?<![\w-])[\"'`]?(?:{either})[\"'`]?\s+(?:xml\s+)?(?:tags?|elements?|blocks?)\b"
+        rf"|\b(?:tags?|elements?|blocks?)\s*:?\s*(?:named\s+|called\s+)?[\"'`](?:{either})[\"'`]",
+        re.IGNORECASE,
+    )
+    return any(named.search(text) for text in texts)
+
+
+def _may_have_tags(text: str) -> bool:
+    """Cheap, since it is asked of every reply."""
+    if "<" in text:
+        return "</" in text or "< /" in text or text.lstrip(" \t\r\n\ufeff\u200b").startswith("<")
+    return "[" in text and ("[/" in text or text.lstrip().startswith(("[THINK]", "[think]")))
+
+
+def _name(found: re.Match[str]) -> str:
+    return str(found["tag"] or found["square"]).lower()
+
+
+def _is_closing(found: re.Match[str]) -> bool:
+    return bool(found["close"] or found["ends"])
+
+
+def _closed(text: str, tag: str) -> tuple[str, str]:
+    """What is inside a block whose opening tag stands before `text`, and what is after it.
+
+    The block ends where its tags are balanced. Where they are not, since the draft speaks of the tag, it ends at the
+    last closing one, and without any it is not closed.
+    """
+    depth = 1
+    last: re.Match[str] | None = None
+    for found in _ANY_TAG.finditer(text):
+        if _name(found) != tag:
+            continue
+        depth += -1 if _is_closing(found) else 1
+        last = found if _is_closing(found) else last
+        if depth == 0:
+            break
+    return (text[: last.start()], text[last.end() :]) if last is not None else (text, "")
+
+
+def _lone_closing(text: str) -> re.Match[str] | None:
+    """The last closing tag that no opening one stands before, None when there is none."""
+    last: re.Match[str] | None = None
+    for found in _ANY_TAG.finditer(text):
+        if not _is_closing(found):
+            break
+        last = found
+    return last

@@ -8,6 +8,8 @@ from cli import write_crew, write_rows
 from forks import Forks
 from mock_process import MockProcess
 
+# What is asked where it has to be told whether a refusal is about one row or about everybody.
+PROBE = "This is a connection test. Reply with the single word OK."
 KEY = "sk-proj-0123456789abcdef"
 RESULTS, STATE = "in.results.jsonl", "in.results.jsonl.crewrun"
 
@@ -54,10 +56,12 @@ class Place:
         return int(self.mock.ledger(last=0)["totals"]["requests"])
 
     def asked_since(self, seen: int) -> list[str]:
-        """What the requests behind the first `seen` ask for, sorted."""
+        """What the requests behind the first `seen` ask for, sorted; those that say nothing of a row are only counted."""
         requests = self.mock.ledger(last=self.sent() - seen)["requests"]
         prompts = (next(m["content"] for m in request["messages"] if m["role"] == "user") for request in requests)
-        return sorted(prompt.removeprefix("Your task: ").partition("\n")[0] for prompt in prompts)
+        asked = sorted(prompt.removeprefix("Your task: ").partition("\n")[0] for prompt in prompts)
+        self.probes = asked.count(PROBE)
+        return [prompt for prompt in asked if prompt != PROBE]
 
     def summary(self) -> dict[str, Any]:
         """What the last command wrote by `--summary s.json`."""

@@ -4,7 +4,7 @@ The suite has a sample. Everything, each case by itself and each refusal in ever
 
     pytest -m soak tests/test_wire.py
 
-which takes about twenty minutes on two cores. `-k` picks cases by their ids, which are those in `wire_cases`.
+which takes about an hour on two cores. `-k` picks cases by their ids, which are those in `wire_cases`.
 """
 
 import json
@@ -25,6 +25,7 @@ from wire_cases import (
     EMPTY_ACCOUNTS,
     GONE_MODELS,
     IN_VAIN,
+    LASTING_RATES,
     NO_SCHEMA,
     NO_TOOLS,
     OK,
@@ -294,7 +295,9 @@ def test_a_refusal_of_one_row_is_that_rows(folder: Folder, name: str) -> None:
 @pytest.mark.parametrize("crew", USUAL)
 def test_replies_of_all_kinds_in_one_batch(folder: Folder, crew: Crew) -> None:
     """Every case that decides for its row alone, two good rows after each: none has to do with another."""
-    cases = [case for case in CASES.values() if case.crew == crew and case.decides_alone]
+    # Each 429 slows down all that follows: three will do, all have their own commands in the soak.
+    left_out = {case.id for case in (*PASSING_RATES, *LASTING_RATES)} - {"rate-groq", "rate-gemini", "rate-proxy"}
+    cases = [c for c in CASES.values() if c.crew == crew and c.decides_alone and c.id not in left_out]
     rows = topics(6)
     for case in cases:
         rows += [f"topic {len(rows)} WIRE:{case.id}", f"topic {len(rows) + 1}", f"topic {len(rows) + 2}"]
@@ -347,7 +350,8 @@ def run_among(folder: Folder, case: Case, at_once: int, at: int, count: int, ses
         assert (run.code, run.stopped, run.statuses) == (case.code, "", statuses), run.stderr
         if session == 0:
             check_others(case, run, at)
-        if session == 0 or case.category:
+        # Later on the turns before the refused one come from the journal.
+        if session == 0 or (case.category and case.script.shape != "results"):
             check_case(case, run, at, folder.words())
         name = run.rows[at]["input"]["topic"]
         if session:
@@ -581,7 +585,7 @@ def test_a_limit_of_requests_at_once_is_found_fast(tmp_path: Path, forks: Forks,
         folder.crew()
         folder.write(topics(60))
         refused = Reply(CONCURRENCY[name].status, CONCURRENCY[name].body, after_s=0.002)
-        run = folder.run("-j", "16", rules=[at_most(2, refused)])
+        run = folder.run("-j", "16", rules=[at_most(2, refused)], timeout_s=90)
     assert (run.code, run.statuses) == (0, ["ok"] * 60)
     assert run.took_s <= 1.5 * 6, run.took_s
 
@@ -730,7 +734,7 @@ def test_a_tool_call_that_was_cut_off_is_not_carried_out(folder: Folder) -> None
     """At max_tokens: the row fails or goes on without it, but the tool never sees a half of its arguments."""
     folder.crew("tools")
     folder.write(["topic 0"])
-    half = Reply(body=completion(None, "length", tool_calls=[tool_call('{"word": "a ha"}', id="c1")]))
+    half = Reply(body=completion(None, "length", tool_calls=[tool_call('{"word": "a ha', id="c1")]))
     run = folder.run("-j", "1", rules=[lambda asked: half if asked.times == 1 else None])
     assert "a ha" not in folder.words()
     assert (run.rows[0]["error"] or {}).get("category") in (None, "output_invalid")

@@ -97,8 +97,8 @@ def alone(name: str, category: str, reply: Reply, **more: Any) -> Case:
 
 
 def in_vain(name: str, category: str, reply: Reply, **more: Any) -> Case:
-    """The row is tried again as often as --retries says, and fails."""
-    more = {"attempts": 2, "or_more": True} | more
+    """The row is tried again as often as --retries says, and fails. A probe may tell whether anybody is there."""
+    more = {"attempts": 2, "or_more": True, "probes": 1 if category.startswith(("server", "network")) else 0} | more
     return Case(name, Script((reply,), lasts=True), category=category, **more)
 
 
@@ -835,7 +835,7 @@ NO_SCHEMA: dict[str, Reply] = {
 
 WITH_TOOLS = [
     *(
-        doubted(f"no-tools-{name}", "bad_request|model_not_found", reply, crew="tools", or_more=True)
+        doubted(f"no-tools-{name}", "bad_request|model_not_found", reply, crew="tools", attempts=1, or_more=True)
         for name, reply in NO_TOOLS.items()
     ),
     # A parameter whose name has the word tool in it is another matter.

@@ -106,11 +106,15 @@ _STATUS_OF: Final[Mapping[type[CallError], int]] = {
     ServerError: 503,
 }
 _STATUS_WORDS: Final = (
-    (re.compile(r"rate.?limit|too.?many.?requests|throttl|quota"), 429),
+    (re.compile(r"rate.?limit|too.?many.?requests|throttl|quota|resource.?exhausted"), 429),
     (re.compile(r"overload|unavailable|capacity"), 503),
     (re.compile(r"time.?out|timed out"), 504),
     (re.compile(r"invalid.?request|bad.?request|invalid.?argument"), 400),
 )
+
+
+# "HTTP 429 from upstream", "Error code: 503 - …", "502 Bad Gateway"
+_STATUS_IN_TEXT: Final = re.compile(r"(?:\b(?:code|status|http|error)\b\W{0,3}|^\W{0,2})([45]\d\d)\b", re.IGNORECASE)
 
 
 def embedded_status(error: Any) -> int | None:
@@ -123,6 +127,8 @@ def embedded_status(error: Any) -> int | None:
         number = named_status(part)
         if number is not None:
             return number
+    if isinstance(error, str) and (in_text := _STATUS_IN_TEXT.search(error)):
+        return int(in_text[1])
     said = read_value(error)
     marks = _marks(said.codes, said)
     kind, is_coded = _kind(400, said.words, marks, asks=said.wait_s is not None)

@@ -56,7 +56,7 @@ class Place:
         return int(self.mock.ledger(last=0)["totals"]["requests"])
 
     def asked_since(self, seen: int) -> list[str]:
-        """What the requests behind the first `seen` ask for, sorted; those that say nothing of a row are only counted."""
+        """What the requests behind the first `seen` ask for, sorted; probes are counted."""
         requests = self.mock.ledger(last=self.sent() - seen)["requests"]
         prompts = (next(m["content"] for m in request["messages"] if m["role"] == "user") for request in requests)
         asked = sorted(prompt.removeprefix("Your task: ").partition("\n")[0] for prompt in prompts)

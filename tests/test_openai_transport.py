@@ -488,6 +488,16 @@ def test_tool_calls_that_are_none_are_the_servers_failure(calls: Any) -> None:
 
 # As it goes out first, and as it was written.
 STRICT = replace(SCHEMA, original=replace(SCHEMA, strict=False))
+
+
+def test_comments_before_the_json_are_no_part_of_it() -> None:
+    """As OpenRouter sends them while it waits for a model."""
+    body = (
+        b": OPENROUTER PROCESSING\n\n: OPENROUTER PROCESSING\n\n" + json.dumps(reply_with({"content": "yes"})).encode()
+    )
+    assert read_completion(body).text == "yes"
+
+
 REFUSALS = [
     ("registry.ollama.ai/library/gemma:2b does not support tools", ToolsRefused),
     ('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', ToolsRefused),

@@ -27,6 +27,12 @@ DRAFTS = {
     "attributes": ('<thinking type="long" lang=en>I wonder</thinking >Four', "Four"),
     "blanks in the tags": ("< reasoning >I wonder</ reasoning>Four", "Four"),
     "another name": ("<thought>I wonder</thought>Four", "Four"),
+    "Kimi's": ("◁think▷I wonder◁/think▷Four", "Four"),
+    "Kimi's, lone closing": ("I wonder◁/think▷Four", "Four"),
+    "channels": (
+        "<|channel|>analysis<|message|>I wonder<|end|><|start|>assistant<|channel|>final<|message|>Four<|return|>",
+        "Four",
+    ),
     "square": ("[THINK]I wonder[/THINK]Four", "Four"),
     "empty": ("<think>\n\n</think>\n\nFour", "Four"),
     "nothing in it": ("<think/>Four", "Four"),
@@ -47,6 +53,7 @@ WHOLE = {
     "not at the start": "Four. <think>Was that right?</think>",
     "JSON": '{"text": "<think>"}',
     "a list": "[1, 2]",
+    "triangles": "◁ and ▷",
     "less than": "3 < 4 and 5 > 4",
 }
 

@@ -381,6 +381,8 @@ def test_a_refusal_has_one_meaning(case: Case) -> None:
 
 
 TOO_LONG = {
+    "fit": "the request does not fit into the context of this model",
+    "at most": "this model supports at most 8192 tokens of context",
     "openai": "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
     "openai 2": "Your input exceeds the context window of this model. Please adjust your input and try again.",
     "openai 3": "Invalid 'messages[1].content': string too long. Expected a string with maximum length 10485760.",
@@ -428,6 +430,15 @@ def test_a_prompt_that_is_too_long_is_known_in_every_wording(text: str, status: 
     proxied = openai(f"litellm.BadRequestError: XException - {json.dumps(openai(text))}", str(status))
     kinds = [type(failure(status, as_bytes(body), {})).__name__ for body in (openai(text), {"error": text}, proxied)]
     assert kinds == ["ContextTooLong"] * 3
+
+
+@pytest.mark.parametrize("text", ["stop sequence exceeds maximum length", "prompt cache limit exceeded"])
+def test_other_fields_that_are_too_long_are_not_the_prompt(text: str) -> None:
+    """Shortening the prompt would not help."""
+    assert [type(failure(status, as_bytes(openai(text)), {})).__name__ for status in (400, 500)] == [
+        "BadRequest",
+        "ServerError",
+    ]
 
 
 @pytest.mark.parametrize(

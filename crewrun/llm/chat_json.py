@@ -4,6 +4,7 @@ https://platform.openai.com/docs/api-reference/chat/object
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -31,6 +32,8 @@ _REASONING = frozenset((*_IN_WORDS, *_IN_PARTS))
 _OF_A_CALL = frozenset({"id", "type", "index", "function"})
 _OF_A_FUNCTION = frozenset({"name", "arguments"})
 _WORD_CHARS = 100
+# OpenRouter sends lines such as `: OPENROUTER PROCESSING` while it waits for a model, as server-sent events have them.
+_COMMENTS = re.compile(rb"\A(?:\s*:[^\n]*\n)+")
 # Parts of a content in parts that are no answer.
 _THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_text", "thought"})
 
@@ -253,7 +256,8 @@ def _parse(body: bytes) -> Any:
     try:
         return from_json(body)  # three times as fast as the standard library's
     except ValueError:
-        return json.loads(body)  # takes what some servers send: half an emoji, for instance
+        # Takes what some servers send: half an emoji, comments before the JSON.
+        return json.loads(_COMMENTS.sub(b"", body))
 
 
 def _text(content: Any) -> Any:

@@ -18,11 +18,12 @@ _TEXT = (
 )
 # "maximum context length is 8192 tokens", "exceeds the context window", "loaded with context length of only 4096"
 _CONTEXT = re.compile(
-    r"context[ _-]?(?:length|window|size|limit|overflow)|(?:length|size) of the context|\bn_ctx\b|context is too"
+    r"context[ _-]?(?:length|window|size|limit|overflow)|(?:length|size) of the context|\bn_ctx\b|context is too|"
+    r"\bfit\w* (?:in|into|within) [^.;]{0,30}\bcontext\b|tokens of context"
 )
 _CONTEXT_IS_LESS = re.compile(
     r"exceed|longer|\btoo (?:long|large|big|many)|maximum|\bmax\b|greater|larger|\bonly\b|\bover|beyond|limit|"
-    r"less than|not fit|configured|fewer"
+    r"less than|not fit|configured|fewer|at most"
 )
 _SURELY = re.compile(r"\b(?:prompt|input) (?:is )?too (?:long|large)|max\w* (?:allowed )?prompt (?:length|tokens)")
 _OVERFLOW = re.compile(
@@ -63,6 +64,7 @@ _OF_THE_ANSWER = re.compile(
 )
 _OF_THE_PROMPT = re.compile(r"\b(?:prompts?|inputs?|context|messages|conversation|request contains)\b")
 _OF_A_MEDIUM = re.compile(r"\b(?:image|audio|video|file|pdf|attachment|picture|header|cookie|uri|url|tool_call_id)s?\b")
+_OF_ANOTHER_FIELD = re.compile(r"\bstop (?:sequence|word)s?\b|\bcache\b")
 _OF_A_LENGTH = re.compile(r"\btokens?\b|context|\bprompt\b")
 _REQUESTED = re.compile(r"\brequested\b\W{0,3}(?:about |up to )?([\d,]{1,12})")
 _LIMIT = re.compile(r"\blimit\b(?: is)?\W{0,3}([\d,]{1,12})")
@@ -70,7 +72,7 @@ _LIMIT = re.compile(r"\blimit\b(?: is)?\W{0,3}([\d,]{1,12})")
 
 def is_overflow(words: str) -> bool:
     """Whether `words`, in lower case, say that the prompt does not fit the model."""
-    if _OF_A_WINDOW.search(words):
+    if _OF_A_WINDOW.search(words) or _OF_ANOTHER_FIELD.search(words):
         return False
     if _CONTEXT.search(words) and _CONTEXT_IS_LESS.search(words):
         return True

@@ -1,7 +1,8 @@
 """Reasoning that a server left in a reply's text: `<think>…</think>` and its like, apart from the answer.
 
 A server without a reasoning parser sends the model's draft as part of the text; some chat templates put the opening tag
-into the prompt, so that the reply has the closing one alone.
+into the prompt, so that the reply has the closing one alone. Besides the tags in angle brackets there are Mistral's
+`[THINK]`, Kimi's `◁think▷` and the channels of gpt-oss: https://cookbook.openai.com/articles/openai-harmony.
 """
 
 import re
@@ -12,11 +13,16 @@ _NAMES: Final = "think|thinking|thought|thoughts|reasoning"
 # U+FEFF and U+200B are no white space to `re`.
 _BLANK: Final = r"[\s\ufeff\u200b]*"
 _OPENING = re.compile(
-    rf"{_BLANK}(?:<\s*(?P<tag>{_NAMES})(?:\s[^<>]*?)?(?P<empty>/?)>|\[(?P<square>THINK)\])", re.IGNORECASE
+    rf"{_BLANK}(?:[<◁]\s*(?P<tag>{_NAMES})(?:\s[^<>]*?)?(?P<empty>/?)[>▷]|\[(?P<square>THINK)\])", re.IGNORECASE
 )
 _ANY_TAG = re.compile(
-    rf"(?:<\s*(?P<close>/?)\s*(?P<tag>{_NAMES})(?:\s[^<>]*)?(?<!/)>|\[(?P<ends>/?)(?P<square>THINK)\])", re.IGNORECASE
+    rf"(?:[<◁]\s*(?P<close>/?)\s*(?P<tag>{_NAMES})(?:\s[^<>]*)?(?<!/)[>▷]|\[(?P<ends>/?)(?P<square>THINK)\])",
+    re.IGNORECASE,
 )
+_CHANNEL = "<|channel|>"
+# Each message begins so, and ends where the next marker stands.
+_MESSAGE = re.compile(r"<\|channel\|>\s*(?P<name>\w*)(?P<to>[^<]{0,200})(?:<\|constrain\|>[^<]{0,50})?<\|message\|>")
+_MARKER = re.compile(r"<\|(?:start|end|return|call|channel)\|>")
 
 
 class Parts(NamedTuple):
@@ -31,6 +37,8 @@ def part(text: str, *, is_about_tags: bool = False) -> Parts:
     """`text` without a block of reasoning at its start, closed or not, and without what stands before a lone closing
     tag. Of a text that `is_about_tags` a lone closing tag may be a part, and is left.
     """
+    if _CHANNEL in text and (channels := _channels(text)) is not None:
+        return channels
     if not _may_have_tags(text):
         return Parts("", text)
     reasoning: list[str] = []
@@ -55,6 +63,24 @@ def part(text: str, *, is_about_tags: bool = False) -> Parts:
     return Parts("\n".join(filter(None, map(str.strip, reasoning))), answer.strip(), frozenset(tags))
 
 
+def _channels(text: str) -> Parts | None:
+    """`text` by its channels: `analysis` is reasoning, `final` the answer. None where there are none, or where a
+    message is a call of a tool, which is read as it stands.
+    """
+    said: dict[str, list[str]] = {}
+    for message in _MESSAGE.finditer(text):
+        if "to=" in message["to"]:
+            return None
+        end = _MARKER.search(text, message.end())
+        said.setdefault(message["name"], []).append(text[message.end() : end.start() if end else len(text)].strip())
+    if not said:
+        return None
+    answer = said.pop("final", [])
+    return Parts(
+        "\n".join(part for parts in said.values() for part in parts), "\n".join(answer), frozenset({"channel"})
+    )
+
+
 def names_tag(texts: Iterable[str], tags: frozenset[str]) -> bool:
     """Whether one of `texts` names one of these tags, as a tag or in words: `<think>`, "the think tag"."""
     either = "|".join(map(re.escape, tags))
@@ -69,6 +95,8 @@ def names_tag(texts: Iterable[str], tags: frozenset[str]) -> bool:
 
 def _may_have_tags(text: str) -> bool:
     """Cheap, since it is asked of every reply."""
+    if "◁" in text:
+        return True
     if "<" in text:
         return "</" in text or "< /" in text or text.lstrip(" \t\r\n\ufeff\u200b").startswith("<")
     return "[" in text and ("[/" in text or text.lstrip().startswith(("[THINK]", "[think]")))

@@ -74,7 +74,8 @@ class Endpoint:
     """One model at one address, resolved from an `LLM` and the environment. Compared by identity.
 
     `model` is the name that the provider knows; `base_url` ends without a slash and is None where the lane knows
-    the address itself. `params` are request fields beside the messages, such as temperature.
+    the address itself. `params` are request fields beside the messages, such as temperature. `reply_schema` is for
+    replies to requests that have no schema of their own.
     """
 
     lane: Lane
@@ -85,6 +86,7 @@ class Endpoint:
     params: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout_s: float | None = None
+    reply_schema: ReplySchema | None = None
     takes_tools: bool = False
     takes_schema: bool = False
 

@@ -6,7 +6,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from crewrun import LLM, Agent, UsageError
+from crewrun.errors import BadRequest
 from crewrun.llm.endpoints import resolve
+from crewrun.testing import scripted
 
 
 class Answer(BaseModel):
@@ -72,10 +74,17 @@ def test_with_a_provider_the_model_s_name_is_whole() -> None:
         resolve(LLM(provider="grok", model="m"))
 
 
-def test_a_response_format_may_be_a_class() -> None:
-    """It goes out as its JSON Schema."""
-    wanted = resolve(LLM(model="gpt-4o-mini", response_format=Answer)).params["response_format"]
-    assert (wanted["type"], wanted["json_schema"]["name"]) == ("json_schema", "Answer")
+@pytest.mark.anyio
+async def test_a_response_format_may_be_a_class() -> None:
+    """It goes out as its JSON Schema, also to a model that litellm's table says takes none, until that refuses it."""
+    refused = BadRequest("HTTP 400: response_format is not supported", http_status=400)
+    llm = LLM(model="gpt-4", response_format=Answer)
+    agent = Agent(role="r", goal="g", backstory="b", llm=llm)
+    async with scripted(refused, refused, refused, "one", "two") as model:
+        answers = [(await agent.akickoff("Which?")).raw for _ in range(2)]
+    assert answers == ["one", "two"]
+    forms = [request.schema and (request.schema.name, request.schema.strict) for request in model.requests]
+    assert forms == [("Answer", True), ("Answer", False), ("Answer", False), None, None]
 
 
 @pytest.mark.parametrize(

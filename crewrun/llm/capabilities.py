@@ -44,9 +44,11 @@ class Capabilities:
 
     def takes_schema(self, endpoint: Endpoint, schema: ReplySchema | None) -> bool:
         """Whether `schema` goes to `endpoint` as such, not only in words."""
-        if schema is None or not endpoint.takes_schema:
-            return False
-        return not (self.refused and refusal(endpoint, _named(schema)) in self.refused)
+        return schema is not None and endpoint.takes_schema and not self.refuses(endpoint, schema)
+
+    def refuses(self, endpoint: Endpoint, schema: ReplySchema) -> bool:
+        """Whether `endpoint` turned out not to take `schema`."""
+        return bool(self.refused) and refusal(endpoint, _named(schema)) in self.refused
 
     def fitted(self, request: ChatRequest) -> ChatRequest:
         """`request` with its schema in the form that the endpoint takes."""

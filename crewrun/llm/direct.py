@@ -91,7 +91,7 @@ async def _complete(gateway: Gateway, llm: LLM, question: Question, tally: Tally
     try:
         return await gateway.complete(llm, question.messages, tally, tools=question.tools, schema=wire)
     except SchemaRefused:
-        return await gateway.complete(llm, question.messages, tally)
+        return await gateway.complete(llm, question.messages, tally, tools=question.tools)
 
 
 def _some(completion: Completion) -> str:

@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 from crewrun.errors import UsageError, suggest
 from crewrun.llm.model import LLM
 from crewrun.llm.prices import known_providers, table_entry
-from crewrun.messages import Endpoint
+from crewrun.messages import Endpoint, ReplySchema
 
 DEFAULT_MODEL = "gpt-4.1-mini"
 OFFLINE = "offline"
@@ -95,6 +95,7 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
         params=llm.params,
         headers=llm.extra_headers,
         timeout_s=llm.timeout,
+        reply_schema=_reply_schema(llm),
         takes_tools=_takes(llm.function_calling, "supports_function_calling", provider, model),
         takes_schema=_takes(llm.structured_output, "supports_response_schema", provider, model),
     )
@@ -107,6 +108,18 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
         api_key=api_key or _first(known.key_env, env),
         params=_for_openai(llm.params, model),
     )
+
+
+def _reply_schema(llm: LLM) -> ReplySchema | None:
+    """The schema of the class that the LLM has as its `response_format`."""
+    wanted = llm.reply_model
+    if wanted is None or llm.structured_output is False:
+        return None
+    from crewrun.llm.schema import OutputSchema
+
+    declared = ReplySchema(wanted.__name__, wanted.model_json_schema())
+    wire = OutputSchema.of_model(wanted, "pydantic", f"model {llm.model!r}: response_format").wire
+    return replace(wire, original=declared) if wire.strict else declared
 
 
 def _takes(said: bool | None, capability: str, provider: str, model: str) -> bool:

@@ -21,6 +21,7 @@ from crewrun.errors import (
     NotRecorded,
     RowBudgetExceeded,
     RunStopped,
+    SchemaRefused,
 )
 from crewrun.llm import ambient, endpoints
 from crewrun.llm.answer import recalled_answer
@@ -92,7 +93,13 @@ class Gateway:
         model takes no `tools` or no such `schema`, which is remembered; RunStopped when no call could be made any more.
         """
         try:
-            return await self._complete(llm, messages, tally, tools, schema, windows)
+            try:
+                return await self._complete(llm, messages, tally, tools, schema, windows)
+            except SchemaRefused:
+                if schema is not None:
+                    raise
+                # The LLM's own, which is not sent any more.
+                return await self._complete(llm, messages, tally, tools, schema, windows)
         except (RunStopped, RowBudgetExceeded, NotRecorded) as refused:
             tally.refused(refused)
             raise
@@ -107,6 +114,9 @@ class Gateway:
         windows: Sequence[RequestWindow],
     ) -> Completion:
         endpoint = self.endpoint(llm)
+        own = endpoint.reply_schema
+        if schema is None and own is not None and not self._sender.capabilities.refuses(endpoint, own):
+            schema = own
         request = ChatRequest(endpoint, messages, tools, schema)
         recorder = tally.recorder
         caller = Caller(tally, windows, recorder)

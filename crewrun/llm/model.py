@@ -92,14 +92,10 @@ class LLM(BaseModel):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The request fields that were set. A class as `response_format` goes out as its JSON Schema."""
+        """The request fields that were set. A class as `response_format` is none of them, see `reply_model`."""
         fields = {k: v for k, v in self if v is not None and k not in _NOT_ON_THE_WIRE}
-        if (wanted := self.reply_model) is not None:
-            from crewrun.llm.chat_json import schema_on_wire
-            from crewrun.llm.schema import OutputSchema
-
-            schema = OutputSchema.of_model(wanted, "pydantic", "response_format")
-            fields["response_format"] = schema_on_wire(schema.wire)
+        if self.reply_model is not None:
+            del fields["response_format"]
         return fields
 
     @property

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from crewrun.errors import CallError
-from crewrun.messages import ChatRequest, Completion, Endpoint, ReplySchema, ToolSpec, Usage
+from crewrun.messages import ChatRequest, Completion, Endpoint, ReplySchema, ToolSpec, Usage, relaxed
 
 _DIGEST_BYTES = 16
 
@@ -82,7 +82,7 @@ class Identities:
         parts = [prefix, b""]
         if request.tools:
             parts[1] = _describe_tools(request.tools)
-        if request.schema is not None:
+        if request.schema is not None and request.schema is not endpoint.reply_schema:  # that is in the prefix
             parts.append(_describe_schema(request.schema))
         for message in request.messages:
             content = message.content.encode("utf-8", "surrogatepass")
@@ -100,7 +100,12 @@ class Identities:
 
 def describe_endpoint(endpoint: Endpoint) -> str:
     """What of an endpoint decides its answers, as text: lane, provider, model, address and parameters."""
-    about = [endpoint.lane, endpoint.provider, endpoint.model, endpoint.base_url, dict(endpoint.params)]
+    params = dict(endpoint.params)
+    if endpoint.reply_schema is not None:
+        declared = relaxed(endpoint.reply_schema)
+        schema = {"name": declared.name, "schema": declared.schema}
+        params["response_format"] = {"type": "json_schema", "json_schema": schema}
+    about = [endpoint.lane, endpoint.provider, endpoint.model, endpoint.base_url, params]
     return _canonical(about).decode()
 
 

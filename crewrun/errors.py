@@ -49,7 +49,7 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from crewrun.messages import RateLimits, Usage
 
@@ -183,7 +183,10 @@ class OutageTooLong(RunStopped):
 
 
 class WaitTooLong(RunStopped):
-    """A provider asks to wait for longer than the run does. Rows that are not finished stay pending."""
+    """A provider asks for a wait of more than ten minutes, and the run's deadline does not allow it.
+
+    Rows that are not finished stay pending.
+    """
 
     category = Category.RATE_LIMIT
 
@@ -250,8 +253,9 @@ class CallError(CrewrunError):
     to wait, in seconds. `attempts` is how often the call was sent, set by the gateway. `usage` is what the provider
     billed for an answer that could not be used, `billed` that of all attempts and its cost, set by the gateway.
     `limits` is what the reply's headers said of the provider's rate limits. `is_coded` says that a structured code of
-    the provider's names the cause, and not only its words or the status. `codes` are all structured codes of the
-    reply, in lower case, `param` is the request's parameter that it names.
+    the provider's names the cause, and not only its words or the status; `param` is the request's parameter that it
+    names. `probes` is how many requests had to be sent to find out whose failure it is, set by the gateway, and `raw`
+    what the model wrote, None where that is nothing or is not told.
     """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -263,7 +267,8 @@ class CallError(CrewrunError):
         self.billed: tuple[Usage, float | None] = (Usage(), 0.0)
         self.limits: RateLimits | None = None
         self.is_coded = False
-        self.codes: frozenset[str] = frozenset()
+        self.probes = 0
+        self.raw: str | None = None
         self.param: str | None = None
 
 
@@ -327,7 +332,6 @@ class OutputInvalid(CallError):
     """The model answered, but with nothing that can be used. `raw` is what it said, None when that is nothing."""
 
     category = Category.OUTPUT_INVALID
-    raw: str | None = None
 
 
 class TransientError(CallError):
@@ -373,13 +377,9 @@ class ServerError(TransientError):
 
 
 class GenerationFailed(TransientError):
-    """The model wrote a tool call or JSON that its own server could not read: the next attempt may be well-formed.
-
-    `raw` is what the model wrote, None where the provider does not show it.
-    """
+    """The model wrote a tool call or JSON that its own server could not read: the next attempt may be well-formed."""
 
     category = Category.OUTPUT_INVALID
-    raw: str | None = None
 
 
 class CrewrunWarning(UserWarning):
@@ -403,6 +403,16 @@ class ForEachError(ExceptionGroup[Exception]):
 
     def derive(self, excs: Sequence[Exception], /) -> ExceptionGroup[Exception]:  # type: ignore[override]  # a part has no results of its own
         return ExceptionGroup(self.message, excs)
+
+
+AnyCallError = TypeVar("AnyCallError", bound=CallError)
+
+
+def recast(error: CallError, kind: type[AnyCallError]) -> AnyCallError:
+    """`error` as one of class `kind`, with all that is known of it."""
+    other = kind(str(error))
+    other.__dict__.update(error.__dict__)
+    return other
 
 
 REDACTED = "[redacted]"

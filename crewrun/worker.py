@@ -24,10 +24,8 @@ from crewrun.errors import (
     CallError,
     Category,
     CrewrunError,
-    GenerationFailed,
     InputInvalid,
     OutputFailed,
-    OutputInvalid,
     RowTimedOut,
     RunStopped,
     UsageError,
@@ -210,7 +208,7 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
         http_status=call.http_status if call else None,
         retryable=failed.retryable if isinstance(failed, CrewrunError) else False,
         attempts=call.attempts if call else 0,
-        raw=failed.raw if isinstance(failed, OutputInvalid | GenerationFailed) else None,
+        raw=call.raw if call else None,
     )
 
 
@@ -230,13 +228,16 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
     return list(found)
 
 
-def check_tools(target: Target, endpoints: Sequence[Endpoint]) -> None:
-    """Raise UsageError when a tool of `target` lacks a key; not where all models are rehearsed."""
-    missing = getattr(target, "missing_tool_keys", [])
-    if missing and any(endpoint.lane != "offline" for endpoint in endpoints):
+def check_tools(target: Target, endpoints: Sequence[Endpoint], *, refuses: bool = True) -> list[str]:
+    """The keys that tools of `target` lack, as warnings. Raises UsageError instead, if that is what is to be done with
+    them; not where all models are rehearsed.
+    """
+    missing: list[str] = getattr(target, "missing_tool_keys", [])
+    if missing and refuses and any(endpoint.lane != "offline" for endpoint in endpoints):
         raise UsageError(
             "\n".join(missing) + "\nExport it or put it into .env; to go on without: --missing-tool-keys warn"
         )
+    return [f"warning: {variable}" for variable in missing]
 
 
 async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:

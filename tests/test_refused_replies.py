@@ -499,11 +499,10 @@ def test_a_limit_of_requests_in_flight_is_no_rate(body: Any, expected: tuple[boo
     assert (error.is_concurrency, error.at_once) == expected
 
 
-def test_codes_and_the_parameter_are_kept() -> None:
-    """All of them, in lower case, without the statuses; the parameter as the provider writes it."""
+def test_the_parameter_is_kept() -> None:
+    """As the provider writes it."""
     body = openai("Unsupported value", "unsupported_value", param="tools[0].Type", status="BAD_REQUEST", http_code=400)
     error = failure(400, as_bytes(body), {})
-    assert error.codes == frozenset({"unsupported_value", "invalid_request_error", "bad_request"})
     assert error.param == "tools[0].Type"
 
 
@@ -687,7 +686,7 @@ def test_whatever_is_replied_is_an_error(status: int, body: bytes, cut: int, hea
         error = failure(status, part, headers)
         assert isinstance(error, CallError)
         assert error.retry_after_s is None or 0 <= error.retry_after_s <= 604_800
-        kept = (str(error), *error.codes, error.param, getattr(error, "raw", None))
+        kept = (str(error), error.param, error.raw)
         assert [text for text in kept if text and KEY in text] == []
 
 

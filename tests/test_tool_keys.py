@@ -75,7 +75,7 @@ def test_a_run_goes_on_without_where_that_is_asked_for(tools: Place, how: str) -
             file.write("batch: {missing_tool_keys: warn}\n")
     for command in (("batch", "in.jsonl"), ("run", "-i", "topic=x")):
         tools.crewrun(*command, *flags, **env)
-        assert "warning: tool 'Search the internet with Serper': SERPER_API_KEY is not set" in tools.stderr
+        assert f"warning: {SERPER}" in tools.stderr
 
 
 def test_where_nothing_is_called_it_is_a_warning(tools: Place) -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crewrun.batch.opening import identify
 from crewrun.batch.preflight import output_path
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
+from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
@@ -23,7 +25,7 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.messages import ReplySchema
 from crewrun.row import Row
 from crewrun.runs.folder import beside
-from crewrun.runs.journal import latest_refusals
+from crewrun.runs.journal import refusals_of
 from crewrun.worker import Worker, check_models
 
 SCHEMA = "crewrun.check/1"
@@ -94,7 +96,7 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
 
 async def _look_at(definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway) -> None:
     target = definition.target
-    gateway.refused.update(_learned(inputs))
+    gateway.refused.update(await _learned(definition, inputs, gateway))
     findings.crew = describe(definition, gateway)
     findings.warnings += getattr(target, "tool_problems", [])  # another library's crew has none that we know
     try:
@@ -111,12 +113,13 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
         findings.problems.append(str(wrong))
 
 
-def _learned(inputs: str | None) -> set[Refused]:
-    """What the run of these inputs has found out about models, if there is one where it would be."""
+async def _learned(definition: Definition, inputs: str | None, gateway: Gateway) -> set[Refused]:
+    """What the run of these inputs by this crew has found out about models, if there is one where it would be."""
     output = output_path(inputs, None) if inputs is not None else None
     with suppress(CrewrunError, OSError):
         if output is not None and (folder := beside(Path(output))).is_used:
-            return latest_refusals(folder.journal)
+            endpoints = await check_models(definition.target, gateway, keys=False)
+            return refusals_of(folder.journal, identify(definition, endpoints).definition)
     return set()
 
 
@@ -189,7 +192,7 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
             "role": agent.role.strip(),
             "model": _model_name(agent.model, gateway),
             "tools": list(agent.toolbox.tools),
-            "tools_in_words": bool(agent.toolbox.tools) and not _takes_tools(agent.model, gateway),
+            "tools_in_words": _has_tools(agent, target) and not _takes(agent.model, None, gateway),
         }
         for agent in target.agents_at_work
     ]
@@ -199,23 +202,21 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
             "agent": (task.agent.name or task.agent.role.strip()) if task.agent else None,
             "tools": [tool.name for tool in task.tools],
             "schema_in_words": task.schema_of_output is not None
-            and not _takes_schema(task.agent.model if task.agent else None, task.schema_of_output.wire, gateway),
+            and not _takes(task.agent.model if task.agent else None, task.schema_of_output.wire, gateway),
         }
         for position, task in enumerate(target.tasks)
     ]
     return about
 
 
-def _takes_tools(llm: LLM | None, gateway: Gateway) -> bool:
-    try:
-        return gateway.takes_tools(llm)
-    except UsageError:
-        return True  # nobody knows what it is
+def _has_tools(agent: Agent, crew: Crew) -> bool:
+    return bool(agent.toolbox.tools) or any(task.tools for task in crew.tasks if task.agent is agent)
 
 
-def _takes_schema(llm: LLM | None, schema: ReplySchema, gateway: Gateway) -> bool:
+def _takes(llm: LLM | None, schema: ReplySchema | None, gateway: Gateway) -> bool:
+    """Whether a schema, or without one tools, go to a model as such. True where nobody knows which model that is."""
     try:
-        return gateway.takes_schema(llm, schema)
+        return gateway.takes_tools(llm) if schema is None else gateway.takes_schema(llm, schema)
     except UsageError:
         return True
 

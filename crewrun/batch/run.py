@@ -119,7 +119,10 @@ def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> 
     """`report` with what models turned out not to take, and what the cache has to say."""
     refused = sorted(gateway.refused)
     notes = [f"{endpoints_in_words([endpoint])} {in_words(what)}" for endpoint, what in refused]
-    not_taken = [{"model": endpoints_in_words([endpoint]), "what": what} for endpoint, what in refused]
+    not_taken = [
+        {"model": model, "what": what}
+        for model, what in dict.fromkeys((endpoints_in_words([one]), what.partition(":")[0]) for one, what in refused)
+    ]
     summary = {**report.summary, "not_taken": not_taken}
     notes = [*report.notes, *dict.fromkeys(notes), *(cache.notes() if cache is not None else ())]
     return replace(report, summary=summary, notes=notes)
@@ -141,10 +144,9 @@ async def _closing(opened: Opened | None, opening: AbstractAsyncContextManager[E
 async def _checked_models(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:
     """Where the calls go. Raises UsageError where that, or what was asked for it, cannot be."""
     endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)
-    if settings.is_here and settings.checks_tool_keys:
-        check_tools(target, endpoints)
+    missing = check_tools(target, endpoints, refuses=settings.is_here and settings.checks_tool_keys)
     check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
-    for warning in unused_names(settings, target, endpoints):
+    for warning in [*missing, *unused_names(settings, target, endpoints)]:
         _say(settings, warning)
     if settings.is_here:
         reserve_descriptors(settings.rows_at_once, endpoints)

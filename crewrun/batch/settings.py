@@ -124,7 +124,7 @@ class BatchSettings:
             tpm=self._held(per_model("--tpm", self.tpm)),
             slow_start=self.is_adaptive,
             outage_patience_s=self.outage_patience_s,
-            is_meant=self.outage_patience is not None,
+            is_explicit=self.outage_patience is not None,
             max_calls=max(MAX_CALLS, self.rows_at_once),
         )
 

@@ -110,8 +110,8 @@ async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet:
     if problem := worker.problem(row):
         raise UsageError(f"{problem.removeprefix('line 1: ')}; give it with -i NAME=VALUE or --inputs")
     endpoints = await check_models(definition.target, gateway)
-    if checks_tools:
-        check_tools(definition.target, endpoints)
+    for warning in check_tools(definition.target, endpoints, refuses=checks_tools):
+        say(warning)
     async with worker:
         outcome = await worker.run(row)
     if not quiet:

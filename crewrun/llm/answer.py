@@ -52,7 +52,7 @@ def recalled_answer(
     if completion.tool_calls:
         return completion
     answer = _without_reasoning(completion, request, own_texts)
-    return answer if answer is completion or answer.text.strip() else None
+    return answer if answer.text.strip() else None
 
 
 def _without_reasoning(completion: Completion, request: ChatRequest, own_texts: tuple[str, ...] | None) -> Completion:

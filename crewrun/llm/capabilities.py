@@ -1,9 +1,9 @@
-"""`Capabilities`: which models take no tools, or no schema for their reply, although they were thought to.
+"""`Capabilities`: which models turned out to take no tools, or no schema for their reply.
 
-What a model refuses may be one request's own fault: a conversation that broke its template, a schema that its compiler
-does not like. So a refusal is one of tools only if the endpoint has never answered a request with tools, and one of a
-schema only if it has not answered one with this schema in the last minute; then a probe decides, a neutral request with
-the same tools or schema. What is concluded holds for the definition whose requests met it.
+A refusal may be one request's own fault: a conversation that broke the template, a schema that the server cannot
+compile. If the endpoint has answered a request with tools before, or one with this schema in the last minute, the
+refusal is the row's own. Otherwise a probe with the same tools or schema decides. A conclusion holds for the crew
+definition whose requests led to it.
 """
 
 import re
@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from crewrun.errors import BadRequest, CallError, ModelNotFound, SchemaRefused, ToolsRefused
+from crewrun.errors import BadRequest, CallError, ModelNotFound, SchemaRefused, ToolsRefused, recast
 from crewrun.llm.recorder import describe_endpoint, schema_digest
 from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
 
@@ -36,7 +36,8 @@ class Capabilities:
 
     def __init__(self) -> None:
         self.refused: set[Refused] = set()
-        self._known: WeakKeyDictionary[Endpoint, _Known] = WeakKeyDictionary()
+        self._history: dict[str, _History] = {}  # by what describes an endpoint: several LLMs may be one model
+        self._by_endpoint: WeakKeyDictionary[Endpoint, _History] = WeakKeyDictionary()
 
     def takes_tools(self, endpoint: Endpoint) -> bool:
         """Whether tools go to `endpoint` as tools, not in words."""
@@ -52,8 +53,7 @@ class Capabilities:
 
     def fitted(self, request: ChatRequest) -> ChatRequest:
         """`request` with its schema in the form that the endpoint takes."""
-        known = self._known.get(request.endpoint)
-        if request.schema is None or known is None or _named(request.schema) not in known.not_strict:
+        if request.schema is None or _named(request.schema) not in self._of(request.endpoint).not_strict:
             return request
         return replace(request, schema=relaxed(request.schema))
 
@@ -77,15 +77,16 @@ class Capabilities:
         """Held by the call that probes: others that met the same wait for what it finds."""
         return self._of(endpoint).probing.setdefault(what, anyio.Lock())
 
-    def _of(self, endpoint: Endpoint) -> "_Known":
-        known = self._known.get(endpoint)
-        if known is None:
-            known = self._known[endpoint] = _Known()
-        return known
+    def _of(self, endpoint: Endpoint) -> "_History":
+        history = self._by_endpoint.get(endpoint)
+        if history is None:
+            history = self._history.setdefault(describe_endpoint(endpoint), _History())
+            self._by_endpoint[endpoint] = history
+        return history
 
 
-@dataclass(slots=True, weakref_slot=True)
-class _Known:
+@dataclass(slots=True)
+class _History:
     """What one endpoint answered, and when; the schemas that it refused as strict ones only."""
 
     answered_at: dict[str, float] = field(default_factory=dict)
@@ -105,9 +106,9 @@ def told_apart(error: CallError, request: ChatRequest) -> CallError:
         return error
     text = f"{error.param or ''} {error}"
     if request.schema and _ABOUT_SCHEMA.search(text):
-        return _as(SchemaRefused, error)
+        return recast(error, SchemaRefused)
     if request.tools and _ABOUT_TOOLS.search(text):
-        return _as(ToolsRefused, error)
+        return recast(error, ToolsRefused)
     return error
 
 
@@ -130,9 +131,3 @@ def in_words(what: str) -> str:
 
 def _named(schema: ReplySchema) -> str:
     return f"schema:{schema_digest(schema)}"
-
-
-def _as(kind: type[BadRequest], error: CallError) -> CallError:
-    refused = kind(str(error), http_status=error.http_status, retry_after_s=error.retry_after_s)
-    refused.__dict__.update(error.__dict__)
-    return refused

@@ -3,12 +3,11 @@
 What they mean is read in `http_errors`, as if the code inside were the HTTP status.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from crewrun.errors import CallError, ServerError
-from crewrun.llm.http_errors import embedded_status, failure, named_status
+from crewrun.llm.http_errors import embedded_status, failure_in, named_status
 
 _SHOWN_CHARS: Final = 1000
 _FINE: Final = frozenset({0, 200, "0", "200", "success", "ok"})
@@ -35,7 +34,7 @@ def embedded_failure(reply: Any, headers: Mapping[str, str]) -> CallError | None
         status = named_status(reply)  # beside it
     if status is None:
         return ServerError(f"the reply reports an error: {_message(error)}", http_status=200)
-    return failure(status, json.dumps({"error": error}).encode(), headers)
+    return failure_in(status, error, headers)
 
 
 def _first_choice(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:

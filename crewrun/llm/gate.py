@@ -47,7 +47,7 @@ class GateOptions:
     tpm: Mapping[str, int] = field(default_factory=dict)
     slow_start: bool = False
     outage_patience_s: float | None = None
-    is_meant: bool = True
+    is_explicit: bool = True
     max_calls: int = MAX_CALLS
 
 
@@ -113,15 +113,15 @@ class Gate(Protocol):
         """
         ...
 
-    def answered(self, leave: Pass, end: Settlement) -> None:
+    def answered(self, permit: Pass, end: Settlement) -> None:
         """It was answered."""
         ...
 
-    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> FailureScope:
+    async def failed(self, permit: Pass, error: CallError, end: Settlement) -> FailureScope:
         """It failed, and that is about so much; where that is `ALL`, `enter_probe` tells whether it really is."""
         ...
 
-    def given_up(self, leave: Pass) -> None:
+    def given_up(self, permit: Pass) -> None:
         """It was cancelled."""
         ...
 
@@ -159,7 +159,7 @@ class NearGate:
         self._outage: Outage | None = None
         if patience_s is not None:
             has_answered = gates.has_answered
-            self._outage = Outage(endpoint.name, patience_s, is_meant=options.is_meant, has_answered=has_answered)
+            self._outage = Outage(endpoint.name, patience_s, is_explicit=options.is_explicit, has_answered=has_answered)
         self._refused, self._silent = Suspicion(), Suspicion()
         self._refusal: CallError | None = None  # what every further call would get
         self._gates = gates
@@ -171,14 +171,13 @@ class NearGate:
             return f"{self.name} refused a call; a probe decides"
         return (self._outage and self._outage.limiting) or self.pace.limiting
 
-    @property
-    def _is_clear(self) -> bool:
-        return self._refusal is None
+    def _is_refused(self) -> bool:
+        return self._refusal is not None
 
     def enter_nowait(self, tokens: int) -> Pass | None:
         """Leave for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
         outage = self._outage
-        if self._gates.budget is not None or not self._is_clear or (outage is not None and outage.is_on):
+        if self._gates.budget is not None or self._refusal is not None or (outage is not None and outage.is_on):
             return None
         ticket = self.pace.admit_nowait(tokens)
         if ticket is None:
@@ -258,7 +257,7 @@ class NearGate:
                 if ticket is None:
                     ticket = await self.pace.admit(tokens)
                     # What began while it waited holds for it as well.
-                    if not self._is_clear or (outage.is_on and not was_on):
+                    if self._is_refused() or (outage.is_on and not was_on):
                         self._let_go(ticket, number)
                         continue
                 return Pass(ticket, number, was_on, reservation, suspicion)
@@ -278,30 +277,30 @@ class NearGate:
         if ticket is not None:
             self.pace.drop(ticket)
 
-    def answered(self, leave: Pass, end: Settlement) -> None:
+    def answered(self, permit: Pass, end: Settlement) -> None:
         """See `Gate.answered`."""
-        self._settle(leave, end)
-        self.pace.settle(leave.ticket, end.tokens, None, end.limits)
+        self._settle(permit, end)
+        self.pace.settle(permit.ticket, end.tokens, None, end.limits)
         if self._outage is not None:
-            self._outage.answered(leave.number)
+            self._outage.answered(permit.number)
             self._refused.answered()
-            if leave.suspicion is not None:
-                leave.suspicion.settle()
+            if permit.suspicion is not None:
+                permit.suspicion.settle()
 
-    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> FailureScope:
+    async def failed(self, permit: Pass, error: CallError, end: Settlement) -> FailureScope:
         """See `Gate.failed`."""
-        self._settle(leave, end, is_unknown=isinstance(error, CallTimedOut))
-        self.pace.settle(leave.ticket, end.tokens, error, end.limits)
+        self._settle(permit, end, is_unknown=isinstance(error, CallTimedOut))
+        self.pace.settle(permit.ticket, end.tokens, error, end.limits)
         outage = self._outage
         if outage is None:
             return FailureScope.OWN
-        again = outage.failed(error, leave.number)
-        if leave.suspicion is not None:
-            return self._probed(leave.suspicion, error, outage)
+        again = outage.failed(error, permit.number)
+        if permit.suspicion is not None:
+            return self._probed(permit.suspicion, error, outage)
         if _is_run_wide(error):
             if self._refusal is not None:
                 raise self._stopped(self._refusal)
-            return FailureScope.OWN if self._refused.is_cleared() else FailureScope.ALL
+            return FailureScope.OWN if self._refused.meet() else FailureScope.ALL
         if not isinstance(error, TransientError):
             self._refused.answered()
         # Too many at once: there are fewer from now on, and it is sent again when one of them has ended.
@@ -332,23 +331,23 @@ class NearGate:
         suspicion.settle()
         raise self._stopped(error)
 
-    def given_up(self, leave: Pass) -> None:
+    def given_up(self, permit: Pass) -> None:
         """See `Gate.given_up`."""
         budget = self._gates.budget
-        if budget is not None and leave.reservation is not None:
-            budget.cancel(leave.reservation)
-        self._let_go(leave.ticket, leave.number)
-        if leave.suspicion is not None:
-            leave.suspicion.abandon()
+        if budget is not None and permit.reservation is not None:
+            budget.cancel(permit.reservation)
+        self._let_go(permit.ticket, permit.number)
+        if permit.suspicion is not None:
+            permit.suspicion.abandon()
 
-    def _settle(self, leave: Pass, end: Settlement, *, is_unknown: bool = False) -> None:
+    def _settle(self, permit: Pass, end: Settlement, *, is_unknown: bool = False) -> None:
         budget = self._gates.budget
-        if budget is None or leave.reservation is None:
+        if budget is None or permit.reservation is None:
             return
         if is_unknown:
-            budget.cancel(leave.reservation)  # nobody read what the provider may bill all the same
+            budget.cancel(permit.reservation)  # nobody read what the provider may bill all the same
         else:
-            budget.settle(leave.reservation, end.cost_usd)
+            budget.settle(permit.reservation, end.cost_usd)
 
 
 class Gates:
@@ -462,21 +461,21 @@ class FarGate:
         if isinstance(permit, Pass):
             self.given_up(permit)
 
-    def answered(self, leave: Pass, end: Settlement) -> None:
+    def answered(self, permit: Pass, end: Settlement) -> None:
         """See `Gate.answered`."""
-        self._loop.call_soon_threadsafe(lambda: self._gates.of(self._endpoint).answered(leave, end))
+        self._loop.call_soon_threadsafe(lambda: self._gates.of(self._endpoint).answered(permit, end))
 
-    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> FailureScope:
+    async def failed(self, permit: Pass, error: CallError, end: Settlement) -> FailureScope:
         """See `Gate.failed`."""
 
         async def failed() -> FailureScope:
-            return await self._gates.of(self._endpoint).failed(leave, error, end)
+            return await self._gates.of(self._endpoint).failed(permit, error, end)
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(failed(), self._loop))
 
-    def given_up(self, leave: Pass) -> None:
+    def given_up(self, permit: Pass) -> None:
         """See `Gate.given_up`."""
-        self._loop.call_soon_threadsafe(lambda: self._gates.of(self._endpoint).given_up(leave))
+        self._loop.call_soon_threadsafe(lambda: self._gates.of(self._endpoint).given_up(permit))
 
 
 def _is_run_wide(error: CallError) -> bool:

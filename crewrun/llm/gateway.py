@@ -145,7 +145,8 @@ class Gateway:
         except CallError as failed:
             if failed.attempts and recorder is not None:
                 usage, cost_usd = failed.billed
-                spent = Spent(endpoint.name, usage, cost_usd, failed.attempts, time.monotonic() - began)
+                sent = failed.attempts + failed.probes
+                spent = Spent(endpoint.name, usage, cost_usd, sent, time.monotonic() - began)
                 await recorder.record_failure(tally.task, identity, failed, spent)
             raise
         if recorder is not None:

@@ -1,4 +1,4 @@
-"""What a refused reply means: from status, body and headers to a CallError, for both lanes.
+"""What a refused reply means: from status, body and headers to a CallError, for both transports.
 
 The only place where a status, a provider's code or its words get a meaning. `error_body` takes a body apart,
 `refusal_rules` is the table by which a class is chosen.
@@ -12,7 +12,6 @@ from crewrun.errors import (
     AuthRefused,
     BadRequest,
     CallError,
-    GenerationFailed,
     ModelNotFound,
     QuotaExhausted,
     RateLimited,
@@ -48,11 +47,17 @@ _CODE_HEADERS = ("x-amzn-errortype", "x-ms-error-code")
 
 
 def failure(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
-    """The error for a reply with a status that is not 2xx, or for one whose body says that it is none."""
-    return _error(status, read_error(body), {str(name).lower(): str(value) for name, value in headers.items()})
+    """The error for a reply whose status is not 2xx."""
+    return _error(status, read_error(body), headers)
 
 
-def _error(status: int, said: ErrorBody, headers: Mapping[str, str]) -> CallError:
+def failure_in(status: int, error: Any, headers: Mapping[str, str]) -> CallError:
+    """The error that a 2xx reports in its body, as if `status` were the HTTP status."""
+    return _error(status, read_value({"error": error}), headers)
+
+
+def _error(status: int, said: ErrorBody, given: Mapping[str, str]) -> CallError:
+    headers = {str(name).lower(): str(value) for name, value in given.items()}
     in_headers = [redact(headers[name].split(":")[0].lower()) for name in _CODE_HEADERS if headers.get(name)]
     codes = said.codes.union(in_headers)
     marks = _marks(codes, said)
@@ -62,11 +67,10 @@ def _error(status: int, said: ErrorBody, headers: Mapping[str, str]) -> CallErro
     kind, is_coded = _kind(status, said.words if not said.is_html else "", marks, asks=wait_s is not None)
     error = kind(f"HTTP {status}: {said.detail}", http_status=status, retry_after_s=wait_s)
     error.limits = rate_headers.read(headers)
-    error.is_coded, error.codes, error.param = is_coded, codes, said.param
+    error.is_coded, error.param = is_coded, said.param
     if isinstance(error, RateLimited):
         error.is_concurrency, error.at_once = _concurrency(said.words, marks)
-    if isinstance(error, GenerationFailed):
-        error.raw = said.generation
+    error.raw = said.generation
     return error
 
 
@@ -118,8 +122,9 @@ _STATUS_IN_TEXT: Final = re.compile(r"(?:\b(?:code|status|http|error)\b\W{0,3}|^
 
 
 def embedded_status(error: Any) -> int | None:
-    """The status that an error inside a 2xx stands for: its number where it has one, else what its codes and words are
-    for. None where they do not say.
+    """The HTTP status that an error inside a 2xx stands for: its own number, else by its codes and words.
+
+    None if they do not say.
     """
     fields = error if isinstance(error, Mapping) else {}
     inner = fields.get("error")

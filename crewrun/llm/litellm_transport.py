@@ -35,6 +35,7 @@ from crewrun.errors import (
     QuotaExhausted,
     RateLimited,
     ServerError,
+    recast,
 )
 from crewrun.library_warnings import tolerant
 from crewrun.llm import rate_headers
@@ -406,9 +407,7 @@ def _refined(refused: CallError, kind: type[CallError] | None) -> CallError:
     """
     if type(refused) is not BadRequest or refused.is_coded or kind is None or kind.retryable:
         return refused
-    refined = kind(str(refused), http_status=refused.http_status, retry_after_s=refused.retry_after_s)
-    refined.limits, refined.codes, refined.param = refused.limits, refused.codes, refused.param
-    return refined
+    return recast(refused, kind)
 
 
 def _unreadable(status: int, chain: list[Any]) -> CallError:

@@ -50,9 +50,9 @@ class Outage:
 
     Around every attempt: `sent = await ready()`, then exactly one of `answered(sent)`, `failed(error, sent)` and
     `given_up()`. An attempt that `ready` lets go while the outage `is_on` is a probe. `patience_s` is how long nothing
-    may be answered, from the first failure on, before `ready` raises: 0 is not to wait, infinity to wait for ever. As
-    long as the endpoint has never answered, it is 10 s at most, unless the patience `is_meant` whatever happens. Raises
-    ValueError for one below 0.
+    may be answered, from the first failure on, before `ready` raises: 0 is not to wait, infinity waits without limit.
+    As long as the endpoint has never answered, it is 10 s at most, unless the patience `is_explicit`. Raises ValueError
+    for one below 0.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Outage:
         patience_s: float = 300.0,
         rng: random.Random | None = None,
         *,
-        is_meant: bool = True,
+        is_explicit: bool = True,
         has_answered: bool = False,
     ) -> None:
         if not patience_s >= 0:
             raise ValueError(f"outage patience is {patience_s!r} s; it must be 0 or more")
         self.name = name
         self._patience_s = patience_s
-        self._is_meant = is_meant
+        self._is_explicit = is_explicit
         self._has_answered = has_answered
         self.is_on = False
         self.probes = 0  # in all outages
@@ -83,7 +83,7 @@ class Outage:
     @property
     def patience_s(self) -> float:
         """How long nothing may be answered, in seconds."""
-        if self._is_meant or self._has_answered:
+        if self._is_explicit or self._has_answered:
             return self._patience_s
         return min(self._patience_s, _NEVER_ANSWERED_S)
 
@@ -219,7 +219,7 @@ class Outage:
     def _too_long(self, now: float) -> OutageTooLong:
         assert self._last is not None  # noqa: S101  (an outage has begun with it)
         return OutageTooLong(
-            self.name, now - self._since, self._last, has_answered=self._has_answered or self._is_meant
+            self.name, now - self._since, self._last, has_answered=self._has_answered or self._is_explicit
         )
 
     def _end(self) -> None:

@@ -20,8 +20,8 @@ from crewrun.llm.meters import RequestMeter, TokenMeter
 from crewrun.llm.rate_headers import LONGEST_RESET_S
 from crewrun.messages import RateLimits
 
-# A provider is waited for at most so long at a time: when it asks, and when it refuses without saying how long. Whether
-# one that asks for more is waited for is not for a single reply to say.
+# A provider is waited for at most so long at a time: when it asks, and when it refuses without saying how long. Longer
+# waits are decided by the gate, not by one reply.
 LONGEST_ASKED_S = 600.0
 _LONGEST_VAIN_S = 30.0
 # Right after a reset there is something left, or the headers lie: these many requests decide.
@@ -250,7 +250,7 @@ class Pace:
         self.is_timed = self.is_timed or self._learned.is_set
 
     def block(self, wait_s: float, by: Hold = "asked") -> None:
-        """Let nothing go out for so long."""
+        """Send nothing for `wait_s` seconds."""
         until = anyio.current_time() + wait_s
         if until > self._blocked_until:
             self._blocked_until, self._blocked_by = until, by

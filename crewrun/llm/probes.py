@@ -1,4 +1,4 @@
-"""Whether what one call met holds for every call: concluded from a probe, never from a row's own text.
+"""Whether a failure is one call's own or every call's: decided by a probe, never by a row's own text.
 
 A 403 may come from a firewall that dislikes one text, a 401 from a proxy that had a bad moment, a 5xx from a prompt
 that crashes the server, and one row must not stop a run. So a refusal that would stop it is a suspicion at first, and a
@@ -6,8 +6,8 @@ probe settles it: one small request of the same kind that says nothing of any ro
 refusal is its row's own; one that is refused alike means that every call would be.
 
 Answers to other calls that were in flight settle nothing: an account that is used up or a key that is revoked refuses
-some of them and lets others through. Nor is anything held up meanwhile: a row whose call was refused waits for the
-probe, so after a key was revoked no row sends more than one call.
+some of them and lets others through. Other rows go on meanwhile. A row whose call was refused waits for the probe, so
+after a key is revoked no row sends a second call.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ from crewrun.messages import ChatRequest, Message
 RUN_WIDE = (AuthRefused, QuotaExhausted, ModelNotFound, Unreachable)
 # Refusals that may have been passing, a proxy's or a load balancer's: these are sent once more before their row fails.
 MAY_PASS: Final = frozenset({401, 403, 404})
-# For so long an answered probe speaks for the endpoint, as long as answers keep coming.
+# How long an answered probe speaks for the endpoint while calls are answered.
 _CLEAR_S = 60.0
 # A probe that got no answer is followed by another one, first after this time and then after twice as long each.
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
@@ -40,8 +40,8 @@ def neutral(request: ChatRequest) -> ChatRequest:
 class Suspicion:
     """Something that one call of an endpoint met and every other call may meet too. For one event loop.
 
-    A call that met it asks `is_cleared`, and if it is not, `join`s: one of those that do gets to send the probe. After
-    that it says `settle`; or `put_off` when the probe got no answer, and joins again; or `abandon` when it was
+    A call that met it says `meet`, and if that is not enough it `join`s: one of those that do gets to send the probe.
+    After that it says `settle`; or `put_off` when the probe got no answer, and joins again; or `abandon` when it was
     cancelled.
     """
 
@@ -64,8 +64,8 @@ class Suspicion:
         """A call was answered, with an error of its own perhaps."""
         self._met = 0
 
-    def is_cleared(self) -> bool:
-        """Whether what was met just now is the call's own, by a probe of the last minute and answers since then."""
+    def meet(self) -> bool:
+        """Count what was met; whether it is the call's own, by a probe of the last minute and answers since then."""
         self._met += 1
         return self._met <= 1 and anyio.current_time() - self._cleared_at < _CLEAR_S
 
@@ -87,13 +87,13 @@ class Suspicion:
             self._waiting -= 1
 
     def settle(self) -> None:
-        """The probe was answered, or refused alike, or cannot be sent: who waits goes on."""
+        """The probe was answered, or refused too, or cannot be sent: waiting calls go on."""
         self._cleared_at = anyio.current_time()
         self._met = 0
         self._close()
 
     def put_off(self) -> None:
-        """The probe got no answer. Another one follows, up to a number; then each call has what it met for its own."""
+        """The probe got no answer. Another follows, six at most; after that each call's failure is its own."""
         self._probes += 1
         if self._probes == _MOST_PROBES:
             self.settle()

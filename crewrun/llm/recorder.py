@@ -125,6 +125,7 @@ def _describe_schema(schema: ReplySchema) -> bytes:
     return _canonical([schema.name, schema.schema, schema.strict])
 
 
+@lru_cache(maxsize=512)
 def schema_digest(schema: ReplySchema) -> str:
     """16 hex digits that stand for a schema."""
     return blake2b(_describe_schema(schema), digest_size=8).hexdigest()

@@ -11,7 +11,6 @@ recorded, is the gateway's.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -23,7 +22,6 @@ from crewrun.errors import (
     CallError,
     CallTimedOut,
     EndpointRefused,
-    GenerationFailed,
     OutageTooLong,
     OutputInvalid,
     RateLimited,
@@ -32,6 +30,7 @@ from crewrun.errors import (
     ToolsRefused,
     TransientError,
     WaitTooLong,
+    recast,
 )
 from crewrun.llm.answer import fresh_answer
 from crewrun.llm.budget import check_row
@@ -67,7 +66,7 @@ class Caller(NamedTuple):
 
 @dataclass(slots=True)
 class Bill:
-    """What a call has come to so far: its attempts, the probes that it took, and what was billed for no answer."""
+    """What a call has cost so far: attempts, probes, and what was billed for no answer."""
 
     attempts: int = 0
     probes: int = 0
@@ -78,6 +77,10 @@ class Bill:
         """Something was billed; a cost of None is of an unknown price."""
         self.usage += usage
         self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+
+    def close(self, error: CallError) -> None:
+        """Put what the call has come to on the error that it ends with."""
+        error.attempts, error.probes, error.billed = self.attempts, self.probes, (self.usage, self.cost_usd)
 
     def spent(self, model: str, usage: Usage, cost_usd: float | None) -> Spent:
         """The whole bill, of a call that was answered with `usage`."""
@@ -159,11 +162,11 @@ class Sender:
                 fitted = replace(fitted, schema=schema)
                 answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
         except (SchemaRefused, ToolsRefused) as refused:
-            if await self._is_refused_to_all(refused, fitted, what_of(refused, request), caller, bill):
+            is_refused_to_all = await self._is_refused_to_all(refused, fitted, what_of(refused, request), caller, bill)
+            bill.close(refused)  # the probe is on it too
+            if is_refused_to_all:
                 raise
-            own = BadRequest(str(refused))
-            own.__dict__.update(refused.__dict__)
-            raise own from None
+            raise recast(refused, BadRequest) from None
         self.capabilities.answered(fitted, request)
         return answer
 
@@ -191,19 +194,22 @@ class Sender:
             return True
 
     async def _probe(self, probe: ChatRequest, caller: Caller, bill: Bill) -> CallError | None:
-        """What a neutral request meets, None for an answer. Where the budget has no room for one, its absence."""
+        """The error that a neutral request meets, None when it is answered. One of ours when the budget has no room."""
         way = self._way(probe.endpoint)
         tokens, price = way.expected(probe), self._price(way, probe, caller)
-        for attempt in count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             permit = await way.gate.enter_probe(None, tokens, price)
             if isinstance(permit, bool):
                 return CallError("the budget has no room for a probe")
             _, error = await self._send_probe(permit, probe, way, caller, bill)
-            delay_s = self._options.retry.delay(error, attempt) if error is not None else None
+            if error is None or isinstance(error, OutputInvalid):
+                return None  # the request was taken; what the model wrote does not matter here
+            delay_s = self._options.retry.delay(error, attempt)
             if delay_s is None:
                 return error
             await anyio.sleep(delay_s)
-        raise AssertionError("unreachable")
 
     async def _send_with_retries(
         self, request: ChatRequest, caller: Caller, bill: Bill, *, is_patient: bool = True
@@ -247,7 +253,7 @@ class Sender:
     async def _delay(
         self, failures: "_Failures", permit: Pass, error: CallError, request: ChatRequest, caller: Caller, bill: Bill
     ) -> float:
-        """Seconds until the call is sent again after `error`, which is raised when it shall not be."""
+        """Seconds until the next attempt; raises `error` when there is none."""
         way = self._way(request.endpoint)
         failures.attempts += 1
         error.attempts = failures.attempts
@@ -267,7 +273,7 @@ class Sender:
             is_own = await self._is_own(error, request, caller, bill)
         if not is_own:
             return 0.0
-        error.attempts, error.billed = bill.attempts, (bill.usage, bill.cost_usd)
+        bill.close(error)
         raise error
 
     async def _is_own(self, error: CallError, request: ChatRequest, caller: Caller, bill: Bill) -> bool:
@@ -288,7 +294,7 @@ class Sender:
     async def _send_probe(
         self, permit: Pass, probe: ChatRequest, way: Way, caller: Caller, bill: Bill
     ) -> tuple[FailureScope, CallError | None]:
-        """Send a neutral request for a call, which is billed for it: what it says of that call's failure, and why."""
+        """Send a neutral request, billed to `caller`: what it says of that call's failure, and its own error if any."""
         caller.tally.sent()
         bill.probes += 1
         try:
@@ -339,7 +345,7 @@ def _without_key(error: CallError, endpoint: Endpoint) -> CallError:
     if len(key) >= _SECRET_CHARS:
         if key in str(error):
             error.args = (str(error).replace(key, REDACTED),)
-        if isinstance(error, GenerationFailed | OutputInvalid) and error.raw and key in error.raw:
+        if error.raw and key in error.raw:
             error.raw = error.raw.replace(key, REDACTED)
     return error
 

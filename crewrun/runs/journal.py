@@ -175,12 +175,13 @@ def read_journal(path: Path) -> sqlite3.Connection:
     return db
 
 
-def latest_refusals(path: Path) -> set[tuple[str, str]]:
-    """What endpoints turned out not to take for the definition of the latest session. Raises as `read_journal` does."""
+def refusals_of(path: Path, definition: str) -> set[tuple[str, str]]:
+    """What endpoints turned out not to take for a definition, by its fingerprint. Raises as `read_journal` does."""
     db = read_journal(path)
     try:
-        latest = "select definition from sessions order by id desc limit 1"
-        return set(db.execute(f"select endpoint, what from refusals where definition = ({latest})"))  # noqa: S608  (ours)
+        number = "(select id from names where name = ?)"
+        query = f"select endpoint, what from refusals where definition = {number}"  # noqa: S608  (ours)
+        return set(db.execute(query, (definition,)))
     except sqlite3.DatabaseError as wrong:
         raise failure(path, wrong) from wrong
     finally:

@@ -14,8 +14,8 @@ from crewrun.errors import CallError
 class RetryPolicy:
     """`retries` attempts follow a first one that failed, so a call is sent at most `retries + 1` times.
 
-    A provider that asks to wait longer than `patience_s` has not asked for a retry but for another time of day: the
-    call fails at once.
+    A call that is asked to wait longer than `patience_s` is not retried; in a run a probe decides first
+    (`crewrun.llm.probes`).
     """
 
     retries: int = 5

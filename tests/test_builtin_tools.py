@@ -498,7 +498,10 @@ async def test_a_search_that_fails_says_why_without_the_key(answer: web.Response
 async def test_a_search_without_a_key_is_a_problem_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is known without a call, and a call says the same."""
     monkeypatch.delenv("SERPER_API_KEY", raising=False)
-    assert Toolbox([SerperDevTool()]).problems == ["tool 'Search the internet with Serper': SERPER_API_KEY is not set"]
+    assert (SerperDevTool().missing_variables, SerperDevTool().problem) == (
+        ["SERPER_API_KEY"],
+        "SERPER_API_KEY is not set",
+    )
     assert await use(SerperDevTool(), search_query="x") == failed("RuntimeError: SERPER_API_KEY is not set")
 
 

@@ -108,7 +108,7 @@ def test_what_only_this_machine_lacks_is_a_warning(tmp_path: Path) -> None:
     findings = check(cwd=tmp_path)
     tool, key = findings["warnings"]
     assert findings["ok"]
-    assert tool.endswith("SERPER_API_KEY is not set")
+    assert tool.startswith("SERPER_API_KEY is not set: agent ")
     assert key.startswith("OPENAI_API_KEY is not set: agent 'writer' uses openai/gpt-4o-mini.")
     assert check("--strict", cwd=tmp_path)["problems"] == [tool, key]
     assert check(cwd=tmp_path, OPENAI_API_KEY="x", SERPER_API_KEY="y")["warnings"] == []
@@ -186,7 +186,7 @@ def test_the_file_and_the_environment_can_be_strict(tmp_path: Path) -> None:
     (tmp_path / "crew.yaml").write_text(CREW.replace("FileReadTool", "SerperDevTool"))
     write_rows(tmp_path / "in.jsonl", [{"topic": "ants"}])
     (problem,) = check(cwd=tmp_path, CREWRUN_STRICT="1")["problems"]
-    assert problem.endswith("SERPER_API_KEY is not set")
+    assert problem.startswith("SERPER_API_KEY is not set: agent ")
     with open(tmp_path / "crew.yaml", "a") as file:
         file.write("batch: {strict: true}\n")
     assert check(cwd=tmp_path)["problems"] == [problem]

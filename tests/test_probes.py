@@ -172,7 +172,9 @@ def test_one_refused_row_fails_alone(refusal: Callable[[], CallError], at_once: 
     provider = Provider(lambda name: refusal if name == f"row {bad}" else None)
     done = run(provider, 20, at_once)
     assert (sorted(done.failed), len(done.ok), done.pending) == ([f"row {bad}"], 19, {})
-    assert provider.asked.count(f"row {bad}") == SENT[refusal] == done.failed[f"row {bad}"].attempts
+    error = done.failed[f"row {bad}"]
+    assert provider.asked.count(f"row {bad}") == SENT[refusal] == error.attempts
+    assert (error.probes, error.billed[0].total_tokens) == (provider.probes, 110 * provider.probes)
     assert provider.probes <= 1
     assert len(provider.asked) == 19 + SENT[refusal] + provider.probes
 

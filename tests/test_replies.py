@@ -295,7 +295,7 @@ def test_a_draft_is_recorded_beside_its_reply(place: Place) -> None:
     assert (prompt["reasoning"], prompt["reply"]) == ("Zero\nOne", "the answer")
 
 
-@pytest.mark.parametrize("kept", ["<think>old draft</think>old answer", "<think>only a draft</think>"])
+@pytest.mark.parametrize("kept", ["<think>old draft</think>old answer", "<think>only a draft</think>", " "])
 def test_a_draft_in_an_older_journal_is_no_answer_either(place: Place, kept: str) -> None:
     """Of a row that goes on, the answer is what is left without it; where that is nothing, the call is made again."""
     place.crew("Review {topic}")

@@ -81,7 +81,7 @@ def test_a_tool_that_fails_in_every_row_leaves_its_traces(broken: Place) -> None
     ]
     assert (status["spent"]["usage"]["calls"], status["in_all"]["attempts"]) == (6, 6)
     broken.crewrun("status", "in.results.jsonl")
-    assert "  3 calls of tool 'search' failed (exception in task draft): The tool failed: LookupError" in broken.stdout
+    assert "  3 calls of tool 'search' failed (exception in task draft): LookupError" in broken.stdout
 
 
 def test_show_names_the_failed_tool_and_its_turn(broken: Place) -> None:

@@ -15,7 +15,15 @@ import trio.testing
 from pydantic import BaseModel, Field
 
 from crewrun import LLM, Agent, Crew, DefinitionError, Task, ToolFailed
-from crewrun.errors import AuthRefused, BadRequest, ContextTooLong, CrewrunError, OutputInvalid, TaskTimedOut
+from crewrun.errors import (
+    AuthRefused,
+    BadRequest,
+    ContextTooLong,
+    CrewrunError,
+    EmptyReply,
+    OutputInvalid,
+    TaskTimedOut,
+)
 from crewrun.messages import ChatRequest, Completion, Message, ToolCall, Usage
 from crewrun.testing import Step, scripted
 from crewrun.tools import BaseTool, tool
@@ -485,6 +493,36 @@ async def test_a_provider_that_refuses_tools_is_asked_in_words_and_remembered() 
         answers = [(await crew.akickoff()).raw for _ in range(2)]
     assert answers == ["one", "two"]
     assert [len(request.tools) for request in model.requests] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "reply", ["OK", EmptyReply("the model's reply is empty", http_status=200)], ids=["OK", "empty"]
+)
+async def test_a_probe_that_is_answered_leaves_the_tools_and_is_on_the_bill(reply: Step) -> None:
+    """The refusal was its call's own, which fails with all that was sent for it; the next kickoff has its tools."""
+    refused = BadRequest("HTTP 400: this model does not support tools", http_status=400)
+    crew = crew_with(look_up, llm=UNKNOWN)
+    async with scripted(refused, reply, "done") as model:
+        with pytest.raises(BadRequest, match="does not support tools") as failed:
+            await crew.akickoff()
+        answer = (await crew.akickoff()).raw
+    error = failed.value
+    assert (answer, [len(request.tools) for request in model.requests]) == ("done", [1, 1, 1])
+    assert (error.attempts, error.probes, bool(error.billed[0].total_tokens)) == (1, 1, reply == "OK")
+
+
+async def test_what_one_model_refuses_is_asked_of_it_once_however_many_llms_name_it() -> None:
+    """Two agents, each with an `LLM` object of its own."""
+    refused = BadRequest("HTTP 400: this model does not support tools", http_status=400)
+    agents = [
+        Agent(role=role, goal="Find", backstory="b", tools=[look_up], llm=LLM(model=UNKNOWN.model))
+        for role in ("One", "Two")
+    ]
+    crew = Crew(
+        agents=agents, tasks=[Task(description="Find it", expected_output="A fact", agent=agent) for agent in agents]
+    )
+    _, requests = await ask(crew, refused, refused, "Final Answer: one", "Final Answer: two")
+    assert [len(request.tools) for request in requests] == [1, 1, 0, 0]
 
 
 async def test_a_model_that_nobody_knows_is_tried_with_tools() -> None:

@@ -114,6 +114,7 @@ class Folder:
     def __init__(self, path: Path, server: WireServer, forks: Forks) -> None:
         self.path = path
         self.server = server
+        self.stdout = ""  # of the latest command
         self._forks = forks
 
     def crew(self, kind: Crew = "plain", llm: Any = "gpt-4.1-mini") -> None:
@@ -148,7 +149,7 @@ class Folder:
             env={"OPENAI_BASE_URL": self.server.base_url, "OPENAI_API_KEY": KEY, **env},
         )
         with command:
-            _, stderr = command.communicate(timeout=timeout_s)
+            self.stdout, stderr = command.communicate(timeout=timeout_s)
         code, took_s = command.wait(), time.monotonic() - begin
         assert "Traceback" not in stderr, stderr
         results, summary = self.path / "in.results.jsonl", self.path / "s.json"
@@ -487,6 +488,15 @@ def test_a_probe_carries_what_was_refused_and_no_text(folder: Folder) -> None:
     assert (run.code, run.statuses) == (3, ["failed"])
 
 
+@pytest.mark.parametrize("name", ["key-uncoded", "account-402", "model-plain"])
+def test_the_advice_for_one_refused_row_is_not_about_the_key(folder: Folder, name: str) -> None:
+    """Others got answers with the same key, account and model."""
+    folder.write(with_case(CASES[name], 1, 3))
+    run = folder.run("-j", "1")
+    (group,) = run.summary["failures"]
+    assert group["hint"].startswith("other rows of this run succeeded")
+
+
 def test_a_replay_sends_no_probe(folder: Folder) -> None:
     """Nor anything else."""
     folder.write(with_case(CASES["key-uncoded"], 0, 3))
@@ -535,6 +545,26 @@ def test_a_model_without_it_is_asked_in_words(folder: Folder, crew: Crew, reply:
 def test_a_model_without_it_goes_on_in_words(folder: Folder, crew: Crew, reply: Reply) -> None:
     """A sample of the test above."""
     go_on_in_words(folder, crew, reply, 1)
+
+
+@pytest.mark.parametrize(("crew", "reply"), [("tools", NO_TOOLS["own"]), ("schema", NO_SCHEMA["own"])])
+def test_what_a_model_did_not_take_holds_for_that_crew_alone(folder: Folder, crew: Crew, reply: Reply) -> None:
+    """Summary and `check` name it; a changed crew is tried again."""
+
+    def in_words() -> bool:
+        folder.crewrun("check", "in.jsonl", "--json")
+        (about,) = json.loads(folder.stdout)["crew"]["agents" if crew == "tools" else "tasks"]
+        return bool(about[f"{crew}_in_words"])
+
+    shape: Shape = "tools" if crew == "tools" else "schema"
+    folder.crew(crew)
+    folder.write(topics(2))
+    run = folder.run("-j", "1", rules=[everybody(reply, shape=shape)])
+    assert [entry["what"] for entry in run.summary["not_taken"]] == [crew]
+    assert in_words()
+    file = folder.path / "crew.yaml"
+    file.write_text(file.read_text().replace("One line", "Two lines"))
+    assert not in_words()
 
 
 @pytest.mark.parametrize("crew", ["tools", "schema"])

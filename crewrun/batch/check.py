@@ -98,7 +98,8 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     target = definition.target
     gateway.refused.update(await _learned(definition, inputs, gateway))
     findings.crew = describe(definition, gateway)
-    findings.warnings += getattr(target, "tool_problems", [])  # another library's crew has none that we know
+    for problems in ("tool_problems", "missing_tool_keys"):  # another library's crew has none that we know
+        findings.warnings += getattr(target, problems, [])
     try:
         await check_models(target, gateway)
     except UsageError as missing:

@@ -52,6 +52,7 @@ _CAUSES: Mapping[Category, str] = {
     Category.BUDGET: "the row cost all that a row may; raise --row-budget, or look for a loop in the row's calls",
     Category.INTERNAL: "an error in the crew's own code, or a bug in crewrun; the message says where",
 }
+_OF_ALL_ROWS: Final = frozenset({Category.AUTH, Category.QUOTA, Category.MODEL_NOT_FOUND})
 # What is known closer, by the error's type or the HTTP status.
 _CLOSER: Mapping[tuple[Category, str | int | None], str] = {
     (Category.INPUT, "DefinitionError"): "the crew's definition is wrong for these rows; mend the place that is named",
@@ -97,8 +98,13 @@ def fingerprint(error: ErrorRecord, inputs: Mapping[str, Any] | None = None) -> 
     return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
-def likely_cause(error: ErrorRecord) -> str:
-    """What is probably behind `error` and what to do about it, in one sentence."""
+def likely_cause(error: ErrorRecord, *, others_succeeded: bool = False) -> str:
+    """What is probably behind `error` and what to do about it, in one sentence.
+
+    A refusal of key, account or model cannot be what it says where `others_succeeded` in the same run.
+    """
+    if others_succeeded and error.category in _OF_ALL_ROWS:
+        return "other rows of this run succeeded, so these are refused for what they send; look at their inputs"
     by_type = _CLOSER.get((error.category, error.type))
     return by_type or _CLOSER.get((error.category, error.http_status)) or _CAUSES[error.category]
 
@@ -185,17 +191,19 @@ class Failures:
         self._groups[mark] = _Alike(1, row.id, row.line, error)
         self._once[mark] = None
 
-    def groups(self) -> list[FailureGroup]:
+    def groups(self, *, others_succeeded: bool = False) -> list[FailureGroup]:
         """All failures, the largest group first; of equals the one that was met first."""
-        others = [_group(alike, OTHERS, None) for alike in self._others.values()]
-        own = [_group(alike, alike.error.type, alike.error.task) for alike in self._groups.values()]
+
+        def group(alike: _Alike, kind: str, task: str | None) -> FailureGroup:
+            cause = likely_cause(alike.error, others_succeeded=others_succeeded)
+            return FailureGroup(
+                alike.count, alike.error.category, kind, task, alike.row_id, alike.line, alike.error, cause
+            )
+
+        others = [group(alike, OTHERS, None) for alike in self._others.values()]
+        own = [group(alike, alike.error.type, alike.error.task) for alike in self._groups.values()]
         return sorted([*own, *others], key=lambda group: -group.count)
 
     def _add_other(self, alike: _Alike) -> None:
         others = self._others.setdefault(alike.error.category, _Alike(0, alike.row_id, alike.line, alike.error))
         others.count += alike.count
-
-
-def _group(alike: _Alike, kind: str, task: str | None) -> FailureGroup:
-    error = alike.error
-    return FailureGroup(alike.count, error.category, kind, task, alike.row_id, alike.line, error, likely_cause(error))

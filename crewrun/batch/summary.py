@@ -49,7 +49,7 @@ def summarise(
         },
         "unread": progress.unread,
         "shard": None if shard is None else {"part": str(shard), "elsewhere": progress.elsewhere},
-        "failures": [_failures(group) for group in progress.failures.groups()],
+        "failures": [_failures(group) for group in progress.failures.groups(others_succeeded=progress.ok > 0)],
         "tool_failures": [group.to_json() for group in progress.tool_failures.groups()],
         "usage": usage_json(progress.usage, progress.calls),
         "replayed_calls": progress.replayed_calls,

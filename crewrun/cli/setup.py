@@ -102,12 +102,11 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False) -> "
         definition = load(crew, strict=bool(strict))
     show_again([warning for warning in caught if not issubclass(warning.category, CrewrunWarning)])
     ours = [str(warning.message) for warning in caught if issubclass(warning.category, CrewrunWarning)]
-    # Another library's crew has none that we know. A missing key is said by whoever needs it: it may end the command.
-    keys = [problem for problem in getattr(definition.target, "tool_problems", []) if problem.endswith(" not set")]
-    ours += getattr(definition.target, "tool_problems", [])
-    if ours and (definition.batch.get("strict") if strict is None else strict):
-        raise UsageError("\n".join(ours))
+    ours += getattr(definition.target, "tool_problems", [])  # another library's crew has none that we know
+    if definition.batch.get("strict") if strict is None else strict:
+        ours += getattr(definition.target, "missing_tool_keys", [])  # else `check_tools` decides
+        if ours:
+            raise UsageError("\n".join(ours))
     for message in dict.fromkeys(ours):
-        if message not in keys:
-            say(f"warning: {message}")
+        say(f"warning: {message}")
     return definition

@@ -181,7 +181,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
 
     @property
     def tool_problems(self) -> list[str]:
-        """What is known to keep tools from working, such as a key that is not set."""
+        """What is known to keep tools from working, besides `missing_tool_keys`."""
         return list(dict.fromkeys(problem for _, box in self._toolboxes() for problem in box.problems))
 
     @property

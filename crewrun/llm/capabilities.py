@@ -94,7 +94,7 @@ class _History:
     probing: dict[str, anyio.Lock] = field(default_factory=dict)
 
 
-def told_apart(error: CallError, request: ChatRequest) -> CallError:
+def classified(error: CallError, request: ChatRequest) -> CallError:
     """`error`, as its own class when what it is about is the tools or the schema of `request`."""
     if not (request.tools or request.schema):
         return error
@@ -112,7 +112,7 @@ def told_apart(error: CallError, request: ChatRequest) -> CallError:
     return error
 
 
-def what_of(error: CallError, request: ChatRequest) -> str:
+def refused_feature(error: CallError, request: ChatRequest) -> str:
     """What would be concluded of the endpoint: `tools`, or the schema by its digest."""
     return _named(request.schema) if isinstance(error, SchemaRefused) and request.schema else TOOLS
 

@@ -52,7 +52,7 @@ def read_completion(
         if isinstance(reply, list) and len(reply) == 1:
             reply = reply[0]  # Gemini's errors, at its OpenAI address
         if (failed := embedded_failure(reply, headers or {})) is not None:
-            raise spent(failed, usage_of(reply))
+            raise with_usage(failed, usage_of(reply))
         choice = reply["choices"][0]
         return finished(read_message(choice["message"], choice.get("finish_reason")), usage_of(reply), limits)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -101,12 +101,12 @@ def finished(said: Said, usage: Usage, limits: RateLimits | None = None) -> Comp
     text = said.text if isinstance(said.text, str) else ""
     if end is End.FAILED or (end is End.UNKNOWN and said.cut_call):
         why = f"the reply ended with finish_reason {said.finish_reason!r}"
-        raise spent(ServerError(f"{why}: the model's server failed", http_status=200), usage)
+        raise with_usage(ServerError(f"{why}: the model's server failed", http_status=200), usage)
     refusal = said.refusal if isinstance(said.refusal, str) else ""
     if end is End.FILTERED or refusal.strip():
-        raise spent(ContentFiltered(f"the model declined: {refusal or text[:300] or 'content filter'}"), usage)
+        raise with_usage(ContentFiltered(f"the model declined: {refusal or text[:300] or 'content filter'}"), usage)
     if said.cut_call and not said.tool_calls:
-        raise spent(
+        raise with_usage(
             OutputInvalid("the reply was cut off in a call of a tool; raise max_tokens", http_status=200), usage
         )
     completion = Completion(
@@ -273,7 +273,7 @@ def usage_of(reply: Any) -> Usage:
     return read_usage(counts if isinstance(counts, dict) else {})
 
 
-def spent(error: CallError, usage: Usage) -> CallError:
+def with_usage(error: CallError, usage: Usage) -> CallError:
     """`error`, for an answer that was billed."""
     error.usage = usage
     return error

@@ -17,9 +17,9 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from crewrun.errors import redact
+from crewrun.llm.bodies import MOST_ERROR_BYTES
 from crewrun.llm.retry_after import wait_of
 
-_LONGEST_BYTES: Final = 65_536
 _LONGEST_DETAIL, _LONGEST_WORDS, _LONGEST_GENERATION = 1_000, 8_000, 20_000
 # Values that are looked at, and JSON in strings in strings: more than any provider nests, few enough for many 429s.
 _MOST_VALUES: Final = 1_000
@@ -77,7 +77,7 @@ class ErrorBody:
 
 def read_error(body: bytes) -> ErrorBody:
     """Take a reply's body apart. Never raises."""
-    text = body[:_LONGEST_BYTES].decode("utf-8-sig", "replace").strip()
+    text = body[:MOST_ERROR_BYTES].decode("utf-8-sig", "replace").strip()
     try:
         value = from_json(text, allow_partial="trailing-strings")
     except ValueError:
@@ -163,7 +163,7 @@ class _Findings:
 
     def _look(self, key: str, value: Any) -> list[tuple[str, Any]]:
         """Take what one text or number tells. Returns the fields of an object that stands in it."""
-        text = f"{value:g}" if isinstance(value, float) else str(value)[:_LONGEST_BYTES].strip()
+        text = f"{value:g}" if isinstance(value, float) else str(value)[:MOST_ERROR_BYTES].strip()
         if key == "param":
             self.param = redact(text)[:200] or None
         elif key in _WAIT_KEYS:

@@ -11,10 +11,11 @@ _MAX_CALLS = 100
 _MAX_ERROR_CHARS = 300
 _MAX_NAME_CHARS = 64
 OTHERS: Final = "(other tools)"
+TOLD: Final = "The tool failed: "  # before an exception, for the model
 
 
 class FailedCall(NamedTuple):
-    """One failed call: `arguments` as the model wrote them, `failure` the `crewrun.tools.tool_failure.ToolFailure`."""
+    """One failed call: `error` as the model was told, `arguments` as it wrote them, `failure` the `ToolFailure`."""
 
     task: str
     tool: str
@@ -52,5 +53,5 @@ class FailedTools:
 
 
 def shortened_error(error: str) -> str:
-    """What a call failed with, as a row says it."""
-    return redact(error)[:_MAX_ERROR_CHARS]
+    """What a call failed with, as rows, status and log say it, from what the model was told."""
+    return redact(error.removeprefix(TOLD))[:_MAX_ERROR_CHARS]

@@ -35,12 +35,16 @@ _SLOW_START = 8
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """`rpm` and `tpm`, requests and tokens a minute, are by model's name; the one of `""` is that of all others.
+    """Limits, and how patient a run is.
 
-    `slow_start` begins with few calls in flight. `outage_patience_s` is how long a provider that does not answer is
-    waited for; None leaves that to each call's retries, and with it what only a run can know, that every call would be
-    refused. As long as it has never answered it is waited for ten seconds at most, unless the patience `is_meant` for
-    that too. `max_calls` is the most in flight of a model.
+    Attributes:
+        rpm, tpm: requests and tokens a minute, by model's name; the one of `""` is that of all other models.
+        slow_start: begin with few calls in flight.
+        outage_patience_s: seconds that a provider which does not answer is waited for. None where there is no run:
+            each call's retries decide alone, and nothing is concluded for other calls.
+        is_explicit: whether that patience was given; if not, a provider that has never answered is waited for ten
+            seconds at most.
+        max_calls: the most calls of a model in flight.
     """
 
     rpm: Mapping[str, int] = field(default_factory=dict)
@@ -77,8 +81,9 @@ class Pass(NamedTuple):
 
 
 class FailureScope(Enum):
-    """Whom a failed attempt is about: its call alone, nobody (it is to be sent again and does not count), every call
-    perhaps, or every call that is made at the moment, since the endpoint may not be there.
+    """Whom a failed attempt is about.
+
+    OWN: its call alone. NONE: nobody; it is sent again and uses up no retry. ALL: perhaps every call; a probe decides.
     """
 
     OWN = "own"
@@ -98,7 +103,7 @@ class Gate(Protocol):
     """Around each attempt: `enter` or `enter_probe`, then exactly one of `answered`, `failed` and `given_up`."""
 
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
-        """Wait until an attempt of an estimated `tokens` may be sent; who is not patient does not wait in an outage.
+        """Wait until an attempt of an estimated `tokens` may be sent; a call that is not patient skips outages.
 
         Raises EndpointRefused and WaitTooLong when it would be refused, OutageTooLong and BudgetExhausted.
         """
@@ -136,7 +141,7 @@ class AllGates(Protocol):
 
     @property
     def is_of_a_run(self) -> bool:
-        """Whether a call that no other one could do better than ends them all."""
+        """Whether these gates are a run's: what every call would meet then ends the run."""
         ...
 
     def of(self, endpoint: Endpoint) -> Gate:
@@ -370,7 +375,7 @@ class Gates:
 
     @property
     def is_of_a_run(self) -> bool:
-        """Whether a call that no other one could do better than ends them all."""
+        """Whether these gates are a run's: what every call would meet then ends the run."""
         return self._options.outage_patience_s is not None
 
     def may_wait(self, seconds: float) -> bool:
@@ -415,7 +420,7 @@ class FarGates:
 
     @property
     def is_of_a_run(self) -> bool:
-        """Whether a call that no other one could do better than ends them all."""
+        """Whether these gates are a run's: what every call would meet then ends the run."""
         return self._gates.is_of_a_run
 
     def of(self, endpoint: Endpoint) -> "FarGate":

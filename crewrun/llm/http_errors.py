@@ -21,7 +21,7 @@ from crewrun.errors import (
 from crewrun.llm import rate_headers
 from crewrun.llm.error_body import ErrorBody, compact, read_error, read_value
 from crewrun.llm.refusal_rules import BY_STATUS, RULES
-from crewrun.llm.retry_after import retry_after, wait_in
+from crewrun.llm.retry_after import number_of, retry_after, wait_in
 
 # A reply that asks to wait, whatever else it says: of money, plans, quotas.
 _ASKS_TO_WAIT = re.compile(
@@ -152,10 +152,5 @@ def named_status(fields: Mapping[str, Any]) -> int | None:
 
 def _http_status(value: object) -> int | None:
     """`value` as the status of an error, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return int(number) if 400 <= number < 600 else None
+    number = number_of(value)
+    return int(number) if number is not None and 400 <= number < 600 else None

@@ -46,9 +46,9 @@ from crewrun.llm.chat_json import (
     read_message,
     read_usage,
     schema_on_wire,
-    spent,
     tool_on_wire,
     usage_of,
+    with_usage,
 )
 from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
@@ -301,7 +301,7 @@ def _read(response: Any, reply: _Reply) -> Completion:
     usage = read_usage(response.usage.model_dump() if getattr(response, "usage", None) else {})
     body = reply.parsed()
     if b'"error"' in reply.body and (failed := embedded_failure(body, reply.headers)) is not None:
-        raise spent(failed, usage)
+        raise with_usage(failed, usage)
     choice = response.choices[0]
     is_openai = isinstance(body, dict) and isinstance(body.get("choices"), list)
     said = read_message(choice.message.model_dump(), _finish_reason(choice, body), has_made_arguments=not is_openai)
@@ -375,7 +375,7 @@ def _as_call_error(error: Exception, replied: _Reply) -> CallError:
         return ServerError(str(replied.refused), http_status=replied.status)
     body = replied.parsed()
     if (embedded := embedded_failure(body, replied.headers)) is not None:
-        return spent(embedded, usage_of(body))
+        return with_usage(embedded, usage_of(body))
     chain = list(_chain(error))
     refused = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
     if replied.status is not None and replied.status >= 400:

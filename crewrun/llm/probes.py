@@ -32,7 +32,7 @@ _MOST_PROBES = 6
 _NEUTRAL = (Message("user", "This is a connection test. Reply with the single word OK."),)
 
 
-def neutral(request: ChatRequest) -> ChatRequest:
+def probe_request(request: ChatRequest) -> ChatRequest:
     """A small request of the same kind: endpoint, tools and schema are those of `request`, its text is no row's."""
     return replace(request, messages=_NEUTRAL)
 

@@ -39,7 +39,8 @@ BY_STATUS: Final[Mapping[int, type[CallError]]] = {
     498: ServerError,  # Groq: no capacity for flex
     499: ServerError,
 }
-_4XX, _4XX_5XX = frozenset(range(400, 500)), frozenset(range(400, 600))
+_4XX, _5XX = frozenset(range(400, 500)), frozenset(range(500, 600))
+_4XX_5XX = _4XX | _5XX
 # Where the words of a refusal may say what the status does not.
 _UNCLEAR = frozenset({400, 403, 404, 406, 409, 410, 422, 424})
 
@@ -181,7 +182,7 @@ RULES: Final = (
     # Words from here on.
     Rule(
         GenerationFailed,
-        _4XX_5XX - _4XX | {400, 422},
+        _5XX | {400, 422},
         words=_words(
             r"failed_generation|tool[- ]call validation failed|output (?:could not|cannot) be parsed|"
             r"failed to (?:call a function|(?:generate|validate|parse) (?:the )?(?:json|tool call|model))|"

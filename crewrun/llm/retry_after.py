@@ -35,14 +35,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     RFC 9110 §10.2.3: seconds or an HTTP date; also seen are fractions, `1m30s` and `500ms`. The milliseconds are
     OpenAI's and Azure's. The names of `headers` are in lower case, or the mapping ignores case.
     """
-    milliseconds = plausible(_number(headers.get("retry-after-ms")), 0.001)
+    milliseconds = _plausible(number_of(headers.get("retry-after-ms")), 0.001)
     if milliseconds is not None:
         return milliseconds
     value = (headers.get("retry-after") or "").strip()
-    seconds = _number(value)
+    seconds = number_of(value)
     if seconds is None:
         seconds = span_s(value.replace(" ", "")) if value else None
-    return plausible(_until_s(value) if seconds is None else seconds)
+    return _plausible(_until_s(value) if seconds is None else seconds)
 
 
 def wait_in(words: str) -> float | None:
@@ -50,7 +50,7 @@ def wait_in(words: str) -> float | None:
     for asking in _ASKING.finditer(words):
         span = _SPAN.match(words, asking.end())
         if span is not None:
-            return plausible(_seconds(span[0]))
+            return _plausible(_seconds(span[0]))
     return None
 
 
@@ -59,16 +59,16 @@ def wait_of(value: object, unit_s: float = 1.0) -> float | None:
     time since 1970 in seconds or milliseconds.
     """
     if isinstance(value, Mapping):
-        return plausible(_number(value.get("seconds")) or 0.0) if "seconds" in value else None
-    number = _number(value)
+        return _plausible(number_of(value.get("seconds")) or 0.0) if "seconds" in value else None
+    number = number_of(value)
     if number is None:
-        return plausible(span_s(value)) if isinstance(value, str) else None
+        return _plausible(span_s(value)) if isinstance(value, str) else None
     if number >= _EPOCH_S:
-        return plausible(max(0.0, number / (1000 if number >= 1000 * _EPOCH_S else 1) - time.time()))
-    return plausible(number, unit_s)
+        return _plausible(max(0.0, number / (1000 if number >= 1000 * _EPOCH_S else 1) - time.time()))
+    return _plausible(number, unit_s)
 
 
-def plausible(number: float | None, unit_s: float = 1.0) -> float | None:
+def _plausible(number: float | None, unit_s: float = 1.0) -> float | None:
     """`number` of `unit_s` in seconds, None for what nobody means."""
     seconds = None if number is None else number * unit_s
     return seconds if seconds is not None and 0 <= seconds <= _LONGEST_S else None
@@ -78,7 +78,7 @@ def _seconds(span: str) -> float:
     return sum(float(number) * _UNITS_S[unit] for number, unit in _NUMBER_AND_UNIT.findall(span))
 
 
-def _number(value: object) -> float | None:
+def number_of(value: object) -> float | None:
     """`value` as a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

@@ -34,7 +34,7 @@ from crewrun.errors import (
 )
 from crewrun.llm.answer import fresh_answer
 from crewrun.llm.budget import check_row
-from crewrun.llm.capabilities import Capabilities, refusal, told_apart, what_of
+from crewrun.llm.capabilities import Capabilities, classified, refusal, refused_feature
 from crewrun.llm.deadline import deadline
 from crewrun.llm.estimate import believable
 from crewrun.llm.gate import AllGates, FailureScope, Pass, Settlement
@@ -43,7 +43,7 @@ from crewrun.llm.lanes import Transports
 from crewrun.llm.limits import RequestWindow, admit
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.outage import is_sign_of_outage
-from crewrun.llm.probes import MAY_PASS, RUN_WIDE, neutral
+from crewrun.llm.probes import MAY_PASS, RUN_WIDE, probe_request
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
@@ -82,7 +82,7 @@ class Bill:
         """Put what the call has come to on the error that it ends with."""
         error.attempts, error.probes, error.billed = self.attempts, self.probes, (self.usage, self.cost_usd)
 
-    def spent(self, model: str, usage: Usage, cost_usd: float | None) -> Spent:
+    def total(self, model: str, usage: Usage, cost_usd: float | None) -> Spent:
         """The whole bill, of a call that was answered with `usage`."""
         if self.usage is not _NOTHING:
             self.add(usage, cost_usd)
@@ -162,7 +162,9 @@ class Sender:
                 fitted = replace(fitted, schema=schema)
                 answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
         except (SchemaRefused, ToolsRefused) as refused:
-            is_refused_to_all = await self._is_refused_to_all(refused, fitted, what_of(refused, request), caller, bill)
+            is_refused_to_all = await self._is_refused_to_all(
+                refused, fitted, refused_feature(refused, request), caller, bill
+            )
             bill.close(refused)  # the probe is on it too
             if is_refused_to_all:
                 raise
@@ -181,12 +183,12 @@ class Sender:
         async with capabilities.probing(endpoint, what):
             if conclusion in capabilities.refused or capabilities.is_own(endpoint, what):
                 return conclusion in capabilities.refused
-            probe = neutral(request)
+            probe = probe_request(request)
             met = await self._probe(probe, caller, bill)
             if met is None:
                 capabilities.answered(probe, request)
                 return False
-            if type(told_apart(met, probe)) is not type(refused):
+            if type(classified(met, probe)) is not type(refused):
                 return False
             capabilities.refused.add(conclusion)
             if caller.recorder is not None:
@@ -226,14 +228,14 @@ class Sender:
                 await admit(caller.windows)
             permit = await gate.enter(tokens, price, is_patient=is_patient)
             if permit.is_probe:
-                await self._send_probe(permit, neutral(request), way, caller, bill)
+                await self._send_probe(permit, probe_request(request), way, caller, bill)
                 continue
             bill.attempts += 1
             tally.sent()
             try:
                 got = fresh_answer(await self._send_once(request), request, tally.own_texts)
             except CallError as failed:
-                error = told_apart(_without_key(failed, request.endpoint), request)
+                error = classified(_without_key(failed, request.endpoint), request)
             except BaseException:
                 gate.given_up(permit)
                 raise
@@ -241,7 +243,7 @@ class Sender:
                 cost_usd = way.bill(got.usage, tally)
                 gate.answered(permit, Settlement(got.usage.total_tokens, cost_usd, got.limits))
                 tally.answered(got)
-                return got, bill.spent(request.endpoint.name, got.usage, cost_usd)
+                return got, bill.total(request.endpoint.name, got.usage, cost_usd)
             if failures is None:
                 failures = _Failures(is_patient, may_pass=self._gates.is_of_a_run)
             delay_s = await self._delay(failures, permit, error, request, caller, bill)
@@ -281,7 +283,7 @@ class Sender:
 
         Raises EndpointRefused and WaitTooLong when every call would be refused.
         """
-        way, probe = self._way(request.endpoint), neutral(request)
+        way, probe = self._way(request.endpoint), probe_request(request)
         tokens, price = way.expected(probe), self._price(way, probe, caller)
         while True:
             permit = await way.gate.enter_probe(error, tokens, price)

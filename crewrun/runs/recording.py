@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from crewrun.errors import CallError, redact
+from crewrun.llm.failed_tools import shortened_error
 from crewrun.llm.recorder import Spent
 from crewrun.llm.turns import decode_turn, encode_turn, is_plain
 from crewrun.messages import ChatRequest, Completion, Usage
@@ -143,7 +144,7 @@ class Recording:
             tool=tool,
             seq=entry.seq,
             reason=reason,
-            error=redact(told)[:500],
+            error=shortened_error(told),
             duration_s=round(duration_s, 3),
         )
         return self._journaling.writer.append(entry)

@@ -34,7 +34,7 @@ from crewrun.errors import (
     suggest,
 )
 from crewrun.fingerprint import fingerprint
-from crewrun.llm.failed_tools import FailedCall
+from crewrun.llm.failed_tools import TOLD, FailedCall
 from crewrun.llm.json_values import decode_written, unfenced
 from crewrun.llm.recorder import Recorder, tool_identity
 from crewrun.llm.tally import Tally, counting_into, current_tally
@@ -96,8 +96,9 @@ class Toolbox:
 
     @property
     def problems(self) -> list[str]:
-        """What keeps tools from working, as far as that is known before they are called."""
-        return [f"tool {tool.name!r}: {tool.problem}" for tool in self.tools.values() if tool.problem]
+        """What keeps tools from working, as far as that is known before they are called; not keys that they lack."""
+        known = [tool for tool in self.tools.values() if not tool.missing_variables]
+        return [f"tool {tool.name!r}: {tool.problem}" for tool in known if tool.problem]
 
     async def use(
         self, name: str, arguments: str, used: dict[BaseTool, int], tally: Tally, *, replay_only: bool = False
@@ -112,7 +113,7 @@ class Toolbox:
             result = await self._use(name, arguments, used, tally, replay_only=replay_only)
         except ToolFailed as failed:
             failure = ToolFailure(_told(failed), ToolFailureReason.EXCEPTION, type(failed).__name__)
-            await self._note(name, arguments, ToolResult(str(failed), failure=failure), tally, began)
+            await self._note(name, arguments, ToolResult(failure.message, failure=failure), tally, began)
             raise
         if result.failed:
             await self._note(name, arguments, result, tally, began)
@@ -124,7 +125,7 @@ class Toolbox:
         if failure is None:
             return
         called = tool.name if tool is not None else name
-        tally.tool_failed(FailedCall(tally.task, called, failure.reason, failure.message, arguments, failure))
+        tally.tool_failed(FailedCall(tally.task, called, failure.reason, result.text, arguments, failure))
         if tally.recorder is not None:
             identity = tool_identity(self._version(tool) if tool is not None else "", wire_name(name), arguments)
             await tally.recorder.record_tool_failure(
@@ -207,7 +208,7 @@ async def _call(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
     except Exception as failed:  # whatever the user's code raises, the model is told, as CrewAI does
         told = _told(failed)
         failure = ToolFailure(told, ToolFailureReason.EXCEPTION, type(failed).__name__)
-        return ToolResult(f"The tool failed: {told}", failure=failure)
+        return ToolResult(f"{TOLD}{told}", failure=failure)
     if text is None:
         text = f"The tool gave no result within {tool.timeout_s:g} seconds."
         return _failed(text, ToolFailureReason.TIMEOUT)

@@ -147,7 +147,7 @@ def _soften_filters() -> None:
     Done at each call, since the user's code, or pytest, may have changed the filters. It takes half a microsecond.
     """
     filters = cast("list[_Filter]", warnings.filters)
-    entries = list(filters)  # another thread may change the list meanwhile
+    entries = list(filters)  # another thread may change the list
     for at, entry in reversed(list(enumerate(entries))):
         if entry[0] != "error" or issubclass(entry[2], CrewrunWarning):
             continue

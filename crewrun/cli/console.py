@@ -1,12 +1,27 @@
 """The live display on a terminal: the only file that imports rich."""
 
-from rich.console import Console
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from crewrun.batch.canary import Forecast
 from crewrun.batch.progress import Progress
 from crewrun.cli.wording import duration, in_words, money
+
+
+class _Bar(Bar):
+    """The bar, and below it in whole what limits the run: on a narrow terminal a column would cut it off."""
+
+    limiting: str | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """What is drawn, line by line."""
+        yield from super().get_renderables()
+        if self.limiting:
+            yield Text(f"  limited by {self.limiting}", style="yellow")
 
 
 class RichDisplay:
@@ -15,13 +30,12 @@ class RichDisplay:
     interval_s = 0.25
 
     def __init__(self) -> None:
-        self._bar = Bar(
+        self._bar = _Bar(
             SpinnerColumn(),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[share]}[green]{task.fields[ok]} ok[/] · {task.fields[failed]}"),
             TextColumn("· {task.fields[in_flight]} in flight · {task.fields[rate]:.1f} rows/s"),
             TextColumn("· {task.fields[tokens]:,} tokens · {task.fields[cost]}{task.fields[eta]}"),
-            TextColumn("[yellow]{task.fields[limiting]}[/]"),
             console=Console(stderr=True),
             auto_refresh=False,
             transient=True,
@@ -37,7 +51,6 @@ class RichDisplay:
             tokens=0,
             cost="$0.00",
             eta="",
-            limiting="",
         )
 
     def start(self) -> None:
@@ -47,6 +60,7 @@ class RichDisplay:
     def update(self, progress: Progress, share: float | None) -> None:
         """Draw the counters of this moment."""
         eta_s = progress.eta_s(share)
+        self._bar.limiting = progress.limiting
         self._bar.update(
             self._task,
             total=None if share is None else 1.0,
@@ -59,7 +73,6 @@ class RichDisplay:
             tokens=progress.prompt_tokens + progress.completion_tokens,
             cost=money(None if progress.unpriced else progress.cost_usd),
             eta="" if eta_s is None else f" · {duration(eta_s)} left",
-            limiting=f"· limited by {progress.limiting}" if progress.limiting else "",
         )
         self._bar.refresh()
 

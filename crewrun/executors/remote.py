@@ -107,7 +107,7 @@ class RemoteGate:
         try:
             return await self._correspondence.ask(letter)
         except anyio.get_cancelled_exc_class():
-            self._outbox.put(GivenUp(letter.number))  # it may have been let in meanwhile
+            self._outbox.put(GivenUp(letter.number))  # it may have been let in by then
             raise
 
     def answered(self, leave: Pass, end: Settlement) -> None:

@@ -43,7 +43,7 @@ _PARTS: Final[tuple[tuple[tuple[str, ...], End], ...]] = (
 
 
 def read_end(finish_reason: Any) -> End:
-    """What a provider's word means, None and what is no text included."""
+    """How the reply ended, by the provider's word; DONE without one."""
     return _read(finish_reason) if isinstance(finish_reason, str) else End.DONE
 
 

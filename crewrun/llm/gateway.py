@@ -27,7 +27,8 @@ from crewrun.llm import ambient, endpoints
 from crewrun.llm.answer import recalled_answer
 from crewrun.llm.cache import Answers
 from crewrun.llm.capabilities import Refused
-from crewrun.llm.gate import AllGates, FarGates, Gates
+from crewrun.llm.far_gates import FarGates
+from crewrun.llm.gate import AllGates, Gates
 from crewrun.llm.lanes import Transports
 from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM

@@ -245,6 +245,32 @@ def test_a_probe_that_is_never_answered_concludes_nothing() -> None:
     assert (sorted(done.failed), len(done.ok), provider.probes) == (["row 0"], 2, 6)
 
 
+@pytest.mark.parametrize("at_once", [1, 8])
+def test_a_long_wait_that_only_small_requests_are_spared_stops_the_run(at_once: int) -> None:
+    """A day's tokens are nearly used up: the probe is answered, and the second row that is asked to wait tells."""
+    provider = Provider(lambda name: busy_until_tomorrow if name != PROBE and len(provider.asked) > 10 else None)
+    done = run(provider, 40, at_once)
+    assert (len(done.ok) <= 10, len(done.failed) <= 1, provider.probes <= 1) == (True, True, True)
+    assert all("asks to wait for 2 h 1 min" in why for why in done.pending.values())
+    assert len(provider.asked) <= 10 + at_once + 2
+
+
+@pytest.mark.parametrize("refusal", [revoked, empty, gone], ids=lambda f: f.__name__)
+def test_a_budget_full_of_calls_in_flight_has_room_for_the_probe(refusal: Callable[[], CallError]) -> None:
+    """It goes before the calls that wait: no row fails of what everybody is refused."""
+    provider = Provider(lambda name: refusal if len(provider.asked) > 2 else None)
+    done = run(provider, 40, 8, budget=Budget(7.0))
+    assert (done.failed, provider.probes) == ({}, 1)
+    assert all("refuses every call" in why for why in done.pending.values())
+
+
+def test_kinds_of_refusals_do_not_speak_for_each_other() -> None:
+    """A probe found that a 403 was its row's own; that everybody's account is empty then is another matter."""
+    provider = Provider(lambda name: forbidden if name == "row 3" else empty if len(provider.asked) > 12 else None)
+    done = run(provider, 30)
+    assert (sorted(done.failed), provider.probes, len(done.pending)) == (["row 3"], 2, 1)
+
+
 def test_a_budget_without_room_for_a_probe_concludes_nothing() -> None:
     """The row fails alone; the budget is not exhausted by what was not sent."""
     provider = Provider(lambda name: revoked if name == "row 1" else None)
@@ -296,6 +322,15 @@ def test_an_outage_longer_than_the_patience_fails_no_row_either(at_once: int) ->
     assert {why.partition(", at last")[0] for why in done.pending.values()} == {
         "openai/m has not answered for 120 s (--outage-patience)"
     }
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4, 8])
+def test_the_patience_in_an_outage_is_what_was_given(at_once: int) -> None:
+    """However few calls there are to tell by."""
+    provider = Provider(lambda name: down if len(provider.asked) > 5 else None)
+    done = run(provider, 60, at_once, patience_s=5.0)
+    assert (len(done.ok) <= 5, done.failed, len(done.pending)) == (True, {}, at_once)
+    assert done.took_s <= 12
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 8])

@@ -130,13 +130,23 @@ async def test_an_endpoint_that_refuses_the_schema_is_asked_in_words_and_remembe
 
 
 async def test_a_schema_that_is_refused_as_a_strict_one_goes_relaxed_from_then_on() -> None:
-    """One refused request for all rows."""
+    """One refused request for all rows, and the probe that is refused alike."""
     crew = crew_that_gives(output_pydantic=Plain)
     refused = BadRequest("HTTP 400: Invalid schema for response_format 'Plain'", http_status=400)
-    async with scripted(refused, '{"name": "a"}', '{"name": "b"}') as model:
+    async with scripted(refused, '{"name": "a"}', refused, '{"name": "b"}') as model:
         outputs = [(await crew.akickoff()).pydantic for _ in range(2)]
     assert outputs == [Plain(name="a"), Plain(name="b")]
-    assert [request.schema and request.schema.strict for request in model.requests] == [True, False, False]
+    assert [request.schema and request.schema.strict for request in model.requests] == [True, False, True, False]
+
+
+async def test_one_call_whose_strict_schema_is_refused_leaves_it_strict_for_the_next() -> None:
+    """The probe was answered, and is on the bill."""
+    crew = crew_that_gives(output_pydantic=Plain)
+    refused = BadRequest("HTTP 400: Invalid schema for response_format 'Plain'", http_status=400)
+    async with scripted(refused, '{"name": "a"}', "OK", '{"name": "b"}') as model:
+        outputs = [await crew.akickoff() for _ in range(2)]
+    assert [request.schema and request.schema.strict for request in model.requests] == [True, False, True, True]
+    assert outputs[0].token_usage.total_tokens > outputs[1].token_usage.total_tokens
 
 
 @pytest.mark.parametrize(
@@ -151,6 +161,7 @@ async def test_a_schema_that_is_refused_as_a_strict_one_goes_relaxed_from_then_o
         pytest.param('Of {1, 2} in [0, 5), see [1] and {topic}: {"stars": 3}', id="after-brackets-of-prose"),
         pytest.param('First {"stars": 9}. No: {"stars": 3}', id="after-a-draft"),
         pytest.param('First {"stars": 2}. No: {"stars": 3}, not {"stars": 6} nor ["stars"].', id="before-others"),
+        pytest.param('{"stars": 3}. See [note], [1, [2, and {topic: "x"}.', id="before-brackets-of-prose"),
         pytest.param('```json\n{"stars": 2,}\n```\nI mean\n```json\n{"stars": 3}\n```', id="after-a-broken-one"),
         pytest.param('```json\n{"stars": [2,\n```\nI mean\n{"stars": 3}', id="after-one-cut-in-its-fence"),
         pytest.param('```python\nx = {1}\n```\n```json5\n{"stars": 3}\n```\n```\n7\n```', id="several-fences"),
@@ -195,6 +206,10 @@ async def test_a_value_is_taken_whole(schema: dict[str, Any], reply: str, value:
         pytest.param('See [1]. {"nam": 1, "age": "x"}', "name: Field required; age: ", id="the-nearest"),
         pytest.param('{"age": 1} and {"name": 5, "age": []}', "name: Field required", id="fewest-faults"),
         pytest.param("none", "it is not JSON: Expecting value", id="nothing"),
+        pytest.param('Draft: {"name": "a"}\nBetter: {"name": "the "b""}', "it is not JSON: ", id="broken-after-draft"),
+        pytest.param('Draft: {"name": "a"}\nBetter: {"name": "b', "it is not JSON: ", id="cut-off-after-draft"),
+        pytest.param('{"name": "a"} {"name": "b",, } {"age": 1}', "it is not JSON: ", id="broken-between"),
+        pytest.param('{"name": "a"} so [{"name": "b"},, ]', "it is not JSON: ", id="broken-list-after-a-draft"),
     ],
 )
 def test_a_part_of_a_broken_answer_is_none(reply: str, fault: str) -> None:

@@ -21,6 +21,7 @@ from crewrun.errors import (
     ContextTooLong,
     CrewrunError,
     EmptyReply,
+    ModelNotFound,
     OutputInvalid,
     TaskTimedOut,
 )
@@ -529,6 +530,16 @@ async def test_a_model_that_nobody_knows_is_tried_with_tools() -> None:
     """A server of one's own mostly takes them."""
     _, requests = await ask(crew_with(look_up, llm=UNKNOWN), asks(("look_up", {"word": "ant"})), "done")
     assert [len(request.tools) for request in requests] == [1, 1]
+
+
+async def test_a_model_with_such_a_name_is_not_taken_for_one_without_tools() -> None:
+    """It is only not there yet."""
+    missing = ModelNotFound(
+        'HTTP 404: model "llama3-groq-tool-use:8b" not found, try pulling it first', http_status=404
+    )
+    with pytest.raises(ModelNotFound) as failed:
+        await ask(crew_with(look_up, llm=LLM(model="openai/llama3-groq-tool-use:8b")), missing)
+    assert type(failed.value) is ModelNotFound
 
 
 async def test_a_refusal_of_something_else_is_not_taken_for_that() -> None:

@@ -49,6 +49,7 @@ class Reservation:
 @dataclass(slots=True, eq=False)
 class _Waiter:
     reservation: Reservation
+    is_optional: bool = False
     is_admitted: bool = False
     decided: anyio.Event = field(default_factory=anyio.Event)
 
@@ -115,15 +116,7 @@ class Budget:
             return reservation
         waiter = _Waiter(self._reservation(kind, input_usd, worst_usd, is_bound=is_bound))
         self._waiting.append(waiter)
-        try:
-            await waiter.decided.wait()
-        except BaseException:
-            if waiter.is_admitted:
-                self.settle(waiter.reservation, None)
-            elif not self.is_exhausted:
-                self._waiting.remove(waiter)
-                self._wake()
-            raise
+        await self._decided(waiter)
         if not waiter.is_admitted:
             raise self._refusal(self._missed or waiter.reservation)
         return waiter.reservation
@@ -143,14 +136,21 @@ class Budget:
             return None
         return self._take(reservation)
 
-    def try_admit(
+    async def admit_probe(
         self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True
     ) -> Reservation | None:
-        """As `admit_nowait`, for a call that the run can do without: None when it does not fit now."""
+        """As `admit`, before all that wait, for a call that they depend on. None where it cannot fit any more, which
+        ends nothing.
+        """
         reservation = self._reservation(kind, input_usd, worst_usd, is_bound=is_bound)
-        if self._missed is not None or self._waiting or not self._fits(reservation):
+        if self._missed is not None or self._spent + reservation.worst > self._limit:
             return None
-        return self._take(reservation)
+        if self._fits(reservation):
+            return self._take(reservation)
+        waiter = _Waiter(reservation, is_optional=True)
+        self._waiting.appendleft(waiter)
+        await self._decided(waiter)
+        return waiter.reservation if waiter.is_admitted else None
 
     def learn(self, kind: object, output_usd: float) -> None:
         """An output of an earlier session cost so much."""
@@ -204,12 +204,27 @@ class Budget:
         if self._waiting:
             self._wake()
 
+    async def _decided(self, waiter: _Waiter) -> None:
+        """Wait until it is known whether the call is admitted."""
+        try:
+            await waiter.decided.wait()
+        except BaseException:
+            if waiter.is_admitted:
+                self.settle(waiter.reservation, None)
+            elif not waiter.decided.is_set():
+                self._waiting.remove(waiter)
+                self._wake()
+            raise
+
     def _wake(self) -> None:
         """Admit from the head of the queue what fits by now."""
         while self._waiting:
             head = self._waiting[0]
             self._reconsider(head.reservation)
             if self._spent + head.reservation.worst > self._limit:
+                if head.is_optional:
+                    self._waiting.popleft().decided.set()
+                    continue
                 self._exhaust(head.reservation)
                 return
             if not self._fits(head.reservation):

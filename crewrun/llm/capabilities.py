@@ -27,7 +27,7 @@ _ABOUT_SCHEMA = re.compile(
 )
 _RECENT_S = 60.0
 
-# What is concluded: (endpoint as `describe_endpoint` words it, `tools` or `schema:` and the schema's digest).
+# What is concluded: (endpoint as `describe_endpoint` words it, `tools`, or `schema:` or `strict:` and a digest).
 Refused = tuple[str, str]
 
 
@@ -53,7 +53,9 @@ class Capabilities:
 
     def fitted(self, request: ChatRequest) -> ChatRequest:
         """`request` with its schema in the form that the endpoint takes."""
-        if request.schema is None or _named(request.schema) not in self._of(request.endpoint).not_strict:
+        if request.schema is None or not self.refused:
+            return request
+        if refusal(request.endpoint, strict_form(request.schema)) not in self.refused:
             return request
         return replace(request, schema=relaxed(request.schema))
 
@@ -65,8 +67,8 @@ class Capabilities:
             known.answered_at[TOOLS] = now
         if request.schema is not None and asked.schema is not None:
             known.answered_at[_named(asked.schema)] = now
-            if request.schema is not asked.schema:
-                known.not_strict.add(_named(asked.schema))
+            if request.schema is asked.schema:
+                known.answered_at[strict_form(asked.schema)] = now
 
     def is_own(self, endpoint: Endpoint, what: str) -> bool:
         """Whether what `endpoint` answered says that a refusal of `what` is its request's own."""
@@ -87,10 +89,9 @@ class Capabilities:
 
 @dataclass(slots=True)
 class _History:
-    """What one endpoint answered, and when; the schemas that it refused as strict ones only."""
+    """What one endpoint answered, and when, in the words of `Refused`."""
 
     answered_at: dict[str, float] = field(default_factory=dict)
-    not_strict: set[str] = field(default_factory=set)
     probing: dict[str, anyio.Lock] = field(default_factory=dict)
 
 
@@ -104,7 +105,8 @@ def classified(error: CallError, request: ChatRequest) -> CallError:
         type(error) not in (BadRequest, ModelNotFound) and error.http_status != 501
     ):
         return error
-    text = f"{error.param or ''} {error}"
+    # Names of models have such words too: "llama3-groq-tool-use".
+    text = f"{error.param or ''} {error}".replace(request.endpoint.model, "")
     if request.schema and _ABOUT_SCHEMA.search(text):
         return recast(error, SchemaRefused)
     if request.tools and _ABOUT_TOOLS.search(text):
@@ -122,10 +124,17 @@ def refusal(endpoint: Endpoint, what: str) -> Refused:
     return describe_endpoint(endpoint), what
 
 
+def strict_form(schema: ReplySchema) -> str:
+    """The conclusion that a schema is refused as a strict one."""
+    return f"strict:{schema_digest(schema)}"
+
+
 def in_words(what: str) -> str:
     """What an endpoint does not take, for people."""
     if what == TOOLS:
         return "takes no tools: they were asked for in words"
+    if what.startswith("strict:"):
+        return "takes the schema for its replies, but not as a strict one"
     return "takes no schema for its replies: it was asked for in words"
 
 

@@ -28,6 +28,7 @@ from crewrun.messages import Endpoint, RateLimits
 
 MAX_CALLS = 1000
 _SLOW_START = 8
+_ALIKE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +163,16 @@ class NearGate:
         if patience_s is not None:
             has_answered = gates.has_answered
             self._outage = Outage(endpoint.name, patience_s, is_explicit=options.is_explicit, has_answered=has_answered)
-        self._refused, self._silent = Suspicion(), Suspicion()
+        self._refused: dict[type[CallError], Suspicion] = {}
+        self._silent = Suspicion()
+        self._long_waits = 0  # calls that were asked to wait for long since one of a row was answered
         self._refusal: CallError | None = None  # what every further call would get
         self._gates = gates
 
     @property
     def limiting(self) -> str | None:
         """What holds calls up, in words."""
-        if self._refused.is_open:
+        if any(suspicion.is_open for suspicion in self._refused.values()):
             return f"{self.name} refused a call; a probe decides"
         return (self._outage and self._outage.limiting) or self.pace.limiting
 
@@ -200,11 +203,9 @@ class NearGate:
             return await self._enter_within_budget(tokens, price, None) or True
         if outage is None:
             return True
-        suspicion = self._refused
-        if not _is_run_wide(error):
-            suspicion = self._silent
-            if outage.is_on:
-                return False
+        suspicion = self._suspicion(error)
+        if suspicion is self._silent and outage.is_on:
+            return False
         if await suspicion.join(error):
             try:
                 permit = await self._enter_within_budget(tokens, price, suspicion)
@@ -212,7 +213,7 @@ class NearGate:
                 suspicion.abandon()
                 raise
             if permit is None:
-                suspicion.settle()  # nothing is concluded without the probe
+                suspicion.settle(is_clear=False)  # nothing is concluded without the probe
             return permit or True
         if self._refusal is not None:
             raise self._stopped(self._refusal)
@@ -222,7 +223,9 @@ class NearGate:
         """A permit for a probe, None when the budget has no room for one."""
         budget, reservation = self._gates.budget, None
         if budget is not None and price is not None:
-            reservation = budget.try_admit(price.kind, price.prompt_usd, price.answer_usd, is_bound=price.is_bound)
+            reservation = await budget.admit_probe(
+                price.kind, price.prompt_usd, price.answer_usd, is_bound=price.is_bound
+            )
             if reservation is None:
                 return None
         permit = await self._enter(tokens, reservation, suspicion)
@@ -285,9 +288,11 @@ class NearGate:
         self.pace.settle(permit.ticket, end.tokens, None, end.limits)
         if self._outage is not None:
             self._outage.answered(permit.number)
-            self._refused.answered()
+            self._was_answered()
             if permit.suspicion is not None:
                 permit.suspicion.settle()
+            if not permit.is_probe:
+                self._long_waits = 0
 
     async def failed(self, permit: Pass, error: CallError, end: Settlement) -> FailureScope:
         """See `Gate.failed`."""
@@ -299,15 +304,36 @@ class NearGate:
         again = outage.failed(error, permit.number)
         if permit.suspicion is not None:
             return self._probed(permit.suspicion, error, outage)
+        if permit.is_probe and outage.is_on and is_sign_of_outage(error):
+            outage.declare(error)  # it was neutral, so no prompt is to blame
         if _is_run_wide(error):
-            if self._refusal is not None:
-                raise self._stopped(self._refusal)
-            return FailureScope.OWN if self._refused.meet() else FailureScope.ALL
+            return self._met(self._suspicion(error), error, permit)
         if not isinstance(error, TransientError):
-            self._refused.answered()
+            self._was_answered()
         # Too many at once: there are fewer from now on, and it is sent again when one of them has ended.
         is_crowded = isinstance(error, RateLimited) and error.is_concurrency and self.pace.in_flight > 0
         return FailureScope.NONE if again or is_crowded else FailureScope.OWN
+
+    def _suspicion(self, error: CallError) -> Suspicion:
+        """What calls that met `error` wait for: kinds of refusals do not speak for each other."""
+        if _is_run_wide(error):
+            return self._refused.setdefault(type(error), Suspicion())
+        return self._silent
+
+    def _was_answered(self) -> None:
+        for suspicion in self._refused.values():
+            suspicion.answered()
+
+    def _met(self, suspicion: Suspicion, error: CallError, permit: Pass) -> FailureScope:
+        """A call was refused as every call may be."""
+        if self._refusal is not None:
+            raise self._stopped(self._refusal)
+        if isinstance(error, RateLimited):
+            # A probe is small, and may pass where a day's tokens are nearly used up: two calls in a row tell as well.
+            self._long_waits += not permit.is_probe
+            if self._long_waits >= _ALIKE:
+                return self._conclude(suspicion, error)
+        return FailureScope.OWN if suspicion.meet() else FailureScope.ALL
 
     def _probed(self, suspicion: Suspicion, error: CallError, outage: Outage) -> FailureScope:
         """What the failure of a probe says of the call that asked for it. Raises what stops the run."""

@@ -230,8 +230,8 @@ class Pace:
             return
         if asked_s and asked_s > LONGEST_ASKED_S:
             return
-        if asked_s and error.retryable:
-            self.block(asked_s)
+        if asked_s and isinstance(error, RateLimited):
+            self.block(asked_s)  # what a 5xx asks holds for its own call, or in an outage: one row may cause it
         if not isinstance(error, RateLimited):
             if isinstance(error, ServerError | CallTimedOut | NetworkError):
                 self._allowance.pause()

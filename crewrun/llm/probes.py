@@ -85,18 +85,21 @@ class Suspicion:
             return False
         finally:
             self._waiting -= 1
+            if not self._waiting and not self._is_out and self._error is not None:
+                self._close()  # nobody is left who would send the next probe
 
-    def settle(self) -> None:
-        """The probe was answered, or refused too, or cannot be sent: waiting calls go on."""
-        self._cleared_at = anyio.current_time()
-        self._met = 0
+    def settle(self, *, is_clear: bool = True) -> None:
+        """Waiting calls go on: the probe was answered, which makes it clear for a minute, or cannot be sent."""
+        if is_clear:
+            self._cleared_at = anyio.current_time()
+            self._met = 0
         self._close()
 
     def put_off(self) -> None:
         """The probe got no answer. Another follows, six at most; after that each call's failure is its own."""
         self._probes += 1
         if self._probes == _MOST_PROBES:
-            self.settle()
+            self.settle(is_clear=False)
             return
         self._is_out = False
         self._probe_at = anyio.current_time() + min(_FIRST_RETRY_S * 2 ** (self._probes - 1), _LONGEST_RETRY_S)

@@ -41,6 +41,7 @@ BY_STATUS: Final[Mapping[int, type[CallError]]] = {
 }
 _4XX, _5XX = frozenset(range(400, 500)), frozenset(range(500, 600))
 _4XX_5XX = _4XX | _5XX
+_OF_A_SERVER = re.compile(r"\bqueue|\bbusy\b|overload|\bbuffer|\bprox(?:y|ies)\b|\bupstream\b|unavailable|\bcapacity\b")
 # Where the words of a refusal may say what the status does not.
 _UNCLEAR = frozenset({400, 403, 404, 406, 409, 410, 422, 424})
 
@@ -204,7 +205,9 @@ RULES: Final = (
             unless=_OF_AN_ACCOUNT,
         ),
     ),
-    Rule(ContextTooLong, _4XX_5XX - {401, 402, 429}, words=is_overflow),
+    Rule(ContextTooLong, _4XX - {401, 402, 429}, words=is_overflow),
+    # Only a 500: what a gateway says of sizes is about its own queues and buffers.
+    Rule(ContextTooLong, frozenset({500}), words=lambda words: is_overflow(words) and not _OF_A_SERVER.search(words)),
     Rule(ContextTooLong, frozenset({429}), words=is_overflow_surely, waiting=False),
     # Anthropic (400): "Your credit balance is too low"; xAI (403): "doesn't have any credits"
     Rule(

@@ -34,7 +34,7 @@ from crewrun.errors import (
 )
 from crewrun.llm.answer import fresh_answer
 from crewrun.llm.budget import check_row
-from crewrun.llm.capabilities import Capabilities, classified, refusal, refused_feature
+from crewrun.llm.capabilities import Capabilities, classified, refusal, refused_feature, strict_form
 from crewrun.llm.deadline import deadline
 from crewrun.llm.estimate import believable
 from crewrun.llm.gate import AllGates, FailureScope, Pass, Settlement
@@ -94,11 +94,12 @@ class Bill:
 class _Failures:
     """The failed attempts of a call: how many there are, and how many of them count.
 
-    `may_pass` says that a refusal which may be passing has not been tried once more.
+    `may_pass` says that a refusal which may be passing has not been tried once more; `tried` is the one that was.
     """
 
     is_patient: bool
     may_pass: bool
+    tried: type[CallError] | None = None
     attempts: int = 0
     counted: int = 0
 
@@ -155,12 +156,13 @@ class Sender:
         try:
             try:
                 answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
-            except SchemaRefused:
+            except SchemaRefused as refused:
                 schema = fitted.schema and relaxed(fitted.schema)
                 if schema is fitted.schema:
                     raise
-                fitted = replace(fitted, schema=schema)
+                strict, fitted = fitted, replace(fitted, schema=schema)
                 answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
+                answer = await self._after_relaxing(answer, refused, strict, caller)
         except (SchemaRefused, ToolsRefused) as refused:
             is_refused_to_all = await self._is_refused_to_all(
                 refused, fitted, refused_feature(refused, request), caller, bill
@@ -171,6 +173,20 @@ class Sender:
             raise recast(refused, BadRequest) from None
         self.capabilities.answered(fitted, request)
         return answer
+
+    async def _after_relaxing(
+        self, answer: tuple[Completion, Spent], refused: CallError, strict: ChatRequest, caller: Caller
+    ) -> tuple[Completion, Spent]:
+        """`answer`, with what a probe cost that finds out whether the endpoint refuses the strict schema of anybody."""
+        assert strict.schema is not None  # noqa: S101  (it was refused)
+        bill = Bill()
+        try:
+            await self._is_refused_to_all(refused, strict, strict_form(strict.schema), caller, bill)
+        except RunStopped:
+            return answer  # the call itself was answered; the next one meets what stops the run
+        completion, spent = answer
+        bill.attempts = spent.attempts
+        return completion, bill.total(spent.model, spent.usage, spent.cost_usd)
 
     async def _is_refused_to_all(
         self, refused: CallError, request: ChatRequest, what: str, caller: Caller, bill: Bill
@@ -185,6 +201,8 @@ class Sender:
                 return conclusion in capabilities.refused
             probe = probe_request(request)
             met = await self._probe(probe, caller, bill)
+            while isinstance(met, (TransientError, *RUN_WIDE)) and not await self._is_own(met, probe, caller, bill):
+                met = await self._probe(probe, caller, bill)  # that was an outage
             if met is None:
                 capabilities.answered(probe, request)
                 return False
@@ -263,9 +281,9 @@ class Sender:
         # A call that can be made elsewhere counts what an outage did to it; too many at once are no reason to go there.
         is_own = scope is FailureScope.OWN or not (failures.is_patient or isinstance(error, RateLimited))
         if scope is FailureScope.ALL:
-            is_own = await self._is_own(error, request, caller, bill)
+            is_own = type(error) is failures.tried or await self._is_own(error, request, caller, bill)
         if is_own and failures.may_pass and error.http_status in MAY_PASS and isinstance(error, RUN_WIDE):
-            failures.may_pass = False
+            failures.may_pass, failures.tried = False, type(error)
             return 0.0
         failures.counted += is_own
         delay_s = self._options.retry.delay(error, failures.counted) if is_own else 0.0

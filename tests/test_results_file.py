@@ -2,6 +2,9 @@
 
 import json
 import os
+import shlex
+import subprocess
+import sys
 
 import pytest
 from cli import read_rows, topics, write_rows
@@ -168,3 +171,15 @@ def test_a_run_that_was_interrupted_does_not_wait_for_its_input(run: Place) -> N
     meddle(run, "true")
     run.crewrun(*BATCH)
     is_whole(run)
+
+
+@pytest.mark.parametrize("deed", ["truncate -s 0 out.jsonl", "rm out.jsonl"])
+def test_standard_output_that_is_a_file_is_watched_too(run: Place, deed: str) -> None:
+    """It cannot be made again, so the exit code says it."""
+    meddle(run, deed)
+    shell = shlex.join([sys.executable, "-m", "crewrun", *BATCH[:-1], "-o", "-"])
+    done = subprocess.run(
+        ["bash", "-c", f"{shell} > out.jsonl"], cwd=run.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "standard output is a file that was" in done.stderr

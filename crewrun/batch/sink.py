@@ -98,7 +98,15 @@ class StreamSink:
         self._fd = fd
         self._name = name
         self.lines_written = 0
-        mode = os.fstat(fd).st_mode
+        found = os.fstat(fd)
+        mode = found.st_mode
+        # Where the next line goes in a file, which others may write to as well, behind it.
+        self._end: int | None = None
+        self._is_named = bool(found.st_nlink)
+        self._lost: str | None = None
+        if stat.S_ISREG(mode):
+            is_appended = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
+            self._end = found.st_size if is_appended else os.lseek(fd, 0, os.SEEK_CUR)
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
         if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise UsageError("standard output is closed; name a file with -o")
@@ -109,10 +117,13 @@ class StreamSink:
         """Write lines. OutputClosed when the reader has gone."""
         try:
             if not self._waits:
+                self._look()
                 written, full = _write_whole_lines(self._fd, lines)
                 self.lines_written += written
                 if full is not None:
                     raise full
+                if self._end is not None:
+                    self._end += sum(map(len, lines))
                 return
             async with self._turn:
                 for line in lines:
@@ -140,7 +151,20 @@ class StreamSink:
             rest = rest[os.write(self._fd, rest[:_PIPE_BYTES]) :]
 
     def close(self) -> None:
-        """Whoever opened the descriptor closes it."""
+        """Whoever opened the descriptor closes it. Raises OutputFailed for a file that has lost what was written."""
+        self._look()
+        if self._lost is not None:
+            raise OutputFailed(f"{self._name} is a file that was {self._lost} while the run was going")
+
+    def _look(self) -> None:
+        """Notice that a file has lost what was written to it: the next line may fill the hole with zeros."""
+        if self._end is None or self._lost is not None:
+            return
+        found = os.fstat(self._fd)
+        if found.st_size < self._end:
+            self._lost = "cut off"
+        elif self._is_named and not found.st_nlink:
+            self._lost = "deleted"
 
 
 def open_sink(path: Path, size_bytes: int | None = None) -> FileSink | StreamSink:

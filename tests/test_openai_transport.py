@@ -490,6 +490,33 @@ def test_tool_calls_that_are_none_are_the_servers_failure(calls: Any) -> None:
 STRICT = replace(SCHEMA, original=replace(SCHEMA, strict=False))
 
 
+@pytest.mark.parametrize("values", [b"{},", b"[],", b"1,"], ids=repr)
+def test_a_reply_of_millions_of_values_is_not_parsed(values: bytes) -> None:
+    """64 KiB that unpack to 63 MiB of them would take 1.8 GiB. As many in the text of an answer are refused too."""
+    body = json.dumps(reply_with({"content": "Hi"}, "stop")).encode()
+    assert read_completion(body[:-1] + b',"x":[' + values * 400_000 + b"1]}").text == "Hi"
+    with pytest.raises(ServerError, match="small JSON values") as refused:
+        read_completion(body[:-1] + b',"x":[' + values * 5_100_000 + b"1]}")
+    assert refused.value.http_status == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Hi", "Hi"),
+        ({"value": "Hi", "annotations": []}, "Hi"),
+        ({"value": ["no"]}, ""),
+        ({"other": "no"}, ""),
+        (["no"], ""),
+        (None, ""),
+    ],
+)
+def test_a_part_of_a_content_has_its_text_in_one_of_two_forms(text: Any, answer: str) -> None:
+    """OpenAI's Assistants have it as an object. What is neither says nothing."""
+    content = [{"type": "text", "text": "So: "}, {"type": "text", "text": text}]
+    assert read_completion(json.dumps(reply_with({"content": content}, "stop")).encode()).text == f"So: {answer}"
+
+
 def test_comments_before_the_json_are_no_part_of_it() -> None:
     """As OpenRouter sends them while it waits for a model."""
     body = (

@@ -1,5 +1,7 @@
 """Drafts that a server leaves in a reply's text: `<think>…</think>` and its like are no part of the answer."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,13 @@ from pydantic import BaseModel
 
 from crewrun import LLM, Agent, Crew, Task
 from crewrun.crew.output import TaskOutput
+from crewrun.crew.text_protocol import read_reply
 from crewrun.errors import EmptyReply, OutputInvalid
 from crewrun.llm.options import GatewayOptions
+from crewrun.llm.reasoning import names_tag, part
 from crewrun.llm.retry import RetryPolicy
+from crewrun.llm.schema import NotValid, OutputSchema
+from crewrun.llm.written_calls import find_calls
 from crewrun.messages import Completion, Usage
 from crewrun.testing import calls, scripted
 from crewrun.tools import tool
@@ -41,6 +47,11 @@ DRAFTS = {
     "nested": ("<think>I <think>really</think> wonder</think>Four", "Four"),
     "it speaks of the tag": ("<think>I put it into <think> tags</think>Four", "Four"),
     "lone closing": ("I wonder\n</think>\n\nFour", "Four"),
+    "lone closing inside a line": ("I wonder </think> Four", "Four"),
+    "lone closing between quoted texts": ('I say "Four"</think>"Four"', '"Four"'),
+    "lone closing, of a draft that quotes it": ("I end with `</think>`\n</think>Four", "Four"),
+    "lone closing of another name, before a line break": ("I wonder </reasoning> \nFour", "Four"),
+    "lone closing of another name, on its line": ("I wonder\n </thoughts>Four", "Four"),
     "lone closing after a block": ("<think>I</think> wonder </think>Four", "Four"),
     "a closing too much": ("<think>I wonder</think>Four</think>", "Four"),
     "an answer in tags": ("<think>I wonder</think><b>Four</b>", "<b>Four</b>"),
@@ -55,6 +66,11 @@ WHOLE = {
     "a list": "[1, 2]",
     "triangles": "◁ and ▷",
     "less than": "3 < 4 and 5 > 4",
+    "a closing tag in backticks": "Models end their draft with a `</think>` token. The answer follows it.",
+    "a closing tag in quotes": 'They end it with "</think>", as said.',
+    "a closing tag in other quotes": "Sie enden mit „</think>“ und sonst nichts.",
+    "a closing tag of a document": "Your XML lacks one: add </thoughts> after line 3. Otherwise it is fine.",
+    "a closing tag of a document, at the end of a line": "Add `</reasoning>`\nafter line 3.",
 }
 
 
@@ -184,3 +200,78 @@ async def test_tools_that_stand_beside_a_draft_are_called() -> None:
     async with scripted(asked, "done") as model:
         assert (await agent.akickoff("Tidy up")).raw == "done"
     assert (ran, model.requests[1].messages[-2].content) == (["one"], "")
+
+
+_PIECES = [
+    *(" ", "\n", "<", "< ", "◁think ", "<think ", "<think/>", "<think></think>", "<think><thought>", "</think>", "`"),
+    *(
+        "```\n",
+        "[",
+        "[n",
+        "[1",
+        "[1] ",
+        "{",
+        '{"a":',
+        '{"a":"x}\n',
+        "a",
+        "a.",
+        "think ",
+        "tag ",
+        "**",
+        "to=functions.a",
+    ),
+    *(
+        "Action: look_up\n",
+        "Final Answer:",
+        "\nThought:",
+        "<function=look_up>",
+        "<parameter=",
+        "<|channel|>",
+        "<tool_call>",
+    ),
+]
+_HOSTILE = {
+    **{repr(piece): piece * (400_000 // len(piece)) for piece in _PIECES},
+    "blanks in a tag": "x</b> <" + " " * 400_000 + "<think>",
+    "lines in a closing tag": "</b><\n/" + "\n" * 400_000,
+    "blanks after a word": "think" + " " * 400_000 + "tag" + " " * 400_000,
+    "blanks in a channel": "<|channel|>" + " " * 400_000 + "a" * 400_000,
+    "lines in a fence": "```python\nlook_up" + "\n" * 19_900 + "(a=1)",
+    "lines in a long fence": "```python\nlook_up" + "\n" * 400_000 + "(a=1)\n```",
+    **{
+        f"a word before {mark}": "a" * 400_000 + mark
+        for mark in ("[ARGS]", "<|tool_call_argument_begin|>", "<｜tool▁sep｜>", "<|message|>")
+    },
+    "a deep call": "look_up(1)" + ".a" * 900 + "()",
+    "long names": ("to=functions." + "a" * 190) * 2_000 + "<|message|>",
+    "long parameters": "<function=look_up>" + ("<parameter=" + "a" * 190) * 2_000,
+}
+
+
+def _known(name: str) -> str | None:
+    return "look_up" if name.strip() == "look_up" else None
+
+
+def _read_as_json(text: str) -> None:
+    try:
+        OutputSchema.of_model(Marked, "pydantic", "task").read(text)
+    except NotValid:
+        return
+
+
+_READERS: dict[str, Callable[[str], object]] = {
+    "part": part,
+    "names_tag": lambda text: names_tag([text], frozenset({"think", "thoughts"})),
+    "find_calls": lambda text: find_calls(text, _known),
+    "read_reply": lambda text: read_reply(text, _known),
+    "schema": _read_as_json,
+}
+
+
+@pytest.mark.parametrize("read", _READERS.values(), ids=_READERS)
+@pytest.mark.parametrize("text", _HOSTILE.values(), ids=_HOSTILE)
+def test_a_hostile_text_is_read_in_the_time_of_its_length(text: str, read: Callable[[str], object]) -> None:
+    """One reply, or one row's text, would stop all rows of the process else, for minutes."""
+    started = time.process_time()
+    read(text)
+    assert time.process_time() - started < 2

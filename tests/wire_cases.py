@@ -267,7 +267,7 @@ REASONING = [
     thought("after-blank", f"\n\n  <think>A draft.</think>\n{OK}"),
     thought("empty", f"<think>\n\n</think>\n\n{OK}"),
     thought("only-closed", f"The user wants a topic. A draft.\n</think>\n\n{OK}"),
-    thought("only-closed-thinking", f"A draft.</thinking>{OK}"),
+    thought("only-closed-thinking", f"A draft.</thinking>\n{OK}"),
     thought("nested", f"<think>A <think>draft</think> of one.</think>{OK}"),
     thought("with-attribute", f'<think lang="en">A draft.</think>{OK}'),
     thought("twice", f"<think>A draft.</think>\n<think>Another.</think>\n{OK}"),

@@ -13,13 +13,18 @@ MOST_ERROR_BYTES: Final = 64 * 1024
 # What can be decompressed here, for the request's Accept-Encoding.
 ENCODINGS: Final = "gzip, deflate"
 
+# A value takes 30 times its bytes when it is parsed. No completion has so many, and texts that have as many brackets
+# and commas are not written in one reply. What is smaller than the first does no harm.
+_FEW_BYTES: Final = 1024 * 1024
+_MOST_BRACKETS: Final = 1_000_000
+_MOST_COMMAS: Final = 5_000_000
 _PIECE_BYTES: Final = 256 * 1024
 # https://docs.python.org/3/library/zlib.html#zlib.decompressobj: a gzip or zlib header is found out, or there is none.
 _ANY_HEADER, _NO_HEADER = zlib.MAX_WBITS | 32, -zlib.MAX_WBITS
 
 
 class BodyRefused(Exception):
-    """A body that is not read to its end: it is too large, or cannot be decompressed. Says which."""
+    """A body that is not read to its end: it is too large, or cannot be decompressed, or parsed. Says which."""
 
 
 def limit_of(status: int) -> int:
@@ -48,6 +53,14 @@ def too_large(status: int) -> BodyRefused:
     most = limit_of(status)
     size = f"{most >> 20} MiB" if most >> 20 else f"{most >> 10} KiB"
     return BodyRefused(f"HTTP {status}: the reply is larger than {size}")
+
+
+def refuse_too_many_values(body: bytes) -> None:
+    """Raises BodyRefused for JSON of so many values that to parse it would take the memory of everybody."""
+    if len(body) <= _FEW_BYTES:
+        return
+    if body.count(b"{") + body.count(b"[") > _MOST_BRACKETS or body.count(b",") > _MOST_COMMAS:
+        raise BodyRefused(f"the reply is not a chat completion: {len(body) >> 20} MiB of small JSON values")
 
 
 class _Inflater:

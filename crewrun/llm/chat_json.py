@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from crewrun.errors import CallError, ContentFiltered, OutputInvalid, ServerError
 from crewrun.llm.answer import no_answer, tool_call_id
+from crewrun.llm.bodies import BodyRefused, refuse_too_many_values
 from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
 from crewrun.messages import Completion, Message, RateLimits, ReplySchema, ToolCall, ToolSpec, Usage
@@ -48,6 +49,7 @@ def read_completion(
     body what that means. https://platform.openai.com/docs/api-reference/chat/object
     """
     try:
+        refuse_too_many_values(body)
         reply = _parse(body)
         if isinstance(reply, list) and len(reply) == 1:
             reply = reply[0]  # Gemini's errors, at its OpenAI address
@@ -55,6 +57,8 @@ def read_completion(
             raise with_usage(failed, usage_of(reply))
         choice = reply["choices"][0]
         return finished(read_message(choice["message"], choice.get("finish_reason")), usage_of(reply), limits)
+    except BodyRefused as refused:
+        raise ServerError(str(refused), http_status=200) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         start = " ".join(body[:200].decode("utf-8", "replace").split())
         raise ServerError(f"the reply is not a chat completion: {start!r}", http_status=200) from None
@@ -264,7 +268,15 @@ def _text(content: Any) -> Any:
     """Some servers answer in content parts."""
     if not isinstance(content, list):
         return content
-    return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict) and not _is_thought(part))
+    return "".join(_text_of(part.get("text")) for part in content if isinstance(part, dict) and not _is_thought(part))
+
+
+def _text_of(text: Any) -> str:
+    """A part's text, also in the form of OpenAI's Assistants, `{"value": …, "annotations": […]}`. A number is one."""
+    if isinstance(text, dict):
+        text = text.get("value")
+        return text if isinstance(text, str) else ""
+    return str(text or "") if isinstance(text, str | int | float) else ""
 
 
 def usage_of(reply: Any) -> Usage:

@@ -22,7 +22,13 @@ _LONGEST_WORD_CHARS = 16
 
 _BRACKET = re.compile(r"[\[{]")
 # A bracket that may begin JSON, by what stands behind it: a key, a value, or the end. In prose few do.
-_OPENING = re.compile(r'\{\s*+(?:\}|"(?:[^"\\]|\\.)*+"\s*+:)|\[\s*+["\[{\]0-9tfn-]', re.DOTALL)
+_OPENING = re.compile(
+    r'\{\s*+(?:\}|"(?:[^"\\]|\\.)*+"\s*+:)'
+    r'|\[\s*+(?:["\[{\]]|(?:-?\d[\d.eE+-]*+|-?Infinity|true|false|null)\s*+[,\]])',
+    re.DOTALL,
+)
+# An object with a key, or a list of such.
+_KEY = re.compile(r'(?:\[\s*+)?\{\s*+"(?:[^"\\]|\\.)*+"\s*+:', re.DOTALL)
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _WHOLE_FENCE = re.compile(r"```(?:[\w+-]{0,20}(?=[\s{\[\"]))?(.*?)(?:```|\Z)", re.DOTALL)
 # Strings and brackets. As far as the text was JSON a string ends at its quote, on whichever line.
@@ -40,11 +46,14 @@ class Value(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """What begins as JSON and is none, where it stands, and why."""
+    """What begins as JSON and is none, where it stands, and why. `has_key` says that it begins with an object that has
+    a key, or with a list of such, as prose never does.
+    """
 
     start: int
     end: int
     problem: str
+    has_key: bool
 
 
 class Values(NamedTuple):
@@ -99,7 +108,7 @@ def find_values(text: str) -> Values:
                 at = start + 1
                 continue
             at = _end_of_broken(text, start, fault.at or start)
-            broken.append(Broken(start, at, str(fault)))
+            broken.append(Broken(start, at, str(fault), _KEY.match(text, start) is not None))
         else:
             values.append(Value(value, start, at))
         spans.append((start, at))

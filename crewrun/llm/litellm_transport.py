@@ -39,7 +39,7 @@ from crewrun.errors import (
 )
 from crewrun.library_warnings import tolerant
 from crewrun.llm import rate_headers
-from crewrun.llm.bodies import ENCODINGS, BodyRefused, read_body
+from crewrun.llm.bodies import ENCODINGS, BodyRefused, read_body, refuse_too_many_values
 from crewrun.llm.chat_json import (
     finished,
     message_on_wire,
@@ -193,6 +193,7 @@ def _read_within_limits() -> None:
         try:
             encoding = response.headers.get("content-encoding", "")
             reply.body = await read_body(response.stream, encoding, response.status_code)
+            refuse_too_many_values(reply.body)
         except BodyRefused as refused:
             reply.refused = refused
             raise

@@ -12,16 +12,28 @@ from typing import Final, NamedTuple
 _NAMES: Final = "think|thinking|thought|thoughts|reasoning"
 # U+FEFF and U+200B are no white space to `re`.
 _BLANK: Final = r"[\s\ufeff\u200b]*"
+# No two parts of a pattern here can take the same character, and none runs on over the beginning of another match: a
+# text of blanks or of tags costs its length, not the square of it.
 _OPENING = re.compile(
-    rf"{_BLANK}(?:[<◁]\s*(?P<tag>{_NAMES})(?:\s[^<>]*?)?(?P<empty>/?)[>▷]|\[(?P<square>THINK)\])", re.IGNORECASE
+    rf"{_BLANK}+(?:[<◁]\s*+(?P<tag>{_NAMES})(?:\s[^<>◁▷]*?)?(?P<empty>/?)[>▷]|\[(?P<square>THINK)\])", re.IGNORECASE
 )
 _ANY_TAG = re.compile(
-    rf"(?:[<◁]\s*(?P<close>/?)\s*(?P<tag>{_NAMES})(?:\s[^<>]*)?(?<!/)[>▷]|\[(?P<ends>/?)(?P<square>THINK)\])",
+    rf"(?:[<◁]\s*+(?:(?P<close>/)\s*+)?(?P<tag>{_NAMES})(?:\s[^<>◁▷]*)?(?<!/)[>▷]"
+    r"|\[(?P<ends>/?)(?P<square>THINK)\])",
     re.IGNORECASE,
 )
+# What stands directly before a tag that is quoted, and behind it. A quote that closes something quotes no tag, as in
+# `"Four"</think>`.
+_QUOTE_BEFORE = re.compile(r"(?:(?<![A-Za-z0-9.,!?)\]}`])(?:`{1,2}|[\"'])|[“‘„«「『])\Z")
+_QUOTE_BEHIND = re.compile(r"[`\"'”’“»」』]")
+_LONGEST_QUOTE_CHARS, _LONGEST_INDENT_CHARS = 3, 10
+_LINE_BEGINS = re.compile(r"(?:\A|\n)[^\S\n]{0,9}\Z")
+_LINE_ENDS = re.compile(r"[^\S\n]*+(?:\n|\Z)")
 _CHANNEL = "<|channel|>"
 # Each message begins so, and ends where the next marker stands.
-_MESSAGE = re.compile(r"<\|channel\|>\s*(?P<name>\w*)(?P<to>[^<]{0,200})(?:<\|constrain\|>[^<]{0,50})?<\|message\|>")
+_MESSAGE = re.compile(
+    r"<\|channel\|>\s*+(?P<name>\w*+)(?P<to>[^<]{0,200}+)(?:<\|constrain\|>[^<]{0,50}+)?<\|message\|>"
+)
 _MARKER = re.compile(r"<\|(?:start|end|return|call|channel)\|>")
 
 
@@ -43,12 +55,14 @@ def part(text: str, *, is_about_tags: bool = False) -> Parts:
         return Parts("", text)
     reasoning: list[str] = []
     tags: set[str] = set()
-    answer = text
-    while (opened := _OPENING.match(answer)) is not None:
+    at = 0
+    while (opened := _OPENING.match(text, at)) is not None:
         tags.add(_name(opened))
-        rest = answer[opened.end() :]
-        inside, answer = ("", rest) if opened["empty"] else _closed(rest, _name(opened))
-        reasoning.append(inside)
+        at = opened.end()
+        if not opened["empty"]:
+            inside, at = _closed(text, at, _name(opened))
+            reasoning.append(inside)
+    answer = text[at:]
     closing = None if is_about_tags else _lone_closing(answer)
     # Behind a block that was closed, a last closing tag with nothing after it closes nothing.
     if closing is not None and (answer[closing.end() :].strip() or not tags):
@@ -85,9 +99,9 @@ def names_tag(texts: Iterable[str], tags: frozenset[str]) -> bool:
     """Whether one of `texts` names one of these tags, as a tag or in words: `<think>`, "the think tag"."""
     either = "|".join(map(re.escape, tags))
     named = re.compile(
-        rf"<\s*/?\s*(?:{either})(?![\w-])|\[/?(?:{either})\]"
-        rf"|(?<![\w-])[\"'`]?(?:{either})[\"'`]?\s+(?:xml\s+)?(?:tags?|elements?|blocks?)\b"
-        rf"|\b(?:tags?|elements?|blocks?)\s*:?\s*(?:named\s+|called\s+)?[\"'`](?:{either})[\"'`]",
+        rf"<\s*+(?:/\s*+)?(?:{either})(?![\w-])|\[/?(?:{either})\]"
+        rf"|(?<![\w-])[\"'`]?(?:{either})[\"'`]?\s++(?:xml\s++)?(?:tags?|elements?|blocks?)\b"
+        rf"|\b(?:tags?|elements?|blocks?)\s*+(?::\s*+)?(?:(?:named|called)\s++)?[\"'`](?:{either})[\"'`]",
         re.IGNORECASE,
     )
     return any(named.search(text) for text in texts)
@@ -110,29 +124,44 @@ def _is_closing(found: re.Match[str]) -> bool:
     return bool(found["close"] or found["ends"])
 
 
-def _closed(text: str, tag: str) -> tuple[str, str]:
-    """What is inside a block whose opening tag stands before `text`, and what is after it.
+def _closed(text: str, start: int, tag: str) -> tuple[str, int]:
+    """What is inside a block whose opening tag ends at `start`, and where the text behind the block begins.
 
     The block ends where its tags are balanced. Where they are not, since the draft speaks of the tag, it ends at the
     last closing one, and without any it is not closed.
     """
     depth = 1
     last: re.Match[str] | None = None
-    for found in _ANY_TAG.finditer(text):
+    for found in _ANY_TAG.finditer(text, start):
         if _name(found) != tag:
             continue
         depth += -1 if _is_closing(found) else 1
         last = found if _is_closing(found) else last
         if depth == 0:
             break
-    return (text[: last.start()], text[last.end() :]) if last is not None else (text, "")
+    return (text[start : last.start()], last.end()) if last is not None else (text[start:], len(text))
 
 
 def _lone_closing(text: str) -> re.Match[str] | None:
-    """The last closing tag that no opening one stands before, None when there is none."""
+    """The last closing tag that no opening one stands before, None when there is none. One that the text speaks of is
+    none.
+    """
     last: re.Match[str] | None = None
     for found in _ANY_TAG.finditer(text):
         if not _is_closing(found):
             break
-        last = found
+        if not _is_spoken_of(text, found):
+            last = found
     return last
+
+
+def _is_spoken_of(text: str, closing: re.Match[str]) -> bool:
+    """Whether a lone closing tag is what the text is about: it is quoted, or is inside a line and of a name that
+    documents have too. Of `</think>` alone models are known to end their drafts inside a line.
+    """
+    before = text[max(0, closing.start() - _LONGEST_QUOTE_CHARS) : closing.start()]
+    if _QUOTE_BEFORE.search(before) and _QUOTE_BEHIND.match(text, closing.end()):
+        return True
+    if _name(closing) == "think" or _LINE_ENDS.match(text, closing.end()):
+        return False
+    return _LINE_BEGINS.search(text, max(0, closing.start() - _LONGEST_INDENT_CHARS), closing.start()) is None

@@ -99,7 +99,8 @@ class OutputSchema:
     def read(self, text: str) -> Structured:
         """The value of an answer: the text as a whole, or the last value in it that validates. Raises NotValid.
 
-        That of a text without any names the faults of the one that comes nearest.
+        Where a broken object stands behind that value, it is the answer: what stands before is a draft. NotValid for a
+        text without any value that validates names the faults of the one that comes nearest.
         """
         try:
             value = decode(text)
@@ -115,11 +116,16 @@ class OutputSchema:
     def _read_among(self, found: Values, otherwise: str) -> Structured:
         """The last value that validates; `otherwise` is what is wrong with a text that has none."""
         invalid: list[tuple[tuple[bool, int, int], NotValid]] = []
+        last_broken = next((one for one in reversed(found.broken) if one.has_key), None)
         for one in reversed(found.values):
             try:
-                return self._validated(one.value)
+                valid = self._validated(one.value)
             except NotValid as wrong:
                 invalid.append(((wrong.is_other_kind, wrong.fault_count, one.start - one.end), wrong))
+            else:
+                if last_broken is not None and last_broken.start > one.start:
+                    raise NotValid(f"it is not JSON: {last_broken.problem}")
+                return valid
         nearest = min(invalid, key=itemgetter(0), default=None)
         broken = max(found.broken, key=lambda one: one.end - one.start, default=None)
         if broken is not None and (nearest is None or broken.end - broken.start > -nearest[0][2]):

@@ -36,30 +36,34 @@ _NAMED = re.compile(
 )
 # `<function=x>`, `<invoke name="x">`, and the same with a mark before the word, `<｜DSML｜invoke name="x">`.
 _ELEMENT = re.compile(
-    r"""<(?:function=|[^<>\s]{0,20}invoke\s{1,9}name=)["']?(?P<name>[^"'<>\n]{1,100})["']?[^<>\n]{0,80}>"""
+    r"""<(?:function=|[^<>\s]{0,20}invoke\s{1,9}name=)["']?(?P<name>[^"'<>\n]{1,100}+)["']?[^<>\n]{0,80}>"""
 )
 _ELEMENT_END = re.compile(r"</[^<>\n]{0,20}(?:function|invoke)>")
 _PARAMETER = re.compile(
-    r"""<[^<>\n]{0,20}parameter(?:=|\s{1,9}name=)["']?([^"'<>\n]{1,100})["']?[^<>\n]{0,80}>|<arg_key>([^<>\n]{1,100})</arg_key>"""
+    r"""<[^<>\n]{0,20}parameter(?:=|\s{1,9}name=)["']?([^"'<>\n]{1,100}+)["']?[^<>\n]{0,80}>|<arg_key>([^<>\n]{1,100})</arg_key>"""
 )
 _PARAMETER_END = re.compile(r"</[^<>\n]{0,20}parameter>|</arg_value>")
 _TAG = "<tool_call>"
 _GLM = re.compile(r"<tool_call>\s{0,9}(?P<name>[\w.-]{1,100})\s{0,9}(?=<arg_key>)")
-# Marks between a name and its arguments in JSON, each with a text that all of its calls have.
+# Marks between a name and its arguments in JSON, each with a text that all of its calls have. A name without a mark
+# before it is looked for where a word begins: else a long word would be tried at each of its characters.
 _MARKED = (
     (_TAG, re.compile(r"<tool_call>\s{0,9}(?P<name>[\w.-]{1,100})\s{0,9}(?=\{)")),
     ("[TOOL_CALLS]", re.compile(r"\[TOOL_CALLS\]\s{0,9}(?P<name>[\w.-]{1,100})\s{0,9}(?=\{)")),
-    ("[ARGS]", re.compile(r"(?:\[TOOL_CALLS\]\s{0,9})?(?P<name>[\w.-]{1,100})(?:\[CALL_ID\][\w-]{1,40})?\[ARGS\]")),
+    (
+        "[ARGS]",
+        re.compile(r"(?:\[TOOL_CALLS\]\s{0,9})?(?<![\w.-])(?P<name>[\w.-]{1,100})(?:\[CALL_ID\][\w-]{1,40})?\[ARGS\]"),
+    ),
     (
         "<|tool_call_argument_begin|>",
-        re.compile(r"(?P<name>[\w.-]{1,100})(?::\d{1,6})?\s{0,9}<\|tool_call_argument_begin\|>"),
+        re.compile(r"(?<![\w.-])(?P<name>[\w.-]{1,100})(?::\d{1,6})?\s{0,9}<\|tool_call_argument_begin\|>"),
     ),
     ("<｜tool▁sep｜>", re.compile(r"<｜tool▁sep｜>(?P<name>[\w.-]{1,100})\s{0,9}(?=```|\{)")),
-    ("<｜tool▁sep｜>", re.compile(r"(?P<name>[\w.-]{1,100})<｜tool▁sep｜>(?=\s{0,9}\{)")),
-    ("<|message|>", re.compile(r"to=(?P<name>functions\.[\w-]{1,100})[^{\n]{0,80}<\|message\|>")),
+    ("<｜tool▁sep｜>", re.compile(r"(?<![\w.-])(?P<name>[\w.-]{1,100})<｜tool▁sep｜>(?=\s{0,9}\{)")),
+    ("<|message|>", re.compile(r"to=(?P<name>functions\.[\w-]{1,100}+)[^{\n]{0,80}<\|message\|>")),
 )
 _FENCE = re.compile(r"\s{0,9}(?:```\w{0,20}\s{0,9})?")
-_CODE = re.compile(r"```\w{0,20}\s*+(.*?)\s*```", re.DOTALL)
+_CODE = re.compile(r"```\w{0,20}\s*+(.*)```", re.DOTALL)
 _CALL_IN_CODE = re.compile(r"\[?\s{0,9}(?:print\(\s{0,9})?(?P<name>[A-Za-z_][\w.]{0,100})\(")
 # Marks before a call, which are no part of what is said with it.
 _MARKS = re.compile(r"(?:\s{0,9}(?:<[^<>\n]{1,40}>|\[TOOL_CALLS\]|```\w{0,20}))+\s*+$")
@@ -274,7 +278,7 @@ def in_code(text: str, known: Known) -> tuple[WrittenCall, ...]:
     if ")" not in text[-20:] or len(text) > _LONGEST_CODE_CHARS:
         return ()
     fenced = _CODE.fullmatch(text.strip())
-    code = fenced[1] if fenced else text.strip()
+    code = fenced[1].rstrip() if fenced else text.strip()
     begin = _CALL_IN_CODE.match(code)
     if begin is None or known(begin["name"]) is None:
         return ()
@@ -293,11 +297,11 @@ def in_code(text: str, known: Known) -> tuple[WrittenCall, ...]:
 def _call_in_code(node: ast.expr, known: Known) -> tuple[str, str] | None:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
         return None
-    name = known(ast.unparse(node.func))
     try:
+        name = known(ast.unparse(node.func))
         values = {one.arg: ast.literal_eval(one.value) for one in node.keywords}
         given = [ast.literal_eval(one) for one in node.args]
         arguments = json.dumps(given[0] if given else values, ensure_ascii=False)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return None if name is None or None in values or len(given) + bool(values) > 1 else (name, arguments)

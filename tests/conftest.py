@@ -1,5 +1,6 @@
 """What every test starts from: no keys, models or proxies of whoever runs the tests."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,13 @@ from mock_process import MockProcess
 from place import Place
 
 _SETTINGS = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY", "NO_COLOR")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give commands the signals of a terminal: a shell ignores SIGINT, `nohup` SIGHUP, in what they start."""
+    if hasattr(config, "workerinput"):  # in the processes that run the tests
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

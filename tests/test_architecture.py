@@ -15,9 +15,10 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "threads"),
-        *("concurrency", "contexts", "references", "fingerprint", "library_warnings"),
+        *("concurrency", "confined", "contexts", "references", "fingerprint", "library_warnings"),
     ),
     ("diagram",),
+    ("files",),
     ("llm",),
     ("tools",),
     ("crew",),

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from crewrun.confined import inside, inside_or_named
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import inside, inside_or_named
 
 
 class _Directory(BaseModel, extra="forbid"):

@@ -6,8 +6,8 @@ from typing import Any, Self, TextIO
 
 from pydantic import BaseModel, Field, model_validator
 
+from crewrun.confined import inside_or_named, open_regular
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import inside_or_named, open_regular
 
 # A piece of a line is at most this long: a file may be one line of gigabytes.
 _PIECE_CHARS = 65_536

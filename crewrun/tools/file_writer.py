@@ -6,8 +6,8 @@ from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
+from crewrun.confined import inside
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import inside
 
 _YES = frozenset({"true", "yes", "y", "1", "on"})
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

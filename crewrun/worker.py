@@ -32,6 +32,7 @@ from crewrun.errors import (
     nearest,
     redact,
 )
+from crewrun.files.folder import run_in
 from crewrun.flow.target import FlowTarget
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
@@ -73,6 +74,8 @@ class Worker:
         # A crew that writes none is spared the folder's name; of other targets nobody knows what they run.
         self._files = files if getattr(target, "writes_files", True) else None
         self._needed = dict(target.placeholders)
+        self._names_files = isinstance(target, Crew) and target.has_files
+        self._folder = getattr(target, "folder", None) or Path()
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Worker":
@@ -139,6 +142,8 @@ class Worker:
         missing = [name for name in self._needed if name not in row.inputs]
         if not missing:
             unfit = self._target.problem(row.inputs) if isinstance(self._target, FlowTarget) else None
+            if self._names_files and isinstance(self._target, Crew):
+                unfit = self._target.problem_with_files(row.inputs)
             return f"line {row.line}: {unfit}" if unfit else None
         named = ", ".join(f"{name!r} (needed by {self._needed[name]})" for name in missing)
         near = nearest(missing[0], list(row.inputs))
@@ -147,6 +152,7 @@ class Worker:
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
         if problem := self.problem(row):
             raise InputInvalid(problem)
+        run_in(self._folder)
         with counting_into(tally):
             if self._files is None and self._timeout_s is None:
                 return await self._answer(row)
@@ -219,6 +225,7 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
     """
     if isinstance(target, Crew):
         target.check()
+        target.check_files()
     found: dict[Endpoint, None] = {}
     for user, llm in target.models:
         first = gateway.endpoint(llm)

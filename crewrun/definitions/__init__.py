@@ -33,10 +33,16 @@ def load(ref: str | Path, strict: bool = False) -> Definition:
     Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`. Warns with
     CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error.
     """
-    file = str(ref)
+    definition = _load(str(ref), strict)
+    if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
+        place(definition.folder)
+    return definition
+
+
+def _load(file: str, strict: bool) -> Definition:
     if os.path.isdir(file):
         if (crew := _crew_file(file)) is not None:
-            return load(crew, strict)
+            return _load(crew, strict)
         return flow_project.load(file) if flow_project.is_flow_project(file) else project_folder.load(file, strict)
     extension = os.path.splitext(file)[1].lower()
     if extension in _LOADERS:

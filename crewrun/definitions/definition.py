@@ -18,3 +18,8 @@ class Definition:
     batch: dict[str, Any]
     path: Path
     kind: str = "crew.yaml"
+
+    @property
+    def folder(self) -> Path:
+        """The crew's folder, absolute: `path`, or where that file is."""
+        return (self.path if self.path.is_dir() else self.path.parent).absolute()

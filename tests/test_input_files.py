@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 from cli import problems, read_rows, shell
+from hypothesis import given
+from hypothesis import strategies as st
 from place import Place
 from test_content_parts import data_uri, image, png, text
 
 from crewrun import Agent, Crew, InputInvalid, Process, Task
+from crewrun.definitions import load
+from crewrun.executors.luggage import pack_crew
 from crewrun.files import AudioFile, File, FileBytes, ImageFile, PDFFile, TextFile, VideoFile
+from crewrun.files.attachment import attach
 from crewrun.flow.flow import Flow, start
 from crewrun.messages import Message
 from crewrun.testing import calls, scripted
@@ -152,6 +157,37 @@ def test_a_file_that_may_not_be_read_fails_its_row_before_a_call(gallery: Place)
     assert {row["error"]["category"] for row in read_rows(gallery.results)} == {"input"}
 
 
+@pytest.fixture(scope="module")
+def walled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A crew's folder with links of all kinds, and a secret wherever they lead outside."""
+    top = tmp_path_factory.mktemp("walled")
+    folder = top / "crew"
+    (folder / "in").mkdir(parents=True)
+    for place in (top, folder / ".hidden", folder / "x.crewrun"):
+        place.mkdir(exist_ok=True)
+        (place / "secret").write_text("SECRET")
+    (folder / "in" / "open").write_text("open")
+    for name, target in {"up": "..", "far": str(top), "round": "round", "file": "../secret", "dot": ".hidden"}.items():
+        (folder / name).symlink_to(target)
+    return folder
+
+
+_STEPS = st.sampled_from(
+    ["..", ".", "", "in", "open", "up", "far", "round", "file", "dot", "secret", ".hidden", "x.crewrun", "crew", "~"]
+)
+
+
+@given(st.lists(_STEPS, min_size=1, max_size=6), st.sampled_from(["", "/", "{top}/", "//", "./", " "]))
+def test_no_path_of_a_row_leads_to_what_it_may_not_read(walled: Path, steps: list[str], start: str) -> None:
+    """However it is put together: it is refused, or leads to an open file of the crew's folder."""
+    path = start.replace("{top}", str(walled.parent)) + "/".join(steps)
+    try:
+        (found,) = attach({"a": File(source="{path}")}, {"path": path}, walled, "input_files")
+    except InputInvalid:
+        return
+    assert found.part.text == "File a (open):\nopen"
+
+
 def test_a_changed_file_is_another_question(gallery: Place) -> None:
     """An answer is of a file's bytes, not of its name; a row that is done stays done."""
     gallery.rows({"photo": "photos/cat.png"}, {"photo": "photos/dog.png"})
@@ -261,6 +297,14 @@ def test_files_are_there_on_workers_elsewhere(gallery: Place) -> None:
         True,
         False,
     )
+
+
+def test_a_crew_travels_with_the_files_that_rows_name(gallery: Place) -> None:
+    """Nobody knows which ones they are, so its folder goes to a cluster; else its text would do."""
+    crew = gallery.folder / "crew.yaml"
+    assert pack_crew(str(crew), load(crew), []).folder == str(gallery.folder)
+    crew.write_text(CREW.partition("    input_files")[0])
+    assert pack_crew(str(crew), load(crew), []).folder is None
 
 
 # In Python
@@ -403,6 +447,8 @@ def test_a_file_object_can_be_looked_at_and_unpacked(tmp_path: Path) -> None:
         png(),
         {"chart": file},
     )
+    with pytest.raises(InputInvalid, match=r"^ImageFile: an empty text names no file$"):
+        ImageFile(source="")
     with path.open("rb") as stream:
         assert File(source=stream).read() == png()
     assert TextFile(source="Größe".encode()).read_text() == "Größe"

@@ -166,11 +166,17 @@ def test_status_as_json(looked_at: Place) -> None:
         "share": None,
         "eta_s": None,
         "sessions": 2,
-        "spent": {"usage": {**nothing, "total_tokens": 0, "calls": 0}, "attempts": 1, "cost_usd": 0.0},
+        "spent": {
+            "usage": {**nothing, "total_tokens": 0, "calls": 0},
+            "attempts": 1,
+            "cost_usd": 0.0,
+            "may_be_owed_usd": 0.0,
+        },
         "in_all": {
             "usage": {**nothing, "prompt_tokens": 272, "completion_tokens": 108, "total_tokens": 380, "calls": 4},
             "attempts": 5,
             "cost_usd": 0.000282,
+            "may_be_owed_usd": 0.0,
         },
         "failures": [
             {
@@ -281,7 +287,8 @@ def test_status_after_the_run_was_killed(going: Going) -> None:
     assert going.after == [
         "in.results.jsonl: died without saying why; its last sign of life was at <then>",
         "rows: 2 ok, 0 failed",
-        "the latest session: 2 calls, 158 tokens (104 in, 54 out), $0.0001 in <s>, <rows/s>",
+        "the latest session: 2 calls, 158 tokens (104 in, 54 out), $0.0001 (may be owed: $0.0001 more) in <s>, "
+        "<rows/s>",
         "to go on: crewrun batch in.jsonl -j 2",
     ]
     assert [re.sub(r"[\d.]+ kB", "<size>", line) for line in going.gc_after] == [

@@ -47,6 +47,7 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.runs.opening import Opened, open_state
+from crewrun.runs.state import RunState
 from crewrun.target import Target
 from crewrun.worker import Worker, check_models, check_tools
 
@@ -95,7 +96,7 @@ async def run_batch(
             opened = await open_state(options)
             files.enter_context(written_by(opened.state.warned))
             gateway.refused.update(opened.state.refused)
-            gates.has_answered = opened.state.has_calls
+            await _acquaint(gates, opened.state)
             if has_named and opened.state.has_results:
                 await take_out_changed(open_rows(), opened.state)
         if settings.budget_usd is not None:
@@ -113,6 +114,14 @@ async def run_batch(
         display.start()
         report = await session.run(executor, output, stdout_fd, signals, getattr(definition.target, "account", None))
         return _with_notes(report, gateway, cache)
+
+
+async def _acquaint(gates: Gates, state: RunState) -> None:
+    """Tell the gates what earlier sessions learned, and where to keep what they learn."""
+    gates.has_answered = state.has_calls
+    gates.extra_prompt_tokens = await state.extra_prompt_tokens()
+    gates.journal_extra = state.keep_extra_prompt_tokens
+    gates.unknown_bills.journal = state.keep_owed
 
 
 def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> Report:

@@ -31,6 +31,10 @@ class Recorded(Recorder, Protocol):
         """See `Recorder.record`."""
         ...
 
+    def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
+        """See `Recorder.record_unfinished`."""
+        ...
+
     def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> Future[None]:
         """See `Recorder.record_failure`."""
         ...

@@ -225,9 +225,10 @@ def nearby(path: str | Path) -> str:
 
 def spent_json(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Calls, tokens and US dollars of one or all sessions, from the columns that count them."""
-    cost_usd = sums["cost_usd"]
+    cost_usd, owed_usd = sums["cost_usd"], sums["owed_usd"]
     return {
         "usage": usage_json(Usage(*(sums[name] for name in _TOKENS)), sums["calls"]),
         "attempts": sums["attempts"],
         "cost_usd": None if cost_usd is None else round(cost_usd, 6),
+        "may_be_owed_usd": None if owed_usd is None else round(owed_usd, 6),
     }

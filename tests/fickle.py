@@ -30,7 +30,7 @@ class Asked:
 class Reply:
     """What is sent back: an answer with `usage` (None: none at all), or with another `status` an error.
 
-    With `calls` of tools, each a name and arguments, the answer asks for these.
+    With `calls` of tools, each a name and arguments, the answer asks for these. One that `hangs` never comes.
     """
 
     status: int = 200
@@ -39,6 +39,7 @@ class Reply:
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    hangs: bool = False
 
     def body(self, model: str) -> dict[str, Any]:
         """As OpenAI's chat completions have it."""
@@ -102,5 +103,7 @@ class Fickle:
         self.asked.append(asked)
         await asyncio.sleep(_LATENCY_S)
         reply = self._mood(replace(asked, answered=self.answered))
+        if reply.hangs:
+            await asyncio.Event().wait()
         self.answered += reply.status == 200
         return web.json_response(reply.body(asked.model), status=reply.status, headers=reply.headers)

@@ -4,5 +4,7 @@
 FOLDER_SUFFIX = ".crewrun"
 FILES_SUFFIX = ".files"
 RESULTS_SUFFIX = ".results.jsonl"
+# What stands in for the name of results that go to a stream.
+UNNAMED = "crewrun"
 # In a run's folder, whatever that is called.
 JOURNAL_NAME = "journal.sqlite"

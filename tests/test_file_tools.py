@@ -79,6 +79,8 @@ class Desk:
             "state/journal.sqlite": "",
             "state/log.jsonl": "theirs",
             "merged.jsonl": RESULT,
+            "crewrun.files/1/a.md": "theirs",
+            "states.db": "SQLite format 3\0",
         }.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
@@ -129,7 +131,7 @@ def test_a_model_reads_no_hidden_file_and_no_run(desk: Desk, executor: tuple[str
         *(".env", "./.env", "docs/../.env", str(desk.folder / ".env"), ".ENV", "\uff0eenv", "\u200b.env", "hard.txt"),
         *(".git/config", "docs/.drafts/a.txt", "docs/link.txt", ".link", ".none"),
         *("old.jsonl", "old.jsonl.crewrun/manifest.json", "old.jsonl.files/1/a.md", "topics.results.1.jsonl"),
-        *("Topics.Results.JSONL", "state/log.jsonl", "merged.jsonl"),
+        *("Topics.Results.JSONL", "state/log.jsonl", "merged.jsonl", "crewrun.files/1/a.md"),
         *("mine.txt", "mine.txt.crewrun/log.jsonl", "mine.txt.files/x", "sum.json", "cache/cache.db"),
         *("docs/a.txt", "shop.py", "in.jsonl"),
     )
@@ -154,6 +156,7 @@ def test_a_model_reads_no_hidden_file_and_no_run(desk: Desk, executor: tuple[str
         "'Topics.Results.JSONL' holds the results of a run",
         f"'state' {state}",
         "it holds the results of a run, or its summary",
+        "'crewrun.files' holds files of a run's rows",
         "'mine.txt' belongs to this run",
         f"'mine.txt.crewrun' {state}",
         "'mine.txt.files' belongs to this run",
@@ -178,7 +181,7 @@ def test_a_model_is_listed_no_hidden_file_and_no_run(desk: Desk) -> None:
     told = desk.told(calls, "-o", "mine.txt", "--summary", "sum.json", "--cache", "cache")
     note = "[hidden files and files of runs are left out; the developer may name their folder: DirectoryReadTool(…)]"
     assert [re.sub(r"__pycache__/.*\n", "", one) for one in told[:3]] == [
-        f"crew.yaml\nin.jsonl\nline.json\nshop.py\ndocs/a.txt\nplain/b.txt\n{note}",
+        f"crew.yaml\nin.jsonl\nline.json\nshop.py\nstates.db\ndocs/a.txt\nplain/b.txt\n{note}",
         f"docs/a.txt\n{note}",
         "plain/b.txt",
     ]
@@ -219,6 +222,7 @@ def test_a_model_does_not_write_the_crew_its_input_or_a_run(desk: Desk, executor
         "new.results.jsonl": "'new.results.jsonl' holds the results of a run",
         "state/x": "'state' is the state of a run",
         "merged.jsonl": "it holds the results of a run, or its summary",
+        "states.db": "it is a database, such as runs and flows keep their state in",
         "hard.txt": "it is another name of a hidden file, or of one of this run",
     }
     told = desk.told(write(*refused), "-o", "mine.txt", "--summary", "sum.json", *executor)
@@ -298,6 +302,17 @@ async def test_what_the_developer_names_is_read_and_listed(desk: Desk, monkeypat
             await use(DirectoryReadTool(directory=".")),
         ]
     )[:2] == ["'.git' is hidden", "'.more' is hidden"]
+
+
+@pytest.mark.anyio
+async def test_what_is_listed_is_what_may_be_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither tool tells of a file that the other one keeps back."""
+    monkeypatch.chdir(desk.folder)
+    files = [str(path.relative_to(desk.folder)) for path in desk.folder.rglob("*") if path.is_file()]
+    readable = [name for name in files if ", since " not in await use(FileReadTool(), file_path=name)]
+    *listed, _ = (await use(DirectoryReadTool(), directory=".")).splitlines()
+    assert sorted(listed) == sorted(readable)
+    assert 0 < len(listed) < len(files)
 
 
 @pytest.mark.anyio

@@ -46,7 +46,7 @@ from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
-from crewrun.run_files import FILES_SUFFIX
+from crewrun.run_files import FILES_SUFFIX, UNNAMED
 from crewrun.runs.opening import Opened, open_state
 from crewrun.target import Target
 from crewrun.worker import Worker, check_models, check_tools
@@ -173,7 +173,7 @@ def _job(
 ) -> Job:
     """What the executor is given."""
     state = opened.state if opened else None
-    files = Path(f"{output or 'crewrun'}{FILES_SUFFIX}")
+    files = Path(f"{output or UNNAMED}{FILES_SUFFIX}")
     beside = [invocation.inputs, output, settings.summary, settings.cache, str(state.path) if state else None]
     own_files = own_files_of(invocation, definition, settings, output, stdout_fd).keeping(files)
     return Job(

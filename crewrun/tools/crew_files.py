@@ -10,7 +10,8 @@ import sys
 from crewrun.tools.own_files import current_own_files
 from crewrun.tools.private_files import folded
 
-_CODE = (".py", ".pyw")
+# Python runs a .pth as well, where it looks for modules: https://docs.python.org/3/library/site.html
+_CODE = (".py", ".pyw", ".pth")
 _DEFINITIONS = frozenset({"crew.yaml", "crew.yml", "crew.jsonc", "crew.json", "pyproject.toml"})
 # Folders in a crew's folder, and the files that are read there.
 _PARTS = {"config": (".yaml", ".yml"), "agents": (".json", ".jsonc"), "tools": _CODE, "src": _CODE}

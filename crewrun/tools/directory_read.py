@@ -63,7 +63,7 @@ class DirectoryReadTool(BaseTool):
             )
         if not os.path.isdir(place.path):
             raise NotADirectoryError(f"there is no directory {wanted!r}")
-        listing = _Listing(place, str(inside(self.root, ".")))
+        listing = _Listing(place, str(inside(self.root, ".")), self.max_files)
         files = iter(listing)
         named = list(islice(files, self.max_files))
         left_out = sum(1 for _ in files)
@@ -76,16 +76,18 @@ class DirectoryReadTool(BaseTool):
 class _Listing:
     """The files below `place`, from `home` on if it is in there, a directory's own before those of its directories.
 
-    `has_private` says, once all are listed, whether some were left out.
+    The first `looked_into` are left out for what they hold, too; the others are only counted. `has_private` says, once
+    all are listed, whether some were left out.
     """
 
-    def __init__(self, place: Place, home: str) -> None:
+    def __init__(self, place: Place, home: str, looked_into: int) -> None:
         self._place = place
+        self._looked_into = looked_into
         self._home = home if Path(place.path).is_relative_to(home) else None
         self.has_private = False
 
     def __iter__(self) -> Iterator[str]:
-        top = self._place.path
+        top, count = self._place.path, 0
         with folder_at(self._place.home, top) as top_fd:
             for inner, directories, names, fd in os.fwalk(".", dir_fd=top_fd, follow_symlinks=False):
                 folder = os.path.normpath(os.path.join(top, inner))
@@ -96,7 +98,8 @@ class _Listing:
                 around = {*directories, *names}
                 directories[:] = sorted(self._shown(folder, directories, around))
                 for name in self._shown(folder, sorted(names), around):
-                    if self._is_open_to_all(folder, name, fd):
+                    if count >= self._looked_into or self._is_for_all(folder, name, fd):
+                        count += 1
                         yield self._worded(os.path.join(folder, name))
 
     def _shown(self, folder: str, names: list[str], around: set[str]) -> list[str]:
@@ -104,7 +107,7 @@ class _Listing:
         self.has_private |= len(shown) < len(names)
         return shown
 
-    def _is_open_to_all(self, folder: str, name: str, fd: int) -> bool:
+    def _is_for_all(self, folder: str, name: str, fd: int) -> bool:
         """Whether a file is none of a run's by what it holds, and no link to one that is not shown."""
         why = None
         with suppress(OSError):

@@ -13,6 +13,7 @@ from crewrun.tools.crew_files import why_active, why_fixed
 from crewrun.tools.private_files import START_BYTES, why_private, why_withheld
 
 _YES = frozenset({"true", "yes", "y", "1", "on"})
+_DATABASE = b"SQLite format 3\0"
 # O_EXCL follows no symlink either.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
@@ -60,7 +61,10 @@ def _why_kept(place: Place) -> str | None:
     """Why the file that is at `place` is not replaced."""
     try:
         with folder_at(place.home, place.folder) as fd, open_in(fd, place.name) as file:
-            return why_withheld(file.read(START_BYTES), os.fstat(file.fileno()))
+            start = file.read(START_BYTES)
+            if start.startswith(_DATABASE):
+                return "it is a database, such as runs and flows keep their state in"
+            return why_withheld(start, os.fstat(file.fileno()))
     except OSError:  # there is none, or none that can be read: writing it says what is wrong
         return None
 

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable
 from functools import partial
 
-from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, JOURNAL_NAME, RESULTS_SUFFIX
+from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, JOURNAL_NAME, RESULTS_SUFFIX, UNNAMED
 from crewrun.tools.confined import Place
 from crewrun.tools.own_files import current_own_files
 
@@ -64,7 +64,7 @@ def why_unlisted(folder: str, name: str, is_there: Callable[[str], bool]) -> str
     if _is_results(name, is_there):
         return f"{name!r} holds the results of a run"
     stem = name[: -len(FILES_SUFFIX)]
-    if plain.endswith(FILES_SUFFIX) and _is_results(stem, is_there):
+    if plain.endswith(FILES_SUFFIX) and (stem == UNNAMED or _is_results(stem, is_there)):
         return f"{name!r} holds files of a run's rows"
     return None
 

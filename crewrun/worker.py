@@ -41,6 +41,7 @@ from crewrun.messages import Endpoint
 from crewrun.references import place_of
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.target import Target, value_of
+from crewrun.tools.own_files import OwnFiles, current_own_files
 
 # Ids that users give may be any text; what is no plain name cannot name a folder.
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -64,9 +65,14 @@ class Worker:
         row_timeout_s: float | None = None,
         files: Path | None = None,
         memory: Memory | None = None,
+        own_files: OwnFiles | None = None,
     ) -> None:
-        """`files` is where each row gets a folder for the files that its tasks write; None is the working directory."""
+        """`files` is where each row gets a folder for the files that its tasks write; None is the working directory.
+
+        `own_files` are those that tools leave alone.
+        """
         self._memory = memory
+        self._own_files = own_files
         self._target = target
         self._gateway = gateway
         self._timeout_s = row_timeout_s
@@ -147,6 +153,8 @@ class Worker:
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
         if problem := self.problem(row):
             raise InputInvalid(problem)
+        if self._own_files is not None:
+            current_own_files.set(self._own_files)  # in the row's own context
         with counting_into(tally):
             if self._files is None and self._timeout_s is None:
                 return await self._answer(row)

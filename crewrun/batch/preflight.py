@@ -20,7 +20,8 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.high_water import HighWaterMark
 from crewrun.messages import Endpoint
 from crewrun.row import Row
-from crewrun.runs.folder import SUFFIX, RunFolder, beside
+from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
+from crewrun.runs.folder import RunFolder, beside
 from crewrun.runs.manifest import is_foreign
 from crewrun.runs.state import RunState
 from crewrun.runs.view import nearby
@@ -29,7 +30,7 @@ from crewrun.worker import Worker
 
 _STRICT_EXAMPLES = 20
 # What --fresh puts into a name, and what names the folder beside that file.
-_ADDED_BYTES = len(f".999{SUFFIX}")
+_ADDED_BYTES = len(f".999{FOLDER_SUFFIX}")
 
 
 def output_path(inputs: str, output: str | None, shard: Shard | None = None) -> str | None:
@@ -46,7 +47,7 @@ def output_path(inputs: str, output: str | None, shard: Shard | None = None) -> 
     stem = inputs
     for suffix in (".gz", ".jsonl", ".ndjson", ".json", ".csv"):
         stem = stem.removesuffix(suffix)
-    return f"{stem}{shard.suffix if shard else ''}.results.jsonl"
+    return f"{stem}{shard.suffix if shard else ''}{RESULTS_SUFFIX}"
 
 
 def check_output(output: str | None) -> None:

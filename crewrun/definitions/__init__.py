@@ -8,11 +8,13 @@ the crew, and `problems` words what is wrong. `schema` is crew.yaml's JSON Schem
 
 import os.path
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from crewrun.definitions import crew_json, crew_yaml, flow_project, project_folder
 from crewrun.definitions.candidates import unnamed
 from crewrun.definitions.definition import Definition
+from crewrun.definitions.file_text import files_read
 from crewrun.errors import DefinitionError, UsageError
 from crewrun.references import is_reference
 
@@ -33,10 +35,15 @@ def load(ref: str | Path, strict: bool = False) -> Definition:
     Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`. Warns with
     CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error.
     """
-    file = str(ref)
+    with files_read() as files:
+        definition = _load(str(ref), strict)
+    return replace(definition, files=frozenset(files))
+
+
+def _load(file: str, strict: bool) -> Definition:
     if os.path.isdir(file):
         if (crew := _crew_file(file)) is not None:
-            return load(crew, strict)
+            return _load(crew, strict)
         return flow_project.load(file) if flow_project.is_flow_project(file) else project_folder.load(file, strict)
     extension = os.path.splitext(file)[1].lower()
     if extension in _LOADERS:

@@ -16,6 +16,7 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.messages import ChatRequest, Completion
 from crewrun.row import Row
+from crewrun.tools.own_files import OwnFiles
 from crewrun.worker import Worker
 
 # What leads to models and is no secret: workers get it without being told to.
@@ -92,6 +93,7 @@ class Brief:
     checks_tool_keys: bool
     tells_prompts: bool
     endpoints: tuple[str, ...]
+    own_files: OwnFiles
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     refused: frozenset[tuple[str, str]] = frozenset()
     crewrun: str = __version__
@@ -102,7 +104,7 @@ class Job:
     """What there is to run, and with what: `worker` for rows in this process, the rest for rows elsewhere.
 
     `crew` is the reference as the user named it, `files` where each row has its folder, `excluded` what of the crew's
-    folder is no part of the crew, `say` tells the user something now.
+    folder is no part of the crew, `own_files` what tools leave alone, `say` tells the user something now.
     """
 
     worker: Worker
@@ -116,6 +118,7 @@ class Job:
     cache: Answers | None
     files: Path
     excluded: Sequence[Path]
+    own_files: OwnFiles
     endpoints: tuple[str, ...]
     refused: set[tuple[str, str]]
     checks_keys: bool
@@ -145,6 +148,7 @@ class Job:
             checks_tool_keys=self.checks_tool_keys,
             tells_prompts=self.tells_prompts,
             endpoints=self.endpoints,
+            own_files=self.own_files,
             env={name: os.environ[name] for name in names if name in os.environ},
             refused=frozenset(self.refused),
         )

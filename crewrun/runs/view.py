@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from crewrun.errors import JournalDamaged, JournalFailed, UsageError
 from crewrun.messages import Usage
 from crewrun.row import Outcome, Row, usage_json
+from crewrun.run_files import FOLDER_SUFFIX
 from crewrun.runs import journal
 from crewrun.runs.entries import Entries
-from crewrun.runs.folder import SUFFIX, RunFolder, beside, find
+from crewrun.runs.folder import RunFolder, beside, find
 from crewrun.runs.journal import CallEntry
 from crewrun.runs.manifest import Manifest, read_manifest, without
 
@@ -149,15 +150,15 @@ def results_of(folder: RunFolder, manifest: Manifest) -> Path | None:
     if manifest.output is None:
         return None
     is_beside = "run_dir" not in manifest.options or has_number(folder, manifest)
-    if is_beside and folder.path.name.endswith(SUFFIX):
-        return folder.path.with_name(folder.path.name.removesuffix(SUFFIX))
+    if is_beside and folder.path.name.endswith(FOLDER_SUFFIX):
+        return folder.path.with_name(folder.path.name.removesuffix(FOLDER_SUFFIX))
     return manifest.results
 
 
 def has_number(folder: RunFolder, manifest: Manifest) -> bool:
     """Whether --fresh has moved the run aside: it is called `x.1.jsonl` and the manifest says `x.jsonl`."""
     for name, old in (
-        (folder.path.name.removesuffix(SUFFIX), Path(manifest.output or "").name),
+        (folder.path.name.removesuffix(FOLDER_SUFFIX), Path(manifest.output or "").name),
         (folder.path.name, Path(str(manifest.options.get("run_dir") or "")).name),
     ):
         stem, dot, suffix = old.rpartition(".")

@@ -197,7 +197,7 @@ def test_a_model_does_not_write_the_crew_its_input_or_a_run(desk: Desk, executor
     """Nor what would be the crew's, or a module of it, the next time; all of them stay as they are."""
     os.link(desk.folder / "in.jsonl", desk.folder / "same.jsonl")
     before = {path: path.read_bytes() for path in desk.folder.rglob("*") if path.is_file()}
-    code = "Python code in that directory may be the crew's"
+    code = "Python may take it for a part of the crew's code"
     refused = {
         "in.jsonl": OWN,
         "same.jsonl": OWN,
@@ -295,13 +295,15 @@ async def test_what_the_developer_names_is_read_and_listed(desk: Desk, monkeypat
     assert await use(DirectoryReadTool(directory=".git")) == f".git/config\n{note}"
     assert await use(DirectoryReadTool(directory="state")) == f"state/log.jsonl\n{note}"
     assert await use(FileWriterTool(root=Path(".git")), filename="new", content="x") == "Wrote 1 bytes to 'new'."
+    assert await use(FileWriterTool(root=Path("src")), filename="new.py", content="x") == "Wrote 1 bytes to 'new.py'."
     assert refusals(
         [
+            await use(FileWriterTool(), directory="src", filename="more.py", content="x"),
             await use(FileReadTool(file_path=".env"), file_path=".git/config"),
             await use(FileReadTool(root=Path(".git")), file_path=".more"),
             await use(DirectoryReadTool(directory=".")),
         ]
-    )[:2] == ["'.git' is hidden", "'.more' is hidden"]
+    )[:3] == ["the crew's definition and code are in 'src'", "'.git' is hidden", "'.more' is hidden"]
 
 
 @pytest.mark.anyio
@@ -332,7 +334,7 @@ async def test_a_kickoff_in_python_keeps_to_names(desk: Desk, monkeypatch: pytes
         "'.env' is hidden",
         "'old.jsonl' holds the results of a run",
         "a crew is defined in a file of that name",
-        "Python code in that directory may be the crew's",
+        "Python code in the crew's directory is the crew's",
         "the crew's definition and code are in 'config'",
     ]
 

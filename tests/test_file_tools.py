@@ -40,7 +40,7 @@ tasks:
     expected_output: One line
     output_schema: line.json
 """
-SHOP = "def look_up(word: str) -> str:\n    'Look up.'\n    return word\n"
+SHOP = "from helpers import a\n\ndef look_up(word: str) -> str:\n    'Look up.'\n    return word\n"
 RESULT = '{"schema":"crewrun.result/1","id":"1","index":0,"status":"ok","input":{},"output":"theirs"}\n'
 READ, LIST, WRITE = "Read_a_file_s_content", "List_files_in_directory", "File_Writer_Tool"
 
@@ -71,6 +71,8 @@ class Desk:
             ".git/config": "secret-of-mine",
             "docs/.drafts/a.txt": "secret-of-mine",
             "docs/a.txt": "a page",
+            "helpers/a.py": "",
+            "helpers/b.py": "",
             "old.jsonl": "theirs",
             "old.jsonl.crewrun/manifest.json": "{}",
             "old.jsonl.files/1/a.md": "theirs",
@@ -180,8 +182,8 @@ def test_a_model_is_listed_no_hidden_file_and_no_run(desk: Desk) -> None:
     calls: list[Call] = [(LIST, {"directory": name}) for name in (".", "docs", "plain", ".git", "state", "none")]
     told = desk.told(calls, "-o", "mine.txt", "--summary", "sum.json", "--cache", "cache")
     note = "[hidden files and files of runs are left out; the developer may name their folder: DirectoryReadTool(…)]"
-    assert [re.sub(r"__pycache__/.*\n", "", one) for one in told[:3]] == [
-        f"crew.yaml\nin.jsonl\nline.json\nshop.py\nstates.db\ndocs/a.txt\nplain/b.txt\n{note}",
+    assert [re.sub(r".*__pycache__/.*\n", "", one) for one in told[:3]] == [
+        f"crew.yaml\nin.jsonl\nline.json\nshop.py\nstates.db\ndocs/a.txt\nhelpers/a.py\nhelpers/b.py\nplain/b.txt\n{note}",
         f"docs/a.txt\n{note}",
         "plain/b.txt",
     ]
@@ -211,6 +213,8 @@ def test_a_model_does_not_write_the_crew_its_input_or_a_run(desk: Desk, executor
         "agents/clerk.jsonc": "the crew's definition and code are in 'agents'",
         "tools/more.py": "the crew's definition and code are in 'tools'",
         "shop.py": "it is the crew's Python code",
+        "helpers/a.py": "it is the crew's Python code",
+        "helpers/b.py": code,
         "json.py": code,
         "json/__init__.py": code,
         ".env": "'.env' is hidden",

@@ -38,7 +38,7 @@ def why_active(place: Place) -> str | None:
     Where crews look does not count in a root that the developer chose below it.
     """
     plain = folded(place.name)
-    if plain.endswith(_CODE) and _is_importable(place.folder, plain):
+    if plain.endswith(_CODE) and (_is_importable(place.folder, plain) or _has_loaded(place.folder)):
         return "Python may take it for a part of the crew's code"
     homes = {home for home in _homes() if Path(home).is_relative_to(place.home)}
     if plain.endswith(_CODE) and place.folder in homes:

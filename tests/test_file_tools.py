@@ -40,7 +40,7 @@ tasks:
     expected_output: One line
     output_schema: line.json
 """
-SHOP = "def look_up(word: str) -> str:\n    'Look up.'\n    return word\n"
+SHOP = "from helpers import a\n\ndef look_up(word: str) -> str:\n    'Look up.'\n    return word\n"
 RESULT = '{"schema":"crewrun.result/1","id":"1","index":0,"status":"ok","input":{},"output":"theirs"}\n'
 READ, LIST, WRITE = "Read_a_file_s_content", "List_files_in_directory", "File_Writer_Tool"
 
@@ -71,6 +71,8 @@ class Desk:
             ".git/config": "secret-of-mine",
             "docs/.drafts/a.txt": "secret-of-mine",
             "docs/a.txt": "a page",
+            "helpers/a.py": "",
+            "helpers/b.py": "",
             "old.jsonl": "theirs",
             "old.jsonl.crewrun/manifest.json": "{}",
             "old.jsonl.files/1/a.md": "theirs",
@@ -180,8 +182,8 @@ def test_a_model_is_listed_no_hidden_file_and_no_run(desk: Desk) -> None:
     calls: list[Call] = [(LIST, {"directory": name}) for name in (".", "docs", "plain", ".git", "state", "none")]
     told = desk.told(calls, "-o", "mine.txt", "--summary", "sum.json", "--cache", "cache")
     note = "[hidden files and files of runs are left out; the developer may name their folder: DirectoryReadTool(…)]"
-    assert [re.sub(r"__pycache__/.*\n", "", one) for one in told[:3]] == [
-        f"crew.yaml\nin.jsonl\nline.json\nshop.py\nstates.db\ndocs/a.txt\nplain/b.txt\n{note}",
+    assert [re.sub(r".*__pycache__/.*\n", "", one) for one in told[:3]] == [
+        f"crew.yaml\nin.jsonl\nline.json\nshop.py\nstates.db\ndocs/a.txt\nhelpers/a.py\nhelpers/b.py\nplain/b.txt\n{note}",
         f"docs/a.txt\n{note}",
         "plain/b.txt",
     ]
@@ -197,7 +199,7 @@ def test_a_model_does_not_write_the_crew_its_input_or_a_run(desk: Desk, executor
     """Nor what would be the crew's, or a module of it, the next time; all of them stay as they are."""
     os.link(desk.folder / "in.jsonl", desk.folder / "same.jsonl")
     before = {path: path.read_bytes() for path in desk.folder.rglob("*") if path.is_file()}
-    code = "Python code in that directory may be the crew's"
+    code = "Python may take it for a part of the crew's code"
     refused = {
         "in.jsonl": OWN,
         "same.jsonl": OWN,
@@ -211,6 +213,8 @@ def test_a_model_does_not_write_the_crew_its_input_or_a_run(desk: Desk, executor
         "agents/clerk.jsonc": "the crew's definition and code are in 'agents'",
         "tools/more.py": "the crew's definition and code are in 'tools'",
         "shop.py": "it is the crew's Python code",
+        "helpers/a.py": "it is the crew's Python code",
+        "helpers/b.py": code,
         "json.py": code,
         "json/__init__.py": code,
         ".env": "'.env' is hidden",
@@ -295,13 +299,15 @@ async def test_what_the_developer_names_is_read_and_listed(desk: Desk, monkeypat
     assert await use(DirectoryReadTool(directory=".git")) == f".git/config\n{note}"
     assert await use(DirectoryReadTool(directory="state")) == f"state/log.jsonl\n{note}"
     assert await use(FileWriterTool(root=Path(".git")), filename="new", content="x") == "Wrote 1 bytes to 'new'."
+    assert await use(FileWriterTool(root=Path("src")), filename="new.py", content="x") == "Wrote 1 bytes to 'new.py'."
     assert refusals(
         [
+            await use(FileWriterTool(), directory="src", filename="more.py", content="x"),
             await use(FileReadTool(file_path=".env"), file_path=".git/config"),
             await use(FileReadTool(root=Path(".git")), file_path=".more"),
             await use(DirectoryReadTool(directory=".")),
         ]
-    )[:2] == ["'.git' is hidden", "'.more' is hidden"]
+    )[:3] == ["the crew's definition and code are in 'src'", "'.git' is hidden", "'.more' is hidden"]
 
 
 @pytest.mark.anyio
@@ -332,7 +338,7 @@ async def test_a_kickoff_in_python_keeps_to_names(desk: Desk, monkeypatch: pytes
         "'.env' is hidden",
         "'old.jsonl' holds the results of a run",
         "a crew is defined in a file of that name",
-        "Python code in that directory may be the crew's",
+        "Python code in the crew's directory is the crew's",
         "the crew's definition and code are in 'config'",
     ]
 

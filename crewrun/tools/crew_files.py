@@ -6,7 +6,9 @@ be what the next run does.
 
 import os
 import sys
+from pathlib import Path
 
+from crewrun.tools.confined import Place
 from crewrun.tools.own_files import current_own_files
 from crewrun.tools.private_files import folded
 
@@ -25,25 +27,31 @@ def why_fixed(path: str) -> str | None:
     plain = folded(os.path.basename(path))
     if plain.endswith(_CODE) and any(folded(os.path.basename(f)) == plain and _is_same(path, f) for f in _loaded()):
         return "it is the crew's Python code"
-    if plain in _DEFINITIONS and os.path.dirname(path) in _homes():
+    if plain in _DEFINITIONS and os.path.dirname(path) in {os.path.realpath(os.getcwd()), *_homes()}:
         return "a crew is defined in a file of that name"
     return None
 
 
-def why_active(path: str) -> str | None:
-    """Why no new file is made at `path`, a real path: crews or Python look for their parts there."""
-    folder, name = os.path.split(path)
-    plain = folded(name)
-    if plain.endswith(_CODE) and (folder in _homes() or _is_importable(folder, plain)):
-        return "Python code in that directory may be the crew's"
-    around, part = os.path.split(folder)
-    if plain.endswith(_PARTS.get(folded(part), ())) and (around in _homes() or _has_loaded(around)):
+def why_active(place: Place) -> str | None:
+    """Why no new file is made at `place`: crews or Python look for their parts there.
+
+    Where crews look does not count in a root that the developer chose below it.
+    """
+    plain = folded(place.name)
+    if plain.endswith(_CODE) and (_is_importable(place.folder, plain) or _has_loaded(place.folder)):
+        return "Python may take it for a part of the crew's code"
+    homes = {home for home in _homes() if Path(home).is_relative_to(place.home)}
+    if plain.endswith(_CODE) and place.folder in homes:
+        return "Python code in the crew's directory is the crew's"
+    around, part = os.path.split(place.folder)
+    if plain.endswith(_PARTS.get(folded(part), ())) and (around in homes or _has_loaded(around)):
         return f"the crew's definition and code are in {part!r}"
     return None
 
 
-def _homes() -> set[str]:
-    return {os.path.realpath(os.getcwd()), *current_own_files.get().homes}
+def _homes() -> frozenset[str]:
+    """Where this crew is, or one would be found: outside a run, the working directory."""
+    return current_own_files.get().homes or frozenset({os.path.realpath(os.getcwd())})
 
 
 def _is_same(path: str, other: str) -> bool:

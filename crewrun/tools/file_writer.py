@@ -42,7 +42,7 @@ class FileWriterTool(BaseTool):
         place = place_in(self.root, path)
         if os.path.isdir(place.path) or place.path == place.home:
             raise IsADirectoryError(f"{str(path)!r} is a directory; filename must name a file")
-        if why := why_private(place) or why_fixed(place.path) or why_active(place.path) or _why_kept(place):
+        if why := why_private(place) or why_fixed(place.path) or why_active(place) or _why_kept(place):
             raise PermissionError(
                 f"{str(path)!r} is not written, since {why}; choose another name, or a directory such as 'output'. "
                 "Hidden files, files of runs, inputs, and the crew's own definition and code are not written"

@@ -19,6 +19,8 @@ from pydantic import BaseModel
 
 # Secrets, and what changes how much is printed: neither changes what is done.
 _LEFT_OUT = frozenset({"api_key", "verbose"})
+# Fields that came later: where they are empty, what was done before there were any is known by the same.
+_ADDED = frozenset({"input_files"})
 _MAX_DEPTH = 50
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -58,6 +60,8 @@ class _Teller:
     def _told(self, value: Any) -> Any:
         if isinstance(value, Mapping):
             return {str(key): self.tell(inner) for key, inner in value.items() if key not in _LEFT_OUT}
+        if isinstance(value, bytes):
+            return blake2b(value, digest_size=16).hexdigest()
         if isinstance(value, list | tuple):
             return [self.tell(inner) for inner in value]
         if isinstance(value, set | frozenset):
@@ -70,6 +74,7 @@ class _Teller:
             return [self.tell(value.__func__), self.tell(value.__self__)]
         if isinstance(value, BaseModel):
             told = {**value.__dict__, **(value.model_extra or {})}
+            told = {name: inner for name, inner in told.items() if inner or name not in _ADDED}
             return [self.tell(type(value)), self.tell(told)]
         if is_dataclass(value):
             return [self.tell(type(value)), self.tell({f.name: getattr(value, f.name, None) for f in fields(value)})]

@@ -1,14 +1,16 @@
 """What goes to a model and what comes back, in no provider's dialect.
 
 Frozen values: they are shared by rows, transports and, later, the journal. How they look on the wire is each
-transport's affair.
+transport's affair; only a `Part` is kept as OpenAI's chat completions have it, which every provider's client takes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant", "tool"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 Lane = Literal["direct", "litellm", "offline"]
 
 
@@ -26,13 +28,40 @@ class ToolCall:
     carried: str = ""
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Part:
+    """One part of a message's content. Made by `Part.of`.
+
+    `wire` is a JSON object of OpenAI's chat completions, `{"type": "image_url", "image_url": {"url": …}}`, and `digest`
+    16 bytes over it. `text` is that of a text part, None of any other; `label` stands for the others where people read.
+    https://platform.openai.com/docs/api-reference/chat/create
+    """
+
+    wire: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
+    digest: bytes = field(repr=False)
+    label: str
+    text: str | None = None
+
+    @classmethod
+    def of(cls, wire: Mapping[str, Any], label: str = "", text: str | None = None) -> "Part":
+        """The part that `wire` is. Raises TypeError or ValueError for what JSON cannot have."""
+        canonical = json.dumps(wire, sort_keys=True, separators=(",", ":")).encode()
+        return cls(wire, blake2b(canonical, digest_size=16).digest(), label, text)
+
+    @classmethod
+    def of_text(cls, text: str) -> "Part":
+        """A text part."""
+        return cls.of({"type": "text", "text": text}, text=text)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation.
 
-    An assistant's turn may ask for tools; each is answered by a turn of role `tool` with that call's id. `carried` is a
-    JSON object of what else came with an assistant's turn and goes back with it as it came, such as Anthropic's
-    `thinking_blocks` and DeepSeek's `reasoning_content`; empty for nothing.
+    `content` is its text. `parts`, where there are any, are all of its content in order, and `content` is what of them
+    is text; see `in_parts`. An assistant's turn may ask for tools; each is answered by a turn of role `tool` with that
+    call's id. `carried` is a JSON object of what else belongs to the turn and goes with it as it came, such as
+    Anthropic's `thinking_blocks`, DeepSeek's `reasoning_content` and the `name` of who speaks; empty for nothing.
     """
 
     role: Role
@@ -40,6 +69,32 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     carried: str = ""
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The content for people and logs: labels stand for images and files."""
+        if not self.parts:
+            return self.content
+        return "\n".join(f"[{part.label}]" if part.text is None else part.text for part in self.parts)
+
+
+def in_parts(parts: Iterable[Part]) -> dict[str, Any]:
+    """`content` and `parts` of a message that these parts are."""
+    kept = tuple(parts)
+    return {"content": "\n".join(part.text for part in kept if part.text is not None), "parts": kept}
+
+
+def as_parts(message: Message) -> tuple[Part, ...]:
+    """The content of any message in parts."""
+    return message.parts or ((Part.of_text(message.content),) if message.content else ())
+
+
+def with_text(message: Message, text: str) -> Message:
+    """`message` with `text` behind its content, after a blank line or as a part of its own."""
+    if message.parts:
+        return replace(message, **in_parts((*message.parts, Part.of_text(text))))
+    return replace(message, content=f"{message.content}\n\n{text}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 import sniffio
 
+from crewrun.confinement.own_files import OwnFiles, current_own_files
 from crewrun.contexts import in_own_context
 from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
@@ -32,6 +33,7 @@ from crewrun.errors import (
     nearest,
     redact,
 )
+from crewrun.files.folder import run_in
 from crewrun.flow.target import FlowTarget
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
@@ -41,7 +43,6 @@ from crewrun.messages import Endpoint
 from crewrun.references import place_of
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.target import Target, value_of
-from crewrun.tools.own_files import OwnFiles, current_own_files
 
 # Ids that users give may be any text; what is no plain name cannot name a folder.
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -79,6 +80,8 @@ class Worker:
         # A crew that writes none is spared the folder's name; of other targets nobody knows what they run.
         self._files = files if getattr(target, "writes_files", True) else None
         self._needed = dict(target.placeholders)
+        self._names_files = isinstance(target, Crew) and target.has_files
+        self._folder = getattr(target, "folder", None) or Path()
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Worker":
@@ -145,6 +148,8 @@ class Worker:
         missing = [name for name in self._needed if name not in row.inputs]
         if not missing:
             unfit = self._target.problem(row.inputs) if isinstance(self._target, FlowTarget) else None
+            if self._names_files and isinstance(self._target, Crew):
+                unfit = self._target.problem_with_files(row.inputs)
             return f"line {row.line}: {unfit}" if unfit else None
         named = ", ".join(f"{name!r} (needed by {self._needed[name]})" for name in missing)
         near = nearest(missing[0], list(row.inputs))
@@ -155,6 +160,7 @@ class Worker:
             raise InputInvalid(problem)
         if self._own_files is not None:
             current_own_files.set(self._own_files)  # in the row's own context
+        run_in(self._folder)
         with counting_into(tally):
             if self._files is None and self._timeout_s is None:
                 return await self._answer(row)
@@ -227,6 +233,7 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
     """
     if isinstance(target, Crew):
         target.check()
+        target.check_files()
     found: dict[Endpoint, None] = {}
     for user, llm in target.models:
         first = gateway.endpoint(llm)

@@ -58,7 +58,8 @@ class Place:
     def asked_since(self, seen: int) -> list[str]:
         """What the requests behind the first `seen` ask for, sorted; probes are counted."""
         requests = self.mock.ledger(last=self.sent() - seen)["requests"]
-        prompts = (next(m["content"] for m in request["messages"] if m["role"] == "user") for request in requests)
+        contents = (next(m["content"] for m in request["messages"] if m["role"] == "user") for request in requests)
+        prompts = (content if isinstance(content, str) else content[0]["text"] for content in contents)
         asked = sorted(prompt.removeprefix("Your task: ").partition("\n")[0] for prompt in prompts)
         self.probes = asked.count(PROBE)
         return [prompt for prompt in asked if prompt != PROBE]

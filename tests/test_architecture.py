@@ -15,9 +15,10 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "threads"),
-        *("concurrency", "contexts", "references", "fingerprint", "library_warnings", "run_files"),
+        *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings", "run_files"),
     ),
     ("diagram",),
+    ("files",),
     ("llm",),
     ("tools",),
     ("crew",),

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from crewrun.confinement.place import inside
 from crewrun.llm.tally import Tally
 from crewrun.tools import EnvVar
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import inside
 from crewrun.tools.directory_read import DirectoryReadTool
 from crewrun.tools.file_read import FileReadTool
 from crewrun.tools.file_writer import FileWriterTool

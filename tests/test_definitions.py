@@ -679,7 +679,7 @@ CONTENT: dict[str, tuple[str, list[str]]] = {
         + "memory: true\nid: x\n",
         [
             ":3: agents.writer.reasoning: 'reasoning' is not supported by this version of crewrun",
-            ":11: tasks.draft.input_files: 'input_files' is not supported by this version of crewrun",
+            ":11: tasks.draft.input_files: needs a mapping of names to values, not a list",
             ":13: memory: 'memory' is not supported by this version of crewrun",
             ":14: id: 'id' is not supported by this version of crewrun",
         ],

@@ -221,9 +221,9 @@ async def test_kickoff_inside_a_loop_names_what_to_await() -> None:
     ("messages", "message"),
     [
         (None, "takes messages or query="),
-        ([{"role": "robot", "content": "x"}], r"messages\[0\] needs `role`"),
-        ([{"role": "user", "content": 1}], r"messages\[0\] needs `role`"),
-        (["x"], r"messages\[0\] needs `role`"),
+        ([{"role": "robot", "content": "x"}], r"messages\[0\] has the role 'robot'; a role is one of"),
+        ([{"role": "user", "content": 1}], r"messages\[0\] has 1 as `content`; it is a text, or a list of parts"),
+        (["x"], r"messages\[0\] is 'x'; a message is a mapping"),
         ([], "no messages"),
     ],
     ids=["nothing", "role", "content", "text", "empty"],

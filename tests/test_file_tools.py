@@ -15,13 +15,13 @@ from forks import Forks
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewrun.confinement.place import folder_at, open_regular, place_in
+from crewrun.confinement.private_files import why_private
 from crewrun.llm.tally import Tally
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import folder_at, open_regular, place_in
 from crewrun.tools.directory_read import DirectoryReadTool
 from crewrun.tools.file_read import FileReadTool
 from crewrun.tools.file_writer import FileWriterTool
-from crewrun.tools.private_files import why_private
 from crewrun.tools.toolbox import Toolbox
 
 NEAR = ("--executor", f"{Path(__file__).with_name('near_workers.py')}:two")

@@ -48,7 +48,7 @@ from crewrun.errors import (
     ServerError,
 )
 from crewrun.llm.litellm_transport import LitellmTransport, missing_key
-from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ToolCall, Usage
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Part, ToolCall, Usage, in_parts
 from crewrun.testing import check_transport
 from crewrun.tools import tool
 
@@ -952,3 +952,79 @@ async def test_tools_of_gemini(provider: Provider, transport: LitellmTransport) 
         ],
     }
     assert [turn["parts"][-1]["text"] for turn in without["contents"]] == [text for _, text in TOLD]
+
+
+PNG = "data:image/png;base64,iVBORw0KGgo="
+PDF = "data:application/pdf;base64,JVBERi0xLjcK"
+ADDRESS = "https://example.com/cat.png"
+
+
+def in_turn(*wires: dict[str, Any]) -> Message:
+    return Message("user", **in_parts([Part.of(wire, "x", wire.get("text")) for wire in wires]))
+
+
+def image_of(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+async def test_parts_reach_a_provider_in_its_own_form(provider: Provider, transport: LitellmTransport) -> None:
+    """What litellm makes of OpenAI's: images and documents, with their content or their address."""
+    provider.reply(ANSWER)
+    asked = request_to(provider.url)
+    file = {"type": "file", "file": {"filename": "r.pdf", "file_data": PDF}}
+    there = {"type": "file", "file": {"filename": "r.pdf", "file_data": "https://example.com/r.pdf"}}
+    parts = in_turn({"type": "text", "text": "Compare"}, image_of(PNG), image_of(ADDRESS), file, there)
+    await transport.send(replace(asked, messages=(Message("developer", "Be brief."), parts)))
+    [(_, _, body)] = provider.asked
+    (turn,) = [message for message in body["messages"] if message["role"] == "user" and len(message["content"]) > 1]
+    about = [
+        (part["type"], part.get("source", {}).get("type"), part.get("source", {}).get("url"))
+        for part in turn["content"]
+    ]
+    assert about[-5:] == [
+        ("text", None, None),
+        ("image", "base64", None),
+        ("image", "url", ADDRESS),
+        ("document", "base64", None),
+        ("document", "url", "https://example.com/r.pdf"),
+    ]
+    assert "Be brief." in json.dumps(body)
+
+
+async def test_films_are_files_to_gemini(provider: Provider, transport: LitellmTransport) -> None:
+    """litellm has no words for them, but takes a file of any type."""
+    provider.reply({"candidates": [{"content": {"parts": [{"text": "ok"}]}, "finishReason": "STOP"}]})
+    film = {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}}
+    asked = request_to(provider.url, "gemini/gemini-2.5-flash")
+    with suppress(CallError):
+        await transport.send(replace(asked, messages=(in_turn({"type": "text", "text": "See"}, film),)))
+    [(_, _, body)] = provider.asked
+    (data,) = [
+        part.get("inline_data") or part["inlineData"] for part in body["contents"][0]["parts"] if "text" not in part
+    ]
+    assert (data.get("mime_type") or data["mimeType"], data["data"]) == ("video/mp4", "AAAA")
+
+
+async def test_nothing_is_fetched_from_a_row_s_address(provider: Provider, transport: LitellmTransport) -> None:
+    """Not even for providers that take no addresses: it may be one of this machine's own network."""
+    async with serving() as other:
+        asked = request_to(provider.url, "anthropic/claude-3-5-haiku-20241022")
+        with pytest.raises(BadRequest) as refused:  # http, which Anthropic does not take
+            await transport.send(replace(asked, messages=(in_turn(image_of(f"{other.url}/cat.png")),)))
+    assert (provider.asked, other.asked) == ([], [])
+    assert "this provider takes no addresses of images and files, and crewrun fetches none; name a local file." in str(
+        refused.value
+    )
+
+
+async def test_images_stay_where_tools_are_told_in_words(provider: Provider, transport: LitellmTransport) -> None:
+    """Turns with tools in a request without any are merged with what stands beside them."""
+    provider.reply(ANSWER)
+    call = ToolCall("c1", "look", "{}")
+    image = image_of(PNG)
+    result = replace(in_turn({"type": "text", "text": "A cat"}, image), role="tool", tool_call_id="c1")
+    turns = (in_turn(image), Message("assistant", "Hm.", (call,)), result, in_turn({"type": "text", "text": "Go on"}))
+    await transport.send(replace(request_to(provider.url), messages=turns))
+    [(_, _, body)] = provider.asked
+    said = [[part.get("text", part["type"]) for part in message["content"]] for message in body["messages"]]
+    assert said == [["image"], ["Hm.\nI call look with {}"], ["The tool's result:", "A cat", "image", "Go on"]]

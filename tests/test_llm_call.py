@@ -162,7 +162,7 @@ async def test_a_reply_that_is_of_no_use_fails_the_call(asked: Any, said: str) -
         ),
         (
             {"messages": [{"content": 1}]},
-            "messages[0] needs `role` (one of system, user, assistant, tool) and `content`, a text",
+            "messages[0] has no role; a role is one of system, developer, user, assistant, tool",
         ),
         ({"response_model": dict}, "response_model is a pydantic class, not <class 'dict'>"),
         (

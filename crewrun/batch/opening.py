@@ -13,6 +13,7 @@ import anyio.to_thread
 from crewrun.batch.preflight import is_pipe, run_folder
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import source_path
+from crewrun.confinement.own_files import OwnFiles
 from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
 from crewrun.errors import Category, UsageError, redact
@@ -29,7 +30,6 @@ from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, digest_of, options_of, texts_of
 from crewrun.runs.state import StateOptions
 from crewrun.runs.view import command_of, is_in_place
-from crewrun.tools.own_files import OwnFiles
 
 
 @dataclass(frozen=True, slots=True)

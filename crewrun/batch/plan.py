@@ -224,7 +224,7 @@ class _Estimator:
         """One row. Raises InputInvalid as its kickoff would."""
         total: _Sums | None = None
         answers: list[Range] = []
-        for assignment in self._crew.assignments(row.inputs or {}, self._gateway):
+        for assignment in self._crew.assignments(row.inputs or {}, self._gateway, reads_files=False):
             endpoint = self._gateway.endpoint(assignment.agent.model)
             answer = self._answer(endpoint, assignment.name)
             task = self._task(assignment, endpoint, answer, answers)

@@ -34,11 +34,11 @@ def run(
     interrupted, by SIGINT and SIGTERM.
     """
     from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
+    from crewrun.confinement.own_files import OwnFiles
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
     from crewrun.row import as_json as to_json
-    from crewrun.tools.own_files import OwnFiles
 
     load_env()
     stdout = open_stdout()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 import anyio
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
+from crewrun.concurrency import call
 from crewrun.crew.fields import accept
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
@@ -18,7 +19,10 @@ from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
 from crewrun.crew.perform import Answer, Work, perform
 from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, system_prompt
 from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
-from crewrun.llm.direct import as_messages
+from crewrun.files.attachment import attach, parts_of, tell_of
+from crewrun.files.file import as_files
+from crewrun.files.folder import row_folder
+from crewrun.llm.conversation import as_messages, may_read_files
 from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM, as_llm
 from crewrun.llm.schema import NotValid, OutputSchema, schema_prompt
@@ -151,15 +155,19 @@ class Agent(BaseModel):
         self,
         messages: str | Sequence[Mapping[str, Any]] | None = None,
         response_format: type[BaseModel] | None = None,
+        input_files: Mapping[str, Any] | None = None,
         *,
         query: str | None = None,
     ) -> AgentOutput:
         """Ask the agent directly, without a crew: a text, or messages with `role` and `content`; the last is the task.
 
+        Messages are as `LLM.acall` takes them. `input_files`, by name, go to the model with the task.
         With `response_format` the answer is validated and is in the output's `pydantic`. Raises what a kickoff does;
         TypeError unless exactly one of `messages` and `query` is given.
         """
-        prompt, schema = self._opening(messages, query), None
+        given, schema = self._given(messages, query), None
+        reads = bool(input_files) or may_read_files(given)
+        prompt = await call(self._opening, given, input_files) if reads else self._opening(given, None)
         if response_format is not None:
             schema = OutputSchema.of_model(response_format, "pydantic", f"agent {self.label}")
             prompt = prompt._replace(after=f"{prompt.after}\n\n{schema_prompt(schema.text)}")
@@ -168,7 +176,8 @@ class Agent(BaseModel):
             kickoff = Kickoff(None, gateway, tally)
             output = self._output(await self.perform(prompt, kickoff, tally, self.toolbox, schema))
             for attempt in range(self.guardrail_max_retries + 1) if self.guardrail else ():
-                judge = partial(self.judge, description=prompt.before, kickoff=kickoff, tally=tally)
+                asked = prompt.messages()[-1].content
+                judge = partial(self.judge, description=prompt.before or asked, kickoff=kickoff, tally=tally)
                 verdict = await check(self.guardrail, output, f"agent {self.label}", judge)
                 if verdict.fault is None:
                     output = self._replaced(output, verdict.instead, schema)
@@ -188,11 +197,13 @@ class Agent(BaseModel):
         self,
         messages: str | Sequence[Mapping[str, Any]] | None = None,
         response_format: type[BaseModel] | None = None,
+        input_files: Mapping[str, Any] | None = None,
         *,
         query: str | None = None,
     ) -> AgentOutput:
         """`akickoff` for code without an event loop. RuntimeError inside a running one."""
-        return run_sync("kickoff", "akickoff", partial(self.akickoff, query=query), messages, response_format)
+        started = partial(self.akickoff, query=query)
+        return run_sync("kickoff", "akickoff", started, messages, response_format, input_files)
 
     def _output(self, answer: Answer) -> AgentOutput:
         output = AgentOutput(
@@ -228,16 +239,23 @@ class Agent(BaseModel):
         verdict: dict[str, Any] = said.structured.value if said.structured else {}
         return verdict["valid"], verdict["feedback"] or ""
 
-    def _opening(self, messages: str | Sequence[Mapping[str, Any]] | None, query: str | None) -> Prompt:
+    def _given(self, messages: str | Sequence[Mapping[str, Any]] | None, query: str | None) -> Any:
         if (messages is None) == (query is None):
             raise TypeError("an agent's kickoff takes messages or query=, one of them")
+        return query if messages is None else messages
+
+    def _opening(self, given: str | Sequence[Mapping[str, Any]], files: Mapping[str, Any] | None) -> Prompt:
+        """The prompt for messages whose last one is the task; local files are read."""
         persona = self.persona(None)
-        given = query if messages is None else messages
+        attached = [*attach(as_files(files, "input_files"), {}, row_folder(), "input_files")] if files else []
         if isinstance(given, str):
-            return self.compose(persona, given)
+            return self.compose(persona, f"{given}{tell_of(attached)}")._replace(parts=parts_of(attached))
         *earlier, last = as_messages(given, "an agent's kickoff")
-        prompt = self.compose(persona, last.content)
-        return prompt._replace(history=tuple(earlier))
+        if last.role == "tool" or last.tool_calls:
+            raise TypeError("the last message of an agent's kickoff is its task, and no turn with tools")
+        text = f"{'' if last.parts else last.content}{tell_of(attached)}"
+        prompt = self.compose(persona, text.lstrip())
+        return prompt._replace(history=tuple(earlier), parts=(*last.parts, *parts_of(attached)))
 
     async def perform(
         self, prompt: Prompt, kickoff: Kickoff, tally: Tally, toolbox: Toolbox, schema: OutputSchema | None
@@ -261,7 +279,7 @@ class Agent(BaseModel):
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
         if toolbox.specs:
-            token = current_kickoff.set(kickoff._replace(tally=tally))
+            token = current_kickoff.set(kickoff._replace(tally=tally, parts=prompt.parts))
             try:
                 return await self._within_time(work)
             finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
@@ -9,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
 from crewrun.crew.delegation import Team
-from crewrun.crew.family import Inputs, KickoffFamily
+from crewrun.crew.family import Files, Inputs, KickoffFamily
 from crewrun.crew.fields import accept
-from crewrun.crew.kickoff import Kickoff, LeftOpen
+from crewrun.crew.kickoff import Kickoff, LeftOpen, flow_files
 from crewrun.crew.output import CrewOutput, TaskOutput, UsageMetrics
 from crewrun.crew.process import (
     Assign,
@@ -25,7 +26,10 @@ from crewrun.crew.process import (
 )
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.crew.task_run import Assignment, opening
-from crewrun.errors import DefinitionError
+from crewrun.errors import DefinitionError, InputInvalid
+from crewrun.files.attachment import Attachment, attach, check
+from crewrun.files.file import files_among
+from crewrun.files.folder import row_folder
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import share_window, window_of
 from crewrun.llm.model import LLM
@@ -79,6 +83,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     _team: Team | None = PrivateAttr(default=None)
     _manager: Agent | None = PrivateAttr(default=None)
     _maker: Callable[[], Any] | None = PrivateAttr(default=None)
+    _folder: Path | None = PrivateAttr(default=None)
 
     __hash__ = object.__hash__
 
@@ -207,6 +212,52 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         return own + [(agent, agent.toolbox) for agent in self._coworkers()]
 
     @property
+    def has_files(self) -> bool:
+        """Whether some task has input_files."""
+        return any(task.input_files for task in self.tasks)
+
+    @property
+    def folder(self) -> Path | None:
+        """The crew's own folder: paths of `input_files` count from it, and those that rows name stay in it."""
+        return self._folder
+
+    def stands_in(self, folder: Path) -> None:
+        """Let that be the crew's folder."""
+        self._folder = folder
+
+    def check_files(self) -> None:
+        """Raise DefinitionError for a file that is the same for all rows and cannot be had."""
+        for position, task in enumerate(self.tasks):
+            fixed = {name: file for name, file in task.input_files.items() if not file.placeholders}
+            try:
+                check(fixed, {}, self._folder or row_folder(), _field(task, position))
+            except InputInvalid as invalid:
+                raise DefinitionError(str(invalid)) from None
+
+    def problem_with_files(self, inputs: Inputs) -> str | None:
+        """Why a file that `inputs` name cannot be had; None when all can, or callbacks may name others."""
+        if self.before_kickoff_callbacks:
+            return None
+        for position, task in enumerate(self.tasks):
+            named = {name: file for name, file in task.input_files.items() if file.placeholders}
+            try:
+                check(named, {**self.default_inputs, **inputs}, self._folder or row_folder(), _field(task, position))
+            except InputInvalid as invalid:
+                return str(invalid)
+        return None
+
+    def _attached(
+        self, files: Files, inputs: Inputs | None, *, reads: bool = True
+    ) -> dict[Task, tuple[Attachment, ...]]:
+        """The files of each task: its own, and those of the kickoff that it has none of the same name in place of."""
+        found: dict[Task, tuple[Attachment, ...]] = {}
+        for position, task in enumerate(self.tasks):
+            if named := {**files, **task.input_files}:
+                folder = self._folder or row_folder()
+                found[task] = tuple(attach(named, inputs or {}, folder, _field(task, position), reads=reads))
+        return found
+
+    @property
     def writes_files(self) -> bool:
         """Whether some task has an output_file."""
         return any(task.output_file is not None for task in self.tasks)
@@ -233,7 +284,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         """
         previews: list[TaskPreview] = []
         names: dict[Task, str] = {}
-        for assignment in self.assignments(inputs, Gateway()):
+        for assignment in self.assignments(inputs, Gateway(), reads_files=False):
             task, name = assignment.task, assignment.name
             seen = (
                 list(names.values())
@@ -241,16 +292,21 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 else [names.get(other, other.label) for other in task.context]
             )
             prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in seen))
-            messages = [{"role": str(m.role), "content": m.content} for m in prompt.messages()]
+            messages = [{"role": str(m.role), "content": m.shown} for m in prompt.messages()]
             previews.append(TaskPreview(name, assignment.texts.persona.role, messages))
             names[task] = name
         return previews
 
-    def assignments(self, inputs: Inputs | None, gateway: Gateway) -> list[Assignment]:
-        """Who would do which task with which tools and texts in a kickoff over `gateway`. Raises InputInvalid."""
+    def assignments(self, inputs: Inputs | None, gateway: Gateway, *, reads_files: bool = True) -> list[Assignment]:
+        """Who would do which task with which tools, texts and files in a kickoff over `gateway`.
+
+        Raises InputInvalid. See `attach` for files that are not read.
+        """
         if inputs:
             check_inputs(inputs)
         kickoff = self._kickoff(inputs, gateway, Tally())
+        if self.has_files:
+            kickoff = kickoff._replace(files=self._attached({}, kickoff.inputs, reads=reads_files))
         assign = self._assign()
         return [assign(task, task_name(task, position), kickoff) for position, task in enumerate(self.tasks)]
 
@@ -259,6 +315,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         if self._maker is None:
             return self
         crew: Crew = await call(self._maker)
+        crew._folder = self._folder
         if self.max_rpm:
             share_window(self, crew, self.max_rpm)
         for agent, other in zip(self.agents, crew.agents, strict=False):
@@ -270,16 +327,23 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         """Have each row run what `maker` gives, another crew like this one."""
         self._maker = maker
 
-    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally) -> CrewOutput:
+    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally, files: Files) -> CrewOutput:
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
         for callback in self.before_kickoff_callbacks:
             changed = await call(callback, dict(inputs or {}))
             inputs = inputs if changed is None else changed
+        files = {**flow_files.get(), **files}
         if inputs:
+            if own := files_among(inputs):
+                files |= own
+                inputs = {name: value for name, value in inputs.items() if name not in own}
             check_inputs(inputs)
         async with open_gateway() as gateway:
-            outputs = await run_tasks(self.tasks, self._assign(), self._kickoff(inputs, gateway, tally))
+            kickoff = self._kickoff(inputs, gateway, tally)
+            if files or self.has_files:
+                kickoff = kickoff._replace(files=await call(self._attached, files, kickoff.inputs))
+            outputs = await run_tasks(self.tasks, self._assign(), kickoff)
         last = outputs[-1]
         if not last.raw:
             last = next((output for output in reversed(outputs) if output.raw), last)
@@ -324,3 +388,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         if self._manager is None or self._manager.model is not llm:
             self._manager = make_manager(llm)
         return self._manager
+
+
+def _field(task: Task, position: int) -> str:
+    return f"tasks.{task_name(task, position)}.input_files"

@@ -103,6 +103,7 @@ class _CoworkerTool(BaseTool):
         toolbox = kickoff.team().toolbox_of(agent, agent.toolbox, inner) if kickoff.team else agent.toolbox
         before = user_prompt(what, expected)
         prompt = agent.compose(personas[chosen], with_context(before) if context else before, context)
+        prompt = prompt._replace(parts=kickoff.parts)  # nobody can tell a coworker in words what is on a picture
         return (await agent.perform(prompt, inner, inner.tally, toolbox, None)).text
 
 

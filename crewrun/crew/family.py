@@ -5,11 +5,14 @@ from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from crewrun.crew.for_each import OnOutcome, for_each
 from crewrun.crew.output import UsageMetrics
+from crewrun.files.file import File, as_files
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
 from crewrun.llm.tally import Tally, current_tally
 
 Inputs = Mapping[str, Any]
+Files = Mapping[str, File]
+AnyFiles = Mapping[str, Any] | None
 Output = TypeVar("Output")
 
 
@@ -18,8 +21,8 @@ class KickoffFamily(Generic[Output]):
 
     _crewrun_latest: Tally
 
-    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally) -> Output:
-        """Run once, counted in `tally`."""
+    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally, files: Files) -> Output:
+        """Run once, counted in `tally`, with `files` for every task."""
         raise NotImplementedError
 
     def _crewrun_apart(self) -> Self:
@@ -31,24 +34,25 @@ class KickoffFamily(Generic[Output]):
         """What the latest kickoff used, or all inputs of the latest for-each together."""
         return UsageMetrics.of(self._crewrun_latest)
 
-    async def akickoff(self, inputs: Inputs | None = None) -> Output:
-        """Run once and return the answer.
+    async def akickoff(self, inputs: Inputs | None = None, input_files: AnyFiles = None) -> Output:
+        """Run once and return the answer. `input_files`, by name, go to the model with every task.
 
         Raises InputInvalid (a ValueError) when the inputs do not fit, CallError when a model call fails for good.
         """
         tally = self._crewrun_latest = Tally(current_tally())
-        return await self._crewrun_kickoff(inputs, tally)
+        return await self._crewrun_kickoff(inputs, tally, _files(input_files))
 
     kickoff_async = akickoff
 
-    def kickoff(self, inputs: Inputs | None = None) -> Output:
+    def kickoff(self, inputs: Inputs | None = None, input_files: AnyFiles = None) -> Output:
         """`akickoff` for code without an event loop. RuntimeError inside a running one."""
-        return run_sync("kickoff", "akickoff", self.akickoff, inputs)
+        return run_sync("kickoff", "akickoff", self.akickoff, inputs, input_files)
 
     @overload
     async def akickoff_for_each(
         self,
         inputs: Iterable[Inputs],
+        input_files: AnyFiles = None,
         *,
         max_concurrent: int | None = None,
         return_exceptions: Literal[False] = False,
@@ -59,6 +63,7 @@ class KickoffFamily(Generic[Output]):
     async def akickoff_for_each(
         self,
         inputs: Iterable[Inputs],
+        input_files: AnyFiles = None,
         *,
         max_concurrent: int | None = None,
         return_exceptions: bool,
@@ -68,12 +73,13 @@ class KickoffFamily(Generic[Output]):
     async def akickoff_for_each(
         self,
         inputs: Iterable[Inputs],
+        input_files: AnyFiles = None,
         *,
         max_concurrent: int | None = None,
         return_exceptions: bool = False,
         on_outcome: OnOutcome | None = None,
     ) -> Any:
-        """Run once per input, concurrently; the answers in input order.
+        """Run once per input, concurrently, all with `input_files`; the answers in input order.
 
         Every input runs to its end whatever becomes of the others. Then, if any failed, one ForEachError whose
         `results` holds output or exception per input; with `return_exceptions` that list is returned instead.
@@ -81,9 +87,10 @@ class KickoffFamily(Generic[Output]):
         each one ends.
         """
         tally = self._crewrun_latest = Tally(current_tally())
+        files = _files(input_files)
 
         async def run(one: Inputs) -> Output:
-            return await self._crewrun_apart()._crewrun_kickoff(one, Tally(tally))
+            return await self._crewrun_apart()._crewrun_kickoff(one, Tally(tally), files)
 
         async with open_gateway():
             return await for_each(run, inputs, max_concurrent, return_exceptions, on_outcome)
@@ -92,16 +99,26 @@ class KickoffFamily(Generic[Output]):
 
     @overload
     def kickoff_for_each(
-        self, inputs: Iterable[Inputs], *, return_exceptions: Literal[False] = False
+        self, inputs: Iterable[Inputs], input_files: AnyFiles = None, *, return_exceptions: Literal[False] = False
     ) -> list[Output]: ...
 
     @overload
-    def kickoff_for_each(self, inputs: Iterable[Inputs], *, return_exceptions: bool) -> list[Output | Exception]: ...
+    def kickoff_for_each(
+        self, inputs: Iterable[Inputs], input_files: AnyFiles = None, *, return_exceptions: bool
+    ) -> list[Output | Exception]: ...
 
-    def kickoff_for_each(self, inputs: Iterable[Inputs], *, return_exceptions: bool = False) -> Any:
+    def kickoff_for_each(
+        self, inputs: Iterable[Inputs], input_files: AnyFiles = None, *, return_exceptions: bool = False
+    ) -> Any:
         """One kickoff per input, one after another, with the failure isolation of `akickoff_for_each`."""
 
         async def run() -> Any:
-            return await self.akickoff_for_each(inputs, max_concurrent=1, return_exceptions=return_exceptions)
+            return await self.akickoff_for_each(
+                inputs, input_files, max_concurrent=1, return_exceptions=return_exceptions
+            )
 
         return run_sync("kickoff_for_each", "akickoff_for_each", run)
+
+
+def _files(given: AnyFiles) -> Files:
+    return as_files(given, "input_files") if given else {}

@@ -23,7 +23,7 @@ def _names(text: str) -> frozenset[str]:
 SILENT: Mapping[str, frozenset[str]] = {
     "agent": _names(
         "id cache crew cache_handler tools_handler agent_executor i18n formatting_errors max_tokens security_config "
-        "tools_results times_executed callbacks adapted_agent fingerprint language telemetry tracing"
+        "multimodal tools_results times_executed callbacks adapted_agent fingerprint language telemetry tracing"
     ),
     "task": _names(
         "id agents security_config used_tools tools_errors delegations retry_count max_retries start_time end_time "
@@ -38,10 +38,10 @@ SILENT: Mapping[str, frozenset[str]] = {
 MISSING: Mapping[str, frozenset[str]] = {
     "agent": _names(
         "function_calling_llm memory reasoning max_reasoning_attempts planning planning_config knowledge "
-        "knowledge_sources knowledge_config embedder multimodal allow_code_execution code_execution_mode mcps apps "
+        "knowledge_sources knowledge_config embedder allow_code_execution code_execution_mode mcps apps "
         "skills a2a from_repository checkpoint"
     ),
-    "task": _names("input_files checkpoint"),
+    "task": _names("checkpoint"),
     "crew": _names(
         "function_calling_llm memory short_term_memory long_term_memory entity_memory external_memory memory_config "
         "embedder planning planning_llm knowledge knowledge_sources stream skills checkpoint config"

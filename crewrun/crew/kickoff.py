@@ -1,14 +1,18 @@
 """What one kickoff carries through the crew, in place of writing to the definitions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from warnings import warn
 
 from crewrun.errors import CrewrunWarning
+from crewrun.files.attachment import Attachment
+from crewrun.files.file import File
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import RequestWindow
 from crewrun.llm.tally import Tally
+from crewrun.messages import Part
 
 if TYPE_CHECKING:
     from crewrun.crew.delegation import Team
@@ -22,7 +26,8 @@ class Kickoff(NamedTuple):
     """One run of one crew: its inputs (None: templates stay as they are), the way to the models, the account.
 
     `team` gives the agents that work may be delegated to, `depth` how often it was on the way here. `first` is the task
-    that is told a trigger's payload unless it says that it is not.
+    that is told a trigger's payload unless it says that it is not. `files` are those of each task, and `parts` what a
+    coworker who is asked for help in the task at hand is shown of them.
     """
 
     inputs: Mapping[str, Any] | None
@@ -34,6 +39,8 @@ class Kickoff(NamedTuple):
     team: "Callable[[], Team] | None" = None
     depth: int = 0
     first: "Task | None" = None
+    files: "Mapping[Task, Sequence[Attachment]]" = MappingProxyType({})
+    parts: tuple[Part, ...] = ()
 
 
 class LeftOpen(dict[str, Any]):
@@ -47,5 +54,7 @@ class LeftOpen(dict[str, Any]):
         return f"{{{name}}}"
 
 
+# The files of the flow that the code here is a method of: crews that it starts have them too.
+flow_files: ContextVar[Mapping[str, File]] = ContextVar("crewrun_flow_files", default=MappingProxyType({}))
 # The kickoff whose agent is calling a tool, for the tools that call agents.
 current_kickoff: ContextVar[Kickoff | None] = ContextVar("crewrun_kickoff", default=None)

@@ -189,9 +189,10 @@ def as_text(value: Any) -> str:
 
 def as_dict(message: Message) -> dict[str, Any]:
     """`message` as CrewAI's outputs list it."""
+    content: Any = [dict(part.wire) for part in message.parts] if message.parts else message.content
     if message.tool_calls:
         calls = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in message.tool_calls]
-        return {"role": message.role, "content": message.content, "tool_calls": calls}
+        return {"role": message.role, "content": content, "tool_calls": calls}
     if message.tool_call_id is not None:
-        return {"role": message.role, "content": message.content, "tool_call_id": message.tool_call_id}
-    return {"role": message.role, "content": message.content}
+        return {"role": message.role, "content": content, "tool_call_id": message.tool_call_id}
+    return {"role": message.role, "content": content}

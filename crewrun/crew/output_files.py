@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from crewrun.confinement.place import place_in
+from crewrun.confinement.private_files import why_private
 from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.templates import compile_template
-from crewrun.tools.confined import place_in
 from crewrun.tools.crew_files import why_fixed
-from crewrun.tools.private_files import why_private
 
 _MAX_NAME_BYTES = 255
 _folder: ContextVar[Path | None] = ContextVar("crewrun_output_folder", default=None)

@@ -37,7 +37,8 @@ def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
     toolbox = task.toolbox(agent)
     if agent.allow_delegation and kickoff.team is not None:
         toolbox = kickoff.team().toolbox_of(agent, toolbox, kickoff)
-    return Assignment(task, name, agent, toolbox, fill_in(task, name, agent, kickoff), task.schema_of_output)
+    texts = fill_in(task, name, agent, kickoff)
+    return Assignment(task, name, agent, toolbox, texts, task.schema_of_output, kickoff.files.get(task, ()))
 
 
 def assign_to(manager: Agent) -> Assign:
@@ -48,7 +49,7 @@ def assign_to(manager: Agent) -> Assign:
         coworkers = (task.agent,) if task.agent is not None else team.agents
         toolbox = team.toolbox_for(task.toolbox(manager), coworkers, kickoff)
         texts = fill_in(task, name, manager, kickoff)
-        return Assignment(task, name, manager, toolbox, texts, task.schema_of_output)
+        return Assignment(task, name, manager, toolbox, texts, task.schema_of_output, kickoff.files.get(task, ()))
 
     return assign
 

@@ -6,7 +6,7 @@ What is the same for all rows comes first where the definition allows it, since 
 from typing import NamedTuple, Protocol
 
 from crewrun.llm.schema import schema_prompt
-from crewrun.messages import Message
+from crewrun.messages import Message, Part, in_parts
 
 CONTEXT_SEPARATOR = "\n\n----------\n\n"
 FINAL_ANSWER_NOW = (
@@ -31,7 +31,7 @@ class PersonaTexts(Protocol):
 class Prompt(NamedTuple):
     """What an agent is to do. `context`, earlier answers, is what may be shortened when the model's context is full.
 
-    `system` is None when there is no system turn.
+    `system` is None when there is no system turn. `parts`, such as images, stand between `context` and `after`.
     """
 
     system: str | None
@@ -39,13 +39,19 @@ class Prompt(NamedTuple):
     context: str = ""
     after: str = ""
     history: tuple[Message, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     def messages(self) -> tuple[Message, ...]:
         """The turns that begin the conversation."""
-        user = Message("user", f"{self.before}{self.context}{self.after}")
+        user = Message("user", f"{self.before}{self.context}{self.after}") if not self.parts else self._in_parts()
         if self.system is None:
             return (*self.history, user)
         return (Message("system", self.system), *self.history, user)
+
+    def _in_parts(self) -> Message:
+        head, tail = f"{self.before}{self.context}", self.after.strip()
+        texts = [(Part.of_text(text),) if text.strip() else () for text in (head, tail)]
+        return Message("user", **in_parts((*texts[0], *self.parts, *texts[1])))
 
 
 def system_prompt(persona: PersonaTexts, date: str | None = None) -> str:

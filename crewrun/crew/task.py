@@ -1,15 +1,26 @@
 """`Task`: what is to be done, by whom, and which earlier outputs it sees. `ConditionalTask`: only if it is due."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    SkipValidation,
+    model_validator,
+)
 
 from crewrun.crew.agent import Agent
 from crewrun.crew.fields import accept, check_output_file
 from crewrun.crew.output import TaskOutput
 from crewrun.errors import DefinitionError
+from crewrun.files.file import File, as_files
 from crewrun.llm.schema import OutputSchema
 from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
@@ -18,6 +29,7 @@ from crewrun.tools.toolbox import Toolbox
 
 Guardrail = Callable[[TaskOutput], Any] | str
 TaskCallback = Callable[[TaskOutput], Any]
+Files = Annotated[dict[str, File], PlainValidator(partial(as_files, whose="input_files"))]
 
 
 class Task(BaseModel):
@@ -31,6 +43,10 @@ class Task(BaseModel):
     the answer must validate against. Each of `guardrail` and `guardrails` is a function of the TaskOutput that returns
     `(passed, what)`, or a sentence that the agent's model judges the answer by; an answer that does not pass is asked
     for again, `guardrail_max_retries` times. `callback` and all `callbacks` get the finished TaskOutput.
+
+    `input_files` go to the model with the prompt, which names them: files, paths or addresses by name. A placeholder in
+    one is filled in by a row, whose path may not leave the crew's folder. `{name}` in a text is the file's name, unless
+    there is an input of that name.
 
     An input `crewai_trigger_payload` follows the description of a sequential crew's first task, and that of every task
     with `allow_crewai_trigger_context`; False keeps it out of the first one too.
@@ -58,6 +74,7 @@ class Task(BaseModel):
     callback: Annotated[TaskCallback | None, SkipValidation] = None
     callbacks: Annotated[list[TaskCallback], SkipValidation] = Field(default_factory=list)
     allow_crewai_trigger_context: bool | None = None
+    input_files: Files = Field(default_factory=dict)
 
     _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
     _schema: tuple[tuple[Any, ...], OutputSchema | None] | None = PrivateAttr(default=None)
@@ -125,7 +142,10 @@ class Task(BaseModel):
     def placeholders(self) -> frozenset[str]:
         """The names that the task's own texts need, without its agent's."""
         texts = (self.description, self.expected_output, self.output_file or "")
-        return frozenset().union(*(compile_template(text).names for text in texts))
+        named = frozenset().union(*(compile_template(text).names for text in texts))
+        if not self.input_files:
+            return named
+        return (named - self.input_files.keys()).union(*(file.placeholders for file in self.input_files.values()))
 
     def execute_sync(
         self, agent: Agent | None = None, context: str | None = None, tools: list[Any] | None = None

@@ -1,6 +1,6 @@
 """One task of one kickoff, from its filled-in texts to the output that passed its guardrails."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from crewrun.crew.perform import Answer
 from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
 from crewrun.crew.task import Task, latest_outputs
 from crewrun.errors import OutputInvalid
+from crewrun.files.attachment import Attachment, parts_of, tell_of
 from crewrun.llm.schema import NotValid, OutputSchema, Structured
 from crewrun.llm.tally import Tally
 from crewrun.row import TaskRecord
@@ -41,12 +42,23 @@ class Assignment(NamedTuple):
     toolbox: Toolbox
     texts: Texts
     schema: OutputSchema | None
+    files: Sequence[Attachment] = ()
+
+
+class _Open(dict[str, str]):
+    """Names of files where there are no inputs; other placeholders stay as they are."""
+
+    def __missing__(self, name: str) -> str:
+        return f"{{{name}}}"
 
 
 def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> Texts:
     """The texts for one row. Raises InputInvalid for a missing input, or one that cannot be part of a file's name."""
     inputs = kickoff.inputs
     persona = agent.persona(inputs)
+    if task in kickoff.files:
+        names = {file.name: file.filename for file in kickoff.files[task]}
+        inputs = _Open(names) if not inputs else _with_names(inputs, names)
     if not inputs:
         return Texts(persona, task.description, task.expected_output, task.output_file)
     where = f"tasks.{name}"
@@ -57,6 +69,16 @@ def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> Texts:
         None if task.output_file is None else render_path(task.output_file, inputs, f"{where}.output_file"),
         _trigger(task, inputs, is_first=task is kickoff.first),
     )
+
+
+def _with_names(inputs: Mapping[str, Any], names: dict[str, str]) -> Mapping[str, Any]:
+    """`inputs`, and names of files where there is no input, or one that holds the file itself."""
+    named = {name: filename for name, filename in names.items() if _is_content(inputs.get(name))}
+    return type(inputs)({**inputs, **named}) if isinstance(inputs, dict) else {**inputs, **named}
+
+
+def _is_content(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value[:5].lower() == "data:")
 
 
 def _trigger(task: Task, inputs: Mapping[str, Any], *, is_first: bool) -> str:
@@ -135,12 +157,13 @@ def opening(assignment: Assignment, context: str) -> Prompt:
     task = assignment.task
     texts, schema = assignment.texts, assignment.schema
     before = user_prompt(
-        f"{texts.description.strip()}{texts.trigger}",
+        f"{texts.description.strip()}{texts.trigger}{tell_of(assignment.files)}",
         texts.expected_output,
         markdown=task.markdown,
         schema=schema.text if schema else None,
     )
-    return assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
+    prompt = assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
+    return prompt._replace(parts=parts_of(assignment.files)) if assignment.files else prompt
 
 
 def _output(assignment: Assignment, answer: Answer, tally: Tally) -> TaskOutput:

@@ -36,8 +36,10 @@ def load(ref: str | Path, strict: bool = False) -> Definition:
     CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error.
     """
     with files_read() as files:
-        definition = _load(str(ref), strict)
-    return replace(definition, files=frozenset(files))
+        definition = replace(_load(str(ref), strict), files=frozenset(files))
+    if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
+        place(definition.folder)
+    return definition
 
 
 def _load(file: str, strict: bool) -> Definition:

@@ -32,4 +32,5 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
     if problems:
         raise failure(source.file, problems)
     batch = spec.batch.model_dump(exclude_none=True) if spec.batch else {}
-    return Definition(target=build(spec, source), batch=batch, path=Path(path), kind=kind)
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    return Definition(target=build(spec, source, folder), batch=batch, path=Path(path), kind=kind)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from crewrun.confinement.place import inside
 from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import Process
@@ -12,14 +14,17 @@ from crewrun.definitions.problems import KeyPath, Problem, failure
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import AgentSpec, CrewSpec, LLMSpec, NamedTaskSpec, TaskSpec
 from crewrun.errors import DefinitionError
+from crewrun.files.attachment import check
+from crewrun.files.file import File, as_file, reason
+from crewrun.files.source import FilePath
 from crewrun.llm.model import LLM, as_llm
 
 _NOT_OF_THE_CREW = frozenset({"llm", "batch"})
 
 
-def build(spec: CrewSpec, source: Source) -> Crew:
-    """The crew of `spec`. Raises DefinitionError with the places of what the classes refuse."""
-    builder = _Builder(spec, source)
+def build(spec: CrewSpec, source: Source, folder: Path) -> Crew:
+    """The crew of `spec`, which is in `folder`. Raises DefinitionError with the places of what the classes refuse."""
+    builder = _Builder(spec, source, folder)
     crew = builder.crew()
     if builder.problems or crew is None:
         raise failure(source.file, builder.problems)
@@ -29,10 +34,11 @@ def build(spec: CrewSpec, source: Source) -> Crew:
 class _Builder:
     """Builds agents, then tasks, then the crew, and notes what goes wrong on the way."""
 
-    def __init__(self, spec: CrewSpec, source: Source) -> None:
+    def __init__(self, spec: CrewSpec, source: Source, folder: Path) -> None:
         self.problems: list[Problem] = []
         self._spec = spec
         self._source = source
+        self._folder = folder
         self._llm = _llm(spec.llm)
         self._agents: dict[str, Agent] = {}
         self._tasks: dict[str, Task] = {}
@@ -63,6 +69,8 @@ class _Builder:
         given["name"] = _task_name(key, spec)
         agent = self._agents.get(spec.agent) if spec.agent else None
         given["agent"] = agent
+        if spec.input_files is not None:
+            given["input_files"] = self._files(spec.input_files, ("tasks", key, "input_files"))
         if spec.context is not None:
             given["context"] = [self._tasks[name] for name in spec.context if name in self._tasks]
         task = (Task if spec.condition is None else ConditionalTask)(**given)
@@ -70,6 +78,21 @@ class _Builder:
         if agent is not None and task.tools:
             with self._noting(("tasks", key, "tools")):
                 task.toolbox(agent)
+
+    def _files(self, given: dict[str, Any], path: KeyPath) -> dict[str, File]:
+        """The files that a task names; one that is the same for all rows is looked for now, in the crew's folder."""
+        files: dict[str, File] = {}
+        for name, value in given.items():
+            with self._noting((*path, name)):
+                try:
+                    files[name] = file = as_file(value)
+                    if file.text and not file.placeholders:
+                        if isinstance(file.source, FilePath):
+                            inside(self._folder, file.text)
+                        check({name: file}, {}, self._folder, "")
+                except (ValueError, OSError) as wrong:
+                    raise DefinitionError(reason(wrong).removeprefix(f".{name}: ")) from None
+        return files
 
     def _crew(self) -> Crew:
         spec, agents, given = self._spec, dict(self._agents), self._spec.given()

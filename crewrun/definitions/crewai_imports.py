@@ -17,7 +17,7 @@ from types import CodeType, ModuleType
 from crewrun.definitions.stand_ins import StandInFinder, home_of
 
 _OURS = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
-_TOOLS = "crewrun.tools"
+_BESIDE = {"crewai_tools": "crewrun.tools", "crewai_files": "crewrun.files"}
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
@@ -33,7 +33,7 @@ def is_installed(package: str) -> bool:
 def rewrite_below(folder: str) -> None:
     """Import the files below `folder` with `crewai` read as crewrun, from now on.
 
-    `crewai_tools` is read as crewrun's tools unless it is installed.
+    `crewai_tools` is read as crewrun's tools, and `crewai_files` as its files, unless they are installed.
     """
     finder = next((finder for finder in sys.meta_path if isinstance(finder, _Finder)), None)
     if finder is None:
@@ -41,8 +41,8 @@ def rewrite_below(folder: str) -> None:
         standard = next((i for i, other in enumerate(sys.meta_path) if other is PathFinder), 0)
         sys.meta_path.insert(standard, finder)
         sys.meta_path.append(StandInFinder())
-    names = {"crewai": "crewrun"} if is_installed("crewai_tools") else {"crewai": "crewrun", "crewai_tools": _TOOLS}
-    finder.folders[os.path.realpath(folder)] = names
+    beside = {name: ours for name, ours in _BESIDE.items() if not is_installed(name)}
+    finder.folders[os.path.realpath(folder)] = {"crewai": "crewrun", **beside}
 
 
 class _Finder(MetaPathFinder):

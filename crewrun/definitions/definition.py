@@ -20,3 +20,8 @@ class Definition:
     path: Path
     kind: str = "crew.yaml"
     files: frozenset[str] = frozenset()
+
+    @property
+    def folder(self) -> Path:
+        """The crew's folder, absolute: `path`, or where that file is."""
+        return (self.path if self.path.is_dir() else self.path.parent).absolute()

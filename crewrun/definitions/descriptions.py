@@ -69,6 +69,7 @@ TASK: Mapping[str, str] = {
     "callbacks": "Several such functions.",
     "condition": "A function (module:attr) of the previous output; the task runs only if it returns true.",
     "allow_crewai_trigger_context": "Tell the task the input crewai_trigger_payload. Default: only the first task.",
+    "input_files": "Files that go to the model with the task, by name: paths in the crew's folder, addresses, {input}.",
 }
 BATCH: Mapping[str, str] = {
     "output": "Where results go, - for stdout.",

@@ -14,7 +14,7 @@ from crewrun.definitions.source import Source
 
 _PLAIN_TYPES = frozenset({"agent", "Agent", "task", "Task"})
 _CONDITIONAL_TYPES = frozenset({"conditional", "conditional_task", "ConditionalTask"})
-_AS_THEY_ARE = frozenset({"inputs", "output_schema", "batch"})
+_AS_THEY_ARE = frozenset({"inputs", "input_files", "output_schema", "batch"})
 
 
 def respelled(source: Source) -> Source:

@@ -23,6 +23,7 @@ from crewrun.definitions.value_types import (
     Functions,
     Guardrail,
     Guardrails,
+    InputFile,
     JSONSchema,
     MaxFailures,
     ModelClass,
@@ -120,7 +121,7 @@ class AgentSpec(Spec):
     """An agent. Its name is its key under `agents`."""
 
     noun = "an agent"
-    ignored = _keys("cache security_config tracing")
+    ignored = _keys("cache multimodal security_config tracing")
     not_yet = (MISSING["agent"] | SILENT["agent"] | {"config"}) - ignored
 
     role: Text
@@ -179,6 +180,7 @@ class TaskSpec(Spec):
     callbacks: list[Function] | None = None
     condition: Function | None = None
     allow_crewai_trigger_context: bool | None = None
+    input_files: dict[Name, InputFile] | None = None
 
 
 class NamedTaskSpec(TaskSpec):

@@ -130,6 +130,10 @@ Guardrails = Annotated[
     Annotated[Guardrail, TEXT] | Annotated[list[Guardrail], LIST], one_of("a guardrail, or a list of them")
 ]
 ModelClass = Annotated[Name, _found("model_class"), _REFERENCE]
+InputFile = Annotated[
+    Annotated[Text, TEXT] | Annotated[dict[str, Text], MAPPING],
+    one_of("the path or address of a file"),
+]
 JSONSchema = Annotated[
     Annotated[Name, TEXT] | Annotated[dict[str, Any], MAPPING],
     one_of("a JSON Schema, or the path of a file that holds one"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from crewrun._version import __version__
+from crewrun.confinement.own_files import OwnFiles
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CallError, UsageError
 from crewrun.llm.cache import Answers
@@ -16,7 +17,6 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.messages import ChatRequest, Completion
 from crewrun.row import Row
-from crewrun.tools.own_files import OwnFiles
 from crewrun.worker import Worker
 
 # What leads to models and is no secret: workers get it without being told to.

@@ -50,7 +50,8 @@ def pack_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Lu
         return _folder(os.path.abspath(crew), inner.name if inner else ".", left_out)
     if os.path.isfile(crew):
         folder, name = os.path.split(os.path.abspath(crew))
-        if definition.kind == "crew.yaml" and not _needs_folder(crew, folder):
+        has_files = getattr(definition.target, "has_files", False)  # rows name them, so nobody knows which
+        if definition.kind == "crew.yaml" and not has_files and not _needs_folder(crew, folder):
             return Luggage(name, text=Path(crew).read_text(encoding="utf-8"))
         return _folder(folder, name, left_out)
     name, _, attr = crew.strip().rpartition(":")

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from contextvars import ContextVar
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -169,7 +170,9 @@ class RemoteRecorder:
         self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
     ) -> None:
         """See `Recorder.record`."""
-        messages: tuple[Message, ...] = request.messages if self._tells_prompts else ()
+        messages: tuple[Message, ...] = ()
+        if self._tells_prompts:  # images stay here: the log has their labels
+            messages = tuple(replace(m, content=m.shown, parts=()) if m.parts else m for m in request.messages)
         await self._keep("record", task, identity, messages, completion, spent)
 
     async def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> None:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Generic, Self
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from crewrun.crew.family import Inputs, KickoffFamily
+from crewrun.crew.family import Files, Inputs, KickoffFamily
+from crewrun.crew.kickoff import flow_files
 from crewrun.diagram import write
 from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.flow.dsl import and_, listen, or_, router, start
@@ -151,7 +152,7 @@ class Flow(KickoffFamily[Any], Generic[S]):
             webbrowser.open(path.resolve().as_uri())
         return path
 
-    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally) -> Any:
+    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally, files: Files) -> Any:
         graph, inside = self._crewrun_graph, self._crewrun_inside
         if not graph.starts:
             raise DefinitionError(no_start(graph))
@@ -160,14 +161,16 @@ class Flow(KickoffFamily[Any], Generic[S]):
         if not isinstance(inputs, Mapping | None):
             raise InputInvalid(f"the inputs of a flow are names and values, not {inputs!r}")
         if inside.is_running:
-            return await self._crewrun_apart()._crewrun_kickoff(inputs, tally)
+            return await self._crewrun_apart()._crewrun_kickoff(inputs, tally, files)
         inside.is_running = True
+        token = flow_files.set({**flow_files.get(), **files})
         try:
             if inside.state is not None and not inside.is_apart:
                 inside.idle = self._crewrun_kind.copied(inside.state)
             async with open_gateway(is_ambient=True):
                 return await self._crewrun_run(owned(inputs or {}), tally)
         finally:
+            flow_files.reset(token)
             inside.is_running, inside.idle = False, None
 
     async def _crewrun_run(self, inputs: dict[str, Any], tally: Tally) -> Any:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from crewrun.concurrency import call
@@ -25,6 +26,7 @@ class FlowTarget:
     def __init__(self, sample: AnyFlow, fresh: Callable[[], Awaitable[AnyFlow]]) -> None:
         self._sample = sample
         self._fresh = fresh
+        self.folder: Path | None = None
 
     @classmethod
     def of(cls, sample: AnyFlow, factory: Callable[[], Any] | None) -> "FlowTarget":
@@ -46,6 +48,10 @@ class FlowTarget:
             return flow
 
         return cls(sample, made)
+
+    def stands_in(self, folder: Path) -> None:
+        """Let paths of files that its methods name count from `folder`."""
+        self.folder = folder
 
     @property
     def graph(self) -> FlowGraph:

@@ -224,14 +224,19 @@ def _json(value: Any) -> str:
 
 
 def message_on_wire(message: Message) -> dict[str, Any]:
-    """`message` as OpenAI's chat completions have it, with what it carried when it came."""
+    """`message` as OpenAI's chat completions have it, with what it carries."""
+    content: Any = [part.wire for part in message.parts] if message.parts else message.content
+    turn = {"role": message.role, "content": content}
     if message.role == "tool":
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content}
-    if not message.tool_calls:
-        return {"role": message.role, "content": message.content}
-    calls = [_call_on_wire(call) for call in message.tool_calls]
-    turn = {"role": message.role, "content": message.content or None, "tool_calls": calls}
-    return {**json.loads(message.carried), **turn} if message.carried else turn
+        turn["tool_call_id"] = message.tool_call_id
+    elif message.tool_calls:
+        turn["content"] = content or None
+        turn["tool_calls"] = [_call_on_wire(call) for call in message.tool_calls]
+    if not message.carried:
+        return turn
+    if message.role == "assistant":
+        turn["content"] = content or None  # what it carries may be all of it, such as a refusal
+    return {**json.loads(message.carried), **turn}
 
 
 def _call_on_wire(call: ToolCall) -> dict[str, Any]:

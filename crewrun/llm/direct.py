@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from crewrun.concurrency import call
 from crewrun.errors import OutputInvalid, SchemaRefused, suggest
+from crewrun.llm.conversation import as_messages
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.json_values import decode_written
 from crewrun.llm.model import LLM
@@ -18,9 +19,8 @@ from crewrun.llm.schema import NotValid, OutputSchema, repair_prompt, schema_pro
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally, current_tally
 from crewrun.llm.written_calls import find_calls
-from crewrun.messages import Completion, Message, ToolCall, ToolSpec
+from crewrun.messages import Completion, Message, ToolCall, ToolSpec, with_text
 
-_ROLES = ("system", "user", "assistant", "tool")
 _Functions = Mapping[str, Callable[..., Any]]
 
 
@@ -40,14 +40,17 @@ class Question(NamedTuple):
         functions: _Functions | None,
         model: object,
     ) -> "Question":
-        """The arguments of `LLM.call` as a question. Raises TypeError that says which of them does not fit."""
+        """The arguments of `LLM.call` as a question; local files of the messages are read.
+
+        Raises TypeError that says which of them does not fit, InputInvalid for a file that cannot be had.
+        """
         asked = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
         schema = None
         if model is not None:
             if not (isinstance(model, type) and issubclass(model, BaseModel)):
                 raise TypeError(f"response_model is a pydantic class, not {model!r}")
             schema = OutputSchema.of_model(model, "pydantic", "response_model")
-            asked = (*asked[:-1], _with(asked[-1], schema_prompt(schema.text)))
+            asked = (*asked[:-1], with_text(asked[-1], schema_prompt(schema.text)))
         specs = tuple(_as_spec(one, i) for i, one in enumerate(tools or ()))
         functions = functions or {}
         for spec in specs:
@@ -136,25 +139,6 @@ async def _run(asked: ToolCall, functions: _Functions) -> str:
         raise error
     # Bound by a function of no parameters, since the tool's own may have the name of one of `call`.
     return str(await call(lambda: function(**arguments)))
-
-
-def as_messages(given: Any, whose: str) -> tuple[Message, ...]:
-    """Messages with `role` and `content`. Raises TypeError that says which one is none."""
-    if not isinstance(given, Sequence) or not given:
-        raise TypeError(f"{whose} has no messages; give a text, or a list of messages with `role` and `content`")
-    return tuple(_as_message(one, i) for i, one in enumerate(given))
-
-
-def _as_message(given: Any, position: int) -> Message:
-    content = given.get("content") if isinstance(given, Mapping) else None
-    role = given.get("role", "user") if isinstance(given, Mapping) else None
-    if role not in _ROLES or not isinstance(content, str):
-        raise TypeError(f"messages[{position}] needs `role` (one of {', '.join(_ROLES)}) and `content`, a text")
-    return Message(role, content)
-
-
-def _with(message: Message, words: str) -> Message:
-    return Message(message.role, f"{message.content}\n\n{words}")
 
 
 def _as_spec(given: Any, position: int) -> ToolSpec:

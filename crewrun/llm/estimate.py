@@ -1,14 +1,23 @@
 """Tokens of a call before and without its provider's count: estimates for limits, bounds for budgets."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage
 
 # English text; other languages and code have fewer bytes per token: https://platform.openai.com/tokenizer
 BYTES_PER_TOKEN = 4
 # What a chat template puts around a message, and around a tool.
 _PER_MESSAGE = 8
 _PER_TOOL = 64
+# What one part of a content counts that is no text, by its type: mostly, and at most. Its base64 says nothing of that.
+# Images: Claude's largest, and eight tiles of gpt-4o-mini at 5,667 with a base of 2,833.
+# https://docs.anthropic.com/en/docs/build-with-claude/vision https://platform.openai.com/docs/guides/images-vision
+# Files: ten pages, and the hundred that providers take, of 3,000 each.
+# https://docs.anthropic.com/en/docs/build-with-claude/pdf-support
+# Sound and film: one minute, and 25 or 20, at Gemini's 32 and 300 a second. https://ai.google.dev/gemini-api/docs/tokens
+_OF_A_FILE = (30_000, 300_000)
+_OF_A_PART = {"image_url": (1_600, 48_169), "input_audio": (1_920, 48_000), "video_url": (18_000, 360_000)}
 # What a budget holds back for an answer that nothing bounds, until it has seen some.
 GUESSED_TOKENS = 2_048
 # No model takes so many: a count beyond is a slip of the server.
@@ -16,7 +25,10 @@ _ABSURD = 50_000_000
 
 
 def fewest_tokens(request: ChatRequest, bytes_per_token: int = BYTES_PER_TOKEN) -> int:
-    """The tokens of a prompt, at so many bytes each; one byte each is the most that they can be."""
+    """The tokens of a prompt, at so many bytes each; one byte each is the most that they can be.
+
+    An image or a file counts what such a part mostly takes, or at most.
+    """
     size = sum([len(message.content) for message in request.messages])
     tokens = size // bytes_per_token + _PER_MESSAGE * len(request.messages)
     if bytes_per_token == 1:
@@ -24,12 +36,19 @@ def fewest_tokens(request: ChatRequest, bytes_per_token: int = BYTES_PER_TOKEN) 
         calls = [call for message in request.messages for call in message.tool_calls]
         tokens += sum([len(call.name) + len(call.arguments) + len(call.carried) for call in calls])
         tokens += sum([len(message.carried) for message in request.messages])
+    if in_parts := [message for message in request.messages if message.parts]:
+        tokens += _tokens_of_parts(in_parts, is_most=bytes_per_token == 1)
     if request.tools:
         tokens += sum([len(str(tool.parameters)) + len(tool.description) for tool in request.tools]) // bytes_per_token
         tokens += _PER_TOOL * len(request.tools)
     if request.schema is not None:
         tokens += len(str(request.schema.schema)) // bytes_per_token
     return tokens
+
+
+def _tokens_of_parts(messages: Iterable[Message], *, is_most: bool) -> int:
+    kinds = [str(part.wire.get("type")) for message in messages for part in message.parts if part.text is None]
+    return sum(_OF_A_PART.get(kind, _OF_A_FILE)[is_most] for kind in kinds)
 
 
 def most_tokens(endpoint: Endpoint) -> int | None:

@@ -53,11 +53,12 @@ from crewrun.llm.chat_json import (
 from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
 from crewrun.llm.http_errors import failure
-from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits, as_parts, in_parts
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
 # does not follow `Endpoint.timeout_s`, because litellm keeps one connection pool for each value.
 _NEVER_S = 86_400.0
+_ADDRESSES = ("http://", "https://", "gs://", "s3://")
 
 
 class LitellmTransport:
@@ -143,11 +144,17 @@ def load_litellm() -> Any:
     Takes seconds the first time; afterwards it only sets the same values again.
     """
     # Without the first, the import fetches a price list from GitHub; without the second it reads ./.env by itself, and
-    # which file of variables a run has is for crewrun to say.
+    # which file of variables a run has is for crewrun to say. Without the third it fetches images, for providers that
+    # take no addresses, from wherever a row's text says, and that may be this machine's own network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    os.environ.setdefault("MAX_IMAGE_URL_DOWNLOAD_SIZE_MB", "0")
     import litellm
+    from litellm.litellm_core_utils.prompt_templates import image_handling
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+
+    if os.environ["MAX_IMAGE_URL_DOWNLOAD_SIZE_MB"] == "0":  # whoever imported it before has not read that
+        image_handling.MAX_IMAGE_URL_DOWNLOAD_SIZE_MB = 0
 
     litellm.telemetry = False
     litellm.suppress_debug_info = True
@@ -257,7 +264,7 @@ def _arguments(request: ChatRequest) -> dict[str, Any]:
         **{name: value for name, value in optional.items() if value is not None},
         **({"extra_headers": dict(endpoint.headers)} if endpoint.headers else {}),
         "model": f"{endpoint.provider}/{endpoint.model}",
-        "messages": [message_on_wire(m) for m in _messages(request)],
+        "messages": [_on_wire(m) for m in _messages(request)],
         **({"tools": [tool_on_wire(spec) for spec in request.tools]} if request.tools else {}),
         **({"response_format": schema_on_wire(request.schema)} if request.schema else {}),
         "stream": False,
@@ -284,17 +291,45 @@ def _messages(request: ChatRequest) -> Sequence[Message]:
     for m in request.messages:
         if m.tool_calls:
             calls = "\n".join(f"I call {call.name} with {call.arguments}" for call in m.tool_calls)
-            told.append(Message("assistant", f"{m.content}\n{calls}".strip()))
+            told.append(_merged(Message("assistant", m.content, parts=m.parts), Message("assistant", calls), "\n"))
         elif m.role == "tool":
-            result = f"The tool's result: {m.content}"
-            if told and told[-1].role == "user":
-                result = f"{told.pop().content}\n{result}"
-            told.append(Message("user", result))
+            result = _merged(Message("user", "The tool's result:"), m, " ")
+            told.append(_merged(told.pop(), result, "\n") if told and told[-1].role == "user" else result)
         elif m.role == "user" and told and told[-1].role == "user":
-            told.append(Message("user", f"{told.pop().content}\n\n{m.content}"))
+            told.append(_merged(told.pop(), m, "\n\n"))
         else:
             told.append(m)
     return told
+
+
+def _merged(first: Message, second: Message, between: str) -> Message:
+    """One turn of the first one's role with the content of both."""
+    if first.parts or second.parts:
+        return Message(first.role, **in_parts((*as_parts(first), *as_parts(second))))
+    return Message(first.role, f"{first.content}{between}{second.content}" if first.content else second.content)
+
+
+def _on_wire(message: Message) -> dict[str, Any]:
+    """`message` as litellm takes it: films are files to it, and what has an address has that for its id."""
+    turn = message_on_wire(message)
+    if message.parts:
+        turn["content"] = [_part_on_wire(part.wire) for part in message.parts]
+    return turn
+
+
+def _part_on_wire(wire: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner = wire.get(str(wire.get("type")))
+    if not isinstance(inner, Mapping):
+        return wire
+    fields = dict(inner)
+    if wire["type"] == "video_url":
+        fields["file_data"] = fields.pop("url", None)
+    elif wire["type"] != "file":
+        return wire
+    data = fields.get("file_data")
+    if isinstance(data, str) and data.startswith(_ADDRESSES):
+        fields["file_id"] = fields.pop("file_data")
+    return {**{key: value for key, value in wire.items() if key != wire["type"]}, "type": "file", "file": fields}
 
 
 def _read(response: Any, reply: _Reply) -> Completion:
@@ -455,6 +490,10 @@ _NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r" ssl:<[^>]*>| Traceback \(most recent call last\):"), ""),
     (re.compile(r"To drop these, set .*"), "Remove them, or say drop_params: true in the llm"),
     (re.compile(r" File an issue if .*"), ""),
+    (
+        re.compile(r"(?:Error: )?Image URL download is disabled \([^)]*\)\."),
+        "this provider takes no addresses of images and files, and crewrun fetches none; name a local file.",
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from crewrun import concurrency
 from crewrun.llm.sync import run_sync
 
 # Fields that are about reaching the model; every other one goes into the request as it is.
@@ -116,6 +117,9 @@ class LLM(BaseModel):
     ) -> Any:
         """Ask the model directly, without an agent: a text, or messages with `role` and `content`; the reply's text.
 
+        They are messages as OpenAI's chat completions have them: content may be a list of parts, and an image's
+        `url` an address, a data URI or a path in the crew's folder. `files` of a message, by name, follow its content.
+
         With a pydantic class as `response_model`, or as the LLM's own `response_format`, it is an instance of that; a
         reply that does not validate is sent back once. With `tools`, as OpenAI's chat completions have them, and a
         reply that asks for one, it is what the tool's function in `available_functions` gives, as text. CrewAI's other
@@ -124,9 +128,11 @@ class LLM(BaseModel):
         Inside a run it is a call of the row like those of its agents. Raises CallError, OutputInvalid for a reply that
         is empty or does not validate, what a tool raises, and TypeError for arguments that do not fit.
         """
+        from crewrun.llm.conversation import may_read_files
         from crewrun.llm.direct import Question, ask  # which knows the gateway, and that knows this class
 
-        question = Question.of(messages, tools, available_functions, response_model or self.reply_model)
+        given = (messages, tools, available_functions, response_model or self.reply_model)
+        question = await concurrency.call(Question.of, *given) if may_read_files(messages) else Question.of(*given)
         return await ask(self, question)
 
     def call(

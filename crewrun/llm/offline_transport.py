@@ -72,8 +72,9 @@ class OfflineTransport:
     async def send(self, request: ChatRequest) -> Completion:
         """Make up an answer; see `Transport.send`."""
         options = self._read_options(request)
-        prompt = "\n".join(message.content for message in request.messages)
-        digest = blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+        prompt = "\n".join(message.shown for message in request.messages)
+        data = [part.digest for message in request.messages for part in message.parts]
+        digest = blake2b(b"".join([prompt.encode("utf-8", "surrogatepass"), *data]), digest_size=12).digest()
         chance, spread = (int.from_bytes(part) / 2**48 for part in (digest[:6], digest[6:]))
         if wait_s := options.latency + options.jitter * spread:
             await anyio.sleep(wait_s)
@@ -101,7 +102,7 @@ class OfflineTransport:
 def _reply(request: ChatRequest, mark: str, *, asks: bool) -> tuple[str, tuple[ToolCall, ...]]:
     """The text of the answer and the tools that it asks for."""
     messages = request.messages
-    last = messages[-1].content
+    last = messages[-1].shown
     if request.tools and asks and not any(message.role == "tool" for message in messages):
         tool = request.tools[0]
         return "", (ToolCall("call_offline", tool.name, _arguments(tool, last)),)

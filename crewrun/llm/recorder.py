@@ -96,9 +96,11 @@ class Identities:
             if message.tool_calls or message.tool_call_id is not None:
                 calls = [(call.id, call.name, call.arguments) for call in message.tool_calls]
                 parts.append(_canonical([calls, message.tool_call_id]))
-                # Nothing where nothing was carried: what was recorded before there was this is known by the same.
-                if message.carried or any(call.carried for call in message.tool_calls):
-                    parts.append(_canonical([message.carried, [call.carried for call in message.tool_calls]]))
+            # Nothing where there is none: what was recorded before there was this is known by the same.
+            if message.carried or (message.tool_calls and any(call.carried for call in message.tool_calls)):
+                parts.append(_canonical([message.carried, [call.carried for call in message.tool_calls]]))
+            if message.parts:
+                parts.append(_canonical([part.digest.hex() for part in message.parts]))
         return blake2b(b"\n".join(parts), digest_size=_DIGEST_BYTES).digest()
 
 

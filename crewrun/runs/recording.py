@@ -82,7 +82,7 @@ class Recording:
         shared = self._journaling
         shared.writer.say(shared.log.call(self._row.id, task, entry.seq, spent))
         if shared.log_prompts:
-            messages = [{"role": m.role, "content": m.content} for m in request.messages]
+            messages = [{"role": m.role, "content": m.shown} for m in request.messages]
             more = {"reasoning": completion.reasoning} if completion.reasoning else {}
             self._say("prompt", task=task, seq=entry.seq, messages=messages, reply=completion.text, **more)
         return shared.writer.append(entry)

@@ -150,7 +150,7 @@ def totals(entries: Iterable[CallEntry]) -> dict[str, Any]:
 def as_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
     """Messages as `--json` prints them."""
     return [
-        {"role": message.role, "content": message.content}
+        {"role": message.role, "content": message.shown}
         | ({"tool_calls": [[c.name, c.arguments] for c in message.tool_calls]} if message.tool_calls else {})
         for message in messages
     ]

@@ -8,9 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from crewrun.tools.confined import Place
-from crewrun.tools.own_files import current_own_files
-from crewrun.tools.private_files import folded
+from crewrun.confinement.own_files import current_own_files
+from crewrun.confinement.place import Place
+from crewrun.confinement.private_files import folded
 
 # Python runs a .pth as well, where it looks for modules: https://docs.python.org/3/library/site.html
 _CODE = (".py", ".pyw", ".pth")

@@ -1,4 +1,4 @@
-"""`DirectoryReadTool`: the names of the files in a directory and below it. `confined` says which directories, and
+"""`DirectoryReadTool`: the names of the files in a directory and below it. `place` says which directories, and
 `private_files` what is left out.
 """
 
@@ -12,10 +12,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from crewrun.confinement.place import Place, folder_at, inside, open_in, place_in
+from crewrun.confinement.private_files import START_BYTES, why_private, why_unlisted, why_withheld
 from crewrun.run_files import JOURNAL_NAME
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import Place, folder_at, inside, open_in, place_in
-from crewrun.tools.private_files import START_BYTES, why_private, why_unlisted, why_withheld
 
 _LEFT_OUT = "[hidden files and files of runs are left out; the developer may name their folder: DirectoryReadTool(…)]"
 

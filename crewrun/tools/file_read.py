@@ -1,4 +1,4 @@
-"""`FileReadTool`: a text file, or some of its lines. `confined` and `private_files` say which files."""
+"""`FileReadTool`: a text file, or some of its lines. `place` and `private_files` say which files."""
 
 import os
 from io import TextIOWrapper
@@ -7,9 +7,9 @@ from typing import Any, BinaryIO, Self, TextIO
 
 from pydantic import BaseModel, Field, model_validator
 
+from crewrun.confinement.place import Place, open_regular, place_in
+from crewrun.confinement.private_files import START_BYTES, why_private, why_withheld
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import Place, open_regular, place_in
-from crewrun.tools.private_files import START_BYTES, why_private, why_withheld
 
 # A piece of a line is at most this long: a file may be one line of gigabytes.
 _PIECE_CHARS = 65_536

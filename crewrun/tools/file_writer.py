@@ -1,4 +1,4 @@
-"""`FileWriterTool`: a whole file, written at once. `confined` says where, `private_files` and `crew_files` what not."""
+"""`FileWriterTool`: a whole file, written at once. `place` says where, `private_files` and `crew_files` what not."""
 
 import os
 from contextlib import suppress
@@ -7,10 +7,10 @@ from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
+from crewrun.confinement.place import Place, folder_at, open_in, place_in
+from crewrun.confinement.private_files import START_BYTES, why_private, why_withheld
 from crewrun.tools.base import BaseTool
-from crewrun.tools.confined import Place, folder_at, open_in, place_in
 from crewrun.tools.crew_files import why_active, why_fixed
-from crewrun.tools.private_files import START_BYTES, why_private, why_withheld
 
 _YES = frozenset({"true", "yes", "y", "1", "on"})
 _DATABASE = b"SQLite format 3\0"

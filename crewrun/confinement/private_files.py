@@ -1,4 +1,4 @@
-"""Which files tools do not show to a model: hidden ones, and what runs keep, this one and earlier ones.
+"""Which files no model is shown on its own word or a row's: hidden ones, and what runs keep, this one and earlier ones.
 
 A run's files are known by their names, by the run folder beside them, by how they begin, and this run's by their paths.
 What the developer names is not asked for here.
@@ -10,9 +10,9 @@ import unicodedata
 from collections.abc import Callable
 from functools import partial
 
+from crewrun.confinement.own_files import current_own_files
+from crewrun.confinement.place import Place
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, JOURNAL_NAME, RESULTS_SUFFIX, UNNAMED
-from crewrun.tools.confined import Place
-from crewrun.tools.own_files import current_own_files
 
 # Enough for the beginning of a line of results, a summary or a manifest.
 START_BYTES = 64

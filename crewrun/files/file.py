@@ -1,0 +1,200 @@
+"""`File` and its kinds: what users write for a file that goes to a model, with CrewAI's names.
+
+ImageFile(source="chart.png")   PDFFile(source="https://…/report.pdf")   File(source=b"…")   File(source="{photo}")
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SkipValidation
+
+from crewrun.errors import InputInvalid
+from crewrun.files.folder import row_folder
+from crewrun.files.source import AnySource, Content, FileBytes, FilePath, FileUrl, as_source
+from crewrun.templates import compile_template
+
+Inputs = Mapping[str, Any]
+_NO_FILES = frozenset({str, int, float, bool, list, dict, type(None)})
+
+
+class File(BaseModel):
+    """A file of any kind. `source` is a path, an address, bytes or an open file.
+
+    A path or an address may have `{placeholders}`, which a row's inputs fill in; then the path stays in the crew's
+    folder. `mode` is CrewAI's word for what to do with a file that is too large for a provider, and has no effect.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    # What its content types begin with; everything where there are none.
+    kinds: ClassVar[tuple[str, ...]] = ()
+
+    source: Annotated[Any, BeforeValidator(as_source)]
+    mode: Annotated[str, SkipValidation] = "auto"
+
+    @property
+    def filename(self) -> str | None:
+        """The file's name, None for bytes without one."""
+        name: str | None = self.source.filename
+        return name
+
+    @property
+    def content_type(self) -> str:
+        """The MIME type. Raises what reading does."""
+        return self.look(row_folder(), reads=False).content_type
+
+    def read(self) -> bytes:
+        """The content. Raises ValueError for an address: nothing is fetched."""
+        data = self.look(row_folder(), reads=True).data
+        if data is None:
+            raise ValueError("crewrun passes addresses on to the model's provider and fetches nothing from them")
+        return data
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """The content as text."""
+        return self.read().decode(encoding)
+
+    def keys(self) -> list[str]:
+        """For `{**ImageFile(source="chart.png")}`, which is `{"chart": …}`."""
+        return [Path(self.filename or "").stem or "file"]
+
+    def __getitem__(self, key: str) -> Self:
+        if key not in self.keys():
+            raise KeyError(key)
+        return self
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        """The inputs that its path or address needs."""
+        return compile_template(self.text).names
+
+    def look(self, folder: Path | None, *, reads: bool) -> Content:
+        """The content, with its bytes if it `reads`. Raises ValueError or OSError, also for content of another kind."""
+        content: Content = self.source.look(folder, reads=reads)
+        if not self.kinds or content.content_type.startswith(self.kinds):
+            return content
+        if content.url is None:
+            what = repr(content.filename) if content.filename else "the content"
+            raise ValueError(f"{what} is {content.content_type}, no {type(self).__name__}")
+        kind = self.kinds[0]  # what an address ends in says less than who wrote it
+        return content._replace(content_type=f"{kind}*" if kind.endswith("/") else kind)
+
+    def filled(self, inputs: Inputs, folder: Path | None, field: str) -> Iterator["File"]:
+        """The file, or several of a list, that `inputs` name. Raises InputInvalid, which says `field`."""
+        template = compile_template(self.text)
+        if not template.names:
+            yield self
+            return
+        for name in template.names:
+            if inputs.get(name, 0) is None or not str(inputs.get(name, 0)).strip():
+                raise InputInvalid(f"{field}: input {name!r} is empty, and it is to name a file")
+        only = next(iter(template.names))
+        value = inputs.get(only)
+        several = value if isinstance(value, list) and self.text == f"{{{only}}}" else [None]
+        for one in several:
+            text = template.render(inputs if one is None else {only: one}, field)
+            try:
+                source = as_source(text)
+            except ValueError as wrong:
+                raise InputInvalid(f"{field}: {reason(wrong)}") from None
+            yield self.model_copy(update={"source": self._confined(source, folder)})
+
+    def _confined(self, source: AnySource, folder: Path | None) -> AnySource:
+        if not isinstance(source, FilePath):
+            return source
+        own = self.source._root if isinstance(self.source, FilePath) else None
+        return source.confined_to(own or row_folder() or folder or Path())
+
+    @property
+    def text(self) -> str:
+        """The path or address, which may have placeholders; empty where the content itself is given."""
+        source = self.source
+        if isinstance(source, FilePath):
+            return source.path
+        return source.url if isinstance(source, FileUrl) and source.url[:5].lower() != "data:" else ""
+
+
+class ImageFile(File):
+    """An image."""
+
+    kinds = ("image/",)
+
+
+class PDFFile(File):
+    """A PDF."""
+
+    kinds = ("application/pdf",)
+
+
+class AudioFile(File):
+    """Sound."""
+
+    kinds = ("audio/",)
+
+
+class VideoFile(File):
+    """A film."""
+
+    kinds = ("video/",)
+
+
+class TextFile(File):
+    """A text, whatever its format is."""
+
+    kinds = ("text/", "application/")
+
+
+def as_file(value: Any) -> File:
+    """What users give for a file, as one; another library's file is taken over with its content.
+
+    Raises ValueError for what is none.
+    """
+    if isinstance(value, File):
+        return value
+    if isinstance(value, Mapping):
+        if not {"source"} <= set(value) <= {"source", "mode"}:
+            raise ValueError("a file as a mapping has `source`, its path or address")
+        return File(source=as_source(value["source"]))
+    kind = next((kind for kind in File.__subclasses__() if kind.__name__ == type(value).__name__), File)
+    inner = getattr(value, "source", value)
+    if isinstance(url := getattr(inner, "url", None), str):
+        return kind(source=FileUrl(url=url))
+    if getattr(inner, "path", None) is not None and not isinstance(inner, FilePath):
+        return kind(source=FilePath(path=inner.path))
+    if callable(read := getattr(inner, "read", None)) and hasattr(inner, "content_type"):
+        return kind(source=FileBytes(data=read(), filename=getattr(inner, "filename", None)))
+    return kind(source=as_source(inner))
+
+
+def as_files(given: Any, whose: str) -> dict[str, File]:
+    """`input_files` by name. Raises ValueError that says which one is none."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{whose} is a mapping of names to files, not {type(given).__name__}")
+    files: dict[str, File] = {}
+    for name, value in given.items():
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"{whose}: {name!r} is no name of a file")
+        try:
+            files[name] = as_file(value)
+        except (ValueError, OSError) as wrong:
+            raise ValueError(f"{whose}.{name}: {reason(wrong)}") from None
+    return files
+
+
+def is_file(value: Any) -> bool:
+    """Whether `value` is a file object, ours or another library's."""
+    return any(kind is File or kind.__module__.partition(".")[0] == "crewai_files" for kind in type(value).__mro__)
+
+
+def files_among(inputs: Any) -> dict[str, File]:
+    """The file objects among a kickoff's inputs, by name: CrewAI takes them out of there."""
+    if not isinstance(inputs, Mapping):
+        return {}
+    return {name: as_file(value) for name, value in inputs.items() if type(value) not in _NO_FILES and is_file(value)}
+
+
+def reason(wrong: Exception) -> str:
+    """What is wrong, without pydantic's words around it."""
+    errors = getattr(wrong, "errors", None)
+    return str(errors()[0]["msg"]).removeprefix("Value error, ") if callable(errors) else str(wrong)

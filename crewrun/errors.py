@@ -144,22 +144,20 @@ class BudgetExhausted(RunStopped):
     """What is left of the run's budget may not pay for the next call. Rows that are not finished stay pending.
 
     `needed_usd` is the most that the refused call could have cost: more than `limit_usd` when it alone is too dear.
-    Where no max_tokens made its answer `is_bound`, that was a guess. `unseen_usd` of what is spent is what calls may
-    have cost whose answers were lost with a killed session.
+    Where no max_tokens made its answer `is_bound`, that was a guess. `owed_usd` of what is spent is what calls may
+    have cost whose bill nobody told: they timed out, broke off, or were in flight when a session was killed.
     """
 
     category = Category.BUDGET
     exit_code = 5
 
     def __init__(
-        self, spent_usd: float, limit_usd: float, needed_usd: float, *, is_bound: bool, unseen_usd: float = 0.0
+        self, spent_usd: float, limit_usd: float, needed_usd: float, *, is_bound: bool, owed_usd: float = 0.0
     ) -> None:
         advice = "" if is_bound else " (a guess, since no max_tokens is set: one in the llm makes that less)"
-        unseen = ""
-        if unseen_usd:
-            unseen = f", up to ${unseen_usd:.6g} of it on calls that were in flight when a session was killed,"
+        owed = f", up to ${owed_usd:.6g} of it on calls whose bill is not known," if owed_usd else ""
         super().__init__(
-            f"${spent_usd:.6g} of the budget of ${limit_usd:.6g} is spent{unseen} and the next call may cost "
+            f"${spent_usd:.6g} of the budget of ${limit_usd:.6g} is spent{owed} and the next call may cost "
             f"${needed_usd:.6g}{advice}; the same command with a larger --budget goes on"
         )
         self.spent_usd = spent_usd

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 import sniffio
 
+from crewrun.confinement.own_files import OwnFiles, current_own_files
 from crewrun.contexts import in_own_context
 from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
@@ -65,9 +66,14 @@ class Worker:
         row_timeout_s: float | None = None,
         files: Path | None = None,
         memory: Memory | None = None,
+        own_files: OwnFiles | None = None,
     ) -> None:
-        """`files` is where each row gets a folder for the files that its tasks write; None is the working directory."""
+        """`files` is where each row gets a folder for the files that its tasks write; None is the working directory.
+
+        `own_files` are those that tools leave alone.
+        """
         self._memory = memory
+        self._own_files = own_files
         self._target = target
         self._gateway = gateway
         self._timeout_s = row_timeout_s
@@ -152,6 +158,8 @@ class Worker:
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
         if problem := self.problem(row):
             raise InputInvalid(problem)
+        if self._own_files is not None:
+            current_own_files.set(self._own_files)  # in the row's own context
         run_in(self._folder)
         with counting_into(tally):
             if self._files is None and self._timeout_s is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Thread
 from typing import Any, Self
@@ -28,20 +28,30 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is sent back: an answer with `usage` (None: none at all), or with another `status` an error."""
+    """What is sent back: an answer with `usage` (None: none at all), or with another `status` an error.
+
+    With `calls` of tools, each a name and arguments, the answer asks for these. One that `hangs` never comes.
+    """
 
     status: int = 200
     text: str = "an answer"
     usage: Any = field(default_factory=lambda: dict(USAGE))
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    hangs: bool = False
 
     def body(self, model: str) -> dict[str, Any]:
         """As OpenAI's chat completions have it."""
         if self.status != 200:
             return {"error": {"message": self.text, "type": self.code, "code": self.code}}
-        message = {"role": "assistant", "content": self.text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        message: dict[str, Any] = {"role": "assistant", "content": self.text}
+        if self.calls:
+            functions = [{"name": name, "arguments": json.dumps(given)} for name, given in self.calls]
+            message["tool_calls"] = [
+                {"id": f"call_{i}", "type": "function", "function": one} for i, one in enumerate(functions)
+            ]
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if self.calls else "stop"}
         told = {} if self.usage is None else {"usage": self.usage}
         return {"id": "1", "object": "chat.completion", "model": model, "choices": [choice], **told}
 
@@ -93,5 +103,7 @@ class Fickle:
         self.asked.append(asked)
         await asyncio.sleep(_LATENCY_S)
         reply = self._mood(replace(asked, answered=self.answered))
+        if reply.hangs:
+            await asyncio.Event().wait()
         self.answered += reply.status == 200
         return web.json_response(reply.body(asked.model), status=reply.status, headers=reply.headers)

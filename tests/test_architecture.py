@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "threads"),
-        *("concurrency", "confined", "contexts", "references", "fingerprint", "library_warnings"),
+        *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings", "run_files"),
     ),
     ("diagram",),
     ("files",),

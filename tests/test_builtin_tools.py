@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from crewrun.confined import inside
+from crewrun.confinement.place import inside
 from crewrun.llm.tally import Tally
 from crewrun.tools import EnvVar
 from crewrun.tools.base import BaseTool

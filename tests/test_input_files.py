@@ -10,7 +10,7 @@ import pytest
 from cli import problems, read_rows, shell
 from hypothesis import given
 from hypothesis import strategies as st
-from place import Place
+from place import STATE, Place
 from test_content_parts import data_uri, image, png, text
 
 from crewrun import Agent, Crew, InputInvalid, Process, Task
@@ -121,7 +121,7 @@ def test_a_file_that_may_not_be_read_fails_its_row_before_a_call(gallery: Place)
     there = repr(str(folder))
     leaves, hidden = (
         f"leads out of {there}; only files inside may be used",
-        "is a hidden file or a run's own, which no row may name",
+        "may not be named by a row, since",
     )
     no_address = "is no address that goes to a model; those begin with https: or data:"
     faults: dict[Any, str] = {
@@ -130,8 +130,8 @@ def test_a_file_that_may_not_be_read_fails_its_row_before_a_call(gallery: Place)
         "photos/link.png": f"'photos/link.png' {leaves}",
         f"photos/out/{outside.name}": f"'photos/out/{outside.name}' {leaves}",
         "/dev/zero": f"'/dev/zero' {leaves}",
-        "photos/.hidden.png": f"'photos/.hidden.png' {hidden}",
-        f"{gallery.results.name}.crewrun/manifest.json": f"'{gallery.results.name}.crewrun/manifest.json' {hidden}",
+        "photos/.hidden.png": f"'photos/.hidden.png' {hidden} '.hidden.png' is hidden",
+        f"{STATE}/manifest.json": f"'{STATE}/manifest.json' {hidden} '{STATE}' is the state of a run",
         "photos/none.png": f"no file 'photos/none.png' in {there}",
         "{photo}": f"no file '{{photo}}' in {there}",
         "photos": "'photos' is a folder, not a file",

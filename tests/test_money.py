@@ -9,6 +9,8 @@ from cli import problems, read_rows, topics
 from fickle import Asked, Fickle, Reply
 from forks import crewrun, start
 from place import RESULTS, Place
+from wire_server import Reply as WireReply
+from wire_server import Script, WireServer, completion
 
 # Each call costs about $0.00007 and, with so many tokens at most, never more than about $0.0003.
 BOUND = "{model: gpt-4.1-mini, max_tokens: 80}"
@@ -61,7 +63,7 @@ def test_calls_in_flight_at_a_kill_count_as_paid(place: Place) -> None:
     place.rows(*topics(60))
     place.batch("--budget", "0.003", code=5)
     (unseen_usd,) = re.findall(
-        r"up to \$([\d.]+) of it on calls that were in flight when a session was killed, and the next", place.stopped()
+        r"up to \$([\d.]+) of it on calls whose bill is not known, and the next", place.stopped()
     )
     dearest_usd = max(row["cost_usd"] for row in read_rows(place.results)[:10])
     assert float(unseen_usd) == pytest.approx(3 * dearest_usd, rel=1e-3)
@@ -191,11 +193,13 @@ def test_usage_that_cannot_be_is_estimated_and_marked(place: Place, usage: Any) 
 
 
 def test_a_budget_holds_without_the_providers_counts(place: Place) -> None:
-    """Estimates are spent as counts are."""
+    """Estimates are spent as counts are, and what the bytes could have been in tokens may be owed."""
     place.rows(*topics(100))
     with Fickle(lambda asked: Reply(usage=None)) as provider:
         place.batch("--budget", "0.001", "--summary", "s.json", code=5, OPENAI_BASE_URL=provider.base_url)
-    assert 0.0005 < place.summary()["cost_usd"] <= 0.001
+    cost_usd, owed_usd = (place.summary()[name] for name in ("cost_usd", "may_be_owed_usd"))
+    assert 2 * cost_usd < owed_usd < 4 * cost_usd
+    assert 0.0006 < cost_usd + owed_usd <= 0.001
 
 
 # A row's budget
@@ -346,3 +350,93 @@ def test_a_forecast_says_how_many_rows_will_fail(place: Place) -> None:
     assert share["low"] <= 0.25 <= share["high"]
     assert set(problems(read_rows(place.results))) == set(range(0, 80, 4))
     assert 0.1 < share["mean"] < 0.5
+
+
+# What may be owed
+
+
+@pytest.mark.parametrize(
+    ("reply", "bills"),
+    [
+        pytest.param(WireReply(after_s=1.0), 2, id="late"),
+        pytest.param(WireReply(manner="closed"), 2, id="closed"),
+        pytest.param(WireReply(body=completion("an answer"), manner="cut"), 2, id="cut"),
+        pytest.param(WireReply(body=b"<html>It works!</html>"), 2, id="garbage"),
+        pytest.param(WireReply(500, {"error": {"message": "oops"}}), 2, id="500"),
+        pytest.param(WireReply(body=completion("") | {"usage": None}), 2, id="empty-uncounted"),
+        pytest.param(WireReply(429, {"error": {"message": "rate limit", "code": "rate_limit_exceeded"}}), 0, id="429"),
+        pytest.param(WireReply(400, {"error": {"message": "no", "code": "invalid_request"}}), 0, id="400"),
+        pytest.param(WireReply(401, {"error": {"message": "no", "code": "invalid_api_key"}}), 0, id="401"),
+    ],
+)
+def test_what_nobody_billed_may_be_owed(place: Place, reply: WireReply, bills: int) -> None:
+    """A row whose two attempts met that: the summary and `status` say what they may cost at most, not $0."""
+    place.rows({"topic": "topic 0"}, {"topic": "topic 1 WIRE:faulty"})
+    with WireServer({"faulty": Script((reply,), lasts=True)}) as server:
+        flags = ("-j", "1", "--retries", "1", "--call-timeout", "0.3", "--summary", "s.json")
+        place.batch(*flags, code=3, OPENAI_BASE_URL=server.base_url)
+    summary = place.summary()
+    # 80 tokens of an answer at most, and a prompt of a few hundred bytes.
+    low, high = bills * 80 * 1.6e-6, bills * (80 * 1.6e-6 + 500 * 0.4e-6)
+    assert low <= summary["may_be_owed_usd"] <= high
+    assert summary["unknown_bills"] == bills
+    assert summary["in_all"]["may_be_owed_usd"] == summary["may_be_owed_usd"]
+    assert ("may be owed: $0.00" in place.stderr) == (bills > 0)
+    place.crewrun("status", RESULTS, "--json")
+    status = json.loads(place.stdout)
+    assert [status[part]["may_be_owed_usd"] for part in ("spent", "in_all")] == [summary["may_be_owed_usd"]] * 2
+
+
+def test_an_unknown_bill_of_unknown_price_is_said_to_be_one(place: Place) -> None:
+    """Not $0: null, and words."""
+    place.crew(llm="somebodys-model")
+    place.rows({"topic": "topic 1 WIRE:faulty"})
+    with WireServer({"faulty": Script((WireReply(500, {"error": "oops"}),))}) as server:
+        place.batch("--summary", "s.json", OPENAI_BASE_URL=server.base_url)
+    assert (place.summary()["may_be_owed_usd"], place.summary()["unknown_bills"]) == (None, 1)
+    assert "cost unknown (more may be owed, of unknown price)" in place.stderr
+
+
+def test_what_is_owed_counts_in_later_sessions(place: Place) -> None:
+    """Rows that time out: what they may have cost is off the budget for good, and the message says so."""
+    place.rows(*({"topic": f"topic {i} WIRE:late"} for i in range(30)))
+    with WireServer({"late": Script((WireReply(after_s=1.0),), lasts=True)}) as server:
+        flags = ("--retries", "0", "--call-timeout", "0.1", "--budget", "0.002", "--summary", "s.json")
+        place.batch(*flags, code=5, OPENAI_BASE_URL=server.base_url)
+        owed_usd, sent = place.summary()["may_be_owed_usd"], len(server.asked)
+        assert 0.0015 < owed_usd <= 0.002
+        place.batch(*flags, code=5, OPENAI_BASE_URL=server.base_url)
+        assert len(server.asked) == sent
+    told = re.match(
+        r"\$([\d.]+) of the budget of \$0\.002 is spent, up to \$([\d.]+) of it on calls whose bill is not known, and "
+        r"the next call may cost \$",
+        place.stopped(),
+    )
+    assert told is not None
+    spent_usd = place.summary()["in_all"]["cost_usd"]  # a probe was answered
+    assert [float(told[1]), float(told[2])] == pytest.approx([spent_usd + owed_usd, owed_usd], abs=1e-6)
+
+
+def test_what_is_owed_counts_against_a_rows_budget(place: Place) -> None:
+    """Each attempt that times out may have cost its worst case, and the row stops before it is out of hand."""
+    place.rows({"topic": "topic 1 WIRE:late"})
+    with WireServer({"late": Script((WireReply(after_s=1.0),), lasts=True)}) as server:
+        flags = ("--retries", "20", "--call-timeout", "0.1", "--row-budget", "0.0005")
+        place.batch(*flags, code=3, OPENAI_BASE_URL=server.base_url)
+        assert len(server.asked) == 3
+    (row,) = read_rows(place.results)
+    assert row["error"]["message"].startswith("the row has cost $0, and up to $0.000")
+    assert (row["error"]["type"], row["cost_usd"]) == ("RowBudgetExceeded", 0)
+
+
+def test_what_was_billed_before_a_row_ran_out_of_time_is_kept(place: Place) -> None:
+    """Empty answers are billed, and the row ends while its call waits for another attempt: the journal has the bill."""
+    place.rows({"topic": "topic 1 WIRE:empty"})
+    empty = WireReply(body=completion(""))
+    with WireServer({"empty": Script((empty, WireReply(after_s=5.0)))}) as server:
+        flags = ("--row-timeout", "1.2", "--retries", "3", "--summary", "s.json")
+        place.batch(*flags, code=3, OPENAI_BASE_URL=server.base_url)
+    billed_usd = 100 * 0.4e-6 + 10 * 1.6e-6
+    summary = place.summary()
+    assert summary["cost_usd"] == pytest.approx(billed_usd, abs=1e-9)
+    assert summary["in_all"]["cost_usd"] == pytest.approx(billed_usd, abs=1e-9)

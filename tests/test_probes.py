@@ -32,7 +32,7 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices import Price
 from crewrun.llm.recorder import Spent
 from crewrun.llm.retry import RetryPolicy
-from crewrun.llm.sender import Caller, Sender
+from crewrun.llm.sender import Bill, Caller, Sender
 from crewrun.llm.tally import Tally
 from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
@@ -141,7 +141,7 @@ def run(
         async def work() -> None:
             for name in left:
                 try:
-                    _, spent = await sender.send_with_fallbacks(request(endpoint, name), (), Caller(Tally()))
+                    _, spent = await sender.send_with_fallbacks(request(endpoint, name), (), Caller(Tally()), Bill())
                 except (EndpointRefused, OutageTooLong, WaitTooLong) as stopped:
                     result.pending[name] = str(stopped)
                     return
@@ -274,7 +274,7 @@ def test_kinds_of_refusals_do_not_speak_for_each_other() -> None:
 def test_a_budget_without_room_for_a_probe_concludes_nothing() -> None:
     """The row fails alone; the budget is not exhausted by what was not sent."""
     provider = Provider(lambda name: revoked if name == "row 1" else None)
-    done = run(provider, 2, budget=Budget(3.4))
+    done = run(provider, 2, budget=Budget(4.01))
     assert (sorted(done.failed), done.ok, provider.probes) == (["row 1"], ["row 0"], 0)
 
 

@@ -166,11 +166,17 @@ def test_status_as_json(looked_at: Place) -> None:
         "share": None,
         "eta_s": None,
         "sessions": 2,
-        "spent": {"usage": {**nothing, "total_tokens": 0, "calls": 0}, "attempts": 1, "cost_usd": 0.0},
+        "spent": {
+            "usage": {**nothing, "total_tokens": 0, "calls": 0},
+            "attempts": 1,
+            "cost_usd": 0.0,
+            "may_be_owed_usd": 0.0,
+        },
         "in_all": {
             "usage": {**nothing, "prompt_tokens": 272, "completion_tokens": 108, "total_tokens": 380, "calls": 4},
             "attempts": 5,
             "cost_usd": 0.000282,
+            "may_be_owed_usd": 0.0,
         },
         "failures": [
             {
@@ -281,7 +287,8 @@ def test_status_after_the_run_was_killed(going: Going) -> None:
     assert going.after == [
         "in.results.jsonl: died without saying why; its last sign of life was at <then>",
         "rows: 2 ok, 0 failed",
-        "the latest session: 2 calls, 158 tokens (104 in, 54 out), $0.0001 in <s>, <rows/s>",
+        "the latest session: 2 calls, 158 tokens (104 in, 54 out), $0.0001 (may be owed: $0.0001 more) in <s>, "
+        "<rows/s>",
         "to go on: crewrun batch in.jsonl -j 2",
     ]
     assert [re.sub(r"[\d.]+ kB", "<size>", line) for line in going.gc_after] == [
@@ -530,6 +537,57 @@ def test_export_as_csv(looked_at: Place) -> None:
     assert table.fieldnames == [
         *("id", "index", "status", "input.topic", "output", "error.category", "error.message"),
         *took,
+    ]
+
+
+FORMULAS = ("=1+1", "+49 30 1234", "-5", "@SUM(A1)", "\t=1", "\r=1", "=")
+PLAIN = ("", "a=1", " =1", "\n=1", "'=1", "5-3", "\u2212" + "5", "{=1}")
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-formula-guard",)], ids=["guarded", "as they are"])
+def test_no_text_of_a_csv_is_a_formula(flags: tuple[str, ...], tmp_path: Path, forks: Forks) -> None:
+    """Wherever it came from: input, output, error, model. A number of the row stays one, whatever its sign."""
+    texts = [*FORMULAS, *PLAIN]
+    numbers = [-5, -0.5, 1e-9, True, None, ["=1"], {"=": "=1"}]
+    lines = [
+        {
+            "schema": "crewrun.result/1",
+            "id": f"-{index}",
+            "index": index,
+            "status": "failed",
+            "input": {"=text": text, "number": numbers[index % len(numbers)]},
+            "output": {"-text": text} if index % 2 else text,
+            "error": {"category": "tool", "message": text},
+            "cost_usd": -0.25,
+            "usage": {"prompt_tokens": -3, "completion_tokens": 4},
+            "duration_s": -1.5,
+            "started_at": "2026-11-21T02:15:03.120Z",
+            "models": ["@cf/model", "b"],
+        }
+        for index, text in enumerate(texts)
+    ]
+    write_rows(tmp_path / "in.results.jsonl", lines)
+    done = forks.crewrun("export", "in.results.jsonl", "-f", "csv", *flags, cwd=tmp_path)
+    guard = "" if flags else "'"
+    shown = [f"{guard}{text}" if text in FORMULAS else text for text in texts]
+    assert list(csv.DictReader(io.StringIO(done.stdout, newline=""))) == [
+        {
+            "id": f"{guard}-{index}",
+            "index": str(index),
+            "status": "failed",
+            "input.=text": text,
+            "input.number": json.dumps(numbers[index % len(numbers)]),
+            "output": "" if index % 2 else text,
+            "output.-text": text if index % 2 else "",
+            "error.category": "tool",
+            "error.message": text,
+            "cost_usd": "-0.25",
+            "prompt_tokens": "-3",
+            "completion_tokens": "4",
+            "duration_s": "-1.5",
+            "models": f"{guard}@cf/model, b",
+        }
+        for index, text in enumerate(shown)
     ]
 
 

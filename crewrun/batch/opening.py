@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any, NamedTuple
 
 import anyio.to_thread
 
-from crewrun.batch.preflight import is_pipe
+from crewrun.batch.preflight import is_pipe, run_folder
 from crewrun.batch.settings import BatchSettings
+from crewrun.batch.source import source_path
+from crewrun.confinement.own_files import OwnFiles
 from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
 from crewrun.errors import Category, UsageError, redact
@@ -22,6 +25,7 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.llm.retry import RetryPolicy
 from crewrun.messages import Endpoint
+from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, digest_of, options_of, texts_of
 from crewrun.runs.state import StateOptions
@@ -68,6 +72,21 @@ def make_gateway(settings: BatchSettings, gates: Gates, cache: AnswerCache | Non
         row_budget_usd=settings.row_budget_usd,
     )
     return Gateway(options, gates=gates, cache=cache)
+
+
+def own_files_of(
+    invocation: Invocation, definition: Definition, settings: BatchSettings, output: str | None, stdout_fd: int
+) -> OwnFiles:
+    """The files that no tool of the crew may read or change on a model's word; of streams, those that they lead to."""
+    folder = run_folder(output, settings)
+    state = folder.files if folder is not None else []
+    streams = [f"/dev/fd/{fd}" for fd in ([stdout_fd] if output is None else []) + [sys.stderr.fileno()]]
+    return (
+        OwnFiles()
+        .keeping(output, settings.summary, settings.cache, *state, *streams)
+        .with_inputs(source_path(invocation.inputs))
+        .with_crew(definition.path, definition.files)
+    )
 
 
 def identify(definition: Definition, endpoints: list[Endpoint]) -> Identity:
@@ -120,7 +139,7 @@ async def state_options(
         definition=identity.definition,
         fresh=settings.fresh,
         lock=settings.lock,
-        aside=(Path(f"{output}.files"),) if output else (),
+        aside=(Path(f"{output}{FILES_SUFFIX}"),) if output else (),
         only=invocation.only,
         log_prompts=settings.log_prompts,
         is_mixed=settings.ordered and bool(settings.canary),

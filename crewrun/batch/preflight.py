@@ -17,9 +17,11 @@ from crewrun.crew.crew import Crew
 from crewrun.errors import UsageError, suggest
 from crewrun.llm.budget import Budget
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.high_water import HighWaterMark
 from crewrun.messages import Endpoint
 from crewrun.row import Row
-from crewrun.runs.folder import SUFFIX, RunFolder, beside
+from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
+from crewrun.runs.folder import RunFolder, beside
 from crewrun.runs.manifest import is_foreign
 from crewrun.runs.state import RunState
 from crewrun.runs.view import nearby
@@ -28,7 +30,7 @@ from crewrun.worker import Worker
 
 _STRICT_EXAMPLES = 20
 # What --fresh puts into a name, and what names the folder beside that file.
-_ADDED_BYTES = len(f".999{SUFFIX}")
+_ADDED_BYTES = len(f".999{FOLDER_SUFFIX}")
 
 
 def output_path(inputs: str, output: str | None, shard: Shard | None = None) -> str | None:
@@ -45,7 +47,7 @@ def output_path(inputs: str, output: str | None, shard: Shard | None = None) -> 
     stem = inputs
     for suffix in (".gz", ".jsonl", ".ndjson", ".json", ".csv"):
         stem = stem.removesuffix(suffix)
-    return f"{stem}{shard.suffix if shard else ''}.results.jsonl"
+    return f"{stem}{shard.suffix if shard else ''}{RESULTS_SUFFIX}"
 
 
 def check_output(output: str | None) -> None:
@@ -223,12 +225,13 @@ async def open_budget(
     """The budget of a run, less what its earlier sessions spent. Raises UsageError when that is not known."""
     if state is None:
         return Budget(limit_usd)
-    spent_usd = (await state.in_all())["cost_usd"]
-    if spent_usd is None:
+    in_all = await state.in_all()
+    spent_usd, owed_usd = in_all["cost_usd"], in_all["owed_usd"]
+    if spent_usd is None or owed_usd is None:
         raise UsageError("--budget: earlier calls of this run have no known price; --fresh begins anew")
-    # Calls that were out when a session was killed are paid for, and nobody heard what they cost.
-    unseen_usd = await state.lost_usd()
-    budget = Budget(limit_usd, spent_usd + unseen_usd, unseen_usd)
+    before_usd = spent_usd + owed_usd
+    mark = HighWaterMark(state.raise_high_water, max(0.0, limit_usd - before_usd))
+    budget = Budget(limit_usd, before_usd, owed_usd, mark)
     prices = {endpoint.name: gateway.price(endpoint) for endpoint in endpoints}
     for model, task, tokens in await state.latest_answers():
         if price := prices.get(model):

@@ -15,7 +15,7 @@ from crewrun import threads
 from crewrun.batch.canary import Canary, draw
 from crewrun.batch.changed import take_out_changed
 from crewrun.batch.history import NoHistory
-from crewrun.batch.opening import Invocation, endpoints_in_words, make_gateway, state_options
+from crewrun.batch.opening import Invocation, endpoints_in_words, make_gateway, own_files_of, state_options
 from crewrun.batch.preflight import (
     check_not_input,
     check_output,
@@ -46,7 +46,9 @@ from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
+from crewrun.run_files import FILES_SUFFIX, UNNAMED
 from crewrun.runs.opening import Opened, open_state
+from crewrun.runs.state import RunState
 from crewrun.target import Target
 from crewrun.worker import Worker, check_models, check_tools
 
@@ -95,13 +97,13 @@ async def run_batch(
             opened = await open_state(options)
             files.enter_context(written_by(opened.state.warned))
             gateway.refused.update(opened.state.refused)
-            gates.has_answered = opened.state.has_calls
+            await _acquaint(gates, opened.state)
             if has_named and opened.state.has_results:
                 await take_out_changed(open_rows(), opened.state)
         if settings.budget_usd is not None:
             state = opened.state if opened else None
             gates.budget = await open_budget(settings.budget_usd, state, endpoints, gateway)
-        job = _job(invocation, definition, settings, gateway, gates, opened, cache, output, endpoints)
+        job = _job(invocation, definition, settings, gateway, gates, opened, cache, output, endpoints, stdout_fd)
         executor = await places.enter_async_context(_closing(opened, open_executor(job)))
         # From here on a signal asks for an orderly end; before there was nothing to put in order.
         signals = files.enter_context(anyio.open_signal_receiver(*_heeded()))
@@ -113,6 +115,14 @@ async def run_batch(
         display.start()
         report = await session.run(executor, output, stdout_fd, signals, getattr(definition.target, "account", None))
         return _with_notes(report, gateway, cache)
+
+
+async def _acquaint(gates: Gates, state: RunState) -> None:
+    """Tell the gates what earlier sessions learned, and where to keep what they learn."""
+    gates.has_answered = state.has_calls
+    gates.extra_prompt_tokens = await state.extra_prompt_tokens()
+    gates.journal_extra = state.keep_extra_prompt_tokens
+    gates.unknown_bills.journal = state.keep_owed
 
 
 def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> Report:
@@ -168,13 +178,15 @@ def _job(
     cache: AnswerCache | None,
     output: str | None,
     endpoints: list[Endpoint],
+    stdout_fd: int,
 ) -> Job:
     """What the executor is given."""
     state = opened.state if opened else None
-    files = Path(f"{output or 'crewrun'}.files")
+    files = Path(f"{output or UNNAMED}{FILES_SUFFIX}")
     beside = [invocation.inputs, output, settings.summary, settings.cache, str(state.path) if state else None]
+    own_files = own_files_of(invocation, definition, settings, output, stdout_fd).keeping(files)
     return Job(
-        worker=Worker(definition.target, gateway, settings.row_timeout, files, memory=state),
+        worker=Worker(definition.target, gateway, settings.row_timeout, files, state, own_files),
         definition=definition,
         crew=invocation.crew,
         options=gateway.options,
@@ -185,6 +197,7 @@ def _job(
         cache=cache,
         files=files,
         excluded=[files, *(Path(file) for file in beside if file and file != "-")],
+        own_files=own_files,
         endpoints=tuple(describe_endpoint(endpoint) for endpoint in endpoints),
         refused=gateway.refused,
         checks_keys=not settings.replay,

@@ -175,6 +175,7 @@ class Session:
             error=str(error) if error else None,
             not_counted=not_counted,
             in_all=in_all,
+            owed=self._gates.unknown_bills.owed,
             forecast=self._forecast.to_json() if self._forecast else None,
             shard=settings.part,
         )

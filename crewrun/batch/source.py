@@ -210,6 +210,11 @@ def openable(inputs: str) -> str | int:
     return os.dup(_stdin_fd) if inputs == STDIN else inputs
 
 
+def source_path(inputs: str) -> str:
+    """Where the system has `inputs`, standard input too."""
+    return f"/dev/fd/{_stdin_fd}" if inputs == STDIN else inputs
+
+
 def stat_of(inputs: str) -> os.stat_result:
     """What the system knows of `inputs`. Raises OSError."""
     return os.stat(_stdin_fd if inputs == STDIN else inputs)

@@ -11,10 +11,12 @@ from crewrun.batch.progress import Progress
 from crewrun.batch.shard import Shard
 from crewrun.batch.stop import StopReason
 from crewrun.errors import OutputFailed
+from crewrun.llm.unknown_bills import Owed
 from crewrun.row import usage_json
 from crewrun.runs.view import spent_json
 
 SCHEMA = "crewrun.summary/1"
+_NOTHING_OWED = Owed()
 
 
 def summarise(
@@ -26,13 +28,14 @@ def summarise(
     error: str | None = None,
     not_counted: str | None = None,
     in_all: Mapping[str, Any] | None = None,
+    owed: Owed = _NOTHING_OWED,
     forecast: Mapping[str, Any] | None = None,
     shard: Shard | None = None,
 ) -> dict[str, Any]:
     """The summary as JSON. `output` is the results file, None for standard output; `not_counted` says whose calls
-    crewrun does not see, `in_all` what all sessions of the run spent together, `forecast` what the canary said. `shard`
-    is the part of the input that was to be run, None for all of it. `unread` of the pending rows were not begun; None
-    means that there may be more than are counted.
+    crewrun does not see, `in_all` what all sessions of the run spent together, `owed` what attempts of this one may
+    cost whose bill is not known, `forecast` what the canary said. `shard` is the part of the input that was to be run,
+    None for all of it. `unread` of the pending rows were not begun; None means that there may be more than are counted.
     """
     return {
         "schema": SCHEMA,
@@ -57,6 +60,8 @@ def summarise(
         "truncated": progress.truncated,
         "finish_reasons": list(progress.finish_reasons),
         "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
+        "may_be_owed_usd": None if owed.unpriced else round(owed.usd, 6),
+        "unknown_bills": owed.calls,
         "in_all": None if in_all is None else spent_json(in_all),
         "forecast": forecast,
         "models": list(progress.models),

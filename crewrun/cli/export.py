@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class _Wish(NamedTuple):
-    """What is to be exported. `columns` are those of a CSV, None for JSONL."""
+    """What is to be exported. `columns` are those of a CSV, None for JSONL; `guards_formulas` is about its texts."""
 
     columns: "Columns | None"
     status: Literal["ok", "failed"] | None
     ordered: bool
+    guards_formulas: bool
 
 
 def export(
@@ -30,15 +31,21 @@ def export(
     form: Annotated[Literal["jsonl", "csv"], typer.Option("--format", "-f", help="What to write.")] = "jsonl",
     ordered: bool = typer.Option(False, "--ordered", help="In input order. [default: as they stand in the results]"),
     status: Annotated[Literal["ok", "failed"] | None, typer.Option(help="Only rows that ended so.")] = None,
+    formula_guard: bool = typer.Option(
+        True,
+        "--formula-guard/--no-formula-guard",
+        help="In a CSV: put an apostrophe before text that a spreadsheet would take for a formula.",
+    ),
     output: str | None = typer.Option(None, "--output", "-o", metavar="FILE", help="Write there. [default: stdout]"),
 ) -> None:
     """Write the results of a run as JSONL or CSV, also while it is going.
 
     Lines that were torn or edited are left out. Results that went to a stream, or were deleted, are made again from the
     journal and the input. Of results without a run folder, merged or copied, the last line of each id is taken. A CSV
-    has the same columns whatever --status. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is none, or
-    cannot be exported; 3 it is written, and results are missing that the run had (unless it is going), or a line is not
-    whole; 141 stdout was closed.
+    has the same columns whatever --status; text in it that begins with = + - @, a tab or a carriage return gets an
+    apostrophe in front, unless --no-formula-guard. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is none,
+    or cannot be exported; 3 it is written, and results are missing that the run had (unless it is going), or a line is
+    not whole; 141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop
     from crewrun.runs.loose import find_loose
@@ -46,7 +53,7 @@ def export(
     from crewrun.runs.view import open_run
 
     stdout_fd = claim_stdout()
-    wish = _Wish(Columns() if form == "csv" else None, status, ordered)
+    wish = _Wish(Columns() if form == "csv" else None, status, ordered, formula_guard)
     loose = find_loose(run)
     if loose is not None:
         with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(loose)) as sink:
@@ -150,7 +157,9 @@ async def _write(lines: "Iterable[bytes]", wish: _Wish, sink: "Sink") -> None:
     from crewrun.runs.export import grouped
     from crewrun.runs.table import as_csv
 
-    for piece in grouped(lines if wish.columns is None else as_csv(lines, wish.columns)):
+    if wish.columns is not None:
+        lines = as_csv(lines, wish.columns, guards_formulas=wish.guards_formulas)
+    for piece in grouped(lines):
         await sink.write([piece])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from crewrun.batch.session import Report
 from crewrun.batch.stop import StopKind
-from crewrun.cli.wording import count, duration, money, plain, say, shortened, tokens
+from crewrun.cli.wording import count, duration, may_be_owed, money, plain, say, shortened, tokens
 from crewrun.errors import Category
 
 _EXAMPLE_CHARS = 300
@@ -83,12 +83,13 @@ def _headline(summary: dict[str, Any]) -> str:
     if times["p50"] is not None:
         parts.append(f"row p50 {times['p50']:g} s, p95 {times['p95']:g} s")
     parts.append(tokens(usage))
-    parts.append(money(summary["cost_usd"]))
+    parts.append(money(summary["cost_usd"]) + may_be_owed(summary))
     if summary["replayed_calls"]:
         parts.append(f"{summary['replayed_calls']} calls from the journal")
     in_all = summary["in_all"]
     if in_all and in_all["usage"]["calls"] > usage["calls"]:
-        parts.append(f"in all {in_all['usage']['calls']} calls, {money(in_all['cost_usd'])}")
+        in_all_usd = money(in_all["cost_usd"]) + may_be_owed(in_all)
+        parts.append(f"in all {in_all['usage']['calls']} calls, {in_all_usd}")
     return " · ".join(parts)
 
 

@@ -34,6 +34,7 @@ def run(
     interrupted, by SIGINT and SIGTERM.
     """
     from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
+    from crewrun.confinement.own_files import OwnFiles
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
@@ -46,8 +47,9 @@ def run(
     definition = load_crew(named or crew, "-")
     retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
     gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
+    own_files = OwnFiles().with_inputs(inputs[1:] if inputs and inputs.startswith("@") else None)
     checks_tools = (missing_tool_keys or definition.batch.get("missing_tool_keys")) != "warn"
-    outcome = run_loop(_kickoff, definition, gateway, values, quiet, checks_tools)
+    outcome = run_loop(_kickoff, definition, gateway, values, quiet, checks_tools, own_files)
     if as_json:
         text = outcome.to_line()
     elif outcome.error is None:
@@ -99,13 +101,17 @@ def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
     return values
 
 
-async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet: bool, checks_tools: bool) -> Any:
+async def _kickoff(
+    definition: Any, gateway: Any, values: dict[str, Any], quiet: bool, checks_tools: bool, own_files: Any
+) -> Any:
     from crewrun.cli.wording import money, plain, say
     from crewrun.errors import UsageError
     from crewrun.row import Row, content_id
     from crewrun.worker import Worker, check_models, check_tools
 
-    worker = Worker(definition.target, gateway)
+    of_batches = map(definition.batch.get, ("output", "summary", "cache"))
+    own_files = own_files.with_crew(definition.path, definition.files).keeping(*of_batches)
+    worker = Worker(definition.target, gateway, own_files=own_files)
     row = Row(0, 1, content_id(values), values)
     if problem := worker.problem(row):
         raise UsageError(f"{problem.removeprefix('line 1: ')}; give it with -i NAME=VALUE or --inputs")

@@ -113,10 +113,10 @@ def difference_lines(found: "Differences", kinds: "Mapping[str, str]") -> list[s
 
 def spent(record: dict[str, Any]) -> str:
     """Calls, tokens and money in words."""
-    from crewrun.cli.wording import count, money, tokens
+    from crewrun.cli.wording import count, may_be_owed, money, tokens
 
     usage = record["usage"]
-    return f"{count(usage['calls'], 'call')}, {tokens(usage)}, {money(record['cost_usd'])}"
+    return f"{count(usage['calls'], 'call')}, {tokens(usage)}, {money(record['cost_usd'])}{may_be_owed(record)}"
 
 
 def _state(status: "Status") -> str:

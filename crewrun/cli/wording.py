@@ -19,6 +19,14 @@ def money(cost_usd: float | None) -> str:
     return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd < _NO_USD else f"${cost_usd:.4f}"
 
 
+def may_be_owed(spent: Mapping[str, Any]) -> str:
+    """` (may be owed: $0.12 more)` for attempts whose bill is not known, nothing where there are none."""
+    owed_usd = spent["may_be_owed_usd"]
+    if owed_usd is None:
+        return " (more may be owed, of unknown price)"
+    return f" (may be owed: {money(owed_usd)} more)" if owed_usd >= _NO_USD else ""
+
+
 def count(number: int, noun: str) -> str:
     """`1 row`, `1,200 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

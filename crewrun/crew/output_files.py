@@ -8,8 +8,11 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from crewrun.confinement.place import place_in
+from crewrun.confinement.private_files import why_private
 from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.templates import compile_template
+from crewrun.tools.crew_files import why_fixed
 
 _MAX_NAME_BYTES = 255
 _folder: ContextVar[Path | None] = ContextVar("crewrun_output_folder", default=None)
@@ -49,6 +52,23 @@ def render_path(template: str, inputs: Mapping[str, Any] | None, field: str) -> 
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise InputInvalid(f"{field} is {template!r}, which these inputs make {path[:200]!r}; it leaves its folder")
     return path
+
+
+def check_filled(template: str, path: str, field: str) -> None:
+    """Raise InputInvalid when inputs made `path` a hidden file, one of a run, or the crew's own.
+
+    What the template itself names is meant, and a row's folder has none of these.
+    """
+    if path == template or _folder.get() is not None:
+        return
+    parts = template.split("/")
+    literal = next((i for i, part in enumerate(parts) if compile_template(part).names), len(parts) - 1)
+    try:
+        place = place_in(Path(*parts[:literal]), "/".join(path.split("/")[literal:]))
+    except PermissionError:  # a link leads out, which writing says
+        return
+    if why := why_private(place) or why_fixed(place.path):
+        raise InputInvalid(f"{field} is {template!r}, which these inputs make {path[:200]!r}; not written, since {why}")
 
 
 async def write_output(path: str, text: str, *, create_directory: bool, field: str) -> str:

@@ -9,7 +9,7 @@ from crewrun.crew.agent import Agent, Persona
 from crewrun.crew.guardrails import check, no_more_tries, replaced
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
 from crewrun.crew.output import OutputFormat, TaskOutput, as_dict, as_text, jsonable
-from crewrun.crew.output_files import render_path, write_output
+from crewrun.crew.output_files import check_filled, render_path, write_output
 from crewrun.crew.perform import Answer
 from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
 from crewrun.crew.task import Task, latest_outputs
@@ -98,6 +98,8 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     tally = Tally(kickoff.tally, task=name)
     tally.own_texts = _own_texts(assignment)
     try:
+        if texts.output_file is not None and task.output_file is not None:
+            check_filled(task.output_file, texts.output_file, f"tasks.{name}.output_file")
         prompt = opening(assignment, context)
         answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
         output = _output(assignment, answer, tally)

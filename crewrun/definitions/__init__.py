@@ -8,11 +8,13 @@ the crew, and `problems` words what is wrong. `schema` is crew.yaml's JSON Schem
 
 import os.path
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from crewrun.definitions import crew_json, crew_yaml, flow_project, project_folder
 from crewrun.definitions.candidates import unnamed
 from crewrun.definitions.definition import Definition
+from crewrun.definitions.file_text import files_read
 from crewrun.errors import DefinitionError, UsageError
 from crewrun.references import is_reference
 
@@ -33,7 +35,8 @@ def load(ref: str | Path, strict: bool = False) -> Definition:
     Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`. Warns with
     CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error.
     """
-    definition = _load(str(ref), strict)
+    with files_read() as files:
+        definition = replace(_load(str(ref), strict), files=frozenset(files))
     if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
         place(definition.folder)
     return definition

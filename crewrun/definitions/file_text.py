@@ -2,12 +2,31 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from crewrun.errors import DefinitionError
 
 MAX_BYTES = 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
+
+_read: ContextVar[set[str] | None] = ContextVar("crewrun_files_read", default=None)
+
+
+@contextmanager
+def files_read() -> Iterator[set[str]]:
+    """The names of the files that are read in the block; complete at its end."""
+    around = _read.get()
+    files: set[str] = set()
+    token = _read.set(files)
+    try:
+        yield files
+    finally:
+        _read.reset(token)
+        if around is not None:
+            around |= files
 
 
 def read_bytes(file: str) -> bytes:
@@ -17,6 +36,8 @@ def read_bytes(file: str) -> bytes:
         with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise DefinitionError(f"{file}: is not a regular file; write the crew into one")
+            if (files := _read.get()) is not None:
+                files.add(os.path.abspath(file))
             return stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise DefinitionError(f"{file}: no such file") from None

@@ -33,7 +33,7 @@ from crewrun.executors.letters import (
     Written,
 )
 from crewrun.executors.post import Inbox, Outbox
-from crewrun.llm.gate import NearGate, Pass
+from crewrun.llm.gate import NearGate, Pass, Settlement
 from crewrun.row import ErrorRecord
 
 
@@ -147,7 +147,7 @@ class Desk:
         for scope in self._entering.values():
             scope.cancel()
         for gate, leave in self._passes.values():
-            gate.given_up(leave)
+            gate.given_up(leave, Settlement(is_unknown=True))
         self._passes.clear()
 
     def _read(self, letter: Letter) -> None:
@@ -168,11 +168,11 @@ class Desk:
                 gate, leave = self._passes.pop(letter.leave)
                 error = call_error(letter.fault)
                 self._answer(letter.number, gate.failed(leave, error, letter.end))
-            case letters.GivenUp(number):
+            case letters.GivenUp(number, end):
                 self._lends = self._lends and number > 0
                 if number in self._passes:
                     gate, leave = self._passes.pop(number)
-                    gate.given_up(leave)
+                    gate.given_up(leave, end)
                 elif number in self._entering:
                     self._entering[number].cancel()
             case letters.Note(row, what, arguments):
@@ -279,6 +279,8 @@ class Desk:
             self._spread(Refuses(*arguments))
             if recorder is not None:
                 recorder.refused(*arguments)
+        elif recorder is not None and what == "record_unfinished":
+            recorder.record_unfinished(*arguments)
         elif recorder is not None:
             task, fault, delay_s = arguments
             recorder.retrying(task, call_error(fault), delay_s)

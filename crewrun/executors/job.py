@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from crewrun._version import __version__
+from crewrun.confinement.own_files import OwnFiles
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CallError, UsageError
 from crewrun.llm.cache import Answers
@@ -29,6 +30,10 @@ class Recorded(Recorder, Protocol):
         self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
     ) -> Future[None]:
         """See `Recorder.record`."""
+        ...
+
+    def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
+        """See `Recorder.record_unfinished`."""
         ...
 
     def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> Future[None]:
@@ -88,6 +93,7 @@ class Brief:
     checks_tool_keys: bool
     tells_prompts: bool
     endpoints: tuple[str, ...]
+    own_files: OwnFiles
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     refused: frozenset[tuple[str, str]] = frozenset()
     crewrun: str = __version__
@@ -98,7 +104,7 @@ class Job:
     """What there is to run, and with what: `worker` for rows in this process, the rest for rows elsewhere.
 
     `crew` is the reference as the user named it, `files` where each row has its folder, `excluded` what of the crew's
-    folder is no part of the crew, `say` tells the user something now.
+    folder is no part of the crew, `own_files` what tools leave alone, `say` tells the user something now.
     """
 
     worker: Worker
@@ -112,6 +118,7 @@ class Job:
     cache: Answers | None
     files: Path
     excluded: Sequence[Path]
+    own_files: OwnFiles
     endpoints: tuple[str, ...]
     refused: set[tuple[str, str]]
     checks_keys: bool
@@ -141,6 +148,7 @@ class Job:
             checks_tool_keys=self.checks_tool_keys,
             tells_prompts=self.tells_prompts,
             endpoints=self.endpoints,
+            own_files=self.own_files,
             env={name: os.environ[name] for name in names if name in os.environ},
             refused=frozenset(self.refused),
         )

@@ -158,9 +158,10 @@ class Failed(NamedTuple):
 
 
 class GivenUp(NamedTuple):
-    """The attempt with this pass was cancelled, or is not waited for any more."""
+    """The attempt with this pass was cancelled, or is not waited for any more: then it has no `end`."""
 
     number: int
+    end: Settlement | None = None
 
 
 class Keep(NamedTuple):

@@ -13,10 +13,19 @@ import yaml
 
 from crewrun.definitions.definition import Definition
 from crewrun.references import above_packages, find_file
+from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX
 
 _LONGEST_PATH_CHARS = 300
 # What stands beside crews and is no part of them, in the forms of a .gitignore. `.*` would match the folder itself.
-_NEVER = (".?*", "__pycache__/", "*.crewrun/", "*.files/", "*.results.jsonl", "venv/", "node_modules/")
+_NEVER = (
+    ".?*",
+    "__pycache__/",
+    f"*{FOLDER_SUFFIX}/",
+    f"*{FILES_SUFFIX}/",
+    f"*{RESULTS_SUFFIX}",
+    "venv/",
+    "node_modules/",
+)
 
 
 @dataclass(frozen=True, slots=True)

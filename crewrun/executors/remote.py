@@ -121,9 +121,9 @@ class RemoteGate:
         scope: FailureScope = await self._correspondence.ask(letter)
         return scope
 
-    def given_up(self, leave: Pass) -> None:
+    def given_up(self, leave: Pass, end: Settlement | None = None) -> None:
         """See `Gate.given_up`."""
-        self._outbox.put(GivenUp(leave.number))
+        self._outbox.put(GivenUp(leave.number, end))
 
 
 def _permit(number: int, *, is_probe: bool = False) -> Pass:
@@ -178,6 +178,10 @@ class RemoteRecorder:
     async def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> None:
         """See `Recorder.record_failure`."""
         await self._keep("record_failure", task, identity, Fault.of(error), spent)
+
+    def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
+        """See `Recorder.record_unfinished`."""
+        self._outbox.put(Note(self._row, "record_unfinished", (task, identity, why, spent)))
 
     async def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> None:
         """See `Recorder.record_tool`."""

@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from crewrun import threads
 from crewrun._version import __version__
-from crewrun.definitions import load
+from crewrun.definitions import Definition, load
 from crewrun.errors import CrewrunError, UsageError
 from crewrun.executors.job import Brief
 from crewrun.executors.letters import Begun, Drop, Ended, Fault, Gap, Refuses, Reply, Start, Written
@@ -63,7 +63,8 @@ class Station:
         os.environ.update(brief.env)
         _allow_descriptors(brief.max_rows + 64)
         threads.pool.max_threads = max(threads.pool.max_threads, brief.max_rows)
-        target = _load(brief)
+        definition = _load(brief)
+        target = definition.target
         self._gates = gates = RemoteGates(self._outbox, self._correspondence, is_budgeted=brief.is_budgeted)
         cache = RemoteAnswers(self._correspondence) if brief.has_cache else None
         self._gateway = Gateway(brief.options, gates=gates, cache=cache)
@@ -77,7 +78,10 @@ class Station:
         writes = getattr(target, "writes_files", True)  # nobody knows what other targets than crews do
         self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if writes else None
         self._tells_prompts = brief.tells_prompts
-        self._worker = Worker(target, self._gateway, brief.row_timeout_s, self._scratch, memory=self._recorders)
+        own_files = brief.own_files.with_crew(definition.path, definition.files)
+        self._worker = Worker(
+            target, self._gateway, brief.row_timeout_s, self._scratch, memory=self._recorders, own_files=own_files
+        )
 
     async def serve(self) -> None:
         """Run rows until cancelled."""
@@ -228,21 +232,19 @@ class _Recorders(dict[int, RemoteRecorder]):
         return self[row.index]
 
 
-def _load(brief: Brief) -> Target:
+def _load(brief: Brief) -> Definition:
     """The crew, out of the text that came along or by its reference. What it warns of was said at home."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if brief.text is None:
-            target: Target = load(brief.crew).target
-            return target
+            return load(brief.crew)
         with tempfile.TemporaryDirectory(prefix="crewrun-") as folder:
             file = Path(folder, os.path.basename(brief.crew))
             file.write_text(brief.text, encoding="utf-8")
             try:
-                target = load(file).target
+                return load(file)
             except CrewrunError as wrong:
                 raise type(wrong)(str(wrong).replace(str(file), brief.crew)) from None
-            return target
 
 
 async def _endpoints(target: Target, gateway: Gateway, brief: Brief) -> list[Endpoint]:

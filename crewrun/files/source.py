@@ -12,7 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
-from crewrun.confined import inside, open_regular
+from crewrun.confinement.place import Place, open_regular, place_in
+from crewrun.confinement.private_files import why_private, why_withheld
 from crewrun.files import content_type
 from crewrun.files.folder import row_folder
 
@@ -20,8 +21,6 @@ from crewrun.files.folder import row_folder
 MAX_BYTES = 50_000_000
 _ADDRESS = re.compile(r"(https?|gs|s3|data):", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|file:", re.IGNORECASE)
-# A run's own files, which stand beside crews.
-_OF_A_RUN = (".crewrun", ".results.jsonl")
 
 
 class Content(NamedTuple):
@@ -79,38 +78,42 @@ class FilePath(_Source):
 
     def look(self, folder: Path | None, *, reads: bool) -> Content:
         """See `_Source.look`."""
-        path = self._allowed() if self._root is not None else self._found(folder)
-        if path.is_dir():
+        place = self._allowed() if self._root is not None else self._found(folder)
+        if os.path.isdir(place.path):
             raise IsADirectoryError(f"{self.path!r} is a folder, not a file")
         try:
-            file = open_regular(path)
+            file = open_regular(place)
         except FileNotFoundError:
             where = self._root or folder or Path()
             raise FileNotFoundError(f"no file {self.path!r} in {str(where.resolve())!r}") from None
         except OSError as wrong:
             raise OSError(f"{self.path!r} cannot be read: {wrong.strerror or wrong}") from None
         with file:
-            return self._read(file, reads=reads)
+            return self._read(file, place, reads=reads)
 
-    def _allowed(self) -> Path:
-        root = self._root or Path()
-        path = inside(root, self.path)
-        parts = path.relative_to(inside(root, ".")).parts
-        if any(part.startswith(".") or part.endswith(_OF_A_RUN) for part in parts):
-            raise PermissionError(f"{self.path!r} is a hidden file or a run's own, which no row may name")
-        return path
+    def _allowed(self) -> Place:
+        place = place_in(self._root or Path(), self.path)
+        if why := why_private(place):
+            raise self._refusal(why)
+        return place
 
-    def _found(self, folder: Path | None) -> Path:
+    def _refusal(self, why: str) -> PermissionError:
+        return PermissionError(f"{self.path!r} may not be named by a row, since {why}")
+
+    def _found(self, folder: Path | None) -> Place:
         """The developer's own path, which may lead anywhere."""
         beside = (folder or Path()) / self.path
         try:
-            return (beside if beside.exists() else Path(self.path)).resolve()
+            path = (beside if beside.exists() else Path(self.path)).resolve()
         except (ValueError, RuntimeError) as wrong:  # a null byte, a ring of symlinks
             raise ValueError(f"{self.path!r} is no path: {wrong}") from None
+        return Place(str(path.parent), str(path), str(path), is_named=True)
 
-    def _read(self, file: BinaryIO, *, reads: bool) -> Content:
+    def _read(self, file: BinaryIO, place: Place, *, reads: bool) -> Content:
         about = os.fstat(file.fileno())
         head = file.read(content_type.HEAD_BYTES)
+        if not place.is_named and (why := why_withheld(head, about)):
+            raise self._refusal(why)
         # Of what the system makes up as it is read, the size is 0.
         data = head + file.read(MAX_BYTES + 1 - len(head)) if reads else None
         size_bytes = len(data) if data is not None else max(about.st_size, len(head))

@@ -23,27 +23,34 @@ The last calls bind both alike: they cost most of the time, and no percentile of
 
 from collections import deque
 from dataclasses import dataclass, field
-from math import ceil, isfinite
+from math import isfinite
 
 import anyio
 
 from crewrun.errors import BudgetExhausted, RowBudgetExceeded
+from crewrun.llm.high_water import HighWaterMark
 
 # Amounts are kept in whole picodollars: a running sum of floats would drift over a million calls.
 _PER_USD = 1e12
 _KEPT = 200  # outputs remembered of each kind
-_FEWEST = 20  # below, the 95th percentile is a guess
+_FEWEST = 20  # below, twice the dearest of them is no bound for the next one
 
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """What one call in flight may cost. Given back once, by `settle` or `cancel`."""
+    """What one call in flight may cost. Given back once, by `settle` or `forfeit`."""
 
     kind: object
     input: int
     worst: int
     is_bound: bool = True
     is_open: bool = True
+    is_sent: bool = False
+
+    @property
+    def worst_usd(self) -> float:
+        """The most that the call can cost."""
+        return self.worst / _PER_USD
 
 
 @dataclass(slots=True, eq=False)
@@ -57,19 +64,24 @@ class _Waiter:
 class Budget:
     """At most `limit_usd` for all calls of a run, of which earlier sessions spent `spent_usd`. For one event loop.
 
-    `unseen_usd` of that is what calls may have cost whose answers were lost with a session that was killed.
+    `owed_usd` of that is what attempts may have cost whose bill nobody told. With a `mark` no call is sent before the
+    journal has a mark that covers it, so that a kill loses sight of no bill.
 
-    Every attempt of a call is admitted, and settled or cancelled, on its own; a call that holds a reservation must not
+    Every attempt of a call is admitted, and settled or forfeited, on its own; a call that holds a reservation must not
     wait for another one's. Raises ValueError for a limit that is not above 0, or amounts that are no numbers.
     """
 
-    def __init__(self, limit_usd: float, spent_usd: float = 0.0, unseen_usd: float = 0.0) -> None:
+    def __init__(
+        self, limit_usd: float, spent_usd: float = 0.0, owed_usd: float = 0.0, mark: HighWaterMark | None = None
+    ) -> None:
         if not (isfinite(limit_usd) and limit_usd > 0 and isfinite(spent_usd) and spent_usd >= 0):
             raise ValueError(f"no budget: {limit_usd!r} USD, of which {spent_usd!r} are spent")
         self._limit = _pico(limit_usd)
-        self._spent = _pico(spent_usd)
-        self._unseen_usd = unseen_usd
+        self._spent = self._before = _pico(spent_usd)
+        self._owed = _pico(owed_usd)
+        self._mark = mark
         self._reserved = 0
+        self._sent = 0  # of what is reserved, for calls that are on the wire
         self._waiting: deque[_Waiter] = deque()
         self._outputs: dict[object, deque[int]] = {}
         self._missed: Reservation | None = None  # of the call that did not fit any more
@@ -82,7 +94,7 @@ class Budget:
 
     @property
     def spent_usd(self) -> float:
-        """What settled calls cost, earlier sessions' included, and what cancelled ones are taken to have cost."""
+        """What settled calls cost, earlier sessions' included, and the most that those with unknown bills may have."""
         return self._spent / _PER_USD
 
     @property
@@ -156,24 +168,25 @@ class Budget:
         """An output of an earlier session cost so much."""
         self._outputs.setdefault(kind, deque(maxlen=_KEPT)).append(_pico(output_usd))
 
-    def settle(self, reservation: Reservation, cost_usd: float | None) -> None:
-        """The call has ended and cost so much; None when nothing was billed."""
-        cost = _pico(max(0.0, cost_usd)) if cost_usd is not None else 0
+    async def cover(self, reservation: Reservation) -> None:
+        """The call is about to be sent: return once a kill would not lose sight of it. Raises JournalFailed."""
+        reservation.is_sent = True
+        self._sent += reservation.worst
+        if self._mark is not None:
+            await self._mark.cover((self._spent - self._before + self._sent) / _PER_USD)
+
+    def settle(self, reservation: Reservation, cost_usd: float | None, owed_usd: float = 0.0) -> None:
+        """The call has ended and cost so much; None when nothing was billed. It may have cost `owed_usd` more."""
+        cost, owed = (_pico(max(0.0, usd or 0.0)) for usd in (cost_usd, owed_usd))
         if cost_usd is not None:
             self._outputs.setdefault(reservation.kind, deque(maxlen=_KEPT)).append(max(0, cost - reservation.input))
-        self._give_back(reservation, cost)
+        self._owed += owed
+        self._give_back(reservation, cost + owed)
 
-    def cancel(self, reservation: Reservation) -> None:
-        """The call was given up in flight, so nobody will say what it cost.
-
-        The provider may bill it to its end: it is taken to have cost its input and the 95th percentile of its kind's
-        outputs, or the most that it could have cost as long as only few of them are known.
-        """
-        outputs = sorted(self._outputs.get(reservation.kind, ()))
-        usual = reservation.worst
-        if len(outputs) >= _FEWEST:
-            usual = min(usual, reservation.input + outputs[ceil(0.95 * len(outputs)) - 1])
-        self._give_back(reservation, usual)
+    def forfeit(self, reservation: Reservation) -> None:
+        """The call has ended and nobody will say what it cost: it counts as the most that it could."""
+        self._owed += reservation.worst
+        self._give_back(reservation, reservation.worst)
 
     def _reservation(self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool) -> Reservation:
         # The sum is rounded, not its parts: then no cost within it can be rounded to more.
@@ -199,6 +212,8 @@ class Budget:
             raise RuntimeError(f"a call of {reservation.kind!r} is settled twice")
         reservation.is_open = False
         self._reserved -= reservation.worst
+        if reservation.is_sent:
+            self._sent -= reservation.worst
         self.in_flight -= 1
         self._spent += cost
         if self._waiting:
@@ -241,21 +256,22 @@ class Budget:
 
     def _refusal(self, missed: Reservation) -> BudgetExhausted:
         needed_usd, is_bound = missed.worst / _PER_USD, missed.is_bound
-        return BudgetExhausted(
-            self.spent_usd, self.limit_usd, needed_usd, is_bound=is_bound, unseen_usd=self._unseen_usd
-        )
+        owed_usd = self._owed / _PER_USD
+        return BudgetExhausted(self.spent_usd, self.limit_usd, needed_usd, is_bound=is_bound, owed_usd=owed_usd)
 
 
-def check_row(cost_usd: float | None, limit_usd: float) -> None:
-    """To be called before each call of a row that has cost `cost_usd`; None, an unknown price, passes.
+def check_row(cost_usd: float | None, owed_usd: float, limit_usd: float) -> None:
+    """To be called before each attempt of a row that has cost `cost_usd` and may have cost `owed_usd` more; a cost of
+    None, an unknown price, passes.
 
     Raises RowBudgetExceeded when the row has nothing left of its `limit_usd`, so that it passes its limit by the calls
     in flight at most.
     """
-    if cost_usd is not None and cost_usd >= limit_usd:
+    if cost_usd is not None and cost_usd + owed_usd >= limit_usd:
+        owed = f", and up to ${owed_usd:.6g} on calls whose bill is not known," if owed_usd else ""
         raise RowBudgetExceeded(
-            f"the row has cost ${cost_usd:.6g} of at most ${limit_usd:.6g} (--row-budget) and asks for another call; "
-            "the same command with a larger --row-budget goes on from here"
+            f"the row has cost ${cost_usd:.6g}{owed} of at most ${limit_usd:.6g} (--row-budget) and asks for another "
+            "call; the same command with a larger --row-budget goes on from here"
         )
 
 

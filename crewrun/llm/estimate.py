@@ -60,6 +60,12 @@ def most_tokens(endpoint: Endpoint) -> int | None:
     return min(limits) * times if limits else None
 
 
+def most_answer_tokens(completion: Completion) -> int:
+    """The most tokens that an answer can have taken: one for each byte of it."""
+    texts = [completion.text, completion.reasoning, *(c.name + c.arguments for c in completion.tool_calls)]
+    return sum(len(text.encode("utf-8", "replace")) for text in texts)
+
+
 def believable(completion: Completion, request: ChatRequest) -> Completion:
     """`completion`, with an estimate where its provider counted no tokens, or more than there can be."""
     usage = completion.usage

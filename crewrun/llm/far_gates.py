@@ -84,6 +84,6 @@ class FarGate:
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(failed(), self._loop))
 
-    def given_up(self, permit: Pass) -> None:
+    def given_up(self, permit: Pass, end: Settlement | None = None) -> None:
         """See `Gate.given_up`."""
-        self._loop.call_soon_threadsafe(lambda: self._gates.of(self._endpoint).given_up(permit))
+        self._loop.call_soon_threadsafe(lambda: self._gates.of(self._endpoint).given_up(permit, end))

@@ -4,7 +4,7 @@
 them by `far_gates`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -13,7 +13,6 @@ import anyio
 
 from crewrun.errors import (
     CallError,
-    CallTimedOut,
     EndpointRefused,
     RateLimited,
     RunStopped,
@@ -24,6 +23,7 @@ from crewrun.llm.budget import Budget, Reservation
 from crewrun.llm.outage import Outage, is_sign_of_outage
 from crewrun.llm.pace import LONGEST_ASKED_S, Pace, Ticket
 from crewrun.llm.probes import RUN_WIDE, Suspicion
+from crewrun.llm.unknown_bills import UnknownBills
 from crewrun.messages import Endpoint, RateLimits
 
 MAX_CALLS = 1000
@@ -54,14 +54,24 @@ class GateOptions:
 
 
 class Price(NamedTuple):
-    """What a call may cost in US dollars: its prompt, and its answer, at most if that `is_bound`. `kind` is what it has
-    in common with others, (model, task).
+    """What a call may cost at most: a prompt of so many tokens, each in US dollars, and its answer, if that `is_bound`.
+    `kind` is what it has in common with others, (model, task).
     """
 
     kind: object
-    prompt_usd: float
+    prompt_tokens: int
+    prompt_token_usd: float
     answer_usd: float
     is_bound: bool
+
+    def prompt_usd(self, extra_tokens: int = 0) -> float:
+        """The most that the prompt costs, where the provider counts `extra_tokens` more than were sent."""
+        return (self.prompt_tokens + extra_tokens) * self.prompt_token_usd
+
+    @property
+    def usd(self) -> float:
+        """The most that the call costs."""
+        return self.prompt_usd() + self.answer_usd
 
 
 class Pass(NamedTuple):
@@ -76,6 +86,7 @@ class Pass(NamedTuple):
     is_probe: bool
     reservation: Reservation | None
     suspicion: Suspicion | None = None
+    price: Price | None = None
 
 
 class FailureScope(Enum):
@@ -90,11 +101,18 @@ class FailureScope(Enum):
 
 
 class Settlement(NamedTuple):
-    """How an attempt ended: the tokens and US dollars that it is known to have used."""
+    """How an attempt ended: the tokens and US dollars that it is known to have used.
+
+    With `is_unknown` its bill is not, or not all of it: `owed_usd` more may come, None where the price is not known.
+    `prompt_tokens` are what the provider counted.
+    """
 
     tokens: int | None = None
     cost_usd: float | None = None
     limits: RateLimits | None = None
+    prompt_tokens: int = 0
+    owed_usd: float | None = None
+    is_unknown: bool = False
 
 
 class Gate(Protocol):
@@ -124,8 +142,8 @@ class Gate(Protocol):
         """It failed, and that is about so much; where that is `ALL`, `enter_probe` tells whether it really is."""
         ...
 
-    def given_up(self, permit: Pass) -> None:
-        """It was cancelled."""
+    def given_up(self, permit: Pass, end: Settlement | None = None) -> None:
+        """It was cancelled; without an `end` it had not been sent."""
         ...
 
 
@@ -168,6 +186,7 @@ class NearGate:
         self._long_waits = 0  # calls that were asked to wait for long since one of a row was answered
         self._refusal: CallError | None = None  # what every further call would get
         self._gates = gates
+        self._extra_prompt_tokens = gates.extra_prompt_tokens.get(endpoint.name, 0)
 
     @property
     def limiting(self) -> str | None:
@@ -193,8 +212,10 @@ class NearGate:
         """See `Gate.enter`."""
         budget, reservation = self._gates.budget, None
         if budget is not None and price is not None:
-            reservation = await budget.admit(price.kind, price.prompt_usd, price.answer_usd, is_bound=price.is_bound)
-        return await self._enter(tokens, reservation, None, is_patient=is_patient)
+            prompt_usd = price.prompt_usd(self._extra_prompt_tokens)
+            reservation = await budget.admit(price.kind, prompt_usd, price.answer_usd, is_bound=price.is_bound)
+        permit = await self._enter(tokens, reservation, None, is_patient=is_patient)
+        return permit if price is None else permit._replace(price=price)
 
     async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
         """See `Gate.enter_probe`."""
@@ -223,23 +244,29 @@ class NearGate:
         """A permit for a probe, None when the budget has no room for one."""
         budget, reservation = self._gates.budget, None
         if budget is not None and price is not None:
-            reservation = await budget.admit_probe(
-                price.kind, price.prompt_usd, price.answer_usd, is_bound=price.is_bound
-            )
+            prompt_usd = price.prompt_usd(self._extra_prompt_tokens)
+            reservation = await budget.admit_probe(price.kind, prompt_usd, price.answer_usd, is_bound=price.is_bound)
             if reservation is None:
                 return None
         permit = await self._enter(tokens, reservation, suspicion)
-        return permit._replace(is_probe=True)
+        return permit._replace(is_probe=True, price=price)
 
     async def _enter(
         self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool = True
     ) -> Pass:
-        try:
+        budget = self._gates.budget
+        if reservation is None or budget is None:
             return await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
+        permit: Pass | None = None
+        try:
+            permit = await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
+            await budget.cover(reservation)
         except BaseException:
-            if reservation is not None and self._gates.budget is not None:
-                self._gates.budget.settle(reservation, None)
+            budget.settle(reservation, None)
+            if permit is not None:
+                self._let_go(permit.ticket, permit.number)
             raise
+        return permit
 
     async def _wait(
         self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool
@@ -296,7 +323,7 @@ class NearGate:
 
     async def failed(self, permit: Pass, error: CallError, end: Settlement) -> FailureScope:
         """See `Gate.failed`."""
-        self._settle(permit, end, is_unknown=isinstance(error, CallTimedOut))
+        self._settle(permit, end)
         self.pace.settle(permit.ticket, end.tokens, error, end.limits)
         outage = self._outage
         if outage is None:
@@ -359,23 +386,27 @@ class NearGate:
         suspicion.settle()
         raise self._stopped(error)
 
-    def given_up(self, permit: Pass) -> None:
+    def given_up(self, permit: Pass, end: Settlement | None = None) -> None:
         """See `Gate.given_up`."""
-        budget = self._gates.budget
-        if budget is not None and permit.reservation is not None:
-            budget.cancel(permit.reservation)
+        self._settle(permit, end or Settlement())
         self._let_go(permit.ticket, permit.number)
         if permit.suspicion is not None:
             permit.suspicion.abandon()
 
-    def _settle(self, permit: Pass, end: Settlement, *, is_unknown: bool = False) -> None:
-        budget = self._gates.budget
-        if budget is None or permit.reservation is None:
-            return
-        if is_unknown:
-            budget.cancel(permit.reservation)  # nobody read what the provider may bill all the same
-        else:
-            budget.settle(permit.reservation, end.cost_usd)
+    def _settle(self, permit: Pass, end: Settlement) -> None:
+        """Account for what an attempt cost, or may have cost."""
+        budget, reservation, owed_usd = self._gates.budget, permit.reservation, end.owed_usd
+        if budget is not None and reservation is not None:
+            if end.is_unknown and end.cost_usd is None:
+                budget.forfeit(reservation)
+                owed_usd = reservation.worst_usd
+            else:
+                budget.settle(reservation, end.cost_usd, owed_usd or 0.0)
+        if end.is_unknown:
+            self._gates.unknown_bills.add(owed_usd)
+        if permit.price is not None and end.prompt_tokens > permit.price.prompt_tokens + self._extra_prompt_tokens:
+            self._extra_prompt_tokens = end.prompt_tokens - permit.price.prompt_tokens
+            self._gates.learned_extra(self.name, self._extra_prompt_tokens)
 
 
 class Gates:
@@ -387,6 +418,10 @@ class Gates:
         self._options = options or GateOptions()
         self._gates: dict[tuple[str | None, ...], NearGate] = {}
         self.budget: Budget | None = None
+        self.unknown_bills = UnknownBills()
+        # By how much providers count more tokens in a prompt than it can have, by model: learned for the budget.
+        self.extra_prompt_tokens: dict[str, int] = {}
+        self.journal_extra: Callable[[str, int], None] | None = None
         self.has_answered = False  # whether calls were answered in earlier sessions of the run
         self._ends_at = None if deadline_s is None else anyio.current_time() + deadline_s
         self.on_their_way = 0  # rows that were sent elsewhere, and have not begun there
@@ -412,6 +447,12 @@ class Gates:
         if gate is None:
             gate = self._gates[key] = NearGate(endpoint, self._options, self)
         return gate
+
+    def learned_extra(self, model: str, tokens: int) -> None:
+        """A provider counted so many tokens more in a prompt than it can have."""
+        self.extra_prompt_tokens[model] = tokens
+        if self.journal_extra is not None:
+            self.journal_extra(model, tokens)
 
     def is_idle(self) -> bool:
         """Whether hardly a call waits to be let through, or will soon, so that more rows at once are of use."""

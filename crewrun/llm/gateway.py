@@ -34,8 +34,8 @@ from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices import Price, find_price
-from crewrun.llm.recorder import Identities, Spent
-from crewrun.llm.sender import Caller, Sender
+from crewrun.llm.recorder import Identities, Recorder, Spent
+from crewrun.llm.sender import Bill, Caller, Sender
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
 from crewrun.llm.way import Way
@@ -124,7 +124,7 @@ class Gateway:
         if recorder is None and self._cache is None:
             if self._options.replay_only:
                 raise NotRecorded("nothing is recorded of this call (--replay)")
-            return (await self._send(request, caller))[0]
+            return (await self._send(request, caller, Bill()))[0]
         identity = self._identities.of(request)
         known = recorder.replay(tally.task, identity) if recorder is not None else None
         if known is not None and (again := recalled_answer(known[0], request, tally.own_texts)) is not None:
@@ -141,24 +141,38 @@ class Gateway:
                 spent = Spent(endpoint.name, Usage(), 0.0, 0, time.monotonic() - began)
                 await recorder.record(tally.task, identity, request, cached, spent)
             return cached
-        try:
-            completion, spent = await self._send(request, caller)
-        except CallError as failed:
-            if failed.attempts and recorder is not None:
-                usage, cost_usd = failed.billed
-                sent = failed.attempts + failed.probes
-                spent = Spent(endpoint.name, usage, cost_usd, sent, time.monotonic() - began)
-                await recorder.record_failure(tally.task, identity, failed, spent)
-            raise
-        if recorder is not None:
-            spent = spent._replace(duration_s=time.monotonic() - began)
-            await recorder.record(tally.task, identity, request, completion, spent)
+        if recorder is None:
+            completion, _ = await self._send(request, caller, Bill())
+        else:
+            completion = await self._send_recorded(request, caller, recorder, identity, began)
         if self._cache is not None:
             await self._cache.put(identity, completion)
         return completion
 
-    async def _send(self, request: ChatRequest, caller: Caller) -> tuple[Completion, Spent]:
-        answer = await self._sender.send_with_fallbacks(request, self._fallbacks.get(request.endpoint, ()), caller)
+    async def _send_recorded(
+        self, request: ChatRequest, caller: Caller, recorder: Recorder, identity: bytes, began: float
+    ) -> Completion:
+        """The answer to `request`, recorded before it is returned; of a call without one what it was billed."""
+        name, task, bill = request.endpoint.name, caller.tally.task, Bill()
+        try:
+            completion, spent = await self._send(request, caller, bill)
+        except CallError as failed:
+            if failed.attempts:
+                usage, cost_usd = failed.billed
+                spent = Spent(name, usage, cost_usd, failed.attempts + failed.probes, time.monotonic() - began)
+                await recorder.record_failure(task, identity, failed, spent)
+            raise
+        except BaseException as ended:  # the row's time is over, or the run stops
+            if bill.usage.total_tokens:
+                spent = bill.total(name)._replace(duration_s=time.monotonic() - began)
+                recorder.record_unfinished(task, identity, type(ended).__name__, spent)
+            raise
+        await recorder.record(task, identity, request, completion, spent._replace(duration_s=time.monotonic() - began))
+        return completion
+
+    async def _send(self, request: ChatRequest, caller: Caller, bill: Bill) -> tuple[Completion, Spent]:
+        fallbacks = self._fallbacks.get(request.endpoint, ())
+        answer = await self._sender.send_with_fallbacks(request, fallbacks, caller, bill)
         if answer[0].finish_reason is not None:
             self._warn_of(answer[0].finish_reason, request.endpoint)
         return answer

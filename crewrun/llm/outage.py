@@ -177,12 +177,12 @@ class Outage:
         """By the attempts that failed since the last answer, the calls whose first one is among them, and those of the
         attempts that were sent after the first had failed.
         """
-        if _is_not_connected(error):
+        if is_not_connected(error):
             return self._failed > self._out and self._later >= min(_CERTAIN, max(1, self._first))
         return self._first >= 2 and self._first > self._out and self._later >= _LATER
 
     def _is_certain(self, error: CallError) -> bool:
-        return self._is_declared or self._first >= _CERTAIN or _is_not_connected(error)
+        return self._is_declared or self._first >= _CERTAIN or is_not_connected(error)
 
     def _is_excused(self, error: CallError) -> bool:
         is_young = anyio.current_time() - self._since < _DOUBT_S
@@ -236,7 +236,7 @@ def is_sign_of_outage(error: CallError) -> bool:
     return isinstance(error, (*_DOWN, CallTimedOut)) and (error.http_status or 500) >= 500
 
 
-def _is_not_connected(error: CallError) -> bool:
+def is_not_connected(error: CallError) -> bool:
     """Whether the attempt did not even get a connection."""
     link = error.__cause__ or error.__context__ if isinstance(error, NetworkError) else None
     while link is not None and not isinstance(link, CallError):  # that would be another attempt's

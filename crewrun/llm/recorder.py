@@ -48,6 +48,10 @@ class Recorder(Protocol):
         """Keep what a failed call was billed. It is never replayed."""
         ...
 
+    def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
+        """Keep what a call was billed that was ended before it had an answer; nobody is left to wait for that."""
+        ...
+
     def refused(self, endpoint: str, what: str) -> None:
         """An endpoint, as `describe_endpoint` words it, does not take `what`; see `llm.capabilities.Refused`."""
         ...

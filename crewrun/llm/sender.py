@@ -29,6 +29,7 @@ from crewrun.errors import (
     SchemaRefused,
     ToolsRefused,
     TransientError,
+    UsageError,
     WaitTooLong,
     recast,
 )
@@ -47,6 +48,7 @@ from crewrun.llm.probes import MAY_PASS, RUN_WIDE, probe_request
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
+from crewrun.llm.unknown_bills import may_be_billed
 from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage, relaxed
 
@@ -82,12 +84,54 @@ class Bill:
         """Put what the call has come to on the error that it ends with."""
         error.attempts, error.probes, error.billed = self.attempts, self.probes, (self.usage, self.cost_usd)
 
-    def total(self, model: str, usage: Usage, cost_usd: float | None) -> Spent:
+    def total(self, model: str, usage: Usage = _NOTHING, cost_usd: float | None = 0.0) -> Spent:
         """The whole bill, of a call that was answered with `usage`."""
         if self.usage is not _NOTHING:
             self.add(usage, cost_usd)
             usage, cost_usd = self.usage, self.cost_usd
         return Spent(model, usage, cost_usd, self.attempts + self.probes)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A request on its way to one endpoint: for whom, on which bill, what an attempt takes and costs at most.
+
+    `price` is None where no budget needs it.
+    """
+
+    request: ChatRequest
+    caller: Caller
+    bill: Bill
+    way: Way
+    tokens: int
+    price: CallPrice | None
+
+    def answered(self, got: Completion) -> Settlement:
+        """How an attempt that was answered ended, after it is on the bill of the caller's row."""
+        usage = got.usage
+        cost_usd = self.way.bill(usage, self.caller.tally)
+        end = Settlement(usage.total_tokens, cost_usd, got.limits, usage.prompt_tokens)
+        if self.price is None or cost_usd is None or not usage.estimated_calls:
+            return end
+        owed_usd = max(0.0, self.way.most_of(got, self.price) - cost_usd)
+        self.caller.tally.owes(owed_usd)
+        return end._replace(owed_usd=owed_usd, is_unknown=owed_usd > 0)
+
+    def failed(self, error: CallError) -> Settlement:
+        """How a failed attempt ended, after what the provider counted for it is on the bill."""
+        usage = error.usage
+        if usage.total_tokens:
+            cost_usd = self.way.bill(usage, self.caller.tally)
+            self.bill.add(usage, cost_usd)
+            return Settlement(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
+        return self.lost()._replace(limits=error.limits) if may_be_billed(error) else Settlement(limits=error.limits)
+
+    def lost(self) -> Settlement:
+        """How an attempt ended whose bill nobody told."""
+        most = self.price or self.way.most(self.request, self.caller.tally.task)
+        owed_usd = most.usd if most is not None else None
+        self.caller.tally.owes(owed_usd)
+        return Settlement(owed_usd=owed_usd, is_unknown=True)
 
 
 @dataclass(slots=True)
@@ -119,16 +163,14 @@ class Sender:
         self._ways: WeakKeyDictionary[Endpoint, Way] = WeakKeyDictionary()
 
     async def send_with_fallbacks(
-        self, request: ChatRequest, fallbacks: Sequence[Endpoint], caller: Caller
+        self, request: ChatRequest, fallbacks: Sequence[Endpoint], caller: Caller, bill: Bill
     ) -> tuple[Completion, Spent]:
         """The answer to `request`, of its own endpoint or, where that does not work, of the first fallback that does.
 
-        Raises the last endpoint's CallError, with `attempts` and `billed` of all; ToolsRefused and SchemaRefused when
-        the endpoint takes no tools or no such schema; RunStopped when no call could be made.
+        What it costs is on `bill`, also when this ends early. Raises the last endpoint's CallError, with `attempts` and
+        `billed` of all; ToolsRefused and SchemaRefused when the endpoint takes no tools or no such schema; RunStopped
+        when no call could be made; RowBudgetExceeded when the row may cost no more.
         """
-        if self._options.row_budget_usd is not None:
-            check_row(caller.tally.row_cost_usd, self._options.row_budget_usd)
-        bill = Bill()
         if not fallbacks:
             return await self._send_as_taken(request, caller, bill)
         for endpoint in (request.endpoint, *fallbacks):
@@ -199,31 +241,29 @@ class Sender:
         async with capabilities.probing(endpoint, what):
             if conclusion in capabilities.refused or capabilities.is_own(endpoint, what):
                 return conclusion in capabilities.refused
-            probe = probe_request(request)
-            met = await self._probe(probe, caller, bill)
-            while isinstance(met, (TransientError, *RUN_WIDE)) and not await self._is_own(met, probe, caller, bill):
-                met = await self._probe(probe, caller, bill)  # that was an outage
+            probe = self._call(probe_request(request), caller, bill)
+            met = await self._probe(probe)
+            while isinstance(met, (TransientError, *RUN_WIDE)) and not await self._is_own(met, probe):
+                met = await self._probe(probe)  # that was an outage
             if met is None:
-                capabilities.answered(probe, request)
+                capabilities.answered(probe.request, request)
                 return False
-            if type(classified(met, probe)) is not type(refused):
+            if type(classified(met, probe.request)) is not type(refused):
                 return False
             capabilities.refused.add(conclusion)
             if caller.recorder is not None:
                 caller.recorder.refused(*conclusion)
             return True
 
-    async def _probe(self, probe: ChatRequest, caller: Caller, bill: Bill) -> CallError | None:
+    async def _probe(self, probe: _Call) -> CallError | None:
         """The error that a neutral request meets, None when it is answered. One of ours when the budget has no room."""
-        way = self._way(probe.endpoint)
-        tokens, price = way.expected(probe), self._price(way, probe, caller)
         attempt = 0
         while True:
             attempt += 1
-            permit = await way.gate.enter_probe(None, tokens, price)
+            permit = await probe.way.gate.enter_probe(None, probe.tokens, probe.price)
             if isinstance(permit, bool):
                 return CallError("the budget has no room for a probe")
-            _, error = await self._send_probe(permit, probe, way, caller, bill)
+            _, error = await self._send_probe(permit, probe)
             if error is None or isinstance(error, OutputInvalid):
                 return None  # the request was taken; what the model wrote does not matter here
             delay_s = self._options.retry.delay(error, attempt)
@@ -238,15 +278,17 @@ class Sender:
 
         A call that is not patient can be made elsewhere: it does not wait until an outage is over.
         """
-        way, tally = self._way(request.endpoint), caller.tally
-        gate, tokens, price = way.gate, way.expected(request), self._price(way, request, caller)
+        call = self._call(request, caller, bill)
+        gate, tally, row_budget_usd = call.way.gate, caller.tally, self._options.row_budget_usd
         failures: _Failures | None = None
         while True:
+            if row_budget_usd is not None:
+                check_row(tally.row_cost_usd, tally.row_owed_usd, row_budget_usd)
             if caller.windows:
                 await admit(caller.windows)
-            permit = await gate.enter(tokens, price, is_patient=is_patient)
+            permit = await gate.enter(call.tokens, call.price, is_patient=is_patient)
             if permit.is_probe:
-                await self._send_probe(permit, probe_request(request), way, caller, bill)
+                await self._send_probe(permit, self._call(probe_request(request), caller, bill))
                 continue
             bill.attempts += 1
             tally.sent()
@@ -255,33 +297,30 @@ class Sender:
             except CallError as failed:
                 error = classified(_without_key(failed, request.endpoint), request)
             except BaseException:
-                gate.given_up(permit)
+                gate.given_up(permit, call.lost())
                 raise
             else:
-                cost_usd = way.bill(got.usage, tally)
-                gate.answered(permit, Settlement(got.usage.total_tokens, cost_usd, got.limits))
+                end = call.answered(got)
+                gate.answered(permit, end)
                 tally.answered(got)
-                return got, bill.total(request.endpoint.name, got.usage, cost_usd)
+                return got, bill.total(request.endpoint.name, got.usage, end.cost_usd)
             if failures is None:
                 failures = _Failures(is_patient, may_pass=self._gates.is_of_a_run)
-            delay_s = await self._delay(failures, permit, error, request, caller, bill)
+            delay_s = await self._delay(failures, permit, error, call)
             if caller.recorder is not None:
                 caller.recorder.retrying(tally.task, error, delay_s)
             if delay_s:
                 await anyio.sleep(delay_s)
 
-    async def _delay(
-        self, failures: "_Failures", permit: Pass, error: CallError, request: ChatRequest, caller: Caller, bill: Bill
-    ) -> float:
+    async def _delay(self, failures: "_Failures", permit: Pass, error: CallError, call: _Call) -> float:
         """Seconds until the next attempt; raises `error` when there is none."""
-        way = self._way(request.endpoint)
         failures.attempts += 1
         error.attempts = failures.attempts
-        scope = await way.gate.failed(permit, error, _billed(error, way, caller.tally, bill))
+        scope = await call.way.gate.failed(permit, error, call.failed(error))
         # A call that can be made elsewhere counts what an outage did to it; too many at once are no reason to go there.
         is_own = scope is FailureScope.OWN or not (failures.is_patient or isinstance(error, RateLimited))
         if scope is FailureScope.ALL:
-            is_own = type(error) is failures.tried or await self._is_own(error, request, caller, bill)
+            is_own = type(error) is failures.tried or await self._is_own(error, call)
         if is_own and failures.may_pass and error.http_status in MAY_PASS and isinstance(error, RUN_WIDE):
             failures.may_pass, failures.tried = False, type(error)
             return 0.0
@@ -290,46 +329,43 @@ class Sender:
         if delay_s is not None:
             return delay_s
         if failures.is_patient and is_sign_of_outage(error):
-            is_own = await self._is_own(error, request, caller, bill)
+            is_own = await self._is_own(error, call)
         if not is_own:
             return 0.0
-        bill.close(error)
+        call.bill.close(error)
         raise error
 
-    async def _is_own(self, error: CallError, request: ChatRequest, caller: Caller, bill: Bill) -> bool:
+    async def _is_own(self, error: CallError, call: _Call) -> bool:
         """Whether `error` is the call's own and not what every call meets, if need be by a probe.
 
         Raises EndpointRefused and WaitTooLong when every call would be refused.
         """
-        way, probe = self._way(request.endpoint), probe_request(request)
-        tokens, price = way.expected(probe), self._price(way, probe, caller)
+        probe = self._call(probe_request(call.request), call.caller, call.bill)
         while True:
-            permit = await way.gate.enter_probe(error, tokens, price)
+            permit = await probe.way.gate.enter_probe(error, probe.tokens, probe.price)
             if isinstance(permit, bool):
                 return permit
-            scope, _ = await self._send_probe(permit, probe, way, caller, bill)
+            scope, _ = await self._send_probe(permit, probe)
             if scope is not FailureScope.ALL:
                 return scope is FailureScope.OWN
 
-    async def _send_probe(
-        self, permit: Pass, probe: ChatRequest, way: Way, caller: Caller, bill: Bill
-    ) -> tuple[FailureScope, CallError | None]:
-        """Send a neutral request, billed to `caller`: what it says of that call's failure, and its own error if any."""
-        caller.tally.sent()
-        bill.probes += 1
+    async def _send_probe(self, permit: Pass, probe: _Call) -> tuple[FailureScope, CallError | None]:
+        """Send a neutral request: what it says of the failure of the call that asked for it, and its own error."""
+        gate = probe.way.gate
+        probe.caller.tally.sent()
+        probe.bill.probes += 1
         try:
-            got = await self._send_once(probe)
+            got = await self._send_once(probe.request)
         except CallError as failed:
-            error = _without_key(failed, probe.endpoint)
+            error = _without_key(failed, probe.request.endpoint)
             error.attempts = 1
-            scope = await way.gate.failed(permit, error, _billed(error, way, caller.tally, bill))
-            return scope, error
+            return await gate.failed(permit, error, probe.failed(error)), error
         except BaseException:
-            way.gate.given_up(permit)
+            gate.given_up(permit, probe.lost())
             raise
-        cost_usd = way.bill(got.usage, caller.tally)
-        bill.add(got.usage, cost_usd)
-        way.gate.answered(permit, Settlement(got.usage.total_tokens, cost_usd, got.limits))
+        end = probe.answered(got)
+        probe.bill.add(got.usage, end.cost_usd)
+        gate.answered(permit, end)
         return FailureScope.OWN, None
 
     async def _send_once(self, request: ChatRequest) -> Completion:
@@ -346,17 +382,14 @@ class Sender:
             way = self._ways[endpoint] = self._make_way(endpoint)
         return way
 
-    def _price(self, way: Way, request: ChatRequest, caller: Caller) -> CallPrice | None:
-        return way.most(request, caller.tally.task) if self._gates.is_budgeted else None
-
-
-def _billed(error: CallError, way: Way, tally: Tally, bill: Bill) -> Settlement:
-    """How a failed attempt ended, after what the provider counted for it is on the bill."""
-    if not error.usage.total_tokens:
-        return Settlement(None, None, error.limits)
-    cost_usd = way.bill(error.usage, tally)
-    bill.add(error.usage, cost_usd)
-    return Settlement(error.usage.total_tokens, cost_usd, error.limits)
+    def _call(self, request: ChatRequest, caller: Caller, bill: Bill) -> _Call:
+        """`request` with what its attempts need. Raises UsageError when a budget needs a price that nobody knows."""
+        way = self._way(request.endpoint)
+        price = None
+        if self._gates.is_budgeted and (price := way.most(request, caller.tally.task)) is None:
+            name = request.endpoint.name
+            raise UsageError(f"the price of {name} is not known, so --budget cannot hold; give it by --price")
+        return _Call(request, caller, bill, way, way.expected(request), price)
 
 
 def _without_key(error: CallError, endpoint: Endpoint) -> CallError:

@@ -24,6 +24,7 @@ class Tally:
 
     __slots__ = (
         "_cost_usd",
+        "_owed_usd",
         "_parent",
         "_replayed",
         "_unpriced",
@@ -72,7 +73,7 @@ class Tally:
         self.attempts = self.calls = self.truncated = 0
         self.prompt_tokens = self.cached_prompt_tokens = self.completion_tokens = self.reasoning_tokens = 0
         self.estimated_calls = 0
-        self._cost_usd = 0.0
+        self._cost_usd = self._owed_usd = 0.0
         self._unpriced = False
         self.models: dict[str, None] = {}
         self.tasks: list[TaskRecord] = []
@@ -93,10 +94,19 @@ class Tally:
     @property
     def row_cost_usd(self) -> float | None:
         """US dollars of the whole row that this is a part of."""
+        return self._row.cost_usd
+
+    @property
+    def row_owed_usd(self) -> float:
+        """What attempts of the row whose bill nobody told may have cost besides, in US dollars."""
+        return self._row._owed_usd
+
+    @property
+    def _row(self) -> "Tally":
         tally = self
         while tally._parent is not None:
             tally = tally._parent
-        return tally.cost_usd
+        return tally
 
     @property
     def usage(self) -> Usage:
@@ -147,6 +157,11 @@ class Tally:
             else:
                 tally._cost_usd += cost_usd
             tally = tally._parent
+
+    def owes(self, usd: float | None) -> None:
+        """An attempt's bill is not known; it may be `usd`, None where its price is not known either."""
+        row = self._row
+        row._owed_usd += usd or 0.0
 
     def replays(self, completion: Completion, spent: Spent) -> None:
         """A call of an earlier session is answered again: it counts as it did then, and as nothing spent now."""

@@ -1,12 +1,11 @@
 """`Way`: what calls of one endpoint need each time, its gate, its price, and what its answers usually take."""
 
-from crewrun.errors import UsageError
-from crewrun.llm.estimate import GUESSED_TOKENS, fewest_tokens, most_tokens
+from crewrun.llm.estimate import GUESSED_TOKENS, fewest_tokens, most_answer_tokens, most_tokens
 from crewrun.llm.gate import Gate
 from crewrun.llm.gate import Price as CallPrice
 from crewrun.llm.prices import Price
 from crewrun.llm.tally import Tally
-from crewrun.messages import ChatRequest, Endpoint, Usage
+from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
 
 # Tokens of an answer, before the first one has come.
 _USUAL_TOKENS = 300
@@ -36,10 +35,17 @@ class Way:
         """The tokens that an attempt is expected to take."""
         return fewest_tokens(request) + self.answer_tokens
 
-    def most(self, request: ChatRequest, task: str) -> CallPrice:
-        """The most that an attempt can cost. Raises UsageError when nobody can say."""
+    def most(self, request: ChatRequest, task: str) -> CallPrice | None:
+        """The most that an attempt can cost; None when nobody can say."""
         if self._price is None:
-            raise UsageError(f"the price of {self._name} is not known, so --budget cannot hold; give it by --price")
-        prompt_usd = fewest_tokens(request, bytes_per_token=1) * max(self._price.prompt, self._price.cached_prompt)
+            return None
+        prompt_tokens = fewest_tokens(request, bytes_per_token=1)
+        prompt_token_usd = max(self._price.prompt, self._price.cached_prompt)
         answer_usd = (self._most_tokens or GUESSED_TOKENS) * self._price.completion
-        return CallPrice((self._name, task), prompt_usd, answer_usd, self._most_tokens is not None)
+        is_bound = self._most_tokens is not None
+        return CallPrice((self._name, task), prompt_tokens, prompt_token_usd, answer_usd, is_bound)
+
+    def most_of(self, answer: Completion, price: CallPrice) -> float:
+        """The most that an attempt with this answer can have cost, in US dollars, where nobody counted its tokens."""
+        answer_usd = most_answer_tokens(answer) * self._price.completion if self._price is not None else 0.0
+        return price.prompt_usd() + min(price.answer_usd, answer_usd)

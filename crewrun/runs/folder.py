@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crewrun.errors import UsageError
-
-SUFFIX = ".crewrun"
+from crewrun.run_files import FOLDER_SUFFIX, JOURNAL_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class RunFolder:
     @property
     def journal(self) -> Path:
         """What was answered: `journal.py`."""
-        return self.path / "journal.sqlite"
+        return self.path / JOURNAL_NAME
 
     @property
     def lock(self) -> Path:
@@ -76,7 +75,7 @@ class RunFolder:
 
 def beside(output: Path) -> RunFolder:
     """The run folder of a results file."""
-    return RunFolder(output.with_name(output.name + SUFFIX))
+    return RunFolder(output.with_name(output.name + FOLDER_SUFFIX))
 
 
 def find(run: str) -> RunFolder:

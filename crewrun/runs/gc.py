@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from crewrun.errors import CrewrunError, UsageError
-from crewrun.runs.folder import SUFFIX, RunFolder, beside
+from crewrun.run_files import FOLDER_SUFFIX
+from crewrun.runs.folder import RunFolder, beside
 from crewrun.runs.lock import RunLock, is_held
 from crewrun.runs.manifest import SCHEMA as RUN_SCHEMA
 from crewrun.runs.status import Status, read_status, when
@@ -131,7 +132,7 @@ def _is_aside(view: View) -> bool:
 def _is_run(folder: RunFolder) -> bool:
     """Whether it is a run folder, and not one that only has files of such names."""
     try:
-        if folder.path.name.endswith(SUFFIX):
+        if folder.path.name.endswith(FOLDER_SUFFIX):
             return folder.is_used
         with folder.manifest.open("rb") as file:
             return bool(json.load(file)["schema"] == RUN_SCHEMA)

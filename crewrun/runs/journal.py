@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from crewrun.errors import Category, JournalDamaged, JournalFailed, UsageError
 
-VERSION = 3
+VERSION = 4
 # What makes a journal of each older version one of the next.
 _REFUSALS = (
     "create table refusals (definition integer not null, endpoint text not null, what text not null, "
@@ -20,10 +20,22 @@ _REFUSALS = (
 )
 # `status` counts failed tools, which are few among the calls: 4 is TOOL_FAILURE below.
 _TOOL_FAILURES = "create index if not exists tool_failures on calls (name) where kind = 4"
+# Beside what a session spent: the mark that covers its calls in flight, None without a budget, and what attempts with
+# unknown bills may cost.
+_OWED_COLUMNS = (
+    "high_water_usd real",
+    "owed_usd real not null default 0",
+    "owed_calls integer not null default 0",
+    "owed_unpriced integer not null default 0",
+)
+_EXTRA_PROMPT_TOKENS = (
+    "create table extra_prompt_tokens (model text primary key, tokens integer not null) without rowid"
+)
 _MIGRATIONS = {
     1: "alter table calls add column estimated_calls integer not null default 0",
     # What was concluded from one reply is not believed any more.
     2: f"drop table refusals; {_REFUSALS}; {_TOOL_FAILURES}",
+    3: "; ".join([*(f"alter table sessions add column {one}" for one in _OWED_COLUMNS), _EXTRA_PROMPT_TOKENS]),
 }
 
 # What a call entry is. An answer is kept as its text alone, a turn (with tools, cut off, or with more than its text) as
@@ -67,7 +79,8 @@ create table sessions (
     cached_prompt_tokens integer not null default 0, completion_tokens integer not null default 0,
     reasoning_tokens integer not null default 0, cost_usd real not null default 0, unpriced integer not null default 0,
     ok integer not null default 0, failed integer not null default 0, kept integer not null default 0,
-    in_flight integer not null default 0, share real, elapsed_s real not null default 0
+    in_flight integer not null default 0, share real, elapsed_s real not null default 0,
+    {", ".join(_OWED_COLUMNS)}
 );
 create table calls (
     seq integer primary key, session integer not null, row integer not null, task not null, kind integer not null,
@@ -76,6 +89,7 @@ create table calls (
     duration_ms integer, estimated_calls integer
 );
 {_TOOL_FAILURES};
+{_EXTRA_PROMPT_TOKENS};
 create table rows (
     seq integer primary key, session integer not null, definition integer not null, key integer not null,
     id not null, digest integer not null, ended integer not null, record blob not null
@@ -287,9 +301,35 @@ def category_of(ended: int) -> Category | None:
     return None if ended == OK else Category(_CATEGORIES[ended])
 
 
-def all_spent(db: sqlite3.Connection) -> dict[str, Any]:
-    """What all sessions of the run spent together, by the columns of `sessions`; `cost_usd` None when unknown."""
+# So many of the latest calls tell what one that was lost with its session may have cost.
+_LATEST_CALLS = 2000
+
+
+def owed(db: sqlite3.Connection, *, going: int, only: int | None = None) -> float | None:
+    """What attempts of all sessions may have cost, beside what is known to be spent, in US dollars; None when a price
+    is not known. With `only` it is what those of one session may have.
+
+    The session that is `going`, 0 for none, knows what it owes. One that was killed counts as its high-water mark;
+    without a mark, since it had no budget, each row that it had in flight counts as the dearest late call.
+    """
+    query = (
+        "select coalesce(sum(case when ended_at is not null or id = ? then owed_usd "
+        "when high_water_usd is null then owed_usd + in_flight * dearest "
+        "else max(owed_usd, high_water_usd - cost_usd) end), 0), coalesce(sum(owed_unpriced), 0) from sessions, "
+        "(select coalesce(max(cost_usd), 0) as dearest from (select cost_usd from calls order by seq desc limit ?)) "
+        "where ? is null or id = ?"
+    )
+    usd, unpriced = db.execute(query, (going, _LATEST_CALLS, only, only)).fetchone()
+    return None if unpriced else float(usd)
+
+
+def all_spent(db: sqlite3.Connection, *, going: int) -> dict[str, Any]:
+    """What all sessions of the run spent together, by the columns of `sessions`; `cost_usd` None when unknown.
+
+    `owed_usd` is what `owed` says, with `going` the session that is going, 0 for none.
+    """
     names = ("attempts", "calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
     sums = ", ".join(f"coalesce(sum({name}), 0)" for name in (*names, "cost_usd", "unpriced"))
     *counts, cost_usd, unpriced = db.execute(f"select {sums} from sessions").fetchone()  # noqa: S608  (names are ours)
-    return {**dict(zip(names, counts, strict=True)), "cost_usd": None if unpriced else cost_usd}
+    spent = {**dict(zip(names, counts, strict=True)), "cost_usd": None if unpriced else cost_usd}
+    return {**spent, "owed_usd": owed(db, going=going)}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, NamedTuple
 
-from crewrun.errors import CallError, redact
+from crewrun.errors import CallError, Category, redact
 from crewrun.llm.failed_tools import shortened_error
 from crewrun.llm.recorder import Spent
 from crewrun.llm.turns import decode_turn, encode_turn, is_plain
@@ -100,16 +100,24 @@ class Recording:
 
     def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> Future[None]:
         """Keep what a failed call was billed, as `record` does."""
-        entry = self._entry(
-            task, FAILURE, identity, _bytes(f"{type(error).__name__}: {redact(str(error))[:500]}"), spent
-        )
+        why = f"{type(error).__name__}: {redact(str(error))[:500]}"
+        return self._fail(task, identity, why, spent, category=error.category, http_status=error.http_status)
+
+    def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
+        """Keep what an ended call was billed. The future is not looked at: whoever waits next hears of a full disk."""
+        self._fail(task, identity, why, spent, category=None, http_status=None).add_done_callback(_retrieve)
+
+    def _fail(
+        self, task: str, identity: bytes, why: str, spent: Spent, *, category: Category | None, http_status: int | None
+    ) -> Future[None]:
+        entry = self._entry(task, FAILURE, identity, _bytes(why), spent)
         self._say(
             "failure",
             task=task,
             seq=entry.seq,
             model=spent.model,
-            category=error.category,
-            http_status=error.http_status,
+            category=category,
+            http_status=http_status,
             attempts=spent.attempts,
             cost_usd=spent.cost_usd,
             duration_s=round(spent.duration_s, 3),
@@ -175,6 +183,11 @@ class Recording:
     def _say(self, event: str, **fields: Any) -> None:
         shared = self._journaling
         shared.writer.say(shared.log.event(event, row=self._row.id, **fields))
+
+
+def _retrieve(future: Future[None]) -> None:
+    """Take note of a future's error, so that asyncio does not complain that nobody did."""
+    future.exception()
 
 
 def read_text(entry: CallEntry) -> str:

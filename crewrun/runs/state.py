@@ -7,6 +7,7 @@ for its calls (`recall`), and keeps its outcome (`keep`).
 import shlex
 import sqlite3
 from array import array
+from asyncio import Future
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -20,6 +21,7 @@ import anyio.to_thread
 
 from crewrun.errors import Category, OutputFailed
 from crewrun.library_warnings import LibraryWarning
+from crewrun.llm.unknown_bills import Owed
 from crewrun.row import Outcome, Row
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
@@ -310,16 +312,24 @@ class RunState:
 
     async def in_all(self) -> dict[str, Any]:
         """What all sessions of the run spent together."""
-        return await self._writer.read(journal.all_spent)
+        return await self._writer.read(lambda db: journal.all_spent(db, going=self._session))
 
-    async def lost_usd(self) -> float:
-        """What rows in flight at the death of earlier sessions may have cost: each as much as the dearest late call."""
-        query = (
-            "select coalesce(sum(in_flight), 0) * (select coalesce(max(cost_usd), 0) from "
-            "(select cost_usd from calls order by seq desc limit ?)) from sessions where ended_at is null and id <> ?"
-        )
-        found = await self._writer.read(lambda db: db.execute(query, (_LATEST_ANSWERS, self._session)).fetchone())
-        return float(found[0] or 0.0)
+    def raise_high_water(self, usd: float) -> "Future[None]":
+        """Commit what this session may have been billed at most. Raises JournalFailed where that cannot be."""
+        return self._writer.high_water(usd)
+
+    def keep_owed(self, owed: Owed) -> None:
+        """Keep what attempts of this session may cost whose bill is not known."""
+        self._writer.owed(owed)
+
+    def keep_extra_prompt_tokens(self, model: str, tokens: int) -> None:
+        """Keep by how much a provider counts more tokens in a prompt than it can have."""
+        self._writer.extra_prompt_tokens(model, tokens)
+
+    async def extra_prompt_tokens(self) -> dict[str, int]:
+        """What `keep_extra_prompt_tokens` kept, by model."""
+        query = "select model, tokens from extra_prompt_tokens"
+        return await self._writer.read(lambda db: dict(db.execute(query).fetchall()))
 
     async def latest_answers(self) -> list[tuple[str, str, int]]:
         """Model, task and completion tokens of the last answers, in their order."""

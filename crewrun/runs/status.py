@@ -156,7 +156,9 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
     state = _state(session, held=held)
     ended = _count(view, session, state) if session else []
     (sessions,) = view.db.execute("select count(*) from sessions").fetchone()
-    in_all = journal.all_spent(view.db)
+    going = session.id if session is not None and state == "running" else 0
+    in_all = journal.all_spent(view.db, going=going)
+    owed_usd = journal.owed(view.db, going=going, only=session.id) if session is not None else None
     failures = [_failed_rows(view, group) for group in ended if group.ended != journal.OK]
     failing = _failing_tools(view)
     view.db.execute("commit")
@@ -172,7 +174,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
         failed=sum(group.count for group in failures),
         failures=sorted(failures, key=lambda group: (-group.count, group.category)),
         tool_failures=failing,
-        spent=_spent(session) if session else None,
+        spent=_spent(session, owed_usd) if session else None,
         in_all=spent_json(in_all),
         command=view.command,
         redo=command_of(view.folder, view.manifest, replay=False),
@@ -260,9 +262,9 @@ def _failing_tools(view: View) -> list[FailingTool]:
     return found
 
 
-def _spent(session: Session) -> dict[str, Any]:
-    sums = session._asdict()
-    return spent_json({**sums, "cost_usd": None if session.unpriced else session.cost_usd})
+def _spent(session: Session, owed_usd: float | None) -> dict[str, Any]:
+    cost_usd = None if session.unpriced else session.cost_usd
+    return spent_json({**session._asdict(), "cost_usd": cost_usd, "owed_usd": owed_usd})
 
 
 def _rounded(number: float | None) -> float | None:

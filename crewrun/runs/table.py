@@ -10,6 +10,8 @@ from typing import Any, Final
 _FIRST: Final = ("id", "index", "status")
 _ERROR: Final = ("error.category", "error.message")
 _LAST: Final = ("cost_usd", "prompt_tokens", "completion_tokens", "duration_s", "models")
+# A spreadsheet takes text that begins so for a formula, and may run it: https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 # Names by the first row of the input that has them, and where in it.
 _Names = dict[str, tuple[int, int]]
@@ -49,33 +51,42 @@ def _note(names: _Names, value: object, index: int) -> None:
             names[name] = (index, place)
 
 
-def as_csv(lines: Iterable[bytes], columns: Columns) -> Iterator[bytes]:
+def as_csv(lines: Iterable[bytes], columns: Columns, *, guards_formulas: bool) -> Iterator[bytes]:
     """A header, and a record for each line, as RFC 4180 has them.
+
+    With `guards_formulas`, an apostrophe is put before text that a spreadsheet would take for a formula; what is a
+    number in the row never gets one.
 
     An input and a field of an output have a column each, with what is nested in them as JSON; an output that is no
     object, or has no fields, is in `output`. What a row has not is empty.
     """
     inputs, fields = columns.inputs, columns.fields
     named = [f"input.{name}" for name in inputs], [f"output.{name}" for name in fields]
-    yield _record([*_FIRST, *named[0], "output", *named[1], *_ERROR, *_LAST])
+    text = _guarded if guards_formulas else str
+    yield _record([text(name) for name in (*_FIRST, *named[0], "output", *named[1], *_ERROR, *_LAST)])
     for line in lines:
-        yield _record(_cells(json.loads(line), inputs, fields))
+        values = _values(json.loads(line), inputs, fields)
+        yield _record([text(value) if isinstance(value, str) else _written(value) for value in values])
 
 
-def _cells(row: dict[str, Any], inputs: Sequence[str], fields: Sequence[str]) -> list[str]:
+def _guarded(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _values(row: dict[str, Any], inputs: Sequence[str], fields: Sequence[str]) -> list[Any]:
     """What a row has in each column. Lines of a run have everything, those of a file without one may lack some."""
     given, output, error, usage = (_object(row.get(name)) for name in ("input", "output", "error", "usage"))
     models = row.get("models")
     return [
         *(_filled(row.get(name)) for name in _FIRST),
-        *(_cell(given[name]) if name in given else "" for name in inputs),
+        *(given.get(name, "") for name in inputs),
         "" if output else _filled(row.get("output")),
-        *(_cell(output[name]) if name in output else "" for name in fields),
+        *(output.get(name, "") for name in fields),
         *(_filled(error.get(name)) for name in ("category", "message")),
         _filled(row.get("cost_usd")),
         *(_filled(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")),
         _filled(row.get("duration_s")),
-        ", ".join(map(_cell, models)) if isinstance(models, list) else _filled(models),
+        ", ".join(map(_written, models)) if isinstance(models, list) else _filled(models),
     ]
 
 
@@ -83,11 +94,11 @@ def _object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _filled(value: Any) -> str:
-    return "" if value is None else _cell(value)
+def _filled(value: Any) -> Any:
+    return "" if value is None else value
 
 
-def _cell(value: Any) -> str:
+def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from crewrun.errors import JournalDamaged, JournalFailed, UsageError
 from crewrun.messages import Usage
 from crewrun.row import Outcome, Row, usage_json
+from crewrun.run_files import FOLDER_SUFFIX
 from crewrun.runs import journal
 from crewrun.runs.entries import Entries
-from crewrun.runs.folder import SUFFIX, RunFolder, beside, find
+from crewrun.runs.folder import RunFolder, beside, find
 from crewrun.runs.journal import CallEntry
 from crewrun.runs.manifest import Manifest, read_manifest, without
 
@@ -149,15 +150,15 @@ def results_of(folder: RunFolder, manifest: Manifest) -> Path | None:
     if manifest.output is None:
         return None
     is_beside = "run_dir" not in manifest.options or has_number(folder, manifest)
-    if is_beside and folder.path.name.endswith(SUFFIX):
-        return folder.path.with_name(folder.path.name.removesuffix(SUFFIX))
+    if is_beside and folder.path.name.endswith(FOLDER_SUFFIX):
+        return folder.path.with_name(folder.path.name.removesuffix(FOLDER_SUFFIX))
     return manifest.results
 
 
 def has_number(folder: RunFolder, manifest: Manifest) -> bool:
     """Whether --fresh has moved the run aside: it is called `x.1.jsonl` and the manifest says `x.jsonl`."""
     for name, old in (
-        (folder.path.name.removesuffix(SUFFIX), Path(manifest.output or "").name),
+        (folder.path.name.removesuffix(FOLDER_SUFFIX), Path(manifest.output or "").name),
         (folder.path.name, Path(str(manifest.options.get("run_dir") or "")).name),
     ):
         stem, dot, suffix = old.rpartition(".")
@@ -225,9 +226,10 @@ def nearby(path: str | Path) -> str:
 
 def spent_json(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Calls, tokens and US dollars of one or all sessions, from the columns that count them."""
-    cost_usd = sums["cost_usd"]
+    cost_usd, owed_usd = sums["cost_usd"], sums["owed_usd"]
     return {
         "usage": usage_json(Usage(*(sums[name] for name in _TOKENS)), sums["calls"]),
         "attempts": sums["attempts"],
         "cost_usd": None if cost_usd is None else round(cost_usd, 6),
+        "may_be_owed_usd": None if owed_usd is None else round(owed_usd, 6),
     }

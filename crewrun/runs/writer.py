@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from crewrun.errors import JournalDamaged, JournalFailed, OutputFailed
+from crewrun.llm.unknown_bills import Owed
 from crewrun.runs.journal import FAILURE, OK, TOOL, TOOL_FAILURE, CallEntry, RowEntry, failure, open_journal, storable
 
 T = TypeVar("T")
@@ -58,9 +59,18 @@ class _Refusal(NamedTuple):
     what: str
 
 
+class _HighWater(NamedTuple):
+    usd: float
+
+
+class _ExtraPromptTokens(NamedTuple):
+    model: str
+    tokens: int
+
+
 _NOTHING = _Answer(None)
 
-Job = CallEntry | _Rows | _Read | _Name | _Refusal | Heartbeat
+Job = CallEntry | _Rows | _Read | _Name | _Refusal | _HighWater | _ExtraPromptTokens | Owed | Heartbeat
 
 
 class JournalWriter:
@@ -120,6 +130,20 @@ class JournalWriter:
     def refusal(self, definition: int, endpoint: str, what: str) -> None:
         """Keep what an endpoint does not take of a definition's requests."""
         self._put(_Refusal(definition, endpoint, what), None)
+
+    def high_water(self, usd: float) -> asyncio.Future[None]:
+        """Commit the most that the session may have been billed, as `append` does; marks only rise."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(_HighWater(usd), future)
+        return future
+
+    def owed(self, owed: Owed) -> None:
+        """Keep what attempts of the session may cost whose bill is not known, all of them together."""
+        self._put(owed, None)
+
+    def extra_prompt_tokens(self, model: str, tokens: int) -> None:
+        """Keep by how much a provider counts more tokens in a prompt than it can have."""
+        self._put(_ExtraPromptTokens(model, tokens), None)
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """Tell how far the run is."""
@@ -215,6 +239,15 @@ class JournalWriter:
                 self._db.execute("insert or ignore into names values (?, ?)", job)
             elif isinstance(job, _Refusal):
                 self._db.execute("insert or ignore into refusals values (?, ?, ?)", job)
+            elif isinstance(job, _ExtraPromptTokens):
+                self._db.execute("insert or replace into extra_prompt_tokens values (?, ?)", job)
+            elif isinstance(job, _HighWater):
+                self._db.execute("update sessions set high_water_usd = ? where id = ?", (job.usd, self._session))
+            elif isinstance(job, Owed):
+                self._db.execute(
+                    "update sessions set owed_calls = ?, owed_usd = ?, owed_unpriced = ? where id = ?",
+                    (*job, self._session),
+                )
         _insert_all(self._db, "calls", calls)
         _insert_all(self._db, "rows", [entry for job in added for entry in job.entries])
         beat = next((job for job in reversed(jobs) if isinstance(job, Heartbeat)), None)

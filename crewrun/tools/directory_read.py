@@ -1,15 +1,23 @@
-"""`DirectoryReadTool`: the names of the files in a directory and below it. `confined` says which directories."""
+"""`DirectoryReadTool`: the names of the files in a directory and below it. `place` says which directories, and
+`private_files` what is left out.
+"""
 
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from crewrun.confined import inside, inside_or_named
+from crewrun.confinement.place import Place, folder_at, inside, open_in, place_in
+from crewrun.confinement.private_files import START_BYTES, why_private, why_unlisted, why_withheld
+from crewrun.run_files import JOURNAL_NAME
 from crewrun.tools.base import BaseTool
+
+_LEFT_OUT = "[hidden files and files of runs are left out; the developer may name their folder: DirectoryReadTool(…)]"
 
 
 class _Directory(BaseModel, extra="forbid"):
@@ -23,8 +31,8 @@ class _Nothing(BaseModel, extra="forbid"):
 class DirectoryReadTool(BaseTool):
     """Lists the files inside `root`, by default the working directory when it is called.
 
-    With `directory` it lists that one, which may be anywhere, and takes no argument. `max_files` bounds how many
-    are named.
+    With `directory` it lists that one, which may be anywhere, and be hidden, and takes no argument. Hidden files below
+    it and the files of runs are left out. `max_files` bounds how many are named.
     """
 
     name: str = "List files in directory"
@@ -47,23 +55,77 @@ class DirectoryReadTool(BaseTool):
 
     def _run(self, directory: str | None = None) -> str:
         wanted = directory or self.directory or "."
-        top = inside_or_named(self.root, wanted, self.directory)
-        if not top.is_dir():
+        place = place_in(self.root, wanted, self.directory)
+        if why := why_private(place):
+            raise PermissionError(
+                f"{wanted!r} is not listed, since {why}; list another directory. Hidden directories and those of runs "
+                "are listed only where the developer names them: DirectoryReadTool(directory=…)"
+            )
+        if not os.path.isdir(place.path):
             raise NotADirectoryError(f"there is no directory {wanted!r}")
-        home = inside(self.root, ".")
-        files = _files(top, home if top.is_relative_to(home) else None)
+        listing = _Listing(place, str(inside(self.root, ".")), self.max_files)
+        files = iter(listing)
         named = list(islice(files, self.max_files))
         left_out = sum(1 for _ in files)
         if left_out:
             named.append(f"[… and {left_out:,} more]")
-        return "\n".join(named) or f"There are no files in {wanted!r}."
+        named = named or [f"There are no files in {wanted!r}."]
+        return "\n".join([*named, _LEFT_OUT] if listing.has_private else named)
 
 
-def _files(top: Path, home: Path | None) -> Iterator[str]:
-    """The files below `top`, from `home` on if there is one, a directory's own before those of its directories."""
-    for place, directories, names in os.walk(top, followlinks=False):
-        directories.sort()
-        for name in sorted(names):
-            path = os.path.join(place, name)
-            path = os.path.relpath(path, home) if home else path
-            yield path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+class _Listing:
+    """The files below `place`, from `home` on if it is in there, a directory's own before those of its directories.
+
+    The first `looked_into` are left out for what they hold, too; the others are only counted. `has_private` says, once
+    all are listed, whether some were left out.
+    """
+
+    def __init__(self, place: Place, home: str, looked_into: int) -> None:
+        self._place = place
+        self._looked_into = looked_into
+        self._home = home if Path(place.path).is_relative_to(home) else None
+        self.has_private = False
+
+    def __iter__(self) -> Iterator[str]:
+        top, count = self._place.path, 0
+        with folder_at(self._place.home, top) as top_fd:
+            for inner, directories, names, fd in os.fwalk(".", dir_fd=top_fd, follow_symlinks=False):
+                folder = os.path.normpath(os.path.join(top, inner))
+                if folder != top and JOURNAL_NAME in names:
+                    self.has_private = True
+                    directories.clear()
+                    continue
+                around = {*directories, *names}
+                directories[:] = sorted(self._shown(folder, directories, around))
+                for name in self._shown(folder, sorted(names), around):
+                    if count >= self._looked_into or self._is_for_all(folder, name, fd):
+                        count += 1
+                        yield self._worded(os.path.join(folder, name))
+
+    def _shown(self, folder: str, names: list[str], around: set[str]) -> list[str]:
+        shown = [name for name in names if not why_unlisted(folder, name, around.__contains__)]
+        self.has_private |= len(shown) < len(names)
+        return shown
+
+    def _is_for_all(self, folder: str, name: str, fd: int) -> bool:
+        """Whether a file is none of a run's by what it holds, and no link to one that is not shown."""
+        why = None
+        with suppress(OSError):
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                why = self._why_behind(os.path.join(folder, name))
+            elif stat.S_ISREG(mode):
+                with open_in(fd, name) as file:
+                    why = why_withheld(file.read(START_BYTES), os.fstat(file.fileno()))
+        self.has_private |= why is not None
+        return why is None
+
+    def _why_behind(self, link: str) -> str | None:
+        """Why what a symlink leads to is not shown. One that leads out is listed: nothing is read through it."""
+        with suppress(PermissionError):
+            return why_private(place_in(Path(self._place.home), link))
+        return None
+
+    def _worded(self, path: str) -> str:
+        path = os.path.relpath(path, self._home) if self._home else path
+        return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

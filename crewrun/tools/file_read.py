@@ -1,12 +1,14 @@
-"""`FileReadTool`: a text file, or some of its lines. `confined` says which files."""
+"""`FileReadTool`: a text file, or some of its lines. `place` and `private_files` say which files."""
 
+import os
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, BinaryIO, Self, TextIO
 
 from pydantic import BaseModel, Field, model_validator
 
-from crewrun.confined import inside_or_named, open_regular
+from crewrun.confinement.place import Place, open_regular, place_in
+from crewrun.confinement.private_files import START_BYTES, why_private, why_withheld
 from crewrun.tools.base import BaseTool
 
 # A piece of a line is at most this long: a file may be one line of gigabytes.
@@ -30,8 +32,8 @@ class _FileOrDefault(_Lines):
 class FileReadTool(BaseTool):
     """Reads text files inside `root`, by default the working directory when it is called.
 
-    `file_path` is what it reads when the model names no file; that one may be anywhere. At most
-    `max_chars` characters are returned.
+    `file_path` is what it reads when the model names no file; that one may be anywhere, and be hidden. Other hidden
+    files and the files of runs are not read. At most `max_chars` characters are returned.
     """
 
     name: str = "Read a file's content"
@@ -56,14 +58,33 @@ class FileReadTool(BaseTool):
         wanted = file_path or self.file_path
         if not wanted:
             raise ValueError("file_path is missing, and there is no default file")
-        path = inside_or_named(self.root, wanted, self.file_path)
-        if path.is_dir():
+        place = place_in(self.root, wanted, self.file_path)
+        if why := why_private(place):
+            raise _refusal(wanted, why)
+        if os.path.isdir(place.path):
             raise IsADirectoryError(f"{wanted!r} is a directory, not a file")
-        with open_regular(path) as file, TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as text:
-            if b"\0" in file.read(_SNIFFED_BYTES):
+        with _opened(place, wanted) as file, TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as text:
+            start = file.read(START_BYTES)
+            if not place.is_named and (why := why_withheld(start, os.fstat(file.fileno()))):
+                raise _refusal(wanted, why)
+            if b"\0" in start + file.read(_SNIFFED_BYTES):
                 raise ValueError(f"{wanted!r} is a binary file, not text")
             file.seek(0)
             return _lines(text, start_line, line_count, self.max_chars)
+
+
+def _opened(place: Place, wanted: str) -> BinaryIO:
+    try:
+        return open_regular(place)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {wanted!r}") from None
+
+
+def _refusal(wanted: str, why: str) -> PermissionError:
+    return PermissionError(
+        f"{wanted!r} is not read, since {why}; read another file. Hidden files and files of runs are read only where "
+        "the developer names them: FileReadTool(file_path=…), or root=… for what is in a folder"
+    )
 
 
 def _lines(file: TextIO, start_line: int, line_count: int | None, max_chars: int) -> str:

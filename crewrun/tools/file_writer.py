@@ -1,16 +1,21 @@
-"""`FileWriterTool`: a whole file, written at once. `confined` says where."""
+"""`FileWriterTool`: a whole file, written at once. `place` says where, `private_files` and `crew_files` what not."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
-from crewrun.confined import inside
+from crewrun.confinement.place import Place, folder_at, open_in, place_in
+from crewrun.confinement.private_files import START_BYTES, why_private, why_withheld
 from crewrun.tools.base import BaseTool
+from crewrun.tools.crew_files import why_active, why_fixed
 
 _YES = frozenset({"true", "yes", "y", "1", "on"})
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_DATABASE = b"SQLite format 3\0"
+# O_EXCL follows no symlink either.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class _Content(BaseModel, extra="forbid"):
@@ -23,7 +28,8 @@ class _Content(BaseModel, extra="forbid"):
 class FileWriterTool(BaseTool):
     """Writes text files inside `root`, by default the working directory when it is called.
 
-    A file is there with all of its content or not at all, and of two calls that may not overwrite one fails.
+    A file is there with all of its content or not at all, and of two calls that may not overwrite one fails. Hidden
+    files, files of runs, the inputs, and the crew's definition and code are not written.
     """
 
     name: str = "File Writer Tool"
@@ -33,29 +39,49 @@ class FileWriterTool(BaseTool):
 
     def _run(self, filename: str, content: str, directory: str | None = "./", overwrite: str | bool = False) -> str:
         path = Path(directory or "./") / filename
-        target = inside(self.root, path)
-        if target.is_dir() or target == inside(self.root, "."):
+        place = place_in(self.root, path)
+        if os.path.isdir(place.path) or place.path == place.home:
             raise IsADirectoryError(f"{str(path)!r} is a directory; filename must name a file")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target = inside(self.root, path)  # again: somebody may have put a symlink where a directory was to be made
+        if why := why_private(place) or why_fixed(place.path) or why_active(place) or _why_kept(place):
+            raise PermissionError(
+                f"{str(path)!r} is not written, since {why}; choose another name, or a directory such as 'output'. "
+                "Hidden files, files of runs, inputs, and the crew's own definition and code are not written"
+            )
         data = content.encode("utf-8", "replace")
         replace = overwrite if isinstance(overwrite, bool) else overwrite.strip().lower() in _YES
         try:
-            _write(target, data, replace)
+            with folder_at(place.home, place.folder, make=True) as fd:
+                _write(fd, place.name, data, replace)
         except FileExistsError:
             raise FileExistsError(f"{str(path)!r} exists; call with overwrite=true to replace it") from None
         return f"Wrote {len(data):,} bytes to {str(path)!r}."
 
 
-def _write(target: Path, data: bytes, replace: bool) -> None:
-    """Put `data` at `target` in one step. Raises FileExistsError when something is there that may not be replaced."""
-    temporary = target.with_name(f".{uuid4().hex}.tmp")
+def _why_kept(place: Place) -> str | None:
+    """Why the file that is at `place` is not replaced."""
     try:
-        with open(os.open(temporary, _NEW, 0o666), "wb") as file:
+        with folder_at(place.home, place.folder) as fd, open_in(fd, place.name) as file:
+            start = file.read(START_BYTES)
+            if start.startswith(_DATABASE):
+                return "it is a database, such as runs and flows keep their state in"
+            return why_withheld(start, os.fstat(file.fileno()))
+    except OSError:  # there is none, or none that can be read: writing it says what is wrong
+        return None
+
+
+def _write(folder_fd: int, name: str, data: bytes, replace: bool) -> None:
+    """Put `data` at `name` in a directory in one step.
+
+    Raises FileExistsError when something is there that may not be replaced.
+    """
+    temporary = f".{uuid4().hex}.tmp"
+    try:
+        with open(os.open(temporary, _NEW, 0o666, dir_fd=folder_fd), "wb") as file:
             file.write(data)
         if not replace:
             # Takes the name, or fails because it is taken. A hard link would do both, but not on every file system.
-            os.close(os.open(target, _NEW, 0o666))
-        temporary.replace(target)
+            os.close(os.open(name, _NEW, 0o666, dir_fd=folder_fd))
+        os.replace(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder_fd)

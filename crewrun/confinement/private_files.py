@@ -1,0 +1,96 @@
+"""Which files no model is shown on its own word or a row's: hidden ones, and what runs keep, this one and earlier ones.
+
+A run's files are known by their names, by the run folder beside them, by how they begin, and this run's by their paths.
+What the developer names is not asked for here.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import partial
+
+from crewrun.confinement.own_files import current_own_files
+from crewrun.confinement.place import Place
+from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, JOURNAL_NAME, RESULTS_SUFFIX, UNNAMED
+
+# Enough for the beginning of a line of results, a summary or a manifest.
+START_BYTES = 64
+_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"schema"\s*:\s*"crewrun\.(?:result|summary|run)/')
+# One that `--fresh` moved aside has a number.
+_RESULTS = re.compile(rf".*{re.escape(RESULTS_SUFFIX.removesuffix('.jsonl'))}(?:\.\d+)?\.jsonl")
+
+
+def folded(name: str) -> str:
+    """`name` as file systems compare it that do not tell all names apart: by case, width, ignored characters, and dots
+    and spaces at the end.
+    """
+    plain = unicodedata.normalize("NFKC", name)
+    return "".join(one for one in plain if unicodedata.category(one) != "Cf").casefold().rstrip(". ")
+
+
+def why_private(place: Place) -> str | None:
+    """Why a model is not shown what is at `place`, None where it may be. Only what is below its home counts."""
+    if place.is_named:
+        return None
+    return _why_below(place.home, place.path) or _why_below(place.home, place.spelled)
+
+
+def _why_below(home: str, path: str) -> str | None:
+    place = home
+    inner = os.path.relpath(path, home)
+    for name in () if inner == os.curdir else inner.split(os.sep):
+        if why := why_unlisted(place, name, partial(_is_in, place)):
+            return why
+        place = os.path.join(place, name)
+        if _is_in(place, JOURNAL_NAME):  # `--run-dir` calls the folder as it likes
+            return f"{name!r} is the state of a run"
+    return None
+
+
+def _is_in(folder: str, name: str) -> bool:
+    return os.path.lexists(os.path.join(folder, name))
+
+
+def why_unlisted(folder: str, name: str, is_there: Callable[[str], bool]) -> str | None:
+    """As `why_private` for one name in a real `folder`; `is_there` knows the others in it."""
+    plain = folded(name)
+    if plain.startswith(".") or (not plain and name):
+        return f"{name!r} is hidden"
+    if plain.endswith(FOLDER_SUFFIX) or plain.startswith(JOURNAL_NAME):
+        return f"{name!r} is the state of a run"
+    if os.path.join(folder, name) in current_own_files.get().private:
+        return f"{name!r} belongs to this run"
+    if _is_results(name, is_there):
+        return f"{name!r} holds the results of a run"
+    stem = name[: -len(FILES_SUFFIX)]
+    if plain.endswith(FILES_SUFFIX) and (stem == UNNAMED or _is_results(stem, is_there)):
+        return f"{name!r} holds files of a run's rows"
+    return None
+
+
+def _is_results(name: str, is_there: Callable[[str], bool]) -> bool:
+    return bool(_RESULTS.fullmatch(folded(name))) or is_there(name + FOLDER_SUFFIX)
+
+
+def why_withheld(start: bytes, about: os.stat_result) -> str | None:
+    """Why a model is not shown an open file that begins with `start`, whatever name it was found by; None where it may
+    be.
+    """
+    if _START.match(start):
+        return "it holds the results of a run, or its summary"
+    if any(_is_same(path, about) for path in (*current_own_files.get().private, *_secrets())):
+        return "it is another name of a hidden file, or of one of this run"
+    return None
+
+
+def _secrets() -> list[str]:
+    """The files that keys are read from."""
+    return [os.path.join(home, ".env") for home in (os.getcwd(), *current_own_files.get().homes)]
+
+
+def _is_same(path: str, about: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), about)
+    except OSError:
+        return False

@@ -1,0 +1,54 @@
+"""The high-water mark: what a session of a run may have been billed at most, written down before it can be.
+
+A session that is killed takes with it what it knew of its calls in flight. So its journal holds a mark that covers all
+that it has spent and all that its calls in flight may cost, and a session that ended without a word counts as its mark.
+The mark is raised in steps, ahead of need, so that a call seldom waits for the disk. As write-ahead logs do it: what
+may happen is on disk before it happens.
+"""
+
+from asyncio import Future
+from collections.abc import Callable
+from functools import partial
+
+import anyio
+
+# A step is this part of the budget: what a kill may count too much, against one commit for each step.
+_STEPS = 256
+
+
+class HighWaterMark:
+    """Keeps the journal's mark above what may be owed. For one asyncio event loop.
+
+    `write` commits a mark, in US dollars; marks are committed in the order in which they are given. `most_usd` is what
+    the session may spend at most: no mark needs to be higher.
+    """
+
+    def __init__(self, write: Callable[[float], "Future[None]"], most_usd: float) -> None:
+        self._write = write
+        self._most_usd = most_usd
+        self._step_usd = most_usd / _STEPS
+        self._written_usd = self._asked_usd = 0.0
+        self._failure: BaseException | None = None
+        self._changed = anyio.Event()
+
+    async def cover(self, usd: float) -> None:
+        """Return once the mark is at `usd` or above. Raises JournalFailed when it cannot be written."""
+        while usd > self._written_usd:
+            if self._failure is not None:
+                raise self._failure
+            if usd > self._asked_usd:
+                self._raise_above(usd)
+            await self._changed.wait()
+        if usd + self._step_usd / 2 > self._asked_usd and self._asked_usd < self._most_usd:
+            self._raise_above(usd)
+
+    def _raise_above(self, usd: float) -> None:
+        self._asked_usd = mark_usd = max(usd, min(usd + self._step_usd, self._most_usd))
+        self._write(mark_usd).add_done_callback(partial(self._wrote, mark_usd))
+
+    def _wrote(self, mark_usd: float, writing: "Future[None]") -> None:
+        self._failure = writing.exception()
+        if self._failure is None:
+            self._written_usd = mark_usd
+        self._changed.set()
+        self._changed = anyio.Event()

@@ -1,0 +1,84 @@
+"""Which files tools do not write, although a model may read them: the crew's definition and code, and the inputs.
+
+They are known by their paths, and by being where a crew or Python looks for them: a file that a model puts there would
+be what the next run does.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from crewrun.confinement.own_files import current_own_files
+from crewrun.confinement.place import Place
+from crewrun.confinement.private_files import folded
+
+# Python runs a .pth as well, where it looks for modules: https://docs.python.org/3/library/site.html
+_CODE = (".py", ".pyw", ".pth")
+_DEFINITIONS = frozenset({"crew.yaml", "crew.yml", "crew.jsonc", "crew.json", "pyproject.toml"})
+# Folders in a crew's folder, and the files that are read there.
+_PARTS = {"config": (".yaml", ".yml"), "agents": (".json", ".jsonc"), "tools": _CODE, "src": _CODE}
+
+
+def why_fixed(path: str) -> str | None:
+    """Why `path`, a real path, is not written: it is an input, or the crew is made of it. None where it may be."""
+    own = current_own_files.get()
+    if any(path == fixed or _is_same(path, fixed) for fixed in own.fixed):
+        return "it is the crew's own, or its input"
+    plain = folded(os.path.basename(path))
+    if plain.endswith(_CODE) and any(folded(os.path.basename(f)) == plain and _is_same(path, f) for f in _loaded()):
+        return "it is the crew's Python code"
+    if plain in _DEFINITIONS and os.path.dirname(path) in {os.path.realpath(os.getcwd()), *_homes()}:
+        return "a crew is defined in a file of that name"
+    return None
+
+
+def why_active(place: Place) -> str | None:
+    """Why no new file is made at `place`: crews or Python look for their parts there.
+
+    Where crews look does not count in a root that the developer chose below it.
+    """
+    plain = folded(place.name)
+    if plain.endswith(_CODE) and (_is_importable(place.folder, plain) or _has_loaded(place.folder)):
+        return "Python may take it for a part of the crew's code"
+    homes = {home for home in _homes() if Path(home).is_relative_to(place.home)}
+    if plain.endswith(_CODE) and place.folder in homes:
+        return "Python code in the crew's directory is the crew's"
+    around, part = os.path.split(place.folder)
+    if plain.endswith(_PARTS.get(folded(part), ())) and (around in homes or _has_loaded(around)):
+        return f"the crew's definition and code are in {part!r}"
+    return None
+
+
+def _homes() -> frozenset[str]:
+    """Where this crew is, or one would be found: outside a run, the working directory."""
+    return current_own_files.get().homes or frozenset({os.path.realpath(os.getcwd())})
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether two names are one file: hard links, or a file system that does not tell their spellings apart."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
+
+
+def _is_importable(folder: str, plain: str) -> bool:
+    """Whether Python would find a file `plain` in `folder`: right there, or in a package."""
+    roots = {os.path.realpath(entry) for entry in sys.path}
+    if plain == "__init__.py":
+        folder = os.path.dirname(folder)
+    while folder not in roots:
+        if not os.path.isfile(os.path.join(folder, "__init__.py")):
+            return False
+        folder = os.path.dirname(folder)
+    return True
+
+
+def _has_loaded(folder: str) -> bool:
+    """Whether code was loaded from right in `folder`."""
+    return any(os.path.dirname(file) == folder for file in _loaded())
+
+
+def _loaded() -> list[str]:
+    files = [getattr(module, "__dict__", {}).get("__file__") for module in list(sys.modules.values())]
+    return [os.path.abspath(file) for file in files if isinstance(file, str)]

@@ -28,13 +28,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is sent back: an answer with `usage` (None: none at all), or with another `status` an error."""
+    """What is sent back: an answer with `usage` (None: none at all) and what is `beside` it, or an error (`status`)."""
 
     status: int = 200
     text: str = "an answer"
     usage: Any = field(default_factory=lambda: dict(USAGE))
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self, model: str) -> dict[str, Any]:
         """As OpenAI's chat completions have it."""
@@ -43,7 +44,7 @@ class Reply:
         message = {"role": "assistant", "content": self.text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         told = {} if self.usage is None else {"usage": self.usage}
-        return {"id": "1", "object": "chat.completion", "model": model, "choices": [choice], **told}
+        return {"id": "1", "object": "chat.completion", "model": model, "choices": [choice], **told, **self.beside}
 
 
 class Fickle:

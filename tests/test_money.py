@@ -10,7 +10,8 @@ from fickle import Asked, Fickle, Reply
 from forks import crewrun, start
 from place import RESULTS, Place
 
-# Each call costs about $0.00007 and, with so many tokens at most, never more than about $0.0003.
+# Each call costs about $0.00007 and, with so many tokens at most, never more than about $0.0005: at the priority tier,
+# which a project of OpenAI's may have as its default.
 BOUND = "{model: gpt-4.1-mini, max_tokens: 80}"
 
 
@@ -65,7 +66,7 @@ def test_calls_in_flight_at_a_kill_count_as_paid(place: Place) -> None:
     )
     dearest_usd = max(row["cost_usd"] for row in read_rows(place.results)[:10])
     assert float(unseen_usd) == pytest.approx(3 * dearest_usd, rel=1e-3)
-    assert 0.003 - 0.0003 <= paid(place) + float(unseen_usd) <= 0.003
+    assert 0.003 - 0.0005 <= paid(place) + float(unseen_usd) <= 0.003
 
 
 def test_a_budget_that_is_spent_stays_spent(place: Place) -> None:
@@ -171,12 +172,13 @@ def test_cached_tokens_have_their_own_price(place: Place, price: str | None, cos
         None,
         {},
         {"prompt_tokens": -100, "completion_tokens": -1},
-        {"prompt_tokens": 10**12, "completion_tokens": 10},
+        {"prompt_tokens": 10**12, "completion_tokens": None},
         {"prompt_tokens": 100, "completion_tokens": 0},
-        {"prompt_tokens": "many", "completion_tokens": 1.5},
+        {"prompt_tokens": "many", "completion_tokens": [5]},
+        {"prompt_tokens": float("inf"), "completion_tokens": True},
         [],
     ],
-    ids=["none", "empty", "negative", "absurd", "no answer", "no numbers", "no object"],
+    ids=["none", "empty", "negative", "absurd", "no answer", "no numbers", "no counts", "no object"],
 )
 def test_usage_that_cannot_be_is_estimated_and_marked(place: Place, usage: Any) -> None:
     """Rows and summary say how many calls were estimated; what they cost is an estimate too, and never null."""

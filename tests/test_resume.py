@@ -673,7 +673,8 @@ def test_a_journal_of_an_older_crewrun_is_brought_up_to_date(place: Place) -> No
     place.batch()
     db = sqlite3.connect(place.folder / STATE / "journal.sqlite")
     db.executescript(
-        "alter table calls drop column estimated_calls; drop table refusals; "
+        "alter table calls drop column estimated_calls; alter table calls drop column cache_write_prompt_tokens; "
+        "alter table sessions drop column cache_write_prompt_tokens; drop table refusals; "
         "create table refusals (endpoint text, error text, primary key (endpoint, error)); pragma user_version = 1"
     )
     db.close()

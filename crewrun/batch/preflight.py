@@ -17,7 +17,7 @@ from crewrun.crew.crew import Crew
 from crewrun.errors import UsageError, suggest
 from crewrun.llm.budget import Budget
 from crewrun.llm.gateway import Gateway
-from crewrun.messages import Endpoint
+from crewrun.messages import Endpoint, Usage
 from crewrun.row import Row
 from crewrun.runs.folder import SUFFIX, RunFolder, beside
 from crewrun.runs.manifest import is_foreign
@@ -232,7 +232,7 @@ async def open_budget(
     prices = {endpoint.name: gateway.price(endpoint) for endpoint in endpoints}
     for model, task, tokens in await state.latest_answers():
         if price := prices.get(model):
-            budget.learn((model, task), tokens * price.completion)
+            budget.learn((model, task), price.cost(Usage(completion_tokens=tokens)))
     return budget
 
 

@@ -25,8 +25,14 @@ class Way:
         self.answer_tokens = _USUAL_TOKENS
 
     def bill(self, usage: Usage, tally: Tally) -> float | None:
-        """Account for what an attempt took; its cost in US dollars, None when its price is not known."""
-        cost_usd = self._price.cost(usage) if self._price is not None else None
+        """Account for what an attempt took; its cost in US dollars, None when its price is not known.
+
+        What a gateway states itself is taken where nobody published a price, and the user gave none.
+        """
+        if self._price is not None:
+            cost_usd: float | None = self._price.cost(usage)
+        else:
+            cost_usd = usage.details.cost_usd if usage.details is not None else None
         tally.billed(self._name, usage, cost_usd)
         # A moving average in whole tokens: at most 15 below what answers steadily take, never above it.
         self.answer_tokens += (usage.completion_tokens - self.answer_tokens) // 16
@@ -40,6 +46,6 @@ class Way:
         """The most that an attempt can cost. Raises UsageError when nobody can say."""
         if self._price is None:
             raise UsageError(f"the price of {self._name} is not known, so --budget cannot hold; give it by --price")
-        prompt_usd = fewest_tokens(request, bytes_per_token=1) * max(self._price.prompt, self._price.cached_prompt)
-        answer_usd = (self._most_tokens or GUESSED_TOKENS) * self._price.completion
-        return CallPrice((self._name, task), prompt_usd, answer_usd, self._most_tokens is not None)
+        prompt_tokens = fewest_tokens(request, bytes_per_token=1)
+        most = self._price.most(prompt_tokens, self._most_tokens or GUESSED_TOKENS)
+        return CallPrice((self._name, task), most.prompt_usd, most.answer_usd, self._most_tokens is not None)

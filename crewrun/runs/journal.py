@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from crewrun.errors import Category, JournalDamaged, JournalFailed, UsageError
 
-VERSION = 3
+VERSION = 4
 # What makes a journal of each older version one of the next.
 _REFUSALS = (
     "create table refusals (definition integer not null, endpoint text not null, what text not null, "
@@ -24,7 +24,17 @@ _MIGRATIONS = {
     1: "alter table calls add column estimated_calls integer not null default 0",
     # What was concluded from one reply is not believed any more.
     2: f"drop table refusals; {_REFUSALS}; {_TOOL_FAILURES}",
+    3: "; ".join(
+        f"alter table {table} add column cache_write_prompt_tokens integer not null default 0"
+        for table in ("calls", "sessions")
+    ),
 }
+
+# What is counted of a call's tokens, and of a session's.
+TOKEN_COLUMNS: Final = (
+    *("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens"),
+    "cache_write_prompt_tokens",
+)
 
 # What a call entry is. An answer is kept as its text alone, a turn (with tools, cut off, or with more than its text) as
 # JSON. Failures, of calls and of tools, are kept to be looked at and never replayed.
@@ -67,13 +77,14 @@ create table sessions (
     cached_prompt_tokens integer not null default 0, completion_tokens integer not null default 0,
     reasoning_tokens integer not null default 0, cost_usd real not null default 0, unpriced integer not null default 0,
     ok integer not null default 0, failed integer not null default 0, kept integer not null default 0,
-    in_flight integer not null default 0, share real, elapsed_s real not null default 0
+    in_flight integer not null default 0, share real, elapsed_s real not null default 0,
+    cache_write_prompt_tokens integer not null default 0
 );
 create table calls (
     seq integer primary key, session integer not null, row integer not null, task not null, kind integer not null,
     request blob not null, reply blob not null, name not null, prompt_tokens integer, cached_prompt_tokens integer,
     completion_tokens integer, reasoning_tokens integer, cost_usd real, attempts integer, at_ms integer,
-    duration_ms integer, estimated_calls integer
+    duration_ms integer, estimated_calls integer, cache_write_prompt_tokens integer
 );
 {_TOOL_FAILURES};
 create table rows (
@@ -105,6 +116,7 @@ class CallEntry(NamedTuple):
     at_ms: int
     duration_ms: int
     estimated_calls: int
+    cache_write_prompt_tokens: int
 
 
 class RowEntry(NamedTuple):
@@ -289,7 +301,7 @@ def category_of(ended: int) -> Category | None:
 
 def all_spent(db: sqlite3.Connection) -> dict[str, Any]:
     """What all sessions of the run spent together, by the columns of `sessions`; `cost_usd` None when unknown."""
-    names = ("attempts", "calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
+    names = ("attempts", "calls", *TOKEN_COLUMNS)
     sums = ", ".join(f"coalesce(sum({name}), 0)" for name in (*names, "cost_usd", "unpriced"))
     *counts, cost_usd, unpriced = db.execute(f"select {sums} from sessions").fetchone()  # noqa: S608  (names are ours)
     return {**dict(zip(names, counts, strict=True)), "cost_usd": None if unpriced else cost_usd}

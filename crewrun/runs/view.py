@@ -21,8 +21,6 @@ from crewrun.runs.folder import SUFFIX, RunFolder, beside, find
 from crewrun.runs.journal import CallEntry
 from crewrun.runs.manifest import Manifest, read_manifest, without
 
-_TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
-
 
 class Session(NamedTuple):
     """One process's work on a run, as the journal has it; times in seconds since 1970."""
@@ -49,6 +47,7 @@ class Session(NamedTuple):
     in_flight: int
     share: float | None
     elapsed_s: float
+    cache_write_prompt_tokens: int
 
 
 class View:
@@ -227,7 +226,7 @@ def spent_json(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Calls, tokens and US dollars of one or all sessions, from the columns that count them."""
     cost_usd = sums["cost_usd"]
     return {
-        "usage": usage_json(Usage(*(sums[name] for name in _TOKENS)), sums["calls"]),
+        "usage": usage_json(Usage(**{name: sums[name] for name in journal.TOKEN_COLUMNS}), sums["calls"]),
         "attempts": sums["attempts"],
         "cost_usd": None if cost_usd is None else round(cost_usd, 6),
     }

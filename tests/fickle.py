@@ -28,7 +28,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is sent back: an answer with `usage` (None: none at all), or with another `status` an error.
+    """What is sent back: an answer with `usage` (None: none at all) and what is `beside` it, or an error (`status`).
 
     With `calls` of tools, each a name and arguments, the answer asks for these. One that `hangs` never comes.
     """
@@ -40,6 +40,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
     hangs: bool = False
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self, model: str) -> dict[str, Any]:
         """As OpenAI's chat completions have it."""
@@ -53,7 +54,7 @@ class Reply:
             ]
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if self.calls else "stop"}
         told = {} if self.usage is None else {"usage": self.usage}
-        return {"id": "1", "object": "chat.completion", "model": model, "choices": [choice], **told}
+        return {"id": "1", "object": "chat.completion", "model": model, "choices": [choice], **told, **self.beside}
 
 
 class Fickle:

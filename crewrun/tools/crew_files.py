@@ -22,8 +22,9 @@ _PARTS = {"config": (".yaml", ".yml"), "agents": (".json", ".jsonc"), "tools": _
 def why_fixed(path: str) -> str | None:
     """Why `path`, a real path, is not written: it is an input, or the crew is made of it. None where it may be."""
     own = current_own_files.get()
-    if any(path == fixed or _is_same(path, fixed) for fixed in own.fixed):
-        return "it is the crew's own, or its input"
+    for files, why in ((own.inputs, "it is the input"), (own.crew, "the crew was loaded from it")):
+        if any(path == file or _is_same(path, file) for file in files):
+            return why
     plain = folded(os.path.basename(path))
     if plain.endswith(_CODE) and any(folded(os.path.basename(f)) == plain and _is_same(path, f) for f in _loaded()):
         return "it is the crew's Python code"

@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 class OwnFiles:
     """Real absolute paths; a folder stands for everything in it.
 
-    `private` is what the run keeps: results, state, summary, cache, the files that its tasks wrote. `fixed` may be read
-    and not changed: the inputs, and what the crew was loaded from. `homes` are folders in which a crew is looked for.
+    `private` is what the run keeps: results, state, summary, cache, the files that its tasks wrote. `inputs`, and
+    `crew`, which is what the crew was loaded from, may be read and not changed. `homes` are folders in which a crew is
+    looked for.
     """
 
     private: frozenset[str] = frozenset()
-    fixed: frozenset[str] = frozenset()
+    inputs: frozenset[str] = frozenset()
+    crew: frozenset[str] = frozenset()
     homes: frozenset[str] = frozenset()
 
     def keeping(self, *paths: str | os.PathLike[str] | None) -> "OwnFiles":
@@ -27,12 +29,12 @@ class OwnFiles:
     def with_inputs(self, *paths: str | None) -> "OwnFiles":
         """With the files that inputs come from, and the folders that they are in: a crew may be found there."""
         files = _real(paths)
-        return replace(self, fixed=self.fixed | files, homes=self.homes | set(map(os.path.dirname, files)))
+        return replace(self, inputs=self.inputs | files, homes=self.homes | set(map(os.path.dirname, files)))
 
     def with_crew(self, path: str | os.PathLike[str], files: Iterable[str]) -> "OwnFiles":
         """With the crew at `path`, a file, a folder or a reference, which was loaded from `files`."""
         home = [path] if os.path.isdir(path) else [os.path.dirname(path)] if os.path.isfile(path) else []
-        return replace(self, fixed=self.fixed | _real(files), homes=self.homes | _real(home))
+        return replace(self, crew=self.crew | _real(files), homes=self.homes | _real(home))
 
 
 def _real(paths: Iterable[str | os.PathLike[str] | None]) -> frozenset[str]:

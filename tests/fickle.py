@@ -67,6 +67,7 @@ class Fickle:
         self.asked: list[Asked] = []
         self.answered = 0
         self.base_url = ""
+        self._over = asyncio.Event()
 
     def models(self) -> list[str]:
         """Which model each request was for."""
@@ -78,6 +79,7 @@ class Fickle:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
         asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -105,6 +107,6 @@ class Fickle:
         await asyncio.sleep(_LATENCY_S)
         reply = self._mood(replace(asked, answered=self.answered))
         if reply.hangs:
-            await asyncio.Event().wait()
+            await self._over.wait()
         self.answered += reply.status == 200
         return web.json_response(reply.body(asked.model), status=reply.status, headers=reply.headers)

@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 from cli import problems, read_rows, shell
+from hypothesis import given
+from hypothesis import strategies as st
 from place import STATE, Place
+from pydantic import BaseModel
 from test_content_parts import data_uri, image, png, text
 
 from crewrun import Agent, Crew, InputInvalid, Process, Task
+from crewrun.definitions import load
+from crewrun.executors.luggage import pack_crew
 from crewrun.files import AudioFile, File, FileBytes, ImageFile, PDFFile, TextFile, VideoFile
+from crewrun.files.attachment import attach
 from crewrun.flow.flow import Flow, start
 from crewrun.messages import Message
 from crewrun.testing import calls, scripted
@@ -70,8 +76,11 @@ def test_a_row_names_a_file_of_the_crew_s_folder(gallery: Place) -> None:
         [image(addressed), RULES],
         [image(images[2]), RULES],
         [image(images[3]), image(images[4]), RULES],
-        [RULES],
+        [],
     ]
+    # Texts alone are one text, for servers that know no parts.
+    last = gallery.mock.ledger()["requests"][-1]["messages"][1]["content"]
+    assert last.endswith(f"nothing around it.\n\n{RULES['text']}")
     # The content itself is not told in words as well.
     assert "Say what is on photo" in asked
     assert [row["status"] for row in read_rows(gallery.results)] == ["ok"] * 5
@@ -150,6 +159,37 @@ def test_a_file_that_may_not_be_read_fails_its_row_before_a_call(gallery: Place)
     ]
     assert said == [f"tasks.look.input_files.photo: {fault}" for fault in faults.values()]
     assert {row["error"]["category"] for row in read_rows(gallery.results)} == {"input"}
+
+
+@pytest.fixture(scope="module")
+def walled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A crew's folder with links of all kinds, and a secret wherever they lead outside."""
+    top = tmp_path_factory.mktemp("walled")
+    folder = top / "crew"
+    (folder / "in").mkdir(parents=True)
+    for place in (top, folder / ".hidden", folder / "x.crewrun"):
+        place.mkdir(exist_ok=True)
+        (place / "secret").write_text("SECRET")
+    (folder / "in" / "open").write_text("open")
+    for name, target in {"up": "..", "far": str(top), "round": "round", "file": "../secret", "dot": ".hidden"}.items():
+        (folder / name).symlink_to(target)
+    return folder
+
+
+_STEPS = st.sampled_from(
+    ["..", ".", "", "in", "open", "up", "far", "round", "file", "dot", "secret", ".hidden", "x.crewrun", "crew", "~"]
+)
+
+
+@given(st.lists(_STEPS, min_size=1, max_size=6), st.sampled_from(["", "/", "{top}/", "//", "./", " "]))
+def test_no_path_of_a_row_leads_to_what_it_may_not_read(walled: Path, steps: list[str], start: str) -> None:
+    """However it is put together: it is refused, or leads to an open file of the crew's folder."""
+    path = start.replace("{top}", str(walled.parent)) + "/".join(steps)
+    try:
+        (found,) = attach({"a": File(source="{path}")}, {"path": path}, walled, "input_files")
+    except InputInvalid:
+        return
+    assert found.part.text == "File a (open):\nopen"
 
 
 def test_a_changed_file_is_another_question(gallery: Place) -> None:
@@ -263,6 +303,47 @@ def test_files_are_there_on_workers_elsewhere(gallery: Place) -> None:
     )
 
 
+async def test_files_of_crewai_s_own_library_are_taken_over(tmp_path: Path) -> None:
+    """Where it is installed, by what its objects have: a source that is a path, an address, or can be read."""
+
+    class FilePath(BaseModel):
+        path: Path
+        filename: str = "cat.png"
+
+    class FileUrl(BaseModel):
+        url: str
+
+    class Stream(BaseModel):
+        filename: str = "notes.md"
+        content_type: str = "text/markdown"
+
+        def read(self) -> bytes:
+            return b"Meow."
+
+    class ImageFile(BaseModel):
+        source: Any
+
+    for kind in (FilePath, FileUrl, Stream, ImageFile):
+        kind.__module__ = "crewai_files.core.types"
+    path = tmp_path / "cat.png"
+    path.write_bytes(png())
+    addressed = ImageFile(source=FileUrl(url="https://example.com/cat"))
+    files = {"here": ImageFile(source=FilePath(path=path)), "there": addressed, "notes": Stream()}
+    async with scripted("done", "done") as model:
+        await looking().akickoff(input_files=files)
+        await looking().akickoff(inputs=files)
+    expected = [image(data_uri(png())), image("https://example.com/cat"), text("File notes (notes.md):\nMeow.")]
+    assert [wires(request.messages[-1]) for request in model.requests] == [expected, expected]
+
+
+def test_a_crew_travels_with_the_files_that_rows_name(gallery: Place) -> None:
+    """Nobody knows which ones they are, so its folder goes to a cluster; else its text would do."""
+    crew = gallery.folder / "crew.yaml"
+    assert pack_crew(str(crew), load(crew), []).folder == str(gallery.folder)
+    crew.write_text(CREW.partition("    input_files")[0])
+    assert pack_crew(str(crew), load(crew), []).folder is None
+
+
 # In Python
 
 
@@ -291,12 +372,8 @@ async def test_files_of_a_flow_a_kickoff_and_a_task_come_together() -> None:
     async with scripted("done") as model:
         await Outer().akickoff(input_files=dict.fromkeys("abcd", b"flow"))
     asked = model.requests[0].messages[-1]
-    assert sorted(part["text"] for part in wires(asked)) == [
-        "File a:\ntask",
-        "File b:\nkickoff",
-        "File c:\ninput",
-        "File d:\nflow",
-    ]
+    files = ("File a:\ntask", "File b:\nkickoff", "File c:\ninput", "File d:\nflow")
+    assert sorted(asked.content.split("\n\n")[-4:]) == sorted(files)
     assert asked.content.startswith(
         "Your task: See a, b, c, d and T\n\nThese files come with the task, in this order:\n"
     )
@@ -403,6 +480,8 @@ def test_a_file_object_can_be_looked_at_and_unpacked(tmp_path: Path) -> None:
         png(),
         {"chart": file},
     )
+    with pytest.raises(InputInvalid, match=r"^ImageFile: an empty text names no file$"):
+        ImageFile(source="")
     with path.open("rb") as stream:
         assert File(source=stream).read() == png()
     assert TextFile(source="Größe".encode()).read_text() == "Größe"

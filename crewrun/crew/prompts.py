@@ -14,6 +14,7 @@ FINAL_ANSWER_NOW = (
     "without calling another tool."
 )
 
+_OF_A_TEXT = {"type", "text"}
 _MARKDOWN = "Format the answer as Markdown, with headings, lists and tables where they help; no code fence around it."
 
 
@@ -50,8 +51,13 @@ class Prompt(NamedTuple):
 
     def _in_parts(self) -> Message:
         head, tail = f"{self.before}{self.context}", self.after.strip()
-        texts = [(Part.of_text(text),) if text.strip() else () for text in (head, tail)]
-        return Message("user", **in_parts((*texts[0], *self.parts, *texts[1])))
+        before, after = [(Part.of_text(text),) if text.strip() else () for text in (head, tail)]
+        parts = (*before, *self.parts, *after)
+        # Texts alone are one text, which servers take that know no parts; but not those with marks, as of a cache.
+        texts = [part.text for part in parts if part.text is not None and part.wire.keys() == _OF_A_TEXT]
+        if len(texts) == len(parts):
+            return Message("user", "\n\n".join(texts))
+        return Message("user", **in_parts(parts))
 
 
 def system_prompt(persona: PersonaTexts, date: str | None = None) -> str:

@@ -7,13 +7,15 @@ of a message of it. `folder` says from where paths count, and which ones may not
 from crewrun.files.file import AudioFile, File, ImageFile, PDFFile, TextFile, VideoFile
 from crewrun.files.source import FileBytes, FilePath, FileStream, FileUrl
 
-BaseFile = File
+# CrewAI's names for any of them.
+BaseFile = FileInput = File
 
 __all__ = [
     "AudioFile",
     "BaseFile",
     "File",
     "FileBytes",
+    "FileInput",
     "FilePath",
     "FileStream",
     "FileUrl",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SkipValidation
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SkipValidation, ValidationError
 
 from crewrun.errors import InputInvalid
 from crewrun.files.folder import row_folder
@@ -32,6 +32,13 @@ class File(BaseModel):
 
     source: Annotated[Any, BeforeValidator(as_source)]
     mode: Annotated[str, SkipValidation] = "auto"
+
+    def __init__(self, **fields: Any) -> None:
+        """Raises InputInvalid (a ValueError) for a source that is none: in a row it is what the row names."""
+        try:
+            super().__init__(**fields)
+        except ValidationError as invalid:
+            raise InputInvalid(f"{type(self).__name__}: {reason(invalid)}") from None
 
     @property
     def filename(self) -> str | None:

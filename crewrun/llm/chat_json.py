@@ -228,6 +228,12 @@ def _json(value: Any) -> str:
 
 def message_on_wire(message: Message) -> dict[str, Any]:
     """`message` as OpenAI's chat completions have it, with what it carries."""
+    if message.parts or message.carried or message.tool_calls or message.role == "tool":
+        return _whole_on_wire(message)
+    return {"role": message.role, "content": message.content}
+
+
+def _whole_on_wire(message: Message) -> dict[str, Any]:
     content: Any = [part.wire for part in message.parts] if message.parts else message.content
     turn = {"role": message.role, "content": content}
     if message.role == "tool":

@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from crewrun.errors import suggest
+from crewrun.errors import InputInvalid, suggest
 from crewrun.files.attachment import attach, parts_of
-from crewrun.files.file import File, as_files, is_file
+from crewrun.files.file import File, as_files, is_file, reason
 from crewrun.files.folder import row_folder
 from crewrun.files.source import as_source, is_address
 from crewrun.messages import Message, Part, Role, ToolCall, in_parts
@@ -111,11 +111,11 @@ def _image(given: Mapping[str, Any], where: str) -> Part:
     try:
         as_source(url)
     except ValueError as wrong:
-        raise TypeError(f"{where}: {wrong}") from None
+        raise InputInvalid(f"{where}: {reason(wrong)}") from None
     (one,) = attach(files, {"url": url}, row_folder(), where)
     inner = one.part.wire.get("image_url")
     if not isinstance(inner, Mapping):
-        raise TypeError(f"{where}: {url!r} is no image, but {one.about}")
+        raise InputInvalid(f"{where}: {url!r} is no image, but {one.about}")
     return _part({**given, "image_url": {**fields, **inner}}, where, label=one.part.label)
 
 
@@ -123,7 +123,7 @@ def _attached(files: Any, where: str) -> tuple[Part, ...]:
     try:
         named = as_files(files, where)
     except ValueError as wrong:
-        raise TypeError(str(wrong)) from None
+        raise InputInvalid(str(wrong)) from None
     return parts_of(attach(named, {}, row_folder(), where))
 
 

@@ -288,6 +288,48 @@ async def test_what_a_call_is_billed_for_comes_through(
     assert (await transport.send(request_to(provider.url, model, **more))).usage == usage
 
 
+@pytest.mark.parametrize(
+    ("model", "reply", "usage"),
+    [
+        pytest.param(
+            "azure/mine",
+            {**COMPLETION, "usage": {"prompt_tokens": 100.0, "completion_tokens": 12.7, "total_tokens": 112.7}},
+            Usage(100, 0, 13),
+            id="fractions",
+        ),
+        pytest.param(
+            "perplexity/sonar",
+            {**COMPLETION, "usage": {"prompt_tokens": "100", "completion_tokens": "10", "cost": 0.01}},
+            Usage(100, 0, 10, details=UsageDetails(cost_usd=0.01)),
+            id="texts",
+        ),
+        pytest.param(
+            "anthropic/claude-sonnet-4-5",
+            {**ANSWER, "usage": {"input_tokens": 10.0, "cache_read_input_tokens": None, "output_tokens": None}},
+            Usage(10),
+            id="anthropic",
+        ),
+        pytest.param("anthropic/claude-sonnet-4-5", {**ANSWER, "usage": None}, Usage(), id="no usage"),
+        pytest.param(
+            "gemini/gemini-2.5-flash",
+            {
+                **GEMINI_ANSWER,
+                "usageMetadata": {"promptTokenCount": 20.0, "candidatesTokenCount": None, "totalTokenCount": "34"},
+            },
+            Usage(20, 0, 14),
+            id="gemini",
+        ),
+    ],
+)
+async def test_odd_counts_cost_no_answer(
+    provider: Provider, transport: LitellmTransport, model: str, reply: dict[str, Any], usage: Usage
+) -> None:
+    """litellm gives up a reply whose counts are no whole numbers; it was billed, and would be bought again."""
+    provider.reply(reply)
+    more = {"api_version": "2024-06-01"} if model.startswith("azure/") else {}
+    assert (await transport.send(request_to(provider.url, model, **more))).usage == usage
+
+
 LONG = "prompt is too long: 200001 tokens > 200000 maximum"
 BROKE = "Your credit balance is too low to access the Anthropic API."
 

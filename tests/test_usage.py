@@ -209,6 +209,19 @@ def test_the_tier_that_served_a_call_has_its_price(
     assert row["cost_usd"] == pytest.approx(factor * (20 * IN + 80 * CACHED + 10 * OUT), abs=1e-10)
 
 
+def test_the_mock_bills_the_tier_that_is_asked_for(place: Place) -> None:
+    """Its ledger and the row say the same of a call at another price."""
+    (place.folder / "tiers.py").write_text(CREW.format(params={"service_tier": "priority"}))
+    place.rows({"topic": "one"})
+    place.batch("--crew", "tiers.py:crew")
+    (row,) = read_rows(place.results)
+    assert row["cost_usd"] == pytest.approx(place.mock.ledger(last=0)["totals"]["cost_usd"], abs=1e-10)
+    usage = row["usage"]
+    assert row["cost_usd"] == pytest.approx(
+        PRIORITY * (usage["prompt_tokens"] * IN + usage["completion_tokens"] * OUT), abs=1e-10
+    )
+
+
 STATED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, str], float | None]] = {
     "nobody says": ({}, {}, None),
     "a proxy's header": ({}, {"x-litellm-response-cost": "0.00125"}, 0.00125),

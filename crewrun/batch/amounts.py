@@ -93,8 +93,7 @@ def prices(flag: str, given: Any) -> dict[str, Price]:
         if not model or len(amounts) not in (2, 3, 4) or not all(math.isfinite(a) and a >= 0 for a in amounts):
             raise UsageError(
                 f"{flag} {_shown(model, value)}: write it as MODEL=IN,OUT, US dollars per million tokens, "
-                "with the prices of input that is read from the cache and written to it behind them if they have their "
-                "own: gpt-4.1-mini=0.4,1.6,0.1"
+                "with the price of cached input behind them if it has its own: gpt-4.1-mini=0.4,1.6,0.1"
             )
         found[model] = flat_price(*amounts)
     return found

@@ -52,6 +52,7 @@ from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
 from crewrun.llm.http_errors import failure
 from crewrun.llm.usage import read_usage, usage_of
+from crewrun.llm.whole_counts import with_whole_counts
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits, Usage, as_parts, in_parts
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
@@ -206,7 +207,8 @@ def _read_within_limits() -> None:
         finally:
             await response.aclose()
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_TRANSFER]
-        return Response(response.status_code, headers=headers, content=reply.body, request=request)
+        content = with_whole_counts(reply.body) if response.status_code < 300 else reply.body
+        return Response(response.status_code, headers=headers, content=content, request=request)
 
     LiteLLMAiohttpTransport.handle_async_request = handle_async_request
 

@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import prod
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from crewrun.llm.off_peak import OffPeak, read_windows
 from crewrun.llm.price_entry import flat, is_priced_by_tokens, schedules
 from crewrun.llm.price_lookup import entry_of
-from crewrun.llm.rates import Band, Rates, Schedule, band_of, dearest, scaled
+from crewrun.llm.rates import Band, Ceiling, Rates, Schedule, band_of, ceilings, scaled
 from crewrun.llm.usage import TIERS
 from crewrun.messages import Endpoint, Usage, UsageDetails
 
@@ -47,6 +48,12 @@ class Price:
     tier: str = ""
     off_peak: OffPeak | None = None
     surcharges: Mapping[str, float] = field(default_factory=dict)
+    _ceilings: tuple[Ceiling, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = {STANDARD, self.tier} if self.tier else self.schedules.keys() - {"batch"}
+        found = ceilings(self.schedules[name] for name in names if name in self.schedules)
+        object.__setattr__(self, "_ceilings", found)  # frozen, and asked for at each call under a budget
 
     def cost(self, usage: Usage, *, tier: str = "", at: datetime | None = None) -> float:
         """The price of one call's `usage` in US dollars, at `tier` where that is known, else as the reply says, else as
@@ -72,11 +79,9 @@ class Price:
         Whatever of them is cached, written or sound, and at whatever tier it is served: the one that requests ask for
         or the standard one, any that the model has where they ask for none.
         """
-        names = {STANDARD, self.tier} if self.tier else self.schedules.keys() - {"batch"}
-        bands = [self.schedules[name] for name in names if name in self.schedules]
-        prompt_usd, answer_usd = dearest(bands, prompt_tokens)
-        factor = max(1.0, *self.surcharges.values()) if self.surcharges else 1.0
-        return Most(prompt_tokens * prompt_usd * factor, answer_tokens * answer_usd * factor)
+        dearest = next(one for one in self._ceilings if prompt_tokens >= one.from_tokens)
+        factor = prod(max(1.0, each) for each in self.surcharges.values()) if self.surcharges else 1.0
+        return Most(prompt_tokens * dearest.prompt * factor, answer_tokens * dearest.completion * factor)
 
     def _bands(self, tier: str, at: datetime | None) -> Schedule:
         found = self.schedules

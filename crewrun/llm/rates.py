@@ -78,7 +78,22 @@ def scaled(found: Mapping[str, Schedule], factor: float) -> dict[str, Schedule]:
     }
 
 
-def dearest(found: Iterable[Schedule], prompt_tokens: int) -> tuple[float, float]:
-    """The most that a token of a prompt of up to so many tokens can cost, and one of its answer."""
-    reachable = [band.rates for schedule in found for band in schedule if band.from_tokens <= prompt_tokens]
-    return max(rates.dearest_prompt for rates in reachable), max(rates.dearest_completion for rates in reachable)
+class Ceiling(NamedTuple):
+    """The most that a token can cost, of a prompt of `from_tokens` tokens and more and of its answer."""
+
+    from_tokens: int
+    prompt: float
+    completion: float
+
+
+def ceilings(found: Iterable[Schedule]) -> tuple[Ceiling, ...]:
+    """The ceilings over all of `found`, of the largest prompts first; a smaller prompt's price is in those of larger
+    ones, since a prompt may turn out smaller than thought.
+    """
+    prompt = completion = 0.0
+    made: list[Ceiling] = []
+    for band in sorted((band for schedule in found for band in schedule), key=lambda band: band.from_tokens):
+        prompt = max(prompt, band.rates.dearest_prompt)
+        completion = max(completion, band.rates.dearest_completion)
+        made.append(Ceiling(band.from_tokens, prompt, completion))
+    return tuple(reversed(made))

@@ -25,6 +25,12 @@ TIERS: Mapping[str, str] = {
     **dict.fromkeys(("flex", "on_demand_flex"), "flex"),
     **{tier: tier for tier in ("balanced", "ultrafast", "batch")},
 }
+# Keys of a usage that has prompt, completion and total alone, and of OpenAI's own.
+_PLAIN = 3
+_OPENAI_PROMPT = frozenset({"cached_tokens", "audio_tokens"})
+_OPENAI = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
 _NOTHING: Mapping[str, Any] = {}
 _COST_HEADER = "x-litellm-response-cost"
 _TIER_HEADER = "x-gemini-service-tier"
@@ -32,10 +38,10 @@ _TIER_HEADER = "x-gemini-service-tier"
 
 def usage_of(reply: Any, headers: Mapping[str, str] = _NOTHING) -> Usage:
     """The usage in a parsed chat completion, also of one that failed, whose response had `headers`."""
-    if not isinstance(reply, Mapping):
+    if not isinstance(reply, dict):
         return Usage()
     counts = reply.get("usage")
-    return read_usage(counts if isinstance(counts, Mapping) else _NOTHING, reply.get("service_tier"), headers)
+    return read_usage(counts if isinstance(counts, dict) else _NOTHING, reply.get("service_tier"), headers)
 
 
 def read_usage(counts: Mapping[str, Any], service_tier: Any = None, headers: Mapping[str, str] = _NOTHING) -> Usage:
@@ -47,31 +53,46 @@ def read_usage(counts: Mapping[str, Any], service_tier: Any = None, headers: Map
     """
     prompt = _count(counts, "prompt_tokens") or _count(counts, "input_tokens")
     completion = _count(counts, "completion_tokens") or _count(counts, "output_tokens")
-    prompt_details = _details(counts, "prompt_tokens_details", "input_tokens_details")
-    completion_details = _details(counts, "completion_tokens_details", "output_tokens_details")
-    prompt += _beside(counts, prompt, completion)
     total = _count(counts, "total_tokens")
-    if prompt + completion < total < MOST_TOKENS:
-        # Gemini's total has what its own search read, which is neither billed nor in litellm's prompt.
-        rest = total - prompt - completion
-        searched = _count(prompt_details, "tool_use_tokens")
-        rest -= searched if searched <= rest else 0
-        if prompt:
-            completion += rest
-        elif completion:
-            prompt = rest
-    cached = min(prompt, _cached(counts, prompt_details))
-    written, kept = _written(counts, prompt_details)
-    written = min(prompt - cached, written)
-    reasoning = _count(completion_details, "reasoning_tokens") or _count(counts, "reasoning_tokens")
     tier = _tier(service_tier) or _tier(counts.get("service_tier")) or _tier(headers.get(_TIER_HEADER))
     cost_usd = _stated_cost_usd(counts, headers)
+    if len(counts) <= _PLAIN and total == prompt + completion:  # most servers say no more
+        return Usage(
+            prompt, 0, completion, 0, 0, 0, _served_at(tier, cost_usd) if tier or cost_usd is not None else None
+        )
+    of_prompt = _details(counts, "prompt_tokens_details", "input_tokens_details")
+    of_completion = _details(counts, "completion_tokens_details", "output_tokens_details")
+    if counts.keys() <= _OPENAI and of_prompt.keys() <= _OPENAI_PROMPT:  # as OpenAI itself has it
+        cached, written, kept, searched = _count(of_prompt, "cached_tokens"), 0, _NOTHING, 0
+    else:
+        prompt += _beside(counts, prompt, completion)
+        cached, (written, kept) = _cached(counts, of_prompt), _written(counts, of_prompt)
+        searched = _count(of_prompt, "tool_use_tokens")
+    prompt, completion = _reconciled(prompt, completion, total, searched)
+    cached = min(prompt, cached)
+    written = min(prompt - cached, written)
+    reasoning = _count(of_completion, "reasoning_tokens") or _count(counts, "reasoning_tokens")
     details = None
-    if kept or cost_usd is not None or _is_special(counts, prompt_details, completion_details):
+    if kept or _is_special(counts, of_prompt, of_completion):
         details = _read_details(counts, tier, cost_usd, (prompt, cached, written), completion, kept)
-    elif tier:
-        details = _served_at(tier)
+    elif tier or cost_usd is not None:
+        details = _served_at(tier, cost_usd)
     return Usage(prompt, cached, completion, min(completion, reasoning), 0, written, details)
+
+
+def _reconciled(prompt: int, completion: int, total: int, searched: int) -> tuple[int, int]:
+    """Prompt and completion, with what the total has beyond them: output, or the prompt where that was not counted.
+
+    Gemini's total also has what its own search read, `searched`: it is neither billed nor in the prompt that litellm
+    makes of its counts.
+    """
+    rest = total - prompt - completion
+    if rest <= 0 or total >= MOST_TOKENS:
+        return prompt, completion
+    rest -= searched if searched <= rest else 0
+    if prompt:
+        return prompt, completion + rest
+    return (rest, completion) if completion else (prompt, completion)
 
 
 def _count(counts: Mapping[str, Any], name: str) -> int:
@@ -85,7 +106,7 @@ def _count(counts: Mapping[str, Any], name: str) -> int:
 
 def _details(counts: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     for name in names:
-        if isinstance(value := counts.get(name), Mapping):
+        if isinstance(value := counts.get(name), dict):
             return value
     return _NOTHING
 
@@ -195,10 +216,10 @@ def _word(value: Any) -> str:
     return value.strip().lower() if isinstance(value, str) else ""
 
 
-# There are five; a record for each reply would be made a million times.
-@lru_cache(maxsize=8)
-def _served_at(tier: str) -> UsageDetails:
-    return UsageDetails(service_tier=tier)
+# Of tiers there are five, and a record for each reply would be made a million times.
+@lru_cache(maxsize=64)
+def _served_at(tier: str, cost_usd: float | None) -> UsageDetails:
+    return UsageDetails(service_tier=tier, cost_usd=cost_usd)
 
 
 def _stated_cost_usd(counts: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
@@ -213,7 +234,7 @@ def _stated_cost_usd(counts: Mapping[str, Any], headers: Mapping[str, str]) -> f
     cost = counts.get("cost", counts.get("estimated_cost"))
     if cost is None:
         return None
-    stated = _dollars(cost.get("total_cost") if isinstance(cost, Mapping) else cost)
+    stated = _dollars(cost.get("total_cost") if isinstance(cost, dict) else cost)
     upstream = _dollars(_details(counts, "cost_details").get("upstream_inference_cost"))
     if stated is None or upstream is None or counts.get("is_byok") is False:
         return stated

@@ -25,7 +25,7 @@ class Entry:
     """One request. `status` is None while it is in flight; `digest` is 8 bytes of its body's hash.
 
     `rate_limited` is set if a limit refused it, which is not counted for a 429 that was asked for. `tools` are the
-    names that it offers, `tool_calls` those that the reply asks for.
+    names that it offers, `tool_calls` those that the reply asks for; `tier` is the service tier that it is served at.
     """
 
     number: int
@@ -34,6 +34,7 @@ class Entry:
     body: bytes
     digest: int
     model: str | None = None
+    tier: str | None = None
     fault: str | None = None
     status: Status | None = None
     rate_limited: bool = False
@@ -63,7 +64,7 @@ class Ledger:
         self._cost_usd: float | None = 0.0
         self._bodies: set[int] = set()
         self._peers: set[tuple[str, int]] = set()
-        self._prices: dict[str, Price | None] = {}
+        self._prices: dict[tuple[str | None, str | None], Price | None] = {}
 
     def begin(self, body: bytes, peer: tuple[str, int]) -> Entry:
         """Note a request's arrival. Who calls this also calls `end`, once."""
@@ -141,10 +142,11 @@ class Ledger:
 
     def _cost(self, entry: Entry) -> float | None:
         # For each call, since the size of its prompt may decide the price.
-        model = entry.model or ""
-        if model not in self._prices:
-            self._prices[model] = find_price(Endpoint("direct", "openai", model))
-        price = self._prices[model]
+        key = entry.model, entry.tier
+        if key not in self._prices:
+            params = {"service_tier": entry.tier}
+            self._prices[key] = find_price(Endpoint("direct", "openai", entry.model or "", params=params))
+        price = self._prices[key]
         return None if price is None else price.cost(_usage(entry))
 
 

@@ -130,7 +130,8 @@ class Endpoint:
 
     `model` is the name that the provider knows; `base_url` ends without a slash and is None where the lane knows
     the address itself. `params` are request fields beside the messages, such as temperature. `reply_schema` is for
-    replies to requests that have no schema of their own.
+    replies to requests that have no schema of their own. `base_model` is the model behind a name of the user's own,
+    such as that of a deployment: only its price depends on it.
     """
 
     lane: Lane
@@ -144,6 +145,7 @@ class Endpoint:
     reply_schema: ReplySchema | None = None
     takes_tools: bool = False
     takes_schema: bool = False
+    base_model: str | None = None
 
     @property
     def name(self) -> str:
@@ -162,10 +164,40 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens, as the provider counted them. Cached and reasoning tokens are parts of prompt and completion.
+class UsageDetails:
+    """What of one call's usage only its price depends on; it is not summed.
 
-    `estimated_calls` are those whose provider counted nothing, or nonsense: their tokens are estimates.
+    Counts are parts of the call's counts, each token in one of them at most: of what was written to the cache, what is
+    kept for an hour and for twelve; of the rest of the prompt, what is sound, picture and film; of what the cache gave,
+    sound and pictures; of the completion, sound, pictures and film. `is_explicit_cache` says that the cache was asked
+    for, not found by the provider. `service_tier`, `region` and `speed` are how the provider says that it served the
+    call, empty where it does not; `cost_usd` is the price that it, or a gateway, states itself.
+    """
+
+    cache_write_1h_tokens: int = 0
+    cache_write_12h_tokens: int = 0
+    prompt_audio_tokens: int = 0
+    prompt_image_tokens: int = 0
+    prompt_video_tokens: int = 0
+    cached_audio_tokens: int = 0
+    cached_image_tokens: int = 0
+    completion_audio_tokens: int = 0
+    completion_image_tokens: int = 0
+    completion_video_tokens: int = 0
+    is_explicit_cache: bool = False
+    service_tier: str = ""
+    region: str = ""
+    speed: str = ""
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the provider counted them. Cached and written tokens are parts of the prompt, reasoning tokens of the
+    completion.
+
+    `estimated_calls` are those whose provider left out a count, or counted nonsense: their tokens are estimates.
+    `cache_write_prompt_tokens` were written to the provider's cache, which some sell dearer than plain input.
     """
 
     prompt_tokens: int = 0
@@ -173,6 +205,8 @@ class Usage:
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     estimated_calls: int = 0
+    cache_write_prompt_tokens: int = 0
+    details: UsageDetails | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -186,6 +220,7 @@ class Usage:
             self.completion_tokens + other.completion_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.estimated_calls + other.estimated_calls,
+            self.cache_write_prompt_tokens + other.cache_write_prompt_tokens,
         )
 
 

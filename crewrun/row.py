@@ -222,7 +222,7 @@ def usd(cost_usd: float | None) -> float | None:
 
 
 def usage_json(usage: Usage, calls: int) -> dict[str, int]:
-    """Token counts as result lines and summaries give them."""
+    """Token counts as result lines and summaries give them; the rare ones only where there are some."""
     counts = {
         "prompt_tokens": usage.prompt_tokens,
         "cached_prompt_tokens": usage.cached_prompt_tokens,
@@ -231,4 +231,8 @@ def usage_json(usage: Usage, calls: int) -> dict[str, int]:
         "total_tokens": usage.total_tokens,
         "calls": calls,
     }
-    return {**counts, "estimated_calls": usage.estimated_calls} if usage.estimated_calls else counts
+    if usage.cache_write_prompt_tokens:
+        counts["cache_write_prompt_tokens"] = usage.cache_write_prompt_tokens
+    if usage.estimated_calls:
+        counts["estimated_calls"] = usage.estimated_calls
+    return counts

@@ -28,7 +28,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is sent back: an answer with `usage` (None: none at all), or with another `status` an error.
+    """What is sent back: an answer with `usage` (None: none at all) and what is `beside` it, or an error (`status`).
 
     With `calls` of tools, each a name and arguments, the answer asks for these. One that `hangs` never comes.
     """
@@ -40,6 +40,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
     hangs: bool = False
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self, model: str) -> dict[str, Any]:
         """As OpenAI's chat completions have it."""
@@ -53,7 +54,7 @@ class Reply:
             ]
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if self.calls else "stop"}
         told = {} if self.usage is None else {"usage": self.usage}
-        return {"id": "1", "object": "chat.completion", "model": model, "choices": [choice], **told}
+        return {"id": "1", "object": "chat.completion", "model": model, "choices": [choice], **told, **self.beside}
 
 
 class Fickle:
@@ -66,6 +67,7 @@ class Fickle:
         self.asked: list[Asked] = []
         self.answered = 0
         self.base_url = ""
+        self._over = asyncio.Event()
 
     def models(self) -> list[str]:
         """Which model each request was for."""
@@ -77,6 +79,7 @@ class Fickle:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
         asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -104,6 +107,6 @@ class Fickle:
         await asyncio.sleep(_LATENCY_S)
         reply = self._mood(replace(asked, answered=self.answered))
         if reply.hangs:
-            await asyncio.Event().wait()
+            await self._over.wait()
         self.answered += reply.status == 200
         return web.json_response(reply.body(asked.model), status=reply.status, headers=reply.headers)

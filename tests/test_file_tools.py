@@ -44,7 +44,7 @@ SHOP = "from helpers import a\n\ndef look_up(word: str) -> str:\n    'Look up.'\
 RESULT = '{"schema":"crewrun.result/1","id":"1","index":0,"status":"ok","input":{},"output":"theirs"}\n'
 READ, LIST, WRITE = "Read_a_file_s_content", "List_files_in_directory", "File_Writer_Tool"
 
-OWN = "it is the crew's own, or its input"
+OWN, INPUT = "the crew was loaded from it", "it is the input"
 
 Call = tuple[str, Mapping[str, Any]]
 
@@ -201,8 +201,8 @@ def test_a_model_does_not_write_the_crew_its_input_or_a_run(desk: Desk, executor
     before = {path: path.read_bytes() for path in desk.folder.rglob("*") if path.is_file()}
     code = "Python may take it for a part of the crew's code"
     refused = {
-        "in.jsonl": OWN,
-        "same.jsonl": OWN,
+        "in.jsonl": INPUT,
+        "same.jsonl": INPUT,
         "crew.yaml": OWN,
         "line.json": OWN,
         "docs/../crew.yaml": OWN,
@@ -232,7 +232,7 @@ def test_a_model_does_not_write_the_crew_its_input_or_a_run(desk: Desk, executor
     told = desk.told(write(*refused), "-o", "mine.txt", "--summary", "sum.json", *executor)
     assert dict(zip(refused, refusals(told), strict=True)) == refused
     assert told[0] == (
-        f"The tool failed: PermissionError: 'in.jsonl' is not written, since {OWN}; choose another name, or a "
+        f"The tool failed: PermissionError: 'in.jsonl' is not written, since {INPUT}; choose another name, or a "
         "directory such as 'output'. Hidden files, files of runs, inputs, and the crew's own definition and code are "
         "not written"
     )
@@ -258,7 +258,7 @@ def test_streams_that_are_files_are_left_alone(desk: Desk) -> None:
         '{"topic": "owls"}\n',
         "'out.txt' belongs to this run",
         "'err.txt' belongs to this run",
-        OWN,
+        INPUT,
     ]
 
 
@@ -270,7 +270,7 @@ def test_one_kickoff_leaves_the_same_files_alone(desk: Desk) -> None:
         "'.env' is hidden",
         "'old.jsonl' holds the results of a run",
         OWN,
-        OWN,
+        INPUT,
         "it is the crew's Python code",
         "'.env' is hidden",
         "Wrote 6 bytes to 'notes.md'.",

@@ -48,7 +48,7 @@ from crewrun.errors import (
     ServerError,
 )
 from crewrun.llm.litellm_transport import LitellmTransport, missing_key
-from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Part, ToolCall, Usage, in_parts
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Part, ToolCall, Usage, UsageDetails, in_parts
 from crewrun.testing import check_transport
 from crewrun.tools import tool
 
@@ -183,6 +183,151 @@ async def test_gemini_answers(provider: Provider, transport: LitellmTransport) -
     )
     answer = await transport.send(request_to(provider.url, "gemini/gemini-2.0-flash"))
     assert answer == Completion("Hi", Usage(20, 8, 4, 0))
+
+
+GEMINI_ANSWER: dict[str, Any] = {
+    "candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}],
+    "usageMetadata": {
+        "promptTokenCount": 20,
+        "cachedContentTokenCount": 8,
+        "candidatesTokenCount": 4,
+        "thoughtsTokenCount": 10,
+        "totalTokenCount": 34,
+    },
+}
+COMPLETION: dict[str, Any] = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "a-model",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi"}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "reply", "headers", "usage"),
+    [
+        pytest.param(
+            "anthropic/claude-sonnet-4-5",
+            {
+                **ANSWER,
+                "usage": {
+                    "input_tokens": 10,
+                    "cache_read_input_tokens": 90,
+                    "cache_creation_input_tokens": 50,
+                    "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 30},
+                    "output_tokens": 5,
+                    "service_tier": "priority",
+                },
+            },
+            {},
+            Usage(150, 90, 5, 0, 0, 50, UsageDetails(cache_write_1h_tokens=30, service_tier="priority")),
+            id="anthropic",
+        ),
+        pytest.param("gemini/gemini-2.5-flash", GEMINI_ANSWER, {}, Usage(20, 8, 14, 10), id="gemini"),
+        pytest.param(
+            "gemini/gemini-2.5-flash",
+            GEMINI_ANSWER,
+            {"x-gemini-service-tier": "flex"},
+            Usage(20, 8, 14, 10, details=UsageDetails(service_tier="flex")),
+            id="gemini's tier",
+        ),
+        pytest.param(
+            "gemini/gemini-2.5-flash",
+            {
+                **GEMINI_ANSWER,
+                "usageMetadata": {
+                    **GEMINI_ANSWER["usageMetadata"],
+                    "toolUsePromptTokenCount": 6,
+                    "totalTokenCount": 40,
+                },
+            },
+            {},
+            Usage(26, 8, 14, 10),
+            id="gemini's tools",
+        ),
+        pytest.param(
+            "xai/grok-4.20-0309-reasoning",
+            {
+                **COMPLETION,
+                "usage": {
+                    "prompt_tokens": 32,
+                    "completion_tokens": 9,
+                    "total_tokens": 326,
+                    "completion_tokens_details": {"reasoning_tokens": 285},
+                },
+            },
+            {},
+            Usage(32, 0, 294, 285),
+            id="xai",
+        ),
+        pytest.param(
+            "azure/mine",
+            {
+                **COMPLETION,
+                "service_tier": "flex",
+                "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
+            },
+            {"x-litellm-response-cost": "0.25"},
+            Usage(9, 0, 3, details=UsageDetails(service_tier="flex", cost_usd=0.25)),
+            id="a proxy's cost",
+        ),
+    ],
+)
+async def test_what_a_call_is_billed_for_comes_through(
+    provider: Provider,
+    transport: LitellmTransport,
+    model: str,
+    reply: dict[str, Any],
+    headers: dict[str, str],
+    usage: Usage,
+) -> None:
+    """What the cache took and for how long, reasoning, the tier, a stated cost: as on the direct lane."""
+    provider.reply(reply, 200, **headers)
+    more = {"api_version": "2024-06-01"} if model.startswith("azure/") else {}
+    assert (await transport.send(request_to(provider.url, model, **more))).usage == usage
+
+
+@pytest.mark.parametrize(
+    ("model", "reply", "usage"),
+    [
+        pytest.param(
+            "azure/mine",
+            {**COMPLETION, "usage": {"prompt_tokens": 100.0, "completion_tokens": 12.7, "total_tokens": 112.7}},
+            Usage(100, 0, 13),
+            id="fractions",
+        ),
+        pytest.param(
+            "perplexity/sonar",
+            {**COMPLETION, "usage": {"prompt_tokens": "100", "completion_tokens": "10", "cost": 0.01}},
+            Usage(100, 0, 10, details=UsageDetails(cost_usd=0.01)),
+            id="texts",
+        ),
+        pytest.param(
+            "anthropic/claude-sonnet-4-5",
+            {**ANSWER, "usage": {"input_tokens": 10.0, "cache_read_input_tokens": None, "output_tokens": None}},
+            Usage(10),
+            id="anthropic",
+        ),
+        pytest.param("anthropic/claude-sonnet-4-5", {**ANSWER, "usage": None}, Usage(), id="no usage"),
+        pytest.param(
+            "gemini/gemini-2.5-flash",
+            {
+                **GEMINI_ANSWER,
+                "usageMetadata": {"promptTokenCount": 20.0, "candidatesTokenCount": None, "totalTokenCount": "34"},
+            },
+            Usage(20, 0, 14),
+            id="gemini",
+        ),
+    ],
+)
+async def test_odd_counts_cost_no_answer(
+    provider: Provider, transport: LitellmTransport, model: str, reply: dict[str, Any], usage: Usage
+) -> None:
+    """litellm gives up a reply whose counts are no whole numbers; it was billed, and would be bought again."""
+    provider.reply(reply)
+    more = {"api_version": "2024-06-01"} if model.startswith("azure/") else {}
+    assert (await transport.send(request_to(provider.url, model, **more))).usage == usage
 
 
 LONG = "prompt is too long: 200001 tokens > 200000 maximum"

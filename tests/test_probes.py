@@ -29,7 +29,7 @@ from crewrun.llm.gate import FailureScope, GateOptions, Gates, Settlement
 from crewrun.llm.lanes import Transports
 from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
-from crewrun.llm.prices import Price
+from crewrun.llm.prices import flat_price
 from crewrun.llm.recorder import Spent
 from crewrun.llm.retry import RetryPolicy
 from crewrun.llm.sender import Bill, Caller, Sender
@@ -132,7 +132,7 @@ def run(
         endpoint = resolve(LLM(model=NAME, base_url="http://127.0.0.1:9", api_key="k", max_tokens=10))
 
         def way(endpoint: Endpoint) -> Way:
-            return Way(endpoint, gates.of(endpoint), Price(0.01, 0.01, 0.1))
+            return Way(endpoint, gates.of(endpoint), flat_price(0.01, 0.1))
 
         options = GatewayOptions(retry=RetryPolicy(retries=retries))
         sender = Sender(options, gates, Transports(provider), way)

@@ -315,7 +315,9 @@ def test_a_nonsense_flag_is_refused_in_one_line(place: Place, flags: list[str], 
     assert (place.stdout, place.stderr) == ("", f"crewrun: {message}\n")
 
 
-@pytest.mark.parametrize("price", ["gpt-4.1-mini", "1,2", "gpt-4.1-mini=1", "gpt-4.1-mini=1,-2", "x=1,2,3,4", "x=a,b"])
+@pytest.mark.parametrize(
+    "price", ["gpt-4.1-mini", "1,2", "gpt-4.1-mini=1", "gpt-4.1-mini=1,-2", "x=1,2,3,4,5", "x=a,b"]
+)
 def test_a_price_that_does_not_parse_is_refused(place: Place, price: str) -> None:
     """With an example of one that does."""
     place.rows(*topics(3))

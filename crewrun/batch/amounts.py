@@ -7,7 +7,7 @@ from datetime import datetime, time, timedelta
 from typing import Any
 
 from crewrun.errors import UsageError
-from crewrun.llm.prices import Price
+from crewrun.llm.prices import Price, flat_price
 
 _UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0)
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
@@ -80,7 +80,9 @@ def per_model(flag: str, given: Any) -> dict[str, int]:
 
 
 def prices(flag: str, given: Any) -> dict[str, Price]:
-    """Prices in US dollars per million tokens: `MODEL=IN,OUT`, or `MODEL=IN,OUT,CACHED` for cached input tokens."""
+    """Prices in US dollars per million tokens: `MODEL=IN,OUT`, with those of input tokens that the provider's cache
+    gives and that it takes behind them: `MODEL=IN,OUT,CACHED,WRITTEN`.
+    """
     found: dict[str, Price] = {}
     for model, value in _pairs(given):
         parts = value if isinstance(value, list | tuple) else str(value).split(",")
@@ -88,12 +90,12 @@ def prices(flag: str, given: Any) -> dict[str, Price]:
             amounts = [float(part) / _PER_MILLION for part in parts]
         except (TypeError, ValueError):
             amounts = []
-        if not model or len(amounts) not in (2, 3) or not all(math.isfinite(a) and a >= 0 for a in amounts):
+        if not model or len(amounts) not in (2, 3, 4) or not all(math.isfinite(a) and a >= 0 for a in amounts):
             raise UsageError(
                 f"{flag} {_shown(model, value)}: write it as MODEL=IN,OUT, US dollars per million tokens, "
                 "with the price of cached input behind them if it has its own: gpt-4.1-mini=0.4,1.6,0.1"
             )
-        found[model] = Price(amounts[0], amounts[-1] if len(amounts) == 3 else amounts[0], amounts[1])
+        found[model] = flat_price(*amounts)
     return found
 
 

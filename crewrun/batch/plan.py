@@ -24,7 +24,7 @@ from crewrun.errors import InputInvalid, UsageError
 from crewrun.llm.estimate import fewest_tokens, most_tokens
 from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
-from crewrun.messages import ChatRequest, Endpoint
+from crewrun.messages import ChatRequest, Endpoint, Usage
 from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.known import Known, read_known, usual
@@ -243,12 +243,13 @@ class _Estimator:
         fixed = fewest_tokens(ChatRequest(endpoint, prompt.messages(), tools, schema))
         self.uses_tools = self.uses_tools or bool(tools)
         calls = _TOOL_CALLS if tools else Range(1, 1, 1)
-        prompts = _each(mul, calls, _each(add, Range(fixed, fixed, fixed), context))
-        completions = _each(mul, calls, answer)
+        prompt_of_each = _each(add, Range(fixed, fixed, fixed), context)
+        prompts, completions = _each(mul, calls, prompt_of_each), _each(mul, calls, answer)
         price = self._gateway.price(endpoint)
         cost = None
         if price is not None:
-            cost = Range(*(p * price.prompt + c * price.completion for p, c in zip(prompts, completions, strict=True)))
+            usages = (Usage(round(p), 0, round(c)) for p, c in zip(prompt_of_each, answer, strict=True))
+            cost = _each(mul, calls, Range(*map(price.cost, usages)))
         return _Sums(calls, prompts, completions, cost, self._time(endpoint, assignment.name, calls, answer))
 
     def _answer(self, endpoint: Endpoint, task: str) -> Range:

@@ -18,7 +18,7 @@ from crewrun.errors import UsageError, suggest
 from crewrun.llm.budget import Budget
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.high_water import HighWaterMark
-from crewrun.messages import Endpoint
+from crewrun.messages import Endpoint, Usage
 from crewrun.row import Row
 from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, beside
@@ -235,7 +235,7 @@ async def open_budget(
     prices = {endpoint.name: gateway.price(endpoint) for endpoint in endpoints}
     for model, task, tokens in await state.latest_answers():
         if price := prices.get(model):
-            budget.learn((model, task), tokens * price.completion)
+            budget.learn((model, task), price.cost(Usage(completion_tokens=tokens)))
     return budget
 
 

@@ -49,6 +49,7 @@ class Progress:
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     estimated_calls: int = 0
+    cache_write_prompt_tokens: int = 0
     cost_usd: float = 0.0
     unpriced: bool = False
     limiting: str | None = None
@@ -76,6 +77,7 @@ class Progress:
             self.completion_tokens,
             self.reasoning_tokens,
             self.estimated_calls,
+            self.cache_write_prompt_tokens,
         )
 
     @property
@@ -147,6 +149,7 @@ class Progress:
         self.completion_tokens += usage.completion_tokens
         self.reasoning_tokens += usage.reasoning_tokens
         self.estimated_calls += usage.estimated_calls
+        self.cache_write_prompt_tokens += usage.cache_write_prompt_tokens
         for task in outcome.tasks:
             self.truncated += task.truncated
             if task.finish_reason is not None and len(self.finish_reasons) < _MOST_WORDS:
@@ -172,4 +175,5 @@ class Progress:
         self.completion_tokens -= replayed.usage.completion_tokens
         self.reasoning_tokens -= replayed.usage.reasoning_tokens
         self.estimated_calls -= replayed.usage.estimated_calls
+        self.cache_write_prompt_tokens -= replayed.usage.cache_write_prompt_tokens
         self.cost_usd -= replayed.cost_usd or 0.0

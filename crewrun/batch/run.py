@@ -183,7 +183,6 @@ def _job(
     """What the executor is given."""
     state = opened.state if opened else None
     files = Path(f"{output or UNNAMED}{FILES_SUFFIX}")
-    beside = [invocation.inputs, output, settings.summary, settings.cache, str(state.path) if state else None]
     own_files = own_files_of(invocation, definition, settings, output, stdout_fd).keeping(files)
     return Job(
         worker=Worker(definition.target, gateway, settings.row_timeout, files, state, own_files),
@@ -196,7 +195,7 @@ def _job(
         archive=state,
         cache=cache,
         files=files,
-        excluded=[files, *(Path(file) for file in beside if file and file != "-")],
+        excluded=[Path(file) for file in sorted(own_files.private | own_files.inputs)],
         own_files=own_files,
         endpoints=tuple(describe_endpoint(endpoint) for endpoint in endpoints),
         refused=gateway.refused,

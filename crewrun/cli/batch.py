@@ -163,9 +163,10 @@ def batch(
     price: list[str] | None = typer.Option(
         None,
         "--price",
-        metavar="MODEL=IN,OUT",
+        metavar="MODEL=IN,OUT[,CACHED[,WRITTEN]]",
         envvar="CREWRUN_PRICE",
-        help="US dollars per million tokens, for a model whose price is not published, or another.",
+        help="US dollars per million tokens, for a model whose price is not published, or another; CACHED is input "
+        "that the provider's cache gives, WRITTEN what it takes, as dear as the rest unless given.",
     ),
     canary: int | None = typer.Option(
         None,

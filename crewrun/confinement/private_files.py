@@ -1,7 +1,7 @@
-"""Which files no model is shown on its own word or a row's: hidden ones, and what runs keep, this one and earlier ones.
+"""Which files a model is shown neither on its own word nor a row's: hidden files, and the files of runs.
 
-A run's files are known by their names, by the run folder beside them, by how they begin, and this run's by their paths.
-What the developer names is not asked for here.
+Files of runs are recognised by name, by a run folder next to them or by their first bytes; those of this run also by
+path. A file that the developer names is exempt.
 """
 
 import os
@@ -14,7 +14,7 @@ from crewrun.confinement.own_files import current_own_files
 from crewrun.confinement.place import Place
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, JOURNAL_NAME, RESULTS_SUFFIX, UNNAMED
 
-# Enough for the beginning of a line of results, a summary or a manifest.
+# Enough for the schema of a result line, a summary or a manifest.
 START_BYTES = 64
 _START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"schema"\s*:\s*"crewrun\.(?:result|summary|run)/')
 # One that `--fresh` moved aside has a number.
@@ -22,15 +22,15 @@ _RESULTS = re.compile(rf".*{re.escape(RESULTS_SUFFIX.removesuffix('.jsonl'))}(?:
 
 
 def folded(name: str) -> str:
-    """`name` as file systems compare it that do not tell all names apart: by case, width, ignored characters, and dots
-    and spaces at the end.
+    """`name` normalised the way lenient file systems compare names: without case, width, invisible characters, and
+    trailing dots and spaces.
     """
     plain = unicodedata.normalize("NFKC", name)
     return "".join(one for one in plain if unicodedata.category(one) != "Cf").casefold().rstrip(". ")
 
 
 def why_private(place: Place) -> str | None:
-    """Why a model is not shown what is at `place`, None where it may be. Only what is below its home counts."""
+    """Why a model may not see what is at `place`, or None. Only the parts of the path below its home count."""
     if place.is_named:
         return None
     return _why_below(place.home, place.path) or _why_below(place.home, place.spelled)
@@ -53,7 +53,7 @@ def _is_in(folder: str, name: str) -> bool:
 
 
 def why_unlisted(folder: str, name: str, is_there: Callable[[str], bool]) -> str | None:
-    """As `why_private` for one name in a real `folder`; `is_there` knows the others in it."""
+    """As `why_private` for one name in a real `folder`; `is_there` tells whether the folder has another name."""
     plain = folded(name)
     if plain.startswith(".") or (not plain and name):
         return f"{name!r} is hidden"
@@ -74,9 +74,7 @@ def _is_results(name: str, is_there: Callable[[str], bool]) -> bool:
 
 
 def why_withheld(start: bytes, about: os.stat_result) -> str | None:
-    """Why a model is not shown an open file that begins with `start`, whatever name it was found by; None where it may
-    be.
-    """
+    """Why a model may not see an open file that begins with `start`, whatever it is called, or None."""
     if _START.match(start):
         return "it holds the results of a run, or its summary"
     if any(_is_same(path, about) for path in (*current_own_files.get().private, *_secrets())):
@@ -85,7 +83,7 @@ def why_withheld(start: bytes, about: os.stat_result) -> str | None:
 
 
 def _secrets() -> list[str]:
-    """The files that keys are read from."""
+    """Where keys are read from."""
     return [os.path.join(home, ".env") for home in (os.getcwd(), *current_own_files.get().homes)]
 
 

@@ -55,9 +55,9 @@ def render_path(template: str, inputs: Mapping[str, Any] | None, field: str) -> 
 
 
 def check_filled(template: str, path: str, field: str) -> None:
-    """Raise InputInvalid when inputs made `path` a hidden file, one of a run, or the crew's own.
+    """Raise InputInvalid when inputs made `path` a hidden file, one of a run, or a part of the crew.
 
-    What the template itself names is meant, and a row's folder has none of these.
+    A row's folder has none of these, and what the template itself names is intended.
     """
     if path == template or _folder.get() is not None:
         return

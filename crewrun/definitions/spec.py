@@ -86,6 +86,7 @@ class LLMSpec(Spec):
 
     model: Name
     provider: Text | None = None
+    base_model: Text | None = None
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: AtLeastOne | None = None

@@ -111,7 +111,7 @@ Span = Annotated[
     one_of("a number of seconds, or a time such as 5m or 1h30m"),
 ]
 Dollars = Annotated[Annotated[Positive, NUMBER] | Annotated[Text, TEXT], one_of("an amount of US dollars")]
-Prices = dict[str, Annotated[list[NotNegative], Field(min_length=2, max_length=3)]]
+Prices = dict[str, Annotated[list[NotNegative], Field(min_length=2, max_length=4)]]
 OutputFile = Annotated[Text, AfterValidator(_file)]
 NoHumanInput = Annotated[bool, AfterValidator(_nobody_there), WithJsonSchema({"const": False})]
 

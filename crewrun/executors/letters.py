@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from crewrun.llm.gate import Price, Settlement
 from crewrun.llm.recorder import Spent
-from crewrun.messages import Completion, Endpoint, Message, RateLimits, ToolCall, Usage
+from crewrun.messages import Completion, Endpoint, Message, RateLimits, ToolCall, Usage, UsageDetails
 from crewrun.row import ErrorRecord, FailedTool, Outcome, Row, TaskRecord
 
 # What may be in a field of an exception of the user's, whatever else is.
@@ -248,7 +248,18 @@ def _outcome(*values: Any) -> Outcome:
 # A frozen dataclass with slots looks its fields up for every single object; this is twice as fast.
 _REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]] | None] = {
     kind: _by_fields(kind)
-    for kind in (Completion, ErrorRecord, FailedTool, Message, RateLimits, Row, TaskRecord, ToolCall, Usage)
+    for kind in (
+        Completion,
+        ErrorRecord,
+        FailedTool,
+        Message,
+        RateLimits,
+        Row,
+        TaskRecord,
+        ToolCall,
+        Usage,
+        UsageDetails,
+    )
 }
 _REDUCERS[Outcome] = lambda outcome: (_outcome, _outcome_values(outcome))
 # How an object of a subclass becomes one of the class itself.

@@ -15,6 +15,7 @@ from crewrun.llm.answer import no_answer, tool_call_id
 from crewrun.llm.bodies import BodyRefused, refuse_too_many_values
 from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
+from crewrun.llm.usage import usage_of
 from crewrun.messages import Completion, Message, RateLimits, ReplySchema, ToolCall, ToolSpec, Usage
 
 # Under this name litellm, and a proxy of it, has what its provider's dialect has more than OpenAI's.
@@ -53,10 +54,12 @@ def read_completion(
         reply = _parse(body)
         if isinstance(reply, list) and len(reply) == 1:
             reply = reply[0]  # Gemini's errors, at its OpenAI address
-        if (failed := embedded_failure(reply, headers or {})) is not None:
-            raise with_usage(failed, usage_of(reply))
+        headers = headers or {}
+        if (failed := embedded_failure(reply, headers)) is not None:
+            raise with_usage(failed, usage_of(reply, headers))
         choice = reply["choices"][0]
-        return finished(read_message(choice["message"], choice.get("finish_reason")), usage_of(reply), limits)
+        said = read_message(choice["message"], choice.get("finish_reason"))
+        return finished(said, usage_of(reply, headers), limits)
     except BodyRefused as refused:
         raise ServerError(str(refused), http_status=200) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -290,37 +293,7 @@ def _text_of(text: Any) -> str:
     return str(text or "") if isinstance(text, str | int | float) else ""
 
 
-def usage_of(reply: Any) -> Usage:
-    """Token counts out of a parsed chat completion, also of one that failed."""
-    counts = reply.get("usage") if isinstance(reply, dict) else None
-    return read_usage(counts if isinstance(counts, dict) else {})
-
-
 def with_usage(error: CallError, usage: Usage) -> CallError:
     """`error`, for an answer that was billed."""
     error.usage = usage
     return error
-
-
-# Digits of a count; what is longer is none.
-_LONGEST_COUNT = 12
-
-
-def read_usage(usage: dict[str, Any]) -> Usage:
-    """Token counts out of an OpenAI usage object; what is missing, negative or no number counts as 0, and a part
-    as the whole at most.
-    """
-    prompt_tokens, completion_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    return Usage(
-        prompt_tokens=prompt_tokens,
-        cached_prompt_tokens=min(prompt_tokens, _count(usage.get("prompt_tokens_details"), "cached_tokens")),
-        completion_tokens=completion_tokens,
-        reasoning_tokens=min(completion_tokens, _count(usage.get("completion_tokens_details"), "reasoning_tokens")),
-    )
-
-
-def _count(counts: Any, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, dict) else None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _LONGEST_COUNT:
-        value = int(value)
-    return value if type(value) is int and value > 0 else 0

@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from crewrun.errors import UsageError, suggest
 from crewrun.llm.model import LLM
-from crewrun.llm.prices import known_providers, table_entry
+from crewrun.llm.price_table import known_providers, table_entry
 from crewrun.messages import Endpoint, ReplySchema
 
 DEFAULT_MODEL = "gpt-4.1-mini"
@@ -96,8 +96,9 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
         headers=llm.extra_headers,
         timeout_s=llm.timeout,
         reply_schema=_reply_schema(llm),
-        takes_tools=_takes(llm.function_calling, "supports_function_calling", provider, model),
-        takes_schema=_takes(llm.structured_output, "supports_response_schema", provider, model),
+        takes_tools=_takes(llm.function_calling, "supports_function_calling", provider, llm.base_model or model),
+        takes_schema=_takes(llm.structured_output, "supports_response_schema", provider, llm.base_model or model),
+        base_model=llm.base_model,
     )
     if known is None:
         return endpoint

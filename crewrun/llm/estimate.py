@@ -1,9 +1,11 @@
 """Tokens of a call before and without its provider's count: estimates for limits, bounds for budgets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
-from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage
+from crewrun.llm.usage import MOST_TOKENS
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage, UsageDetails
 
 # English text; other languages and code have fewer bytes per token: https://platform.openai.com/tokenizer
 BYTES_PER_TOKEN = 4
@@ -20,8 +22,16 @@ _OF_A_FILE = (30_000, 300_000)
 _OF_A_PART = {"image_url": (1_600, 48_169), "input_audio": (1_920, 48_000), "video_url": (18_000, 360_000)}
 # What a budget holds back for an answer that nothing bounds, until it has seen some.
 GUESSED_TOKENS = 2_048
-# No model takes so many: a count beyond is a slip of the server.
-_ABSURD = 50_000_000
+_NO_PARTS_OF_PROMPT: Mapping[str, Any] = dict.fromkeys(
+    (
+        *("cache_write_1h_tokens", "cache_write_12h_tokens", "cached_audio_tokens", "cached_image_tokens"),
+        *("prompt_audio_tokens", "prompt_image_tokens", "prompt_video_tokens"),
+    ),
+    0,
+)
+_NO_PARTS_OF_ANSWER: Mapping[str, Any] = dict.fromkeys(
+    ("completion_audio_tokens", "completion_image_tokens", "completion_video_tokens"), 0
+)
 
 
 def fewest_tokens(request: ChatRequest, bytes_per_token: int = BYTES_PER_TOKEN) -> int:
@@ -67,11 +77,29 @@ def most_answer_tokens(completion: Completion) -> int:
 
 
 def believable(completion: Completion, request: ChatRequest) -> Completion:
-    """`completion`, with an estimate where its provider counted no tokens, or more than there can be."""
+    """`completion`, with an estimate for what its provider did not count, or counted as more than there can be."""
     usage = completion.usage
-    is_counted = usage.prompt_tokens > 0 and (usage.completion_tokens > 0 or not completion.text)
-    if is_counted and max(usage.prompt_tokens, usage.completion_tokens) < _ABSURD:
+    is_prompt_counted = 0 < usage.prompt_tokens < MOST_TOKENS
+    is_answer_counted = usage.completion_tokens > 0 or not (completion.text or completion.tool_calls)
+    if is_prompt_counted and is_answer_counted and usage.completion_tokens < MOST_TOKENS:
         return completion
-    answer = len(completion.text) + sum(len(call.arguments) + len(call.name) for call in completion.tool_calls)
-    estimate = Usage(fewest_tokens(request), 0, max(1, answer // BYTES_PER_TOKEN), 0, estimated_calls=1)
-    return replace(completion, usage=estimate)
+    return replace(completion, usage=_estimated(completion, request, is_prompt_counted, is_answer_counted))
+
+
+def _estimated(completion: Completion, request: ChatRequest, is_prompt_counted: bool, is_answer_counted: bool) -> Usage:
+    usage = replace(completion.usage, estimated_calls=1)
+    details = usage.details or UsageDetails()
+    if not is_prompt_counted:  # and the parts of it are none either
+        usage = replace(
+            usage, prompt_tokens=fewest_tokens(request), cached_prompt_tokens=0, cache_write_prompt_tokens=0
+        )
+        details = replace(details, **_NO_PARTS_OF_PROMPT)
+    if not is_answer_counted or usage.completion_tokens >= MOST_TOKENS:
+        usage = replace(usage, completion_tokens=_answer_tokens(completion), reasoning_tokens=0)
+        details = replace(details, **_NO_PARTS_OF_ANSWER)
+    return replace(usage, details=details) if usage.details is not None else usage
+
+
+def _answer_tokens(completion: Completion) -> int:
+    size = len(completion.text) + sum(len(call.arguments) + len(call.name) for call in completion.tool_calls)
+    return max(1, (size + len(completion.reasoning)) // BYTES_PER_TOKEN)

@@ -44,16 +44,16 @@ from crewrun.llm.chat_json import (
     finished,
     message_on_wire,
     read_message,
-    read_usage,
     schema_on_wire,
     tool_on_wire,
-    usage_of,
     with_usage,
 )
 from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
 from crewrun.llm.http_errors import failure
-from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits, as_parts, in_parts
+from crewrun.llm.usage import read_usage, usage_of
+from crewrun.llm.whole_counts import with_whole_counts
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits, Usage, as_parts, in_parts
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
 # does not follow `Endpoint.timeout_s`, because litellm keeps one connection pool for each value.
@@ -207,7 +207,8 @@ def _read_within_limits() -> None:
         finally:
             await response.aclose()
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_TRANSFER]
-        return Response(response.status_code, headers=headers, content=reply.body, request=request)
+        content = with_whole_counts(reply.body) if response.status_code < 300 else reply.body
+        return Response(response.status_code, headers=headers, content=content, request=request)
 
     LiteLLMAiohttpTransport.handle_async_request = handle_async_request
 
@@ -334,14 +335,31 @@ def _part_on_wire(wire: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _read(response: Any, reply: _Reply) -> Completion:
     """The answer in a litellm ModelResponse, which has the shape of an OpenAI completion for every provider."""
-    usage = read_usage(response.usage.model_dump() if getattr(response, "usage", None) else {})
     body = reply.parsed()
+    usage = _usage(response, body, reply.headers)
     if b'"error"' in reply.body and (failed := embedded_failure(body, reply.headers)) is not None:
         raise with_usage(failed, usage)
     choice = response.choices[0]
     is_openai = isinstance(body, dict) and isinstance(body.get("choices"), list)
     said = read_message(choice.message.model_dump(), _finish_reason(choice, body), has_made_arguments=not is_openai)
     return finished(said, usage, _limits(response))
+
+
+def _usage(response: Any, body: Any, headers: Mapping[str, str]) -> Usage:
+    """The provider's own counts where they are OpenAI's, of which litellm keeps some; else what it makes of them."""
+    if isinstance(body, dict) and isinstance(body.get("choices"), list) and isinstance(body.get("usage"), dict):
+        return usage_of(body, headers)
+    counts = response.usage.model_dump() if getattr(response, "usage", None) else {}
+    return read_usage(counts, _tier(response), headers)
+
+
+def _tier(response: Any) -> Any:
+    """The service tier that a reply names: as OpenAI and Bedrock do, or by Gemini's kind of traffic."""
+    if named := getattr(response, "service_tier", None):
+        return named
+    hidden = getattr(response, "_hidden_params", None)
+    fields = hidden.get("provider_specific_fields") if isinstance(hidden, dict) else None
+    return fields.get("traffic_type") if isinstance(fields, dict) else None
 
 
 def _finish_reason(choice: Any, body: Any) -> str | None:
@@ -411,7 +429,7 @@ def _as_call_error(error: Exception, replied: _Reply) -> CallError:
         return ServerError(str(replied.refused), http_status=replied.status)
     body = replied.parsed()
     if (embedded := embedded_failure(body, replied.headers)) is not None:
-        return with_usage(embedded, usage_of(body))
+        return with_usage(embedded, usage_of(body, replied.headers))
     chain = list(_chain(error))
     refused = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
     if replied.status is not None and replied.status >= 400:

@@ -13,7 +13,7 @@ from crewrun.llm.sync import run_sync
 
 # Fields that are about reaching the model; every other one goes into the request as it is.
 _NOT_ON_THE_WIRE = frozenset(
-    {"model", "provider", "base_url", "api_key", "timeout", "extra_headers", "fallbacks"}
+    {"model", "provider", "base_url", "api_key", "timeout", "extra_headers", "fallbacks", "base_model"}
     | {"function_calling", "structured_output"}
 )
 # Other names of fields, litellm's and CrewAI's.
@@ -31,18 +31,20 @@ class LLM(BaseModel):
     """A model and its parameters. Parameters that are not listed here are sent to the provider as they are.
 
     `model` is a name as litellm and CrewAI write it: `gpt-4.1-mini`, `anthropic/claude-…`, `ollama/llama3.2`,
-    `offline`; with a `provider` it is the name as that provider knows it, whole. `api_key` may be a reference to an
-    environment variable, `${GROQ_API_KEY}`. `timeout` is in seconds, for one attempt of one call. `function_calling`
-    and `structured_output` say whether the model takes tools and a reply schema by itself, where litellm's table is
-    wrong; a model that the table does not know is tried with both, and asked in words after it has refused them.
-    `fallbacks` are models that are asked in turn where this one does not work: its key is refused, it is gone, or every
-    attempt of a call failed.
+    `offline`; with a `provider` it is the name as that provider knows it, whole. `base_model` is the published model
+    behind a name of one's own, such as that of a deployment at Azure: calls cost what that one costs. `api_key` may be
+    a reference to an environment variable, `${GROQ_API_KEY}`. `timeout` is in seconds, for one attempt of one call.
+    `function_calling` and `structured_output` say whether the model takes tools and a reply schema by itself, where
+    litellm's table is wrong; a model that the table does not know is tried with both, and asked in words after it has
+    refused them. `fallbacks` are models that are asked in turn where this one does not work: its key is refused, it is
+    gone, or every attempt of a call failed.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     model: str = Field(min_length=1)
     provider: str | None = None
+    base_model: str | None = Field(default=None, min_length=1)
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = Field(default=None, gt=0)
@@ -80,6 +82,8 @@ class LLM(BaseModel):
             inner = fields.pop(merged, None)
             if isinstance(inner, dict):
                 fields = {**{k: v for k, v in inner.items() if k not in _DROPPED}, **fields}
+        if isinstance(about := fields.pop("model_info", None), dict) and about.get("base_model"):  # as litellm has it
+            fields.setdefault("base_model", about["base_model"])
         for other, name in _RENAMED.items():
             if other in fields:
                 fields.setdefault(name, fields.pop(other))

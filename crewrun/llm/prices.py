@@ -1,83 +1,156 @@
-"""What a call costs, from the price table that litellm ships, read as data: litellm itself is not imported.
+"""`Price`: what calls of one model cost.
 
-The table is a JSON file of 3 MB with an object per model; a batch needs one or two of them, so only those are parsed.
+Prices are those of the table that litellm ships (`price_table`, `price_lookup`, `price_entry`), or the user's own.
 """
 
-import json
 import re
-from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import prod
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
-from crewrun.messages import Endpoint, Usage
+from crewrun.llm.off_peak import OffPeak, read_windows
+from crewrun.llm.price_entry import flat, is_priced_by_tokens, schedules
+from crewrun.llm.price_lookup import entry_of
+from crewrun.llm.rates import Band, Ceiling, Rates, Schedule, band_of, ceilings, scaled
+from crewrun.llm.usage import TIERS
+from crewrun.messages import Endpoint, Usage, UsageDetails
 
-_TABLE = "model_prices_and_context_window_backup.json"
+STANDARD: Final = "standard"
+_NO_SURCHARGES: Mapping[str, float] = {}
+# OpenAI serves by the host in a region: https://platform.openai.com/docs/guides/your-data
+_OPENAI_REGION: Final = re.compile(r"(eu|us|gov)\.api\.openai\.com")
+_UPLIFTS: Final = {
+    **{region: f"regional_processing_uplift_multiplier_{region}" for region in ("eu", "us")},
+    "gov": "fedramp_uplift_multiplier",
+}
+
+
+class Most(NamedTuple):
+    """The most that a call can cost, in US dollars: its prompt, and its answer."""
+
+    prompt_usd: float
+    answer_usd: float
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for one token."""
+    """What tokens of a model cost, by service tier and size of the prompt.
 
-    prompt: float
-    cached_prompt: float
-    completion: float
+    `schedules` has the tier `standard`, which stands in for those that the model has no prices for. `tier` is the one
+    that requests ask for, empty where they leave it to the provider. `surcharges` are factors by the region or speed
+    that a reply says it was served at.
+    """
 
-    def cost(self, usage: Usage) -> float:
-        """The price of `usage`, in US dollars."""
-        fresh = max(0, usage.prompt_tokens - usage.cached_prompt_tokens)
-        return (
-            fresh * self.prompt
-            + usage.cached_prompt_tokens * self.cached_prompt
-            + usage.completion_tokens * self.completion
+    schedules: Mapping[str, Schedule]
+    tier: str = ""
+    off_peak: OffPeak | None = None
+    surcharges: Mapping[str, float] = field(default_factory=dict)
+    _ceilings: tuple[Ceiling, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = {STANDARD, self.tier} if self.tier else self.schedules.keys() - {"batch"}
+        found = ceilings(self.schedules[name] for name in names if name in self.schedules)
+        object.__setattr__(self, "_ceilings", found)  # frozen, and asked for at each call under a budget
+
+    def cost(self, usage: Usage, *, tier: str = "", at: datetime | None = None) -> float:
+        """The price of one call's `usage` in US dollars, at `tier` where that is known, else as the reply says, else as
+        the request asked for. `at` is when it was made, now unless given.
+        """
+        details = usage.details
+        bands = self._bands(tier or (details.service_tier if details is not None else "") or self.tier, at)
+        rates = (bands[0] if len(bands) == 1 else band_of(bands, usage.prompt_tokens)).rates
+        cached, written, reasoning = usage.cached_prompt_tokens, usage.cache_write_prompt_tokens, usage.reasoning_tokens
+        cost_usd = (
+            max(0, usage.prompt_tokens - cached - written) * rates.prompt
+            + (usage.completion_tokens - reasoning) * rates.completion
         )
+        if cached or written or reasoning:
+            cost_usd += cached * rates.cached_prompt + written * rates.cache_write + reasoning * rates.reasoning
+        if details is None:
+            return cost_usd
+        return (cost_usd + _difference_usd(details, cached, rates)) * self._surcharge(details)
+
+    def most(self, prompt_tokens: int, answer_tokens: int) -> Most:
+        """The most that a call can cost whose prompt and answer have at most so many tokens.
+
+        Whatever of them is cached, written or sound, and at whatever tier it is served: the one that requests ask for
+        or the standard one, any that the model has where they ask for none.
+        """
+        dearest = next(one for one in self._ceilings if prompt_tokens >= one.from_tokens)
+        factor = prod(max(1.0, each) for each in self.surcharges.values()) if self.surcharges else 1.0
+        return Most(prompt_tokens * dearest.prompt * factor, answer_tokens * dearest.completion * factor)
+
+    def _bands(self, tier: str, at: datetime | None) -> Schedule:
+        found = self.schedules
+        if self.off_peak is not None and self.off_peak.is_open(at or datetime.now(UTC)):
+            found = self.off_peak.schedules
+        return found.get(tier) or found[STANDARD]
+
+    def _surcharge(self, details: UsageDetails) -> float:
+        if not self.surcharges:
+            return 1.0
+        return self.surcharges.get(details.region, 1.0) * self.surcharges.get(details.speed, 1.0)
 
 
-FREE = Price(0.0, 0.0, 0.0)
-
-
-def find_price(endpoint: Endpoint) -> Price | None:
-    """The price of `endpoint`'s model, None when nobody published one."""
-    if endpoint.lane == "offline":
-        return FREE
-    entry = table_entry(endpoint.name)
-    if entry is None:
-        entry = table_entry(endpoint.model)
-        if entry is None or entry["litellm_provider"] != endpoint.provider:
-            return None  # a namesake elsewhere has another price
-    if entry.get("input_cost_per_token") is None:
-        return None
-    prompt = float(entry["input_cost_per_token"])
-    cached = entry.get("cache_read_input_token_cost")
-    return Price(
-        prompt,
-        prompt if cached is None else float(cached),
-        float(entry.get("output_cost_per_token") or 0.0),
+def _difference_usd(details: UsageDetails, cached: int, rates: Rates) -> float:
+    """What sound, pictures, film and longer caches cost more than as many plain tokens."""
+    cached_rate = rates.explicit_cached_prompt if details.is_explicit_cache else rates.cached_prompt
+    return (
+        cached * (cached_rate - rates.cached_prompt)
+        + details.cache_write_1h_tokens * (rates.cache_write_1h - rates.cache_write)
+        + details.cache_write_12h_tokens * (rates.cache_write_12h - rates.cache_write)
+        + details.prompt_audio_tokens * (rates.prompt_audio - rates.prompt)
+        + details.prompt_image_tokens * (rates.prompt_image - rates.prompt)
+        + details.prompt_video_tokens * (rates.prompt_video - rates.prompt)
+        + details.cached_audio_tokens * (rates.cached_audio - cached_rate)
+        + details.cached_image_tokens * (rates.cached_image - cached_rate)
+        + details.completion_audio_tokens * (rates.completion_audio - rates.completion)
+        + details.completion_image_tokens * (rates.completion_image - rates.completion)
+        + details.completion_video_tokens * (rates.completion_video - rates.completion)
     )
 
 
-@lru_cache(maxsize=1024)
-def table_entry(name: str) -> dict[str, Any] | None:
-    """What litellm's table says of the model `name`, spelled exactly so."""
-    text = _table_text()
-    found = re.search(rf'"{re.escape(name)}"\s*:\s*(?=\{{)', text)
-    if not found:
+def flat_price(prompt: float, completion: float, cached: float | None = None, written: float | None = None) -> Price:
+    """A price of the user's own, in US dollars for one token: the same at every tier and size.
+
+    What is cached or written to the cache costs as much as the rest of the prompt unless given.
+    """
+    return Price({STANDARD: (Band(0, flat(prompt, completion, cached, written)),)})
+
+
+FREE = flat_price(0.0, 0.0)
+
+
+def find_price(endpoint: Endpoint) -> Price | None:
+    """The price of `endpoint`'s model, None when nobody published one or it is not sold by tokens."""
+    if endpoint.lane == "offline":
+        return FREE
+    entry = entry_of(endpoint)
+    if entry is None or not is_priced_by_tokens(entry):
         return None
-    entry = json.JSONDecoder().raw_decode(text, found.end())[0]
-    return entry if isinstance(entry, dict) and "litellm_provider" in entry else None
+    factor = _uplift(entry, endpoint)
+    found, off_peak, block = schedules(entry), None, entry.get("off_peak_pricing")
+    if isinstance(block, Mapping) and (windows := read_windows(block)):
+        off_peak = OffPeak(windows, scaled(schedules(entry, block), factor))
+    surcharges = entry.get("provider_specific_entry") or _NO_SURCHARGES
+    return Price(scaled(found, factor), requested_tier(endpoint.params), off_peak, surcharges)
 
 
-@lru_cache(maxsize=1)
-def known_providers() -> frozenset[str]:
-    """Every provider that litellm's table names."""
-    return frozenset(re.findall(r'"litellm_provider"\s*:\s*"([^"]+)"', _table_text()))
+def requested_tier(params: Mapping[str, Any]) -> str:
+    """The service tier that a request asks for, as schedules name it; empty where it leaves that to the provider."""
+    named = params.get("service_tier")
+    return TIERS.get(named.strip().lower(), "") if isinstance(named, str) else ""
 
 
-def _table_text() -> str:
-    spec = find_spec("litellm")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder, _TABLE)
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    return ""
+def _uplift(entry: Mapping[str, Any], endpoint: Endpoint) -> float:
+    """What all prices are multiplied by for where a model is served."""
+    key = None
+    if endpoint.provider == "openai":
+        region = _OPENAI_REGION.fullmatch(urlsplit(endpoint.base_url or "").hostname or "")
+        key = _UPLIFTS[region[1]] if region else None
+    elif endpoint.provider.startswith("vertex_ai") and endpoint.params.get("vertex_location", "global") != "global":
+        key = "regional_endpoint_uplift_multiplier"
+    return float(entry.get(key) or 1.0) if key else 1.0

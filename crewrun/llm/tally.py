@@ -29,6 +29,7 @@ class Tally:
         "_replayed",
         "_unpriced",
         "attempts",
+        "cache_write_prompt_tokens",
         "cached_prompt_tokens",
         "calls",
         "completion_tokens",
@@ -72,7 +73,7 @@ class Tally:
         self._replayed: list[Spent] = []
         self.attempts = self.calls = self.truncated = 0
         self.prompt_tokens = self.cached_prompt_tokens = self.completion_tokens = self.reasoning_tokens = 0
-        self.estimated_calls = 0
+        self.estimated_calls = self.cache_write_prompt_tokens = 0
         self._cost_usd = self._owed_usd = 0.0
         self._unpriced = False
         self.models: dict[str, None] = {}
@@ -117,6 +118,7 @@ class Tally:
             self.completion_tokens,
             self.reasoning_tokens,
             self.estimated_calls,
+            self.cache_write_prompt_tokens,
         )
 
     @property
@@ -151,6 +153,7 @@ class Tally:
             tally.completion_tokens += usage.completion_tokens
             tally.reasoning_tokens += usage.reasoning_tokens
             tally.estimated_calls += usage.estimated_calls
+            tally.cache_write_prompt_tokens += usage.cache_write_prompt_tokens
             tally.models[model] = None
             if cost_usd is None:
                 tally._unpriced = True

@@ -24,8 +24,14 @@ class Way:
         self.answer_tokens = _USUAL_TOKENS
 
     def bill(self, usage: Usage, tally: Tally) -> float | None:
-        """Account for what an attempt took; its cost in US dollars, None when its price is not known."""
-        cost_usd = self._price.cost(usage) if self._price is not None else None
+        """Account for what an attempt took; its cost in US dollars, None when its price is not known.
+
+        What a gateway states itself is taken where nobody published a price, and the user gave none.
+        """
+        if self._price is not None:
+            cost_usd: float | None = self._price.cost(usage)
+        else:
+            cost_usd = usage.details.cost_usd if usage.details is not None else None
         tally.billed(self._name, usage, cost_usd)
         # A moving average in whole tokens: at most 15 below what answers steadily take, never above it.
         self.answer_tokens += (usage.completion_tokens - self.answer_tokens) // 16
@@ -40,12 +46,14 @@ class Way:
         if self._price is None:
             return None
         prompt_tokens = fewest_tokens(request, bytes_per_token=1)
-        prompt_token_usd = max(self._price.prompt, self._price.cached_prompt)
-        answer_usd = (self._most_tokens or GUESSED_TOKENS) * self._price.completion
+        most = self._price.most(prompt_tokens, self._most_tokens or GUESSED_TOKENS)
+        prompt_token_usd = most.prompt_usd / max(1, prompt_tokens)
         is_bound = self._most_tokens is not None
-        return CallPrice((self._name, task), prompt_tokens, prompt_token_usd, answer_usd, is_bound)
+        return CallPrice((self._name, task), prompt_tokens, prompt_token_usd, most.answer_usd, is_bound)
 
     def most_of(self, answer: Completion, price: CallPrice) -> float:
         """The most that an attempt with this answer can have cost, in US dollars, where nobody counted its tokens."""
-        answer_usd = most_answer_tokens(answer) * self._price.completion if self._price is not None else 0.0
+        if self._price is None:
+            return price.usd
+        answer_usd = self._price.most(price.prompt_tokens, most_answer_tokens(answer)).answer_usd
         return price.prompt_usd() + min(price.answer_usd, answer_usd)

@@ -29,7 +29,8 @@ class Chat:
     """A request that can be answered.
 
     `choice` is `auto`, `none`, `required` or the name of the tool that must be called. `wants_json` is set for every
-    response_format but text; then `schema` is the schema, if one came. `chars` is how much text came in all.
+    response_format but text; then `schema` is the schema, if one came. `chars` is how much text came in all. `tier` is
+    the service tier that the request names, which serves it; None where it leaves that open.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Chat:
     wants_json: bool
     schema: Any
     chars: int
+    tier: str | None = None
 
     @property
     def steering(self) -> list[str]:
@@ -80,7 +82,9 @@ def read_chat(body: bytes) -> Chat:
     chars += sum(
         len(json.dumps(part)) for part in (request.get("tools"), *(m.get("tool_calls") for m in messages)) if part
     )
-    return Chat(model, turns, tools, _choice(request.get("tool_choice"), tools), wants_json, schema, chars)
+    tier = request.get("service_tier")
+    named = tier if isinstance(tier, str) and tier != "auto" else None
+    return Chat(model, turns, tools, _choice(request.get("tool_choice"), tools), wants_json, schema, chars, named)
 
 
 def _turn(message: Mapping[str, Any]) -> Turn:

@@ -25,7 +25,7 @@ class Entry:
     """One request. `status` is None while it is in flight; `digest` is 8 bytes of its body's hash.
 
     `rate_limited` is set if a limit refused it, which is not counted for a 429 that was asked for. `tools` are the
-    names that it offers, `tool_calls` those that the reply asks for.
+    names that it offers, `tool_calls` those that the reply asks for; `tier` is the service tier that it is served at.
     """
 
     number: int
@@ -34,6 +34,7 @@ class Entry:
     body: bytes
     digest: int
     model: str | None = None
+    tier: str | None = None
     fault: str | None = None
     status: Status | None = None
     rate_limited: bool = False
@@ -59,10 +60,11 @@ class Ledger:
         self._rate_limited = 0
         self._billed = 0
         self._tool_calls = 0
-        self._usage: dict[str, Usage] = {}
+        self._usage = Usage()
+        self._cost_usd: float | None = 0.0
         self._bodies: set[int] = set()
         self._peers: set[tuple[str, int]] = set()
-        self._prices: dict[str, Price | None] = {}
+        self._prices: dict[tuple[str | None, str | None], Price | None] = {}
 
     def begin(self, body: bytes, peer: tuple[str, int]) -> Entry:
         """Note a request's arrival. Who calls this also calls `end`, once."""
@@ -86,11 +88,9 @@ class Ledger:
         self._tool_calls += len(entry.tool_calls)
         if entry.billed:
             self._billed += 1
-            before = self._usage.get(entry.model or "", Usage())
-            self._usage[entry.model or ""] = Usage(
-                prompt_tokens=before.prompt_tokens + entry.prompt_tokens,
-                completion_tokens=before.completion_tokens + entry.completion_tokens,
-            )
+            cost_usd = self._cost(entry)
+            self._usage += _usage(entry)
+            self._cost_usd = None if self._cost_usd is None or cost_usd is None else self._cost_usd + cost_usd
 
     def _keep(self, entry: Entry) -> None:
         self._kept.append(entry)
@@ -105,8 +105,6 @@ class Ledger:
         return {"totals": self._totals(), "requests": [self._row(entry) for entry in shown]}
 
     def _totals(self) -> dict[str, Any]:
-        costs = [self._cost(model, usage) for model, usage in self._usage.items()]
-        known = [cost for cost in costs if cost is not None]
         return {
             "requests": self._requests,
             "in_flight": self._in_flight,
@@ -116,15 +114,14 @@ class Ledger:
             "rate_limited": self._rate_limited,
             "billed": self._billed,
             "tool_calls": self._tool_calls,
-            "prompt_tokens": sum(usage.prompt_tokens for usage in self._usage.values()),
-            "completion_tokens": sum(usage.completion_tokens for usage in self._usage.values()),
-            "cost_usd": sum(known) if len(known) == len(costs) else None,
+            "prompt_tokens": self._usage.prompt_tokens,
+            "completion_tokens": self._usage.completion_tokens,
+            "cost_usd": self._cost_usd,
             "distinct_bodies": len(self._bodies),
             "repeated_bodies": self._requests - len(self._bodies),
         }
 
     def _row(self, entry: Entry) -> dict[str, Any]:
-        usage = Usage(prompt_tokens=entry.prompt_tokens, completion_tokens=entry.completion_tokens)
         at = datetime.fromtimestamp(entry.at_s, UTC).isoformat(timespec="milliseconds")
         return {
             "number": entry.number,
@@ -139,16 +136,22 @@ class Ledger:
             "billed": entry.billed,
             "prompt_tokens": entry.prompt_tokens,
             "completion_tokens": entry.completion_tokens,
-            "cost_usd": self._cost(entry.model or "", usage) if entry.billed else 0.0,
+            "cost_usd": self._cost(entry) if entry.billed else 0.0,
             "duration_s": entry.duration_s,
         }
 
-    def _cost(self, model: str, usage: Usage) -> float | None:
-        # Looked up when someone asks, not when the request comes: a search through the table takes milliseconds.
-        if model not in self._prices:
-            self._prices[model] = find_price(Endpoint("direct", "openai", model))
-        price = self._prices[model]
-        return None if price is None else price.cost(usage)
+    def _cost(self, entry: Entry) -> float | None:
+        # For each call, since the size of its prompt may decide the price.
+        key = entry.model, entry.tier
+        if key not in self._prices:
+            params = {"service_tier": entry.tier}
+            self._prices[key] = find_price(Endpoint("direct", "openai", entry.model or "", params=params))
+        price = self._prices[key]
+        return None if price is None else price.cost(_usage(entry))
+
+
+def _usage(entry: Entry) -> Usage:
+    return Usage(prompt_tokens=entry.prompt_tokens, completion_tokens=entry.completion_tokens)
 
 
 def _messages(body: bytes) -> Any:

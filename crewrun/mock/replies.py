@@ -49,6 +49,8 @@ def completion(
             "total_tokens": prompt_tokens + completion_tokens,
         },
     }
+    if chat.tier is not None:
+        body["service_tier"] = chat.tier
     return Reply(200, json.dumps(body).encode(), headers, said, prompt_tokens, completion_tokens)
 
 

@@ -177,7 +177,7 @@ class _Mock:
             chat = read_chat(entry.body)
         except (ValueError, RecursionError) as error:
             return refusal(400, str(error))
-        entry.model = chat.model
+        entry.model, entry.tier = chat.model, chat.tier
         entry.tools = tuple(tool.name for tool in chat.tools)
         tokens = self._tokens(chat, entry) if self._limits.counts_tokens else 0
         admission = self._limits.admit(tokens, time.monotonic())

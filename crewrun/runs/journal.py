@@ -20,9 +20,11 @@ _REFUSALS = (
 )
 # `status` counts failed tools, which are few among the calls: 4 is TOOL_FAILURE below.
 _TOOL_FAILURES = "create index if not exists tool_failures on calls (name) where kind = 4"
-# Beside what a session spent: the mark that covers its calls in flight, None without a budget, and what attempts with
-# unknown bills may cost.
-_OWED_COLUMNS = (
+_CACHE_WRITES = "cache_write_prompt_tokens integer not null default 0"
+# Of a session, besides: the mark over what it spent and its calls in flight may cost, None without a budget, and what
+# attempts with unknown bills may cost.
+_SINCE_4 = (
+    _CACHE_WRITES,
     "high_water_usd real",
     "owed_usd real not null default 0",
     "owed_calls integer not null default 0",
@@ -35,8 +37,20 @@ _MIGRATIONS = {
     1: "alter table calls add column estimated_calls integer not null default 0",
     # What was concluded from one reply is not believed any more.
     2: f"drop table refusals; {_REFUSALS}; {_TOOL_FAILURES}",
-    3: "; ".join([*(f"alter table sessions add column {one}" for one in _OWED_COLUMNS), _EXTRA_PROMPT_TOKENS]),
+    3: "; ".join(
+        [
+            *(f"alter table sessions add column {one}" for one in _SINCE_4),
+            f"alter table calls add column {_CACHE_WRITES}",
+            _EXTRA_PROMPT_TOKENS,
+        ]
+    ),
 }
+
+# What is counted of a call's tokens, and of a session's.
+TOKEN_COLUMNS: Final = (
+    *("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens"),
+    "cache_write_prompt_tokens",
+)
 
 # What a call entry is. An answer is kept as its text alone, a turn (with tools, cut off, or with more than its text) as
 # JSON. Failures, of calls and of tools, are kept to be looked at and never replayed.
@@ -80,13 +94,13 @@ create table sessions (
     reasoning_tokens integer not null default 0, cost_usd real not null default 0, unpriced integer not null default 0,
     ok integer not null default 0, failed integer not null default 0, kept integer not null default 0,
     in_flight integer not null default 0, share real, elapsed_s real not null default 0,
-    {", ".join(_OWED_COLUMNS)}
+    {", ".join(_SINCE_4)}
 );
 create table calls (
     seq integer primary key, session integer not null, row integer not null, task not null, kind integer not null,
     request blob not null, reply blob not null, name not null, prompt_tokens integer, cached_prompt_tokens integer,
     completion_tokens integer, reasoning_tokens integer, cost_usd real, attempts integer, at_ms integer,
-    duration_ms integer, estimated_calls integer
+    duration_ms integer, estimated_calls integer, cache_write_prompt_tokens integer
 );
 {_TOOL_FAILURES};
 {_EXTRA_PROMPT_TOKENS};
@@ -119,6 +133,7 @@ class CallEntry(NamedTuple):
     at_ms: int
     duration_ms: int
     estimated_calls: int
+    cache_write_prompt_tokens: int
 
 
 class RowEntry(NamedTuple):
@@ -328,7 +343,7 @@ def all_spent(db: sqlite3.Connection, *, going: int) -> dict[str, Any]:
 
     `owed_usd` is what `owed` says, with `going` the session that is going, 0 for none.
     """
-    names = ("attempts", "calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
+    names = ("attempts", "calls", *TOKEN_COLUMNS)
     sums = ", ".join(f"coalesce(sum({name}), 0)" for name in (*names, "cost_usd", "unpriced"))
     *counts, cost_usd, unpriced = db.execute(f"select {sums} from sessions").fetchone()  # noqa: S608  (names are ours)
     spent = {**dict(zip(names, counts, strict=True)), "cost_usd": None if unpriced else cost_usd}

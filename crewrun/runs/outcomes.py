@@ -96,7 +96,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
 
 def _usage(usage: Usage) -> list[int]:
     counts = [usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens, usage.reasoning_tokens]
-    counts.append(usage.estimated_calls)
+    counts += usage.estimated_calls, usage.cache_write_prompt_tokens
     while counts and not counts[-1]:
         counts.pop()
     return counts

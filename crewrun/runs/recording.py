@@ -178,6 +178,7 @@ class Recording:
             int(time.time() * 1000),
             int(spent.duration_s * 1000),
             spent.usage.estimated_calls,
+            min(spent.usage.cache_write_prompt_tokens, _MOST_TOKENS),
         )
 
     def _say(self, event: str, **fields: Any) -> None:
@@ -219,6 +220,7 @@ def usage_of(entry: CallEntry) -> Usage:
         entry.completion_tokens,
         entry.reasoning_tokens,
         entry.estimated_calls,
+        entry.cache_write_prompt_tokens,
     )
 
 

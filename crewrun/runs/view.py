@@ -22,8 +22,6 @@ from crewrun.runs.folder import RunFolder, beside, find
 from crewrun.runs.journal import CallEntry
 from crewrun.runs.manifest import Manifest, read_manifest, without
 
-_TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
-
 
 class Session(NamedTuple):
     """One process's work on a run, as the journal has it; times in seconds since 1970."""
@@ -50,6 +48,7 @@ class Session(NamedTuple):
     in_flight: int
     share: float | None
     elapsed_s: float
+    cache_write_prompt_tokens: int
 
 
 class View:
@@ -228,7 +227,7 @@ def spent_json(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Calls, tokens and US dollars of one or all sessions, from the columns that count them."""
     cost_usd, owed_usd = sums["cost_usd"], sums["owed_usd"]
     return {
-        "usage": usage_json(Usage(*(sums[name] for name in _TOKENS)), sums["calls"]),
+        "usage": usage_json(Usage(**{name: sums[name] for name in journal.TOKEN_COLUMNS}), sums["calls"]),
         "attempts": sums["attempts"],
         "cost_usd": None if cost_usd is None else round(cost_usd, 6),
         "may_be_owed_usd": None if owed_usd is None else round(owed_usd, 6),

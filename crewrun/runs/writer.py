@@ -265,8 +265,9 @@ class JournalWriter:
         self._db.execute(
             "update sessions set attempts = attempts + ?, calls = calls + ?, prompt_tokens = prompt_tokens + ?, "
             "cached_prompt_tokens = cached_prompt_tokens + ?, completion_tokens = completion_tokens + ?, "
-            "reasoning_tokens = reasoning_tokens + ?, cost_usd = cost_usd + ?, unpriced = unpriced + ?, ok = ok + ?, "
-            "failed = failed + ?, updated_at = ? where id = ?",
+            "reasoning_tokens = reasoning_tokens + ?, cache_write_prompt_tokens = cache_write_prompt_tokens + ?, "
+            "cost_usd = cost_usd + ?, unpriced = unpriced + ?, ok = ok + ?, failed = failed + ?, updated_at = ? "
+            "where id = ?",
             (
                 sum(call.attempts for call in billed),
                 sum(1 for call in billed if call.kind != FAILURE),
@@ -274,6 +275,7 @@ class JournalWriter:
                 sum(call.cached_prompt_tokens for call in billed),
                 sum(call.completion_tokens for call in billed),
                 sum(call.reasoning_tokens for call in billed),
+                sum(call.cache_write_prompt_tokens for call in billed),
                 sum(call.cost_usd or 0.0 for call in billed),
                 sum(1 for call in billed if call.cost_usd is None),
                 len(rows) - failed,

@@ -1,7 +1,7 @@
-"""Which files tools do not write, although a model may read them: the crew's definition and code, and the inputs.
+"""Which files tools may show to a model but not write: the crew's definition and code, and the inputs.
 
-They are known by their paths, and by being where a crew or Python looks for them: a file that a model puts there would
-be what the next run does.
+They are recognised by path, and by place: a file that a model puts where a crew or Python looks for its parts would
+decide what the next run does.
 """
 
 import os
@@ -20,10 +20,11 @@ _PARTS = {"config": (".yaml", ".yml"), "agents": (".json", ".jsonc"), "tools": _
 
 
 def why_fixed(path: str) -> str | None:
-    """Why `path`, a real path, is not written: it is an input, or the crew is made of it. None where it may be."""
+    """Why the file at `path`, a real path, may not be written, or None: it is an input or a part of the crew."""
     own = current_own_files.get()
-    if any(path == fixed or _is_same(path, fixed) for fixed in own.fixed):
-        return "it is the crew's own, or its input"
+    for files, why in ((own.inputs, "it is the input"), (own.crew, "the crew was loaded from it")):
+        if any(path == file or _is_same(path, file) for file in files):
+            return why
     plain = folded(os.path.basename(path))
     if plain.endswith(_CODE) and any(folded(os.path.basename(f)) == plain and _is_same(path, f) for f in _loaded()):
         return "it is the crew's Python code"
@@ -33,9 +34,9 @@ def why_fixed(path: str) -> str | None:
 
 
 def why_active(place: Place) -> str | None:
-    """Why no new file is made at `place`: crews or Python look for their parts there.
+    """Why no file may be written at `place`, or None: a crew or Python looks for its parts there.
 
-    Where crews look does not count in a root that the developer chose below it.
+    A root that the developer chose below the crew's folder is exempt from the former.
     """
     plain = folded(place.name)
     if plain.endswith(_CODE) and (_is_importable(place.folder, plain) or _has_loaded(place.folder)):
@@ -50,12 +51,12 @@ def why_active(place: Place) -> str | None:
 
 
 def _homes() -> frozenset[str]:
-    """Where this crew is, or one would be found: outside a run, the working directory."""
+    """The folders in which this crew is, or would be found; outside a run the working directory."""
     return current_own_files.get().homes or frozenset({os.path.realpath(os.getcwd())})
 
 
 def _is_same(path: str, other: str) -> bool:
-    """Whether two names are one file: hard links, or a file system that does not tell their spellings apart."""
+    """Whether two paths are one file: hard links, or two spellings on a lenient file system."""
     try:
         return os.path.samefile(path, other)
     except OSError:

@@ -1,5 +1,5 @@
-"""`DirectoryReadTool`: the names of the files in a directory and below it. `place` says which directories, and
-`private_files` what is left out.
+"""`DirectoryReadTool`: the names of the files in a directory and below it. `place` says which directories;
+`private_files` says what is left out.
 """
 
 import os
@@ -74,10 +74,10 @@ class DirectoryReadTool(BaseTool):
 
 
 class _Listing:
-    """The files below `place`, from `home` on if it is in there, a directory's own before those of its directories.
+    """The files below `place`, relative to `home` if that contains them; a directory's files before its directories.
 
-    The first `looked_into` are left out for what they hold, too; the others are only counted. `has_private` says, once
-    all are listed, whether some were left out.
+    The content of the first `looked_into` files counts as well as their names. `has_private` says, once all are
+    listed, whether some were left out.
     """
 
     def __init__(self, place: Place, home: str, looked_into: int) -> None:
@@ -108,7 +108,7 @@ class _Listing:
         return shown
 
     def _is_for_all(self, folder: str, name: str, fd: int) -> bool:
-        """Whether a file is none of a run's by what it holds, and no link to one that is not shown."""
+        """Whether a file may be listed, judged by its content or, for a symlink, by where that leads."""
         why = None
         with suppress(OSError):
             mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
@@ -121,7 +121,7 @@ class _Listing:
         return why is None
 
     def _why_behind(self, link: str) -> str | None:
-        """Why what a symlink leads to is not shown. One that leads out is listed: nothing is read through it."""
+        """Why a model may not see the target of a symlink. One that leads out is listed: nobody can read through it."""
         with suppress(PermissionError):
             return why_private(place_in(Path(self._place.home), link))
         return None

@@ -1,4 +1,6 @@
-"""`FileWriterTool`: a whole file, written at once. `place` says where, `private_files` and `crew_files` what not."""
+"""`FileWriterTool`: a whole file, written at once. `place` says where; `private_files` and `crew_files` say which files
+are refused.
+"""
 
 import os
 from contextlib import suppress
@@ -58,14 +60,14 @@ class FileWriterTool(BaseTool):
 
 
 def _why_kept(place: Place) -> str | None:
-    """Why the file that is at `place` is not replaced."""
+    """Why the file at `place` may not be replaced, or None."""
     try:
         with folder_at(place.home, place.folder) as fd, open_in(fd, place.name) as file:
             start = file.read(START_BYTES)
             if start.startswith(_DATABASE):
                 return "it is a database, such as runs and flows keep their state in"
             return why_withheld(start, os.fstat(file.fileno()))
-    except OSError:  # there is none, or none that can be read: writing it says what is wrong
+    except OSError:  # it does not exist or cannot be read; writing will report what is wrong
         return None
 
 

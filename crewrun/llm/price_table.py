@@ -1,0 +1,54 @@
+"""The price table that litellm ships, read as data: litellm itself is not imported.
+
+The table is a JSON file of 3 MB with an object per model; a batch needs one or two of them, so only those are parsed.
+Which of its entries a model's is, is in `price_lookup`; what an entry means, in `rates`.
+"""
+
+import json
+import re
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+_TABLE = "model_prices_and_context_window_backup.json"
+_OBJECT = re.compile(r"\s*:\s*(?=\{)")
+
+
+@lru_cache(maxsize=1024)
+def table_entry(name: str) -> dict[str, Any] | None:
+    """What litellm's table says of the model `name`, spelled exactly so, or of the one that it is another name of."""
+    text, key = _table_text(), json.dumps(name)
+    at = text.find(key)
+    while at >= 0:
+        if begin := _OBJECT.match(text, at + len(key)):
+            entry = json.JSONDecoder().raw_decode(text, begin.end())[0]
+            if "litellm_provider" in entry:
+                return dict(entry)
+            if isinstance(other := entry.get("alias_of"), str) and other != name:
+                return table_entry(other)
+        at = text.find(key, at + 1)
+    return None
+
+
+@lru_cache(maxsize=128)
+def names_like(pattern: str) -> tuple[str, ...]:
+    """The models of the table whose whole name matches `pattern`."""
+    found = re.findall(rf'"({pattern})"\s*:\s*\{{', _table_text())
+    return tuple(name for name in found if table_entry(name) is not None)
+
+
+@lru_cache(maxsize=1)
+def known_providers() -> frozenset[str]:
+    """Every provider that litellm's table names."""
+    return frozenset(re.findall(r'"litellm_provider"\s*:\s*"([^"]+)"', _table_text()))
+
+
+@lru_cache(maxsize=1)
+def _table_text() -> str:
+    spec = find_spec("litellm")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder, _TABLE)
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    return ""

@@ -69,7 +69,8 @@ class _Teller:
         if isinstance(value, MethodType):
             return [self.tell(value.__func__), self.tell(value.__self__)]
         if isinstance(value, BaseModel):
-            told = {**value.__dict__, **(value.model_extra or {})}
+            own = getattr(value, "__fingerprint__", None)
+            told = own() if own is not None else {**value.__dict__, **(value.model_extra or {})}
             return [self.tell(type(value)), self.tell(told)]
         if is_dataclass(value):
             return [self.tell(type(value)), self.tell({f.name: getattr(value, f.name, None) for f in fields(value)})]

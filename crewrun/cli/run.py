@@ -103,7 +103,7 @@ async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet:
     from crewrun.cli.wording import money, plain, say
     from crewrun.errors import UsageError
     from crewrun.row import Row, content_id
-    from crewrun.worker import Worker, check_models, check_tools
+    from crewrun.worker import Worker, check_models, check_tools, model_hints
 
     worker = Worker(definition.target, gateway)
     row = Row(0, 1, content_id(values), values)
@@ -112,6 +112,8 @@ async def _kickoff(definition: Any, gateway: Any, values: dict[str, Any], quiet:
     endpoints = await check_models(definition.target, gateway)
     for warning in check_tools(definition.target, endpoints, refuses=checks_tools):
         say(warning)
+    for hint in model_hints(endpoints):
+        say(f"warning: {hint}")
     async with worker:
         outcome = await worker.run(row)
     if not quiet:

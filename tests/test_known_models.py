@@ -7,9 +7,11 @@ import pytest
 from cli import crewrun, write_crew
 
 from crewrun import LLM, UsageError
+from crewrun.errors import ModelNotFound
 from crewrun.llm.credentials import SERVED, keys_of, missing_settings
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.known_models import slip
+from crewrun.testing import scripted
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,15 @@ def test_a_model_of_the_responses_api_alone_is_refused_by_name(model: str) -> No
 def test_a_slip_gets_the_nearest_name(model: str, fields: dict[str, Any], near: str | None) -> None:
     """Of the provider's models, at its own address."""
     assert slip(resolve(LLM(model=model, **fields), {})) == near
+
+
+@pytest.mark.anyio
+async def test_a_provider_without_such_a_model_is_told_with_the_nearest_name() -> None:
+    """A new version too, since the provider itself says that there is none."""
+    gone = ModelNotFound("HTTP 404: The model `gpt-4.7-mini` does not exist", http_status=404)
+    async with scripted(gone):
+        with pytest.raises(ModelNotFound, match=r"does not exist \(did you mean 'gpt-4.1-mini'\?\)$"):
+            await LLM(model="gpt-4.7-mini", api_key="k").acall("Hello?")
 
 
 def test_a_slip_is_a_warning_and_no_refusal(tmp_path: Path) -> None:

@@ -368,6 +368,7 @@ async def test_secrets_of_variables_are_not_in_the_journal(tmp_path: Path, provi
         ("gpt-4.1", {"top_k": 5}, "its top_k cannot be sent: OpenAI has top_p in its place"),
         ("gpt-4.1", {"api_version": "1"}, "its api_version cannot be sent: openai has none"),
         ("groq/m", {"organization": "o"}, "its organization cannot be sent: it is a part of OpenAI's accounts"),
+        ("azure/m", {"organization": "o"}, "its organization cannot be sent: it is a part of OpenAI's accounts"),
         ("anthropic/m", {"project": "p"}, "its project cannot be sent: it is a part of OpenAI's accounts"),
         ("anthropic/m", {"extra_query": {"a": 1}}, "its extra_query cannot be sent: litellm, which calls anthropic"),
         ("gemini/m", {"api_version": "1"}, "its api_version cannot be sent: gemini has none"),

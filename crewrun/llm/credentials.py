@@ -122,11 +122,15 @@ def keys_of(provider: str) -> tuple[str, ...]:
     return _KEYS.get(provider, by_name)
 
 
+def has_login(endpoint: Endpoint) -> bool:
+    """Whether the llm itself has another way in than a key: a header, or fields of a login."""
+    headers = {name.lower() for name in endpoint.headers}
+    return not (_LOGIN_HEADERS.isdisjoint(headers) and _LOGIN_FIELDS.isdisjoint(endpoint.params))
+
+
 def _has_key(endpoint: Endpoint, env: Mapping[str, str]) -> bool:
     provider, keys = endpoint.provider, keys_of(endpoint.provider)
-    if not keys or endpoint.api_key or not _LOGIN_FIELDS.isdisjoint(endpoint.params) or _set(keys, env):
-        return True
-    if not _LOGIN_HEADERS.isdisjoint(name.lower() for name in endpoint.headers):
+    if not keys or endpoint.api_key or has_login(endpoint) or _set(keys, env):
         return True
     if provider.startswith("azure") and _set(_AZURE_LOGINS, env):
         return True

@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 from pydantic import ValidationError
 
 from crewrun.errors import UsageError
+from crewrun.llm.credentials import has_login
 from crewrun.llm.known_models import check_speaks_chat
 from crewrun.llm.model import LLM
 from crewrun.llm.parameters import FLEX_TIMEOUT_S
@@ -171,7 +172,7 @@ def missing_key(endpoint: Endpoint) -> str | None:
     An address of one's own may need no key, so only the well-known ones are held to having one.
     """
     known = PROVIDERS.get(endpoint.provider)
-    if endpoint.api_key or known is None or known.local or not known.key_env:
+    if endpoint.api_key or has_login(endpoint) or known is None or known.local or not known.key_env:
         return None
     return known.key_env[0] if endpoint.base_url == normalise_base_url(known.base_url) else None
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from crewrun.errors import ModelRefused, nearest
+from crewrun.errors import CallError, ModelNotFound, ModelRefused, nearest
 from crewrun.llm.placement import is_own_address
 from crewrun.llm.prices import chat_models, table_entry
 from crewrun.llm.providers import OFFLINE
@@ -47,6 +47,14 @@ def slip(endpoint: Endpoint, *, is_known_wrong: bool = False) -> str | None:
     if near is None or (not is_known_wrong and _NUMBER.sub("0", near) == _NUMBER.sub("0", model)):
         return None
     return near
+
+
+def with_slip(error: CallError, endpoint: Endpoint) -> CallError:
+    """`error`, with the nearest known model where the provider says that it has no such one."""
+    near = slip(endpoint, is_known_wrong=True) if isinstance(error, ModelNotFound) else None
+    if near is not None:
+        error.args = (f"{error} (did you mean {near!r}?)",)
+    return error
 
 
 def _entry(endpoint: Endpoint) -> Mapping[str, Any] | None:

@@ -35,7 +35,7 @@ _NOT_OPENAI: Final[Mapping[str, str]] = {
     "top_k": "OpenAI has top_p in its place",
 }
 _WITH_VERSIONS: Final = ("azure", "watsonx")
-_AS_OPENAI: Final = frozenset({"azure", "azure_text", "custom_openai", "litellm_proxy", "text-completion-openai"})
+_AS_OPENAI: Final = frozenset({"custom_openai", "litellm_proxy", "text-completion-openai"})
 # How litellm calls the project of a cloud.
 _PROJECTS: Final[Mapping[str, str]] = {
     "vertex_ai": "vertex_project",

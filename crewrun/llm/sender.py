@@ -51,6 +51,7 @@ from crewrun.llm.deadline import deadline
 from crewrun.llm.estimate import believable
 from crewrun.llm.gate import AllGates, FailureScope, Pass, Settlement
 from crewrun.llm.gate import Price as CallPrice
+from crewrun.llm.known_models import with_slip
 from crewrun.llm.lanes import Transports
 from crewrun.llm.limits import RequestWindow, admit
 from crewrun.llm.options import GatewayOptions
@@ -291,7 +292,7 @@ class Sender:
             try:
                 got = fresh_answer(await self._send_once(request), request, tally.own_texts)
             except CallError as failed:
-                error = classified(_without_key(failed, request.endpoint), request)
+                error = classified(with_slip(_without_key(failed, request.endpoint), request.endpoint), request)
             except BaseException:
                 gate.given_up(permit)
                 raise

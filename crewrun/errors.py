@@ -2,6 +2,7 @@
 
     CrewrunError
     ├── UsageError            a flag, a file or a variable is wrong           exit 2
+    │   └── ModelRefused          an llm asks for what its provider does not have
     ├── DefinitionError       the crew is wrong                               exit 2
     ├── RunHeld               another process is writing these results          exit 75
     ├── OutputFailed          the results cannot be written any more          exit 1
@@ -88,6 +89,10 @@ class UsageError(CrewrunError):
 
     category = Category.INPUT
     exit_code = 2
+
+
+class ModelRefused(UsageError):
+    """An llm of the crew asks for what there is not where its calls go: a parameter, or the model itself."""
 
 
 class DefinitionError(CrewrunError):
@@ -252,8 +257,9 @@ class CallError(CrewrunError):
     billed for an answer that could not be used, `billed` that of all attempts and its cost, set by the gateway.
     `limits` is what the reply's headers said of the provider's rate limits. `is_coded` says that a structured code of
     the provider's names the cause, and not only its words or the status; `param` is the request's parameter that it
-    names. `probes` is how many requests had to be sent to find out whose failure it is, set by the gateway, and `raw`
-    what the model wrote, None where that is nothing or is not told.
+    names, and `is_unsupported` says that something is not taken at all. `probes` is how many requests had to be sent to
+    find out whose failure it is, set by the gateway, and `raw` what the model wrote, None where that is nothing or is
+    not told.
     """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -268,6 +274,7 @@ class CallError(CrewrunError):
         self.probes = 0
         self.raw: str | None = None
         self.param: str | None = None
+        self.is_unsupported = False
 
 
 class AuthRefused(CallError):

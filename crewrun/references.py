@@ -300,5 +300,8 @@ def _faults(failed: BaseException) -> str | None:
     title, errors = getattr(failed, "title", None), getattr(failed, "errors", None)
     if not isinstance(title, str) or not callable(errors):
         return None
-    faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors(include_url=False, include_input=False)]
+    faults = [
+        f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+        for e in errors(include_url=False, include_input=False)
+    ]
     return f"{title}: {'; '.join(fault.removeprefix(': ') for fault in faults)}"

@@ -15,7 +15,7 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
-from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, UsageError, redact
+from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, ModelRefused, UsageError, redact
 from crewrun.flow.target import FlowTarget
 from crewrun.library_warnings import show_again
 from crewrun.llm.capabilities import Refused
@@ -26,7 +26,7 @@ from crewrun.messages import ReplySchema
 from crewrun.row import Row
 from crewrun.runs.folder import beside
 from crewrun.runs.journal import refusals_of
-from crewrun.worker import Worker, check_models
+from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.check/1"
 
@@ -101,7 +101,10 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     for problems in ("tool_problems", "missing_tool_keys"):  # another library's crew has none that we know
         findings.warnings += getattr(target, problems, [])
     try:
-        await check_models(target, gateway)
+        endpoints = await check_models(target, gateway)
+        findings.warnings += model_hints(endpoints)
+    except ModelRefused as refused:
+        findings.problems.append(str(refused))
     except UsageError as missing:
         # The crew is right, this machine is not ready: a check in CI has no keys.
         findings.warnings.append(str(missing))

@@ -107,7 +107,7 @@ async def _kickoff(
     from crewrun.cli.wording import money, plain, say
     from crewrun.errors import UsageError
     from crewrun.row import Row, content_id
-    from crewrun.worker import Worker, check_models, check_tools
+    from crewrun.worker import Worker, check_models, check_tools, model_hints
 
     of_batches = map(definition.batch.get, ("output", "summary", "cache"))
     own_files = own_files.with_crew(definition.path, definition.files).keeping(*of_batches)
@@ -118,6 +118,8 @@ async def _kickoff(
     endpoints = await check_models(definition.target, gateway)
     for warning in check_tools(definition.target, endpoints, refuses=checks_tools):
         say(warning)
+    for hint in model_hints(endpoints):
+        say(f"warning: {hint}")
     async with worker:
         outcome = await worker.run(row)
     if not quiet:

@@ -18,6 +18,7 @@ _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     BatchSpec: descriptions.BATCH,
     CrewSpec: descriptions.CREW,
 }
+_REFERENCE = {"type": "string", "pattern": r"\$|^os\.environ/"}
 _TASKS_NEED_AN_AGENT = {"items": {"required": ["agent"]}, "additionalProperties": {"required": ["agent"]}}
 
 
@@ -44,5 +45,7 @@ def crew_schema() -> dict[str, Any]:
 def _describe(part: dict[str, Any], spec: type[Spec], words: Mapping[str, str]) -> None:
     for name, value in part["properties"].items():
         value.pop("default", None)
-        value["description"] = words[name]
+        if spec is LLMSpec and value.get("type") != "string":
+            part["properties"][name] = {"anyOf": [value, _REFERENCE]}
+        part["properties"][name]["description"] = words[name]
     part["properties"] |= {name: {"description": descriptions.IGNORED} for name in sorted(spec.ignored)}

@@ -148,6 +148,8 @@ class _Findings:
                 inner = [(compact(str(name)), part, layer) for name, part in _messages_first(value)]
                 self.keys.update(name for name, _, _ in inner)
             elif isinstance(value, list):
+                if key == "loc" and value:  # pydantic: ["body", "top_k"]
+                    self._look("param", value[-1])
                 inner = [(key, part, layer) for part in value]
             elif value is not None and not isinstance(value, bool) and layer < _MOST_LAYERS:
                 inner = [(name, part, layer + 1) for name, part in self._look(key, value)]
@@ -165,7 +167,7 @@ class _Findings:
         """Take what one text or number tells. Returns the fields of an object that stands in it."""
         text = f"{value:g}" if isinstance(value, float) else str(value)[:MOST_ERROR_BYTES].strip()
         if key == "param":
-            self.param = redact(text)[:200] or None
+            self.param = self.param or redact(text)[:200] or None
         elif key in _WAIT_KEYS:
             self._wait(key, value)
         elif key.endswith(_CODE_KEYS):

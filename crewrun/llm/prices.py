@@ -136,7 +136,7 @@ def find_price(endpoint: Endpoint) -> Price | None:
     if isinstance(block, Mapping) and (windows := read_windows(block)):
         off_peak = OffPeak(windows, scaled(schedules(entry, block), factor))
     surcharges = entry.get("provider_specific_entry") or _NO_SURCHARGES
-    return Price(scaled(found, factor), requested_tier(endpoint.params), off_peak, surcharges)
+    return Price(scaled(found, factor), requested_tier(endpoint.fields), off_peak, surcharges)
 
 
 def requested_tier(params: Mapping[str, Any]) -> str:
@@ -151,6 +151,6 @@ def _uplift(entry: Mapping[str, Any], endpoint: Endpoint) -> float:
     if endpoint.provider == "openai":
         region = _OPENAI_REGION.fullmatch(urlsplit(endpoint.base_url or "").hostname or "")
         key = _UPLIFTS[region[1]] if region else None
-    elif endpoint.provider.startswith("vertex_ai") and endpoint.params.get("vertex_location", "global") != "global":
+    elif endpoint.provider.startswith("vertex_ai") and endpoint.fields.get("vertex_location", "global") != "global":
         key = "regional_endpoint_uplift_multiplier"
     return float(entry.get(key) or 1.0) if key else 1.0

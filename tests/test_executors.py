@@ -266,6 +266,23 @@ def test_one_refused_row_fails_alone_on_any_worker(house: House) -> None:
 
 
 @near
+def test_a_refused_parameter_is_known_to_all_workers(house: House) -> None:
+    """Rows in turn on two workers: the first one meets the refusal, and the run's journal and summary have it."""
+
+    def refuses_temperature(asked: Asked) -> Reply:
+        return Reply(400, "'temperature' is not supported") if "temperature" in asked.body else Reply()
+
+    crew = house.folder / "crew.yaml"
+    llm = "llm: {model: gpt-4.1-mini, temperature: 0.5, drop_params: true}"
+    crew.write_text(crew.read_text().replace("llm: gpt-4.1-mini", llm))
+    with Fickle(refuses_temperature) as provider:
+        house.env = {**house.env, "OPENAI_BASE_URL": provider.base_url}
+        summary = house.batch("-j", "1")
+    assert (summary["rows"]["ok"], len(provider.asked)) == (10, 11)
+    assert [(one["what"], one["name"]) for one in summary["not_taken"]] == [("parameter", "temperature")]
+
+
+@near
 def test_an_outage_fails_no_row_on_any_worker(house: House) -> None:
     """However few attempts a call has: a probe says that nobody is answered."""
     down_since: list[float] = []

@@ -17,6 +17,7 @@ from transport_cases import reply_with
 
 from crewrun import LLM, UsageError
 from crewrun.llm.endpoints import override, resolve
+from crewrun.llm.parameters import STRUCTURED
 
 pytestmark = pytest.mark.anyio
 
@@ -419,6 +420,14 @@ def test_flex_is_waited_for_as_the_provider_advises(fields: dict[str, Any], time
     assert resolve(LLM(model="gpt-4.1", **fields), {}).timeout_s == timeout_s
 
 
+@pytest.mark.parametrize("model", ["m", "azure/m", "anthropic/m"])
+def test_a_limit_of_tokens_in_extra_body_is_the_only_one(model: str) -> None:
+    """What a call may cost rests on it, whatever its name."""
+    fields = {"max_tokens": 5, "max_completion_tokens": 6, "extra_body": {"max_tokens": 700}}
+    endpoint = resolve(LLM(model=model, base_url="http://h", api_key="k", **fields), {})
+    assert (dict(endpoint.params), dict(endpoint.extra_body)) == ({"max_tokens": 700}, {})
+
+
 def test_another_provider_gets_nothing_of_the_address() -> None:
     """`-m` takes a crew elsewhere: organization, version and query belong to where it was."""
     llm = LLM(
@@ -433,5 +442,6 @@ def test_another_provider_gets_nothing_of_the_address() -> None:
 @pytest.mark.parametrize("name", ["service_tier", "top_k", "extra_headers", "logprobs", "thinking", "extra_body"])
 def test_a_value_of_a_wrong_type_is_refused_in_python(name: str) -> None:
     """As it is in files, by its name."""
-    with pytest.raises(ValidationError, match=name):
-        LLM(model="m", **{name: object()})
+    for value in (object(), "${NAME}" if name in STRUCTURED else [object()]):
+        with pytest.raises(ValidationError, match=name):
+            LLM(model="m", **{name: value})

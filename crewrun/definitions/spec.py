@@ -7,7 +7,15 @@ What the keys are for is in `descriptions`, which editors show.
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from crewrun.crew.fields import MISSING, SILENT
@@ -43,6 +51,7 @@ from crewrun.definitions.value_types import (
     Workers,
     one_of,
 )
+from crewrun.llm.parameters import STRUCTURED
 from crewrun.llm.variables import is_reference, malformed
 
 
@@ -134,10 +143,10 @@ class LLMSpec(Spec):
 
     @field_validator("*", mode="wrap")
     @classmethod
-    def _look_up_later(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    def _look_up_later(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         if (text := malformed(value)) is not None:
             raise PydanticCustomError("no_reference", "no reference", {"text": text})
-        return value if is_reference(value) else check(value)
+        return value if is_reference(value) and info.field_name not in STRUCTURED else check(value)
 
 
 OneModel = Annotated[

@@ -45,31 +45,14 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
     if not name or name.endswith("/"):
         raise UsageError(f"model {name!r} names no model; write it as gpt-4.1-mini or provider/model")
     if name == OFFLINE or name.startswith(OFFLINE + "?"):
-        return Endpoint(
-            "offline",
-            OFFLINE,
-            OFFLINE,
-            params={"options": name.partition("?")[2]},
-            takes_tools=written.function_calling is not False,
-            takes_schema=written.structured_output is not False,
-        )
+        return _offline(written, name)
     llm = _filled(written, variables)
-    if llm.provider is None:
-        provider, model = split_name(name, bool(llm.base_url), env)
-    else:
-        provider, model = provider_named(llm.provider, name), name
-    known = PROVIDERS.get(provider)
-    base_url, api_key, written_url = llm.base_url, llm.api_key, None
-    if known is not None:
-        base_url = normalise_base_url(base_url or first_set(known.base_env, env) or known.base_url)
-        api_key = api_key or first_set(known.key_env, env)
-    if written.base_url is not None and has_references(written.base_url):
-        written_url = _without_secrets(written.base_url, variables)
-        written_url = normalise_base_url(written_url) if known is not None else written_url
+    provider, model = _whose(llm, name, env)
+    base_url, api_key = _address(llm, provider, env)
     placed = place(llm, provider, model, base_url, env)
     tier = placed.params.get("service_tier") or placed.extra_body.get("service_tier")
     endpoint = Endpoint(
-        lane="direct" if known else "litellm",
+        lane="direct" if provider in PROVIDERS else "litellm",
         provider=provider,
         model=model,
         base_url=base_url,
@@ -87,12 +70,39 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
         extra_body=placed.extra_body,
         query=placed.query,
         written_params=written_params(written, llm, provider, model),
-        written_url=written_url,
+        written_url=_written_url(written, provider, variables),
         secrets=tuple(variables.values),
         drops_params=bool((llm.model_extra or {}).get("drop_params")),
     )
     check_speaks_chat(endpoint)
     return endpoint
+
+
+def _offline(llm: LLM, name: str) -> Endpoint:
+    return Endpoint(
+        "offline",
+        OFFLINE,
+        OFFLINE,
+        params={"options": name.partition("?")[2]},
+        takes_tools=llm.function_calling is not False,
+        takes_schema=llm.structured_output is not False,
+    )
+
+
+def _whose(llm: LLM, name: str, env: Mapping[str, str]) -> tuple[str, str]:
+    """The provider, and the model as that provider knows it."""
+    if llm.provider is not None:
+        return provider_named(llm.provider, name), name
+    return split_name(name, bool(llm.base_url), env)
+
+
+def _address(llm: LLM, provider: str, env: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Address and key, of the environment where the llm has none. litellm looks up its own."""
+    known = PROVIDERS.get(provider)
+    if known is None:
+        return llm.base_url, llm.api_key
+    base_url = llm.base_url or first_set(known.base_env, env) or known.base_url
+    return normalise_base_url(base_url), llm.api_key or first_set(known.key_env, env)
 
 
 def _filled(llm: LLM, variables: Variables) -> LLM:
@@ -110,13 +120,18 @@ def _filled(llm: LLM, variables: Variables) -> LLM:
         raise UsageError(f"model {llm.model!r}: what a variable holds does not fit; {why}") from None
 
 
-def _without_secrets(written: str, variables: Variables) -> str:
-    """A base_url for records: host and path as they are looked up, name, password and query as they were written."""
-    found = _URL_PARTS.fullmatch(written)
+def _written_url(written: LLM, provider: str, variables: Variables) -> str | None:
+    """The base_url for records, None where it has no references: host and path as they are looked up, name, password
+    and query as they were written.
+    """
+    if written.base_url is None or not has_references(written.base_url):
+        return None
+    found = _URL_PARTS.fullmatch(written.base_url)
     assert found is not None  # noqa: S101  (it takes any text)
     whole = _URL_PARTS.fullmatch(str(variables.fill(f"{found[1]}{found[3]}", "base_url")))
     assert whole is not None  # noqa: S101
-    return f"{whole[1]}{found[2] or ''}{whole[3]}{found[4] or ''}"
+    url = f"{whole[1]}{found[2] or ''}{whole[3]}{found[4] or ''}"
+    return normalise_base_url(url) if provider in PROVIDERS else url
 
 
 def _reply_schema(llm: LLM) -> ReplySchema | None:

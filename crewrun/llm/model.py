@@ -10,13 +10,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 
 from crewrun import concurrency
-from crewrun.llm.parameters import STREAMING, checked
+from crewrun.llm.parameters import STREAMING, STRUCTURED, checked
 from crewrun.llm.sync import run_sync
 from crewrun.llm.variables import is_reference
 
@@ -106,9 +107,9 @@ class LLM(BaseModel):
 
     @field_validator("*", mode="wrap")
     @classmethod
-    def _look_up_later(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    def _look_up_later(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         """A reference to a variable stands for a value of any type, which is checked when it is resolved."""
-        return value if is_reference(value) else check(value)
+        return value if is_reference(value) and info.field_name not in STRUCTURED else check(value)
 
     def __fingerprint__(self) -> dict[str, Any]:
         """What is told of an LLM where definitions are compared: who pays is left out, and what `extra_body` adds is a

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from crewrun.llm.variables import has_references
+from crewrun.llm.variables import is_reference
 from crewrun.messages import ChatRequest
 
 Name = Annotated[str, Field(pattern=r"\S")]
@@ -36,6 +36,18 @@ TYPES: Final[Mapping[str, Any]] = {
     "drop_params": bool,
     "additional_drop_params": list[Name],
 }
+# Mappings and lists: a variable, which holds a text, can stand within, but not for one.
+STRUCTURED: Final = frozenset(
+    {
+        "thinking",
+        "extra_body",
+        "extra_query",
+        "additional_drop_params",
+        "extra_headers",
+        "additional_params",
+        "fallbacks",
+    }
+)
 # They say how a turn with tools goes, and OpenAI refuses them in a request without.
 OF_TOOLS: Final = frozenset({"tool_choice", "parallel_tool_calls"})
 # Values of `tool_choice` that leave the model its choice.
@@ -62,7 +74,7 @@ def checked(name: str, value: Any) -> Any:
 
     A reference to a variable is checked when it has been looked up, and any value of an unlisted parameter is right.
     """
-    if value is None or name not in TYPES or (has_references(value) and not isinstance(value, dict)):
+    if value is None or name not in TYPES or (is_reference(value) and name not in STRUCTURED):
         return value
     try:
         return _adapter(name).validate_python(value)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from crewrun.errors import ModelRefused
 from crewrun.llm.model import LLM
-from crewrun.llm.parameters import OF_TOOLS, OURS, STREAMING, without
+from crewrun.llm.parameters import OF_TOOLS, OTHER_NAME, OURS, STREAMING, without
 from crewrun.llm.providers import PROVIDERS, first_set
 from crewrun.messages import Endpoint
 
@@ -75,12 +75,19 @@ def place(llm: LLM, provider: str, model: str, base_url: str | None, env: Mappin
         headers=dict(llm.extra_headers),
         dropped=frozenset(extra.get("additional_drop_params") or ()),
     )
+    _let_limit_win(placed)
     if provider in PROVIDERS:
         _on_direct(placed, llm, provider, model, base_url or "", env)
     else:
         _on_litellm(placed, llm, provider, model)
     _check_json(llm, {**placed.params, **placed.tool_params, **placed.extra_body})
     return placed
+
+
+def _let_limit_win(placed: Placed) -> None:
+    """A limit of tokens in extra_body is the only one, under either name: what a call may cost rests on it."""
+    if OTHER_NAME.keys() & placed.extra_body.keys():
+        placed.params = {name: value for name, value in placed.params.items() if name not in OTHER_NAME}
 
 
 def written_params(written: LLM, llm: LLM, provider: str, model: str) -> dict[str, Any]:
@@ -104,7 +111,10 @@ def is_own_address(provider: str, base_url: str | None) -> bool:
     known = PROVIDERS.get(provider)
     if known is None:
         return base_url is None
-    return not known.local and urlsplit(base_url or "")[:3] == urlsplit(known.base_url)[:3]
+    here, own = urlsplit(base_url or ""), urlsplit(known.base_url)
+    # OpenAI's regions are eu.api.openai.com and the like.
+    is_there = here.hostname == own.hostname or str(here.hostname).endswith(f".{own.hostname}")
+    return not known.local and is_there and (here.scheme, here.path) == (own.scheme, own.path)
 
 
 def _on_direct(placed: Placed, llm: LLM, provider: str, model: str, base_url: str, env: Mapping[str, str]) -> None:
@@ -182,9 +192,9 @@ def _on_litellm(placed: Placed, llm: LLM, provider: str, model: str) -> None:
         # Azure has tiers, https://learn.microsoft.com/azure/ai-foundry/openai/concepts/priority-processing
         allowed = placed.params.get("allowed_openai_params") or []
         placed.params["allowed_openai_params"] = [*allowed, "service_tier"]
-    if provider.startswith(_MERGING) or "claude" in model:
-        placed.params |= placed.extra_body
-        placed.extra_body = {}
+    is_merged = provider.startswith(_MERGING) or "claude" in model
+    for name in [name for name in placed.extra_body if is_merged or name in OTHER_NAME]:
+        placed.params[name] = placed.extra_body.pop(name)
 
 
 def _for_openai(params: Mapping[str, Any], model: str) -> dict[str, Any]:

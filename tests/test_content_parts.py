@@ -222,7 +222,7 @@ async def test_a_path_in_a_message_stays_in_the_folder(
     (folder / "link.png").symlink_to("../out.png")
     monkeypatch.chdir(folder)
     async with scripted():
-        with pytest.raises(InputInvalid, match=r"^messages\[0\]\.content\[0\]\.url: "):
+        with pytest.raises(InputInvalid, match=r"^messages\[0\]\.content\[0\]\.image_url: "):
             await LLM_M.acall([{"role": "user", "content": [image(path)]}])
 
 

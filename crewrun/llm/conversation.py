@@ -107,7 +107,7 @@ def _image(given: Mapping[str, Any], where: str) -> Part:
     if is_address(url):
         label = url if url[:5].lower() != "data:" else f"image: {url[:40]}…, {len(url):,} characters"
         return _part({**given, "image_url": fields}, where, label=label)
-    files = {"url": File(source="{url}")}
+    files = {"image_url": File(source="{url}")}
     try:
         as_source(url)
     except ValueError as wrong:

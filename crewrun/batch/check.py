@@ -15,7 +15,7 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
-from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, UsageError, redact
+from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, UsageError
 from crewrun.flow.target import FlowTarget
 from crewrun.library_warnings import show_again
 from crewrun.llm.capabilities import Refused
@@ -23,6 +23,7 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
 from crewrun.messages import ReplySchema
+from crewrun.redaction import redact
 from crewrun.row import Row
 from crewrun.runs.folder import beside
 from crewrun.runs.journal import refusals_of

@@ -26,6 +26,7 @@ def bench(
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
+    from crewrun.terminal import complain
 
     load_env()
     stdout = open_stdout()
@@ -34,7 +35,7 @@ def bench(
     try:
         parallel_s, sequential_s = run_loop(_measure, gateway, count)
     except CallError as failed:
-        typer.echo(f"crewrun: {failed} ({failed.category})", err=True)
+        complain(f"{failed} ({failed.category})")
         raise typer.Exit(3) from None
     times = f"Parallel:   {parallel_s:.2f} s for {count} crews\nSequential: {sequential_s:.2f} s"
     put(stdout, f"{times}\n{_speedup(parallel_s, sequential_s, count)}")

@@ -26,8 +26,8 @@ def plot(
     was written; 2 REF is no flow and no crew of crewrun's own, or the page cannot be written.
     """
     from crewrun.cli.setup import load_crew, load_env, open_stdout, put
-    from crewrun.cli.wording import say
     from crewrun.diagram import page, write
+    from crewrun.terminal import say
 
     load_env()
     stdout = open_stdout()

@@ -26,13 +26,16 @@ def show(
     A run keeps prompts only with --log-prompts. Else they are put together again from the crew, and shown where they
     are proven to be what was sent. Exit codes: 0 it was shown; 2 RUN is none, or has no such row.
     """
-    from crewrun.cli.setup import open_stdout, put, run_loop
+    from crewrun.cli.setup import open_stdout, put, run_loop, tell
     from crewrun.runs.view import open_run
 
     stdout = open_stdout()
     with open_run(run) as view:
         shown = run_loop(_find, view, row_id)
-    put(stdout, json.dumps(shown, indent=2, ensure_ascii=False) if as_json else "\n".join(lines(shown)))
+    if as_json:
+        put(stdout, json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        tell(stdout, lines(shown))
 
 
 async def _find(view: "View", row_id: str) -> dict[str, Any]:
@@ -214,9 +217,7 @@ def _flags(task: dict[str, Any]) -> str:
 
 
 def _indented(text: str) -> list[str]:
-    from crewrun.cli.wording import plain
-
-    return [f"    {plain(line)}".rstrip() for line in text.splitlines()]
+    return [f"    {line}".rstrip() for line in text.splitlines()]
 
 
 def _json(value: Any) -> str:

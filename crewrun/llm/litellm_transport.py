@@ -54,6 +54,7 @@ from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
 from crewrun.llm.http_errors import failure
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits
+from crewrun.redaction import redact
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
 # does not follow `Endpoint.timeout_s`, because litellm keeps one connection pool for each value.
@@ -465,7 +466,7 @@ def _text(error: BaseException) -> str:
         text = noise.sub(instead, text)
     if isinstance(error, ImportError):
         text += "; litellm needs it for this provider, so install it"
-    return f"{type(error).__name__}: {text[:500]}"
+    return f"{type(error).__name__}: {redact(text)[:500]}"
 
 
 async def _close_clients(litellm: Any) -> None:

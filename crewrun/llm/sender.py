@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from crewrun.errors import (
-    REDACTED,
     BadRequest,
     CallError,
     CallTimedOut,
@@ -34,7 +33,7 @@ from crewrun.errors import (
 )
 from crewrun.llm.answer import fresh_answer
 from crewrun.llm.budget import check_row
-from crewrun.llm.capabilities import Capabilities, classified, refusal, refused_feature, strict_form
+from crewrun.llm.capabilities import Capabilities, classified, refused_feature, strict_form
 from crewrun.llm.deadline import deadline
 from crewrun.llm.estimate import believable
 from crewrun.llm.gate import AllGates, FailureScope, Pass, Settlement
@@ -51,8 +50,6 @@ from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage, relaxed
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
-# What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
-_SECRET_CHARS = 8
 _NOTHING = Usage()
 
 
@@ -193,7 +190,7 @@ class Sender:
     ) -> bool:
         """Whether the endpoint takes no tools, or no such schema, of anybody. What a probe says of it is remembered."""
         endpoint, capabilities = request.endpoint, self.capabilities
-        conclusion = refusal(endpoint, what)
+        conclusion = capabilities.refusal(endpoint, what)
         if capabilities.is_own(endpoint, what):
             return False
         async with capabilities.probing(endpoint, what):
@@ -253,7 +250,7 @@ class Sender:
             try:
                 got = fresh_answer(await self._send_once(request), request, tally.own_texts)
             except CallError as failed:
-                error = classified(_without_key(failed, request.endpoint), request)
+                error = classified(failed.redact(), request)
             except BaseException:
                 gate.given_up(permit)
                 raise
@@ -320,7 +317,7 @@ class Sender:
         try:
             got = await self._send_once(probe)
         except CallError as failed:
-            error = _without_key(failed, probe.endpoint)
+            error = failed.redact()
             error.attempts = 1
             scope = await way.gate.failed(permit, error, _billed(error, way, caller.tally, bill))
             return scope, error
@@ -357,17 +354,6 @@ def _billed(error: CallError, way: Way, tally: Tally, bill: Bill) -> Settlement:
     cost_usd = way.bill(error.usage, tally)
     bill.add(error.usage, cost_usd)
     return Settlement(error.usage.total_tokens, cost_usd, error.limits)
-
-
-def _without_key(error: CallError, endpoint: Endpoint) -> CallError:
-    """Some providers quote the key in what they say, in a shape that `redact` cannot know."""
-    key = endpoint.api_key or ""
-    if len(key) >= _SECRET_CHARS:
-        if key in str(error):
-            error.args = (str(error).replace(key, REDACTED),)
-        if error.raw and key in error.raw:
-            error.raw = error.raw.replace(key, REDACTED)
-    return error
 
 
 async def _send(transport: Transport, request: ChatRequest, timeout_s: float, *, over_asyncio: bool) -> Completion:

@@ -41,8 +41,7 @@ _USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>\\]+(?=@)")
 # How keys are shown in part: `sk-abc…xyz`, `plant****cdef`.
 _MASKS: Final = ("…", "...", "**", "••", "··")
 _MASK = re.compile(r"…|\.{3,}|\*{2,}|[•·]{2,}")
-_OF_A_KEY: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-+/=")
-_SHOWN_AROUND_MASK, _FEWEST_SHOWN, _FEWEST_SHOWN_ALONE = 64, 3, 4
+_MOST_SHOWN, _FEWEST_SHOWN, _FEWEST_SHOWN_ALONE = 64, 3, 5
 # ASCII only: of other letters the case may have another length.
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -137,10 +136,12 @@ class Redactor:
                     end = stop
                     yield start, stop
         for mask in _MASK.finditer(text) if any(mark in text for mark in _MASKS) else ():
-            start, stop = _around(text, mask.start(), mask.end())
-            first, last = text[start : mask.start()], text[mask.end() : stop]
-            if any(_is_shown(secret, first, last) for secret in self._starts.get(first[:_FEWEST_SHOWN], ())):
-                yield start, stop
+            for start in range(max(0, mask.start() - _MOST_SHOWN), mask.start() - _FEWEST_SHOWN + 1):
+                secrets = self._starts.get(text[start : start + _FEWEST_SHOWN], ())
+                stop = max((_shown_until(secret, text, start, mask) for secret in secrets), default=0)
+                if stop:
+                    yield start, stop
+                    break
 
 
 def _offsets(form: str) -> Iterator[int]:
@@ -167,21 +168,16 @@ def _span(text: str, at: int, anchor: _Anchor) -> tuple[int, int]:
     return (start, stop) if is_cut_off else (at, at)
 
 
-def _around(text: str, start: int, stop: int) -> tuple[int, int]:
-    """The place from `start` to `stop` with the characters beside it that a key may have."""
-    first, last = max(0, start - _SHOWN_AROUND_MASK), min(len(text), stop + _SHOWN_AROUND_MASK)
-    while start > first and text[start - 1] in _OF_A_KEY:
-        start -= 1
-    while stop < last and text[stop] in _OF_A_KEY:
-        stop += 1
-    return start, stop
-
-
-def _is_shown(secret: str, first: str, last: str) -> bool:
-    """Whether `first…last` is `secret`, shown in part."""
-    if not secret.startswith(first):
-        return False
-    return secret.endswith(last) if last else len(first) >= _FEWEST_SHOWN_ALONE
+def _shown_until(secret: str, text: str, start: int, mask: re.Match[str]) -> int:
+    """Where `secret` ends that is shown in part from `start` on, with its end behind the mask or without; 0 if it is
+    not.
+    """
+    if not secret.startswith(text[start : mask.start()]):
+        return 0
+    for length in range(min(_MOST_SHOWN, len(secret)), 1, -1):
+        if secret.endswith(text[mask.end() : mask.end() + length]) and mask.end() + length <= len(text):
+            return mask.end() + length
+    return mask.end() if mask.start() - start >= _FEWEST_SHOWN_ALONE else 0
 
 
 def _blacked_out(text: str, spans: Iterable[tuple[int, int]]) -> str:

@@ -194,8 +194,10 @@ def _secrets_of_text(text: str, *, is_secret: bool) -> Iterator[str]:
 
 
 def _userinfo(userinfo: str) -> Iterator[str]:
-    name, colon, password = userinfo.partition(":")
-    yield from (userinfo, name, password) if colon else (name,)
+    name, _, password = userinfo.partition(":")
+    yield from (userinfo, password)
+    if not (password and name.isalpha()):  # a person's name stands in paths too, and is no token
+        yield name
 
 
 def _decoded(token: str) -> str:

@@ -82,12 +82,14 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
             beside = None if inputs in (None, STDIN) else Path(inputs)
             definition = load(crew or find_beside(beside), strict=settings.strict)
         except CrewrunError as wrong:
-            findings.problems += redact(str(wrong)).splitlines()
+            findings.problems += redact(str(wrong)).split("\n")
         else:
             settings = BatchSettings.merge(given, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
             await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
+    findings.warnings = [redact(warning) for warning in findings.warnings]
+    findings.problems = [redact(problem) for problem in findings.problems]
     show_again([w for w in caught if not issubclass(w.category, CrewrunWarning)])
     if settings.strict:
         findings.problems += findings.warnings

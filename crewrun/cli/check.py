@@ -30,7 +30,7 @@ def check(
     """
     from crewrun.batch.check import find
     from crewrun.batch.source import claimed
-    from crewrun.cli.setup import folder_of, load_env, open_stdout, put, run_loop, tell
+    from crewrun.cli.setup import folder_of, load_env, open_stdout, put_data, run_loop, tell
 
     load_env()
     load_env(folder_of(crew or inputs or "."))
@@ -38,7 +38,7 @@ def check(
     stdout = open_stdout()
     findings = run_loop(find, crew, inputs, {"model": model, "base_url": base_url, "strict": strict})
     if as_json:
-        put(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))
+        put_data(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))
     else:
         tell(stdout, lines(findings))
     raise typer.Exit(0 if findings.is_good else 2)
@@ -92,7 +92,7 @@ def _tools(names: list[str]) -> str:
 
 def print_schema() -> None:
     """Print the JSON Schema of crew.yaml, from which editors complete and check it."""
-    from crewrun.cli.setup import open_stdout, put
+    from crewrun.cli.setup import open_stdout, put_data
     from crewrun.definitions.schema import crew_schema
 
-    put(open_stdout(), json.dumps(crew_schema(), indent=2, ensure_ascii=False))
+    put_data(open_stdout(), json.dumps(crew_schema(), indent=2, ensure_ascii=False))

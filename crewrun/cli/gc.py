@@ -30,7 +30,7 @@ def gc(
     import time
     from pathlib import Path
 
-    from crewrun.cli.setup import open_stdout, put, run_loop, tell
+    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
     from crewrun.cli.wording import size
     from crewrun.errors import CrewrunError
     from crewrun.runs.gc import NEEDLESS, SCHEMA, find_runs
@@ -53,7 +53,7 @@ def gc(
                 failed = True
     if as_json:
         listed = [found.to_json(deleted=found.folder.path in deleted) for found in runs]
-        put(stdout, json.dumps({"schema": SCHEMA, "runs": listed, "freed_bytes": freed}, indent=2))
+        put_data(stdout, json.dumps({"schema": SCHEMA, "runs": listed, "freed_bytes": freed}, indent=2))
     else:
         said = [_line(found, deleted=found.folder.path in deleted) for found in runs] or ["no run folders"]
         tell(stdout, [*said, *([f"freed {size(freed)}"] if delete else _prospects(runs))])

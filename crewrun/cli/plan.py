@@ -32,12 +32,12 @@ def show_plan(
     """Print the plan of a batch."""
     from crewrun.batch.plan import plan_batch
     from crewrun.batch.sink import StreamSink
-    from crewrun.cli.setup import put, run_loop, tell
+    from crewrun.cli.setup import put_data, run_loop, tell
 
     made = run_loop(plan_batch, inputs, definition, settings)
     stdout = StreamSink(stdout_fd)
     if as_json:
-        put(stdout, json.dumps(made.to_json(), indent=2))
+        put_data(stdout, json.dumps(made.to_json(), indent=2))
     else:
         tell(stdout, lines(made))
 

@@ -59,14 +59,16 @@ def open_stdout() -> "StreamSink":
         raise UsageError("standard output is closed; there is nowhere to print to") from None
 
 
-def put(stdout: "StreamSink", text: str) -> None:
-    """Print `text` and a newline. Raises OutputFailed, or OutputClosed when nobody reads it any more."""
+def put_data(stdout: "StreamSink", text: str) -> None:
+    """Print `text`, which programs read too (JSON, a page), and a newline. Raises OutputFailed, or OutputClosed when
+    nobody reads it any more.
+    """
     run_loop(stdout.write, [text.encode("utf-8", "replace") + b"\n"])
 
 
 def tell(stdout: "StreamSink", lines: Iterable[str]) -> None:
-    """Print lines for people to read, one each whatever is in it. Raises as `put` does."""
-    put(stdout, "\n".join(visible(line) for line in lines))
+    """Print lines for people to read, one each whatever is in it. Raises as `put_data` does."""
+    put_data(stdout, "\n".join(visible(line) for line in lines))
 
 
 def load_env(folder: Path | None = None) -> None:

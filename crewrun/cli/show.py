@@ -26,14 +26,14 @@ def show(
     A run keeps prompts only with --log-prompts. Else they are put together again from the crew, and shown where they
     are proven to be what was sent. Exit codes: 0 it was shown; 2 RUN is none, or has no such row.
     """
-    from crewrun.cli.setup import open_stdout, put, run_loop, tell
+    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
     from crewrun.runs.view import open_run
 
     stdout = open_stdout()
     with open_run(run) as view:
         shown = run_loop(_find, view, row_id)
     if as_json:
-        put(stdout, json.dumps(shown, indent=2, ensure_ascii=False))
+        put_data(stdout, json.dumps(shown, indent=2, ensure_ascii=False))
     else:
         tell(stdout, lines(shown))
 
@@ -146,6 +146,8 @@ def _rebuild(
 
 def lines(shown: dict[str, Any]) -> list[str]:
     """The row for a person to read."""
+    from crewrun.redaction import redact
+
     record = shown["result"]
     index = f", index {record['index']}" if record and record["index"] is not None else ""
     said = [f"row {shown['id']}: {shown['status']}{index}"]
@@ -154,7 +156,7 @@ def lines(shown: dict[str, Any]) -> list[str]:
         said.append(f"began at {record['started_at']} and took {record['duration_s']:g} s")
         if record["error"]:
             error = record["error"]
-            said.append(f"error: {error['category']}: {error['message']}")
+            said += [f"error: {error['category']}: {line}" for line in redact(error["message"]).split("\n")]
     for call in shown["calls"]:
         said += ["", *_call_lines(call)]
     replies = {(call["task"], call.get("reply")) for call in shown["calls"]}

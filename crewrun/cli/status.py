@@ -26,7 +26,7 @@ def status(
     Exit codes: 0 it was said; 2 RUN is none, or cannot be read; 3 --verify found a difference; 75 --verify, and a
     process is working on the run.
     """
-    from crewrun.cli.setup import open_stdout, put, run_loop, tell
+    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
     from crewrun.errors import RunHeld
     from crewrun.runs.lock import describe_holder, is_held
     from crewrun.runs.status import SCHEMA, read_status
@@ -47,7 +47,7 @@ def status(
         commands = view.command, view.fresh_command
     if as_json:
         record: dict[str, Any] = found.to_json() if found else {"schema": SCHEMA, "run": run}
-        put(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
+        put_data(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
     else:
         said = lines(found) if found else []
         tell(stdout, said + (verify_lines(differences, *commands) if differences else []))

@@ -16,6 +16,7 @@ from crewrun.errors import UsageError, suggest
 from crewrun.llm.model import LLM
 from crewrun.llm.prices import known_providers, table_entry
 from crewrun.messages import Endpoint, ReplySchema
+from crewrun.redaction import REDACTED
 
 DEFAULT_MODEL = "gpt-4.1-mini"
 OFFLINE = "offline"
@@ -165,6 +166,11 @@ def normalise_base_url(url: str) -> str:
     Raises UsageError unless it is an http or https URL with a host.
     """
     text = url.strip()
+    if REDACTED in text:
+        raise UsageError(
+            f"base_url {url!r} has {REDACTED} in place of its name and password; write them, or export "
+            "CREWRUN_BASE_URL or OPENAI_BASE_URL with all of it"
+        )
     if "://" not in text:
         text = "http://" + text  # OLLAMA_HOST is commonly host:port
     try:

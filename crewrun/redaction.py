@@ -28,16 +28,18 @@ _MOST_OF_ONE_GRAM: Final = 32
 _LONGEST: Final = 20_000
 _MOST_REMEMBERED, _LONGEST_REMEMBERED = 256, 2_000
 
-# Shapes that providers document for their keys, the header that carries them, and a password in a URL.
-_KEY_SHAPE = re.compile(
+# Shapes that providers document for their keys, the header that carries them, and what stands before a URL's host.
+_DOCUMENTED: Final = (
     r"\b(?:sk|gsk|xai|pplx|csk|hf|nvapi|r8|fw|tgp_v1)[-_][A-Za-z0-9_\-*]{6,}"
     r"|\bAIza[A-Za-z0-9_\-]{20,}|\bAKIA[A-Z0-9]{12,}"
-    r"|(?i:(?<=bearer )[A-Za-z0-9._\-~+/]{8,}=*)"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
 )
-# The same header in other spellings, and a URL whose user is the token.
+_KEY = re.compile(_DOCUMENTED)
 _BEARER = re.compile(r"(?i:\b(bearer(?:\s|%20|[:=\"'])+))[A-Za-z0-9._\-~+/]{8,}=*")
 _USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>\\]+(?=@)")
+# What runs were told apart by before there was a redactor. It stays so: else their rows would run again.
+_IN_FINGERPRINTS = re.compile(
+    _DOCUMENTED + r"|(?i:(?<=bearer )[A-Za-z0-9._\-~+/]{8,}=*)|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+)
 # How keys are shown in part: `sk-abc…xyz`, `plant****cdef`.
 _MASKS: Final = ("…", "...", "**", "••", "··")
 _MASK = re.compile(r"…|\.{3,}|\*{2,}|[•·]{2,}")
@@ -98,7 +100,7 @@ class Redactor:
     def _redacted(self, text: str) -> str:
         if self._secrets:
             text = _blacked_out(text, self._spans(_lower(text)))
-        text = without_key_shapes(text)
+        text = _KEY.sub(REDACTED, text)
         if "://" in text:
             text = _USERINFO.sub(REDACTED, text)
         return _BEARER.sub(rf"\g<1>{REDACTED}", text) if "bearer" in text.lower() else text
@@ -210,8 +212,8 @@ def _lower(text: str) -> str:
 
 
 def without_key_shapes(text: str) -> str:
-    """`text` without what has the shape of a key, whatever secrets the process knows: the same in every run."""
-    return _KEY_SHAPE.sub(REDACTED, text)
+    """`text` for a fingerprint: without keys by their shape alone, whatever secrets the process knows."""
+    return _IN_FINGERPRINTS.sub(REDACTED, text)
 
 
 # One for the process, and not one for each run. Errors are made where no run is at hand: in transports, tools, loaders

@@ -46,13 +46,13 @@
 A row's failure is data: `category` goes into its error record, and only those above InputInvalid ever stop a run.
 """
 
-import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from crewrun.messages import RateLimits, Usage
+from crewrun.redaction import redact
 
 
 class Category(StrEnum):
@@ -276,6 +276,12 @@ class CallError(CrewrunError):
         self.param: str | None = None
         self.is_unsupported = False
 
+    def redact(self) -> Self:
+        """Black out what has become a known secret since the error was made, as where another's transport made it."""
+        self.args = (redact(str(self)),)
+        self.raw = self.raw and redact(self.raw)
+        return self
+
 
 class AuthRefused(CallError):
     """The key is missing, wrong, or may not use this model."""
@@ -418,22 +424,6 @@ def recast(error: CallError, kind: type[AnyCallError]) -> AnyCallError:
     other = kind(str(error))
     other.__dict__.update(error.__dict__)
     return other
-
-
-REDACTED = "[redacted]"
-
-# Shapes that providers document for their keys, and the header that carries them.
-_KEY_SHAPE = re.compile(
-    r"\b(?:sk|gsk|xai|pplx|csk|hf|nvapi|r8|fw|tgp_v1)[-_][A-Za-z0-9_\-*]{6,}"
-    r"|\bAIza[A-Za-z0-9_\-]{20,}|\bAKIA[A-Z0-9]{12,}"
-    r"|(?i:(?<=bearer )[A-Za-z0-9._\-~+/]{8,}=*)"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
-)
-
-
-def redact(text: str) -> str:
-    """`text` with everything that has the shape of an API key or a password in a URL blacked out."""
-    return _KEY_SHAPE.sub(REDACTED, text)
 
 
 def suggest(wrong: str, known: Sequence[str]) -> str:

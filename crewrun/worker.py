@@ -33,7 +33,6 @@ from crewrun.errors import (
     RunStopped,
     UsageError,
     nearest,
-    redact,
 )
 from crewrun.files.folder import run_in
 from crewrun.flow.target import FlowTarget
@@ -45,6 +44,7 @@ from crewrun.llm.placement import left_out
 from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into
 from crewrun.messages import Endpoint
+from crewrun.redaction import redact
 from crewrun.references import place_of
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.target import Target, value_of
@@ -227,7 +227,7 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
         http_status=call.http_status if call else None,
         retryable=failed.retryable if isinstance(failed, CrewrunError) else False,
         attempts=call.attempts if call else 0,
-        raw=call.raw if call else None,
+        raw=redact(call.raw) if call and call.raw else None,
     )
 
 

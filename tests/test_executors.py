@@ -24,6 +24,8 @@ from cli import PROGRAM, clean_env, crewrun, read_rows, topics, write_crew, writ
 from fickle import Asked, Fickle, Reply
 from forks import Forks
 from mock_process import MockProcess
+from planted import environment, every_quotation, leaks, plant, quoting, traces
+from wire_server import WireServer
 
 from crewrun.definitions import load
 from crewrun.executors.luggage import pack_crew
@@ -687,3 +689,20 @@ def test_rows_that_fill_the_object_store_wait_for_room(tmp_path: Path, served: t
         house = House(tmp_path, "ray", env | on_cluster(address), forks)
         assert house.batch("-j", "6")["rows"]["ok"] == 6
     assert [row["input"] for row in house.rows()] == rows
+
+
+@needs_ray
+@pytest.mark.xdist_group("ray")
+def test_no_secret_is_in_a_log_of_rays(tmp_path: Path, cluster: str) -> None:
+    """Nor in what the run says or keeps: workers know their own secrets, and say nothing else over there."""
+    with WireServer({}, quoting) as server:
+        plant(tmp_path, every_quotation()[::7])
+        env = environment(server)
+        flags = [flag for name in env for flag in ("--env", name)]
+        flags += ["--executor", "ray", "--workers", "1", "--retries", "0", "--outage-patience", "0"]
+        flags += ["--base-url", env["OPENAI_BASE_URL"], "--summary", "s.json"]
+        done = crewrun("batch", "in.jsonl", *flags, cwd=tmp_path, env=env | on_cluster(cluster), timeout=120)
+    assert (done.returncode, traces(done.stdout + done.stderr), leaks(tmp_path)) == (3, [], {})
+    (address,) = (path for path in Path("/tmp").glob("crewrun-*/ray_current_cluster") if path.read_text() == cluster)
+    logs = address.parent / "session_latest" / "logs"
+    assert (any(logs.glob("worker-*.err")), leaks(logs)) == (True, {})

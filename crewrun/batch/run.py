@@ -1,7 +1,6 @@
 """One batch, put together: everything that can be wrong is found first, then a session of the run begins."""
 
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -46,10 +45,12 @@ from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
+from crewrun.redaction import redact
 from crewrun.run_files import FILES_SUFFIX, UNNAMED
 from crewrun.runs.opening import Opened, open_state
 from crewrun.runs.state import RunState
 from crewrun.target import Target
+from crewrun.terminal import say_all
 from crewrun.worker import Worker, check_models, check_tools, model_hints
 
 
@@ -128,10 +129,11 @@ async def _acquaint(gates: Gates, state: RunState) -> None:
 def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> Report:
     """`report` with what models turned out not to take, and what the cache has to say."""
     refused = sorted(gateway.refused)
-    notes = [f"{endpoints_in_words([endpoint])} {in_words(what)}" for endpoint, what in refused]
+    words = {endpoint: redact(endpoints_in_words([endpoint])) for endpoint, _ in refused}
+    notes = [f"{words[endpoint]} {in_words(what)}" for endpoint, what in refused]
     not_taken: list[dict[str, str]] = []
     for endpoint, what in refused:
-        entry = as_json(endpoints_in_words([endpoint]), what)
+        entry = as_json(words[endpoint], what)
         not_taken += [entry] if entry not in not_taken else []
     summary = {**report.summary, "not_taken": not_taken}
     notes = [*report.notes, *dict.fromkeys(notes), *(cache.notes() if cache is not None else ())]
@@ -166,7 +168,7 @@ async def _checked_models(target: Target, gateway: Gateway, settings: BatchSetti
 
 def _say(settings: BatchSettings, what: str) -> None:
     if not settings.quiet:
-        print(what, file=sys.stderr, flush=True)
+        say_all(what.split("\n"))
 
 
 def _job(

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crewrun.errors import DefinitionError, redact, suggest
+from crewrun.errors import DefinitionError, suggest
+from crewrun.redaction import redact
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

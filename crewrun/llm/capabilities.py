@@ -21,6 +21,7 @@ from crewrun.errors import BadRequest, CallError, ModelNotFound, SchemaRefused, 
 from crewrun.llm.parameters import OF_TOOLS, OTHER_NAME, fields_of
 from crewrun.llm.recorder import describe_endpoint, schema_digest
 from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
+from crewrun.redaction import redact
 
 TOOLS: Final = "tools"
 _PARAMETER: Final = "parameter:"
@@ -53,7 +54,7 @@ class Capabilities:
 
     def takes_tools(self, endpoint: Endpoint) -> bool:
         """Whether tools go to `endpoint` as tools, not in words."""
-        return endpoint.takes_tools and not (self.refused and refusal(endpoint, TOOLS) in self.refused)
+        return endpoint.takes_tools and not (self.refused and self.refusal(endpoint, TOOLS) in self.refused)
 
     def takes_schema(self, endpoint: Endpoint, schema: ReplySchema | None) -> bool:
         """Whether `schema` goes to `endpoint` as such, not only in words."""
@@ -61,13 +62,13 @@ class Capabilities:
 
     def refuses(self, endpoint: Endpoint, schema: ReplySchema) -> bool:
         """Whether `endpoint` turned out not to take `schema`."""
-        return bool(self.refused) and refusal(endpoint, _named(schema)) in self.refused
+        return bool(self.refused) and self.refusal(endpoint, _named(schema)) in self.refused
 
     def fitted(self, request: ChatRequest) -> ChatRequest:
         """`request` with its schema in the form that the endpoint takes."""
         if request.schema is None or not self.refused:
             return request
-        if refusal(request.endpoint, strict_form(request.schema)) not in self.refused:
+        if self.refusal(request.endpoint, strict_form(request.schema)) not in self.refused:
             return request
         return replace(request, schema=relaxed(request.schema))
 
@@ -76,9 +77,13 @@ class Capabilities:
         endpoint = request.endpoint
         if not endpoint.drops_params or not self.refused:
             return request
-        described = describe_endpoint(endpoint)
+        described = self._of(endpoint).name
         known = sorted(what[len(_PARAMETER) :] for one, what in self.refused if one == described and is_parameter(what))
         return replace(request, left_out=tuple(dict.fromkeys([*request.left_out, *known]))) if known else request
+
+    def refusal(self, endpoint: Endpoint, what: str) -> Refused:
+        """A conclusion about an endpoint. It is kept and shown, so it has none of the endpoint's secrets."""
+        return self._of(endpoint).name, what
 
     def answered(self, request: ChatRequest, asked: ChatRequest) -> None:
         """`request` was answered, which is what was made of `asked`, with the same schema or a relaxed one."""
@@ -103,15 +108,17 @@ class Capabilities:
     def _of(self, endpoint: Endpoint) -> "_History":
         history = self._by_endpoint.get(endpoint)
         if history is None:
-            history = self._history.setdefault(describe_endpoint(endpoint), _History())
+            described = describe_endpoint(endpoint)
+            history = self._history.setdefault(described, _History(redact(described)))
             self._by_endpoint[endpoint] = history
         return history
 
 
 @dataclass(slots=True)
 class _History:
-    """What one endpoint answered, and when, in the words of `Refused`."""
+    """What one endpoint, which conclusions call `name`, answered, and when, in the words of `Refused`."""
 
+    name: str
     answered_at: dict[str, float] = field(default_factory=dict)
     probing: dict[str, anyio.Lock] = field(default_factory=dict)
 
@@ -181,11 +188,6 @@ def is_parameter(what: str) -> bool:
 def refused_feature(error: CallError, request: ChatRequest) -> str:
     """What would be concluded of the endpoint: `tools`, or the schema by its digest."""
     return _named(request.schema) if isinstance(error, SchemaRefused) and request.schema else TOOLS
-
-
-def refusal(endpoint: Endpoint, what: str) -> Refused:
-    """A conclusion about an endpoint."""
-    return describe_endpoint(endpoint), what
 
 
 def strict_form(schema: ReplySchema) -> str:

@@ -24,6 +24,7 @@ from crewrun.llm.price_table import table_entry
 from crewrun.llm.providers import OFFLINE, PROVIDERS, first_set, prefix_of, provider_named, split_name
 from crewrun.llm.variables import Variables, has_references
 from crewrun.messages import Endpoint, ReplySchema
+from crewrun.redaction import REDACTED
 
 DEFAULT_MODEL = "gpt-4.1-mini"
 # What belongs to one provider's address, and to no other's.
@@ -169,6 +170,11 @@ def normalise_base_url(url: str) -> str:
     Raises UsageError unless it is an http or https URL with a host.
     """
     text = url.strip()
+    if REDACTED in text:
+        raise UsageError(
+            f"base_url {url!r} has {REDACTED} in place of its name and password; write them, or export "
+            "CREWRUN_BASE_URL or OPENAI_BASE_URL with all of it"
+        )
     if "://" not in text:
         text = "http://" + text  # OLLAMA_HOST is commonly host:port
     try:

@@ -16,12 +16,12 @@ from crewrun.errors import (
     QuotaExhausted,
     RateLimited,
     ServerError,
-    redact,
 )
 from crewrun.llm import rate_headers
 from crewrun.llm.error_body import ErrorBody, compact, read_error, read_value
 from crewrun.llm.refusal_rules import BY_STATUS, RULES
 from crewrun.llm.retry_after import number_of, retry_after, wait_in
+from crewrun.redaction import redact
 
 # A reply that asks to wait, whatever else it says: of money, plans, quotas.
 _ASKS_TO_WAIT = re.compile(

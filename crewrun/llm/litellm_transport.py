@@ -56,6 +56,7 @@ from crewrun.llm.parameters import fields_of, without
 from crewrun.llm.usage import read_usage, usage_of
 from crewrun.llm.whole_counts import with_whole_counts
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits, Usage, as_parts, in_parts
+from crewrun.redaction import redact
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
 # does not follow `Endpoint.timeout_s`, because litellm keeps one connection pool for each value.
@@ -529,7 +530,7 @@ def _text(error: BaseException) -> str:
         text = noise.sub(instead, text)
     if isinstance(error, ImportError):
         text += "; litellm needs it for this provider, so install it"
-    return f"{type(error).__name__}: {text[:500]}"
+    return f"{type(error).__name__}: {redact(text)[:500]}"
 
 
 async def _close_clients(litellm: Any) -> None:

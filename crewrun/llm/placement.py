@@ -24,7 +24,7 @@ _LITELLM_ONLY: Final = frozenset(
 )
 _NOT_IN_BODY: Final = frozenset({"api_version", "extra_query"})
 # The fields whose values decide answers and are no secrets: records have what a variable holds, not the reference.
-_PLAIN: Final = frozenset(
+PLAIN: Final = frozenset(
     {"temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "presence_penalty"}
     | {"frequency_penalty", "reasoning_effort", "verbosity", "service_tier", "top_k", "thinking", "tool_choice"}
     | {"parallel_tool_calls", "logprobs", "top_logprobs", "api_version", "drop_params", "additional_drop_params"}
@@ -93,7 +93,7 @@ def _let_limit_win(placed: Placed) -> None:
 def written_params(written: LLM, llm: LLM, provider: str, model: str) -> dict[str, Any]:
     """The parameters as records have them: `written` has references where `llm` has what the variables hold."""
     params = llm.params
-    fields = {name: params[name] if name in _PLAIN else value for name, value in written.params.items()}
+    fields = {name: params[name] if name in PLAIN else value for name, value in written.params.items()}
     body = (written.model_extra or {}).get("extra_body") or {}
     fields |= {name: value for name, value in body.items() if name not in STREAMING}
     return _for_openai(fields, model) if provider in PROVIDERS else fields

@@ -18,7 +18,6 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from crewrun.errors import (
-    REDACTED,
     BadRequest,
     CallError,
     CallTimedOut,
@@ -43,7 +42,6 @@ from crewrun.llm.capabilities import (
     can_leave_out,
     classified,
     parameter,
-    refusal,
     refused_feature,
     refused_parameter,
     strict_form,
@@ -66,8 +64,6 @@ from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage, relaxed
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
-# What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
-_SECRET_CHARS = 8
 _NOTHING = Usage()
 
 
@@ -249,7 +245,7 @@ class Sender:
                 left_out = (*left_out, name)
                 continue
             for name in left_out:
-                self._conclude(refusal(request.endpoint, parameter(name)), caller)
+                self._conclude(self.capabilities.refusal(request.endpoint, parameter(name)), caller)
             return answer
 
     def _conclude(self, conclusion: Refused, caller: Caller) -> None:
@@ -276,7 +272,7 @@ class Sender:
     ) -> bool:
         """Whether the endpoint takes no tools, or no such schema, of anybody. What a probe says of it is remembered."""
         endpoint, capabilities = request.endpoint, self.capabilities
-        conclusion = refusal(endpoint, what)
+        conclusion = capabilities.refusal(endpoint, what)
         if capabilities.is_own(endpoint, what):
             return False
         async with capabilities.probing(endpoint, what):
@@ -334,7 +330,7 @@ class Sender:
             try:
                 got = fresh_answer(await self._send_once(request), request, tally.own_texts)
             except CallError as failed:
-                error = classified(with_slip(_without_key(failed, request.endpoint), request.endpoint), request)
+                error = classified(with_slip(failed.redact(), request.endpoint), request)
             except BaseException:
                 gate.given_up(permit, call.lost())
                 raise
@@ -396,7 +392,7 @@ class Sender:
         try:
             got = await self._send_once(probe.request)
         except CallError as failed:
-            error = _without_key(failed, probe.request.endpoint)
+            error = failed.redact()
             error.attempts = 1
             return await gate.failed(permit, error, probe.failed(error)), error
         except BaseException:
@@ -430,17 +426,6 @@ class Sender:
             name = request.endpoint.name
             raise UsageError(f"the price of {name} is not known, so --budget cannot hold; give it by --price")
         return _Call(request, caller, bill, way, way.expected(request), price)
-
-
-def _without_key(error: CallError, endpoint: Endpoint) -> CallError:
-    """Some providers quote the key in what they say, in a shape that `redact` cannot know."""
-    key = endpoint.api_key or ""
-    if len(key) >= _SECRET_CHARS:
-        if key in str(error):
-            error.args = (str(error).replace(key, REDACTED),)
-        if error.raw and key in error.raw:
-            error.raw = error.raw.replace(key, REDACTED)
-    return error
 
 
 async def _send(transport: Transport, request: ChatRequest, timeout_s: float, *, over_asyncio: bool) -> Completion:

@@ -2,6 +2,7 @@
 
     CrewrunError
     ├── UsageError            a flag, a file or a variable is wrong           exit 2
+    │   └── ModelRefused          an llm asks for what its provider does not have
     ├── DefinitionError       the crew is wrong                               exit 2
     ├── RunHeld               another process is writing these results          exit 75
     ├── OutputFailed          the results cannot be written any more          exit 1
@@ -45,13 +46,13 @@
 A row's failure is data: `category` goes into its error record, and only those above InputInvalid ever stop a run.
 """
 
-import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from crewrun.messages import RateLimits, Usage
+from crewrun.redaction import redact
 
 
 class Category(StrEnum):
@@ -88,6 +89,10 @@ class UsageError(CrewrunError):
 
     category = Category.INPUT
     exit_code = 2
+
+
+class ModelRefused(UsageError):
+    """An llm of the crew asks for what there is not where its calls go: a parameter, or the model itself."""
 
 
 class DefinitionError(CrewrunError):
@@ -252,8 +257,9 @@ class CallError(CrewrunError):
     billed for an answer that could not be used, `billed` that of all attempts and its cost, set by the gateway.
     `limits` is what the reply's headers said of the provider's rate limits. `is_coded` says that a structured code of
     the provider's names the cause, and not only its words or the status; `param` is the request's parameter that it
-    names. `probes` is how many requests had to be sent to find out whose failure it is, set by the gateway, and `raw`
-    what the model wrote, None where that is nothing or is not told.
+    names, and `is_unsupported` says that something is not taken at all. `probes` is how many requests had to be sent to
+    find out whose failure it is, set by the gateway, and `raw` what the model wrote, None where that is nothing or is
+    not told.
     """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -268,6 +274,13 @@ class CallError(CrewrunError):
         self.probes = 0
         self.raw: str | None = None
         self.param: str | None = None
+        self.is_unsupported = False
+
+    def redact(self) -> Self:
+        """Black out what has become a known secret since the error was made, as where another's transport made it."""
+        self.args = (redact(str(self)),)
+        self.raw = self.raw and redact(self.raw)
+        return self
 
 
 class AuthRefused(CallError):
@@ -411,22 +424,6 @@ def recast(error: CallError, kind: type[AnyCallError]) -> AnyCallError:
     other = kind(str(error))
     other.__dict__.update(error.__dict__)
     return other
-
-
-REDACTED = "[redacted]"
-
-# Shapes that providers document for their keys, and the header that carries them.
-_KEY_SHAPE = re.compile(
-    r"\b(?:sk|gsk|xai|pplx|csk|hf|nvapi|r8|fw|tgp_v1)[-_][A-Za-z0-9_\-*]{6,}"
-    r"|\bAIza[A-Za-z0-9_\-]{20,}|\bAKIA[A-Z0-9]{12,}"
-    r"|(?i:(?<=bearer )[A-Za-z0-9._\-~+/]{8,}=*)"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
-)
-
-
-def redact(text: str) -> str:
-    """`text` with everything that has the shape of an API key or a password in a URL blacked out."""
-    return _KEY_SHAPE.sub(REDACTED, text)
 
 
 def suggest(wrong: str, known: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 # Secrets, and what changes how much is printed: neither changes what is done.
 _LEFT_OUT = frozenset({"api_key", "verbose"})
 # Fields that came later: where they are empty, what was done before there were any is known by the same.
-_ADDED = frozenset({"input_files"})
+_ADDED = frozenset({"input_files", "base_model"})
 _MAX_DEPTH = 50
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -73,7 +73,8 @@ class _Teller:
         if isinstance(value, MethodType):
             return [self.tell(value.__func__), self.tell(value.__self__)]
         if isinstance(value, BaseModel):
-            told = {**value.__dict__, **(value.model_extra or {})}
+            own = getattr(value, "__fingerprint__", None)
+            told = own() if own is not None else {**value.__dict__, **(value.model_extra or {})}
             told = {name: inner for name, inner in told.items() if inner or name not in _ADDED}
             return [self.tell(type(value)), self.tell(told)]
         if is_dataclass(value):

@@ -21,7 +21,8 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar, cast
 
-from crewrun.errors import CrewrunWarning, redact
+from crewrun.errors import CrewrunWarning
+from crewrun.redaction import redact
 
 P = ParamSpec("P")
 T = TypeVar("T")

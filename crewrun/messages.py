@@ -129,9 +129,14 @@ class Endpoint:
     """One model at one address, resolved from an `LLM` and the environment. Compared by identity.
 
     `model` is the name that the provider knows; `base_url` ends without a slash and is None where the lane knows
-    the address itself. `params` are request fields beside the messages, such as temperature. `reply_schema` is for
-    replies to requests that have no schema of their own. `base_model` is the model behind a name of the user's own,
-    such as that of a deployment: only its price depends on it.
+    the address itself. `params` are request fields beside the messages, such as temperature, `tool_params` those that
+    go with tools only, and `extra_body` what litellm is to put over the body. `query` is added to the address.
+    `reply_schema` is for replies to requests that have no schema of their own. `base_model` is the model behind a name
+    of the user's own, such as that of a deployment: only its price depends on it.
+
+    `written_params` and `written_url` are what records say in place of `params` and `base_url`, without the values of
+    variables that may be secrets; None where they are the same. `secrets` are the values that variables put anywhere.
+    With `drops_params` a parameter that the server names as unsupported is left out from then on.
     """
 
     lane: Lane
@@ -146,6 +151,18 @@ class Endpoint:
     takes_tools: bool = False
     takes_schema: bool = False
     base_model: str | None = None
+    tool_params: Mapping[str, Any] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    written_params: Mapping[str, Any] | None = None
+    written_url: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    drops_params: bool = False
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The fields of a request's body beside messages, tools and schema, wherever they are put there."""
+        return {**self.params, **self.extra_body} if self.extra_body else self.params
 
     @property
     def name(self) -> str:
@@ -155,12 +172,13 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One call as the crew asks for it."""
+    """One call as the crew asks for it, without those of its endpoint's parameters that are to be `left_out`."""
 
     endpoint: Endpoint
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
     schema: ReplySchema | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,18 @@ import sys
 import sysconfig
 import traceback
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from crewrun.errors import CrewrunError, DefinitionError, suggest
+from crewrun.redaction import learn
+from crewrun.secret_values import written_secrets
 
 # Whether user's code is being loaded: nothing may be paid for by that.
 _loading: ContextVar[bool] = ContextVar("crewrun_loading", default=False)
@@ -28,12 +31,16 @@ _loading: ContextVar[bool] = ContextVar("crewrun_loading", default=False)
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """User's code is loaded in the block: imported, or called for the crew that it makes."""
-    token = _loading.set(True)
+    """User's code is loaded in the block: imported, or called for the crew that it makes.
+
+    Secrets that are written into it are known from then on.
+    """
+    token, before = _loading.set(True), set(sys.modules)
     try:
         yield
     finally:
         _loading.reset(token)
+        _learn_from(getattr(sys.modules.get(name), "__file__", None) for name in set(sys.modules) - before)
 
 
 def check_loaded() -> None:
@@ -233,6 +240,7 @@ def broken(doing: str, failed: BaseException) -> DefinitionError:
     What our own classes refuse is told with the user's file and line; everything else with the user's traceback,
     without the frames of importlib and crewrun.
     """
+    _learn_from(frame.f_code.co_filename for frame, _ in traceback.walk_tb(failed.__traceback__))
     report = traceback.TracebackException.from_exception(failed)
     theirs = _trim(report)
     place = f"{shown(theirs.filename)}:{theirs.lineno}: " if theirs else ""
@@ -252,6 +260,13 @@ def place_of(failed: BaseException) -> str | None:
         if not _is_ours_or_installed(file):
             found = f"{shown(file)}:{line}"
     return found
+
+
+def _learn_from(files: Iterable[str | None]) -> None:
+    """Know the secrets in the user's own files among `files`."""
+    for file in {file for file in files if file and file.endswith(".py") and not _is_ours_or_installed(file)}:
+        with suppress(OSError, ValueError):
+            learn(written_secrets(Path(file).read_text(encoding="utf-8"), is_python=True))
 
 
 def _trim(report: traceback.TracebackException) -> traceback.FrameSummary | None:
@@ -300,5 +315,8 @@ def _faults(failed: BaseException) -> str | None:
     title, errors = getattr(failed, "title", None), getattr(failed, "errors", None)
     if not isinstance(title, str) or not callable(errors):
         return None
-    faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors(include_url=False, include_input=False)]
+    faults = [
+        f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+        for e in errors(include_url=False, include_input=False)
+    ]
     return f"{title}: {'; '.join(fault.removeprefix(': ') for fault in faults)}"

@@ -22,24 +22,29 @@ from crewrun.contexts import in_own_context
 from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
 from crewrun.errors import (
+    BadRequest,
     CallError,
     Category,
     CrewrunError,
     InputInvalid,
+    ModelRefused,
     OutputFailed,
     RowTimedOut,
     RunStopped,
     UsageError,
     nearest,
-    redact,
 )
 from crewrun.files.folder import run_in
 from crewrun.flow.target import FlowTarget
+from crewrun.llm.credentials import missing_settings
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.known_models import slip
+from crewrun.llm.placement import left_out
 from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into
 from crewrun.messages import Endpoint
+from crewrun.redaction import redact
 from crewrun.references import place_of
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.target import Target, value_of
@@ -222,7 +227,7 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
         http_status=call.http_status if call else None,
         retryable=failed.retryable if isinstance(failed, CrewrunError) else False,
         attempts=call.attempts if call else 0,
-        raw=call.raw if call else None,
+        raw=redact(call.raw) if call and call.raw else None,
     )
 
 
@@ -236,7 +241,10 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
         target.check_files()
     found: dict[Endpoint, None] = {}
     for user, llm in target.models:
-        first = gateway.endpoint(llm)
+        try:
+            first = gateway.endpoint(llm)
+        except ModelRefused as refused:
+            raise ModelRefused(f"agent {user!r}: {refused}") from None
         for endpoint in (first, *gateway.fallbacks(first)):
             await _check(endpoint, user, keys=keys)
             found[endpoint] = None
@@ -263,14 +271,31 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
         OfflineOptions.parse(endpoint.params["options"])
     if endpoint.lane == "direct" and endpoint.base_url:
         proxy_for(endpoint.base_url)  # one that cannot be used is a UsageError
-    variable = missing_key(endpoint) if keys else None
-    if endpoint.lane == "litellm" and keys:
-        from crewrun.llm import litellm_transport
-
-        # Importing litellm takes seconds.
-        variable = await anyio.to_thread.run_sync(litellm_transport.missing_key, endpoint)
-    if variable:
+    if not keys:
+        return
+    if endpoint.lane == "litellm":
+        missing = missing_settings(endpoint)
+    else:
+        missing = [variable] if (variable := missing_key(endpoint)) else []
+    if missing:
         raise UsageError(
-            f"{variable} is not set: agent {user!r} uses {endpoint.name}. "
+            f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set: agent {user!r} uses {endpoint.name}. "
             f"Export it or put it into .env; to rehearse without a model: -m offline"
         )
+    if endpoint.lane == "litellm" and endpoint.params:
+        from crewrun.llm.litellm_transport import check_parameters
+
+        try:
+            await anyio.to_thread.run_sync(check_parameters, endpoint)  # importing litellm takes seconds
+        except BadRequest as refused:
+            raise ModelRefused(f"agent {user!r}: model {endpoint.name!r}: {refused}") from None
+
+
+def model_hints(endpoints: Sequence[Endpoint]) -> list[str]:
+    """What there is to say of names of models that may be slips, and of parameters that are left out."""
+    hints = []
+    for endpoint in endpoints:
+        if (near := slip(endpoint)) is not None:
+            hints.append(f"{endpoint.name}: litellm's table has no such model; did you mean {near!r}?")
+        hints += [f"{endpoint.name} takes no {name}: it is left out (drop_params)" for name in left_out(endpoint)]
+    return hints

@@ -16,6 +16,7 @@ LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "threads"),
         *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings", "run_files"),
+        *("redaction", "secret_values", "terminal"),
     ),
     ("diagram",),
     ("files",),
@@ -52,6 +53,9 @@ HEAVY = {
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
 LAZY = {"litellm", "ray"}
+
+
+_PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}
 
 
 def modules() -> list[Path]:
@@ -136,6 +140,20 @@ def test_importing_loads_nothing_heavy(statement: str, absent: set[str]) -> None
     program = f"import sys\n{statement}\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert absent & set(loaded) == set()
+
+
+def test_everything_for_people_is_printed_by_one_module() -> None:
+    """`crewrun.terminal` escapes what would steer a terminal and blacks secrets out: no command has to think of it.
+
+    What is data goes to standard output through a sink.
+    """
+    printing = {
+        relative(path)
+        for path in modules()
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in _PRINTING
+    }
+    assert printing == {"terminal.py"}
 
 
 def test_every_module_says_what_is_in_it() -> None:

@@ -472,7 +472,7 @@ async def test_a_search_for_news_asks_for_them() -> None:
     [
         pytest.param(
             web.json_response({"message": "Unauthorized: sk-secret"}, status=403),
-            "OSError: Serper answered 403 Forbidden: Unauthorized: …",
+            "OSError: Serper answered 403 Forbidden: Unauthorized: [redacted]",
             id="a refused key",
         ),
         pytest.param(

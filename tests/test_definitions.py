@@ -22,6 +22,7 @@ from crewrun.definitions import Definition, find_beside, load
 from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, Spec, TaskSpec
 from crewrun.errors import DefinitionError, UsageError
 from crewrun.llm.model import LLM
+from crewrun.llm.parameters import TYPES
 from crewrun.tools import BaseTool
 
 SAMPLES = Path(__file__).parent.parent / "sample_inputs"
@@ -438,7 +439,7 @@ def test_an_llm_mapping_becomes_an_llm_with_its_additional_params_as_fields() ->
 
 def test_llm_spec_has_the_fields_of_llm() -> None:
     """A parameter that is added to LLM is added to the file format too."""
-    assert set(LLMSpec.model_fields) - {"api_base", "additional_params"} == set(LLM.model_fields)
+    assert set(LLMSpec.model_fields) - {"api_base", "additional_params"} == set(LLM.model_fields) | set(TYPES)
 
 
 def test_batch_spec_has_the_fields_of_batch_settings() -> None:

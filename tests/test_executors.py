@@ -24,6 +24,8 @@ from cli import PROGRAM, clean_env, crewrun, read_rows, topics, write_crew, writ
 from fickle import Asked, Fickle, Reply
 from forks import Forks
 from mock_process import MockProcess
+from planted import environment, every_quotation, leaks, plant, quoting, traces
+from wire_server import WireServer
 
 from crewrun.definitions import load
 from crewrun.executors.luggage import pack_crew
@@ -263,6 +265,23 @@ def test_one_refused_row_fails_alone_on_any_worker(house: House) -> None:
         summary = house.batch("-j", "4", code=3)
     assert (summary["rows"]["failed"], summary["rows"]["ok"]) == (1, 9)
     assert len(provider.asked) == 9 + 2 + 1
+
+
+@near
+def test_a_refused_parameter_is_known_to_all_workers(house: House) -> None:
+    """Rows in turn on two workers: the first one meets the refusal, and the run's journal and summary have it."""
+
+    def refuses_temperature(asked: Asked) -> Reply:
+        return Reply(400, "'temperature' is not supported") if "temperature" in asked.body else Reply()
+
+    crew = house.folder / "crew.yaml"
+    llm = "llm: {model: gpt-4.1-mini, temperature: 0.5, drop_params: true}"
+    crew.write_text(crew.read_text().replace("llm: gpt-4.1-mini", llm))
+    with Fickle(refuses_temperature) as provider:
+        house.env = {**house.env, "OPENAI_BASE_URL": provider.base_url}
+        summary = house.batch("-j", "1")
+    assert (summary["rows"]["ok"], len(provider.asked)) == (10, 11)
+    assert [(one["what"], one["name"]) for one in summary["not_taken"]] == [("parameter", "temperature")]
 
 
 @near
@@ -670,3 +689,20 @@ def test_rows_that_fill_the_object_store_wait_for_room(tmp_path: Path, served: t
         house = House(tmp_path, "ray", env | on_cluster(address), forks)
         assert house.batch("-j", "6")["rows"]["ok"] == 6
     assert [row["input"] for row in house.rows()] == rows
+
+
+@needs_ray
+@pytest.mark.xdist_group("ray")
+def test_no_secret_is_in_a_log_of_rays(tmp_path: Path, cluster: str) -> None:
+    """Nor in what the run says or keeps: workers know their own secrets, and say nothing else over there."""
+    with WireServer({}, quoting) as server:
+        plant(tmp_path, every_quotation()[::7])
+        env = environment(server)
+        flags = [flag for name in env for flag in ("--env", name)]
+        flags += ["--executor", "ray", "--workers", "1", "--retries", "0", "--outage-patience", "0"]
+        flags += ["--base-url", env["OPENAI_BASE_URL"], "--summary", "s.json"]
+        done = crewrun("batch", "in.jsonl", *flags, cwd=tmp_path, env=env | on_cluster(cluster), timeout=120)
+    assert (done.returncode, traces(done.stdout + done.stderr), leaks(tmp_path)) == (3, [], {})
+    (address,) = (path for path in Path("/tmp").glob("crewrun-*/ray_current_cluster") if path.read_text() == cluster)
+    logs = address.parent / "session_latest" / "logs"
+    assert (any(logs.glob("worker-*.err")), leaks(logs)) == (True, {})

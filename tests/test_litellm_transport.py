@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +47,8 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
-from crewrun.llm.litellm_transport import LitellmTransport, missing_key
+from crewrun.llm.endpoints import resolve
+from crewrun.llm.litellm_transport import LitellmTransport, check_parameters
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Part, ToolCall, Usage, UsageDetails, in_parts
 from crewrun.testing import check_transport
 from crewrun.tools import tool
@@ -656,7 +657,8 @@ async def test_a_parameter_that_the_provider_lacks_is_an_error(provider: Provide
         await transport.send(request_to(provider.url, seed=1))
     assert str(caught.value) == (
         "UnsupportedParamsError: anthropic does not support parameters: ['seed'], for "
-        "model=claude-3-5-haiku-20241022. Remove them, or say drop_params: true in the llm"
+        "model=claude-3-5-haiku-20241022. Remove them, or say drop_params: true in the llm; "
+        "what the provider has all the same may stand in extra_body"
     )
     assert provider.asked == []
     await transport.send(request_to(provider.url, seed=1, drop_params=True))
@@ -740,55 +742,13 @@ async def test_an_error_while_another_is_handled_is_not_taken_for_it(
     assert caught.value.http_status is None
 
 
-@pytest.mark.parametrize(
-    ("model", "fields", "environ", "expected"),
-    [
-        pytest.param("anthropic/claude", {}, {}, "ANTHROPIC_API_KEY", id="anthropic"),
-        pytest.param("anthropic/claude", {"api_key": "given"}, {}, None, id="given"),
-        pytest.param("anthropic/claude", {}, {"ANTHROPIC_API_KEY": "set"}, None, id="set"),
-        pytest.param("gemini/gemini-2.0-flash", {}, {}, "GEMINI_API_KEY", id="gemini"),
-        pytest.param("gemini/gemini-2.0-flash", {}, {"GOOGLE_API_KEY": "set"}, None, id="gemini-google"),
-        pytest.param("bedrock/anthropic.claude", {}, {}, None, id="bedrock"),
-        pytest.param("vertex_ai/gemini-2.0-flash", {}, {}, None, id="vertex"),
-        pytest.param(
-            "azure/mine",
-            {"base_url": "https://x", "params": {"api_version": "1"}},
-            {},
-            "AZURE_API_KEY",
-            id="azure",
-        ),
-        pytest.param(
-            "azure/mine",
-            {"base_url": "https://x", "params": {"api_version": "1"}},
-            {"AZURE_CLIENT_ID": "set"},
-            None,
-            id="azure-entra",
-        ),
-        pytest.param("nosuch/model", {}, {}, None, id="unknown"),
-    ],
-)
-def test_a_missing_key_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-    model: str,
-    fields: dict[str, Any],
-    environ: dict[str, str],
-    expected: str | None,
-) -> None:
-    """Only where a key is the way in, and none is there."""
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY", "GOOGLE_API_KEY", "AZURE_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    provider, _, rest = model.partition("/")
-    assert missing_key(Endpoint("litellm", provider, rest, **fields)) == expected
-
-
 PROGRAM = """
 import sys, anyio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from crewrun.errors import CallError
-from crewrun.llm.litellm_transport import LitellmTransport
+from crewrun.llm.endpoints import resolve
+from crewrun.llm.litellm_transport import LitellmTransport, check_parameters
 from crewrun.messages import ChatRequest, Endpoint, Message
 
 assert not {"litellm", "openai", "httpx"} & sys.modules.keys(), "litellm is imported with the module"
@@ -845,6 +805,93 @@ async def test_the_litellm_lane_keeps_the_contract_of_transports(transport: Lite
 def compatible(provider: Provider) -> Endpoint:
     """An OpenAI-compatible server, through litellm."""
     return Endpoint("litellm", "hosted_vllm", "m", provider.url + "/v1", "key-of-the-test")
+
+
+GOOGLE = {
+    "candidates": [{"content": {"role": "model", "parts": [{"text": "Hi"}]}, "finishReason": "STOP"}],
+    "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "reply", "fields", "sent"),
+    [
+        pytest.param(
+            "anthropic/claude-sonnet-4-5",
+            ANSWER,
+            {"thinking": {"type": "enabled", "budget_tokens": 1024}, "top_k": 3, "max_tokens": 2000},
+            {"thinking": {"type": "enabled", "budget_tokens": 1024}, "top_k": 3, "max_tokens": 2000},
+            id="anthropic",
+        ),
+        pytest.param(
+            "gemini/gemini-2.5-pro",
+            GOOGLE,
+            {"seed": 1, "max_tokens": 9},
+            {"generationConfig": {"seed": 1, "max_output_tokens": 9}},
+            id="gemini",
+        ),
+        pytest.param(
+            "azure/gpt-4.1",
+            reply_with({"content": "Hi"}, "stop"),
+            {"service_tier": "flex", "verbosity": None, "prompt_cache_key": "k", "api_version": "2024-10-21"},
+            {"service_tier": "flex", "prompt_cache_key": "k"},
+            id="azure",
+        ),
+    ],
+)
+async def test_parameters_go_where_each_provider_has_them(
+    provider: Provider,
+    transport: LitellmTransport,
+    model: str,
+    reply: dict[str, Any],
+    fields: dict[str, Any],
+    sent: dict[str, Any],
+) -> None:
+    """Those of tools with tools only, what extra_body has beside them, and nothing that is left out."""
+    provider.reply(reply)
+    more = {"extra_body": {"mine": {"a": 1}, "gone": 1}, "parallel_tool_calls": False, "tool_choice": "auto"}
+    endpoint = resolve(LLM(model=model, base_url=provider.url, api_key="k", **fields, **more), {})
+    check_parameters(endpoint)
+    await transport.send(replace(ChatRequest(endpoint, (Message("user", "Hello?"),)), left_out=("gone",)))
+    [(path, _, body)] = provider.asked
+    assert ("api-version=2024-10-21" in path) == ("api_version" in fields)
+    kept = ("model", "messages", "contents", "stream")
+    assert {k: v for k, v in body.items() if k not in kept} == {**sent, "mine": {"a": 1}}
+
+
+async def test_organization_and_project_reach_a_proxy(provider: Provider, transport: LitellmTransport) -> None:
+    """A LiteLLM proxy may stand before OpenAI."""
+    provider.reply(reply_with({"content": "Hi"}, "stop"))
+    fields = {"organization": "o", "project": "p"}
+    endpoint = resolve(LLM(model="litellm_proxy/mine", base_url=provider.url, api_key="k", **fields), {})
+    await transport.send(ChatRequest(endpoint, (Message("user", "Hello?"),)))
+    [(_, headers, body)] = provider.asked
+    assert (headers["OpenAI-Organization"], headers["OpenAI-Project"], body["model"]) == ("o", "p", "mine")
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "named"),
+    [
+        ("anthropic/claude-sonnet-4-5", {"verbosity": "low"}, "verbosity"),
+        ("gemini/gemini-2.5-pro", {"safety_identifier": "me"}, "safety_identifier"),
+        ("zai/glm-4.6", {"service_tier": "flex"}, "service_tier"),
+        ("anthropic/claude-sonnet-4-5", {"verbosity": "low", "drop_params": True}, None),
+        ("anthropic/claude-sonnet-4-5", {"verbosity": "low", "additional_drop_params": ["verbosity"]}, None),
+        (
+            "zai/glm-4.6",
+            {"service_tier": "flex", "additional_params": {"allowed_openai_params": ["service_tier"]}},
+            None,
+        ),
+        ("anthropic/claude-sonnet-4-5", {"top_k": 3, "temperature": 0.5, "stop": ["x"], "max_tokens": 9}, None),
+    ],
+)
+def test_what_litellm_would_refuse_is_known_before_the_first_call(
+    model: str, fields: dict[str, Any], named: str | None
+) -> None:
+    """By its own table of what providers take."""
+    endpoint = resolve(LLM(model=model, api_key="k", **fields), {})
+    with pytest.raises(BadRequest, match=f"{named}.*drop_params: true") if named else nullcontext():
+        check_parameters(endpoint)
 
 
 async def test_tools_and_their_turns_go_out_as_openai_has_them(provider: Provider, transport: LitellmTransport) -> None:

@@ -42,7 +42,10 @@ class Named(LLM):
     ("given", "params"),
     [
         ({"temperature": 0.5, "max_retries": 3, "organization": "o", "stream": True}, {"temperature": 0.5}),
-        ({"additional_params": {"top_k": 3, "stream": True}, "extra_body": {"min_p": 0.1}}, {"top_k": 3, "min_p": 0.1}),
+        (
+            {"additional_params": {"user": "u", "stream": True}, "extra_body": {"min_p": 0.1}},
+            {"user": "u", "min_p": 0.1},
+        ),
         ({"additional_params": {"seed": 1}, "seed": 2}, {"seed": 2}),
         ({"drop_params": True, "custom_llm_provider": "openai", "top_p": 1.0}, {"top_p": 1.0}),
         ({"default_headers": {"X-A": "b"}, "request_timeout": 5}, {}),

@@ -129,6 +129,29 @@ def test_a_budget_needs_prices(place: Place, llm: str) -> None:
     assert len(place.batch("--budget", "1", "--price", "somebodys-model=0,0")) == 3
 
 
+@pytest.mark.parametrize(
+    ("llm", "why", "way_out"),
+    [
+        ("model: azure/ours", "", ", or name the model behind it as base_model of its llm"),
+        (
+            "model: azure/ours, base_model: gpt-4oo",
+            ": no price is published for its base_model 'gpt-4oo'",
+            "",
+        ),
+    ],
+    ids=["none", "unknown"],
+)
+def test_a_deployment_needs_a_price_or_its_base_model(place: Place, llm: str, why: str, way_out: str) -> None:
+    """A name of one's own is in no table; a rehearsal is told so too."""
+    place.crew(llm=f'{{{llm}, base_url: "http://127.0.0.1:9", api_key: x}}')
+    place.rows(*topics(3))
+    assert place.batch("--budget", "1", "--dry-run", code=2) == []
+    assert place.stderr == (
+        f"crewrun: --budget: the price of azure/ours is not known{why}; give it in US dollars per million tokens: "
+        f"--price ours=IN,OUT{way_out}\n"
+    )
+
+
 # Prices
 
 

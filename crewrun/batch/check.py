@@ -15,7 +15,7 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
-from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, UsageError, redact
+from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, ModelRefused, UsageError
 from crewrun.flow.target import FlowTarget
 from crewrun.library_warnings import show_again
 from crewrun.llm.capabilities import Refused
@@ -23,10 +23,11 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
 from crewrun.messages import ReplySchema
+from crewrun.redaction import redact
 from crewrun.row import Row
 from crewrun.runs.folder import beside
 from crewrun.runs.journal import refusals_of
-from crewrun.worker import Worker, check_models
+from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.check/1"
 
@@ -81,12 +82,14 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
             beside = None if inputs in (None, STDIN) else Path(inputs)
             definition = load(crew or find_beside(beside), strict=settings.strict)
         except CrewrunError as wrong:
-            findings.problems += redact(str(wrong)).splitlines()
+            findings.problems += redact(str(wrong)).split("\n")
         else:
             settings = BatchSettings.merge(given, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
             await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
+    findings.warnings = [redact(warning) for warning in findings.warnings]
+    findings.problems = [redact(problem) for problem in findings.problems]
     show_again([w for w in caught if not issubclass(w.category, CrewrunWarning)])
     if settings.strict:
         findings.problems += findings.warnings
@@ -101,7 +104,10 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     for problems in ("tool_problems", "missing_tool_keys"):  # another library's crew has none that we know
         findings.warnings += getattr(target, problems, [])
     try:
-        await check_models(target, gateway)
+        endpoints = await check_models(target, gateway)
+        findings.warnings += model_hints(endpoints)
+    except ModelRefused as refused:
+        findings.problems.append(str(refused))
     except UsageError as missing:
         # The crew is right, this machine is not ready: a check in CI has no keys.
         findings.warnings.append(str(missing))

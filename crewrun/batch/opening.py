@@ -16,7 +16,7 @@ from crewrun.batch.source import source_path
 from crewrun.confinement.own_files import OwnFiles
 from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
-from crewrun.errors import Category, UsageError, redact
+from crewrun.errors import Category, UsageError
 from crewrun.fingerprint import fingerprint
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.gate import Gates
@@ -25,11 +25,13 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.llm.retry import RetryPolicy
 from crewrun.messages import Endpoint
+from crewrun.redaction import learn, redact, without_key_shapes
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, digest_of, options_of, texts_of
 from crewrun.runs.state import StateOptions
 from crewrun.runs.view import command_of, is_in_place
+from crewrun.secret_values import written_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class Invocation:
 
 
 class Identity(NamedTuple):
-    """What decides the answers of a run: the texts of its crew, the crew's fingerprint, and that with its models.
+    """What decides the answers of a run: the texts of its crew without the secrets in them, the crew's fingerprint, and
+    that with its models.
 
     `endpoints` are these in the words of `describe_endpoint`.
     """
@@ -91,12 +94,15 @@ def own_files_of(
 
 def identify(definition: Definition, endpoints: list[Endpoint]) -> Identity:
     """Which run this is: rows that are done under it need not run again."""
-    texts = {name: redact(text) for name, text in texts_of(definition.path).items()}
+    texts = texts_of(definition.path)
+    for name, text in texts.items():
+        learn(written_secrets(text, is_python=name.endswith(".py")))
     crew = definition.target
     # What other code than ours will do is known by its text only.
-    what = fingerprint(crew) if isinstance(crew, Crew) else fingerprint(texts)
+    what = fingerprint(crew if isinstance(crew, Crew) else {n: without_key_shapes(text) for n, text in texts.items()})
     described = sorted(describe_endpoint(endpoint) for endpoint in endpoints)
-    return Identity(texts, what, described, fingerprint([what, described]))
+    shown = {name: redact(text) for name, text in texts.items()}
+    return Identity(shown, what, described, fingerprint([what, described]))
 
 
 async def state_options(
@@ -152,7 +158,7 @@ async def state_options(
 def _check_same(invocation: Invocation, earlier: Manifest, now: Manifest, folder: RunFolder) -> None:
     """Raise UsageError when a retry would ask other models than the run did, or lose sight of its results."""
     old, new = earlier.definition.get("endpoints"), now.definition["endpoints"]
-    if isinstance(old, list) and old != new:
+    if isinstance(old, list) and [redact(str(endpoint)) for endpoint in old] != new:
         own = f", or give its own command: {command_of(folder, earlier)}" if is_in_place(folder, earlier) else ""
         raise UsageError(
             f"{folder.path}: the run asks {endpoints_in_words(old)}, and here and now that is "
@@ -189,4 +195,6 @@ def _is_text(name: str) -> bool:
 
 def _redacted(value: Any) -> Any:
     """An option without the password that it may have: a retry gets that from the environment."""
+    if isinstance(value, list | tuple):
+        return [_redacted(inner) for inner in value]
     return redact(value) if isinstance(value, str) else value

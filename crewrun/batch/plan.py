@@ -28,7 +28,7 @@ from crewrun.messages import ChatRequest, Endpoint, Usage
 from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.known import Known, read_known, usual
-from crewrun.worker import Worker, check_models
+from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.plan/1"
 
@@ -126,6 +126,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
         {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
     ]
     plan.notes += unused_names(settings, definition.target, endpoints)
+    plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
     plan.notes += [f"warning: {missing}" for missing in getattr(definition.target, "missing_tool_keys", [])]
     folder = run_folder(output, settings)
     known = _known(folder, identify(definition, endpoints).definition) if not settings.fresh else Known()

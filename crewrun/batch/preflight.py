@@ -29,6 +29,8 @@ from crewrun.target import Target
 from crewrun.worker import Worker
 
 _STRICT_EXAMPLES = 20
+# Where models have names of the user's own.
+_OF_DEPLOYMENTS = frozenset({"azure", "azure_ai", "bedrock", "sagemaker", "databricks"})
 # What --fresh puts into a name, and what names the folder beside that file.
 _ADDED_BYTES = len(f".999{FOLDER_SUFFIX}")
 
@@ -199,9 +201,12 @@ def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint]
         raise UsageError(f"{flag}: cannot hold for this target. {account}")
     for endpoint in endpoints:
         if gateway.price(endpoint) is None:
+            why = f": no price is published for its base_model {endpoint.base_model!r}" if endpoint.base_model else ""
+            is_own_name = endpoint.provider in _OF_DEPLOYMENTS and not endpoint.base_model
             raise UsageError(
-                f"{flag}: the price of {endpoint.name} is not known; "
+                f"{flag}: the price of {endpoint.name} is not known{why}; "
                 f"give it in US dollars per million tokens: --price {endpoint.model}=IN,OUT"
+                f"{', or name the model behind it as base_model of its llm' if is_own_name else ''}"
             )
 
 

@@ -1,7 +1,6 @@
 """One batch, put together: everything that can be wrong is found first, then a session of the run begins."""
 
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -41,16 +40,18 @@ from crewrun.executors import Executor, find_executor
 from crewrun.executors.job import Job
 from crewrun.library_warnings import written_by
 from crewrun.llm.cache import AnswerCache
-from crewrun.llm.capabilities import in_words
+from crewrun.llm.capabilities import as_json, in_words
 from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
+from crewrun.redaction import redact
 from crewrun.run_files import FILES_SUFFIX, UNNAMED
 from crewrun.runs.opening import Opened, open_state
 from crewrun.runs.state import RunState
 from crewrun.target import Target
-from crewrun.worker import Worker, check_models, check_tools
+from crewrun.terminal import say_all
+from crewrun.worker import Worker, check_models, check_tools, model_hints
 
 
 async def run_batch(
@@ -128,11 +129,12 @@ async def _acquaint(gates: Gates, state: RunState) -> None:
 def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> Report:
     """`report` with what models turned out not to take, and what the cache has to say."""
     refused = sorted(gateway.refused)
-    notes = [f"{endpoints_in_words([endpoint])} {in_words(what)}" for endpoint, what in refused]
-    not_taken = [
-        {"model": model, "what": what}
-        for model, what in dict.fromkeys((endpoints_in_words([one]), what.partition(":")[0]) for one, what in refused)
-    ]
+    words = {endpoint: redact(endpoints_in_words([endpoint])) for endpoint, _ in refused}
+    notes = [f"{words[endpoint]} {in_words(what)}" for endpoint, what in refused]
+    not_taken: list[dict[str, str]] = []
+    for endpoint, what in refused:
+        entry = as_json(words[endpoint], what)
+        not_taken += [entry] if entry not in not_taken else []
     summary = {**report.summary, "not_taken": not_taken}
     notes = [*report.notes, *dict.fromkeys(notes), *(cache.notes() if cache is not None else ())]
     return replace(report, summary=summary, notes=notes)
@@ -156,7 +158,8 @@ async def _checked_models(target: Target, gateway: Gateway, settings: BatchSetti
     endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)
     missing = check_tools(target, endpoints, refuses=settings.is_here and settings.checks_tool_keys)
     check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
-    for warning in [*missing, *unused_names(settings, target, endpoints)]:
+    hints = [f"warning: {hint}" for hint in model_hints(endpoints)]
+    for warning in [*missing, *hints, *unused_names(settings, target, endpoints)]:
         _say(settings, warning)
     if settings.is_here:
         reserve_descriptors(settings.rows_at_once, endpoints)
@@ -165,7 +168,7 @@ async def _checked_models(target: Target, gateway: Gateway, settings: BatchSetti
 
 def _say(settings: BatchSettings, what: str) -> None:
     if not settings.quiet:
-        print(what, file=sys.stderr, flush=True)
+        say_all(what.split("\n"))
 
 
 def _job(

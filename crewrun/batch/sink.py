@@ -12,6 +12,7 @@ from typing import Protocol
 import anyio
 
 from crewrun.errors import OutputClosed, OutputFailed, UsageError
+from crewrun.terminal import visible_data
 
 # A pipe that polls as writable takes this much without blocking: pipe(7), PIPE_BUF.
 _PIPE_BYTES = 4096
@@ -107,14 +108,19 @@ class StreamSink:
         if stat.S_ISREG(mode):
             is_appended = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
             self._end = found.st_size if is_appended else os.lseek(fd, 0, os.SEEK_CUR)
-        self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
+        self._is_terminal = os.isatty(fd)
+        self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or self._is_terminal
         if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise UsageError("standard output is closed; name a file with -o")
         # Keeps lines whole and in order where writing has to wait: it is taken in the order of asking.
         self._turn = anyio.Lock(fast_acquire=True)
 
     async def write(self, lines: Sequence[bytes]) -> None:
-        """Write lines. OutputClosed when the reader has gone."""
+        """Write lines, as they are unless it is to a terminal, which they must not steer. OutputClosed when the reader
+        has gone.
+        """
+        if self._is_terminal:
+            lines = [visible_data(line.decode("utf-8", "surrogateescape")).encode() for line in lines]
         try:
             if not self._waits:
                 self._look()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from crewrun.batch.shard import Shard
 from crewrun.batch.stop import StopReason
 from crewrun.errors import OutputFailed
 from crewrun.llm.unknown_bills import Owed
+from crewrun.redaction import redact
 from crewrun.row import usage_json
 from crewrun.runs.view import spent_json
 
@@ -37,10 +39,11 @@ def summarise(
     cost whose bill is not known, `forecast` what the canary said. `shard` is the part of the input that was to be run,
     None for all of it. `unread` of the pending rows were not begun; None means that there may be more than are counted.
     """
+    why = stop.why if stop else error
     return {
         "schema": SCHEMA,
         "exit_code": exit_code,
-        "stopped": stop.why if stop else error,
+        "stopped": None if why is None else redact(why),
         "rows": {
             "ok": progress.ok,
             "failed": progress.failed,
@@ -74,7 +77,11 @@ def summarise(
 
 
 def write_summary(path: str, summary: dict[str, Any]) -> None:
-    """Write `summary` to `path` as JSON, whole or not at all. Raises OutputFailed."""
+    """Write `summary` to `path` as JSON, whole or not at all. Raises OutputFailed.
+
+    It quotes errors, and with them rows: a new file is readable by its owner only, as results are. One that is there
+    keeps the mode that somebody gave it.
+    """
     target = Path(path)
     try:
         if target.exists() and not target.is_file():
@@ -83,7 +90,10 @@ def write_summary(path: str, summary: dict[str, Any]) -> None:
         text = json.dumps(summary, indent=2) + "\n"
         part = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            part.write_text(text, encoding="utf-8")
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                if target.exists():
+                    os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+                file.write(text)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)

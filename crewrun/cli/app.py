@@ -1,7 +1,11 @@
 """The commands, and what is the same for all of them: how errors are said and how the process ends."""
 
+import io
 import sys
+import traceback
 import warnings
+from types import TracebackType
+from typing import IO, Any, Protocol, TypeGuard
 
 import typer
 
@@ -20,7 +24,10 @@ from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.cli.show import show
 from crewrun.cli.status import status
-from crewrun.errors import CrewrunError, CrewrunWarning, OutputClosed, redact
+from crewrun.errors import CrewrunError, CrewrunWarning, OutputClosed
+from crewrun.redaction import learn, redact
+from crewrun.secret_values import environment_secrets
+from crewrun.terminal import announce, complain, say_all, visible
 
 app = typer.Typer(
     name="crewrun",
@@ -51,7 +58,7 @@ app.command()(bench)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"crewrun {__version__}")
+        announce(f"crewrun {__version__}")
         raise typer.Exit
 
 
@@ -66,24 +73,49 @@ def options(
 
 def run() -> None:
     """Run the command line. A user's mistake is one clear message; a traceback means a bug."""
+    learn(environment_secrets())
     warnings.formatwarning = _as_a_line
+    sys.excepthook = _say_traceback
     try:
-        app()
+        code = app(standalone_mode=False)
     except CrewrunError as wrong:
         if not isinstance(wrong, OutputClosed):
             complain(str(wrong))
-        sys.exit(wrong.exit_code)
+        code = wrong.exit_code
+    except typer.Abort:
+        code = 130
+    except Exception as wrong:
+        if not _is_of_the_command_line(wrong):
+            raise
+        said = io.StringIO()
+        wrong.show(said)
+        say_all(said.getvalue().rstrip("\n").split("\n"))
+        code = wrong.exit_code
+    sys.exit(code)
+
+
+class _Misuse(Protocol):
+    """What is wrong with flags and arguments, as typer says it."""
+
+    exit_code: int
+
+    def show(self, file: IO[Any]) -> None: ...
+
+
+def _is_of_the_command_line(wrong: Exception) -> TypeGuard[_Misuse]:
+    """Whether it is typer's. It has had click's classes, and now has a click of its own, without a public name."""
+    return callable(getattr(wrong, "show", None)) and isinstance(getattr(wrong, "exit_code", None), int)
 
 
 def _as_a_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A warning as it is shown: ours say where by themselves."""
-    if issubclass(category, CrewrunWarning):
-        return f"warning: {message}\n"
-    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+    said = f"warning: {message}" if issubclass(category, CrewrunWarning) else f"{category.__name__}: {message}"
+    place = "" if issubclass(category, CrewrunWarning) else f"{filename}:{lineno}: "
+    return visible(redact(f"{place}{said}"), keep="\t\n") + "\n"
 
 
-def complain(message: str) -> None:
-    """Say what is wrong, on stderr, without the keys that may stand in it."""
-    typer.echo(f"crewrun: {redact(message)}", err=True)
+def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A bug's traceback. The user's code and files may be in it, and so may their secrets."""
+    say_all("".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"))

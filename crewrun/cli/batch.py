@@ -251,8 +251,8 @@ def carry_out(
     invocation: "Invocation", definition: "Definition", settings: "BatchSettings", stdout_fd: int
 ) -> NoReturn:
     """Run the batch and end the process with its exit code."""
-    from crewrun.cli.wording import say
     from crewrun.errors import OutputFailed, RunHeld
+    from crewrun.terminal import say
 
     try:
         report = _run(invocation, definition, settings, stdout_fd)
@@ -298,9 +298,10 @@ def again(invocation: "Invocation", settings: "BatchSettings", *, replay: bool =
     """The command that goes on with a run and does not begin anew; without `replay` it may send what --replay could
     not answer.
     """
+    from crewrun.redaction import redact
     from crewrun.runs.manifest import without
 
     if invocation.again is not None:
         return invocation.again
-    words = without("fresh", invocation.command, is_set=settings.fresh)
+    words = [redact(word) for word in without("fresh", invocation.command, is_set=settings.fresh)]
     return shlex.join(words if replay else without("replay", words, is_set=settings.replay))

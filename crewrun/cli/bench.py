@@ -21,11 +21,12 @@ def bench(
     Every crew makes one call of a few tokens, so 2 N calls are paid for. Exit codes: 0 done; 2 usage or model is wrong;
     3 a call failed.
     """
-    from crewrun.cli.setup import load_env, open_stdout, put, run_loop
+    from crewrun.cli.setup import load_env, open_stdout, put_data, run_loop
     from crewrun.errors import CallError
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
+    from crewrun.terminal import complain
 
     load_env()
     stdout = open_stdout()
@@ -34,10 +35,10 @@ def bench(
     try:
         parallel_s, sequential_s = run_loop(_measure, gateway, count)
     except CallError as failed:
-        typer.echo(f"crewrun: {failed} ({failed.category})", err=True)
+        complain(f"{failed} ({failed.category})")
         raise typer.Exit(3) from None
     times = f"Parallel:   {parallel_s:.2f} s for {count} crews\nSequential: {sequential_s:.2f} s"
-    put(stdout, f"{times}\n{_speedup(parallel_s, sequential_s, count)}")
+    put_data(stdout, f"{times}\n{_speedup(parallel_s, sequential_s, count)}")
 
 
 def _speedup(parallel_s: float, sequential_s: float, count: int) -> str:

@@ -30,15 +30,17 @@ def check(
     """
     from crewrun.batch.check import find
     from crewrun.batch.source import claimed
-    from crewrun.cli.setup import folder_of, load_env, open_stdout, put, run_loop
+    from crewrun.cli.setup import folder_of, load_env, open_stdout, put_data, run_loop, tell
 
     load_env()
     load_env(folder_of(crew or inputs or "."))
     inputs = inputs and claimed(inputs)
     stdout = open_stdout()
     findings = run_loop(find, crew, inputs, {"model": model, "base_url": base_url, "strict": strict})
-    text = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) if as_json else "\n".join(lines(findings))
-    put(stdout, text)
+    if as_json:
+        put_data(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))
+    else:
+        tell(stdout, lines(findings))
     raise typer.Exit(0 if findings.is_good else 2)
 
 
@@ -47,18 +49,18 @@ def lines(findings: "Findings") -> list[str]:
     said = []
     if findings.crew:
         said += _crew_lines(findings.crew)
-    said += [f"warning: {warning}" for warning in findings.warnings]
-    said += [f"problem: {line}" for problem in findings.problems for line in problem.splitlines()]
+    said += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
+    said += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
     if findings.rows is not None:
         said.append(f"rows: {findings.rows:,}, of which {findings.failing_count:,} would fail")
         said += [f"  {problem}" for problem in findings.failing[:_MAX_ROWS]]
         if findings.failing_count > _MAX_ROWS:
             said.append(f"  … and {findings.failing_count - _MAX_ROWS:,} more")
     for task in findings.first_row:
-        said.append(f"\n--- {task['task']} ({task['agent']})")
-        said += [f"[{message['role']}] {message['content']}" for message in task["messages"]]
-    said.append("\n" + _verdict(findings))
-    return said
+        said += ["", f"--- {task['task']} ({task['agent']})"]
+        for message in task["messages"]:
+            said += f"[{message['role']}] {message['content']}".split("\n")
+    return [*said, "", _verdict(findings)]
 
 
 def _verdict(findings: "Findings") -> str:
@@ -90,7 +92,7 @@ def _tools(names: list[str]) -> str:
 
 def print_schema() -> None:
     """Print the JSON Schema of crew.yaml, from which editors complete and check it."""
-    from crewrun.cli.setup import open_stdout, put
+    from crewrun.cli.setup import open_stdout, put_data
     from crewrun.definitions.schema import crew_schema
 
-    put(open_stdout(), json.dumps(crew_schema(), indent=2, ensure_ascii=False))
+    put_data(open_stdout(), json.dumps(crew_schema(), indent=2, ensure_ascii=False))

@@ -8,7 +8,8 @@ from crewrun.batch.canary import Forecast
 from crewrun.batch.progress import Progress
 from crewrun.batch.session import Display
 from crewrun.batch.settings import ProgressStyle
-from crewrun.cli.wording import duration, in_words, money, say
+from crewrun.cli.wording import duration, in_words, money
+from crewrun.terminal import say
 
 _PLAIN_S = 10.0
 _JSON_S = 1.0

@@ -66,9 +66,10 @@ def export(
 
 async def _export(view: "View", wish: _Wish, sink: "Sink") -> int:
     """Write the export. Returns how many results are missing in it."""
-    from crewrun.cli.wording import count, say
+    from crewrun.cli.wording import count
     from crewrun.runs.export import LeftOut, Written
     from crewrun.runs.lock import is_held
+    from crewrun.terminal import say
 
     if view.results is None or not view.results.is_file():
         await _export_again(view, wish, sink)
@@ -93,8 +94,8 @@ async def _export(view: "View", wish: _Wish, sink: "Sink") -> int:
 async def _read_input(view: "View", found: "Written", wish: _Wish) -> None:
     """Find out which rows the input has, and in which order."""
     from crewrun.batch.reread import is_wanted, visit_rows
-    from crewrun.cli.wording import say
     from crewrun.errors import UsageError
+    from crewrun.terminal import say
 
     wanted = is_wanted(view.manifest)
 
@@ -131,9 +132,9 @@ async def _export_again(view: "View", wish: _Wish, sink: "Sink") -> None:
 
 async def _export_loose(run: Path, wish: _Wish, sink: "Sink") -> int:
     """Export results without a run folder. Returns how many results are surely missing: lines that are not whole."""
-    from crewrun.cli.wording import say
     from crewrun.errors import UsageError
     from crewrun.runs.loose import Loose
+    from crewrun.terminal import say
 
     try:
         with run.open("rb") as file:

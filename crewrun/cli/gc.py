@@ -30,11 +30,12 @@ def gc(
     import time
     from pathlib import Path
 
-    from crewrun.cli.setup import open_stdout, put, run_loop
-    from crewrun.cli.wording import say, size
+    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
+    from crewrun.cli.wording import size
     from crewrun.errors import CrewrunError
     from crewrun.runs.gc import NEEDLESS, SCHEMA, find_runs
     from crewrun.runs.gc import delete as delete_run
+    from crewrun.terminal import say
 
     stdout = open_stdout()
     by_path = {found.folder.path.resolve(): found for top in folders or ["."] for found in find_runs(Path(top))}
@@ -52,10 +53,10 @@ def gc(
                 failed = True
     if as_json:
         listed = [found.to_json(deleted=found.folder.path in deleted) for found in runs]
-        put(stdout, json.dumps({"schema": SCHEMA, "runs": listed, "freed_bytes": freed}, indent=2))
+        put_data(stdout, json.dumps({"schema": SCHEMA, "runs": listed, "freed_bytes": freed}, indent=2))
     else:
         said = [_line(found, deleted=found.folder.path in deleted) for found in runs] or ["no run folders"]
-        put(stdout, "\n".join([*said, *([f"freed {size(freed)}"] if delete else _prospects(runs))]))
+        tell(stdout, [*said, *([f"freed {size(freed)}"] if delete else _prospects(runs))])
     raise typer.Exit(2 if failed else 0)
 
 

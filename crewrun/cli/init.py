@@ -64,7 +64,7 @@ def init(
 
     Files that are there already are never written over: then nothing is written. Exit codes: 0 done; 2 it cannot be.
     """
-    from crewrun.cli.setup import open_stdout, put
+    from crewrun.cli.setup import open_stdout, tell
     from crewrun.errors import UsageError
 
     stdout = open_stdout()
@@ -78,4 +78,4 @@ def init(
                 file.write(text)
     except OSError as refused:
         raise UsageError(f"{folder}: cannot be written: {refused.strerror}") from None
-    put(stdout, f"{folder}: {', '.join(FILES)}\ntry it: crewrun batch {folder / 'inputs.jsonl'} -m offline")
+    tell(stdout, [f"{folder}: {', '.join(FILES)}", f"try it: crewrun batch {folder / 'inputs.jsonl'} -m offline"])

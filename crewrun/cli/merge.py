@@ -41,9 +41,9 @@ def merge(
     """
     from crewrun.cli.setup import run_loop
     from crewrun.cli.status import difference_lines
-    from crewrun.cli.wording import plain, say
     from crewrun.runs.merge import KINDS, Union
     from crewrun.runs.parts import Input, input_of, open_parts, read_part
+    from crewrun.terminal import say, say_all
 
     with ExitStack() as files:
         parts, warnings = open_parts(runs, files)
@@ -63,10 +63,9 @@ def merge(
         if "without_result" in found.counts if is_checked else len(shards) == len(parts):
             lacks += _missing_shards(parts, shards)
         for warning in (*warnings, *_other_crews(parts), *_other_divisions(shards), *lacks):
-            say(plain(f"warning: {warning}"))
+            say(f"warning: {warning}")
         say(_headline(output, len(parts), union))
-    for line in (_verdict(found, whole), *difference_lines(found, KINDS)):
-        say(line)
+    say_all((_verdict(found, whole), *difference_lines(found, KINDS)))
     # What is left out may be missing, unless all rows were found.
     raise typer.Exit(3 if found.counts or (lacks and not is_checked) else 0)
 
@@ -106,12 +105,10 @@ def _check_output(output: str, parts: "Sequence[Part]", inputs: str | None, *, f
 
 
 def _verdict(found: "Differences", whole: "Input | str") -> str:
-    from crewrun.cli.wording import plain
-
     if isinstance(whole, str):
-        return plain(f"warning: not held against the input: {whole}")
+        return f"warning: not held against the input: {whole}"
     is_whole = not {"without_result", "changed", "not_in_input"} & found.counts.keys()
-    return plain(f"{'complete: these are the rows of' if is_whole else 'not complete: held against'} {whole.path}")
+    return f"{'complete: these are the rows of' if is_whole else 'not complete: held against'} {whole.path}"
 
 
 def _headline(output: str, runs: int, union: "Union") -> str:

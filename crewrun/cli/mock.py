@@ -50,6 +50,7 @@ def mock(
 
     from crewrun.errors import UsageError
     from crewrun.mock.server import Settings, serve
+    from crewrun.terminal import complain
 
     try:
         settings = Settings(
@@ -68,14 +69,15 @@ def mock(
         )
         serve(settings, _announce)
     except UsageError as error:
-        typer.echo(f"crewrun mock: {error}", err=True)
+        complain(str(error), "crewrun mock")
         raise typer.Exit(error.exit_code) from error
 
 
 def _announce(base_url: str) -> None:
     from crewrun.mock import faults, wishes
+    from crewrun.terminal import announce, say
 
-    print(f"crewrun mock: listening on {base_url}", flush=True)
-    typer.echo(f"OPENAI_BASE_URL={base_url} OPENAI_API_KEY=mock crewrun batch ...", err=True)
-    typer.echo(f"Words in a prompt that make its request fail: {faults.WORDS}", err=True)
-    typer.echo(f"Words that steer what it answers: {wishes.WORDS}", err=True)
+    announce(f"crewrun mock: listening on {base_url}")
+    say(f"OPENAI_BASE_URL={base_url} OPENAI_API_KEY=mock crewrun batch ...")
+    say(f"Words in a prompt that make its request fail: {faults.WORDS}")
+    say(f"Words that steer what it answers: {wishes.WORDS}")

@@ -32,11 +32,14 @@ def show_plan(
     """Print the plan of a batch."""
     from crewrun.batch.plan import plan_batch
     from crewrun.batch.sink import StreamSink
-    from crewrun.cli.setup import put, run_loop
+    from crewrun.cli.setup import put_data, run_loop, tell
 
     made = run_loop(plan_batch, inputs, definition, settings)
-    text = json.dumps(made.to_json(), indent=2) if as_json else "\n".join(lines(made))
-    put(StreamSink(stdout_fd), text)
+    stdout = StreamSink(stdout_fd)
+    if as_json:
+        put_data(stdout, json.dumps(made.to_json(), indent=2))
+    else:
+        tell(stdout, lines(made))
 
 
 def lines(plan: "Plan") -> list[str]:

@@ -25,9 +25,9 @@ def plot(
     The page is one file that loads nothing; a page that is there is written over, and nothing else. Exit codes: 0 it
     was written; 2 REF is no flow and no crew of crewrun's own, or the page cannot be written.
     """
-    from crewrun.cli.setup import load_crew, load_env, open_stdout, put
-    from crewrun.cli.wording import say
+    from crewrun.cli.setup import load_crew, load_env, open_stdout, put_data
     from crewrun.diagram import page, write
+    from crewrun.terminal import say
 
     load_env()
     stdout = open_stdout()
@@ -35,7 +35,7 @@ def plot(
     name = _name_of(ref, definition)
     diagram = _diagram(definition, name)
     if output == "-":
-        put(stdout, page(diagram).rstrip("\n"))
+        put_data(stdout, page(diagram).rstrip("\n"))
     else:
         say(f"wrote {write(diagram, output or f'{name}.html')}")
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from crewrun.batch.session import Report
 from crewrun.batch.stop import StopKind
-from crewrun.cli.wording import count, duration, may_be_owed, money, plain, say, shortened, tokens
+from crewrun.cli.wording import count, duration, may_be_owed, money, shortened, tokens
 from crewrun.errors import Category
+from crewrun.terminal import say_all
 
 _EXAMPLE_CHARS = 300
 _SHOWN_TOOLS = 10
@@ -19,8 +20,7 @@ def say_report(report: Report, command: str, redo: str) -> None:
 
     `command` is how to go on with it, `redo` how to run what failed again.
     """
-    for line in report_lines(report, command, redo):
-        say(line)
+    say_all(report_lines(report, command, redo))
 
 
 def report_lines(report: Report, command: str, redo: str) -> list[str]:
@@ -112,7 +112,7 @@ def _tool_lines(summary: dict[str, Any]) -> list[str]:
     lines = []
     for group in groups[:_SHOWN_TOOLS]:
         example = group["example"]
-        error = shortened(plain(" ".join(example["error"].split())), _EXAMPLE_CHARS)
+        error = shortened(" ".join(example["error"].split()), _EXAMPLE_CHARS)
         where = f"line {example['line']} in task {example['task']!r} ({example['reason']})"
         calls = f"{count(group['count'], 'call')} of tool {group['tool']!r} failed, in {count(group['rows'], 'row')}"
         lines.append(f"  {calls}: {where}: {error}")

@@ -1,7 +1,6 @@
 """`crewrun run`: one kickoff, the answer on standard output."""
 
 import json
-import sys
 from typing import Any
 
 import typer
@@ -39,6 +38,7 @@ def run(
     from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
     from crewrun.row import as_json as to_json
+    from crewrun.terminal import complain
 
     load_env()
     stdout = open_stdout()
@@ -59,7 +59,7 @@ def run(
         text = b""
     if outcome.error is not None:
         task = f"task {outcome.error.task!r}: " if outcome.error.task else ""
-        print(f"crewrun: {task}{outcome.error.message} ({outcome.error.category})", file=sys.stderr, flush=True)
+        complain(f"{task}{outcome.error.message} ({outcome.error.category})")
     if text:
         run_loop(stdout.write, [text])
     raise typer.Exit(0 if outcome.error is None else 3)
@@ -104,10 +104,11 @@ def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
 async def _kickoff(
     definition: Any, gateway: Any, values: dict[str, Any], quiet: bool, checks_tools: bool, own_files: Any
 ) -> Any:
-    from crewrun.cli.wording import money, plain, say
+    from crewrun.cli.wording import money
     from crewrun.errors import UsageError
     from crewrun.row import Row, content_id
-    from crewrun.worker import Worker, check_models, check_tools
+    from crewrun.terminal import say
+    from crewrun.worker import Worker, check_models, check_tools, model_hints
 
     of_batches = map(definition.batch.get, ("output", "summary", "cache"))
     own_files = own_files.with_crew(definition.path, definition.files).keeping(*of_batches)
@@ -118,6 +119,8 @@ async def _kickoff(
     endpoints = await check_models(definition.target, gateway)
     for warning in check_tools(definition.target, endpoints, refuses=checks_tools):
         say(warning)
+    for hint in model_hints(endpoints):
+        say(f"warning: {hint}")
     async with worker:
         outcome = await worker.run(row)
     if not quiet:
@@ -125,7 +128,7 @@ async def _kickoff(
             by = f" ({task.agent})" if task.agent else ""  # a flow's method has none
             say(f"{task.name}{by}: {task.usage.total_tokens:,} tokens, {json.dumps(task.output[:60])}")
         for failed in outcome.tool_failures:
-            error = plain(" ".join(failed.error.split()))
+            error = " ".join(failed.error.split())
             say(f"tool {failed.tool!r} failed {failed.count} × ({failed.reason}): {error}")
         say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {money(outcome.cost_usd)}")
     return outcome

@@ -2,13 +2,16 @@
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from crewrun.errors import UsageError
+from crewrun.redaction import learn
+from crewrun.secret_values import environment_secrets
+from crewrun.terminal import say_all, visible
 
 if TYPE_CHECKING:
     from crewrun.batch.sink import StreamSink
@@ -56,9 +59,16 @@ def open_stdout() -> "StreamSink":
         raise UsageError("standard output is closed; there is nowhere to print to") from None
 
 
-def put(stdout: "StreamSink", text: str) -> None:
-    """Print `text` and a newline. Raises OutputFailed, or OutputClosed when nobody reads it any more."""
+def put_data(stdout: "StreamSink", text: str) -> None:
+    """Print `text`, which programs read too (JSON, a page), and a newline. Raises OutputFailed, or OutputClosed when
+    nobody reads it any more.
+    """
     run_loop(stdout.write, [text.encode("utf-8", "replace") + b"\n"])
+
+
+def tell(stdout: "StreamSink", lines: Iterable[str]) -> None:
+    """Print lines for people to read, one each whatever is in it. Raises as `put_data` does."""
+    put_data(stdout, "\n".join(visible(line) for line in lines))
 
 
 def load_env(folder: Path | None = None) -> None:
@@ -67,14 +77,14 @@ def load_env(folder: Path | None = None) -> None:
     Raises UsageError when it is unreadable.
     """
     path = (folder or Path()) / ".env"
-    if not os.path.isfile(path):  # pathlib's raises for a name that is too long
-        return
-    from dotenv import load_dotenv
+    if os.path.isfile(path):  # pathlib's raises for a name that is too long
+        from dotenv import load_dotenv
 
-    try:
-        load_dotenv(path, override=False)
-    except (OSError, UnicodeDecodeError, ValueError) as wrong:
-        raise UsageError(f"{path}: cannot be read: {wrong}") from None
+        try:
+            load_dotenv(path, override=False)
+        except (OSError, UnicodeDecodeError, ValueError) as wrong:
+            raise UsageError(f"{path}: cannot be read: {wrong}") from None
+    learn(environment_secrets())
 
 
 def folder_of(crew: str) -> Path:
@@ -90,7 +100,6 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False) -> "
     """
     import warnings
 
-    from crewrun.cli.wording import say
     from crewrun.definitions import find_beside, load
     from crewrun.errors import CrewrunWarning
     from crewrun.library_warnings import show_again
@@ -108,5 +117,5 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False) -> "
         if ours:
             raise UsageError("\n".join(ours))
     for message in dict.fromkeys(ours):
-        say(f"warning: {message}")
+        say_all(f"warning: {message}".split("\n"))
     return definition

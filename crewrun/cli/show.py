@@ -26,13 +26,16 @@ def show(
     A run keeps prompts only with --log-prompts. Else they are put together again from the crew, and shown where they
     are proven to be what was sent. Exit codes: 0 it was shown; 2 RUN is none, or has no such row.
     """
-    from crewrun.cli.setup import open_stdout, put, run_loop
+    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
     from crewrun.runs.view import open_run
 
     stdout = open_stdout()
     with open_run(run) as view:
         shown = run_loop(_find, view, row_id)
-    put(stdout, json.dumps(shown, indent=2, ensure_ascii=False) if as_json else "\n".join(lines(shown)))
+    if as_json:
+        put_data(stdout, json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        tell(stdout, lines(shown))
 
 
 async def _find(view: "View", row_id: str) -> dict[str, Any]:
@@ -143,6 +146,8 @@ def _rebuild(
 
 def lines(shown: dict[str, Any]) -> list[str]:
     """The row for a person to read."""
+    from crewrun.redaction import redact
+
     record = shown["result"]
     index = f", index {record['index']}" if record and record["index"] is not None else ""
     said = [f"row {shown['id']}: {shown['status']}{index}"]
@@ -151,7 +156,7 @@ def lines(shown: dict[str, Any]) -> list[str]:
         said.append(f"began at {record['started_at']} and took {record['duration_s']:g} s")
         if record["error"]:
             error = record["error"]
-            said.append(f"error: {error['category']}: {error['message']}")
+            said += [f"error: {error['category']}: {line}" for line in redact(error["message"]).split("\n")]
     for call in shown["calls"]:
         said += ["", *_call_lines(call)]
     replies = {(call["task"], call.get("reply")) for call in shown["calls"]}
@@ -214,9 +219,7 @@ def _flags(task: dict[str, Any]) -> str:
 
 
 def _indented(text: str) -> list[str]:
-    from crewrun.cli.wording import plain
-
-    return [f"    {plain(line)}".rstrip() for line in text.splitlines()]
+    return [f"    {line}".rstrip() for line in text.splitlines()]
 
 
 def _json(value: Any) -> str:

@@ -26,7 +26,7 @@ def status(
     Exit codes: 0 it was said; 2 RUN is none, or cannot be read; 3 --verify found a difference; 75 --verify, and a
     process is working on the run.
     """
-    from crewrun.cli.setup import open_stdout, put, run_loop
+    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
     from crewrun.errors import RunHeld
     from crewrun.runs.lock import describe_holder, is_held
     from crewrun.runs.status import SCHEMA, read_status
@@ -47,16 +47,16 @@ def status(
         commands = view.command, view.fresh_command
     if as_json:
         record: dict[str, Any] = found.to_json() if found else {"schema": SCHEMA, "run": run}
-        put(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
+        put_data(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
     else:
         said = lines(found) if found else []
-        put(stdout, "\n".join(said + (verify_lines(differences, *commands) if differences else [])))
+        tell(stdout, said + (verify_lines(differences, *commands) if differences else []))
     raise typer.Exit(3 if differences and differences.counts else 0)
 
 
 def lines(status: "Status") -> list[str]:
     """The status for a person to read."""
-    from crewrun.cli.wording import count, plain, shortened
+    from crewrun.cli.wording import count, shortened
     from crewrun.runs.view import nearby
 
     said = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status)]
@@ -68,10 +68,10 @@ def lines(status: "Status") -> list[str]:
     if status.sessions > 1:
         said.append(f"in all {status.sessions} sessions: {spent(status.in_all)}")
     for group in status.failures:
-        message = shortened(plain(" ".join(group.message.split())), _EXAMPLE_CHARS)
+        message = shortened(" ".join(group.message.split()), _EXAMPLE_CHARS)
         said.append(f"  {group.count:,} × {group.category}: {group.id}: {message}")
     for failing in status.tool_failures:
-        error = shortened(plain(" ".join(failing.error.split())), _EXAMPLE_CHARS)
+        error = shortened(" ".join(failing.error.split()), _EXAMPLE_CHARS)
         how = f"{failing.reason} in task {failing.task}"
         said.append(f"  {count(failing.count, 'call')} of tool {failing.tool!r} failed ({how}): {error}")
     if status.results and not os.path.exists(status.results):
@@ -100,14 +100,12 @@ def verify_lines(found: "Differences", command: str, fresh_command: str | None) 
 
 def difference_lines(found: "Differences", kinds: "Mapping[str, str]") -> list[str]:
     """What differs: how many of each kind, in these words, and the first ones."""
-    from crewrun.cli.wording import plain
-
     said = []
     for kind, words in kinds.items():
         if kind in found.counts:
             examples, count = found.examples[kind], found.counts[kind]
             more = ", …" if count > len(examples) else ""
-            said.append(f"  {count:,} × {words}: {plain(', '.join(examples))}{more}")
+            said.append(f"  {count:,} × {words}: {', '.join(examples)}{more}")
     return said
 
 

@@ -1,8 +1,6 @@
-"""Amounts in words, and how the command line speaks on stderr."""
+"""Amounts in words."""
 
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,16 +80,3 @@ def _between(interval: "Interval", words: Callable[[float], str]) -> str:
 def shortened(text: str, most_chars: int) -> str:
     """The beginning of `text`, with … where it is cut off."""
     return text if len(text) <= most_chars else text[:most_chars] + "…"
-
-
-def plain(line: str) -> str:
-    """A line of what others said, with the characters that would steer a terminal as escapes."""
-    return "".join(
-        char if char.isprintable() or char == "\t" else char.encode("unicode_escape").decode() for char in line
-    )
-
-
-def say(text: str) -> None:
-    """One line on stderr; a stderr that nobody reads any more is no reason to stop."""
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)

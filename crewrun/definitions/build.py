@@ -123,9 +123,11 @@ def _llm(spec: LLMSpec | str | list[LLMSpec | str] | None) -> LLM | None:
     if isinstance(spec, list):
         first: LLM = as_llm([_llm(one) for one in spec])
         return first
-    fields = spec.model_dump(exclude_none=True, exclude={"fallbacks"})
+    fields = spec.model_dump(exclude_none=True, exclude={"fallbacks", "extra_body"})
+    if spec.extra_body:
+        fields["extra_body"] = spec.extra_body  # whatever it has, nulls too
     others = [_llm(one) for one in _many(spec.fallbacks or ())]
-    return LLM(**fields.pop("additional_params"), **fields, fallbacks=others)
+    return LLM(**{**fields.pop("additional_params"), **fields}, fallbacks=others)
 
 
 def _task_name(key: str | int, spec: TaskSpec) -> str:

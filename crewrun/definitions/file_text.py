@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from crewrun.errors import DefinitionError
+from crewrun.redaction import learn
+from crewrun.secret_values import written_secrets
 
 MAX_BYTES = 1024 * 1024
 
@@ -54,8 +56,10 @@ def decode(content: bytes, file: str) -> str:
         raise DefinitionError(f"{file}: is larger than 1 MiB, too large for a crew file")
     content = content.removeprefix(_BOM)
     try:
-        return content.decode()
+        text = content.decode()
     except UnicodeDecodeError as wrong:
         line = content.count(b"\n", 0, wrong.start) + 1
         byte = f"byte 0x{content[wrong.start]:02x}"
         raise DefinitionError(f"{file}:{line}: is not UTF-8 ({byte}); save it as UTF-8") from None
+    learn(written_secrets(text))  # before anything can be said of what is in it
+    return text

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crewrun.errors import DefinitionError, redact, suggest
+from crewrun.errors import DefinitionError, suggest
+from crewrun.redaction import redact
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -18,7 +19,7 @@ KeyPath = tuple[str | int, ...]
 _MAX_PROBLEMS = 20
 _MAX_SHOWN_CHARS = 60
 _MAX_NAMES = 12
-_SECRET = frozenset({"api_key", "extra_headers"})
+_SECRET = frozenset({"api_key", "extra_headers", "extra_body", "extra_query"})
 _PLAIN_NAME = re.compile(r"[\w-]+")
 
 # pydantic's error types (https://docs.pydantic.dev/latest/errors/validation_errors/) and those of `spec`. What is
@@ -45,6 +46,7 @@ _WORDS = {
     "value_error": "{error}, not {value}",
     "shape": "needs {msg}, not {value}",
     "reference": "is not a reference to an environment variable; write ${{NAME}}",
+    "no_reference": "{text} is not a reference to an environment variable; write ${{NAME}}, or $${{…}} for that text",
     "reserved": "{name!r} is a key of the llm itself; write it beside additional_params",
     "name": "{why}",
     "human_input": "asks somebody, and crewrun runs where nobody answers; take it out",

@@ -8,6 +8,7 @@ from typing import Any
 
 from crewrun.definitions import descriptions
 from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, Spec, TaskSpec
+from crewrun.llm.parameters import STRUCTURED
 from crewrun.llm.schema import without_titles
 
 _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
@@ -18,6 +19,7 @@ _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     BatchSpec: descriptions.BATCH,
     CrewSpec: descriptions.CREW,
 }
+_REFERENCE = {"type": "string", "pattern": r"\$|^os\.environ/"}
 _TASKS_NEED_AN_AGENT = {"items": {"required": ["agent"]}, "additionalProperties": {"required": ["agent"]}}
 
 
@@ -45,4 +47,13 @@ def _describe(part: dict[str, Any], spec: type[Spec], words: Mapping[str, str]) 
     for name, value in part["properties"].items():
         value.pop("default", None)
         value["description"] = words[name]
+        if spec is LLMSpec and name not in STRUCTURED:
+            _allow_reference(value)
     part["properties"] |= {name: {"description": descriptions.IGNORED} for name in sorted(spec.ignored)}
+
+
+def _allow_reference(value: dict[str, Any]) -> None:
+    """Let a value that is no text be a text that refers to a variable."""
+    forms = value.get("anyOf", [])
+    if forms and not any(form.get("type") == "string" for form in forms):
+        forms.append(_REFERENCE)

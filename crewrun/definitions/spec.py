@@ -5,10 +5,17 @@ run, so that a message can tell them from typing errors; `ignored` lists those t
 What the keys are for is in `descriptions`, which editors show.
 """
 
-import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from crewrun.crew.fields import MISSING, SILENT
@@ -40,20 +47,23 @@ from crewrun.definitions.value_types import (
     Text,
     Texts,
     Tool,
+    ToolChoice,
     Workers,
     one_of,
 )
+from crewrun.llm.parameters import STRUCTURED
+from crewrun.llm.variables import is_reference, malformed
 
 
 def _key_or_reference(text: str) -> str:
-    if text.startswith(("$", "os.environ/")) and not _REFERENCE.fullmatch(text.strip()):
+    if text.startswith(("$", "os.environ/")):  # a reference that is one does not come here
         raise PydanticCustomError("reference", "reference")
     return text
 
 
 def _only_extra(params: dict[str, Any]) -> dict[str, Any]:
     for name in params:
-        if name in LLMSpec.model_fields or name in ("api_base", "self"):
+        if name in _RESERVED:
             raise PydanticCustomError("reserved", "reserved", {"name": name})
     return params
 
@@ -62,7 +72,12 @@ def _keys(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-_REFERENCE = re.compile(r"\$\{[A-Za-z_]\w*\}|\$[A-Za-z_]\w*|os\.environ/[A-Za-z_]\w*")
+# What `additional_params` may not have. The keys that came later stood there once, and still may.
+_RESERVED = _keys(
+    "self model provider temperature top_p max_tokens max_completion_tokens stop seed presence_penalty "
+    "frequency_penalty reasoning_effort base_url api_base api_key timeout extra_headers function_calling "
+    "structured_output fallbacks additional_params"
+)
 
 
 class Spec(BaseModel):
@@ -80,7 +95,10 @@ class Spec(BaseModel):
 
 
 class LLMSpec(Spec):
-    """A model and its parameters. What is in `additional_params` goes into every request as it is."""
+    """A model and its parameters. What is in `additional_params` goes into every request as it is.
+
+    Any value may be a text with references to variables in it: it is checked when they are looked up.
+    """
 
     noun = "an llm"
 
@@ -96,15 +114,39 @@ class LLMSpec(Spec):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     reasoning_effort: str | None = None
+    verbosity: Text | None = None
+    service_tier: Text | None = None
+    parallel_tool_calls: bool | None = None
+    tool_choice: ToolChoice | None = None
+    prompt_cache_key: Text | None = None
+    safety_identifier: Text | None = None
+    logprobs: bool | None = None
+    top_logprobs: Count | None = None
+    top_k: Count | None = None
+    thinking: dict[str, Any] | None = None
     base_url: Text | None = None
     api_base: Text | None = None
     api_key: Annotated[Text, AfterValidator(_key_or_reference)] | None = None
     timeout: Seconds | None = None
+    api_version: Text | None = None
+    organization: Text | None = None
+    project: Text | None = None
     extra_headers: dict[str, str] = Field(default_factory=dict)
+    extra_query: dict[str, str | int | float | bool] | None = None
+    extra_body: dict[str, Any] | None = None
+    drop_params: bool | None = None
+    additional_drop_params: list[Text] | None = None
     function_calling: bool | None = None
     structured_output: bool | None = None
     fallbacks: "Model | None" = None
     additional_params: Annotated[dict[str, Any], AfterValidator(_only_extra)] = Field(default_factory=dict)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _look_up_later(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if (text := malformed(value)) is not None:
+            raise PydanticCustomError("no_reference", "no reference", {"text": text})
+        return value if is_reference(value) and info.field_name not in STRUCTURED else check(value)
 
 
 OneModel = Annotated[

@@ -121,6 +121,10 @@ Tool = Annotated[
     _found("tool"),
     _TOOL,
 ]
+ToolChoice = Annotated[
+    Annotated[Text, TEXT] | Annotated[dict[str, Any], MAPPING],
+    one_of("auto, none, required, or a mapping that names a function"),
+]
 Function = Annotated[Name, _found("function"), _REFERENCE]
 Functions = Annotated[
     Annotated[Function, TEXT] | Annotated[list[Function], LIST], one_of("a reference module:attr, or a list of them")

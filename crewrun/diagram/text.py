@@ -5,6 +5,7 @@ import unicodedata
 from html import escape
 
 from crewrun.diagram.model import Node
+from crewrun.terminal import visible
 
 TITLE_PX, LINE_PX, TAG_PX = 13.0, 12.0, 10.0
 PADDING_PX = 14.0
@@ -31,7 +32,7 @@ def size_of(node: Node) -> tuple[float, float]:
 
 def short(title: str) -> str:
     """A title that fits: the middle of a long one is left out, since names differ at their ends."""
-    title = printable(title)
+    title = visible(title)
     if cells(title) <= _MOST_TITLE_CELLS:
         return title
     half = _MOST_TITLE_CELLS // 2 - 1
@@ -45,7 +46,7 @@ def short(title: str) -> str:
 
 def wrapped(text: str) -> tuple[str, ...]:
     """`text` in at most two lines; what does not fit ends in an ellipsis."""
-    words = " ".join(printable(text).split())
+    words = visible(" ".join(text.split()))
     wide = cells(words) > len(words)
     return tuple(
         textwrap.wrap(words, _LINE_CELLS // 2 if wide else _LINE_CELLS, max_lines=_MOST_LINES, placeholder=" …")
@@ -59,11 +60,6 @@ def cells(text: str) -> int:
     )
 
 
-def printable(text: str) -> str:
-    """`text` without what a page cannot hold and what would turn the reading direction around."""
-    return "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "\ufffd" for char in text)
-
-
 def markup(text: str) -> str:
     """`text` to stand in HTML or SVG, in quotes too."""
-    return escape(printable(text))
+    return escape(visible(text, keep="\t\n"))

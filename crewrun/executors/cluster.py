@@ -14,8 +14,9 @@ from typing import Any
 
 import anyio
 
-from crewrun.errors import UsageError, redact
+from crewrun.errors import UsageError
 from crewrun.executors.luggage import Luggage
+from crewrun.redaction import redact
 
 _CONNECT_S = 4.0
 _JOIN_S = 10.0

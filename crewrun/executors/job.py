@@ -83,8 +83,8 @@ class Brief:
     """
 
     crew: str
-    text: str | None
-    options: GatewayOptions
+    text: str | None = field(repr=False)
+    options: GatewayOptions = field(repr=False)
     row_timeout_s: float | None
     max_rows: int
     is_budgeted: bool

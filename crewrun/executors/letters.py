@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from crewrun.llm.gate import Price, Settlement
 from crewrun.llm.recorder import Spent
 from crewrun.messages import Completion, Endpoint, Message, RateLimits, ToolCall, Usage, UsageDetails
+from crewrun.redaction import redact
 from crewrun.row import ErrorRecord, FailedTool, Outcome, Row, TaskRecord
 
 # What may be in a field of an exception of the user's, whatever else is.
@@ -30,12 +31,16 @@ class Fault(NamedTuple):
 
     @classmethod
     def of(cls, error: Exception) -> "Fault":
-        """What `error` comes to. One of a class of the user's is as the class of ours that it is made of."""
+        """What `error` comes to. One of a class of the user's is as the class of ours that it is made of.
+
+        It is redacted here, where the secrets are known that this process has and the other may not.
+        """
         if _is_ours(type(error)):
-            return cls(type(error), error.args, dict(error.__dict__))
+            arguments = tuple(redact(argument) if isinstance(argument, str) else argument for argument in error.args)
+            return cls(type(error), arguments, dict(error.__dict__))
         kind = next(kind for kind in type(error).__mro__ if _is_ours(kind))
         fields = {name: value for name, value in error.__dict__.items() if isinstance(value, _SIMPLE)}
-        return cls(kind, (str(error),), fields)
+        return cls(kind, (redact(str(error)),), fields)
 
     def error(self) -> Exception:
         """The same exception, without its traceback."""

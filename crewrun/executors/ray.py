@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import sniffio
 
-from crewrun.errors import CrewrunError, redact
+from crewrun.errors import CrewrunError
 from crewrun.executors.cluster import hushed, import_ray, join
 from crewrun.executors.desk import LineBroken
 from crewrun.executors.fleet import Fleet, open_fleet
@@ -25,6 +25,7 @@ from crewrun.executors.job import Brief, Job
 from crewrun.executors.letters import Fault
 from crewrun.executors.luggage import pack_crew
 from crewrun.executors.station import Station
+from crewrun.redaction import redact
 
 _CLOSE_S = 1.0
 # What only Ray's own tools know by these names.

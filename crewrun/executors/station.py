@@ -29,7 +29,9 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.lanes import import_lane
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
+from crewrun.redaction import learn, redact
 from crewrun.row import Row
+from crewrun.secret_values import environment_secrets
 from crewrun.target import Target
 from crewrun.worker import Worker, check_models, check_tools, taken_back
 
@@ -61,6 +63,7 @@ class Station:
                 f"has crewrun {__version__} and the run is of {brief.crewrun}; install the same on all nodes"
             )
         os.environ.update(brief.env)
+        learn(environment_secrets(os.environ))
         _allow_descriptors(brief.max_rows + 64)
         threads.pool.max_threads = max(threads.pool.max_threads, brief.max_rows)
         definition = _load(brief)
@@ -130,7 +133,7 @@ class Station:
             while not self._outbox.is_due:
                 await self._outbox.wait_due()
         if self._failure is not None:
-            raise RuntimeError(f"the worker has failed: {self._failure!r}")
+            raise RuntimeError(redact(f"the worker has failed: {self._failure!r}"))
         return self._outbox.bundle()
 
     def _obey(self, order: Start | Drop, tasks: TaskGroup) -> None:

@@ -1,9 +1,12 @@
-"""`Capabilities`: which models turned out to take no tools, or no schema for their reply.
+"""`Capabilities`: which models turned out to take no tools, no schema for their reply, or not all parameters.
 
 A refusal may be one request's own fault: a conversation that broke the template, a schema that the server cannot
 compile. If the endpoint has answered a request with tools before, or one with this schema in the last minute, the
 refusal is the row's own. Otherwise a probe with the same tools or schema decides. A conclusion holds for the crew
 definition whose requests led to it.
+
+A parameter that is refused is left out where the llm says drop_params; the answer to the request without it is the
+evidence, so there is no probe.
 """
 
 import re
@@ -15,10 +18,13 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from crewrun.errors import BadRequest, CallError, ModelNotFound, SchemaRefused, ToolsRefused, recast
+from crewrun.llm.parameters import OF_TOOLS, OTHER_NAME, fields_of
 from crewrun.llm.recorder import describe_endpoint, schema_digest
 from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
+from crewrun.redaction import redact
 
 TOOLS: Final = "tools"
+_PARAMETER: Final = "parameter:"
 # How providers say that they do not take `tools` or `response_format`: vLLM, Ollama and OpenRouter (a 404) among them.
 _REFUSING = frozenset({400, 404, 405, 415, 422, 501})
 _ABOUT_TOOLS = re.compile(r"\btools?\b|tool[_ ]choice|tool[_ -]call|function[_ -]?call", re.IGNORECASE)
@@ -26,8 +32,15 @@ _ABOUT_SCHEMA = re.compile(
     r"response[_ ]?format|json[_ ]?schema|structured[_ ]?output|response[_ ]schema|text\.format", re.IGNORECASE
 )
 _RECENT_S = 60.0
+# Where the words of a refusal name a parameter: in quotes, behind a colon or what it is, or in the spelling of one.
+_NAMES = re.compile(
+    r"['\"`‘“]([\w.\[\]-]{1,80})['\"`’”]|\b(\w+_\w+|[a-z]+(?:[A-Z][a-z]*)+)\b|"
+    r"(?::|parameters?|arguments?|fields?|property|supports?|supported) +(?=(\w{1,80}))"
+)
+_PUNCTUATION = re.compile(r"[^a-z0-9]")
 
-# What is concluded: (endpoint as `describe_endpoint` words it, `tools`, or `schema:` or `strict:` and a digest).
+# What is concluded: (endpoint as `describe_endpoint` words it, `tools`, or `schema:` or `strict:` and a digest, or
+# `parameter:` and its name).
 Refused = tuple[str, str]
 
 
@@ -41,7 +54,7 @@ class Capabilities:
 
     def takes_tools(self, endpoint: Endpoint) -> bool:
         """Whether tools go to `endpoint` as tools, not in words."""
-        return endpoint.takes_tools and not (self.refused and refusal(endpoint, TOOLS) in self.refused)
+        return endpoint.takes_tools and not (self.refused and self.refusal(endpoint, TOOLS) in self.refused)
 
     def takes_schema(self, endpoint: Endpoint, schema: ReplySchema | None) -> bool:
         """Whether `schema` goes to `endpoint` as such, not only in words."""
@@ -49,15 +62,28 @@ class Capabilities:
 
     def refuses(self, endpoint: Endpoint, schema: ReplySchema) -> bool:
         """Whether `endpoint` turned out not to take `schema`."""
-        return bool(self.refused) and refusal(endpoint, _named(schema)) in self.refused
+        return bool(self.refused) and self.refusal(endpoint, _named(schema)) in self.refused
 
     def fitted(self, request: ChatRequest) -> ChatRequest:
         """`request` with its schema in the form that the endpoint takes."""
         if request.schema is None or not self.refused:
             return request
-        if refusal(request.endpoint, strict_form(request.schema)) not in self.refused:
+        if self.refusal(request.endpoint, strict_form(request.schema)) not in self.refused:
             return request
         return replace(request, schema=relaxed(request.schema))
+
+    def trimmed(self, request: ChatRequest) -> ChatRequest:
+        """`request` without the parameters that its endpoint turned out not to take."""
+        endpoint = request.endpoint
+        if not endpoint.drops_params or not self.refused:
+            return request
+        described = self._of(endpoint).name
+        known = sorted(what[len(_PARAMETER) :] for one, what in self.refused if one == described and is_parameter(what))
+        return replace(request, left_out=tuple(dict.fromkeys([*request.left_out, *known]))) if known else request
+
+    def refusal(self, endpoint: Endpoint, what: str) -> Refused:
+        """A conclusion about an endpoint. It is kept and shown, so it has none of the endpoint's secrets."""
+        return self._of(endpoint).name, what
 
     def answered(self, request: ChatRequest, asked: ChatRequest) -> None:
         """`request` was answered, which is what was made of `asked`, with the same schema or a relaxed one."""
@@ -82,15 +108,17 @@ class Capabilities:
     def _of(self, endpoint: Endpoint) -> "_History":
         history = self._by_endpoint.get(endpoint)
         if history is None:
-            history = self._history.setdefault(describe_endpoint(endpoint), _History())
+            described = describe_endpoint(endpoint)
+            history = self._history.setdefault(described, _History(redact(described)))
             self._by_endpoint[endpoint] = history
         return history
 
 
 @dataclass(slots=True)
 class _History:
-    """What one endpoint answered, and when, in the words of `Refused`."""
+    """What one endpoint, which conclusions call `name`, answered, and when, in the words of `Refused`."""
 
+    name: str
     answered_at: dict[str, float] = field(default_factory=dict)
     probing: dict[str, anyio.Lock] = field(default_factory=dict)
 
@@ -105,8 +133,9 @@ def classified(error: CallError, request: ChatRequest) -> CallError:
         type(error) not in (BadRequest, ModelNotFound) and error.http_status != 501
     ):
         return error
-    # Names of models have such words too: "llama3-groq-tool-use".
-    text = f"{error.param or ''} {error}".replace(request.endpoint.model, "")
+    if error.is_unsupported and refused_parameter(error, request) in OF_TOOLS:
+        return error  # the tools themselves may be taken
+    text = f"{error.param or ''} {_without_model(error, request.endpoint)}"
     if request.schema and _ABOUT_SCHEMA.search(text):
         return recast(error, SchemaRefused)
     if request.tools and _ABOUT_TOOLS.search(text):
@@ -114,14 +143,51 @@ def classified(error: CallError, request: ChatRequest) -> CallError:
     return error
 
 
+def refused_parameter(error: CallError, request: ChatRequest) -> str | None:
+    """The parameter of `request` that `error` says is not taken, None where it says nothing like that."""
+    if not error.is_unsupported or not isinstance(error, BadRequest):
+        return None
+    sent = {_plain(name): name for name in (*fields_of(request), *request.endpoint.extra_body)}
+    text = _without_model(error, request.endpoint)
+    for name in (error.param or "", *("".join(found) for found in _NAMES.findall(text))):
+        # `body.top_k`, `thinking.budget_tokens`, `stop[0]`
+        for part in re.split(r"[.\[]", name):
+            if (meant := sent.get(_plain(part))) is not None:
+                return meant
+    return None
+
+
+def _without_model(error: CallError, endpoint: Endpoint) -> str:
+    """What `error` says, without the model's name, which may have words such as those of "llama3-groq-tool-use"."""
+    return re.sub(rf"(?<![\w-]){re.escape(endpoint.model)}(?![\w-])", "", str(error))
+
+
+def can_leave_out(name: str, request: ChatRequest) -> bool:
+    """Whether another attempt may leave a refused parameter out; a limit of tokens has two names to be tried."""
+    return (
+        request.endpoint.drops_params and name not in request.left_out and OTHER_NAME.get(name) not in request.left_out
+    )
+
+
+def advised(error: CallError, name: str) -> CallError:
+    """`error`, about a parameter that is not taken, with the way out."""
+    error.args = (f"{error}; take {name} out of the llm, or say drop_params: true there",)
+    return error
+
+
+def parameter(name: str) -> str:
+    """The conclusion that a parameter is not taken."""
+    return _PARAMETER + name
+
+
+def is_parameter(what: str) -> bool:
+    """Whether a conclusion is about a parameter."""
+    return what.startswith(_PARAMETER)
+
+
 def refused_feature(error: CallError, request: ChatRequest) -> str:
     """What would be concluded of the endpoint: `tools`, or the schema by its digest."""
     return _named(request.schema) if isinstance(error, SchemaRefused) and request.schema else TOOLS
-
-
-def refusal(endpoint: Endpoint, what: str) -> Refused:
-    """A conclusion about an endpoint."""
-    return describe_endpoint(endpoint), what
 
 
 def strict_form(schema: ReplySchema) -> str:
@@ -133,9 +199,21 @@ def in_words(what: str) -> str:
     """What an endpoint does not take, for people."""
     if what == TOOLS:
         return "takes no tools: they were asked for in words"
+    if is_parameter(what):
+        return f"does not take {what[len(_PARAMETER) :]}: it was left out (drop_params)"
     if what.startswith("strict:"):
         return "takes the schema for its replies, but not as a strict one"
     return "takes no schema for its replies: it was asked for in words"
+
+
+def as_json(model: str, what: str) -> dict[str, str]:
+    """A conclusion about a model as the summary has it."""
+    kind, _, name = what.partition(":")
+    return {"model": model, "what": kind, **({"name": name} if is_parameter(what) else {})}
+
+
+def _plain(name: str) -> str:
+    return _PUNCTUATION.sub("", name.lower())
 
 
 def _named(schema: ReplySchema) -> str:

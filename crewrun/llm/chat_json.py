@@ -17,6 +17,7 @@ from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
 from crewrun.llm.usage import usage_of
 from crewrun.messages import Completion, Message, RateLimits, ReplySchema, ToolCall, ToolSpec, Usage
+from crewrun.redaction import redact
 
 # Under this name litellm, and a proxy of it, has what its provider's dialect has more than OpenAI's.
 _LITELLM = "provider_specific_fields"
@@ -34,6 +35,7 @@ _REASONING = frozenset((*_IN_WORDS, *_IN_PARTS))
 _OF_A_CALL = frozenset({"id", "type", "index", "function"})
 _OF_A_FUNCTION = frozenset({"name", "arguments"})
 _WORD_CHARS = 100
+_MOST_BYTES_SHOWN = 4_000
 # OpenRouter sends lines such as `: OPENROUTER PROCESSING` while it waits for a model, as server-sent events have them.
 _COMMENTS = re.compile(rb"\A(?:\s*:[^\n]*\n)+")
 # Parts of a content in parts that are no answer.
@@ -63,7 +65,7 @@ def read_completion(
     except BodyRefused as refused:
         raise ServerError(str(refused), http_status=200) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        start = " ".join(body[:200].decode("utf-8", "replace").split())
+        start = " ".join(redact(body[:_MOST_BYTES_SHOWN].decode("utf-8", "replace"))[:200].split())
         raise ServerError(f"the reply is not a chat completion: {start!r}", http_status=200) from None
 
 
@@ -111,7 +113,8 @@ def finished(said: Said, usage: Usage, limits: RateLimits | None = None) -> Comp
         raise with_usage(ServerError(f"{why}: the model's server failed", http_status=200), usage)
     refusal = said.refusal if isinstance(said.refusal, str) else ""
     if end is End.FILTERED or refusal.strip():
-        raise with_usage(ContentFiltered(f"the model declined: {refusal or text[:300] or 'content filter'}"), usage)
+        why = refusal or redact(text)[:300] or "content filter"
+        raise with_usage(ContentFiltered(f"the model declined: {why}"), usage)
     if said.cut_call and not said.tool_calls:
         raise with_usage(
             OutputInvalid("the reply was cut off in a call of a tool; raise max_tokens", http_status=200), usage
@@ -124,7 +127,7 @@ def finished(said: Said, usage: Usage, limits: RateLimits | None = None) -> Comp
         limits,
         said.reasoning,
         said.carried,
-        str(said.finish_reason).strip()[:_WORD_CHARS] if end is End.UNKNOWN else None,
+        redact(str(said.finish_reason)).strip()[:_WORD_CHARS] if end is End.UNKNOWN else None,
     )
     if not (said.tool_calls or text.strip()):
         raise no_answer(completion, said.finish_reason)

@@ -1,114 +1,138 @@
-"""From a model's name to where its calls go: provider, address, key and lane.
+"""From an LLM to the endpoint of its calls: lane, address, key, and each parameter in its place.
 
-The direct lane takes everything that speaks OpenAI's chat completions: the well-known addresses below and any
-`base_url`. What is left goes through litellm. Environment variables are the ones that litellm and OpenAI's client use.
+The direct lane takes everything that speaks OpenAI's chat completions: the well-known addresses and any `base_url`.
+What is left goes through litellm. Environment variables are the ones that litellm and OpenAI's client use. Whose model
+a name is says `providers`, where each parameter goes `placement`, what a variable holds `variables`.
 """
 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
-from crewrun.errors import UsageError, suggest
+from pydantic import ValidationError
+
+from crewrun.errors import UsageError
+from crewrun.llm.credentials import has_login
+from crewrun.llm.known_models import check_speaks_chat
 from crewrun.llm.model import LLM
-from crewrun.llm.price_table import known_providers, table_entry
+from crewrun.llm.parameters import FLEX_TIMEOUT_S
+from crewrun.llm.placement import place, written_params
+from crewrun.llm.price_table import table_entry
+from crewrun.llm.providers import OFFLINE, PROVIDERS, first_set, prefix_of, provider_named, split_name
+from crewrun.llm.variables import Variables, has_references
 from crewrun.messages import Endpoint, ReplySchema
+from crewrun.redaction import REDACTED
 
 DEFAULT_MODEL = "gpt-4.1-mini"
-OFFLINE = "offline"
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """A well-known endpoint of the direct lane: its address, and the variables that give address and key."""
-
-    base_url: str
-    key_env: tuple[str, ...] = ()
-    base_env: tuple[str, ...] = ()
-    local: bool = False  # runs without a key
-
-
-PROVIDERS: Mapping[str, Provider] = {
-    "openai": Provider("https://api.openai.com/v1", ("OPENAI_API_KEY",), ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
-    "openrouter": Provider("https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",), ("OPENROUTER_API_BASE",)),
-    "groq": Provider("https://api.groq.com/openai/v1", ("GROQ_API_KEY",), ("GROQ_API_BASE",)),
-    "deepseek": Provider("https://api.deepseek.com/v1", ("DEEPSEEK_API_KEY",), ("DEEPSEEK_API_BASE",)),
-    "together_ai": Provider(
-        "https://api.together.xyz/v1",
-        ("TOGETHERAI_API_KEY", "TOGETHER_AI_TOKEN", "TOGETHER_API_KEY"),
-        ("TOGETHER_AI_API_BASE",),
-    ),
-    "mistral": Provider("https://api.mistral.ai/v1", ("MISTRAL_API_KEY",), ("MISTRAL_API_BASE",)),
-    "xai": Provider("https://api.x.ai/v1", ("XAI_API_KEY",), ("XAI_API_BASE",)),
-    "fireworks_ai": Provider(
-        "https://api.fireworks.ai/inference/v1", ("FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY"), ()
-    ),
-    "cerebras": Provider("https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",), ()),
-    "ollama": Provider("http://localhost:11434", (), ("OLLAMA_API_BASE", "OLLAMA_BASE_URL", "OLLAMA_HOST"), local=True),
-    "hosted_vllm": Provider("http://localhost:8000", ("HOSTED_VLLM_API_KEY",), ("HOSTED_VLLM_API_BASE",), local=True),
-    "lm_studio": Provider("http://localhost:1234", ("LM_STUDIO_API_KEY",), ("LM_STUDIO_API_BASE",), local=True),
-}
-_ALIASES = {"ollama_chat": "ollama", "vllm": "hosted_vllm", "together": "together_ai"}
-# Names that say their maker; the price table knows the others.
-_MAKERS = (
-    (re.compile(r"(?:ft:)?(?:gpt-|chatgpt-|o[1-9])"), "openai"),
-    (re.compile(r"claude-"), "anthropic"),
-    (re.compile(r"gemini-"), "gemini"),
-)
-# These refuse max_tokens: https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens
-_RENAMED_MAX_TOKENS = re.compile(r"(?:ft:)?(?:o[1-9]|gpt-5)")
-_LITELLM_ONLY = frozenset({"drop_params", "additional_drop_params", "custom_llm_provider", "allowed_openai_params"})
-_REFERENCE = re.compile(r"(?:\$\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)|os\.environ/([A-Za-z_]\w*))")
+# What belongs to one provider's address, and to no other's.
+_OF_THE_ADDRESS = ("base_url", "api_key", "api_version", "organization", "project", "extra_query")
+# Scheme, name and password, host and path, query.
+_URL_PARTS = re.compile(r"(\s*(?:\w+://)?)([^@/?]*@)?([^?]*)(\?.*)?", re.DOTALL)
 
 
 def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
     """Where calls of `llm` go; None is the default model, `$MODEL`, `$OPENAI_MODEL_NAME` or gpt-4.1-mini.
 
-    Raises UsageError for an unknown provider, a base_url that is no URL, a key reference that is not set. A missing key
-    is `missing_key`'s affair.
+    Raises UsageError for an unknown provider, a base_url that is no URL and a variable that is not set; ModelRefused
+    for a parameter that has no meaning there and a model that does not speak chat completions. A missing key is found
+    by `missing_key` and `missing_settings`.
     """
-    llm = llm or LLM(model=default_model(env))
-    name = llm.model.strip()
+    written = llm or LLM(model=default_model(env))
+    variables = Variables(env, f"model {written.model!r}")
+    name = str(variables.fill(written.model, "model")).strip()
     if not name or name.endswith("/"):
         raise UsageError(f"model {name!r} names no model; write it as gpt-4.1-mini or provider/model")
     if name == OFFLINE or name.startswith(OFFLINE + "?"):
-        return Endpoint(
-            "offline",
-            OFFLINE,
-            OFFLINE,
-            params={"options": name.partition("?")[2]},
-            takes_tools=llm.function_calling is not False,
-            takes_schema=llm.structured_output is not False,
-        )
-    provider, model = split_name(name, bool(llm.base_url), env) if llm.provider is None else (_named(llm), name)
-    known = PROVIDERS.get(provider)
-    api_key = _dereference(llm.api_key, name, env) if llm.api_key else None
+        return _offline(written, name)
+    llm = _filled(written, variables)
+    provider, model = _whose(llm, name, env)
+    base_url, api_key = _address(llm, provider, env)
+    placed = place(llm, provider, model, base_url, env)
+    tier = placed.params.get("service_tier") or placed.extra_body.get("service_tier")
     endpoint = Endpoint(
-        lane="direct" if known else "litellm",
+        lane="direct" if provider in PROVIDERS else "litellm",
         provider=provider,
         model=model,
-        base_url=llm.base_url,
+        base_url=base_url,
         api_key=api_key,
-        params=llm.params,
-        headers=llm.extra_headers,
-        timeout_s=llm.timeout,
-        reply_schema=_reply_schema(llm),
-        takes_tools=_takes(llm.function_calling, "supports_function_calling", provider, llm.base_model or model),
-        takes_schema=_takes(llm.structured_output, "supports_response_schema", provider, llm.base_model or model),
+        params=placed.params,
+        headers=placed.headers,
+        timeout_s=llm.timeout or (FLEX_TIMEOUT_S if tier == "flex" else None),
+        reply_schema=_reply_schema(llm) if "response_format" not in placed.dropped else None,
+        takes_tools=_takes(llm.function_calling, "supports_function_calling", provider, llm.base_model or model)
+        and "tools" not in placed.dropped,
+        takes_schema=_takes(llm.structured_output, "supports_response_schema", provider, llm.base_model or model)
+        and "response_format" not in placed.dropped,
         base_model=llm.base_model,
+        tool_params=placed.tool_params,
+        extra_body=placed.extra_body,
+        query=placed.query,
+        written_params=written_params(written, llm, provider, model),
+        written_url=_written_url(written, provider, variables),
+        secrets=tuple(variables.values),
+        drops_params=bool((llm.model_extra or {}).get("drop_params")),
     )
+    check_speaks_chat(endpoint)
+    return endpoint
+
+
+def _offline(llm: LLM, name: str) -> Endpoint:
+    return Endpoint(
+        "offline",
+        OFFLINE,
+        OFFLINE,
+        params={"options": name.partition("?")[2]},
+        takes_tools=llm.function_calling is not False,
+        takes_schema=llm.structured_output is not False,
+    )
+
+
+def _whose(llm: LLM, name: str, env: Mapping[str, str]) -> tuple[str, str]:
+    """The provider, and the model as that provider knows it."""
+    if llm.provider is not None:
+        return provider_named(llm.provider, name), name
+    return split_name(name, bool(llm.base_url), env)
+
+
+def _address(llm: LLM, provider: str, env: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Address and key, of the environment where the llm has none. litellm looks up its own."""
+    known = PROVIDERS.get(provider)
     if known is None:
-        return endpoint
-    base_url = llm.base_url or _first(known.base_env, env) or known.base_url
-    return replace(
-        endpoint,
-        base_url=normalise_base_url(base_url),
-        api_key=api_key or _first(known.key_env, env),
-        params=_for_openai(llm.params, model),
-    )
+        return llm.base_url, llm.api_key
+    base_url = llm.base_url or first_set(known.base_env, env) or known.base_url
+    return normalise_base_url(base_url), llm.api_key or first_set(known.key_env, env)
+
+
+def _filled(llm: LLM, variables: Variables) -> LLM:
+    """`llm` with the values of the variables that it refers to, of the types that are needed."""
+    fields = {name: value for name, value in llm if name != "fallbacks"}
+    if not has_references(fields):
+        return llm
+    filled = {name: variables.fill(value, name) for name, value in fields.items()}
+    try:
+        return LLM(**filled)
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        why = f"{place}: {first['msg']}".removeprefix(": ").replace("Value error, ", "")
+        raise UsageError(f"model {llm.model!r}: what a variable holds does not fit; {why}") from None
+
+
+def _written_url(written: LLM, provider: str, variables: Variables) -> str | None:
+    """The base_url for records, None where it has no references: host and path as they are looked up, name, password
+    and query as they were written.
+    """
+    if written.base_url is None or not has_references(written.base_url):
+        return None
+    found = _URL_PARTS.fullmatch(written.base_url)
+    assert found is not None  # noqa: S101  (it takes any text)
+    whole = _URL_PARTS.fullmatch(str(variables.fill(f"{found[1]}{found[3]}", "base_url")))
+    assert whole is not None  # noqa: S101
+    url = f"{whole[1]}{found[2] or ''}{whole[3]}{found[4] or ''}"
+    return normalise_base_url(url) if provider in PROVIDERS else url
 
 
 def _reply_schema(llm: LLM) -> ReplySchema | None:
@@ -140,32 +164,17 @@ def default_model(env: Mapping[str, str] = os.environ) -> str:
     return env.get("MODEL") or env.get("OPENAI_MODEL_NAME") or DEFAULT_MODEL
 
 
-def split_name(name: str, has_base_url: bool, env: Mapping[str, str]) -> tuple[str, str]:
-    """`name` as (provider, the model as that provider knows it).
-
-    A name whose first part is no provider belongs to whatever speaks OpenAI's protocol at base_url.
-    """
-    prefix, slash, rest = name.partition("/")
-    provider = _ALIASES.get(prefix.lower(), prefix.lower())
-    if slash and rest and (provider in PROVIDERS or provider in known_providers()):
-        return provider, rest
-    if has_base_url or _first(PROVIDERS["openai"].base_env, env):
-        return "openai", name
-    if slash:
-        raise UsageError(
-            f"model {name!r}: no provider {prefix!r}{suggest(prefix, [*PROVIDERS, *known_providers()])}; "
-            "for a server of your own set base_url or OPENAI_BASE_URL"
-        )
-    maker = next((maker for names, maker in _MAKERS if names.match(name)), None)
-    return maker or (table_entry(name) or {}).get("litellm_provider", "openai"), name
-
-
 def normalise_base_url(url: str) -> str:
     """`url` without a trailing slash or `/chat/completions`, and with `/v1` when it has no path at all.
 
     Raises UsageError unless it is an http or https URL with a host.
     """
     text = url.strip()
+    if REDACTED in text:
+        raise UsageError(
+            f"base_url {url!r} has {REDACTED} in place of its name and password; write them, or export "
+            "CREWRUN_BASE_URL or OPENAI_BASE_URL with all of it"
+        )
     if "://" not in text:
         text = "http://" + text  # OLLAMA_HOST is commonly host:port
     try:
@@ -185,7 +194,7 @@ def missing_key(endpoint: Endpoint) -> str | None:
     An address of one's own may need no key, so only the well-known ones are held to having one.
     """
     known = PROVIDERS.get(endpoint.provider)
-    if endpoint.api_key or known is None or known.local or not known.key_env:
+    if endpoint.api_key or has_login(endpoint) or known is None or known.local or not known.key_env:
         return None
     return known.key_env[0] if endpoint.base_url == normalise_base_url(known.base_url) else None
 
@@ -218,51 +227,17 @@ def override(llm: LLM | None, model: str | None, base_url: str | None) -> LLM | 
         raise UsageError("--model is empty; name one, or leave it out")
     fields = dict(llm or LLM(model=default_model()))
     if model is not None:
-        if _prefix(model) != _prefix(fields["model"]):
-            fields.update(base_url=None, api_key=None, extra_headers={})
+        if prefix_of(model) != prefix_of(_looked_up(fields["model"])):
+            fields.update(dict.fromkeys(_OF_THE_ADDRESS), extra_headers={})
         fields.update(model=model, fallbacks=[])  # these stand in for the model that it names
     if base_url is not None:
         fields["base_url"] = base_url
     return LLM(**fields)
 
 
-def _prefix(name: str) -> str:
-    prefix, slash, _ = name.partition("/")
-    if name.partition("?")[0] == OFFLINE:
-        return OFFLINE
-    prefix = prefix.lower() if slash else "openai"
-    return _ALIASES.get(prefix, prefix)
-
-
-def _first(names: tuple[str, ...], env: Mapping[str, str]) -> str | None:
-    return next((value for name in names if (value := env.get(name, "").strip())), None)
-
-
-def _dereference(value: str, model: str, env: Mapping[str, str]) -> str:
-    found = _REFERENCE.fullmatch(value.strip())
-    if not found:
-        return value
-    name = found[1] or found[2] or found[3]
-    if not env.get(name):
-        raise UsageError(
-            f"model {model!r}: its api_key refers to ${name}, which is not set; export it or put it into .env"
-        )
-    return env[name].strip()
-
-
-def _named(llm: LLM) -> str:
-    """The provider that an LLM names beside its model."""
-    provider = (llm.provider or "").strip().lower()
-    provider = _ALIASES.get(provider, provider)
-    if provider not in PROVIDERS and provider not in known_providers():
-        near = suggest(provider, [*PROVIDERS, *known_providers()])
-        raise UsageError(f"model {llm.model!r}: no provider {llm.provider!r}{near}")
-    return provider
-
-
-def _for_openai(params: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """`params` without those that are for litellm, and with max_tokens under the name that `model` takes."""
-    renamed = {name: value for name, value in params.items() if name not in _LITELLM_ONLY}
-    if "max_tokens" in renamed and _RENAMED_MAX_TOKENS.match(model):
-        renamed.setdefault("max_completion_tokens", renamed.pop("max_tokens"))
-    return renamed
+def _looked_up(model: str) -> str:
+    """A model's name as the variables have it; where they do not, one that shares its provider with no other."""
+    try:
+        return str(Variables(os.environ, "").fill(model, "model"))
+    except UsageError:
+        return "?/"

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from crewrun.errors import redact
 from crewrun.llm.bodies import MOST_ERROR_BYTES
 from crewrun.llm.retry_after import wait_of
+from crewrun.redaction import redact
 
 _LONGEST_DETAIL, _LONGEST_WORDS, _LONGEST_GENERATION = 1_000, 8_000, 20_000
 # Values that are looked at, and JSON in strings in strings: more than any provider nests, few enough for many 429s.
@@ -91,7 +91,7 @@ def read_value(value: Any) -> ErrorBody:
     found = _Findings()
     found.visit("error", _TAG.sub(" ", value) if is_html else value)
     words = _ADDRESS.sub("", " ".join(" ".join(found.words)[:_LONGEST_WORDS].split())).lower()
-    detail = _detail(value, found.messages) if not is_html else " ".join(str(value)[:300].split())
+    detail = _detail(value, found.messages) if not is_html else _shown(str(value))
     return ErrorBody(
         detail or "no explanation",
         words,
@@ -111,17 +111,22 @@ def compact(name: str) -> str:
 
 def _detail(value: Any, messages: list[str]) -> str:
     if not isinstance(value, dict | list):
-        return " ".join(str(value)[:300].split())
+        return _shown(str(value))
     if not messages:
         try:
-            return json.dumps(value, default=str, ensure_ascii=False)[:300] if value else ""
+            return _shown(json.dumps(value, default=str, ensure_ascii=False)) if value else ""
         except (ValueError, RecursionError):
             return ""
     first, *others = messages
     # OpenRouter: "Provider returned error", with what that one said beside it.
     if first.lower().rstrip(".") == "provider returned error" and others:
-        return f"{first}: {others[0]}"[:_LONGEST_DETAIL]
-    return first[:_LONGEST_DETAIL]
+        first = f"{first}: {others[0]}"
+    return redact(first[:_LONGEST_WORDS])[:_LONGEST_DETAIL]
+
+
+def _shown(text: str) -> str:
+    """The beginning of what is no message, in one line. Redacted before it is cut: a half secret is harder to know."""
+    return " ".join(redact(text[:_LONGEST_WORDS])[:300].split())
 
 
 @dataclass(slots=True)
@@ -148,6 +153,8 @@ class _Findings:
                 inner = [(compact(str(name)), part, layer) for name, part in _messages_first(value)]
                 self.keys.update(name for name, _, _ in inner)
             elif isinstance(value, list):
+                if key == "loc" and value:  # pydantic: ["body", "top_k"]
+                    self._look("param", value[-1])
                 inner = [(key, part, layer) for part in value]
             elif value is not None and not isinstance(value, bool) and layer < _MOST_LAYERS:
                 inner = [(name, part, layer + 1) for name, part in self._look(key, value)]
@@ -156,7 +163,7 @@ class _Findings:
 
     def _is_quotation(self, key: str, value: Any, _: int) -> bool:
         if key == "failedgeneration" and isinstance(value, str):
-            self.generation = redact(value[:_LONGEST_GENERATION])
+            self.generation = redact(value)[:_LONGEST_GENERATION]
         if key in _WAIT_KEYS and isinstance(value, Mapping):
             self._wait(key, value)
         return key in _QUOTING_KEYS
@@ -165,7 +172,7 @@ class _Findings:
         """Take what one text or number tells. Returns the fields of an object that stands in it."""
         text = f"{value:g}" if isinstance(value, float) else str(value)[:MOST_ERROR_BYTES].strip()
         if key == "param":
-            self.param = redact(text)[:200] or None
+            self.param = self.param or redact(text)[:200] or None
         elif key in _WAIT_KEYS:
             self._wait(key, value)
         elif key.endswith(_CODE_KEYS):

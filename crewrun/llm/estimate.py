@@ -63,9 +63,10 @@ def _tokens_of_parts(messages: Iterable[Message], *, is_most: bool) -> int:
 
 def most_tokens(endpoint: Endpoint) -> int | None:
     """The most tokens that an answer can have, as the request says; None where it does not."""
-    said = [endpoint.params.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+    fields = endpoint.fields
+    said = [fields.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
     limits = [value for value in said if isinstance(value, int) and value > 0]
-    answers = endpoint.params.get("n")
+    answers = fields.get("n")
     times = answers if isinstance(answers, int) and answers > 1 else 1
     return min(limits) * times if limits else None
 

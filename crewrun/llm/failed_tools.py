@@ -2,7 +2,7 @@
 
 from typing import Any, Final, NamedTuple
 
-from crewrun.errors import redact
+from crewrun.redaction import redact
 from crewrun.row import FailedTool
 
 # A row's line must not grow with what goes wrong in it: so many groups have entries of their own, and so much text.

@@ -27,6 +27,7 @@ from crewrun.llm import ambient, endpoints
 from crewrun.llm.answer import recalled_answer
 from crewrun.llm.cache import Answers
 from crewrun.llm.capabilities import Refused
+from crewrun.llm.endpoint_secrets import secrets_of, secrets_of_llm
 from crewrun.llm.far_gates import FarGates
 from crewrun.llm.gate import AllGates, Gates
 from crewrun.llm.lanes import Transports
@@ -40,6 +41,7 @@ from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
 from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ReplySchema, ToolSpec, Usage
+from crewrun.redaction import learn
 from crewrun.threads import pool
 
 Fields = dict[str, Any]
@@ -212,9 +214,9 @@ class Gateway:
 
     def _resolve(self, llm: LLM | None) -> Endpoint:
         meant = endpoints.override(llm, self._options.model, self._options.base_url)
-        endpoint = endpoints.resolve(meant)
+        endpoint = _resolved(meant)
         if meant is not None and meant.fallbacks:
-            self._fallbacks[endpoint] = tuple(endpoints.resolve(other) for other in meant.fallbacks)
+            self._fallbacks[endpoint] = tuple(_resolved(other) for other in meant.fallbacks)
         return endpoint
 
     def fallbacks(self, endpoint: Endpoint) -> tuple[Endpoint, ...]:
@@ -286,3 +288,12 @@ class Gateway:
     async def aclose(self) -> None:
         """Close every transport that was opened here."""
         await self._transports.aclose()
+
+
+def _resolved(llm: LLM | None) -> Endpoint:
+    """Where calls of `llm` go. From here on no error says what it is called with."""
+    if llm is not None:
+        learn(secrets_of_llm(llm))
+    endpoint = endpoints.resolve(llm)
+    learn(secrets_of(endpoint))
+    return endpoint

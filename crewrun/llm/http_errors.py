@@ -16,12 +16,12 @@ from crewrun.errors import (
     QuotaExhausted,
     RateLimited,
     ServerError,
-    redact,
 )
 from crewrun.llm import rate_headers
 from crewrun.llm.error_body import ErrorBody, compact, read_error, read_value
 from crewrun.llm.refusal_rules import BY_STATUS, RULES
 from crewrun.llm.retry_after import number_of, retry_after, wait_in
+from crewrun.redaction import redact
 
 # A reply that asks to wait, whatever else it says: of money, plans, quotas.
 _ASKS_TO_WAIT = re.compile(
@@ -41,6 +41,19 @@ _AT_ONCE = (
     re.compile(rf"\b(?:limit|max\w*|allow\w*|up to|at most|only)\b[^\d.;]{{0,40}}?\b(\d{{1,5}})\b{_NO_TIME}"),
     re.compile(r"\b(\d{1,5}) (?:concurrent|parallel|simultaneous|in[- ]flight|requests? (?:at|in parallel))"),
     re.compile(rf"concurren\w*[^\d.;]{{0,20}}\b(\d{{1,5}})\b{_NO_TIME}"),
+)
+# OpenAI's unsupported_parameter, unsupported_value and unknown_parameter, pydantic's extra_forbidden (vLLM, Mistral)
+_CODES_OF_UNSUPPORTED = re.compile(
+    r"unsupported|unknown(?:parameter|argument|field|name)|unrecogni[sz]ed|extraforbidden"
+)
+# Groq: "property 'x' is unsupported"; OpenAI: "Unrecognized request argument supplied: x", "Only the default (1)
+# value"; Gemini: "Unknown name \"x\": Cannot find field"; xAI: "does not support parameter x"
+_UNSUPPORTED = re.compile(
+    r"\bunsupported\b|unrecogni[sz]ed|cannot find field|\bextra (?:inputs|fields)|additional propert|"
+    r"\b(?:not|no longer|isn't|aren't) (?:be )?(?:\w+ )?"
+    r"(?:supported|permitted|allowed|accepted|available|implemented)\b|"
+    r"only the default|\b(?:do|does)(?: not|n't) (?:support|accept|take|allow|have)\b|\bdeprecated\b|"
+    r"\b(?:unknown|unexpected) (?:\w+ )?(?:parameter|argument|field|property|name|key)"
 )
 # Codes in headers: AWS's "ThrottlingException:http://…", Azure's.
 _CODE_HEADERS = ("x-amzn-errortype", "x-ms-error-code")
@@ -68,6 +81,7 @@ def _error(status: int, said: ErrorBody, given: Mapping[str, str]) -> CallError:
     error = kind(f"HTTP {status}: {said.detail}", http_status=status, retry_after_s=wait_s)
     error.limits = rate_headers.read(headers)
     error.is_coded, error.param = is_coded, said.param
+    error.is_unsupported = bool(_CODES_OF_UNSUPPORTED.search(marks) or _UNSUPPORTED.search(said.words))
     if isinstance(error, RateLimited):
         error.is_concurrency, error.at_once = _concurrency(said.words, marks)
     error.raw = said.generation

@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -51,9 +52,11 @@ from crewrun.llm.chat_json import (
 from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
 from crewrun.llm.http_errors import failure
+from crewrun.llm.parameters import fields_of, without
 from crewrun.llm.usage import read_usage, usage_of
 from crewrun.llm.whole_counts import with_whole_counts
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits, Usage, as_parts, in_parts
+from crewrun.redaction import redact
 
 # The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
 # does not follow `Endpoint.timeout_s`, because litellm keeps one connection pool for each value.
@@ -227,27 +230,28 @@ async def _no_second_attempt(*_: Any, **__: Any) -> Any:
 
 
 @tolerant
-def missing_key(endpoint: Endpoint) -> str | None:
-    """The environment variable that must hold an API key before `endpoint` can be called, None when nothing is known
-    to be missing.
+def check_parameters(endpoint: Endpoint) -> None:
+    """Raise BadRequest for a parameter of which litellm says that the provider does not take it.
 
-    None also for providers that are authenticated in other ways (bedrock, vertex_ai, Azure's Entra ID): a key that is
-    wrongly demanded stops a run that would work. Imports litellm, which takes seconds.
+    Nothing is sent. Imports litellm, which takes seconds.
     """
-    if endpoint.api_key is not None or "api_key" in endpoint.params:
-        return None
-    if endpoint.provider.startswith("azure") and any(
-        name in os.environ for name in ("AZURE_AD_TOKEN", "AZURE_CLIENT_ID", "AZURE_USERNAME")
-    ):
-        return None
-    report = load_litellm().validate_environment(f"{endpoint.provider}/{endpoint.model}")
-    missing = [key for key in report["missing_keys"] if key not in os.environ]
-    if endpoint.provider == "gemini":
-        # Either will do, and litellm lists both.
-        return "GEMINI_API_KEY" if "GEMINI_API_KEY" in missing else None
-    given = {"AZURE_API_BASE": endpoint.base_url, "AZURE_API_VERSION": endpoint.params.get("api_version")}
-    missing = [key for key in missing if not given.get(key)]
-    return missing[0] if len(missing) == 1 and missing[0].endswith("_API_KEY") else None
+    litellm = load_litellm()
+    names = frozenset(litellm.OPENAI_CHAT_COMPLETION_PARAMS) - _OF_THE_ROUTE
+    known = deepcopy({name: value for name, value in endpoint.params.items() if name in names})
+    drops = {name: endpoint.params[name] for name in _DROPPING & endpoint.params.keys()}
+    try:
+        litellm.get_optional_params(
+            model=endpoint.model, custom_llm_provider=endpoint.provider, **{"drop_params": False, **known, **drops}
+        )
+    except litellm.UnsupportedParamsError as refused:
+        raise BadRequest(_text(refused)) from None
+    # A boundary to foreign code: what else a provider's code trips over here, a call will meet and explain.
+    except Exception:
+        return
+
+
+_OF_THE_ROUTE = frozenset({"api_version", "organization"})
+_DROPPING = frozenset({"drop_params", "additional_drop_params", "allowed_openai_params"})
 
 
 def _arguments(request: ChatRequest) -> dict[str, Any]:
@@ -261,7 +265,8 @@ def _arguments(request: ChatRequest) -> dict[str, Any]:
     optional = {"api_base": endpoint.base_url, "api_key": endpoint.api_key}
     return {
         "drop_params": False,
-        **endpoint.params,
+        **fields_of(request),
+        **({"extra_body": without(endpoint.extra_body, request.left_out)} if endpoint.extra_body else {}),
         **{name: value for name, value in optional.items() if value is not None},
         **({"extra_headers": dict(endpoint.headers)} if endpoint.headers else {}),
         "model": f"{endpoint.provider}/{endpoint.model}",
@@ -506,7 +511,10 @@ def _is_named(error: object, name: str) -> bool:
 _NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?: \w+)?(?::| -) +)+"), ""),
     (re.compile(r" ssl:<[^>]*>| Traceback \(most recent call last\):"), ""),
-    (re.compile(r"To drop these, set .*"), "Remove them, or say drop_params: true in the llm"),
+    (
+        re.compile(r"To drop (?:these|unsupported params), set .*"),
+        "Remove them, or say drop_params: true in the llm; what the provider has all the same may stand in extra_body",
+    ),
     (re.compile(r" File an issue if .*"), ""),
     (
         re.compile(r"(?:Error: )?Image URL download is disabled \([^)]*\)\."),
@@ -522,7 +530,7 @@ def _text(error: BaseException) -> str:
         text = noise.sub(instead, text)
     if isinstance(error, ImportError):
         text += "; litellm needs it for this provider, so install it"
-    return f"{type(error).__name__}: {text[:500]}"
+    return f"{type(error).__name__}: {redact(text)[:500]}"
 
 
 async def _close_clients(litellm: Any) -> None:

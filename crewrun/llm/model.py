@@ -6,34 +6,45 @@ What name means which provider and address is in `endpoints.py`.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from crewrun import concurrency
+from crewrun.llm.parameters import STREAMING, STRUCTURED, checked
 from crewrun.llm.sync import run_sync
+from crewrun.llm.variables import is_reference
 
 # Fields that are about reaching the model; every other one goes into the request as it is.
 _NOT_ON_THE_WIRE = frozenset(
     {"model", "provider", "base_url", "api_key", "timeout", "extra_headers", "fallbacks", "base_model"}
-    | {"function_calling", "structured_output"}
+    | {"function_calling", "structured_output", "extra_body", "organization", "project"}
 )
 # Other names of fields, litellm's and CrewAI's.
 _RENAMED = {"api_base": "base_url", "default_headers": "extra_headers", "request_timeout": "timeout"}
-# Mappings whose entries are request fields.
-_MERGED = ("additional_params", "extra_body")
-# What CrewAI and litellm keep for themselves: retries are the gateway's, and nobody reads a stream in a batch.
-_DROPPED = frozenset(
-    {"max_retries", "num_retries", "organization", "project", "client_params", "callbacks", "is_litellm"}
-    | {"prefer_upload", "verbose", "cache", "caching", "stream", "stream_options", "interceptor", "completion_cost"}
-)
+# What CrewAI and litellm keep for themselves: retries are the gateway's.
+_DROPPED = STREAMING | {
+    *("max_retries", "num_retries", "client_params", "callbacks", "is_litellm"),
+    *("prefer_upload", "verbose", "cache", "caching", "interceptor", "completion_cost"),
+}
 
 
 class LLM(BaseModel):
-    """A model and its parameters. Parameters that are not listed here are sent to the provider as they are.
+    """A model and its parameters: these fields, those of `crewrun.llm.parameters`, and any others, which are sent to
+    the provider as they are.
 
     `model` is a name as litellm and CrewAI write it: `gpt-4.1-mini`, `anthropic/claude-…`, `ollama/llama3.2`,
     `offline`; with a `provider` it is the name as that provider knows it, whole. `base_model` is the published model
     behind a name of one's own, such as that of a deployment at Azure: calls cost what that one costs. `api_key` may be
-    a reference to an environment variable, `${GROQ_API_KEY}`. `timeout` is in seconds, for one attempt of one call.
+    a reference to an environment variable, `${GROQ_API_KEY}`, and any other value may have one in it. `timeout` is in
+    seconds, for one attempt of one call. `extra_body` is put over the request's body as it is. With `drop_params` a
+    parameter that the server names as unsupported is left out; `additional_drop_params` are never sent.
     `function_calling` and `structured_output` say whether the model takes tools and a reply schema by itself, where
     litellm's table is wrong; a model that the table does not know is tried with both, and asked in words after it has
     refused them. `fallbacks` are models that are asked in turn where this one does not work: its key is refused, it is
@@ -78,10 +89,9 @@ class LLM(BaseModel):
         if not isinstance(given, dict):
             return given
         fields = {name: value for name, value in given.items() if name not in _DROPPED}
-        for merged in _MERGED:
-            inner = fields.pop(merged, None)
-            if isinstance(inner, dict):
-                fields = {**{k: v for k, v in inner.items() if k not in _DROPPED}, **fields}
+        inner = fields.pop("additional_params", None)
+        if isinstance(inner, dict):
+            fields = {**{k: v for k, v in inner.items() if k not in _DROPPED}, **fields}
         if isinstance(about := fields.pop("model_info", None), dict) and about.get("base_model"):  # as litellm has it
             fields.setdefault("base_model", about["base_model"])
         for other, name in _RENAMED.items():
@@ -93,7 +103,23 @@ class LLM(BaseModel):
             fields["fallbacks"] = [as_llm(other) for other in (others if isinstance(others, list) else [others])]
         elif "fallbacks" in fields:
             del fields["fallbacks"]
-        return fields
+        return {name: checked(name, value) for name, value in fields.items()}
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _look_up_later(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """A reference to a variable stands for a value of any type, which is checked when it is resolved."""
+        return value if is_reference(value) and info.field_name not in STRUCTURED else check(value)
+
+    def __fingerprint__(self) -> dict[str, Any]:
+        """What is told of an LLM where definitions are compared: who pays is left out, and what `extra_body` adds is a
+        parameter like the others.
+        """
+        extra = {k: v for k, v in (self.model_extra or {}).items() if k not in ("organization", "project")}
+        body = extra.pop("extra_body", None) or {}
+        added = {name: value for name, value in body.items() if name not in {*type(self).model_fields, *_DROPPED}}
+        rest = {name: value for name, value in body.items() if name not in added}
+        return {**self.__dict__, **added, **extra, **added, **({"extra_body": rest} if rest else {})}
 
     @property
     def params(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import os
 import ssl
 from typing import NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -24,6 +24,7 @@ from crewrun.llm.bodies import ENCODINGS, BodyRefused, limit_of, read_body, too_
 from crewrun.llm.chat_json import message_on_wire, read_completion, schema_on_wire, tool_on_wire
 from crewrun.llm.endpoints import proxy_for
 from crewrun.llm.http_errors import failure
+from crewrun.llm.parameters import fields_of
 from crewrun.messages import ChatRequest, Completion, Endpoint
 
 # For the first byte a model may need minutes, for a connection nobody does: an address that drops packets is down.
@@ -93,7 +94,8 @@ class OpenAITransport:
 
     def _route(self, endpoint: Endpoint) -> _Route:
         parts = urlsplit(endpoint.base_url or "")
-        url = urlunsplit(parts._replace(path=parts.path + "/chat/completions"))
+        query = "&".join(filter(None, [parts.query, urlencode(endpoint.query)]))
+        url = urlunsplit(parts._replace(path=parts.path + "/chat/completions", query=query))
         headers = CIMultiDict(endpoint.headers)
         if endpoint.api_key and "@" not in parts.netloc:  # name and password in the address are its authorization
             headers.setdefault("Authorization", f"Bearer {endpoint.api_key}")
@@ -117,8 +119,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _body(request: ChatRequest) -> bytes:
-    endpoint = request.endpoint
-    fields = {"model": endpoint.model, **endpoint.params, "messages": [message_on_wire(m) for m in request.messages]}
+    messages = [message_on_wire(m) for m in request.messages]
+    fields = {"model": request.endpoint.model, **fields_of(request), "messages": messages}
     if request.tools:
         fields["tools"] = [tool_on_wire(spec) for spec in request.tools]
     if request.schema:

@@ -44,6 +44,17 @@ def known_providers() -> frozenset[str]:
     return frozenset(re.findall(r'"litellm_provider"\s*:\s*"([^"]+)"', _table_text()))
 
 
+@lru_cache(maxsize=16)
+def chat_models(provider: str) -> tuple[str, ...]:
+    """The models of `provider` that the table has for chat, as that provider names them."""
+    table = json.loads(_table_text() or "{}")
+    return tuple(
+        name.removeprefix(f"{provider}/")
+        for name, entry in table.items()
+        if entry.get("litellm_provider") == provider and entry.get("mode") == "chat"
+    )
+
+
 @lru_cache(maxsize=1)
 def _table_text() -> str:
     spec = find_spec("litellm")

@@ -3,29 +3,22 @@
 Prices are those of the table that litellm ships (`price_table`, `price_lookup`, `price_entry`), or the user's own.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import prod
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from crewrun.llm.off_peak import OffPeak, read_windows
 from crewrun.llm.price_entry import flat, is_priced_by_tokens, schedules
 from crewrun.llm.price_lookup import entry_of
+from crewrun.llm.price_regions import uplift
 from crewrun.llm.rates import Band, Ceiling, Rates, Schedule, band_of, ceilings, scaled
 from crewrun.llm.usage import TIERS
 from crewrun.messages import Endpoint, Usage, UsageDetails
 
 STANDARD: Final = "standard"
 _NO_SURCHARGES: Mapping[str, float] = {}
-# OpenAI serves by the host in a region: https://platform.openai.com/docs/guides/your-data
-_OPENAI_REGION: Final = re.compile(r"(eu|us|gov)\.api\.openai\.com")
-_UPLIFTS: Final = {
-    **{region: f"regional_processing_uplift_multiplier_{region}" for region in ("eu", "us")},
-    "gov": "fedramp_uplift_multiplier",
-}
 
 
 class Most(NamedTuple):
@@ -131,26 +124,15 @@ def find_price(endpoint: Endpoint) -> Price | None:
     entry = entry_of(endpoint)
     if entry is None or not is_priced_by_tokens(entry):
         return None
-    factor = _uplift(entry, endpoint)
+    factor = uplift(entry, endpoint)
     found, off_peak, block = schedules(entry), None, entry.get("off_peak_pricing")
     if isinstance(block, Mapping) and (windows := read_windows(block)):
         off_peak = OffPeak(windows, scaled(schedules(entry, block), factor))
     surcharges = entry.get("provider_specific_entry") or _NO_SURCHARGES
-    return Price(scaled(found, factor), requested_tier(endpoint.params), off_peak, surcharges)
+    return Price(scaled(found, factor), requested_tier(endpoint.fields), off_peak, surcharges)
 
 
 def requested_tier(params: Mapping[str, Any]) -> str:
     """The service tier that a request asks for, as schedules name it; empty where it leaves that to the provider."""
     named = params.get("service_tier")
     return TIERS.get(named.strip().lower(), "") if isinstance(named, str) else ""
-
-
-def _uplift(entry: Mapping[str, Any], endpoint: Endpoint) -> float:
-    """What all prices are multiplied by for where a model is served."""
-    key = None
-    if endpoint.provider == "openai":
-        region = _OPENAI_REGION.fullmatch(urlsplit(endpoint.base_url or "").hostname or "")
-        key = _UPLIFTS[region[1]] if region else None
-    elif endpoint.provider.startswith("vertex_ai") and endpoint.params.get("vertex_location", "global") != "global":
-        key = "regional_endpoint_uplift_multiplier"
-    return float(entry.get(key) or 1.0) if key else 1.0

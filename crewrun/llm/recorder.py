@@ -105,13 +105,16 @@ class Identities:
 
 
 def describe_endpoint(endpoint: Endpoint) -> str:
-    """What of an endpoint decides its answers, as text: lane, provider, model, address and parameters."""
-    params = dict(endpoint.params)
+    """What of an endpoint decides its answers, as text: lane, provider, model, address and parameters.
+
+    What a variable holds that may be a secret is not in it, only the reference.
+    """
+    params = dict(endpoint.params if endpoint.written_params is None else endpoint.written_params)
     if endpoint.reply_schema is not None:
         declared = relaxed(endpoint.reply_schema)
         schema = {"name": declared.name, "schema": declared.schema}
         params["response_format"] = {"type": "json_schema", "json_schema": schema}
-    about = [endpoint.lane, endpoint.provider, endpoint.model, endpoint.base_url, params]
+    about = [endpoint.lane, endpoint.provider, endpoint.model, endpoint.written_url or endpoint.base_url, params]
     return _canonical(about).decode()
 
 

@@ -2,6 +2,7 @@
 
     send_with_fallbacks   other models in turn, where one does not work
     _send_as_taken        a schema in the form that the model takes; what it refuses is probed before it is believed
+    _send_as_trimmed      the parameters that the model takes, where its llm says drop_params
     _send_with_retries    limits, attempts, and whether a failure is the call's own
     _send_once            one attempt within the call's time limit
 
@@ -17,7 +18,6 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from crewrun.errors import (
-    REDACTED,
     BadRequest,
     CallError,
     CallTimedOut,
@@ -35,11 +35,22 @@ from crewrun.errors import (
 )
 from crewrun.llm.answer import fresh_answer
 from crewrun.llm.budget import check_row
-from crewrun.llm.capabilities import Capabilities, classified, refusal, refused_feature, strict_form
+from crewrun.llm.capabilities import (
+    Capabilities,
+    Refused,
+    advised,
+    can_leave_out,
+    classified,
+    parameter,
+    refused_feature,
+    refused_parameter,
+    strict_form,
+)
 from crewrun.llm.deadline import deadline
 from crewrun.llm.estimate import believable
 from crewrun.llm.gate import AllGates, FailureScope, Pass, Settlement
 from crewrun.llm.gate import Price as CallPrice
+from crewrun.llm.known_models import with_slip
 from crewrun.llm.lanes import Transports
 from crewrun.llm.limits import RequestWindow, admit
 from crewrun.llm.options import GatewayOptions
@@ -53,8 +64,6 @@ from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage, relaxed
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
-# What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
-_SECRET_CHARS = 8
 _NOTHING = Usage()
 
 
@@ -193,17 +202,17 @@ class Sender:
         A refusal of tools or schema that is the request's own fault is raised as BadRequest.
         """
         if not request.tools and request.schema is None:
-            return await self._send_with_retries(request, caller, bill, is_patient=is_patient)
+            return await self._send_as_trimmed(request, caller, bill, is_patient=is_patient)
         fitted = self.capabilities.fitted(request)
         try:
             try:
-                answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
+                answer = await self._send_as_trimmed(fitted, caller, bill, is_patient=is_patient)
             except SchemaRefused as refused:
                 schema = fitted.schema and relaxed(fitted.schema)
                 if schema is fitted.schema:
                     raise
                 strict, fitted = fitted, replace(fitted, schema=schema)
-                answer = await self._send_with_retries(fitted, caller, bill, is_patient=is_patient)
+                answer = await self._send_as_trimmed(fitted, caller, bill, is_patient=is_patient)
                 answer = await self._after_relaxing(answer, refused, strict, caller)
         except (SchemaRefused, ToolsRefused) as refused:
             is_refused_to_all = await self._is_refused_to_all(
@@ -215,6 +224,34 @@ class Sender:
             raise recast(refused, BadRequest) from None
         self.capabilities.answered(fitted, request)
         return answer
+
+    async def _send_as_trimmed(
+        self, request: ChatRequest, caller: Caller, bill: Bill, *, is_patient: bool
+    ) -> tuple[Completion, Spent]:
+        """Send without the parameters that the endpoint refuses, where its llm says so. What is answered without them
+        is remembered.
+        """
+        left_out: tuple[str, ...] = ()
+        while True:
+            trimmed = self.capabilities.trimmed(replace(request, left_out=left_out) if left_out else request)
+            try:
+                answer = await self._send_with_retries(trimmed, caller, bill, is_patient=is_patient)
+            except CallError as refused:
+                name = refused_parameter(refused, trimmed)
+                if name is None:
+                    raise
+                if not can_leave_out(name, trimmed):
+                    raise advised(refused, name) from None
+                left_out = (*left_out, name)
+                continue
+            for name in left_out:
+                self._conclude(self.capabilities.refusal(request.endpoint, parameter(name)), caller)
+            return answer
+
+    def _conclude(self, conclusion: Refused, caller: Caller) -> None:
+        self.capabilities.refused.add(conclusion)
+        if caller.recorder is not None:
+            caller.recorder.refused(*conclusion)
 
     async def _after_relaxing(
         self, answer: tuple[Completion, Spent], refused: CallError, strict: ChatRequest, caller: Caller
@@ -235,7 +272,7 @@ class Sender:
     ) -> bool:
         """Whether the endpoint takes no tools, or no such schema, of anybody. What a probe says of it is remembered."""
         endpoint, capabilities = request.endpoint, self.capabilities
-        conclusion = refusal(endpoint, what)
+        conclusion = capabilities.refusal(endpoint, what)
         if capabilities.is_own(endpoint, what):
             return False
         async with capabilities.probing(endpoint, what):
@@ -250,9 +287,7 @@ class Sender:
                 return False
             if type(classified(met, probe.request)) is not type(refused):
                 return False
-            capabilities.refused.add(conclusion)
-            if caller.recorder is not None:
-                caller.recorder.refused(*conclusion)
+            self._conclude(conclusion, caller)
             return True
 
     async def _probe(self, probe: _Call) -> CallError | None:
@@ -295,7 +330,7 @@ class Sender:
             try:
                 got = fresh_answer(await self._send_once(request), request, tally.own_texts)
             except CallError as failed:
-                error = classified(_without_key(failed, request.endpoint), request)
+                error = classified(with_slip(failed.redact(), request.endpoint), request)
             except BaseException:
                 gate.given_up(permit, call.lost())
                 raise
@@ -357,7 +392,7 @@ class Sender:
         try:
             got = await self._send_once(probe.request)
         except CallError as failed:
-            error = _without_key(failed, probe.request.endpoint)
+            error = failed.redact()
             error.attempts = 1
             return await gate.failed(permit, error, probe.failed(error)), error
         except BaseException:
@@ -373,6 +408,7 @@ class Sender:
         endpoint = request.endpoint
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
         transport, is_ours = self._transports.of(endpoint.lane), self._transports.given is None
+        request = self.capabilities.trimmed(request)
         completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane == "direct")
         return believable(completion, request) if is_ours else completion
 
@@ -390,17 +426,6 @@ class Sender:
             name = request.endpoint.name
             raise UsageError(f"the price of {name} is not known, so --budget cannot hold; give it by --price")
         return _Call(request, caller, bill, way, way.expected(request), price)
-
-
-def _without_key(error: CallError, endpoint: Endpoint) -> CallError:
-    """Some providers quote the key in what they say, in a shape that `redact` cannot know."""
-    key = endpoint.api_key or ""
-    if len(key) >= _SECRET_CHARS:
-        if key in str(error):
-            error.args = (str(error).replace(key, REDACTED),)
-        if error.raw and key in error.raw:
-            error.raw = error.raw.replace(key, REDACTED)
-    return error
 
 
 async def _send(transport: Transport, request: ChatRequest, timeout_s: float, *, over_asyncio: bool) -> Completion:

@@ -79,6 +79,8 @@ async def _serve(settings: Settings, on_listening: Callable[[str], None]) -> Non
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     try:
         await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+    except UnicodeError:
+        raise UsageError(f"cannot listen on {settings.host}:{settings.port}: that is no name of a host") from None
     except OSError as error:
         # uvloop words a failed bind by its own; a host that has no address has no errno of the system's.
         reason = error.strerror if isinstance(error, gaierror) else os.strerror(error.errno or 0)

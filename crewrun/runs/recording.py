@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, NamedTuple
 
-from crewrun.errors import CallError, Category, redact
+from crewrun.errors import CallError, Category
 from crewrun.llm.failed_tools import shortened_error
 from crewrun.llm.recorder import Spent
 from crewrun.llm.turns import decode_turn, encode_turn, is_plain
 from crewrun.messages import ChatRequest, Completion, Usage
+from crewrun.redaction import redact
 from crewrun.row import Row, as_json
 from crewrun.runs.journal import ANSWER, FAILURE, TOOL, TOOL_FAILURE, TURN, CallEntry, row_key
 from crewrun.runs.log import EventLog

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from crewrun.errors import UsageError, suggest
 from crewrun.messages import Message, Usage
+from crewrun.redaction import redact
 from crewrun.row import Row, as_json, usage_json
 from crewrun.runs import journal
 from crewrun.runs.journal import FAILURE, TOOL, TOOL_FAILURE, CallEntry, pack_id, row_key, storable, unpack_id
@@ -97,7 +98,7 @@ def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None)
         return {**about, "kind": "tool", "tool": view.name(entry.name), "result": read_text(entry)}
     if entry.kind == TOOL_FAILURE:
         reason, told = read_tool_failure(entry)
-        return {**about, "kind": "tool_failure", "tool": view.name(entry.name), "reason": reason, "error": told}
+        return {**about, "kind": "tool_failure", "tool": view.name(entry.name), "reason": reason, "error": redact(told)}
     about |= {
         "kind": "failure" if entry.kind == FAILURE else "answer",
         "model": view.name(entry.name),
@@ -108,7 +109,7 @@ def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None)
         "attempts": entry.attempts,
     }
     if entry.kind == FAILURE:
-        return {**about, "error": read_text(entry)}
+        return {**about, "error": redact(read_text(entry))}
     answer = read_answer(entry)
     calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls]
     about |= {"reply": answer.text, "truncated": answer.truncated, "tool_calls": calls}

@@ -22,6 +22,7 @@ import anyio.to_thread
 from crewrun.errors import Category, OutputFailed
 from crewrun.library_warnings import LibraryWarning
 from crewrun.llm.unknown_bills import Owed
+from crewrun.redaction import redact
 from crewrun.row import Outcome, Row
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
@@ -341,6 +342,7 @@ class RunState:
 
     async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:
         """End the session, which left so many rows to other shards. Raises JournalFailed when it cannot be written."""
+        stopped = None if stopped is None else redact(stopped)
         self._say("stop", why=stopped, exit_code=exit_code, elsewhere=elsewhere)
         try:
             await self._writer.close(stopped, exit_code)

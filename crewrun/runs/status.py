@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from crewrun.llm.failed_tools import shortened_error
+from crewrun.redaction import redact
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
 from crewrun.runs.lock import describe_holder, is_held
@@ -243,7 +244,7 @@ def _failed_rows(view: View, group: _Ended) -> FailedRows:
     with view.legible(group.seq):
         error = json.loads(record)[9]  # where `outcomes.encode` puts it
         category = journal.category_of(group.ended)
-        return FailedRows(str(category), group.rows, view.row_id(group.seq), error["message"] if error else "")
+        return FailedRows(str(category), group.rows, view.row_id(group.seq), redact(error["message"]) if error else "")
 
 
 def _failing_tools(view: View) -> list[FailingTool]:

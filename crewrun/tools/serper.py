@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from crewrun._version import __version__
 from crewrun.llm.endpoints import proxy_for
+from crewrun.redaction import learn, redact
 from crewrun.tools.base import BaseTool
 
 _BASE_URL = "https://google.serper.dev"
@@ -79,6 +80,7 @@ class SerperDevTool(BaseTool):
     async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         base_url = self.base_url or os.environ.get("SERPER_BASE_URL") or _BASE_URL
         url = f"{base_url.rstrip('/')}/{self.search_type}"
+        learn([_key()])
         headers = {"X-API-KEY": _key(), "User-Agent": f"crewrun/{__version__}"}
         try:
             async with (
@@ -88,7 +90,7 @@ class SerperDevTool(BaseTool):
             ):
                 text = await response.text("utf-8", "replace")
         except aiohttp.ClientError as broken:
-            raise ConnectionError(f"Serper cannot be reached at {url}: {_without_key(str(broken))}") from None
+            raise ConnectionError(f"Serper cannot be reached at {url}: {broken}") from None
         if response.status != 200:
             raise OSError(f"Serper answered {response.status} {_reason(response.status, text)}")
         reply = _object(text)
@@ -101,15 +103,11 @@ def _key() -> str:
     return os.environ.get("SERPER_API_KEY", "").strip()
 
 
-def _without_key(text: str) -> str:
-    return text.replace(_key(), "…") if _key() else text
-
-
 def _reason(status: int, text: str) -> str:
     """The status in words, with what Serper says of it, such as that the credits are spent."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     message = (_object(text) or {}).get("message")
-    told = f": {_without_key(message)[:_SHOWN_REASON_CHARS]}" if isinstance(message, str) else ""
+    told = f": {redact(message)[:_SHOWN_REASON_CHARS]}" if isinstance(message, str) else ""
     return phrase + told
 
 

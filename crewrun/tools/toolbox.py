@@ -14,7 +14,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,6 @@ from crewrun.errors import (
     RunStopped,
     TaskTimedOut,
     ToolFailed,
-    redact,
     suggest,
 )
 from crewrun.fingerprint import fingerprint
@@ -39,6 +38,8 @@ from crewrun.llm.json_values import decode_written, unfenced
 from crewrun.llm.recorder import Recorder, tool_identity
 from crewrun.llm.tally import Tally, counting_into, current_tally
 from crewrun.messages import ToolSpec
+from crewrun.redaction import learn, redact
+from crewrun.secret_values import secrets_in
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema, values_of
 from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, declared_failure
@@ -78,6 +79,7 @@ class Toolbox:
             number = 2
             while name in self.tools:
                 name, number = f"{wire_name(tool.name)[: _MAX_NAME_CHARS - 4]}_{number}", number + 1
+            learn(secrets_in(vars(tool)))
             if not tool.description.strip():
                 raise DefinitionError(f"tool {tool.name!r} has no description; the model is told what it does by that")
             self.tools[name] = tool
@@ -116,6 +118,7 @@ class Toolbox:
             await self._note(name, arguments, ToolResult(failure.message, failure=failure), tally, began)
             raise
         if result.failed:
+            result = replace(result, text=redact(result.text))  # an error, whoever worded it
             await self._note(name, arguments, result, tally, began)
         return result
 

@@ -1,0 +1,216 @@
+"""Which values are secrets: by the names of fields, headers and variables, in URLs, and written into a crew's files.
+
+Finding them is all; `redaction` blacks them out. What an LLM's endpoint has is put together in `llm.endpoint_secrets`.
+"""
+
+import ast
+import json
+import os
+import re
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+# Parts of names that say a secret, in any case and with any punctuation: `api-key`, `awsSecretAccessKey`, `DB_PWD`.
+_SECRET_WORDS: Final = frozenset(
+    {"key", "keys", "token", "secret", "secrets", "password", "passwd", "passphrase", "pass", "pwd", "pw", "auth"}
+    | {"authorization", "authorisation", "credential", "credentials", "cookie", "signature", "sig", "jwt", "bearer"}
+)
+_SECRET_ENDING = re.compile(r"(?:apikey|token|secret|password|passwd|passphrase)$")
+# Ends of names that are about a secret and have none: `AWS_SHARED_CREDENTIALS_FILE`, `RAY_AUTH_MODE`.
+_ABOUT: Final = frozenset(
+    {"file", "path", "dir", "folder", "name", "type", "mode", "url", "uri", "host", "port", "sock", "limit", "count"}
+    | {"size", "policy", "method", "provider", "enabled", "timeout", "version", "env", "var"}
+)
+# Named like a secret, and none: OpenAI's and CrewAI's fields, the shell's variables.
+_NO_SECRETS: Final = frozenset({"prompt_cache_key", "cache_key", "primary_key", "sort_key", "group_key"})
+_OF_DATA: Final = frozenset({"key", "keys"})  # what any JSON may have
+_OF_THE_SHELL: Final = frozenset({"PWD", "OLDPWD"})
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+_HEADER_BLOCKS: Final = frozenset({"extra_headers", "default_headers", "headers"})
+# Headers that say what is sent and by which program; every other one of a user's own may be a secret.
+_PLAIN_HEADERS: Final = frozenset(
+    {"accept", "accept-encoding", "accept-language", "content-type", "user-agent", "referer", "http-referer"}
+    | {"x-title", "anthropic-version", "anthropic-beta", "openai-beta", "connection", "cache-control"}
+)
+_REFERENCE = re.compile(r"\$\{.*\}|\$\w+|os\.environ/\w+|\{\w*\}|<.*>")
+_MOST_VALUES: Final = 10_000
+
+# `api_key: value`, `"api-key": "value"`, `token = 'value'`, and YAML's block texts.
+_FIELD = re.compile(
+    r"""(["']?)(?P<name>[A-Za-z_][\w.-]{0,80})\1[ \t]{0,20}[:=](?:[ \t]{0,20}[>|][+-]?[ \t]{0,20}\n)?[ \t]{0,40}"""
+    r"""(?:"(?P<double>(?:[^"\\\n]|\\.)*)"|'(?P<single>(?:[^'\\\n]|\\.)*)'"""
+    r"""|(?P<bare>(?:\$\{[^}\n]{0,80}\}|[^\s"'#,\[\]{}()])+))"""
+)
+
+
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """Whether a field or variable of this name has a secret."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words or words[-1] in _ABOUT or "_".join(words) in _NO_SECRETS:
+        return False
+    return not _SECRET_WORDS.isdisjoint(words) or bool(_SECRET_ENDING.search("".join(words)))
+
+
+def secrets_in(fields: Mapping[str, Any]) -> Iterator[str]:
+    """The secrets in settings, however deep: all below a name that says so, headers, and what URLs carry."""
+    left: list[tuple[str, Any, bool]] = [("", fields, False)]
+    for _ in range(_MOST_VALUES):
+        if not left:
+            return
+        name, value, is_secret = left.pop()
+        reveal = getattr(value, "get_secret_value", None)  # pydantic's SecretStr
+        value = reveal() if callable(reveal) else value
+        if isinstance(value, Mapping):
+            if _snake(name) in _HEADER_BLOCKS:
+                yield from secrets_of_headers({str(key): inner for key, inner in value.items()})
+            left += [(str(key), inner, is_secret or is_secret_name(str(key))) for key, inner in value.items()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            left += [(name, inner, is_secret) for inner in value]
+        elif isinstance(value, str | bytes):
+            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            yield from _secrets_of_text(text, is_secret=is_secret)
+
+
+def secrets_of_headers(headers: Mapping[str, Any]) -> Iterator[str]:
+    """The values of headers of a user's own, and what stands in them behind the scheme."""
+    for name, value in headers.items():
+        if not isinstance(value, str) or name.lower() in _PLAIN_HEADERS:
+            continue
+        yield value
+        scheme, _, token = value.strip().partition(" ")
+        if token and scheme.isalpha():
+            yield token
+        if scheme.lower() == "basic":
+            yield from _userinfo(_decoded(token))
+        for pair in value.split(";") if "cookie" in name.lower() else ():
+            yield pair.partition("=")[2]
+
+
+def secrets_of_url(url: str) -> Iterator[str]:
+    """Name and password of a URL, and what its query has under the name of a secret."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError:
+        return
+    if "@" in parts.netloc:
+        userinfo = parts.netloc.rpartition("@")[0]
+        yield from _userinfo(userinfo)
+        yield from _userinfo(unquote(userinfo))
+    yield from (value for name, value in parse_qsl(parts.query) if is_secret_name(name))
+
+
+def environment_secrets(env: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """The secrets in variables of the environment, by their names, and in addresses, such as those of proxies."""
+    for name, value in env.items():
+        if is_secret_name(name) and name not in _OF_THE_SHELL and not _is_location(value):
+            yield from _secrets_of_text(value, is_secret=True)
+        elif "@" in value and "://" in value:
+            yield from secrets_of_url(value)
+
+
+def written_secrets(text: str, *, is_python: bool = False) -> Iterator[str]:
+    """The secrets that stand in a crew's file as they are, and not as references."""
+    if is_python:
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return
+        yield from (value for value in _literals(tree) if not _REFERENCE.fullmatch(value.strip()))
+        return
+    for found in _FIELD.finditer(text):
+        value = next((value for value in found.group("double", "single", "bare") if value is not None), "")
+        is_secret = is_secret_name(found["name"]) and found["name"].lower() not in _OF_DATA
+        if is_secret and not _REFERENCE.fullmatch(value.strip()):
+            yield value
+
+
+def _literals(tree: ast.AST) -> Iterator[str]:
+    """The texts that Python code gives to arguments, keys and variables with the names of secrets."""
+    for node in ast.walk(tree):
+        pairs: Iterable[tuple[str, ast.AST | None]] = ()
+        if isinstance(node, ast.keyword):
+            pairs = [(node.arg or "", node.value)]
+        elif isinstance(node, ast.Dict):
+            pairs = [(_name_of(key), value) for key, value in zip(node.keys, node.values, strict=True)]
+        elif isinstance(node, ast.Assign):
+            pairs = [(_name_of(target), node.value) for target in node.targets]
+        elif isinstance(node, ast.AnnAssign):
+            pairs = [(_name_of(node.target), node.value)]
+        for name, value in pairs:
+            if _snake(name) in _HEADER_BLOCKS and isinstance(value, ast.Dict):
+                for header, one in zip(value.keys, value.values, strict=True):
+                    for text in _texts(one):
+                        yield from secrets_of_headers({_name_of(header): text})
+            elif is_secret_name(name):
+                yield from _texts(value)
+
+
+def _name_of(node: ast.AST | None) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.Subscript):
+        return _name_of(node.slice)
+    return getattr(node, "id", None) or getattr(node, "attr", None) or ""
+
+
+def _texts(node: ast.AST | None) -> Iterator[str]:
+    """The texts of an expression that are its value; the names of variables that it looks up are not."""
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, str):
+            yield node.value
+    elif isinstance(node, ast.Call):
+        is_lookup = _name_of(node.func) in ("getenv", "get")
+        for argument in node.args[1:] if is_lookup else node.args:
+            yield from _texts(argument)
+    elif isinstance(node, ast.JoinedStr | ast.BoolOp | ast.IfExp | ast.BinOp | ast.List | ast.Tuple):
+        for inner in ast.iter_child_nodes(node):
+            yield from _texts(inner)
+
+
+def _secrets_of_text(text: str, *, is_secret: bool) -> Iterator[str]:
+    """What is secret in the text of a field: all of it, or of JSON in a text the fields with such names.
+
+    A reference is none, and stays to be read.
+    """
+    if _REFERENCE.fullmatch(text.strip()):
+        return
+    if text.lstrip().startswith("{"):
+        try:
+            inner = json.loads(text)
+        except (ValueError, RecursionError):
+            inner = None
+        if isinstance(inner, dict):  # a service account's file: most of it is the same for everybody
+            yield from secrets_in(inner)
+            return
+    if is_secret:
+        yield text
+    if "://" in text and ("@" in text or "?" in text):
+        yield from secrets_of_url(text)
+
+
+def _userinfo(userinfo: str) -> Iterator[str]:
+    name, _, password = userinfo.partition(":")
+    yield from (userinfo, password)
+    if not (password and name.isalpha()):  # a person's name stands in paths too, and is no token
+        yield name
+
+
+def _decoded(token: str) -> str:
+    try:
+        return b64decode(token, validate=True).decode()
+    except ValueError:
+        return ""
+
+
+def _is_location(value: str) -> bool:
+    """Whether it names a file: an error that says which one is of use."""
+    return value.startswith(("~", "./", "../")) or (len(value) < 4096 and "\0" not in value and os.path.exists(value))
+
+
+def _snake(name: str) -> str:
+    return name.lower().replace("-", "_")

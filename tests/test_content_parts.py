@@ -336,3 +336,11 @@ def test_a_budget_counts_an_image_by_its_kind_and_a_text_by_its_length() -> None
     assert bound(Part.of({"type": "file", "file": {"file_data": "x" * 9_000_000}}, "x")) - empty == 300_000
     assert bound(Part.of_text("ä" * 5)) - empty == 10
     assert bound(large, bytes_per_token=4) - bound(bytes_per_token=4) == 1_600
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user"])
+async def test_a_tag_that_any_role_asks_for_is_part_of_the_answer(role: str) -> None:
+    """Where nobody asks for it, it is reasoning."""
+    turns = [{"role": role, "content": "Think in <think> tags."}, {"role": "user", "content": "Hi"}]
+    async with scripted("<think>a</think>b", "<think>a</think>b"):
+        assert [await LLM_M.acall(turns), await LLM_M.acall("Hi")] == ["<think>a</think>b", "b"]

@@ -75,7 +75,7 @@ def _is_named(request: ChatRequest, own_texts: tuple[str, ...] | None, tags: fro
 
 
 def _told(request: ChatRequest) -> Iterable[str]:
-    return (message.content for message in request.messages if message.role in ("system", "user"))
+    return (message.content for message in request.messages if message.role in ("system", "developer", "user"))
 
 
 def _joined(reasoning: str, parts: Parts) -> str:

@@ -258,14 +258,17 @@ def test_a_stated_cost_is_taken_where_no_price_is_known(
 
 
 def test_a_name_of_ones_own_costs_what_its_base_model_costs(place: Place) -> None:
-    """`base_model` in a crew file: the model whose price it has, which the server is not told."""
+    """`base_model` in a crew file: the model whose price it has, which no server sees. `-m` is another model."""
     place.crew(llm="{model: our-deployment, base_model: gpt-4.1-mini, max_tokens: 80}")
     place.rows({"topic": "one"})
     with Fickle(lambda asked: Reply(usage=counts(100, 10, 110))) as provider:
         place.batch("--budget", "1", OPENAI_BASE_URL=provider.base_url)
         assert [(asked.model, "base_model" in asked.body) for asked in provider.asked] == [("our-deployment", False)]
+        (row,) = read_rows(place.results)
+        assert (row["models"], row["cost_usd"]) == (["openai/our-deployment"], pytest.approx(100 * IN + 10 * OUT))
+        place.batch("--fresh", "-m", "gpt-4.1", OPENAI_BASE_URL=provider.base_url)
     (row,) = read_rows(place.results)
-    assert (row["models"], row["cost_usd"]) == (["openai/our-deployment"], pytest.approx(100 * IN + 10 * OUT))
+    assert (row["models"], row["cost_usd"]) == (["openai/gpt-4.1"], pytest.approx(100 * 2e-6 + 10 * 8e-6))
 
 
 def test_a_price_may_say_what_the_cache_costs(place: Place) -> None:

@@ -229,7 +229,7 @@ def override(llm: LLM | None, model: str | None, base_url: str | None) -> LLM | 
     if model is not None:
         if prefix_of(model) != prefix_of(_looked_up(fields["model"])):
             fields.update(dict.fromkeys(_OF_THE_ADDRESS), extra_headers={})
-        fields.update(model=model, fallbacks=[])  # these stand in for the model that it names
+        fields.update(model=model, base_model=None, fallbacks=[])  # these go with the model that it had
     if base_url is not None:
         fields["base_url"] = base_url
     return LLM(**fields)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from crewrun.llm.usage import MOST_TOKENS
+from crewrun.llm.usage_counts import MOST_TOKENS
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage, UsageDetails
 
 # English text; other languages and code have fewer bytes per token: https://platform.openai.com/tokenizer
@@ -90,7 +90,7 @@ def believable(completion: Completion, request: ChatRequest) -> Completion:
 def _estimated(completion: Completion, request: ChatRequest, is_prompt_counted: bool, is_answer_counted: bool) -> Usage:
     usage = replace(completion.usage, estimated_calls=1)
     details = usage.details or UsageDetails()
-    if not is_prompt_counted:  # and the parts of it are none either
+    if not is_prompt_counted:  # then its parts were not counted either
         usage = replace(
             usage, prompt_tokens=fewest_tokens(request), cached_prompt_tokens=0, cache_write_prompt_tokens=0
         )

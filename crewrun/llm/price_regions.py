@@ -33,6 +33,6 @@ def _key(endpoint: Endpoint) -> str | None:
         return _OPENAI_KEYS[host[1]] if host else None
     if not endpoint.provider.startswith("vertex_ai"):
         return None
-    given = [endpoint.params.get(name) for name in _LOCATION_PARAMS] + [os.environ.get(name) for name in _LOCATION_ENV]
+    given = [endpoint.fields.get(name) for name in _LOCATION_PARAMS] + [os.environ.get(name) for name in _LOCATION_ENV]
     location = next((str(value).strip().lower() for value in given if value), "global")
     return None if location == "global" else _VERTEX_KEY

@@ -14,7 +14,7 @@ from crewrun.llm.price_entry import flat, is_priced_by_tokens, schedules
 from crewrun.llm.price_lookup import entry_of
 from crewrun.llm.price_regions import uplift
 from crewrun.llm.rates import Band, Ceiling, Rates, Schedule, band_of, ceilings, scaled
-from crewrun.llm.usage import TIERS
+from crewrun.llm.usage_details import TIERS
 from crewrun.messages import Endpoint, Usage, UsageDetails
 
 STANDARD: Final = "standard"
@@ -67,7 +67,7 @@ class Price:
         return (cost_usd + _difference_usd(details, cached, rates)) * self._surcharge(details)
 
     def most(self, prompt_tokens: int, answer_tokens: int) -> Most:
-        """The most that a call can cost whose prompt and answer have at most so many tokens.
+        """The most that a call can cost, by the largest numbers of tokens of its prompt and its answer.
 
         Whatever of them is cached, written or sound, and at whatever tier it is served: the one that requests ask for
         or the standard one, any that the model has where they ask for none.
@@ -124,12 +124,18 @@ def find_price(endpoint: Endpoint) -> Price | None:
     entry = entry_of(endpoint)
     if entry is None or not is_priced_by_tokens(entry):
         return None
-    factor = uplift(entry, endpoint)
-    found, off_peak, block = schedules(entry), None, entry.get("off_peak_pricing")
+    try:
+        return _read(entry, uplift(entry, endpoint), requested_tier(endpoint.fields))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None  # a table of another litellm, which says it otherwise
+
+
+def _read(entry: Mapping[str, Any], factor: float, tier: str) -> Price:
+    block, off_peak = entry.get("off_peak_pricing"), None
     if isinstance(block, Mapping) and (windows := read_windows(block)):
         off_peak = OffPeak(windows, scaled(schedules(entry, block), factor))
     surcharges = entry.get("provider_specific_entry") or _NO_SURCHARGES
-    return Price(scaled(found, factor), requested_tier(endpoint.fields), off_peak, surcharges)
+    return Price(scaled(schedules(entry), factor), tier, off_peak, surcharges)
 
 
 def requested_tier(params: Mapping[str, Any]) -> str:

@@ -58,7 +58,7 @@ Schedule = tuple[Band, ...]
 
 
 def band_of(schedule: Schedule, prompt_tokens: int) -> Band:
-    """The band that a prompt of so many tokens is in."""
+    """The band of a prompt of `prompt_tokens`."""
     for band in reversed(schedule):
         if prompt_tokens >= band.from_tokens:
             return band

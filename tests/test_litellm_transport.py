@@ -869,6 +869,19 @@ async def test_organization_and_project_reach_a_proxy(provider: Provider, transp
     assert (headers["OpenAI-Organization"], headers["OpenAI-Project"], body["model"]) == ("o", "p", "mine")
 
 
+async def test_the_environment_s_account_stays_at_openai_s(
+    provider: Provider, transport: LitellmTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI's client, which litellm uses for others too, would send it to whoever is called."""
+    for name in ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "of-the-environment")
+    provider.reply(reply_with({"content": "Hi"}, "stop"))
+    for model in ("zai/glm-4.6", "azure/mine"):
+        endpoint = resolve(LLM(model=model, base_url=provider.url, api_key="k"), {})
+        await transport.send(ChatRequest(endpoint, (Message("user", "Hello?"),)))
+    assert [name for _, headers, _ in provider.asked for name in headers if name.lower().startswith("openai-")] == []
+
+
 @pytest.mark.parametrize(
     ("model", "fields", "named"),
     [

@@ -76,7 +76,7 @@ class LitellmTransport:
     @tolerant
     async def send(self, request: ChatRequest) -> Completion:
         """One attempt, as `Transport.send` says. The first call imports litellm, which takes seconds."""
-        reply = _Reply()
+        reply = _Reply(_own_account(request.endpoint))
         token = _reply.set(reply)
         try:
             litellm = self._litellm or await self._load()
@@ -113,8 +113,12 @@ class LitellmTransport:
 
 @dataclass(slots=True)
 class _Reply:
-    """What a provider replied to one call, as it came: litellm maps words and drops errors."""
+    """What a provider replied to one call, as it came: litellm maps words and drops errors.
 
+    `own_account` are the headers of an account that the call's llm sets itself.
+    """
+
+    own_account: frozenset[str] = frozenset()
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -198,6 +202,9 @@ def _read_within_limits() -> None:
         if reply is None:
             return await send(self, request)
         request.headers["accept-encoding"] = ENCODINGS
+        if request.url.host != _OPENAI:
+            for name in _ACCOUNT - reply.own_account:
+                request.headers.pop(name, None)
         response = await send(self, request)
         reply.status, reply.headers = response.status_code, response.headers
         try:
@@ -214,6 +221,16 @@ def _read_within_limits() -> None:
         return Response(response.status_code, headers=headers, content=content, request=request)
 
     LiteLLMAiohttpTransport.handle_async_request = handle_async_request
+
+
+# OpenAI's client, by which litellm calls many others too, adds these from the environment. They are for OpenAI alone.
+_ACCOUNT = frozenset({"openai-organization", "openai-project"})
+_OPENAI = "api.openai.com"
+
+
+def _own_account(endpoint: Endpoint) -> frozenset[str]:
+    named = {name.lower() for name in endpoint.headers}
+    return _ACCOUNT & (named | {"openai-organization"} if "organization" in endpoint.params else named)
 
 
 # What a body has no more that was read and decompressed.

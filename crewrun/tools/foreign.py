@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ValidationError
 
 from crewrun.errors import DefinitionError
+from crewrun.redaction import learn
+from crewrun.secret_values import secrets_in
 from crewrun.tools.base import BaseTool, FunctionTool, tool, unset_variables
 
 # In the order in which they are looked for. LangChain's `_run` and `_arun` want a config, where `func` and `coroutine`
@@ -33,6 +35,7 @@ def as_tool(value: Any) -> BaseTool:
         return _made(value)
     name, description = getattr(value, "name", None), getattr(value, "description", None)
     if isinstance(name, str) and isinstance(description, str) and not isclass(value):
+        learn(secrets_in({"tool": value, **getattr(value, "__dict__", {})}))
         schema = getattr(value, "args_schema", None)
         kind = _LangChainTool if _is_langchain(value) else FunctionTool
         return kind(

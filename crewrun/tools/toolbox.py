@@ -79,7 +79,7 @@ class Toolbox:
             number = 2
             while name in self.tools:
                 name, number = f"{wire_name(tool.name)[: _MAX_NAME_CHARS - 4]}_{number}", number + 1
-            learn(secrets_in(vars(tool)))
+            learn(secrets_in({"tool": tool}))
             if not tool.description.strip():
                 raise DefinitionError(f"tool {tool.name!r} has no description; the model is told what it does by that")
             self.tools[name] = tool

@@ -11,6 +11,7 @@ recorded, is the gateway's.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -213,7 +214,7 @@ class Sender:
                     raise
                 strict, fitted = fitted, replace(fitted, schema=schema)
                 answer = await self._send_as_trimmed(fitted, caller, bill, is_patient=is_patient)
-                answer = await self._after_relaxing(answer, refused, strict, caller)
+                answer = await self._after_relaxing(answer, refused, strict, caller, bill)
         except (SchemaRefused, ToolsRefused) as refused:
             is_refused_to_all = await self._is_refused_to_all(
                 refused, fitted, refused_feature(refused, request), caller, bill
@@ -254,18 +255,16 @@ class Sender:
             caller.recorder.refused(*conclusion)
 
     async def _after_relaxing(
-        self, answer: tuple[Completion, Spent], refused: CallError, strict: ChatRequest, caller: Caller
+        self, answer: tuple[Completion, Spent], refused: CallError, strict: ChatRequest, caller: Caller, bill: Bill
     ) -> tuple[Completion, Spent]:
         """`answer`, with what a probe cost that finds out whether the endpoint refuses the strict schema of anybody."""
         assert strict.schema is not None  # noqa: S101  (it was refused)
-        bill = Bill()
-        try:
-            await self._is_refused_to_all(refused, strict, strict_form(strict.schema), caller, bill)
-        except RunStopped:
-            return answer  # the call itself was answered; the next one meets what stops the run
         completion, spent = answer
-        bill.attempts = spent.attempts
-        return completion, bill.total(spent.model, spent.usage, spent.cost_usd)
+        bill.usage, bill.cost_usd = spent.usage, spent.cost_usd  # where the probe is cut short, the bill has both
+        # The call itself was answered; the next one meets what stops the run.
+        with suppress(RunStopped):
+            await self._is_refused_to_all(refused, strict, strict_form(strict.schema), caller, bill)
+        return completion, bill.total(spent.model)
 
     async def _is_refused_to_all(
         self, refused: CallError, request: ChatRequest, what: str, caller: Caller, bill: Bill

@@ -1,24 +1,19 @@
 """`redact`: texts that may be shown or kept, with every secret of the process blacked out.
 
-A secret is found whole, as it is written in URLs, JSON, HTML and base64, and cut: its beginning, its end, a long piece,
-or `abc…xyz`. What has the shape of a key is blacked out too, known or not. Which values are secrets is said in
-`secret_values`; which texts are redacted is for their makers to know: errors and what is made of them are, what models
-and tools answered, inputs and replays never.
+A secret is found whole, in all its `secret_forms`, and cut: its beginning, its end, a long piece, or `abc…xyz`. What
+has the shape of a key is blacked out too, known or not. Which values are secrets is said in `secret_values`. Callers
+redact errors and what is made of them; never answers of models and tools, inputs or replays.
 """
 
 import re
-from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
-from html import escape
-from json import dumps
 from threading import Lock
 from typing import Final, NamedTuple
-from urllib.parse import quote, quote_plus
+
+from crewrun.secret_forms import FEWEST_CHARS, forms_of, lower
 
 REDACTED: Final = "[redacted]"
 
-# What is shorter is a placeholder such as `x` or `none`, which stands in other words too.
-FEWEST_CHARS: Final = 8
 # A piece of a secret that is as long as this is no chance, wherever it begins and ends.
 _LONG_PIECE: Final = 16
 # A program that calls models with its users' keys may go through any number: the oldest are forgotten.
@@ -36,6 +31,7 @@ _DOCUMENTED: Final = (
 _KEY = re.compile(_DOCUMENTED)
 _BEARER = re.compile(r"(?i:\b(bearer(?:\s|%20|[:=\"'])+))[A-Za-z0-9._\-~+/]{8,}=*")
 _USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>\\]+(?=@)")
+_IN_A_ROW = re.compile(rf"(?:{re.escape(REDACTED)})+")
 # What runs were told apart by before there was a redactor. It stays so: else their rows would run again.
 _IN_FINGERPRINTS = re.compile(
     _DOCUMENTED + r"|(?i:(?<=bearer )[A-Za-z0-9._\-~+/]{8,}=*)|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
@@ -44,8 +40,6 @@ _IN_FINGERPRINTS = re.compile(
 _MASKS: Final = ("…", "...", "**", "••", "··")
 _MASK = re.compile(r"…|\.{3,}|\*{2,}|[•·]{2,}")
 _MOST_SHOWN, _FEWEST_SHOWN, _FEWEST_SHOWN_ALONE = 64, 3, 5
-# ASCII only: of other letters the case may have another length.
-_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 class _Anchor(NamedTuple):
@@ -78,7 +72,7 @@ class Redactor:
             with self._learning:
                 forms = self._secrets.pop(secret, None)
                 if forms is None:
-                    forms = tuple(_forms(secret))
+                    forms = tuple(forms_of(secret))
                     self._add(secret, forms)
                     self._answers = {}
                 self._secrets[secret] = forms
@@ -99,11 +93,13 @@ class Redactor:
 
     def _redacted(self, text: str) -> str:
         if self._secrets:
-            text = _blacked_out(text, self._spans(_lower(text)))
+            text = _blacked_out(text, self._spans(lower(text)))
         text = _KEY.sub(REDACTED, text)
         if "://" in text:
             text = _USERINFO.sub(REDACTED, text)
-        return _BEARER.sub(rf"\g<1>{REDACTED}", text) if "bearer" in text.lower() else text
+        if "bearer" in text.lower():
+            text = _BEARER.sub(rf"\g<1>{REDACTED}", text)
+        return _IN_A_ROW.sub(REDACTED, text) if 2 * REDACTED in text else text
 
     def _add(self, secret: str, forms: tuple[str, ...]) -> None:
         for anchor in (_Anchor(form, offset) for form in forms for offset in _offsets(form)):
@@ -124,7 +120,7 @@ class Redactor:
                 self._anchors[gram] = left
                 if not left:
                     del self._anchors[gram]
-        start = _lower(secret)[:_FEWEST_SHOWN]
+        start = lower(secret)[:_FEWEST_SHOWN]
         self._starts[start] = tuple(other for other in self._starts.get(start, ()) if other not in forms)
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
@@ -190,25 +186,6 @@ def _blacked_out(text: str, spans: Iterable[tuple[int, int]]) -> str:
             parts += [text[end:start], REDACTED]
         end = max(end, stop)
     return "".join([*parts, text[end:]]) if parts else text
-
-
-def _forms(secret: str) -> dict[str, None]:
-    """How a text may have `secret`, in lower case: first as it is."""
-    raw = secret.encode("utf-8", "surrogatepass")
-    quoted = dumps(secret)[1:-1]
-    written = [secret, quoted, dumps(secret, ensure_ascii=False)[1:-1], dumps(quoted)[1:-1], repr(secret)[1:-1]]
-    written += [quote(raw, safe=""), quote(raw), quote_plus(raw), escape(secret), " ".join(secret.split())]
-    for encode in (b64encode, urlsafe_b64encode):
-        # Base64 of a longer text, such as `user:password`, has it in one of three ways, without what it shares with
-        # the characters beside it.
-        for before in range(3):
-            whole = encode(b"\0" * before + raw).decode()
-            written.append(whole[(before * 8 + 5) // 6 : (before + len(raw)) * 8 // 6])
-    return dict.fromkeys(_lower(form) for form in written if len(form) >= FEWEST_CHARS)
-
-
-def _lower(text: str) -> str:
-    return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
 def without_key_shapes(text: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 
 from crewrun.errors import CrewrunError, DefinitionError, suggest
 from crewrun.redaction import learn
-from crewrun.secret_values import written_secrets
+from crewrun.written_secrets import written_secrets
 
 # Whether user's code is being loaded: nothing may be paid for by that.
 _loading: ContextVar[bool] = ContextVar("crewrun_loading", default=False)

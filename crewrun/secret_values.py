@@ -1,14 +1,14 @@
-"""Which values are secrets: by the names of fields, headers and variables, in URLs, and written into a crew's files.
+"""Which values are secrets: by the names of fields, headers and variables, and in URLs.
 
-Finding them is all; `redaction` blacks them out. What an LLM's endpoint has is put together in `llm.endpoint_secrets`.
+Finding them is all; `redaction` blacks them out. Those in the text of a file are found by `written_secrets`, and what
+an LLM's endpoint has is put together in `llm.endpoint_secrets`.
 """
 
-import ast
 import json
 import os
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -26,25 +26,17 @@ _ABOUT: Final = frozenset(
 )
 # Named like a secret, and none: OpenAI's and CrewAI's fields, the shell's variables.
 _NO_SECRETS: Final = frozenset({"prompt_cache_key", "cache_key", "primary_key", "sort_key", "group_key"})
-_OF_DATA: Final = frozenset({"key", "keys"})  # what any JSON may have
 _OF_THE_SHELL: Final = frozenset({"PWD", "OLDPWD"})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-_HEADER_BLOCKS: Final = frozenset({"extra_headers", "default_headers", "headers"})
+HEADER_BLOCKS: Final = frozenset({"extra_headers", "default_headers", "headers"})
 # Headers that say what is sent and by which program; every other one of a user's own may be a secret.
 _PLAIN_HEADERS: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "content-type", "user-agent", "referer", "http-referer"}
     | {"x-title", "anthropic-version", "anthropic-beta", "openai-beta", "connection", "cache-control"}
 )
-_REFERENCE = re.compile(r"\$\{.*\}|\$\w+|os\.environ/\w+|\{\w*\}|<.*>")
+REFERENCE = re.compile(r"\$\{.*\}|\$\w+|os\.environ/\w+|\{\w*\}|<.*>")
 _MOST_VALUES: Final = 10_000
-
-# `api_key: value`, `"api-key": "value"`, `token = 'value'`, and YAML's block texts.
-_FIELD = re.compile(
-    r"""(["']?)(?P<name>[A-Za-z_][\w.-]{0,80})\1[ \t]{0,20}[:=](?:[ \t]{0,20}[>|][+-]?[ \t]{0,20}\n)?[ \t]{0,40}"""
-    r"""(?:"(?P<double>(?:[^"\\\n]|\\.)*)"|'(?P<single>(?:[^'\\\n]|\\.)*)'"""
-    r"""|(?P<bare>(?:\$\{[^}\n]{0,80}\}|[^\s"'#,\[\]{}()])+))"""
-)
 
 
 @lru_cache(maxsize=4096)
@@ -74,7 +66,7 @@ def secrets_in(fields: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(getattr(type(value), "model_fields", None), Mapping):
             value = {**vars(value), **(getattr(value, "__pydantic_private__", None) or {})}
         if isinstance(value, Mapping):
-            if _snake(name) in _HEADER_BLOCKS:
+            if snake(name) in HEADER_BLOCKS:
                 yield from secrets_of_headers({str(key): inner for key, inner in value.items()})
             left += [(str(key), inner, is_secret or is_secret_name(str(key))) for key, inner in value.items()]
         elif isinstance(value, list | tuple | set | frozenset):
@@ -121,71 +113,12 @@ def environment_secrets(env: Mapping[str, str] = os.environ) -> Iterator[str]:
             yield from secrets_of_url(value)
 
 
-def written_secrets(text: str, *, is_python: bool = False) -> Iterator[str]:
-    """The secrets that stand in a crew's file as they are, and not as references."""
-    if is_python:
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return
-        yield from (value for value in _literals(tree) if not _REFERENCE.fullmatch(value.strip()))
-        return
-    for found in _FIELD.finditer(text):
-        value = next((value for value in found.group("double", "single", "bare") if value is not None), "")
-        is_secret = is_secret_name(found["name"]) and found["name"].lower() not in _OF_DATA
-        if is_secret and not _REFERENCE.fullmatch(value.strip()):
-            yield value
-
-
-def _literals(tree: ast.AST) -> Iterator[str]:
-    """The texts that Python code gives to arguments, keys and variables with the names of secrets."""
-    for node in ast.walk(tree):
-        pairs: Iterable[tuple[str, ast.AST | None]] = ()
-        if isinstance(node, ast.keyword):
-            pairs = [(node.arg or "", node.value)]
-        elif isinstance(node, ast.Dict):
-            pairs = [(_name_of(key), value) for key, value in zip(node.keys, node.values, strict=True)]
-        elif isinstance(node, ast.Assign):
-            pairs = [(_name_of(target), node.value) for target in node.targets]
-        elif isinstance(node, ast.AnnAssign):
-            pairs = [(_name_of(node.target), node.value)]
-        for name, value in pairs:
-            if _snake(name) in _HEADER_BLOCKS and isinstance(value, ast.Dict):
-                for header, one in zip(value.keys, value.values, strict=True):
-                    for text in _texts(one):
-                        yield from secrets_of_headers({_name_of(header): text})
-            elif is_secret_name(name):
-                yield from _texts(value)
-
-
-def _name_of(node: ast.AST | None) -> str:
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.Subscript):
-        return _name_of(node.slice)
-    return getattr(node, "id", None) or getattr(node, "attr", None) or ""
-
-
-def _texts(node: ast.AST | None) -> Iterator[str]:
-    """The texts of an expression that are its value; the names of variables that it looks up are not."""
-    if isinstance(node, ast.Constant):
-        if isinstance(node.value, str):
-            yield node.value
-    elif isinstance(node, ast.Call):
-        is_lookup = _name_of(node.func) in ("getenv", "get")
-        for argument in node.args[1:] if is_lookup else node.args:
-            yield from _texts(argument)
-    elif isinstance(node, ast.JoinedStr | ast.BoolOp | ast.IfExp | ast.BinOp | ast.List | ast.Tuple):
-        for inner in ast.iter_child_nodes(node):
-            yield from _texts(inner)
-
-
 def _secrets_of_text(text: str, *, is_secret: bool) -> Iterator[str]:
     """What is secret in the text of a field: all of it, or of JSON in a text the fields with such names.
 
-    A reference is none, and stays to be read.
+    A reference to a variable is not secret and stays readable.
     """
-    if _REFERENCE.fullmatch(text.strip()):
+    if REFERENCE.fullmatch(text.strip()):
         return
     if text.lstrip().startswith("{"):
         try:
@@ -220,5 +153,6 @@ def _is_location(value: str) -> bool:
     return value.startswith(("~", "./", "../")) or (len(value) < 4096 and "\0" not in value and os.path.exists(value))
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """`X-Api-Key` → `x_api_key`."""
     return name.lower().replace("-", "_")

@@ -9,6 +9,9 @@ from forks import Forks, shared
 from mock_process import MockProcess
 from place import Place
 
+from crewrun import redaction
+from crewrun.redaction import Redactor
+
 _SETTINGS = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY", "NO_COLOR")
 
 
@@ -26,6 +29,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _other_secrets() -> None:
+    """What one test calls its models with is no secret of the next one's, in the one process of both."""
+    Redactor.__init__(redaction._of_the_process)
 
 
 @pytest.fixture(scope="session")

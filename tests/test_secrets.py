@@ -17,7 +17,8 @@ from planted import PLANTED, QUOTED, environment, every_quotation, leaks, plant,
 from wire_server import Asked, Reply, WireServer
 
 from crewrun.redaction import REDACTED, Redactor
-from crewrun.secret_values import is_secret_name, secrets_in, written_secrets
+from crewrun.secret_values import is_secret_name, secrets_in
+from crewrun.written_secrets import written_secrets
 
 NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
 

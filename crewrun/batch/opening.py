@@ -31,7 +31,7 @@ from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, digest_of, options_of, texts_of
 from crewrun.runs.state import StateOptions
 from crewrun.runs.view import command_of, is_in_place
-from crewrun.secret_values import written_secrets
+from crewrun.written_secrets import written_secrets
 
 
 @dataclass(frozen=True, slots=True)

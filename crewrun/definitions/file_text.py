@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from crewrun.errors import DefinitionError
 from crewrun.redaction import learn
-from crewrun.secret_values import written_secrets
+from crewrun.written_secrets import written_secrets
 
 MAX_BYTES = 1024 * 1024
 

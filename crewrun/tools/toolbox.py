@@ -118,7 +118,7 @@ class Toolbox:
             await self._note(name, arguments, ToolResult(failure.message, failure=failure), tally, began)
             raise
         if result.failed:
-            result = replace(result, text=redact(result.text))  # an error, whoever worded it
+            result = replace(result, text=redact(result.text))  # also where the tool worded the error
             await self._note(name, arguments, result, tally, began)
         return result
 

@@ -24,6 +24,7 @@ from crewrun.errors import (
     WaitTooLong,
 )
 from crewrun.llm.budget import Budget
+from crewrun.llm.call import Bill, Caller
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.gate import FailureScope, GateOptions, Gates, Settlement
 from crewrun.llm.lanes import Transports
@@ -32,7 +33,7 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices import flat_price
 from crewrun.llm.recorder import Spent
 from crewrun.llm.retry import RetryPolicy
-from crewrun.llm.sender import Bill, Caller, Sender
+from crewrun.llm.sender import Sender
 from crewrun.llm.tally import Tally
 from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage

@@ -26,6 +26,7 @@ from crewrun.errors import (
 from crewrun.llm import ambient, endpoints
 from crewrun.llm.answer import recalled_answer
 from crewrun.llm.cache import Answers
+from crewrun.llm.call import Bill, Caller
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.endpoint_secrets import secrets_of, secrets_of_llm
 from crewrun.llm.far_gates import FarGates
@@ -36,7 +37,7 @@ from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices import Price, find_price
 from crewrun.llm.recorder import Identities, Recorder, Spent
-from crewrun.llm.sender import Bill, Caller, Sender
+from crewrun.llm.sender import Sender
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
 from crewrun.llm.way import Way

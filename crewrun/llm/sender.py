@@ -13,7 +13,6 @@ recorded, is the gateway's.
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -36,6 +35,7 @@ from crewrun.errors import (
 )
 from crewrun.llm.answer import fresh_answer
 from crewrun.llm.budget import check_row
+from crewrun.llm.call import Bill, Call, Caller
 from crewrun.llm.capabilities import (
     Capabilities,
     Refused,
@@ -49,99 +49,19 @@ from crewrun.llm.capabilities import (
 )
 from crewrun.llm.deadline import deadline
 from crewrun.llm.estimate import believable
-from crewrun.llm.gate import AllGates, FailureScope, Pass, Settlement
-from crewrun.llm.gate import Price as CallPrice
+from crewrun.llm.gate import AllGates, FailureScope, Pass
 from crewrun.llm.known_models import with_slip
 from crewrun.llm.lanes import Transports
-from crewrun.llm.limits import RequestWindow, admit
+from crewrun.llm.limits import admit
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.outage import is_sign_of_outage
 from crewrun.llm.probes import MAY_PASS, RUN_WIDE, probe_request
-from crewrun.llm.recorder import Recorder, Spent
-from crewrun.llm.tally import Tally
+from crewrun.llm.recorder import Spent
 from crewrun.llm.transport import Transport
-from crewrun.llm.unknown_bills import may_be_billed
 from crewrun.llm.way import Way
-from crewrun.messages import ChatRequest, Completion, Endpoint, Usage, relaxed
+from crewrun.messages import ChatRequest, Completion, Endpoint, relaxed
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
-_NOTHING = Usage()
-
-
-class Caller(NamedTuple):
-    """For whom a call is made: the account that it is billed to, the windows that limit it, its row's recorder."""
-
-    tally: Tally
-    windows: Sequence[RequestWindow] = ()
-    recorder: Recorder | None = None
-
-
-@dataclass(slots=True)
-class Bill:
-    """What a call has cost so far: attempts, probes, and what was billed for no answer."""
-
-    attempts: int = 0
-    probes: int = 0
-    usage: Usage = _NOTHING
-    cost_usd: float | None = 0.0
-
-    def add(self, usage: Usage, cost_usd: float | None) -> None:
-        """Something was billed; a cost of None is of an unknown price."""
-        self.usage += usage
-        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
-
-    def close(self, error: CallError) -> None:
-        """Put what the call has come to on the error that it ends with."""
-        error.attempts, error.probes, error.billed = self.attempts, self.probes, (self.usage, self.cost_usd)
-
-    def total(self, model: str, usage: Usage = _NOTHING, cost_usd: float | None = 0.0) -> Spent:
-        """The whole bill, of a call that was answered with `usage`."""
-        if self.usage is not _NOTHING:
-            self.add(usage, cost_usd)
-            usage, cost_usd = self.usage, self.cost_usd
-        return Spent(model, usage, cost_usd, self.attempts + self.probes)
-
-
-@dataclass(slots=True)
-class _Call:
-    """A request on its way to one endpoint: for whom, on which bill, what an attempt takes and costs at most.
-
-    `price` is None where no budget needs it.
-    """
-
-    request: ChatRequest
-    caller: Caller
-    bill: Bill
-    way: Way
-    tokens: int
-    price: CallPrice | None
-
-    def answered(self, got: Completion) -> Settlement:
-        """How an attempt that was answered ended, after it is on the bill of the caller's row."""
-        usage = got.usage
-        cost_usd = self.way.bill(usage, self.caller.tally)
-        end = Settlement(usage.total_tokens, cost_usd, got.limits, usage.prompt_tokens)
-        if self.price is None or cost_usd is None or not usage.estimated_calls:
-            return end
-        owed_usd = max(0.0, self.way.most_of(got, self.price) - cost_usd)
-        self.caller.tally.owes(owed_usd)
-        return end._replace(owed_usd=owed_usd, is_unknown=owed_usd > 0)
-
-    def failed(self, error: CallError) -> Settlement:
-        """How a failed attempt ended, after what the provider counted for it is on the bill."""
-        usage = error.usage
-        if usage.total_tokens:
-            cost_usd = self.way.bill(usage, self.caller.tally)
-            self.bill.add(usage, cost_usd)
-            return Settlement(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
-        return self.lost()._replace(limits=error.limits) if may_be_billed(error) else Settlement(limits=error.limits)
-
-    def lost(self) -> Settlement:
-        """How an attempt ended whose bill nobody told."""
-        most = self.price or self.way.most(self.request, self.caller.tally.task)
-        owed_usd = most.usd if most is not None else None
-        self.caller.tally.owes(owed_usd)
-        return Settlement(owed_usd=owed_usd, is_unknown=True)
 
 
 @dataclass(slots=True)
@@ -289,7 +209,7 @@ class Sender:
             self._conclude(conclusion, caller)
             return True
 
-    async def _probe(self, probe: _Call) -> CallError | None:
+    async def _probe(self, probe: Call) -> CallError | None:
         """The error that a neutral request meets, None when it is answered. One of ours when the budget has no room."""
         attempt = 0
         while True:
@@ -346,7 +266,7 @@ class Sender:
             if delay_s:
                 await anyio.sleep(delay_s)
 
-    async def _delay(self, failures: "_Failures", permit: Pass, error: CallError, call: _Call) -> float:
+    async def _delay(self, failures: "_Failures", permit: Pass, error: CallError, call: Call) -> float:
         """Seconds until the next attempt; raises `error` when there is none."""
         failures.attempts += 1
         error.attempts = failures.attempts
@@ -369,7 +289,7 @@ class Sender:
         call.bill.close(error)
         raise error
 
-    async def _is_own(self, error: CallError, call: _Call) -> bool:
+    async def _is_own(self, error: CallError, call: Call) -> bool:
         """Whether `error` is the call's own and not what every call meets, if need be by a probe.
 
         Raises EndpointRefused and WaitTooLong when every call would be refused.
@@ -383,7 +303,7 @@ class Sender:
             if scope is not FailureScope.ALL:
                 return scope is FailureScope.OWN
 
-    async def _send_probe(self, permit: Pass, probe: _Call) -> tuple[FailureScope, CallError | None]:
+    async def _send_probe(self, permit: Pass, probe: Call) -> tuple[FailureScope, CallError | None]:
         """Send a neutral request: what it says of the failure of the call that asked for it, and its own error."""
         gate = probe.way.gate
         probe.caller.tally.sent()
@@ -417,14 +337,14 @@ class Sender:
             way = self._ways[endpoint] = self._make_way(endpoint)
         return way
 
-    def _call(self, request: ChatRequest, caller: Caller, bill: Bill) -> _Call:
+    def _call(self, request: ChatRequest, caller: Caller, bill: Bill) -> Call:
         """`request` with what its attempts need. Raises UsageError when a budget needs a price that nobody knows."""
         way = self._way(request.endpoint)
         price = None
         if self._gates.is_budgeted and (price := way.most(request, caller.tally.task)) is None:
             name = request.endpoint.name
             raise UsageError(f"the price of {name} is not known, so --budget cannot hold; give it by --price")
-        return _Call(request, caller, bill, way, way.expected(request), price)
+        return Call(request, caller, bill, way, way.expected(request), price)
 
 
 async def _send(transport: Transport, request: ChatRequest, timeout_s: float, *, over_asyncio: bool) -> Completion:

@@ -1,0 +1,96 @@
+"""`Call`: a request on its way to one endpoint, with whom it is for and what it has cost so far.
+
+How attempts of it are made is in `sender`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from crewrun.errors import CallError
+from crewrun.llm.gate import Price as CallPrice
+from crewrun.llm.gate import Settlement
+from crewrun.llm.limits import RequestWindow
+from crewrun.llm.recorder import Recorder, Spent
+from crewrun.llm.tally import Tally
+from crewrun.llm.unknown_bills import may_be_billed
+from crewrun.llm.way import Way
+from crewrun.messages import ChatRequest, Completion, Usage
+
+_NOTHING = Usage()
+
+
+class Caller(NamedTuple):
+    """For whom a call is made: the account that it is billed to, the windows that limit it, its row's recorder."""
+
+    tally: Tally
+    windows: Sequence[RequestWindow] = ()
+    recorder: Recorder | None = None
+
+
+@dataclass(slots=True)
+class Bill:
+    """What a call has cost so far: attempts, probes, and what was billed for no answer."""
+
+    attempts: int = 0
+    probes: int = 0
+    usage: Usage = _NOTHING
+    cost_usd: float | None = 0.0
+
+    def add(self, usage: Usage, cost_usd: float | None) -> None:
+        """Something was billed; a cost of None is of an unknown price."""
+        self.usage += usage
+        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+
+    def close(self, error: CallError) -> None:
+        """Put what the call has come to on the error that it ends with."""
+        error.attempts, error.probes, error.billed = self.attempts, self.probes, (self.usage, self.cost_usd)
+
+    def total(self, model: str, usage: Usage = _NOTHING, cost_usd: float | None = 0.0) -> Spent:
+        """The whole bill, of a call that was answered with `usage`."""
+        if self.usage is not _NOTHING:
+            self.add(usage, cost_usd)
+            usage, cost_usd = self.usage, self.cost_usd
+        return Spent(model, usage, cost_usd, self.attempts + self.probes)
+
+
+@dataclass(slots=True)
+class Call:
+    """A request on its way to one endpoint: for whom, on which bill, what an attempt takes and costs at most.
+
+    `price` is None where no budget needs it.
+    """
+
+    request: ChatRequest
+    caller: Caller
+    bill: Bill
+    way: Way
+    tokens: int
+    price: CallPrice | None
+
+    def answered(self, got: Completion) -> Settlement:
+        """How an attempt that was answered ended, after it is on the bill of the caller's row."""
+        usage = got.usage
+        cost_usd = self.way.bill(usage, self.caller.tally)
+        end = Settlement(usage.total_tokens, cost_usd, got.limits, usage.prompt_tokens)
+        if self.price is None or cost_usd is None or not usage.estimated_calls:
+            return end
+        owed_usd = max(0.0, self.way.most_of(got, self.price) - cost_usd)
+        self.caller.tally.owes(owed_usd)
+        return end._replace(owed_usd=owed_usd, is_unknown=owed_usd > 0)
+
+    def failed(self, error: CallError) -> Settlement:
+        """How a failed attempt ended, after what the provider counted for it is on the bill."""
+        usage = error.usage
+        if usage.total_tokens:
+            cost_usd = self.way.bill(usage, self.caller.tally)
+            self.bill.add(usage, cost_usd)
+            return Settlement(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
+        return self.lost()._replace(limits=error.limits) if may_be_billed(error) else Settlement(limits=error.limits)
+
+    def lost(self) -> Settlement:
+        """How an attempt ended whose bill nobody told."""
+        most = self.price or self.way.most(self.request, self.caller.tally.task)
+        owed_usd = most.usd if most is not None else None
+        self.caller.tally.owes(owed_usd)
+        return Settlement(owed_usd=owed_usd, is_unknown=True)

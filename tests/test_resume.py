@@ -675,7 +675,7 @@ def test_a_journal_of_an_older_crewrun_is_brought_up_to_date(place: Place) -> No
     added = ("high_water_usd", "owed_usd", "owed_calls", "owed_unpriced", "cache_write_prompt_tokens")
     db.executescript(
         "alter table calls drop column estimated_calls; alter table calls drop column cache_write_prompt_tokens; "
-        "drop table refusals; drop table extra_prompt_tokens; "
+        "drop table refusals; drop table learned_bounds; "
         "create table refusals (endpoint text, error text, primary key (endpoint, error)); pragma user_version = 1; "
         + "; ".join(f"alter table sessions drop column {name}" for name in added)
     )

@@ -121,8 +121,8 @@ async def run_batch(
 async def _acquaint(gates: Gates, state: RunState) -> None:
     """Tell the gates what earlier sessions learned, and where to keep what they learn."""
     gates.has_answered = state.has_calls
-    gates.extra_prompt_tokens = await state.extra_prompt_tokens()
-    gates.journal_extra = state.keep_extra_prompt_tokens
+    gates.bounds = await state.bounds()
+    gates.journal_bounds = state.keep_bounds
     gates.unknown_bills.journal = state.keep_owed
 
 

@@ -20,6 +20,7 @@ from crewrun.errors import (
     WaitTooLong,
 )
 from crewrun.llm.budget import Budget, Reservation
+from crewrun.llm.learned_bounds import NOTHING_LEARNED, LearnedBounds
 from crewrun.llm.outage import Outage, is_sign_of_outage
 from crewrun.llm.pace import LONGEST_ASKED_S, Pace, Ticket
 from crewrun.llm.probes import RUN_WIDE, Suspicion
@@ -54,24 +55,34 @@ class GateOptions:
 
 
 class Price(NamedTuple):
-    """What a call may cost at most: a prompt of so many tokens, each in US dollars, and its answer, if that `is_bound`.
-    `kind` is what it has in common with others, (model, task).
+    """What a call may cost at most: tokens of its prompt and of its answer, each in US dollars; those of the answer are
+    a guess unless it `is_bound`. `kind` is what the call has in common with others, (model, task).
     """
 
     kind: object
     prompt_tokens: int
     prompt_token_usd: float
-    answer_usd: float
+    answer_tokens: int
+    answer_token_usd: float
     is_bound: bool
 
-    def prompt_usd(self, extra_tokens: int = 0) -> float:
-        """The most that the prompt costs, where the provider counts `extra_tokens` more than were sent."""
-        return (self.prompt_tokens + extra_tokens) * self.prompt_token_usd
+    def prompt_usd(self, bounds: LearnedBounds = NOTHING_LEARNED) -> float:
+        """The most that the prompt costs."""
+        return (self.prompt_tokens + bounds.extra_prompt_tokens) * self.prompt_token_usd
+
+    def answer_usd(self, bounds: LearnedBounds = NOTHING_LEARNED) -> float:
+        """The most that the answer costs, or the guess."""
+        return self.answer_tokens * bounds.answer_factor * self.answer_token_usd
 
     @property
     def usd(self) -> float:
         """The most that the call costs."""
-        return self.prompt_usd() + self.answer_usd
+        return self.prompt_usd() + self.answer_usd()
+
+    def widened(self, bounds: LearnedBounds, prompt_tokens: int, answer_tokens: int) -> LearnedBounds:
+        """`bounds`, with what the provider counted for this call."""
+        factor = answer_tokens / self.answer_tokens if self.is_bound else 1.0
+        return bounds.widened(prompt_tokens - self.prompt_tokens, factor)
 
 
 class Pass(NamedTuple):
@@ -104,7 +115,7 @@ class Settlement(NamedTuple):
     """How an attempt ended: the tokens and US dollars that it is known to have used.
 
     With `is_unknown` its bill is not, or not all of it: `owed_usd` more may come, None where the price is not known.
-    `prompt_tokens` are what the provider counted.
+    `prompt_tokens` are those of the prompt among the `tokens`.
     """
 
     tokens: int | None = None
@@ -186,7 +197,6 @@ class NearGate:
         self._long_waits = 0  # calls that were asked to wait for long since one of a row was answered
         self._refusal: CallError | None = None  # what every further call would get
         self._gates = gates
-        self._extra_prompt_tokens = gates.extra_prompt_tokens.get(endpoint.name, 0)
 
     @property
     def limiting(self) -> str | None:
@@ -212,8 +222,9 @@ class NearGate:
         """See `Gate.enter`."""
         budget, reservation = self._gates.budget, None
         if budget is not None and price is not None:
-            prompt_usd = price.prompt_usd(self._extra_prompt_tokens)
-            reservation = await budget.admit(price.kind, prompt_usd, price.answer_usd, is_bound=price.is_bound)
+            bounds = self._gates.bounds.get(self.name, NOTHING_LEARNED)
+            prompt_usd, answer_usd = price.prompt_usd(bounds), price.answer_usd(bounds)
+            reservation = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
         permit = await self._enter(tokens, reservation, None, is_patient=is_patient)
         return permit if price is None else permit._replace(price=price)
 
@@ -244,8 +255,9 @@ class NearGate:
         """A permit for a probe, None when the budget has no room for one."""
         budget, reservation = self._gates.budget, None
         if budget is not None and price is not None:
-            prompt_usd = price.prompt_usd(self._extra_prompt_tokens)
-            reservation = await budget.admit_probe(price.kind, prompt_usd, price.answer_usd, is_bound=price.is_bound)
+            bounds = self._gates.bounds.get(self.name, NOTHING_LEARNED)
+            prompt_usd, answer_usd = price.prompt_usd(bounds), price.answer_usd(bounds)
+            reservation = await budget.admit_probe(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
             if reservation is None:
                 return None
         permit = await self._enter(tokens, reservation, suspicion)
@@ -404,9 +416,11 @@ class NearGate:
                 budget.settle(reservation, end.cost_usd, owed_usd or 0.0)
         if end.is_unknown:
             self._gates.unknown_bills.add(owed_usd)
-        if permit.price is not None and end.prompt_tokens > permit.price.prompt_tokens + self._extra_prompt_tokens:
-            self._extra_prompt_tokens = end.prompt_tokens - permit.price.prompt_tokens
-            self._gates.learned_extra(self.name, self._extra_prompt_tokens)
+        if permit.price is not None and end.tokens:
+            bounds = self._gates.bounds.get(self.name, NOTHING_LEARNED)
+            widened = permit.price.widened(bounds, end.prompt_tokens, end.tokens - end.prompt_tokens)
+            if widened != bounds:
+                self._gates.learned(self.name, widened)
 
 
 class Gates:
@@ -419,9 +433,8 @@ class Gates:
         self._gates: dict[tuple[str | None, ...], NearGate] = {}
         self.budget: Budget | None = None
         self.unknown_bills = UnknownBills()
-        # By how much providers count more tokens in a prompt than it can have, by model: learned for the budget.
-        self.extra_prompt_tokens: dict[str, int] = {}
-        self.journal_extra: Callable[[str, int], None] | None = None
+        self.bounds: dict[str, LearnedBounds] = {}  # by model
+        self.journal_bounds: Callable[[str, LearnedBounds], None] | None = None
         self.has_answered = False  # whether calls were answered in earlier sessions of the run
         self._ends_at = None if deadline_s is None else anyio.current_time() + deadline_s
         self.on_their_way = 0  # rows that were sent elsewhere, and have not begun there
@@ -448,11 +461,11 @@ class Gates:
             gate = self._gates[key] = NearGate(endpoint, self._options, self)
         return gate
 
-    def learned_extra(self, model: str, tokens: int) -> None:
-        """A provider counted so many tokens more in a prompt than it can have."""
-        self.extra_prompt_tokens[model] = tokens
-        if self.journal_extra is not None:
-            self.journal_extra(model, tokens)
+    def learned(self, model: str, bounds: LearnedBounds) -> None:
+        """A provider counted beyond what was to bound a call."""
+        self.bounds[model] = bounds
+        if self.journal_bounds is not None:
+            self.journal_bounds(model, bounds)
 
     def is_idle(self) -> bool:
         """Whether hardly a call waits to be let through, or will soon, so that more rows at once are of use."""

@@ -46,14 +46,20 @@ class Way:
         if self._price is None:
             return None
         prompt_tokens = fewest_tokens(request, bytes_per_token=1)
-        most = self._price.most(prompt_tokens, self._most_tokens or GUESSED_TOKENS)
-        prompt_token_usd = most.prompt_usd / max(1, prompt_tokens)
-        is_bound = self._most_tokens is not None
-        return CallPrice((self._name, task), prompt_tokens, prompt_token_usd, most.answer_usd, is_bound)
+        answer_tokens = self._most_tokens or GUESSED_TOKENS
+        most = self._price.most(prompt_tokens, answer_tokens)
+        return CallPrice(
+            (self._name, task),
+            prompt_tokens,
+            most.prompt_usd / max(1, prompt_tokens),
+            answer_tokens,
+            most.answer_usd / answer_tokens,
+            self._most_tokens is not None,
+        )
 
     def most_of(self, answer: Completion, price: CallPrice) -> float:
         """The most that an attempt with this answer can have cost, in US dollars, where nobody counted its tokens."""
         if self._price is None:
             return price.usd
         answer_usd = self._price.most(price.prompt_tokens, most_answer_tokens(answer)).answer_usd
-        return price.prompt_usd() + min(price.answer_usd, answer_usd)
+        return price.prompt_usd() + min(price.answer_usd(), answer_usd)

@@ -30,8 +30,9 @@ _SINCE_4 = (
     "owed_calls integer not null default 0",
     "owed_unpriced integer not null default 0",
 )
-_EXTRA_PROMPT_TOKENS = (
-    "create table extra_prompt_tokens (model text primary key, tokens integer not null) without rowid"
+_LEARNED_BOUNDS = (
+    "create table learned_bounds (model text primary key, extra_prompt_tokens integer not null, "
+    "answer_factor real not null) without rowid"
 )
 _MIGRATIONS = {
     1: "alter table calls add column estimated_calls integer not null default 0",
@@ -41,7 +42,7 @@ _MIGRATIONS = {
         [
             *(f"alter table sessions add column {one}" for one in _SINCE_4),
             f"alter table calls add column {_CACHE_WRITES}",
-            _EXTRA_PROMPT_TOKENS,
+            _LEARNED_BOUNDS,
         ]
     ),
 }
@@ -103,7 +104,7 @@ create table calls (
     duration_ms integer, estimated_calls integer, cache_write_prompt_tokens integer
 );
 {_TOOL_FAILURES};
-{_EXTRA_PROMPT_TOKENS};
+{_LEARNED_BOUNDS};
 create table rows (
     seq integer primary key, session integer not null, definition integer not null, key integer not null,
     id not null, digest integer not null, ended integer not null, record blob not null

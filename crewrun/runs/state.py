@@ -21,6 +21,7 @@ import anyio.to_thread
 
 from crewrun.errors import Category, OutputFailed
 from crewrun.library_warnings import LibraryWarning
+from crewrun.llm.learned_bounds import LearnedBounds
 from crewrun.llm.unknown_bills import Owed
 from crewrun.redaction import redact
 from crewrun.row import Outcome, Row
@@ -323,14 +324,15 @@ class RunState:
         """Keep what attempts of this session may cost whose bill is not known."""
         self._writer.owed(owed)
 
-    def keep_extra_prompt_tokens(self, model: str, tokens: int) -> None:
-        """Keep by how much a provider counts more tokens in a prompt than it can have."""
-        self._writer.extra_prompt_tokens(model, tokens)
+    def keep_bounds(self, model: str, bounds: LearnedBounds) -> None:
+        """Keep how far a provider counts beyond what bounds a call."""
+        self._writer.bounds(model, bounds)
 
-    async def extra_prompt_tokens(self) -> dict[str, int]:
-        """What `keep_extra_prompt_tokens` kept, by model."""
-        query = "select model, tokens from extra_prompt_tokens"
-        return await self._writer.read(lambda db: dict(db.execute(query).fetchall()))
+    async def bounds(self) -> dict[str, LearnedBounds]:
+        """What `keep_bounds` kept, by model."""
+        query = "select model, extra_prompt_tokens, answer_factor from learned_bounds"
+        found = await self._writer.read(lambda db: db.execute(query).fetchall())
+        return {model: LearnedBounds(tokens, factor) for model, tokens, factor in found}
 
     async def latest_answers(self) -> list[tuple[str, str, int]]:
         """Model, task and completion tokens of the last answers, in their order."""

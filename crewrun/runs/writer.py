@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from crewrun.errors import JournalDamaged, JournalFailed, OutputFailed
+from crewrun.llm.learned_bounds import LearnedBounds
 from crewrun.llm.unknown_bills import Owed
 from crewrun.runs.journal import FAILURE, OK, TOOL, TOOL_FAILURE, CallEntry, RowEntry, failure, open_journal, storable
 
@@ -63,14 +64,14 @@ class _HighWater(NamedTuple):
     usd: float
 
 
-class _ExtraPromptTokens(NamedTuple):
+class _Bounds(NamedTuple):
     model: str
-    tokens: int
+    bounds: LearnedBounds
 
 
 _NOTHING = _Answer(None)
 
-Job = CallEntry | _Rows | _Read | _Name | _Refusal | _HighWater | _ExtraPromptTokens | Owed | Heartbeat
+Job = CallEntry | _Rows | _Read | _Name | _Refusal | _HighWater | _Bounds | Owed | Heartbeat
 
 
 class JournalWriter:
@@ -141,9 +142,9 @@ class JournalWriter:
         """Keep what attempts of the session may cost whose bill is not known, all of them together."""
         self._put(owed, None)
 
-    def extra_prompt_tokens(self, model: str, tokens: int) -> None:
-        """Keep by how much a provider counts more tokens in a prompt than it can have."""
-        self._put(_ExtraPromptTokens(model, tokens), None)
+    def bounds(self, model: str, bounds: LearnedBounds) -> None:
+        """Keep how far a model's provider counts beyond what bounds a call."""
+        self._put(_Bounds(model, bounds), None)
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """Tell how far the run is."""
@@ -239,8 +240,8 @@ class JournalWriter:
                 self._db.execute("insert or ignore into names values (?, ?)", job)
             elif isinstance(job, _Refusal):
                 self._db.execute("insert or ignore into refusals values (?, ?, ?)", job)
-            elif isinstance(job, _ExtraPromptTokens):
-                self._db.execute("insert or replace into extra_prompt_tokens values (?, ?)", job)
+            elif isinstance(job, _Bounds):
+                self._db.execute("insert or replace into learned_bounds values (?, ?, ?)", (job.model, *job.bounds))
             elif isinstance(job, _HighWater):
                 self._db.execute("update sessions set high_water_usd = ? where id = ?", (job.usd, self._session))
             elif isinstance(job, Owed):

@@ -88,6 +88,7 @@ class Provider:
     max_tokens: int
     fault_rate: float = 0.0
     extra_tokens: int = 0
+    reasoning_tokens: int = 0
     billed_usd: float = 0.0
     requests: int = 0
     kill_at: int = 0
@@ -99,7 +100,10 @@ class Provider:
             size = sum(len(str(message["content"]).encode()) for message in asked.body["messages"])
             prompt = max(1, int(size * self.dice.uniform(0.2, 1.0))) + self.extra_tokens
             answer = self.dice.choice([1, self.max_tokens, self.dice.randint(1, self.max_tokens)])
-            usage = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+            # As xAI has it: reasoning stands in the total alone.
+            total = prompt + answer + self.reasoning_tokens
+            usage = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": total}
+            answer += self.reasoning_tokens
             manner = self.dice.choice(FAULTS) if self.dice.random() < self.fault_rate else whole
             if manner is not crowded:
                 self.billed_usd += prompt * self.prompt_usd + answer * self.completion_usd
@@ -241,13 +245,18 @@ def test_a_kill_in_the_first_second_counts_what_was_in_flight(tmp_path: Path, fo
     assert campaign.spent()["may_be_owed_usd"] >= provider.billed_usd
 
 
-def test_a_provider_that_counts_more_than_was_sent_is_learned(tmp_path: Path, forks: Forks, server: WireServer) -> None:
-    """A hidden prompt of 3,000 tokens: only the calls that were out before the first answer can exceed the budget,
-    and later sessions, killed before they hear of it, know of it from their start.
+@pytest.mark.parametrize("hidden", ["extra_tokens", "reasoning_tokens"])
+def test_a_provider_that_counts_more_than_was_sent_is_learned(
+    hidden: str, tmp_path: Path, forks: Forks, server: WireServer
+) -> None:
+    """A hidden prompt, or reasoning beside max_tokens, of 3,000 tokens: only the calls that were out before the first
+    answer can exceed the budget, and later sessions, killed before they hear of it, know of it from their start.
     """
     campaign = begin(0, tmp_path, forks, server, fault_rate=0.0)
     provider = campaign.provider
-    provider.extra_tokens, provider.prompt_usd, provider.max_tokens = 3000, 3e-6, 20
+    provider.prompt_usd = provider.completion_usd = 3e-6
+    provider.max_tokens = 20
+    setattr(provider, hidden, 3000)
     campaign.flags = ("-j", "4", "-q")
     campaign.write(400, lambda: 5)
     hidden_usd = 3000 * provider.prompt_usd

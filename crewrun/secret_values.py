@@ -35,7 +35,8 @@ _PLAIN_HEADERS: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "content-type", "user-agent", "referer", "http-referer"}
     | {"x-title", "anthropic-version", "anthropic-beta", "openai-beta", "connection", "cache-control"}
 )
-REFERENCE = re.compile(r"\$\{.*\}|\$\w+|os\.environ/\w+|\{\w*\}|<.*>")
+_REFERENCE = re.compile(r"\$\{[^}]*\}|\$\w+|os\.environ/\w+|\{\w*\}|<.*>")
+_REFERENCE_WITHIN = re.compile(r"\$\{[^}\n]{0,80}\}")
 _MOST_VALUES: Final = 10_000
 
 
@@ -76,12 +77,20 @@ def secrets_in(fields: Mapping[str, Any]) -> Iterator[str]:
             yield from _secrets_of_text(text, is_secret=is_secret)
 
 
+def literals_of(value: str) -> list[str]:
+    """What of a value as it is written is no reference to a variable: references are no secrets and stay readable."""
+    return [] if _REFERENCE.fullmatch(value.strip()) else _REFERENCE_WITHIN.split(value)
+
+
 def secrets_of_headers(headers: Mapping[str, Any]) -> Iterator[str]:
     """The values of headers of a user's own, and what stands in them behind the scheme."""
     for name, value in headers.items():
         if not isinstance(value, str) or name.lower() in _PLAIN_HEADERS:
             continue
-        yield value
+        literals = literals_of(value)
+        yield from literals
+        if literals != [value]:
+            continue
         scheme, _, token = value.strip().partition(" ")
         if token and scheme.isalpha():
             yield token
@@ -99,9 +108,11 @@ def secrets_of_url(url: str) -> Iterator[str]:
         return
     if "@" in parts.netloc:
         userinfo = parts.netloc.rpartition("@")[0]
-        yield from _userinfo(userinfo)
-        yield from _userinfo(unquote(userinfo))
-    yield from (value for name, value in parse_qsl(parts.query) if is_secret_name(name))
+        for value in (*_userinfo(userinfo), *_userinfo(unquote(userinfo))):
+            yield from literals_of(value)
+    for name, value in parse_qsl(parts.query):
+        if is_secret_name(name):
+            yield from literals_of(value)
 
 
 def environment_secrets(env: Mapping[str, str] = os.environ) -> Iterator[str]:
@@ -114,12 +125,7 @@ def environment_secrets(env: Mapping[str, str] = os.environ) -> Iterator[str]:
 
 
 def _secrets_of_text(text: str, *, is_secret: bool) -> Iterator[str]:
-    """What is secret in the text of a field: all of it, or of JSON in a text the fields with such names.
-
-    A reference to a variable is not secret and stays readable.
-    """
-    if REFERENCE.fullmatch(text.strip()):
-        return
+    """What is secret in the text of a field: all of it, or of JSON in a text the fields with such names."""
     if text.lstrip().startswith("{"):
         try:
             inner = json.loads(text)
@@ -129,7 +135,7 @@ def _secrets_of_text(text: str, *, is_secret: bool) -> Iterator[str]:
             yield from secrets_in(inner)
             return
     if is_secret:
-        yield text
+        yield from literals_of(text)
     if "://" in text and ("@" in text or "?" in text):
         yield from secrets_of_url(text)
 

@@ -28,8 +28,8 @@ def visible_data(text: str) -> str:
     """`visible` for JSON and CSV that goes to a terminal: the escapes are JSON's, and lines stay."""
     if text.isprintable():
         return text
-    escaped = (char if _is_seen(char) or char in "\t\n" else _json_escape(char) for char in text)
-    return "".join(escaped)
+    lines = text.replace("\r\n", "\n")  # CSV's ends of lines
+    return "".join(char if _is_seen(char) or char in "\t\n" else _json_escape(char) for char in lines)
 
 
 def say(line: str) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from crewrun.secret_values import HEADER_BLOCKS, REFERENCE, is_secret_name, secrets_of_headers, snake
+from crewrun.secret_values import HEADER_BLOCKS, is_secret_name, literals_of, secrets_of_headers, snake
 
 _OF_DATA: Final = frozenset({"key", "keys"})  # what any JSON may have
 # `api_key: value`, `"api-key": "value"`, `token = 'value'`, and YAML's block texts.
@@ -26,13 +26,14 @@ def written_secrets(text: str, *, is_python: bool = False) -> Iterator[str]:
             tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return
-        yield from (value for value in _literals(tree) if not REFERENCE.fullmatch(value.strip()))
+        for value in _literals(tree):
+            yield from literals_of(value)
         return
     for found in _FIELD.finditer(text):
         value = next((value for value in found.group("double", "single", "bare") if value is not None), "")
         is_secret = is_secret_name(found["name"]) and found["name"].lower() not in _OF_DATA
-        if is_secret and not REFERENCE.fullmatch(value.strip()):
-            yield value
+        if is_secret:
+            yield from literals_of(value)
 
 
 def _literals(tree: ast.AST) -> Iterator[str]:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Event, Thread
 
 import anyio
 import pytest
@@ -14,6 +15,10 @@ from hypothesis import strategies as st
 
 from crewrun.errors import BudgetExhausted, Category, RowBudgetExceeded
 from crewrun.llm.budget import Budget, Reservation, check_row
+from crewrun.llm.far_gates import FarGates
+from crewrun.llm.gate import GateOptions, Gates
+from crewrun.llm.permit import Price
+from crewrun.messages import Endpoint
 
 IN_FLIGHT = 64
 
@@ -417,3 +422,43 @@ def test_a_row_is_ended_by_its_own_budget(cost_usd: float | None, passes: bool) 
         "the same command with a larger --row-budget goes on from here",
         Category.BUDGET,
     )
+
+
+def test_a_call_of_another_loop_that_is_cancelled_as_it_is_let_in_reserves_nothing() -> None:
+    """The run's loop is busy at that moment, lets it in all the same, and takes the permit back."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+
+    async def make() -> Gates:
+        gates = Gates(GateOptions())
+        gates.budget = Budget(1)
+        return gates
+
+    async def settled() -> tuple[int, float]:
+        for _ in range(5):  # what was scheduled meanwhile has its turn
+            await asyncio.sleep(0)
+        assert gates.budget is not None
+        return gates.budget.in_flight, gates.budget.reserved_usd
+
+    async def cancelled() -> None:
+        gate = FarGates(gates, loop).of(Endpoint("direct", "openai", "m", base_url="http://x"))
+        is_busy, may_go_on = Event(), Event()
+        loop.call_soon_threadsafe(is_busy.set)
+        loop.call_soon_threadsafe(may_go_on.wait)
+        is_busy.wait()
+        entering = asyncio.ensure_future(gate.enter(10, Price(("m", "t"), 10, 1e-6, 1, 1e-3, True)))
+        await asyncio.sleep(0)
+        entering.cancel()
+        await asyncio.wait([entering])
+        may_go_on.set()
+        assert entering.cancelled()
+
+    try:
+        gates = asyncio.run_coroutine_threadsafe(make(), loop).result()
+        asyncio.run(cancelled())
+        assert asyncio.run_coroutine_threadsafe(settled(), loop).result() == (0, 0)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -87,6 +87,7 @@ class Provider:
     completion_usd: float
     max_tokens: int
     fault_rate: float = 0.0
+    faults: tuple[Manner, ...] = FAULTS
     extra_tokens: int = 0
     reasoning_tokens: int = 0
     billed_usd: float = 0.0
@@ -104,7 +105,7 @@ class Provider:
             total = prompt + answer + self.reasoning_tokens
             usage = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": total}
             answer += self.reasoning_tokens
-            manner = self.dice.choice(FAULTS) if self.dice.random() < self.fault_rate else whole
+            manner = self.dice.choice(self.faults) if self.dice.random() < self.fault_rate else whole
             if manner is not crowded:
                 self.billed_usd += prompt * self.prompt_usd + answer * self.completion_usd
             self.requests += 1
@@ -266,3 +267,39 @@ def test_a_provider_that_counts_more_than_was_sent_is_learned(
     codes = [campaign.session(budget_usd, kill_after=4) for _ in range(6)]
     assert (codes[0], codes[-1]) == (-9, 5)
     assert budget_usd / 2 <= provider.billed_usd <= budget_usd
+
+
+def failing(usage: Callable[[dict[str, Any]], Any], finish_reason: str = "stop", text: str = "") -> Manner:
+    """An answer that is none, with what is made of its usage."""
+    return lambda _, billed: Reply(body=completion(text, finish_reason) | {"usage": usage(billed)})
+
+
+# Shapes of a usage that tell a part of the bill, or nonsense.
+PARTIAL: dict[str, Manner] = {
+    "no answer counted": failing(lambda usage: {**usage, "completion_tokens": None, "total_tokens": None}),
+    "no prompt counted": failing(lambda usage: {**usage, "prompt_tokens": None, "total_tokens": None}),
+    "cut off": failing(lambda usage: {**usage, "completion_tokens": None, "total_tokens": None}, "length"),
+    "filtered": failing(
+        lambda usage: {**usage, "completion_tokens": None, "total_tokens": None}, "content_filter", "a"
+    ),
+    "absurd prompt": failing(lambda usage: {**usage, "prompt_tokens": 10**13, "total_tokens": None}),
+    "absurd answer": failing(lambda usage: {**usage, "completion_tokens": 10**15, "total_tokens": None}),
+    "hidden reasoning": lambda _, billed: Reply(body=completion("ok") | {"usage": None}),
+}
+
+
+@pytest.mark.parametrize("manner", PARTIAL.values(), ids=list(PARTIAL))
+def test_the_part_of_a_bill_that_is_not_told_may_be_owed(
+    manner: Manner, tmp_path: Path, forks: Forks, server: WireServer
+) -> None:
+    """A count that is null, absurd, or of what is not seen is no zero: the budget holds, and is not used up by it."""
+    campaign = begin(0, tmp_path, forks, server, fault_rate=0.0)
+    provider = campaign.provider
+    provider.max_tokens, provider.faults, provider.fault_rate = 200, (manner,), 0.3
+    campaign.flags = ("-j", "4", "--retries", "0", "-q")
+    campaign.write(200, lambda: 5)
+    budget_usd = 60 * dearest_usd(provider)
+    assert campaign.session(budget_usd) in (3, 4, 5)
+    spent = campaign.spent()
+    assert provider.billed_usd <= spent["cost_usd"] + spent["may_be_owed_usd"] + 2e-6 <= budget_usd + 4e-6
+    assert provider.requests > 30

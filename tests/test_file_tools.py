@@ -32,7 +32,7 @@ agents:
     goal: File things
     backstory: You have filed for years.
     tools: [FileReadTool, DirectoryReadTool, FileWriterTool, "shop.py:look_up"]
-    llm: {model: gpt-4.1-mini, base_url: URL, api_key: sk-proj-0123456789abcdef}
+    llm: {model: gpt-4.1-mini, base_url: URL, api_key: k}
 tasks:
   file:
     agent: clerk
@@ -99,10 +99,17 @@ class Desk:
 
         return Fickle(mood)
 
-    def told(self, calls: Sequence[Call], *flags: str, command: Sequence[str] = ("batch", "in.jsonl")) -> list[str]:
+    def told(
+        self,
+        calls: Sequence[Call],
+        *flags: str,
+        command: Sequence[str] = ("batch", "in.jsonl"),
+        api_key: str = "k",
+    ) -> list[str]:
         """What a model is answered that asks for `calls`, in order."""
         with self.model(calls) as model:
-            (self.folder / "crew.yaml").write_text(CREW.replace("URL", model.base_url))
+            crew = CREW.replace("URL", model.base_url).replace("api_key: k", f"api_key: {api_key}")
+            (self.folder / "crew.yaml").write_text(crew)
             done = self.forks.crewrun(*command, *flags, cwd=self.folder)
         assert done.returncode == 0, done.stderr
         return answers(model)
@@ -173,6 +180,16 @@ def test_a_model_reads_no_hidden_file_and_no_run(desk: Desk, executor: tuple[str
         "and files of runs are read only where the developer names them: FileReadTool(file_path=…), or root=… for what "
         "is in a folder"
     )
+
+
+@pytest.mark.parametrize("executor", [(), NEAR], ids=["inline", "elsewhere"])
+def test_a_crew_with_a_key_written_into_it_is_not_read(desk: Desk, executor: Sequence[str]) -> None:
+    """What a model reads, it may pass on; a reference to a variable is no key."""
+    calls = [*read("crew.yaml", "./docs/../crew.yaml"), (LIST, {"directory": "."})]
+    *refused, listed = desk.told(calls, *executor, api_key="sk-literal-0123456789abcdef")
+    assert ["has a secret of the crew written into it" in answer for answer in refused] == [True, True]
+    assert ("crew.yaml" in listed, "shop.py" in listed) == (False, True)
+    assert "agents:" in desk.told(read("crew.yaml"), *executor, "--fresh", api_key="k")[0]
 
 
 def test_a_model_is_listed_no_hidden_file_and_no_run(desk: Desk) -> None:

@@ -220,13 +220,14 @@ def test_usage_that_cannot_be_is_estimated_and_marked(place: Place, usage: Any) 
 
 
 def test_a_budget_holds_without_the_providers_counts(place: Place) -> None:
-    """Estimates are spent as counts are, and what the bytes could have been in tokens may be owed."""
+    """Estimates are spent as counts are, and the rest of what each call can have cost may be owed."""
     place.rows(*topics(100))
     with Fickle(lambda asked: Reply(usage=None)) as provider:
         flags = ("--budget", "0.001", "--summary", "s.json", *PRICED)
         place.batch(*flags, code=5, OPENAI_BASE_URL=provider.base_url)
     cost_usd, owed_usd = (place.summary()[name] for name in ("cost_usd", "may_be_owed_usd"))
-    assert 2 * cost_usd < owed_usd < 4 * cost_usd
+    calls = place.summary()["usage"]["calls"]
+    assert cost_usd + owed_usd == pytest.approx(calls * (80 * 1.6e-6 + 250 * 0.4e-6), rel=0.1)
     assert 0.0006 < cost_usd + owed_usd <= 0.001
 
 

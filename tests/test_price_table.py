@@ -26,6 +26,7 @@ THEIR_WORDS = {"bedrock_converse": "bedrock"}
 DIFFERENT: Mapping[str, str] = {
     r"(\w+\.)?twelvelabs\.pegasus-.*": "films are sold by the second, so tokens alone do not say what a call costs",
     r"perplexity/.*-online": "each request costs $0.005 beside its tokens, which litellm leaves out",
+    r"(.*/)?.*(sonar|search).*": "each request has a fee for its search; what the reply states is taken, or it is null",
     r"together-ai-.*b": "is no model: a size by which litellm guesses the price of models that the table lacks",
     r"together_ai/togethercomputer/CodeLlama-34b-Instruct": "has no price, and litellm guesses one from its size",
 }

@@ -26,10 +26,11 @@ from crewrun.errors import (
 from crewrun.llm.budget import Budget
 from crewrun.llm.call import Bill, Caller
 from crewrun.llm.endpoints import resolve
-from crewrun.llm.gate import FailureScope, GateOptions, Gates, Settlement
+from crewrun.llm.gate import GateOptions, Gates
 from crewrun.llm.lanes import Transports
 from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
+from crewrun.llm.permit import FailureScope, Settlement
 from crewrun.llm.prices import flat_price
 from crewrun.llm.recorder import Spent
 from crewrun.llm.retry import RetryPolicy

@@ -323,8 +323,8 @@ def test_a_price_that_does_not_parse_is_refused(place: Place, price: str) -> Non
     place.rows(*topics(3))
     assert place.batch("--price", price, code=2) == []
     assert place.stderr == (
-        f"crewrun: --price {price!r}: write it as MODEL=IN,OUT, US dollars per million tokens, with the price of "
-        "cached input behind them if it has its own: gpt-4.1-mini=0.4,1.6,0.1\n"
+        f"crewrun: --price {price!r}: write it as MODEL=IN,OUT, US dollars per million tokens, with the prices of "
+        "cache reads and cache writes behind them if they have their own: gpt-4.1-mini=0.4,1.6,0.1,0.5\n"
     )
 
 

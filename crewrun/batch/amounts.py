@@ -80,8 +80,8 @@ def per_model(flag: str, given: Any) -> dict[str, int]:
 
 
 def prices(flag: str, given: Any) -> dict[str, Price]:
-    """Prices in US dollars per million tokens: `MODEL=IN,OUT`, with those of input tokens that the provider's cache
-    gives and that it takes behind them: `MODEL=IN,OUT,CACHED,WRITTEN`.
+    """Prices in US dollars per million tokens: `MODEL=IN,OUT`, or with those of cache reads and cache writes
+    `MODEL=IN,OUT,CACHED,WRITTEN`.
     """
     found: dict[str, Price] = {}
     for model, value in _pairs(given):
@@ -93,7 +93,8 @@ def prices(flag: str, given: Any) -> dict[str, Price]:
         if not model or len(amounts) not in (2, 3, 4) or not all(math.isfinite(a) and a >= 0 for a in amounts):
             raise UsageError(
                 f"{flag} {_shown(model, value)}: write it as MODEL=IN,OUT, US dollars per million tokens, "
-                "with the price of cached input behind them if it has its own: gpt-4.1-mini=0.4,1.6,0.1"
+                "with the prices of cache reads and cache writes behind them if they have their own: "
+                "gpt-4.1-mini=0.4,1.6,0.1,0.5"
             )
         found[model] = flat_price(*amounts)
     return found

@@ -165,8 +165,8 @@ def batch(
         "--price",
         metavar="MODEL=IN,OUT[,CACHED[,WRITTEN]]",
         envvar="CREWRUN_PRICE",
-        help="US dollars per million tokens, for a model whose price is not published, or another; CACHED is input "
-        "that the provider's cache gives, WRITTEN what it takes, as dear as the rest unless given.",
+        help="US dollars per million tokens, for a model whose price is not published, or in place of that; CACHED is "
+        "the price of cache reads, WRITTEN of cache writes, that of other input unless given.",
     ),
     canary: int | None = typer.Option(
         None,

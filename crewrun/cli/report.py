@@ -11,6 +11,7 @@ from crewrun.terminal import say_all
 
 _EXAMPLE_CHARS = 300
 _SHOWN_TOOLS = 10
+_ROUNDING_USD = 1.5e-6  # amounts are rounded to a millionth
 # With these a run that has stopped would stop again at once.
 _LIMITS: dict[StopKind, str] = {"budget": "--budget", "forecast": "--max-forecast"}
 
@@ -87,10 +88,16 @@ def _headline(summary: dict[str, Any]) -> str:
     if summary["replayed_calls"]:
         parts.append(f"{summary['replayed_calls']} calls from the journal")
     in_all = summary["in_all"]
-    if in_all and in_all["usage"]["calls"] > usage["calls"]:
+    if in_all and _is_more(in_all, summary):
         in_all_usd = money(in_all["cost_usd"]) + may_be_owed(in_all)
         parts.append(f"in all {in_all['usage']['calls']} calls, {in_all_usd}")
     return " · ".join(parts)
+
+
+def _is_more(in_all: dict[str, Any], summary: dict[str, Any]) -> bool:
+    """Whether earlier sessions made calls, or were billed or may be for attempts that gave no answer."""
+    spent = [(in_all[name] or 0.0) - (summary[name] or 0.0) for name in ("cost_usd", "may_be_owed_usd")]
+    return in_all["usage"]["calls"] > summary["usage"]["calls"] or max(spent) > _ROUNDING_USD
 
 
 def _failure_lines(report: Report) -> list[str]:

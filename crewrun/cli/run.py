@@ -104,7 +104,7 @@ def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
 async def _kickoff(
     definition: Any, gateway: Any, values: dict[str, Any], quiet: bool, checks_tools: bool, own_files: Any
 ) -> Any:
-    from crewrun.cli.wording import money
+    from crewrun.cli.wording import may_be_owed, money
     from crewrun.errors import UsageError
     from crewrun.row import Row, content_id
     from crewrun.terminal import say
@@ -130,5 +130,7 @@ async def _kickoff(
         for failed in outcome.tool_failures:
             error = " ".join(failed.error.split())
             say(f"tool {failed.tool!r} failed {failed.count} × ({failed.reason}): {error}")
-        say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {money(outcome.cost_usd)}")
+        owed = gateway.gates.unknown_bills.owed
+        cost = money(outcome.cost_usd) + may_be_owed({"may_be_owed_usd": None if owed.unpriced else owed.usd})
+        say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {cost}")
     return outcome

@@ -7,18 +7,26 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
+from crewrun.secret_forms import FEWEST_CHARS
+from crewrun.written_secrets import written_secrets
+
+# A file of a crew that is longer is data.
+_MOST_CHARS = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class OwnFiles:
     """Real absolute paths; a folder stands for everything in it.
 
     `private`: what the run writes, i.e. results, state, summary, cache and the files of its tasks. `inputs` and `crew`,
-    the files that the crew was loaded from, may be read but not written. `homes`: folders where crews are looked for.
+    the files that the crew was loaded from, may be read but not written; those of the crew that have a secret written
+    into them, `telling`, may not be read either. `homes`: folders where crews are looked for.
     """
 
     private: frozenset[str] = frozenset()
     inputs: frozenset[str] = frozenset()
     crew: frozenset[str] = frozenset()
+    telling: frozenset[str] = frozenset()
     homes: frozenset[str] = frozenset()
 
     def keeping(self, *paths: str | os.PathLike[str] | None) -> "OwnFiles":
@@ -33,7 +41,19 @@ class OwnFiles:
     def with_crew(self, path: str | os.PathLike[str], files: Iterable[str]) -> "OwnFiles":
         """With the crew at `path` (a file, a folder or a reference), which was loaded from `files`."""
         home = [path] if os.path.isdir(path) else [os.path.dirname(path)] if os.path.isfile(path) else []
-        return replace(self, crew=self.crew | _real(files), homes=self.homes | _real(home))
+        files = list(files)
+        telling = self.telling | _real(file for file in files if _has_secret(file))
+        return replace(self, crew=self.crew | _real(files), telling=telling, homes=self.homes | _real(home))
+
+
+def _has_secret(path: str) -> bool:
+    """Whether a file of the crew has a secret written into it, and not a reference to one."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read(_MOST_CHARS)
+    except OSError:
+        return False
+    return any(len(value.strip()) >= FEWEST_CHARS for value in written_secrets(text, is_python=path.endswith(".py")))
 
 
 def _real(paths: Iterable[str | os.PathLike[str] | None]) -> frozenset[str]:

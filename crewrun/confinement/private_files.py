@@ -59,7 +59,10 @@ def why_unlisted(folder: str, name: str, is_there: Callable[[str], bool]) -> str
         return f"{name!r} is hidden"
     if plain.endswith(FOLDER_SUFFIX) or plain.startswith(JOURNAL_NAME):
         return f"{name!r} is the state of a run"
-    if os.path.join(folder, name) in current_own_files.get().private:
+    own = current_own_files.get()
+    if os.path.join(folder, name) in own.telling:
+        return f"{name!r} has a secret of the crew written into it"
+    if os.path.join(folder, name) in own.private:
         return f"{name!r} belongs to this run"
     if _is_results(name, is_there):
         return f"{name!r} holds the results of a run"
@@ -77,7 +80,8 @@ def why_withheld(start: bytes, about: os.stat_result) -> str | None:
     """Why a model may not see an open file that begins with `start`, whatever it is called, or None."""
     if _START.match(start):
         return "it holds the results of a run, or its summary"
-    if any(_is_same(path, about) for path in (*current_own_files.get().private, *_secrets())):
+    own = current_own_files.get()
+    if any(_is_same(path, about) for path in (*own.private, *own.telling, *_secrets())):
         return "it is another name of a hidden file, or of one of this run"
     return None
 

@@ -12,7 +12,7 @@ from io import BytesIO
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from crewrun.llm.gate import Price, Settlement
+from crewrun.llm.permit import Price, Settlement
 from crewrun.llm.recorder import Spent
 from crewrun.messages import Completion, Endpoint, Message, RateLimits, ToolCall, Usage, UsageDetails
 from crewrun.redaction import redact

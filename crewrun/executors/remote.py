@@ -25,8 +25,9 @@ from crewrun.executors.letters import (
     Note,
 )
 from crewrun.executors.post import Correspondence, Outbox
-from crewrun.llm.gate import FailureScope, Pass, Price, Settlement
+from crewrun.llm.learned_bounds import NOTHING_LEARNED
 from crewrun.llm.pace import Ticket
+from crewrun.llm.permit import FailureScope, Pass, Price, Settlement
 from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message
 
@@ -75,6 +76,8 @@ class RemoteGates:
 
 class RemoteGate:
     """One gate of the run; see `crewrun.llm.gate.Gate`."""
+
+    bounds = NOTHING_LEARNED  # those of the run are at the run
 
     def __init__(self, number: int, outbox: Outbox, correspondence: Correspondence) -> None:
         self._number = number

@@ -195,9 +195,11 @@ class Budget:
         return reservation
 
     def _reconsider(self, reservation: Reservation) -> None:
-        """Take what is known by now in place of a guess."""
-        if not reservation.is_bound and len(known := self._outputs.get(reservation.kind, ())) >= _FEWEST:
-            reservation.worst = reservation.input + 2 * max(known)
+        """Take what is known by now in place of a guess; as long as that is little, the guess if it is more."""
+        known = None if reservation.is_bound else self._outputs.get(reservation.kind)
+        if known:
+            learned = reservation.input + 2 * max(known)
+            reservation.worst = learned if len(known) >= _FEWEST else max(reservation.worst, learned)
 
     def _fits(self, reservation: Reservation) -> bool:
         return self._spent + self._reserved + reservation.worst <= self._limit

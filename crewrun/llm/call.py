@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from crewrun.errors import CallError
-from crewrun.llm.gate import Price as CallPrice
-from crewrun.llm.gate import Settlement
 from crewrun.llm.limits import RequestWindow
+from crewrun.llm.permit import Price as CallPrice
+from crewrun.llm.permit import Settlement
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.llm.tally import Tally
 from crewrun.llm.unknown_bills import may_be_billed
@@ -73,11 +73,9 @@ class Call:
         usage = got.usage
         cost_usd = self.way.bill(usage, self.caller.tally)
         end = Settlement(usage.total_tokens, cost_usd, got.limits, usage.prompt_tokens)
-        if self.price is None or cost_usd is None or not usage.estimated_calls:
+        if self.price is None or not usage.estimated_calls:
             return end
-        owed_usd = max(0.0, self.way.most_of(got, self.price) - cost_usd)
-        self.caller.tally.owes(owed_usd)
-        return end._replace(owed_usd=owed_usd, is_unknown=owed_usd > 0)
+        return self._with_rest(end, None if self.price.is_bound else self.way.most_of(got, self.price))
 
     def failed(self, error: CallError) -> Settlement:
         """How a failed attempt ended, after what the provider counted for it is on the bill."""
@@ -85,12 +83,21 @@ class Call:
         if usage.total_tokens:
             cost_usd = self.way.bill(usage, self.caller.tally)
             self.bill.add(usage, cost_usd)
-            return Settlement(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
+            end = Settlement(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
+            return self._with_rest(end) if usage.estimated_calls else end
         return self.lost()._replace(limits=error.limits) if may_be_billed(error) else Settlement(limits=error.limits)
 
     def lost(self) -> Settlement:
         """How an attempt ended whose bill nobody told."""
-        most = self.price or self.way.most(self.request, self.caller.tally.task)
-        owed_usd = most.usd if most is not None else None
+        return self._with_rest(Settlement())
+
+    def _with_rest(self, end: Settlement, most_usd: float | None = None) -> Settlement:
+        """`end`, of an attempt whose bill is not known or not all of it, with what may be owed besides: up to the most
+        that it can have cost, `most_usd` if that is less than its price says.
+        """
+        price = self.price or self.way.most(self.request, self.caller.tally.task)
+        if most_usd is None and price is not None:
+            most_usd = price.usd
+        owed_usd = None if most_usd is None else max(0.0, most_usd - (end.cost_usd or 0.0))
         self.caller.tally.owes(owed_usd)
-        return Settlement(owed_usd=owed_usd, is_unknown=True)
+        return end._replace(owed_usd=owed_usd, is_unknown=True)

@@ -154,7 +154,8 @@ def refused_parameter(error: CallError, request: ChatRequest) -> str | None:
         for part in re.split(r"[.\[]", name):
             if (meant := sent.get(_plain(part))) is not None:
                 return meant
-    return None
+    named = [name for name in sent.values() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
+    return named[0] if len(named) == 1 else None
 
 
 def _without_model(error: CallError, endpoint: Endpoint) -> str:
@@ -200,7 +201,10 @@ def in_words(what: str) -> str:
     if what == TOOLS:
         return "takes no tools: they were asked for in words"
     if is_parameter(what):
-        return f"does not take {what[len(_PARAMETER) :]}: it was left out (drop_params)"
+        name = what[len(_PARAMETER) :]
+        other = OTHER_NAME.get(name)
+        done = f"the limit went as {other}" if other else "it was left out"
+        return f"does not take {name}: {done} (drop_params)"
     if what.startswith("strict:"):
         return "takes the schema for its replies, but not as a strict one"
     return "takes no schema for its replies: it was asked for in words"

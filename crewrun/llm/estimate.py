@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from crewrun.llm.usage_counts import MOST_TOKENS
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage, UsageDetails
 
 # English text; other languages and code have fewer bytes per token: https://platform.openai.com/tokenizer
@@ -20,6 +19,8 @@ _PER_TOOL = 64
 # Sound and film: one minute, and 25 or 20, at Gemini's 32 and 300 a second. https://ai.google.dev/gemini-api/docs/tokens
 _OF_A_FILE = (30_000, 300_000)
 _OF_A_PART = {"image_url": (1_600, 48_169), "input_audio": (1_920, 48_000), "video_url": (18_000, 360_000)}
+# Under these names a request bounds its answer; what else servers have is no bound where it may not be known.
+_LIMITS = ("max_tokens", "max_completion_tokens")
 # What a budget holds back for an answer that nothing bounds, until it has seen some.
 GUESSED_TOKENS = 2_048
 _NO_PARTS_OF_PROMPT: Mapping[str, Any] = dict.fromkeys(
@@ -42,18 +43,23 @@ def fewest_tokens(request: ChatRequest, bytes_per_token: int = BYTES_PER_TOKEN) 
     size = sum([len(message.content) for message in request.messages])
     tokens = size // bytes_per_token + _PER_MESSAGE * len(request.messages)
     if bytes_per_token == 1:
-        tokens += sum([len(message.content.encode("utf-8", "replace")) for message in request.messages]) - size
+        tokens += sum([_bytes(message.content) for message in request.messages]) - size
         calls = [call for message in request.messages for call in message.tool_calls]
-        tokens += sum([len(call.name) + len(call.arguments) + len(call.carried) for call in calls])
+        tokens += sum([_bytes(call.name) + _bytes(call.arguments) + len(call.carried) for call in calls])
         tokens += sum([len(message.carried) for message in request.messages])
     if in_parts := [message for message in request.messages if message.parts]:
         tokens += _tokens_of_parts(in_parts, is_most=bytes_per_token == 1)
+    size_of = _bytes if bytes_per_token == 1 else len
     if request.tools:
-        tokens += sum([len(str(tool.parameters)) + len(tool.description) for tool in request.tools]) // bytes_per_token
-        tokens += _PER_TOOL * len(request.tools)
+        sizes = [size_of(str(tool.parameters)) + size_of(tool.description) for tool in request.tools]
+        tokens += sum(sizes) // bytes_per_token + _PER_TOOL * len(request.tools)
     if request.schema is not None:
-        tokens += len(str(request.schema.schema)) // bytes_per_token
+        tokens += size_of(str(request.schema.schema)) // bytes_per_token
     return tokens
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _tokens_of_parts(messages: Iterable[Message], *, is_most: bool) -> int:
@@ -62,27 +68,36 @@ def _tokens_of_parts(messages: Iterable[Message], *, is_most: bool) -> int:
 
 
 def most_tokens(endpoint: Endpoint) -> int | None:
-    """The most tokens that an answer can have, as the request says; None where it does not."""
+    """The most tokens that an answer can have, as the request says; None where it does not.
+
+    Of two limits the larger one counts: which of them a server obeys is its own choice.
+    """
     fields = endpoint.fields
-    said = [fields.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
-    limits = [value for value in said if isinstance(value, int) and value > 0]
-    answers = fields.get("n")
-    times = answers if isinstance(answers, int) and answers > 1 else 1
-    return min(limits) * times if limits else None
+    dropped = fields.get("additional_drop_params") or ()
+    limits = [_whole(fields.get(name)) for name in _LIMITS if name not in dropped]
+    return max(limits) * max(1, _whole(fields.get("n"))) if any(limits) else None
+
+
+def _whole(value: object) -> int:
+    """A number that a parameter gives, also as a text; 0 for none."""
+    if isinstance(value, str) and value.strip().isdecimal() and value.isascii():
+        value = int(value)
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def most_answer_tokens(completion: Completion) -> int:
-    """The most tokens that an answer can have taken: one for each byte of it."""
+    """The most tokens that what is seen of an answer can have taken: one for each byte of it."""
     texts = [completion.text, completion.reasoning, *(c.name + c.arguments for c in completion.tool_calls)]
-    return sum(len(text.encode("utf-8", "replace")) for text in texts)
+    return sum(map(_bytes, texts))
 
 
 def believable(completion: Completion, request: ChatRequest) -> Completion:
     """`completion`, with an estimate for what its provider did not count, or counted as more than there can be."""
     usage = completion.usage
-    is_prompt_counted = 0 < usage.prompt_tokens < MOST_TOKENS
-    is_answer_counted = usage.completion_tokens > 0 or not (completion.text or completion.tool_calls)
-    if is_prompt_counted and is_answer_counted and usage.completion_tokens < MOST_TOKENS:
+    is_prompt_counted = usage.prompt_tokens > 0
+    has_answer = completion.text or completion.tool_calls or completion.reasoning
+    is_answer_counted = usage.completion_tokens > 0 or not has_answer
+    if is_prompt_counted and is_answer_counted:
         return completion
     return replace(completion, usage=_estimated(completion, request, is_prompt_counted, is_answer_counted))
 
@@ -95,7 +110,7 @@ def _estimated(completion: Completion, request: ChatRequest, is_prompt_counted: 
             usage, prompt_tokens=fewest_tokens(request), cached_prompt_tokens=0, cache_write_prompt_tokens=0
         )
         details = replace(details, **_NO_PARTS_OF_PROMPT)
-    if not is_answer_counted or usage.completion_tokens >= MOST_TOKENS:
+    if not is_answer_counted:
         usage = replace(usage, completion_tokens=_answer_tokens(completion), reasoning_tokens=0)
         details = replace(details, **_NO_PARTS_OF_ANSWER)
     return replace(usage, details=details) if usage.details is not None else usage

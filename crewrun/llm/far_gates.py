@@ -6,7 +6,9 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from crewrun.errors import CallError
-from crewrun.llm.gate import AllGates, FailureScope, Pass, Price, Settlement
+from crewrun.llm.gate import AllGates
+from crewrun.llm.learned_bounds import NOTHING_LEARNED
+from crewrun.llm.permit import FailureScope, Pass, Price, Settlement
 from crewrun.messages import Endpoint
 
 T = TypeVar("T")
@@ -42,6 +44,8 @@ class FarGate:
         self._gates = gates
         self._loop = loop
 
+    bounds = NOTHING_LEARNED  # those of the run are its own loop's
+
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
         """See `Gate.enter`."""
 
@@ -59,12 +63,19 @@ class FarGate:
         return await self._entered(enter())
 
     async def _entered(self, entering: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(entering, self._loop)
+        tasks: list[asyncio.Task[Any] | None] = []
+
+        async def enter() -> T:
+            tasks.append(asyncio.current_task())
+            return await entering
+
+        future = asyncio.run_coroutine_threadsafe(enter(), self._loop)
         try:
-            return await asyncio.wrap_future(future)
+            # Shielded: a cancelled future would lose the permit of a call that has been let in by then.
+            return await asyncio.shield(asyncio.wrap_future(future))
         except BaseException:
-            # Cancelled here when it had been let in there.
             future.add_done_callback(self._give_back)
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks if task is not None])
             raise
 
     def _give_back(self, done: "Future[Any]") -> None:

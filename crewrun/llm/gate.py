@@ -6,8 +6,7 @@ them by `far_gates`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import anyio
 
@@ -20,12 +19,13 @@ from crewrun.errors import (
     WaitTooLong,
 )
 from crewrun.llm.budget import Budget, Reservation
-from crewrun.llm.learned_bounds import NOTHING_LEARNED, LearnedBounds
+from crewrun.llm.learned_bounds import NOTHING_LEARNED, LearnedBounds, Learning
 from crewrun.llm.outage import Outage, is_sign_of_outage
 from crewrun.llm.pace import LONGEST_ASKED_S, Pace, Ticket
+from crewrun.llm.permit import FailureScope, Pass, Price, Settlement
 from crewrun.llm.probes import RUN_WIDE, Suspicion
 from crewrun.llm.unknown_bills import UnknownBills
-from crewrun.messages import Endpoint, RateLimits
+from crewrun.messages import Endpoint
 
 MAX_CALLS = 1000
 _SLOW_START = 8
@@ -54,80 +54,13 @@ class GateOptions:
     max_calls: int = MAX_CALLS
 
 
-class Price(NamedTuple):
-    """What a call may cost at most: tokens of its prompt and of its answer, each in US dollars; those of the answer are
-    a guess unless it `is_bound`. `kind` is what the call has in common with others, (model, task).
-    """
-
-    kind: object
-    prompt_tokens: int
-    prompt_token_usd: float
-    answer_tokens: int
-    answer_token_usd: float
-    is_bound: bool
-
-    def prompt_usd(self, bounds: LearnedBounds = NOTHING_LEARNED) -> float:
-        """The most that the prompt costs."""
-        return (self.prompt_tokens + bounds.extra_prompt_tokens) * self.prompt_token_usd
-
-    def answer_usd(self, bounds: LearnedBounds = NOTHING_LEARNED) -> float:
-        """The most that the answer costs, or the guess."""
-        return self.answer_tokens * bounds.answer_factor * self.answer_token_usd
-
-    @property
-    def usd(self) -> float:
-        """The most that the call costs."""
-        return self.prompt_usd() + self.answer_usd()
-
-    def widened(self, bounds: LearnedBounds, prompt_tokens: int, answer_tokens: int) -> LearnedBounds:
-        """`bounds`, with what the provider counted for this call."""
-        factor = answer_tokens / self.answer_tokens if self.is_bound else 1.0
-        return bounds.widened(prompt_tokens - self.prompt_tokens, factor)
-
-
-class Pass(NamedTuple):
-    """Permission for one attempt, the `number`th of its endpoint.
-
-    With `is_probe` a neutral request is to be sent in place of the call's own: to see whether an outage is over, or
-    whether what is in `suspicion` holds for every call.
-    """
-
-    ticket: Ticket
-    number: int
-    is_probe: bool
-    reservation: Reservation | None
-    suspicion: Suspicion | None = None
-    price: Price | None = None
-
-
-class FailureScope(Enum):
-    """Whom a failed attempt is about.
-
-    OWN: its call alone. NONE: nobody; it is sent again and uses up no retry. ALL: perhaps every call; a probe decides.
-    """
-
-    OWN = "own"
-    NONE = "none"
-    ALL = "all"
-
-
-class Settlement(NamedTuple):
-    """How an attempt ended: the tokens and US dollars that it is known to have used.
-
-    With `is_unknown` its bill is not, or not all of it: `owed_usd` more may come, None where the price is not known.
-    `prompt_tokens` are those of the prompt among the `tokens`.
-    """
-
-    tokens: int | None = None
-    cost_usd: float | None = None
-    limits: RateLimits | None = None
-    prompt_tokens: int = 0
-    owed_usd: float | None = None
-    is_unknown: bool = False
-
-
 class Gate(Protocol):
     """Around each attempt: `enter` or `enter_probe`, then exactly one of `answered`, `failed` and `given_up`."""
+
+    @property
+    def bounds(self) -> LearnedBounds:
+        """What was learned of how far the provider counts beyond what bounds a call, as far as that is known here."""
+        ...
 
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
         """Wait until an attempt of an estimated `tokens` may be sent; a call that is not patient skips outages.
@@ -197,6 +130,7 @@ class NearGate:
         self._long_waits = 0  # calls that were asked to wait for long since one of a row was answered
         self._refusal: CallError | None = None  # what every further call would get
         self._gates = gates
+        self._learning = Learning(gates.bounds.get(endpoint.name, NOTHING_LEARNED))
 
     @property
     def limiting(self) -> str | None:
@@ -204,6 +138,11 @@ class NearGate:
         if any(suspicion.is_open for suspicion in self._refused.values()):
             return f"{self.name} refused a call; a probe decides"
         return (self._outage and self._outage.limiting) or self.pace.limiting
+
+    @property
+    def bounds(self) -> LearnedBounds:
+        """See `Gate.bounds`."""
+        return self._gates.bounds.get(self.name, NOTHING_LEARNED)
 
     def _is_refused(self) -> bool:
         return self._refusal is not None
@@ -222,8 +161,7 @@ class NearGate:
         """See `Gate.enter`."""
         budget, reservation = self._gates.budget, None
         if budget is not None and price is not None:
-            bounds = self._gates.bounds.get(self.name, NOTHING_LEARNED)
-            prompt_usd, answer_usd = price.prompt_usd(bounds), price.answer_usd(bounds)
+            prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
             reservation = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
         permit = await self._enter(tokens, reservation, None, is_patient=is_patient)
         return permit if price is None else permit._replace(price=price)
@@ -255,8 +193,7 @@ class NearGate:
         """A permit for a probe, None when the budget has no room for one."""
         budget, reservation = self._gates.budget, None
         if budget is not None and price is not None:
-            bounds = self._gates.bounds.get(self.name, NOTHING_LEARNED)
-            prompt_usd, answer_usd = price.prompt_usd(bounds), price.answer_usd(bounds)
+            prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
             reservation = await budget.admit_probe(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
             if reservation is None:
                 return None
@@ -417,10 +354,10 @@ class NearGate:
         if end.is_unknown:
             self._gates.unknown_bills.add(owed_usd)
         if permit.price is not None and end.tokens:
-            bounds = self._gates.bounds.get(self.name, NOTHING_LEARNED)
-            widened = permit.price.widened(bounds, end.prompt_tokens, end.tokens - end.prompt_tokens)
-            if widened != bounds:
-                self._gates.learned(self.name, widened)
+            before = self.bounds
+            self._learning.see(permit.price.beyond(end.prompt_tokens, end.tokens - end.prompt_tokens))
+            if self._learning.bounds != before:
+                self._gates.learned(self.name, self._learning.bounds)
 
 
 class Gates:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from crewrun.errors import CallError, ModelNotFound, ModelRefused, nearest
+from crewrun.llm.error_body import compact
 from crewrun.llm.placement import is_own_address
 from crewrun.llm.price_table import chat_models, table_entry
 from crewrun.llm.providers import OFFLINE
@@ -15,7 +16,8 @@ _NAMED_BY_USERS: Final = (
     *("azure", "bedrock", "sagemaker", "databricks", "huggingface", "replicate", "predibase", "baseten", "ollama"),
     *("hosted_vllm", "lm_studio", "litellm_proxy", "custom", "openai_like", "vertex_ai", "watsonx", "fireworks_ai"),
 )
-_NUMBER: Final = re.compile(r"\d+")
+# What tells versions of a model apart: numbers, dates, and words for the newest.
+_VERSION: Final = re.compile(r"[-.:]?(?:\d[\d.]*|latest|preview|beta|exp)(?![a-z])")
 
 
 def check_speaks_chat(endpoint: Endpoint) -> None:
@@ -44,9 +46,14 @@ def slip(endpoint: Endpoint, *, is_known_wrong: bool = False) -> str | None:
     if not is_own_address(endpoint.provider, endpoint.base_url) or model.startswith("ft:") or _entry(endpoint):
         return None
     near = nearest(model, [*chat_models(endpoint.provider), OFFLINE])
-    if near is None or (not is_known_wrong and _NUMBER.sub("0", near) == _NUMBER.sub("0", model)):
+    if near is None or (not is_known_wrong and _is_version_of(near, model)):
         return None
     return near
+
+
+def _is_version_of(model: str, other: str) -> bool:
+    """Whether two names are of versions of one model, and not two spellings of one version."""
+    return _VERSION.sub("", model) == _VERSION.sub("", other) and compact(model) != compact(other)
 
 
 def with_slip(error: CallError, endpoint: Endpoint) -> CallError:

@@ -34,6 +34,8 @@ _NOT_OPENAI: Final[Mapping[str, str]] = {
     "thinking": "OpenAI's models take reasoning_effort in its place",
     "top_k": "OpenAI has top_p in its place",
 }
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _WITH_VERSIONS: Final = ("azure", "watsonx")
 _AS_OPENAI: Final = frozenset({"custom_openai", "litellm_proxy", "text-completion-openai"})
 # How litellm calls the project of a cloud.
@@ -81,6 +83,7 @@ def place(llm: LLM, provider: str, model: str, base_url: str | None, env: Mappin
     else:
         _on_litellm(placed, llm, provider, model)
     _check_json(llm, {**placed.params, **placed.tool_params, **placed.extra_body})
+    _check_headers(llm, placed.headers)
     return placed
 
 
@@ -211,6 +214,15 @@ def _check_json(llm: LLM, fields: Mapping[str, Any]) -> None:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as wrong:
             raise _refused(llm, name, f"it cannot be sent as JSON: {wrong}") from None
+
+
+def _check_headers(llm: LLM, headers: Mapping[str, str]) -> None:
+    """Raise ModelRefused for what no HTTP header can be: https://www.rfc-editor.org/rfc/rfc9110#name-field-values."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise _refused(llm, f"header {name!r}", "that is no name of a header")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise _refused(llm, f"header {name!r}", "its value has a line break or another control character in it")
 
 
 def _refused(llm: LLM, name: str, reason: str) -> ModelRefused:

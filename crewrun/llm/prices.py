@@ -3,6 +3,7 @@
 Prices are those of the table that litellm ships (`price_table`, `price_lookup`, `price_entry`), or the user's own.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from crewrun.messages import Endpoint, Usage, UsageDetails
 
 STANDARD: Final = "standard"
 _NO_SURCHARGES: Mapping[str, float] = {}
+# Models that search on every call: https://docs.perplexity.ai/getting-started/pricing, OpenAI's search models.
+_SEARCHING: Final = re.compile(r"search|sonar|\bpplx")
 
 
 class Most(NamedTuple):
@@ -122,12 +125,17 @@ def find_price(endpoint: Endpoint) -> Price | None:
     if endpoint.lane == "offline":
         return FREE
     entry = entry_of(endpoint)
-    if entry is None or not is_priced_by_tokens(entry):
+    if entry is None or not is_priced_by_tokens(entry) or _has_search_fee(endpoint, entry):
         return None
     try:
         return _read(entry, uplift(entry, endpoint), requested_tier(endpoint.fields))
     except (ValueError, LookupError, TypeError, AttributeError):
         return None  # a table of another litellm, which says it otherwise
+
+
+def _has_search_fee(endpoint: Endpoint, entry: Mapping[str, Any]) -> bool:
+    """Whether each call of the model searches, for a fee beside its tokens."""
+    return bool(entry.get("search_context_cost_per_query") and _SEARCHING.search(endpoint.base_model or endpoint.model))
 
 
 def _read(entry: Mapping[str, Any], factor: float, tier: str) -> Price:

@@ -49,12 +49,13 @@ from crewrun.llm.capabilities import (
 )
 from crewrun.llm.deadline import deadline
 from crewrun.llm.estimate import believable
-from crewrun.llm.gate import AllGates, FailureScope, Pass
+from crewrun.llm.gate import AllGates
 from crewrun.llm.known_models import with_slip
 from crewrun.llm.lanes import Transports
 from crewrun.llm.limits import admit
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.outage import is_sign_of_outage
+from crewrun.llm.permit import FailureScope, Pass
 from crewrun.llm.probes import MAY_PASS, RUN_WIDE, probe_request
 from crewrun.llm.recorder import Spent
 from crewrun.llm.transport import Transport

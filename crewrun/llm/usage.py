@@ -6,7 +6,7 @@ What a count costs is in `prices`; what stands in for counts that a provider lea
 from collections.abc import Mapping
 from typing import Any
 
-from crewrun.llm.usage_counts import MOST_TOKENS, NOTHING, count, details_of
+from crewrun.llm.usage_counts import NOTHING, count, details_of, is_left_out
 from crewrun.llm.usage_details import is_special, read_details, served_at, stated_cost_usd, tier_of
 from crewrun.messages import Usage
 
@@ -41,7 +41,8 @@ def read_usage(counts: Mapping[str, Any], service_tier: Any = None, headers: Map
     cost_usd = stated_cost_usd(counts, headers)
     if len(counts) <= _PLAIN and total == prompt + completion:  # most servers say no more
         served = served_at(tier, cost_usd) if tier or cost_usd is not None else None
-        return Usage(prompt, 0, completion, 0, 0, 0, served)
+        left_out = not (prompt and completion) and is_left_out(counts, prompt, completion)
+        return Usage(prompt, 0, completion, 0, int(left_out), 0, served)
     of_prompt = details_of(counts, "prompt_tokens_details", "input_tokens_details")
     of_completion = details_of(counts, "completion_tokens_details", "output_tokens_details")
     if counts.keys() <= _OPENAI and of_prompt.keys() <= _OPENAI_PROMPT:  # as OpenAI itself has it
@@ -60,17 +61,17 @@ def read_usage(counts: Mapping[str, Any], service_tier: Any = None, headers: Map
         details = read_details(counts, tier, cost_usd, (prompt, cached, written), completion - reasoning, lifetimes)
     elif tier or cost_usd is not None:
         details = served_at(tier, cost_usd)
-    return Usage(prompt, cached, completion, reasoning, 0, written, details)
+    left_out = not (prompt and completion) and is_left_out(counts, prompt, completion)
+    return Usage(prompt, cached, completion, reasoning, int(left_out), written, details)
 
 
 def _reconciled(prompt: int, completion: int, total: int, searched: int) -> tuple[int, int]:
     """Prompt and completion, with what the total has beyond them: output, or the prompt where that was not counted.
 
-    Gemini's total also has what its own search read, `searched`: it is neither billed nor in the prompt that litellm
-    makes of its counts.
+    Gemini's total also has what its own search read, `searched`, which is not output.
     """
     rest = total - prompt - completion
-    if rest <= 0 or total >= MOST_TOKENS:
+    if rest <= 0:
         return prompt, completion
     rest -= searched if searched <= rest else 0
     if prompt:

@@ -12,13 +12,21 @@ _COUNT = re.compile(r"\s*(\d{1,11})(?:\.\d{1,11})?\s*", re.ASCII)
 
 
 def count(counts: Mapping[str, Any], name: str) -> int:
-    """The number of tokens under `name`, 0 for what is missing, negative or no number; a fraction is rounded."""
+    """The tokens under `name`, 0 for what is missing, negative, absurd or no number; a fraction is rounded."""
     value = counts.get(name)
     if type(value) is int:
-        return value if value > 0 else 0
+        return value if 0 < value < MOST_TOKENS else 0
     if isinstance(value, str) and _COUNT.fullmatch(value):
         value = float(value)
-    return round(value) if isinstance(value, float) and 0 < value < 10 * MOST_TOKENS else 0
+    return round(value) if isinstance(value, float) and 0 < value < MOST_TOKENS else 0
+
+
+def is_left_out(counts: Mapping[str, Any], prompt: int, completion: int) -> bool:
+    """Whether one of two counts was left out, as null or as nonsense: a completion may have none, a prompt may not."""
+    if completion:
+        return not prompt
+    said = counts.get("completion_tokens", counts.get("output_tokens"))
+    return bool(prompt) and (said is None or isinstance(said, bool) or said not in (0, "0"))
 
 
 def details_of(counts: Mapping[str, Any], *names: str) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 The counts themselves are read in `usage`.
 """
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -21,6 +20,7 @@ TIERS: Mapping[str, str] = {
     **{tier: tier for tier in ("balanced", "ultrafast", "batch")},
 }
 _COST_HEADER = "x-litellm-response-cost"
+_MOST_USD = 10_000.0  # more for one call is a slip of whoever states it
 
 
 def is_special(counts: Mapping[str, Any], prompt: Mapping[str, Any], completion: Mapping[str, Any]) -> bool:
@@ -126,4 +126,4 @@ def _dollars(value: Any) -> float | None:
         amount = float(value)
     except (ValueError, OverflowError):
         return None
-    return amount if math.isfinite(amount) and amount >= 0 else None
+    return amount if 0 <= amount <= _MOST_USD else None

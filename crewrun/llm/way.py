@@ -2,7 +2,7 @@
 
 from crewrun.llm.estimate import GUESSED_TOKENS, fewest_tokens, most_answer_tokens, most_tokens
 from crewrun.llm.gate import Gate
-from crewrun.llm.gate import Price as CallPrice
+from crewrun.llm.permit import Price as CallPrice
 from crewrun.llm.prices import Price
 from crewrun.llm.tally import Tally
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
@@ -46,20 +46,23 @@ class Way:
         if self._price is None:
             return None
         prompt_tokens = fewest_tokens(request, bytes_per_token=1)
+        counted = max(1, prompt_tokens + self.gate.bounds.extra_prompt_tokens)  # its size decides the prices
         answer_tokens = self._most_tokens or GUESSED_TOKENS
-        most = self._price.most(prompt_tokens, answer_tokens)
+        most = self._price.most(counted, answer_tokens)
         return CallPrice(
             (self._name, task),
             prompt_tokens,
-            most.prompt_usd / max(1, prompt_tokens),
+            most.prompt_usd / counted,
             answer_tokens,
             most.answer_usd / answer_tokens,
             self._most_tokens is not None,
         )
 
     def most_of(self, answer: Completion, price: CallPrice) -> float:
-        """The most that an attempt with this answer can have cost, in US dollars, where nobody counted its tokens."""
+        """The most that an attempt can have cost in US dollars, by what is seen of its answer: for one without
+        max_tokens and without counts.
+        """
         if self._price is None:
             return price.usd
         answer_usd = self._price.most(price.prompt_tokens, most_answer_tokens(answer)).answer_usd
-        return price.prompt_usd() + min(price.answer_usd(), answer_usd)
+        return price.prompt_usd() + answer_usd

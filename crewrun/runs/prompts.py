@@ -68,9 +68,10 @@ def rebuild(
         if not (task.async_execution and was_async):
             before = dict(finished)
         was_async = task.async_execution
-        contexts = {context_of(task, seen, crew.tasks) for seen in (finished, before)}
         mine = [entry for entry in calls if not _is_of_tool(entry) and name(entry.task) == assignment.name]
-        rebuilt.prompts.update(_Talk(assignment, contexts, gateway, results).follow(mine))
+        if mine:  # else the row did not come to it, and what it needs may be missing
+            contexts = {context_of(task, seen, crew.tasks) for seen in (finished, before)}
+            rebuilt.prompts.update(_Talk(assignment, contexts, gateway, results).follow(mine))
         if left := said.get(assignment.name):
             finished[task] = TaskOutput(
                 raw=left.popleft(), description=assignment.texts.description, agent=assignment.texts.persona.role

@@ -6,14 +6,16 @@ decide what the next run does.
 
 import os
 import sys
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from crewrun.confinement.own_files import current_own_files
 from crewrun.confinement.place import Place
 from crewrun.confinement.private_files import folded
 
-# Python runs a .pth as well, where it looks for modules: https://docs.python.org/3/library/site.html
-_CODE = (".py", ".pyw", ".pth")
+# Python takes extension modules before sources, and runs a .pth where it looks for modules:
+# https://docs.python.org/3/library/site.html
+_CODE = (*all_suffixes(), ".pyw", ".pth", ".so", ".pyd", ".dll", ".dylib")
 _DEFINITIONS = frozenset({"crew.yaml", "crew.yml", "crew.jsonc", "crew.json", "pyproject.toml"})
 # Folders in a crew's folder, and the files that are read there.
 _PARTS = {"config": (".yaml", ".yml"), "agents": (".json", ".jsonc"), "tools": _CODE, "src": _CODE}

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from crewrun.errors import CrewrunError, DefinitionError, suggest
-from crewrun.redaction import learn
+from crewrun.redaction import learn, redact
 from crewrun.written_secrets import written_secrets
 
 # Whether user's code is being loaded: nothing may be paid for by that.
@@ -247,9 +247,9 @@ def broken(doing: str, failed: BaseException) -> DefinitionError:
     if isinstance(failed, CrewrunError):
         return DefinitionError(str(failed) if _HAS_PLACE.match(str(failed)) else f"{place}{failed}")
     if theirs and (told := _absent_here(failed) or _faults(failed)):
-        return DefinitionError(f"{place}{told}")
+        return DefinitionError(f"{place}{redact(told)}")
     lines = report.format() if report.stack else report.format_exception_only()
-    return DefinitionError(f"{doing} failed:\n{''.join(lines).rstrip()}")
+    return DefinitionError(f"{doing} failed:\n{redact(''.join(lines)).rstrip()}")
 
 
 def place_of(failed: BaseException) -> str | None:

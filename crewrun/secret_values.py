@@ -31,7 +31,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 HEADER_BLOCKS: Final = frozenset({"extra_headers", "default_headers", "headers"})
 # Headers that say what is sent and by which program; every other one of a user's own may be a secret.
-_PLAIN_HEADERS: Final = frozenset(
+PLAIN_HEADERS: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "content-type", "user-agent", "referer", "http-referer"}
     | {"x-title", "anthropic-version", "anthropic-beta", "openai-beta", "connection", "cache-control"}
 )
@@ -85,7 +85,7 @@ def literals_of(value: str) -> list[str]:
 def secrets_of_headers(headers: Mapping[str, Any]) -> Iterator[str]:
     """The values of headers of a user's own, and what stands in them behind the scheme."""
     for name, value in headers.items():
-        if not isinstance(value, str) or name.lower() in _PLAIN_HEADERS:
+        if not isinstance(value, str) or name.lower() in PLAIN_HEADERS:
             continue
         literals = literals_of(value)
         yield from literals

@@ -2,7 +2,8 @@
 
 `say` is a line on stderr, `complain` an error there, `announce` a line on stdout; `visible` is for what goes there by
 other ways. What comes from outside (servers, rows, files and their names) cannot steer the terminal, nor turn a line's
-reading direction around: such characters are shown as escapes. What crewrun says on stderr is redacted as well.
+reading direction around: such characters are shown as escapes. A line is redacted too, as the last net: what is quoted
+in it from outside has been already.
 """
 
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from unicodedata import category
 
-from crewrun.redaction import redact
+from crewrun.redaction import redact_line
 
 # Blanks of other widths, and what joins letters and emoji: harmless, and a part of many languages' texts.
 _HARMLESS = frozenset("\u200c\u200d")
@@ -34,8 +35,7 @@ def visible_data(text: str) -> str:
 
 def say(line: str) -> None:
     """One line on stderr; a stderr that nobody reads any more is no reason to stop."""
-    with suppress(OSError):
-        print(visible(redact(line)), file=sys.stderr, flush=True)
+    _put(redact_line(line))
 
 
 def say_all(lines: Iterable[str]) -> None:
@@ -46,12 +46,18 @@ def say_all(lines: Iterable[str]) -> None:
 
 def complain(message: str, program: str = "crewrun") -> None:
     """Say what is wrong, on stderr. A message may have several lines."""
-    say_all(f"{program}: {redact(message)}".split("\n"))
+    for line in f"{program}: {redact_line(message)}".split("\n"):  # a secret may have several lines, too
+        _put(line)
 
 
 def announce(line: str) -> None:
     """One line on stdout, of a command whose stdout is for people."""
-    print(visible(redact(line)), flush=True)
+    print(visible(redact_line(line)), flush=True)
+
+
+def _put(line: str) -> None:
+    with suppress(OSError):
+        print(visible(line), file=sys.stderr, flush=True)
 
 
 def _is_seen(char: str) -> bool:

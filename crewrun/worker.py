@@ -37,6 +37,7 @@ from crewrun.errors import (
 from crewrun.files.folder import run_in
 from crewrun.flow.target import FlowTarget
 from crewrun.llm.credentials import missing_settings
+from crewrun.llm.endpoint_secrets import secrets_of
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.known_models import slip
@@ -44,7 +45,7 @@ from crewrun.llm.placement import left_out
 from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into
 from crewrun.messages import Endpoint
-from crewrun.redaction import redact
+from crewrun.redaction import LONGEST_QUOTATION, learn, redact, redact_line
 from crewrun.references import place_of
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.target import Target, value_of
@@ -219,10 +220,11 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
     """The error record of a row that ended with `failed`."""
     call = failed if isinstance(failed, CallError) else None
     place = None if isinstance(failed, CrewrunError) else place_of(failed)
+    said = redact(str(failed)[:LONGEST_QUOTATION])
     return ErrorRecord(
         category=failed.category if isinstance(failed, CrewrunError) else Category.INTERNAL,
         type=type(failed).__name__,
-        message=redact(f"{place}: {type(failed).__name__}: {failed}" if place else str(failed))[:4000],
+        message=redact_line(f"{place}: {type(failed).__name__}: {said}" if place else said)[:4000],
         task=tally.failed_task,
         http_status=call.http_status if call else None,
         retryable=failed.retryable if isinstance(failed, CrewrunError) else False,
@@ -246,6 +248,7 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
         except ModelRefused as refused:
             raise ModelRefused(f"agent {user!r}: {refused}") from None
         for endpoint in (first, *gateway.fallbacks(first)):
+            learn(secrets_of(endpoint))  # not to be forgotten, however many others rows make
             await _check(endpoint, user, keys=keys)
             found[endpoint] = None
     return list(found)

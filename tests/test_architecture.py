@@ -16,7 +16,7 @@ LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "threads"),
         *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings", "run_files"),
-        *("redaction", "secret_forms", "secret_values", "written_secrets", "terminal"),
+        *("redaction", "key_shapes", "credentials", "secret_forms", "secret_values", "written_secrets", "terminal"),
     ),
     ("diagram",),
     ("files",),

@@ -23,7 +23,7 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
 from crewrun.messages import ReplySchema
-from crewrun.redaction import redact
+from crewrun.redaction import redact_line
 from crewrun.row import Row
 from crewrun.runs.folder import beside
 from crewrun.runs.journal import refusals_of
@@ -82,14 +82,14 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
             beside = None if inputs in (None, STDIN) else Path(inputs)
             definition = load(crew or find_beside(beside), strict=settings.strict)
         except CrewrunError as wrong:
-            findings.problems += redact(str(wrong)).split("\n")
+            findings.problems += str(wrong).split("\n")
         else:
             settings = BatchSettings.merge(given, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
             await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
-    findings.warnings = [redact(warning) for warning in findings.warnings]
-    findings.problems = [redact(problem) for problem in findings.problems]
+    findings.warnings = [redact_line(warning) for warning in findings.warnings]
+    findings.problems = [redact_line(problem) for problem in findings.problems]
     show_again([w for w in caught if not issubclass(w.category, CrewrunWarning)])
     if settings.strict:
         findings.problems += findings.warnings

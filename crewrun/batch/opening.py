@@ -18,14 +18,16 @@ from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
 from crewrun.errors import Category, UsageError
 from crewrun.fingerprint import fingerprint
+from crewrun.key_shapes import without_key_shapes
 from crewrun.llm.cache import AnswerCache
+from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
 from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.llm.retry import RetryPolicy
 from crewrun.messages import Endpoint
-from crewrun.redaction import learn, redact, without_key_shapes
+from crewrun.redaction import learn, redact, redact_value
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, digest_of, options_of, texts_of
@@ -115,7 +117,7 @@ async def state_options(
 ) -> StateOptions:
     """How the state of a run is to be opened. Raises UsageError when it could not be kept, or not be retried."""
     inputs = invocation.inputs
-    command = [redact(word) for word in invocation.command]
+    command = [redact_value(word) for word in invocation.command]
     for name in (*command, inputs, invocation.crew, str(output or ""), os.getcwd()):
         if not _is_text(name):
             raise UsageError(f"{name!r}: is no UTF-8, so a run cannot keep the name; rename it")
@@ -131,13 +133,13 @@ async def state_options(
         definition={
             "kind": definition.kind,
             "fingerprint": identity.crew,
-            "endpoints": [redact(endpoint) for endpoint in identity.endpoints],
+            "endpoints": [without_secrets(endpoint) for endpoint in identity.endpoints],
             "texts": identity.texts,
         },
         input_digest=digest,
     )
     if invocation.earlier is not None:
-        _check_same(invocation, invocation.earlier, manifest, folder)
+        _check_same(invocation, invocation.earlier, manifest, identity.endpoints, folder)
     return StateOptions(
         folder=folder,
         output=output,
@@ -155,10 +157,12 @@ async def state_options(
     )
 
 
-def _check_same(invocation: Invocation, earlier: Manifest, now: Manifest, folder: RunFolder) -> None:
+def _check_same(
+    invocation: Invocation, earlier: Manifest, now: Manifest, endpoints: Sequence[str], folder: RunFolder
+) -> None:
     """Raise UsageError when a retry would ask other models than the run did, or lose sight of its results."""
     old, new = earlier.definition.get("endpoints"), now.definition["endpoints"]
-    if isinstance(old, list) and [redact(str(endpoint)) for endpoint in old] != new:
+    if isinstance(old, list) and not _are_described_by([str(endpoint) for endpoint in old], endpoints):
         own = f", or give its own command: {command_of(folder, earlier)}" if is_in_place(folder, earlier) else ""
         raise UsageError(
             f"{folder.path}: the run asks {endpoints_in_words(old)}, and here and now that is "
@@ -169,6 +173,15 @@ def _check_same(invocation: Invocation, earlier: Manifest, now: Manifest, folder
             f"--only {invocation.only}: {earlier.crew} has changed since, so that every row is to run again, and not "
             "these alone; leave --only out, or make the crew what it was"
         )
+
+
+def _are_described_by(shown: Sequence[str], endpoints: Sequence[str]) -> bool:
+    """Whether the endpoints of a manifest are these, apart from their secrets: a key may have been changed since."""
+    return (
+        len(shown) == len(endpoints)
+        and all(any(is_described_by(one, endpoint) for endpoint in endpoints) for one in shown)
+        and all(any(is_described_by(one, endpoint) for one in shown) for endpoint in endpoints)
+    )
 
 
 def endpoints_in_words(endpoints: Sequence[str]) -> str:
@@ -197,4 +210,4 @@ def _redacted(value: Any) -> Any:
     """An option without the password that it may have: a retry gets that from the environment."""
     if isinstance(value, list | tuple):
         return [_redacted(inner) for inner in value]
-    return redact(value) if isinstance(value, str) else value
+    return redact_value(value) if isinstance(value, str) else value

@@ -45,7 +45,6 @@ from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint
-from crewrun.redaction import redact
 from crewrun.run_files import FILES_SUFFIX, UNNAMED
 from crewrun.runs.opening import Opened, open_state
 from crewrun.runs.state import RunState
@@ -129,7 +128,7 @@ async def _acquaint(gates: Gates, state: RunState) -> None:
 def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> Report:
     """`report` with what models turned out not to take, and what the cache has to say."""
     refused = sorted(gateway.refused)
-    words = {endpoint: redact(endpoints_in_words([endpoint])) for endpoint, _ in refused}
+    words = {endpoint: endpoints_in_words([endpoint]) for endpoint, _ in refused}
     notes = [f"{words[endpoint]} {in_words(what)}" for endpoint, what in refused]
     not_taken: list[dict[str, str]] = []
     for endpoint, what in refused:

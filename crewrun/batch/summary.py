@@ -13,7 +13,7 @@ from crewrun.batch.shard import Shard
 from crewrun.batch.stop import StopReason
 from crewrun.errors import OutputFailed
 from crewrun.llm.unknown_bills import Owed
-from crewrun.redaction import redact
+from crewrun.redaction import redact_line
 from crewrun.row import usage_json
 from crewrun.runs.view import spent_json
 
@@ -43,7 +43,7 @@ def summarise(
     return {
         "schema": SCHEMA,
         "exit_code": exit_code,
-        "stopped": None if why is None else redact(why),
+        "stopped": None if why is None else redact_line(why),
         "rows": {
             "ok": progress.ok,
             "failed": progress.failed,

@@ -26,7 +26,7 @@ from crewrun.cli.run import run as run_once
 from crewrun.cli.show import show
 from crewrun.cli.status import status
 from crewrun.errors import CrewrunError, CrewrunWarning, OutputClosed
-from crewrun.redaction import learn, redact
+from crewrun.redaction import learn, redact, redact_line
 from crewrun.secret_values import environment_secrets
 from crewrun.terminal import announce, complain, say_all, visible
 
@@ -116,14 +116,16 @@ def _as_a_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A warning as it is shown: ours say where by themselves."""
-    said = f"warning: {message}" if issubclass(category, CrewrunWarning) else f"{category.__name__}: {message}"
-    place = "" if issubclass(category, CrewrunWarning) else f"{filename}:{lineno}: "
-    return visible(redact(f"{place}{said}"), keep="\t\n") + "\n"
+    if issubclass(category, CrewrunWarning):
+        said = f"warning: {message}"
+    else:
+        said = f"{filename}:{lineno}: {category.__name__}: {redact(str(message))}"
+    return visible(redact_line(said), keep="\t\n") + "\n"
 
 
 def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """A bug's traceback. The user's code and files may be in it, and so may their secrets."""
-    say_all("".join(traceback.format_exception(kind, error, trace)).rstrip("\n").split("\n"))
+    say_all(redact("".join(traceback.format_exception(kind, error, trace))).rstrip("\n").split("\n"))
 
 
 def _guard_logging() -> None:

@@ -298,10 +298,10 @@ def again(invocation: "Invocation", settings: "BatchSettings", *, replay: bool =
     """The command that goes on with a run and does not begin anew; without `replay` it may send what --replay could
     not answer.
     """
-    from crewrun.redaction import redact
+    from crewrun.redaction import redact_value
     from crewrun.runs.manifest import without
 
     if invocation.again is not None:
         return invocation.again
-    words = [redact(word) for word in without("fresh", invocation.command, is_set=settings.fresh)]
+    words = [redact_value(word) for word in without("fresh", invocation.command, is_set=settings.fresh)]
     return shlex.join(words if replay else without("replay", words, is_set=settings.replay))

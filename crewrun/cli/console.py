@@ -10,7 +10,7 @@ from rich.text import Text
 from crewrun.batch.canary import Forecast
 from crewrun.batch.progress import Progress
 from crewrun.cli.wording import duration, in_words, money
-from crewrun.redaction import redact
+from crewrun.redaction import redact_line
 from crewrun.terminal import visible
 
 
@@ -23,7 +23,7 @@ class _Bar(Bar):
         """What is drawn, line by line."""
         yield from super().get_renderables()
         if self.limiting:
-            yield Text(f"  limited by {visible(redact(self.limiting))}", style="yellow")
+            yield Text(f"  limited by {visible(redact_line(self.limiting))}", style="yellow")
 
 
 class RichDisplay:

@@ -79,7 +79,7 @@ def retry(
 def _with_passwords(settings: "BatchSettings") -> "BatchSettings":
     """The settings with the passwords that a run does not keep, from the environment. Raises UsageError."""
     from crewrun.errors import UsageError
-    from crewrun.redaction import REDACTED
+    from crewrun.key_shapes import REDACTED
 
     found: dict[str, Any] = {}
     for name in settings.__dataclass_fields__:

@@ -18,10 +18,10 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from crewrun.errors import BadRequest, CallError, ModelNotFound, SchemaRefused, ToolsRefused, recast
+from crewrun.llm.endpoint_secrets import without_secrets
 from crewrun.llm.parameters import OF_TOOLS, OTHER_NAME, fields_of
 from crewrun.llm.recorder import describe_endpoint, schema_digest
 from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
-from crewrun.redaction import redact
 
 TOOLS: Final = "tools"
 _PARAMETER: Final = "parameter:"
@@ -39,7 +39,7 @@ _NAMES = re.compile(
 )
 _PUNCTUATION = re.compile(r"[^a-z0-9]")
 
-# What is concluded: (endpoint as `describe_endpoint` words it, `tools`, or `schema:` or `strict:` and a digest, or
+# What is concluded: (endpoint as `without_secrets` words it, `tools`, or `schema:` or `strict:` and a digest, or
 # `parameter:` and its name).
 Refused = tuple[str, str]
 
@@ -109,7 +109,7 @@ class Capabilities:
         history = self._by_endpoint.get(endpoint)
         if history is None:
             described = describe_endpoint(endpoint)
-            history = self._history.setdefault(described, _History(redact(described)))
+            history = self._history.setdefault(described, _History(without_secrets(described)))
             self._by_endpoint[endpoint] = history
         return history
 

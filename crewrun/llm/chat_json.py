@@ -17,7 +17,7 @@ from crewrun.llm.embedded_errors import embedded_failure
 from crewrun.llm.finish_reasons import End, read_end
 from crewrun.llm.usage import usage_of
 from crewrun.messages import Completion, Message, RateLimits, ReplySchema, ToolCall, ToolSpec, Usage
-from crewrun.redaction import redact
+from crewrun.redaction import LONGEST_QUOTATION, redact
 
 # Under this name litellm, and a proxy of it, has what its provider's dialect has more than OpenAI's.
 _LITELLM = "provider_specific_fields"
@@ -113,7 +113,7 @@ def finished(said: Said, usage: Usage, limits: RateLimits | None = None) -> Comp
         raise with_usage(ServerError(f"{why}: the model's server failed", http_status=200), usage)
     refusal = said.refusal if isinstance(said.refusal, str) else ""
     if end is End.FILTERED or refusal.strip():
-        why = refusal or redact(text)[:300] or "content filter"
+        why = refusal or redact(text[:LONGEST_QUOTATION])[:300] or "content filter"
         raise with_usage(ContentFiltered(f"the model declined: {why}"), usage)
     if said.cut_call and not said.tool_calls:
         raise with_usage(
@@ -127,7 +127,7 @@ def finished(said: Said, usage: Usage, limits: RateLimits | None = None) -> Comp
         limits,
         said.reasoning,
         said.carried,
-        redact(str(said.finish_reason)).strip()[:_WORD_CHARS] if end is End.UNKNOWN else None,
+        redact(str(said.finish_reason)[:LONGEST_QUOTATION]).strip()[:_WORD_CHARS] if end is End.UNKNOWN else None,
     )
     if not (said.tool_calls or text.strip()):
         raise no_answer(completion, said.finish_reason)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from crewrun.errors import CallError, ServerError
 from crewrun.llm.http_errors import embedded_status, failure_in, named_status
-from crewrun.redaction import redact
+from crewrun.redaction import LONGEST_QUOTATION, redact
 
 _SHOWN_CHARS: Final = 1000
 _FINE: Final = frozenset({0, 200, "0", "200", "success", "ok"})
@@ -63,5 +63,5 @@ def _is_fine(error: Mapping[str, Any]) -> bool:
 def _message(error: Any) -> str:
     if isinstance(error, dict):
         found = next((error[name] for name in ("message", "detail", "msg", "type") if error.get(name)), error)
-        return redact(str(found))[:_SHOWN_CHARS]
-    return redact(str(error))[:_SHOWN_CHARS]
+        return redact(str(found)[:LONGEST_QUOTATION])[:_SHOWN_CHARS]
+    return redact(str(error)[:LONGEST_QUOTATION])[:_SHOWN_CHARS]

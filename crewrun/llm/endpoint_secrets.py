@@ -1,13 +1,18 @@
-"""The secrets with which a model is called: of an LLM as it was written, and of the endpoint that it resolved to."""
+"""The secrets with which a model is called: of an LLM as it was written, and of the endpoint that it resolved to.
 
-import os
+`without_secrets` is an endpoint's description as it is kept and compared.
+"""
+
+import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from crewrun.credentials import settings_without_credentials
+from crewrun.key_shapes import REDACTED
 from crewrun.llm.model import LLM
 from crewrun.llm.placement import PLAIN
 from crewrun.messages import Endpoint
-from crewrun.secret_values import environment_secrets, secrets_in, secrets_of_headers, secrets_of_url
+from crewrun.secret_values import secrets_in, secrets_of_headers, secrets_of_url
 
 
 def secrets_of_llm(llm: LLM) -> Iterator[str]:
@@ -16,7 +21,7 @@ def secrets_of_llm(llm: LLM) -> Iterator[str]:
 
 
 def secrets_of(endpoint: Endpoint) -> Iterator[str]:
-    """All that calls of `endpoint` carry and that is to be seen nowhere, with what the environment adds to them now."""
+    """All that calls of `endpoint` carry and that is to be seen nowhere, without what the environment adds to them."""
     if endpoint.api_key:
         yield endpoint.api_key
     yield from secrets_of_headers(endpoint.headers)
@@ -24,7 +29,6 @@ def secrets_of(endpoint: Endpoint) -> Iterator[str]:
     yield from _secrets_of_variables(endpoint)
     if endpoint.base_url:
         yield from secrets_of_url(endpoint.base_url)
-    yield from environment_secrets(os.environ)  # keys that litellm takes from there, and those of proxies
 
 
 def _secrets_of_variables(endpoint: Endpoint) -> Iterator[str]:
@@ -33,3 +37,28 @@ def _secrets_of_variables(endpoint: Endpoint) -> Iterator[str]:
     plain = [endpoint.model, address.hostname or "", address.path]
     plain += [str(endpoint.fields[name]) for name in PLAIN & endpoint.fields.keys()]
     yield from (value for value in endpoint.secrets if not any(value in text for text in plain))
+
+
+def without_secrets(described: str) -> str:
+    """What `describe_endpoint` says, without secrets. It depends on nothing else, in particular on none that are known:
+    what one process has concluded of an endpoint another one finds by this.
+    """
+    lane, provider, model, base_url, params = json.loads(described)
+    shown = [lane, provider, model, *settings_without_credentials([base_url, params])]
+    return json.dumps(shown, sort_keys=True, separators=(",", ":"))
+
+
+def is_described_by(shown: str, described: str) -> bool:
+    """Whether `shown`, from which any secrets were taken, may be of the endpoint that is `described`, which has them:
+    with another key it is the same.
+    """
+    first, *others = shown.split(REDACTED)
+    if not others:
+        return shown == described
+    at = len(first)
+    for part in others[:-1]:
+        found = described.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return described.startswith(first) and described.endswith(others[-1]) and len(described) - len(others[-1]) >= at

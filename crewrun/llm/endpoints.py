@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 from pydantic import ValidationError
 
 from crewrun.errors import UsageError
+from crewrun.key_shapes import REDACTED
 from crewrun.llm.credentials import has_login
 from crewrun.llm.known_models import check_speaks_chat
 from crewrun.llm.model import LLM
@@ -24,7 +25,6 @@ from crewrun.llm.price_table import table_entry
 from crewrun.llm.providers import OFFLINE, PROVIDERS, first_set, prefix_of, provider_named, split_name
 from crewrun.llm.variables import Variables, has_references
 from crewrun.messages import Endpoint, ReplySchema
-from crewrun.redaction import REDACTED
 
 DEFAULT_MODEL = "gpt-4.1-mini"
 # What belongs to one provider's address, and to no other's.

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 
 from crewrun.llm.bodies import MOST_ERROR_BYTES
 from crewrun.llm.retry_after import wait_of
-from crewrun.redaction import redact
+from crewrun.redaction import LONGEST_QUOTATION, redact
 
 _LONGEST_DETAIL, _LONGEST_WORDS, _LONGEST_GENERATION = 1_000, 8_000, 20_000
 # Values that are looked at, and JSON in strings in strings: more than any provider nests, few enough for many 429s.
@@ -163,7 +163,7 @@ class _Findings:
 
     def _is_quotation(self, key: str, value: Any, _: int) -> bool:
         if key == "failedgeneration" and isinstance(value, str):
-            self.generation = redact(value)[:_LONGEST_GENERATION]
+            self.generation = redact(value[:LONGEST_QUOTATION])[:_LONGEST_GENERATION]
         if key in _WAIT_KEYS and isinstance(value, Mapping):
             self._wait(key, value)
         return key in _QUOTING_KEYS
@@ -172,7 +172,7 @@ class _Findings:
         """Take what one text or number tells. Returns the fields of an object that stands in it."""
         text = f"{value:g}" if isinstance(value, float) else str(value)[:MOST_ERROR_BYTES].strip()
         if key == "param":
-            self.param = self.param or redact(text)[:200] or None
+            self.param = self.param or redact(text[:LONGEST_QUOTATION])[:200] or None
         elif key in _WAIT_KEYS:
             self._wait(key, value)
         elif key.endswith(_CODE_KEYS):

@@ -2,7 +2,7 @@
 
 from typing import Any, Final, NamedTuple
 
-from crewrun.redaction import redact
+from crewrun.redaction import LONGEST_QUOTATION, redact
 from crewrun.row import FailedTool
 
 # A row's line must not grow with what goes wrong in it: so many groups have entries of their own, and so much text.
@@ -54,4 +54,4 @@ class FailedTools:
 
 def shortened_error(error: str) -> str:
     """What a call failed with, as rows, status and log say it, from what the model was told."""
-    return redact(error.removeprefix(TOLD))[:_MAX_ERROR_CHARS]
+    return redact(error.removeprefix(TOLD)[:LONGEST_QUOTATION])[:_MAX_ERROR_CHARS]

@@ -43,6 +43,7 @@ from crewrun.llm.transport import Transport
 from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ReplySchema, ToolSpec, Usage
 from crewrun.redaction import learn
+from crewrun.secret_values import environment_secrets
 from crewrun.threads import pool
 
 Fields = dict[str, Any]
@@ -294,7 +295,8 @@ class Gateway:
 def _resolved(llm: LLM | None) -> Endpoint:
     """Where calls of `llm` go. From here on no error says what it is called with."""
     if llm is not None:
-        learn(secrets_of_llm(llm))
+        learn(secrets_of_llm(llm), is_passing=True)
     endpoint = endpoints.resolve(llm)
-    learn(secrets_of(endpoint))
+    learn(secrets_of(endpoint), is_passing=True)
+    learn(environment_secrets())  # keys that litellm takes from there, and those of proxies
     return endpoint

@@ -23,7 +23,7 @@ from crewrun.errors import Category, OutputFailed
 from crewrun.library_warnings import LibraryWarning
 from crewrun.llm.learned_bounds import LearnedBounds
 from crewrun.llm.unknown_bills import Owed
-from crewrun.redaction import redact
+from crewrun.redaction import redact_line
 from crewrun.row import Outcome, Row
 from crewrun.runs import journal
 from crewrun.runs.done import DoneRows
@@ -344,7 +344,7 @@ class RunState:
 
     async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:
         """End the session, which left so many rows to other shards. Raises JournalFailed when it cannot be written."""
-        stopped = None if stopped is None else redact(stopped)
+        stopped = None if stopped is None else redact_line(stopped)
         self._say("stop", why=stopped, exit_code=exit_code, elsewhere=elsewhere)
         try:
             await self._writer.close(stopped, exit_code)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from crewrun.errors import JournalDamaged, JournalFailed, UsageError
 from crewrun.messages import Usage
-from crewrun.redaction import redact
+from crewrun.redaction import redact_value
 from crewrun.row import Outcome, Row, usage_json
 from crewrun.run_files import FOLDER_SUFFIX
 from crewrun.runs import journal
@@ -198,7 +198,7 @@ def fresh_command(folder: RunFolder, manifest: Manifest) -> str | None:
 
 
 def _there(manifest: Manifest, words: Sequence[str]) -> str:
-    command = shlex.join(map(redact, words))  # runs of earlier versions have kept more than this one
+    command = shlex.join(map(redact_value, words))  # runs of earlier versions have kept more than this one
     return command if manifest.cwd == os.getcwd() else f"cd {shlex.quote(manifest.cwd)} && {command}"
 
 

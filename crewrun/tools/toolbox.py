@@ -38,7 +38,7 @@ from crewrun.llm.json_values import decode_written, unfenced
 from crewrun.llm.recorder import Recorder, tool_identity
 from crewrun.llm.tally import Tally, counting_into, current_tally
 from crewrun.messages import ToolSpec
-from crewrun.redaction import learn, redact
+from crewrun.redaction import LONGEST_QUOTATION, learn, redact
 from crewrun.secret_values import secrets_in
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema, values_of
@@ -227,7 +227,7 @@ def _failed(text: str, reason: ToolFailureReason) -> ToolResult:
 
 
 def _told(failed: Exception) -> str:
-    message = redact(str(failed))[:_SHOWN_ERROR_CHARS]
+    message = redact(str(failed)[:LONGEST_QUOTATION])[:_SHOWN_ERROR_CHARS]
     return f"{type(failed).__name__}: {message}" if message else type(failed).__name__
 
 

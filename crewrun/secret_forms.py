@@ -1,7 +1,9 @@
 """The forms in which a text may have a secret: as it is, and as URLs, JSON, HTML, Python and base64 write it."""
 
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator
 from html import escape
+from itertools import product
 from json import dumps
 from typing import Final
 from urllib.parse import quote, quote_plus
@@ -12,13 +14,16 @@ FEWEST_CHARS: Final = 8
 # ASCII only: of other letters the case may have another length.
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
+_OF_GO = {ord(char): f"\\u{ord(char):04x}" for char in "&<>"}
+_OF_PHP = _OF_GO | {ord("'"): "\\u0027"}
+_OF_NET = _OF_PHP | {ord(char): f"\\u{ord(char):04x}" for char in "+`"}
+
 
 def forms_of(secret: str) -> dict[str, None]:
     """How a text may have `secret`, in lower case: first as it is."""
     raw = secret.encode("utf-8", "surrogatepass")
-    quoted = dumps(secret)[1:-1]
-    written = [secret, quoted, dumps(secret, ensure_ascii=False)[1:-1], dumps(quoted)[1:-1], repr(secret)[1:-1]]
-    written += [quote(raw, safe=""), quote(raw), quote_plus(raw), escape(secret), " ".join(secret.split())]
+    written = [secret, *_in_json(secret), dumps(dumps(secret)[1:-1])[1:-1], repr(secret)[1:-1], *_in_html(secret)]
+    written += [quote(raw, safe=""), quote(raw), quote_plus(raw), " ".join(secret.split())]
     for encode in (b64encode, urlsafe_b64encode):
         # Base64 of a longer text, such as `user:password`, has it in one of three ways, without what it shares with
         # its neighbours.
@@ -26,6 +31,27 @@ def forms_of(secret: str) -> dict[str, None]:
             whole = encode(b"\0" * before + raw).decode()
             written.append(whole[(before * 8 + 5) // 6 : (before + len(raw)) * 8 // 6])
     return dict.fromkeys(lower(form) for form in written if len(form) >= FEWEST_CHARS)
+
+
+def _in_json(secret: str) -> Iterator[str]:
+    """As Python, PHP (`\\/`), Go (`\\u0026`), Ruby and .NET (which escape quotes so, too) write it."""
+    for text in (dumps(secret)[1:-1], dumps(secret, ensure_ascii=False)[1:-1]):
+        for escaped in (text, text.translate(_OF_GO), text.translate(_OF_PHP), text.translate(_OF_NET)):
+            for spelling in (escaped, escaped.replace('\\"', "\\u0022")):
+                yield spelling
+                yield spelling.replace("/", "\\/")
+
+
+def _in_html(secret: str) -> Iterator[str]:
+    """With each spelling of quotes, which are escaped or not."""
+    text = escape(secret, quote=False)
+    doubles = ('"', "&quot;", "&#34;", "&#x22;") if '"' in text else ('"',)
+    singles = ("'", "&#x27;", "&#39;", "&#039;", "&apos;") if "'" in text else ("'",)
+    for double, single in product(doubles, singles):
+        spelling = text.replace('"', double).replace("'", single)
+        yield spelling
+        yield spelling.replace("+", "&#43;")  # Go's templates
+        yield spelling.replace("/", "&#x2F;").replace("=", "&#x3D;").replace("`", "&#x60;")  # Mustache's
 
 
 def lower(text: str) -> str:

@@ -401,3 +401,26 @@ def test_secrets_are_found_where_files_have_them() -> None:
         'd["secret"] = SecretStr("five")\nf(headers={"X-Any": "six"}, token=os.environ["NAME"])\n'
     )
     assert sorted(written_secrets(code, is_python=True)) == sorted(["one", "two", "three", "four", "five", "six"])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        r"""a\/b&c<d>'e"f+g=h""",
+        r"""a/b\u0026c\u003cd\u003e'e\"f+g=h""",
+        r"""a\/b\u0026c\u003Cd\u003E\u0027e\u0022f+g=h""",
+        r"""a/b\u0026c\u003cd\u003e\u0027e\u0022f\u002Bg=h""",
+        """a/b&amp;c&lt;d&gt;&#39;e&#34;f+g=h""",
+        """a/b&amp;c&lt;d&gt;&#x27;e&quot;f+g=h""",
+        """a/b&amp;c&lt;d&gt;&#39;e&#34;f&#43;g=h""",
+        """a&#x2F;b&amp;c&lt;d&gt;&#39;e&quot;f+g&#x3D;h""",
+        """a/b&amp;c&lt;d&gt;'e"f+g=h""",
+    ],
+)
+def test_a_secret_is_found_as_json_and_html_write_it(written: str) -> None:
+    """Of PHP, Go, Ruby and .NET, and of templates."""
+    redactor = Redactor()
+    redactor.learn(["a/b&c<d>'e\"f+g=h"])
+    if written.startswith("a\\/b&c"):
+        written = written.replace('"', '\\"')
+    assert redactor.redact_line(f"at {written}.") == f"at {REDACTED}."

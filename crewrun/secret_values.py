@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 # Parts of names that say a secret, in any case and with any punctuation: `api-key`, `awsSecretAccessKey`, `DB_PWD`.
 _SECRET_WORDS: Final = frozenset(
     {"key", "keys", "token", "secret", "secrets", "password", "passwd", "passphrase", "pass", "pwd", "pw", "auth"}
+    | {"passwords", "passphrases", "cookies"}
     | {"authorization", "authorisation", "credential", "credentials", "cookie", "signature", "sig", "jwt", "bearer"}
 )
 _SECRET_ENDING = re.compile(r"(?:apikey|token|secret|password|passwd|passphrase)$")
@@ -24,9 +25,14 @@ _ABOUT: Final = frozenset(
     {"file", "path", "dir", "folder", "name", "type", "mode", "url", "uri", "host", "port", "sock", "limit", "count"}
     | {"size", "policy", "method", "provider", "enabled", "timeout", "version", "env", "var"}
 )
+_OF_TOKENS: Final = frozenset({"api", "access", "refresh", "session", "team", "user", "bot", "service"})
 # Named like a secret, and none: OpenAI's and CrewAI's fields, the shell's variables.
 _NO_SECRETS: Final = frozenset({"prompt_cache_key", "cache_key", "primary_key", "sort_key", "group_key"})
 _OF_THE_SHELL: Final = frozenset({"PWD", "OLDPWD"})
+# Personal access tokens; in fields `pat` is short for a pattern.
+_SECRET_VARIABLE = re.compile(r"_PAT(?:_\d+)?$", re.IGNORECASE)
+# `Name=value;Name=value`, as Azure's and databases' connection strings are.
+_CONNECTION = re.compile(r"[\w .-]{1,60}=[^;]*(?:;[\w .-]{1,60}=[^;]*)+;?\s*")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 HEADER_BLOCKS: Final = frozenset({"extra_headers", "default_headers", "headers"})
@@ -46,6 +52,8 @@ def is_secret_name(name: str) -> bool:
     words = [word.lower() for word in _WORD.findall(name)]
     if not words or words[-1] in _ABOUT or "_".join(words) in _NO_SECRETS:
         return False
+    if words[-1] == "tokens":  # elsewhere these are counted
+        return len(words) == 1 or words[-2] in _SECRET_WORDS or words[-2] in _OF_TOKENS
     return not _SECRET_WORDS.isdisjoint(words) or bool(_SECRET_ENDING.search("".join(words)))
 
 
@@ -62,8 +70,9 @@ def secrets_in(fields: Mapping[str, Any]) -> Iterator[str]:
         if id(value) in seen and not isinstance(value, str | bytes):
             continue
         seen.add(id(value))
-        reveal = getattr(value, "get_secret_value", None)  # pydantic's SecretStr
-        value = reveal() if callable(reveal) else value
+        reveal = None if isinstance(value, type) else getattr(value, "get_secret_value", None)
+        if callable(reveal):  # pydantic's SecretStr, whatever the field is called
+            value, is_secret = reveal(), True
         if isinstance(getattr(type(value), "model_fields", None), Mapping):
             value = {**vars(value), **(getattr(value, "__pydantic_private__", None) or {})}
         if isinstance(value, Mapping):
@@ -116,12 +125,23 @@ def secrets_of_url(url: str) -> Iterator[str]:
 
 
 def environment_secrets(env: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """The secrets in variables of the environment, by their names, and in addresses, such as those of proxies."""
+    """The secrets in variables of the environment, by their names, in addresses, such as those of proxies, and in
+    connection strings.
+    """
     for name, value in env.items():
         if is_secret_name(name) and name not in _OF_THE_SHELL and not _is_location(value):
             yield from _secrets_of_text(value, is_secret=True)
-        elif "@" in value and "://" in value:
+        elif _SECRET_VARIABLE.search(name) and not _is_location(value):
+            yield value
+        elif "://" in value and ("WEBHOOK" in name.upper() or "@" in value):
             yield from secrets_of_url(value)
+            if "WEBHOOK" in name.upper():  # who knows it may post
+                yield value
+        elif _CONNECTION.fullmatch(value):
+            for pair in value.split(";"):
+                field, _, content = pair.partition("=")
+                if is_secret_name(field):
+                    yield content
 
 
 def _secrets_of_text(text: str, *, is_secret: bool) -> Iterator[str]:

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from place import RESULTS, STATE, Place
 from planted import PLANTED, QUOTED, environment, every_quotation, leaks, plant, quoting, traces
+from pydantic import SecretBytes, SecretStr
 from wire_server import Asked, Reply, WireServer
 
 from crewrun.key_shapes import REDACTED
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
 from crewrun.redaction import Redactor
-from crewrun.secret_values import is_secret_name, secrets_in
+from crewrun.secret_values import environment_secrets, is_secret_name, secrets_in
 from crewrun.written_secrets import written_secrets
 
 NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
@@ -155,6 +156,10 @@ CREW_PY = """\
 from crewrun import Agent, Crew, Task, LLM
 
 KEYS = {"team_token": "literal-in-python-4471"}
+
+def connect(url="postgres://me:default-in-python-5582@db"):
+    pass
+
 llm = LLM(model="MODEL", api_key="made-up-at-runtime-93", base_url="ADDRESS")
 agent = Agent(role="R", goal="G", backstory="B", llm=llm)
 crew = Crew(agents=[agent], tasks=[Task(description="{topic}", expected_output="E", agent=agent)])
@@ -182,7 +187,10 @@ def test_wherever_a_key_is_written_it_is_known(tmp_path: Path, forks: Forks, cre
     key = "made-up-at-runtime-93"
 
     def refusing(_: Asked) -> Reply:
-        return Reply(status, {"error": {"message": f"what is {key}, or {key[:12]}… of literal-in-python-4471"}})
+        return Reply(
+            status,
+            {"error": {"message": f"what is {key}, or {key[:12]}… of literal-in-python-4471, default-in-python-5582"}},
+        )
 
     with WireServer({}, refusing) as server:
         text = CREW_PY.replace("ADDRESS", server.base_url)
@@ -201,7 +209,7 @@ def test_wherever_a_key_is_written_it_is_known(tmp_path: Path, forks: Forks, cre
     said = done.stderr + written.decode("utf-8", "replace") + (tmp_path / "s.json").read_text()
     assert [part for part in (key, key[:12]) if part in said] == []
     if crew.endswith(".py:crew"):
-        assert "literal-in-python" not in said
+        assert [part for part in ("literal-in-python", "default-in-python") if part in said] == []
 
 
 @pytest.mark.parametrize(
@@ -367,6 +375,8 @@ def test_the_oldest_keys_of_rows_are_forgotten() -> None:
         *((name, True) for name in ("api_key", "api-key", "X-API-KEY", "awsSecretAccessKey", "DB_PWD", "hfToken")),
         *((name, True) for name in ("OPENAI_API_KEY_2", "WATSONX_APIKEY", "vertex_credentials", "clientSecret")),
         *((name, False) for name in ("max_tokens", "prompt_cache_key", "tokenizer", "keyword", "monkey", "author")),
+        *((name, True) for name in ("TOKENS", "api_tokens", "PASSWORDS")),
+        *((name, False) for name in ("stop_tokens", "total_tokens", "file_pat", "patience")),
         *((name, False) for name in ("GOOGLE_CREDENTIALS_FILE", "RAY_AUTH_MODE", "secretary", "passage", "")),
     ],
 )
@@ -387,9 +397,13 @@ def test_secrets_are_found_where_settings_have_them() -> None:
                 "vertex_credentials": account,
                 "headers": {"X-Any": "header", "User-Agent": "me/1", "Cookie": "a=crumb; b=more"},
                 "address": "http://me:word@host/?sig=signed&page=2",
+                "plain": [SecretStr("wrapped"), {"inner": SecretBytes(b"bytes")}, SecretStr],
             }
         )
-    ) == {"me", "one", "-----K-----", "header", "a=crumb; b=more", "crumb", "more", "me:word", "word", "signed"}
+    ) == {
+        *("me", "one", "-----K-----", "header", "a=crumb; b=more", "crumb", "more", "me:word", "word", "signed"),
+        *("wrapped", "bytes"),
+    }
 
 
 def test_secrets_are_found_where_files_have_them() -> None:
@@ -400,7 +414,43 @@ def test_secrets_are_found_where_files_have_them() -> None:
         'T(api_key="one", url="no", password=os.getenv("NAME", "two"))\nTOKEN: str = "three" if x else f"{y}four"\n'
         'd["secret"] = SecretStr("five")\nf(headers={"X-Any": "six"}, token=os.environ["NAME"])\n'
     )
-    assert sorted(written_secrets(code, is_python=True)) == sorted(["one", "two", "three", "four", "five", "six"])
+    assert set(written_secrets(code, is_python=True)) == {"one", "two", "three", "four", "five", "six"}
+
+
+@pytest.mark.parametrize(
+    ("code", "secrets"),
+    [
+        ('def f(a, api_key="one", *, b="no", token="two", c): ...', ["one", "two"]),
+        ('lambda url="no", password="one": url', ["one"]),
+        ('class C:\n    api_key: str = field(default="one")\n    token: SecretStr = SecretStr("two")', ["one", "two"]),
+        ('class C:\n    api_key: str = Field(default_factory=lambda: "one", description="no")', ["one"]),
+        ('plain = SecretStr("one")', ["one"]),
+        ('TOKENS = {"prod": "one", "test": ["two", {"x": "three"}]}', ["one", "two", "three"]),
+        ('if (token := "one"):\n    pass', ["one"]),
+        ('API_KEY = b"one"', ["one"]),
+        ('"""See http://x:doc@h."""\nf("at ftp://me:one@db/x or http://h/?sig=two")', ["me:one", "one", "two"]),
+        ('connect("postgres://user:password@db")', []),
+        ('max_tokens = "no"; f(max_tokens="no")', []),
+    ],
+)
+def test_secrets_are_found_where_python_has_them(code: str, secrets: list[str]) -> None:
+    """As defaults of parameters and fields, below a name, in walruses and in URLs of any text but a docstring."""
+    assert set(written_secrets(code, is_python=True)) == set(secrets)
+
+
+def test_secrets_are_found_in_variables_of_the_environment() -> None:
+    """By their names, in connection strings and addresses; a webhook's is a secret as a whole."""
+    webhook = "https://hooks.slack.com/services/T0/B0/xyz"
+    env = {
+        "GITHUB_PAT": "one",
+        "AZURE_STORAGE_CONNECTION_STRING": "AccountName=no;AccountKey=two==;EndpointSuffix=core.windows.net",
+        "DATABASE": "Server=no;Password=three",
+        "SLACK_WEBHOOK_URL": webhook,
+        "MAX_TOKENS": "no",
+        "GREETING": "token; or not=token",
+        "PROXY": "http://me:four@h",
+    }
+    assert set(environment_secrets(env)) == {"one", "two==", "three", webhook, "me:four", "four"}
 
 
 @pytest.mark.parametrize(

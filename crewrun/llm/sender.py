@@ -205,7 +205,7 @@ class Sender:
             if met is None:
                 capabilities.answered(probe.request, request)
                 return False
-            if type(classified(met, probe.request)) is not type(refused):
+            if type(met) is not type(refused):
                 return False
             self._conclude(conclusion, caller)
             return True
@@ -221,6 +221,7 @@ class Sender:
             _, error = await self._send_probe(permit, probe)
             if error is None or isinstance(error, OutputInvalid):
                 return None  # the request was taken; what the model wrote does not matter here
+            error = classified(error, probe.request)
             delay_s = self._options.retry.delay(error, attempt)
             if delay_s is None:
                 return error

@@ -36,12 +36,12 @@ from crewrun.errors import (
 )
 from crewrun.files.folder import run_in
 from crewrun.flow.target import FlowTarget
-from crewrun.llm.credentials import missing_settings
 from crewrun.llm.endpoint_secrets import secrets_of
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.known_models import slip
 from crewrun.llm.placement import left_out
+from crewrun.llm.provider_settings import missing_settings
 from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into
 from crewrun.messages import Endpoint

@@ -8,9 +8,9 @@ from cli import crewrun, write_crew
 
 from crewrun import LLM, UsageError
 from crewrun.errors import ModelNotFound
-from crewrun.llm.credentials import SERVED, keys_of, missing_settings
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.known_models import slip
+from crewrun.llm.provider_settings import SERVED, keys_of, missing_settings
 from crewrun.testing import scripted
 
 

@@ -1,6 +1,6 @@
 """Providers by name: the well-known endpoints of the direct lane, and whose model a name is.
 
-Every other provider is litellm's: what those need is in `credentials`.
+Every other provider is litellm's: what those need is in `provider_settings`.
 """
 
 import re
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crewrun.errors import UsageError, suggest
-from crewrun.llm.credentials import SERVED
 from crewrun.llm.price_table import known_providers, table_entry
+from crewrun.llm.provider_settings import SERVED
 
 OFFLINE = "offline"
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from crewrun.concurrency import call as invoke
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
+from crewrun.crew.output import AgentOutput
 from crewrun.errors import CrewrunWarning, InputInvalid
 from crewrun.flow.faults import unknown_label
 from crewrun.flow.graph import FlowGraph, Method
@@ -146,7 +147,7 @@ class FlowRun:
     def _checked(self, method: Method, result: Any) -> Any:
         """The result, of an enum in a router its value. Raises TypeError for what no method may return."""
         called = self._graph.called(method)
-        if isawaitable(result):
+        if isawaitable(result) and not isinstance(result, AgentOutput):
             close = getattr(result, "close", None) or getattr(result, "cancel", None)
             if close is not None:
                 close()  # else Python warns of it, somewhere else

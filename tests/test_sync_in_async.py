@@ -404,3 +404,17 @@ def test_a_row_s_time_and_the_run_s_budget_hold(place: Place, flow: str) -> None
     asked = place.batch("--crew", f"flows.py:{flow}", "--budget", "0.0005", "-j", "8", "--fresh", code=5)
     assert 0 < len(asked) < 40
     assert place.mock.ledger()["totals"]["cost_usd"] <= 0.0005
+
+
+def test_a_method_s_own_loop_reaches_the_run_of_a_worker_elsewhere(place: Place) -> None:
+    """What it awaits there is recorded by messages, which another thread sends. Where no source shows a call that
+    blocks the worker's loop, it is an error that says what to await.
+    """
+    mixed = '        crew.kickoff({"topic": self.state["topic"]})\n        return (await agent.akickoff("Then")).raw\n'
+    head = FLOWS.partition("class Unseen")[0].partition("        crew.kickoff")[0]
+    (place.folder / "flows.py").write_text(f"{head}{mixed}\n\nclass Un{FLOWS.partition('class Un')[2]}", "utf-8")
+    place.rows({"topic": "a"}, {"topic": "b"}, {"topic": "c"})
+    elsewhere = ("--executor", f"{Path(__file__).with_name('near_workers.py')}:two", "-j", "1")
+    assert place.batch("--crew", "flows.py:Seen", *elsewhere) == ["First a", "First b", "First c", *["Then"] * 3]
+    place.batch("--crew", "flows.py:Unseen", *elsewhere, "--fresh", code=3)
+    assert "would block; inside async code write `await ….akickoff(…)`" in place.stderr

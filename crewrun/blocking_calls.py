@@ -24,6 +24,7 @@ from crewrun.references import shown
 # These start a crew, a flow or an agent whoever has them; a `call` that is awaited is somebody else's.
 _STARTS = frozenset(("kickoff", "kickoff_for_each"))
 _CALLS = frozenset(("call",))
+_NO_MODELS = frozenset(("subprocess",))
 # What is handed to these runs in a thread, and the loop goes on.
 _INTO_THREADS = frozenset(("to_thread", "run_in_executor", "run_sync"))
 _MOST_FILES = 300
@@ -174,7 +175,10 @@ def _look(node: ast.AST, found: _Function, *, is_awaited: bool = False) -> None:
         if name in _INTO_THREADS:
             return None
         (found.awaits if is_awaited else found.calls).add(name)
-        found.blocks |= name in _CALLS and not is_awaited and isinstance(node.func, ast.Attribute)
+        # A function that is handed on may be called there, and waited for.
+        found.calls |= {_name_of(value) for value in (*node.args, *(one.value for one in node.keywords))}
+        if isinstance(node.func, ast.Attribute) and name in _CALLS and not is_awaited:
+            found.blocks |= _name_of(node.func.value) not in _NO_MODELS
     elif isinstance(node, ast.Attribute):
         found.blocks |= node.attr in _STARTS  # called here, or by whatever gets it
     for child in children:

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import copy_context
+from functools import cache
 from threading import Lock
 from typing import Any
 
 from crewrun.threads import pool, take_over
+
+_MOST_FILES = 65536
 
 
 async def in_own_loop(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
@@ -15,6 +19,7 @@ async def in_own_loop(function: Callable[..., Coroutine[Any, Any, Any]], *args: 
     When this is cancelled, so is the function in its loop, which is given a moment to end; one that does not is
     abandoned as a sync function is.
     """
+    _make_room()
     loop = _OwnLoop()
 
     def work() -> Any:
@@ -26,6 +31,18 @@ async def in_own_loop(function: Callable[..., Coroutine[Any, Any, Any]], *args: 
         return result
 
     return await pool.run(work, stop=loop.stop)
+
+
+@cache
+def _make_room() -> None:
+    """Let the process have as many open files as it may: a loop has three, and 1,024 are few for hundreds of rows."""
+    with suppress(ImportError, OSError, ValueError):  # Windows has no such limit, and macOS one of its own beside it
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _OwnLoop:

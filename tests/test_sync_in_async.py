@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,13 @@ class HandedOver(Flow):
         return found[0]
 
 
+class HandedOverByName(Flow):
+    @start()
+    async def ask(self) -> str:
+        with ThreadPoolExecutor() as threads:
+            return threads.submit(copy_context().run, ask_in_a_function, 1).result()
+
+
 class InBothWays(Flow):
     @start()
     async def ask(self) -> str:
@@ -145,7 +153,7 @@ class InBothWays(Flow):
     "flow",
     [
         *(Direct, ForEach, OfAnAgent, OfAnAgentAwaited, OfAModel, OfAFlow, ByAFunction, ByAnAsyncFunction),
-        *(ByItsOwnMethod, ByAnObject, HandedOver),
+        *(ByItsOwnMethod, ByAnObject, HandedOver, HandedOverByName),
     ],
 )
 async def test_methods_that_block_their_loop_run_at_once(flow: type[Flow]) -> None:

@@ -62,11 +62,14 @@ def code_of(function: Callable[..., Any]) -> CodeType | None:
 def may_block(function: Callable[..., Any]) -> bool:
     """Whether the async `function` holds its event loop while a crew runs, as far as that is known."""
     code = code_of(function)
-    if code is None:
-        return False
+    return code is not None and does_code_block(code, partial(_globals_of, function))
+
+
+def does_code_block(code: CodeType, names: Callable[[], Mapping[str, Any]]) -> bool:
+    """As `may_block`, of a function's code, which sees the global `names`."""
     known = _known.get(code)
     if known is None:
-        known = _known[code] = _blocks(code, _globals_of(function))
+        known = _known[code] = _blocks(code, names())
     return known
 
 

@@ -136,6 +136,12 @@ class HandedOver(Flow):
         return found[0]
 
 
+class InACoroutine(Flow):
+    @start()
+    def ask(self) -> Any:
+        return ask_in_an_async_function(1)
+
+
 class HandedOverByName(Flow):
     @start()
     async def ask(self) -> str:
@@ -153,7 +159,7 @@ class InBothWays(Flow):
     "flow",
     [
         *(Direct, ForEach, OfAnAgent, OfAnAgentAwaited, OfAModel, OfAFlow, ByAFunction, ByAnAsyncFunction),
-        *(ByItsOwnMethod, ByAnObject, HandedOver, HandedOverByName),
+        *(ByItsOwnMethod, ByAnObject, HandedOver, HandedOverByName, InACoroutine),
     ],
 )
 async def test_methods_that_block_their_loop_run_at_once(flow: type[Flow]) -> None:

@@ -140,7 +140,7 @@ def _reached(path: str, names: Mapping[str, Any]) -> Iterator[_Function]:
 
 def _is_users(path: str) -> bool:
     return (
-        path.endswith(".py")
+        (path.endswith(".py") or path.startswith("<ipython-input"))
         and not path.startswith((_OURS, *_LIBRARIES))
         and not {"site-packages", "dist-packages"} & set(Path(path).parts)
     )

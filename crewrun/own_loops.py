@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from crewrun.threads import pool, take_over
 
 _MOST_FILES = 65536
+_current: ContextVar["_OwnLoop | None"] = ContextVar("crewrun_own_loop", default=None)
 
 
 async def in_own_loop(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
@@ -45,10 +46,20 @@ def _make_room() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
+def at_end(close: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+    """Have `close` awaited when the function that has this event loop for itself has ended; False in any other loop."""
+    own = _current.get()
+    if own is None or not own.is_running_here():
+        return False
+    own.closes.append(close)
+    return True
+
+
 class _OwnLoop:
-    """The loop of one call, for the thread that may have to end it."""
+    """The loop of one call, for the thread that may have to end it. `closes` are awaited at its end."""
 
     def __init__(self) -> None:
+        self.closes: list[Callable[[], Coroutine[Any, Any, None]]] = []
         # Protects the task, which its own thread sets and removes, and another one cancels.
         self._lock = Lock()
         self._task: asyncio.Task[Any] | None = None
@@ -59,11 +70,19 @@ class _OwnLoop:
             if self._is_stopped:
                 raise asyncio.CancelledError
             self._task = asyncio.current_task()
+        token = _current.set(self)
         try:
             return await function(*args, **kwargs)
         finally:
+            _current.reset(token)
             with self._lock:
                 self._task = None
+            for close in self.closes:
+                await close()
+
+    def is_running_here(self) -> bool:
+        """Whether this code runs in this loop, and not in another one that was begun from there."""
+        return self._task is not None and self._task.get_loop() is asyncio.get_running_loop()
 
     def stop(self) -> None:
         """Cancel the function, from any thread."""

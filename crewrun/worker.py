@@ -32,10 +32,8 @@ from crewrun.errors import (
     RowTimedOut,
     RunStopped,
     UsageError,
-    nearest,
 )
 from crewrun.files.folder import run_in
-from crewrun.flow.target import FlowTarget
 from crewrun.llm.endpoint_secrets import secrets_of
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
@@ -48,7 +46,7 @@ from crewrun.messages import Endpoint
 from crewrun.redaction import LONGEST_QUOTATION, learn, redact, redact_line
 from crewrun.references import place_of
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
-from crewrun.target import Target, value_of
+from crewrun.target import Inspection, Target, value_of
 
 # Ids that users give may be any text; what is no plain name cannot name a folder.
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -85,8 +83,7 @@ class Worker:
         self._timeout_s = row_timeout_s
         # A crew that writes none is spared the folder's name; of other targets nobody knows what they run.
         self._files = files if getattr(target, "writes_files", True) else None
-        self._needed = dict(target.placeholders)
-        self._names_files = isinstance(target, Crew) and target.has_files
+        self._inspection = Inspection(target)
         self._folder = getattr(target, "folder", None) or Path()
         self._open = AsyncExitStack()
 
@@ -151,15 +148,8 @@ class Worker:
         """Why `row` cannot be run, None when it can: found without a call."""
         if row.problem is not None or row.inputs is None:
             return row.problem or f"line {row.line}: not a JSON object"
-        missing = [name for name in self._needed if name not in row.inputs]
-        if not missing:
-            unfit = self._target.problem(row.inputs) if isinstance(self._target, FlowTarget) else None
-            if self._names_files and isinstance(self._target, Crew):
-                unfit = self._target.problem_with_files(row.inputs)
-            return f"line {row.line}: {unfit}" if unfit else None
-        named = ", ".join(f"{name!r} (needed by {self._needed[name]})" for name in missing)
-        near = nearest(missing[0], list(row.inputs))
-        return f"line {row.line}: missing {named}{f'; the row has {near!r}' if near else ''}"
+        unfit = self._inspection.problem(row.inputs)
+        return f"line {row.line}: {unfit}" if unfit else None
 
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
         if problem := self.problem(row):
@@ -178,7 +168,7 @@ class Worker:
     async def _answer(self, row: Row) -> Any:
         target = self._target
         if isinstance(target, Crew):
-            target = await target.for_a_row()
+            target = await target.for_a_row(row.inputs or {})
         return value_of(await target.akickoff(row.inputs))
 
     async def _within_time(self, row: Row) -> Any:

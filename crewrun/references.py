@@ -43,6 +43,11 @@ def loading() -> Iterator[None]:
         _learn_from(getattr(sys.modules.get(name), "__file__", None) for name in set(sys.modules) - before)
 
 
+def is_loading() -> bool:
+    """Whether user's code is loaded now."""
+    return _loading.get()
+
+
 def check_loaded() -> None:
     """Raise DefinitionError while user's code is loaded: for a kickoff, which would be paid for each time."""
     if _loading.get():

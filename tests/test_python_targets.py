@@ -130,17 +130,17 @@ def write(files: dict[str, str]) -> None:
         path.write_text(text)
 
 
-def target(text: str, attr: str = "target") -> Target:
+def target(text: str, attr: str = "target", engine: str = "crewrun") -> Target:
     """What `attr` is in a file with `text`."""
     write({"demo.py": dedent(text)})
-    found: Target = load(f"demo.py:{attr}").target
+    found: Target = load(f"demo.py:{attr}", engine=engine).target
     return found
 
 
-def message_for(ref: str, **files: str) -> str:
+def message_for(ref: str, engine: str = "crewrun", **files: str) -> str:
     write({name.replace("__", "/") + ".py": dedent(text) for name, text in files.items()})
     with pytest.raises(DefinitionError) as caught:
-        load(ref)
+        load(ref, engine=engine)
     return str(caught.value)
 
 
@@ -399,7 +399,7 @@ async def test_a_foreign_crew_of_a_factory_is_made_for_each_row() -> None:
 
 
 async def test_a_crew_of_crewai_is_copied_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One object of theirs must not run twice at once; and `crewai` in a module means what is installed."""
+    """One object of theirs must not run twice at once; with that engine `crewai` means what is installed."""
     write(CREWAI)
     monkeypatch.syspath_prepend("site-packages")
     text = """
@@ -411,7 +411,7 @@ async def test_a_crew_of_crewai_is_copied_for_each_row(monkeypatch: pytest.Monke
         hooked.before_kickoff_callbacks = [print]
         flow = Flow()
         """
-    found = target(text)
+    found = target(text, engine="crewai")
     assert isinstance(found, ForeignTarget)
     assert (found.placeholders, found.models, found.account) == (
         {"topic": "the crew"},
@@ -421,10 +421,10 @@ async def test_a_crew_of_crewai_is_copied_for_each_row(monkeypatch: pytest.Monke
     outputs = await gathered(found, 3)
     assert [output.value for output in outputs] == ["about topic 0", "about topic 1", "about topic 2"]
     assert outputs[0].token_usage is None  # theirs is the sum over all copies
-    assert (await gathered(target(text, "streaming"), 1))[0].value == "about topic 0"
-    assert target(text, "hooked").placeholders == {}
-    assert [output.value for output in await gathered(target(text, "Flow"), 2)] == ["topic 0", "topic 1"]
-    assert message_for("demo.py:flow") == (
+    assert (await gathered(target(text, "streaming", "crewai"), 1))[0].value == "about topic 0"
+    assert target(text, "hooked", "crewai").placeholders == {}
+    assert [output.value for output in await gathered(target(text, "Flow", "crewai"), 2)] == ["topic 0", "topic 1"]
+    assert message_for("demo.py:flow", "crewai") == (
         "demo.py:flow is a crewai.crew.Flow, which keeps the state of its run, so one row would get another's; "
         "name its class, or a function that makes a new one each time"
     )

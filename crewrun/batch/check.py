@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crewrun.batch.foreign import check_holds
 from crewrun.batch.opening import identify
 from crewrun.batch.preflight import output_path
 from crewrun.batch.settings import BatchSettings
@@ -72,15 +73,16 @@ class Findings:
 async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -> Findings:
     """Look at the crew that `crew` names, or that lies beside `inputs`, and at the rows in `inputs`.
 
-    `given` has `model`, `base_url` and `strict` from flags and environment; where one is None the crew file's `batch:`
-    says. With `strict` a warning is a problem.
+    `given` has `engine`, `model`, `base_url` and `strict` from flags and environment; where one is None the crew
+    file's `batch:` says. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(given, {})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
         try:
             beside = None if inputs in (None, STDIN) else Path(inputs)
-            definition = load(crew or find_beside(beside), strict=settings.strict)
+            definition = load(crew or find_beside(beside), strict=settings.strict, engine=settings.engine)
+            check_holds(settings, definition.target)
         except CrewrunError as wrong:
             findings.problems += str(wrong).split("\n")
         else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crewrun.batch.canary import draw
+from crewrun.batch.foreign import check_holds
 from crewrun.batch.opening import identify, make_gateway
 from crewrun.batch.preflight import check_priced, output_path, run_folder, spooled, unused_names
 from crewrun.batch.settings import BatchSettings
@@ -116,6 +117,7 @@ class _Sums(NamedTuple):
 async def plan_batch(inputs: str, definition: Definition, settings: BatchSettings) -> Plan:
     """Look at everything that a batch would begin with. Raises what `run_batch` raises before its first call."""
     settings.check()
+    check_holds(settings, definition.target)
     gateway = make_gateway(settings, Gates(settings.gate))
     part = settings.part
     output = output_path(inputs, settings.output, part)

@@ -13,6 +13,7 @@ import anyio
 from crewrun import threads
 from crewrun.batch.canary import Canary, draw
 from crewrun.batch.changed import take_out_changed
+from crewrun.batch.foreign import check_holds
 from crewrun.batch.history import NoHistory
 from crewrun.batch.opening import Invocation, endpoints_in_words, make_gateway, own_files_of, state_options
 from crewrun.batch.preflight import (
@@ -154,6 +155,7 @@ async def _closing(opened: Opened | None, opening: AbstractAsyncContextManager[E
 
 async def _checked_models(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:
     """Where the calls go. Raises UsageError where that, or what was asked for it, cannot be."""
+    check_holds(settings, target)
     endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)
     missing = check_tools(target, endpoints, refuses=settings.is_here and settings.checks_tool_keys)
     check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
@@ -190,6 +192,7 @@ def _job(
         worker=Worker(definition.target, gateway, settings.row_timeout, files, state, own_files),
         definition=definition,
         crew=invocation.crew,
+        engine=settings.engine,
         options=gateway.options,
         row_timeout_s=settings.row_timeout,
         max_rows=settings.rows_at_once,

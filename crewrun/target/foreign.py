@@ -11,6 +11,7 @@ from crewrun.errors import DefinitionError
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import current_tally
 from crewrun.target.base import kind_of
+from crewrun.target.engine import Engine, current_engine
 from crewrun.target.methods import KICKOFFS
 from crewrun.target.values import ForeignOutput
 from crewrun.templates import compile_template
@@ -24,6 +25,7 @@ class ForeignTarget:
     """
 
     def __init__(self, sample: Any, name: str, fresh: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> None:
+        refuse_foreign(current_engine(), name, sample)
         self._sample = sample
         self._fresh = fresh
         self._name = name
@@ -94,6 +96,15 @@ async def run_foreign(crew: Any, row: Mapping[str, Any], used: Used, name: str) 
     output = ForeignOutput.of(await call(entrance, inputs=row))
     # Copies of a crew share their model's counter, and each would tell the sum of all rows.
     return output if crew is made else replace(output, token_usage=None)
+
+
+def refuse_foreign(engine: Engine, name: str, crew: Any) -> None:
+    """Raise DefinitionError for an object of CrewAI's where crewrun is the engine: it would call models by itself."""
+    if engine == "crewrun":
+        raise DefinitionError(
+            f"{name} gives {kind_of(crew)}, which installed code has made: it would call models past crewrun; "
+            "--engine crewai runs it so"
+        )
 
 
 def not_copied(name: str, crew: Any, how: str) -> str:

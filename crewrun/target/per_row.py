@@ -17,7 +17,8 @@ from crewrun.flow.flow import Flow
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import current_tally
 from crewrun.target.base import kind_of, problem_of_missing
-from crewrun.target.foreign import Used, is_crewai, run_foreign
+from crewrun.target.engine import current_engine
+from crewrun.target.foreign import Used, is_crewai, refuse_foreign, run_foreign
 from crewrun.target.methods import entrance_of, has_kickoff, may_run
 from crewrun.target.projects import crew_method_of, is_project
 from crewrun.target.recipe import Method, Recipe
@@ -37,6 +38,7 @@ class PerRowTarget:
     def __init__(self, recipe: Recipe, sample: Any = None) -> None:
         self._recipe = recipe
         self._used = Used(sample)
+        self._engine = current_engine()
         self._has_warned = False
         self.folder: Path | None = None
 
@@ -60,6 +62,13 @@ class PerRowTarget:
         """None that is known before the crews are made."""
         return []
 
+    @property
+    def account(self) -> str | None:
+        """Why nobody can say what it takes, None where crewrun's own crews run."""
+        if self._engine == "crewrun":
+            return None
+        return f"{self.what} is run by {self._engine}: crewrun does not count the calls, tokens and cost of its own"
+
     def stands_in(self, folder: Path) -> None:
         """Let paths of files that its crews name count from `folder`."""
         self.folder = folder
@@ -81,6 +90,7 @@ class PerRowTarget:
                     break
                 made = await method.run(made, row)
         if is_crewai(made) and has_kickoff(made):
+            refuse_foreign(self._engine, self.what, made)
             return await run_foreign(made, row, self._used, self.what)
         if isinstance(made, Crew | Flow):
             return await self._kicked_off(made, row)

@@ -10,6 +10,7 @@ from crewrun.files.file import File, as_files
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
 from crewrun.llm.tally import Tally, current_tally
+from crewrun.references import check_loaded
 
 Inputs = Mapping[str, Any]
 Files = Mapping[str, File]
@@ -40,6 +41,7 @@ class KickoffFamily(Generic[Output]):
 
         Raises InputInvalid (a ValueError) when the inputs do not fit, CallError when a model call fails for good.
         """
+        check_loaded()
         tally = self._crewrun_latest = Tally(current_tally())
         return await seen(self._crewrun_kickoff(inputs, tally, _files(input_files)))
 
@@ -87,6 +89,7 @@ class KickoffFamily(Generic[Output]):
         `max_concurrent` bounds how many run at once (None: all). `on_outcome(index, output_or_exception)` is called as
         each one ends.
         """
+        check_loaded()
         tally = self._crewrun_latest = Tally(current_tally())
         files = _files(input_files)
 

@@ -18,7 +18,8 @@ from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import files_read
 from crewrun.errors import DefinitionError, UsageError
-from crewrun.references import is_reference
+from crewrun.loading.block import outside_loops
+from crewrun.references import is_reference, loading
 
 __all__ = ["Definition", "find_beside", "load"]
 
@@ -39,10 +40,15 @@ def load(ref: str | Path, strict: bool = False, engine: str = "crewrun") -> Defi
     the user's files means crewrun, or with the `engine` "crewai" the library that is installed.
     """
     with meaning(engine), files_read() as files:
-        definition = replace(_load(str(ref), strict), files=frozenset(files))
+        definition = replace(outside_loops(lambda: _loaded(str(ref), strict)), files=frozenset(files))
     if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
         place(definition.folder)
     return definition
+
+
+def _loaded(file: str, strict: bool) -> Definition:
+    with loading(file.rpartition(":")[0] or file):
+        return _load(file, strict)
 
 
 def _load(file: str, strict: bool) -> Definition:

@@ -9,10 +9,8 @@ CrewAI is in `stand_ins`.
 import importlib
 import os
 import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
@@ -22,12 +20,11 @@ from typing import Any, get_args
 from crewrun.definitions.crewai_names import NAMES, rewritten
 from crewrun.definitions.stand_ins import StandInFinder
 from crewrun.errors import DefinitionError, UsageError, suggest
-from crewrun.references import is_loading
+from crewrun.loading.load import current_load
+from crewrun.loading.user_code import frames_from, is_users
 from crewrun.target.engine import Engine, current_engine, loading_for
 
 _OURS = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
-_STANDARD = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib"))
-_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _IMPORTING = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep, _OURS + os.sep)
 
 
@@ -91,7 +88,7 @@ class _Finder(MetaPathFinder):
 
     def loader_for(self, fullname: str, path: str) -> SourceFileLoader | None:
         """What reads the file at `path`, which is loaded now; None when that is not to be rewritten."""
-        if current_engine() != "crewrun" or not _is_users(os.path.realpath(path)):
+        if current_engine() != "crewrun" or not is_users(os.path.realpath(path)):
             return None
         return _Loader(fullname, path)
 
@@ -111,28 +108,16 @@ class _Loader(SourceFileLoader):
 
 def _is_asked_by_user() -> bool:
     """Whether a crew is loaded now, or the module that imports was rewritten itself."""
-    if is_loading():
+    if current_load() is not None:
         return current_engine() == "crewrun"
-    importer = next((frame for frame in _frames() if not frame.f_code.co_filename.startswith(_IMPORTING)), None)
+    importer = next(
+        (frame for frame in frames_from(sys._getframe(1)) if not frame.f_code.co_filename.startswith(_IMPORTING)), None
+    )
     return importer is not None and _is_rewritten(importer)
-
-
-def _frames() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _is_rewritten(frame: FrameType) -> bool:
     return isinstance(getattr(frame.f_globals.get("__spec__"), "loader", None), _Loader)
-
-
-@cache
-def _is_users(file: str) -> bool:
-    if file.startswith((_OURS + os.sep, *_STANDARD)) and "site-packages" not in file:
-        return False
-    return _INSTALLED.isdisjoint(file.split(os.sep))  # a project may hold its virtual environment
 
 
 class _AliasFinder(MetaPathFinder):
@@ -143,7 +128,9 @@ class _AliasFinder(MetaPathFinder):
     ) -> ModuleSpec | None:
         """The spec of the alias; None for every other name, and where no code of a crew asks for it."""
         top, _, rest = fullname.partition(".")
-        if top != "crewai" or not (rest or is_loading() or any(map(_is_rewritten, _frames()))):
+        if top != "crewai" or not (
+            rest or current_load() is not None or any(map(_is_rewritten, frames_from(sys._getframe(1))))
+        ):
             return None
         return ModuleSpec(fullname, _AliasLoader(f"crewrun.{rest}" if rest else "crewrun"), is_package=True)
 

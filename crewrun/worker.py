@@ -38,15 +38,17 @@ from crewrun.llm.endpoint_secrets import secrets_of
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.known_models import slip
+from crewrun.llm.model import LLM
 from crewrun.llm.placement import left_out
 from crewrun.llm.provider_settings import missing_settings
 from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into
+from crewrun.loading.questions import answering
 from crewrun.messages import Endpoint
 from crewrun.redaction import LONGEST_QUOTATION, learn, redact, redact_line
 from crewrun.references import place_of
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
-from crewrun.target import Inspection, Target, value_of
+from crewrun.target import Inspection, PerRowTarget, Target, value_of
 
 # Ids that users give may be any text; what is no plain name cannot name a folder.
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -166,10 +168,15 @@ class Worker:
                 return await self._within_time(row)
 
     async def _answer(self, row: Row) -> Any:
-        target = self._target
+        target, inputs = self._target, row.inputs or {}
         if isinstance(target, Crew):
-            target = await target.for_a_row(row.inputs or {})
-        return value_of(await target.akickoff(row.inputs))
+            if target.made_by is None:
+                return value_of(await target.akickoff(inputs))
+            with answering(inputs):
+                target = await target.for_a_row(inputs)
+                return value_of(await target.akickoff(inputs))
+        with answering(inputs):
+            return value_of(await target.akickoff(inputs))
 
     async def _within_time(self, row: Row) -> Any:
         if self._timeout_s is None:
@@ -232,7 +239,7 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
         target.check()
         target.check_files()
     found: dict[Endpoint, None] = {}
-    for user, llm in target.models:
+    for user, llm in _models_of(target, gateway):
         try:
             first = gateway.endpoint(llm)
         except ModelRefused as refused:
@@ -242,6 +249,13 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
             await _check(endpoint, user, keys=keys)
             found[endpoint] = None
     return list(found)
+
+
+def _models_of(target: Target, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
+    """The models that are known before the rows run: where rows make their crews, only that of --model."""
+    if isinstance(target, PerRowTarget) and target.account is None and gateway.options.model is not None:
+        return [(target.what, None)]
+    return target.models
 
 
 def check_tools(target: Target, endpoints: Sequence[Endpoint], *, refuses: bool = True) -> list[str]:

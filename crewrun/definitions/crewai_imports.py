@@ -120,6 +120,15 @@ def _is_rewritten(frame: FrameType) -> bool:
     return isinstance(getattr(frame.f_globals.get("__spec__"), "loader", None), _Loader)
 
 
+def _serves_user() -> bool:
+    """Whether code of the user's that was rewritten waits for what runs now."""
+    return any(map(_is_rewritten, frames_from(sys._getframe(1))))
+
+
+def _is_alias(package: str) -> bool:
+    return isinstance(getattr(getattr(sys.modules.get(package), "__spec__", None), "loader", None), _AliasLoader)
+
+
 class _AliasFinder(MetaPathFinder):
     """Finds crewrun under CrewAI's name, for installed libraries where CrewAI is not installed. Comes last."""
 
@@ -128,9 +137,7 @@ class _AliasFinder(MetaPathFinder):
     ) -> ModuleSpec | None:
         """The spec of the alias; None for every other name, and where no code of a crew asks for it."""
         top, _, rest = fullname.partition(".")
-        if top != "crewai" or not (
-            rest or current_load() is not None or any(map(_is_rewritten, frames_from(sys._getframe(1))))
-        ):
+        if top != "crewai" or not (_is_alias(top) if rest else current_load() is not None or _serves_user()):
             return None
         return ModuleSpec(fullname, _AliasLoader(f"crewrun.{rest}" if rest else "crewrun"), is_package=True)
 

@@ -16,6 +16,8 @@ from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.flow.flow import Flow
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import current_tally
+from crewrun.loading.block import attempt
+from crewrun.references import broken, loading
 from crewrun.target.base import kind_of, problem_of_missing
 from crewrun.target.engine import current_engine
 from crewrun.target.foreign import Used, is_crewai, refuse_foreign, run_foreign
@@ -77,6 +79,28 @@ class PerRowTarget:
         """Why the arguments cannot be made of `inputs`, None when they can."""
         return self._recipe.problem(inputs)
 
+    def look(self, inputs: Mapping[str, Any]) -> Crew | None:
+        """The crew that a row with `inputs` would run, made while nothing is called; None when that is not known.
+
+        Raises InputInvalid, and DefinitionError when the user's code fails.
+        """
+        row = deepcopy(dict(inputs))
+        try:
+            with loading():
+                tried = attempt(lambda: self._recipe.run_now(row))
+        except KeyboardInterrupt:
+            raise
+        except InputInvalid:
+            raise
+        except BaseException as failed:  # SystemExit too
+            raise broken(f"calling {self.what}", failed) from None
+        made = tried.value
+        if tried.stop is not None or not (isinstance(made, Crew) and made.tasks):
+            return None
+        if self.folder is not None and made.folder is None:
+            made.stands_in(self.folder)
+        return made
+
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
         """Run once: the output of the crew that the code gives, or what the code returns that runs one by itself.
 
@@ -122,11 +146,11 @@ class PerRowTarget:
         inner = made if isinstance(made, list | tuple | set) else [made]
         odd = next((one for one in inner if not _is_answer(one)), None)
         if made is None or odd is not None:
-            raise DefinitionError(f"{self.what}: {_refusal(made, odd)}")
+            raise DefinitionError(f"{self._recipe.place}: {self.what} {_refusal(made, odd)}")
         tally = current_tally()
         if tally is not None and not tally.calls:
             if self._recipe.method is None and not _is_data(made):
-                raise DefinitionError(f"{self.what}: {_refusal(made, made)}")
+                raise DefinitionError(f"{self._recipe.place}: {self.what} {_refusal(made, made)}")
             tally.unaccounted()  # another library made its calls, or nobody did
         return made
 

@@ -13,6 +13,7 @@ from crewrun.errors import DefinitionError
 from crewrun.flow.flow import Flow
 from crewrun.flow.target import FlowTarget
 from crewrun.llm.sync import settled
+from crewrun.loading.block import Attempt, attempt
 from crewrun.references import broken, loading
 from crewrun.target.base import ACCEPTED, Target, kind_of
 from crewrun.target.foreign import ForeignTarget, is_copied_whole, is_crewai, not_copied
@@ -36,7 +37,7 @@ def as_target(found: Any, name: str) -> Target:
         raise DefinitionError(f"{name} is {kind_of(found)}, which cannot be run; a target is {ACCEPTED}")
     if recipe.needs_row or (recipe.owner is not None and not is_project(found)):
         return PerRowTarget(recipe)
-    if recipe.method is not None and not is_project(recipe.owner if recipe.make is None else recipe.source):
+    if recipe.method is not None and not is_project(found):
         return PerRowTarget(recipe)
     return _of_factory(found, recipe, name)
 
@@ -85,11 +86,13 @@ def _of_object(found: Any, name: str) -> Target:
 
 def _of_factory(found: Any, recipe: Recipe, name: str) -> Target:
     """The target in what a function or a class gives that needs no arguments."""
-    owner = recipe.owner
-    made = _run(recipe.make.function, f"calling {name}") if recipe.make is not None else owner
-    if is_project(made):
-        owner = made
-        made = _run(getattr(owner, crew_method_of(owner, name)), f"making the crew of {name}")
+    tried = _tried(recipe.make.function, f"calling {name}") if recipe.make is not None else Attempt(recipe.owner, None)
+    owner = tried.value
+    if tried.stop is None and is_project(owner):
+        tried = _tried(getattr(owner, crew_method_of(owner, name)), f"making the crew of {name}")
+    if tried.stop is not None:  # it runs a crew by itself
+        return PerRowTarget(recipe)
+    made = tried.value
     if isinstance(made, Crew):
         _make_again(made, owner, found, recipe)
         return made
@@ -131,10 +134,11 @@ def _again(project: Any, row: Mapping[str, Any]) -> Crew:
     return crew
 
 
-def _run(function: Callable[[], Any], doing: str) -> Any:
+def _tried(function: Callable[[], Any], doing: str) -> Attempt[Any]:
+    """What the user's function returns, or where it would have called a model. Raises DefinitionError."""
     try:
         with loading():
-            return settled(function())
+            return attempt(lambda: settled(function()))
     except KeyboardInterrupt:
         raise
     except BaseException as failed:  # SystemExit too: it would end the process without a word

@@ -23,9 +23,6 @@ from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
 from crewrun.errors import (
     BadRequest,
-    CallError,
-    Category,
-    CrewrunError,
     InputInvalid,
     ModelRefused,
     OutputFailed,
@@ -45,10 +42,10 @@ from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into
 from crewrun.loading.questions import answering
 from crewrun.messages import Endpoint
-from crewrun.redaction import LONGEST_QUOTATION, learn, redact, redact_line
-from crewrun.references import place_of
+from crewrun.redaction import learn
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.target import Inspection, PerRowTarget, Target, value_of
+from crewrun.target.failure import describe_failure
 
 # Ids that users give may be any text; what is no plain name cannot name a folder.
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -211,23 +208,6 @@ async def _absorb_cancellation() -> None:
 
 def _folder_name(row_id: str) -> str:
     return row_id if _FOLDER_NAME.fullmatch(row_id) else content_id(row_id.encode("utf-8", "surrogatepass"))
-
-
-def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
-    """The error record of a row that ended with `failed`."""
-    call = failed if isinstance(failed, CallError) else None
-    place = None if isinstance(failed, CrewrunError) else place_of(failed)
-    said = redact(str(failed)[:LONGEST_QUOTATION])
-    return ErrorRecord(
-        category=failed.category if isinstance(failed, CrewrunError) else Category.INTERNAL,
-        type=type(failed).__name__,
-        message=redact_line(f"{place}: {type(failed).__name__}: {said}" if place else said)[:4000],
-        task=tally.failed_task,
-        http_status=call.http_status if call else None,
-        retryable=failed.retryable if isinstance(failed, CrewrunError) else False,
-        attempts=call.attempts if call else 0,
-        raw=redact(call.raw) if call and call.raw else None,
-    )
 
 
 async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -> list[Endpoint]:

@@ -84,6 +84,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     _manager: Agent | None = PrivateAttr(default=None)
     _maker: Callable[[Inputs], Any] | None = PrivateAttr(default=None)
     _made_with: frozenset[str] | None = PrivateAttr(default=None)
+    _unfit: Callable[[Inputs], str | None] | None = PrivateAttr(default=None)
     _folder: Path | None = PrivateAttr(default=None)
 
     __hash__ = object.__hash__
@@ -324,13 +325,25 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 share_window(agent, other, agent.max_rpm)
         return crew
 
-    def made_for_each_row_by(self, maker: Callable[[Inputs], Any], only_with: frozenset[str] | None = None) -> None:
+    def made_for_each_row_by(
+        self,
+        maker: Callable[[Inputs], Any],
+        only_with: frozenset[str] | None = None,
+        unfit: Callable[[Inputs], str | None] | None = None,
+    ) -> None:
         """Have each row run what `maker` gives for it, another crew like this one.
 
-        With `only_with` only rows that have one of these fields do, which the maker makes something of.
+        With `only_with` only rows that have one of these fields do, which the maker makes something of; `unfit` says
+        why it cannot, None when it can.
         """
         self._maker = maker
         self._made_with = only_with
+        self._unfit = unfit
+
+    def problem(self, inputs: Inputs) -> str | None:
+        """Why a row with `inputs` cannot be run although it has all placeholders; None when it can."""
+        unfit = None if self._unfit is None else self._unfit(inputs)
+        return unfit or (self.problem_with_files(inputs) if self.has_files else None)
 
     @property
     def made_by(self) -> Callable[[Inputs], Any] | None:

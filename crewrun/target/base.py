@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from crewrun.crew.crew import Crew
 from crewrun.errors import nearest
 from crewrun.llm.model import LLM
 
@@ -42,8 +41,6 @@ class Inspection:
         self._needed = dict(target.placeholders)
         self._finds_all = getattr(target, "finds_missing", False)
         self._more = getattr(target, "problem", None)
-        if isinstance(target, Crew):
-            self._more = target.problem_with_files if target.has_files else None
 
     def problem(self, inputs: Mapping[str, Any]) -> str | None:
         """Why a row with `inputs` cannot be run, None when it can."""

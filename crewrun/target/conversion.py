@@ -66,10 +66,9 @@ def conversion_for(annotation: Any, function: Callable[..., Any]) -> Conversion:
     if meant in (inspect.Parameter.empty, Any, object, None):
         return _AS_IT_IS
     inner = _without_none(meant)
-    adapter = _adapter(meant)
-    if adapter is None:
+    adapter, needed = _adapter(meant), _required_fields(inner)
+    if adapter is None and needed is None:
         return _AS_IT_IS
-    needed = _required_fields(inner)
     origin = typing.get_origin(inner) or inner
     is_mapping = needed is None and inspect.isclass(origin) and issubclass(origin, Mapping)
     return Conversion(adapter, needed or (), needed is not None, is_mapping, takes_none=inner is not meant)

@@ -19,9 +19,10 @@ def has_kickoff(found: Any) -> bool:
 
 def may_run(found: Any) -> bool:
     """Whether it is an object with a method that runs it: a kickoff, or one of another name where it is no data."""
-    return has_kickoff(found) or (
-        not isinstance(found, BaseModel) and any(_is_method(type(found), name) for name in _OTHERS)
-    )
+    if inspect.isclass(found):
+        return False
+    is_data = isinstance(found, BaseModel)
+    return has_kickoff(found) or (not is_data and any(_is_method(type(found), name) for name in _OTHERS))
 
 
 def entrance_of(kind: type, what: str) -> str:

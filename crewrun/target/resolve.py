@@ -125,7 +125,8 @@ def _make_again(crew: Crew, project: Any, found: Any, recipe: Recipe) -> None:
         is_copied = is_project(found) and not recipe.optional and not recipe.takes_others
         crew.made_for_each_row_by(partial(_again, project) if is_copied else _maker(recipe))
     elif recipe.optional or recipe.takes_others:
-        crew.made_for_each_row_by(_maker(recipe), only_with=None if recipe.takes_others else recipe.optional)
+        only_with = None if recipe.takes_others else recipe.optional
+        crew.made_for_each_row_by(_maker(recipe), only_with, recipe.problem)
 
 
 def _again(project: Any, row: Mapping[str, Any]) -> Crew:

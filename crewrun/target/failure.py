@@ -20,6 +20,8 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
     cause = known or cause_of(failed)
     call = cause if isinstance(cause, CallError) else None
     said = redact(str(failed)[:LONGEST_QUOTATION])
+    if cause is not None and cause is not failed and str(cause).partition(": ")[2] not in said:
+        said = f"{said} ({cause})"
     return ErrorRecord(
         category=cause.category if cause is not None else Category.INTERNAL,
         type=type(failed).__name__,

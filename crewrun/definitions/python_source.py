@@ -15,7 +15,7 @@ from crewrun.definitions.definition import Definition
 from crewrun.definitions.problems import listed
 from crewrun.errors import DefinitionError
 from crewrun.flow.target import FlowTarget
-from crewrun.references import above_packages, find_file, known_names, load_file, pick, resolve, search, shown
+from crewrun.references import above_packages, find_file, known_names, load_file, pick, resolve, shown
 from crewrun.target import as_target
 
 
@@ -52,8 +52,7 @@ def load_flow(file: str, name: str, root: str) -> Definition:
 def _load_below(root: str, file: str) -> ModuleType:
     path, top = os.path.abspath(file), os.path.abspath(root)
     rewrite_below(top)
-    search(top, first=False)
-    return load_file(path, _source_root(path, top))
+    return load_file(path, _source_root(path, top), top)
 
 
 def _source_root(path: str, top: str) -> str | None:

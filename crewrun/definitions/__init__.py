@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from crewrun.definitions import crew_json, crew_yaml, flow_project, project_folder
-from crewrun.definitions.candidates import unnamed
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import files_read
 from crewrun.errors import DefinitionError, UsageError
@@ -56,8 +55,10 @@ def _load(file: str, strict: bool) -> Definition:
     extension = os.path.splitext(file)[1].lower()
     if extension in _LOADERS:
         return _LOADERS[extension](file)
-    if extension == ".py":
-        raise unnamed(file)
+    if extension == ".py" and ":" not in os.path.basename(file):
+        from crewrun.definitions.python_source import load_script
+
+        return load_script(file)
     if is_reference(file):
         from crewrun.definitions.python_source import load as load_python
 

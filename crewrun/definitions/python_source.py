@@ -12,6 +12,7 @@ from typing import Any
 from crewrun.crew.crew import Crew
 from crewrun.definitions.crewai_imports import is_installed, rewrite_below
 from crewrun.definitions.definition import Definition
+from crewrun.definitions.entries import entry_of
 from crewrun.definitions.problems import listed
 from crewrun.errors import DefinitionError
 from crewrun.flow.target import FlowTarget
@@ -29,6 +30,16 @@ def load(ref: str) -> Definition:
         rewrite_below(above_packages(os.path.dirname(find_file(name))) if name.endswith(".py") else os.getcwd())
     target = as_target(resolve(ref), ref.strip())
     return Definition(target, {}, Path(name), "flow" if isinstance(target, FlowTarget) else "Python")
+
+
+def load_script(file: str) -> Definition:
+    """The one thing in the Python file `file` that can be run, as `entries` finds it. Raises DefinitionError."""
+    if not is_installed("crewai"):
+        rewrite_below(above_packages(os.path.dirname(find_file(file))))
+    module = load_file(find_file(file))
+    name = entry_of(module, file)
+    target = as_target(pick(module, name, f"{file}:{name}"), f"{file}:{name}")
+    return Definition(target, {}, Path(file), "flow" if isinstance(target, FlowTarget) else "Python")
 
 
 def load_project(crew_py: str, root: str) -> Definition:

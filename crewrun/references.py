@@ -24,6 +24,8 @@ from crewrun.loading import block
 from crewrun.loading.load import Load, stop_in
 from crewrun.loading.load import check_loaded as check_loaded  # noqa: PLC0414  (for what is above)
 from crewrun.loading.modules import stop_of, stoppable
+from crewrun.loading.places import above_packages as above_packages  # noqa: PLC0414
+from crewrun.loading.places import make_importable, project_places, root_of, search
 from crewrun.loading.user_code import is_ours, is_users
 from crewrun.loading.user_code import place_of as place_of  # noqa: PLC0414
 from crewrun.loading.user_code import shown as shown  # noqa: PLC0414
@@ -91,45 +93,32 @@ def find_file(file: str, folder: str | os.PathLike[str] = "") -> str:
     raise DefinitionError(f"{file}: no such file{near}")
 
 
-def load_file(path: str, home: str | None = None) -> ModuleType:
+def load_file(path: str, home: str | None = None, project: str | None = None) -> ModuleType:
     """The module in the file at the absolute `path`; the same one each time.
 
     A file in a package is imported as part of it, so that its relative imports work: `home` is the folder that holds
     the top package, found by its `__init__.py` files unless it is given. Any other file is a script: it wins over an
-    installed module of its name, and its folder is where its imports look first. Raises DefinitionError.
+    installed module of its name. Its imports look first into the folders of `places`; `project` is one of them.
+    Raises DefinitionError.
     """
     known = [module for module in list(sys.modules.values()) if getattr(module, "__dict__", {}).get("__file__") == path]
     if known:
         return known[0]
-    folder = os.path.dirname(path)
-    home = home or above_packages(folder)
+    home = home or root_of(path)
+    make_importable(path, project)
     name = os.path.relpath(os.path.splitext(path)[0], home).replace(os.sep, ".")
-    if "." in name:
-        search(home)
-        if _is_package_at(os.path.join(home, name.partition(".")[0])):
-            # Last, for what is beside the file may have the names of installed modules: a package is made for that.
-            search(folder, first=False)
+    top = os.path.join(home, name.partition(".")[0])
+    if "." in name and all(map(str.isidentifier, name.split("."))):
+        search([home])
+        if _is_package_at(top):
             return _imported(name, path)
-    search(folder)
+        return _load_beside(top, name, path)
     return _load_script(path)
 
 
 def known_names(module: ModuleType) -> Mapping[str, Any]:
     """The public names of `module`."""
     return {name: value for name, value in vars(module).items() if not name.startswith("_")}
-
-
-def above_packages(folder: str) -> str:
-    """The nearest folder around `folder`, or it itself, that is no package: the one that imports start at."""
-    while os.path.isfile(os.path.join(folder, "__init__.py")):
-        folder = os.path.dirname(folder)
-    return folder
-
-
-def search(folder: str, first: bool = True) -> None:
-    """Have imports look into `folder` too: first, or after all other places."""
-    if folder not in sys.path:
-        sys.path.insert(0 if first else len(sys.path), folder)
 
 
 def _python_files(folder: str) -> list[str]:
@@ -145,7 +134,9 @@ def _is_dotted(text: str) -> bool:
 
 def _import(name: str, folder: str | os.PathLike[str]) -> ModuleType:
     searched = os.path.abspath(folder)
-    search(searched)
+    search(list(dict.fromkeys([*([searched] if folder else []), *project_places(searched), searched])))
+    if (file := _file_of(name)) is not None:
+        make_importable(file)
     try:
         with loading():
             return importlib.import_module(name)
@@ -158,6 +149,19 @@ def _import(name: str, folder: str | os.PathLike[str]) -> ModuleType:
         raise
     except BaseException as failed:  # SystemExit too: a module that ends the process is no module to import
         raise broken(f"importing {name!r}", failed) from None
+
+
+def _file_of(name: str) -> str | None:
+    """The file of the user's that the module `name` would be loaded from."""
+    try:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    places = (spec.submodule_search_locations or ()) if spec is not None else ()
+    inner = name.split(".")[1:]
+    files = [spec.origin] if spec is not None and spec.origin and not inner else []
+    files += [os.path.join(place, *inner) + ".py" for place in places]
+    return next((file for file in files if os.path.isfile(file) and is_users(file)), None)
 
 
 def _imported(name: str, path: str) -> ModuleType:
@@ -182,12 +186,27 @@ def _load_script(path: str) -> ModuleType:
         sys.meta_path.remove(finder)
 
 
+def _load_beside(top: str, name: str, path: str) -> ModuleType:
+    """The module in a package whose name another one has already: the package gets a name of its own."""
+    package, _, inner = name.partition(".")
+    if not os.path.isfile(os.path.join(top, "__init__.py")):
+        return _load_script(path)
+    other = f"{package}_{zlib.crc32(top.encode()):x}"
+    finder = _OneFile(other, os.path.join(top, "__init__.py"))
+    sys.meta_path.insert(0, finder)
+    try:
+        return _imported(f"{other}.{inner}", path)
+    finally:
+        sys.meta_path.remove(finder)
+
+
 class _OneFile(MetaPathFinder):
     """Finds one file under the name that it is given, wherever that file is."""
 
     def __init__(self, name: str, path: str) -> None:
         self._name = name
         self._file = path
+        self._inner = [os.path.dirname(path)] if os.path.basename(path) == "__init__.py" else None
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -196,7 +215,11 @@ class _OneFile(MetaPathFinder):
         if fullname != self._name:
             return None
         loader = _loader(fullname, self._file)
-        return stoppable(importlib.util.spec_from_file_location(fullname, self._file, loader=loader))
+        return stoppable(
+            importlib.util.spec_from_file_location(
+                fullname, self._file, loader=loader, submodule_search_locations=self._inner
+            )
+        )
 
 
 def _loader(name: str, path: str) -> SourceFileLoader:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from crewrun.definitions import crew_json, crew_yaml, flow_project, project_folder
-from crewrun.definitions.candidates import unnamed
 from crewrun.definitions.crewai_imports import engine as meaning
 from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
@@ -60,8 +59,10 @@ def _load(file: str, strict: bool) -> Definition:
     if extension in _LOADERS:
         refuse_foreign_engine(f"{file} is a {extension} file")
         return _LOADERS[extension](file)
-    if extension == ".py":
-        raise unnamed(file)
+    if extension == ".py" and ":" not in os.path.basename(file):
+        from crewrun.definitions.python_source import load_script
+
+        return load_script(file)
     if is_reference(file):
         from crewrun.definitions.python_source import load as load_python
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
+from crewrun.definitions.entries import entry_of
 from crewrun.definitions.problems import listed
 from crewrun.errors import DefinitionError
 from crewrun.flow.target import FlowTarget
-from crewrun.references import known_names, load_file, pick, resolve, search, shown
+from crewrun.references import find_file, known_names, load_file, pick, resolve, shown
 from crewrun.target import as_target
 
 
@@ -23,6 +24,14 @@ def load(ref: str) -> Definition:
     name = ref.strip().rpartition(":")[0]
     target = as_target(resolve(ref), ref.strip())
     return Definition(target, {}, Path(name), "flow" if isinstance(target, FlowTarget) else "Python")
+
+
+def load_script(file: str) -> Definition:
+    """The one thing in the Python file `file` that can be run, as `entries` finds it. Raises DefinitionError."""
+    module = load_file(find_file(file))
+    name = entry_of(module, file)
+    target = as_target(pick(module, name, f"{file}:{name}"), f"{file}:{name}")
+    return Definition(target, {}, Path(file), "flow" if isinstance(target, FlowTarget) else "Python")
 
 
 def load_project(crew_py: str, root: str) -> Definition:
@@ -42,8 +51,7 @@ def load_flow(file: str, name: str, root: str) -> Definition:
 
 def _load_below(root: str, file: str) -> ModuleType:
     path, top = os.path.abspath(file), os.path.abspath(root)
-    search(top, first=False)
-    return load_file(path, _source_root(path, top))
+    return load_file(path, _source_root(path, top), top)
 
 
 def _source_root(path: str, top: str) -> str | None:

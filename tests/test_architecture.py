@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "threads"),
-        *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings", "run_files"),
+        *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings"),
+        *("loading", "run_files"),
         *("redaction", "key_shapes", "credentials", "secret_forms", "secret_values", "written_secrets", "terminal"),
     ),
     ("diagram",),

@@ -282,8 +282,9 @@ async def test_every_row_has_a_flow_of_its_own(tmp_path: Path, monkeypatch: pyte
     states = [(await target.akickoff({"n": n}))[1] for n in range(2)]
     assert [(state["n"], state["more"], state["preset"]) for state in states] == [(1, [], "p"), (2, [], "p")]
     assert states[0]["more"] is not states[1]["more"]
-    with pytest.raises(DefinitionError, match=r"row_flows.py:Needing needs arguments \(topic\)"):
-        load("row_flows.py:Needing")
+    target = load("row_flows.py:Needing").target
+    assert target.placeholders == {"topic": "row_flows.py:Needing()"}
+    assert [(await target.akickoff({"topic": "t", "n": n}))[0] for n in range(2)] == [[0], [1]]
     sys.modules.pop("row_flows", None)
 
 

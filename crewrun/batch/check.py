@@ -3,12 +3,14 @@
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from crewrun.batch.first_row import FirstRowFailed, first_crew
+from crewrun.batch.foreign import check_holds
 from crewrun.batch.opening import identify
-from crewrun.batch.preflight import output_path
+from crewrun.batch.preflight import is_pipe, output_path
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.crew.agent import Agent
@@ -27,6 +29,8 @@ from crewrun.redaction import redact_line
 from crewrun.row import Row
 from crewrun.runs.folder import beside
 from crewrun.runs.journal import refusals_of
+from crewrun.target import Target
+from crewrun.target.base import problem_of_missing
 from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.check/1"
@@ -72,15 +76,16 @@ class Findings:
 async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -> Findings:
     """Look at the crew that `crew` names, or that lies beside `inputs`, and at the rows in `inputs`.
 
-    `given` has `model`, `base_url` and `strict` from flags and environment; where one is None the crew file's `batch:`
-    says. With `strict` a warning is a problem.
+    `given` has `engine`, `model`, `base_url` and `strict` from flags and environment; where one is None the crew
+    file's `batch:` says. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(given, {})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
         try:
             beside = None if inputs in (None, STDIN) else Path(inputs)
-            definition = load(crew or find_beside(beside), strict=settings.strict)
+            definition = load(crew or find_beside(beside), strict=settings.strict, engine=settings.engine)
+            check_holds(settings, definition.target)
         except CrewrunError as wrong:
             findings.problems += str(wrong).split("\n")
         else:
@@ -98,9 +103,10 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
 
 
 async def _look_at(definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway) -> None:
-    target = definition.target
     gateway.refused.update(await _learned(definition, inputs, gateway))
-    findings.crew = describe(definition, gateway)
+    target = await _made_for_first_row(definition.target, inputs, findings)
+    findings.crew = describe(replace(definition, target=target), gateway)
+    findings.crew["placeholders"] |= definition.target.placeholders
     for problems in ("tool_problems", "missing_tool_keys"):  # another library's crew has none that we know
         findings.warnings += getattr(target, problems, [])
     try:
@@ -113,11 +119,21 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
         findings.warnings.append(str(missing))
     try:
         if inputs is not None:
-            await _look_at_rows(definition, findings, inputs, Worker(target, gateway))
+            await _look_at_rows(definition, findings, inputs, Worker(definition.target, gateway), target)
         elif isinstance(target, Crew):
             findings.first_row = _previews(target, {})
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
+
+
+async def _made_for_first_row(target: Target, inputs: str | None, findings: Findings) -> Target:
+    """The target, or where each row has a crew of its own that of the first one."""
+    readable = None if inputs is None or is_pipe(inputs) else inputs
+    try:
+        return target if readable is None else await first_crew(target, lambda: open_source(readable)) or target
+    except FirstRowFailed as failed:
+        findings.problems += str(failed).split("\n")
+        return target
 
 
 async def _learned(definition: Definition, inputs: str | None, gateway: Gateway) -> set[Refused]:
@@ -130,22 +146,29 @@ async def _learned(definition: Definition, inputs: str | None, gateway: Gateway)
     return set()
 
 
-async def _look_at_rows(definition: Definition, findings: Findings, inputs: str, worker: Worker) -> None:
+async def _look_at_rows(
+    definition: Definition, findings: Findings, inputs: str, worker: Worker, target: Target
+) -> None:
+    """`target` is what stands for those of all rows."""
     source = open_source(inputs)
     findings.rows = 0
     good: list[Row] = []
+    needed = {} if target is definition.target else target.placeholders
 
     def see(row: Row) -> None:
         findings.rows = (findings.rows or 0) + 1
-        if problem := worker.problem(row) or _refusal(definition.target, row):
+        problem = worker.problem(row) or _refusal(definition.target, row)
+        if not problem and (missing := problem_of_missing(needed, row.inputs or {})):
+            problem = f"line {row.line}: {missing}"
+        if problem:
             findings.failing_count += 1
             findings.failing += [problem] if len(findings.failing) < _MAX_FAILING else []
         elif not good:
             good.append(row)
 
     await source.visit(see)
-    if good and isinstance(definition.target, Crew):
-        findings.first_row = _previews(definition.target, good[0].inputs or {})
+    if good and isinstance(target, Crew):
+        findings.first_row = _previews(target, good[0].inputs or {})
 
 
 def _refusal(target: Any, row: Row) -> str | None:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,10 +101,19 @@ def identify(definition: Definition, endpoints: list[Endpoint]) -> Identity:
         learn(written_secrets(text, is_python=name.endswith(".py")))
     crew = definition.target
     # What other code than ours will do is known by its text only.
-    what = fingerprint(crew if isinstance(crew, Crew) else {n: without_key_shapes(text) for n, text in texts.items()})
+    what = fingerprint(crew if isinstance(crew, Crew) else _code(crew, texts))
     described = sorted(describe_endpoint(endpoint) for endpoint in endpoints)
     shown = {name: redact(text) for name, text in texts.items()}
     return Identity(shown, what, described, fingerprint([what, described]))
+
+
+def _code(target: Any, texts: Mapping[str, str]) -> Any:
+    """What there is to tell other code than ours by: its file, and where rows call it the function or class."""
+    shown = {name: without_key_shapes(text) for name, text in texts.items()}
+    made_by, account = getattr(target, "made_by", None), getattr(target, "account", None)
+    if account is None:
+        return shown if made_by is None else [shown, made_by]
+    return [shown, made_by, "crewai"]
 
 
 async def state_options(

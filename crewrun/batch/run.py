@@ -1,7 +1,7 @@
 """One batch, put together: everything that can be wrong is found first, then a session of the run begins."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +13,8 @@ import anyio
 from crewrun import threads
 from crewrun.batch.canary import Canary, draw
 from crewrun.batch.changed import take_out_changed
+from crewrun.batch.first_row import FirstRowFailed, first_crew
+from crewrun.batch.foreign import check_holds
 from crewrun.batch.history import NoHistory
 from crewrun.batch.opening import Invocation, endpoints_in_words, make_gateway, own_files_of, state_options
 from crewrun.batch.preflight import (
@@ -33,7 +35,7 @@ from crewrun.batch.preflight import (
 )
 from crewrun.batch.session import SIGNALS, Display, Report, Session
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import open_source
+from crewrun.batch.source import Source, open_source
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CrewrunError
 from crewrun.executors import Executor, find_executor
@@ -86,8 +88,7 @@ async def run_batch(
         open_rows = partial(
             open_source, readable, offset=settings.offset, limit=settings.limit, id_field=settings.id_field
         )
-        if settings.strict:
-            await check_rows(inputs, open_rows(), Worker(definition.target, gateway), settings.part)
+        await _check_rows(inputs, readable, open_rows, definition.target, gateway, settings)
         source = open_rows()
         check_output(output)
         files.callback(source.release)
@@ -154,6 +155,7 @@ async def _closing(opened: Opened | None, opening: AbstractAsyncContextManager[E
 
 async def _checked_models(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:
     """Where the calls go. Raises UsageError where that, or what was asked for it, cannot be."""
+    check_holds(settings, target)
     endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)
     missing = check_tools(target, endpoints, refuses=settings.is_here and settings.checks_tool_keys)
     check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
@@ -163,6 +165,28 @@ async def _checked_models(target: Target, gateway: Gateway, settings: BatchSetti
     if settings.is_here:
         reserve_descriptors(settings.rows_at_once, endpoints)
     return endpoints
+
+
+async def _check_rows(
+    inputs: str,
+    readable: str,
+    open_rows: Callable[[], Source],
+    target: Target,
+    gateway: Gateway,
+    settings: BatchSettings,
+) -> None:
+    """What rows tell before they run: with --strict all of them, and the first one what crew is made for it.
+
+    Raises UsageError and DefinitionError.
+    """
+    if settings.strict:
+        await check_rows(inputs, open_rows(), Worker(target, gateway), settings.part)
+    try:
+        crew = None if is_pipe(readable) else await first_crew(target, open_rows)
+    except FirstRowFailed:  # as its result will say
+        return
+    if crew is not None:
+        await _checked_models(crew, gateway, settings)
 
 
 def _say(settings: BatchSettings, what: str) -> None:
@@ -190,6 +214,7 @@ def _job(
         worker=Worker(definition.target, gateway, settings.row_timeout, files, state, own_files),
         definition=definition,
         crew=invocation.crew,
+        engine=settings.engine,
         options=gateway.options,
         row_timeout_s=settings.row_timeout,
         max_rows=settings.rows_at_once,

@@ -29,6 +29,7 @@ class BatchSettings:
 
     output: str | None = None
     max_concurrent: int | Literal["auto"] = 8
+    engine: Literal["crewrun", "crewai"] = "crewrun"
     model: str | None = None
     base_url: str | None = None
     ordered: bool = False

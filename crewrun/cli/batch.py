@@ -52,6 +52,7 @@ def batch(
         envvar="CREWRUN_MAX_CONCURRENT",
         help="Rows at once; auto finds out what the providers take. [default: 8]",
     ),
+    engine: flags.Engine = None,
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
     ordered: bool | None = typer.Option(
@@ -236,7 +237,7 @@ def batch(
     load_env()
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
-    definition = load_crew(crew, inputs, strict=strict)
+    definition = load_crew(crew, inputs, strict=strict, engine=engine or "crewrun")
     settings = BatchSettings.merge(given, definition.batch)
     if dry_run:
         from crewrun.cli.plan import show_plan

@@ -16,6 +16,7 @@ _MAX_ROWS = 20
 def check(
     inputs: str | None = typer.Argument(None, metavar="[INPUTS]", help="The rows to check too, as `batch` takes them."),
     crew: flags.Crew = None,
+    engine: flags.Engine = None,
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
     strict: bool | None = typer.Option(
@@ -36,7 +37,7 @@ def check(
     load_env(folder_of(crew or inputs or "."))
     inputs = inputs and claimed(inputs)
     stdout = open_stdout()
-    findings = run_loop(find, crew, inputs, {"model": model, "base_url": base_url, "strict": strict})
+    findings = run_loop(find, crew, inputs, {"engine": engine, "model": model, "base_url": base_url, "strict": strict})
     if as_json:
         put_data(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))
     else:

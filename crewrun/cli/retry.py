@@ -68,7 +68,7 @@ def retry(
     )
     settings = _with_passwords(settings)
     stdout_fd = claim_stdout()
-    definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict)
+    definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
     if not Path(manifest.inputs).exists():
         raise UsageError(f"{run}: its input {manifest.inputs} is not there any more")
     category = Category(only) if only else None

@@ -19,6 +19,7 @@ def run(
     inputs: str | None = typer.Option(
         None, "--inputs", metavar="JSON|@FILE", help="All inputs as a JSON object, or @FILE that holds one."
     ),
+    engine: flags.Engine = None,
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
     retries: flags.Retries = None,
@@ -32,6 +33,7 @@ def run(
     Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 and 143
     interrupted, by SIGINT and SIGTERM.
     """
+    from crewrun.batch.foreign import check_flags
     from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
     from crewrun.confinement.own_files import OwnFiles
     from crewrun.llm.gateway import Gateway
@@ -44,7 +46,11 @@ def run(
     stdout = open_stdout()
     named, more = _split(words)
     values = read_inputs(inputs, [*more, *pairs])
-    definition = load_crew(named or crew, "-")
+    definition = load_crew(named or crew, "-", engine=engine or "crewrun")
+    check_flags(
+        definition.target,
+        {"--model": model, "--base-url": base_url, "--retries": retries, "--call-timeout": call_timeout},
+    )
     retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
     gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
     own_files = OwnFiles().with_inputs(inputs[1:] if inputs and inputs.startswith("@") else None)

@@ -131,7 +131,7 @@ def _rebuild(
         load_env(folder_of(view.manifest.crew))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CrewrunWarning)
-            crew = load(view.manifest.crew).target
+            crew = load(view.manifest.crew, engine=options.get("engine", "crewrun")).target
         if not isinstance(crew, Crew):
             return {}, f"{view.manifest.crew} is not a crew of crewrun's own"
         gateway = Gateway(GatewayOptions(model=options.get("model"), base_url=options.get("base_url")))

@@ -18,6 +18,7 @@ from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
 from crewrun.crew.perform import Answer, Work, perform
 from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, system_prompt
+from crewrun.crew.watch import seen
 from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
 from crewrun.files.attachment import attach, parts_of, tell_of
 from crewrun.files.file import as_files
@@ -165,7 +166,15 @@ class Agent(BaseModel):
         With `response_format` the answer is validated and is in the output's `pydantic`. Raises what a kickoff does;
         TypeError unless exactly one of `messages` and `query` is given.
         """
-        given, schema = self._given(messages, query), None
+        return await seen(self._crewrun_kickoff(self._given(messages, query), response_format, input_files))
+
+    async def _crewrun_kickoff(
+        self,
+        given: Any,
+        response_format: type[BaseModel] | None,
+        input_files: Mapping[str, Any] | None,
+    ) -> AgentOutput:
+        schema = None
         reads = bool(input_files) or may_read_files(given)
         prompt = await call(self._opening, given, input_files) if reads else self._opening(given, None)
         if response_format is not None:

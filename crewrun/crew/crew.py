@@ -82,7 +82,9 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
     _team: Team | None = PrivateAttr(default=None)
     _manager: Agent | None = PrivateAttr(default=None)
-    _maker: Callable[[], Any] | None = PrivateAttr(default=None)
+    _maker: Callable[[Inputs], Any] | None = PrivateAttr(default=None)
+    _made_with: frozenset[str] | None = PrivateAttr(default=None)
+    _unfit: Callable[[Inputs], str | None] | None = PrivateAttr(default=None)
     _folder: Path | None = PrivateAttr(default=None)
 
     __hash__ = object.__hash__
@@ -310,11 +312,11 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         assign = self._assign()
         return [assign(task, task_name(task, position), kickoff) for position, task in enumerate(self.tasks)]
 
-    async def for_a_row(self) -> "Crew":
+    async def for_a_row(self, inputs: Inputs) -> "Crew":
         """What runs one of many rows: this crew, or one that is made for the row alone, with the same `max_rpm`s."""
-        if self._maker is None:
+        if self._maker is None or not (self._made_with is None or self._made_with & inputs.keys()):
             return self
-        crew: Crew = await call(self._maker)
+        crew: Crew = await call(self._maker, inputs)
         crew._folder = self._folder
         if self.max_rpm:
             share_window(self, crew, self.max_rpm)
@@ -323,9 +325,30 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 share_window(agent, other, agent.max_rpm)
         return crew
 
-    def made_for_each_row_by(self, maker: Callable[[], Any]) -> None:
-        """Have each row run what `maker` gives, another crew like this one."""
+    def made_for_each_row_by(
+        self,
+        maker: Callable[[Inputs], Any],
+        only_with: frozenset[str] | None = None,
+        unfit: Callable[[Inputs], str | None] | None = None,
+    ) -> None:
+        """Have each row run what `maker` gives for it, another crew like this one.
+
+        With `only_with` only rows that have one of these fields do, which the maker makes something of; `unfit` says
+        why it cannot, None when it can.
+        """
         self._maker = maker
+        self._made_with = only_with
+        self._unfit = unfit
+
+    def problem(self, inputs: Inputs) -> str | None:
+        """Why a row with `inputs` cannot be run although it has all placeholders; None when it can."""
+        unfit = None if self._unfit is None else self._unfit(inputs)
+        return unfit or (self.problem_with_files(inputs) if self.has_files else None)
+
+    @property
+    def made_by(self) -> Callable[[Inputs], Any] | None:
+        """What makes the crew of a row that is not this one; None when all rows have this one."""
+        return self._maker
 
     async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally, files: Files) -> CrewOutput:
         if not self.tasks:

@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from crewrun.definitions import crew_json, crew_yaml, flow_project, project_folder
-from crewrun.definitions.candidates import unnamed
+from crewrun.definitions.crewai_imports import engine as meaning
+from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import files_read
 from crewrun.errors import DefinitionError, UsageError
-from crewrun.references import is_reference
+from crewrun.loading.block import outside_loops
+from crewrun.references import is_reference, loading
 
 __all__ = ["Definition", "find_beside", "load"]
 
@@ -29,17 +31,23 @@ _LOADERS: dict[str, Callable[[str], Definition]] = {
 _FOUND_BY_ITSELF = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
 
 
-def load(ref: str | Path, strict: bool = False) -> Definition:
+def load(ref: str | Path, strict: bool = False, engine: str = "crewrun") -> Definition:
     """The crew that `ref` names, checked from top to bottom: a file, a folder, `module:attr` or `file.py:attr`.
 
     Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`. Warns with
-    CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error.
+    CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error. `crewai` in
+    the user's files means crewrun, or with the `engine` "crewai" the library that is installed.
     """
-    with files_read() as files:
-        definition = replace(_load(str(ref), strict), files=frozenset(files))
+    with meaning(engine), files_read() as files:
+        definition = replace(outside_loops(lambda: _loaded(str(ref), strict)), files=frozenset(files))
     if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
         place(definition.folder)
     return definition
+
+
+def _loaded(file: str, strict: bool) -> Definition:
+    with loading(file.rpartition(":")[0] or file):
+        return _load(file, strict)
 
 
 def _load(file: str, strict: bool) -> Definition:
@@ -49,9 +57,12 @@ def _load(file: str, strict: bool) -> Definition:
         return flow_project.load(file) if flow_project.is_flow_project(file) else project_folder.load(file, strict)
     extension = os.path.splitext(file)[1].lower()
     if extension in _LOADERS:
+        refuse_foreign_engine(f"{file} is a {extension} file")
         return _LOADERS[extension](file)
-    if extension == ".py":
-        raise unnamed(file)
+    if extension == ".py" and ":" not in os.path.basename(file):
+        from crewrun.definitions.python_source import load_script
+
+        return load_script(file)
     if is_reference(file):
         from crewrun.definitions.python_source import load as load_python
 

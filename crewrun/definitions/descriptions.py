@@ -92,6 +92,7 @@ TASK: Mapping[str, str] = {
 BATCH: Mapping[str, str] = {
     "output": "Where results go, - for stdout.",
     "max_concurrent": "Rows at once, or auto. Default: 8.",
+    "engine": "Who runs the crew; only crewrun reads this file.",
     "model": "The model of every agent; offline rehearses without one.",
     "base_url": "The address of an OpenAI-compatible server.",
     "ordered": "Write results in input order. Default: as they end.",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from crewrun import tools
 from crewrun.definitions import jsonc_source, local_tools, yaml_source
-from crewrun.definitions.crewai_imports import is_installed, rewrite_below
+from crewrun.definitions.crewai_imports import install
 from crewrun.definitions.problems import Value, listed
 from crewrun.definitions.source import Expected
 from crewrun.errors import CrewrunError, DefinitionError, suggest
@@ -44,7 +44,6 @@ class Names:
     def __init__(self, folders: Sequence[str], tool_folders: Sequence[str] = ()) -> None:
         self._folders = folders
         self._tool_folders = tool_folders
-        self._reads_crewai = False
 
     def tool(self, entry: str | Mapping[str, Any]) -> BaseTool:
         """The tool of an entry in `tools`: `SerperDevTool`, `shop.py:look_up`, `{FileReadTool: {root: docs}}`."""
@@ -100,7 +99,7 @@ class Names:
         built_in = name.removeprefix("crewai_tools:")
         if built_in in tools.BUILT_IN:
             return _made(getattr(tools, built_in), built_in, arguments)
-        self._read_crewai()
+        install()
         if self._tool_folders and local_tools.is_custom(name):
             return _made(local_tools.find_custom(name, self._tool_folders), name, arguments)
         if is_reference(name):
@@ -122,18 +121,11 @@ class Names:
         return self._resolved(reference)
 
     def _resolved(self, reference: str) -> Any:
-        self._read_crewai()
+        install()
         name = reference.strip().rpartition(":")[0]
         first = name if name.endswith(".py") else name.partition(".")[0]
         folder = self._folder_with(first) or self._folder_with(f"{first}.py") or self._folders[0]
         return _user_code(f"looking {reference} up", lambda: resolve(reference, folder))
-
-    def _read_crewai(self) -> None:
-        """From now on `crewai` in the user's files is crewrun: always in a CrewAI project, else where it is absent."""
-        if not self._reads_crewai and (self._tool_folders or not is_installed("crewai")):
-            for folder in self._folders:
-                rewrite_below(folder)
-        self._reads_crewai = True
 
     def _folder_with(self, name: str) -> str | None:
         return next((folder for folder in self._folders if os.path.exists(os.path.join(folder, name))), None)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from crewrun.definitions.assembly import assemble
+from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
 from crewrun.definitions.folders import MAX_DEPTH, below, classes_in, inside, path_in, python_files
@@ -61,6 +62,7 @@ def load(folder: str, strict: bool = False) -> Definition:
 
         return load_project(python or path_in(project.base, "crew.py"), root)
     agents, tasks = project.yaml
+    refuse_foreign_engine(f"{folder} is a project without a crew.py")
     source = joined(
         Source(folder, {}),
         {

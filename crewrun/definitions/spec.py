@@ -239,6 +239,7 @@ class BatchSpec(Spec):
 
     output: Text | None = None
     max_concurrent: RowsAtOnce | None = None
+    engine: Literal["crewrun"] | None = None
     model: Name | None = None
     base_url: Text | None = None
     ordered: bool | None = None

@@ -311,11 +311,6 @@ BAD_PROJECTS: dict[str, tuple[str, str, list[str]]] = {
             "tasks.yaml:7: draft.description: is missing; a task needs description, expected_output and agent",
         ],
     ),
-    "an entry twice": (
-        AGENTS,
-        TASKS + "research: {description: a, expected_output: b, agent: writer}\n",
-        ["tasks.yaml:11: research: this key is on line 1 already"],
-    ),
     "a name twice": (
         AGENTS + '"writer ": {role: a, goal: b, backstory: c}\n',
         TASKS,
@@ -622,14 +617,6 @@ JSON_CONTENT: dict[str, tuple[dict[str, str], list[str]]] = {
             "agents/writer.jsonc:3: backstry: unknown key 'backstry' (did you mean 'backstory'?)",
             "agents/writer.jsonc:3: max_itr: unknown key 'max_itr' (did you mean 'max_iter'?)",
             "agents/writer.jsonc:3: max_iter: needs a whole number, not 'x'",
-        ],
-    ),
-    "keys twice": (
-        {"text": JSONC.replace('"process"', '"name"'), "writer": WRITER.replace('"goal"', '"role"')},
-        [
-            "crew.jsonc:11: name: this key is on line 3 already",
-            "agents/writer.jsonc:1: goal: is missing; an agent needs role, goal and backstory",
-            "agents/writer.jsonc:2: role: this key is on line 2 already",
         ],
     ),
     "types of one's own": (

@@ -6,12 +6,13 @@ How an agent works on a task, with tools and schemas, is `perform.py`.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import anyio
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.concurrency import call
+from crewrun.crew.declared import Declared
 from crewrun.crew.fields import accept
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
@@ -46,7 +47,7 @@ class Persona(NamedTuple):
     backstory: str
 
 
-class Agent(BaseModel):
+class Agent(Declared):
     """A role with a goal and a backstory, each of which may contain `{placeholders}`, and the model that plays it.
 
     `llm` is a model name, a mapping of parameters or an `LLM`; without one the agent uses the run's default model.
@@ -92,10 +93,6 @@ class Agent(BaseModel):
 
     def __eq__(self, other: object) -> bool:
         return self is other
-
-    if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
-        def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
+from crewrun.crew.declared import Declared
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Files, Inputs, KickoffFamily
 from crewrun.crew.fields import accept
@@ -50,7 +51,7 @@ class TaskPreview:
     messages: list[dict[str, str]]
 
 
-class Crew(BaseModel, KickoffFamily[CrewOutput]):
+class Crew(Declared, KickoffFamily[CrewOutput]):
     """Agents and the tasks they perform, in order.
 
     One crew object serves any number of kickoffs at once; each has its own texts, outputs and account.

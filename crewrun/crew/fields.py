@@ -72,10 +72,10 @@ def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
 def _warn(kind: str, model: type[BaseModel], name: str, value: Any) -> None:
     if name in MISSING[kind]:
         if value:
-            warnings.warn(f"{kind}: {name} is not supported by crewrun and has no effect", CrewrunWarning, stacklevel=5)
+            warnings.warn(f"{kind}: {name} is not supported by crewrun and has no effect", CrewrunWarning, stacklevel=6)
         return
     near = suggest(name, list(model.model_fields))
-    warnings.warn(f"{kind}: no field {name!r}{near}; it has no effect", CrewrunWarning, stacklevel=5)
+    warnings.warn(f"{kind}: no field {name!r}{near}; it has no effect", CrewrunWarning, stacklevel=6)
 
 
 def check_output_file(template: str) -> str:

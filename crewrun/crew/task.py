@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
 from pydantic import (
@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from crewrun.crew.agent import Agent
+from crewrun.crew.declared import Declared
 from crewrun.crew.fields import accept, check_output_file
 from crewrun.crew.output import TaskOutput
 from crewrun.errors import DefinitionError
@@ -32,7 +33,7 @@ TaskCallback = Callable[[TaskOutput], Any]
 Files = Annotated[dict[str, File], PlainValidator(partial(as_files, whose="input_files"))]
 
 
-class Task(BaseModel):
+class Task(Declared):
     """One step of a crew. `description` and `expected_output` may contain `{placeholders}`, and so may `output_file`.
 
     `context` None means every earlier task's output, `[]` none, a list just those tasks' outputs. With
@@ -84,10 +85,6 @@ class Task(BaseModel):
 
     def __eq__(self, other: object) -> bool:
         return self is other
-
-    if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
-        def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from crewrun.definitions.checks import check
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.keys import Rules, sift
 from crewrun.definitions.names import Names
-from crewrun.definitions.problems import failure
+from crewrun.definitions.problems import LAST_COUNTS, failure, with_advice
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import CrewSpec
 from crewrun.definitions.validation import validate
@@ -22,10 +22,13 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
     order of the file. Warns with CrewrunWarning of keys without effect, where `rules` let them pass.
     """
     sifted = sift(source, rules)
-    for warning in sifted.warnings:
+    repeated = with_advice(source.repeated, LAST_COUNTS) if rules.crewai else []
+    for warning in [*repeated, *sifted.warnings]:
         warnings.warn(str(warning), CrewrunWarning, stacklevel=4)
     source = sifted.source
     problems = [*source.problems, *sifted.problems, *check(source)]
+    if not rules.crewai:  # in crewrun's own format a key that has no effect is an error
+        problems += source.repeated
     spec = validate(source, names, rules)
     if not isinstance(spec, CrewSpec):
         raise failure(source.file, [*problems, *spec])

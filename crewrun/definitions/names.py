@@ -92,8 +92,8 @@ class Names:
                 f"{Value((), file)} is neither a JSON Schema nor a .json or .yaml file that holds one"
             )
         source = reader(os.path.join(self._folder_with(file) or self._folders[0], file), _SCHEMA)
-        if source.problems:
-            raise DefinitionError("\n".join(map(str, source.problems)))
+        if problems := [*source.problems, *source.repeated]:
+            raise DefinitionError("\n".join(map(str, problems)))
         return dict(source.data)
 
     def _tool(self, name: str, arguments: dict[str, Any]) -> BaseTool:

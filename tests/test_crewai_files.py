@@ -1,0 +1,128 @@
+"""CrewAI's files and classes as CrewAI takes them: what it lets pass runs, and is said where something is lost."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crewrun import Agent, Crew, DefinitionError, Task
+from crewrun.definitions import load
+from crewrun.errors import CrewrunWarning, TaskTimedOut
+
+AGENTS = """\
+writer:
+  role: Writer
+  goal: Write
+  backstory: You write.
+"""
+TASKS = """\
+draft:
+  description: Write about {topic}
+  expected_output: One line
+  agent: writer
+"""
+JSONC = {
+    "name": "press",
+    "agents": ["writer"],
+    "tasks": [{"name": "draft", "description": "Write", "expected_output": "A line", "agent": "writer"}],
+}
+WRITER = {"role": "Writer", "goal": "Write", "backstory": "You write."}
+
+
+def put(files: dict[str, str]) -> None:
+    """Write files by their paths."""
+    for name, text in files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+
+
+def warned(ref: str) -> tuple[Any, list[str]]:
+    """The crew of `ref`, and what is said of it."""
+    with pytest.warns(CrewrunWarning) as caught:
+        target = load(ref).target
+    return target, [str(one.message) for one in caught]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_wrong_crew_is_a_value_error_and_a_slow_task_a_timeout_as_in_crewai() -> None:
+    """Both keep their own class, in a constructor, in an assignment and through pickle."""
+    agent, nonsense = Agent(role="a", goal="b", backstory="c"), [3]
+    for make in (
+        lambda: Crew(tasks=[Task(description="a", expected_output="b")]),
+        lambda: Agent(role="a", goal="b", backstory="c", tools=[3]),
+        lambda: Task(description="a", expected_output="b", output_file="../x"),
+        lambda: setattr(agent, "tools", nonsense),
+    ):
+        with pytest.raises(DefinitionError):
+            make()
+    assert issubclass(DefinitionError, ValueError)
+    for error in (DefinitionError("a"), TaskTimedOut("a")):
+        other = pickle.loads(pickle.dumps(error))
+        assert (type(other), str(other), other.category) == (type(error), "a", error.category)
+        assert isinstance(other, ValueError | TimeoutError)
+
+
+def test_a_key_that_is_twice_in_a_project_counts_the_last_time() -> None:
+    """With a warning that names all lines; two merges of mappings are both taken."""
+    put(
+        {
+            "press/config/agents.yaml": AGENTS + "  goal: Edit\n  goal: Print\n",
+            "press/config/tasks.yaml": TASKS + TASKS.replace("One line", "Two lines"),
+        }
+    )
+    crew, said = warned("press")
+    assert (crew.agents[0].goal, len(crew.tasks), crew.tasks[0].expected_output) == ("Print", 1, "Two lines")
+    assert said == [
+        "press/config/agents.yaml:6: writer.goal: this key is on lines 3 and 5 already; the last one counts",
+        "press/config/tasks.yaml:5: draft: this key is on line 1 already; the last one counts",
+    ]
+
+
+def test_a_key_that_is_twice_for_a_crew_class_counts_the_last_time() -> None:
+    """The class's YAML is read as a folder's."""
+    put({"config/agents.yaml": AGENTS + "  goal: Edit\n", "config/tasks.yaml": TASKS, "crew.py": CREW_CLASS})
+    crew, said = warned("crew.py:Press")
+    assert crew.agents[0].goal == "Edit"
+    assert said == ["config/agents.yaml:5: writer.goal: this key is on line 3 already; the last one counts"]
+
+
+def test_a_key_that_is_twice_in_jsonc_counts_the_last_time() -> None:
+    """Also where its values are mappings: of the first one nothing is left."""
+    crew = json.dumps(JSONC)[:-1] + ',\n"inputs": {"a": 1, "b": 1},\n"inputs": {"a": 2}}'
+    put({"crew.jsonc": crew, "agents/writer.json": json.dumps(WRITER)})
+    made, said = warned("crew.jsonc")
+    assert made.default_inputs == {"a": 2}
+    assert said == ["crew.jsonc:3: inputs: this key is on line 2 already; the last one counts"]
+
+
+def test_a_key_that_is_twice_in_crew_yaml_is_an_error() -> None:
+    """In crewrun's own format nothing is without effect."""
+    put({"crew.yaml": f"agents:\n  {AGENTS.strip()}\ntasks: {{}}\nname: a\nname: b\n".replace("\n  ", "\n    ")})
+    with pytest.raises(DefinitionError, match=r"crew.yaml:8: name: this key is on line 7 already$"):
+        load("crew.yaml")
+
+
+CREW_CLASS = """\
+from crewai import Agent, Crew, Task
+from crewai.project import CrewBase, agent, crew, task
+
+@CrewBase
+class Press:
+    @agent
+    def writer(self):
+        return Agent(config=self.agents_config["writer"])
+
+    @task
+    def draft(self):
+        return Task(config=self.tasks_config["draft"])
+
+    @crew
+    def crew(self):
+        return Crew(agents=self.agents, tasks=self.tasks)
+"""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli import crewrun, read_rows, write_rows
 
 from crewrun import Agent, Crew, DefinitionError, Task
 from crewrun.definitions import load
@@ -106,6 +107,24 @@ def test_a_key_that_is_twice_in_crew_yaml_is_an_error() -> None:
     put({"crew.yaml": f"agents:\n  {AGENTS.strip()}\ntasks: {{}}\nname: a\nname: b\n".replace("\n  ", "\n    ")})
     with pytest.raises(DefinitionError, match=r"crew.yaml:8: name: this key is on line 7 already$"):
         load("crew.yaml")
+
+
+def test_an_absolute_output_file_is_each_rows_own_in_a_batch(tmp_path: Path) -> None:
+    """One warning says so, before the first row; `run` writes where the crew says."""
+    put({"config/agents.yaml": AGENTS, "config/tasks.yaml": f"{TASKS}  output_file: {tmp_path}/out/{{topic}}.md\n"})
+    write_rows(tmp_path / "in.jsonl", [{"topic": "a/b"}, {"topic": "c"}])
+    done = crewrun("batch", "in.jsonl", "-m", "offline", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = read_rows(tmp_path / "in.results.jsonl")
+    folder = "in.results.jsonl.files"
+    assert [row["files"] for row in rows] == [
+        [f"{folder}/{row['id']}{tmp_path}/out/{row['input']['topic']}.md"] for row in rows
+    ]
+    assert all((tmp_path / file).is_file() for row in rows for file in row["files"])
+    warning = f"warning: output_file '{tmp_path}/out/{{topic}}.md' is absolute, and would be one file for all rows; "
+    assert warning in crewrun("plan", "in.jsonl", "-m", "offline", "--fresh", cwd=tmp_path).stdout
+    assert crewrun("run", "-i", "topic=a/b", "-m", "offline", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "out/a/b.md").is_file()
 
 
 CREW_CLASS = """\

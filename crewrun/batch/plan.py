@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from crewrun.batch.canary import draw
 from crewrun.batch.opening import identify, make_gateway
-from crewrun.batch.preflight import check_priced, output_path, run_folder, spooled, unused_names
+from crewrun.batch.preflight import check_priced, moved_files, output_path, run_folder, spooled, unused_names
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import open_source
 from crewrun.crew.crew import Crew
@@ -125,7 +125,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     plan.models = [
         {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
     ]
-    plan.notes += unused_names(settings, definition.target, endpoints)
+    plan.notes += [*unused_names(settings, definition.target, endpoints), *moved_files(definition.target)]
     plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
     plan.notes += [f"warning: {missing}" for missing in getattr(definition.target, "missing_tool_keys", [])]
     folder = run_folder(output, settings)

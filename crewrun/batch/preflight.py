@@ -14,13 +14,14 @@ from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import STDIN, Source, openable, stat_of
 from crewrun.crew.crew import Crew
+from crewrun.crew.output_files import absolute_files
 from crewrun.errors import UsageError, suggest
 from crewrun.llm.budget import Budget
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.high_water import HighWaterMark
 from crewrun.messages import Endpoint, Usage
 from crewrun.row import Row
-from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
+from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, beside
 from crewrun.runs.manifest import is_foreign
 from crewrun.runs.state import RunState
@@ -221,6 +222,15 @@ def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[En
         for flag, names in (("--rpm", gate.rpm), ("--tpm", gate.tpm), ("--price", settings.prices))
         for name in names
         if name and name not in used
+    ]
+
+
+def moved_files(target: Target) -> list[str]:
+    """Warnings for output files that are not written where the crew says: one absolute path would be all rows'."""
+    return [
+        f"warning: output_file {file!r} is absolute, and would be one file for all rows; "
+        f"in a batch each row has its own, RESULTS{FILES_SUFFIX}/<id>{file}"
+        for file in (absolute_files(target.tasks) if isinstance(target, Crew) else ())
     ]
 
 

@@ -23,6 +23,7 @@ from crewrun.batch.preflight import (
     check_sortable,
     check_summary,
     is_pipe,
+    moved_files,
     open_budget,
     output_path,
     real_path,
@@ -158,7 +159,7 @@ async def _checked_models(target: Target, gateway: Gateway, settings: BatchSetti
     missing = check_tools(target, endpoints, refuses=settings.is_here and settings.checks_tool_keys)
     check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
     hints = [f"warning: {hint}" for hint in model_hints(endpoints)]
-    for warning in [*missing, *hints, *unused_names(settings, target, endpoints)]:
+    for warning in [*missing, *hints, *unused_names(settings, target, endpoints), *moved_files(target)]:
         _say(settings, warning)
     if settings.is_here:
         reserve_descriptors(settings.rows_at_once, endpoints)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
@@ -90,6 +90,10 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    if TYPE_CHECKING:
+        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

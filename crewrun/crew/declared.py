@@ -12,7 +12,6 @@ class Declared(BaseModel):
     ValidationError.
     """
 
-    # `config=` may bring the fields that are required, so a type checker cannot ask for them.
     def __init__(self, **fields: Any) -> None:
         try:
             super().__init__(**fields)

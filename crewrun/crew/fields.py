@@ -4,6 +4,7 @@ A CrewAI crew runs as it is: what crewrun does in another way is let through, wh
 a warning, and so is what nobody knows, which CrewAI drops without a word.
 """
 
+import os
 import posixpath
 import warnings
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from crewrun.errors import CrewrunWarning, DefinitionError, suggest
+from crewrun.templates import compile_template
 
 
 def _names(text: str) -> frozenset[str]:
@@ -78,14 +80,21 @@ def _warn(kind: str, model: type[BaseModel], name: str, value: Any) -> None:
     warnings.warn(f"{kind}: no field {name!r}{near}; it has no effect", CrewrunWarning, stacklevel=6)
 
 
-def check_output_file(template: str) -> str:
-    """`template` as a relative path: CrewAI takes a leading slash off, and folded YAML ends in a newline.
+def check_output_file(template: str, *, is_of_config: bool = False) -> str:
+    """`template` less the newline that folded YAML ends in. An absolute one stays absolute where CrewAI leaves it so,
+    in a YAML file (`is_of_config`) and with placeholders, and where its top directory is there; else the leading slash
+    is taken off, as CrewAI does.
 
     Raises DefinitionError for a path that leaves its folder whatever is filled in.
     """
-    path = template.strip().lstrip("/")
-    if not path or path.endswith("/"):
+    path = template.strip()
+    if not path.strip("/") or path.endswith("/"):
         raise DefinitionError(f"output_file {template!r} names no file")
     if ".." in Path(path).parts or path.startswith("~"):
         raise DefinitionError(f"output_file {template!r} leaves its folder; write a path below it")
-    return posixpath.normpath(path)
+    whole = posixpath.normpath(path).lstrip("/")
+    if not path.startswith("/"):
+        return whole
+    top, _, below = whole.partition("/")
+    is_meant = is_of_config or bool(compile_template(path).names) or (below and os.path.isdir(f"/{top}"))
+    return f"/{whole}" if is_meant else whole

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from weakref import WeakKeyDictionary
 
 from pydantic import (
@@ -86,14 +86,19 @@ class Task(Declared):
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    if TYPE_CHECKING:
+        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        def __init__(self, **fields: Any) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _accept(cls, given: Any) -> Any:
         if isinstance(given, dict) and "max_retries" in given:  # CrewAI's older name
             given = {"guardrail_max_retries": given["max_retries"], **given}
+        is_of_config = not (isinstance(given, dict) and "output_file" in given)
         given = accept("task", cls, given)
         if isinstance(given, dict) and isinstance(given.get("output_file"), str):
-            given["output_file"] = check_output_file(given["output_file"])
+            given["output_file"] = check_output_file(given["output_file"], is_of_config=is_of_config)
         return given
 
     def model_post_init(self, context: Any, /) -> None:

@@ -110,6 +110,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
                 await call(callback, output)
         if texts.output_file is not None:  # after the callbacks, as in CrewAI: they may change what it is to hold
             written = await write_output(
+                task.output_file or texts.output_file,
                 texts.output_file,
                 output.text,
                 create_directory=task.create_directory,

@@ -69,6 +69,8 @@ class _Builder:
         given["name"] = _task_name(key, spec)
         agent = self._agents.get(spec.agent) if spec.agent else None
         given["agent"] = agent
+        if spec.output_file is not None:
+            given["config"] = {"output_file": given.pop("output_file")}  # an absolute one is meant so
         if spec.input_files is not None:
             given["input_files"] = self._files(spec.input_files, ("tasks", key, "input_files"))
         if spec.context is not None:

@@ -49,7 +49,7 @@ def _nobody_there(wanted: bool) -> bool:
 
 def _file(template: str) -> str:
     try:
-        return check_output_file(template)
+        return check_output_file(template, is_of_config=True)
     except DefinitionError as wrong:
         raise PydanticCustomError("name", "{why}", {"why": str(wrong)}) from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crewrun.batch.opening import identify
-from crewrun.batch.preflight import output_path
+from crewrun.batch.preflight import output_path, unused_constants
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.crew.agent import Agent
@@ -38,10 +38,11 @@ _MAX_FAILING = 1000
 class Findings:
     """`crew` describes the definition, None when it cannot be loaded; `rows` is None without inputs.
 
-    Of the `failing_count` rows that would fail, `failing` has the first thousand.
+    Of the `failing_count` rows that would fail, `failing` has the first thousand. `constants` are inputs for all rows.
     """
 
     crew: dict[str, Any] | None = None
+    constants: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     rows: int | None = None
@@ -60,6 +61,7 @@ class Findings:
             "schema": SCHEMA,
             "ok": self.is_good,
             "crew": self.crew,
+            "constants": self.constants,
             "warnings": self.warnings,
             "problems": self.problems,
             "rows": self.rows,
@@ -72,8 +74,8 @@ class Findings:
 async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -> Findings:
     """Look at the crew that `crew` names, or that lies beside `inputs`, and at the rows in `inputs`.
 
-    `given` has `model`, `base_url` and `strict` from flags and environment; where one is None the crew file's `batch:`
-    says. With `strict` a warning is a problem.
+    `given` has `model`, `base_url`, `strict` and `input` from flags and environment; where one is None the crew file's
+    `batch:` says. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(given, {})
     with warnings.catch_warnings(record=True) as caught:
@@ -86,6 +88,7 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
         else:
             settings = BatchSettings.merge(given, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
+            findings.constants = dict(settings.input)
             await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
     findings.warnings = [redact_line(warning) for warning in findings.warnings]
@@ -99,8 +102,12 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
 
 async def _look_at(definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway) -> None:
     target = definition.target
-    gateway.refused.update(await _learned(definition, inputs, gateway))
+    gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
     findings.crew = describe(definition, gateway)
+    findings.crew["placeholders"] = {
+        name: place for name, place in findings.crew["placeholders"].items() if name not in findings.constants
+    }
+    findings.warnings += unused_constants(findings.constants, target)
     for problems in ("tool_problems", "missing_tool_keys"):  # another library's crew has none that we know
         findings.warnings += getattr(target, problems, [])
     try:
@@ -115,23 +122,25 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
         if inputs is not None:
             await _look_at_rows(definition, findings, inputs, Worker(target, gateway))
         elif isinstance(target, Crew):
-            findings.first_row = _previews(target, {})
+            findings.first_row = _previews(target, findings.constants)
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
 
 
-async def _learned(definition: Definition, inputs: str | None, gateway: Gateway) -> set[Refused]:
+async def _learned(
+    definition: Definition, constants: Mapping[str, Any], inputs: str | None, gateway: Gateway
+) -> set[Refused]:
     """What the run of these inputs by this crew has found out about models, if there is one where it would be."""
     output = output_path(inputs, None) if inputs is not None else None
     with suppress(CrewrunError, OSError):
         if output is not None and (folder := beside(Path(output))).is_used:
             endpoints = await check_models(definition.target, gateway, keys=False)
-            return refusals_of(folder.journal, identify(definition, endpoints).definition)
+            return refusals_of(folder.journal, identify(definition, endpoints, constants).definition)
     return set()
 
 
 async def _look_at_rows(definition: Definition, findings: Findings, inputs: str, worker: Worker) -> None:
-    source = open_source(inputs)
+    source = open_source(inputs, constants=findings.constants)
     findings.rows = 0
     good: list[Row] = []
 

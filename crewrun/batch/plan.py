@@ -129,12 +129,18 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
     plan.notes += [f"warning: {missing}" for missing in getattr(definition.target, "missing_tool_keys", [])]
     folder = run_folder(output, settings)
-    known = _known(folder, identify(definition, endpoints).definition) if not settings.fresh else Known()
+    identity = identify(definition, endpoints, settings.input)
+    known = _known(folder, identity.definition) if not settings.fresh else Known()
     worker = Worker(definition.target, gateway)
     with ExitStack() as files:
         readable = spooled(inputs, files)
         open_rows = partial(
-            open_source, readable, offset=settings.offset, limit=settings.limit, id_field=settings.id_field
+            open_source,
+            readable,
+            offset=settings.offset,
+            limit=settings.limit,
+            id_field=settings.id_field,
+            constants=settings.input,
         )
 
         def is_due(row: Row) -> bool:

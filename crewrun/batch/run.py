@@ -85,7 +85,12 @@ async def run_batch(
         has_named = bool(settings.id_field and folder and folder.is_used and invocation.only is None)
         readable = spooled(inputs, files) if settings.strict or settings.canary or has_named else inputs
         open_rows = partial(
-            open_source, readable, offset=settings.offset, limit=settings.limit, id_field=settings.id_field
+            open_source,
+            readable,
+            offset=settings.offset,
+            limit=settings.limit,
+            id_field=settings.id_field,
+            constants=settings.input,
         )
         if settings.strict:
             await check_rows(inputs, open_rows(), Worker(definition.target, gateway), settings.part)

@@ -129,6 +129,7 @@ BATCH: Mapping[str, str] = {
     "worker_cpus": "CPUs that each worker reserves. Default: 1.",
     "env": "The variables of the environment that workers get.",
     "missing_tool_keys": "What to do when a tool lacks a key in the environment: fail, or warn and go on.",
+    "input": "Inputs for all rows, below a row's own fields and above the crew's `inputs`.",
     "max_forecast": "Stop after the canary when all rows would cost more US dollars than this.",
 }
 CREW: Mapping[str, str] = {

@@ -277,6 +277,7 @@ class BatchSpec(Spec):
     worker_cpus: Positive | None = None
     env: list[Name] | None = None
     missing_tool_keys: Literal["fail", "warn"] | None = None
+    input: dict[Name, Any] | None = None
 
 
 class CrewSpec(Spec):

@@ -24,7 +24,7 @@ draft:
   expected_output: One line
   agent: writer
 """
-JSONC = {
+JSONC: dict[str, Any] = {
     "name": "press",
     "agents": ["writer"],
     "tasks": [{"name": "draft", "description": "Write", "expected_output": "A line", "agent": "writer"}],
@@ -125,6 +125,81 @@ def test_an_absolute_output_file_is_each_rows_own_in_a_batch(tmp_path: Path) -> 
     assert warning in crewrun("plan", "in.jsonl", "-m", "offline", "--fresh", cwd=tmp_path).stdout
     assert crewrun("run", "-i", "topic=a/b", "-m", "offline", cwd=tmp_path).returncode == 0
     assert (tmp_path / "out/a/b.md").is_file()
+
+
+APP = """\
+from crewai import LLM, Agent, Task
+
+class Steady(Agent):
+    tone: str = "calm"
+
+class Checked(Task):
+    level: int = 1
+
+class Models:
+    small = LLM(model="openai/small", temperature=0.5)
+
+class Hooks:
+    @staticmethod
+    def log(step): pass
+
+boss = Agent(role="Boss", goal="g", backstory="b", llm=Models.small)
+nothing = 3
+def make(): pass
+"""
+
+
+def put_refs(agent: dict[str, Any], **crew: Any) -> None:
+    """A project whose files refer to `lib/app.py`."""
+    put(
+        {
+            "lib/__init__.py": "",
+            "lib/app.py": APP,
+            "crew.jsonc": json.dumps({**JSONC, **crew}),
+            "agents/writer.jsonc": json.dumps({**WRITER, **agent}),
+        }
+    )
+
+
+def ref(dotted: str) -> dict[str, str]:
+    return {"python": dotted}
+
+
+def test_json_may_name_python_objects_for_models_managers_and_classes() -> None:
+    """By their dotted paths, attributes of classes too."""
+    task = {**JSONC["tasks"][0], "type": ref("lib.app.Checked"), "callback": ref("lib.app.Hooks.log")}
+    agent = {
+        "type": ref("lib.app.Steady"),
+        "step_callback": ref("lib.app.Hooks.log"),
+        "settings": {"llm": ref("lib.app.Models.small")},
+    }
+    put_refs(agent, tasks=[task], process="hierarchical", manager_agent=ref("lib.app.boss"))
+    crew = load("crew.jsonc").target
+    writer, draft = crew.agents[0], crew.tasks[0]
+    assert (type(writer).__name__, writer.tone, writer.step_callback.__name__) == ("Steady", "calm", "log")
+    assert (type(draft).__name__, draft.level, draft.agent, draft.callback.__name__) == ("Checked", 1, writer, "log")
+    assert (writer.model.model, writer.model.temperature, crew.manager_agent.role) == ("openai/small", 0.5, "Boss")
+    put_refs({"llm": {"provider": "azure", "deployment_name": "mine"}}, manager_llm=ref("lib.app.Models.small"))
+    crew = load("crew.jsonc").target
+    assert (crew.manager_llm.model, crew.agents[0].model.model) == ("openai/small", "azure/mine")
+
+
+@pytest.mark.parametrize(
+    ("agent", "crew", "message"),
+    [
+        ({"llm": ref("lib.app.none")}, {}, "writer.jsonc:1: llm: lib.app:none: module 'lib.app' has no 'none'"),
+        ({"llm": ref("lib.app.make")}, {}, "writer.jsonc:1: llm: "),
+        ({"type": ref("lib.app.Models")}, {}, "'lib.app:Models' is no class made from crewai's Agent, as is needed"),
+        ({}, {"manager_agent": ref("lib.app.nothing")}, "'lib.app:nothing' is of type int; an agent is needed here"),
+        ({}, {"manager_llm": ref("lob.app.x")}, "crew.jsonc:1: manager_llm: no module 'lob.app'"),
+    ],
+)
+def test_a_python_object_that_does_not_fit_has_its_place(agent: Any, crew: Any, message: str) -> None:
+    """And what is needed there."""
+    put_refs(agent, process="hierarchical", **{"manager_llm": "m", **crew})
+    with pytest.raises(DefinitionError) as caught:
+        load("crew.jsonc")
+    assert message in str(caught.value)
 
 
 CREW_CLASS = """\

@@ -8,6 +8,7 @@ from crewrun.definitions.checks import check
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.keys import Rules, sift
 from crewrun.definitions.names import Names
+from crewrun.definitions.objects import look_up
 from crewrun.definitions.problems import LAST_COUNTS, failure, with_advice
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import CrewSpec
@@ -29,6 +30,7 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
     problems = [*source.problems, *sifted.problems, *check(source)]
     if not rules.crewai:  # in crewrun's own format a key that has no effect is an error
         problems += source.repeated
+    objects = look_up(source, names, problems)
     spec = validate(source, names, rules)
     if not isinstance(spec, CrewSpec):
         raise failure(source.file, [*problems, *spec])
@@ -36,4 +38,4 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
         raise failure(source.file, problems)
     batch = spec.batch.model_dump(exclude_none=True) if spec.batch else {}
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    return Definition(target=build(spec, source, folder), batch=batch, path=Path(path), kind=kind)
+    return Definition(target=build(spec, source, folder, objects), batch=batch, path=Path(path), kind=kind)

@@ -33,7 +33,7 @@ class Source:
     `key_lines` and `value_lines` map the path of a key and of a value to its line, from 1. `written` has the spelling
     of each value that is not text. `problems` are faults that did not keep the rest from being read. `repeated` are
     keys that are there more than once: `data` has the last one. `parts` names the files that parts of the data come
-    from; all else is in `file`.
+    from; all else is in `file`. `objects` are references to Python objects, `module:attr`, in place of what `data` has.
     """
 
     file: str
@@ -44,6 +44,7 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
     repeated: list[Problem] = field(default_factory=list)
     parts: dict[KeyPath, str] = field(default_factory=dict)
+    objects: dict[KeyPath, str] = field(default_factory=dict)
 
     def at_key(self, path: KeyPath, message: str) -> Problem:
         """The problem of the key that `path` ends with, or of the nearest thing around it."""

@@ -11,6 +11,7 @@ from cli import crewrun, read_rows, write_rows
 from crewrun import Agent, Crew, DefinitionError, Task
 from crewrun.definitions import load
 from crewrun.errors import CrewrunWarning, TaskTimedOut
+from crewrun.testing import scripted
 
 AGENTS = """\
 writer:
@@ -200,6 +201,112 @@ def test_a_python_object_that_does_not_fit_has_its_place(agent: Any, crew: Any, 
     with pytest.raises(DefinitionError) as caught:
         load("crew.jsonc")
     assert message in str(caught.value)
+
+
+CONFIG: dict[str, Any] = {
+    "agents": [{"role": "Writer ", "goal": "Write", "backstory": "You write."}],
+    "tasks": [{"description": "Write about {topic}", "expected_output": "A line", "agent": "Writer", "name": "draft"}],
+    "process": "sequential",
+}
+
+
+@pytest.mark.parametrize("config", [CONFIG, json.dumps(CONFIG)], ids=["dict", "JSON"])
+def test_a_crew_is_made_of_a_config(config: Any) -> None:
+    """Its tasks name their agents by the role. Nothing in it is changed, so that it can be used again."""
+    for crew in (Crew(config=config), Crew(config=config, agents=[], tasks=[])):
+        assert [(task.name, task.agent) for task in crew.tasks] == [("draft", crew.agents[0])]
+    assert CONFIG["tasks"][0]["agent"] == "Writer"
+    assert Crew(config=None).tasks == Crew(config={}).tasks == []
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "config is a dict, or the text of a JSON object: Expecting property name"),
+        ([1], "config is a mapping of names to values, not a list"),
+        ({"agents": CONFIG["agents"]}, "config.tasks: a crew's config has a list of agents and one of tasks"),
+        ({**CONFIG, "agents": ["x"]}, r"config.agents\[0\] is a mapping of names to values, not a str"),
+        (
+            {**CONFIG, "tasks": [{**CONFIG["tasks"][0], "agent": "Witer"}]},
+            r"config.tasks\[0\].agent: no agent has the role 'Witer' \(did you mean 'Writer'\?\); roles are 'Writer'",
+        ),
+    ],
+)
+def test_a_config_that_makes_no_crew_says_why(config: Any, message: str) -> None:
+    """With the place in it."""
+    with pytest.raises(DefinitionError, match=message):
+        Crew(config=config)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("named", "file"), [(True, "logs.txt"), ("run", "run.txt"), ("out/run.json", "out/run.json")], ids=str
+)
+async def test_a_log_of_tasks_grows_from_kickoff_to_kickoff(named: Any, file: str) -> None:
+    """Text or JSON, as CrewAI names and fills it."""
+    crew = Crew(config=CONFIG, output_log_file=named)
+    async with scripted("One.", "Two."):
+        for topic in ("ants", "bees"):
+            await crew.akickoff({"topic": topic})
+    text = Path(file).read_text()
+    if file.endswith(".json"):
+        entries = json.loads(text)
+        assert [set(entry) - {"timestamp"} for entry in entries[:2]] == [
+            {"task_name", "task", "agent", "status"},
+            {"task_name", "task", "agent", "status", "output"},
+        ]
+        assert [(e["task"], e["agent"], e["status"], e.get("output")) for e in entries[2:]] == [
+            ("Write about bees", "Writer", "started", None),
+            ("Write about bees", "Writer", "completed", "Two."),
+        ]
+    else:
+        said = [line.partition(": ")[2] for line in text.splitlines()]
+        assert said[3] == (
+            'task_name="draft", task="Write about bees", agent="Writer", status="completed", output="Two."'
+        )
+        assert len(said) == 4
+
+
+def test_each_row_of_a_batch_has_a_log_of_its_own(tmp_path: Path) -> None:
+    """Beside its output files, listed in `files`, wherever the name would lead, and begun anew with the row."""
+    text = f"agents:\n  {AGENTS}tasks:\n  {TASKS}llm: offline\noutput_log_file: ../run.json\n"
+    indented = text.replace("\n  ", "\n    ").replace("    writer:", "  writer:").replace("    draft:", "  draft:")
+    put({"crew.yaml": indented})
+    write_rows(tmp_path / "in.jsonl", [{"topic": "a"}, {"topic": "b"}])
+    for _ in range(2):
+        done = crewrun("batch", "in.jsonl", "-q", "--fresh", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    rows = read_rows(tmp_path / "in.results.jsonl")
+    assert [row["files"] for row in rows] == [[f"in.results.jsonl.files/{row['id']}/run.json"] for row in rows]
+    assert [len(json.loads((tmp_path / row["files"][0]).read_text())) for row in rows] == [2, 2]
+
+
+@pytest.mark.anyio
+async def test_a_task_knows_how_often_its_guardrail_sent_it_back() -> None:
+    """Inside of guardrails and callbacks the count is that of their own row, afterwards that of the last kickoff."""
+    seen: list[tuple[str, int]] = []
+
+    def long_enough(output: Any) -> tuple[bool, str]:
+        seen.append((output.raw, draft.retry_count))
+        return len(output.raw) > 3, output.raw if len(output.raw) > 3 else "too short"
+
+    draft: Task = Task(
+        description="d",
+        expected_output="e",
+        agent=Agent(role="r", goal="g", backstory="b", llm="openai/m"),
+        guardrail=long_enough,
+        callback=lambda output: seen.append(("done", draft.retry_count)),
+    )
+    crew = Crew(agents=[draft.agent], tasks=[draft])
+    assert draft.retry_count == 0
+    async with scripted("a", "ab", "abcd"):
+        await crew.akickoff()
+    assert (seen, draft.retry_count) == ([("a", 0), ("ab", 1), ("abcd", 2), ("done", 2)], 2)
+    async with scripted("long"):
+        await crew.akickoff()
+    assert (seen[4:], draft.retry_count) == ([("long", 0), ("done", 0)], 0)
+    draft.retry_count = 5
+    assert draft.retry_count == 5
 
 
 CREW_CLASS = """\

@@ -846,7 +846,9 @@ GOOD_DATA = {
     },
     "flags": crew_with(batch={"max-failures": "5%", "max_concurrent": 3, "call-timeout": 0.5}),
     "failures": crew_with(batch={"max_failures": 5}),
-    "ignored": crew_with({"cache": True}, share_crew=False, output_log_file="x"),
+    "ignored": crew_with({"cache": True}, share_crew=False),
+    "a log": crew_with(output_log_file="x"),
+    "a log that is on": crew_with(output_log_file=True),
 }
 BAD_DATA = {
     "unknown key": crew_with(proces="sequential"),

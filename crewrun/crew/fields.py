@@ -32,7 +32,7 @@ SILENT: Mapping[str, frozenset[str]] = {
         "processed_by_agents prompt_context i18n"
     ),
     "crew": _names(
-        "id cache share_crew output_log_file full_output tracing security_config execution_logs chat_llm language "
+        "id cache share_crew full_output tracing security_config execution_logs chat_llm language "
         "language_file token_usage fingerprint prompt_file task_execution_output_json_files"
     ),
 }
@@ -46,7 +46,7 @@ MISSING: Mapping[str, frozenset[str]] = {
     "task": _names("checkpoint"),
     "crew": _names(
         "function_calling_llm memory short_term_memory long_term_memory entity_memory external_memory memory_config "
-        "embedder planning planning_llm knowledge knowledge_sources stream skills checkpoint config"
+        "embedder planning planning_llm knowledge knowledge_sources stream skills checkpoint"
     ),
 }
 

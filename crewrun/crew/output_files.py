@@ -38,6 +38,11 @@ class writing_below:  # noqa: N801  (used as a function is)
         _folder.reset(self._token)
 
 
+def output_folder() -> Path | None:
+    """The folder in force, None for the working directory."""
+    return _folder.get()
+
+
 def render_path(template: str, inputs: Mapping[str, Any] | None, field: str) -> str:
     """The path of an output file with `inputs` filled in. Raises InputInvalid when a value would lead elsewhere.
 

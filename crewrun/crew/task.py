@@ -20,6 +20,7 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.declared import Declared
 from crewrun.crew.fields import accept, check_output_file
 from crewrun.crew.output import TaskOutput
+from crewrun.crew.retries import put, retries_of
 from crewrun.errors import DefinitionError
 from crewrun.files.file import File, as_files
 from crewrun.llm.schema import OutputSchema
@@ -121,6 +122,15 @@ class Task(Declared):
     def output(self) -> TaskOutput | None:
         """The task's latest output, None before the first. With many rows at once that is any row's."""
         return latest_outputs.get(self)
+
+    @property
+    def retry_count(self) -> int:
+        """How often the task was done again for its guardrails: by the row that asks, else by the latest kickoff."""
+        return retries_of(self)
+
+    @retry_count.setter
+    def retry_count(self, count: int) -> None:
+        put(self, count)
 
     @property
     def all_guardrails(self) -> list[Guardrail]:

@@ -27,7 +27,7 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
     for warning in [*repeated, *sifted.warnings]:
         warnings.warn(str(warning), CrewrunWarning, stacklevel=4)
     source = sifted.source
-    problems = [*source.problems, *sifted.problems, *check(source)]
+    problems = [*source.problems, *sifted.problems, *check(source, is_crewai=rules.crewai)]
     if not rules.crewai:  # in crewrun's own format a key that has no effect is an error
         problems += source.repeated
     objects = look_up(source, names, problems)

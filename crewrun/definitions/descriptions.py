@@ -148,6 +148,7 @@ CREW: Mapping[str, str] = {
     "after_kickoff_callbacks": "Another name for after_kickoff.",
     "task_callback": "A function (module:attr) that gets every task's output.",
     "step_callback": "A function (module:attr) that gets every step of every agent.",
+    "output_log_file": "Where tasks are noted as they begin and end: a .txt or .json file, or true for logs.txt.",
     "batch": "Defaults for the flags of `crewrun batch`.",
     "verbose": "Accepted for CrewAI's sake; has no effect.",
 }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cli import crewrun, read_rows, write_rows
 
-from crewrun import Agent, Crew, DefinitionError, Task
+from crewrun import LLM, Agent, Crew, DefinitionError, Task
 from crewrun.definitions import load
 from crewrun.errors import CrewrunWarning, TaskTimedOut
 from crewrun.testing import scripted
@@ -307,6 +307,45 @@ async def test_a_task_knows_how_often_its_guardrail_sent_it_back() -> None:
     assert (seen[4:], draft.retry_count) == ([("long", 0), ("done", 0)], 0)
     draft.retry_count = 5
     assert draft.retry_count == 5
+
+
+def test_an_older_projects_spelling_is_understood() -> None:
+    """The model's keys on the agent, an agent named by its role, `verbose: 2`, and a key around all entries."""
+    agents = "agents:\n" + "".join(f"  {line}\n" for line in AGENTS.splitlines())
+    more = "    model: ollama/llama3\n    base_url: http://h:1\n    temperature: 0.2\n    verbose: 2\n    tools: []\n"
+    tasks = TASKS.replace("draft:", "- name: draft").replace("agent: writer", "agent: WRITER")
+    wrapped = "tasks:\n" + tasks + "  output_file: ''\n"
+    put({"press/config/agents.yaml": agents + more, "press/config/tasks.yaml": wrapped})
+    crew, said = warned("press")
+    (writer,), (draft,) = crew.agents, crew.tasks
+    assert (writer.model.model, writer.model.base_url, writer.model.temperature, writer.verbose) == (
+        "ollama/llama3",
+        "http://h:1",
+        0.2,
+        True,
+    )
+    assert (draft.name, draft.agent, draft.output_file) == ("draft", writer, None)
+    assert said == [
+        "press/config/agents.yaml:6: writer.model: 'model' and 'base_url' and 'temperature' are taken for the llm's; "
+        "CrewAI leaves them out"
+    ]
+
+
+def test_a_models_keys_on_an_agent_go_to_the_llm_that_has_none_of_them() -> None:
+    """A name or a mapping gets them; an object of its own stays as it is, and they have no effect."""
+    with pytest.warns(CrewrunWarning, match="agent: 'temperature' is taken for the llm's; CrewAI leaves it out"):
+        agent = Agent(**WRITER, config={"llm": "openai/m", "temperature": 0.1})
+    assert agent.model is not None
+    assert (agent.model.model, agent.model.temperature) == ("openai/m", 0.1)
+    with pytest.warns(CrewrunWarning):
+        agent = Agent(**WRITER, llm={"model": "openai/m", "temperature": 0.5}, temperature=0.1, model="x")
+    assert agent.model is not None
+    assert (agent.model.model, agent.model.temperature) == ("openai/m", 0.5)
+    with pytest.warns(CrewrunWarning, match="agent: no field 'model'; it has no effect"):
+        agent = Agent(**WRITER, llm=LLM(model="openai/m"), model="x")
+    assert agent.model == agent.llm
+    with pytest.warns(CrewrunWarning, match="agent: no field 'temperature'"):
+        assert Agent(**WRITER, temperature=0.1).model is None
 
 
 CREW_CLASS = """\

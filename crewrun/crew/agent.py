@@ -69,7 +69,7 @@ class Agent(Declared):
     llm: AnyLLM = None
     name: str | None = None
     tools: Annotated[list[BaseTool], BeforeValidator(as_tools)] = Field(default_factory=list)
-    max_iter: int = Field(default=25, ge=1)
+    max_iter: int = Field(default=25, ge=0)
     max_rpm: int | None = Field(default=None, ge=0)
     max_execution_time: float | None = Field(default=None, gt=0)
     max_retry_limit: int = Field(default=0, ge=0)

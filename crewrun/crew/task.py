@@ -98,6 +98,8 @@ class Task(Declared):
             given = {"guardrail_max_retries": given["max_retries"], **given}
         is_of_config = not (isinstance(given, dict) and "output_file" in given)
         given = accept("task", cls, given)
+        if isinstance(given, dict) and given.get("output_file") == "":  # CrewAI writes none then
+            given["output_file"] = None
         if isinstance(given, dict) and isinstance(given.get("output_file"), str):
             given["output_file"] = check_output_file(given["output_file"], is_of_config=is_of_config)
         return given

@@ -9,7 +9,8 @@ from crewrun.definitions.definition import Definition
 from crewrun.definitions.keys import Rules, sift
 from crewrun.definitions.names import Names
 from crewrun.definitions.objects import look_up
-from crewrun.definitions.problems import LAST_COUNTS, failure, with_advice
+from crewrun.definitions.older import modernised
+from crewrun.definitions.problems import LAST_COUNTS, Problem, failure, with_advice
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import CrewSpec
 from crewrun.definitions.validation import validate
@@ -22,9 +23,10 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
     Every fault that can be known is collected before any is raised, as DefinitionError with one line per fault in the
     order of the file. Warns with CrewrunWarning of keys without effect, where `rules` let them pass.
     """
-    sifted = sift(source, rules)
+    older: list[Problem] = []
+    sifted = sift(modernised(source, older) if rules.crewai else source, rules)
     repeated = with_advice(source.repeated, LAST_COUNTS) if rules.crewai else []
-    for warning in [*repeated, *sifted.warnings]:
+    for warning in [*repeated, *older, *sifted.warnings]:
         warnings.warn(str(warning), CrewrunWarning, stacklevel=4)
     source = sifted.source
     problems = [*source.problems, *sifted.problems, *check(source, is_crewai=rules.crewai)]

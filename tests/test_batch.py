@@ -318,7 +318,8 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
                 "task": None,
                 "count": 2,
                 "example": {"id": rows[2]["id"], "line": 3, **rows[2]["error"]},
-                "hint": "these lines of the input cannot be run, and nothing was sent for them; mend them",
+                "hint": "these lines of the input cannot be run, and nothing was sent for them; mend them; "
+                "-i NAME=VALUE gives all rows what they lack",
             },
             {
                 "category": "bad_request",

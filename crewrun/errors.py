@@ -3,7 +3,7 @@
     CrewrunError
     ├── UsageError            a flag, a file or a variable is wrong           exit 2
     │   └── ModelRefused          an llm asks for what its provider does not have
-    ├── DefinitionError       the crew is wrong                               exit 2
+    ├── DefinitionError       the crew is wrong; a ValueError too             exit 2
     ├── RunHeld               another process is writing these results          exit 75
     ├── OutputFailed          the results cannot be written any more          exit 1
     │   └── JournalFailed     the journal cannot be written any more
@@ -17,7 +17,8 @@
     ├── InputInvalid          this row's inputs are wrong                     category input
     ├── RowBudgetExceeded     the row cost all of its --row-budget            category budget
     ├── RowTimedOut           the row took longer than --row-timeout          category timeout
-    ├── TaskTimedOut          an agent took longer than max_execution_time    category timeout
+    ├── TaskTimedOut          an agent took longer than max_execution_time,
+    │                         a TimeoutError too                              category timeout
     ├── ToolFailed            a tool says that its row cannot be done         category tool
     ├── GuardrailFailed       no answer passed a task's guardrail             category guardrail
     └── CallError             a model call failed
@@ -95,8 +96,11 @@ class ModelRefused(UsageError):
     """An llm of the crew asks for what there is not where its calls go: a parameter, or the model itself."""
 
 
-class DefinitionError(CrewrunError):
-    """The crew's definition is wrong. The message starts with the place, `crew.yaml:14: tasks.draft.agent`."""
+class DefinitionError(CrewrunError, ValueError):
+    """The crew's definition is wrong. The message starts with the place, `crew.yaml:14: tasks.draft.agent`.
+
+    CrewAI raises ValueError here, so this is one too.
+    """
 
     category = Category.INPUT
     exit_code = 2
@@ -227,8 +231,8 @@ class RowTimedOut(CrewrunError):
     category = Category.TIMEOUT
 
 
-class TaskTimedOut(CrewrunError):
-    """An agent took longer for one task than its max_execution_time."""
+class TaskTimedOut(CrewrunError, TimeoutError):
+    """An agent took longer for one task than its max_execution_time. CrewAI raises TimeoutError here."""
 
     category = Category.TIMEOUT
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from crewrun.cli import flags
+from crewrun.cli.inputs import ForAllRows, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.check import Findings
@@ -22,6 +23,7 @@ def check(
     strict: bool | None = typer.Option(
         None, "--strict/--no-strict", envvar="CREWRUN_STRICT", help="Warnings count as problems."
     ),
+    input: ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> None:
     """Check a crew, and the rows for it, without calling a model.
@@ -37,7 +39,9 @@ def check(
     load_env(folder_of(crew or inputs or "."))
     inputs = inputs and claimed(inputs)
     stdout = open_stdout()
-    findings = run_loop(find, crew, inputs, {"engine": engine, "model": model, "base_url": base_url, "strict": strict})
+    constants = read_inputs(input) if input else None
+    given = {"engine": engine, "model": model, "base_url": base_url, "strict": strict, "input": constants}
+    findings = run_loop(find, crew, inputs, given)
     if as_json:
         put_data(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -50,6 +54,8 @@ def lines(findings: "Findings") -> list[str]:
     said = []
     if findings.crew:
         said += _crew_lines(findings.crew)
+    if findings.constants:
+        said.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
     said += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
     said += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
     if findings.rows is not None:

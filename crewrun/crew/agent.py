@@ -12,6 +12,7 @@ import anyio
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.concurrency import call
+from crewrun.crew.declared import Declared
 from crewrun.crew.fields import accept
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
@@ -47,7 +48,7 @@ class Persona(NamedTuple):
     backstory: str
 
 
-class Agent(BaseModel):
+class Agent(Declared):
     """A role with a goal and a backstory, each of which may contain `{placeholders}`, and the model that plays it.
 
     `llm` is a model name, a mapping of parameters or an `LLM`; without one the agent uses the run's default model.
@@ -69,7 +70,7 @@ class Agent(BaseModel):
     llm: AnyLLM = None
     name: str | None = None
     tools: Annotated[list[BaseTool], BeforeValidator(as_tools)] = Field(default_factory=list)
-    max_iter: int = Field(default=25, ge=1)
+    max_iter: int = Field(default=25, ge=0)
     max_rpm: int | None = Field(default=None, ge=0)
     max_execution_time: float | None = Field(default=None, gt=0)
     max_retry_limit: int = Field(default=0, ge=0)

@@ -1,18 +1,22 @@
 """`Crew`: agents and their tasks. A definition: no run ever writes to it. How it is started is `family.py`."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
+from crewrun.crew.crew_config import with_config
+from crewrun.crew.declared import Declared
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Files, Inputs, KickoffFamily
 from crewrun.crew.fields import accept
 from crewrun.crew.kickoff import Kickoff, LeftOpen, flow_files
+from crewrun.crew.log_file import LogFile
 from crewrun.crew.output import CrewOutput, TaskOutput, UsageMetrics
 from crewrun.crew.process import (
     Assign,
@@ -26,7 +30,7 @@ from crewrun.crew.process import (
 )
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.crew.task_run import Assignment, opening
-from crewrun.errors import DefinitionError, InputInvalid
+from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.files.attachment import Attachment, attach, check
 from crewrun.files.file import files_among
 from crewrun.files.folder import row_folder
@@ -50,7 +54,7 @@ class TaskPreview:
     messages: list[dict[str, str]]
 
 
-class Crew(BaseModel, KickoffFamily[CrewOutput]):
+class Crew(Declared, KickoffFamily[CrewOutput]):
     """Agents and the tasks they perform, in order.
 
     One crew object serves any number of kickoffs at once; each has its own texts, outputs and account.
@@ -60,7 +64,8 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
 
     Callbacks may be sync or async: `before_kickoff_callbacks` get the inputs and return them changed, or None;
     `after_kickoff_callbacks` get the output likewise; `task_callback` gets every TaskOutput, `step_callback` every
-    step of an agent. What a callback raises fails the kickoff.
+    step of an agent. What a callback raises fails the kickoff. `output_log_file` is where tasks are noted as they begin
+    and end: a name, or True for logs.txt. `config` may bring agents, tasks and process, as a dict or JSON text.
     """
 
     model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
@@ -78,6 +83,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     after_kickoff_callbacks: Callbacks = Field(default_factory=list)
     task_callback: Annotated[Callable[[TaskOutput], Any] | None, SkipValidation] = None
     step_callback: Annotated[Callable[[Any], Any] | None, SkipValidation] = None
+    output_log_file: bool | str | None = None
 
     _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
     _team: Team | None = PrivateAttr(default=None)
@@ -92,15 +98,20 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    if TYPE_CHECKING:
+        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        def __init__(self, **fields: Any) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _accept(cls, given: Any) -> Any:
-        return accept("crew", cls, given)
+        return accept("crew", cls, with_config(given) if isinstance(given, dict) else given)
 
     def model_post_init(self, context: Any, /) -> None:
         """Refuse a wrong crew when it is made; one without tasks may still get them."""
         if self.tasks:
             self.check()
+            self._look_at_roles()
 
     def check(self) -> None:
         """Raise DefinitionError unless the crew can run: every task has who does it and reads only tasks before it."""
@@ -129,19 +140,19 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 raise DefinitionError(f"task {task.label} is conditional, so it {why}")
             seen.add(task)
 
-        self._check_roles()
-
-    def _check_roles(self) -> None:
-        """Work is handed to coworkers by their role, so where it may be handed on, each has one of its own."""
+    def _look_at_roles(self) -> None:
+        """Work is handed to coworkers by their role: of two that have the same one, the first gets it, as in CrewAI."""
         delegated = self.process is Process.hierarchical or any(agent.allow_delegation for agent in self._coworkers())
         taken: dict[str, Agent] = {}
         for agent in self._coworkers() if delegated else ():
             role = "".join(agent.role.split()).casefold()
             other = taken.setdefault(role, agent)
             if other is not agent:
-                raise DefinitionError(
+                warnings.warn(
                     f"agents {other.label} and {agent.label} have the same role {agent.role.strip()!r}; "
-                    "delegation tells agents apart by their roles, so give one of them another"
+                    "delegation tells agents apart by their roles, so the first one gets the work of both",
+                    CrewrunWarning,
+                    stacklevel=5,
                 )
 
     def _check_manager(self) -> None:
@@ -261,8 +272,8 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
 
     @property
     def writes_files(self) -> bool:
-        """Whether some task has an output_file."""
-        return any(task.output_file is not None for task in self.tasks)
+        """Whether some task has an output_file, or the crew a log."""
+        return bool(self.output_log_file) or any(task.output_file is not None for task in self.tasks)
 
     @property
     def agents_at_work(self) -> list[Agent]:
@@ -364,6 +375,8 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
             check_inputs(inputs)
         async with open_gateway() as gateway:
             kickoff = self._kickoff(inputs, gateway, tally)
+            if self.output_log_file:
+                kickoff = kickoff._replace(log=LogFile(self.output_log_file))
             if files or self.has_files:
                 kickoff = kickoff._replace(files=await call(self._attached, files, kickoff.inputs))
             outputs = await run_tasks(self.tasks, self._assign(), kickoff)

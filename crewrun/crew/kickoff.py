@@ -16,6 +16,7 @@ from crewrun.messages import Part
 
 if TYPE_CHECKING:
     from crewrun.crew.delegation import Team
+    from crewrun.crew.log_file import LogFile
     from crewrun.crew.task import Task
 
 # The input under which CrewAI's triggers hand over what set them off: an e-mail, a row of a form.
@@ -41,6 +42,7 @@ class Kickoff(NamedTuple):
     first: "Task | None" = None
     files: "Mapping[Task, Sequence[Attachment]]" = MappingProxyType({})
     parts: tuple[Part, ...] = ()
+    log: "LogFile | None" = None
 
 
 class LeftOpen(dict[str, Any]):

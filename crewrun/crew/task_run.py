@@ -8,10 +8,12 @@ from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, Persona
 from crewrun.crew.guardrails import check, no_more_tries, replaced
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
+from crewrun.crew.log_file import LogFile
 from crewrun.crew.output import OutputFormat, TaskOutput, as_dict, as_text, jsonable
 from crewrun.crew.output_files import check_filled, render_path, write_output
 from crewrun.crew.perform import Answer
 from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
+from crewrun.crew.retries import begin_counting, count_retry, end_counting
 from crewrun.crew.task import Task, latest_outputs
 from crewrun.errors import OutputInvalid
 from crewrun.files.attachment import Attachment, parts_of, tell_of
@@ -97,28 +99,38 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     task, name, texts = assignment.task, assignment.name, assignment.texts
     tally = Tally(kickoff.tally, task=name)
     tally.own_texts = _own_texts(assignment)
+    has_guardrails = task.guardrail is not None or bool(task.guardrails)
+    counted = begin_counting(task) if has_guardrails else None
     try:
+        if kickoff.log is not None:
+            await _log(kickoff.log, assignment, kickoff.tally, status="started")
         if texts.output_file is not None and task.output_file is not None:
             check_filled(task.output_file, texts.output_file, f"tasks.{name}.output_file")
         prompt = opening(assignment, context)
         answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
         output = _output(assignment, answer, tally)
-        if task.guardrail is not None or task.guardrails:
+        if has_guardrails:
             output = await _guarded(assignment, prompt, kickoff, tally, output)
         if task.callback or task.callbacks or kickoff.on_task:
             for callback in _callbacks(task, kickoff):
                 await call(callback, output)
         if texts.output_file is not None:  # after the callbacks, as in CrewAI: they may change what it is to hold
             written = await write_output(
+                task.output_file or texts.output_file,
                 texts.output_file,
                 output.text,
                 create_directory=task.create_directory,
                 field=f"tasks.{name}.output_file",
             )
             kickoff.tally.wrote(written)
+        if kickoff.log is not None:
+            await _log(kickoff.log, assignment, kickoff.tally, status="completed", output=output.raw)
     except BaseException:  # a cancelled task is where a row's time ran out
         kickoff.tally.failed_in(name)
         raise
+    finally:
+        if counted is not None:
+            end_counting(counted)
     latest_outputs[task] = output
     kickoff.tally.finished(
         TaskRecord(
@@ -133,6 +145,14 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         )
     )
     return output
+
+
+async def _log(log: LogFile, assignment: Assignment, tally: Tally, **entry: str) -> None:
+    """Note in the crew's log what becomes of the task."""
+    if log.path not in tally.files:
+        tally.wrote(log.path)
+    texts = assignment.texts
+    await log.write(task_name=assignment.name, task=texts.description, agent=texts.persona.role, **entry)
 
 
 def _callbacks(task: Task, kickoff: Kickoff) -> list[Any]:
@@ -209,6 +229,7 @@ async def _guarded(
         if retries[position] == task.guardrail_max_retries:
             raise no_more_tries(retries[position] + 1, verdict.fault)
         retries[position] += 1
+        count_retry(task)
         again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
         answer = await assignment.agent.perform(again, kickoff, tally, assignment.toolbox, assignment.schema)
         output, position = _output(assignment, answer, tally), 0  # a new answer passes all of them

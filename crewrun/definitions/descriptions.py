@@ -130,6 +130,7 @@ BATCH: Mapping[str, str] = {
     "worker_cpus": "CPUs that each worker reserves. Default: 1.",
     "env": "The variables of the environment that workers get.",
     "missing_tool_keys": "What to do when a tool lacks a key in the environment: fail, or warn and go on.",
+    "input": "Inputs for all rows, below a row's own fields and above the crew's `inputs`.",
     "max_forecast": "Stop after the canary when all rows would cost more US dollars than this.",
 }
 CREW: Mapping[str, str] = {
@@ -148,6 +149,7 @@ CREW: Mapping[str, str] = {
     "after_kickoff_callbacks": "Another name for after_kickoff.",
     "task_callback": "A function (module:attr) that gets every task's output.",
     "step_callback": "A function (module:attr) that gets every step of every agent.",
+    "output_log_file": "Where tasks are noted as they begin and end: a .txt or .json file, or true for logs.txt.",
     "batch": "Defaults for the flags of `crewrun batch`.",
     "verbose": "Accepted for CrewAI's sake; has no effect.",
 }

@@ -32,6 +32,7 @@ from crewrun.definitions.value_types import (
     Guardrails,
     InputFile,
     JSONSchema,
+    LogName,
     MaxFailures,
     ModelClass,
     Name,
@@ -278,15 +279,14 @@ class BatchSpec(Spec):
     worker_cpus: Positive | None = None
     env: list[Name] | None = None
     missing_tool_keys: Literal["fail", "warn"] | None = None
+    input: dict[Name, Any] | None = None
 
 
 class CrewSpec(Spec):
     """The file. `llm` is for the agents that name none; `inputs` are defaults for placeholders."""
 
     noun = "a crew"
-    ignored = _keys(
-        "cache chat_llm full_output language output_log_file prompt_file security_config share_crew tracing"
-    )
+    ignored = _keys("cache chat_llm full_output language prompt_file security_config share_crew tracing")
     not_yet = (MISSING["crew"] | SILENT["crew"] | {"tools"}) - ignored
 
     name: Name | None = None
@@ -308,6 +308,7 @@ class CrewSpec(Spec):
     after_kickoff_callbacks: Functions | None = None
     task_callback: Function | None = None
     step_callback: Function | None = None
+    output_log_file: LogName | None = None
     batch: BatchSpec | None = None
     verbose: bool | None = None
 

@@ -16,7 +16,7 @@ from crewrun.tools import BUILT_IN
 
 # Tags of unions stand in pydantic's locations; a key of a file hardly starts like this.
 TAG = "\0"
-TEXT, MAPPING, LIST, NUMBER = (Tag(f"{TAG}{shape}") for shape in ("text", "mapping", "list", "number"))
+TEXT, MAPPING, LIST, NUMBER, FLAG = (Tag(f"{TAG}{shape}") for shape in ("text", "mapping", "list", "number", "flag"))
 
 
 def one_of(needed: str) -> Discriminator:
@@ -25,7 +25,9 @@ def one_of(needed: str) -> Discriminator:
 
 
 def _shape(value: Any) -> str:
-    return TAG + {str: "text", dict: "mapping", list: "list", int: "number", float: "number"}.get(type(value), "other")
+    return TAG + {str: "text", dict: "mapping", list: "list", int: "number", float: "number", bool: "flag"}.get(
+        type(value), "other"
+    )
 
 
 def _not_blank(text: str) -> str:
@@ -49,7 +51,7 @@ def _nobody_there(wanted: bool) -> bool:
 
 def _file(template: str) -> str:
     try:
-        return check_output_file(template)
+        return check_output_file(template, is_of_config=True)
     except DefinitionError as wrong:
         raise PydanticCustomError("name", "{why}", {"why": str(wrong)}) from None
 
@@ -112,6 +114,7 @@ Span = Annotated[
 ]
 Dollars = Annotated[Annotated[Positive, NUMBER] | Annotated[Text, TEXT], one_of("an amount of US dollars")]
 Prices = dict[str, Annotated[list[NotNegative], Field(min_length=2, max_length=4)]]
+LogName = Annotated[Annotated[bool, FLAG] | Annotated[Text, TEXT], one_of("the name of a file, or true for logs.txt")]
 OutputFile = Annotated[Text, AfterValidator(_file)]
 NoHumanInput = Annotated[bool, AfterValidator(_nobody_there), WithJsonSchema({"const": False})]
 

@@ -22,6 +22,8 @@ from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
 from crewrun.files.attachment import attach, parts_of, tell_of
 from crewrun.files.file import as_files
 from crewrun.files.folder import row_folder
+from crewrun.hooks.dispatch import has_hooks
+from crewrun.hooks.scope import Site, current_site
 from crewrun.llm.conversation import as_messages, may_read_files
 from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM, as_llm
@@ -35,6 +37,8 @@ from crewrun.tools.foreign import as_tools
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
+# Nobody asks for whom a call of these is made, unless there are hooks.
+_WITHOUT_SITE = (LLM, type(None))
 AnyLLM = Annotated[LLM | str | dict[str, Any] | list[Any] | None, BeforeValidator(as_llm)]
 
 
@@ -258,9 +262,15 @@ class Agent(BaseModel):
         return prompt._replace(history=tuple(earlier), parts=(*last.parts, *parts_of(attached)))
 
     async def perform(
-        self, prompt: Prompt, kickoff: Kickoff, tally: Tally, toolbox: Toolbox, schema: OutputSchema | None
+        self,
+        prompt: Prompt,
+        kickoff: Kickoff,
+        tally: Tally,
+        toolbox: Toolbox,
+        schema: OutputSchema | None,
+        task: Callable[[], Any] | None = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`; what it costs goes into `tally`.
+        """Answer `prompt` with the tools in `toolbox`; what it costs goes into `tally`. `task()` is what it is for.
 
         Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
         """
@@ -278,8 +288,17 @@ class Agent(BaseModel):
             on_step=self._step_callbacks(kickoff),
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
-        if toolbox.specs:
-            token = current_kickoff.set(kickoff._replace(tally=tally, parts=prompt.parts))
+        if has_hooks() or type(self.llm) not in _WITHOUT_SITE:
+            token = current_site.set(self._site(kickoff, task))
+            try:
+                return await self._perform(work, kickoff)
+            finally:
+                current_site.reset(token)
+        return await self._perform(work, kickoff)
+
+    async def _perform(self, work: Work, kickoff: Kickoff) -> Answer:
+        if work.toolbox.specs:
+            token = current_kickoff.set(kickoff._replace(tally=work.tally, parts=work.prompt.parts))
             try:
                 return await self._within_time(work)
             finally:
@@ -287,6 +306,12 @@ class Agent(BaseModel):
         if self.max_execution_time is None and not self.max_retry_limit:
             return await perform(work)
         return await self._within_time(work)
+
+    def _site(self, kickoff: Kickoff, task: Callable[[], Any] | None) -> Site:
+        """Who calls models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
+        outer, persona = current_site.get() or Site(), self.persona(kickoff.inputs)
+        agent = self if not kickoff.inputs else self.model_copy(update=persona._asdict())
+        return Site(agent, task() if task is not None else outer.task, kickoff.crew or outer.crew)
 
     def _step_callbacks(self, kickoff: Kickoff) -> tuple[Callable[[Any], Any], ...]:
         """The crew's and the agent's own, which may be one and the same."""

@@ -30,6 +30,7 @@ from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.files.attachment import Attachment, attach, check
 from crewrun.files.file import files_among
 from crewrun.files.folder import row_folder
+from crewrun.hooks.scope import ScopedHooks, hooks_of_a_crew
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import share_window, window_of
 from crewrun.llm.model import LLM
@@ -84,6 +85,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     _manager: Agent | None = PrivateAttr(default=None)
     _maker: Callable[[], Any] | None = PrivateAttr(default=None)
     _folder: Path | None = PrivateAttr(default=None)
+    _hooks: ScopedHooks | None = PrivateAttr(default=None)
 
     __hash__ = object.__hash__
 
@@ -323,6 +325,15 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 share_window(agent, other, agent.max_rpm)
         return crew
 
+    def has_hooks(self, hooks: ScopedHooks | None) -> None:
+        """Have these called around models and tools in each of its kickoffs."""
+        self._hooks = hooks
+
+    @property
+    def keeps_things(self) -> bool:
+        """Whether hooks may leave something on the object that they are methods of."""
+        return self._hooks is not None
+
     def made_for_each_row_by(self, maker: Callable[[], Any]) -> None:
         """Have each row run what `maker` gives, another crew like this one."""
         self._maker = maker
@@ -343,7 +354,8 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
             kickoff = self._kickoff(inputs, gateway, tally)
             if files or self.has_files:
                 kickoff = kickoff._replace(files=await call(self._attached, files, kickoff.inputs))
-            outputs = await run_tasks(self.tasks, self._assign(), kickoff)
+            with hooks_of_a_crew(self._hooks):
+                outputs = await run_tasks(self.tasks, self._assign(), kickoff)
         last = outputs[-1]
         if not last.raw:
             last = next((output for output in reversed(outputs) if output.raw), last)
@@ -367,6 +379,7 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
             on_task=(self.task_callback,) if self.task_callback else (),
             team=self._the_team,
             first=next(iter(self.tasks), None) if self.process is Process.sequential else None,
+            crew=self,
         )
 
     def _assign(self) -> Assign:

@@ -44,6 +44,11 @@ class Assignment(NamedTuple):
     schema: OutputSchema | None
     files: Sequence[Attachment] = ()
 
+    def task_of_the_row(self) -> Task:
+        """The task with the row's inputs filled in, for hooks to look at."""
+        texts = {"description": self.texts.description, "expected_output": self.texts.expected_output}
+        return self.task.model_copy(update=texts)
+
 
 class _Open(dict[str, str]):
     """Names of files where there are no inputs; other placeholders stay as they are."""
@@ -101,7 +106,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         if texts.output_file is not None and task.output_file is not None:
             check_filled(task.output_file, texts.output_file, f"tasks.{name}.output_file")
         prompt = opening(assignment, context)
-        answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
+        answer = await _answer(assignment, prompt, kickoff, tally)
         output = _output(assignment, answer, tally)
         if task.guardrail is not None or task.guardrails:
             output = await _guarded(assignment, prompt, kickoff, tally, output)
@@ -133,6 +138,11 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         )
     )
     return output
+
+
+async def _answer(assignment: Assignment, prompt: Prompt, kickoff: Kickoff, tally: Tally) -> Answer:
+    toolbox, schema = assignment.toolbox, assignment.schema
+    return await assignment.agent.perform(prompt, kickoff, tally, toolbox, schema, assignment.task_of_the_row)
 
 
 def _callbacks(task: Task, kickoff: Kickoff) -> list[Any]:
@@ -210,7 +220,7 @@ async def _guarded(
             raise no_more_tries(retries[position] + 1, verdict.fault)
         retries[position] += 1
         again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
-        answer = await assignment.agent.perform(again, kickoff, tally, assignment.toolbox, assignment.schema)
+        answer = await _answer(assignment, again, kickoff, tally)
         output, position = _output(assignment, answer, tally), 0  # a new answer passes all of them
     return output
 

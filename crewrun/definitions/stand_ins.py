@@ -21,7 +21,10 @@ from crewrun.references import shown
 _WITHOUT_EFFECT: Mapping[str, str] = {
     "agents.cache": "crewrun keeps models' answers, with --cache",
     "events": "crewrun sends no events; callback, task_callback and step_callback are called",
+    "hooks.types": "types are for type checkers",
+    "hooks.wrappers": "write the decorators",
     "knowledge": "crewrun has no knowledge; give the agent a tool, or put the text into the task",
+    "llms.cache": "providers cache prompts by themselves",
     "memory": "crewrun has no memory",
     "planning": "crewrun does not plan",
     "rag": "crewrun has no memory and no knowledge",
@@ -38,14 +41,15 @@ _WITHOUT_EFFECT: Mapping[str, str] = {
 _REFUSED: Mapping[str, str] = {
     "a2a": "it talks to no agents elsewhere; give the agent a tool that does",
     "flow.human_feedback": "nobody is there to be asked; take @human_feedback off the method",
-    "hooks": "it has no hooks around calls; use a guardrail, step_callback, or a tool of your own, or take them out",
-    "llms": "it calls models by itself; put yours behind a server of OpenAI's protocol: LLM(model=…, base_url=…)",
+    "llms.hooks": "it does not hand out its requests; use before_llm_call and after_llm_call, or LLM(extra_headers=…)",
+    "llms.providers": "it calls providers by itself; write LLM(model='provider/model'), or a BaseLLM of your own",
     "mcp": "it talks to no MCP servers; give the agent tools, or take them out",
     "tasks.hallucination_guardrail": "write the rule as the task's guardrail: a sentence that the agent's model judges",
 }
 # Names that CrewAI has in one module, and crewrun in another one.
 _HOMES: Mapping[str, str] = {
-    "crewrun.BaseLLM": "crewrun.llms",
+    "crewrun.BaseLLM": "crewrun.llms.base_llm",
+    "crewrun.llm.BaseLLM": "crewrun.llms.base_llm",
     "crewrun.Knowledge": "crewrun.knowledge",
     "crewrun.LLMGuardrail": "crewrun.tasks.llm_guardrail",
     "crewrun.Memory": "crewrun.memory",

@@ -293,9 +293,7 @@ async def test_usage_that_it_counts_is_its_row_s() -> None:
     llm = Counting("m")
     outputs = [await agent_of(llm).akickoff("Hi") for _ in range(2)]
     usages = [output.usage_metrics for output in outputs]
-    assert [(u.prompt_tokens, u.completion_tokens, u.cached_prompt_tokens) for u in usages if u is not None] == [
-        (7, 3, 2)
-    ] * 2
+    assert [(u.prompt_tokens, u.completion_tokens, u.cached_prompt_tokens) for u in usages] == [(7, 3, 2)] * 2
     assert llm.get_token_usage_summary().total_tokens == 20
 
 

@@ -102,6 +102,8 @@ def identify(definition: Definition, endpoints: list[Endpoint]) -> Identity:
     crew = definition.target
     # What other code than ours will do is known by its text only.
     what = fingerprint(crew if isinstance(crew, Crew) else {n: without_key_shapes(text) for n, text in texts.items()})
+    if isinstance(crew, Crew) and crew.hooks:
+        what = fingerprint([what, crew.hooks])
     described = sorted(describe_endpoint(endpoint) for endpoint in endpoints)
     shown = {name: redact(text) for name, text in texts.items()}
     return Identity(shown, what, described, fingerprint([what, described]))

@@ -30,6 +30,7 @@ from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.files.attachment import Attachment, attach, check
 from crewrun.files.file import files_among
 from crewrun.files.folder import row_folder
+from crewrun.hooks.dispatch import all_hooks
 from crewrun.hooks.scope import ScopedHooks, hooks_of_a_crew
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import share_window, window_of
@@ -328,6 +329,12 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     def has_hooks(self, hooks: ScopedHooks | None) -> None:
         """Have these called around models and tools in each of its kickoffs."""
         self._hooks = hooks
+
+    @property
+    def hooks(self) -> dict[str, Any]:
+        """The hooks that its calls meet, its own and the process's: they decide its answers as its texts do."""
+        found = {"own": self._hooks, "all": all_hooks()}
+        return {whose: hooks for whose, hooks in found.items() if hooks}
 
     @property
     def keeps_things(self) -> bool:

@@ -64,6 +64,11 @@ def has_hooks() -> bool:
     return scoped_hooks.get() is not None or any(_hooks.values())
 
 
+def all_hooks() -> dict[str, list[Hook]]:
+    """The process's hooks by their points, those that have some."""
+    return {point.value: list(hooks) for point, hooks in _hooks.items() if hooks}
+
+
 def register_hook(point: InterceptionPoint, hook: Hook) -> None:
     """Have `hook` called at `point`, after those that are there."""
     point = InterceptionPoint(point)

@@ -164,7 +164,7 @@ def value_of(result: Any) -> Any:
 def _keeps_things(crew: Crew) -> bool:
     """Whether hooks of a @CrewBase class may leave on their object what only one row is to see."""
     hooks = (*crew.before_kickoff_callbacks, *crew.after_kickoff_callbacks)
-    return crew.keeps_things or any(_is_project(getattr(hook, "__self__", None)) for hook in hooks)
+    return crew.scoped_hooks is not None or any(_is_project(getattr(hook, "__self__", None)) for hook in hooks)
 
 
 def _again(project: Any) -> Crew:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from crewrun import LLM, Agent, Gateway, GatewayOptions, RetryPolicy, UsageError
 from crewrun.errors import BadRequest
@@ -101,6 +101,38 @@ async def test_a_model_that_calls_by_itself_is_called(llm: Any, place: str) -> N
     agent = Agent(role="r", goal="g", backstory="b", llm=llm if place == "alone" else [broken, llm])
     async with Gateway(GatewayOptions(retry=RetryPolicy(retries=0))):
         assert (await agent.akickoff("Hi")).raw == "mine"
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "endpoint"),
+    [
+        ("ChatOllama", {"model": "llama3", "base_url": None}, ("ollama/llama3", "http://localhost:11434/v1", None)),
+        (
+            "ChatGroq",
+            {"model_name": "openai/gpt-oss-20b", "groq_api_key": SecretStr("k-1234")},
+            ("groq/openai/gpt-oss-20b", "https://api.groq.com/openai/v1", "k-1234"),
+        ),
+        ("ChatGoogleGenerativeAI", {"model": "models/gemini-2.0-flash"}, ("gemini/gemini-2.0-flash", None, None)),
+        (
+            "AzureChatOpenAI",
+            {"deployment_name": "mine", "model_name": "gpt-4o", "azure_endpoint": "https://x.openai.azure.com"},
+            ("azure/mine", "https://x.openai.azure.com", None),
+        ),
+        (
+            "ChatOpenAI",
+            {"model_name": "local", "openai_api_base": "http://h:1/v1", "openai_api_key": SecretStr("k-1234")},
+            ("openai/local", "http://h:1/v1", "k-1234"),
+        ),
+    ],
+    ids=["Ollama", "Groq", "Gemini", "Azure", "OpenAI"],
+)
+def test_langchain_s_objects_say_whose_model_they_are(
+    kind: str, attributes: dict[str, Any], endpoint: tuple[str, str | None, str | None]
+) -> None:
+    """By their class: the name alone would send `llama3` to OpenAI."""
+    agent = Agent(role="r", goal="g", backstory="b", llm=type(kind, (), attributes)())
+    found = resolve(agent.model, {})
+    assert (found.name, found.base_url, found.api_key) == endpoint
 
 
 def test_other_libraries_model_objects_are_taken_by_their_names() -> None:

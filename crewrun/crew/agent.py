@@ -37,6 +37,9 @@ from crewrun.tools.foreign import as_tools
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
+if TYPE_CHECKING:
+    from crewrun.crew.task_run import Assignment
+
 # Nobody asks for whom a call of these is made, unless there are hooks.
 _WITHOUT_SITE = (LLM, type(None))
 AnyLLM = Annotated[LLM | str | dict[str, Any] | list[Any] | None, BeforeValidator(as_llm)]
@@ -268,9 +271,9 @@ class Agent(BaseModel):
         tally: Tally,
         toolbox: Toolbox,
         schema: OutputSchema | None,
-        task: Callable[[], Any] | None = None,
+        assignment: "Assignment | None" = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`; what it costs goes into `tally`. `task()` is what it is for.
+        """Answer `prompt` with the tools in `toolbox`, for `assignment` if there is one; its cost goes into `tally`.
 
         Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
         """
@@ -289,29 +292,31 @@ class Agent(BaseModel):
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
         if has_hooks() or type(self.llm) not in _WITHOUT_SITE:
-            token = current_site.set(self._site(kickoff, task))
+            site = current_site.set(self._site(kickoff, assignment))
             try:
-                return await self._perform(work, kickoff)
+                return await self._within_kickoff(work, kickoff)
             finally:
-                current_site.reset(token)
-        return await self._perform(work, kickoff)
-
-    async def _perform(self, work: Work, kickoff: Kickoff) -> Answer:
-        if work.toolbox.specs:
-            token = current_kickoff.set(kickoff._replace(tally=work.tally, parts=work.prompt.parts))
-            try:
-                return await self._within_time(work)
-            finally:
-                current_kickoff.reset(token)
+                current_site.reset(site)
+        if toolbox.specs:
+            return await self._within_kickoff(work, kickoff)
         if self.max_execution_time is None and not self.max_retry_limit:
             return await perform(work)
         return await self._within_time(work)
 
-    def _site(self, kickoff: Kickoff, task: Callable[[], Any] | None) -> Site:
+    async def _within_kickoff(self, work: Work, kickoff: Kickoff) -> Answer:
+        """Do `work` where its tools can find the kickoff."""
+        token = current_kickoff.set(kickoff._replace(tally=work.tally, parts=work.prompt.parts))
+        try:
+            return await self._within_time(work)
+        finally:
+            current_kickoff.reset(token)
+
+    def _site(self, kickoff: Kickoff, assignment: "Assignment | None") -> Site:
         """Who calls models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
         outer, persona = current_site.get() or Site(), self.persona(kickoff.inputs)
         agent = self if not kickoff.inputs else self.model_copy(update=persona._asdict())
-        return Site(agent, task() if task is not None else outer.task, kickoff.crew or outer.crew)
+        task = assignment.task_of_the_row if assignment is not None else outer.task
+        return Site(agent, task, kickoff.crew or outer.crew)
 
     def _step_callbacks(self, kickoff: Kickoff) -> tuple[Callable[[Any], Any], ...]:
         """The crew's and the agent's own, which may be one and the same."""

@@ -30,7 +30,6 @@ from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.files.attachment import Attachment, attach, check
 from crewrun.files.file import files_among
 from crewrun.files.folder import row_folder
-from crewrun.hooks.dispatch import all_hooks
 from crewrun.hooks.scope import ScopedHooks, hooks_of_a_crew
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import share_window, window_of
@@ -80,13 +79,14 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     after_kickoff_callbacks: Callbacks = Field(default_factory=list)
     task_callback: Annotated[Callable[[TaskOutput], Any] | None, SkipValidation] = None
     step_callback: Annotated[Callable[[Any], Any] | None, SkipValidation] = None
+    # Those of a @CrewBase class. A field, since every kickoff reads it and a private attribute costs ten microseconds.
+    scoped_hooks: Annotated[ScopedHooks | None, SkipValidation] = Field(default=None, exclude=True, repr=False)
 
     _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
     _team: Team | None = PrivateAttr(default=None)
     _manager: Agent | None = PrivateAttr(default=None)
     _maker: Callable[[], Any] | None = PrivateAttr(default=None)
     _folder: Path | None = PrivateAttr(default=None)
-    _hooks: ScopedHooks | None = PrivateAttr(default=None)
 
     __hash__ = object.__hash__
 
@@ -326,21 +326,6 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 share_window(agent, other, agent.max_rpm)
         return crew
 
-    def has_hooks(self, hooks: ScopedHooks | None) -> None:
-        """Have these called around models and tools in each of its kickoffs."""
-        self._hooks = hooks
-
-    @property
-    def hooks(self) -> dict[str, Any]:
-        """The hooks that its calls meet, its own and the process's: they decide its answers as its texts do."""
-        found = {"own": self._hooks, "all": all_hooks()}
-        return {whose: hooks for whose, hooks in found.items() if hooks}
-
-    @property
-    def keeps_things(self) -> bool:
-        """Whether hooks may leave something on the object that they are methods of."""
-        return self._hooks is not None
-
     def made_for_each_row_by(self, maker: Callable[[], Any]) -> None:
         """Have each row run what `maker` gives, another crew like this one."""
         self._maker = maker
@@ -361,8 +346,11 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
             kickoff = self._kickoff(inputs, gateway, tally)
             if files or self.has_files:
                 kickoff = kickoff._replace(files=await call(self._attached, files, kickoff.inputs))
-            with hooks_of_a_crew(self._hooks):
+            if self.scoped_hooks is None:
                 outputs = await run_tasks(self.tasks, self._assign(), kickoff)
+            else:
+                with hooks_of_a_crew(self.scoped_hooks):
+                    outputs = await run_tasks(self.tasks, self._assign(), kickoff)
         last = outputs[-1]
         if not last.raw:
             last = next((output for output in reversed(outputs) if output.raw), last)

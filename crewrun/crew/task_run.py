@@ -44,6 +44,7 @@ class Assignment(NamedTuple):
     schema: OutputSchema | None
     files: Sequence[Attachment] = ()
 
+    @property
     def task_of_the_row(self) -> Task:
         """The task with the row's inputs filled in, for hooks to look at."""
         texts = {"description": self.texts.description, "expected_output": self.texts.expected_output}
@@ -106,7 +107,9 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         if texts.output_file is not None and task.output_file is not None:
             check_filled(task.output_file, texts.output_file, f"tasks.{name}.output_file")
         prompt = opening(assignment, context)
-        answer = await _answer(assignment, prompt, kickoff, tally)
+        answer = await assignment.agent.perform(
+            prompt, kickoff, tally, assignment.toolbox, assignment.schema, assignment
+        )
         output = _output(assignment, answer, tally)
         if task.guardrail is not None or task.guardrails:
             output = await _guarded(assignment, prompt, kickoff, tally, output)
@@ -138,11 +141,6 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         )
     )
     return output
-
-
-async def _answer(assignment: Assignment, prompt: Prompt, kickoff: Kickoff, tally: Tally) -> Answer:
-    toolbox, schema = assignment.toolbox, assignment.schema
-    return await assignment.agent.perform(prompt, kickoff, tally, toolbox, schema, assignment.task_of_the_row)
 
 
 def _callbacks(task: Task, kickoff: Kickoff) -> list[Any]:
@@ -220,7 +218,9 @@ async def _guarded(
             raise no_more_tries(retries[position] + 1, verdict.fault)
         retries[position] += 1
         again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
-        answer = await _answer(assignment, again, kickoff, tally)
+        answer = await assignment.agent.perform(
+            again, kickoff, tally, assignment.toolbox, assignment.schema, assignment
+        )
         output, position = _output(assignment, answer, tally), 0  # a new answer passes all of them
     return output
 

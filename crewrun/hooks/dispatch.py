@@ -46,27 +46,26 @@ EXECUTION_BOUNDARY_POINTS: Final = frozenset(
 )
 _WITHOUT_EFFECT: Final = EXECUTION_BOUNDARY_POINTS | {InterceptionPoint.PRE_STEP, InterceptionPoint.POST_STEP}
 # A process has one registry: the decorators of user's modules fill it while these are imported.
-_hooks: Final[dict[InterceptionPoint, list[Hook]]] = {point: [] for point in InterceptionPoint}
+# Points without hooks are not in it, so that the way of most calls is one look at an empty dict.
+_hooks: Final[dict[InterceptionPoint, list[Hook]]] = {}
 # What a decorator leaves on a function: its point, its filters, and what it registered.
 POINT, FILTERS, REGISTERED = "_crewrun_point", "_crewrun_filters", "_registered_hook"
 
 
 def hooks_at(point: InterceptionPoint) -> tuple[Hook, ...]:
     """The hooks of a point, in their order: those of the process, then those of the crew at work."""
-    own, scope = _hooks[point], scoped_hooks.get()
-    if scope is None:
-        return tuple(own) if own else ()
-    return (*own, *scope.get(point, ()))
+    own, scope = _hooks.get(point, ()), scoped_hooks.get()
+    return tuple(own) if scope is None else (*own, *scope.get(point, ()))
 
 
 def has_hooks() -> bool:
     """Whether there is a hook around models or tools for the code here."""
-    return scoped_hooks.get() is not None or any(_hooks.values())
+    return bool(_hooks) or scoped_hooks.get() is not None
 
 
 def all_hooks() -> dict[str, list[Hook]]:
     """The process's hooks by their points, those that have some."""
-    return {point.value: list(hooks) for point, hooks in _hooks.items() if hooks}
+    return {point.value: list(hooks) for point, hooks in _hooks.items()}
 
 
 def register_hook(point: InterceptionPoint, hook: Hook) -> None:
@@ -80,36 +79,36 @@ def register_hook(point: InterceptionPoint, hook: Hook) -> None:
             CrewrunWarning,
             stacklevel=3,
         )
-    _hooks[point].append(hook)
+    _hooks.setdefault(point, []).append(hook)
 
 
 def unregister_hook(point: InterceptionPoint, hook: Hook) -> bool:
     """Forget `hook`; False when it is not there."""
-    hooks = _hooks[InterceptionPoint(point)]
+    point = InterceptionPoint(point)
+    hooks = get_hooks(point)
     for one in (hook, getattr(hook, REGISTERED, None)):
         if one in hooks:
             hooks.remove(one)
+            clear_hooks(point)
+            if hooks:
+                _hooks[point] = hooks
             return True
     return False
 
 
 def get_hooks(point: InterceptionPoint) -> list[Hook]:
     """The process's hooks at `point`."""
-    return list(_hooks[InterceptionPoint(point)])
+    return list(_hooks.get(InterceptionPoint(point), ()))
 
 
 def clear_hooks(point: InterceptionPoint) -> int:
     """Forget the hooks at `point`; how many there were."""
-    hooks = _hooks[InterceptionPoint(point)]
-    count = len(hooks)
-    hooks.clear()
-    return count
+    return len(_hooks.pop(InterceptionPoint(point), ()))
 
 
 def clear_all_hooks() -> None:
     """Forget all hooks."""
-    for hooks in _hooks.values():
-        hooks.clear()
+    _hooks.clear()
 
 
 # Their names in `crewai.hooks.dispatch`.

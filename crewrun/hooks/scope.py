@@ -24,17 +24,15 @@ scoped_hooks: ContextVar[ScopedHooks | None] = ContextVar("crewrun_scoped_hooks"
 
 
 class hooks_of_a_crew:  # noqa: N801  (used as a function is)
-    """`with hooks_of_a_crew(hooks)`: these are called inside the block too; None for none."""
+    """`with hooks_of_a_crew(hooks)`: these are called inside the block too."""
 
     __slots__ = ("_hooks", "_token")
 
-    def __init__(self, hooks: ScopedHooks | None) -> None:
+    def __init__(self, hooks: ScopedHooks) -> None:
         self._hooks = hooks
 
     def __enter__(self) -> None:
-        if self._hooks:
-            self._token = scoped_hooks.set({**(scoped_hooks.get() or {}), **self._hooks})
+        self._token = scoped_hooks.set({**(scoped_hooks.get() or {}), **self._hooks})
 
     def __exit__(self, *_: object) -> None:
-        if self._hooks:
-            scoped_hooks.reset(self._token)
+        scoped_hooks.reset(self._token)

@@ -18,6 +18,7 @@ from pydantic import (
 
 from crewrun import concurrency
 from crewrun.llm.custom_model import Given, calling, calls_by_itself, custom_of, described, routed, settings_of
+from crewrun.llm.foreign_models import fields_of_model
 from crewrun.llm.parameters import STREAMING, STRUCTURED, checked
 from crewrun.llm.sync import run_sync
 from crewrun.llm.variables import is_reference
@@ -215,10 +216,8 @@ def as_llm(value: Any) -> Any:
         if not isinstance(first, LLM) or None in others:
             raise ValueError("a list of llms has a model in each place")
         return first.model_copy(update={"fallbacks": [*first.fallbacks, *others]}) if others else first
-    name = getattr(value, "model", None) or getattr(value, "model_name", None)
-    if isinstance(name, str):
-        taken = {f: getattr(value, f, None) for f in ("temperature", "max_tokens", "base_url", "api_key", "timeout")}
-        return LLM(model=name, **{k: v for k, v in taken.items() if isinstance(v, str | int | float)})
+    if (fields := fields_of_model(value)) is not None:
+        return LLM(**fields)
     raise ValueError(f"an llm is a model name, a mapping with `model`, or an LLM, not {type(value).__name__}")
 
 

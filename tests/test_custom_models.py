@@ -145,6 +145,31 @@ def test_a_check_names_it_and_a_budget_wants_its_price(place: Place) -> None:
     assert place.summary()["cost_usd"] > 0
 
 
+def test_names_that_crewrun_has_elsewhere_are_imported(place: Place) -> None:
+    """The paths are CrewAI's."""
+    lines = """
+from crewai import BaseLLM
+from crewai.agents import AgentAction, AgentFinish
+from crewai.agents.agent_builder.base_agent import BaseAgent
+from crewai.hooks.types import BeforeLLMCallHookType
+from crewai.lite_agent import LiteAgent
+from crewai.llm import BaseLLM as Same
+from crewai.llms.base_llm import BaseLLM as Base, LLMCallBlockedError
+from crewai.tasks.llm_guardrail import LLMGuardrailResult
+from crewai.types.callback import SerializableCallable
+from crewai.utilities.llm_utils import create_llm
+from crewai.utilities.string_utils import interpolate_only, sanitize_tool_name
+from crewai.utilities.types import LLMMessage
+import crewai
+assert BaseLLM is Same is Base is crewai.BaseLLM
+assert (sanitize_tool_name("My Tool"), interpolate_only("a {b}", {"b": 1})) == ("my_tool", "a 1")
+assert create_llm({"model": "m"}).model == "m"
+"""
+    crew_file(place, lines + CREW)
+    place.crewrun("check", "--crew", "crew.py:crew")
+    assert "warning" not in place.stderr
+
+
 def test_limits_hold_for_it(place: Place) -> None:
     """Calls in threads, several at once, and no more than the run allows."""
     text = CREW.replace(

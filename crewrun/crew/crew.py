@@ -51,6 +51,10 @@ class TaskPreview:
     messages: list[dict[str, str]]
 
 
+# Where a crew keeps its hooks; its fingerprint has them.
+_HOOKS = "scoped_hooks"
+
+
 class Crew(BaseModel, KickoffFamily[CrewOutput]):
     """Agents and the tasks they perform, in order.
 
@@ -79,8 +83,6 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     after_kickoff_callbacks: Callbacks = Field(default_factory=list)
     task_callback: Annotated[Callable[[TaskOutput], Any] | None, SkipValidation] = None
     step_callback: Annotated[Callable[[Any], Any] | None, SkipValidation] = None
-    # Those of a @CrewBase class. A field, since every kickoff reads it and a private attribute costs ten microseconds.
-    scoped_hooks: Annotated[ScopedHooks | None, SkipValidation] = Field(default=None, exclude=True, repr=False)
 
     _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
     _team: Team | None = PrivateAttr(default=None)
@@ -326,6 +328,17 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 share_window(agent, other, agent.max_rpm)
         return crew
 
+    @property
+    def scoped_hooks(self) -> ScopedHooks | None:
+        """The hooks that only this crew's calls meet, those of a @CrewBase class; None without any."""
+        # No private attribute: each kickoff reads it, and pydantic takes ten microseconds for one.
+        return self.__dict__.get(_HOOKS)
+
+    def meets(self, hooks: ScopedHooks | None) -> None:
+        """Have these called around the models and tools of each kickoff."""
+        if hooks:
+            self.__dict__[_HOOKS] = hooks
+
     def made_for_each_row_by(self, maker: Callable[[], Any]) -> None:
         """Have each row run what `maker` gives, another crew like this one."""
         self._maker = maker
@@ -346,10 +359,10 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
             kickoff = self._kickoff(inputs, gateway, tally)
             if files or self.has_files:
                 kickoff = kickoff._replace(files=await call(self._attached, files, kickoff.inputs))
-            if self.scoped_hooks is None:
+            if (hooks := self.scoped_hooks) is None:
                 outputs = await run_tasks(self.tasks, self._assign(), kickoff)
             else:
-                with hooks_of_a_crew(self.scoped_hooks):
+                with hooks_of_a_crew(hooks):
                     outputs = await run_tasks(self.tasks, self._assign(), kickoff)
         last = outputs[-1]
         if not last.raw:

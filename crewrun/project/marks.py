@@ -146,7 +146,7 @@ def _finished(kind: Kind, method: Callable[..., Any], made: Any, owner: Any) -> 
         made.name = made.name or type(owner).__name__
         made.before_kickoff_callbacks = [*made.before_kickoff_callbacks, *_bound(owner, "before_kickoff")]
         made.after_kickoff_callbacks = [*made.after_kickoff_callbacks, *_bound(owner, "after_kickoff")]
-        made.scoped_hooks = hooks_of(owner)
+        made.meets(hooks_of(owner))
     elif isinstance(made, Agent | Task):
         made.name = made.name or method.__name__
     return made

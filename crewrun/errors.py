@@ -21,6 +21,8 @@
     │                         a TimeoutError too                              category timeout
     ├── ToolFailed            a tool says that its row cannot be done         category tool
     ├── GuardrailFailed       no answer passed a task's guardrail             category guardrail
+    ├── HookAborted           a hook says that the call is not to be made     category guardrail
+    │   └── LLMCallBlockedError   a before_llm_call hook returned False
     └── CallError             a model call failed
         ├── NotRecorded       --replay, and the journal has no such call          category network
         ├── Unreachable       a certificate, a proxy or a header that cannot work    category network
@@ -32,6 +34,7 @@
         │   └── SchemaRefused     the model takes no schema for its reply
         ├── ContextTooLong    the prompt does not fit the model               category context_length
         ├── ContentFiltered   the provider's policy refused it                category content_filter
+        ├── CustomModelFailed the code of a user's own model raised           category internal
         ├── OutputInvalid     an answer that is no answer                     category output_invalid
         │   └── EmptyReply        no answer at all, also a TransientError
         └── TransientError    worth another attempt
@@ -253,6 +256,21 @@ class GuardrailFailed(CrewrunError):
     category = Category.GUARDRAIL
 
 
+class HookAborted(CrewrunError):
+    """A hook stops what it was called for; `source` may say which hook that is. Of a tool's call the model is told."""
+
+    category = Category.GUARDRAIL
+
+    def __init__(self, reason: str, source: Any = None) -> None:
+        super().__init__(redact(reason))
+        self.reason = reason
+        self.source = source
+
+
+class LLMCallBlockedError(HookAborted, ValueError):
+    """A `before_llm_call` hook returned False. CrewAI raises ValueError here, so this is one too."""
+
+
 class CallError(CrewrunError):
     """One model call failed.
 
@@ -347,6 +365,13 @@ class OutputInvalid(CallError):
     """The model answered, but with nothing that can be used. `raw` is what it said, None when that is nothing."""
 
     category = Category.OUTPUT_INVALID
+
+
+class CustomModelFailed(CallError):
+    """The code of a model of the user's own raised something that says no more than its place and its words.
+
+    Its cause is what was raised.
+    """
 
 
 class TransientError(CallError):

@@ -22,6 +22,7 @@ LAYERS: list[tuple[str, ...]] = [
     ),
     ("diagram",),
     ("files",),
+    ("hooks",),
     ("llm",),
     ("tools",),
     ("crew",),
@@ -38,7 +39,9 @@ LAYERS: list[tuple[str, ...]] = [
 # These reach down to here; nothing above needs them but the command line.
 BESIDE = {"testing": "executors", "mock": "crew"}
 # CrewAI's paths to our classes, for the import lines of existing projects.
-BESIDE |= dict.fromkeys(("agent", "agents", "crews", "lite_agent_output", "process", "task", "tasks", "types"), "crew")
+BESIDE |= dict.fromkeys(
+    ("agent", "agents", "crews", "lite_agent_output", "llms", "process", "task", "tasks", "types"), "crew"
+)
 HEAVY = {
     "litellm": {"llm/litellm_transport.py"},
     "rich": {"cli/console.py"},

@@ -19,6 +19,7 @@ from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
 from crewrun.errors import Category, UsageError
 from crewrun.fingerprint import fingerprint
+from crewrun.hooks.dispatch import all_hooks
 from crewrun.key_shapes import without_key_shapes
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
@@ -105,6 +106,8 @@ def identify(
     crew = definition.target
     # What other code than ours will do is known by its text only.
     what = fingerprint(crew if isinstance(crew, Crew) else _code(crew, texts))
+    if hooks := all_hooks():
+        what = fingerprint([what, hooks])
     described = sorted(describe_endpoint(endpoint) for endpoint in endpoints)
     shown = {name: redact(text) for name, text in texts.items()}
     decisive = [what, described, *([json.dumps(constants, sort_keys=True)] if constants else [])]

@@ -24,6 +24,8 @@ from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
 from crewrun.files.attachment import attach, parts_of, tell_of
 from crewrun.files.file import as_files
 from crewrun.files.folder import row_folder
+from crewrun.hooks.dispatch import has_hooks
+from crewrun.hooks.scope import Site, current_site
 from crewrun.llm.conversation import as_messages, may_read_files
 from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM, as_llm
@@ -37,6 +39,11 @@ from crewrun.tools.foreign import as_tools
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
+if TYPE_CHECKING:
+    from crewrun.crew.task_run import Assignment
+
+# Nobody asks for whom a call of these is made, unless there are hooks.
+_WITHOUT_SITE = (LLM, type(None))
 AnyLLM = Annotated[LLM | str | dict[str, Any] | list[Any] | None, BeforeValidator(as_llm)]
 
 
@@ -268,9 +275,15 @@ class Agent(Declared):
         return prompt._replace(history=tuple(earlier), parts=(*last.parts, *parts_of(attached)))
 
     async def perform(
-        self, prompt: Prompt, kickoff: Kickoff, tally: Tally, toolbox: Toolbox, schema: OutputSchema | None
+        self,
+        prompt: Prompt,
+        kickoff: Kickoff,
+        tally: Tally,
+        toolbox: Toolbox,
+        schema: OutputSchema | None,
+        assignment: "Assignment | None" = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`; what it costs goes into `tally`.
+        """Answer `prompt` with the tools in `toolbox`, for `assignment` if there is one; its cost goes into `tally`.
 
         Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
         """
@@ -288,15 +301,32 @@ class Agent(Declared):
             on_step=self._step_callbacks(kickoff),
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
-        if toolbox.specs:
-            token = current_kickoff.set(kickoff._replace(tally=tally, parts=prompt.parts))
+        if has_hooks() or type(self.llm) not in _WITHOUT_SITE:
+            site = current_site.set(self._site(kickoff, assignment))
             try:
-                return await self._within_time(work)
+                return await self._within_kickoff(work, kickoff)
             finally:
-                current_kickoff.reset(token)
+                current_site.reset(site)
+        if toolbox.specs:
+            return await self._within_kickoff(work, kickoff)
         if self.max_execution_time is None and not self.max_retry_limit:
             return await perform(work)
         return await self._within_time(work)
+
+    async def _within_kickoff(self, work: Work, kickoff: Kickoff) -> Answer:
+        """Do `work` where its tools can find the kickoff."""
+        token = current_kickoff.set(kickoff._replace(tally=work.tally, parts=work.prompt.parts))
+        try:
+            return await self._within_time(work)
+        finally:
+            current_kickoff.reset(token)
+
+    def _site(self, kickoff: Kickoff, assignment: "Assignment | None") -> Site:
+        """Who calls models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
+        outer, persona = current_site.get() or Site(), self.persona(kickoff.inputs)
+        agent = self if not kickoff.inputs else self.model_copy(update=persona._asdict())
+        task = assignment.task_of_the_row if assignment is not None else outer.task
+        return Site(agent, task, kickoff.crew or outer.crew)
 
     def _step_callbacks(self, kickoff: Kickoff) -> tuple[Callable[[Any], Any], ...]:
         """The crew's and the agent's own, which may be one and the same."""

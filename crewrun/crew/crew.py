@@ -34,6 +34,7 @@ from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.files.attachment import Attachment, attach, check
 from crewrun.files.file import files_among
 from crewrun.files.folder import row_folder
+from crewrun.hooks.scope import ScopedHooks, hooks_of_a_crew
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import share_window, window_of
 from crewrun.llm.model import LLM
@@ -52,6 +53,10 @@ class TaskPreview:
     task: str
     agent: str
     messages: list[dict[str, str]]
+
+
+# Where a crew keeps its hooks; its fingerprint has them.
+_HOOKS = "scoped_hooks"
 
 
 class Crew(Declared, KickoffFamily[CrewOutput]):
@@ -336,6 +341,17 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
                 share_window(agent, other, agent.max_rpm)
         return crew
 
+    @property
+    def scoped_hooks(self) -> ScopedHooks | None:
+        """The hooks that only this crew's calls meet, those of a @CrewBase class; None without any."""
+        # No private attribute: each kickoff reads it, and pydantic takes ten microseconds for one.
+        return self.__dict__.get(_HOOKS)
+
+    def meets(self, hooks: ScopedHooks | None) -> None:
+        """Have these called around the models and tools of each kickoff."""
+        if hooks:
+            self.__dict__[_HOOKS] = hooks
+
     def made_for_each_row_by(
         self,
         maker: Callable[[Inputs], Any],
@@ -379,7 +395,11 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
                 kickoff = kickoff._replace(log=LogFile(self.output_log_file))
             if files or self.has_files:
                 kickoff = kickoff._replace(files=await call(self._attached, files, kickoff.inputs))
-            outputs = await run_tasks(self.tasks, self._assign(), kickoff)
+            if (hooks := self.scoped_hooks) is None:
+                outputs = await run_tasks(self.tasks, self._assign(), kickoff)
+            else:
+                with hooks_of_a_crew(hooks):
+                    outputs = await run_tasks(self.tasks, self._assign(), kickoff)
         last = outputs[-1]
         if not last.raw:
             last = next((output for output in reversed(outputs) if output.raw), last)
@@ -403,6 +423,7 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
             on_task=(self.task_callback,) if self.task_callback else (),
             team=self._the_team,
             first=next(iter(self.tasks), None) if self.process is Process.sequential else None,
+            crew=self,
         )
 
     def _assign(self) -> Assign:

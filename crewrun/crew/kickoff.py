@@ -28,7 +28,7 @@ class Kickoff(NamedTuple):
 
     `team` gives the agents that work may be delegated to, `depth` how often it was on the way here. `first` is the task
     that is told a trigger's payload unless it says that it is not. `files` are those of each task, and `parts` what a
-    coworker who is asked for help in the task at hand is shown of them.
+    coworker who is asked for help in the task at hand is shown of them. `crew` is what hooks see of it.
     """
 
     inputs: Mapping[str, Any] | None
@@ -43,6 +43,7 @@ class Kickoff(NamedTuple):
     files: "Mapping[Task, Sequence[Attachment]]" = MappingProxyType({})
     parts: tuple[Part, ...] = ()
     log: "LogFile | None" = None
+    crew: Any = None
 
 
 class LeftOpen(dict[str, Any]):

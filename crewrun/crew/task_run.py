@@ -46,6 +46,12 @@ class Assignment(NamedTuple):
     schema: OutputSchema | None
     files: Sequence[Attachment] = ()
 
+    @property
+    def task_of_the_row(self) -> Task:
+        """The task with the row's inputs filled in, for hooks to look at."""
+        texts = {"description": self.texts.description, "expected_output": self.texts.expected_output}
+        return self.task.model_copy(update=texts)
+
 
 class _Open(dict[str, str]):
     """Names of files where there are no inputs; other placeholders stay as they are."""
@@ -107,7 +113,9 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         if texts.output_file is not None and task.output_file is not None:
             check_filled(task.output_file, texts.output_file, f"tasks.{name}.output_file")
         prompt = opening(assignment, context)
-        answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
+        answer = await assignment.agent.perform(
+            prompt, kickoff, tally, assignment.toolbox, assignment.schema, assignment
+        )
         output = _output(assignment, answer, tally)
         if has_guardrails:
             output = await _guarded(assignment, prompt, kickoff, tally, output)
@@ -231,7 +239,9 @@ async def _guarded(
         retries[position] += 1
         count_retry(task)
         again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
-        answer = await assignment.agent.perform(again, kickoff, tally, assignment.toolbox, assignment.schema)
+        answer = await assignment.agent.perform(
+            again, kickoff, tally, assignment.toolbox, assignment.schema, assignment
+        )
         output, position = _output(assignment, answer, tally), 0  # a new answer passes all of them
     return output
 

@@ -30,11 +30,18 @@ def _offline() -> Callable[[], Transport]:
     return OfflineTransport
 
 
+def _custom() -> Callable[[], Transport]:
+    from crewrun.llm.custom_transport import CustomTransport
+
+    return CustomTransport
+
+
 # Imported when first asked for: aiohttp and litellm cost start-up time that an offline run does not owe.
 _LANES: Mapping[Lane, Callable[[], Callable[[], Transport]]] = {
     "direct": _direct,
     "litellm": _litellm,
     "offline": _offline,
+    "custom": _custom,
 }
 
 

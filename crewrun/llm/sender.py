@@ -63,6 +63,7 @@ from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, relaxed
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
+_OVER_AIOHTTP = ("direct", "embeddings")
 
 
 @dataclass(slots=True)
@@ -330,8 +331,9 @@ class Sender:
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
         transport, is_ours = self._transports.of(endpoint.lane), self._transports.given is None
         request = self.capabilities.trimmed(request)
-        completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane == "direct")
-        return believable(completion, request) if is_ours else completion
+        completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane in _OVER_AIOHTTP)
+        # Vectors are no words: their size says nothing of tokens.
+        return believable(completion, request) if is_ours and endpoint.lane != "embeddings" else completion
 
     def _way(self, endpoint: Endpoint) -> Way:
         way = self._ways.get(endpoint)

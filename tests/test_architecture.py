@@ -15,13 +15,23 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "threads"),
-        *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings", "run_files"),
+        *(
+            "concurrency",
+            "confinement",
+            "contexts",
+            "references",
+            "fingerprint",
+            "library_warnings",
+            "run_files",
+            "declared",
+        ),
         *("redaction", "key_shapes", "credentials", "secret_forms", "secret_values", "written_secrets", "terminal"),
     ),
     ("diagram",),
     ("files",),
     ("llm",),
     ("tools",),
+    ("knowledge", "skills"),
     ("crew",),
     ("flow",),
     ("target",),
@@ -50,9 +60,10 @@ HEAVY = {
     "jsonschema": {"llm/schema.py"},
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
+    "pypdf": {"knowledge/pdf.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm", "ray"}
+LAZY = {"litellm", "pypdf", "ray"}
 
 
 _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}

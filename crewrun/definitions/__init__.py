@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from crewrun.crew.crew import Crew
 from crewrun.definitions import crew_json, crew_yaml, flow_project, project_folder
 from crewrun.definitions.candidates import unnamed
 from crewrun.definitions.definition import Definition
@@ -32,11 +33,16 @@ _FOUND_BY_ITSELF = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
 def load(ref: str | Path, strict: bool = False) -> Definition:
     """The crew that `ref` names, checked from top to bottom: a file, a folder, `module:attr` or `file.py:attr`.
 
-    Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`. Warns with
+    What its agents know is read too. Raises DefinitionError, whose message has one line per problem,
+    `crew.yaml:14: tasks.draft.agent: …`. Warns with
     CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error.
     """
     with files_read() as files:
-        definition = replace(_load(str(ref), strict), files=frozenset(files))
+        definition = _load(str(ref), strict)
+    if isinstance(definition.target, Crew):
+        definition.target.check_knowledge()
+    files |= getattr(definition.target, "knowledge_files", frozenset())
+    definition = replace(definition, files=frozenset(files))
     if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
         place(definition.folder)
     return definition

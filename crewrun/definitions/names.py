@@ -16,6 +16,7 @@ from crewrun.definitions.crewai_imports import is_installed, rewrite_below
 from crewrun.definitions.problems import Value, listed
 from crewrun.definitions.source import Expected
 from crewrun.errors import CrewrunError, DefinitionError, suggest
+from crewrun.knowledge.knowledge import Knowledge
 from crewrun.llm.schema import OutputSchema
 from crewrun.references import broken, is_reference, resolve
 from crewrun.tools.base import BaseTool
@@ -74,6 +75,22 @@ class Names:
             kind = "another class" if isclass(value) else f"of type {type(value).__name__}"
             raise DefinitionError(f"{reference!r} is {kind}; a pydantic class (BaseModel) is needed here")
         return value
+
+    def knowledge(self, reference: str) -> Knowledge:
+        """The `Knowledge` at `module:attr`."""
+        value = self._object(reference, "a Knowledge")
+        if not isinstance(value, Knowledge):
+            raise DefinitionError(f"{reference!r} is of type {type(value).__name__}; a Knowledge is needed here")
+        return value
+
+    def knowledge_source(self, entry: str | dict[str, Any]) -> Any:
+        """The source at `module:attr` or `file.py:attr`; a path or a mapping is made one when the crew is built."""
+        if not isinstance(entry, str) or not is_reference(entry):
+            return entry
+        value = self._resolved(entry)
+        if not isclass(value):
+            return value
+        return _user_code(f"making the source {entry}", value)
 
     def json_schema(self, given: str | dict[str, Any]) -> dict[str, Any]:
         """The JSON Schema itself, or in the file that is named."""

@@ -21,10 +21,11 @@ from crewrun.references import shown
 _WITHOUT_EFFECT: Mapping[str, str] = {
     "agents.cache": "crewrun keeps models' answers, with --cache",
     "events": "crewrun sends no events; callback, task_callback and step_callback are called",
-    "knowledge": "crewrun has no knowledge; give the agent a tool, or put the text into the task",
+    "knowledge.storage": "crewrun keeps passages of knowledge in memory",
+    "knowledge.utils": "crewrun puts knowledge into prompts by itself",
     "memory": "crewrun has no memory",
     "planning": "crewrun does not plan",
-    "rag": "crewrun has no memory and no knowledge",
+    "rag": "crewrun has no memory, and chooses passages of knowledge by their words",
     "security": "crewrun gives no fingerprints",
     "telemetry": "crewrun sends nobody anything",
     "types.streaming": "crewrun does not stream",

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-Lane = Literal["direct", "litellm", "offline", "custom"]
+Lane = Literal["direct", "litellm", "offline", "custom", "embeddings"]
 
 
 @dataclass(frozen=True, slots=True)

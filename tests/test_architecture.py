@@ -17,7 +17,7 @@ LAYERS: list[tuple[str, ...]] = [
         *("_version", "errors", "messages", "row", "templates", "threads"),
         *("blocking_calls", "own_loops", "thread_loops"),
         *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings"),
-        *("loading", "run_files"),
+        *("loading", "run_files", "declared"),
         *("redaction", "key_shapes", "credentials", "secret_forms", "secret_values", "written_secrets", "terminal"),
     ),
     ("diagram",),
@@ -25,6 +25,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("hooks",),
     ("llm",),
     ("tools",),
+    ("knowledge", "skills"),
     ("crew",),
     ("flow",),
     ("target",),
@@ -55,9 +56,10 @@ HEAVY = {
     "jsonschema": {"llm/schema.py"},
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
+    "pypdf": {"knowledge/pdf.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm", "ray"}
+LAZY = {"litellm", "pypdf", "ray"}
 
 
 _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}

@@ -553,7 +553,7 @@ async def test_an_agent_s_own_templates_make_the_prompt() -> None:
 @pytest.mark.parametrize(
     ("fields", "warned"),
     [
-        ({"memory": True}, "agent: memory is not supported by crewrun and has no effect"),
+        ({"memory": True}, "agent: memory has no effect: crewrun has no memory, so that no row knows of another one"),
         ({"max_itr": 3}, "agent: no field 'max_itr' (did you mean 'max_iter'?); it has no effect"),
     ],
     ids=["not-supported", "unknown"],

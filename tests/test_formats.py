@@ -18,7 +18,16 @@ from jsonschema import Draft202012Validator
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.definitions.schema import crew_schema
-from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, Spec, TaskSpec
+from crewrun.definitions.spec import (
+    AgentSpec,
+    BatchSpec,
+    CrewSpec,
+    KnowledgeConfigSpec,
+    LLMSpec,
+    NamedTaskSpec,
+    Spec,
+    TaskSpec,
+)
 from crewrun.errors import CrewrunWarning, DefinitionError, UsageError
 from crewrun.testing import scripted
 
@@ -532,7 +541,7 @@ def test_what_a_crew_jsonc_says_in_vain_is_warned_about() -> None:
     with pytest.warns(CrewrunWarning) as caught:
         load("crew.jsonc")
     assert [str(warning.message) for warning in caught] == [
-        "crew.jsonc:11: memory: 'memory' is not supported by this version of crewrun and has no effect"
+        "crew.jsonc:11: memory: 'memory' has no effect: crewrun has no memory, so that no row knows of another one"
     ]
 
 
@@ -647,7 +656,7 @@ JSON_CONTENT: dict[str, tuple[dict[str, str], list[str]]] = {
         [
             "agents/writer.jsonc:2: settings: unknown key 'settings'; the keys of an agent are 'role', 'goal', "
             "'backstory', 'llm', 'tools', 'max_iter', 'max_rpm', 'max_execution_time', 'max_retry_limit', "
-            "'allow_delegation', 'step_callback', 'system_template' and 9 more",
+            "'allow_delegation', 'step_callback', 'system_template' and 14 more",
         ],
     ),
     "an agent's file that is no JSON": (
@@ -756,7 +765,7 @@ def test_a_project_is_run_by_its_folder(tmp_path: Path) -> None:
 
 SCHEMA = crew_schema()
 SPECS: dict[str, type[Spec]] = {
-    spec.__name__: spec for spec in (AgentSpec, BatchSpec, LLMSpec, NamedTaskSpec, TaskSpec)
+    spec.__name__: spec for spec in (AgentSpec, BatchSpec, KnowledgeConfigSpec, LLMSpec, NamedTaskSpec, TaskSpec)
 }
 
 

@@ -572,12 +572,10 @@ def test_what_has_no_effect_is_imported_and_warned_of_where_it_is_used() -> None
     with pytest.warns(CrewrunWarning) as caught:
         found = target(IDLE)
     events = "crewrun sends no events; callback, task_callback and step_callback are called"
-    knowledge = "crewrun has no knowledge; give the agent a tool, or put the text into the task"
     assert [str(warning.message) for warning in caught] == [
         f"demo.py:25: crewai_event_bus has no effect: {events}",
         f"demo.py:26: BaseEventListener has no effect: {events}",
         "demo.py:28: Memory has no effect: crewrun has no memory",
-        f"demo.py:30: BaseKnowledgeSource has no effect: {knowledge}",
         "demo.py:31: storage has no effect: crewrun has no memory",
     ]
     assert isinstance(found, Crew)

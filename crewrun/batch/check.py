@@ -14,6 +14,7 @@ from crewrun.batch.preflight import is_pipe, output_path, unused_constants
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.crew.agent import Agent
+from crewrun.crew.background import Background
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
@@ -231,6 +232,7 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
             "model": _model_name(agent.model, gateway),
             "tools": list(agent.toolbox.tools),
             "tools_in_words": _has_tools(agent, target) and not _takes(agent.model, None, gateway),
+            **_background(target.background_of(agent)),
         }
         for agent in target.agents_at_work
     ]
@@ -245,6 +247,23 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
         for position, task in enumerate(target.tasks)
     ]
     return about
+
+
+def _background(background: Background) -> dict[str, Any]:
+    """What an agent knows and can learn, in numbers and names."""
+    base, skills = background.knowledge, background.skills
+    knowledge = None
+    if base is not None:
+        knowledge = {
+            "sources": base.source_count,
+            "tokens": base.tokens,
+            "in_prompt": "whole" if base.whole else "passages",
+            "chosen_by": None if base.whole else background.embedded.embedder.model if background.embedded else "words",
+            "passages": len(base.passages),
+            "max_tokens": base.config.max_tokens,
+            "results_limit": base.config.results_limit,
+        }
+    return {"knowledge": knowledge, "skills": [skill.name for skill in skills.skills] if skills is not None else []}
 
 
 def _has_tools(agent: Agent, crew: Crew) -> bool:

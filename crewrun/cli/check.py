@@ -81,6 +81,7 @@ def _crew_lines(crew: dict[str, Any]) -> list[str]:
     for agent in crew["agents"]:
         in_words = " (in words, as the model takes none)" if agent["tools_in_words"] else ""
         said.append(f"agent {agent['name']}: {agent['model']}{_tools(agent['tools'])}{in_words}")
+        said += _background_lines(agent)
     for task in crew["tasks"]:
         in_words = ", its schema in words, as the model takes none" if task["schema_in_words"] else ""
         said.append(f"task {task['name']}: by {task['agent'] or 'the manager'}{_tools(task['tools'])}{in_words}")
@@ -91,6 +92,21 @@ def _crew_lines(crew: dict[str, Any]) -> list[str]:
     if crew["placeholders"]:
         said += [f"needs {{{name}}} for {place}" for name, place in crew["placeholders"].items()]
     return said
+
+
+def _background_lines(agent: dict[str, Any]) -> list[str]:
+    said = []
+    if (base := agent["knowledge"]) is not None:
+        sources = f"{base['sources']} source{'s' if base['sources'] != 1 else ''}, about {base['tokens']:,} tokens"
+        by = "their words" if base["chosen_by"] == "words" else base["chosen_by"]
+        how = (
+            f"whole in the prompt (bound: {base['max_tokens']:,} tokens)"
+            if base["in_prompt"] == "whole"
+            else f"the nearest {base['results_limit']} of {base['passages']:,} passages in the prompt, chosen by "
+            f"{by}, at most {base['max_tokens']:,} tokens"
+        )
+        said.append(f"  knowledge: {sources}: {how}")
+    return said + ([f"  skills: {', '.join(agent['skills'])}"] if agent["skills"] else [])
 
 
 def _tools(names: list[str]) -> str:

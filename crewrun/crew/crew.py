@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
+from crewrun.crew.background import Background, Backgrounds, files_of
 from crewrun.crew.crew_config import with_config
-from crewrun.crew.declared import Declared
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Files, Inputs, KickoffFamily
 from crewrun.crew.fields import accept
@@ -30,16 +30,23 @@ from crewrun.crew.process import (
 )
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.crew.task_run import Assignment, opening
+from crewrun.declared import Declared
 from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.files.attachment import Attachment, attach, check
 from crewrun.files.file import files_among
 from crewrun.files.folder import row_folder
 from crewrun.hooks.scope import ScopedHooks, hooks_of_a_crew
+from crewrun.knowledge.knowledge import Knowledge
+from crewrun.knowledge.knowledge_config import KnowledgeConfig
+from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
+from crewrun.knowledge.sources import as_sources
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import share_window, window_of
 from crewrun.llm.model import LLM
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally
+from crewrun.skills.loader import as_skills
+from crewrun.skills.models import Skill
 from crewrun.templates import check_inputs
 from crewrun.tools.toolbox import Toolbox
 
@@ -65,7 +72,7 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
     One crew object serves any number of kickoffs at once; each has its own texts, outputs and account.
     `default_inputs` fill placeholders that a kickoff's inputs leave open. In a hierarchical crew a manager does every
     task and delegates: `manager_agent`, or one made for `manager_llm`. `max_rpm` limits the requests per minute of all
-    kickoffs of the process together.
+    kickoffs of the process together. What `knowledge_sources` say every agent knows besides its own, and has `skills`.
 
     Callbacks may be sync or async: `before_kickoff_callbacks` get the inputs and return them changed, or None;
     `after_kickoff_callbacks` get the output likewise; `task_callback` gets every TaskOutput, `step_callback` every
@@ -89,6 +96,11 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
     task_callback: Annotated[Callable[[TaskOutput], Any] | None, SkipValidation] = None
     step_callback: Annotated[Callable[[Any], Any] | None, SkipValidation] = None
     output_log_file: bool | str | None = None
+    knowledge: Knowledge | None = None
+    knowledge_sources: Annotated[list[BaseKnowledgeSource] | None, BeforeValidator(as_sources)] = None
+    knowledge_config: KnowledgeConfig | None = None
+    embedder: Any = None
+    skills: Annotated[list[Skill] | None, BeforeValidator(as_skills)] = None
 
     _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
     _team: Team | None = PrivateAttr(default=None)
@@ -97,6 +109,8 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
     _made_with: frozenset[str] | None = PrivateAttr(default=None)
     _unfit: Callable[[Inputs], str | None] | None = PrivateAttr(default=None)
     _folder: Path | None = PrivateAttr(default=None)
+    _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
+    _is_read: bool = PrivateAttr(default=False)
 
     __hash__ = object.__hash__
 
@@ -242,6 +256,35 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
     def stands_in(self, folder: Path) -> None:
         """Let that be the crew's folder."""
         self._folder = folder
+
+    def background_of(self, agent: Agent) -> Background:
+        """What `agent` knows in this crew. Raises DefinitionError for knowledge that cannot be had."""
+        return self._backgrounds.of(agent, self)
+
+    def check_knowledge(self) -> None:
+        """Read all that agents know. Raises DefinitionError for what cannot be read; warns of embedders that are not
+        asked.
+        """
+        providers = dict.fromkeys(self.background_of(agent).unused_embedder for agent in self.agents_at_work)
+        self._is_read = True
+        for provider in filter(None, providers):
+            warnings.warn(
+                f"embedder: crewrun does not speak the language of {provider!r}; passages of knowledge are chosen by "
+                "their words (an OpenAI-compatible one: {provider: openai, config: {api_base: …, model_name: …}})",
+                CrewrunWarning,
+                stacklevel=2,
+            )
+
+    @property
+    def embedders(self) -> list[LLM]:
+        """The embedding models that a kickoff may call."""
+        found = (self.background_of(agent).embedded for agent in self.agents_at_work)
+        return list(dict.fromkeys(embedded.embedder for embedded in found if embedded is not None))
+
+    @property
+    def knowledge_files(self) -> frozenset[str]:
+        """The files that knowledge and skills come from."""
+        return files_of([self, *self.agents_at_work])
 
     def check_files(self) -> None:
         """Raise DefinitionError for a file that is the same for all rows and cannot be had."""
@@ -389,6 +432,8 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
                 files |= own
                 inputs = {name: value for name, value in inputs.items() if name not in own}
             check_inputs(inputs)
+        if not self._is_read:  # a crew that a flow has made: sources may do network calls, and an index takes its time
+            await call(self.check_knowledge)
         async with open_gateway() as gateway:
             kickoff = self._kickoff(inputs, gateway, tally)
             if self.output_log_file:
@@ -424,6 +469,7 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
             team=self._the_team,
             first=next(iter(self.tasks), None) if self.process is Process.sequential else None,
             crew=self,
+            background=self.background_of,
         )
 
     def _assign(self) -> Assign:

@@ -26,7 +26,8 @@ def _names(text: str) -> frozenset[str]:
 SILENT: Mapping[str, frozenset[str]] = {
     "agent": _names(
         "id cache crew cache_handler tools_handler agent_executor i18n formatting_errors max_tokens security_config "
-        "multimodal tools_results times_executed callbacks adapted_agent fingerprint language telemetry tracing"
+        "multimodal tools_results times_executed callbacks adapted_agent fingerprint language telemetry tracing "
+        "knowledge_storage"
     ),
     "task": _names(
         "id agents security_config used_tools tools_errors delegations retry_count max_retries start_time end_time "
@@ -40,16 +41,25 @@ SILENT: Mapping[str, frozenset[str]] = {
 # CrewAI's features that crewrun does not have.
 MISSING: Mapping[str, frozenset[str]] = {
     "agent": _names(
-        "function_calling_llm memory reasoning max_reasoning_attempts planning planning_config knowledge "
-        "knowledge_sources knowledge_config embedder allow_code_execution code_execution_mode mcps apps "
-        "skills a2a from_repository checkpoint"
+        "function_calling_llm memory reasoning max_reasoning_attempts planning planning_config "
+        "allow_code_execution code_execution_mode mcps apps a2a from_repository checkpoint"
     ),
     "task": _names("checkpoint"),
     "crew": _names(
         "function_calling_llm memory short_term_memory long_term_memory entity_memory external_memory memory_config "
-        "embedder planning planning_llm knowledge knowledge_sources stream skills checkpoint"
+        "planning planning_llm stream checkpoint"
     ),
 }
+
+
+_MEMORIES = _names("memory short_term_memory long_term_memory entity_memory external_memory memory_config")
+
+
+def no_effect(name: str) -> str:
+    """What is said of a field in `MISSING`, behind its name."""
+    if name in _MEMORIES:
+        return "has no effect: crewrun has no memory, so that no row knows of another one"
+    return "is not supported by this version of crewrun and has no effect"
 
 
 def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
@@ -80,7 +90,7 @@ def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
 def _warn(kind: str, model: type[BaseModel], name: str, value: Any) -> None:
     if name in MISSING[kind]:
         if value:
-            warnings.warn(f"{kind}: {name} is not supported by crewrun and has no effect", CrewrunWarning, stacklevel=6)
+            warnings.warn(f"{kind}: {name} {no_effect(name)}", CrewrunWarning, stacklevel=6)
         return
     near = suggest(name, list(model.model_fields))
     warnings.warn(f"{kind}: no field {name!r}{near}; it has no effect", CrewrunWarning, stacklevel=6)

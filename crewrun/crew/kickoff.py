@@ -15,6 +15,8 @@ from crewrun.llm.tally import Tally
 from crewrun.messages import Part
 
 if TYPE_CHECKING:
+    from crewrun.crew.agent import Agent
+    from crewrun.crew.background import Background
     from crewrun.crew.delegation import Team
     from crewrun.crew.log_file import LogFile
     from crewrun.crew.task import Task
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
 TRIGGER_PAYLOAD = "crewai_trigger_payload"
 
 
+def _own_background(agent: "Agent") -> "Background":
+    """That of an agent without a crew."""
+    return agent.background
+
+
 class Kickoff(NamedTuple):
     """One run of one crew: its inputs (None: templates stay as they are), the way to the models, the account.
 
     `team` gives the agents that work may be delegated to, `depth` how often it was on the way here. `first` is the task
     that is told a trigger's payload unless it says that it is not. `files` are those of each task, and `parts` what a
-    coworker who is asked for help in the task at hand is shown of them. `crew` is what hooks see of it.
+    coworker who is asked for help in the task at hand is shown of them. `crew` is what hooks see of it,
+    `background` what an agent of the crew knows.
     """
 
     inputs: Mapping[str, Any] | None
@@ -44,6 +52,7 @@ class Kickoff(NamedTuple):
     parts: tuple[Part, ...] = ()
     log: "LogFile | None" = None
     crew: Any = None
+    background: "Callable[[Agent], Background]" = _own_background
 
 
 class LeftOpen(dict[str, Any]):

@@ -17,10 +17,10 @@ from pydantic import (
 )
 
 from crewrun.crew.agent import Agent
-from crewrun.crew.declared import Declared
 from crewrun.crew.fields import accept, check_output_file
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.retries import put, retries_of
+from crewrun.declared import Declared
 from crewrun.errors import DefinitionError
 from crewrun.files.file import File, as_files
 from crewrun.llm.schema import OutputSchema

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, Persona
+from crewrun.crew.background import NO_BACKGROUND, Background
 from crewrun.crew.guardrails import check, no_more_tries, replaced
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
 from crewrun.crew.log_file import LogFile
 from crewrun.crew.output import OutputFormat, TaskOutput, as_dict, as_text, jsonable
 from crewrun.crew.output_files import check_filled, render_path, write_output
 from crewrun.crew.perform import Answer
-from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
+from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context, with_passages
 from crewrun.crew.retries import begin_counting, count_retry, end_counting
 from crewrun.crew.task import Task, latest_outputs
 from crewrun.errors import OutputInvalid
@@ -36,7 +37,11 @@ class Texts(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """A task of one kickoff, and who does it with which tools. `name` is how rows and messages call it."""
+    """A task of one kickoff, and who does it with which tools. `name` is how rows and messages call it.
+
+    `background` is what the agent knows, and `system` what the system turn says of it. `passages` are those that an
+    embedder chose for the task; None where they are chosen by words.
+    """
 
     task: Task
     name: str
@@ -45,6 +50,9 @@ class Assignment(NamedTuple):
     texts: Texts
     schema: OutputSchema | None
     files: Sequence[Attachment] = ()
+    background: Background = NO_BACKGROUND
+    system: str = ""
+    passages: str | None = None
 
     @property
     def task_of_the_row(self) -> Task:
@@ -112,6 +120,9 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
             await _log(kickoff.log, assignment, kickoff.tally, status="started")
         if texts.output_file is not None and task.output_file is not None:
             check_filled(task.output_file, texts.output_file, f"tasks.{name}.output_file")
+        if assignment.background.embedded is not None:
+            chosen = await assignment.background.chosen_for(texts.description, kickoff.gateway, tally)
+            assignment = assignment._replace(passages=chosen)
         prompt = opening(assignment, context)
         answer = await assignment.agent.perform(
             prompt, kickoff, tally, assignment.toolbox, assignment.schema, assignment
@@ -190,7 +201,13 @@ def opening(assignment: Assignment, context: str) -> Prompt:
         markdown=task.markdown,
         schema=schema.text if schema else None,
     )
-    prompt = assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
+    passages = assignment.passages
+    if passages is None:
+        passages = assignment.background.passages_for(texts.description)
+    if passages:
+        before = with_passages(before, passages)
+    before = with_context(before) if context else before
+    prompt = assignment.agent.compose(texts.persona, before, context, assignment.system)
     return prompt._replace(parts=parts_of(assignment.files)) if assignment.files else prompt
 
 

@@ -20,7 +20,11 @@ from crewrun.errors import DefinitionError
 from crewrun.files.attachment import check
 from crewrun.files.file import File, as_file, reason
 from crewrun.files.source import FilePath
+from crewrun.knowledge.knowledge_config import KnowledgeConfig
+from crewrun.knowledge.places import definition_in
+from crewrun.knowledge.sources import as_source
 from crewrun.llm.model import LLM, as_llm
+from crewrun.skills.loader import load_skill
 
 _NOT_OF_THE_CREW = frozenset({"llm", "batch"})
 
@@ -64,13 +68,32 @@ class _Builder:
         return None
 
     def _agent(self, name: str, spec: AgentSpec, path: KeyPath) -> Agent:
-        given = spec.given()
+        given = spec.given() | self._background(spec, path)
         llm = self._objects.get((*path, "llm")) or _llm(spec.llm) or self._llm
         given |= {"name": name, "role": spec.role.strip(), "llm": llm}
         agent: Agent = self._objects.get((*path, "type"), Agent)(**given)
         with self._noting((*path, "tools")):
             _ = agent.toolbox  # made now, for what is wrong with the tools
         return agent
+
+    def _background(self, spec: AgentSpec | CrewSpec, path: KeyPath) -> dict[str, Any]:
+        """The fields for knowledge and skills, whose files are in the crew's folder."""
+        made: dict[str, Any] = {}
+        with definition_in(self._folder):
+            if spec.knowledge_sources is not None:
+                made["knowledge_sources"] = []
+                for i, entry in enumerate(spec.knowledge_sources):
+                    with self._noting((*path, "knowledge_sources", i)):
+                        made["knowledge_sources"].append(as_source(entry, f"knowledge_sources[{i}]"))
+            if spec.skills is not None:
+                made["skills"] = []
+                for i, entry in enumerate(spec.skills):
+                    with self._noting((*path, "skills", i)):
+                        made["skills"] += load_skill(entry, activate=False)
+        if spec.knowledge_config is not None:
+            with self._noting((*path, "knowledge_config")):
+                made["knowledge_config"] = _config(spec.knowledge_config.given())
+        return made
 
     def _task(self, key: str | int, spec: TaskSpec) -> None:
         given = spec.given()
@@ -119,6 +142,7 @@ class _Builder:
             given["manager_agent"] = agents.pop(manager)
         for when in ("before_kickoff", "after_kickoff"):
             given[f"{when}_callbacks"] = [*_many(given.pop(when, ())), *_many(given.pop(f"{when}_callbacks", ()))]
+        given |= self._background(spec, ())
         given |= {"agents": list(agents.values()), "tasks": list(self._tasks.values()), "process": process}
         manager_llm = self._objects.get(("manager_llm",)) or _llm(spec.manager_llm)
         given |= {"manager_llm": manager_llm, "default_inputs": given.pop("inputs", {})}
@@ -133,6 +157,14 @@ class _Builder:
         except ValidationError as invalid:  # of a class or a model that is the user's own
             for error in invalid.errors(include_url=False, include_input=False):
                 self.problems.append(self._source.at_key((*path, *error["loc"]), error["msg"]))
+
+
+def _config(given: dict[str, Any]) -> KnowledgeConfig:
+    try:
+        return KnowledgeConfig(**given)
+    except ValidationError as invalid:
+        faults = (f"{e['loc'][0]}: {e['msg']}" for e in invalid.errors(include_url=False))
+        raise DefinitionError("; ".join(faults)) from None
 
 
 def _llm(spec: LLMSpec | str | list[LLMSpec | str] | None) -> LLM | None:

@@ -1,9 +1,9 @@
 """`crewai` in a user's imports means crewrun, or with `--engine crewai` what is installed.
 
-The import statements of the user's files, wherever these lie, are read as those of crewrun (`import_rewriting`); the files
-stay as they are. A file is the user's when it is imported while a crew is loaded, or by another such file, and is not
-installed. What is installed has the installed `crewai`, else crewrun under that name. What crewrun does not have of
-CrewAI is in `stand_ins`.
+The import statements of the user's files, wherever these lie, are read as those of crewrun (`import_rewriting`); the
+files stay as they are. A file is the user's when it is imported while a crew is loaded, or by another such file, and
+is not installed. What is installed has the installed `crewai`, else crewrun under that name. What crewrun does not
+have of CrewAI is in `stand_ins`.
 """
 
 import importlib

@@ -88,6 +88,15 @@ class Names:
             raise DefinitionError(f"{reference!r} is no class made from crewai's {kind.__name__}, as is needed here")
         return value
 
+    def knowledge_source(self, entry: str | dict[str, Any]) -> Any:
+        """The source at `module:attr` or `file.py:attr`; a path or a mapping is made one when the crew is built."""
+        if not isinstance(entry, str) or not is_reference(entry):
+            return entry
+        value = self._resolved(entry)
+        if not isclass(value):
+            return value
+        return _user_code(f"making the source {entry}", value)
+
     def json_schema(self, given: str | dict[str, Any]) -> dict[str, Any]:
         """The JSON Schema itself, or in the file that is named."""
         schema = self._read_schema(given) if isinstance(given, str) else given

@@ -32,6 +32,8 @@ from crewrun.definitions.value_types import (
     Guardrails,
     InputFile,
     JSONSchema,
+    KnowledgeObject,
+    KnowledgeSource,
     LogName,
     MaxFailures,
     ModelClass,
@@ -161,6 +163,16 @@ Model = Annotated[
 LLMSpec.model_rebuild()
 
 
+class KnowledgeConfigSpec(Spec):
+    """How much of what they know agents are given; see `KnowledgeConfig`."""
+
+    noun = "a knowledge_config"
+
+    results_limit: AtLeastOne | None = None
+    score_threshold: float | None = None
+    max_tokens: AtLeastOne | None = None
+
+
 class AgentSpec(Spec):
     """An agent. Its name is its key under `agents`."""
 
@@ -189,6 +201,11 @@ class AgentSpec(Spec):
     guardrail: Guardrail | None = None
     guardrail_max_retries: Count | None = None
     verbose: bool | None = None
+    knowledge: KnowledgeObject | None = None
+    knowledge_sources: list[KnowledgeSource] | None = None
+    knowledge_config: KnowledgeConfigSpec | None = None
+    embedder: dict[str, Any] | None = None
+    skills: list[Text] | None = None
 
 
 Manager = Annotated[
@@ -311,6 +328,11 @@ class CrewSpec(Spec):
     output_log_file: LogName | None = None
     batch: BatchSpec | None = None
     verbose: bool | None = None
+    knowledge: KnowledgeObject | None = None
+    knowledge_sources: list[KnowledgeSource] | None = None
+    knowledge_config: KnowledgeConfigSpec | None = None
+    embedder: dict[str, Any] | None = None
+    skills: list[Text] | None = None
 
 
 def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
@@ -326,4 +348,6 @@ def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
             return TaskSpec
         case ["batch"]:
             return BatchSpec
+        case ["knowledge_config"] | ["manager_agent", "knowledge_config"] | ["agents", _, "knowledge_config"]:
+            return KnowledgeConfigSpec
     return CrewSpec

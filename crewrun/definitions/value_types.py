@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from crewrun.crew.fields import check_output_file
 from crewrun.errors import DefinitionError
+from crewrun.knowledge.sources import SOURCE_TYPES
 from crewrun.tools import BUILT_IN
 
 # Tags of unions stand in pydantic's locations; a key of a file hardly starts like this.
@@ -140,6 +141,24 @@ ModelClass = Annotated[Name, _found("model_class"), _REFERENCE]
 InputFile = Annotated[
     Annotated[Text, TEXT] | Annotated[dict[str, Text], MAPPING],
     one_of("the path or address of a file"),
+]
+KnowledgeObject = Annotated[Name, _found("knowledge"), _REFERENCE]
+KnowledgeSource = Annotated[
+    Annotated[Text, TEXT] | Annotated[dict[str, Any], MAPPING],
+    one_of("the path of a file, a reference module:attr, or a mapping with source_type"),
+    _found("knowledge_source"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"\S"},
+                {
+                    "type": "object",
+                    "properties": {"source_type": {"enum": sorted(SOURCE_TYPES)}},
+                    "required": ["source_type"],
+                },
+            ]
+        }
+    ),
 ]
 JSONSchema = Annotated[
     Annotated[Name, TEXT] | Annotated[dict[str, Any], MAPPING],

@@ -37,6 +37,7 @@ from crewrun.llm.custom_model import (
     is_unfinished,
     settings_of,
 )
+from crewrun.llm.embeddings import Vector, decode, for_embeddings
 from crewrun.llm.endpoint_secrets import secrets_of, secrets_of_llm
 from crewrun.llm.far_gates import FarGates
 from crewrun.llm.frozen_gates import frozen
@@ -46,6 +47,7 @@ from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM, as_plain
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices import Price, find_price
+from crewrun.llm.providers import OFFLINE
 from crewrun.llm.recorder import Identities, Recorder, Spent
 from crewrun.llm.sender import Sender
 from crewrun.llm.sync_thread import run_in_thread
@@ -84,6 +86,7 @@ class Gateway:
         self._cache = cache
         self._transports = Transports(transport)
         self._endpoints: WeakKeyDictionary[LLM, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
+        self._embedders: WeakKeyDictionary[LLM, Endpoint] = WeakKeyDictionary()
         self._fallbacks: WeakKeyDictionary[Endpoint, tuple[Endpoint, ...]] = WeakKeyDictionary()
         self._customs: WeakKeyDictionary[LLM, tuple[Fields, Endpoint]] = WeakKeyDictionary()
         self._default: Endpoint | None = None
@@ -135,8 +138,33 @@ class Gateway:
         own = endpoint.reply_schema
         if schema is None and own is not None and not self._sender.capabilities.refuses(endpoint, own):
             schema = own
-        request = ChatRequest(endpoint, messages, tools, schema)
-        recorder = tally.recorder
+        return await self._answer(ChatRequest(endpoint, messages, tools, schema), tally, windows)
+
+    async def embed(self, embedder: LLM, texts: Sequence[str], tally: Tally) -> list[Vector]:
+        """The vectors of `texts` by `embedder`, recorded and billed as every call. Raises as `complete` does."""
+        request = ChatRequest(self.embedding_endpoint(embedder), tuple(Message("user", text) for text in texts))
+        try:
+            completion = await self._answer(request, tally, ())
+        except (RunStopped, RowBudgetExceeded, NotRecorded) as refused:
+            tally.refused(refused)
+            raise
+        return decode(completion.text)
+
+    def embedding_endpoint(self, embedder: LLM) -> Endpoint:
+        """Where embeddings of `embedder` come from. Its model stays its own whatever --model says."""
+        endpoint = self._embedders.get(embedder)
+        if endpoint is None:
+            resolved = _resolved(endpoints.override(embedder, None, self._options.base_url))
+            endpoint = self._embedders[embedder] = for_embeddings(resolved)
+        return endpoint
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether no model is called whatever a crew names (-m offline)."""
+        return (self._options.model or "").partition("?")[0].strip() == OFFLINE
+
+    async def _answer(self, request: ChatRequest, tally: Tally, windows: Sequence[RequestWindow]) -> Completion:
+        endpoint, recorder = request.endpoint, tally.recorder
         caller = Caller(tally, windows, recorder)
         if recorder is None and self._cache is None:
             if self._options.replay_only:

@@ -18,6 +18,13 @@ def _direct() -> Callable[[], Transport]:
     return OpenAITransport
 
 
+def _embeddings() -> Callable[[], Transport]:
+    _direct()  # the same needs
+    from crewrun.llm.embeddings_transport import EmbeddingsTransport
+
+    return EmbeddingsTransport
+
+
 def _litellm() -> Callable[[], Transport]:
     from crewrun.llm.litellm_transport import LitellmTransport
 
@@ -42,6 +49,7 @@ _LANES: Mapping[Lane, Callable[[], Callable[[], Transport]]] = {
     "litellm": _litellm,
     "offline": _offline,
     "custom": _custom,
+    "embeddings": _embeddings,
 }
 
 

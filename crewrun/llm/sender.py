@@ -65,6 +65,7 @@ from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, relaxed
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
+_OVER_AIOHTTP = ("direct", "embeddings")
 
 
 @dataclass(slots=True)
@@ -342,8 +343,9 @@ class Sender:
         if is_ours and endpoint.lane == "custom":
             with counting_into(tally):
                 return await _send(transport, request, timeout_s, over_asyncio=False)
-        completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane == "direct")
-        return believable(completion, request) if is_ours else completion
+        completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane in _OVER_AIOHTTP)
+        # Vectors are no words: their size says nothing of tokens.
+        return believable(completion, request) if is_ours and endpoint.lane != "embeddings" else completion
 
     def _way(self, endpoint: Endpoint) -> Way:
         way = self._ways.get(endpoint)

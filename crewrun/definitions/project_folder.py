@@ -50,6 +50,12 @@ class Project:
             )
         return found[0][0] if found else None
 
+    @property
+    def classes(self) -> list[str]:
+        """The names of its @CrewBase classes."""
+        places = [self.base, path_in(self.base, "src")]
+        return [name for place in places for file in python_files(place) for name in _crew_classes(file)]
+
 
 def load(folder: str, strict: bool = False) -> Definition:
     """The crew of the project in `folder`. An unknown key is a warning, with `strict` an error. DefinitionError."""
@@ -83,28 +89,36 @@ def is_project(folder: str) -> bool:
 
 def find(folder: str) -> Project:
     """The project in `folder`, else the only one below it. Raises DefinitionError when there is none, or several."""
+    found = projects_in(folder)
+    if not found:
+        raise DefinitionError(nothing_in(folder))
+    if len(found) > 1:
+        bases = ", ".join(repr(project.base) for project in found)
+        raise DefinitionError(f"{folder}: has {len(found)} CrewAI projects in it: {bases}; name one of them")
+    return found[0]
+
+
+def projects_in(folder: str) -> list[Project]:
+    """The project right in `folder`, else all that are below it."""
     found: dict[str, Project] = {}
     for place in below(folder):
         if (project := _project_at(place)) is not None:
             if project.base == os.path.normpath(folder) or place == os.path.normpath(folder):
-                return project
+                return [project]
             found.setdefault(project.base, project)
-    if not found:
-        raise DefinitionError(_nothing_in(folder))
-    if len(found) > 1:
-        bases = ", ".join(map(repr, found))
-        raise DefinitionError(f"{folder}: has {len(found)} CrewAI projects in it: {bases}; name one of them")
-    return next(iter(found.values()))
+    return list(found.values())
 
 
-def _nothing_in(folder: str) -> str:
+def nothing_in(folder: str) -> str:
+    """That there is no crew in `folder`, and what was looked for."""
     for place in below(folder):
         for name, other in (("agents", "tasks"), ("tasks", "agents")):
             if (file := _file(place, name)) is not None:
                 return f"{file}: has no {other}.yaml beside it; a CrewAI project has both"
     return (
         f"{folder}: has no crew in it; looked for crew.yaml, crew.yml, crew.jsonc and crew.json, and for a CrewAI "
-        f"project (config/agents.yaml and config/tasks.yaml), that one {MAX_DEPTH} folders deep"
+        f"project (config/agents.yaml and config/tasks.yaml), that one {MAX_DEPTH} folders deep, "
+        "and a Python file that makes or runs a crew"
     )
 
 

@@ -11,6 +11,7 @@ from crewrun import Crew, CrewrunWarning, DefinitionError
 from crewrun.definitions import load
 from crewrun.errors import InputInvalid
 from crewrun.loading import patience
+from crewrun.loading.network import called_model
 from crewrun.loading.questions import answering
 from crewrun.testing import scripted
 
@@ -220,6 +221,23 @@ async def test_a_call_of_a_model_by_other_means_is_none(
     assert f"loading stopped at a call to {called}: {NO_CALL}" in warned[0]
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "called"),
+    [
+        ("127.0.0.1", 9, "127.0.0.1:9 by openai"),
+        ("my.example", 443, "my.example by openai"),
+        ("raw.githubusercontent.com", 443, None),
+        ("169.254.169.254", 80, None),
+        ("oauth2.googleapis.com", 443, None),
+        ("sts.eu-west-1.amazonaws.com", 443, None),
+        ("bedrock-runtime.eu-west-1.amazonaws.com", 443, "bedrock-runtime.eu-west-1.amazonaws.com"),
+    ],
+)
+def test_a_client_may_fetch_all_but_answers(host: str, port: int, called: str | None) -> None:
+    """Prices, tokenizers, credentials: making a client of a library is no call of a model."""
+    assert called_model(host, port, ["/x/site-packages/httpx/_client.py", "/x/site-packages/openai/a.py"]) == called
+
+
 async def test_other_connections_are_free() -> None:
     """A file may read what it needs."""
     body = """
@@ -350,9 +368,16 @@ def test_rows_answer_questions() -> None:
         pytest.param(
             "import argparse; p = argparse.ArgumentParser(); p.add_argument('topic'); p.parse_args()",
             "demo.py:{line}: loading stopped at its own arguments, of which it has none here, "
-            "and what follows in the file was not run; give them defaults, or parse them under "
+            "and what follows in the file was not run; give them defaults, or read them under "
             "`if __name__ == '__main__':`",
             id="argparse",
+        ),
+        pytest.param(
+            "topic = sys.argv[1]",
+            "demo.py:{line}: loading stopped at its own arguments, of which it has none here, "
+            "and what follows in the file was not run; give them defaults, or read them under "
+            "`if __name__ == '__main__':`",
+            id="sys.argv",
         ),
     ],
 )

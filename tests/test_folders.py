@@ -135,6 +135,13 @@ def test_of_several_crews_it_is_the_one_that_the_project_runs(files: dict[str, s
     assert found_in(".") == found
 
 
+def test_of_several_crew_classes_it_is_the_one_that_main_imports() -> None:
+    """Where they share a folder and its config."""
+    files = crew_in("src", "One")
+    write({**files, "src/other.py": CREW_PY.replace("{name}", "Other"), "src/main.py": "from one import One\n"})
+    assert found_in(".") == "One"
+
+
 def test_several_crews_that_are_alike_are_listed() -> None:
     """With the folders to name."""
     write({**crew_in("a", "A"), **crew_in("b", "B")})

@@ -5,6 +5,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from place import Place
 from user_files import in_an_empty_folder, write
 
 from crewrun import Crew, CrewrunWarning, DefinitionError
@@ -425,3 +426,34 @@ def test_the_price_table_is_the_local_one(monkeypatch: pytest.MonkeyPatch) -> No
     target = load("demo.py:crew").target
     assert isinstance(target, Crew)
     assert target.tasks[0].description == "True"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param("crew.kickoff({'topic': 'x'})", id="a kickoff"),
+        pytest.param("print(LLM(model='gpt-4.1-mini').call('x'))", id="a model"),
+        pytest.param(
+            "import urllib.request\nurllib.request.urlopen(os.environ['OPENAI_BASE_URL'] + '/chat/completions', b'{}')",
+            id="a request of its own",
+        ),
+        pytest.param(
+            "thread = threading.Thread(target=crew.kickoff, args=({'topic': 'x'},))\nthread.start()\nthread.join()",
+            id="a thread",
+        ),
+        pytest.param(
+            "try:\n    crew.kickoff({'topic': 'x'})\nexcept:\n    crew.kickoff({'topic': 'x'})", id="swallowed"
+        ),
+    ],
+)
+def test_no_command_pays_for_what_a_file_does_when_it_is_loaded(place: Place, call: str) -> None:
+    """The endpoint sees the rows' requests and no other; `check`, `plan` and `batch` each load the file."""
+    text = CREW.replace("import asyncio, threading", "import asyncio, os, threading").replace("openai/", "")
+    (place.folder / "main.py").write_text(f"{text}{call}\n")
+    (place.folder / "crew.yaml").unlink()
+    place.rows({"topic": "a"}, {"topic": "b"})
+    assert place.crewrun("check", "in.jsonl") == []
+    assert place.crewrun("plan", "in.jsonl") == []
+    assert place.batch() == ["Do a", "Do b"]
+    assert "loading stopped at" in place.stderr
+    assert place.done() == ["a", "b"]

@@ -50,7 +50,9 @@ def is_about_crews(file: str) -> bool:
 
 
 def imported_by(file: str) -> set[str]:
-    """The names that `file` imports from other modules."""
+    """The names that `file` imports from other modules; none where it is not there."""
+    if not os.path.isfile(file):
+        return set()
     try:
         tree = ast.parse(read_bytes(file))
     except (SyntaxError, ValueError, RecursionError):

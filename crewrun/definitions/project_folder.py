@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from crewrun.definitions.assembly import assemble
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
+from crewrun.definitions.folder_scripts import imported_by
 from crewrun.definitions.folders import MAX_DEPTH, below, classes_in, inside, path_in, python_files
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
@@ -35,13 +36,17 @@ class Project:
     def python(self) -> str | None:
         """The file with the @CrewBase class, if there is one: crew.py, else the only file that has one.
 
-        They are looked for in `base` and in a folder `src` there. Raises DefinitionError when there are several.
+        They are looked for in `base` and in a folder `src` there. Of several it is the one that a main.py imports.
+        Raises DefinitionError when that does not tell them apart.
         """
         crew_py = path_in(self.base, "crew.py")
         if os.path.isfile(crew_py):
             return crew_py
         places = [self.base, path_in(self.base, "src")]
         found = [(file, name) for place in places for file in python_files(place) for name in _crew_classes(file)]
+        if len(found) > 1:
+            imported = {name for place in places for name in imported_by(path_in(place, "main.py"))}
+            found = [one for one in found if one[1] in imported] or found
         if len(found) > 1:
             names = [f"{file}:{name}" for file, name in found]
             raise DefinitionError(

@@ -30,6 +30,7 @@ from crewrun.llm.call import Bill, Caller
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.endpoint_secrets import secrets_of, secrets_of_llm
 from crewrun.llm.far_gates import FarGates
+from crewrun.llm.frozen_gates import frozen
 from crewrun.llm.gate import AllGates, Gates
 from crewrun.llm.lanes import Transports
 from crewrun.llm.limits import RequestWindow
@@ -38,6 +39,7 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices import Price, find_price
 from crewrun.llm.recorder import Identities, Recorder, Spent
 from crewrun.llm.sender import Sender
+from crewrun.llm.sync_thread import run_in_thread
 from crewrun.llm.tally import Tally
 from crewrun.llm.transport import Transport
 from crewrun.llm.way import Way
@@ -76,6 +78,7 @@ class Gateway:
         self._fallbacks: WeakKeyDictionary[Endpoint, tuple[Endpoint, ...]] = WeakKeyDictionary()
         self._default: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stand_in: Gateway | None = None
         self._sender = Sender(self._options, self.gates, self._transports, self._way)
         self._strange: set[str] = set()  # the unknown words with which replies ended, each warned about once
 
@@ -259,7 +262,9 @@ class Gateway:
 
     def beside(self) -> "Gateway":
         """A gateway for another event loop of the process, which calls as this one does and within the same limits."""
-        gates = FarGates(self.gates, self._loop) if self._loop is not None else None
+        return self._like(FarGates(self.gates, self._loop) if self._loop is not None else None)
+
+    def _like(self, gates: AllGates | None) -> "Gateway":
         other = Gateway(self._options, transport=self._transports.given, gates=gates, cache=self._cache)
         other._sender.capabilities.refused = self.refused
         return other
@@ -275,6 +280,28 @@ class Gateway:
         if loop is None:
             raise RuntimeError("the run's event loop is not asyncio's")
         return pool.wait(lambda: asyncio.run_coroutine_threadsafe(call(*args), loop))
+
+    def run_beside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+        """Run `call(*args)` for code that holds the gateway's own loop: in a thread, with a gateway that stands in for
+        this one meanwhile and keeps to the same limits. RuntimeError where that cannot be.
+        """
+        other = self._like(frozen(self.gates))
+
+        async def run() -> T:
+            other.settle()
+            self._stand_in = other
+            try:
+                return await call(*args)
+            finally:
+                self._stand_in = None
+                await other.aclose()
+
+        return run_in_thread(run)
+
+    @property
+    def acting(self) -> "Gateway":
+        """This one, or while its loop is held the one that stands in for it."""
+        return self if self._stand_in is None else self._stand_in.acting
 
     @property
     def is_here(self) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 
 from crewrun.errors import CrewrunError, DefinitionError, suggest
 from crewrun.loading import block
+from crewrun.loading.exits import wants_arguments
 from crewrun.loading.load import Load, stop_in
 from crewrun.loading.load import check_loaded as check_loaded  # noqa: PLC0414  (for what is above)
 from crewrun.loading.modules import stop_of, stoppable
@@ -255,6 +256,11 @@ def broken(doing: str, failed: BaseException) -> DefinitionError:
     if (stop := stop_in(failed)) is not None:
         stop.is_known = True
         return DefinitionError(f"{stop.short}: {stop.why}; name what makes the crew, not what runs it{stop.way_out}")
+    if wants_arguments(failed):
+        place = place_of(failed) or doing
+        return DefinitionError(
+            f"{place}: asks for its own arguments, of which it has none here; name what makes the crew"
+        )
     _learn_from(frame.f_code.co_filename for frame, _ in traceback.walk_tb(failed.__traceback__))
     report = traceback.TracebackException.from_exception(failed)
     theirs = _trim(report)

@@ -235,7 +235,8 @@ def test_nothing_is_looked_for_where_no_project_is(folder: str) -> None:
     put({"top/own/pyvenv.cfg": ""})
     assert message_for("top") == (
         "top: has no crew in it; looked for crew.yaml, crew.yml, crew.jsonc and crew.json, and for a CrewAI project "
-        "(config/agents.yaml and config/tasks.yaml), that one 5 folders deep"
+        "(config/agents.yaml and config/tasks.yaml), that one 5 folders deep, "
+        "and a Python file that makes or runs a crew"
     )
 
 
@@ -700,7 +701,8 @@ def test_a_fault_of_a_crew_jsonc_has_its_file_and_line(files: dict[str, str], li
         (
             "empty",
             "empty: has no crew in it; looked for crew.yaml, crew.yml, crew.jsonc and crew.json, and for a CrewAI "
-            "project (config/agents.yaml and config/tasks.yaml), that one 5 folders deep",
+            "project (config/agents.yaml and config/tasks.yaml), that one 5 folders deep, "
+            "and a Python file that makes or runs a crew",
         ),
         ("nope.jsonc", "nope.jsonc: no such file"),
         ("crew.json/x.json", "crew.json/x.json: cannot be read: Not a directory"),

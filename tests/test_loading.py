@@ -5,12 +5,14 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from place import Place
 from user_files import in_an_empty_folder, write
 
 from crewrun import Crew, CrewrunWarning, DefinitionError
 from crewrun.definitions import load
 from crewrun.errors import InputInvalid
 from crewrun.loading import patience
+from crewrun.loading.network import called_model
 from crewrun.loading.questions import answering
 from crewrun.testing import scripted
 
@@ -220,6 +222,23 @@ async def test_a_call_of_a_model_by_other_means_is_none(
     assert f"loading stopped at a call to {called}: {NO_CALL}" in warned[0]
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "called"),
+    [
+        ("127.0.0.1", 9, "127.0.0.1:9 by openai"),
+        ("my.example", 443, "my.example by openai"),
+        ("raw.githubusercontent.com", 443, None),
+        ("169.254.169.254", 80, None),
+        ("oauth2.googleapis.com", 443, None),
+        ("sts.eu-west-1.amazonaws.com", 443, None),
+        ("bedrock-runtime.eu-west-1.amazonaws.com", 443, "bedrock-runtime.eu-west-1.amazonaws.com"),
+    ],
+)
+def test_a_client_may_fetch_all_but_answers(host: str, port: int, called: str | None) -> None:
+    """Prices, tokenizers, credentials: making a client of a library is no call of a model."""
+    assert called_model(host, port, ["/x/site-packages/httpx/_client.py", "/x/site-packages/openai/a.py"]) == called
+
+
 async def test_other_connections_are_free() -> None:
     """A file may read what it needs."""
     body = """
@@ -350,9 +369,16 @@ def test_rows_answer_questions() -> None:
         pytest.param(
             "import argparse; p = argparse.ArgumentParser(); p.add_argument('topic'); p.parse_args()",
             "demo.py:{line}: loading stopped at its own arguments, of which it has none here, "
-            "and what follows in the file was not run; give them defaults, or parse them under "
+            "and what follows in the file was not run; give them defaults, or read them under "
             "`if __name__ == '__main__':`",
             id="argparse",
+        ),
+        pytest.param(
+            "topic = sys.argv[1]",
+            "demo.py:{line}: loading stopped at its own arguments, of which it has none here, "
+            "and what follows in the file was not run; give them defaults, or read them under "
+            "`if __name__ == '__main__':`",
+            id="sys.argv",
         ),
     ],
 )
@@ -400,3 +426,34 @@ def test_the_price_table_is_the_local_one(monkeypatch: pytest.MonkeyPatch) -> No
     target = load("demo.py:crew").target
     assert isinstance(target, Crew)
     assert target.tasks[0].description == "True"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param("crew.kickoff({'topic': 'x'})", id="a kickoff"),
+        pytest.param("print(LLM(model='gpt-4.1-mini').call('x'))", id="a model"),
+        pytest.param(
+            "import urllib.request\nurllib.request.urlopen(os.environ['OPENAI_BASE_URL'] + '/chat/completions', b'{}')",
+            id="a request of its own",
+        ),
+        pytest.param(
+            "thread = threading.Thread(target=crew.kickoff, args=({'topic': 'x'},))\nthread.start()\nthread.join()",
+            id="a thread",
+        ),
+        pytest.param(
+            "try:\n    crew.kickoff({'topic': 'x'})\nexcept:\n    crew.kickoff({'topic': 'x'})", id="swallowed"
+        ),
+    ],
+)
+def test_no_command_pays_for_what_a_file_does_when_it_is_loaded(place: Place, call: str) -> None:
+    """The endpoint sees the rows' requests and no other; `check`, `plan` and `batch` each load the file."""
+    text = CREW.replace("import asyncio, threading", "import asyncio, os, threading").replace("openai/", "")
+    (place.folder / "main.py").write_text(f"{text}{call}\n")
+    (place.folder / "crew.yaml").unlink()
+    place.rows({"topic": "a"}, {"topic": "b"})
+    assert place.crewrun("check", "in.jsonl") == []
+    assert place.crewrun("plan", "in.jsonl") == []
+    assert place.batch() == ["Do a", "Do b"]
+    assert "loading stopped at" in place.stderr
+    assert place.done() == ["a", "b"]

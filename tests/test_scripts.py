@@ -25,7 +25,7 @@ FACTORY = "def build_crew():\n    return Crew(tasks=[])\n"
 PROJECT = "@CrewBase\nclass Press:\n    @a_crew\n    def crew(self):\n        return Crew(tasks=[])\n"
 FLOW = "class Steps(Flow):\n    @start()\n    def go(self):\n        return Crew(tasks=[]).kickoff()\n"
 RUNNER = "def main():\n    print(Crew(tasks=[]).kickoff())\n"
-CLASS = "class Trip:\n    def __init__(self, city):\n        pass\n    def run(self):\n        return Crew(tasks=[]).kickoff()\n"
+CLASS = "class Trip:\n    def __init__(self, x):\n        pass\n    def run(self):\n        Crew(tasks=[]).kickoff()\n"
 
 
 def entry(text: str, **files: str) -> str:

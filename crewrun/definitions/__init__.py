@@ -1,9 +1,10 @@
 """Where crews come from: `load` a reference, or `find_beside` the inputs.
 
-The formats are one file each: `crew_yaml`, `crew_json`, `project_folder`, `flow_project` and `python_source`. The first
-three give a `source`, the data with the place of everything in it, and `assembly` makes a definition of it: `keys` and
-`checks` look for faults in the data, `spec` says which keys there are, `names` looks up what they name, `build` builds
-the crew, and `problems` words what is wrong. `schema` is crew.yaml's JSON Schema.
+The formats are one file each: `crew_yaml`, `crew_json`, `project_folder`, `flow_project` and `python_source`; which of
+the last three a folder is, `folder_source` says. The first three give a `source`, the data with the place of everything
+in it, and `assembly` makes a definition of it: `keys` and `checks` look for faults in the data, `spec` says which keys
+there are, `names` looks up what they name, `build` builds the crew, and `problems` words what is wrong. `schema` is
+crew.yaml's JSON Schema.
 """
 
 import os.path
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from crewrun.definitions import crew_json, crew_yaml, flow_project, project_folder
+from crewrun.definitions import crew_json, crew_yaml, folder_source
 from crewrun.definitions.crewai_imports import engine as meaning
 from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
@@ -54,7 +55,7 @@ def _load(file: str, strict: bool) -> Definition:
     if os.path.isdir(file):
         if (crew := _crew_file(file)) is not None:
             return _load(crew, strict)
-        return flow_project.load(file) if flow_project.is_flow_project(file) else project_folder.load(file, strict)
+        return folder_source.load(file, strict)
     extension = os.path.splitext(file)[1].lower()
     if extension in _LOADERS:
         refuse_foreign_engine(f"{file} is a {extension} file")
@@ -75,7 +76,7 @@ def _load(file: str, strict: bool) -> Definition:
 
 
 def find_beside(inputs: Path | None) -> Path:
-    """The crew file beside `inputs`, else the one in the working directory, else a CrewAI project in one of these.
+    """The crew file beside `inputs`, else the one in the working directory, else a CrewAI project or script in these.
 
     None means inputs without a folder, stdin. Raises UsageError when there is none.
     """
@@ -84,7 +85,7 @@ def find_beside(inputs: Path | None) -> Path:
         if (crew := _crew_file(str(folder))) is not None:
             return Path(crew)
     for folder in folders:
-        if flow_project.is_flow_project(str(folder)) or project_folder.is_project(str(folder)):
+        if folder_source.is_found_in(str(folder)):
             return folder
     looked = " or ".join("the working directory" if folder == Path() else repr(str(folder)) for folder in folders)
     raise UsageError(f"no crew.yaml in {looked}; crewrun init DIR makes one, --crew names another crew")

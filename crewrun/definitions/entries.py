@@ -34,16 +34,12 @@ def entry_of(module: ModuleType, file: str) -> str:
     own, comes last. Raises DefinitionError that lists them when there are several of the first kind, or none.
     """
     outline = outline_of(read_bytes(file), _imported_parts(module)) or Outline()
-    several: list[str] = []
-    for names in _kinds(module, outline):
-        if len(names) == 1:
-            return names[0]
-        several = several or names
-    if several:
-        raise DefinitionError(
-            f"{file}: several things in it could be run; say which is meant: "
-            + ", ".join(f"--crew {file}:{name}" for name in several)
-        )
+    names = next((names for names in _kinds(module, outline) if names), [])
+    if len(names) == 1:
+        return names[0]
+    if names:
+        commands = ", ".join(f"--crew {file}:{name}" for name in names)
+        raise DefinitionError(f"{file}: several things in it could be run; say which is meant: {commands}")
     raise DefinitionError(_nothing_in(module, outline, file))
 
 

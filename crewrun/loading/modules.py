@@ -91,8 +91,7 @@ class _Loader(Loader):
 
 def _left(load: Load, failed: BaseException) -> Stop | None:
     """The stop that it is when the outermost module ends the process: it may have defined what is wanted."""
-    if not isinstance(failed, SystemExit) or load.depth > 1:
-        return None
-    stop = exit_of(failed)
-    load.stops.append(stop)
+    stop = exit_of(failed) if load.depth == 1 else None
+    if stop is not None:
+        load.stops.append(stop)
     return stop

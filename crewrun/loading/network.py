@@ -36,8 +36,13 @@ _CLIENTS = (
     *("langchain/chat_models/", "langchain/llms/", "langchain_community/chat_models/", "langchain_community/llms/"),
     *("langchain_community/embeddings/", "langchain_huggingface/", "llama_index/llms/", "llama_index/core/llms/"),
 )
-# What such packages read besides: tables of prices, tokenizers and models' files.
-_FREE = ("raw.githubusercontent.com", "github.com", "huggingface.co", "openaipublic.blob.core.windows.net")
+# What such packages read besides: tables of prices, tokenizers, models' files, credentials; and what they report.
+_FREE = (
+    *("raw.githubusercontent.com", "github.com", "huggingface.co", "openaipublic.blob.core.windows.net"),
+    *(".googleapis.com", "accounts.google.com", "metadata.google.internal", ".amazonaws.com"),
+    *("login.microsoftonline.com", "smith.langchain.com", ".posthog.com", ".sentry.io", ".datadoghq.com"),
+)
+_METADATA = "169.254."  # of the cloud that the machine is in
 
 
 def called_model(host: str, port: int | None, files: Iterable[str], env: Mapping[str, str] = os.environ) -> str | None:
@@ -51,7 +56,7 @@ def called_model(host: str, port: int | None, files: Iterable[str], env: Mapping
         return where
     if host in _LOCAL and port == _OLLAMA_PORT:
         return where
-    if host.endswith(_FREE):
+    if host.endswith(_FREE) or host.startswith(_METADATA):
         return None
     client = next((found for file in files if (found := _client(file)) is not None), None)
     return None if client is None else f"{where} by {client}"

@@ -18,7 +18,7 @@ import anyio.to_thread
 import sniffio
 
 from crewrun.confinement.own_files import OwnFiles, current_own_files
-from crewrun.contexts import in_own_context
+from crewrun.contexts import in_own_context, let_threads_inherit
 from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
 from crewrun.errors import (
@@ -39,7 +39,7 @@ from crewrun.llm.model import LLM
 from crewrun.llm.placement import left_out
 from crewrun.llm.provider_settings import missing_settings
 from crewrun.llm.recorder import Recorder
-from crewrun.llm.tally import Tally, counting_into
+from crewrun.llm.tally import Tally, counting_into, current_tally
 from crewrun.loading.questions import answering
 from crewrun.messages import Endpoint
 from crewrun.redaction import learn
@@ -87,6 +87,7 @@ class Worker:
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Worker":
+        let_threads_inherit(lambda: current_tally() is not None)
         await self._open.enter_async_context(self._gateway)
         return self
 

@@ -10,6 +10,7 @@ from cli import problems, read_rows, write_rows
 from forks import crewrun
 from hypothesis import given
 from hypothesis import strategies as st
+from mock_process import MockProcess
 from user_files import in_an_empty_folder, write
 
 from crewrun import Crew, CrewrunWarning, DefinitionError, InputInvalid
@@ -316,6 +317,36 @@ def test_the_kickoffs_of_a_function_are_the_run_s(tmp_path: Path) -> None:
     assert where == {1: f"trip.py:{line + 5}", 2: "line 4", 3: f"trip.py:{line + 2}"}
     assert "→ the crew's own code failed" in done.stderr
     assert "a bug" not in done.stderr
+
+
+DIES = """
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+def run(a: str):
+    first = crew_of(f"first of {a}").kickoff()
+    with ThreadPoolExecutor() as threads:
+        second = threads.submit(crew_of(f"second of {a}").kickoff).result()
+    if not Path("died").exists():
+        Path("died").touch()
+        os._exit(9)
+    return [first, second, crew_of(f"third of {a}").kickoff()]
+"""
+
+
+def test_a_function_is_resumed_by_its_calls(tmp_path: Path) -> None:
+    """Those of its threads too: what was paid for when the process died is not called again."""
+    write({"trip.py": TRIP + DIES})
+    rows = write_rows(tmp_path / "rows.jsonl", [{"a": "x"}])
+    with MockProcess() as mock:
+        command = ("batch", rows, "--crew", "trip.py:run", "-m", "openai/m", "--base-url", mock.base_url)
+        done = crewrun(*command, "-o", "out.jsonl", cwd=tmp_path)
+        assert (done.returncode, len(mock.ledger()["requests"])) == (9, 2)
+        done = crewrun(*command, "-o", "out.jsonl", cwd=tmp_path)
+        assert (done.returncode, len(mock.ledger()["requests"])) == (0, 3), done.stderr
+    (row,) = read_rows(tmp_path / "out.jsonl")
+    assert (row["usage"]["calls"], row["replayed"]["attempts"], len(row["output"])) == (3, 2, 3)
 
 
 def test_check_and_plan_show_the_first_row_s_crew(tmp_path: Path) -> None:

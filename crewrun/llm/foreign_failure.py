@@ -72,13 +72,21 @@ def _by_status(error: Any) -> CallError | None:
     status = next((number for number in numbers if isinstance(number, int) and 400 <= number < 600), None)
     if status is None:
         return None
-    body = getattr(error, "body", None)
     try:
-        content = json.dumps({"error": body}).encode() if body is not None else response.content if response else b""
-        headers = dict(response.headers) if response is not None else {}
-        return failure(status, content if isinstance(content, bytes) else b"", headers)
+        content, headers = _told(error, response)
     except Exception:  # a response that was not read, or something else under that name
-        return failure(status, str(error).encode(), {})
+        content, headers = b"", {}
+    return failure(status, content or json.dumps({"error": {"message": str(error)}}).encode(), headers)
+
+
+def _told(error: Any, response: Any) -> tuple[bytes, dict[str, str]]:
+    """The body and the headers of the reply that `error` is about, as far as it has them."""
+    headers = dict(response.headers) if response is not None else {}
+    body = getattr(error, "body", None)
+    if body is not None:
+        return json.dumps({"error": body}).encode(), headers
+    content = response.content if response is not None else b""
+    return content if isinstance(content, bytes) else b"", headers
 
 
 def _built_in(links: list[BaseException]) -> type[CallError] | None:

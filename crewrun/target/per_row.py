@@ -86,8 +86,12 @@ class PerRowTarget:
         """
         row = deepcopy(dict(inputs))
         try:
-            with loading():
-                tried = attempt(lambda: self._recipe.run_now(row))
+            with loading() as load:
+                try:
+                    tried = attempt(lambda: self._recipe.run_now(row))
+                finally:
+                    for stop in load.stops:
+                        stop.is_known = True  # in a row it does not stop there
         except KeyboardInterrupt:
             raise
         except InputInvalid:

@@ -361,14 +361,14 @@ def test_an_older_projects_spelling_is_understood() -> None:
     )
     assert (draft.name, draft.agent, draft.output_file) == ("draft", writer, None)
     assert said == [
-        "press/config/agents.yaml:6: writer.model: 'model' and 'base_url' and 'temperature' are taken for the llm's; "
-        "CrewAI leaves them out"
+        "press/config/agents.yaml:6: writer.model: 'model' and 'base_url' and 'temperature' are used for the llm; "
+        "CrewAI ignores them"
     ]
 
 
 def test_a_models_keys_on_an_agent_go_to_the_llm_that_has_none_of_them() -> None:
     """A name or a mapping gets them; an object of its own stays as it is, and they have no effect."""
-    with pytest.warns(CrewrunWarning, match="agent: 'temperature' is taken for the llm's; CrewAI leaves it out"):
+    with pytest.warns(CrewrunWarning, match="agent: 'temperature' is used for the llm; CrewAI ignores it"):
         agent = Agent(**WRITER, config={"llm": "openai/m", "temperature": 0.1})
     assert agent.model is not None
     assert (agent.model.model, agent.model.temperature) == ("openai/m", 0.1)

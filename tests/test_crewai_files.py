@@ -126,7 +126,7 @@ def repeats(tree: Any) -> int:
     return sum(map(repeats, last.values())) + sum([key for key, _ in tree].count(key) > 1 for key in last)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), Tree), min_size=1, max_size=4))
 def test_whatever_is_twice_is_read_as_pythons_own_readers_do(tree: Any) -> None:
     """YAML and JSON alike; each key is said once."""

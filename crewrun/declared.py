@@ -12,7 +12,7 @@ class Declared(BaseModel):
     which pydantic would put away in a ValidationError.
     """
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, /, **fields: Any) -> None:
         try:
             super().__init__(**fields)
         except ValidationError as invalid:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from cli import crewrun, read_rows, write_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crewrun import LLM, Agent, Crew, DefinitionError, Task
-from crewrun.definitions import load
+from crewrun.definitions import jsonc_source, load, yaml_source
 from crewrun.errors import CrewrunWarning, TaskTimedOut
 from crewrun.testing import scripted
 
@@ -101,6 +103,39 @@ def test_a_key_that_is_twice_in_jsonc_counts_the_last_time() -> None:
     made, said = warned("crew.jsonc")
     assert made.default_inputs == {"a": 2}
     assert said == ["crew.jsonc:3: inputs: this key is on line 2 already; the last one counts"]
+
+
+# Objects as lists of pairs, in which a key may be there several times.
+Tree = st.recursive(
+    st.integers(0, 9), lambda inner: st.lists(st.tuples(st.sampled_from("abc"), inner), max_size=4), max_leaves=12
+)
+
+
+def as_json(tree: Any) -> str:
+    """The text of a tree, a pair a line."""
+    if isinstance(tree, int):
+        return str(tree)
+    return "{" + ",\n".join(f'"{key}": {as_json(value)}' for key, value in tree) + "}"
+
+
+def repeats(tree: Any) -> int:
+    """How many keys are there more than once, where that can be seen: not inside of values that do not count."""
+    if isinstance(tree, int):
+        return 0
+    last = dict(tree)
+    return sum(map(repeats, last.values())) + sum([key for key, _ in tree].count(key) > 1 for key in last)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), Tree), min_size=1, max_size=4))
+def test_whatever_is_twice_is_read_as_pythons_own_readers_do(tree: Any) -> None:
+    """YAML and JSON alike; each key is said once."""
+    text = as_json(tree)
+    Path("tree.jsonc").write_text(text)
+    for source in (yaml_source.parse(text.encode(), "x.yaml"), jsonc_source.read("tree.jsonc")):
+        assert source.data == json.loads(text)
+        assert len(source.repeated) >= repeats(tree)
+        assert len({(problem.path, problem.line) for problem in source.repeated}) == len(source.repeated)
 
 
 def test_a_key_that_is_twice_in_crew_yaml_is_an_error() -> None:
@@ -326,14 +361,14 @@ def test_an_older_projects_spelling_is_understood() -> None:
     )
     assert (draft.name, draft.agent, draft.output_file) == ("draft", writer, None)
     assert said == [
-        "press/config/agents.yaml:6: writer.model: 'model' and 'base_url' and 'temperature' are taken for the llm's; "
-        "CrewAI leaves them out"
+        "press/config/agents.yaml:6: writer.model: 'model' and 'base_url' and 'temperature' are used for the llm; "
+        "CrewAI ignores them"
     ]
 
 
 def test_a_models_keys_on_an_agent_go_to_the_llm_that_has_none_of_them() -> None:
     """A name or a mapping gets them; an object of its own stays as it is, and they have no effect."""
-    with pytest.warns(CrewrunWarning, match="agent: 'temperature' is taken for the llm's; CrewAI leaves it out"):
+    with pytest.warns(CrewrunWarning, match="agent: 'temperature' is used for the llm; CrewAI ignores it"):
         agent = Agent(**WRITER, config={"llm": "openai/m", "temperature": 0.1})
     assert agent.model is not None
     assert (agent.model.model, agent.model.temperature) == ("openai/m", 0.1)

@@ -40,8 +40,8 @@ def check(
     inputs = inputs and claimed(inputs)
     stdout = open_stdout()
     constants = read_inputs(input) if input else None
-    given = {"engine": engine, "model": model, "base_url": base_url, "strict": strict, "input": constants}
-    findings = run_loop(find, crew, inputs, given)
+    flag_values = {"engine": engine, "model": model, "base_url": base_url, "strict": strict, "input": constants}
+    findings = run_loop(find, crew, inputs, flag_values)
     if as_json:
         put_data(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))
     else:

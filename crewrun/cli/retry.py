@@ -81,19 +81,19 @@ def retry(
     carry_out(invocation, definition, settings, stdout_fd)
 
 
-def _same_constants(run: str, old: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs for all rows that the run had. Raises UsageError for others, and for a secret that it did not keep."""
     from crewrun.errors import UsageError
     from crewrun.key_shapes import REDACTED
 
-    for name, value in given.items():
+    for name, value in repeated.items():
         if name not in old or (old[name] != value and REDACTED not in str(old[name])):
             has = f"{name}={old[name]}" if name in old else f"no input {name!r} for all rows"
             raise UsageError(
                 f"-i {name}={value}: {run} has {has}, and what is done was made with it; the run's own command with "
                 "another -i runs all rows again"
             )
-    same = {**old, **given}
+    same = {**old, **repeated}
     if lost := [name for name, value in same.items() if REDACTED in str(value)]:
         raise UsageError(f"{run}: a run keeps no secrets; give this one again: -i {lost[0]}=…")
     return same

@@ -12,19 +12,19 @@ from crewrun.crew.task import Task
 from crewrun.errors import DefinitionError, suggest
 
 
-def with_config(given: dict[str, Any]) -> dict[str, Any]:
-    """The constructor arguments `given` of a crew with the agents, tasks and process of its `config`.
+def with_config(fields: dict[str, Any]) -> dict[str, Any]:
+    """The constructor arguments `fields` of a crew with the agents, tasks and process of its `config`.
 
-    They take the place of those beside it, as in CrewAI. Raises DefinitionError.
+    They replace the crew's own, as in CrewAI. Raises DefinitionError.
     """
-    config = given.get("config")
-    rest = {name: value for name, value in given.items() if name != "config"}
+    config = fields.get("config")
+    rest = {name: value for name, value in fields.items() if name != "config"}
     if not config:
         return rest
-    fields = _read(config)
-    agents = [Agent(**_mapping(agent, f"agents[{i}]")) for i, agent in enumerate(_list(fields, "agents"))]
-    tasks = [_task(_mapping(task, f"tasks[{i}]"), i, agents) for i, task in enumerate(_list(fields, "tasks"))]
-    process = {"process": fields["process"]} if "process" in fields else {}
+    parts = _read(config)
+    agents = [Agent(**_mapping(agent, f"agents[{i}]")) for i, agent in enumerate(_list(parts, "agents"))]
+    tasks = [_task(_mapping(task, f"tasks[{i}]"), i, agents) for i, task in enumerate(_list(parts, "tasks"))]
+    process = {"process": parts["process"]} if "process" in parts else {}
     return {**rest, **process, "agents": agents, "tasks": tasks}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from crewrun.crew.model_keys import model_keys, told
+from crewrun.crew.model_keys import described, model_keys
 from crewrun.errors import CrewrunWarning, DefinitionError, suggest
 from crewrun.templates import compile_template
 
@@ -76,7 +76,7 @@ def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
     if kind == "agent":
         llm, keys = model_keys(given)
         if keys:
-            warnings.warn(f"agent: {told(keys)}", CrewrunWarning, stacklevel=5)
+            warnings.warn(f"agent: {described(keys)}", CrewrunWarning, stacklevel=5)
             given = {**{name: value for name, value in given.items() if name not in keys}, "llm": llm}
     taken = {}
     for name, value in given.items():

@@ -1,4 +1,4 @@
-"""How often a task was done again for its guardrails, `Task.retry_count`: beside the tasks, which no run writes to.
+"""`Task.retry_count`, how often a task was done again for its guardrails. Kept outside of tasks: no run writes to them.
 
 A task serves many rows at once. Code that runs for a row, such as a guardrail or a callback, is told that row's count;
 all other code is told that of whichever kickoff did the task last.

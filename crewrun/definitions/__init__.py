@@ -3,8 +3,9 @@
 The formats are one file each: `crew_yaml`, `crew_json`, `project_folder`, `flow_project` and `python_source`; which of
 the last three a folder is, `folder_source` says. The first three give a `source`, the data with the place of everything
 in it, and `assembly` makes a definition of it: `keys` and `checks` look for faults in the data, `spec` says which keys
-there are, `names` looks up what they name, `build` builds the crew, and `problems` words what is wrong. `schema` is
-crew.yaml's JSON Schema.
+there are, `names` and `objects` look up what they name, `build` builds the crew, and `problems` words what is wrong.
+CrewAI's spelling is put as ours by `respelling` (of its JSON) and `older` (of older projects). `schema` is crew.yaml's
+JSON Schema.
 """
 
 import os.path

@@ -1,14 +1,14 @@
 """What older CrewAI projects write in another way: `modernised` puts it as `spec` has it, `unwrapped` takes off a key.
 
 An agent's `model`, `base_url` and the like belong to its `llm`; a task may name its agent by the role; `verbose: 2` is
-true; an `output_file` without a name is none.
+true; an empty `output_file` is left out.
 """
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from crewrun.crew.model_keys import model_keys, told
+from crewrun.crew.model_keys import described, model_keys
 from crewrun.definitions.keys import mappings
 from crewrun.definitions.problems import KeyPath, Problem
 from crewrun.definitions.source import Source
@@ -77,13 +77,13 @@ def _keys_by_role(agents: Any) -> Mapping[str, str]:
 
 
 def _move_model(fields: dict[str, Any], path: KeyPath, source: Source, warnings: list[Problem]) -> None:
-    llm, taken = model_keys(fields)
-    if not taken:
+    llm, keys = model_keys(fields)
+    if not keys:
         return
-    warnings.append(source.at_key((*path, taken[0]), told(taken)))
+    warnings.append(source.at_key((*path, keys[0]), described(keys)))
     if isinstance(fields.get("llm"), str):
         source.move((*path, "llm"), (*path, "llm", "model"))
-    for key in taken:
+    for key in keys:
         del fields[key]
         source.move((*path, key), (*path, "llm", key))
     fields["llm"] = llm

@@ -39,12 +39,13 @@ MISSING: Mapping[str, frozenset[str]] = {
     "agent": _names(
         "function_calling_llm memory reasoning max_reasoning_attempts planning planning_config knowledge "
         "knowledge_sources knowledge_config embedder allow_code_execution code_execution_mode mcps apps "
-        "skills a2a from_repository checkpoint"
+        "skills a2a from_repository checkpoint tool_failure_policy"
     ),
-    "task": _names("checkpoint"),
+    "task": _names("checkpoint tool_failure_policy"),
     "crew": _names(
         "function_calling_llm memory short_term_memory long_term_memory entity_memory external_memory memory_config "
-        "embedder planning planning_llm knowledge knowledge_sources stream skills checkpoint config"
+        "embedder planning planning_llm knowledge knowledge_sources stream skills checkpoint config "
+        "tool_failure_policy"
     ),
 }
 

@@ -420,6 +420,20 @@ def test_one_without_a_call_is_refused() -> None:
         agent_of(type("Silent", (BaseLLM,), {})("m")).kickoff("Hi")
 
 
+def test_one_that_was_not_constructed_is_refused() -> None:
+    """Where it is given to an agent, and not where it is first called."""
+
+    class Bare(BaseLLM):
+        def __init__(self) -> None:
+            self.model = "m"
+
+        def call(self, messages: Any) -> str:  # type: ignore[override]
+            return "never"
+
+    with pytest.raises(ValueError, match=r"Bare.__init__ does not call super\(\).__init__\(model=…\)"):
+        agent_of(Bare())
+
+
 def test_crewai_s_names_are_there() -> None:
     """What classes for CrewAI use of their base class."""
 

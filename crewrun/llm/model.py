@@ -215,6 +215,9 @@ def as_llm(value: Any) -> Any:
     So is an object of the user's with a `call` of its own, see `custom_model`. Raises ValueError for anything else.
     """
     if value is None or isinstance(value, LLM):
+        if value is not None and "fallbacks" not in value.__dict__:
+            name = type(value).__name__
+            raise ValueError(f"{name}.__init__ does not call super().__init__(model=…), which a model needs")
         return value
     if calls_by_itself(value):
         return AdaptedLLM.of(value)

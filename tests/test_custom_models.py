@@ -338,6 +338,25 @@ async def test_calls_that_it_makes_through_crewrun_are_counted_once() -> None:
     assert output.usage_metrics.cost_usd == 0.0
 
 
+async def test_a_call_within_a_call_is_one_of_its_own() -> None:
+    """Another agent on the same model is asked with that agent's messages; `BaseLLM` itself asks nobody."""
+
+    class Asking(BaseLLM):
+        def call(self, messages: Any) -> Any:  # type: ignore[override]
+            if messages[-1]["content"] == "outer":
+                return agent_of(self).kickoff("inner").raw
+            if messages[-1]["content"] == "base":
+                return super().call(messages)
+            return f"answer to {messages[-1]['content']}"
+
+    llm = Asking("m")
+    async with Gateway(ONCE):
+        with counting_into(Tally()):
+            assert await llm.acall([{"role": "user", "content": "outer"}]) == "answer to inner"
+            with pytest.raises(NotImplementedError, match="Asking: a BaseLLM has no call but its own"):
+                await llm.acall([{"role": "user", "content": "base"}])
+
+
 async def test_a_subclass_of_llm_may_ask_the_provider() -> None:
     """`super().call` goes where the model's name says."""
 
@@ -399,6 +418,20 @@ def test_one_without_a_call_is_refused() -> None:
     """CrewAI's class is abstract."""
     with pytest.raises(UsageError, match=r"^Silent has no call of its own; a BaseLLM needs `def call"):
         agent_of(type("Silent", (BaseLLM,), {})("m")).kickoff("Hi")
+
+
+def test_one_that_was_not_constructed_is_refused() -> None:
+    """Where it is given to an agent, and not where it is first called."""
+
+    class Bare(BaseLLM):
+        def __init__(self) -> None:
+            self.model = "m"
+
+        def call(self, messages: Any) -> str:  # type: ignore[override]
+            return "never"
+
+    with pytest.raises(ValueError, match=r"Bare.__init__ does not call super\(\).__init__\(model=…\)"):
+        agent_of(Bare())
 
 
 def test_crewai_s_names_are_there() -> None:

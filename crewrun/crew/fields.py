@@ -42,12 +42,12 @@ SILENT: Mapping[str, frozenset[str]] = {
 MISSING: Mapping[str, frozenset[str]] = {
     "agent": _names(
         "function_calling_llm memory reasoning max_reasoning_attempts planning planning_config "
-        "allow_code_execution code_execution_mode mcps apps a2a from_repository checkpoint"
+        "allow_code_execution code_execution_mode mcps apps a2a from_repository checkpoint tool_failure_policy"
     ),
-    "task": _names("checkpoint"),
+    "task": _names("checkpoint tool_failure_policy"),
     "crew": _names(
         "function_calling_llm memory short_term_memory long_term_memory entity_memory external_memory memory_config "
-        "planning planning_llm stream checkpoint"
+        "planning planning_llm stream checkpoint tool_failure_policy"
     ),
 }
 

@@ -60,9 +60,16 @@ def own_method(kind: type, name: str) -> Callable[..., Any] | None:
     return method
 
 
-def is_unfinished(value: Any) -> bool:
-    """Whether `value` is a `BaseLLM` without a `call`."""
-    return hasattr(value, "llm_type") and not calls_by_itself(value)
+def is_custom(llm: Any) -> bool:
+    """Whether the user's code is what answers a call of `llm` made here. A subclass of LLM that is being called may
+    ask its provider; a `BaseLLM` has none.
+    """
+    return calls_by_itself(llm) and (calling.get() is not llm or is_base(llm))
+
+
+def is_base(value: Any) -> bool:
+    """Whether `value` is a `BaseLLM`."""
+    return hasattr(value, "llm_type")
 
 
 def custom_of(llm: Any) -> Any:

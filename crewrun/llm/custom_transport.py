@@ -58,23 +58,25 @@ class CustomTransport:
 
     async def _reply(self, request: ChatRequest) -> Any:
         custom: Any = request.endpoint.custom
-        token = calling.set(custom)
+        given = given_call.get()
+        token, outer = calling.set(custom), given_call.set(None)  # what the model's own code calls is another call
         try:
             kind: Any = type(custom)
             if _waits(kind) and kind not in self._without_acall:
                 try:
-                    return await _call(custom.acall, request)
+                    return await _call(custom.acall, request, given)
                 except NotImplementedError:
                     if own_method(kind, "call") is None:
                         raise
                     self._without_acall.add(kind)
-            return await _call(custom.call, request)
+            return await _call(custom.call, request, given)
         finally:
             calling.reset(token)
+            given_call.reset(outer)
 
 
-async def _call(method: Callable[..., Any], request: ChatRequest) -> Any:
-    given = given_call.get() or _arguments(method, request)
+async def _call(method: Callable[..., Any], request: ChatRequest, given: Given | None) -> Any:
+    given = given or _arguments(method, request)
     return await concurrency.call(method, *given.args, **given.kwargs)
 
 

@@ -30,11 +30,10 @@ from crewrun.llm.cache import Answers
 from crewrun.llm.call import Bill, Caller
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.custom_model import (
-    calling,
-    calls_by_itself,
     custom_endpoint,
     custom_of,
-    is_unfinished,
+    is_base,
+    is_custom,
     settings_of,
 )
 from crewrun.llm.embeddings import Vector, decode, for_embeddings
@@ -251,7 +250,7 @@ class Gateway:
         known = self._endpoints.get(llm)
         if known is not None and known[0] == llm.__dict__ and known[1] == llm.model_extra:
             return known[2]
-        if calls_by_itself(llm) and calling.get() is not llm:
+        if is_custom(llm):
             return self._endpoint_of_custom(llm)
         endpoint = self._resolve(llm)
         self._endpoints[llm] = (dict(llm.__dict__), dict(llm.model_extra or {}), endpoint)
@@ -375,9 +374,9 @@ def _resolved(llm: LLM | None) -> Endpoint:
     """Where calls of `llm` go. From here on no error says what it is called with."""
     if llm is not None:
         learn(secrets_of_llm(llm), is_passing=True)
-    if llm is not None and calls_by_itself(llm) and calling.get() is not llm:
+    if llm is not None and is_custom(llm):
         endpoint = custom_endpoint(llm)
-    elif is_unfinished(llm):
+    elif is_base(llm):
         raise UsageError(f"{type(llm).__name__} has no call of its own; a BaseLLM needs `def call(self, messages, …)`")
     else:
         endpoint = endpoints.resolve(llm)

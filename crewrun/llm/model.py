@@ -17,7 +17,16 @@ from pydantic import (
 )
 
 from crewrun import concurrency
-from crewrun.llm.custom_model import Given, calling, calls_by_itself, custom_of, described, routed, settings_of
+from crewrun.llm.custom_model import (
+    Given,
+    calling,
+    calls_by_itself,
+    custom_of,
+    described,
+    is_custom,
+    routed,
+    settings_of,
+)
 from crewrun.llm.foreign_models import fields_of_model
 from crewrun.llm.parameters import STREAMING, STRUCTURED, checked
 from crewrun.llm.sync import run_sync
@@ -169,7 +178,9 @@ class LLM(BaseModel):
         from crewrun.llm.conversation import may_read_files
         from crewrun.llm.direct import Question, ask, ask_custom  # which knows the gateway, and that knows this class
 
-        if calls_by_itself(self) and calling.get() is not self:  # a class with no `acall` of its own
+        if is_custom(self):  # a class with no `acall` of its own
+            if calling.get() is self:
+                raise NotImplementedError(f"{type(self).__name__}: a BaseLLM has no call but its own")
             more = {"tools": tools, "callbacks": callbacks, "available_functions": available_functions}
             more |= {"from_task": from_task, "from_agent": from_agent, "response_model": response_model}
             return await ask_custom(self, Given((messages,), {n: v for n, v in more.items() if v is not None}))
@@ -204,6 +215,9 @@ def as_llm(value: Any) -> Any:
     So is an object of the user's with a `call` of its own, see `custom_model`. Raises ValueError for anything else.
     """
     if value is None or isinstance(value, LLM):
+        if value is not None and "fallbacks" not in value.__dict__:
+            name = type(value).__name__
+            raise ValueError(f"{name}.__init__ does not call super().__init__(model=…), which a model needs")
         return value
     if calls_by_itself(value):
         return AdaptedLLM.of(value)

@@ -44,7 +44,14 @@ from crewrun.secret_values import secrets_in
 from crewrun.tools.base import BaseTool
 from crewrun.tools.hooked_tool import HookedTool
 from crewrun.tools.schema import json_schema, values_of
-from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, declared_failure
+from crewrun.tools.tool_failure import (
+    ToolExecutionFailedError,
+    ToolFailure,
+    ToolFailurePolicy,
+    ToolFailureReason,
+    ToolFailureRecord,
+    declared_failure,
+)
 
 _MAX_NAME_CHARS = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -122,7 +129,18 @@ class Toolbox:
         if result.failed:
             result = replace(result, text=redact(result.text))  # also where the tool worded the error
             await self._note(name, arguments, result, tally, began)
+            self._raise_if_so_told(name, arguments, result, tally)
         return result
+
+    def _raise_if_so_told(self, name: str, arguments: str, result: ToolResult, tally: Tally) -> None:
+        tool = self.tools.get(wire_name(name))
+        if tool is None or tool.tool_failure_policy is not ToolFailurePolicy.RAISE or result.failure is None:
+            return
+        raise ToolExecutionFailedError(
+            ToolFailureRecord(
+                tool_name=tool.name, failure=result.failure, tool_args=arguments, task_name=tally.task or None
+            )
+        )
 
     async def _note(self, name: str, arguments: str, result: ToolResult, tally: Tally, began: float) -> None:
         """Count a failed call and record it. Raises OutputFailed when it cannot be recorded."""

@@ -374,6 +374,8 @@ def test_a_file_that_is_too_large_is_refused(place: Place) -> None:
         ("{source_type: sting, content: x}", "no source_type 'sting' (did you mean 'string'?); there are string, "),
         ("{source_type: string, contents: x}", "a source of type string has no 'contents' (did you mean 'content'?)"),
         ("{source_type: string}", "knowledge_sources[0]: content: Field required"),
+        ("{source_type: string, content: x, chunk_size: 0}", "knowledge_sources[0]: chunk_size: Input should be"),
+        ("../knowledge", "knowledge_sources[0]: knowledge: is a folder; name the files in it"),
         ("{source_type: excel, file_paths: policy.md}", "reads no Excel files; save each sheet as CSV"),
         ("{source_type: docling, file_paths: 'https://x.y'}", "fetches no pages for knowledge (https://x.y)"),
         ("7", "needs the path of a file, a reference module:attr, or a mapping with source_type"),
@@ -392,6 +394,13 @@ def test_a_source_that_is_none_is_told_with_the_way_out(place: Place, entry: str
     sources_in(place, f"    knowledge_sources: [{entry}]\n")
     place.crewrun("check", code=2)
     assert told in place.stdout
+
+
+def test_a_config_that_is_out_of_bounds_has_its_line(place: Place) -> None:
+    """As every fault of the file."""
+    sources_in(place, "    knowledge_config: {score_threshold: 2}\n")
+    place.crewrun("check", code=2)
+    assert "crew.yaml:6: agents.writer.knowledge_config: score_threshold: Input should be less than" in place.stdout
 
 
 def test_text_is_not_taken_out_of_a_pdf_without_pypdf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -84,13 +84,14 @@ class _Builder:
                 made["knowledge_sources"] = []
                 for i, entry in enumerate(spec.knowledge_sources):
                     with self._noting((*path, "knowledge_sources", i)):
-                        made["knowledge_sources"].append(as_source(entry, f"knowledge_sources[{i}]"))
+                        made["knowledge_sources"].append(as_source(entry))
             if spec.skills is not None:
                 made["skills"] = []
                 for i, entry in enumerate(spec.skills):
                     with self._noting((*path, "skills", i)):
                         made["skills"] += load_skill(entry, activate=False)
         if spec.knowledge_config is not None:
+            made["knowledge_config"] = None
             with self._noting((*path, "knowledge_config")):
                 made["knowledge_config"] = _config(spec.knowledge_config.given())
         return made

@@ -35,6 +35,8 @@ class Document:
 
 def read(file: Path, kind: str | None = None) -> Document:
     """What is in `file`, read as `kind`, an ending such as `.csv`; without one as its own ending says."""
+    if file.is_dir():
+        raise DefinitionError(f"{shown(str(file))}: is a folder; name the files in it")
     ending = kind or file.suffix.lower()
     if ending not in _READERS:
         known = ", ".join(_READERS)
@@ -65,8 +67,6 @@ def _bytes(file: Path, name: str) -> bytes:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise DefinitionError(f"{name}: is not a regular file")
             content = stream.read(MAX_BYTES + 1)
-    except IsADirectoryError:
-        raise DefinitionError(f"{name}: is a folder; name the files in it") from None
     except OSError as unreadable:
         raise DefinitionError(f"{name}: cannot be read: {unreadable.strerror}") from None
     if len(content) > MAX_BYTES:

@@ -1,11 +1,16 @@
-"""`in_own_context`: context variables that a row's code sets end with the row, whatever runs next in the same task."""
+"""Whose context variables code sees: `in_own_context` for a row, `let_threads_inherit` for threads of its code."""
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
+from threading import Thread
 from types import coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# Threads of these serve whoever has work for them: their work has a context, and they have none.
+_SERVING = ("crewrun", "concurrent.futures", "anyio", "asyncio")
 
 
 @coroutine
@@ -31,3 +36,28 @@ def in_own_context(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
             raise
         except BaseException as thrown:
             step, value = work.throw, thrown
+
+
+def let_threads_inherit(when: Callable[[], bool]) -> None:
+    """From now on threads of the process, and work given to a ThreadPoolExecutor, have the context of their starter.
+
+    So that a row's kickoffs in threads of its own are the row's. `when` says whether the code that runs has a context
+    to hand on. Python 3.14 can do this for threads itself (sys.flags.thread_inherit_context).
+    """
+    start, submit = Thread.start, ThreadPoolExecutor.submit
+    if getattr(start, "__module__", None) == __name__:
+        return
+
+    def start_with_context(thread: Thread) -> None:
+        target = getattr(thread, "_target", None)
+        if when() and not (getattr(target, "__module__", None) or "").startswith(_SERVING):
+            setattr(thread, "run", partial(copy_context().run, thread.run))  # noqa: B010  (mypy takes no assignment)
+        start(thread)
+
+    def submit_with_context(pool: ThreadPoolExecutor, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Any:
+        if when():
+            return submit(pool, copy_context().run, work, *args, **kwargs)
+        return submit(pool, work, *args, **kwargs)
+
+    setattr(Thread, "start", start_with_context)  # noqa: B010
+    setattr(ThreadPoolExecutor, "submit", submit_with_context)  # noqa: B010

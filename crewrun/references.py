@@ -9,12 +9,10 @@ import importlib.util
 import os
 import re
 import sys
-import sysconfig
 import traceback
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -22,34 +20,32 @@ from types import ModuleType
 from typing import Any
 
 from crewrun.errors import CrewrunError, DefinitionError, suggest
+from crewrun.loading import block
+from crewrun.loading.exits import wants_arguments
+from crewrun.loading.load import Load, stop_in
+from crewrun.loading.load import check_loaded as check_loaded  # noqa: PLC0414  (for what is above)
+from crewrun.loading.modules import stop_of, stoppable
+from crewrun.loading.places import above_packages as above_packages  # noqa: PLC0414
+from crewrun.loading.places import make_importable, project_places, root_of, search
+from crewrun.loading.user_code import is_ours, is_users
+from crewrun.loading.user_code import place_of as place_of  # noqa: PLC0414
+from crewrun.loading.user_code import shown as shown  # noqa: PLC0414
 from crewrun.redaction import learn, redact
 from crewrun.written_secrets import written_secrets
 
-# Whether user's code is being loaded: nothing may be paid for by that.
-_loading: ContextVar[bool] = ContextVar("crewrun_loading", default=False)
-
 
 @contextmanager
-def loading() -> Iterator[None]:
-    """User's code is loaded in the block: imported, or called for the crew that it makes.
+def loading(script: str = "") -> Iterator[Load]:
+    """User's code is loaded in the block, and stops where it would call a model: see `crewrun.loading`.
 
     Secrets that are written into it are known from then on.
     """
-    token, before = _loading.set(True), set(sys.modules)
+    before = set(sys.modules)
     try:
-        yield
+        with block.loading(script) as load:
+            yield load
     finally:
-        _loading.reset(token)
         _learn_from(getattr(sys.modules.get(name), "__file__", None) for name in set(sys.modules) - before)
-
-
-def check_loaded() -> None:
-    """Raise DefinitionError while user's code is loaded: for a kickoff, which would be paid for each time."""
-    if _loading.get():
-        raise DefinitionError(
-            "starts a kickoff when it is loaded; put that under `if __name__ == '__main__':`, and name what makes the "
-            "crew, not what runs it"
-        )
 
 
 def is_reference(text: str) -> bool:
@@ -64,8 +60,9 @@ def resolve(reference: str, folder: str | os.PathLike[str] = "") -> Any:
     Raises DefinitionError, with the user's traceback when it is their code that fails.
     """
     name, _, attr = reference.strip().rpartition(":")
-    module = load_file(find_file(name, folder)) if name.endswith(".py") else _import(name, folder)
-    return pick(module, attr, reference.strip())
+    with loading(name if name.endswith(".py") else ""):
+        module = load_file(find_file(name, folder)) if name.endswith(".py") else _import(name, folder)
+        return pick(module, attr, reference.strip())
 
 
 def pick(module: ModuleType, attr: str, reference: str) -> Any:
@@ -76,6 +73,8 @@ def pick(module: ModuleType, attr: str, reference: str) -> Any:
         try:
             value = getattr(value, part)
         except AttributeError:
+            if (stop := stop_of(module.__file__)) is not None and value is module:
+                raise DefinitionError(f"{reference}: {owner} has no {part!r} so far: {stop}") from None
             known = sorted(dir(value), key=lambda name: name[:1].isupper() != part[:1].isupper())
             near = suggest(part, [name for name in known if not name.startswith("_")])
             raise DefinitionError(f"{reference}: {owner} has no {part!r}{near}") from None
@@ -95,51 +94,32 @@ def find_file(file: str, folder: str | os.PathLike[str] = "") -> str:
     raise DefinitionError(f"{file}: no such file{near}")
 
 
-def load_file(path: str, home: str | None = None) -> ModuleType:
+def load_file(path: str, home: str | None = None, project: str | None = None) -> ModuleType:
     """The module in the file at the absolute `path`; the same one each time.
 
     A file in a package is imported as part of it, so that its relative imports work: `home` is the folder that holds
     the top package, found by its `__init__.py` files unless it is given. Any other file is a script: it wins over an
-    installed module of its name, and its folder is where its imports look first. Raises DefinitionError.
+    installed module of its name. Its imports look first into the folders of `places`; `project` is one of them.
+    Raises DefinitionError.
     """
     known = [module for module in list(sys.modules.values()) if getattr(module, "__dict__", {}).get("__file__") == path]
     if known:
         return known[0]
-    folder = os.path.dirname(path)
-    home = home or above_packages(folder)
+    home = home or root_of(path)
+    make_importable(path, project)
     name = os.path.relpath(os.path.splitext(path)[0], home).replace(os.sep, ".")
-    if "." in name:
-        search(home)
-        if _is_package_at(os.path.join(home, name.partition(".")[0])):
-            # Last, for what is beside the file may have the names of installed modules: a package is made for that.
-            search(folder, first=False)
+    top = os.path.join(home, name.partition(".")[0])
+    if "." in name and all(map(str.isidentifier, name.split("."))):
+        search([home])
+        if _is_package_at(top):
             return _imported(name, path)
-    search(folder)
+        return _load_beside(top, name, path)
     return _load_script(path)
 
 
 def known_names(module: ModuleType) -> Mapping[str, Any]:
     """The public names of `module`."""
     return {name: value for name, value in vars(module).items() if not name.startswith("_")}
-
-
-def above_packages(folder: str) -> str:
-    """The nearest folder around `folder`, or it itself, that is no package: the one that imports start at."""
-    while os.path.isfile(os.path.join(folder, "__init__.py")):
-        folder = os.path.dirname(folder)
-    return folder
-
-
-def search(folder: str, first: bool = True) -> None:
-    """Have imports look into `folder` too: first, or after all other places."""
-    if folder not in sys.path:
-        sys.path.insert(0 if first else len(sys.path), folder)
-
-
-def shown(path: str) -> str:
-    """`path` as messages have it: from the working directory on when it is below that."""
-    here = os.getcwd() + os.sep
-    return path.removeprefix(here) if os.path.isabs(path) else path
 
 
 def _python_files(folder: str) -> list[str]:
@@ -155,7 +135,9 @@ def _is_dotted(text: str) -> bool:
 
 def _import(name: str, folder: str | os.PathLike[str]) -> ModuleType:
     searched = os.path.abspath(folder)
-    search(searched)
+    search(list(dict.fromkeys([*([searched] if folder else []), *project_places(searched), searched])))
+    if (file := _file_of(name)) is not None:
+        make_importable(file)
     try:
         with loading():
             return importlib.import_module(name)
@@ -168,6 +150,19 @@ def _import(name: str, folder: str | os.PathLike[str]) -> ModuleType:
         raise
     except BaseException as failed:  # SystemExit too: a module that ends the process is no module to import
         raise broken(f"importing {name!r}", failed) from None
+
+
+def _file_of(name: str) -> str | None:
+    """The file of the user's that the module `name` would be loaded from."""
+    try:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    places = (spec.submodule_search_locations or ()) if spec is not None else ()
+    inner = name.split(".")[1:]
+    files = [spec.origin] if spec is not None and spec.origin and not inner else []
+    files += [os.path.join(place, *inner) + ".py" for place in places]
+    return next((file for file in files if os.path.isfile(file) and is_users(file)), None)
 
 
 def _imported(name: str, path: str) -> ModuleType:
@@ -192,12 +187,27 @@ def _load_script(path: str) -> ModuleType:
         sys.meta_path.remove(finder)
 
 
+def _load_beside(top: str, name: str, path: str) -> ModuleType:
+    """The module in a package whose name another one has already: the package gets a name of its own."""
+    package, _, inner = name.partition(".")
+    if not os.path.isfile(os.path.join(top, "__init__.py")):
+        return _load_script(path)
+    other = f"{package}_{zlib.crc32(top.encode()):x}"
+    finder = _OneFile(other, os.path.join(top, "__init__.py"))
+    sys.meta_path.insert(0, finder)
+    try:
+        return _imported(f"{other}.{inner}", path)
+    finally:
+        sys.meta_path.remove(finder)
+
+
 class _OneFile(MetaPathFinder):
     """Finds one file under the name that it is given, wherever that file is."""
 
     def __init__(self, name: str, path: str) -> None:
         self._name = name
         self._file = path
+        self._inner = [os.path.dirname(path)] if os.path.basename(path) == "__init__.py" else None
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -205,7 +215,12 @@ class _OneFile(MetaPathFinder):
         """The spec of the file; None for every other name."""
         if fullname != self._name:
             return None
-        return importlib.util.spec_from_file_location(fullname, self._file, loader=_loader(fullname, self._file))
+        loader = _loader(fullname, self._file)
+        return stoppable(
+            importlib.util.spec_from_file_location(
+                fullname, self._file, loader=loader, submodule_search_locations=self._inner
+            )
+        )
 
 
 def _loader(name: str, path: str) -> SourceFileLoader:
@@ -227,9 +242,7 @@ def _is_package_at(folder: str) -> bool:
     return spec is not None and folder in (spec.submodule_search_locations or ())
 
 
-_OURS = os.path.dirname(__file__) + os.sep
 _IMPORTLIB = (os.path.dirname(importlib.__file__) + os.sep, "<frozen importlib")
-_STANDARD = sysconfig.get_path("stdlib") + os.sep
 _HAS_PLACE = re.compile(r"[^\s:]+:\d+: ")
 _NO_NAME = re.compile(r"cannot import name '(\w+)'")
 
@@ -240,31 +253,29 @@ def broken(doing: str, failed: BaseException) -> DefinitionError:
     What our own classes refuse is told with the user's file and line; everything else with the user's traceback,
     without the frames of importlib and crewrun.
     """
+    if (stop := stop_in(failed)) is not None:
+        stop.is_known = True
+        return DefinitionError(f"{stop.short}: {stop.why}; name what makes the crew, not what runs it{stop.way_out}")
+    if wants_arguments(failed):
+        place = place_of(failed) or doing
+        return DefinitionError(
+            f"{place}: asks for its own arguments, of which it has none here; name what makes the crew"
+        )
     _learn_from(frame.f_code.co_filename for frame, _ in traceback.walk_tb(failed.__traceback__))
     report = traceback.TracebackException.from_exception(failed)
     theirs = _trim(report)
     place = f"{shown(theirs.filename)}:{theirs.lineno}: " if theirs else ""
     if isinstance(failed, CrewrunError):
         return DefinitionError(str(failed) if _HAS_PLACE.match(str(failed)) else f"{place}{failed}")
-    if theirs and (told := _absent_here(failed) or _faults(failed)):
+    if theirs and (told := _absent_here(failed) or _cut_off(failed) or _faults(failed)):
         return DefinitionError(f"{place}{redact(told)}")
     lines = report.format() if report.stack else report.format_exception_only()
     return DefinitionError(f"{doing} failed:\n{redact(''.join(lines)).rstrip()}")
 
 
-def place_of(failed: BaseException) -> str | None:
-    """Where in the user's code `failed` was raised, as `file.py:12`; None when it was not there."""
-    found = None
-    for frame, line in traceback.walk_tb(failed.__traceback__):
-        file = frame.f_code.co_filename
-        if not _is_ours_or_installed(file):
-            found = f"{shown(file)}:{line}"
-    return found
-
-
 def _learn_from(files: Iterable[str | None]) -> None:
     """Know the secrets in the user's own files among `files`."""
-    for file in {file for file in files if file and file.endswith(".py") and not _is_ours_or_installed(file)}:
+    for file in {file for file in files if file and file.endswith(".py") and is_users(file)}:
         with suppress(OSError, ValueError):
             learn(written_secrets(Path(file).read_text(encoding="utf-8"), is_python=True))
 
@@ -275,19 +286,11 @@ def _trim(report: traceback.TracebackException) -> traceback.FrameSummary | None
         if part is not None:
             _trim(part)
     frames = [frame for frame in report.stack if not frame.filename.startswith(_IMPORTLIB)]
-    end = next((i for i in range(len(frames), 0, -1) if not _is_ours_or_installed(frames[i - 1].filename)), 0)
-    if end < len(frames) and _is_ours(frames[end].filename):  # what our code was called for and raised
+    end = next((i for i in range(len(frames), 0, -1) if is_users(frames[i - 1].filename)), 0)
+    if end < len(frames) and is_ours(frames[end].filename):  # what our code was called for and raised
         del frames[end:]
-    report.stack[:] = [frame for frame in frames if not _is_ours(frame.filename)]
+    report.stack[:] = [frame for frame in frames if not is_ours(frame.filename)]
     return frames[end - 1] if end else None
-
-
-def _is_ours(file: str) -> bool:
-    return file.startswith(_OURS)
-
-
-def _is_ours_or_installed(file: str) -> bool:
-    return file.startswith((_STANDARD, "<")) or f"{os.sep}site-packages{os.sep}" in file or _is_ours(file)
 
 
 def _absent_here(failed: BaseException) -> str | None:
@@ -308,6 +311,12 @@ def _absent_here(failed: BaseException) -> str | None:
         )
     near = suggest(name[1], known)
     return f"{module} has no {name[1]!r}{near} in this version{'' if near else '; take it out'}"
+
+
+def _cut_off(failed: BaseException) -> str | None:
+    """That a module has not got as far as to what is imported from it, in words."""
+    stop = stop_of(failed.path) if isinstance(failed, ImportError) and failed.path else None
+    return None if stop is None else f"{str(failed).partition(' (')[0]}: {stop}"
 
 
 def _faults(failed: BaseException) -> str | None:

@@ -649,7 +649,7 @@ def test_a_worker_that_cannot_load_the_crew_says_so_once(house: House) -> None:
     """Exit 2 before the first call: the crew's module raises on workers only."""
     (house.folder / "mine.py").write_text(
         "import sys\nfrom crewrun import Agent, Crew, Task\n"
-        "if 'default_worker' in sys.argv[0]:\n    raise RuntimeError('not in a worker')\n"
+        "if any('default_worker' in word for word in sys.orig_argv):\n    raise RuntimeError('not in a worker')\n"
         "agent = Agent(role='R', goal='G', backstory='B', llm='gpt-4.1-mini')\n"
         "crew = Crew(agents=[agent], tasks=[Task(description='Do {topic}', expected_output='E', agent=agent)])\n"
     )

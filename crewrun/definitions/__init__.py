@@ -1,9 +1,11 @@
 """Where crews come from: `load` a reference, or `find_beside` the inputs.
 
-The formats are one file each: `crew_yaml`, `crew_json`, `project_folder`, `flow_project` and `python_source`. The first
-three give a `source`, the data with the place of everything in it, and `assembly` makes a definition of it: `keys` and
-`checks` look for faults in the data, `spec` says which keys there are, `names` looks up what they name, `build` builds
-the crew, and `problems` words what is wrong. `schema` is crew.yaml's JSON Schema.
+The formats are one file each: `crew_yaml`, `crew_json`, `project_folder`, `flow_project` and `python_source`; which of
+the last three a folder is, `folder_source` says. The first three give a `source`, the data with the place of everything
+in it, and `assembly` makes a definition of it: `keys` and `checks` look for faults in the data, `spec` says which keys
+there are, `names` and `objects` look up what they name, `build` builds the crew, and `problems` words what is wrong.
+CrewAI's spelling is put as ours by `respelling` (of its JSON) and `older` (of older projects). `schema` is crew.yaml's
+JSON Schema.
 """
 
 import os.path
@@ -11,12 +13,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from crewrun.definitions import crew_json, crew_yaml, flow_project, project_folder
-from crewrun.definitions.candidates import unnamed
+from crewrun.crew.crew import Crew
+from crewrun.definitions import crew_json, crew_yaml, folder_source
+from crewrun.definitions.crewai_imports import engine as meaning
+from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import files_read
 from crewrun.errors import DefinitionError, UsageError
-from crewrun.references import is_reference
+from crewrun.loading.block import outside_loops
+from crewrun.references import is_reference, loading
 
 __all__ = ["Definition", "find_beside", "load"]
 
@@ -29,29 +34,44 @@ _LOADERS: dict[str, Callable[[str], Definition]] = {
 _FOUND_BY_ITSELF = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
 
 
-def load(ref: str | Path, strict: bool = False) -> Definition:
+def load(ref: str | Path, strict: bool = False, engine: str = "crewrun") -> Definition:
     """The crew that `ref` names, checked from top to bottom: a file, a folder, `module:attr` or `file.py:attr`.
 
-    Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`. Warns with
-    CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error.
+    What its agents know is read too. Raises DefinitionError, whose message has one line per problem,
+    `crew.yaml:14: tasks.draft.agent: …`. Warns with CrewrunWarning of what a CrewAI project says and crewrun does not
+    know; with `strict` that is an error. `crewai` in the user's files means crewrun, or with the `engine` "crewai" the
+    library that is installed.
     """
-    with files_read() as files:
-        definition = replace(_load(str(ref), strict), files=frozenset(files))
+    with meaning(engine), files_read() as files:
+        definition = outside_loops(lambda: _loaded(str(ref), strict))
+    files |= getattr(definition.target, "knowledge_files", frozenset())
+    definition = replace(definition, files=frozenset(files))
     if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
         place(definition.folder)
     return definition
+
+
+def _loaded(file: str, strict: bool) -> Definition:
+    with loading(file.rpartition(":")[0] or file):
+        definition = _load(file, strict)
+        if isinstance(definition.target, Crew):
+            definition.target.check_knowledge()
+        return definition
 
 
 def _load(file: str, strict: bool) -> Definition:
     if os.path.isdir(file):
         if (crew := _crew_file(file)) is not None:
             return _load(crew, strict)
-        return flow_project.load(file) if flow_project.is_flow_project(file) else project_folder.load(file, strict)
+        return folder_source.load(file, strict)
     extension = os.path.splitext(file)[1].lower()
     if extension in _LOADERS:
+        refuse_foreign_engine(f"{file} is a {extension} file")
         return _LOADERS[extension](file)
-    if extension == ".py":
-        raise unnamed(file)
+    if extension == ".py" and ":" not in os.path.basename(file):
+        from crewrun.definitions.python_source import load_script
+
+        return load_script(file)
     if is_reference(file):
         from crewrun.definitions.python_source import load as load_python
 
@@ -64,7 +84,7 @@ def _load(file: str, strict: bool) -> Definition:
 
 
 def find_beside(inputs: Path | None) -> Path:
-    """The crew file beside `inputs`, else the one in the working directory, else a CrewAI project in one of these.
+    """The crew file beside `inputs`, else the one in the working directory, else a CrewAI project or script in these.
 
     None means inputs without a folder, stdin. Raises UsageError when there is none.
     """
@@ -73,7 +93,7 @@ def find_beside(inputs: Path | None) -> Path:
         if (crew := _crew_file(str(folder))) is not None:
             return Path(crew)
     for folder in folders:
-        if flow_project.is_flow_project(str(folder)) or project_folder.is_project(str(folder)):
+        if folder_source.is_found_in(str(folder)):
             return folder
     looked = " or ".join("the working directory" if folder == Path() else repr(str(folder)) for folder in folders)
     raise UsageError(f"no crew.yaml in {looked}; crewrun init DIR makes one, --crew names another crew")

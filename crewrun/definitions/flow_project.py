@@ -1,4 +1,4 @@
-"""A CrewAI flow project: a folder whose pyproject.toml says `[tool.crewai] type = "flow"`, with the flow in a main.py.
+"""A CrewAI flow project: a folder with the flow in its main.py, or whose pyproject.toml says `type = "flow"`.
 
 Its crews are what its methods run, so none of them is the one that is meant by the folder.
 """
@@ -6,57 +6,68 @@ Its crews are what its methods run, so none of them is the one that is meant by 
 import ast
 import os
 import re
-import tomllib
 from collections.abc import Iterable
 
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
+from crewrun.definitions.folder_scripts import mains_of
 from crewrun.definitions.folders import below, classes_in, inside, path_in, python_files
+from crewrun.definitions.outline import outline_of
+from crewrun.definitions.project_file import ProjectFile, read_project
 from crewrun.errors import DefinitionError
 
 _FLOW_CLASS = re.compile(rb"^class +(\w+) *\([^)]*Flow\b", re.MULTILINE)
 
 
 def is_flow_project(folder: str) -> bool:
-    """Whether the pyproject.toml in `folder` says so."""
-    file = path_in(folder, "pyproject.toml")
-    if not os.path.isfile(file):
-        return False
-    try:
-        project = tomllib.loads(read_bytes(file).decode())
-    except (DefinitionError, ValueError, RecursionError):  # no TOML: what is wrong with it is for other tools to say
-        return False
-    settings: object = project
-    for key in ("tool", "crewai", "type"):
-        settings = settings.get(key) if isinstance(settings, dict) else None
-    return settings == "flow"
+    """Whether the pyproject.toml in `folder` says so, or says nothing and what it starts, or main.py, has a flow."""
+    project = read_project(folder)
+    if project.type is not None:
+        return project.type == "flow"
+    source = path_in(folder, "src")
+    # Without a pyproject.toml what is in other folders may be other projects.
+    inner = inside(folder) if os.path.isfile(path_in(folder, "pyproject.toml")) else []
+    near = {path_in(folder, "."), source, *inside(source), *inner}
+    return bool(_flows(main for main in mains_of(folder, project) if (os.path.dirname(main) or ".") in near))
 
 
 def load(folder: str) -> Definition:
     """The flow of the project in `folder`: the one class of a flow in its main.py, which is found without running it.
 
+    Of several it is the one that the project's script runs. Without one in main.py it is the only one elsewhere.
     Raises DefinitionError, which names the flows that could be meant, when there is none or there are several.
     """
-    source = path_in(folder, "src")
-    places = [path_in(folder, "."), source, *inside(source), *inside(folder)]
-    mains = [file for place in dict.fromkeys(places) if os.path.isfile(file := path_in(place, "main.py"))]
-    found = _flows(mains)
-    if len(found) != 1:
-        raise _unclear(folder, found)
+    project = read_project(folder)
+    found = _flows(mains_of(folder, project))
+    if len(found) > 1:
+        found = _run_by(project, found) or found
+    others = [] if found else _flows(file for place in below(folder) for file in python_files(place))
+    if len(found or others) != 1:
+        raise _unclear(folder, found, others)
     from crewrun.definitions.python_source import load_flow
 
-    file, name = found[0]
+    file, name = (found or others)[0]
     return load_flow(file, name, folder)
 
 
-def _unclear(folder: str, found: list[tuple[str, str]]) -> DefinitionError:
+def _run_by(project: ProjectFile, flows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of `flows` that the function of the project's first script names."""
+    for script in project.scripts[:1]:
+        for file in script.files:
+            outline = outline_of(read_bytes(file))
+            part = outline.parts.get(script.function) if outline is not None else None
+            if part is not None:
+                return [(of, name) for of, name in flows if name in part.calls and of == file]
+    return []
+
+
+def _unclear(folder: str, found: list[tuple[str, str]], others: list[tuple[str, str]]) -> DefinitionError:
     many = bool(found)
-    found = found or _flows(file for place in below(folder) for file in python_files(place))
-    names = [f"{file}:{name}" for file, name in found]
+    names = [f"{file}:{name}" for file, name in found or others]
     what = "has several flows in its main.py" if many else "is a CrewAI flow project without a flow in its main.py"
-    others = f"{', ' if many else '; elsewhere there is '}{', '.join(names)}" if names else ""
+    where = f"{', ' if many else '; elsewhere there is '}{', '.join(names)}" if names else ""
     example = names[0] if names else path_in(folder, "FILE.py:NAME")
-    return DefinitionError(f"{folder}: {what}{others}; say which flow is meant: --crew {example}")
+    return DefinitionError(f"{folder}: {what}{where}; say which flow is meant: --crew {example}")
 
 
 def _flows(files: Iterable[str]) -> list[tuple[str, str]]:

@@ -10,11 +10,14 @@ import re
 from dataclasses import dataclass
 
 from crewrun.definitions.assembly import assemble
+from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
+from crewrun.definitions.folder_scripts import imported_by
 from crewrun.definitions.folders import MAX_DEPTH, below, classes_in, inside, path_in, python_files
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
+from crewrun.definitions.older import unwrapped
 from crewrun.definitions.source import Expected, Source, joined
 from crewrun.definitions.yaml_source import read
 from crewrun.errors import DefinitionError
@@ -35,7 +38,8 @@ class Project:
     def python(self) -> str | None:
         """The file with the @CrewBase class, if there is one: crew.py, else the only file that has one.
 
-        They are looked for in `base` and in a folder `src` there. Raises DefinitionError when there are several.
+        They are looked for in `base` and in a folder `src` there. Of several it is the one that a main.py imports.
+        Raises DefinitionError when that does not tell them apart.
         """
         crew_py = path_in(self.base, "crew.py")
         if os.path.isfile(crew_py):
@@ -43,12 +47,21 @@ class Project:
         places = [self.base, path_in(self.base, "src")]
         found = [(file, name) for place in places for file in python_files(place) for name in _crew_classes(file)]
         if len(found) > 1:
+            imported = {name for place in places for name in imported_by(path_in(place, "main.py"))}
+            found = [one for one in found if one[1] in imported] or found
+        if len(found) > 1:
             names = [f"{file}:{name}" for file, name in found]
             raise DefinitionError(
                 f"{self.base}: has several @CrewBase classes, {', '.join(names)}; "
                 f"say which crew is meant: --crew {names[0]}"
             )
         return found[0][0] if found else None
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of its @CrewBase classes."""
+        places = [self.base, path_in(self.base, "src")]
+        return [name for place in places for file in python_files(place) for name in _crew_classes(file)]
 
 
 def load(folder: str, strict: bool = False) -> Definition:
@@ -61,11 +74,12 @@ def load(folder: str, strict: bool = False) -> Definition:
 
         return load_project(python or path_in(project.base, "crew.py"), root)
     agents, tasks = project.yaml
+    refuse_foreign_engine(f"{folder} is a project without a crew.py")
     source = joined(
         Source(folder, {}),
         {
-            ("agents",): read(agents, Expected("agents.yaml", "an entry for every agent")),
-            ("tasks",): read(tasks, Expected("tasks.yaml", "an entry for every task")),
+            ("agents",): unwrapped(read(agents, Expected("agents.yaml", "an entry for every agent")), "agents"),
+            ("tasks",): unwrapped(read(tasks, Expected("tasks.yaml", "an entry for every task")), "tasks"),
         },
     )
     folders = list(dict.fromkeys([project.base, os.path.dirname(agents), root]))
@@ -83,28 +97,36 @@ def is_project(folder: str) -> bool:
 
 def find(folder: str) -> Project:
     """The project in `folder`, else the only one below it. Raises DefinitionError when there is none, or several."""
+    found = projects_in(folder)
+    if not found:
+        raise DefinitionError(nothing_in(folder))
+    if len(found) > 1:
+        bases = ", ".join(repr(project.base) for project in found)
+        raise DefinitionError(f"{folder}: has {len(found)} CrewAI projects in it: {bases}; name one of them")
+    return found[0]
+
+
+def projects_in(folder: str) -> list[Project]:
+    """The project right in `folder`, else all that are below it."""
     found: dict[str, Project] = {}
     for place in below(folder):
         if (project := _project_at(place)) is not None:
             if project.base == os.path.normpath(folder) or place == os.path.normpath(folder):
-                return project
+                return [project]
             found.setdefault(project.base, project)
-    if not found:
-        raise DefinitionError(_nothing_in(folder))
-    if len(found) > 1:
-        bases = ", ".join(map(repr, found))
-        raise DefinitionError(f"{folder}: has {len(found)} CrewAI projects in it: {bases}; name one of them")
-    return next(iter(found.values()))
+    return list(found.values())
 
 
-def _nothing_in(folder: str) -> str:
+def nothing_in(folder: str) -> str:
+    """That there is no crew in `folder`, and what was looked for."""
     for place in below(folder):
         for name, other in (("agents", "tasks"), ("tasks", "agents")):
             if (file := _file(place, name)) is not None:
                 return f"{file}: has no {other}.yaml beside it; a CrewAI project has both"
     return (
         f"{folder}: has no crew in it; looked for crew.yaml, crew.yml, crew.jsonc and crew.json, and for a CrewAI "
-        f"project (config/agents.yaml and config/tasks.yaml), that one {MAX_DEPTH} folders deep"
+        f"project (config/agents.yaml and config/tasks.yaml), that one {MAX_DEPTH} folders deep, "
+        "and a Python file that makes or runs a crew"
     )
 
 

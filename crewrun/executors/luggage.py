@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from crewrun.definitions.definition import Definition
-from crewrun.references import above_packages, find_file
+from crewrun.loading.places import project_of, root_of
+from crewrun.loading.user_code import is_users
+from crewrun.references import find_file
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX
 
 _LONGEST_PATH_CHARS = 300
@@ -51,19 +53,31 @@ def pack_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Lu
     if os.path.isfile(crew):
         folder, name = os.path.split(os.path.abspath(crew))
         has_files = getattr(definition.target, "has_files", False)  # rows name them, so nobody knows which
+        has_files = has_files or bool(getattr(definition.target, "knowledge_files", ()))
         if definition.kind == "crew.yaml" and not has_files and not _needs_folder(crew, folder):
             return Luggage(name, text=Path(crew).read_text(encoding="utf-8"))
-        return _folder(folder, name, left_out)
+        top = _top_around(os.path.join(folder, name)) if name.endswith(".py") else folder
+        return _folder(top, os.path.relpath(os.path.join(folder, name), top), left_out)
     name, _, attr = crew.strip().rpartition(":")
     if name.endswith(".py"):
         file = find_file(name)
-        top = above_packages(os.path.dirname(file))
+        top = _top_around(file)
         return _folder(top, f"{os.path.relpath(file, top)}:{attr}", left_out)
     here = os.getcwd()
     module = sys.modules.get(name)
     if module is not None and _is_below(getattr(module, "__file__", None), here):
         return _folder(here, crew.strip(), left_out)
     return Luggage(crew.strip())  # installed, and so it must be there
+
+
+def _top_around(file: str) -> str:
+    """The folder with all that was loaded for `file`: its package's, or the project's where more of that was."""
+    top, project = root_of(file), project_of(os.path.dirname(file))
+    loaded = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    own = [path for path in loaded if path and is_users(path)]
+    if project is not None and any(_is_below(path, project) and not _is_below(path, top) for path in own):
+        return project
+    return top
 
 
 def _folder(folder: str, ref: str, left_out: Sequence[Path]) -> Luggage:

@@ -1,0 +1,220 @@
+"""What the functions and classes of a Python file do about crews, read off its source: `outline_of` a file.
+
+A function makes a crew and returns it, or kicks one off; it may do so through another function of the file. Nothing of
+the file is run.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+KICKOFFS = frozenset(
+    {
+        *("kickoff", "kickoff_async", "akickoff"),
+        *("kickoff_for_each", "kickoff_for_each_async", "akickoff_for_each"),
+    }
+)
+# Methods of a plain class that run its crew or make it, the surest first.
+ENTRANCES = ("kickoff", "akickoff", "run", "crew", "create_crew", "execute")
+# What CrewAI's template has in a main.py beside `run`, and tests.
+_OTHER_COMMANDS = frozenset({"train", "test", "replay", "run_with_trigger", "plot"})
+_ASKING = frozenset({"input", "getpass"})
+
+
+@dataclass(slots=True)
+class Part:
+    """A function or a plain class: what it `makes` and returns, whether it `kicks` off, what of the file it `calls`.
+
+    `takes` says that rows can reach it: by parameters, or by questions that they answer. `methods` are a class's.
+    """
+
+    name: str
+    is_class: bool = False
+    makes: bool = False
+    kicks: bool = False
+    takes: bool = False
+    calls: set[str] = field(default_factory=set)
+    methods: set[str] = field(default_factory=set)
+    is_command: bool = True  # not a tool, a test, or a command beside the one that runs
+
+
+@dataclass(slots=True)
+class Outline:
+    """The `parts` of a file by name, the classes that are flows and crew classes, and what else the top level has.
+
+    `imported` are parts of other files, under their names here. `assigned` are names of values. `is_in_main` says that
+    crews are made or run under `if __name__ == "__main__"`.
+    """
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    imported: Mapping[str, Part] = field(default_factory=dict)
+    flows: list[str] = field(default_factory=list)
+    projects: list[str] = field(default_factory=list)
+    crews: list[str] = field(default_factory=list)
+    assigned: set[str] = field(default_factory=set)
+    is_in_main: bool = False
+
+    @property
+    def is_about_crews(self) -> bool:
+        """Whether the file has anything that could be run."""
+        known = self.flows or self.projects or self.crews or self.is_in_main
+        return bool(known) or any(part.makes or part.kicks for part in self.parts.values())
+
+
+def outline_of(source: bytes | str, imported: Mapping[str, Part] | None = None) -> Outline | None:
+    """The outline of a file with this text, which knows what it has `imported`; None when it does not parse."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    outline = Outline(imported=imported or {})
+    statements = list(_top_level(tree.body))
+    for node in statements:
+        if isinstance(node, ast.ClassDef):
+            _add_class(outline, node)
+    for _ in range(2):  # a function may return what one below it makes
+        outline.crews = []
+        for node in statements:
+            _add(outline, node)
+    _spread(outline.parts, {**outline.imported, **outline.parts})
+    mains = [node for node in ast.walk(tree) if isinstance(node, ast.If) and is_main(node)]
+    outline.is_in_main = any(_is_crew_call(call, outline) for node in mains for call in _calls(node))
+    return outline
+
+
+def is_main(node: ast.If) -> bool:
+    """Whether it is `if __name__ == "__main__":`."""
+    return "__name__" in ast.unparse(node.test) and "__main__" in ast.unparse(node.test)
+
+
+def name_of(node: ast.expr) -> str:
+    """`Flow` of `Flow`, `flow.Flow`, `Flow[State]` and `Flow()`; empty for anything else."""
+    match node:
+        case ast.Subscript(value=inner) | ast.Call(func=inner):
+            return name_of(inner)
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+    return ""
+
+
+def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that are run when the file is loaded, those in blocks too."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If) and is_main(node):
+            yield from _top_level(node.orelse)
+        elif not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            for name in ("body", "orelse", "finalbody"):
+                yield from _top_level(getattr(node, name, ()))
+            for handler in getattr(node, "handlers", ()):
+                yield from _top_level(handler.body)
+
+
+def _add_class(outline: Outline, node: ast.ClassDef) -> None:
+    if any(name_of(decorator) == "CrewBase" for decorator in node.decorator_list):
+        outline.projects.append(node.name)
+        return
+    bases = {name_of(base) for base in node.bases}
+    if any(base.endswith("Flow") or base in outline.flows for base in bases):
+        outline.flows = [name for name in outline.flows if name not in bases]  # a base of another is none to run
+        outline.flows.append(node.name)
+
+
+def _add(outline: Outline, node: ast.stmt) -> None:
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            outline.parts[name] = _function(node, outline)
+        case ast.ClassDef(name=name) if name not in (*outline.flows, *outline.projects):
+            outline.parts[name] = _class(node, outline)
+        case ast.Assign(targets=targets, value=value):
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            _add_values(outline, names, value)
+        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
+            _add_values(outline, [name], value)
+
+
+def _add_values(outline: Outline, names: list[str], value: ast.expr) -> None:
+    outline.assigned.update(names)
+    if _makes(value, outline, set()):
+        outline.crews += names
+
+
+def _class(node: ast.ClassDef, outline: Outline) -> Part:
+    part = Part(node.name, is_class=True, takes=True)
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = _function(method, outline)
+            part.methods.add(method.name)
+            part.makes, part.kicks = part.makes or inner.makes, part.kicks or inner.kicks
+            part.calls |= inner.calls
+    if not part.methods & set(ENTRANCES):
+        part.makes = part.kicks = False
+    return part
+
+
+def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, outline: Outline) -> Part:
+    part = Part(node.name)
+    arguments = node.args
+    part.takes = bool(arguments.posonlyargs or arguments.args or arguments.kwonlyargs or arguments.kwarg)
+    crews: set[str] = set()
+    for inner in _own_nodes(node):
+        match inner:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if _makes(value, outline, crews):
+                crews.add(name)
+            case ast.Return(value=value) if value is not None and _makes(value, outline, crews):
+                part.makes = True
+            case ast.Call(func=func):
+                name = name_of(func)
+                part.kicks = part.kicks or (isinstance(func, ast.Attribute) and name in KICKOFFS)
+                part.takes = part.takes or name in _ASKING
+        if isinstance(inner, ast.Name):
+            part.calls.add(inner.id)
+    marks = {name_of(decorator) for decorator in node.decorator_list}
+    part.is_command = not (
+        node.name in _OTHER_COMMANDS or node.name.startswith("test_") or marks & {"tool", "before_kickoff", "fixture"}
+    )
+    return part
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes in a function, in the order of its text."""
+    for inner in ast.iter_child_nodes(node):
+        yield inner
+        yield from _own_nodes(inner)
+
+
+def _makes(value: ast.expr, outline: Outline, crews: set[str]) -> bool:
+    """Whether `value` is a crew or a flow: made here, or in one of the variables `crews`."""
+    match value:
+        case ast.Name(id=name):
+            return name in crews
+        case ast.Await(value=inner):
+            return _makes(inner, outline, crews)
+        case ast.Call(func=func):
+            name = name_of(func)
+            part = outline.parts.get(name) or outline.imported.get(name)
+            is_factory = part is not None and part.makes and not part.is_class
+            return is_factory or name in ("Crew", "crew", *outline.flows, *outline.projects)
+    return False
+
+
+def _calls(node: ast.AST) -> Iterator[ast.Call]:
+    return (inner for inner in ast.walk(node) if isinstance(inner, ast.Call))
+
+
+def _is_crew_call(call: ast.Call, outline: Outline) -> bool:
+    part = outline.parts.get(name_of(call.func))
+    is_own = part is not None and (part.makes or part.kicks)
+    return is_own or name_of(call.func) in KICKOFFS or name_of(call.func) == "Crew"
+
+
+def _spread(parts: dict[str, Part], known: dict[str, Part]) -> None:
+    """What calls a function of the file that kicks off does so too."""
+    changed = True
+    while changed:
+        changed = False
+        for part in parts.values():
+            called = [known[name] for name in part.calls if name in known and name != part.name]
+            may_run = not part.is_class or bool(part.methods & set(ENTRANCES))
+            if not part.kicks and may_run and any(other.kicks for other in called):
+                part.kicks = changed = True

@@ -1,0 +1,133 @@
+"""What the user's code does with the answer to a question, read off its source: the name it gets, what it is taken for.
+
+topic = input("Topic? ").strip() or "AI"      the name is `topic`
+count = int(input("How many? "))              the name is `count`, and the answer is used as a number
+"""
+
+import ast
+import linecache
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from types import FrameType
+
+_SAME = frozenset({"strip", "lstrip", "rstrip"})
+_TEXT = frozenset({"str"})
+_MOST_CALLERS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The `name` of what the answer is assigned to, None without one, and what is made of the answer before.
+
+    `doing` is None for a text as it is. `is_unused` when nothing is done with it, `is_variable` when it is put into the
+    environment.
+    """
+
+    name: str | None = None
+    doing: str | None = None
+    is_unused: bool = False
+    is_variable: bool = False
+
+
+def use_of(frame: FrameType) -> Use:
+    """What becomes of the result of the call that `frame` is in. A function that returns it leads to its caller."""
+    doing: str | None = None
+    current: FrameType | None = frame
+    for _ in range(_MOST_CALLERS):
+        path = _path_to(current) if current is not None else []
+        if not path:
+            return Use(doing=doing)
+        use = _follow(path)
+        doing = doing or use.doing
+        if use.name != "return":
+            return Use(use.name, doing, use.is_unused, use.is_variable)
+        current = current.f_back if current is not None else None
+    return Use(doing=doing)
+
+
+def _path_to(frame: FrameType) -> list[ast.AST]:
+    """The nodes around the call that `frame` is in, from the inside out."""
+    positions = list(frame.f_code.co_positions())
+    at = positions[frame.f_lasti // 2] if 0 <= frame.f_lasti // 2 < len(positions) else (None,) * 4
+    tree = _parsed(frame.f_code.co_filename)
+    if tree is None:
+        return []
+    path: list[ast.AST] = []
+    _descend(tree, at, path)
+    return path
+
+
+def _descend(node: ast.AST, at: tuple[int | None, ...], path: list[ast.AST]) -> bool:
+    for child in ast.iter_child_nodes(node):
+        if _descend(child, at, path):
+            path.append(child)
+            return True
+    place = (
+        getattr(node, "lineno", None),
+        getattr(node, "end_lineno", None),
+        getattr(node, "col_offset", None),
+        getattr(node, "end_col_offset", None),
+    )
+    return isinstance(node, ast.Call | ast.Await) and place == at
+
+
+@lru_cache(maxsize=64)
+def _parsed(file: str) -> ast.Module | None:
+    source = "".join(linecache.getlines(file))
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _follow(path: list[ast.AST]) -> Use:
+    """What the nodes of `path`, around a call, make of its result."""
+    doing: str | None = None
+    for inner, node in pairwise(path):
+        match node:
+            case ast.Assign(targets=[target]) | ast.AnnAssign(target=target) | ast.NamedExpr(target=target):
+                return _assigned(target, doing)
+            case ast.Dict(keys=keys, values=values) if inner in values:
+                key = keys[values.index(inner)]
+                return Use(key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else None, doing)
+            case ast.keyword(arg=name):
+                return Use(name, doing)
+            case ast.Return():
+                return Use("return", doing)
+            case ast.Expr():
+                return Use(is_unused=True)
+            case ast.Attribute(attr=attr) if attr in _SAME:
+                continue
+            case ast.Call(func=func) if inner is func:
+                continue
+            case ast.Call(func=ast.Name(id=name)) if name in _TEXT:
+                continue
+            case ast.IfExp(body=body, orelse=other) if inner in (body, other):
+                continue
+            case ast.BoolOp(op=ast.Or()) | ast.FormattedValue() | ast.JoinedStr() | ast.Await():
+                continue
+            case ast.BinOp(op=ast.Add()):
+                continue
+        doing = doing or _words(node)
+    return Use(doing=doing)
+
+
+def _assigned(target: ast.expr, doing: str | None) -> Use:
+    match target:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return Use(name, doing)
+        case ast.Subscript(value=owner, slice=ast.Constant(value=str() as name)):
+            return Use(name, doing, is_variable="environ" in ast.unparse(owner))
+    return Use(doing=doing or "taken apart")
+
+
+def _words(node: ast.AST) -> str:
+    match node:
+        case ast.Call(func=func):
+            return f"given to {ast.unparse(func)}()"
+        case ast.Compare():
+            return "compared"
+        case ast.Attribute(attr=attr):
+            return f"changed by .{attr}()"
+    return "used here"

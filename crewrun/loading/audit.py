@@ -1,0 +1,98 @@
+"""The process's audit hook, which stops a call of a model and a server in a load; and the threads that a load starts.
+
+An audit hook stays until the process ends; outside a load it looks at an event's name and that is all.
+"""
+
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from threading import Thread
+from types import FrameType
+from typing import Any
+
+from crewrun.loading.load import Load, LoadStopped, current_load, note_thread
+from crewrun.loading.network import called_model
+from crewrun.loading.user_code import frames_from
+
+_INET = (socket.AF_INET, socket.AF_INET6)
+_lock = threading.Lock()  # so that only one hook is added
+_is_installed = False
+
+
+def install() -> None:
+    """Add the hook, once in a process."""
+    global _is_installed  # noqa: PLW0603
+    with _lock:
+        if not _is_installed:
+            _is_installed = True
+            sys.addaudithook(_hook)
+            _note_threads()
+            _quieten_threads()
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    see = _EVENTS.get(event)
+    if see is not None and (load := current_load()) is not None:
+        see(load, args)
+
+
+def _looks_up(load: Load, args: tuple[Any, ...]) -> None:
+    host, port = args[0], args[1]
+    _connects_to(load, host, int(port) if isinstance(port, int) or str(port).isdecimal() else None)
+
+
+def _connects(load: Load, args: tuple[Any, ...]) -> None:
+    connection, address = args
+    if connection.family in _INET and isinstance(address, tuple):
+        _connects_to(load, address[0], address[1])
+
+
+def _connects_to(load: Load, host: Any, port: int | None) -> None:
+    host = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+    if not isinstance(host, str):
+        return
+    called = called_model(host, port, (frame.f_code.co_filename for frame in frames_from(_caller())))
+    if called is not None:
+        raise load.stop(f"a call to {called}")
+
+
+def _binds(load: Load, args: tuple[Any, ...]) -> None:
+    bound, address = args
+    if bound.family in _INET and bound.type == socket.SOCK_STREAM and isinstance(address, tuple) and address[1]:
+        raise load.stop(f"a server on port {address[1]}", "no server is started while a file is loaded")
+
+
+def _caller() -> FrameType:
+    return sys._getframe(3)
+
+
+_EVENTS: dict[str, Callable[[Load, tuple[Any, ...]], None]] = {
+    "socket.getaddrinfo": _looks_up,
+    "socket.connect": _connects,
+    "socket.bind": _binds,
+}
+
+
+def _note_threads() -> None:
+    """Note each thread that a load starts, from now on: Python 3.11 has no event for that."""
+    start = Thread.start
+
+    def noting(self: Thread) -> None:
+        # Functions come to crewrun's own threads with the context of whoever calls them.
+        if (load := current_load()) is not None and not self.name.startswith("crewrun-"):
+            note_thread(self, load)
+        start(self)
+
+    Thread.start = noting  # type: ignore[method-assign]  # also for threads that such a thread starts later
+
+
+def _quieten_threads() -> None:
+    """A thread that is stopped says nothing: the load warns of it."""
+    show = threading.excepthook
+
+    def hook(args: Any) -> None:
+        if not isinstance(args.exc_value, LoadStopped):
+            show(args)
+
+    threading.excepthook = hook

@@ -1,0 +1,97 @@
+"""`loading`: the block in which the user's code is loaded; `attempt` calls a function of theirs in it."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import sniffio
+
+from crewrun.loading import audit, modules
+from crewrun.loading.load import Load, Stop, begun, current_load
+from crewrun.loading.patience import told_when_slow
+from crewrun.loading.questions import asking
+
+T = TypeVar("T")
+
+
+@contextmanager
+def loading(script: str = "") -> Iterator[Load]:
+    """User's code is loaded in the block: imported, or called for the crew that it makes.
+
+    `script` is its file: what its `sys.argv` begins with, and ends. Where it stopped is warned of when the block has
+    ended well.
+    """
+    outer = current_load()
+    if outer is not None and not outer.is_over:
+        yield outer
+        return
+    # litellm would fetch its table of prices when it is imported.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    audit.install()
+    modules.install()
+    load, argv = Load(threading.get_ident()), sys.argv
+    sys.argv = [script or argv[0]]
+    try:
+        with begun(load), asking(), told_when_slow(load.thread):
+            yield load
+    finally:
+        sys.argv = argv
+    load.warn()
+
+
+def outside_loops(function: Callable[[], T]) -> T:
+    """What `function` returns, called where no event loop runs: a file that is loaded may run one of its own."""
+    if asyncio._get_running_loop() is None:
+        return function()
+    with ThreadPoolExecutor(1, "crewrun-load") as thread:
+        return thread.submit(copy_context().run, _with_loop, function).result()
+
+
+def _with_loop(function: Callable[[], T]) -> T:
+    """What `function` returns, called in a thread where code that asks for the event loop is given one."""
+    sniffio.current_async_library_cvar.set(None)  # the context is of a thread that runs one
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return function()
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Generic[T]):
+    """What came of a function that was called while loading: its `value`, or where it would have called a model.
+
+    Both when its code swallowed the stop and went on.
+    """
+
+    value: T | None
+    stop: Stop | None
+
+
+def attempt(function: Callable[[], T]) -> Attempt[T]:
+    """Call the user's `function` up to its first kickoff or call of a model. Raises what else it raises."""
+    with loading() as load:
+        since = len(load.stops)
+        try:
+            value = function()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as failed:
+            stop = load.ended_by(failed, since)
+            if stop is None:
+                raise
+            stop.is_known = True
+            return Attempt(None, stop)
+        swallowed = [stop for stop in load.stops[since:] if not stop.has_ended]
+        for stop in swallowed:
+            stop.is_known = True
+        return Attempt(value, next(iter(swallowed), None))

@@ -1,0 +1,26 @@
+"""What there is to say of the user's code that ends the process while it is loaded."""
+
+import os
+import traceback
+
+from crewrun.loading.load import Stop
+from crewrun.loading.user_code import place_of
+
+
+def exit_of(failed: BaseException) -> Stop | None:
+    """The stop that `failed` is: the end of the process, or arguments that are not there. None for anything else."""
+    if wants_arguments(failed):
+        way_out = "; give them defaults, or read them under `if __name__ == '__main__':`"
+        return Stop(place_of(failed), "its own arguments, of which it has none here", "", way_out, has_ended=True)
+    if not isinstance(failed, SystemExit):
+        return None
+    what = f"sys.exit({'' if failed.code is None else repr(failed.code)})"
+    return Stop(place_of(failed), what, "", "; put that under `if __name__ == '__main__':`", has_ended=True)
+
+
+def wants_arguments(failed: BaseException) -> bool:
+    """Whether the code that raised `failed` looked for arguments of its own command line."""
+    frames = traceback.extract_tb(failed.__traceback__)
+    if isinstance(failed, SystemExit):
+        return any(os.path.basename(frame.filename) == "argparse.py" for frame in frames)
+    return isinstance(failed, IndexError) and bool(frames) and "argv" in (frames[-1].line or "")

@@ -1,0 +1,75 @@
+"""Which files are the user's own, and which line of theirs is running."""
+
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from functools import lru_cache
+from types import FrameType
+
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_STANDARD = sysconfig.get_path("stdlib") + os.sep
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+def is_ours(file: str) -> bool:
+    """Whether `file` is a part of crewrun."""
+    return file.startswith(_OURS)
+
+
+@lru_cache(maxsize=4096)
+def is_users(file: str) -> bool:
+    """Whether `file` is the user's own: neither installed, nor Python's, nor crewrun's."""
+    return not (file.startswith((_STANDARD, "<", _OURS)) or any(folder in file for folder in _INSTALLED))
+
+
+def shown(path: str) -> str:
+    """`path` as messages have it: from the working directory on when it is below that."""
+    here = os.getcwd() + os.sep
+    return path.removeprefix(here) if os.path.isabs(path) else path
+
+
+def frames_from(frame: FrameType | None) -> Iterator[FrameType]:
+    """`frame` and those that called it, from the inside out."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def users_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the user's own code from `frame` on, None when there is none."""
+    return next((one for one in frames_from(frame) if is_users(one.f_code.co_filename)), None)
+
+
+def place_in(frame: FrameType | None) -> str | None:
+    """Where the user's code is, from `frame` on, as `file.py:12`."""
+    own = users_frame(frame)
+    return None if own is None else f"{shown(own.f_code.co_filename)}:{own.f_lineno}"
+
+
+def place_in_thread(thread: int) -> str | None:
+    """Where the user's code is that the thread of this number runs."""
+    return place_in(sys._current_frames().get(thread))
+
+
+def place_of(failed: BaseException) -> str | None:
+    """Where in the user's code `failed` was raised, as `file.py:12`; None when it was not there."""
+    found = None
+    for frame, line in traceback.walk_tb(failed.__traceback__):
+        if is_users(frame.f_code.co_filename):
+            found = f"{shown(frame.f_code.co_filename)}:{line}"
+    return found
+
+
+def crewai_place_of(failed: BaseException) -> str | None:
+    """Where below an installed CrewAI `failed` was raised, as `crewai/crew.py:12`; None when it was not there."""
+    inner: tuple[str, int] | None = None
+    for frame, line in traceback.walk_tb(failed.__traceback__):
+        file = frame.f_code.co_filename
+        folder = next((folder for folder in _INSTALLED if folder in file), None)
+        if folder is not None and (inner is not None or f"{folder}crewai{os.sep}" in file):
+            inner = file.rpartition(folder)[2], line
+        elif is_ours(file):
+            inner = None
+    return None if inner is None else f"{inner[0]}:{inner[1]}"

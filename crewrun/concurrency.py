@@ -12,6 +12,8 @@ import anyio.to_thread
 import sniffio
 
 from crewrun import threads
+from crewrun.blocking_calls import awaited_here, code_of, may_block
+from crewrun.own_loops import in_own_loop
 
 T = TypeVar("T")
 
@@ -44,6 +46,9 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
 async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None = None, **kwargs: Any) -> Any:
     """What the user's `function` returns: a coroutine function is awaited here, any other runs in a worker thread.
 
+    A coroutine function that holds its loop while a crew runs, as far as `blocking_calls` knows, is awaited in a loop
+    of its own in a worker thread.
+
     Raises what it raises, TimeoutError after `timeout_s` seconds, and RuntimeError for what is no Exception, such as
     sys.exit(): that would end more than the row. A thread cannot be stopped: one that is given up, by the time limit or
     by cancellation, goes on until its function returns.
@@ -51,7 +56,7 @@ async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None
     try:
         with nullcontext() if timeout_s is None else anyio.fail_after(timeout_s):
             if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
-                return await function(*args, **kwargs)
+                return await _in_loop(function, *args, **kwargs)
             result = await _in_thread(partial(function, *args, **kwargs))
             return await result if isawaitable(result) else result
     except (Exception, GeneratorExit):
@@ -64,6 +69,16 @@ async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None
         raise RuntimeError(f"it raised {cancelled!r}") from cancelled
     except BaseException as failed:
         raise RuntimeError(f"it raised {failed!r}") from failed
+
+
+async def _in_loop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if may_block(function) and sniffio.current_async_library() == "asyncio":
+        return await in_own_loop(function, *args, **kwargs)
+    token = awaited_here.set(code_of(function))
+    try:
+        return await function(*args, **kwargs)
+    finally:
+        awaited_here.reset(token)
 
 
 async def _in_thread(function: Callable[[], Any]) -> Any:

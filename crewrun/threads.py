@@ -14,13 +14,18 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread, local
 from typing import Any, Literal, TypeVar
 
+import anyio
 import sniffio
+
+from crewrun.thread_loops import ThreadLoop
 
 T = TypeVar("T")
 # How long a call waits for a thread before another one is started for it.
 PATIENCE_S = 0.01
 # How long a thread waits for a call before it ends.
 IDLE_S = 10.0
+# How long a call that can be stopped has for its cleanup before it is abandoned.
+GRACE_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -28,8 +33,10 @@ class _Job:
     function: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    stop: Callable[[], None] | None = None
     context: Context = field(default_factory=copy_context)
     state: Literal["waiting", "running", "ended", "dropped"] = "waiting"
+    is_unwanted: bool = False
     is_abandoned: bool = False
     awaited: Future[Any] | None = None
 
@@ -59,18 +66,19 @@ class ThreadPool:
         self._abandoned = 0
         self._worker = local()
 
-    async def run(self, function: Callable[[], Any]) -> Any:
+    async def run(self, function: Callable[[], Any], *, stop: Callable[[], None] | None = None) -> Any:
         """What `function` returns or raises, called in a thread. Needs asyncio.
 
-        A thread cannot be stopped: when this is cancelled, the function goes on and nobody waits for it. RuntimeError
-        when `max_abandoned` do so already, and for what is raised that is no Exception.
+        A thread cannot be stopped: when this is cancelled, the function goes on and nobody waits for it, but where
+        `stop` makes an end of it it has a moment for that. RuntimeError when `max_abandoned` go on already, and for
+        what is raised that is no Exception.
         """
         if self._abandoned >= self.max_abandoned:
             raise RuntimeError(f"{self._abandoned} sync functions hang in their threads; no further thread is started")
         if getattr(self._worker, "depth", None) is None:
-            return await self._run(function)
+            return await self._run(function, stop)
         with self.waiting():
-            return await self._run(function)
+            return await self._run(function, stop)
 
     def wait(self, submit: Callable[[], Future[T]]) -> T:
         """What comes of the future that `submit` gives; this thread waits for it here.
@@ -83,13 +91,13 @@ class ThreadPool:
             if job is None:
                 return submit().result()
             try:
-                if not job.is_abandoned:
+                if not job.is_unwanted:
                     awaited = job.awaited = submit()
-                    if job.is_abandoned:  # meanwhile
+                    if job.is_unwanted:  # meanwhile
                         awaited.cancel()
                     return awaited.result()
             except CancelledError:
-                if not job.is_abandoned:
+                if not job.is_unwanted:
                     raise
             finally:
                 job.awaited = None
@@ -116,22 +124,39 @@ class ThreadPool:
                 with self._lock:
                     self._threads += 1
 
-    async def _run(self, function: Callable[[], Any]) -> Any:
+    async def _run(self, function: Callable[[], Any], stop: Callable[[], None] | None) -> Any:
         loop = asyncio.get_running_loop()
-        job = _Job(function, loop, loop.create_future())
+        job = _Job(function, loop, loop.create_future(), stop)
+        if stop is not None:
+            job.future.add_done_callback(_retrieve)
         self._jobs.put(job)
-        if not self._threads:
+        if self._threads <= 0:
             self._start()
         timer = loop.call_later(PATIENCE_S, self._relieve, job)
         try:
-            result = await job.future
-            _take_over(job.context)
+            # Shielded, a call that can be stopped is waited for once more.
+            result = await (job.future if stop is None else asyncio.shield(job.future))
+            take_over(job.context)
             return result
         except asyncio.CancelledError:
+            if stop is not None and job.state == "running":
+                await self._stop(job, stop)
             self._give_up(job)
             raise
         finally:
             timer.cancel()
+
+    async def _stop(self, job: _Job, stop: Callable[[], None]) -> None:
+        """Have the function end, and wait a moment until it has."""
+        self._unwant(job)
+        stop()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([job.future], timeout=GRACE_S)
+
+    def _unwant(self, job: _Job) -> None:
+        job.is_unwanted = True
+        if (awaited := job.awaited) is not None:
+            awaited.cancel()
 
     def _relieve(self, job: _Job) -> None:
         if job.state == "waiting":
@@ -158,15 +183,22 @@ class ThreadPool:
             job.is_abandoned = True
             self._abandoned += 1
             self._threads -= 1
-        if (awaited := job.awaited) is not None:
-            awaited.cancel()
+        self._unwant(job)
         if not self._jobs.empty():
             self._start()
 
     def _work(self) -> None:
+        loop = ThreadLoop()
+        try:
+            self._work_in(loop)
+        finally:
+            loop.close()
+
+    def _work_in(self, loop: ThreadLoop) -> None:
         self._worker.depth = 0
         while (job := self._next()) is not None:
             self._worker.job = job
+            loop.offer()
             result, error = _outcome(job)
             with self._lock:
                 job.state = "ended"
@@ -200,7 +232,13 @@ class ThreadPool:
                     return job
 
 
-def _take_over(context: Context) -> None:
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Take note of an error for which nobody waits any more, so that asyncio does not complain."""
+    if not future.cancelled():
+        future.exception()
+
+
+def take_over(context: Context) -> None:
     """Set here what the function set in its copy of the context, as if it had been called and not sent away."""
     for variable, value in context.items():
         if variable is not sniffio.current_async_library_cvar and variable.get(None) is not value:

@@ -23,32 +23,29 @@ from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
 from crewrun.errors import (
     BadRequest,
-    CallError,
-    Category,
-    CrewrunError,
     InputInvalid,
     ModelRefused,
     OutputFailed,
     RowTimedOut,
     RunStopped,
     UsageError,
-    nearest,
 )
 from crewrun.files.folder import run_in
-from crewrun.flow.target import FlowTarget
 from crewrun.llm.endpoint_secrets import secrets_of
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.known_models import slip
+from crewrun.llm.model import LLM
 from crewrun.llm.placement import left_out
 from crewrun.llm.provider_settings import missing_settings
 from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into
+from crewrun.loading.questions import answering
 from crewrun.messages import Endpoint
-from crewrun.redaction import LONGEST_QUOTATION, learn, redact, redact_line
-from crewrun.references import place_of
+from crewrun.redaction import learn
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
-from crewrun.target import Target, value_of
+from crewrun.target import Inspection, PerRowTarget, Target, value_of
+from crewrun.target.failure import describe_failure
 
 # Ids that users give may be any text; what is no plain name cannot name a folder.
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -85,8 +82,7 @@ class Worker:
         self._timeout_s = row_timeout_s
         # A crew that writes none is spared the folder's name; of other targets nobody knows what they run.
         self._files = files if getattr(target, "writes_files", True) else None
-        self._needed = dict(target.placeholders)
-        self._names_files = isinstance(target, Crew) and target.has_files
+        self._inspection = Inspection(target)
         self._folder = getattr(target, "folder", None) or Path()
         self._open = AsyncExitStack()
 
@@ -151,15 +147,8 @@ class Worker:
         """Why `row` cannot be run, None when it can: found without a call."""
         if row.problem is not None or row.inputs is None:
             return row.problem or f"line {row.line}: not a JSON object"
-        missing = [name for name in self._needed if name not in row.inputs]
-        if not missing:
-            unfit = self._target.problem(row.inputs) if isinstance(self._target, FlowTarget) else None
-            if self._names_files and isinstance(self._target, Crew):
-                unfit = self._target.problem_with_files(row.inputs)
-            return f"line {row.line}: {unfit}" if unfit else None
-        named = ", ".join(f"{name!r} (needed by {self._needed[name]})" for name in missing)
-        near = nearest(missing[0], list(row.inputs))
-        return f"line {row.line}: missing {named}{f'; the row has {near!r}' if near else ''}"
+        unfit = self._inspection.problem(row.inputs)
+        return f"line {row.line}: {unfit}" if unfit else None
 
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
         if problem := self.problem(row):
@@ -176,10 +165,15 @@ class Worker:
                 return await self._within_time(row)
 
     async def _answer(self, row: Row) -> Any:
-        target = self._target
+        target, inputs = self._target, row.inputs or {}
         if isinstance(target, Crew):
-            target = await target.for_a_row()
-        return value_of(await target.akickoff(row.inputs))
+            if target.made_by is None:
+                return value_of(await target.akickoff(inputs))
+            with answering(inputs):
+                target = await target.for_a_row(inputs)
+                return value_of(await target.akickoff(inputs))
+        with answering(inputs):
+            return value_of(await target.akickoff(inputs))
 
     async def _within_time(self, row: Row) -> Any:
         if self._timeout_s is None:
@@ -216,23 +210,6 @@ def _folder_name(row_id: str) -> str:
     return row_id if _FOLDER_NAME.fullmatch(row_id) else content_id(row_id.encode("utf-8", "surrogatepass"))
 
 
-def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
-    """The error record of a row that ended with `failed`."""
-    call = failed if isinstance(failed, CallError) else None
-    place = None if isinstance(failed, CrewrunError) else place_of(failed)
-    said = redact(str(failed)[:LONGEST_QUOTATION])
-    return ErrorRecord(
-        category=failed.category if isinstance(failed, CrewrunError) else Category.INTERNAL,
-        type=type(failed).__name__,
-        message=redact_line(f"{place}: {type(failed).__name__}: {said}" if place else said)[:4000],
-        task=tally.failed_task,
-        http_status=call.http_status if call else None,
-        retryable=failed.retryable if isinstance(failed, CrewrunError) else False,
-        attempts=call.attempts if call else 0,
-        raw=redact(call.raw) if call and call.raw else None,
-    )
-
-
 async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -> list[Endpoint]:
     """The endpoints that `target` may call. Raises UsageError for one that cannot work, before the first call.
 
@@ -242,7 +219,7 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
         target.check()
         target.check_files()
     found: dict[Endpoint, None] = {}
-    for user, llm in target.models:
+    for user, llm in _models_of(target, gateway):
         try:
             first = gateway.endpoint(llm)
         except ModelRefused as refused:
@@ -251,7 +228,18 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
             learn(secrets_of(endpoint))  # not to be forgotten, however many others rows make
             await _check(endpoint, user, keys=keys)
             found[endpoint] = None
+    for embedder in target.embedders if isinstance(target, Crew) and not gateway.is_rehearsal else ():
+        endpoint = gateway.embedding_endpoint(embedder)
+        await _check(endpoint, "embedder", keys=keys)
+        found[endpoint] = None
     return list(found)
+
+
+def _models_of(target: Target, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
+    """The models that are known before the rows run: where rows make their crews, only that of --model."""
+    if isinstance(target, PerRowTarget) and target.account is None and gateway.options.model is not None:
+        return [(target.what, None)]
+    return target.models
 
 
 def check_tools(target: Target, endpoints: Sequence[Endpoint], *, refuses: bool = True) -> list[str]:
@@ -272,7 +260,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
         from crewrun.llm.offline_transport import OfflineOptions
 
         OfflineOptions.parse(endpoint.params["options"])
-    if endpoint.lane == "direct" and endpoint.base_url:
+    if endpoint.lane in ("direct", "embeddings") and endpoint.base_url:
         proxy_for(endpoint.base_url)  # one that cannot be used is a UsageError
     if not keys:
         return

@@ -345,14 +345,18 @@ def test_for_each_keeps_its_bound_and_sync_for_each_goes_one_by_one() -> None:
     assert took_s == pytest.approx([3, 1, 6])
 
 
-async def test_kickoff_in_a_running_loop_names_the_method_to_await() -> None:
-    """It would block every other task; `RuntimeError: event loop is already running` helps nobody."""
+def test_kickoff_in_a_loop_of_trio_names_the_method_to_await() -> None:
+    """It would block every other task; in asyncio it is a warning."""
     agent = writer()
     crew = Crew(agents=[agent], tasks=[task("Say", agent)])
-    with pytest.raises(RuntimeError, match=r"await ….akickoff\("):
-        crew.kickoff()
-    with pytest.raises(RuntimeError, match=r"await ….akickoff_for_each\("):
-        crew.kickoff_for_each([{}])
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match=r"await ….akickoff\("):
+            crew.kickoff()
+        with pytest.raises(RuntimeError, match=r"await ….akickoff_for_each\("):
+            crew.kickoff_for_each([{}])
+
+    trio.run(main)
 
 
 @pytest.mark.parametrize("inputs", ["topic", ["topic"], 5], ids=str)

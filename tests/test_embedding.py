@@ -73,29 +73,29 @@ def test_the_readme_s_web_service_serves_ten_requests_at_once_and_stays_responsi
     assert ten_s < 2 * one_s
 
 
-def test_kickoff_in_a_loop_that_runs_already_says_what_to_await(tmp_path: Path) -> None:
-    """As in a notebook: the error comes before anything is sent."""
+def test_kickoff_in_a_loop_that_runs_already_works_and_says_what_to_await(tmp_path: Path) -> None:
+    """As in a notebook, or a program around `asyncio.run(main())`: a warning for each."""
     program = """
 import asyncio
-from crewrun import Agent, Crew, Task
+from crewrun import LLM, Agent, Crew, Task
+from crewrun.flow import Flow, start
+class Asking(Flow):
+    @start()
+    async def ask(self):
+        return agent.kickoff("x").raw
 agent = Agent(role="R", goal="g", backstory="b", llm="offline")
 crew = Crew(agents=[agent], tasks=[Task(description="d", expected_output="e", agent=agent)])
 async def cell():
-    for call in (crew.kickoff, lambda: crew.kickoff_for_each([{}]), lambda: agent.kickoff("x")):
-        try:
-            call()
-        except RuntimeError as error:
-            print(error)
-    print((await crew.akickoff()).raw[:8])
+    outputs = [crew.kickoff(), *crew.kickoff_for_each([{}, {}]), agent.kickoff("x"), await crew.akickoff()]
+    print(*(output.raw[:8] for output in outputs), LLM("offline").call("x")[:8], Asking().kickoff()[:8])
 asyncio.run(cell())
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=clean_env(), capture_output=True, text=True, check=True
     )
-    advice = "{}() would block the running event loop; inside async code write `await ….{}(…)`"
-    assert done.stdout.splitlines() == [
-        advice.format("kickoff", "akickoff"),
-        advice.format("kickoff_for_each", "akickoff_for_each"),
-        advice.format("kickoff", "akickoff"),
-        "[offline",
+    warning = "CrewrunWarning: {}() blocks the running event loop until it has its answer; inside async code write"
+    told = [
+        line.partition(" write ")[0].partition(": ")[2] + " write" for line in done.stderr.splitlines() if ": C" in line
     ]
+    names = ["kickoff", "kickoff_for_each", "call"]
+    assert (done.stdout.split(), told) == (["[offline"] * 7, [warning.format(name) for name in names])

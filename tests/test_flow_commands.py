@@ -282,8 +282,9 @@ async def test_every_row_has_a_flow_of_its_own(tmp_path: Path, monkeypatch: pyte
     states = [(await target.akickoff({"n": n}))[1] for n in range(2)]
     assert [(state["n"], state["more"], state["preset"]) for state in states] == [(1, [], "p"), (2, [], "p")]
     assert states[0]["more"] is not states[1]["more"]
-    with pytest.raises(DefinitionError, match=r"row_flows.py:Needing needs arguments \(topic\)"):
-        load("row_flows.py:Needing")
+    target = load("row_flows.py:Needing").target
+    assert target.placeholders == {"topic": "row_flows.py:Needing()"}
+    assert [(await target.akickoff({"topic": "t", "n": n}))[0] for n in range(2)] == [[0], [1]]
     sys.modules.pop("row_flows", None)
 
 
@@ -476,17 +477,19 @@ def test_a_main_py_that_does_not_compile_is_told_with_its_place(tmp_path: Path) 
     assert (done.returncode, "src/press/main.py" in done.stdout) == (2, True)
 
 
-def test_a_flow_that_is_refused_is_told_with_its_file_and_line(tmp_path: Path) -> None:
-    """One line, no traceback."""
+def test_a_label_that_nobody_returns_is_told_with_its_file_and_line(tmp_path: Path) -> None:
+    """One line, no traceback; --strict refuses it."""
     write_flow(tmp_path)
-    done = crewrun("run", "flow.py:Unfit", cwd=tmp_path)
+    write_rows(tmp_path / "rows.jsonl", [{}])
+    done = crewrun("run", "flow.py:Unfit", "-q", cwd=tmp_path)
+    strict = crewrun("batch", "rows.jsonl", "--crew", "flow.py:Unfit", "--strict", cwd=tmp_path)
     line = FLOW.splitlines().index('    @listen("begni")') + 1
-    assert (done.returncode, done.stdout, done.stderr) == (
-        2,
-        "",
-        f"crewrun: flow.py:{line}: Unfit.work listens to 'begni' (did you mean 'begin'?), "
-        "which is no method, and no router returns it\n",
+    warning = (
+        f"flow.py:{line}: Unfit.work listens to 'begni' (did you mean 'begin'?), "
+        "which is no method, and no router returns it"
     )
+    assert (done.returncode, done.stderr) == (0, f"warning: {warning}\n")
+    assert (strict.returncode, warning in strict.stderr) == (2, True)
 
 
 def test_the_readme_s_flow_runs_and_can_be_drawn(tmp_path: Path) -> None:
@@ -526,6 +529,7 @@ def test_a_warning_is_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
         "left\n",
+        "warning: lost.py:11: Lost.go listens to 'right', which is no method, and no router returns it\n"
         "warning: lost.py:7: Lost.decide returned 'left', which nothing listens to, so its branch ends there; the "
         "labels are 'right'. Return None to end without this warning\n",
     )

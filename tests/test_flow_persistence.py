@@ -15,7 +15,7 @@ import pytest
 from cli import clean_env
 from pydantic import BaseModel
 
-from crewrun import DefinitionError, Flow, InputInvalid, UsageError
+from crewrun import CrewrunWarning, DefinitionError, Flow, InputInvalid, UsageError
 from crewrun.errors import OutputFailed
 from crewrun.flow import and_, listen, or_, persist, router, start
 from crewrun.flow.persistence import SQLiteFlowPersistence
@@ -419,3 +419,119 @@ async def test_a_class_of_the_user_s_keeps_whole_states() -> None:
         UsageError, match=r"the Notebook at 0x\w+: load_state\('x'\) gave 'torn'; a state is a dict, or"
     ):
         await Counting().akickoff({"id": "x"})
+
+
+class InMemory:
+    """States in memory, as CrewAI's stores take them."""
+
+    def __init__(self) -> None:
+        self.saves: list[str] = []
+        self.states: dict[str, dict[str, Any]] = {}
+
+    def save_state(self, flow_uuid: str, method_name: str, state_data: dict[str, Any]) -> None:
+        self.saves.append(method_name)
+        self.states[flow_uuid] = dict(state_data)
+
+    def load_state(self, flow_uuid: str) -> dict[str, Any] | None:
+        return self.states.get(flow_uuid)
+
+
+def adding(on_class: bool = False, on_method: bool = False) -> type[Flow]:
+    """A flow that adds 1 and then 10, under @persist of a store that is never to be used."""
+    unused = persist(SQLiteFlowPersistence("unused.sqlite"))
+
+    class Adding(Flow):
+        @start()
+        def one(self) -> None:
+            self.state["n"] = self.state.get("n", 0) + 1
+
+        def ten(self) -> int:
+            self.state["n"] += 10
+            return int(self.state["n"])
+
+        ten = listen(one)(unused(ten) if on_method else ten)
+
+    return unused(Adding) if on_class else Adding
+
+
+@pytest.mark.parametrize(
+    ("on", "saves"),
+    [({"on_class": True}, ["one", "ten"]), ({"on_method": True}, ["ten"]), ({}, [])],
+    ids=["class", "method", "nowhere"],
+)
+async def test_a_flow_s_own_persistence_saves_where_persist_says(on: dict[str, bool], saves: list[str]) -> None:
+    """In place of the decorator's store; without @persist it only restores, as CrewAI does."""
+    kept = InMemory()
+    flow = adding(**on)
+    kept.states["x"] = {"id": "x", "n": 100}
+    assert await flow(persistence=kept).akickoff({"id": "x"}) == 111
+    assert (kept.saves, Path("unused.sqlite").exists()) == (saves, False)
+
+
+async def test_a_kickoff_may_begin_with_a_copy_of_another_s_state() -> None:
+    """Under a new id or that of the inputs, which count over it; what it came from stays as it is."""
+
+    class Counted(BaseModel):
+        n: int = 0
+        note: str = ""
+
+    store = SQLiteFlowPersistence("states.sqlite")
+
+    @persist(store)
+    class Counting(Flow[Counted]):
+        @start()
+        async def one(self) -> int:
+            self.state.n += 1
+            return self.state.n
+
+    first, second, third = Counting(), Counting(), Counting()
+    await first.akickoff({"id": "a", "note": "first"})
+    assert await second.kickoff_async(restore_from_state_id="a") == 2
+    assert await third.akickoff({"id": "c", "note": "third"}, restore_from_state_id="a") == 2
+    assert second.flow_id not in ("a", "c")
+    assert [store.load_state(one) for one in ("a", second.flow_id, "c")] == [
+        {"id": "a", "n": 1, "note": "first"},
+        {"id": second.flow_id, "n": 2, "note": "first"},
+        {"id": "c", "n": 2, "note": "third"},
+    ]
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+async def test_a_state_to_restore_that_is_not_there_is_a_warning(has_store: bool) -> None:
+    """The flow begins without it, as in CrewAI."""
+    flow = adding()(persistence=InMemory() if has_store else None)
+    with pytest.warns(
+        CrewrunWarning, match=r"Adding: no state with id 'gone' to restore \((the InMemory at|nothing keeps)"
+    ):
+        assert await flow.akickoff({"n": 1}, restore_from_state_id="gone") == 12
+
+
+async def test_states_may_be_saved_and_loaded_by_hand() -> None:
+    """As CrewAI's store is used, by keywords too; a flow then has the state under its id."""
+    store = SQLiteFlowPersistence("states.sqlite")
+    store.init_db()
+    store.save_state("x", "work", {"id": "x", "n": 1})
+    store.save_state(flow_uuid="x", method_name="work", state_data={"id": "x", "n": 5})
+    store.save_state("y", "work", Found(words=["a"]))
+    assert [store.load_state(flow_uuid=one) for one in ("x", "y", "z")] == [
+        {"id": "x", "n": 5},
+        {"words": ["a"]},
+        None,
+    ]
+    assert await adding()(persistence=store).akickoff({"id": "x"}) == 16
+    with pytest.raises(ValueError, match=r"a state is a dict or a pydantic model, not 'text'"):
+        store.save_state("x", "work", "text")  # type: ignore[arg-type]  # what the test is about
+
+
+async def test_a_class_made_of_ours_has_its_own_methods_called() -> None:
+    """It may watch what is saved, and hand it on."""
+    saves: list[str] = []
+
+    class Watching(SQLiteFlowPersistence):
+        def save_state(self, flow_uuid: str, method_name: str, state_data: Any) -> None:
+            saves.append(method_name)
+            super().save_state(flow_uuid, method_name, state_data)
+
+    store = Watching("watched.sqlite")
+    await adding(on_class=True)(persistence=store).akickoff({"id": "x"})
+    assert (saves, store.load_state("x")) == (["one", "ten"], {"id": "x", "n": 11})

@@ -19,7 +19,7 @@ from crewrun.llm import rate_headers
 from crewrun.llm.http_errors import embedded_status, failure
 from crewrun.llm.retry_after import retry_after, wait_in
 from crewrun.llm.tally import Tally
-from crewrun.worker import describe_failure
+from crewrun.target.failure import describe_failure
 
 
 def openai(message: str, code: str | None = None, kind: str | None = "invalid_request_error", **fields: Any) -> Any:

@@ -10,8 +10,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from crewrun import Agent, Crew, Task
+from crewrun import Agent, Crew, CrewrunWarning, Flow, Task
 from crewrun.concurrency import call
+from crewrun.flow import start
 from crewrun.testing import calls, scripted
 from crewrun.threads import ThreadPool
 from crewrun.tools import tool
@@ -176,3 +177,124 @@ async def test_what_a_sync_function_sets_in_its_context_stays_set() -> None:
     customer: ContextVar[str] = ContextVar("customer", default="nobody")
     await call(lambda: customer.set("ACME"))
     assert customer.get() == "ACME"
+
+
+async def one() -> int:
+    await asyncio.sleep(0)
+    return 1
+
+
+def with_get_event_loop() -> int:
+    return asyncio.get_event_loop().run_until_complete(one())
+
+
+def with_a_task() -> int:
+    loop = asyncio.get_event_loop()
+    task = asyncio.ensure_future(one(), loop=loop)
+    return loop.run_until_complete(asyncio.wait_for(task, 5))
+
+
+def with_asyncio_run() -> int:
+    return asyncio.run(one())
+
+
+def with_one_that_it_closes() -> int:
+    loop = asyncio.get_event_loop()
+    try:
+        return loop.run_until_complete(one())
+    finally:
+        loop.close()
+
+
+def with_a_new_one_left_open() -> int:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(one())
+    finally:
+        loop.close()
+
+
+def with_a_task_left_behind() -> int:
+    loop = asyncio.get_event_loop()
+    left = loop.create_task(asyncio.sleep(3600))
+    return loop.run_until_complete(one()) if not left.done() else 0
+
+
+LOOPS = (
+    *(with_get_event_loop, with_a_task, with_asyncio_run, with_one_that_it_closes, with_a_new_one_left_open),
+    with_a_task_left_behind,
+)
+
+
+@pytest.mark.parametrize("first", LOOPS)
+@pytest.mark.parametrize("then", LOOPS)
+async def test_a_worker_thread_has_an_event_loop(first: Callable[[], int], then: Callable[[], int]) -> None:
+    """As the main thread has one, for older code of tools; whatever the function before did with it."""
+    pool = ThreadPool(1)
+    assert [await pool.run(function) for function in (first, then)] == [1, 1]
+
+
+async def test_a_worker_thread_s_loop_is_what_its_code_takes_it_for() -> None:
+    """It is a loop before it is used, the same one afterwards, and the running one inside; the thread closes it."""
+    seen: list[Any] = []
+
+    async def inside() -> None:
+        seen.append(asyncio.get_running_loop())
+
+    def work() -> None:
+        loop = asyncio.get_event_loop()
+        assert isinstance(loop, asyncio.BaseEventLoop)
+        assert (loop.is_running(), loop.is_closed()) == (False, False)
+        loop.run_until_complete(inside())
+        seen.extend((asyncio.get_event_loop(), asyncio.get_event_loop()))
+
+    await ThreadPool(1).run(work)
+    assert seen[0] is seen[1] is seen[2]
+
+
+def test_a_thread_that_ends_closes_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what is left in it; a thread that needed none has none."""
+    monkeypatch.setattr("crewrun.threads.IDLE_S", 0.01)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def work() -> threading.Thread:
+        with_a_task_left_behind()
+        loops.append(asyncio.get_event_loop())
+        return threading.current_thread()
+
+    asyncio.run(ThreadPool(1).run(work)).join(5)
+    assert [loop.is_closed() for loop in loops] == [True]
+
+
+@pytest.mark.parametrize("way", ["a tool", "a flow's method", "a callback"])
+async def test_kickoffs_in_the_loop_of_a_worker_thread_are_part_of_the_run(way: str) -> None:
+    """By `asyncio.get_event_loop().run_until_complete(…)`, awaited there or not."""
+    agent = Agent(role="Inner", goal="g", backstory="b", llm="gpt-4o-mini")
+    crew = Crew(agents=[agent], tasks=[Task(description="d", expected_output="e", agent=agent)])
+
+    async def inside() -> str:
+        return (await crew.akickoff()).raw + " " + crew.kickoff().raw
+
+    @tool
+    def ask_inside() -> str:
+        """Ask."""
+        return asyncio.get_event_loop().run_until_complete(inside())
+
+    class Asking(Flow):
+        @start()
+        def ask(self) -> str:
+            return asyncio.get_event_loop().run_until_complete(inside())
+
+    def called(output: Any) -> None:
+        output.raw = asyncio.get_event_loop().run_until_complete(inside())
+
+    outer = Agent(
+        role="Outer", goal="g", backstory="b", llm="gpt-4o-mini", tools=[ask_inside] if way == "a tool" else []
+    )
+    task = Task(description="d", expected_output="e", agent=outer, callback=called if way == "a callback" else None)
+    steps = {"a tool": (calls("ask_inside"), "1", "2", "3"), "a callback": ("0", "1", "2")}.get(way, ("1", "2"))
+    with pytest.warns(CrewrunWarning, match=r"kickoff\(\) blocks the running event loop"):
+        async with scripted(*steps):
+            answer = await (Asking() if way == "a flow's method" else Crew(agents=[outer], tasks=[task])).akickoff()
+    assert str(answer) == ("3" if way == "a tool" else "1 2")

@@ -35,7 +35,8 @@ _VARYING: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
 )
 
 _CAUSES: Mapping[Category, str] = {
-    Category.INPUT: "these lines of the input cannot be run, and nothing was sent for them; mend them",
+    Category.INPUT: "these lines of the input cannot be run, and nothing was sent for them; mend them; "
+    "-i NAME=VALUE gives all rows what they lack",
     Category.AUTH: "the API key is missing, wrong or revoked; set a good one in the environment or in .env",
     Category.QUOTA: "the account has no credit left; top it up in the provider's billing settings",
     Category.MODEL_NOT_FOUND: "the endpoint has no such model; check the model's name and base_url",
@@ -52,6 +53,8 @@ _CAUSES: Mapping[Category, str] = {
     Category.BUDGET: "the row cost all that a row may; raise --row-budget, or look for a loop in the row's calls",
     Category.INTERNAL: "an error in the crew's own code, or a bug in crewrun; the message says where",
 }
+# `crew.py:12: ValueError: …`: crewrun's own errors name no such place.
+_OF_OTHER_CODE: Final = re.compile(r"[^\s:]+\.py:\d+: \w+")
 _OF_ALL_ROWS: Final = frozenset({Category.AUTH, Category.QUOTA, Category.MODEL_NOT_FOUND})
 # What is known closer, by the error's type or the HTTP status.
 _CLOSER: Mapping[tuple[Category, str | int | None], str] = {
@@ -105,6 +108,8 @@ def likely_cause(error: ErrorRecord, *, others_succeeded: bool = False) -> str:
     """
     if others_succeeded and error.category in _OF_ALL_ROWS:
         return "other rows of this run succeeded, so these are refused for what they send; look at their inputs"
+    if error.category is Category.INTERNAL and _OF_OTHER_CODE.match(error.message):
+        return "the crew's own code failed, or a library that it uses; mend it where the message says"
     by_type = _CLOSER.get((error.category, error.type))
     return by_type or _CLOSER.get((error.category, error.http_status)) or _CAUSES[error.category]
 

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crewrun.batch.canary import draw
+from crewrun.batch.first_row import looked
+from crewrun.batch.foreign import check_holds
 from crewrun.batch.opening import identify, make_gateway
-from crewrun.batch.preflight import check_priced, output_path, run_folder, spooled, unused_names
+from crewrun.batch.preflight import check_priced, moved_files, output_path, run_folder, spooled, unused_names
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import open_source
 from crewrun.crew.crew import Crew
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.definitions.definition import Definition
-from crewrun.errors import InputInvalid, UsageError
+from crewrun.errors import CrewrunError, InputInvalid, UsageError
 from crewrun.llm.estimate import fewest_tokens, most_tokens
 from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
@@ -28,6 +30,7 @@ from crewrun.messages import ChatRequest, Endpoint, Usage
 from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.known import Known, read_known, usual
+from crewrun.target import PerRowTarget, Target
 from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.plan/1"
@@ -116,25 +119,26 @@ class _Sums(NamedTuple):
 async def plan_batch(inputs: str, definition: Definition, settings: BatchSettings) -> Plan:
     """Look at everything that a batch would begin with. Raises what `run_batch` raises before its first call."""
     settings.check()
+    check_holds(settings, definition.target)
     gateway = make_gateway(settings, Gates(settings.gate))
     part = settings.part
     output = output_path(inputs, settings.output, part)
     plan = Plan(shard=str(part) if part else None)
     endpoints = await check_models(definition.target, gateway)
     check_priced(settings.flag_that_needs_prices, definition.target, endpoints, gateway)
-    plan.models = [
-        {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
-    ]
-    plan.notes += unused_names(settings, definition.target, endpoints)
-    plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
-    plan.notes += [f"warning: {missing}" for missing in getattr(definition.target, "missing_tool_keys", [])]
     folder = run_folder(output, settings)
-    known = _known(folder, identify(definition, endpoints).definition) if not settings.fresh else Known()
+    identity = identify(definition, endpoints, settings.input)
+    known = _known(folder, identity.definition) if not settings.fresh else Known()
     worker = Worker(definition.target, gateway)
     with ExitStack() as files:
         readable = spooled(inputs, files)
         open_rows = partial(
-            open_source, readable, offset=settings.offset, limit=settings.limit, id_field=settings.id_field
+            open_source,
+            readable,
+            offset=settings.offset,
+            limit=settings.limit,
+            id_field=settings.id_field,
+            constants=settings.input,
         )
 
         def is_due(row: Row) -> bool:
@@ -155,14 +159,44 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
         listed = "\n".join(plan.failing)
         raise UsageError(f"{inputs}: {plan.failing_count} rows cannot be run (--strict)\n{listed}")
     plan.rows = sample.total
+    crew = await _crew_of(definition.target, sample.rows, plan)
+    if crew is not definition.target:
+        endpoints = await check_models(crew, gateway)
+        check_priced(settings.flag_that_needs_prices, crew, endpoints, gateway)
+    _tell_models(plan, crew, endpoints, gateway, settings)
     names = {endpoint.name for endpoint in endpoints}
     plan.answers_known = sum(len(answers.tokens) for (model, _), answers in known.answers.items() if model in names)
-    crew = definition.target
     if isinstance(crew, Crew):
         _foresee(plan, sample.rows, _Estimator(crew, gateway, known), settings)
     else:
         plan.notes.append("what the calls of this target are is known when they are made: --canary 20 measures it")
     return plan
+
+
+async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
+    """The target, or where each row has a crew of its own that of one of `rows`, which stands for all."""
+    if not isinstance(target, PerRowTarget) or not rows:
+        return target
+    try:
+        crew = await looked(target, rows[0])
+    except CrewrunError as failed:
+        plan.notes.append(f"warning: line {rows[0].line}: {failed}")
+        return target
+    if crew is None:
+        return target
+    plan.notes.append(f"each row has a crew of its own: that of line {rows[0].line} stands for all")
+    return crew
+
+
+def _tell_models(
+    plan: Plan, target: Target, endpoints: Sequence[Endpoint], gateway: Gateway, settings: BatchSettings
+) -> None:
+    plan.models = [
+        {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
+    ]
+    plan.notes += [*unused_names(settings, target, endpoints), *moved_files(target)]
+    plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
+    plan.notes += [f"warning: {missing}" for missing in getattr(target, "missing_tool_keys", [])]
 
 
 def _known(folder: RunFolder | None, definition: str) -> Known:

@@ -1,7 +1,7 @@
 """One batch, put together: everything that can be wrong is found first, then a session of the run begins."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +13,8 @@ import anyio
 from crewrun import threads
 from crewrun.batch.canary import Canary, draw
 from crewrun.batch.changed import take_out_changed
+from crewrun.batch.first_row import FirstRowFailed, first_crew
+from crewrun.batch.foreign import check_holds
 from crewrun.batch.history import NoHistory
 from crewrun.batch.opening import Invocation, endpoints_in_words, make_gateway, own_files_of, state_options
 from crewrun.batch.preflight import (
@@ -23,6 +25,7 @@ from crewrun.batch.preflight import (
     check_sortable,
     check_summary,
     is_pipe,
+    moved_files,
     open_budget,
     output_path,
     real_path,
@@ -33,7 +36,7 @@ from crewrun.batch.preflight import (
 )
 from crewrun.batch.session import SIGNALS, Display, Report, Session
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import open_source
+from crewrun.batch.source import Source, open_source
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CrewrunError
 from crewrun.executors import Executor, find_executor
@@ -84,10 +87,14 @@ async def run_batch(
         has_named = bool(settings.id_field and folder and folder.is_used and invocation.only is None)
         readable = spooled(inputs, files) if settings.strict or settings.canary or has_named else inputs
         open_rows = partial(
-            open_source, readable, offset=settings.offset, limit=settings.limit, id_field=settings.id_field
+            open_source,
+            readable,
+            offset=settings.offset,
+            limit=settings.limit,
+            id_field=settings.id_field,
+            constants=settings.input,
         )
-        if settings.strict:
-            await check_rows(inputs, open_rows(), Worker(definition.target, gateway), settings.part)
+        await _check_rows(inputs, readable, open_rows, definition.target, gateway, settings)
         source = open_rows()
         check_output(output)
         files.callback(source.release)
@@ -154,15 +161,38 @@ async def _closing(opened: Opened | None, opening: AbstractAsyncContextManager[E
 
 async def _checked_models(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:
     """Where the calls go. Raises UsageError where that, or what was asked for it, cannot be."""
+    check_holds(settings, target)
     endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)
     missing = check_tools(target, endpoints, refuses=settings.is_here and settings.checks_tool_keys)
     check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
     hints = [f"warning: {hint}" for hint in model_hints(endpoints)]
-    for warning in [*missing, *hints, *unused_names(settings, target, endpoints)]:
+    for warning in [*missing, *hints, *unused_names(settings, target, endpoints), *moved_files(target)]:
         _say(settings, warning)
     if settings.is_here:
         reserve_descriptors(settings.rows_at_once, endpoints)
     return endpoints
+
+
+async def _check_rows(
+    inputs: str,
+    readable: str,
+    open_rows: Callable[[], Source],
+    target: Target,
+    gateway: Gateway,
+    settings: BatchSettings,
+) -> None:
+    """What rows tell before they run: with --strict all of them, and the first one what crew is made for it.
+
+    Raises UsageError and DefinitionError.
+    """
+    if settings.strict:
+        await check_rows(inputs, open_rows(), Worker(target, gateway), settings.part)
+    try:
+        crew = None if is_pipe(readable) else await first_crew(target, open_rows)
+    except FirstRowFailed:  # as its result will say
+        return
+    if crew is not None:
+        await _checked_models(crew, gateway, settings)
 
 
 def _say(settings: BatchSettings, what: str) -> None:
@@ -190,6 +220,7 @@ def _job(
         worker=Worker(definition.target, gateway, settings.row_timeout, files, state, own_files),
         definition=definition,
         crew=invocation.crew,
+        engine=settings.engine,
         options=gateway.options,
         row_timeout_s=settings.row_timeout,
         max_rows=settings.rows_at_once,

@@ -12,6 +12,15 @@ Crew = Annotated[
         help="A crew file, a CrewAI project folder, or module:attr. [default: crew.yaml beside the inputs, else here]",
     ),
 ]
+Engine = Annotated[
+    Literal["crewrun", "crewai"] | None,
+    typer.Option(
+        "--engine",
+        envvar="CREWRUN_ENGINE",
+        help="Whose classes `crewai` means in the crew's files; crewai: those of the installed library, which calls "
+        "models by itself, past limits, budgets and the journal. [default: crewrun]",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(

@@ -92,7 +92,7 @@ def folder_of(crew: str) -> Path:
     return Path(crew) if os.path.isdir(crew) else Path(crew).parent
 
 
-def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False) -> "Definition":
+def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False, engine: str = "crewrun") -> "Definition":
     """The crew that `--crew` names, else the one beside `inputs` or in the working directory.
 
     What it has that crewrun goes on without is said on stderr, once each; with `strict` it is an error. None leaves
@@ -108,7 +108,7 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False) -> "
     load_env(folder_of(crew))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
-        definition = load(crew, strict=bool(strict))
+        definition = load(crew, strict=bool(strict), engine=engine)
     show_again([warning for warning in caught if not issubclass(warning.category, CrewrunWarning)])
     ours = [str(warning.message) for warning in caught if issubclass(warning.category, CrewrunWarning)]
     ours += getattr(definition.target, "tool_problems", [])  # another library's crew has none that we know

@@ -5,6 +5,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from crewrun.crew.for_each import OnOutcome, for_each
 from crewrun.crew.output import UsageMetrics
+from crewrun.crew.watch import seen
 from crewrun.files.file import File, as_files
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
@@ -42,7 +43,7 @@ class KickoffFamily(Generic[Output]):
         """
         check_loaded()
         tally = self._crewrun_latest = Tally(current_tally())
-        return await self._crewrun_kickoff(inputs, tally, _files(input_files))
+        return await seen(self._crewrun_kickoff(inputs, tally, _files(input_files)))
 
     kickoff_async = akickoff
 
@@ -96,7 +97,7 @@ class KickoffFamily(Generic[Output]):
             return await self._crewrun_apart()._crewrun_kickoff(one, Tally(tally), files)
 
         async with open_gateway():
-            return await for_each(run, inputs, max_concurrent, return_exceptions, on_outcome)
+            return await seen(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))
 
     kickoff_for_each_async = akickoff_for_each
 

@@ -1,8 +1,9 @@
 """What a kickoff returns: `CrewOutput`, `TaskOutput`, `AgentOutput`, `UsageMetrics`, with CrewAI's fields."""
 
 import json
+from collections.abc import Generator
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, Field, SkipValidation
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -136,12 +137,20 @@ class TaskOutput(_Answer):
 
 
 class AgentOutput(_Answer):
-    """An agent's own answer, from `Agent.kickoff`."""
+    """An agent's own answer, from `Agent.kickoff`.
+
+    `await agent.kickoff(…)`, as CrewAI has it in async code, gives it too.
+    """
 
     agent_role: str
     usage_metrics: UsageMetrics = Field(default_factory=UsageMetrics)
     messages: list[dict[str, Any]] = Field(default_factory=list)
     tool_failures: list[ToolFailureRecord] = Field(default_factory=list)
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Itself, at once."""
+        return self
+        yield  # which makes it a generator
 
     @property
     def has_tool_failures(self) -> bool:

@@ -12,7 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from crewrun.crew.crew import Crew
 from crewrun.definitions import crew_json, crew_yaml, folder_source
+from crewrun.definitions.crewai_imports import engine as meaning
+from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import files_read
 from crewrun.errors import DefinitionError, UsageError
@@ -30,14 +33,18 @@ _LOADERS: dict[str, Callable[[str], Definition]] = {
 _FOUND_BY_ITSELF = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
 
 
-def load(ref: str | Path, strict: bool = False) -> Definition:
+def load(ref: str | Path, strict: bool = False, engine: str = "crewrun") -> Definition:
     """The crew that `ref` names, checked from top to bottom: a file, a folder, `module:attr` or `file.py:attr`.
 
-    Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`. Warns with
-    CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error.
+    What its agents know is read too. Raises DefinitionError, whose message has one line per problem,
+    `crew.yaml:14: tasks.draft.agent: …`. Warns with CrewrunWarning of what a CrewAI project says and crewrun does not
+    know; with `strict` that is an error. `crewai` in the user's files means crewrun, or with the `engine` "crewai" the
+    library that is installed.
     """
-    with files_read() as files:
-        definition = replace(outside_loops(lambda: _loaded(str(ref), strict)), files=frozenset(files))
+    with meaning(engine), files_read() as files:
+        definition = outside_loops(lambda: _loaded(str(ref), strict))
+    files |= getattr(definition.target, "knowledge_files", frozenset())
+    definition = replace(definition, files=frozenset(files))
     if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
         place(definition.folder)
     return definition
@@ -45,7 +52,10 @@ def load(ref: str | Path, strict: bool = False) -> Definition:
 
 def _loaded(file: str, strict: bool) -> Definition:
     with loading(file.rpartition(":")[0] or file):
-        return _load(file, strict)
+        definition = _load(file, strict)
+        if isinstance(definition.target, Crew):
+            definition.target.check_knowledge()
+        return definition
 
 
 def _load(file: str, strict: bool) -> Definition:
@@ -55,6 +65,7 @@ def _load(file: str, strict: bool) -> Definition:
         return folder_source.load(file, strict)
     extension = os.path.splitext(file)[1].lower()
     if extension in _LOADERS:
+        refuse_foreign_engine(f"{file} is a {extension} file")
         return _LOADERS[extension](file)
     if extension == ".py" and ":" not in os.path.basename(file):
         from crewrun.definitions.python_source import load_script

@@ -1,60 +1,85 @@
-"""`crewai` in a user's imports means crewrun: `rewrite_below` a folder, and its files are imported so.
+"""`crewai` in a user's imports means crewrun, or with `--engine crewai` what is installed.
 
-Only the import statements of the files below that folder are read anew, `import crewai`, `from crewai.tools import …`,
-wherever they stand; the files stay as they are. What is installed keeps its own meaning of `crewai`. What crewrun does
-not have of CrewAI is in `stand_ins`.
+The import statements of the user's files, wherever these lie, are read as those of crewrun (`import_rewriting`); the
+files stay as they are. A file is the user's when it is imported while a crew is loaded, or by another such file, and
+is not installed. What is installed has the installed `crewai`, else crewrun under that name. What crewrun does not
+have of CrewAI is in `stand_ins`.
 """
 
-import ast
+import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from importlib.abc import MetaPathFinder
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
-from types import CodeType, ModuleType
+from types import CodeType, FrameType, ModuleType
+from typing import Any, get_args
 
-from crewrun.definitions.stand_ins import StandInFinder, home_of
+from crewrun.definitions.import_rewriting import NAMES, rewritten
+from crewrun.definitions.stand_ins import StandInFinder
+from crewrun.errors import DefinitionError, UsageError, suggest
+from crewrun.loading.load import current_load
+from crewrun.loading.user_code import frames_from, is_users
+from crewrun.target.engine import Engine, current_engine, loading_for
 
 _OURS = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
-_BESIDE = {"crewai_tools": "crewrun.tools", "crewai_files": "crewrun.files"}
-_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_IMPORTING = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep, _OURS + os.sep)
+
+
+@contextmanager
+def engine(name: str) -> Iterator[None]:
+    """In the block `crewai` in the user's files means the classes of the engine `name`.
+
+    Raises UsageError for one that there is not, or that is not installed.
+    """
+    known = get_args(Engine)
+    if name not in known:
+        raise UsageError(f"--engine {name!r}: no such engine{suggest(name, known)}; there are {' and '.join(known)}")
+    if name == "crewai" and not is_installed("crewai"):
+        raise UsageError("--engine crewai: CrewAI is not installed here; pip install crewai")
+    with loading_for("crewai" if name == "crewai" else "crewrun"):
+        if name == "crewrun":
+            install()
+        yield
+
+
+def refuse_foreign_engine(what: str) -> None:
+    """Raise DefinitionError where `what` cannot be run by another engine than ours."""
+    if current_engine() != "crewrun":
+        raise DefinitionError(
+            f"--engine crewai: {what}, which only crewrun reads; name the crew in Python, as in --crew crew.py:MyCrew"
+        )
 
 
 def is_installed(package: str) -> bool:
-    """Whether `import package` would find one; a mere folder of that name is none."""
+    """Whether `import package` would find one; a mere folder of that name is none, nor is crewrun under its name."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):
         return False
-    return spec is not None and spec.origin is not None
+    return spec is not None and spec.origin is not None and not isinstance(spec.loader, _AliasLoader)
 
 
-def rewrite_below(folder: str) -> None:
-    """Import the files below `folder` with `crewai` read as crewrun, from now on.
-
-    `crewai_tools` is read as crewrun's tools, and `crewai_files` as its files, unless they are installed.
-    """
-    finder = next((finder for finder in sys.meta_path if isinstance(finder, _Finder)), None)
-    if finder is None:
-        finder = _Finder()
-        standard = next((i for i, other in enumerate(sys.meta_path) if other is PathFinder), 0)
-        sys.meta_path.insert(standard, finder)
-        sys.meta_path.append(StandInFinder())
-    beside = {name: ours for name, ours in _BESIDE.items() if not is_installed(name)}
-    finder.folders[os.path.realpath(folder)] = {"crewai": "crewrun", **beside}
+def install() -> None:
+    """Have `crewai` mean crewrun in what is loaded from now on, unless its engine is another one."""
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    standard = next((i for i, other in enumerate(sys.meta_path) if other is PathFinder), 0)
+    sys.meta_path.insert(standard, _Finder())
+    sys.meta_path += [StandInFinder(), _AliasFinder()]
 
 
 class _Finder(MetaPathFinder):
-    """Finds what Python's own finder finds, and reads it with `_Loader` if it is below one of `folders`."""
-
-    def __init__(self) -> None:
-        self.folders: dict[str, Mapping[str, str]] = {}
+    """Finds what Python's own finder finds, and reads it with `_Loader` if it is the user's."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec of a module whose imports are rewritten; None leaves it to the others."""
+        if not _is_asked_by_user():
+            return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.origin is None or type(spec.loader) is not SourceFileLoader:
             return None
@@ -62,62 +87,73 @@ class _Finder(MetaPathFinder):
         return spec if spec.loader is not None else None
 
     def loader_for(self, fullname: str, path: str) -> SourceFileLoader | None:
-        """What reads the file at `path`; None when that is not to be rewritten."""
-        file = os.path.realpath(path)
-        if file.startswith(_OURS + os.sep):
+        """What reads the file at `path`, which is loaded now; None when that is not to be rewritten."""
+        if current_engine() != "crewrun" or not is_users(os.path.realpath(path)):
             return None
-        for folder, names in self.folders.items():
-            inner = file.removeprefix(folder.rstrip(os.sep) + os.sep)
-            if inner != file and _INSTALLED.isdisjoint(inner.split(os.sep)):  # it may hold its virtual environment
-                return _Loader(names, fullname, path)
-        return None
+        return _Loader(fullname, path)
 
 
 class _Loader(SourceFileLoader):
-    """Reads a source file with other modules in place of those that `names` has."""
-
-    def __init__(self, names: Mapping[str, str], fullname: str, path: str) -> None:
-        super().__init__(fullname, path)
-        self._names = names
+    """Reads a source file with crewrun's modules in place of CrewAI's."""
 
     def get_code(self, fullname: str) -> CodeType | None:
         """The module's code. Rewritten code never goes into `__pycache__`, where Python would find it."""
         path = self.get_filename(fullname)
         source = self.get_data(path)
-        if not any(name.encode() in source for name in self._names):
+        names = {name: ours for name, ours in NAMES.items() if name == "crewai" or not is_installed(name)}
+        if not any(name.encode() in source for name in names):
             return super().get_code(fullname)
-        tree: ast.Module = _Rewriter(self._names).visit(ast.parse(source, path))
-        return compile(tree, path, "exec", dont_inherit=True)
+        return compile(rewritten(source, path, names), path, "exec", dont_inherit=True)
 
 
-class _Rewriter(ast.NodeTransformer):
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = names
+def _is_asked_by_user() -> bool:
+    """Whether a crew is loaded now, or the module that imports was rewritten itself."""
+    if current_load() is not None:
+        return current_engine() == "crewrun"
+    importer = next(
+        (frame for frame in frames_from(sys._getframe(1)) if not frame.f_code.co_filename.startswith(_IMPORTING)), None
+    )
+    return importer is not None and _is_rewritten(importer)
 
-    def visit_Import(self, node: ast.Import) -> ast.Import:
-        node.names = [ast.copy_location(new, old) for old in node.names for new in self._aliases(old)]
-        return node
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | list[ast.ImportFrom]:
-        module = self._renamed(node.module) if node.level == 0 and node.module is not None else None
-        if module is None:
-            return node
-        homes: dict[str, list[ast.alias]] = {}
-        for alias in node.names:
-            homes.setdefault(home_of(module, alias.name), []).append(alias)
-        return [ast.copy_location(ast.ImportFrom(home, names, 0), node) for home, names in homes.items()]
+def _is_rewritten(frame: FrameType) -> bool:
+    return isinstance(getattr(frame.f_globals.get("__spec__"), "loader", None), _Loader)
 
-    def _aliases(self, alias: ast.alias) -> list[ast.alias]:
-        module = self._renamed(alias.name)
-        if module is None:
-            return [alias]
-        if alias.asname is not None:
-            return [ast.alias(module, alias.asname)]
-        # `import crewai.tools` binds `crewai`, and what comes after it in the user's code is looked up there.
-        top = alias.name.partition(".")[0]
-        whole = ast.alias(self._names[top], top)
-        return [whole] if alias.name == top else [ast.alias(module), whole]
 
-    def _renamed(self, module: str) -> str | None:
-        top, dot, rest = module.partition(".")
-        return f"{self._names[top]}{dot}{rest}" if top in self._names else None
+def _serves_user() -> bool:
+    """Whether code of the user's that was rewritten waits for what runs now."""
+    return any(map(_is_rewritten, frames_from(sys._getframe(1))))
+
+
+def _is_alias(package: str) -> bool:
+    return isinstance(getattr(getattr(sys.modules.get(package), "__spec__", None), "loader", None), _AliasLoader)
+
+
+class _AliasFinder(MetaPathFinder):
+    """Finds crewrun under CrewAI's name, for installed libraries where CrewAI is not installed. Comes last."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of the alias; None for every other name, and where no code of a crew asks for it."""
+        top, _, rest = fullname.partition(".")
+        if top != "crewai" or not (_is_alias(top) if rest else current_load() is not None or _serves_user()):
+            return None
+        return ModuleSpec(fullname, _AliasLoader(f"crewrun.{rest}" if rest else "crewrun"), is_package=True)
+
+
+class _AliasLoader(Loader):
+    """Fills a module with what another one has."""
+
+    def __init__(self, ours: str) -> None:
+        self._ours = ours
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Names are looked up when they are asked for, as crewrun itself loads them."""
+        try:
+            ours = importlib.import_module(self._ours)
+        except ModuleNotFoundError as absent:
+            raise ModuleNotFoundError(str(absent), name=module.__name__) from None
+        names: dict[str, Any] = module.__dict__
+        names["__getattr__"] = lambda name: getattr(ours, name)
+        names["__dir__"] = lambda: dir(ours)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from crewrun import tools
 from crewrun.definitions import jsonc_source, local_tools, yaml_source
-from crewrun.definitions.crewai_imports import is_installed, rewrite_below
+from crewrun.definitions.crewai_imports import install
 from crewrun.definitions.problems import Value, listed
 from crewrun.definitions.source import Expected
 from crewrun.errors import CrewrunError, DefinitionError, suggest
@@ -44,7 +44,6 @@ class Names:
     def __init__(self, folders: Sequence[str], tool_folders: Sequence[str] = ()) -> None:
         self._folders = folders
         self._tool_folders = tool_folders
-        self._reads_crewai = False
 
     def tool(self, entry: str | Mapping[str, Any]) -> BaseTool:
         """The tool of an entry in `tools`: `SerperDevTool`, `shop.py:look_up`, `{FileReadTool: {root: docs}}`."""
@@ -75,6 +74,29 @@ class Names:
             raise DefinitionError(f"{reference!r} is {kind}; a pydantic class (BaseModel) is needed here")
         return value
 
+    def object(self, reference: str, kind: type[T], needed: str) -> T:
+        """The object at `module:attr`, which is a `kind`; `needed` says so in words."""
+        value = self._object(reference, needed)
+        if not isinstance(value, kind):
+            raise DefinitionError(f"{reference!r} is of type {type(value).__name__}; {needed} is needed here")
+        return value
+
+    def subclass(self, reference: str, kind: type[T]) -> type[T]:
+        """The class at `module:attr`, which is `kind` or made from it."""
+        value = self._object(reference, "a class")
+        if not (isclass(value) and issubclass(value, kind)):
+            raise DefinitionError(f"{reference!r} is no class made from crewai's {kind.__name__}, as is needed here")
+        return value
+
+    def knowledge_source(self, entry: str | dict[str, Any]) -> Any:
+        """The source at `module:attr` or `file.py:attr`; a path or a mapping is made one when the crew is built."""
+        if not isinstance(entry, str) or not is_reference(entry):
+            return entry
+        value = self._resolved(entry)
+        if not isclass(value):
+            return value
+        return _user_code(f"making the source {entry}", value)
+
     def json_schema(self, given: str | dict[str, Any]) -> dict[str, Any]:
         """The JSON Schema itself, or in the file that is named."""
         schema = self._read_schema(given) if isinstance(given, str) else given
@@ -92,15 +114,15 @@ class Names:
                 f"{Value((), file)} is neither a JSON Schema nor a .json or .yaml file that holds one"
             )
         source = reader(os.path.join(self._folder_with(file) or self._folders[0], file), _SCHEMA)
-        if source.problems:
-            raise DefinitionError("\n".join(map(str, source.problems)))
+        if problems := [*source.problems, *source.repeated]:
+            raise DefinitionError("\n".join(map(str, problems)))
         return dict(source.data)
 
     def _tool(self, name: str, arguments: dict[str, Any]) -> BaseTool:
         built_in = name.removeprefix("crewai_tools:")
         if built_in in tools.BUILT_IN:
             return _made(getattr(tools, built_in), built_in, arguments)
-        self._read_crewai()
+        install()
         if self._tool_folders and local_tools.is_custom(name):
             return _made(local_tools.find_custom(name, self._tool_folders), name, arguments)
         if is_reference(name):
@@ -122,18 +144,11 @@ class Names:
         return self._resolved(reference)
 
     def _resolved(self, reference: str) -> Any:
-        self._read_crewai()
+        install()
         name = reference.strip().rpartition(":")[0]
         first = name if name.endswith(".py") else name.partition(".")[0]
         folder = self._folder_with(first) or self._folder_with(f"{first}.py") or self._folders[0]
         return _user_code(f"looking {reference} up", lambda: resolve(reference, folder))
-
-    def _read_crewai(self) -> None:
-        """From now on `crewai` in the user's files is crewrun: always in a CrewAI project, else where it is absent."""
-        if not self._reads_crewai and (self._tool_folders or not is_installed("crewai")):
-            for folder in self._folders:
-                rewrite_below(folder)
-        self._reads_crewai = True
 
     def _folder_with(self, name: str) -> str | None:
         return next((folder for folder in self._folders if os.path.exists(os.path.join(folder, name))), None)

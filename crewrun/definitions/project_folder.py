@@ -10,12 +10,14 @@ import re
 from dataclasses import dataclass
 
 from crewrun.definitions.assembly import assemble
+from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
 from crewrun.definitions.folder_scripts import imported_by
 from crewrun.definitions.folders import MAX_DEPTH, below, classes_in, inside, path_in, python_files
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
+from crewrun.definitions.older import unwrapped
 from crewrun.definitions.source import Expected, Source, joined
 from crewrun.definitions.yaml_source import read
 from crewrun.errors import DefinitionError
@@ -72,11 +74,12 @@ def load(folder: str, strict: bool = False) -> Definition:
 
         return load_project(python or path_in(project.base, "crew.py"), root)
     agents, tasks = project.yaml
+    refuse_foreign_engine(f"{folder} is a project without a crew.py")
     source = joined(
         Source(folder, {}),
         {
-            ("agents",): read(agents, Expected("agents.yaml", "an entry for every agent")),
-            ("tasks",): read(tasks, Expected("tasks.yaml", "an entry for every task")),
+            ("agents",): unwrapped(read(agents, Expected("agents.yaml", "an entry for every agent")), "agents"),
+            ("tasks",): unwrapped(read(tasks, Expected("tasks.yaml", "an entry for every task")), "tasks"),
         },
     )
     folders = list(dict.fromkeys([project.base, os.path.dirname(agents), root]))

@@ -10,32 +10,24 @@ from types import ModuleType
 from typing import Any
 
 from crewrun.crew.crew import Crew
-from crewrun.definitions.crewai_imports import is_installed, rewrite_below
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.entries import entry_of
 from crewrun.definitions.problems import listed
 from crewrun.errors import DefinitionError
 from crewrun.flow.target import FlowTarget
-from crewrun.references import above_packages, find_file, known_names, load_file, pick, resolve, shown
+from crewrun.references import find_file, known_names, load_file, pick, resolve, shown
 from crewrun.target import as_target
 
 
 def load(ref: str) -> Definition:
-    """What `ref` names, made ready to run. `crewai` in the user's files means crewrun only where it is not installed.
-
-    Raises DefinitionError.
-    """
+    """What `ref` names, made ready to run. Raises DefinitionError."""
     name = ref.strip().rpartition(":")[0]
-    if not is_installed("crewai"):
-        rewrite_below(above_packages(os.path.dirname(find_file(name))) if name.endswith(".py") else os.getcwd())
     target = as_target(resolve(ref), ref.strip())
     return Definition(target, {}, Path(name), "flow" if isinstance(target, FlowTarget) else "Python")
 
 
 def load_script(file: str) -> Definition:
     """The one thing in the Python file `file` that can be run, as `entries` finds it. Raises DefinitionError."""
-    if not is_installed("crewai"):
-        rewrite_below(above_packages(os.path.dirname(find_file(file))))
     module = load_file(find_file(file))
     name = entry_of(module, file)
     target = as_target(pick(module, name, f"{file}:{name}"), f"{file}:{name}")
@@ -45,24 +37,20 @@ def load_script(file: str) -> Definition:
 def load_project(crew_py: str, root: str) -> Definition:
     """The crew of the @CrewBase class in `crew_py`, a file of the CrewAI project in the folder `root`, as it is.
 
-    `crewai` in all of the project's files means crewrun. Raises DefinitionError.
+    Raises DefinitionError.
     """
     cls = _crew_class(_load_below(root, crew_py), crew_py)
     return Definition(as_target(cls, f"{crew_py}:{cls.__name__}"), {}, Path(root), "CrewAI project")
 
 
 def load_flow(file: str, name: str, root: str) -> Definition:
-    """The flow `name` in `file`, which is in the CrewAI flow project in the folder `root`.
-
-    `crewai` in all of the project's files means crewrun. Raises DefinitionError.
-    """
+    """The flow `name` in `file`, which is in the CrewAI flow project in the folder `root`. Raises DefinitionError."""
     ref = f"{file}:{name}"
     return Definition(as_target(pick(_load_below(root, file), name, ref), ref), {}, Path(root), "CrewAI flow project")
 
 
 def _load_below(root: str, file: str) -> ModuleType:
     path, top = os.path.abspath(file), os.path.abspath(root)
-    rewrite_below(top)
     return load_file(path, _source_root(path, top), top)
 
 

@@ -96,6 +96,7 @@ class Brief:
     own_files: OwnFiles
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     refused: frozenset[tuple[str, str]] = frozenset()
+    engine: str = "crewrun"
     crewrun: str = __version__
 
 
@@ -110,6 +111,7 @@ class Job:
     worker: Worker
     definition: Definition
     crew: str
+    engine: str
     options: GatewayOptions
     row_timeout_s: float | None
     max_rows: int
@@ -151,4 +153,5 @@ class Job:
             own_files=self.own_files,
             env={name: os.environ[name] for name in names if name in os.environ},
             refused=frozenset(self.refused),
+            engine=self.engine,
         )

@@ -240,7 +240,7 @@ def _load(brief: Brief) -> Definition:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if brief.text is None:
-            return load(brief.crew)
+            return load(brief.crew, engine=brief.engine)
         with tempfile.TemporaryDirectory(prefix="crewrun-") as folder:
             file = Path(folder, os.path.basename(brief.crew))
             file.write_text(brief.text, encoding="utf-8")

@@ -53,7 +53,10 @@ Trigger = Union[str, Callable[..., Any], Named, AllOf, AnyOf]  # noqa: UP007  (f
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the decorators of one method say together. `emits` are the labels that `router(emit=…)` lists."""
+    """What the decorators of one method say together. `emits` are the labels that `router(emit=…)` lists.
+
+    A router that has no condition, of whichever decorator, is a start.
+    """
 
     is_start: bool = False
     starts_at_once: bool = False
@@ -109,12 +112,12 @@ def listen(condition: Trigger) -> Decorator:
 
 
 def router(condition: Trigger | None = None, *, emit: Sequence[str] | str | None = None) -> Decorator:
-    """The method listens, and the text that it returns is a label that others listen to; None ends there.
+    """The method listens, and what it returns is, as text, a label that others listen to; None ends there.
 
     Its labels are known when it is annotated `-> Literal["a", "b"]`, or `emit` lists them. Without a condition it takes
-    that of another decorator on the same method.
+    that of another decorator on the same method; where there is none, the flow begins with it.
     """
-    emits = (emit,) if isinstance(emit, str) else None if emit is None else tuple(emit)
+    emits = (emit,) if isinstance(emit, str) else None if emit is None else tuple(map(str, emit))
     found = None if condition is None else _condition(condition, "router")
     return Decorator("router", found, Mark(is_router=True, emits=emits))
 
@@ -125,7 +128,7 @@ def and_(*conditions: Trigger) -> AllOf:
 
 
 def or_(*conditions: Trigger) -> AnyOf:
-    """The first of `conditions`. A listener runs once for it, and again when a router leads back to before it."""
+    """The first of `conditions`. A listener runs once for it, and again in each lap of a loop that leads back to it."""
     return AnyOf(_parts(conditions, "or_"))
 
 

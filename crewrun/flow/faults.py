@@ -4,6 +4,7 @@ A class without a start is the base of others, and only they can say whether all
 """
 
 import warnings
+from collections.abc import Iterator
 
 from crewrun.errors import CrewrunWarning, DefinitionError, suggest
 from crewrun.flow.dsl import AllOf, AnyOf, Condition, Named
@@ -11,9 +12,10 @@ from crewrun.flow.graph import FlowGraph, Method, names_in
 
 
 def check(graph: FlowGraph) -> None:
-    """Raise DefinitionError for a method that listens to itself or to nothing that exists, or can never run.
+    """Raise DefinitionError for a method that listens to itself or to a function elsewhere, or can never run.
 
-    Warns with CrewrunWarning of a router that nobody listens to.
+    Warns with CrewrunWarning of a label that no router returns, a router that nobody listens to, and a loop without an
+    end.
     """
     for method in graph.methods.values():
         if any(one.name == method.name for one in names_in(method.condition)):
@@ -21,16 +23,23 @@ def check(graph: FlowGraph) -> None:
                 f"{graph.called(method)} listens to itself; a loop needs a router in it, and a label a name that its "
                 "listener does not have"
             )
+    missing: set[str] = set()
     if graph.starts:
         for method in graph.methods.values():
-            _check_names(graph, method)
-    running, events = _reached(graph)
+            missing.update(_check_names(graph, method))
+    running, events = _reached(graph, missing)
     for method in graph.methods.values():
         if method.name not in running:
             raise DefinitionError(f"{graph.called(method)} can never run: {_why(graph, method, events)}")
     for method in graph.routers:
         if graph.starts and not _is_heard(graph, method):
             _warn(f"{graph.called(method)} is a router, and nothing listens to the labels that it returns")
+    if loop := _endless_loop(graph):
+        way = " → ".join(method.name for method in (*loop, loop[0]))
+        _warn(
+            f"{graph.called(loop[0])} is in a loop that no router's label ends, {way}: only an exception does, or "
+            "max_method_calls. Let one of them listen to a label instead"
+        )
 
 
 def unknown_label(graph: FlowGraph, router: Method, label: str) -> str | None:
@@ -56,21 +65,50 @@ def _is_heard(graph: FlowGraph, router: Method) -> bool:
     return router.name in graph.listeners or bool(graph.labels)
 
 
-def _check_names(graph: FlowGraph, method: Method) -> None:
-    labels = {label for router in graph.routers for label in router.labels or ()}
-    any_label = any(router.labels is None for router in graph.routers)
+def _check_names(graph: FlowGraph, method: Method) -> Iterator[str]:
+    """What `method` listens to and will never hear, warned about; CrewAI says nothing."""
+    told = [router.returned for router in graph.routers]
+    labels = {label for known in told for label in known or ()}
+    any_label = any(known is None for known in told)
     for one in names_in(method.condition):
         if one.name in graph.methods or one.name in labels or (any_label and not one.is_method):
             continue
         near = suggest(one.name, [*graph.methods, *sorted(labels)])
-        what = "which is no method of the flow" if one.is_method else "which is no method, and no router returns it"
-        raise DefinitionError(f"{graph.called(method)} listens to {one.name!r}{near}, {what}")
+        listens = f"{graph.called(method)} listens to {one.name!r}{near}, which is no method"
+        if one.is_method:
+            raise DefinitionError(f"{listens} of the flow")
+        _warn(f"{listens}, and no router returns it")
+        yield one.name
 
 
-def _reached(graph: FlowGraph) -> tuple[set[str], set[str | None]]:
-    """The methods that can run, and the events that can come; None stands for whatever a router may say."""
+def _endless_loop(graph: FlowGraph) -> tuple[Method, ...]:
+    """The methods of a loop, in their order, in which each leads to the next by its end, whatever a router says; empty
+    for none.
+    """
+
+    def follow(way: tuple[Method, ...]) -> tuple[Method, ...]:
+        for method in graph.listeners.get(way[-1].name, ()):
+            if not _can_hold(method.condition, {way[-1].name}):
+                continue
+            if method in way:
+                return way[way.index(method) :]
+            if method.name not in seen and (loop := follow((*way, method))):
+                return loop
+        seen.add(way[-1].name)
+        return ()
+
+    seen: set[str] = set()
+    methods = graph.methods.values()
+    return next((loop for method in methods if method.name not in seen and (loop := follow((method,)))), ())
+
+
+def _reached(graph: FlowGraph, missing: set[str]) -> tuple[set[str], set[str | None]]:
+    """The methods that can run, and the events that can come; None stands for whatever a router may say.
+
+    The labels that are `missing` are taken for such that come: what listens to them has been warned about.
+    """
     running: set[str] = set()
-    events: set[str | None] = set()
+    events: set[str | None] = set(missing)
     if not graph.starts:  # what is not here a class made of this one may bring
         events.update(graph.labels)
     while True:

@@ -7,16 +7,19 @@ import os
 import webbrowser
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self
+from warnings import warn
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from crewrun.crew.family import Files, Inputs, KickoffFamily
+from crewrun.crew.family import AnyFiles, Files, Inputs, KickoffFamily
 from crewrun.crew.kickoff import flow_files
 from crewrun.diagram import write
-from crewrun.errors import DefinitionError, InputInvalid
+from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
+from crewrun.files.file import as_files
 from crewrun.flow.dsl import and_, listen, or_, router, start
 from crewrun.flow.faults import check
 from crewrun.flow.graph import FlowGraph, graph_of
@@ -28,7 +31,8 @@ from crewrun.flow.schedule import Schedule
 from crewrun.flow.state import FlowState, StateKind, id_of, owned
 from crewrun.flow.store import FlowPersistence, Saved, Store
 from crewrun.llm.shared_gateway import open_gateway
-from crewrun.llm.tally import Tally
+from crewrun.llm.sync import run_sync
+from crewrun.llm.tally import Tally, current_tally
 
 __all__ = ["Flow", "FlowState", "and_", "listen", "or_", "persist", "router", "start"]
 
@@ -103,8 +107,9 @@ class Flow(KickoffFamily[Any], Generic[S]):
         suppress_flow_events: bool = False,
         **state: Any,
     ) -> None:
-        """`persistence` is as @persist on the class. `tracing` and `suppress_flow_events` are CrewAI's; nothing here
-        is traced.
+        """`persistence` takes the place of the stores that @persist names; what is saved when is still what @persist
+        says, so without one a kept state is only restored. `tracing` and `suppress_flow_events` are CrewAI's; nothing
+        here is traced.
         """
         self._crewrun_inside.store = None if persistence is None else store_for(persistence)
         self._crewrun_inside.given = state
@@ -152,7 +157,30 @@ class Flow(KickoffFamily[Any], Generic[S]):
             webbrowser.open(path.resolve().as_uri())
         return path
 
-    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally, files: Files) -> Any:
+    async def akickoff(
+        self, inputs: Inputs | None = None, input_files: AnyFiles = None, *, restore_from_state_id: str | None = None
+    ) -> Any:
+        """Run once and return what the method that ended last returned. `input_files` go to the crews inside.
+
+        `restore_from_state_id` begins with a copy of the state that is kept under that id, under the id of `inputs` or
+        a new one; a warning where there is none. Raises InputInvalid (a ValueError) when the inputs do not fit.
+        """
+        tally = self._crewrun_latest = Tally(current_tally())
+        files = as_files(input_files, "input_files") if input_files else {}
+        return await self._crewrun_kickoff(inputs, tally, files, restore_from_state_id)
+
+    kickoff_async = akickoff
+
+    def kickoff(
+        self, inputs: Inputs | None = None, input_files: AnyFiles = None, *, restore_from_state_id: str | None = None
+    ) -> Any:
+        """`akickoff` for sync code."""
+        started = partial(self.akickoff, restore_from_state_id=restore_from_state_id)
+        return run_sync("kickoff", "akickoff", started, inputs, input_files)
+
+    async def _crewrun_kickoff(
+        self, inputs: Inputs | None, tally: Tally, files: Files, restores: str | None = None
+    ) -> Any:
         graph, inside = self._crewrun_graph, self._crewrun_inside
         if not graph.starts:
             raise DefinitionError(no_start(graph))
@@ -161,29 +189,48 @@ class Flow(KickoffFamily[Any], Generic[S]):
         if not isinstance(inputs, Mapping | None):
             raise InputInvalid(f"the inputs of a flow are names and values, not {inputs!r}")
         if inside.is_running:
-            return await self._crewrun_apart()._crewrun_kickoff(inputs, tally, files)
+            return await self._crewrun_apart()._crewrun_kickoff(inputs, tally, files, restores)
         inside.is_running = True
         token = flow_files.set({**flow_files.get(), **files})
         try:
             if inside.state is not None and not inside.is_apart:
                 inside.idle = self._crewrun_kind.copied(inside.state)
             async with open_gateway(is_ambient=True):
-                return await self._crewrun_run(owned(inputs or {}), tally)
+                return await self._crewrun_run(owned(inputs or {}), tally, restores)
         finally:
             flow_files.reset(token)
             inside.is_running, inside.idle = False, None
 
-    async def _crewrun_run(self, inputs: dict[str, Any], tally: Tally) -> Any:
+    async def _crewrun_run(self, inputs: dict[str, Any], tally: Tally, restores: str | None) -> Any:
         graph, inside = self._crewrun_graph, self._crewrun_inside
         inside.outputs = []
         # A row of a run goes on by the run's own journal, and begins with its inputs: no other row's, nor another
         # run's, state is of use to it.
-        interrupted = await self._crewrun_fill(inputs, restores=tally.recorder is None)
+        is_forked = restores is not None and await self._crewrun_fork(restores, inputs)
+        interrupted = None if is_forked else await self._crewrun_fill(inputs, restores=tally.recorder is None)
         saver = self._crewrun_saver()
         if saver is not None and interrupted is not None:
             saver.go_on(interrupted)
         run = FlowRun(self, graph, Schedule(graph, self.max_method_calls), tally, saver, inside.outputs)
         return await run.go(inputs, interrupted)
+
+    async def _crewrun_fork(self, state_id: str, inputs: dict[str, Any]) -> bool:
+        """Begin with a copy of the state that is kept under `state_id`; whether there is one."""
+        store = self._crewrun_store
+        saved = await store.load(str(state_id)) if store is not None else None
+        if store is None or saved is None:
+            why = f"{store.place} has none" if store is not None else "nothing keeps its states: it has no @persist"
+            warn(
+                f"{self._crewrun_graph.flow}: no state with id {state_id!r} to restore ({why}); it begins without",
+                CrewrunWarning,
+                stacklevel=2,
+            )
+            return False
+        try:
+            self._crewrun_inside.state = self._crewrun_kind.forked(saved.state, inputs)
+        except ValueError as unfit:  # InputInvalid is one
+            raise InputInvalid(f"what {store.place} has of id {state_id!r} cannot be used: {unfit}") from None
+        return True
 
     async def _crewrun_fill(self, inputs: dict[str, Any], *, restores: bool) -> Saved | None:
         """Put the inputs into the state, that of their `id` if it was kept; what was kept of a run to go on with.
@@ -208,13 +255,14 @@ class Flow(KickoffFamily[Any], Generic[S]):
         kind, inside, store = self._crewrun_kind, self._crewrun_inside, self._crewrun_store
         if store is None:
             return None
-        is_whole = inside.store is not None or store_of(type(self)) is not None
-        methods = None if is_whole else frozenset(self._crewrun_stores)
+        methods = None if store_of(type(self)) is not None else frozenset(self._crewrun_stores)
+        if methods is not None and not methods:
+            return None
         return Saver(self._crewrun_graph.flow, id_of(self.state), lambda: kind.dumped(inside.state), store, methods)
 
     @property
     def _crewrun_store(self) -> Store | None:
-        """Where the state is kept, after each method or some."""
+        """Where states are kept and restored from."""
         return self._crewrun_inside.store or store_of(type(self)) or next(iter(self._crewrun_stores.values()), None)
 
     def _crewrun_problem(self, inputs: Inputs) -> str | None:

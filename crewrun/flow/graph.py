@@ -4,15 +4,14 @@ What is wrong with a graph is found in `crewrun.flow.faults`; how it is walked i
 """
 
 import inspect
-import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.errors import DefinitionError
 from crewrun.flow.dsl import Condition, Decorator, Mark, Named, mark_of, place_of
+from crewrun.flow.labels import declared_labels, labels_in_code
 
 Kind = Literal["start", "listener", "router"]
 
@@ -22,8 +21,8 @@ class Method:
     """One method of a flow. `place` is its file and line.
 
     `starts` says that a kickoff begins with it, `condition` what it waits for else. `labels` are those that a router
-    can return, None when that is not known. A start may have a parameter for the payload of its trigger, and needs one
-    when that parameter has no default.
+    declares, None when it declares none, and `returned` those that it can return as far as its code says so too. A
+    start may have a parameter for the payload of its trigger, and needs one when that parameter has no default.
     """
 
     name: str
@@ -32,6 +31,7 @@ class Method:
     starts: bool = False
     condition: Condition | None = None
     labels: frozenset[str] | None = None
+    returned: frozenset[str] | None = None
     takes_result: bool = False
     takes_payload: bool = False
     needs_payload: bool = False
@@ -96,18 +96,16 @@ def graph_of(flow: type) -> FlowGraph:
     at_once = any(mark.starts_at_once for _, _, mark in marked)
     methods = {}
     for name, function, mark in marked:
-        if mark.condition is None and not mark.is_start:
-            raise DefinitionError(
-                f"{place_of(function)}: {flow.__name__}.{name}: @router() does not say what it is for"
-            )
         payload = _payload(function, mark)
+        labels = declared_labels(function, mark) if mark.is_router else None
         methods[name] = Method(
             name=name,
             kind="router" if mark.is_router else "start" if mark.is_start else "listener",
             place=place_of(function),
             starts=mark.starts_at_once or (mark.is_start and not at_once),
             condition=mark.condition,
-            labels=_labels(function, mark) if mark.is_router else None,
+            labels=labels,
+            returned=labels if labels is not None or not mark.is_router else labels_in_code(function),
             takes_result=_takes_result(function, f"{place_of(function)}: {flow.__name__}.{name}", mark),
             takes_payload=payload is not None,
             needs_payload=payload is not None and payload.default is payload.empty,
@@ -136,7 +134,8 @@ def _marked(flow: type) -> Iterator[_Marked]:
             )
         mark = next((mark for version in versions if (mark := mark_of(version))), None)
         if mark is not None and inspect.isfunction(function):
-            yield _Marked(name, function, mark)
+            waits = mark.is_start or mark.condition is not None
+            yield _Marked(name, function, mark if waits else replace(mark, is_start=True, starts_at_once=True))
         for inner in (getattr(function, attribute, None) for attribute in _WRAPPED):
             if inspect.isfunction(inner) and mark_of(inner):
                 raise DefinitionError(
@@ -167,34 +166,3 @@ def _payload(function: Callable[..., Any], mark: Mark) -> inspect.Parameter | No
     """The parameter of a start that its trigger's payload goes into; it is known by its name, as CrewAI knows it."""
     found = inspect.signature(function).parameters.get(TRIGGER_PAYLOAD) if mark.is_start else None
     return found if found is not None and found.kind in (found.POSITIONAL_OR_KEYWORD, found.KEYWORD_ONLY) else None
-
-
-def _labels(function: Callable[..., Any], mark: Mark) -> frozenset[str] | None:
-    """What a router can return, when `emit` or its annotation says so."""
-    if mark.emits is not None:
-        return frozenset(mark.emits)
-    function = inspect.unwrap(function)
-    if "return" not in function.__annotations__:
-        return None
-    given = function.__annotations__["return"]
-    try:
-        # Only this one: another annotation may speak of what is imported for type checkers alone.
-        only = types.SimpleNamespace(__annotations__={"return": given})
-        return _literals(get_type_hints(only, getattr(function, "__globals__", {}))["return"])
-    except Exception:  # an annotation may be any expression, and none of them is needed
-        return None
-
-
-def _literals(annotation: Any) -> frozenset[str] | None:
-    if annotation is type(None):
-        return frozenset()
-    if inspect.isclass(annotation) and issubclass(annotation, Enum):
-        return frozenset(str(one.value) for one in annotation)
-    if get_origin(annotation) is Literal:
-        words = [one.value if isinstance(one, Enum) else one for one in get_args(annotation)]
-        return frozenset(one for one in words if isinstance(one, str))
-    if get_origin(annotation) in (Union, types.UnionType):
-        parts = [_literals(part) for part in get_args(annotation)]
-        known = [part for part in parts if part is not None]
-        return frozenset().union(*known) if len(known) == len(parts) else None
-    return None

@@ -16,6 +16,8 @@ from typing import Any, TypeVar, cast, overload
 
 import anyio
 import anyio.to_thread
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
 
 from crewrun.errors import CrewrunError, DefinitionError, OutputFailed, UsageError
 from crewrun.flow.store import CustomStore, EndedCall, FlowPersistence, Save, Saved, Store
@@ -25,7 +27,7 @@ __all__ = ["FlowPersistence", "SQLiteFlowPersistence", "persist", "store_for", "
 DEFAULT_PATH = Path(".crewrun", "flow_states.sqlite")
 VARIABLE = "CREWRUN_FLOW_STATES"
 T = TypeVar("T", bound=Callable[..., Any])
-_KEPT = "_crewrun_store"
+_KEPT = "_crewrun_kept_in"
 _TABLES = """
 create table if not exists states (id text primary key, flow text not null, state blob not null, ended integer not null)
     without rowid;
@@ -54,6 +56,30 @@ class SQLiteFlowPersistence:
     def place(self) -> str:
         """The file, as messages name it."""
         return str(self.path)
+
+    def init_db(self) -> None:
+        """Make the file, if there is none. CrewAI's; `save_state` does it too."""
+        with self._opened():
+            pass
+
+    def save_state(self, flow_uuid: str, method_name: str, state_data: dict[str, Any] | BaseModel) -> None:
+        """Keep a whole state as the one with the id `flow_uuid`, of a flow that has nothing left to do.
+
+        `method_name` is for CrewAI's callers. Raises ValueError for what is no state of JSON data, else as `save`.
+        """
+        if not isinstance(state_data, dict | BaseModel):
+            raise ValueError(f"a state is a dict or a pydantic model, not {state_data!r}")
+        one = Save(str(flow_uuid), "", to_json(state_data), [], has_ended=True, begins=True)
+        self._waiting.append(one)
+        self._write()
+        if one.error is not None:
+            raise one.error
+
+    def load_state(self, flow_uuid: str) -> dict[str, Any] | None:
+        """The latest state with that id, None when there is none. Raises UsageError when the file cannot be read."""
+        saved = self._load(str(flow_uuid))
+        state = None if saved is None else from_json(saved.state)
+        return state if isinstance(state, dict) else None
 
     async def load(self, state_id: str) -> Saved | None:
         """What was saved under `state_id`, None when nothing was. Raises UsageError when the file cannot be read."""
@@ -127,7 +153,7 @@ def _put(store: sqlite3.Connection, one: Save) -> None:
 
 def store_for(given: Store | FlowPersistence | str | os.PathLike[str] | None) -> Store:
     """The store that a user named: itself, its file, or an object that keeps states. Raises DefinitionError."""
-    if isinstance(given, SQLiteFlowPersistence | CustomStore):
+    if isinstance(given, CustomStore) or (isinstance(given, SQLiteFlowPersistence) and not _saves_its_own_way(given)):
         return given
     if given is None or isinstance(given, str | os.PathLike):
         return SQLiteFlowPersistence(given)
@@ -137,6 +163,12 @@ def store_for(given: Store | FlowPersistence | str | os.PathLike[str] | None) ->
             "object with save_state and load_state"
         )
     return CustomStore(cast("FlowPersistence", given))
+
+
+def _saves_its_own_way(store: SQLiteFlowPersistence) -> bool:
+    """Whether a class made of ours has methods of its own for whole states, which ours would not call."""
+    own, ours = type(store), SQLiteFlowPersistence
+    return own.save_state is not ours.save_state or own.load_state is not ours.load_state
 
 
 @overload

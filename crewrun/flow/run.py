@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from enum import Enum
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 import anyio
@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from crewrun.concurrency import call as invoke
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
+from crewrun.crew.output import AgentOutput
 from crewrun.errors import CrewrunWarning, InputInvalid
 from crewrun.flow.faults import unknown_label
 from crewrun.flow.graph import FlowGraph, Method
@@ -113,6 +114,8 @@ class FlowRun:
             with counting_into(tally):
                 results = [one.result] if method.takes_result else []
                 result = await invoke(getattr(self._flow, method.name), *results, **self._payload_for(method))
+                if iscoroutine(result):  # an `await` is missing in the method; CrewAI makes up for it
+                    result = await result
             result = self._checked(method, result)
         except BaseException:  # a cancelled method is where a row's time ran out
             self._tally.failed_in(method.name)
@@ -142,21 +145,19 @@ class FlowRun:
         return {} if payload is None and not method.needs_payload else {TRIGGER_PAYLOAD: payload}
 
     def _checked(self, method: Method, result: Any) -> Any:
-        """The result, of a router as a text. Raises TypeError for what no method may return."""
+        """The result, of an enum in a router its value. Raises TypeError for what no method may return."""
         called = self._graph.called(method)
-        if isawaitable(result):
+        if isawaitable(result) and not isinstance(result, AgentOutput):
             close = getattr(result, "close", None) or getattr(result, "cancel", None)
             if close is not None:
                 close()  # else Python warns of it, somewhere else
             raise TypeError(f"{called} returned {type(result).__name__} instead of a result: an `await` is missing")
         if not method.is_router or result is None:
             return result
-        label = result.value if isinstance(result, Enum) else result
-        if not isinstance(label, str):
-            raise TypeError(f"{called} returned {result!r}; a router returns a label, which is a text, or None")
-        if problem := unknown_label(self._graph, method, label):
+        result = result.value if isinstance(result, Enum) else result
+        if problem := unknown_label(self._graph, method, str(result)):
             warnings.warn(problem, CrewrunWarning, stacklevel=2)
-        return label
+        return result
 
 
 def _text(result: Any) -> str:

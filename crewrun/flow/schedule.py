@@ -14,15 +14,16 @@ from crewrun.flow.graph import FlowGraph, Method
 class Trace(NamedTuple):
     """How something came about: in which lap, through which methods of that lap.
 
-    A label that leads back to one of those methods begins the next lap, in which every `or_` may hold once more.
+    What leads back to one of those methods, a label or a method's end, begins the next lap, in which every `or_` may
+    hold once more.
     """
 
     lap: int = 0
     methods: frozenset[str] = frozenset()
 
-    def through(self, method: str, *, by_label: bool) -> "Trace":
+    def through(self, method: str) -> "Trace":
         """The trace of a call of `method` that this led to."""
-        if by_label and method in self.methods:
+        if method in self.methods:
             return Trace(self.lap + 1, frozenset((method,)))
         return Trace(self.lap, self.methods | {method})
 
@@ -39,7 +40,6 @@ class Call(NamedTuple):
 class _Event(NamedTuple):
     name: str
     trace: Trace
-    is_label: bool
 
 
 class Schedule:
@@ -50,8 +50,9 @@ class Schedule:
         self._max_calls = max_calls
         self._calls = 0
         self._calls_of: dict[str, int] = {}
-        # What has been seen of an and_, by the method and the and_'s position in its condition.
-        self._seen: dict[tuple[str, tuple[int, ...]], dict[int, Trace]] = {}
+        # What has been seen of each and_ since the method's condition held last: by the method, then by the and_'s
+        # position in the condition.
+        self._seen: dict[str, dict[tuple[int, ...], dict[int, Trace]]] = {}
         # In which lap an or_ of a method held last.
         self._held_in: dict[str, int] = {}
 
@@ -60,27 +61,28 @@ class Schedule:
         return [self._call(method, None, Trace(0, frozenset((method.name,)))) for method in self._graph.starts]
 
     def ended(self, call: Call, result: Any) -> list[Call]:
-        """The calls that follow on the end of `call`. A router's `result` is a label or None.
+        """The calls that follow on the end of `call`. The label of a router is its `result` as text; None is none.
 
         Raises RecursionError when that would call a method too often.
         """
         name = call.method.name
-        following = self._listeners(_Event(name, call.trace, is_label=False), result)
-        if call.method.is_router and result is not None and result != name:
-            following += self._listeners(_Event(result, call.trace, is_label=True), result)
+        following = self._listeners(_Event(name, call.trace), result)
+        if call.method.is_router and result is not None and (label := str(result)) != name:
+            following += self._listeners(_Event(label, call.trace), result)
         return following
 
     def _listeners(self, event: _Event, result: Any) -> list[Call]:
         calls = []
         for method in self._graph.listeners.get(event.name, ()):
+            held_in = self._held_in.get(method.name, -1) if isinstance(method.condition, AnyOf) else -1
+            if held_in >= event.trace.through(method.name).lap:
+                continue  # what comes after the first of an or_ in the same lap is not remembered either
             trace = self._holds(method.condition, (), method.name, event)
             if trace is None:
                 continue
-            trace = trace.through(method.name, by_label=event.is_label)
-            if isinstance(method.condition, AnyOf):
-                if self._held_in.get(method.name, -1) >= trace.lap:
-                    continue
-                self._held_in[method.name] = trace.lap
+            self._seen.pop(method.name, None)
+            trace = trace.through(method.name)
+            self._held_in[method.name] = trace.lap
             calls.append(self._call(method, result, trace))
         return calls
 
@@ -94,11 +96,12 @@ class Schedule:
         held = {i: trace for i, trace in found if trace is not None}
         if isinstance(condition, AnyOf):
             return next(iter(held.values()), None)
-        seen = self._seen.setdefault((method, place), {})
+        places = self._seen.setdefault(method, {})
+        seen = places.setdefault(place, {})
         seen.update(held)
         if not held or len(seen) < len(condition.parts):
             return None
-        del self._seen[method, place]
+        del places[place]
         return _joined(list(seen.values()))
 
     def _call(self, method: Method, result: Any, trace: Trace) -> Call:

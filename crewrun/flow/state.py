@@ -101,6 +101,11 @@ class StateKind:
         more = {name: value for name, value in inputs.items() if name != "id"}
         return self.updated(_validated(self.model, text), more)
 
+    def forked(self, text: bytes, inputs: Mapping[str, Any]) -> Any:
+        """As `loaded`, with the id that `inputs` have, else one of its own."""
+        state = self.loaded(text, inputs)
+        return self.updated(state, {"id": inputs["id"]}) if inputs.get("id") else self.copied(state)
+
 
 def owned(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """`inputs` in dicts and lists of their own, so that a flow may change its state; what is in them is shared."""

@@ -13,7 +13,8 @@ _of_the_run: "Gateway | None" = None
 
 def current() -> "Gateway | None":
     """The gateway of the code that asks, None outside any. It may be in the event loop of another thread."""
-    return _current.get() or _of_the_run
+    gateway = _current.get() or _of_the_run
+    return gateway and gateway.acting
 
 
 def elsewhere() -> "Gateway | None":

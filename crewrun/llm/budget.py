@@ -168,12 +168,16 @@ class Budget:
         """An output of an earlier session cost so much."""
         self._outputs.setdefault(kind, deque(maxlen=_KEPT)).append(_pico(output_usd))
 
-    async def cover(self, reservation: Reservation) -> None:
-        """The call is about to be sent: return once a kill would not lose sight of it. Raises JournalFailed."""
+    async def cover(self, reservation: Reservation, *, is_alone: bool = False) -> None:
+        """The call is about to be sent: return once a kill would not lose sight of it. Raises JournalFailed.
+
+        `is_alone` says that nothing else can move meanwhile; see `HighWaterMark.cover_alone`.
+        """
         reservation.is_sent = True
         self._sent += reservation.worst
         if self._mark is not None:
-            await self._mark.cover((self._spent - self._before + self._sent) / _PER_USD)
+            cover = self._mark.cover_alone if is_alone else self._mark.cover
+            await cover((self._spent - self._before + self._sent) / _PER_USD)
 
     def settle(self, reservation: Reservation, cost_usd: float | None, owed_usd: float = 0.0) -> None:
         """The call has ended and cost so much; None when nothing was billed. It may have cost `owed_usd` more."""

@@ -17,7 +17,8 @@ from crewrun.secret_values import secrets_in, secrets_of_headers, secrets_of_url
 
 def secrets_of_llm(llm: LLM) -> Iterator[str]:
     """What an LLM's fields have, before any of them is looked at: an error about one may quote it."""
-    yield from secrets_in({**llm.__dict__, **(llm.model_extra or {}), "fallbacks": ()})
+    others = getattr(llm, "__pydantic_extra__", None) or {}
+    yield from secrets_in({**llm.__dict__, **others, "fallbacks": ()})
 
 
 def secrets_of(endpoint: Endpoint) -> Iterator[str]:

@@ -14,6 +14,7 @@ from crewrun.errors import (
     CallError,
     EndpointRefused,
     RateLimited,
+    RowBudgetExceeded,
     RunStopped,
     TransientError,
     WaitTooLong,
@@ -165,6 +166,37 @@ class NearGate:
             reservation = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
         permit = await self._enter(tokens, reservation, None, is_patient=is_patient)
         return permit if price is None else permit._replace(price=price)
+
+    async def enter_unqueued(self, tokens: int, price: Price | None) -> Pass:
+        """As `enter`, for a call that the others in flight wait for: it waits for none of them.
+
+        Raises RowBudgetExceeded where the budget has room only when one of them has ended.
+        """
+        if self._refusal is not None:
+            raise self._stopped(self._refusal)
+        budget, reservation = self._gates.budget, None
+        if budget is not None and price is not None:
+            prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
+            reservation = budget.admit_nowait(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+            if reservation is None:
+                raise RowBudgetExceeded(
+                    "a kickoff() inside async code holds the event loop, and --budget has no room beside the calls "
+                    "that wait for it; write `await ….akickoff(…)`, or run the row again"
+                )
+        ticket: Ticket | None = None
+        try:
+            ticket = await self.pace.admit_unqueued(tokens)
+            if budget is not None and reservation is not None:
+                await budget.cover(reservation, is_alone=True)
+        except BaseException:
+            if budget is not None and reservation is not None:
+                budget.settle(reservation, None)
+            if ticket is not None:
+                self.pace.drop(ticket)
+            raise
+        return Pass(
+            ticket, self._outage.sent() if self._outage is not None else 0, False, reservation, None, price=price
+        )
 
     async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
         """See `Gate.enter_probe`."""

@@ -42,6 +42,13 @@ class HighWaterMark:
         if usd + self._step_usd / 2 > self._asked_usd and self._asked_usd < self._most_usd:
             self._raise_above(usd)
 
+    async def cover_alone(self, usd: float) -> None:
+        """As `cover`, in another loop while this one is held: what it has asked for is not waited for."""
+        if usd > self._written_usd:
+            self._asked_usd = mark_usd = max(usd, self._asked_usd)
+            await self._write(mark_usd)
+            self._written_usd = max(self._written_usd, mark_usd)
+
     def _raise_above(self, usd: float) -> None:
         self._asked_usd = mark_usd = max(usd, min(usd + self._step_usd, self._most_usd))
         self._write(mark_usd).add_done_callback(partial(self._wrote, mark_usd))

@@ -24,17 +24,8 @@ import anyio
 import anyio.to_thread
 
 from crewrun.errors import (
-    AuthRefused,
     BadRequest,
     CallError,
-    CallTimedOut,
-    ContentFiltered,
-    ContextTooLong,
-    ModelNotFound,
-    NetworkError,
-    OutputInvalid,
-    QuotaExhausted,
-    RateLimited,
     ServerError,
     recast,
 )
@@ -50,6 +41,7 @@ from crewrun.llm.chat_json import (
     with_usage,
 )
 from crewrun.llm.embedded_errors import embedded_failure
+from crewrun.llm.error_classes import kind_by_class
 from crewrun.llm.finish_reasons import End, read_end
 from crewrun.llm.http_errors import failure
 from crewrun.llm.parameters import fields_of, without
@@ -417,34 +409,6 @@ def _limits(response: Any) -> RateLimits | None:
     return rate_headers.read({str(name).lower().removeprefix("llm_provider-"): str(kept[name]) for name in kept})
 
 
-# What a class of litellm, httpx or a cloud's SDK says about a failure, by name: the names hold across litellm's
-# versions, and nothing needs importing. Looked up along the class's ancestors, so ContextWindowExceededError is not the
-# BadRequestError that it derives from. Missing on purpose: APIConnectionError, InternalServerError and APIError, which
-# litellm puts around anything. They say nothing, so the cause within is asked, and else it is a ServerError.
-_BY_CLASS: Mapping[str, type[CallError]] = {
-    "ContextWindowExceededError": ContextTooLong,
-    "ContentPolicyViolationError": ContentFiltered,
-    "PaymentRequiredError": QuotaExhausted,
-    "AuthenticationError": AuthRefused,
-    "PermissionDeniedError": AuthRefused,
-    "NoCredentialsError": AuthRefused,  # botocore
-    "PartialCredentialsError": AuthRefused,  # botocore
-    "GoogleAuthError": AuthRefused,
-    "NotFoundError": ModelNotFound,
-    "BadRequestError": BadRequest,
-    "UnprocessableEntityError": BadRequest,
-    "UnsupportedProtocol": BadRequest,  # httpx: a base_url without http://
-    "InvalidURL": BadRequest,
-    "ImportError": BadRequest,  # a provider's SDK is not installed
-    "RateLimitError": RateLimited,
-    "Timeout": CallTimedOut,
-    "APITimeoutError": CallTimedOut,
-    "TimeoutException": CallTimedOut,
-    "TransportError": NetworkError,
-    "JSONSchemaValidationError": OutputInvalid,
-}
-
-
 def _as_call_error(error: Exception, replied: _Reply) -> CallError:
     """The CallError for anything that came out of litellm."""
     if replied.refused is not None:
@@ -455,16 +419,16 @@ def _as_call_error(error: Exception, replied: _Reply) -> CallError:
     chain = list(_chain(error))
     refused = next((link.response for link in chain if _is_named(link, "HTTPStatusError")), None)
     if replied.status is not None and replied.status >= 400:
-        return _refined(failure(replied.status, replied.body, replied.headers), _kind(_telling(chain)))
+        return _refined(failure(replied.status, replied.body, replied.headers), kind_by_class(_telling(chain)))
     if refused is not None:
-        return _refined(failure(refused.status_code, refused.content, refused.headers), _kind(_telling(chain)))
+        return _refined(failure(refused.status_code, refused.content, refused.headers), kind_by_class(_telling(chain)))
     # Where nothing was replied, the broken connection is the cause, whatever litellm made of it: it looks for numbers
     # such as 403 in the text, and finds them in ports and addresses of objects.
     broken = next((link for link in chain if _is_named(link, "TransportError")), None)
     if broken is None and replied.status is not None:
         return _unreadable(replied.status, chain)
     said_by = broken or _telling(chain)
-    kind = _kind(said_by)
+    kind = kind_by_class(said_by)
     if kind is None and any(isinstance(link, _MISTAKES) for link in chain):
         kind = BadRequest  # litellm could not make a request of it: the next attempt would end alike
     if kind is None:
@@ -489,8 +453,8 @@ def _refined(refused: CallError, kind: type[CallError] | None) -> CallError:
 def _unreadable(status: int, chain: list[Any]) -> CallError:
     """The error for a reply with a good status that litellm could not read: it is that call's failure alone."""
     # Gemini's parser, for one, calls what it trips over a BadRequestError.
-    telling = _telling([link for link in chain if _kind(link) is not BadRequest] or chain[-1:])
-    kind = _kind(telling)
+    telling = _telling([link for link in chain if kind_by_class(link) is not BadRequest] or chain[-1:])
+    kind = kind_by_class(telling)
     if kind is None or kind is BadRequest:
         return ServerError(f"litellm failed: {_text(telling)}", http_status=status)
     return kind(_text(telling), http_status=status)
@@ -510,13 +474,9 @@ def _telling(chain: list[Any]) -> Any:
     """The outermost error whose class says something, more than that the request is bad if there is one; else what
     litellm put its wrapper around.
     """
-    kinds = [(link, kind) for link in chain if (kind := _kind(link))]
+    kinds = [(link, kind) for link in chain if (kind := kind_by_class(link))]
     known = next((link for link, kind in kinds if kind is not BadRequest), kinds[0][0] if kinds else None)
     return known or chain[min(1, len(chain) - 1)]
-
-
-def _kind(error: BaseException) -> type[CallError] | None:
-    return next((_BY_CLASS[c.__name__] for c in type(error).__mro__ if c.__name__ in _BY_CLASS), None)
 
 
 def _is_named(error: object, name: str) -> bool:

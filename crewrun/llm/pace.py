@@ -137,6 +137,15 @@ class Pace:
         """
         return self.admit_nowait(tokens) or await self._wait(tokens)
 
+    async def admit_unqueued(self, tokens: int) -> Ticket:
+        """As `admit`, before all that wait and beyond the number in flight: what the provider allows a minute holds."""
+        while True:
+            now = anyio.current_time()
+            at = self._earliest_by_time(tokens, now)
+            if at <= now:
+                return self._take(tokens, now)
+            await anyio.sleep_until(at)
+
     def settle(
         self, ticket: Ticket, tokens: int | None, error: CallError | None = None, limits: RateLimits | None = None
     ) -> None:
@@ -190,6 +199,9 @@ class Pace:
         if self._in_flight + 1 > self._allowance.now:
             self._hold = "at once"
             return inf
+        return self._earliest_by_time(tokens, now)
+
+    def _earliest_by_time(self, tokens: int, now: float) -> float:
         at, self._hold = now, None
         if self._blocked_until > at:
             at, self._hold = self._blocked_until, self._blocked_by

@@ -5,11 +5,15 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from inspect import isawaitable
 from typing import Any, TypeVar
+from warnings import warn
 
 import anyio
 import sniffio
 
+from crewrun.blocking_calls import place_in_users_code, remember_blocking
+from crewrun.errors import CrewrunWarning
 from crewrun.llm import ambient
+from crewrun.llm.sync_thread import run_in_thread
 from crewrun.references import check_loaded
 
 T = TypeVar("T")
@@ -18,15 +22,29 @@ T = TypeVar("T")
 def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
     """Run `call(*args)` in an event loop: in a sync tool's thread that of the run, else one of its own.
 
-    Raises RuntimeError inside a running loop, where `name` would block everything else: await `instead` there.
+    Inside a running loop, which is blocked meanwhile, it is a warning that names `instead`, to be awaited there; where
+    that loop is the run's own, or there is no run, a thread has a loop for it. RuntimeError in a loop of trio's.
     """
     check_loaded()
-    if _is_in_loop():
-        raise RuntimeError(
-            f"{name}() would block the running event loop; inside async code write `await ….{instead}(…)`"
-        )
+    is_in_loop = _is_in_loop()
+    if is_in_loop:
+        _warn(name, instead)
     outer = ambient.elsewhere()
-    return outer.run_outside(call, *args) if outer else anyio.run(call, *args)
+    if outer is not None:
+        return outer.run_outside(call, *args)
+    if not is_in_loop:
+        return anyio.run(call, *args)
+    remember_blocking()
+    around = ambient.current()
+    return around.run_beside(call, *args) if around and around.is_here else run_in_thread(call, *args)
+
+
+def _warn(name: str, instead: str) -> None:
+    blocks = f"{name}() blocks the running event loop"
+    if sniffio.current_async_library() != "asyncio":
+        raise RuntimeError(f"{blocks}; inside async code write `await ….{instead}(…)`")
+    why = f"{blocks} until it has its answer; inside async code write `await ….{instead}(…)`"
+    warn(f"{place_in_users_code()}{why}", CrewrunWarning, stacklevel=2)
 
 
 def _is_in_loop() -> bool:

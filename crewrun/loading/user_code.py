@@ -60,3 +60,16 @@ def place_of(failed: BaseException) -> str | None:
         if is_users(frame.f_code.co_filename):
             found = f"{shown(frame.f_code.co_filename)}:{line}"
     return found
+
+
+def crewai_place_of(failed: BaseException) -> str | None:
+    """Where below an installed CrewAI `failed` was raised, as `crewai/crew.py:12`; None when it was not there."""
+    inner: tuple[str, int] | None = None
+    for frame, line in traceback.walk_tb(failed.__traceback__):
+        file = frame.f_code.co_filename
+        folder = next((folder for folder in _INSTALLED if folder in file), None)
+        if folder is not None and (inner is not None or f"{folder}crewai{os.sep}" in file):
+            inner = file.rpartition(folder)[2], line
+        elif is_ours(file):
+            inner = None
+    return None if inner is None else f"{inner[0]}:{inner[1]}"

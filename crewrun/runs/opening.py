@@ -48,6 +48,7 @@ async def open_state(options: StateOptions) -> Opened:
         await locks.acquire()
         _refuse_other(options)
         _refuse_other_ids(options)
+        _refuse_other_engine(options)
         aside = None
         if options.fresh:
             aside = await anyio.to_thread.run_sync(set_aside, options.output, options.folder, *options.aside)
@@ -155,6 +156,22 @@ def _refuse_other_ids(options: StateOptions) -> None:
         raise UsageError(
             f"{os.path.relpath(options.folder.path)}: its rows have their ids from {_ids_in_words(before)}, so with "
             f"{_ids_in_words(now)} every row would run again: {way}, or begin anew with --fresh"
+        )
+
+
+def _refuse_other_engine(options: StateOptions) -> None:
+    """Raise UsageError for another engine than before: no call of the run would be known again."""
+    if options.fresh or not has_lines(options.output):
+        return
+    try:
+        before = read_manifest(options.folder.manifest).options.get("engine", "crewrun")
+    except UsageError:
+        return
+    now = options.manifest.options.get("engine", "crewrun")
+    if before != now:
+        raise UsageError(
+            f"{os.path.relpath(options.folder.path)}: its rows were run by {before}, and by {now} every row would run "
+            f"again: --engine {before} goes on, --fresh begins anew"
         )
 
 

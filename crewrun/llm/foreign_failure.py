@@ -1,0 +1,92 @@
+"""`cause_of`: the failed call of a model behind an exception that another library, or the user's code, has raised.
+
+CrewAI's own calls go past crewrun. What they end with comes wrapped, in one exception after the other; the one that the
+provider's client raised is among them, with a status or a telling class.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from crewrun.errors import CallError, CallTimedOut, CrewrunError, NetworkError, ServerError
+from crewrun.llm.error_classes import kind_by_class
+from crewrun.llm.http_errors import failure
+from crewrun.loading.user_code import crewai_place_of
+
+# Clients of models, by their packages.
+_CLIENTS = frozenset(
+    {
+        *("openai", "anthropic", "litellm", "groq", "mistralai", "cohere", "ollama", "google", "together", "cerebras"),
+        *("fireworks", "huggingface_hub", "botocore", "azure", "ibm_watsonx_ai", "httpx", "httpcore"),
+    }
+)
+_SERVER = frozenset({"InternalServerError", "ServiceUnavailableError", "BadGatewayError", "OverloadedError"})
+
+
+def cause_of(failed: BaseException) -> CrewrunError | None:
+    """The error of ours that stands for the call behind `failed`; None when no failed call is to be seen there."""
+    links = list(_chain(failed))
+    own = next((link for link in links if isinstance(link, CrewrunError)), None)
+    if own is not None:
+        return own
+    calls = [link for link in links if _package(link) in _CLIENTS]
+    # litellm gives a status to whatever it wraps: the client within knows better.
+    for link in sorted(calls, key=lambda one: _package(one) == "litellm"):
+        if (error := _by_status(link)) is not None:
+            return error
+    kind = next((kind for link in calls if (kind := kind_by_class(link))), None)
+    if kind is None and any(type(link).__name__ in _SERVER for link in calls):
+        kind = ServerError
+    if kind is None:
+        kind = NetworkError if any(type(link).__name__ == "APIConnectionError" for link in calls) else _built_in(links)
+    return None if kind is None else kind(str(failed))
+
+
+def _chain(failed: BaseException) -> Iterator[BaseException]:
+    """`failed` and all that it was raised from, in handling of or as a group of, outermost first."""
+    waiting, seen = [failed], set[int]()
+    while waiting:
+        link = waiting.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        context = None if link.__suppress_context__ else link.__context__
+        waiting += [inner for inner in (link.__cause__, context, *getattr(link, "exceptions", ())) if inner is not None]
+
+
+def _package(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def _by_status(error: Any) -> CallError | None:
+    """The error that a reply of a provider is, by its status and what it says."""
+    if type(error).__name__ == "APIConnectionError":  # litellm's has a status that nobody replied
+        return None
+    response = getattr(error, "response", None)
+    numbers = (
+        getattr(error, "status_code", None),
+        getattr(response, "status_code", None),
+        getattr(error, "code", None),
+    )
+    status = next((number for number in numbers if isinstance(number, int) and 400 <= number < 600), None)
+    if status is None:
+        return None
+    body = getattr(error, "body", None)
+    try:
+        content = json.dumps({"error": body}).encode() if body is not None else response.content if response else b""
+        headers = dict(response.headers) if response is not None else {}
+        return failure(status, content if isinstance(content, bytes) else b"", headers)
+    except Exception:  # a response that was not read, or something else under that name
+        return failure(status, str(error).encode(), {})
+
+
+def _built_in(links: list[BaseException]) -> type[CallError] | None:
+    """For Python's own exceptions of time and connections, when CrewAI has raised them."""
+    for link in links:
+        if crewai_place_of(link) is not None:
+            if isinstance(link, TimeoutError):
+                return CallTimedOut
+            if isinstance(link, ConnectionError):
+                return NetworkError
+    return None

@@ -1,0 +1,34 @@
+"""`describe_failure`: the error record of a row, out of whatever ended it."""
+
+from crewrun.errors import CallError, Category, CrewrunError
+from crewrun.llm.foreign_failure import cause_of
+from crewrun.llm.tally import Tally
+from crewrun.loading.user_code import crewai_place_of, place_of
+from crewrun.redaction import LONGEST_QUOTATION, redact, redact_line
+from crewrun.row import ErrorRecord
+
+_LONGEST_CHARS = 4000
+
+
+def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
+    """The error record of a row that ended with `failed`.
+
+    What other code has raised has its place in front, and the category of the failed call behind it, if there is one.
+    """
+    known = failed if isinstance(failed, CrewrunError) else None
+    place = None if known else place_of(failed) or crewai_place_of(failed)
+    cause = known or cause_of(failed)
+    call = cause if isinstance(cause, CallError) else None
+    said = redact(str(failed)[:LONGEST_QUOTATION])
+    if cause is not None and cause is not failed and str(cause).partition(": ")[2] not in said:
+        said = f"{said} ({cause})"
+    return ErrorRecord(
+        category=cause.category if cause is not None else Category.INTERNAL,
+        type=type(failed).__name__,
+        message=redact_line(f"{place}: {type(failed).__name__}: {said}" if place else said)[:_LONGEST_CHARS],
+        task=tally.failed_task,
+        http_status=call.http_status if call else None,
+        retryable=cause.retryable if cause is not None else False,
+        attempts=call.attempts if call else 0,
+        raw=redact(call.raw) if call and call.raw else None,
+    )

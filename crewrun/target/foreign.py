@@ -1,0 +1,125 @@
+"""`ForeignTarget`: another library's crew or flow, of which crewrun sees the inputs and the answer alone."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+from weakref import ref
+
+from crewrun.concurrency import call
+from crewrun.errors import DefinitionError
+from crewrun.llm.model import LLM
+from crewrun.llm.tally import current_tally
+from crewrun.target.base import kind_of
+from crewrun.target.engine import Engine, current_engine
+from crewrun.target.methods import KICKOFFS
+from crewrun.target.values import ForeignOutput
+from crewrun.templates import compile_template
+
+
+class ForeignTarget:
+    """A crew or flow of CrewAI's. Each kickoff gets one that had none before.
+
+    `fresh()` makes it, given the row's inputs: what a factory makes, or a copy. `sample` is one of its kind; it is
+    looked at, and never run.
+    """
+
+    def __init__(self, sample: Any, name: str, fresh: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> None:
+        refuse_foreign(current_engine(), name, sample)
+        self._sample = sample
+        self._fresh = fresh
+        self._name = name
+        self._used = Used(sample)
+        self.account = f"{name} is {kind_of(sample)}: crewrun does not count the calls, tokens and cost of its own"
+
+    @property
+    def placeholders(self) -> Mapping[str, str]:
+        """What a CrewAI crew says that it needs; unknown, so nothing, when its own code may add inputs."""
+        fetch = getattr(self._sample, "fetch_inputs", None)
+        if not callable(fetch) or getattr(self._sample, "before_kickoff_callbacks", None):
+            return {}
+        # CrewAI takes every pair of braces for a placeholder, and fills in only what is named like one.
+        return {name: "the crew" for name in sorted(fetch()) if compile_template(f"{{{name}}}").names == {name}}
+
+    @property
+    def models(self) -> list[tuple[str, LLM | None]]:
+        """None that crewrun would call."""
+        return []
+
+    async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> ForeignOutput:
+        """Run once, with inputs of its own. Raises what the foreign code raises."""
+        row = deepcopy(dict(inputs or {}))
+        return await run_foreign(await self._fresh(row), row, self._used, self._name)
+
+
+class Used:
+    """The objects of CrewAI's that were run: they keep the state of that, so none may run a second time.
+
+    `sample` is never run itself, so that copies of it are as it was made.
+    """
+
+    def __init__(self, sample: Any = None) -> None:
+        self._sample = sample
+        self._by_id: dict[int, Any] = {}
+
+    async def unused(self, crew: Any, name: str) -> Any:
+        """`crew`, or a copy of the sample if it is that. Raises DefinitionError for one that was run before."""
+        if crew is self._sample:
+            if not is_copied_whole(crew):
+                raise DefinitionError(not_copied(name, crew, "gives all rows one object,"))
+            return await call(crew.copy)
+        key = id(crew)
+        known = self._by_id.get(key)
+        if known is not None and known() is crew:
+            raise DefinitionError(not_copied(name, crew, "gives an object that another row had,"))
+        try:
+            self._by_id[key] = ref(crew, lambda _: self._by_id.pop(key, None))
+        except TypeError:  # it allows no such reference, so it is held
+            self._by_id[key] = lambda: crew
+        return crew
+
+
+async def run_foreign(crew: Any, row: Mapping[str, Any], used: Used, name: str) -> ForeignOutput:
+    """The answer of one kickoff of `crew`, or of a copy of it if it is the sample.
+
+    Raises DefinitionError for one that was run before, and what its own code raises.
+    """
+    made = crew
+    crew = await used.unused(made, name)
+    if getattr(crew, "stream", False) is True:
+        crew.stream = False  # else the result is an iterator, and nothing has run yet
+    entrance = next((getattr(crew, each) for each in KICKOFFS if callable(getattr(crew, each, None))), None)
+    if entrance is None:
+        raise TypeError(f"{kind_of(crew)} has none of {', '.join(KICKOFFS)}")
+    if (tally := current_tally()) is not None:
+        tally.unaccounted()
+    output = ForeignOutput.of(await call(entrance, inputs=row))
+    # Copies of a crew share their model's counter, and each would tell the sum of all rows.
+    return output if crew is made else replace(output, token_usage=None)
+
+
+def refuse_foreign(engine: Engine, name: str, crew: Any) -> None:
+    """Raise DefinitionError for an object of CrewAI's where crewrun is the engine: it would call models by itself."""
+    if engine == "crewrun":
+        raise DefinitionError(
+            f"{name} gives {kind_of(crew)}, which installed code has made: it would call models past crewrun; "
+            "--engine crewai runs it so"
+        )
+
+
+def not_copied(name: str, crew: Any, how: str) -> str:
+    """What is wrong with an object that would have to run twice."""
+    return (
+        f"{name} {how} {kind_of(crew)}, which keeps the state of its run, so one row would get another's; "
+        "name its class, or a function that makes a new one each time"
+    )
+
+
+def is_crewai(found: Any) -> bool:
+    """Whether it is an object of an installed CrewAI: none of them may run twice at once."""
+    return any(kind.__module__.partition(".")[0] == "crewai" for kind in type(found).__mro__)
+
+
+def is_copied_whole(found: Any) -> bool:
+    """Whether its `copy()` gives another crew, as it is made for; CrewAI's flows have none that would."""
+    return callable(getattr(found, "copy", None)) and hasattr(found, "tasks")

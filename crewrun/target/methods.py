@@ -1,0 +1,84 @@
+"""Which method of a class of the user's runs it, or makes what runs."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from crewrun.errors import DefinitionError
+
+KICKOFFS = ("akickoff", "kickoff_async", "kickoff")
+_OTHERS = ("run", "crew", "create_crew", "execute")
+
+
+def has_kickoff(found: Any) -> bool:
+    """Whether it is an object with a kickoff method."""
+    return any(callable(getattr(found, name, None)) for name in KICKOFFS)
+
+
+def may_run(found: Any) -> bool:
+    """Whether it is an object with a method that runs it: a kickoff, or one of another name where it is no data."""
+    if inspect.isclass(found):
+        return False
+    is_data = isinstance(found, BaseModel)
+    return has_kickoff(found) or (not is_data and any(_is_method(type(found), name) for name in _OTHERS))
+
+
+def entrance_of(kind: type, what: str) -> str:
+    """The name of the one method of `kind` that a row calls. Raises DefinitionError, with the list of its methods.
+
+    A kickoff is one method in all its forms; of several methods it is the one that calls the others.
+    """
+    kickoff = next((name for name in KICKOFFS if _is_method(kind, name)), None)
+    found = [*([kickoff] if kickoff else []), *(name for name in _OTHERS if _is_method(kind, name))]
+    called = set().union(*(_names_in(kind, name) - {name} for name in found))
+    if called & set(KICKOFFS):
+        called |= set(KICKOFFS)
+    outer = [name for name in found if name not in called]
+    if len(found) == 1 or len(outer) == 1:
+        return (outer if len(outer) == 1 else found)[0]
+    if found:
+        raise DefinitionError(
+            f"{what} has several methods that could be meant, {', '.join(found)}; name one of them: {what}.{found[0]}"
+        )
+    methods = [name for name in dir(kind) if not name.startswith("_") and _is_method(kind, name)]
+    raise DefinitionError(
+        f"{what} has none of the methods {', '.join((*KICKOFFS, *_OTHERS))}; it has {', '.join(methods) or 'none'}. "
+        f"Name the one to call, as in {what}.{next(iter(methods), 'METHOD')}"
+    )
+
+
+def owner_of(found: Any) -> type | None:
+    """The class whose method, not bound to an object, `found` is; None for any other function."""
+    if not inspect.isfunction(found):
+        return None
+    *path, name = found.__qualname__.split(".")
+    if not path or "<locals>" in path:
+        return None
+    owner: Any = inspect.unwrap(found).__globals__.get(path[0])
+    for part in path[1:]:
+        owner = getattr(owner, part, None)
+    return owner if inspect.isclass(owner) and inspect.getattr_static(owner, name, None) is found else None
+
+
+def is_bound_late(kind: type, name: str) -> bool:
+    """Whether the method is one of objects, whose first parameter is the object."""
+    return not isinstance(inspect.getattr_static(kind, name), staticmethod | classmethod)
+
+
+def method_of(kind: type, name: str) -> Callable[..., Any]:
+    """The method as the class has it."""
+    method: Callable[..., Any] = getattr(kind, name)
+    return method
+
+
+def _is_method(kind: type, name: str) -> bool:
+    return callable(getattr(kind, name, None)) and not inspect.isclass(getattr(kind, name))
+
+
+def _names_in(kind: type, name: str) -> set[str]:
+    """The names that the method's own code uses."""
+    code = getattr(inspect.unwrap(getattr(kind, name)), "__code__", None)
+    names: Sequence[str] = getattr(code, "co_names", ())
+    return set(names)

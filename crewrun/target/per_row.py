@@ -1,0 +1,191 @@
+"""`PerRowTarget`: a function, a class or an object of the user's that makes what a row runs, or runs it by itself."""
+
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from crewrun.crew.agent import Agent
+from crewrun.crew.crew import Crew
+from crewrun.crew.task import Task
+from crewrun.crew.watch import Watch
+from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
+from crewrun.flow.flow import Flow
+from crewrun.llm.model import LLM
+from crewrun.llm.tally import current_tally
+from crewrun.loading.block import attempt
+from crewrun.references import broken, loading
+from crewrun.target.base import kind_of, problem_of_missing
+from crewrun.target.engine import current_engine
+from crewrun.target.foreign import Used, is_crewai, refuse_foreign, run_foreign
+from crewrun.target.methods import entrance_of, has_kickoff, may_run
+from crewrun.target.projects import crew_method_of, is_project
+from crewrun.target.recipe import Method, Recipe
+from crewrun.target.values import OUTPUTS
+
+_MOST_STEPS = 5
+
+
+class PerRowTarget:
+    """Calls the user's code for each row, with the row's fields, and runs the crew or flow that it gives.
+
+    What gives no crew has run one by itself: what it returns is the row's output, else the answer of its last kickoff.
+    """
+
+    finds_missing = True
+
+    def __init__(self, recipe: Recipe, sample: Any = None) -> None:
+        self._recipe = recipe
+        self._used = Used(sample)
+        self._engine = current_engine()
+        self._has_warned = False
+        self.folder: Path | None = None
+
+    @property
+    def what(self) -> str:
+        """The user's name for it."""
+        return self._recipe.what
+
+    @property
+    def made_by(self) -> Any:
+        """The user's function or class."""
+        return self._recipe.source
+
+    @property
+    def placeholders(self) -> Mapping[str, str]:
+        """The fields that the code's parameters need; what its crews need is known once they are made."""
+        return self._recipe.required
+
+    @property
+    def models(self) -> list[tuple[str, LLM | None]]:
+        """None that is known before the crews are made."""
+        return []
+
+    @property
+    def account(self) -> str | None:
+        """Why nobody can say what it takes, None where crewrun's own crews run."""
+        if self._engine == "crewrun":
+            return None
+        return f"{self.what} is run by {self._engine}: crewrun does not count the calls, tokens and cost of its own"
+
+    def stands_in(self, folder: Path) -> None:
+        """Let paths of files that its crews name count from `folder`."""
+        self.folder = folder
+
+    def problem(self, inputs: Mapping[str, Any]) -> str | None:
+        """Why the arguments cannot be made of `inputs`, None when they can."""
+        return self._recipe.problem(inputs)
+
+    def look(self, inputs: Mapping[str, Any]) -> Crew | None:
+        """The crew that a row with `inputs` would run, made while nothing is called; None when that is not known.
+
+        Raises InputInvalid, and DefinitionError when the user's code fails.
+        """
+        row = deepcopy(dict(inputs))
+        try:
+            with loading():
+                tried = attempt(lambda: self._recipe.run_now(row))
+        except KeyboardInterrupt:
+            raise
+        except InputInvalid:
+            raise
+        except BaseException as failed:  # SystemExit too
+            raise broken(f"calling {self.what}", failed) from None
+        made = tried.value
+        if tried.stop is not None or not (isinstance(made, Crew) and made.tasks):
+            return None
+        if self.folder is not None and made.folder is None:
+            made.stands_in(self.folder)
+        return made
+
+    async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
+        """Run once: the output of the crew that the code gives, or what the code returns that runs one by itself.
+
+        Raises InputInvalid, DefinitionError for code that gives neither, and what the code raises.
+        """
+        row = deepcopy(dict(inputs or {}))
+        with Watch() as kickoffs:
+            made = await self._recipe.run(row)
+            for _ in range(_MOST_STEPS):
+                if (method := self._method_of(made)) is None:
+                    break
+                made = await method.run(made, row)
+        if is_crewai(made) and has_kickoff(made):
+            refuse_foreign(self._engine, self.what, made)
+            return await run_foreign(made, row, self._used, self.what)
+        if isinstance(made, Crew | Flow):
+            return await self._kicked_off(made, row)
+        return self._answer(made, kickoffs)
+
+    def _method_of(self, made: Any) -> Method | None:
+        """The method that goes on with what the code returned, None when that is a crew, a flow or an answer."""
+        kind = type(made)
+        if is_project(made):
+            return Method.of(kind, crew_method_of(made, self.what), self.what)
+        if isinstance(made, (Crew, Flow, Agent, Task, *OUTPUTS)) or is_crewai(made) or not may_run(made):
+            return None
+        return Method.of(kind, entrance_of(kind, self.what), self.what)
+
+    async def _kicked_off(self, made: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
+        if isinstance(made, Flow):
+            return await made._crewrun_apart().akickoff(row)
+        if missing := problem_of_missing(made.placeholders, row):
+            raise InputInvalid(missing)
+        if self.folder is not None and made.folder is None:
+            made.stands_in(self.folder)
+        return await made.akickoff(row)
+
+    def _answer(self, made: Any, kickoffs: Watch) -> Any:
+        """`made`, which the code returned, if it is an answer. Raises DefinitionError."""
+        if made is None and kickoffs.count:
+            self._warn()
+            return kickoffs.last
+        inner = made if isinstance(made, list | tuple | set) else [made]
+        odd = next((one for one in inner if not _is_answer(one)), None)
+        if made is None or odd is not None:
+            raise DefinitionError(f"{self._recipe.place}: {self.what} {_refusal(made, odd)}")
+        tally = current_tally()
+        if tally is not None and not tally.calls:
+            if self._recipe.method is None and not _is_data(made):
+                raise DefinitionError(f"{self._recipe.place}: {self.what} {_refusal(made, made)}")
+            tally.unaccounted()  # another library made its calls, or nobody did
+        return made
+
+    def _warn(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{self._recipe.place}: {self.what} returns nothing, so the answer of its last kickoff is the row's "
+                "output; return it",
+                CrewrunWarning,
+                stacklevel=2,
+            )
+
+
+def _is_answer(value: Any) -> bool:
+    """Whether it says something, and is nothing that should be run or awaited."""
+    is_code = isinstance(value, type) or callable(value) or hasattr(value, "send") or hasattr(value, "__await__")
+    return not (isinstance(value, Crew | Flow | Agent | Task) or (is_crewai(value) and has_kickoff(value)) or is_code)
+
+
+def _is_data(value: Any) -> bool:
+    """Whether JSON can say it; an output of another library says it in its `raw`."""
+    try:
+        to_jsonable_python(value)
+    except (PydanticSerializationError, ValueError):
+        return isinstance(getattr(value, "raw", None), str)
+    return True
+
+
+def _refusal(made: Any, odd: Any) -> str:
+    if made is None:
+        return "returns None and has kicked nothing off; return the crew, or the answer of its kickoff"
+    if odd is made:
+        return f"returns {kind_of(made)}, which cannot be run; return a crew, a flow, or an answer"
+    return (
+        f"returns a {type(made).__name__} with {kind_of(odd)} in it, and a row runs one crew; "
+        "return that one, or kick them off and return their answers"
+    )

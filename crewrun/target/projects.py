@@ -1,0 +1,27 @@
+"""Classes under @CrewBase, CrewAI's and ours: which of their methods makes the crew."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from crewrun.errors import DefinitionError
+
+
+def is_project(found: Any) -> bool:
+    """Whether it is a class under @CrewBase, or an instance of one: CrewAI's mark, and ours."""
+    return getattr(found, "is_crew_class", False) is True
+
+
+def crew_method_of(project: Any, name: str) -> str:
+    """The name of the method that makes the crew of `project`, which messages call `name`. Raises DefinitionError.
+
+    It is `crew`, unless another method is the one that is marked; CrewAI's classes do not say which are.
+    """
+    marked: Sequence[str] = getattr(project, "_crewrun_crews", ())
+    if len(marked) > 1 and "crew" not in marked:
+        raise DefinitionError(
+            f"{name} has several @crew methods, {', '.join(marked)}; call the one that is meant `crew`"
+        )
+    method = marked[0] if marked and "crew" not in marked else "crew"
+    if not callable(getattr(project, method, None)):
+        raise DefinitionError(f"{name} is a @CrewBase class without a @crew method, which makes the crew")
+    return method

@@ -62,6 +62,9 @@ async def loaded(text: str, ref: str = "demo.py:crew", **files: str) -> tuple[An
             id="a task group",
         ),
         pytest.param("crew.kickoff_for_each([{'topic': 'x'}])\n", "kickoff_for_each()", 9, id="for each"),
+        pytest.param(
+            "asyncio.get_event_loop().run_until_complete(crew.akickoff())\n", "akickoff()", 9, id="the thread's loop"
+        ),
         pytest.param("agent.kickoff('x')\n", "kickoff()", 9, id="an agent"),
         pytest.param("LLM(model='gpt-4.1').call('x')\n", "call()", 9, id="a model"),
         pytest.param(

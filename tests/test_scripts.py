@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from user_files import in_an_empty_folder, write
 
-from crewrun import Crew, DefinitionError
+from crewrun import Crew, CrewrunWarning, DefinitionError
 from crewrun.definitions import load
 from crewrun.definitions.entries import entry_of
 from crewrun.loading.block import loading
@@ -145,3 +145,12 @@ def test_a_script_is_a_crew_wherever_it_lies(file: str) -> None:
     write({file: HEAD + "crew = Crew(tasks=[])\nprint(crew)\n"})
     loaded: Any = load(file)
     assert (type(loaded.target), loaded.kind, str(loaded.path)) == (Crew, "Python", file)
+
+
+def test_a_function_that_no_row_reaches_is_warned_of() -> None:
+    """All rows would get the same answer."""
+    with pytest.warns(CrewrunWarning) as caught:
+        assert entry("from base import *\n" + RUNNER) == "main"
+    assert [str(warning.message) for warning in caught] == [
+        "demo.py: main() takes nothing from a row, so that every row runs the same; name one with parameters, or a crew"
+    ]

@@ -6,6 +6,7 @@ function that makes a crew from one that runs it.
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from inspect import isclass, ismodule
@@ -15,7 +16,7 @@ from typing import Any
 from crewrun.crew.crew import Crew
 from crewrun.definitions.file_text import read_bytes
 from crewrun.definitions.outline import ENTRANCES, Outline, Part, outline_of
-from crewrun.errors import DefinitionError
+from crewrun.errors import CrewrunWarning, DefinitionError
 from crewrun.flow.flow import Flow
 from crewrun.loading.modules import stop_of
 from crewrun.loading.user_code import is_users
@@ -36,6 +37,10 @@ def entry_of(module: ModuleType, file: str) -> str:
     outline = outline_of(read_bytes(file), _imported_parts(module)) or Outline()
     names = next((names for names in _kinds(module, outline) if names), [])
     if len(names) == 1:
+        part = outline.parts.get(names[0])
+        if part is not None and part.kicks and not (part.takes or part.makes or part.is_class):
+            told = "takes nothing from a row, so that every row runs the same; name one with parameters, or a crew"
+            warnings.warn(f"{file}: {names[0]}() {told}", CrewrunWarning, stacklevel=2)
         return names[0]
     if names:
         commands = ", ".join(f"--crew {file}:{name}" for name in names)

@@ -11,6 +11,8 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import sniffio
+
 from crewrun.loading import audit, modules
 from crewrun.loading.load import Load, Stop, begun, current_load
 from crewrun.loading.patience import told_when_slow
@@ -49,7 +51,19 @@ def outside_loops(function: Callable[[], T]) -> T:
     if asyncio._get_running_loop() is None:
         return function()
     with ThreadPoolExecutor(1, "crewrun-load") as thread:
-        return thread.submit(copy_context().run, function).result()
+        return thread.submit(copy_context().run, _with_loop, function).result()
+
+
+def _with_loop(function: Callable[[], T]) -> T:
+    """What `function` returns, called in a thread where code that asks for the event loop is given one."""
+    sniffio.current_async_library_cvar.set(None)  # the context is of a thread that runs one
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return function()
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 @dataclass(frozen=True, slots=True)

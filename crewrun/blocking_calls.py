@@ -24,6 +24,7 @@ from crewrun.references import shown
 # These start a crew, a flow or an agent whoever has them; a `call` that is awaited is somebody else's.
 _STARTS = frozenset(("kickoff", "kickoff_for_each"))
 _CALLS = frozenset(("call",))
+_NO_MODELS = frozenset(("subprocess",))
 # What is handed to these runs in a thread, and the loop goes on.
 _INTO_THREADS = frozenset(("to_thread", "run_in_executor", "run_sync"))
 _MOST_FILES = 300
@@ -61,11 +62,14 @@ def code_of(function: Callable[..., Any]) -> CodeType | None:
 def may_block(function: Callable[..., Any]) -> bool:
     """Whether the async `function` holds its event loop while a crew runs, as far as that is known."""
     code = code_of(function)
-    if code is None:
-        return False
+    return code is not None and does_code_block(code, partial(_globals_of, function))
+
+
+def does_code_block(code: CodeType, names: Callable[[], Mapping[str, Any]]) -> bool:
+    """As `may_block`, of a function's code, which sees the global `names`."""
     known = _known.get(code)
     if known is None:
-        known = _known[code] = _blocks(code, _globals_of(function))
+        known = _known[code] = _blocks(code, names())
     return known
 
 
@@ -136,7 +140,7 @@ def _reached(path: str, names: Mapping[str, Any]) -> Iterator[_Function]:
 
 def _is_users(path: str) -> bool:
     return (
-        path.endswith(".py")
+        (path.endswith(".py") or path.startswith("<ipython-input"))
         and not path.startswith((_OURS, *_LIBRARIES))
         and not {"site-packages", "dist-packages"} & set(Path(path).parts)
     )
@@ -174,7 +178,10 @@ def _look(node: ast.AST, found: _Function, *, is_awaited: bool = False) -> None:
         if name in _INTO_THREADS:
             return None
         (found.awaits if is_awaited else found.calls).add(name)
-        found.blocks |= name in _CALLS and not is_awaited and isinstance(node.func, ast.Attribute)
+        # A function that is handed on may be called there, and waited for.
+        found.calls |= {_name_of(value) for value in (*node.args, *(one.value for one in node.keywords))}
+        if isinstance(node.func, ast.Attribute) and name in _CALLS and not is_awaited:
+            found.blocks |= _name_of(node.func.value) not in _NO_MODELS
     elif isinstance(node, ast.Attribute):
         found.blocks |= node.attr in _STARTS  # called here, or by whatever gets it
     for child in children:

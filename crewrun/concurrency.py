@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from inspect import isawaitable, iscoroutinefunction
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from types import CoroutineType
 from typing import Any, TypeVar
 
 import anyio
@@ -12,7 +13,7 @@ import anyio.to_thread
 import sniffio
 
 from crewrun import threads
-from crewrun.blocking_calls import awaited_here, code_of, may_block
+from crewrun.blocking_calls import awaited_here, code_of, does_code_block, may_block
 from crewrun.own_loops import in_own_loop
 
 T = TypeVar("T")
@@ -58,6 +59,8 @@ async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None
             if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
                 return await _in_loop(function, *args, **kwargs)
             result = await _in_thread(partial(function, *args, **kwargs))
+            if iscoroutine(result):
+                return await _begun(result)
             return await result if isawaitable(result) else result
     except (Exception, GeneratorExit):
         raise
@@ -77,6 +80,18 @@ async def _in_loop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     token = awaited_here.set(code_of(function))
     try:
         return await function(*args, **kwargs)
+    finally:
+        awaited_here.reset(token)
+
+
+async def _begun(coroutine: "CoroutineType[Any, Any, Any]") -> Any:
+    """As `_in_loop`, for what a sync function has made of an async one."""
+    code, frame = coroutine.cr_code, coroutine.cr_frame
+    if does_code_block(code, lambda: frame.f_globals if frame else {}) and sniffio.current_async_library() == "asyncio":
+        return await in_own_loop(lambda: coroutine)
+    token = awaited_here.set(code)
+    try:
+        return await coroutine
     finally:
         awaited_here.reset(token)
 

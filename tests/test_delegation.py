@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from crewrun import Agent, Crew, DefinitionError, GuardrailFailed, Process, Task
+from crewrun import Agent, Crew, CrewrunWarning, DefinitionError, GuardrailFailed, Process, Task
 from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
 from crewrun.testing import scripted
 from crewrun.tools import tool
@@ -212,9 +212,10 @@ def test_an_agent_is_asked_in_sync_code() -> None:
 
 
 async def test_kickoff_inside_a_loop_names_what_to_await() -> None:
-    """It would block everything else."""
-    with pytest.raises(RuntimeError, match=r"inside async code write `await ….akickoff\(…\)`"):
-        agent("R").kickoff("hello")
+    """It blocks everything else, and works: awaited, as in CrewAI, and not."""
+    with pytest.warns(CrewrunWarning, match=r"inside async code write `await ….akickoff\(…\)`"):
+        outputs = agent("R", llm="offline").kickoff("hello"), await agent("R", llm="offline").kickoff("hello")
+    assert [output.raw.endswith("hello") for output in outputs] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,19 @@ class HandedOver(Flow):
         return found[0]
 
 
+class InACoroutine(Flow):
+    @start()
+    def ask(self) -> Any:
+        return ask_in_an_async_function(1)
+
+
+class HandedOverByName(Flow):
+    @start()
+    async def ask(self) -> str:
+        with ThreadPoolExecutor() as threads:
+            return threads.submit(copy_context().run, ask_in_a_function, 1).result()
+
+
 class InBothWays(Flow):
     @start()
     async def ask(self) -> str:
@@ -145,7 +159,7 @@ class InBothWays(Flow):
     "flow",
     [
         *(Direct, ForEach, OfAnAgent, OfAnAgentAwaited, OfAModel, OfAFlow, ByAFunction, ByAnAsyncFunction),
-        *(ByItsOwnMethod, ByAnObject, HandedOver),
+        *(ByItsOwnMethod, ByAnObject, HandedOver, HandedOverByName, InACoroutine),
     ],
 )
 async def test_methods_that_block_their_loop_run_at_once(flow: type[Flow]) -> None:
@@ -404,3 +418,17 @@ def test_a_row_s_time_and_the_run_s_budget_hold(place: Place, flow: str) -> None
     asked = place.batch("--crew", f"flows.py:{flow}", "--budget", "0.0005", "-j", "8", "--fresh", code=5)
     assert 0 < len(asked) < 40
     assert place.mock.ledger()["totals"]["cost_usd"] <= 0.0005
+
+
+def test_a_method_s_own_loop_reaches_the_run_of_a_worker_elsewhere(place: Place) -> None:
+    """What it awaits there is recorded by messages, which another thread sends. Where no source shows a call that
+    blocks the worker's loop, it is an error that says what to await.
+    """
+    mixed = '        crew.kickoff({"topic": self.state["topic"]})\n        return (await agent.akickoff("Then")).raw\n'
+    head = FLOWS.partition("class Unseen")[0].partition("        crew.kickoff")[0]
+    (place.folder / "flows.py").write_text(f"{head}{mixed}\n\nclass Un{FLOWS.partition('class Un')[2]}", "utf-8")
+    place.rows({"topic": "a"}, {"topic": "b"}, {"topic": "c"})
+    elsewhere = ("--executor", f"{Path(__file__).with_name('near_workers.py')}:two", "-j", "1")
+    assert place.batch("--crew", "flows.py:Seen", *elsewhere) == ["First a", "First b", "First c", *["Then"] * 3]
+    place.batch("--crew", "flows.py:Unseen", *elsewhere, "--fresh", code=3)
+    assert "would block; inside async code write `await ….akickoff(…)`" in place.stderr

@@ -210,7 +210,7 @@ class Agent(BaseModel):
         *,
         query: str | None = None,
     ) -> AgentOutput:
-        """`akickoff` for code without an event loop. RuntimeError inside a running one."""
+        """`akickoff` for sync code. A running event loop is blocked meanwhile, with a warning."""
         started = partial(self.akickoff, query=query)
         return run_sync("kickoff", "akickoff", started, messages, response_format, input_files)
 

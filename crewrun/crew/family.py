@@ -48,7 +48,7 @@ class KickoffFamily(Generic[Output]):
     kickoff_async = akickoff
 
     def kickoff(self, inputs: Inputs | None = None, input_files: AnyFiles = None) -> Output:
-        """`akickoff` for code without an event loop. RuntimeError inside a running one."""
+        """`akickoff` for sync code. A running event loop is blocked meanwhile, with a warning."""
         return run_sync("kickoff", "akickoff", self.akickoff, inputs, input_files)
 
     @overload

@@ -7,6 +7,7 @@ there are many, or the first ones have waited for long enough.
 import asyncio
 from asyncio import Future
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from math import inf
 from time import monotonic
@@ -22,7 +23,7 @@ _FULL = 32
 
 
 class Outbox:
-    """Letters for the other side, in their order."""
+    """Letters for the other side, in their order. Any thread may put some in; the rest is for one event loop."""
 
     def __init__(self) -> None:
         self._letters: list[Letter] = []
@@ -30,6 +31,7 @@ class Outbox:
         self._news = anyio.Event()
         self._full = anyio.Event()
         self._left_at = -inf
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.gap_s = 0.0  # between bundles that are not full
 
     def __bool__(self) -> bool:
@@ -37,6 +39,12 @@ class Outbox:
 
     def put(self, letter: Letter) -> None:
         """Have a letter go with the next bundle."""
+        if self._loop is None or self._loop is _running_loop():
+            self._put(letter)
+        else:
+            self._loop.call_soon_threadsafe(self._put, letter)
+
+    def _put(self, letter: Letter) -> None:
         self._letters.append(letter)
         self._news.set()
         if len(self._letters) == _FULL:
@@ -66,6 +74,7 @@ class Outbox:
 
     async def wait_news(self) -> None:
         """Return at the next letter or `wake`; at once if there was one since the last time."""
+        self._loop = _running_loop()
         await self._news.wait()
         self._news = anyio.Event()
 
@@ -87,7 +96,7 @@ class Inbox:
 
 
 class Correspondence:
-    """Letters that wait for their replies."""
+    """Letters that wait for their replies, in whatever event loop they are asked."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -110,9 +119,27 @@ class Correspondence:
     def come(self, reply: Reply) -> None:
         """A reply is there. Nobody may wait for it any more."""
         pending = self._pending.get(reply.number)
-        if pending is None or pending.done():
+        if pending is None:
             return
-        if reply.fault is not None:
-            pending.set_exception(reply.fault.error())
+        if pending.get_loop() is _running_loop():
+            _settle(pending, reply)
         else:
-            pending.set_result(reply.value)
+            with suppress(RuntimeError):  # whoever asked has gone, and its loop is closed
+                pending.get_loop().call_soon_threadsafe(_settle, pending, reply)
+
+
+def _settle(pending: Future[Any], reply: Reply) -> None:
+    if pending.done():
+        return
+    if reply.fault is not None:
+        pending.set_exception(reply.fault.error())
+    else:
+        pending.set_result(reply.value)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop of this thread; None where none runs."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -174,7 +174,7 @@ class Flow(KickoffFamily[Any], Generic[S]):
     def kickoff(
         self, inputs: Inputs | None = None, input_files: AnyFiles = None, *, restore_from_state_id: str | None = None
     ) -> Any:
-        """`akickoff` for sync code."""
+        """`akickoff` for sync code. A running event loop is blocked meanwhile, with a warning."""
         started = partial(self.akickoff, restore_from_state_id=restore_from_state_id)
         return run_sync("kickoff", "akickoff", started, inputs, input_files)
 

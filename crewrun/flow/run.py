@@ -115,7 +115,7 @@ class FlowRun:
                 results = [one.result] if method.takes_result else []
                 result = await invoke(getattr(self._flow, method.name), *results, **self._payload_for(method))
                 if iscoroutine(result):  # an `await` is missing in the method; CrewAI makes up for it
-                    result = await result
+                    result = await invoke(lambda coroutine=result: coroutine)
             result = self._checked(method, result)
         except BaseException:  # a cancelled method is where a row's time ran out
             self._tally.failed_in(method.name)

@@ -175,7 +175,7 @@ class LLM(BaseModel):
         from_agent: object = None,
         response_model: type[BaseModel] | None = None,
     ) -> Any:
-        """`acall` for code without an event loop. RuntimeError inside a running one."""
+        """`acall` for sync code. A running event loop is blocked meanwhile, with a warning."""
         given = (messages, tools, callbacks, available_functions, from_task, from_agent, response_model)
         return run_sync("call", "acall", self.acall, *given)
 

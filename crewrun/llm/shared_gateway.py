@@ -8,15 +8,25 @@ from anyio.lowlevel import RunVar
 
 from crewrun.llm import ambient
 from crewrun.llm.gateway import Gateway
+from crewrun.own_loops import at_end
 from crewrun.references import check_loaded
 
 
 @dataclass(slots=True)
 class _Shared:
-    """A loop's gateway for kickoffs outside any run, open while at least one of them is."""
+    """A loop's gateway for kickoffs outside any run, open while at least one of them is.
+
+    One that `stays` is open until its loop ends: that of an async method which has a loop for itself.
+    """
 
     gateway: Gateway
     users: int = 0
+    stays: bool = False
+
+    async def close(self) -> None:
+        """Nobody in this loop uses it any more."""
+        _shared.set(None)
+        await self.gateway.aclose()
 
 
 _shared: RunVar[_Shared | None] = RunVar("crewrun_shared_gateway", None)
@@ -46,6 +56,7 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
             # A loop of its own inside a run's, as a sync tool may have one, calls models as that run says.
             shared = _Shared(around.beside() if around else Gateway())
             shared.gateway.settle()
+            shared.stays = at_end(shared.close)
             _shared.set(shared)
         shared.users += 1
         self._mine = shared
@@ -61,6 +72,5 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
         if self._token is not None:
             ambient.leave(self._mine.gateway, self._token)
         self._mine.users -= 1
-        if not self._mine.users:
-            _shared.set(None)
-            await self._mine.gateway.aclose()
+        if not self._mine.users and not self._mine.stays:
+            await self._mine.close()

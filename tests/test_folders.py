@@ -174,6 +174,10 @@ def test_several_crews_that_are_alike_are_listed() -> None:
         pytest.param(
             {"config/agents.yaml": AGENTS, "config/tasks.yaml": TASKS, "crew.py": SCRIPT}, id="a bare crew.py"
         ),
+        pytest.param(
+            {"config/agents.yaml": AGENTS, "config/tasks.yaml": TASKS, "crew.py": "x = 1\n", "main.py": SCRIPT},
+            id="a main.py beside a crew.py with nothing",
+        ),
     ],
 )  # fmt: skip
 def test_a_folder_without_a_project_is_its_script(files: dict[str, str]) -> None:

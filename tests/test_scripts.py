@@ -48,6 +48,12 @@ def entry(text: str, **files: str) -> str:
         pytest.param(PROJECT + FACTORY + RUNNER, "Press", id="then a crew class"),
         pytest.param(FACTORY + CLASS + RUNNER, "build_crew", id="then a factory"),
         pytest.param(CLASS + RUNNER, "Trip", id="then a class that runs its crew"),
+        pytest.param(
+            "class Trip:\n    def __init__(self, x):\n        self.team = Crew(tasks=[])\n"
+            "    def kickoff(self):\n        return self.team\n",
+            "Trip",
+            id="a class that keeps its crew",
+        ),
         pytest.param(RUNNER, "main", id="then a function that kicks off"),
         pytest.param(
             FACTORY + "def run(topic):\n    crew = build_crew()\n    return crew.kickoff({'topic': topic})\n",

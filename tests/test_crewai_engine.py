@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(in_an_empty_folder.__na
 
 # A CrewAI that is installed. A crew keeps what it was filled with, so a second kickoff of one object gives the first's.
 CREWAI = {
-    "site-packages/crewai/__init__.py": "from crewai.crew import Agent, Crew, CrewBase, Flow, Task\n__version__ = 'installed'\n",
+    "site-packages/crewai/__init__.py": "from crewai.crew import *\n__version__ = 'installed'\n",
     "site-packages/crewai/tools.py": "class BaseTool:\n    name, description = 'own', 'Their tool.'\n",
     "site-packages/crewai/crew.py": """
         class InternalServerError(Exception):

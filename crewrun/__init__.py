@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from crewrun.llm.model import LLM
     from crewrun.llm.options import GatewayOptions
     from crewrun.llm.retry import RetryPolicy
+    from crewrun.llms.base_llm import BaseLLM
 
 __all__ = [
     "LLM",
     "Agent",
     "AgentOutput",
+    "BaseLLM",
     "CallError",
     "ConditionalTask",
     "Crew",
@@ -62,6 +64,7 @@ _HOME = {
     "LLM": "crewrun.llm.model",
     "Agent": "crewrun.crew.agent",
     "AgentOutput": "crewrun.crew.output",
+    "BaseLLM": "crewrun.llms.base_llm",
     "CallError": "crewrun.errors",
     "ConditionalTask": "crewrun.crew.task",
     "Crew": "crewrun.crew.crew",

@@ -3,7 +3,7 @@
     CrewrunError
     ├── UsageError            a flag, a file or a variable is wrong           exit 2
     │   └── ModelRefused          an llm asks for what its provider does not have
-    ├── DefinitionError       the crew is wrong                               exit 2
+    ├── DefinitionError       the crew is wrong; a ValueError too             exit 2
     ├── RunHeld               another process is writing these results          exit 75
     ├── OutputFailed          the results cannot be written any more          exit 1
     │   └── JournalFailed     the journal cannot be written any more
@@ -17,9 +17,12 @@
     ├── InputInvalid          this row's inputs are wrong                     category input
     ├── RowBudgetExceeded     the row cost all of its --row-budget            category budget
     ├── RowTimedOut           the row took longer than --row-timeout          category timeout
-    ├── TaskTimedOut          an agent took longer than max_execution_time    category timeout
+    ├── TaskTimedOut          an agent took longer than max_execution_time,
+    │                         a TimeoutError too                              category timeout
     ├── ToolFailed            a tool says that its row cannot be done         category tool
     ├── GuardrailFailed       no answer passed a task's guardrail             category guardrail
+    ├── HookAborted           a hook says that the call is not to be made     category guardrail
+    │   └── LLMCallBlockedError   a before_llm_call hook returned False
     └── CallError             a model call failed
         ├── NotRecorded       --replay, and the journal has no such call          category network
         ├── Unreachable       a certificate, a proxy or a header that cannot work    category network
@@ -31,6 +34,7 @@
         │   └── SchemaRefused     the model takes no schema for its reply
         ├── ContextTooLong    the prompt does not fit the model               category context_length
         ├── ContentFiltered   the provider's policy refused it                category content_filter
+        ├── CustomModelFailed the code of a user's own model raised           category internal
         ├── OutputInvalid     an answer that is no answer                     category output_invalid
         │   └── EmptyReply        no answer at all, also a TransientError
         └── TransientError    worth another attempt
@@ -95,8 +99,11 @@ class ModelRefused(UsageError):
     """An llm of the crew asks for what there is not where its calls go: a parameter, or the model itself."""
 
 
-class DefinitionError(CrewrunError):
-    """The crew's definition is wrong. The message starts with the place, `crew.yaml:14: tasks.draft.agent`."""
+class DefinitionError(CrewrunError, ValueError):
+    """The crew's definition is wrong. The message starts with the place, `crew.yaml:14: tasks.draft.agent`.
+
+    CrewAI raises ValueError here, so this is one too.
+    """
 
     category = Category.INPUT
     exit_code = 2
@@ -227,8 +234,8 @@ class RowTimedOut(CrewrunError):
     category = Category.TIMEOUT
 
 
-class TaskTimedOut(CrewrunError):
-    """An agent took longer for one task than its max_execution_time."""
+class TaskTimedOut(CrewrunError, TimeoutError):
+    """An agent took longer for one task than its max_execution_time. CrewAI raises TimeoutError here."""
 
     category = Category.TIMEOUT
 
@@ -247,6 +254,21 @@ class GuardrailFailed(CrewrunError):
     """No answer passed a task's guardrail, or the guardrail itself does not work."""
 
     category = Category.GUARDRAIL
+
+
+class HookAborted(CrewrunError):
+    """A hook stops what it was called for; `source` may say which hook that is. Of a tool's call the model is told."""
+
+    category = Category.GUARDRAIL
+
+    def __init__(self, reason: str, source: Any = None) -> None:
+        super().__init__(redact(reason))
+        self.reason = reason
+        self.source = source
+
+
+class LLMCallBlockedError(HookAborted, ValueError):
+    """A `before_llm_call` hook returned False. CrewAI raises ValueError here, so this is one too."""
 
 
 class CallError(CrewrunError):
@@ -343,6 +365,13 @@ class OutputInvalid(CallError):
     """The model answered, but with nothing that can be used. `raw` is what it said, None when that is nothing."""
 
     category = Category.OUTPUT_INVALID
+
+
+class CustomModelFailed(CallError):
+    """The code of a model of the user's own raised something that says no more than its place and its words.
+
+    Its cause is what was raised.
+    """
 
 
 class TransientError(CallError):

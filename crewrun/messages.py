@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-Lane = Literal["direct", "litellm", "offline"]
+Lane = Literal["direct", "litellm", "offline", "custom", "embeddings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,9 @@ class Endpoint:
     `written_params` and `written_url` are what records say in place of `params` and `base_url`, without the values of
     variables that may be secrets; None where they are the same. `secrets` are the values that variables put anywhere.
     With `drops_params` a parameter that the server names as unsupported is left out from then on.
+
+    `custom` is the user's object that answers in the lane of that name, and `context_tokens` what it says a prompt may
+    have.
     """
 
     lane: Lane
@@ -158,6 +161,8 @@ class Endpoint:
     written_url: str | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
     drops_params: bool = False
+    context_tokens: int | None = None
+    custom: object = field(default=None, repr=False)
 
     @property
     def fields(self) -> Mapping[str, Any]:

@@ -103,7 +103,11 @@ class Redactor:
 
     def redact_value(self, value: str) -> str:
         """One word that the user wrote, as it may be kept: without passwords in URLs, and not where it is a secret."""
-        name, sign, written = value.partition("=") if value.startswith("-") else ("", "", value)
+        if self._is_unlike_words(value.strip()):
+            return REDACTED
+        name, sign, written = value.partition("=")
+        if not value.startswith("-") and not self._is_unlike_words(written.strip()):
+            name, sign, written = "", "", value
         is_secret = self._is_unlike_words(written.strip())
         return f"{name}{sign}{REDACTED if is_secret else without_credentials(written)}"
 

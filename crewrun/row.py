@@ -5,8 +5,8 @@ The line that `Outcome.to_line` makes is a public format, `crewrun.result/1`: fi
 
 import json
 import json.encoder
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
 from json.encoder import encode_basestring_ascii
@@ -32,7 +32,7 @@ class Row:
 
     `index` counts rows from 0, `line` counts lines of the file from 1. A line that cannot be run has `problem`, the
     message for the user, and may have no `inputs`. `content` names the inputs where `id`, from a field of the row, does
-    not.
+    not. `fields` are the row's own where `inputs` has more, that of all rows; None where it has not.
     """
 
     index: int
@@ -41,6 +41,16 @@ class Row:
     inputs: dict[str, Any] | None
     problem: str | None = None
     content: str = ""
+    fields: dict[str, Any] | None = None
+
+    @property
+    def own(self) -> dict[str, Any] | None:
+        """The row's own fields: what names it, and what its result says."""
+        return self.inputs if self.fields is None else self.fields
+
+    def with_constants(self, constants: Mapping[str, Any]) -> "Row":
+        """The row with `constants` for what it has no field for."""
+        return self if self.inputs is None else replace(self, inputs={**constants, **self.inputs}, fields=self.inputs)
 
 
 def content_id(content: dict[str, Any] | bytes) -> str:
@@ -184,7 +194,7 @@ class Outcome:
             "id": self.row.id,
             "index": self.row.index,
             "status": self.status,
-            "input": self.row.inputs,
+            "input": self.row.own,
             "output": self.output,
             "tasks": [task.to_json() for task in self.tasks],
             "error": self.error.to_json() if self.error else None,

@@ -229,6 +229,10 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
             learn(secrets_of(endpoint))  # not to be forgotten, however many others rows make
             await _check(endpoint, user, keys=keys)
             found[endpoint] = None
+    for embedder in target.embedders if isinstance(target, Crew) and not gateway.is_rehearsal else ():
+        endpoint = gateway.embedding_endpoint(embedder)
+        await _check(endpoint, "embedder", keys=keys)
+        found[endpoint] = None
     return list(found)
 
 
@@ -257,7 +261,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
         from crewrun.llm.offline_transport import OfflineOptions
 
         OfflineOptions.parse(endpoint.params["options"])
-    if endpoint.lane == "direct" and endpoint.base_url:
+    if endpoint.lane in ("direct", "embeddings") and endpoint.base_url:
         proxy_for(endpoint.base_url)  # one that cannot be used is a UsageError
     if not keys:
         return

@@ -58,7 +58,8 @@ class Place:
     def asked_since(self, seen: int) -> list[str]:
         """What the requests behind the first `seen` ask for, sorted; probes are counted."""
         requests = self.mock.ledger(last=self.sent() - seen)["requests"]
-        contents = (next(m["content"] for m in request["messages"] if m["role"] == "user") for request in requests)
+        talks = (request["messages"] for request in requests if request["messages"])  # embeddings have none
+        contents = (next(m["content"] for m in messages if m["role"] == "user") for messages in talks)
         prompts = (content if isinstance(content, str) else content[0]["text"] for content in contents)
         asked = sorted(prompt.removeprefix("Your task: ").partition("\n")[0] for prompt in prompts)
         self.probes = asked.count(PROBE)

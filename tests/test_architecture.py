@@ -17,13 +17,15 @@ LAYERS: list[tuple[str, ...]] = [
         *("_version", "errors", "messages", "row", "templates", "threads"),
         *("blocking_calls", "own_loops", "thread_loops"),
         *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings"),
-        *("loading", "run_files"),
+        *("loading", "run_files", "declared"),
         *("redaction", "key_shapes", "credentials", "secret_forms", "secret_values", "written_secrets", "terminal"),
     ),
     ("diagram",),
     ("files",),
+    ("hooks",),
     ("llm",),
     ("tools",),
+    ("knowledge", "skills"),
     ("crew",),
     ("flow",),
     ("target",),
@@ -38,7 +40,9 @@ LAYERS: list[tuple[str, ...]] = [
 # These reach down to here; nothing above needs them but the command line.
 BESIDE = {"testing": "executors", "mock": "crew"}
 # CrewAI's paths to our classes, for the import lines of existing projects.
-BESIDE |= dict.fromkeys(("agent", "agents", "crews", "lite_agent_output", "process", "task", "tasks", "types"), "crew")
+BESIDE |= dict.fromkeys(
+    ("agent", "agents", "crews", "lite_agent_output", "llms", "process", "task", "tasks", "types"), "crew"
+)
 HEAVY = {
     "litellm": {"llm/litellm_transport.py"},
     "rich": {"cli/console.py"},
@@ -52,9 +56,10 @@ HEAVY = {
     "jsonschema": {"llm/schema.py"},
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
+    "pypdf": {"knowledge/pdf.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm", "ray"}
+LAZY = {"litellm", "pypdf", "ray"}
 
 
 _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}

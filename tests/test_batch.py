@@ -318,7 +318,8 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
                 "task": None,
                 "count": 2,
                 "example": {"id": rows[2]["id"], "line": 3, **rows[2]["error"]},
-                "hint": "these lines of the input cannot be run, and nothing was sent for them; mend them",
+                "hint": "these lines of the input cannot be run, and nothing was sent for them; mend them; "
+                "-i NAME=VALUE gives all rows what they lack",
             },
             {
                 "category": "bad_request",
@@ -878,8 +879,8 @@ def test_run_takes_inputs_and_prints_the_row(folder: Path, flags: list[str], inp
             ["-i", "topci=a"],
             "missing 'topic' (needed by task 'draft'); the row has 'topci'; give it with -i NAME=VALUE or --inputs",
         ),
-        (["-i", "topic"], "-i 'topic': write NAME=VALUE, as in -i topic=AI"),
-        (["-i", "=x"], "-i '=x': write NAME=VALUE, as in -i topic=AI"),
+        (["-i", "topic"], "-i 'topic': write NAME=VALUE, as in -i topic=AI, or @FILE that holds a JSON object"),
+        (["-i", "=x"], "-i '=x': write NAME=VALUE, as in -i topic=AI, or @FILE that holds a JSON object"),
         (["--inputs", "[1]"], "--inputs [1]: a JSON array, where a JSON object is needed"),
         (
             ["--inputs", "{topic"],

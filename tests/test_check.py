@@ -55,6 +55,8 @@ def test_a_good_crew_is_described_with_what_the_first_row_asks(tmp_path: Path) -
                     "model": "offline",
                     "tools": ["read_a_file_s_content"],
                     "tools_in_words": False,
+                    "knowledge": None,
+                    "skills": [],
                 }
             ],
             "tasks": [
@@ -63,6 +65,7 @@ def test_a_good_crew_is_described_with_what_the_first_row_asks(tmp_path: Path) -
             ],
             "placeholders": {"topic": "task 'draft'"},
         },
+        "constants": {},
         "warnings": [],
         "problems": [],
         "rows": 2,

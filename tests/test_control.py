@@ -382,7 +382,7 @@ async def test_an_empty_reply_is_asked_for_again_when_max_retry_limit_says_so() 
 
 
 async def test_an_output_file_is_written_where_it_says(tmp_path: Path) -> None:
-    """Filled in, its directory made; a leading slash and folded YAML's newline are taken off."""
+    """Filled in, its directory made; folded YAML's newline is taken off, and a row's folder holds absolute ones too."""
     with writing_below(tmp_path):
         await run(crew_of(task(output_file="/out/{name}.md\n")), "text", inputs={"name": "a b"})
     assert (tmp_path / "out/a b.md").read_text() == "text"
@@ -406,7 +406,7 @@ async def test_a_validated_answer_is_written_as_json(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "n.json").read_text()) == {"n": 1}
 
 
-@pytest.mark.parametrize("value", ["../../etc", "a/b", "..", "", ".", "a\\b", "a\0b"])
+@pytest.mark.parametrize("value", ["../../etc", "a/../b", "..", "", ".", "a\\b", "a\0b"])
 async def test_a_value_cannot_lead_an_output_file_elsewhere(value: str, tmp_path: Path) -> None:
     """Found before anything is sent."""
     with (
@@ -415,6 +415,57 @@ async def test_a_value_cannot_lead_an_output_file_elsewhere(value: str, tmp_path
     ):
         await run(crew_of(task(), task(output_file="{name}")), inputs={"name": value})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "file"),
+    [("a/b", "a/b.md"), ("https://x.org/a", "https:/x.org/a.md"), ("/a", "a.md"), ("a/./b/", "a/b/.md")],
+)
+async def test_a_value_with_slashes_names_directories_in_the_folder(value: str, file: str, tmp_path: Path) -> None:
+    """They are made as they are needed."""
+    with writing_below(tmp_path):
+        await run(crew_of(task(output_file="out/{name}.md")), "text", inputs={"name": value})
+    assert (tmp_path / "out" / file).read_text() == "text"
+
+
+@pytest.mark.parametrize(("value", "why"), [("/a", "leaves its folder"), ("a/", "leaves its folder")])
+async def test_a_value_cannot_make_an_output_file_absolute(value: str, why: str, tmp_path: Path) -> None:
+    """Nor a directory."""
+    with writing_below(tmp_path), pytest.raises(InputInvalid, match=why):
+        await run(crew_of(task(output_file="{name}")), inputs={"name": value})
+
+
+async def test_a_value_with_a_slash_does_not_go_through_a_link(tmp_path: Path) -> None:
+    """One that leads out of the folder."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").symlink_to(tmp_path)
+    with writing_below(tmp_path / "in"), pytest.raises(InputInvalid, match="through a link"):
+        await run(crew_of(task(output_file="{name}")), "text", inputs={"name": "a/b"})
+    (tmp_path / "in" / "file").touch()
+    with writing_below(tmp_path / "in"), pytest.raises(InputInvalid, match="a part of its path is a file"):
+        await run(crew_of(task(output_file="{name}")), "text", inputs={"name": "file/b"})
+
+
+async def test_an_absolute_output_file_is_one_in_a_single_kickoff(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With placeholders, from a config, or where its top directory is there; else the slash goes, as in CrewAI."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "link.md").symlink_to(tmp_path / "linked.md")
+    files = ["a.md", "deep/{name}.md", "link.md"]
+    for file in files:
+        await run(crew_of(task(output_file=f"{tmp_path}/{file}")), file, inputs={"name": "x/y"})
+    await run(crew_of(task(output_file="/no-such-top/b.md")), "b")
+    written = ("a.md", "deep/x/y.md", "linked.md", "here/no-such-top/b.md")
+    assert [(tmp_path / file).read_text() for file in written] == [*files, "b"]
+    assert task(output_file="/b.md").output_file == "b.md"
+    assert task(config={"output_file": "/no-such-top/b.md"}).output_file == "/no-such-top/b.md"
+    (tmp_path / "deep" / "out").symlink_to(tmp_path / "here")
+    with pytest.raises(InputInvalid, match="through a link"):
+        await run(crew_of(task(output_file=f"{tmp_path}/deep/{{name}}.md")), "x", inputs={"name": "out/z"})
+    with pytest.raises(InputInvalid, match="hidden"):
+        await run(crew_of(task(output_file=f"{tmp_path}/deep/{{name}}")), inputs={"name": ".ssh/z"})
 
 
 @pytest.mark.parametrize("template", ["../x", "a/../../x", "~/x", "a/", "/", "  "])
@@ -502,7 +553,7 @@ async def test_an_agent_s_own_templates_make_the_prompt() -> None:
 @pytest.mark.parametrize(
     ("fields", "warned"),
     [
-        ({"memory": True}, "agent: memory is not supported by crewrun and has no effect"),
+        ({"memory": True}, "agent: memory has no effect: crewrun has no memory, so that no row knows of another one"),
         ({"max_itr": 3}, "agent: no field 'max_itr' (did you mean 'max_iter'?); it has no effect"),
     ],
     ids=["not-supported", "unknown"],

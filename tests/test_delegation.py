@@ -153,11 +153,11 @@ async def test_roles_from_a_row_are_what_the_model_sees() -> None:
     assert model.requests[1].messages[0].content.startswith("You are Ant expert.")
 
 
-async def test_two_agents_of_one_role_cannot_be_told_apart_by_delegation() -> None:
-    """Without delegation they are no mistake."""
+async def test_of_two_agents_of_one_role_the_first_is_handed_the_work() -> None:
+    """With a warning, as CrewAI has it; without delegation there is nothing to say."""
     twins = [agent("Twin", name="first"), agent(" twin ", name="second")]
     Crew(agents=twins, tasks=[task(twins[0])])
-    with pytest.raises(DefinitionError, match="agents 'first' and 'second' have the same role 'twin'"):
+    with pytest.warns(CrewrunWarning, match="agents 'first' and 'second' have the same role 'twin'; .* the first one"):
         Crew(agents=twins, tasks=[task()], process=Process.hierarchical, manager_llm=LLM)
 
 

@@ -133,6 +133,16 @@ def test_models_are_listed_and_other_paths_are_explained(mock: MockProcess) -> N
     assert "/v1/chat/completions" in lost.body["error"]["message"]
 
 
+def test_embeddings_of_texts_with_words_in_common_are_near_to_each_other(mock: MockProcess) -> None:
+    """As a real model's are; a request without texts is refused."""
+    texts = ["red foxes run", "foxes run red", "blue whales"]
+    reply = send(mock, "POST", "/v1/embeddings", json.dumps({"model": "m", "input": texts}).encode())
+    one, two, other = (entry["embedding"] for entry in reply.body["data"])
+    assert (one == two, one == other, reply.body["usage"]["prompt_tokens"]) == (True, False, 8)
+    for body in (b"{", b"[]", b'{"input": "x"}', b'{"model": "m", "input": []}', b'{"model": "m", "input": [7]}'):
+        assert send(mock, "POST", "/v1/embeddings", body).status == 400
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

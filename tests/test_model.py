@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr
 
-from crewrun import LLM, Agent, UsageError
+from crewrun import LLM, Agent, Gateway, GatewayOptions, RetryPolicy, UsageError
 from crewrun.errors import BadRequest
 from crewrun.llm.endpoints import resolve
 from crewrun.testing import scripted
@@ -94,15 +94,45 @@ async def test_a_response_format_may_be_a_class() -> None:
     "llm", [Own(), OwnCall(model="gpt-4o"), OwnAcall(model="gpt-4o")], ids=["class", "call", "acall"]
 )
 @pytest.mark.parametrize("place", ["alone", "fallback"])
-def test_a_model_that_calls_by_itself_is_refused(llm: Any, place: str) -> None:
+@pytest.mark.anyio
+async def test_a_model_that_calls_by_itself_is_called(llm: Any, place: str) -> None:
     """Its name alone would send the user's prompts to a provider that they did not choose."""
-    with pytest.raises(ValidationError) as refused:
-        Agent(role="r", goal="g", backstory="b", llm=llm if place == "alone" else ["gpt-4o", llm])
-    assert [fault["msg"] for fault in refused.value.errors()] == [
-        f"Value error, crewrun calls models itself, and {type(llm).__name__}.call() would never run; put the model "
-        'behind a server that speaks OpenAI\'s protocol, LLM(model="…", base_url="http://…/v1"), or name one of a '
-        "provider that litellm has; in tests crewrun.testing.scripted gives the replies"
-    ]
+    broken = LLM("gpt-4o", base_url="http://127.0.0.1:9")
+    agent = Agent(role="r", goal="g", backstory="b", llm=llm if place == "alone" else [broken, llm])
+    async with Gateway(GatewayOptions(retry=RetryPolicy(retries=0))):
+        assert (await agent.akickoff("Hi")).raw == "mine"
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "endpoint"),
+    [
+        ("ChatOllama", {"model": "llama3", "base_url": None}, ("ollama/llama3", "http://localhost:11434/v1", None)),
+        (
+            "ChatGroq",
+            {"model_name": "openai/gpt-oss-20b", "groq_api_key": SecretStr("k-1234")},
+            ("groq/openai/gpt-oss-20b", "https://api.groq.com/openai/v1", "k-1234"),
+        ),
+        ("ChatGoogleGenerativeAI", {"model": "models/gemini-2.0-flash"}, ("gemini/gemini-2.0-flash", None, None)),
+        (
+            "AzureChatOpenAI",
+            {"deployment_name": "mine", "model_name": "gpt-4o", "azure_endpoint": "https://x.openai.azure.com"},
+            ("azure/mine", "https://x.openai.azure.com", None),
+        ),
+        (
+            "ChatOpenAI",
+            {"model_name": "local", "openai_api_base": "http://h:1/v1", "openai_api_key": SecretStr("k-1234")},
+            ("openai/local", "http://h:1/v1", "k-1234"),
+        ),
+    ],
+    ids=["Ollama", "Groq", "Gemini", "Azure", "OpenAI"],
+)
+def test_langchain_s_objects_say_whose_model_they_are(
+    kind: str, attributes: dict[str, Any], endpoint: tuple[str, str | None, str | None]
+) -> None:
+    """By their class: the name alone would send `llama3` to OpenAI."""
+    agent = Agent(role="r", goal="g", backstory="b", llm=type(kind, (), attributes)())
+    found = resolve(agent.model, {})
+    assert (found.name, found.base_url, found.api_key) == endpoint
 
 
 def test_other_libraries_model_objects_are_taken_by_their_names() -> None:

@@ -146,7 +146,8 @@ def test_failures_are_grouped_by_their_cause(place: Place) -> None:
         "      → the request alone is larger than the provider takes, or the account's limit; shorten the input",
         "      → to run these again: crewrun retry in.results.jsonl --only context_length",
         "  1 × input: line 14: column 1: not JSON: Expecting value",
-        "      → these lines of the input cannot be run, and nothing was sent for them; mend them",
+        "      → these lines of the input cannot be run, and nothing was sent for them; mend them; "
+        "-i NAME=VALUE gives all rows what they lack",
         "results: in.results.jsonl",
         "to run what failed again: crewrun batch in.jsonl -j 1 --summary s.json",
     ]

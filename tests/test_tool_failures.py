@@ -11,8 +11,17 @@ from cli import read_rows, topics
 from place import STATE, Place
 
 from crewrun import Agent, Crew, Task
+from crewrun.errors import Category
 from crewrun.testing import calls, scripted
-from crewrun.tools import BaseTool, ToolFailed, ToolFailure, ToolFailureReason, tool
+from crewrun.tools import (
+    BaseTool,
+    ToolExecutionFailedError,
+    ToolFailed,
+    ToolFailure,
+    ToolFailurePolicy,
+    ToolFailureReason,
+    tool,
+)
 
 CREW = """\
 agents:
@@ -150,6 +159,29 @@ def test_run_says_which_tools_failed(broken: Place) -> None:
     assert "tool 'search' failed 1 × (exception): LookupError: the index is down" in broken.stderr
     broken.crewrun("run", "-i", "topic=x", "-q")
     assert broken.stderr == ""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("policy", [*ToolFailurePolicy, "raise", None])
+async def test_a_tool_may_have_its_failures_fail_the_row(policy: Any) -> None:
+    """CrewAI's `tool_failure_policy`, of the tool itself."""
+
+    class Lost(BaseTool):
+        name: str = "lost"
+        description: str = "Finds nothing."
+
+        def _run(self) -> str:
+            raise LookupError("not there")
+
+    agent = Agent(role="r", goal="g", backstory="b", llm="openai/m", tools=[Lost(tool_failure_policy=policy)])
+    if policy != "raise":
+        async with scripted(calls("lost"), "went on"):
+            assert (await agent.akickoff("Hi")).raw == "went on"
+        return
+    async with scripted(calls("lost")):
+        with pytest.raises(ToolExecutionFailedError, match="tool 'lost' failed: LookupError: not there") as failed:
+            await agent.akickoff("Hi")
+    assert (failed.value.record.tool_name, failed.value.category) == ("lost", Category.TOOL)
 
 
 class Odd(BaseTool):

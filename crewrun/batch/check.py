@@ -10,10 +10,11 @@ from typing import Any
 from crewrun.batch.first_row import FirstRowFailed, first_crew
 from crewrun.batch.foreign import check_holds
 from crewrun.batch.opening import identify
-from crewrun.batch.preflight import is_pipe, output_path
+from crewrun.batch.preflight import is_pipe, output_path, unused_constants
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.crew.agent import Agent
+from crewrun.crew.background import Background
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
@@ -42,10 +43,11 @@ _MAX_FAILING = 1000
 class Findings:
     """`crew` describes the definition, None when it cannot be loaded; `rows` is None without inputs.
 
-    Of the `failing_count` rows that would fail, `failing` has the first thousand.
+    Of the `failing_count` rows that would fail, `failing` has the first thousand. `constants` are inputs for all rows.
     """
 
     crew: dict[str, Any] | None = None
+    constants: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     rows: int | None = None
@@ -64,6 +66,7 @@ class Findings:
             "schema": SCHEMA,
             "ok": self.is_good,
             "crew": self.crew,
+            "constants": self.constants,
             "warnings": self.warnings,
             "problems": self.problems,
             "rows": self.rows,
@@ -76,8 +79,8 @@ class Findings:
 async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -> Findings:
     """Look at the crew that `crew` names, or that lies beside `inputs`, and at the rows in `inputs`.
 
-    `given` has `engine`, `model`, `base_url` and `strict` from flags and environment; where one is None the crew
-    file's `batch:` says. With `strict` a warning is a problem.
+    `given` has `engine`, `model`, `base_url`, `strict` and `input` from flags and environment; where one is None the
+    crew file's `batch:` says. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(given, {})
     with warnings.catch_warnings(record=True) as caught:
@@ -91,6 +94,7 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
         else:
             settings = BatchSettings.merge(given, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
+            findings.constants = dict(settings.input)
             await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
     findings.warnings = [redact_line(warning) for warning in findings.warnings]
@@ -103,10 +107,12 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
 
 
 async def _look_at(definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway) -> None:
-    gateway.refused.update(await _learned(definition, inputs, gateway))
+    gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
-    findings.crew["placeholders"] |= definition.target.placeholders
+    needed = findings.crew["placeholders"] | dict(definition.target.placeholders)
+    findings.crew["placeholders"] = {name: place for name, place in needed.items() if name not in findings.constants}
+    findings.warnings += unused_constants(findings.constants, target)
     for problems in ("tool_problems", "missing_tool_keys"):  # another library's crew has none that we know
         findings.warnings += getattr(target, problems, [])
     try:
@@ -121,28 +127,31 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
         if inputs is not None:
             await _look_at_rows(definition, findings, inputs, Worker(definition.target, gateway), target)
         elif isinstance(target, Crew):
-            findings.first_row = _previews(target, {})
+            findings.first_row = _previews(target, findings.constants)
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
 
 
 async def _made_for_first_row(target: Target, inputs: str | None, findings: Findings) -> Target:
     """The target, or where each row has a crew of its own that of the first one."""
-    readable = None if inputs is None or is_pipe(inputs) else inputs
+    if inputs is None or is_pipe(inputs):
+        return target
     try:
-        return target if readable is None else await first_crew(target, lambda: open_source(readable)) or target
+        return await first_crew(target, lambda: open_source(inputs, constants=findings.constants)) or target
     except FirstRowFailed as failed:
         findings.problems += str(failed).split("\n")
         return target
 
 
-async def _learned(definition: Definition, inputs: str | None, gateway: Gateway) -> set[Refused]:
+async def _learned(
+    definition: Definition, constants: Mapping[str, Any], inputs: str | None, gateway: Gateway
+) -> set[Refused]:
     """What the run of these inputs by this crew has found out about models, if there is one where it would be."""
     output = output_path(inputs, None) if inputs is not None else None
     with suppress(CrewrunError, OSError):
         if output is not None and (folder := beside(Path(output))).is_used:
             endpoints = await check_models(definition.target, gateway, keys=False)
-            return refusals_of(folder.journal, identify(definition, endpoints).definition)
+            return refusals_of(folder.journal, identify(definition, endpoints, constants).definition)
     return set()
 
 
@@ -150,7 +159,7 @@ async def _look_at_rows(
     definition: Definition, findings: Findings, inputs: str, worker: Worker, target: Target
 ) -> None:
     """`target` is what stands for those of all rows."""
-    source = open_source(inputs)
+    source = open_source(inputs, constants=findings.constants)
     findings.rows = 0
     good: list[Row] = []
     needed = {} if target is definition.target else target.placeholders
@@ -223,6 +232,7 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
             "model": _model_name(agent.model, gateway),
             "tools": list(agent.toolbox.tools),
             "tools_in_words": _has_tools(agent, target) and not _takes(agent.model, None, gateway),
+            **_background(target.background_of(agent)),
         }
         for agent in target.agents_at_work
     ]
@@ -237,6 +247,23 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
         for position, task in enumerate(target.tasks)
     ]
     return about
+
+
+def _background(background: Background) -> dict[str, Any]:
+    """What an agent knows and can learn, in numbers and names."""
+    base, skills = background.knowledge, background.skills
+    knowledge = None
+    if base is not None:
+        knowledge = {
+            "sources": base.source_count,
+            "tokens": base.tokens,
+            "in_prompt": "whole" if base.whole else "passages",
+            "chosen_by": None if base.whole else background.embedded.embedder.model if background.embedded else "words",
+            "passages": len(base.passages),
+            "max_tokens": base.config.max_tokens,
+            "results_limit": base.config.results_limit,
+        }
+    return {"knowledge": knowledge, "skills": [skill.name for skill in skills.skills] if skills is not None else []}
 
 
 def _has_tools(agent: Agent, crew: Crew) -> bool:

@@ -35,7 +35,8 @@ _VARYING: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
 )
 
 _CAUSES: Mapping[Category, str] = {
-    Category.INPUT: "these lines of the input cannot be run, and nothing was sent for them; mend them",
+    Category.INPUT: "these lines of the input cannot be run, and nothing was sent for them; mend them; "
+    "-i NAME=VALUE gives all rows what they lack",
     Category.AUTH: "the API key is missing, wrong or revoked; set a good one in the environment or in .env",
     Category.QUOTA: "the account has no credit left; top it up in the provider's billing settings",
     Category.MODEL_NOT_FOUND: "the endpoint has no such model; check the model's name and base_url",

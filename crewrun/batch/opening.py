@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import anyio.to_thread
@@ -18,6 +19,7 @@ from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
 from crewrun.errors import Category, UsageError
 from crewrun.fingerprint import fingerprint
+from crewrun.hooks.dispatch import all_hooks
 from crewrun.key_shapes import without_key_shapes
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
@@ -94,17 +96,22 @@ def own_files_of(
     )
 
 
-def identify(definition: Definition, endpoints: list[Endpoint]) -> Identity:
-    """Which run this is: rows that are done under it need not run again."""
+def identify(
+    definition: Definition, endpoints: list[Endpoint], constants: Mapping[str, Any] = MappingProxyType({})
+) -> Identity:
+    """Which run this is: rows that are done under it need not run again. `constants` are the inputs of all rows."""
     texts = texts_of(definition.path)
     for name, text in texts.items():
         learn(written_secrets(text, is_python=name.endswith(".py")))
     crew = definition.target
     # What other code than ours will do is known by its text only.
     what = fingerprint(crew if isinstance(crew, Crew) else _code(crew, texts))
+    if hooks := all_hooks():
+        what = fingerprint([what, hooks])
     described = sorted(describe_endpoint(endpoint) for endpoint in endpoints)
     shown = {name: redact(text) for name, text in texts.items()}
-    return Identity(shown, what, described, fingerprint([what, described]))
+    decisive = [what, described, *([json.dumps(constants, sort_keys=True)] if constants else [])]
+    return Identity(shown, what, described, fingerprint(decisive))
 
 
 def _code(target: Any, texts: Mapping[str, str]) -> Any:
@@ -131,7 +138,7 @@ async def state_options(
         if not _is_text(name):
             raise UsageError(f"{name!r}: is no UTF-8, so a run cannot keep the name; rename it")
     digest = None if is_pipe(inputs) else await anyio.to_thread.run_sync(digest_of, Path(inputs))
-    identity = identify(definition, endpoints)
+    identity = identify(definition, endpoints, settings.input)
     manifest = Manifest(
         inputs=inputs,
         crew=invocation.crew,
@@ -217,6 +224,8 @@ def _is_text(name: str) -> bool:
 
 def _redacted(value: Any) -> Any:
     """An option without the password that it may have: a retry gets that from the environment."""
+    if isinstance(value, dict):
+        return {name: _redacted(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_redacted(inner) for inner in value]
     return redact_value(value) if isinstance(value, str) else value

@@ -16,7 +16,7 @@ from crewrun.batch.canary import draw
 from crewrun.batch.first_row import FirstRowFailed, looked
 from crewrun.batch.foreign import check_holds
 from crewrun.batch.opening import identify, make_gateway
-from crewrun.batch.preflight import check_priced, output_path, run_folder, spooled, unused_names
+from crewrun.batch.preflight import check_priced, moved_files, output_path, run_folder, spooled, unused_names
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import open_source
 from crewrun.crew.crew import Crew
@@ -127,12 +127,18 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     endpoints = await check_models(definition.target, gateway)
     check_priced(settings.flag_that_needs_prices, definition.target, endpoints, gateway)
     folder = run_folder(output, settings)
-    known = _known(folder, identify(definition, endpoints).definition) if not settings.fresh else Known()
+    identity = identify(definition, endpoints, settings.input)
+    known = _known(folder, identity.definition) if not settings.fresh else Known()
     worker = Worker(definition.target, gateway)
     with ExitStack() as files:
         readable = spooled(inputs, files)
         open_rows = partial(
-            open_source, readable, offset=settings.offset, limit=settings.limit, id_field=settings.id_field
+            open_source,
+            readable,
+            offset=settings.offset,
+            limit=settings.limit,
+            id_field=settings.id_field,
+            constants=settings.input,
         )
 
         def is_due(row: Row) -> bool:
@@ -188,7 +194,7 @@ def _tell_models(
     plan.models = [
         {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
     ]
-    plan.notes += unused_names(settings, target, endpoints)
+    plan.notes += [*unused_names(settings, target, endpoints), *moved_files(target)]
     plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
     plan.notes += [f"warning: {missing}" for missing in getattr(target, "missing_tool_keys", [])]
 

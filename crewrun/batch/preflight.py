@@ -6,21 +6,24 @@ import resource
 import shutil
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import STDIN, Source, openable, stat_of
 from crewrun.crew.crew import Crew
+from crewrun.crew.kickoff import TRIGGER_PAYLOAD
+from crewrun.crew.output_files import absolute_files
 from crewrun.errors import UsageError, suggest
 from crewrun.llm.budget import Budget
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.high_water import HighWaterMark
 from crewrun.messages import Endpoint, Usage
 from crewrun.row import Row
-from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
+from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, beside
 from crewrun.runs.manifest import is_foreign
 from crewrun.runs.state import RunState
@@ -210,8 +213,26 @@ def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint]
             )
 
 
+def unused_constants(constants: Mapping[str, Any], target: Target) -> list[str]:
+    """What there is to say of inputs for all rows that no text of a crew has, where its code does not read them."""
+    if not isinstance(target, Crew) or target.before_kickoff_callbacks or target.has_files:
+        return []
+    names = sorted(target.fetch_inputs().union(*(agent.placeholders for agent in target.agents_at_work)))
+    unused = sorted(constants.keys() - set(names) - {TRIGGER_PAYLOAD})
+    return [f"-i {name}: no text of the crew has {{{name}}}{suggest(name, names)}" for name in unused]
+
+
 def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[Endpoint]) -> list[str]:
-    """Warnings for models that `--rpm`, `--tpm` and `--price` name and no agent calls, where all calls are known."""
+    """Warnings for models that `--rpm`, `--tpm` and `--price` name and no agent calls, where all calls are known; and
+    for inputs of all rows that nobody reads.
+    """
+    return [
+        *(f"warning: {unused}" for unused in unused_constants(settings.input, target)),
+        *_unused_models(settings, target, endpoints),
+    ]
+
+
+def _unused_models(settings: BatchSettings, target: Target, endpoints: Sequence[Endpoint]) -> list[str]:
     if not isinstance(target, Crew) or all(endpoint.lane == "offline" for endpoint in endpoints):
         return []
     used = [name for endpoint in endpoints for name in (endpoint.name, endpoint.model)]
@@ -221,6 +242,15 @@ def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[En
         for flag, names in (("--rpm", gate.rpm), ("--tpm", gate.tpm), ("--price", settings.prices))
         for name in names
         if name and name not in used
+    ]
+
+
+def moved_files(target: Target) -> list[str]:
+    """Warnings for output files that are not written where the crew says: one absolute path would be all rows'."""
+    return [
+        f"warning: output_file {file!r} is absolute, and would be one file for all rows; "
+        f"in a batch each row has its own, RESULTS{FILES_SUFFIX}/<id>{file}"
+        for file in (absolute_files(target.tasks) if isinstance(target, Crew) else ())
     ]
 
 

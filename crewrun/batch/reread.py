@@ -21,7 +21,8 @@ async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) ->
     path = manifest.input_file
     if path is None:
         raise UsageError(f"{manifest.inputs}: the rows came through a pipe, which cannot be read again")
-    await visit_input(str(path), settings_of(manifest).id_field, visit)
+    settings = settings_of(manifest)
+    await open_source(str(path), id_field=settings.id_field, constants=settings.input).visit(visit)
 
 
 def settings_of(manifest: Manifest) -> BatchSettings:

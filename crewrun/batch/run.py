@@ -25,6 +25,7 @@ from crewrun.batch.preflight import (
     check_sortable,
     check_summary,
     is_pipe,
+    moved_files,
     open_budget,
     output_path,
     real_path,
@@ -86,7 +87,12 @@ async def run_batch(
         has_named = bool(settings.id_field and folder and folder.is_used and invocation.only is None)
         readable = spooled(inputs, files) if settings.strict or settings.canary or has_named else inputs
         open_rows = partial(
-            open_source, readable, offset=settings.offset, limit=settings.limit, id_field=settings.id_field
+            open_source,
+            readable,
+            offset=settings.offset,
+            limit=settings.limit,
+            id_field=settings.id_field,
+            constants=settings.input,
         )
         await _check_rows(inputs, readable, open_rows, definition.target, gateway, settings)
         source = open_rows()
@@ -160,7 +166,7 @@ async def _checked_models(target: Target, gateway: Gateway, settings: BatchSetti
     missing = check_tools(target, endpoints, refuses=settings.is_here and settings.checks_tool_keys)
     check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
     hints = [f"warning: {hint}" for hint in model_hints(endpoints)]
-    for warning in [*missing, *hints, *unused_names(settings, target, endpoints)]:
+    for warning in [*missing, *hints, *unused_names(settings, target, endpoints), *moved_files(target)]:
         _say(settings, warning)
     if settings.is_here:
         reserve_descriptors(settings.rows_at_once, endpoints)

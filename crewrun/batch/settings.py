@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -68,6 +68,7 @@ class BatchSettings:
     worker_cpus: float = 1.0
     env: Sequence[str] = ()
     missing_tool_keys: MissingToolKeys = "fail"
+    input: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def merge(cls, given: Mapping[str, Any], file: Mapping[str, Any]) -> "BatchSettings":
@@ -79,6 +80,8 @@ class BatchSettings:
             merged.pop("max_failures", None)
             merged.pop("fail_fast", None)
         merged.update({name: value for name, value in given.items() if value is not None})
+        if "input" in merged:
+            merged["input"] = {**file.get("input", {}), **merged["input"]}
         return cls(**merged)
 
     def check(self) -> None:

@@ -10,8 +10,9 @@ import json
 import os
 import stat
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import anyio
@@ -36,8 +37,11 @@ class Source:
         offset: int = 0,
         limit: int | None = None,
         id_field: str | None = None,
+        constants: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
+        """`constants` are inputs of all rows, which a row's own fields come before."""
         self._reader = reader
+        self._constants = constants
         self._id_field = id_field
         self._is_exhausted = False
         self._size_bytes = size_bytes
@@ -154,8 +158,10 @@ class Source:
             self._skipped_bytes = self._taken_bytes
         if isinstance(content, dict):
             if self._id_field is None:
-                return Row(index, record.line, self._ids.name(content), content, problem)
-            return self._named_row(index, record.line, content, self._id_field)
+                row = Row(index, record.line, self._ids.name(content), content, problem)
+            else:
+                row = self._named_row(index, record.line, content, self._id_field)
+            return row.with_constants(self._constants) if self._constants else row
         return Row(index, record.line, self._ids.name(content), None, problem)
 
     def _named_row(self, index: int, line: int, inputs: dict[str, Any], field: str) -> Row:
@@ -173,7 +179,14 @@ class Source:
         return Row(index, line, str(given), inputs, content=content_id(inputs))
 
 
-def open_source(inputs: str, *, offset: int = 0, limit: int | None = None, id_field: str | None = None) -> Source:
+def open_source(
+    inputs: str,
+    *,
+    offset: int = 0,
+    limit: int | None = None,
+    id_field: str | None = None,
+    constants: Mapping[str, Any] = MappingProxyType({}),
+) -> Source:
     """The source for what the user named, `-` for standard input. `id_field` is the field that names a row.
 
     Raises UsageError when the input cannot be read.
@@ -183,13 +196,13 @@ def open_source(inputs: str, *, offset: int = 0, limit: int | None = None, id_fi
     pollable = _is_stream(raw)
     size_bytes = None if pollable else os.fstat(raw.fileno()).st_size
     if inputs != STDIN and suffix == ".csv":
-        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, id_field)
+        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, id_field, constants)
     if inputs != STDIN and suffix == ".gz":
         if Path(inputs).with_suffix("").suffix.lower() == ".csv":
             raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
         # Not `read`: it would throw away what a damaged file still gave before the damage.
-        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, id_field)
-    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, id_field)
+        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, id_field, constants)
+    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, id_field, constants)
 
 
 def claimed(inputs: str) -> str:

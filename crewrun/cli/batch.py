@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import typer
 
 from crewrun.cli import flags
+from crewrun.cli.inputs import ForAllRows, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.opening import Invocation
@@ -216,6 +217,7 @@ def batch(
         None, "--env", metavar="NAME", envvar="CREWRUN_ENV", help="A variable of the environment that workers get."
     ),
     missing_tool_keys: flags.MissingToolKeys = None,
+    input: ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Call no model: say what would be done, what it would cost and how long it would take."
     ),
@@ -235,6 +237,7 @@ def batch(
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
 
     load_env()
+    given["input"] = read_inputs(input) if input else None
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
     definition = load_crew(crew, inputs, strict=strict, engine=engine or "crewrun")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from crewrun.cli import flags
+from crewrun.cli.inputs import ForAllRows, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.check import Findings
@@ -22,6 +23,7 @@ def check(
     strict: bool | None = typer.Option(
         None, "--strict/--no-strict", envvar="CREWRUN_STRICT", help="Warnings count as problems."
     ),
+    input: ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> None:
     """Check a crew, and the rows for it, without calling a model.
@@ -37,7 +39,9 @@ def check(
     load_env(folder_of(crew or inputs or "."))
     inputs = inputs and claimed(inputs)
     stdout = open_stdout()
-    findings = run_loop(find, crew, inputs, {"engine": engine, "model": model, "base_url": base_url, "strict": strict})
+    constants = read_inputs(input) if input else None
+    flag_values = {"engine": engine, "model": model, "base_url": base_url, "strict": strict, "input": constants}
+    findings = run_loop(find, crew, inputs, flag_values)
     if as_json:
         put_data(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -50,6 +54,8 @@ def lines(findings: "Findings") -> list[str]:
     said = []
     if findings.crew:
         said += _crew_lines(findings.crew)
+    if findings.constants:
+        said.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
     said += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
     said += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
     if findings.rows is not None:
@@ -75,6 +81,7 @@ def _crew_lines(crew: dict[str, Any]) -> list[str]:
     for agent in crew["agents"]:
         in_words = " (in words, as the model takes none)" if agent["tools_in_words"] else ""
         said.append(f"agent {agent['name']}: {agent['model']}{_tools(agent['tools'])}{in_words}")
+        said += _background_lines(agent)
     for task in crew["tasks"]:
         in_words = ", its schema in words, as the model takes none" if task["schema_in_words"] else ""
         said.append(f"task {task['name']}: by {task['agent'] or 'the manager'}{_tools(task['tools'])}{in_words}")
@@ -85,6 +92,21 @@ def _crew_lines(crew: dict[str, Any]) -> list[str]:
     if crew["placeholders"]:
         said += [f"needs {{{name}}} for {place}" for name, place in crew["placeholders"].items()]
     return said
+
+
+def _background_lines(agent: dict[str, Any]) -> list[str]:
+    said = []
+    if (base := agent["knowledge"]) is not None:
+        sources = f"{base['sources']} source{'s' if base['sources'] != 1 else ''}, about {base['tokens']:,} tokens"
+        by = "their words" if base["chosen_by"] == "words" else base["chosen_by"]
+        how = (
+            f"whole in the prompt (bound: {base['max_tokens']:,} tokens)"
+            if base["in_prompt"] == "whole"
+            else f"the nearest {base['results_limit']} of {base['passages']:,} passages in the prompt, chosen by "
+            f"{by}, at most {base['max_tokens']:,} tokens"
+        )
+        said.append(f"  knowledge: {sources}: {how}")
+    return said + ([f"  skills: {', '.join(agent['skills'])}"] if agent["skills"] else [])
 
 
 def _tools(names: list[str]) -> str:

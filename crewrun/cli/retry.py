@@ -2,11 +2,14 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from crewrun.cli.inputs import ForAllRows, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.settings import BatchSettings
@@ -17,11 +20,13 @@ def retry(
     only: str | None = typer.Option(
         None, "--only", metavar="CATEGORY", help="Only rows that failed so, such as rate_limit, and no others."
     ),
+    input: ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
 ) -> None:
     """Run the rows of RUN again that failed, and those that it did not come to, as its own command would.
 
-    With --only the other rows are left alone. Options, crew and inputs are those of the run, save --fresh and --replay;
-    keys and passwords come from the environment, which has to lead to the same models. Exit codes are those of
+    With --only the other rows are left alone. Options, crew and inputs are those of the run, -i too, save --fresh and
+    --replay; keys and passwords come from the environment, which has to lead to the same models, and -i has to say what
+    the run's said. Exit codes are those of
     `crewrun batch`.
     """
     from crewrun.batch.opening import Invocation
@@ -66,7 +71,7 @@ def retry(
         fresh=False,
         replay=False,
     )
-    settings = _with_passwords(settings)
+    settings = _with_passwords(replace(settings, input=_same_constants(run, settings.input, read_inputs(input or ()))))
     stdout_fd = claim_stdout()
     definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
     if not Path(manifest.inputs).exists():
@@ -74,6 +79,24 @@ def retry(
     category = Category(only) if only else None
     invocation = Invocation(manifest.inputs, manifest.crew, own, category, again, manifest)
     carry_out(invocation, definition, settings, stdout_fd)
+
+
+def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs for all rows that the run had. Raises UsageError for others, and for a secret that it did not keep."""
+    from crewrun.errors import UsageError
+    from crewrun.key_shapes import REDACTED
+
+    for name, value in repeated.items():
+        if name not in old or (old[name] != value and REDACTED not in str(old[name])):
+            has = f"{name}={old[name]}" if name in old else f"no input {name!r} for all rows"
+            raise UsageError(
+                f"-i {name}={value}: {run} has {has}, and what is done was made with it; the run's own command with "
+                "another -i runs all rows again"
+            )
+    same = {**old, **repeated}
+    if lost := [name for name, value in same.items() if REDACTED in str(value)]:
+        raise UsageError(f"{run}: a run keeps no secrets; give this one again: -i {lost[0]}=…")
+    return same
 
 
 def _with_passwords(settings: "BatchSettings") -> "BatchSettings":

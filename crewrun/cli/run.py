@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from crewrun.cli import flags
+from crewrun.cli.inputs import read_inputs
 
 
 def run(
@@ -14,7 +15,11 @@ def run(
     ),
     crew: flags.Crew = None,
     pairs: list[str] = typer.Option(
-        [], "--input", "-i", metavar="NAME=VALUE", help="One input, as text. May be repeated."
+        [],
+        "--input",
+        "-i",
+        metavar="NAME=VALUE|@FILE",
+        help="One input, as text, or @FILE with a JSON object of several. May be repeated.",
     ),
     inputs: str | None = typer.Option(
         None, "--inputs", metavar="JSON|@FILE", help="All inputs as a JSON object, or @FILE that holds one."
@@ -45,7 +50,7 @@ def run(
     load_env()
     stdout = open_stdout()
     named, more = _split(words)
-    values = read_inputs(inputs, [*more, *pairs])
+    values = read_inputs([*more, *pairs], inputs)
     definition = load_crew(named or crew, "-", engine=engine or "crewrun")
     check_flags(
         definition.target,
@@ -53,7 +58,7 @@ def run(
     )
     retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
     gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
-    own_files = OwnFiles().with_inputs(inputs[1:] if inputs and inputs.startswith("@") else None)
+    own_files = OwnFiles().with_inputs(*(word[1:] for word in (inputs, *pairs) if word and word.startswith("@")))
     checks_tools = (missing_tool_keys or definition.batch.get("missing_tool_keys")) != "warn"
     outcome = run_loop(_kickoff, definition, gateway, values, quiet, checks_tools, own_files)
     if as_json:
@@ -80,31 +85,6 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
         if not word.partition("=")[0] or "=" not in word:
             raise UsageError(f"{word!r}: an input is written NAME=VALUE, as in topic=AI; what to run comes first")
     return named, pairs
-
-
-def read_inputs(inputs: str | None, pairs: list[str]) -> dict[str, Any]:
-    """The inputs from `--inputs` with each `-i` over it. Raises UsageError."""
-    from pathlib import Path
-
-    from crewrun.batch.json_object import parse_object
-    from crewrun.errors import UsageError
-
-    values: dict[str, Any] = {}
-    if inputs is not None:
-        try:
-            text = Path(inputs[1:]).read_bytes() if inputs.startswith("@") else inputs.encode()
-        except OSError as refused:
-            raise UsageError(f"--inputs {inputs}: cannot be read: {refused.strerror}") from None
-        found, problem = parse_object(text)
-        if found is None:
-            raise UsageError(f"--inputs {inputs[:80]}: {problem}")
-        values.update(found)
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"-i {pair!r}: write NAME=VALUE, as in -i topic=AI")
-        values[name] = value
-    return values
 
 
 async def _kickoff(

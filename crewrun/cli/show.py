@@ -39,6 +39,7 @@ def show(
 
 
 async def _find(view: "View", row_id: str) -> dict[str, Any]:
+    from crewrun.batch.reread import settings_of
     from crewrun.runs.journal import TOOL, TOOL_FAILURE
     from crewrun.runs.show import (
         SCHEMA,
@@ -59,11 +60,12 @@ async def _find(view: "View", row_id: str) -> dict[str, Any]:
     inputs = record["input"] if record else None
     if record is None:
         row = await _row_of_input(view, found)
-        inputs = row.inputs if row else None
+        inputs = row.own if row else None
         record = make_record(view, found, row)
     calls = calls_of(view, found)
     logged = logged_prompts(view, found)
-    rebuilt, why_not = _rebuild(view, inputs, record, calls)
+    constants = settings_of(view.manifest).input
+    rebuilt, why_not = _rebuild(view, None if inputs is None else {**constants, **inputs}, record, calls)
     prompts = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
     prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
     failed_in = turns(view, calls)

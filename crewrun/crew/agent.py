@@ -12,17 +12,25 @@ import anyio
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.concurrency import call
+from crewrun.crew.background import Background, Backgrounds
 from crewrun.crew.fields import accept
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
 from crewrun.crew.perform import Answer, Work, perform
-from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, system_prompt
+from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, system_prompt, with_passages
 from crewrun.crew.watch import seen
+from crewrun.declared import Declared
 from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
 from crewrun.files.attachment import attach, parts_of, tell_of
 from crewrun.files.file import as_files
 from crewrun.files.folder import row_folder
+from crewrun.hooks.dispatch import has_hooks
+from crewrun.hooks.scope import Site, current_site
+from crewrun.knowledge.knowledge import Knowledge
+from crewrun.knowledge.knowledge_config import KnowledgeConfig
+from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
+from crewrun.knowledge.sources import as_sources
 from crewrun.llm.conversation import as_messages, may_read_files
 from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM, as_llm
@@ -30,12 +38,19 @@ from crewrun.llm.schema import NotValid, OutputSchema, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
 from crewrun.llm.tally import Tally, current_tally
+from crewrun.skills.loader import as_skills
+from crewrun.skills.models import Skill
 from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
+if TYPE_CHECKING:
+    from crewrun.crew.task_run import Assignment
+
+# Nobody asks for whom a call of these is made, unless there are hooks.
+_WITHOUT_SITE = (LLM, type(None))
 AnyLLM = Annotated[LLM | str | dict[str, Any] | list[Any] | None, BeforeValidator(as_llm)]
 
 
@@ -47,7 +62,7 @@ class Persona(NamedTuple):
     backstory: str
 
 
-class Agent(BaseModel):
+class Agent(Declared):
     """A role with a goal and a backstory, each of which may contain `{placeholders}`, and the model that plays it.
 
     `llm` is a model name, a mapping of parameters or an `LLM`; without one the agent uses the run's default model.
@@ -56,6 +71,9 @@ class Agent(BaseModel):
     minute over all rows of the process. With `respect_context_window` tool results and earlier outputs are shortened
     when the model's context is full. `max_retry_limit` is how often it starts a task over after an empty reply or a
     failed tool; each time is paid for, so it is 0 unless it is set.
+
+    What `knowledge_sources` say goes into its prompts, as `knowledge_config` bounds it; of `skills` it is told the
+    descriptions, and asks for their instructions.
     """
 
     # Assignments are validated so that `agent.llm = "…"` becomes an LLM, as in the constructor.
@@ -69,7 +87,7 @@ class Agent(BaseModel):
     llm: AnyLLM = None
     name: str | None = None
     tools: Annotated[list[BaseTool], BeforeValidator(as_tools)] = Field(default_factory=list)
-    max_iter: int = Field(default=25, ge=1)
+    max_iter: int = Field(default=25, ge=0)
     max_rpm: int | None = Field(default=None, ge=0)
     max_execution_time: float | None = Field(default=None, gt=0)
     max_retry_limit: int = Field(default=0, ge=0)
@@ -85,8 +103,14 @@ class Agent(BaseModel):
     guardrail: Annotated[Callable[[Any], Any] | str | None, SkipValidation] = None
     guardrail_max_retries: int = Field(default=3, ge=0)
     verbose: bool | int = False
+    knowledge: Knowledge | None = None
+    knowledge_sources: Annotated[list[BaseKnowledgeSource] | None, BeforeValidator(as_sources)] = None
+    knowledge_config: KnowledgeConfig | None = None
+    embedder: Any = None
+    skills: Annotated[list[Skill] | None, BeforeValidator(as_skills)] = None
 
     _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
+    _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
 
     # Two agents with equal texts are still two agents.
     __hash__ = object.__hash__
@@ -123,6 +147,11 @@ class Agent(BaseModel):
         return self._toolbox[1]
 
     @property
+    def background(self) -> Background:
+        """What the agent knows by itself, without a crew. Raises DefinitionError."""
+        return self._backgrounds.of(self)
+
+    @property
     def placeholders(self) -> frozenset[str]:
         """The names that the agent's texts need."""
         return frozenset().union(*(compile_template(text).names for text in (self.role, self.goal, self.backstory)))
@@ -138,10 +167,13 @@ class Agent(BaseModel):
             compile_template(self.backstory).render(inputs, f"{where}.backstory"),
         )
 
-    def compose(self, persona: Persona, before: str, context: str = "") -> Prompt:
-        """The prompt that asks `persona` for `before`, then `context`; in the agent's own templates if it has them."""
+    def compose(self, persona: Persona, before: str, context: str = "", background: str = "") -> Prompt:
+        """The prompt that asks `persona` for `before`, then `context`; in the agent's own templates if it has them.
+
+        `background` is what the system turn says of the agent's knowledge and skills.
+        """
         date = datetime.now().astimezone().strftime(self.date_format) if self.inject_date else None
-        system = system_prompt(persona, date)
+        system = system_prompt(persona, date, background)
         if self.system_template and self.prompt_template:
             # Both or none, and then all is one turn: CrewAI's rule.
             head, _, tail = self.prompt_template.partition("{{ .Prompt }}")
@@ -175,7 +207,7 @@ class Agent(BaseModel):
         input_files: Mapping[str, Any] | None,
     ) -> AgentOutput:
         schema = None
-        reads = bool(input_files) or may_read_files(given)
+        reads = bool(input_files or self.knowledge or self.knowledge_sources) or may_read_files(given)
         prompt = await call(self._opening, given, input_files) if reads else self._opening(given, None)
         if response_format is not None:
             schema = OutputSchema.of_model(response_format, "pydantic", f"agent {self.label}")
@@ -183,7 +215,8 @@ class Agent(BaseModel):
         tally = Tally(current_tally())
         async with open_gateway() as gateway:
             kickoff = Kickoff(None, gateway, tally)
-            output = self._output(await self.perform(prompt, kickoff, tally, self.toolbox, schema))
+            toolbox = self.background.toolbox(self.toolbox)
+            output = self._output(await self.perform(prompt, kickoff, tally, toolbox, schema))
             for attempt in range(self.guardrail_max_retries + 1) if self.guardrail else ():
                 asked = prompt.messages()[-1].content
                 judge = partial(self.judge, description=prompt.before or asked, kickoff=kickoff, tally=tally)
@@ -194,7 +227,7 @@ class Agent(BaseModel):
                 if attempt == self.guardrail_max_retries:
                     raise no_more_tries(attempt + 1, verdict.fault)
                 again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
-                output = self._output(await self.perform(again, kickoff, tally, self.toolbox, schema))
+                output = self._output(await self.perform(again, kickoff, tally, toolbox, schema))
         output.usage_metrics = UsageMetrics.of(tally)
         if tally.failed_tools is not None:
             output.tool_failures = records_of(tally.failed_tools.calls, output.agent_role, None)
@@ -258,18 +291,31 @@ class Agent(BaseModel):
         persona = self.persona(None)
         attached = [*attach(as_files(files, "input_files"), {}, row_folder(), "input_files")] if files else []
         if isinstance(given, str):
-            return self.compose(persona, f"{given}{tell_of(attached)}")._replace(parts=parts_of(attached))
+            return self._informed(persona, f"{given}{tell_of(attached)}")._replace(parts=parts_of(attached))
         *earlier, last = as_messages(given, "an agent's kickoff")
         if last.role == "tool" or last.tool_calls:
             raise TypeError("the last message of an agent's kickoff is its task, and no turn with tools")
         text = f"{'' if last.parts else last.content}{tell_of(attached)}"
-        prompt = self.compose(persona, text.lstrip())
+        prompt = self._informed(persona, text.lstrip())
         return prompt._replace(history=tuple(earlier), parts=(*last.parts, *parts_of(attached)))
 
+    def _informed(self, persona: Persona, text: str) -> Prompt:
+        """The prompt for `text`, with what the agent knows."""
+        background = self.background
+        if passages := background.passages_for(text):
+            text = with_passages(text, passages)
+        return self.compose(persona, text, "", background.system_text(self.toolbox))
+
     async def perform(
-        self, prompt: Prompt, kickoff: Kickoff, tally: Tally, toolbox: Toolbox, schema: OutputSchema | None
+        self,
+        prompt: Prompt,
+        kickoff: Kickoff,
+        tally: Tally,
+        toolbox: Toolbox,
+        schema: OutputSchema | None,
+        assignment: "Assignment | None" = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`; what it costs goes into `tally`.
+        """Answer `prompt` with the tools in `toolbox`, for `assignment` if there is one; its cost goes into `tally`.
 
         Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
         """
@@ -287,15 +333,32 @@ class Agent(BaseModel):
             on_step=self._step_callbacks(kickoff),
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
-        if toolbox.specs:
-            token = current_kickoff.set(kickoff._replace(tally=tally, parts=prompt.parts))
+        if has_hooks() or type(self.llm) not in _WITHOUT_SITE:
+            site = current_site.set(self._site(kickoff, assignment))
             try:
-                return await self._within_time(work)
+                return await self._within_kickoff(work, kickoff)
             finally:
-                current_kickoff.reset(token)
+                current_site.reset(site)
+        if toolbox.specs:
+            return await self._within_kickoff(work, kickoff)
         if self.max_execution_time is None and not self.max_retry_limit:
             return await perform(work)
         return await self._within_time(work)
+
+    async def _within_kickoff(self, work: Work, kickoff: Kickoff) -> Answer:
+        """Do `work` where its tools can find the kickoff."""
+        token = current_kickoff.set(kickoff._replace(tally=work.tally, parts=work.prompt.parts))
+        try:
+            return await self._within_time(work)
+        finally:
+            current_kickoff.reset(token)
+
+    def _site(self, kickoff: Kickoff, assignment: "Assignment | None") -> Site:
+        """Who calls models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
+        outer, persona = current_site.get() or Site(), self.persona(kickoff.inputs)
+        agent = self if not kickoff.inputs else self.model_copy(update=persona._asdict())
+        task = assignment.task_of_the_row if assignment is not None else outer.task
+        return Site(agent, task, kickoff.crew or outer.crew)
 
     def _step_callbacks(self, kickoff: Kickoff) -> tuple[Callable[[Any], Any], ...]:
         """The crew's and the agent's own, which may be one and the same."""

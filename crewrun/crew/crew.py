@@ -1,18 +1,22 @@
 """`Crew`: agents and their tasks. A definition: no run ever writes to it. How it is started is `family.py`."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
+from crewrun.crew.background import Background, Backgrounds, files_of
+from crewrun.crew.crew_config import with_config
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Files, Inputs, KickoffFamily
 from crewrun.crew.fields import accept
 from crewrun.crew.kickoff import Kickoff, LeftOpen, flow_files
+from crewrun.crew.log_file import LogFile
 from crewrun.crew.output import CrewOutput, TaskOutput, UsageMetrics
 from crewrun.crew.process import (
     Assign,
@@ -26,15 +30,23 @@ from crewrun.crew.process import (
 )
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.crew.task_run import Assignment, opening
-from crewrun.errors import DefinitionError, InputInvalid
+from crewrun.declared import Declared
+from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.files.attachment import Attachment, attach, check
 from crewrun.files.file import files_among
 from crewrun.files.folder import row_folder
+from crewrun.hooks.scope import ScopedHooks, hooks_of_a_crew
+from crewrun.knowledge.knowledge import Knowledge
+from crewrun.knowledge.knowledge_config import KnowledgeConfig
+from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
+from crewrun.knowledge.sources import as_sources
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import share_window, window_of
 from crewrun.llm.model import LLM
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally
+from crewrun.skills.loader import as_skills
+from crewrun.skills.models import Skill
 from crewrun.templates import check_inputs
 from crewrun.tools.toolbox import Toolbox
 
@@ -50,17 +62,22 @@ class TaskPreview:
     messages: list[dict[str, str]]
 
 
-class Crew(BaseModel, KickoffFamily[CrewOutput]):
+# Where a crew keeps its hooks; its fingerprint has them.
+_HOOKS = "scoped_hooks"
+
+
+class Crew(Declared, KickoffFamily[CrewOutput]):
     """Agents and the tasks they perform, in order.
 
     One crew object serves any number of kickoffs at once; each has its own texts, outputs and account.
     `default_inputs` fill placeholders that a kickoff's inputs leave open. In a hierarchical crew a manager does every
     task and delegates: `manager_agent`, or one made for `manager_llm`. `max_rpm` limits the requests per minute of all
-    kickoffs of the process together.
+    kickoffs of the process together. What `knowledge_sources` say every agent knows besides its own, and has `skills`.
 
     Callbacks may be sync or async: `before_kickoff_callbacks` get the inputs and return them changed, or None;
     `after_kickoff_callbacks` get the output likewise; `task_callback` gets every TaskOutput, `step_callback` every
-    step of an agent. What a callback raises fails the kickoff.
+    step of an agent. What a callback raises fails the kickoff. `output_log_file` is where tasks are noted as they begin
+    and end: a name, or True for logs.txt. `config` may bring agents, tasks and process, as a dict or JSON text.
     """
 
     model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
@@ -78,6 +95,12 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     after_kickoff_callbacks: Callbacks = Field(default_factory=list)
     task_callback: Annotated[Callable[[TaskOutput], Any] | None, SkipValidation] = None
     step_callback: Annotated[Callable[[Any], Any] | None, SkipValidation] = None
+    output_log_file: bool | str | None = None
+    knowledge: Knowledge | None = None
+    knowledge_sources: Annotated[list[BaseKnowledgeSource] | None, BeforeValidator(as_sources)] = None
+    knowledge_config: KnowledgeConfig | None = None
+    embedder: Any = None
+    skills: Annotated[list[Skill] | None, BeforeValidator(as_skills)] = None
 
     _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
     _team: Team | None = PrivateAttr(default=None)
@@ -86,21 +109,28 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
     _made_with: frozenset[str] | None = PrivateAttr(default=None)
     _unfit: Callable[[Inputs], str | None] | None = PrivateAttr(default=None)
     _folder: Path | None = PrivateAttr(default=None)
+    _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
+    _is_read: bool = PrivateAttr(default=False)
 
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    if TYPE_CHECKING:
+        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        def __init__(self, **fields: Any) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _accept(cls, given: Any) -> Any:
-        return accept("crew", cls, given)
+        return accept("crew", cls, with_config(given) if isinstance(given, dict) else given)
 
     def model_post_init(self, context: Any, /) -> None:
         """Refuse a wrong crew when it is made; one without tasks may still get them."""
         if self.tasks:
             self.check()
+            self._look_at_roles()
 
     def check(self) -> None:
         """Raise DefinitionError unless the crew can run: every task has who does it and reads only tasks before it."""
@@ -129,19 +159,19 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 raise DefinitionError(f"task {task.label} is conditional, so it {why}")
             seen.add(task)
 
-        self._check_roles()
-
-    def _check_roles(self) -> None:
-        """Work is handed to coworkers by their role, so where it may be handed on, each has one of its own."""
+    def _look_at_roles(self) -> None:
+        """Work is handed to coworkers by their role: of two that have the same one, the first gets it, as in CrewAI."""
         delegated = self.process is Process.hierarchical or any(agent.allow_delegation for agent in self._coworkers())
         taken: dict[str, Agent] = {}
         for agent in self._coworkers() if delegated else ():
             role = "".join(agent.role.split()).casefold()
             other = taken.setdefault(role, agent)
             if other is not agent:
-                raise DefinitionError(
+                warnings.warn(
                     f"agents {other.label} and {agent.label} have the same role {agent.role.strip()!r}; "
-                    "delegation tells agents apart by their roles, so give one of them another"
+                    "delegation tells agents apart by their roles, so the first one gets the work of both",
+                    CrewrunWarning,
+                    stacklevel=5,
                 )
 
     def _check_manager(self) -> None:
@@ -227,6 +257,35 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
         """Let that be the crew's folder."""
         self._folder = folder
 
+    def background_of(self, agent: Agent) -> Background:
+        """What `agent` knows in this crew. Raises DefinitionError for knowledge that cannot be had."""
+        return self._backgrounds.of(agent, self)
+
+    def check_knowledge(self) -> None:
+        """Read all that agents know. Raises DefinitionError for what cannot be read; warns of embedders that are not
+        asked.
+        """
+        providers = dict.fromkeys(self.background_of(agent).unused_embedder for agent in self.agents_at_work)
+        self._is_read = True
+        for provider in filter(None, providers):
+            warnings.warn(
+                f"embedder: crewrun does not speak the language of {provider!r}; passages of knowledge are chosen by "
+                "their words (an OpenAI-compatible one: {provider: openai, config: {api_base: …, model_name: …}})",
+                CrewrunWarning,
+                stacklevel=2,
+            )
+
+    @property
+    def embedders(self) -> list[LLM]:
+        """The embedding models that a kickoff may call."""
+        found = (self.background_of(agent).embedded for agent in self.agents_at_work)
+        return list(dict.fromkeys(embedded.embedder for embedded in found if embedded is not None))
+
+    @property
+    def knowledge_files(self) -> frozenset[str]:
+        """The files that knowledge and skills come from."""
+        return files_of([self, *self.agents_at_work])
+
     def check_files(self) -> None:
         """Raise DefinitionError for a file that is the same for all rows and cannot be had."""
         for position, task in enumerate(self.tasks):
@@ -261,8 +320,8 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
 
     @property
     def writes_files(self) -> bool:
-        """Whether some task has an output_file."""
-        return any(task.output_file is not None for task in self.tasks)
+        """Whether some task has an output_file, or the crew a log."""
+        return bool(self.output_log_file) or any(task.output_file is not None for task in self.tasks)
 
     @property
     def agents_at_work(self) -> list[Agent]:
@@ -325,6 +384,17 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 share_window(agent, other, agent.max_rpm)
         return crew
 
+    @property
+    def scoped_hooks(self) -> ScopedHooks | None:
+        """The hooks that only this crew's calls meet, those of a @CrewBase class; None without any."""
+        # No private attribute: each kickoff reads it, and pydantic takes ten microseconds for one.
+        return self.__dict__.get(_HOOKS)
+
+    def meets(self, hooks: ScopedHooks | None) -> None:
+        """Have these called around the models and tools of each kickoff."""
+        if hooks:
+            self.__dict__[_HOOKS] = hooks
+
     def made_for_each_row_by(
         self,
         maker: Callable[[Inputs], Any],
@@ -362,11 +432,19 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
                 files |= own
                 inputs = {name: value for name, value in inputs.items() if name not in own}
             check_inputs(inputs)
+        if not self._is_read:  # a crew that a flow has made: sources may do network calls, and an index takes its time
+            await call(self.check_knowledge)
         async with open_gateway() as gateway:
             kickoff = self._kickoff(inputs, gateway, tally)
+            if self.output_log_file:
+                kickoff = kickoff._replace(log=LogFile(self.output_log_file))
             if files or self.has_files:
                 kickoff = kickoff._replace(files=await call(self._attached, files, kickoff.inputs))
-            outputs = await run_tasks(self.tasks, self._assign(), kickoff)
+            if (hooks := self.scoped_hooks) is None:
+                outputs = await run_tasks(self.tasks, self._assign(), kickoff)
+            else:
+                with hooks_of_a_crew(hooks):
+                    outputs = await run_tasks(self.tasks, self._assign(), kickoff)
         last = outputs[-1]
         if not last.raw:
             last = next((output for output in reversed(outputs) if output.raw), last)
@@ -390,6 +468,8 @@ class Crew(BaseModel, KickoffFamily[CrewOutput]):
             on_task=(self.task_callback,) if self.task_callback else (),
             team=self._the_team,
             first=next(iter(self.tasks), None) if self.process is Process.sequential else None,
+            crew=self,
+            background=self.background_of,
         )
 
     def _assign(self) -> Assign:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from crewrun.crew.agent import Agent
 from crewrun.crew.kickoff import Kickoff, current_kickoff
-from crewrun.crew.prompts import user_prompt, with_context
+from crewrun.crew.prompts import user_prompt, with_context, with_passages
 from crewrun.errors import suggest
 from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
@@ -100,9 +100,15 @@ class _CoworkerTool(BaseTool):
             return f"There is no coworker {coworker!r}{suggest(coworker, roles)}. Coworkers: {'; '.join(roles)}."
         agent = self.coworkers[chosen]
         inner = kickoff._replace(depth=kickoff.depth + 1)
-        toolbox = kickoff.team().toolbox_of(agent, agent.toolbox, inner) if kickoff.team else agent.toolbox
+        background = kickoff.background(agent)
+        toolbox = background.toolbox(agent.toolbox)
+        if kickoff.team:
+            toolbox = kickoff.team().toolbox_of(agent, toolbox, inner)
         before = user_prompt(what, expected)
-        prompt = agent.compose(personas[chosen], with_context(before) if context else before, context)
+        if passages := await background.chosen_for(what, inner.gateway, inner.tally):
+            before = with_passages(before, passages)
+        before = with_context(before) if context else before
+        prompt = agent.compose(personas[chosen], before, context, background.system_text(agent.toolbox))
         prompt = prompt._replace(parts=kickoff.parts)  # nobody can tell a coworker in words what is on a picture
         return (await agent.perform(prompt, inner, inner.tally, toolbox, None)).text
 

@@ -4,6 +4,7 @@ A CrewAI crew runs as it is: what crewrun does in another way is let through, wh
 a warning, and so is what nobody knows, which CrewAI drops without a word.
 """
 
+import os
 import posixpath
 import warnings
 from collections.abc import Mapping
@@ -12,7 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from crewrun.crew.model_keys import described, model_keys
 from crewrun.errors import CrewrunWarning, DefinitionError, suggest
+from crewrun.templates import compile_template
 
 
 def _names(text: str) -> frozenset[str]:
@@ -23,30 +26,40 @@ def _names(text: str) -> frozenset[str]:
 SILENT: Mapping[str, frozenset[str]] = {
     "agent": _names(
         "id cache crew cache_handler tools_handler agent_executor i18n formatting_errors max_tokens security_config "
-        "multimodal tools_results times_executed callbacks adapted_agent fingerprint language telemetry tracing"
+        "multimodal tools_results times_executed callbacks adapted_agent fingerprint language telemetry tracing "
+        "knowledge_storage"
     ),
     "task": _names(
         "id agents security_config used_tools tools_errors delegations retry_count max_retries start_time end_time "
         "processed_by_agents prompt_context i18n"
     ),
     "crew": _names(
-        "id cache share_crew output_log_file full_output tracing security_config execution_logs chat_llm language "
+        "id cache share_crew full_output tracing security_config execution_logs chat_llm language "
         "language_file token_usage fingerprint prompt_file task_execution_output_json_files"
     ),
 }
 # CrewAI's features that crewrun does not have.
 MISSING: Mapping[str, frozenset[str]] = {
     "agent": _names(
-        "function_calling_llm memory reasoning max_reasoning_attempts planning planning_config knowledge "
-        "knowledge_sources knowledge_config embedder allow_code_execution code_execution_mode mcps apps "
-        "skills a2a from_repository checkpoint"
+        "function_calling_llm memory reasoning max_reasoning_attempts planning planning_config "
+        "allow_code_execution code_execution_mode mcps apps a2a from_repository checkpoint tool_failure_policy"
     ),
-    "task": _names("checkpoint"),
+    "task": _names("checkpoint tool_failure_policy"),
     "crew": _names(
         "function_calling_llm memory short_term_memory long_term_memory entity_memory external_memory memory_config "
-        "embedder planning planning_llm knowledge knowledge_sources stream skills checkpoint config"
+        "planning planning_llm stream checkpoint tool_failure_policy"
     ),
 }
+
+
+_MEMORIES = _names("memory short_term_memory long_term_memory entity_memory external_memory memory_config")
+
+
+def no_effect(name: str) -> str:
+    """What is said of a field in `MISSING`, behind its name."""
+    if name in _MEMORIES:
+        return "has no effect: crewrun has no memory, so that no row knows of another one"
+    return "is not supported by this version of crewrun and has no effect"
 
 
 def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
@@ -60,6 +73,11 @@ def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
     config = given.pop("config", None)
     if isinstance(config, Mapping):
         given = {**config, **given}
+    if kind == "agent":
+        llm, keys = model_keys(given)
+        if keys:
+            warnings.warn(f"agent: {described(keys)}", CrewrunWarning, stacklevel=5)
+            given = {**{name: value for name, value in given.items() if name not in keys}, "llm": llm}
     taken = {}
     for name, value in given.items():
         if name in model.model_fields:
@@ -72,20 +90,27 @@ def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
 def _warn(kind: str, model: type[BaseModel], name: str, value: Any) -> None:
     if name in MISSING[kind]:
         if value:
-            warnings.warn(f"{kind}: {name} is not supported by crewrun and has no effect", CrewrunWarning, stacklevel=5)
+            warnings.warn(f"{kind}: {name} {no_effect(name)}", CrewrunWarning, stacklevel=6)
         return
     near = suggest(name, list(model.model_fields))
-    warnings.warn(f"{kind}: no field {name!r}{near}; it has no effect", CrewrunWarning, stacklevel=5)
+    warnings.warn(f"{kind}: no field {name!r}{near}; it has no effect", CrewrunWarning, stacklevel=6)
 
 
-def check_output_file(template: str) -> str:
-    """`template` as a relative path: CrewAI takes a leading slash off, and folded YAML ends in a newline.
+def check_output_file(template: str, *, is_of_config: bool = False) -> str:
+    """`template` less the newline that folded YAML ends in. An absolute one stays absolute where CrewAI leaves it so,
+    in a YAML file (`is_of_config`) and with placeholders, and where its top directory is there; else the leading slash
+    is taken off, as CrewAI does.
 
     Raises DefinitionError for a path that leaves its folder whatever is filled in.
     """
-    path = template.strip().lstrip("/")
-    if not path or path.endswith("/"):
+    path = template.strip()
+    if not path.strip("/") or path.endswith("/"):
         raise DefinitionError(f"output_file {template!r} names no file")
     if ".." in Path(path).parts or path.startswith("~"):
         raise DefinitionError(f"output_file {template!r} leaves its folder; write a path below it")
-    return posixpath.normpath(path)
+    whole = posixpath.normpath(path).lstrip("/")
+    if not path.startswith("/"):
+        return whole
+    top, _, below = whole.partition("/")
+    is_meant = is_of_config or bool(compile_template(path).names) or (below and os.path.isdir(f"/{top}"))
+    return f"/{whole}" if is_meant else whole

@@ -15,11 +15,19 @@ from crewrun.llm.tally import Tally
 from crewrun.messages import Part
 
 if TYPE_CHECKING:
+    from crewrun.crew.agent import Agent
+    from crewrun.crew.background import Background
     from crewrun.crew.delegation import Team
+    from crewrun.crew.log_file import LogFile
     from crewrun.crew.task import Task
 
 # The input under which CrewAI's triggers hand over what set them off: an e-mail, a row of a form.
 TRIGGER_PAYLOAD = "crewai_trigger_payload"
+
+
+def _own_background(agent: "Agent") -> "Background":
+    """That of an agent without a crew."""
+    return agent.background
 
 
 class Kickoff(NamedTuple):
@@ -27,7 +35,8 @@ class Kickoff(NamedTuple):
 
     `team` gives the agents that work may be delegated to, `depth` how often it was on the way here. `first` is the task
     that is told a trigger's payload unless it says that it is not. `files` are those of each task, and `parts` what a
-    coworker who is asked for help in the task at hand is shown of them.
+    coworker who is asked for help in the task at hand is shown of them. `crew` is what hooks see of it,
+    `background` what an agent of the crew knows.
     """
 
     inputs: Mapping[str, Any] | None
@@ -41,6 +50,9 @@ class Kickoff(NamedTuple):
     first: "Task | None" = None
     files: "Mapping[Task, Sequence[Attachment]]" = MappingProxyType({})
     parts: tuple[Part, ...] = ()
+    log: "LogFile | None" = None
+    crew: Any = None
+    background: "Callable[[Agent], Background]" = _own_background
 
 
 class LeftOpen(dict[str, Any]):

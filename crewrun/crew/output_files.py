@@ -1,9 +1,11 @@
 """Where tasks with an `output_file` write: below one folder, which in a batch is the row's own."""
 
-from collections.abc import Mapping
+import os
+import posixpath
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -12,7 +14,10 @@ from crewrun.confinement.place import place_in
 from crewrun.confinement.private_files import why_private
 from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.templates import compile_template
-from crewrun.tools.crew_files import why_fixed
+from crewrun.tools.crew_files import why_active, why_fixed
+
+if TYPE_CHECKING:
+    from crewrun.crew.task import Task
 
 _MAX_NAME_BYTES = 255
 _folder: ContextVar[Path | None] = ContextVar("crewrun_output_folder", default=None)
@@ -33,25 +38,36 @@ class writing_below:  # noqa: N801  (used as a function is)
         _folder.reset(self._token)
 
 
+def output_folder() -> Path | None:
+    """The folder in force, None for the working directory."""
+    return _folder.get()
+
+
 def render_path(template: str, inputs: Mapping[str, Any] | None, field: str) -> str:
-    """The path of an output file with `inputs` filled in. Raises InputInvalid when a value would lead elsewhere."""
+    """The path of an output file with `inputs` filled in. Raises InputInvalid when a value would lead elsewhere.
+
+    A value may have slashes in it: directories below the one that the template names.
+    """
     if not inputs:
         return template
     compiled = compile_template(template)
     path = compiled.render(inputs, field)
     for name in sorted(compiled.names):
         value = str(inputs[name])
-        if any(mark in value for mark in ("/", "\\", "\0", "\n")) or value.strip() in ("", ".", ".."):
+        parts = [part.strip() for part in value.split("/")]
+        if any(mark in value for mark in ("\\", "\0", "\n")) or ".." in parts or parts in ([""], ["."]):
             raise InputInvalid(
                 f"input {name!r} is {value[:80]!r}, which cannot be part of a file's name; {field} is {template!r}"
             )
-    if any(len(part.encode("utf-8", "replace")) > _MAX_NAME_BYTES for part in path.split("/")):
+    parts = path.split("/")
+    if any(len(part.encode("utf-8", "replace")) > _MAX_NAME_BYTES for part in parts):
         raise InputInvalid(f"{field} is {template!r}, which these inputs make longer than a file's name may be")
     if any("\ud800" <= character <= "\udfff" for character in path):
         raise InputInvalid(f"{field} is {template!r}, which these inputs fill with half a character")
-    if any(part in ("", ".", "..") for part in path.split("/")):
+    is_moved = path.startswith("/") != template.startswith("/")
+    if is_moved or any(part.strip() == ".." for part in parts) or parts[-1] in ("", "."):
         raise InputInvalid(f"{field} is {template!r}, which these inputs make {path[:200]!r}; it leaves its folder")
-    return path
+    return path if path == template else ("/" if path.startswith("/") else "") + posixpath.normpath(path).lstrip("/")
 
 
 def check_filled(template: str, path: str, field: str) -> None:
@@ -61,33 +77,62 @@ def check_filled(template: str, path: str, field: str) -> None:
     """
     if path == template or _folder.get() is not None:
         return
-    parts = template.split("/")
-    literal = next((i for i, part in enumerate(parts) if compile_template(part).names), len(parts) - 1)
+    home = _literal_folder(template)
     try:
-        place = place_in(Path(*parts[:literal]), "/".join(path.split("/")[literal:]))
+        place = place_in(home, os.path.relpath(path, home))
     except PermissionError:  # a link leads out, which writing says
         return
-    if why := why_private(place) or why_fixed(place.path):
+    has_more_folders = path.count("/") > template.count("/")
+    if why := why_private(place) or why_fixed(place.path) or (why_active(place) if has_more_folders else None):
         raise InputInvalid(f"{field} is {template!r}, which these inputs make {path[:200]!r}; not written, since {why}")
 
 
-async def write_output(path: str, text: str, *, create_directory: bool, field: str) -> str:
-    """Write a task's answer to `path` below the folder in force; the path as the row lists it.
+def _literal_folder(template: str) -> Path:
+    """The folder that a template names whatever is filled in."""
+    *folders, _ = template.split("/")
+    literal = next((i for i, part in enumerate(folders) if compile_template(part).names), len(folders))
+    return Path("/".join(folders[:literal]) or ("/" if template.startswith("/") else ""))
 
-    Raises DefinitionError when the directory is missing and may not be made, InputInvalid when a link leads out of the
-    folder, OSError when the disk refuses.
+
+def absolute_files(tasks: "Iterable[Task]") -> list[str]:
+    """The output files of `tasks` that are absolute: in a batch each row has them in its own folder."""
+    return [task.output_file for task in tasks if task.output_file is not None and task.output_file.startswith("/")]
+
+
+async def write_output(template: str, path: str, text: str, *, create_directory: bool, field: str) -> str:
+    """Write a task's answer to `path`, which inputs made of `template`, and return it as the row lists it.
+
+    It is below the folder in force, else taken from the working directory. Raises DefinitionError when the directory is
+    missing and may not be made, InputInvalid when it is a file or a link leads out of the folder, OSError when the disk
+    refuses.
     """
-    folder = _folder.get() or Path()
-    await anyio.to_thread.run_sync(_write, folder, path, text, create_directory, field)
-    return str(folder / path)
+    folder = _folder.get()
+    if folder is None:
+        place = _Place(_literal_folder(template), Path(path))
+    else:
+        place = _Place(folder, folder / path.lstrip("/"))
+    is_named = folder is None and path.startswith("/") and path == template
+    await anyio.to_thread.run_sync(_write, place, text, create_directory, is_named, field)
+    return str(place.file)
 
 
-def _write(folder: Path, path: str, text: str, create_directory: bool, field: str) -> None:
-    target = folder / path
-    if not target.resolve().is_relative_to(folder.resolve()):
+class _Place(NamedTuple):
+    """A file to write, and the folder that no link may lead out of."""
+
+    folder: Path
+    file: Path
+
+
+def _write(place: _Place, text: str, create_directory: bool, is_named: bool, field: str) -> None:
+    folder, target = place
+    # A link at an absolute path that the developer named as a whole is the developer's.
+    if not is_named and not target.resolve().is_relative_to(folder.resolve()):
         raise InputInvalid(f"{field}: {str(target)!r} leads out of {str(folder.resolve())!r} through a link")
     if not target.parent.is_dir():
         if not create_directory:
             raise DefinitionError(f"{field}: the directory {str(target.parent)!r} does not exist (create_directory)")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise InputInvalid(f"{field}: {str(target)!r} cannot be: a part of its path is a file") from None
     target.write_text(text, encoding="utf-8", errors="replace")

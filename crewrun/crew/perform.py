@@ -14,12 +14,15 @@ from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt
 from crewrun.crew.steps import AgentAction, AgentFinish, Step
 from crewrun.crew.text_protocol import Actions, explain_tools, observation, read_reply, turns
 from crewrun.errors import ContextTooLong, OutputInvalid, SchemaRefused, ToolsRefused
+from crewrun.hooks.dispatch import has_hooks
+from crewrun.hooks.scope import Site, current_site
+from crewrun.llm.estimate import fewest_tokens
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM
 from crewrun.llm.schema import NotValid, OutputSchema, Structured, repair_prompt
 from crewrun.llm.tally import Tally
-from crewrun.messages import Completion, Message, ToolSpec
+from crewrun.messages import ChatRequest, Completion, Message, ReplySchema, ToolSpec
 from crewrun.tools.base import BaseTool
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox, ToolResult
 
@@ -56,7 +59,8 @@ class Answer(NamedTuple):
 
 async def perform(work: Work) -> Answer:
     """Do `work`. Raises CallError, OutputInvalid with the raw reply when it does not validate, ToolFailed."""
-    if not (work.toolbox.specs or work.schema or work.on_step or work.cut_at or work.prompt.context):
+    is_plain = not (work.toolbox.specs or work.schema or work.on_step or work.cut_at or work.prompt.context)
+    if is_plain and not has_hooks():
         return await _ask_once(work)
     talk = _Conversation(work)
     if work.toolbox.specs:
@@ -84,13 +88,14 @@ async def _ask_once(work: Work) -> Answer:
 class _Conversation:
     """The turns so far. What a tool or an earlier task said may be shortened in it, nothing else."""
 
-    __slots__ = ("_opening", "in_words", "prompt", "turns", "used", "work")
+    __slots__ = ("_calls", "_opening", "in_words", "prompt", "turns", "used", "work")
 
     def __init__(self, work: Work) -> None:
         self.work = work
         self.turns: list[Message] = []
         self.used: dict[BaseTool, int] = {}
         self.in_words = False  # whether tools are asked for in text
+        self._calls = 0
         self._begin(work.prompt)
 
     def _begin(self, prompt: Prompt) -> None:
@@ -106,16 +111,50 @@ class _Conversation:
         """The model's next turn. It is not added: who asked knows what becomes of it."""
         work = self.work
         wire = schema.wire if schema is not None and work.gateway.takes_schema(work.llm, schema.wire) else None
+        if work.shorten and (most := work.gateway.endpoint(work.llm).context_tokens) is not None:
+            while self._tokens(tools) > most and self._shorten():
+                pass
         while True:
             try:
-                return await work.gateway.complete(
-                    work.llm, self.messages, work.tally, tools=tools, schema=wire, windows=work.windows
-                )
+                return await self._complete(tools, wire)
             except SchemaRefused:
                 wire = None  # it stands in the prompt as well
             except ContextTooLong:
                 if not (work.shorten and self._shorten()):
                     raise
+
+    async def _complete(self, tools: tuple[ToolSpec, ...], schema: ReplySchema | None) -> Completion:
+        work, messages = self.work, self.messages
+        if not has_hooks():
+            return await work.gateway.complete(
+                work.llm, messages, work.tally, tools=tools, schema=schema, windows=work.windows
+            )
+        from crewrun.llm.hooked import complete_hooked  # few runs have hooks
+
+        completion, left = await complete_hooked(
+            *(work.gateway, work.llm, messages, work.tally),
+            site=current_site.get() or Site(),
+            iterations=self._calls,
+            tools=tools,
+            schema=schema,
+            windows=work.windows,
+        )
+        self._calls += 1
+        if left is not messages:
+            self._keep(left)
+        return completion
+
+    def _keep(self, messages: tuple[Message, ...]) -> None:
+        """Go on with the messages that hooks left. An opening that they changed is not shortened any more."""
+        start = len(self._opening)
+        if messages[:start] == self._opening:
+            self.turns = list(messages[start:])
+        else:
+            self._opening, self.turns = messages, []
+            self.prompt = self.prompt._replace(context="")
+
+    def _tokens(self, tools: tuple[ToolSpec, ...]) -> int:
+        return fewest_tokens(ChatRequest(self.work.gateway.endpoint(self.work.llm), self.messages, tools))
 
     def read(self, text: str) -> Actions | str:
         """The answer in a reply's text, or the tools that it asks for there, natively or in words."""

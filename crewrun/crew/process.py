@@ -34,11 +34,14 @@ class Process(StrEnum):
 def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
     """Every task is done by its own agent."""
     agent = agent_of(task)
-    toolbox = task.toolbox(agent)
+    background = kickoff.background(agent)
+    own = task.toolbox(agent)
+    toolbox = background.toolbox(own)
     if agent.allow_delegation and kickoff.team is not None:
         toolbox = kickoff.team().toolbox_of(agent, toolbox, kickoff)
     texts = fill_in(task, name, agent, kickoff)
-    return Assignment(task, name, agent, toolbox, texts, task.schema_of_output, kickoff.files.get(task, ()))
+    files, schema = kickoff.files.get(task, ()), task.schema_of_output
+    return Assignment(task, name, agent, toolbox, texts, schema, files, background, background.system_text(own))
 
 
 def assign_to(manager: Agent) -> Assign:
@@ -47,9 +50,12 @@ def assign_to(manager: Agent) -> Assign:
     def assign(task: Task, name: str, kickoff: Kickoff) -> Assignment:
         team = kickoff.team() if kickoff.team else Team(())
         coworkers = (task.agent,) if task.agent is not None else team.agents
-        toolbox = team.toolbox_for(task.toolbox(manager), coworkers, kickoff)
+        background = kickoff.background(manager)
+        own = task.toolbox(manager)
+        toolbox = team.toolbox_for(background.toolbox(own), coworkers, kickoff)
         texts = fill_in(task, name, manager, kickoff)
-        return Assignment(task, name, manager, toolbox, texts, task.schema_of_output, kickoff.files.get(task, ()))
+        files, schema = kickoff.files.get(task, ()), task.schema_of_output
+        return Assignment(task, name, manager, toolbox, texts, schema, files, background, background.system_text(own))
 
     return assign
 

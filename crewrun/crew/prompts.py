@@ -60,9 +60,13 @@ class Prompt(NamedTuple):
         return Message("user", **in_parts(parts))
 
 
-def system_prompt(persona: PersonaTexts, date: str | None = None) -> str:
-    """Who the model is to be, and today's date where an agent wants it."""
-    text = f"You are {persona.role}. {persona.backstory.strip()}\nYour personal goal: {persona.goal.strip()}"
+def system_prompt(persona: PersonaTexts, date: str | None = None, background: str = "") -> str:
+    """Who the model is to be, and today's date where an agent wants it.
+
+    `background` comes first: it is long and the same for all rows, while a persona may have placeholders.
+    """
+    text = f"{background}\n\n" if background else ""
+    text += f"You are {persona.role}. {persona.backstory.strip()}\nYour personal goal: {persona.goal.strip()}"
     return f"{text}\nToday is {date}." if date else text
 
 
@@ -81,6 +85,11 @@ def user_prompt(description: str, expected_output: str, *, markdown: bool = Fals
 def with_context(prompt: str) -> str:
     """`prompt` so that earlier answers can follow it."""
     return f"{prompt}\n\nUse what was found earlier:\n"
+
+
+def with_passages(prompt: str, passages: str) -> str:
+    """`prompt` with the passages of the agent's knowledge that are nearest to it."""
+    return f"{prompt}\n\nFrom what you know, to be used where it helps:\n<knowledge>\n{passages}\n</knowledge>"
 
 
 def retry_prompt(fault: str, answer: str) -> str:

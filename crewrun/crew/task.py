@@ -19,6 +19,8 @@ from pydantic import (
 from crewrun.crew.agent import Agent
 from crewrun.crew.fields import accept, check_output_file
 from crewrun.crew.output import TaskOutput
+from crewrun.crew.retries import put, retries_of
+from crewrun.declared import Declared
 from crewrun.errors import DefinitionError
 from crewrun.files.file import File, as_files
 from crewrun.llm.schema import OutputSchema
@@ -32,7 +34,7 @@ TaskCallback = Callable[[TaskOutput], Any]
 Files = Annotated[dict[str, File], PlainValidator(partial(as_files, whose="input_files"))]
 
 
-class Task(BaseModel):
+class Task(Declared):
     """One step of a crew. `description` and `expected_output` may contain `{placeholders}`, and so may `output_file`.
 
     `context` None means every earlier task's output, `[]` none, a list just those tasks' outputs. With
@@ -94,9 +96,12 @@ class Task(BaseModel):
     def _accept(cls, given: Any) -> Any:
         if isinstance(given, dict) and "max_retries" in given:  # CrewAI's older name
             given = {"guardrail_max_retries": given["max_retries"], **given}
+        is_of_config = not (isinstance(given, dict) and "output_file" in given)
         given = accept("task", cls, given)
+        if isinstance(given, dict) and given.get("output_file") == "":  # CrewAI writes none then
+            given["output_file"] = None
         if isinstance(given, dict) and isinstance(given.get("output_file"), str):
-            given["output_file"] = check_output_file(given["output_file"])
+            given["output_file"] = check_output_file(given["output_file"], is_of_config=is_of_config)
         return given
 
     def model_post_init(self, context: Any, /) -> None:
@@ -119,6 +124,15 @@ class Task(BaseModel):
     def output(self) -> TaskOutput | None:
         """The task's latest output, None before the first. With many rows at once that is any row's."""
         return latest_outputs.get(self)
+
+    @property
+    def retry_count(self) -> int:
+        """How often the task was done again for its guardrails: by the row that asks, else by the latest kickoff."""
+        return retries_of(self)
+
+    @retry_count.setter
+    def retry_count(self, count: int) -> None:
+        put(self, count)
 
     @property
     def all_guardrails(self) -> list[Guardrail]:

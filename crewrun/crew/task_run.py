@@ -6,12 +6,15 @@ from typing import Any, NamedTuple
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, Persona
+from crewrun.crew.background import NO_BACKGROUND, Background
 from crewrun.crew.guardrails import check, no_more_tries, replaced
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
+from crewrun.crew.log_file import LogFile
 from crewrun.crew.output import OutputFormat, TaskOutput, as_dict, as_text, jsonable
 from crewrun.crew.output_files import check_filled, render_path, write_output
 from crewrun.crew.perform import Answer
-from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context
+from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context, with_passages
+from crewrun.crew.retries import begin_counting, count_retry, end_counting
 from crewrun.crew.task import Task, latest_outputs
 from crewrun.errors import OutputInvalid
 from crewrun.files.attachment import Attachment, parts_of, tell_of
@@ -34,7 +37,11 @@ class Texts(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """A task of one kickoff, and who does it with which tools. `name` is how rows and messages call it."""
+    """A task of one kickoff, and who does it with which tools. `name` is how rows and messages call it.
+
+    `background` is what the agent knows, and `system` what the system turn says of it. `passages` are those that an
+    embedder chose for the task; None where they are chosen by words.
+    """
 
     task: Task
     name: str
@@ -43,6 +50,15 @@ class Assignment(NamedTuple):
     texts: Texts
     schema: OutputSchema | None
     files: Sequence[Attachment] = ()
+    background: Background = NO_BACKGROUND
+    system: str = ""
+    passages: str | None = None
+
+    @property
+    def task_of_the_row(self) -> Task:
+        """The task with the row's inputs filled in, for hooks to look at."""
+        texts = {"description": self.texts.description, "expected_output": self.texts.expected_output}
+        return self.task.model_copy(update=texts)
 
 
 class _Open(dict[str, str]):
@@ -97,28 +113,43 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     task, name, texts = assignment.task, assignment.name, assignment.texts
     tally = Tally(kickoff.tally, task=name)
     tally.own_texts = _own_texts(assignment)
+    has_guardrails = task.guardrail is not None or bool(task.guardrails)
+    counted = begin_counting(task) if has_guardrails else None
     try:
+        if kickoff.log is not None:
+            await _log(kickoff.log, assignment, kickoff.tally, status="started")
         if texts.output_file is not None and task.output_file is not None:
             check_filled(task.output_file, texts.output_file, f"tasks.{name}.output_file")
+        if assignment.background.embedded is not None:
+            chosen = await assignment.background.chosen_for(texts.description, kickoff.gateway, tally)
+            assignment = assignment._replace(passages=chosen)
         prompt = opening(assignment, context)
-        answer = await assignment.agent.perform(prompt, kickoff, tally, assignment.toolbox, assignment.schema)
+        answer = await assignment.agent.perform(
+            prompt, kickoff, tally, assignment.toolbox, assignment.schema, assignment
+        )
         output = _output(assignment, answer, tally)
-        if task.guardrail is not None or task.guardrails:
+        if has_guardrails:
             output = await _guarded(assignment, prompt, kickoff, tally, output)
         if task.callback or task.callbacks or kickoff.on_task:
             for callback in _callbacks(task, kickoff):
                 await call(callback, output)
         if texts.output_file is not None:  # after the callbacks, as in CrewAI: they may change what it is to hold
             written = await write_output(
+                task.output_file or texts.output_file,
                 texts.output_file,
                 output.text,
                 create_directory=task.create_directory,
                 field=f"tasks.{name}.output_file",
             )
             kickoff.tally.wrote(written)
+        if kickoff.log is not None:
+            await _log(kickoff.log, assignment, kickoff.tally, status="completed", output=output.raw)
     except BaseException:  # a cancelled task is where a row's time ran out
         kickoff.tally.failed_in(name)
         raise
+    finally:
+        if counted is not None:
+            end_counting(counted)
     latest_outputs[task] = output
     kickoff.tally.finished(
         TaskRecord(
@@ -133,6 +164,14 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         )
     )
     return output
+
+
+async def _log(log: LogFile, assignment: Assignment, tally: Tally, **entry: str) -> None:
+    """Note in the crew's log what becomes of the task."""
+    if log.path not in tally.files:
+        tally.wrote(log.path)
+    texts = assignment.texts
+    await log.write(task_name=assignment.name, task=texts.description, agent=texts.persona.role, **entry)
 
 
 def _callbacks(task: Task, kickoff: Kickoff) -> list[Any]:
@@ -162,7 +201,13 @@ def opening(assignment: Assignment, context: str) -> Prompt:
         markdown=task.markdown,
         schema=schema.text if schema else None,
     )
-    prompt = assignment.agent.compose(texts.persona, with_context(before) if context else before, context)
+    passages = assignment.passages
+    if passages is None:
+        passages = assignment.background.passages_for(texts.description)
+    if passages:
+        before = with_passages(before, passages)
+    before = with_context(before) if context else before
+    prompt = assignment.agent.compose(texts.persona, before, context, assignment.system)
     return prompt._replace(parts=parts_of(assignment.files)) if assignment.files else prompt
 
 
@@ -209,8 +254,11 @@ async def _guarded(
         if retries[position] == task.guardrail_max_retries:
             raise no_more_tries(retries[position] + 1, verdict.fault)
         retries[position] += 1
+        count_retry(task)
         again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
-        answer = await assignment.agent.perform(again, kickoff, tally, assignment.toolbox, assignment.schema)
+        answer = await assignment.agent.perform(
+            again, kickoff, tally, assignment.toolbox, assignment.schema, assignment
+        )
         output, position = _output(assignment, answer, tally), 0  # a new answer passes all of them
     return output
 

@@ -3,8 +3,9 @@
 The formats are one file each: `crew_yaml`, `crew_json`, `project_folder`, `flow_project` and `python_source`; which of
 the last three a folder is, `folder_source` says. The first three give a `source`, the data with the place of everything
 in it, and `assembly` makes a definition of it: `keys` and `checks` look for faults in the data, `spec` says which keys
-there are, `names` looks up what they name, `build` builds the crew, and `problems` words what is wrong. `schema` is
-crew.yaml's JSON Schema.
+there are, `names` and `objects` look up what they name, `build` builds the crew, and `problems` words what is wrong.
+CrewAI's spelling is put as ours by `respelling` (of its JSON) and `older` (of older projects). `schema` is crew.yaml's
+JSON Schema.
 """
 
 import os.path
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from crewrun.crew.crew import Crew
 from crewrun.definitions import crew_json, crew_yaml, folder_source
 from crewrun.definitions.crewai_imports import engine as meaning
 from crewrun.definitions.crewai_imports import refuse_foreign_engine
@@ -35,12 +37,15 @@ _FOUND_BY_ITSELF = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
 def load(ref: str | Path, strict: bool = False, engine: str = "crewrun") -> Definition:
     """The crew that `ref` names, checked from top to bottom: a file, a folder, `module:attr` or `file.py:attr`.
 
-    Raises DefinitionError, whose message has one line per problem, `crew.yaml:14: tasks.draft.agent: …`. Warns with
-    CrewrunWarning of what a CrewAI project says and crewrun does not know; with `strict` that is an error. `crewai` in
-    the user's files means crewrun, or with the `engine` "crewai" the library that is installed.
+    What its agents know is read too. Raises DefinitionError, whose message has one line per problem,
+    `crew.yaml:14: tasks.draft.agent: …`. Warns with CrewrunWarning of what a CrewAI project says and crewrun does not
+    know; with `strict` that is an error. `crewai` in the user's files means crewrun, or with the `engine` "crewai" the
+    library that is installed.
     """
     with meaning(engine), files_read() as files:
-        definition = replace(outside_loops(lambda: _loaded(str(ref), strict)), files=frozenset(files))
+        definition = outside_loops(lambda: _loaded(str(ref), strict))
+    files |= getattr(definition.target, "knowledge_files", frozenset())
+    definition = replace(definition, files=frozenset(files))
     if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
         place(definition.folder)
     return definition
@@ -48,7 +53,10 @@ def load(ref: str | Path, strict: bool = False, engine: str = "crewrun") -> Defi
 
 def _loaded(file: str, strict: bool) -> Definition:
     with loading(file.rpartition(":")[0] or file):
-        return _load(file, strict)
+        definition = _load(file, strict)
+        if isinstance(definition.target, Crew):
+            definition.target.check_knowledge()
+        return definition
 
 
 def _load(file: str, strict: bool) -> Definition:

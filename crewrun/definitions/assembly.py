@@ -8,7 +8,9 @@ from crewrun.definitions.checks import check
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.keys import Rules, sift
 from crewrun.definitions.names import Names
-from crewrun.definitions.problems import failure
+from crewrun.definitions.objects import look_up
+from crewrun.definitions.older import modernised
+from crewrun.definitions.problems import LAST_COUNTS, Problem, failure, with_advice
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import CrewSpec
 from crewrun.definitions.validation import validate
@@ -21,11 +23,16 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
     Every fault that can be known is collected before any is raised, as DefinitionError with one line per fault in the
     order of the file. Warns with CrewrunWarning of keys without effect, where `rules` let them pass.
     """
-    sifted = sift(source, rules)
-    for warning in sifted.warnings:
+    older: list[Problem] = []
+    sifted = sift(modernised(source, older) if rules.crewai else source, rules)
+    repeated = with_advice(source.repeated, LAST_COUNTS) if rules.crewai else []
+    for warning in [*repeated, *older, *sifted.warnings]:
         warnings.warn(str(warning), CrewrunWarning, stacklevel=4)
     source = sifted.source
-    problems = [*source.problems, *sifted.problems, *check(source)]
+    problems = [*source.problems, *sifted.problems, *check(source, is_crewai=rules.crewai)]
+    if not rules.crewai:  # in crewrun's own format a key that has no effect is an error
+        problems += source.repeated
+    objects = look_up(source, names, problems)
     spec = validate(source, names, rules)
     if not isinstance(spec, CrewSpec):
         raise failure(source.file, [*problems, *spec])
@@ -33,4 +40,4 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
         raise failure(source.file, problems)
     batch = spec.batch.model_dump(exclude_none=True) if spec.batch else {}
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    return Definition(target=build(spec, source, folder), batch=batch, path=Path(path), kind=kind)
+    return Definition(target=build(spec, source, folder, objects), batch=batch, path=Path(path), kind=kind)

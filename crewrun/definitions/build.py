@@ -5,11 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from crewrun.confinement.place import inside
 from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import Process
 from crewrun.crew.task import ConditionalTask, Task
+from crewrun.definitions.objects import Objects
 from crewrun.definitions.problems import KeyPath, Problem, failure
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import AgentSpec, CrewSpec, LLMSpec, NamedTaskSpec, TaskSpec
@@ -17,14 +20,21 @@ from crewrun.errors import DefinitionError
 from crewrun.files.attachment import check
 from crewrun.files.file import File, as_file, reason
 from crewrun.files.source import FilePath
+from crewrun.knowledge.knowledge_config import KnowledgeConfig
+from crewrun.knowledge.places import definition_in
+from crewrun.knowledge.sources import as_source
 from crewrun.llm.model import LLM, as_llm
+from crewrun.skills.loader import load_skill
 
 _NOT_OF_THE_CREW = frozenset({"llm", "batch"})
 
 
-def build(spec: CrewSpec, source: Source, folder: Path) -> Crew:
-    """The crew of `spec`, which is in `folder`. Raises DefinitionError with the places of what the classes refuse."""
-    builder = _Builder(spec, source, folder)
+def build(spec: CrewSpec, source: Source, folder: Path, objects: Objects) -> Crew:
+    """The crew of `spec`, which is in `folder`; `objects` are in place of what it has at their paths.
+
+    Raises DefinitionError with the places of what the classes refuse.
+    """
+    builder = _Builder(spec, source, folder, objects)
     crew = builder.crew()
     if builder.problems or crew is None:
         raise failure(source.file, builder.problems)
@@ -34,11 +44,12 @@ def build(spec: CrewSpec, source: Source, folder: Path) -> Crew:
 class _Builder:
     """Builds agents, then tasks, then the crew, and notes what goes wrong on the way."""
 
-    def __init__(self, spec: CrewSpec, source: Source, folder: Path) -> None:
+    def __init__(self, spec: CrewSpec, source: Source, folder: Path, objects: Objects) -> None:
         self.problems: list[Problem] = []
         self._spec = spec
         self._source = source
         self._folder = folder
+        self._objects = objects
         self._llm = _llm(spec.llm)
         self._agents: dict[str, Agent] = {}
         self._tasks: dict[str, Task] = {}
@@ -57,23 +68,47 @@ class _Builder:
         return None
 
     def _agent(self, name: str, spec: AgentSpec, path: KeyPath) -> Agent:
-        given = spec.given()
-        given |= {"role": spec.role.strip(), "llm": _llm(spec.llm) or self._llm}
-        agent = Agent(name=name, **given)
+        given = spec.given() | self._background(spec, path)
+        llm = self._objects.get((*path, "llm")) or _llm(spec.llm) or self._llm
+        given |= {"name": name, "role": spec.role.strip(), "llm": llm}
+        agent: Agent = self._objects.get((*path, "type"), Agent)(**given)
         with self._noting((*path, "tools")):
             _ = agent.toolbox  # made now, for what is wrong with the tools
         return agent
+
+    def _background(self, spec: AgentSpec | CrewSpec, path: KeyPath) -> dict[str, Any]:
+        """The fields for knowledge and skills, whose files are in the crew's folder."""
+        made: dict[str, Any] = {}
+        with definition_in(self._folder):
+            if spec.knowledge_sources is not None:
+                made["knowledge_sources"] = []
+                for i, entry in enumerate(spec.knowledge_sources):
+                    with self._noting((*path, "knowledge_sources", i)):
+                        made["knowledge_sources"].append(as_source(entry))
+            if spec.skills is not None:
+                made["skills"] = []
+                for i, entry in enumerate(spec.skills):
+                    with self._noting((*path, "skills", i)):
+                        made["skills"] += load_skill(entry, activate=False)
+        if spec.knowledge_config is not None:
+            made["knowledge_config"] = None
+            with self._noting((*path, "knowledge_config")):
+                made["knowledge_config"] = _config(spec.knowledge_config.given())
+        return made
 
     def _task(self, key: str | int, spec: TaskSpec) -> None:
         given = spec.given()
         given["name"] = _task_name(key, spec)
         agent = self._agents.get(spec.agent) if spec.agent else None
         given["agent"] = agent
+        if spec.output_file is not None:
+            given["config"] = {"output_file": given.pop("output_file")}  # an absolute one is meant so
         if spec.input_files is not None:
             given["input_files"] = self._files(spec.input_files, ("tasks", key, "input_files"))
         if spec.context is not None:
             given["context"] = [self._tasks[name] for name in spec.context if name in self._tasks]
-        task = (Task if spec.condition is None else ConditionalTask)(**given)
+        standard = Task if spec.condition is None else ConditionalTask
+        task: Task = self._objects.get(("tasks", key, "type"), standard)(**given)
         self._tasks[str(given["name"])] = task
         if agent is not None and task.tools:
             with self._noting(("tasks", key, "tools")):
@@ -98,15 +133,20 @@ class _Builder:
         spec, agents, given = self._spec, dict(self._agents), self._spec.given()
         process = Process(spec.process or "sequential")
         manager = spec.manager_agent
-        if isinstance(manager, AgentSpec):
+        own_manager = self._objects.get(("manager_agent",))
+        if own_manager is not None:
+            given["manager_agent"] = own_manager
+        elif isinstance(manager, AgentSpec):
             given["manager_agent"] = self._agent("manager", manager, ("manager_agent",))
         elif manager is not None:
             # Who manages is not one of those who do the work.
             given["manager_agent"] = agents.pop(manager)
         for when in ("before_kickoff", "after_kickoff"):
             given[f"{when}_callbacks"] = [*_many(given.pop(when, ())), *_many(given.pop(f"{when}_callbacks", ()))]
+        given |= self._background(spec, ())
         given |= {"agents": list(agents.values()), "tasks": list(self._tasks.values()), "process": process}
-        given |= {"manager_llm": _llm(spec.manager_llm), "default_inputs": given.pop("inputs", {})}
+        manager_llm = self._objects.get(("manager_llm",)) or _llm(spec.manager_llm)
+        given |= {"manager_llm": manager_llm, "default_inputs": given.pop("inputs", {})}
         return Crew(**{name: value for name, value in given.items() if name not in _NOT_OF_THE_CREW})
 
     @contextmanager
@@ -115,6 +155,17 @@ class _Builder:
             yield
         except DefinitionError as wrong:
             self.problems.append(self._source.at_key(path, str(wrong)))
+        except ValidationError as invalid:  # of a class or a model that is the user's own
+            for error in invalid.errors(include_url=False, include_input=False):
+                self.problems.append(self._source.at_key((*path, *error["loc"]), error["msg"]))
+
+
+def _config(given: dict[str, Any]) -> KnowledgeConfig:
+    try:
+        return KnowledgeConfig(**given)
+    except ValidationError as invalid:
+        faults = (f"{e['loc'][0]}: {e['msg']}" for e in invalid.errors(include_url=False))
+        raise DefinitionError("; ".join(faults)) from None
 
 
 def _llm(spec: LLMSpec | str | list[LLMSpec | str] | None) -> LLM | None:

@@ -13,12 +13,13 @@ from crewrun.definitions.spec import TaskSpec
 from crewrun.errors import suggest
 
 
-def check(source: Source) -> Iterator[Problem]:
-    """Every such fault of `source`."""
+def check(source: Source, *, is_crewai: bool = False) -> Iterator[Problem]:
+    """Every such fault of `source`, which `is_crewai` says to be in a format of CrewAI's."""
     agents, tasks = _agent_names(source), _raw_tasks(source)
     yield from _check_agents(source)
     yield from _check_manager(source, agents)
-    yield from _check_roles(source, tasks)
+    if not is_crewai:  # there it is a warning of the crew's
+        yield from _check_roles(source, tasks)
     first: dict[str, KeyPath] = {}
     for position, task in enumerate(tasks):
         path = (*task.path, "name") if "name" in task.fields else task.path

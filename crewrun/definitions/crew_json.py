@@ -28,7 +28,7 @@ _EXTENSIONS = (".jsonc", ".json")
 def load(file: str) -> Definition:
     """The crew that `file` defines. Raises DefinitionError as for crew.yaml; warns of what crewrun does not have."""
     folder = os.path.dirname(file)
-    source = respelled(_with_agents(read(file), os.path.join(folder, "agents")))
+    source = respelled(_with_agents(read(file), os.path.join(folder, "agents")), folder)
     names = Names([folder], [os.path.join(folder, "tools")])
     kind = "crew" + os.path.splitext(file)[1].lower()
     return assemble(with_underscores(source), names, Rules(crewai=True, strict=True), kind, file)

@@ -1,9 +1,9 @@
 """`crewai` in a user's imports means crewrun, or with `--engine crewai` what is installed.
 
-The import statements of the user's files, wherever these lie, are read as those of crewrun (`crewai_names`); the files
-stay as they are. A file is the user's when it is imported while a crew is loaded, or by another such file, and is not
-installed. What is installed has the installed `crewai`, else crewrun under that name. What crewrun does not have of
-CrewAI is in `stand_ins`.
+The import statements of the user's files, wherever these lie, are read as those of crewrun (`import_rewriting`); the
+files stay as they are. A file is the user's when it is imported while a crew is loaded, or by another such file, and
+is not installed. What is installed has the installed `crewai`, else crewrun under that name. What crewrun does not
+have of CrewAI is in `stand_ins`.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from types import CodeType, FrameType, ModuleType
 from typing import Any, get_args
 
-from crewrun.definitions.crewai_names import NAMES, rewritten
+from crewrun.definitions.import_rewriting import NAMES, rewritten
 from crewrun.definitions.stand_ins import StandInFinder
 from crewrun.errors import DefinitionError, UsageError, suggest
 from crewrun.loading.load import current_load

@@ -1,61 +1,51 @@
-"""`rewritten`: a source file with crewrun's modules wherever it imports CrewAI's, by statement or by name."""
+"""Names of CrewAI that crewrun has by another name or in another place, for the import lines of existing code.
 
-import ast
-from collections.abc import Mapping
+Which import leads here is in `stand_ins`. What does nothing is not here but there.
+"""
 
-from crewrun.definitions.stand_ins import home_of
+from collections.abc import Callable, Mapping
+from typing import Any
 
-# CrewAI's packages and ours in their place.
-NAMES: Mapping[str, str] = {"crewai": "crewrun", "crewai_tools": "crewrun.tools", "crewai_files": "crewrun.files"}
-# Functions that take the name of a module or of a distribution: of importlib and importlib.metadata.
-_BY_NAME = frozenset({"import_module", "__import__", "find_spec", "version", "distribution"})
+from pydantic import BaseModel
+
+from crewrun.crew.agent import Agent
+from crewrun.crew.steps import AgentAction, AgentFinish
+from crewrun.llm.endpoints import default_model
+from crewrun.llm.model import LLM, as_llm
+from crewrun.templates import compile_template
+from crewrun.tools.toolbox import wire_name as sanitize_tool_name
+
+__all__ = [
+    "AgentAction",
+    "AgentFinish",
+    "LLMGuardrailResult",
+    "LLMMessage",
+    "LiteAgent",
+    "SerializableCallable",
+    "create_llm",
+    "interpolate_only",
+    "sanitize_tool_name",
+]
+
+# An agent on its own: `kickoff` is a method of every agent.
+LiteAgent = Agent
+LLMMessage = dict[str, Any]
+SerializableCallable = Callable[..., Any]
 
 
-def rewritten(source: bytes, path: str, names: Mapping[str, str]) -> ast.Module:
-    """The syntax tree of `source` with other modules in place of those that `names` has. Raises SyntaxError."""
-    tree: ast.Module = _Rewriter(names).visit(ast.parse(source, path))
-    return tree
+class LLMGuardrailResult(BaseModel):
+    """What a model says of an answer that it judges."""
+
+    valid: bool
+    feedback: str | None = None
 
 
-class _Rewriter(ast.NodeTransformer):
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = names
+def create_llm(llm_value: Any = None) -> LLM:
+    """A model of a name, a mapping or an object; of None the run's default."""
+    llm: LLM = as_llm(default_model() if llm_value is None else llm_value)
+    return llm
 
-    def visit_Import(self, node: ast.Import) -> ast.Import:
-        node.names = [ast.copy_location(new, old) for old in node.names for new in self._aliases(old)]
-        return node
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | list[ast.ImportFrom]:
-        module = self._renamed(node.module) if node.level == 0 and node.module is not None else None
-        if module is None:
-            return node
-        homes: dict[str, list[ast.alias]] = {}
-        for alias in node.names:
-            homes.setdefault(home_of(module, alias.name), []).append(alias)
-        return [ast.copy_location(ast.ImportFrom(home, names, 0), node) for home, names in homes.items()]
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
-        if called in _BY_NAME and node.args and isinstance(node.args[0], ast.Constant):
-            given = node.args[0].value
-            module = self._renamed(given) if isinstance(given, str) else None
-            if module is not None:
-                is_distribution = called in ("version", "distribution")
-                node.args[0] = ast.copy_location(ast.Constant("crewrun" if is_distribution else module), node.args[0])
-        return node
-
-    def _aliases(self, alias: ast.alias) -> list[ast.alias]:
-        module = self._renamed(alias.name)
-        if module is None:
-            return [alias]
-        if alias.asname is not None:
-            return [ast.alias(module, alias.asname)]
-        # `import crewai.tools` binds `crewai`, and what comes after it in the user's code is looked up there.
-        top = alias.name.partition(".")[0]
-        whole = ast.alias(self._names[top], top)
-        return [whole] if alias.name == top else [ast.alias(module), whole]
-
-    def _renamed(self, module: str) -> str | None:
-        top, dot, rest = module.partition(".")
-        return f"{self._names[top]}{dot}{rest}" if top in self._names else None
+def interpolate_only(input_string: str | None, inputs: Mapping[str, Any], **_: Any) -> str:
+    """`input_string` with `inputs` filled in. Raises InputInvalid, a ValueError, for one that is missing."""
+    return compile_template(input_string).render(inputs, "text") if input_string else ""

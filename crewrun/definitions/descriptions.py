@@ -63,7 +63,17 @@ AGENT: Mapping[str, str] = {
     "respect_context_window": "Shorten what is long when the model's context is full. Default: true.",
     "guardrail": "What every answer of the agent must pass: a sentence, or a function (module:attr).",
     "guardrail_max_retries": "How often the agent is asked again for an answer that passes. Default: 3.",
+    "knowledge": "A Knowledge of your own, as module:attr: its sources come before knowledge_sources.",
+    "knowledge_sources": "What the agent knows: paths of text, CSV, JSON and PDF files, or mappings with source_type.",
+    "knowledge_config": "How much of the knowledge goes into a prompt: max_tokens for all of it, else results_limit.",
+    "embedder": "Who chooses passages of knowledge: {provider: openai or ollama, config: …}. Default: their words.",
+    "skills": "Folders with skills (SKILL.md), of which the agent has the descriptions and may load the rest.",
     "verbose": "Accepted for CrewAI's sake; has no effect.",
+}
+KNOWLEDGE_CONFIG: Mapping[str, str] = {
+    "max_tokens": "Up to so many tokens all of the knowledge goes into the prompt; above, passages. Default: 8000.",
+    "results_limit": "The most passages that are chosen. Default: 5.",
+    "score_threshold": "How like the task a passage must be, where an embedder chooses. Default: 0.6.",
 }
 TASK: Mapping[str, str] = {
     "name": "The task's name; without one it is task_1, task_2, … by its place.",
@@ -130,6 +140,7 @@ BATCH: Mapping[str, str] = {
     "worker_cpus": "CPUs that each worker reserves. Default: 1.",
     "env": "The variables of the environment that workers get.",
     "missing_tool_keys": "What to do when a tool lacks a key in the environment: fail, or warn and go on.",
+    "input": "Inputs for all rows, below a row's own fields and above the crew's `inputs`.",
     "max_forecast": "Stop after the canary when all rows would cost more US dollars than this.",
 }
 CREW: Mapping[str, str] = {
@@ -148,6 +159,12 @@ CREW: Mapping[str, str] = {
     "after_kickoff_callbacks": "Another name for after_kickoff.",
     "task_callback": "A function (module:attr) that gets every task's output.",
     "step_callback": "A function (module:attr) that gets every step of every agent.",
+    "output_log_file": "Where tasks are noted as they begin and end: a .txt or .json file, or true for logs.txt.",
+    "knowledge": "A Knowledge of your own, as module:attr: its sources come before knowledge_sources.",
+    "knowledge_sources": "What all agents know: paths of text, CSV, JSON and PDF files, or mappings with source_type.",
+    "knowledge_config": "How much of the knowledge goes into a prompt: max_tokens for all of it, else results_limit.",
+    "embedder": "Who chooses passages of knowledge: {provider: openai or ollama, config: …}. Default: their words.",
+    "skills": "Folders with skills (SKILL.md), of which all agents have the descriptions and may load the rest.",
     "batch": "Defaults for the flags of `crewrun batch`.",
     "verbose": "Accepted for CrewAI's sake; has no effect.",
 }

@@ -41,6 +41,8 @@ def read_bytes(file: str) -> bytes:
             if (files := _read.get()) is not None:
                 files.add(os.path.abspath(file))
             return stream.read(MAX_BYTES + 1)
+    except DefinitionError:  # a ValueError too
+        raise
     except FileNotFoundError:
         raise DefinitionError(f"{file}: no such file") from None
     except IsADirectoryError:

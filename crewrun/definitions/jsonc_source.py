@@ -10,7 +10,7 @@ from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
 from crewrun.definitions.file_text import decode, read_bytes
-from crewrun.definitions.problems import KeyPath, Problem
+from crewrun.definitions.problems import KeyPath, Problem, repeated
 from crewrun.definitions.source import CREW_FILE, MAX_DEPTH, Expected, Source, as_mapping, empty
 from crewrun.definitions.yaml_nodes import too_deep
 from crewrun.errors import DefinitionError
@@ -34,9 +34,8 @@ def read(file: str, expected: Expected = CREW_FILE) -> Source:
     """The JSON object in `file`. Raises DefinitionError when there is none to be had."""
     reader = _Reader(decode(read_bytes(file), file), file)
     data = reader.document(expected)
-    return as_mapping(
-        Source(file, data, reader.key_lines, reader.value_lines, reader.written, reader.problems), expected
-    )
+    source = Source(file, data, reader.key_lines, reader.value_lines, reader.written, repeated=reader.repeated)
+    return as_mapping(source, expected)
 
 
 class _Reader:
@@ -46,7 +45,7 @@ class _Reader:
         self.key_lines: dict[KeyPath, int] = {}
         self.value_lines: dict[KeyPath, int] = {}
         self.written: dict[KeyPath, str] = {}
-        self.problems: list[Problem] = []
+        self.repeated: list[Problem] = []
         self._text = text
         self._file = file
         self._at = 0
@@ -77,23 +76,33 @@ class _Reader:
 
     def _object(self, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
+        lines: dict[str, list[int]] = {}
         self._at += 1
         while self._peek() != "}":
             if self._peek() != '"':
                 raise self._wrong("expected a key in double quotes, or '}'")
             line, key = self._line, self._string()
             inner = (*path, key)
-            if known := self.key_lines.get(inner):
-                self.problems.append(Problem(self._file, line, inner, f"this key is on line {known} already"))
+            if key in data:
+                self._forget(inner)
+            lines.setdefault(key, []).append(line)
             if self._peek() != ":":
                 raise self._wrong("expected a ':' after the key")
             self._at += 1
-            value = self._value((*inner, "again") if known else inner)
-            if not known:
-                data[key], self.key_lines[inner] = value, line
+            self.key_lines[inner] = line
+            data[key] = self._value(inner)
             self._next_or("}")
         self._at += 1
+        for key, (*before, last) in lines.items():
+            if before:
+                self.repeated.append(Problem(self._file, last, (*path, key), repeated(before)))
         return data
+
+    def _forget(self, path: KeyPath) -> None:
+        """Take out the places of a value in whose stead another one comes."""
+        for places in (self.key_lines, self.value_lines, self.written):
+            for inner in [inner for inner in places if inner[: len(path)] == path]:
+                del places[inner]
 
     def _list(self, path: KeyPath) -> list[Any]:
         data: list[Any] = []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from crewrun.crew.fields import MISSING, SILENT
+from crewrun.crew.fields import MISSING, SILENT, no_effect
 from crewrun.definitions.problems import KeyPath, Problem, listed
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import spec_at
@@ -76,7 +76,7 @@ def _report(result: Sifted, rules: Rules, kind: str, path: KeyPath, value: Any) 
             result.problems.append(source.at_key(path, unknown_key(path)))
     elif key in MISSING[kind]:
         if value:
-            message = f"{key!r} is not supported by this version of crewrun and has no effect"
+            message = f"{key!r} {no_effect(key)}"
             result.warnings.append(source.at_key(path, message))
     elif key not in SILENT[kind]:
         if rules.strict:

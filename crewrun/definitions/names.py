@@ -74,6 +74,29 @@ class Names:
             raise DefinitionError(f"{reference!r} is {kind}; a pydantic class (BaseModel) is needed here")
         return value
 
+    def object(self, reference: str, kind: type[T], needed: str) -> T:
+        """The object at `module:attr`, which is a `kind`; `needed` says so in words."""
+        value = self._object(reference, needed)
+        if not isinstance(value, kind):
+            raise DefinitionError(f"{reference!r} is of type {type(value).__name__}; {needed} is needed here")
+        return value
+
+    def subclass(self, reference: str, kind: type[T]) -> type[T]:
+        """The class at `module:attr`, which is `kind` or made from it."""
+        value = self._object(reference, "a class")
+        if not (isclass(value) and issubclass(value, kind)):
+            raise DefinitionError(f"{reference!r} is no class made from crewai's {kind.__name__}, as is needed here")
+        return value
+
+    def knowledge_source(self, entry: str | dict[str, Any]) -> Any:
+        """The source at `module:attr` or `file.py:attr`; a path or a mapping is made one when the crew is built."""
+        if not isinstance(entry, str) or not is_reference(entry):
+            return entry
+        value = self._resolved(entry)
+        if not isclass(value):
+            return value
+        return _user_code(f"making the source {entry}", value)
+
     def json_schema(self, given: str | dict[str, Any]) -> dict[str, Any]:
         """The JSON Schema itself, or in the file that is named."""
         schema = self._read_schema(given) if isinstance(given, str) else given
@@ -91,8 +114,8 @@ class Names:
                 f"{Value((), file)} is neither a JSON Schema nor a .json or .yaml file that holds one"
             )
         source = reader(os.path.join(self._folder_with(file) or self._folders[0], file), _SCHEMA)
-        if source.problems:
-            raise DefinitionError("\n".join(map(str, source.problems)))
+        if problems := [*source.problems, *source.repeated]:
+            raise DefinitionError("\n".join(map(str, problems)))
         return dict(source.data)
 
     def _tool(self, name: str, arguments: dict[str, Any]) -> BaseTool:

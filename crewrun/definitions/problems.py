@@ -5,7 +5,7 @@ Where things stand in the file comes from `source`; which keys there are, from `
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crewrun.errors import DefinitionError, suggest
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 KeyPath = tuple[str | int, ...]
+
+LAST_COUNTS = "the last one counts"
 
 _MAX_PROBLEMS = 20
 _MAX_SHOWN_CHARS = 60
@@ -91,6 +93,11 @@ class Value:
         return _cut(redact(self.written or str(self.content)))
 
 
+def with_advice(problems: Iterable[Problem], advice: str) -> list[Problem]:
+    """The same `problems`, with `advice` behind what each says."""
+    return [replace(problem, message=f"{problem.message}; {advice}") for problem in problems]
+
+
 def failure(file: str, problems: Iterable[Problem]) -> DefinitionError:
     """The error that lists `problems` by file and line, the first twenty of them; `file` is the definition."""
     lines = [str(p) for p in sorted(problems, key=lambda p: (p.file != file, p.file, p.line or 0))]
@@ -111,6 +118,12 @@ def listed(names: Sequence[str]) -> str:
     """`'a', 'b'`, and how many more there are."""
     text = ", ".join(repr(_cut(name)) for name in names[:_MAX_NAMES])
     return text if len(names) <= _MAX_NAMES else f"{text} and {len(names) - _MAX_NAMES} more"
+
+
+def repeated(lines: Sequence[int]) -> str:
+    """What is wrong with a key that is on all of these `lines` before."""
+    before = " and ".join(map(str, lines))
+    return f"this key is on line{'s' if lines[1:] else ''} {before} already"
 
 
 def missing(noun: str, needed: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from crewrun.definitions.folder_scripts import imported_by
 from crewrun.definitions.folders import MAX_DEPTH, below, classes_in, inside, path_in, python_files
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
+from crewrun.definitions.older import unwrapped
 from crewrun.definitions.source import Expected, Source, joined
 from crewrun.definitions.yaml_source import read
 from crewrun.errors import DefinitionError
@@ -77,8 +78,8 @@ def load(folder: str, strict: bool = False) -> Definition:
     source = joined(
         Source(folder, {}),
         {
-            ("agents",): read(agents, Expected("agents.yaml", "an entry for every agent")),
-            ("tasks",): read(tasks, Expected("tasks.yaml", "an entry for every task")),
+            ("agents",): unwrapped(read(agents, Expected("agents.yaml", "an entry for every agent")), "agents"),
+            ("tasks",): unwrapped(read(tasks, Expected("tasks.yaml", "an entry for every task")), "tasks"),
         },
     )
     folders = list(dict.fromkeys([project.base, os.path.dirname(agents), root]))

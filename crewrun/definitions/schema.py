@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from crewrun.definitions import descriptions
-from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, Spec, TaskSpec
+from crewrun.definitions.spec import (
+    AgentSpec,
+    BatchSpec,
+    CrewSpec,
+    KnowledgeConfigSpec,
+    LLMSpec,
+    NamedTaskSpec,
+    Spec,
+    TaskSpec,
+)
 from crewrun.llm.parameters import STRUCTURED
 from crewrun.llm.schema import without_titles
 
@@ -18,6 +27,7 @@ _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     NamedTaskSpec: descriptions.TASK,
     BatchSpec: descriptions.BATCH,
     CrewSpec: descriptions.CREW,
+    KnowledgeConfigSpec: descriptions.KNOWLEDGE_CONFIG,
 }
 _REFERENCE = {"type": "string", "pattern": r"\$|^os\.environ/"}
 _TASKS_NEED_AN_AGENT = {"items": {"required": ["agent"]}, "additionalProperties": {"required": ["agent"]}}

@@ -31,8 +31,9 @@ class Source:
     """`data` is a mapping of plain values.
 
     `key_lines` and `value_lines` map the path of a key and of a value to its line, from 1. `written` has the spelling
-    of each value that is not text. `problems` are faults that did not keep the rest from being read. `parts` names the
-    files that parts of the data come from; all else is in `file`.
+    of each value that is not text. `problems` are faults that did not keep the rest from being read. `repeated` are
+    keys that are there more than once: `data` has the last one. `parts` names the files that parts of the data come
+    from; all else is in `file`. `objects` are references to Python objects, `module:attr`, in place of what `data` has.
     """
 
     file: str
@@ -41,7 +42,9 @@ class Source:
     value_lines: dict[KeyPath, int] = field(default_factory=dict)
     written: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    repeated: list[Problem] = field(default_factory=list)
     parts: dict[KeyPath, str] = field(default_factory=dict)
+    objects: dict[KeyPath, str] = field(default_factory=dict)
 
     def at_key(self, path: KeyPath, message: str) -> Problem:
         """The problem of the key that `path` ends with, or of the nearest thing around it."""
@@ -98,6 +101,7 @@ def joined(whole: Source, parts: Mapping[KeyPath, Source]) -> Source:
         dict(whole.value_lines),
         dict(whole.written),
         list(whole.problems),
+        list(whole.repeated),
         dict(whole.parts),
     )
     for path, part in parts.items():
@@ -110,6 +114,7 @@ def joined(whole: Source, parts: Mapping[KeyPath, Source]) -> Source:
         result.value_lines.update(_below(path, part.value_lines))
         result.written.update(_below(path, part.written))
         result.problems.extend(part.problems)
+        result.repeated.extend(part.repeated)
         result.parts[path] = part.file
     return result
 

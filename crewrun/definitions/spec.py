@@ -32,6 +32,9 @@ from crewrun.definitions.value_types import (
     Guardrails,
     InputFile,
     JSONSchema,
+    KnowledgeObject,
+    KnowledgeSource,
+    LogName,
     MaxFailures,
     ModelClass,
     Name,
@@ -160,6 +163,16 @@ Model = Annotated[
 LLMSpec.model_rebuild()
 
 
+class KnowledgeConfigSpec(Spec):
+    """How much of what they know agents are given; see `KnowledgeConfig`."""
+
+    noun = "a knowledge_config"
+
+    results_limit: AtLeastOne | None = None
+    score_threshold: float | None = None
+    max_tokens: AtLeastOne | None = None
+
+
 class AgentSpec(Spec):
     """An agent. Its name is its key under `agents`."""
 
@@ -188,6 +201,11 @@ class AgentSpec(Spec):
     guardrail: Guardrail | None = None
     guardrail_max_retries: Count | None = None
     verbose: bool | None = None
+    knowledge: KnowledgeObject | None = None
+    knowledge_sources: list[KnowledgeSource] | None = None
+    knowledge_config: KnowledgeConfigSpec | None = None
+    embedder: dict[str, Any] | None = None
+    skills: list[Text] | None = None
 
 
 Manager = Annotated[
@@ -278,15 +296,14 @@ class BatchSpec(Spec):
     worker_cpus: Positive | None = None
     env: list[Name] | None = None
     missing_tool_keys: Literal["fail", "warn"] | None = None
+    input: dict[Name, Any] | None = None
 
 
 class CrewSpec(Spec):
     """The file. `llm` is for the agents that name none; `inputs` are defaults for placeholders."""
 
     noun = "a crew"
-    ignored = _keys(
-        "cache chat_llm full_output language output_log_file prompt_file security_config share_crew tracing"
-    )
+    ignored = _keys("cache chat_llm full_output language prompt_file security_config share_crew tracing")
     not_yet = (MISSING["crew"] | SILENT["crew"] | {"tools"}) - ignored
 
     name: Name | None = None
@@ -308,8 +325,14 @@ class CrewSpec(Spec):
     after_kickoff_callbacks: Functions | None = None
     task_callback: Function | None = None
     step_callback: Function | None = None
+    output_log_file: LogName | None = None
     batch: BatchSpec | None = None
     verbose: bool | None = None
+    knowledge: KnowledgeObject | None = None
+    knowledge_sources: list[KnowledgeSource] | None = None
+    knowledge_config: KnowledgeConfigSpec | None = None
+    embedder: dict[str, Any] | None = None
+    skills: list[Text] | None = None
 
 
 def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
@@ -325,4 +348,6 @@ def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
             return TaskSpec
         case ["batch"]:
             return BatchSpec
+        case ["knowledge_config"] | ["manager_agent", "knowledge_config"] | ["agents", _, "knowledge_config"]:
+            return KnowledgeConfigSpec
     return CrewSpec

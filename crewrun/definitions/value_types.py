@@ -12,11 +12,12 @@ from pydantic_core import PydanticCustomError
 
 from crewrun.crew.fields import check_output_file
 from crewrun.errors import DefinitionError
+from crewrun.knowledge.sources import SOURCE_TYPES
 from crewrun.tools import BUILT_IN
 
 # Tags of unions stand in pydantic's locations; a key of a file hardly starts like this.
 TAG = "\0"
-TEXT, MAPPING, LIST, NUMBER = (Tag(f"{TAG}{shape}") for shape in ("text", "mapping", "list", "number"))
+TEXT, MAPPING, LIST, NUMBER, FLAG = (Tag(f"{TAG}{shape}") for shape in ("text", "mapping", "list", "number", "flag"))
 
 
 def one_of(needed: str) -> Discriminator:
@@ -25,7 +26,9 @@ def one_of(needed: str) -> Discriminator:
 
 
 def _shape(value: Any) -> str:
-    return TAG + {str: "text", dict: "mapping", list: "list", int: "number", float: "number"}.get(type(value), "other")
+    return TAG + {str: "text", dict: "mapping", list: "list", int: "number", float: "number", bool: "flag"}.get(
+        type(value), "other"
+    )
 
 
 def _not_blank(text: str) -> str:
@@ -49,7 +52,7 @@ def _nobody_there(wanted: bool) -> bool:
 
 def _file(template: str) -> str:
     try:
-        return check_output_file(template)
+        return check_output_file(template, is_of_config=True)
     except DefinitionError as wrong:
         raise PydanticCustomError("name", "{why}", {"why": str(wrong)}) from None
 
@@ -112,6 +115,7 @@ Span = Annotated[
 ]
 Dollars = Annotated[Annotated[Positive, NUMBER] | Annotated[Text, TEXT], one_of("an amount of US dollars")]
 Prices = dict[str, Annotated[list[NotNegative], Field(min_length=2, max_length=4)]]
+LogName = Annotated[Annotated[bool, FLAG] | Annotated[Text, TEXT], one_of("the name of a file, or true for logs.txt")]
 OutputFile = Annotated[Text, AfterValidator(_file)]
 NoHumanInput = Annotated[bool, AfterValidator(_nobody_there), WithJsonSchema({"const": False})]
 
@@ -137,6 +141,24 @@ ModelClass = Annotated[Name, _found("model_class"), _REFERENCE]
 InputFile = Annotated[
     Annotated[Text, TEXT] | Annotated[dict[str, Text], MAPPING],
     one_of("the path or address of a file"),
+]
+KnowledgeObject = Annotated[Name, _found("knowledge"), _REFERENCE]
+KnowledgeSource = Annotated[
+    Annotated[Text, TEXT] | Annotated[dict[str, Any], MAPPING],
+    one_of("the path of a file, a reference module:attr, or a mapping with source_type"),
+    _found("knowledge_source"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"\S"},
+                {
+                    "type": "object",
+                    "properties": {"source_type": {"enum": sorted(SOURCE_TYPES)}},
+                    "required": ["source_type"],
+                },
+            ]
+        }
+    ),
 ]
 JSONSchema = Annotated[
     Annotated[Name, TEXT] | Annotated[dict[str, Any], MAPPING],

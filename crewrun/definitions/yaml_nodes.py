@@ -1,7 +1,7 @@
 """From YAML nodes to plain data: `convert`.
 
 YAML 1.1 as PyYAML's safe loader has it, less its surprises: 2024-01-01, 12:30 and 010 stay text, 1e3 is a number, every
-key is text, a key that is there twice is a problem.
+key is text. Of a key that is there twice the last one counts, and is noted.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from crewrun.definitions.problems import KeyPath, Problem
+from crewrun.definitions.problems import KeyPath, Problem, repeated
 from crewrun.definitions.source import MAX_DEPTH, Source
 from crewrun.errors import DefinitionError
 
@@ -119,20 +119,20 @@ class _Converter:
 
     def _pairs(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
         """The keys of `node` with its merges (https://yaml.org/type/merge.html): its own win, then the earlier ones."""
-        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        named: dict[str, list[tuple[yaml.Node, yaml.Node]]] = {}
         for key, value in node.value:
-            name = self._name(key, path)
-            if name in own:
-                first = _line(own[name][0])
-                self._report(key, (*path, name), f"this key is on line {first} already")
-                continue
-            own[name] = (key, value)
-        for name in [name for name, (key, _) in own.items() if key.tag == _MERGE]:
-            for base in self._bases(own.pop(name)[1], (*path, name)):
-                for inherited, pair in base.items():
-                    merged.setdefault(inherited, pair)
-        return merged | own
+            named.setdefault(self._name(key, path), []).append((key, value))
+        for name, ((*before, (last, _))) in named.items():
+            if before:
+                message = repeated([_line(key) for key, _ in before])
+                self._note(last, (*path, name), message, self.source.repeated)
+        for name in [name for name, pairs in named.items() if pairs[0][0].tag == _MERGE]:
+            for _, bases in reversed(named.pop(name)):
+                for base in self._bases(bases, (*path, name)):
+                    for inherited, pair in base.items():
+                        merged.setdefault(inherited, pair)
+        return merged | {name: pairs[-1] for name, pairs in named.items()}
 
     def _bases(self, node: yaml.Node, path: KeyPath) -> Iterator[dict[str, tuple[yaml.Node, yaml.Node]]]:
         for base in node.value if isinstance(node, yaml.SequenceNode) else [node]:
@@ -167,9 +167,12 @@ class _Converter:
             return None
 
     def _report(self, node: yaml.Node, path: KeyPath, message: str) -> None:
+        self._note(node, path, message, self.source.problems)
+
+    def _note(self, node: yaml.Node, path: KeyPath, message: str, problems: list[Problem]) -> None:
         if id(node) not in self._reported:
             self._reported.add(id(node))
-            self.source.problems.append(Problem(self.source.file, _line(node), path, message))
+            problems.append(Problem(self.source.file, _line(node), path, message))
 
 
 def _line(node: yaml.Node) -> int:

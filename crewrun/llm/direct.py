@@ -10,16 +10,22 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from crewrun.concurrency import call
-from crewrun.errors import OutputInvalid, SchemaRefused, suggest
+from crewrun.errors import CustomModelFailed, OutputInvalid, SchemaRefused, suggest
+from crewrun.hooks.dispatch import has_hooks
+from crewrun.hooks.scope import Site
+from crewrun.llm.chat_json import message_on_wire
 from crewrun.llm.conversation import as_messages
+from crewrun.llm.custom_model import Given, given_call
+from crewrun.llm.custom_replies import IS_INSTANCE
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.hooked import complete_hooked
 from crewrun.llm.json_values import decode_written
-from crewrun.llm.model import LLM
+from crewrun.llm.model import LLM, as_plain
 from crewrun.llm.schema import NotValid, OutputSchema, repair_prompt, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally, current_tally
 from crewrun.llm.written_calls import find_calls
-from crewrun.messages import Completion, Message, ToolCall, ToolSpec, with_text
+from crewrun.messages import Completion, Message, ReplySchema, ToolCall, ToolSpec, with_text
 
 _Functions = Mapping[str, Callable[..., Any]]
 
@@ -86,15 +92,53 @@ async def ask(llm: LLM, question: Question) -> Any:
         return _read(_some(await _complete(gateway, llm, again, tally)), question.schema)
 
 
+async def ask_custom(llm: LLM, given: Given) -> Any:
+    """What a model of the user's own returns to the arguments that their code calls it with, as a call of the run.
+
+    Where the run has another model in its place, that one is asked. Raises what the model's code raises.
+    """
+    messages, *_ = (*given.args, given.kwargs.get("messages"))
+    async with open_gateway() as gateway:
+        if gateway.endpoint(llm).lane != "custom":
+            return await LLM.acall(as_plain(llm), *given.args, **given.kwargs)
+        asked = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
+        token = given_call.set(given)
+        try:
+            completion = await gateway.complete(llm, asked, Tally(current_tally()))
+        except CustomModelFailed as failed:
+            raise failed.__cause__ or failed from None
+        finally:
+            given_call.reset(token)
+    return _as_returned(completion, given.kwargs.get("response_model"))
+
+
+def _as_returned(completion: Completion, model: type[BaseModel] | None) -> Any:
+    """What the user's code gets: the text, the instance that it was, or calls of tools in OpenAI's form."""
+    if completion.tool_calls:
+        return message_on_wire(Message("assistant", "", completion.tool_calls))["tool_calls"]
+    if completion.carried == IS_INSTANCE and model is not None:
+        return model.model_validate_json(completion.text)
+    return completion.text
+
+
 async def _complete(gateway: Gateway, llm: LLM, question: Question, tally: Tally) -> Completion:
     # With tools the schema stays in words: a reply that asks for one is no answer to it.
     wire = question.schema.wire if question.schema is not None and not question.tools else None
     if wire is not None and not gateway.takes_schema(llm, wire):
         wire = None
     try:
-        return await gateway.complete(llm, question.messages, tally, tools=question.tools, schema=wire)
+        return await _complete_once(gateway, llm, question, tally, wire)
     except SchemaRefused:
-        return await gateway.complete(llm, question.messages, tally, tools=question.tools)
+        return await _complete_once(gateway, llm, question, tally, None)
+
+
+async def _complete_once(
+    gateway: Gateway, llm: LLM, question: Question, tally: Tally, schema: ReplySchema | None
+) -> Completion:
+    if not has_hooks():
+        return await gateway.complete(llm, question.messages, tally, tools=question.tools, schema=schema)
+    tools, site = question.tools, Site()  # it is no agent's call, whoever's tool makes it
+    return (await complete_hooked(gateway, llm, question.messages, tally, site=site, tools=tools, schema=schema))[0]
 
 
 def _some(completion: Completion) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from crewrun.credentials import settings_without_credentials
 from crewrun.key_shapes import REDACTED
+from crewrun.llm.custom_model import custom_of
 from crewrun.llm.model import LLM
 from crewrun.llm.placement import PLAIN
 from crewrun.messages import Endpoint
@@ -17,7 +18,9 @@ from crewrun.secret_values import secrets_in, secrets_of_headers, secrets_of_url
 
 def secrets_of_llm(llm: LLM) -> Iterator[str]:
     """What an LLM's fields have, before any of them is looked at: an error about one may quote it."""
-    yield from secrets_in({**llm.__dict__, **(llm.model_extra or {}), "fallbacks": ()})
+    others = getattr(llm, "__pydantic_extra__", None) or {}
+    custom = getattr(custom_of(llm), "__dict__", {})
+    yield from secrets_in({**llm.__dict__, **others, **custom, "fallbacks": ()})
 
 
 def secrets_of(endpoint: Endpoint) -> Iterator[str]:

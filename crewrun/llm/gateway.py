@@ -7,6 +7,7 @@ asked again, and what it does not know is recorded before anybody sees it. How a
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeVar
@@ -22,21 +23,31 @@ from crewrun.errors import (
     RowBudgetExceeded,
     RunStopped,
     SchemaRefused,
+    UsageError,
 )
 from crewrun.llm import ambient, endpoints
 from crewrun.llm.answer import recalled_answer
 from crewrun.llm.cache import Answers
 from crewrun.llm.call import Bill, Caller
 from crewrun.llm.capabilities import Refused
+from crewrun.llm.custom_model import (
+    custom_endpoint,
+    custom_of,
+    is_base,
+    is_custom,
+    settings_of,
+)
+from crewrun.llm.embeddings import Vector, decode, for_embeddings
 from crewrun.llm.endpoint_secrets import secrets_of, secrets_of_llm
 from crewrun.llm.far_gates import FarGates
 from crewrun.llm.frozen_gates import frozen
 from crewrun.llm.gate import AllGates, Gates
 from crewrun.llm.lanes import Transports
 from crewrun.llm.limits import RequestWindow
-from crewrun.llm.model import LLM
+from crewrun.llm.model import LLM, as_plain
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices import Price, find_price
+from crewrun.llm.providers import OFFLINE
 from crewrun.llm.recorder import Identities, Recorder, Spent
 from crewrun.llm.sender import Sender
 from crewrun.llm.sync_thread import run_in_thread
@@ -75,7 +86,9 @@ class Gateway:
         self._cache = cache
         self._transports = Transports(transport)
         self._endpoints: WeakKeyDictionary[LLM, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
+        self._embedders: WeakKeyDictionary[LLM, Endpoint] = WeakKeyDictionary()
         self._fallbacks: WeakKeyDictionary[Endpoint, tuple[Endpoint, ...]] = WeakKeyDictionary()
+        self._customs: WeakKeyDictionary[LLM, tuple[Fields, Endpoint]] = WeakKeyDictionary()
         self._default: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stand_in: Gateway | None = None
@@ -125,8 +138,33 @@ class Gateway:
         own = endpoint.reply_schema
         if schema is None and own is not None and not self._sender.capabilities.refuses(endpoint, own):
             schema = own
-        request = ChatRequest(endpoint, messages, tools, schema)
-        recorder = tally.recorder
+        return await self._answer(ChatRequest(endpoint, messages, tools, schema), tally, windows)
+
+    async def embed(self, embedder: LLM, texts: Sequence[str], tally: Tally) -> list[Vector]:
+        """The vectors of `texts` by `embedder`, recorded and billed as every call. Raises as `complete` does."""
+        request = ChatRequest(self.embedding_endpoint(embedder), tuple(Message("user", text) for text in texts))
+        try:
+            completion = await self._answer(request, tally, ())
+        except (RunStopped, RowBudgetExceeded, NotRecorded) as refused:
+            tally.refused(refused)
+            raise
+        return decode(completion.text)
+
+    def embedding_endpoint(self, embedder: LLM) -> Endpoint:
+        """Where embeddings of `embedder` come from. Its model stays its own whatever --model says."""
+        endpoint = self._embedders.get(embedder)
+        if endpoint is None:
+            resolved = _resolved(endpoints.override(embedder, None, self._options.base_url))
+            endpoint = self._embedders[embedder] = for_embeddings(resolved)
+        return endpoint
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether no model is called whatever a crew names (-m offline)."""
+        return (self._options.model or "").partition("?")[0].strip() == OFFLINE
+
+    async def _answer(self, request: ChatRequest, tally: Tally, windows: Sequence[RequestWindow]) -> Completion:
+        endpoint, recorder = request.endpoint, tally.recorder
         caller = Caller(tally, windows, recorder)
         if recorder is None and self._cache is None:
             if self._options.replay_only:
@@ -213,15 +251,29 @@ class Gateway:
         known = self._endpoints.get(llm)
         if known is not None and known[0] == llm.__dict__ and known[1] == llm.model_extra:
             return known[2]
+        if is_custom(llm):
+            return self._endpoint_of_custom(llm)
         endpoint = self._resolve(llm)
         self._endpoints[llm] = (dict(llm.__dict__), dict(llm.model_extra or {}), endpoint)
         return endpoint
 
+    def _endpoint_of_custom(self, llm: LLM) -> Endpoint:
+        """That of a model that the user's code calls, as it was at first: only its parameters may change."""
+        settings = settings_of(custom_of(llm))
+        known = self._customs.get(llm)
+        if known is not None and known[0] == settings:
+            return known[1]
+        endpoint = self._resolve(llm)
+        self._customs[llm] = settings, endpoint
+        return endpoint
+
     def _resolve(self, llm: LLM | None) -> Endpoint:
+        if llm is not None and (self._options.model or self._options.base_url):
+            llm = as_plain(llm)
         meant = endpoints.override(llm, self._options.model, self._options.base_url)
         endpoint = _resolved(meant)
-        if meant is not None and meant.fallbacks:
-            self._fallbacks[endpoint] = tuple(_resolved(other) for other in meant.fallbacks)
+        if meant is not None and (others := getattr(meant, "fallbacks", None)):
+            self._fallbacks[endpoint] = tuple(_resolved(other) for other in others)
         return endpoint
 
     def fallbacks(self, endpoint: Endpoint) -> tuple[Endpoint, ...]:
@@ -275,11 +327,22 @@ class Gateway:
         return self._loop is not None and self._loop.is_running()
 
     def run_outside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
-        """Run `call(*args)` in the gateway's loop, for code in a worker thread, which waits for it here."""
+        """Run `call(*args)` in the gateway's loop, for code in a worker thread, which waits for it here.
+
+        Raises LoopBlocked when that loop does not get to it: what blocks it may wait for this.
+        """
         loop = self._loop
         if loop is None:
             raise RuntimeError("the run's event loop is not asyncio's")
-        return pool.wait(lambda: asyncio.run_coroutine_threadsafe(call(*args), loop))
+        began: Future[None] = Future()
+
+        async def run() -> T:
+            if not began.set_running_or_notify_cancel():
+                raise asyncio.CancelledError
+            began.set_result(None)
+            return await call(*args)
+
+        return pool.wait(lambda: asyncio.run_coroutine_threadsafe(run(), loop), began)
 
     def run_beside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
         """Run `call(*args)` for code that holds the gateway's own loop: in a thread, with a gateway that stands in for
@@ -323,7 +386,12 @@ def _resolved(llm: LLM | None) -> Endpoint:
     """Where calls of `llm` go. From here on no error says what it is called with."""
     if llm is not None:
         learn(secrets_of_llm(llm), is_passing=True)
-    endpoint = endpoints.resolve(llm)
+    if llm is not None and is_custom(llm):
+        endpoint = custom_endpoint(llm)
+    elif is_base(llm):
+        raise UsageError(f"{type(llm).__name__} has no call of its own; a BaseLLM needs `def call(self, messages, …)`")
+    else:
+        endpoint = endpoints.resolve(llm)
     learn(secrets_of(endpoint), is_passing=True)
     learn(environment_secrets())  # keys that litellm takes from there, and those of proxies
     return endpoint

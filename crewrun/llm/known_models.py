@@ -40,7 +40,7 @@ def slip(endpoint: Endpoint, *, is_known_wrong: bool = False) -> str | None:
     """The known model of the same provider whose name `endpoint`'s may be a slip of. None also for names that users
     choose, addresses of their own, and, unless the provider has said that it has no such model, new versions.
     """
-    if endpoint.lane == OFFLINE or endpoint.provider.startswith(_NAMED_BY_USERS):
+    if endpoint.lane in (OFFLINE, "custom") or endpoint.provider.startswith(_NAMED_BY_USERS):
         return None
     model = endpoint.model
     if not is_own_address(endpoint.provider, endpoint.base_url) or model.startswith("ft:") or _entry(endpoint):

@@ -18,6 +18,13 @@ def _direct() -> Callable[[], Transport]:
     return OpenAITransport
 
 
+def _embeddings() -> Callable[[], Transport]:
+    _direct()  # the same needs
+    from crewrun.llm.embeddings_transport import EmbeddingsTransport
+
+    return EmbeddingsTransport
+
+
 def _litellm() -> Callable[[], Transport]:
     from crewrun.llm.litellm_transport import LitellmTransport
 
@@ -30,11 +37,19 @@ def _offline() -> Callable[[], Transport]:
     return OfflineTransport
 
 
+def _custom() -> Callable[[], Transport]:
+    from crewrun.llm.custom_transport import CustomTransport
+
+    return CustomTransport
+
+
 # Imported when first asked for: aiohttp and litellm cost start-up time that an offline run does not owe.
 _LANES: Mapping[Lane, Callable[[], Callable[[], Transport]]] = {
     "direct": _direct,
     "litellm": _litellm,
     "offline": _offline,
+    "custom": _custom,
+    "embeddings": _embeddings,
 }
 
 

@@ -17,6 +17,17 @@ from pydantic import (
 )
 
 from crewrun import concurrency
+from crewrun.llm.custom_model import (
+    Given,
+    calling,
+    calls_by_itself,
+    custom_of,
+    described,
+    is_custom,
+    routed,
+    settings_of,
+)
+from crewrun.llm.foreign_models import fields_of_model
 from crewrun.llm.parameters import STREAMING, STRUCTURED, checked
 from crewrun.llm.sync import run_sync
 from crewrun.llm.variables import is_reference
@@ -98,11 +109,8 @@ class LLM(BaseModel):
             if other in fields:
                 fields.setdefault(name, fields.pop(other))
                 fields.pop(other, None)
-        if fields.get("fallbacks"):
-            others = fields["fallbacks"]
-            fields["fallbacks"] = [as_llm(other) for other in (others if isinstance(others, list) else [others])]
-        elif "fallbacks" in fields:
-            del fields["fallbacks"]
+        if "fallbacks" in fields:
+            fields["fallbacks"] = as_fallbacks(fields["fallbacks"])
         return {name: checked(name, value) for name, value in fields.items()}
 
     @field_validator("*", mode="wrap")
@@ -111,10 +119,19 @@ class LLM(BaseModel):
         """A reference to a variable stands for a value of any type, which is checked when it is resolved."""
         return value if is_reference(value) and info.field_name not in STRUCTURED else check(value)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A subclass may bring a `call` of its own: what a run's code calls by it is a call of the run."""
+        super().__init_subclass__(**kwargs)
+        for name in ("call", "acall"):
+            if name in vars(cls):
+                setattr(cls, name, routed(vars(cls)[name]))
+
     def __fingerprint__(self) -> dict[str, Any]:
         """What is told of an LLM where definitions are compared: who pays is left out, and what `extra_body` adds is a
         parameter like the others.
         """
+        if calls_by_itself(self):
+            return described(custom_of(self))
         extra = {k: v for k, v in (self.model_extra or {}).items() if k not in ("organization", "project")}
         body = extra.pop("extra_body", None) or {}
         added = {name: value for name, value in body.items() if name not in {*type(self).model_fields, *_DROPPED}}
@@ -159,8 +176,14 @@ class LLM(BaseModel):
         is empty or does not validate, what a tool raises, and TypeError for arguments that do not fit.
         """
         from crewrun.llm.conversation import may_read_files
-        from crewrun.llm.direct import Question, ask  # which knows the gateway, and that knows this class
+        from crewrun.llm.direct import Question, ask, ask_custom  # which knows the gateway, and that knows this class
 
+        if is_custom(self):  # a class with no `acall` of its own
+            if calling.get() is self:
+                raise NotImplementedError(f"{type(self).__name__}: a BaseLLM has no call but its own")
+            more = {"tools": tools, "callbacks": callbacks, "available_functions": available_functions}
+            more |= {"from_task": from_task, "from_agent": from_agent, "response_model": response_model}
+            return await ask_custom(self, Given((messages,), {n: v for n, v in more.items() if v is not None}))
         given = (messages, tools, available_functions, response_model or self.reply_model)
         question = await concurrency.call(Question.of, *given) if may_read_files(messages) else Question.of(*given)
         return await ask(self, question)
@@ -180,20 +203,24 @@ class LLM(BaseModel):
         return run_sync("call", "acall", self.acall, *given)
 
 
+def as_fallbacks(given: Any) -> list["LLM"]:
+    """What `fallbacks` accepts, one or several models, as LLMs."""
+    return [as_llm(other) for other in (given if isinstance(given, list) else [given])] if given else []
+
+
 def as_llm(value: Any) -> Any:
     """What an `llm=` field accepts, as an LLM: a name, a mapping, another library's model object, or a list of these,
     whose first is the model and whose others are its fallbacks.
 
-    Raises ValueError for anything else, and for a model that brings its own way of being called.
+    So is an object of the user's with a `call` of its own, see `custom_model`. Raises ValueError for anything else.
     """
-    if _calls_by_itself(value):
-        raise ValueError(
-            f"crewrun calls models itself, and {type(value).__name__}.call() would never run; put the model behind a "
-            'server that speaks OpenAI\'s protocol, LLM(model="…", base_url="http://…/v1"), or name one of a provider '
-            "that litellm has; in tests crewrun.testing.scripted gives the replies"
-        )
     if value is None or isinstance(value, LLM):
+        if value is not None and "fallbacks" not in value.__dict__:
+            name = type(value).__name__
+            raise ValueError(f"{name}.__init__ does not call super().__init__(model=…), which a model needs")
         return value
+    if calls_by_itself(value):
+        return _adapted(value)
     if isinstance(value, str):
         return LLM(model=value)
     if isinstance(value, dict):
@@ -203,17 +230,24 @@ def as_llm(value: Any) -> Any:
         if not isinstance(first, LLM) or None in others:
             raise ValueError("a list of llms has a model in each place")
         return first.model_copy(update={"fallbacks": [*first.fallbacks, *others]}) if others else first
-    name = getattr(value, "model", None) or getattr(value, "model_name", None)
-    if isinstance(name, str):
-        taken = {f: getattr(value, f, None) for f in ("temperature", "max_tokens", "base_url", "api_key", "timeout")}
-        return LLM(model=name, **{k: v for k, v in taken.items() if isinstance(v, str | int | float)})
+    if (fields := fields_of_model(value)) is not None:
+        return LLM(**fields)
     raise ValueError(f"an llm is a model name, a mapping with `model`, or an LLM, not {type(value).__name__}")
 
 
-def _calls_by_itself(value: Any) -> bool:
-    """Whether `value` has a `call` of the user's own: CrewAI's way to bring a model. CrewAI's own models are names."""
-    if isinstance(value, str | dict | list | type) or not callable(getattr(value, "call", None)):
-        return False
-    owners = (kind for kind in type(value).__mro__ if "call" in vars(kind) or "acall" in vars(kind))
-    owner = next(owners, type(value))
-    return owner is not LLM and owner.__module__.partition(".")[0] != "crewai"
+def as_plain(llm: LLM) -> LLM:
+    """A model of the user's own as one that crewrun calls: its name and parameters. Any other stays what it is."""
+    if not calls_by_itself(llm):
+        return llm
+    fields = settings_of(custom_of(llm))
+    fields.pop("base_url", None)  # of a server that may speak anything
+    others = fields.pop("additional_params", {})
+    return LLM(**{"model": type(llm).__name__, **others, **fields})
+
+
+def _adapted(custom: Any) -> LLM:
+    """An object that is no `BaseLLM` and has a `call` of its own, as CrewAI's custom models have it, as an LLM."""
+    name = getattr(custom, "model", None) or getattr(custom, "model_name", None)
+    llm = LLM(model=name if isinstance(name, str) else type(custom).__name__)
+    llm.__dict__["custom"] = custom
+    return llm

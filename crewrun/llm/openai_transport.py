@@ -7,6 +7,7 @@ calls would otherwise be bound by its client. https://platform.openai.com/docs/a
 import json
 import os
 import ssl
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
@@ -39,11 +40,21 @@ class _Route(NamedTuple):
     proxy: str | None
 
 
+class Reply(NamedTuple):
+    """A reply that says that all went well."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
 class OpenAITransport:
     """Posts to `base_url` + /chat/completions. Must be made inside a running asyncio loop.
 
     The pool is unbounded: how many requests are in flight is decided by who sends them.
     """
+
+    # What another lane of the same wire has of its own, besides `_body` and `_read`.
+    _path = "/chat/completions"
 
     def __init__(self) -> None:
         self._routes: WeakKeyDictionary[Endpoint, _Route] = WeakKeyDictionary()
@@ -68,13 +79,13 @@ class OpenAITransport:
         try:
             response = await self._session.post(
                 route.url,
-                data=aiohttp.BytesPayload(_body(request)),  # else aiohttp looks for a type that it may be
+                data=aiohttp.BytesPayload(self._body(request)),  # else aiohttp looks for a type that it may be
                 headers=route.headers,
                 proxy=route.proxy,
                 allow_redirects=False,  # a redirect would turn the POST into a GET, or carry the key elsewhere
             )
             status = response.status
-            payload = await _read(response)
+            payload = await _whole(response)
         except BodyRefused as refused:
             raise ServerError(str(refused), http_status=status) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as broken:
@@ -82,11 +93,17 @@ class OpenAITransport:
             error.http_status = status  # of a reply that broke off: whoever sent its beginning is there
             raise error from broken
         if 200 <= status < 300:
-            return read_completion(payload, rate_headers.glance(response.headers), response.headers)
+            return self._read(Reply(payload, response.headers), request)
         if 300 <= status < 400:
             where = response.headers.get("location", "elsewhere")
             payload = f"{route.url} redirects to {where}: set base_url to the address it should be".encode()
         raise failure(status, payload, response.headers)
+
+    def _body(self, request: ChatRequest) -> bytes:
+        return _body(request)
+
+    def _read(self, reply: Reply, request: ChatRequest) -> Completion:
+        return read_completion(reply.body, rate_headers.glance(reply.headers), reply.headers)
 
     async def aclose(self) -> None:
         """Close the session and its connections."""
@@ -95,7 +112,7 @@ class OpenAITransport:
     def _route(self, endpoint: Endpoint) -> _Route:
         parts = urlsplit(endpoint.base_url or "")
         query = "&".join(filter(None, [parts.query, urlencode(endpoint.query)]))
-        url = urlunsplit(parts._replace(path=parts.path + "/chat/completions", query=query))
+        url = urlunsplit(parts._replace(path=parts.path + self._path, query=query))
         headers = CIMultiDict(endpoint.headers)
         if endpoint.api_key and "@" not in parts.netloc:  # name and password in the address are its authorization
             headers.setdefault("Authorization", f"Bearer {endpoint.api_key}")
@@ -103,7 +120,7 @@ class OpenAITransport:
         return route
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
     """The body. The connection is free for the next request, or closed where not all was read. Raises BodyRefused."""
     headers, status = response.headers, response.status
     length, encoding = response.content_length, headers.get("Content-Encoding")

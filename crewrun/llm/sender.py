@@ -21,6 +21,7 @@ from crewrun.errors import (
     BadRequest,
     CallError,
     CallTimedOut,
+    CustomModelFailed,
     EndpointRefused,
     OutageTooLong,
     OutputInvalid,
@@ -58,11 +59,13 @@ from crewrun.llm.outage import is_sign_of_outage
 from crewrun.llm.permit import FailureScope, Pass
 from crewrun.llm.probes import MAY_PASS, RUN_WIDE, probe_request
 from crewrun.llm.recorder import Spent
+from crewrun.llm.tally import Tally, counting_into
 from crewrun.llm.transport import Transport
 from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, relaxed
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
+_OVER_AIOHTTP = ("direct", "embeddings")
 
 
 @dataclass(slots=True)
@@ -112,7 +115,14 @@ class Sender:
                 if request.tools and not self.capabilities.takes_tools(endpoint):
                     raise ToolsRefused(f"{endpoint.name}, which stands in for another model, takes no tools")
                 return await self._send_as_taken(other, caller, bill, is_patient=is_last)
-            except (TransientError, EndpointRefused, OutageTooLong, WaitTooLong, *RUN_WIDE) as failed:
+            except (
+                TransientError,
+                CustomModelFailed,
+                EndpointRefused,
+                OutageTooLong,
+                WaitTooLong,
+                *RUN_WIDE,
+            ) as failed:
                 last: CallError | RunStopped = failed
         raise last
 
@@ -249,7 +259,7 @@ class Sender:
             bill.attempts += 1
             tally.sent()
             try:
-                got = fresh_answer(await self._send_once(request), request, tally.own_texts)
+                got = fresh_answer(await self._send_once(request, tally), request, tally.own_texts)
             except CallError as failed:
                 error = classified(with_slip(failed.redact(), request.endpoint), request)
             except BaseException:
@@ -311,7 +321,7 @@ class Sender:
         probe.caller.tally.sent()
         probe.bill.probes += 1
         try:
-            got = await self._send_once(probe.request)
+            got = await self._send_once(probe.request, probe.caller.tally)
         except CallError as failed:
             error = failed.redact()
             error.attempts = 1
@@ -324,14 +334,18 @@ class Sender:
         gate.answered(permit, end)
         return FailureScope.OWN, None
 
-    async def _send_once(self, request: ChatRequest) -> Completion:
-        """One attempt, within the call's time limit."""
+    async def _send_once(self, request: ChatRequest, tally: Tally) -> Completion:
+        """One attempt, within the call's time limit. What the user's own code calls meanwhile is on `tally` too."""
         endpoint = request.endpoint
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
         transport, is_ours = self._transports.of(endpoint.lane), self._transports.given is None
         request = self.capabilities.trimmed(request)
-        completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane == "direct")
-        return believable(completion, request) if is_ours else completion
+        if is_ours and endpoint.lane == "custom":
+            with counting_into(tally):
+                return await _send(transport, request, timeout_s, over_asyncio=False)
+        completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane in _OVER_AIOHTTP)
+        # Vectors are no words: their size says nothing of tokens.
+        return believable(completion, request) if is_ours and endpoint.lane != "embeddings" else completion
 
     def _way(self, endpoint: Endpoint) -> Way:
         way = self._ways.get(endpoint)

@@ -22,6 +22,7 @@ from aiohttp import web
 from crewrun.errors import UsageError
 from crewrun.mock.answers import Said, answer
 from crewrun.mock.chat import Chat, read_chat
+from crewrun.mock.embeddings import embeddings, read_texts
 from crewrun.mock.faults import Fault, RandomFault, find_fault
 from crewrun.mock.ledger import Entry, Ledger
 from crewrun.mock.rate_limits import RateLimits, read_limits
@@ -100,6 +101,7 @@ def make_app(settings: Settings) -> web.Application:
     app.router.add_put("/limits", mock.change_limits)
     app.router.add_get("/health", _health)
     app.router.add_post("/{prefix:(?:.*/)?}chat/completions", mock.chat)
+    app.router.add_post("/{prefix:(?:.*/)?}embeddings", mock.embeddings)
     app.router.add_get("/{prefix:(?:.*/)?}models", _models)
     app.router.add_route("*", "/{path:.*}", _not_found)
     return app
@@ -115,7 +117,9 @@ async def _models(request: web.Request) -> web.Response:
 
 
 async def _not_found(request: web.Request) -> web.Response:
-    known = "POST /v1/chat/completions, GET /v1/models, GET and DELETE /ledger, GET and PUT /limits"
+    known = (
+        "POST /v1/chat/completions, POST /v1/embeddings, GET /v1/models, GET and DELETE /ledger, GET and PUT /limits"
+    )
     message = f"the mock has no {request.method} {request.path}; it has {known}"
     return _response(refusal(404, message, code="unknown_url"))
 
@@ -157,8 +161,7 @@ class _Mock:
     async def chat(self, request: web.Request) -> web.Response:
         body = await request.read()
         ledger, transport = self._ledger, request.transport
-        peer = transport.get_extra_info("peername") if transport else None
-        entry = ledger.begin(body, peer[:2] if peer else ("", 0))
+        entry = ledger.begin(body, _peer(request))
         try:
             sent = await self._answer(entry)
         except asyncio.CancelledError:
@@ -173,6 +176,25 @@ class _Mock:
         if sent.cut and transport:
             transport.abort()
         return _response(sent)
+
+    async def embeddings(self, request: web.Request) -> web.Response:
+        """As `chat`, without faults and limits."""
+        body, ledger = await request.read(), self._ledger
+        entry = ledger.begin(body, _peer(request))
+        try:
+            asked = read_texts(body)
+        except ValueError as error:
+            ledger.end(entry, 400)
+            return _response(refusal(400, str(error)))
+        try:
+            await self._delay()
+        except asyncio.CancelledError:
+            ledger.end(entry, "hung up")
+            raise
+        reply = embeddings(asked)
+        entry.model, entry.billed, entry.prompt_tokens = asked.model, True, reply.prompt_tokens
+        ledger.end(entry, reply.status)
+        return _response(reply)
 
     async def _answer(self, entry: Entry) -> Reply:
         try:
@@ -244,6 +266,11 @@ class _Mock:
             case "cut":
                 return replace(reply(said), cut=True)
         return reply(said)
+
+
+def _peer(request: web.Request) -> tuple[str, int]:
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return peer[:2] if peer else ("", 0)
 
 
 def _response(reply: Reply) -> web.Response:

@@ -5,15 +5,16 @@ The file is read when the attribute is first used, an entry's names are replaced
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from crewrun.definitions.names import Names
-from crewrun.definitions.problems import KeyPath, failure, listed
+from crewrun.definitions.problems import LAST_COUNTS, KeyPath, failure, listed, with_advice
 from crewrun.definitions.source import Expected, Source
 from crewrun.definitions.yaml_source import read
-from crewrun.errors import DefinitionError, suggest
+from crewrun.errors import CrewrunWarning, DefinitionError, suggest
 from crewrun.project.marks import Kind, names_of
 from crewrun.references import shown
 
@@ -74,6 +75,8 @@ class ConfigAttribute:
         source = read(shown(path), _FILES[self._kind])
         if source.problems:
             raise failure(source.file, source.problems)
+        for warning in with_advice(source.repeated, LAST_COUNTS):
+            warnings.warn(str(warning), CrewrunWarning, stacklevel=4)
         return Entries(self._kind, source, owner, self._folders)
 
 

@@ -14,6 +14,7 @@ from crewrun.crew.crew import Crew
 from crewrun.crew.task import Task
 from crewrun.errors import DefinitionError
 from crewrun.llm.sync import settled
+from crewrun.project.hooks import hooks_of
 from crewrun.references import shown
 
 Kind = Literal[
@@ -145,6 +146,7 @@ def _finished(kind: Kind, method: Callable[..., Any], made: Any, owner: Any) -> 
         made.name = made.name or type(owner).__name__
         made.before_kickoff_callbacks = [*made.before_kickoff_callbacks, *_bound(owner, "before_kickoff")]
         made.after_kickoff_callbacks = [*made.after_kickoff_callbacks, *_bound(owner, "after_kickoff")]
+        made.meets(hooks_of(owner))
     elif isinstance(made, Agent | Task):
         made.name = made.name or method.__name__
     return made

@@ -97,7 +97,7 @@ class Union:
         known = self._execute(_SEE, (row.index, row_key(row.id))).fetchone()
         if known is None:
             self.found.add("without_result", f"line {row.line}: {row.id}")
-        elif row.content and known[0] != _number(json.loads(as_json(row.inputs))):
+        elif row.content and known[0] != _number(json.loads(as_json(row.own))):
             self.found.add("changed", f"line {row.line}: {row.id}")
 
     def end(self, *, checked: bool) -> Differences:

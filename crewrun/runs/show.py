@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from crewrun.errors import UsageError, suggest
+from crewrun.llm.embeddings import words_for
 from crewrun.messages import Message, Usage
 from crewrun.redaction import redact
 from crewrun.row import Row, as_json, usage_json
@@ -112,7 +113,7 @@ def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None)
         return {**about, "error": redact(read_text(entry))}
     answer = read_answer(entry)
     calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls]
-    about |= {"reply": answer.text, "truncated": answer.truncated, "tool_calls": calls}
+    about |= {"reply": words_for(answer.text), "truncated": answer.truncated, "tool_calls": calls}
     more = {"reasoning": answer.reasoning, "finish_reason": answer.finish_reason}
     return about | {name: value for name, value in more.items() if value}
 

@@ -116,7 +116,7 @@ def _maker(recipe: Recipe) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
 def _keeps_things(crew: Crew) -> bool:
     """Whether hooks of a @CrewBase class may leave on their object what only one row is to see."""
     hooks = (*crew.before_kickoff_callbacks, *crew.after_kickoff_callbacks)
-    return any(is_project(getattr(hook, "__self__", None)) for hook in hooks)
+    return crew.scoped_hooks is not None or any(is_project(getattr(hook, "__self__", None)) for hook in hooks)
 
 
 def _make_again(crew: Crew, project: Any, found: Any, recipe: Recipe) -> None:

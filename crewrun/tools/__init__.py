@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from crewrun.tools.file_writer import FileWriterTool
     from crewrun.tools.scrape_website import ScrapeWebsiteTool
     from crewrun.tools.serper import SerperDevTool
-    from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, ToolFailureRecord
+    from crewrun.tools.tool_failure import (
+        ToolExecutionFailedError,
+        ToolFailure,
+        ToolFailurePolicy,
+        ToolFailureReason,
+        ToolFailureRecord,
+    )
 
 __all__ = [
     "BaseTool",
@@ -25,7 +31,9 @@ __all__ = [
     "FileWriterTool",
     "ScrapeWebsiteTool",
     "SerperDevTool",
+    "ToolExecutionFailedError",
     "ToolFailure",
+    "ToolFailurePolicy",
     "ToolFailureReason",
     "ToolFailureRecord",
     "tool",
@@ -43,7 +51,9 @@ _HOME = {
     **BUILT_IN,
     "BaseTool": "crewrun.tools.base",
     "ToolFailed": "crewrun.errors",
+    "ToolExecutionFailedError": "crewrun.tools.tool_failure",
     "ToolFailure": "crewrun.tools.tool_failure",
+    "ToolFailurePolicy": "crewrun.tools.tool_failure",
     "ToolFailureReason": "crewrun.tools.tool_failure",
     "ToolFailureRecord": "crewrun.tools.tool_failure",
     "EnvVar": "crewrun.tools.base_tool",

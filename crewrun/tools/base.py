@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from crewrun.errors import DefinitionError
 from crewrun.tools.schema import arguments_of, documented
+from crewrun.tools.tool_failure import ToolFailurePolicy
 
 DEFAULT_TIMEOUT_S = 300.0
 MAX_RESULT_CHARS = 100_000
@@ -27,7 +28,7 @@ class BaseTool(BaseModel):
     A call that takes longer than `timeout_s` seconds is given up, and a result of more than `max_result_chars`
     characters is cut; the model is told of both. When a row is continued, a tool whose result is in the run's journal
     is not called again, unless it sets `replay` to False. `env_vars` are the `EnvVar`s that it reads: a run does not
-    begin while a required one is not set.
+    begin while a required one is not set. With `tool_failure_policy` `raise` a failed call fails its row.
     """
 
     # Subclasses bring fields of their own, of any type; CrewAI's other constructor arguments mean nothing here.
@@ -41,6 +42,7 @@ class BaseTool(BaseModel):
     timeout_s: float | None = Field(default=DEFAULT_TIMEOUT_S, gt=0)
     max_result_chars: int = Field(default=MAX_RESULT_CHARS, ge=1)
     replay: bool = True
+    tool_failure_policy: ToolFailurePolicy | None = None
     env_vars: list[Any] = Field(default_factory=list)
     # CrewAI's, without effect here.
     cache_function: Any = None

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from crewrun.errors import ToolFailed
 from crewrun.llm.failed_tools import FailedCall
 
 
@@ -86,6 +87,22 @@ class ToolFailureRecord(BaseModel):
         """The record in one line."""
         during = f" in task {self.task_name!r}" if self.task_name else ""
         return f"tool {self.tool_name!r} failed{during}: {self.failure.as_agent_message()}"
+
+
+class ToolFailurePolicy(StrEnum):
+    """What a failed call of a tool does: with `RAISE` it fails the row. Every failure is recorded."""
+
+    IGNORE = "ignore"
+    WARN = "warn"
+    RAISE = "raise"
+
+
+class ToolExecutionFailedError(ToolFailed):
+    """A call failed of a tool whose `tool_failure_policy` is `raise`."""
+
+    def __init__(self, record: ToolFailureRecord) -> None:
+        super().__init__(record.summary())
+        self.record = record
 
 
 def declared_failure(result: Any) -> ToolFailure | None:

@@ -2,7 +2,7 @@
 
 A toolbox is made once for each list of tools, so no call pays for schemas. What goes wrong with a call is text for the
 model, which may do better next time. What no model can help with ends the row: ToolFailed, what a coworker fails with,
-CallError and TaskTimedOut, and a journal that cannot be written.
+CallError and TaskTimedOut, what a hook raises, and a journal that cannot be written.
 
 What a tool gave is recorded for the row, and not asked of it again when the row is continued. Nor is what came from
 models that the tool called, whose answers are recorded themselves. That a call failed is recorded to be looked at: the
@@ -33,6 +33,7 @@ from crewrun.errors import (
     suggest,
 )
 from crewrun.fingerprint import fingerprint
+from crewrun.hooks.dispatch import has_hooks
 from crewrun.llm.failed_tools import TOLD, FailedCall
 from crewrun.llm.json_values import decode_written, unfenced
 from crewrun.llm.recorder import Recorder, tool_identity
@@ -42,7 +43,14 @@ from crewrun.redaction import LONGEST_QUOTATION, learn, redact
 from crewrun.secret_values import secrets_in
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema, values_of
-from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, declared_failure
+from crewrun.tools.tool_failure import (
+    ToolExecutionFailedError,
+    ToolFailure,
+    ToolFailurePolicy,
+    ToolFailureReason,
+    ToolFailureRecord,
+    declared_failure,
+)
 
 _MAX_NAME_CHARS = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -120,7 +128,18 @@ class Toolbox:
         if result.failed:
             result = replace(result, text=redact(result.text))  # also where the tool worded the error
             await self._note(name, arguments, result, tally, began)
+            self._raise_if_so_told(name, arguments, result, tally)
         return result
+
+    def _raise_if_so_told(self, name: str, arguments: str, result: ToolResult, tally: Tally) -> None:
+        tool = self.tools.get(wire_name(name))
+        if tool is None or tool.tool_failure_policy is not ToolFailurePolicy.RAISE or result.failure is None:
+            return
+        raise ToolExecutionFailedError(
+            ToolFailureRecord(
+                tool_name=tool.name, failure=result.failure, tool_args=arguments, task_name=tally.task or None
+            )
+        )
 
     async def _note(self, name: str, arguments: str, result: ToolResult, tally: Tally, began: float) -> None:
         """Count a failed call and record it. Raises OutputFailed when it cannot be recorded."""
@@ -148,6 +167,30 @@ class Toolbox:
             values = _validated(tool, arguments)
         except ValueError as wrong:
             return _failed(f"The arguments do not fit: {wrong}", ToolFailureReason.INVALID_INPUT)
+        if not has_hooks():
+            return await self._use_valid(tool, name, arguments, values, used, tally, replay_only=replay_only)
+        from crewrun.tools.hooked_tool import HookedTool  # few runs have hooks
+
+        hooks = HookedTool(tool, wire_name(name), values)
+        refused = await hooks.before()
+        if refused is not None:
+            return ToolResult(await hooks.after(refused))
+        arguments, values = hooks.arguments(arguments), hooks.values
+        result = await self._use_valid(tool, name, arguments, values, used, tally, replay_only=replay_only)
+        return replace(result, text=await hooks.after(result.text))
+
+    async def _use_valid(
+        self,
+        tool: BaseTool,
+        name: str,
+        arguments: str,
+        values: dict[str, Any],
+        used: dict[BaseTool, int],
+        tally: Tally,
+        *,
+        replay_only: bool,
+    ) -> ToolResult:
+        """Call `tool` with `values`, by which `arguments` are its identity, unless what it gave is on record."""
         if tool.max_usage_count is not None:
             if used.get(tool, 0) >= tool.max_usage_count:
                 times = "once" if tool.max_usage_count == 1 else f"{tool.max_usage_count} times"

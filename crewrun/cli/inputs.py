@@ -1,0 +1,62 @@
+"""Inputs on the command line, for one kickoff or for all rows: `-i NAME=VALUE`, `-i @FILE`, `--inputs JSON`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ForAllRows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=VALUE|@FILE",
+        envvar="CREWRUN_INPUT",
+        help="An input for all rows, as text, or @FILE with a JSON object of several; a row's own fields come first. "
+        "May be repeated.",
+    ),
+]
+
+
+def read_inputs(pairs: Sequence[str], whole: str | None = None) -> dict[str, Any]:
+    """The inputs of `--inputs` with each `-i` over it, the later ones over the earlier. Raises UsageError."""
+    from crewrun.errors import UsageError
+
+    values = {} if whole is None else _object("--inputs", whole)
+    for pair in pairs:
+        if pair.startswith("@"):
+            values |= _object("-i", pair)
+            continue
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"-i {pair!r}: write NAME=VALUE, as in -i topic=AI, or @FILE that holds a JSON object")
+        values[name] = value
+    return values
+
+
+def _object(flag: str, text: str) -> dict[str, Any]:
+    """A JSON object, or that in the file which `@FILE` names."""
+    from crewrun.batch.json_object import parse_object
+    from crewrun.errors import UsageError
+
+    try:
+        content = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode("utf-8", "surrogateescape")
+    except OSError as refused:
+        raise UsageError(f"{flag} {text}: cannot be read: {refused.strerror}") from None
+    found, problem = parse_object(content)
+    if found is None:
+        raise UsageError(f"{flag} {text[:80]}: {_line(content)}{problem}")
+    return found
+
+
+def _line(content: bytes) -> str:
+    """`line 2: `, where the JSON of several lines is wrong."""
+    try:
+        json.loads(content)
+    except json.JSONDecodeError as wrong:
+        return f"line {wrong.lineno}: " if b"\n" in content.strip() else ""
+    except (ValueError, RecursionError):
+        return ""
+    return ""

@@ -1,0 +1,136 @@
+"""`Background`: what an agent brings to every task besides its texts and tools, its knowledge and its skills."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from crewrun.knowledge.embedded_passages import EmbeddedPassages
+from crewrun.knowledge.knowledge import Knowledge
+from crewrun.knowledge.knowledge_base import KnowledgeBase
+from crewrun.knowledge.knowledge_config import KnowledgeConfig
+from crewrun.knowledge.source.base_file_knowledge_source import BaseFileKnowledgeSource
+from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
+from crewrun.llm.embeddings import embedder_of
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.tally import Tally
+from crewrun.skills.catalog import SkillCatalog
+from crewrun.skills.models import Skill
+from crewrun.skills.parser import SKILL_FILENAME
+from crewrun.tools.toolbox import Toolbox
+
+_DEFAULT = KnowledgeConfig()
+
+
+class Knows(Protocol):
+    """An agent or a crew, as far as it has knowledge and skills."""
+
+    knowledge: Knowledge | None
+    knowledge_sources: list[BaseKnowledgeSource] | None
+    knowledge_config: KnowledgeConfig | None
+    skills: list[Skill] | None
+    embedder: Any
+
+
+class Background(NamedTuple):
+    """What one agent knows, and can learn; either may be None. `embedded` chooses passages where a crew has an embedder
+    that can; `unused_embedder` is the provider of one that cannot.
+    """
+
+    knowledge: KnowledgeBase | None = None
+    skills: SkillCatalog | None = None
+    embedded: EmbeddedPassages | None = None
+    unused_embedder: str | None = None
+
+    def system_text(self, own: Toolbox) -> str:
+        """What the system turn says of it, the same for all rows. `own` are the agent's tools besides."""
+        parts = []
+        if self.knowledge is not None and self.knowledge.whole:
+            parts.append(
+                f"What you know, to be used where it helps:\n<knowledge>\n{self.knowledge.whole}\n</knowledge>"
+            )
+        if self.skills is not None:
+            parts.append(self.skills.prompt(own))
+        return "\n\n".join(parts)
+
+    async def chosen_for(self, query: str, gateway: Gateway, tally: Tally) -> str:
+        """What of the knowledge is nearest to `query`; empty where the system turn has all of it.
+
+        An embedder is asked where there is one, except in a rehearsal. Raises what a call does.
+        """
+        if self.embedded is None or gateway.is_rehearsal:
+            return self.passages_for(query)
+        return await self.embedded.nearest(query, gateway, tally)
+
+    def passages_for(self, query: str) -> str:
+        """As `chosen_for`, by words alone."""
+        return self.knowledge.passages_for(query) if self.knowledge is not None else ""
+
+    def toolbox(self, own: Toolbox) -> Toolbox:
+        """`own`, and what loads skills."""
+        return own if self.skills is None else self.skills.toolbox(own)
+
+
+NO_BACKGROUND = Background()
+
+
+class Backgrounds:
+    """Makes backgrounds, each once for what it is made of."""
+
+    def __init__(self) -> None:
+        # The parts are kept with what is made of them, so that nothing else can come by their ids.
+        self._made: dict[tuple[int, ...], tuple[list[Any], Background]] = {}
+
+    def of(self, *owners: Knows) -> Background:
+        """That of an agent, together with its crew's where the crew is given behind it. Raises DefinitionError."""
+        sources, skills = _sources(owners), _skills(owners)
+        if not sources and not skills:
+            return NO_BACKGROUND
+        config = next((owner.knowledge_config for owner in owners if owner.knowledge_config is not None), _DEFAULT)
+        spec = next((owner.embedder for owner in owners if owner.embedder is not None), None)
+        parts = [*sources, *skills, config, spec]
+        key = tuple(map(id, parts))
+        if key not in self._made:
+            base = KnowledgeBase.of(sources, config) if sources else None
+            made = Background(base, SkillCatalog(skills) if skills else None)
+            self._made[key] = (parts, _with_embedder(made, spec) if spec is not None else made)
+        return self._made[key][1]
+
+
+def _with_embedder(made: Background, spec: Any) -> Background:
+    if made.knowledge is None or not made.knowledge.passages:
+        return made
+    if (embedder := embedder_of(spec)) is None:
+        named = spec.get("provider") if isinstance(spec, Mapping) else type(spec).__name__
+        return made._replace(unused_embedder=str(named))
+    return made._replace(embedded=EmbeddedPassages(made.knowledge, embedder))
+
+
+def _sources(owners: Sequence[Knows]) -> list[BaseKnowledgeSource]:
+    found: list[BaseKnowledgeSource] = []
+    for owner in owners:
+        if owner.knowledge is None and not owner.knowledge_sources:
+            continue  # the way of most rows
+        for source in (*(owner.knowledge.sources if owner.knowledge else ()), *(owner.knowledge_sources or ())):
+            if not any(source is known for known in found):
+                found.append(source)
+    return found
+
+
+def _skills(owners: Sequence[Knows]) -> list[Skill]:
+    """Of two skills with one name the agent's own."""
+    found: dict[str, Skill] = {}
+    for owner in owners:
+        for skill in owner.skills or ():
+            found.setdefault(skill.name, skill)
+    return list(found.values())
+
+
+def files_of(owners: Sequence[Knows]) -> frozenset[str]:
+    """The files that `owners` have their knowledge and skills from."""
+    files: list[Path] = []
+    for source in _sources(owners):
+        files += source.safe_file_paths if isinstance(source, BaseFileKnowledgeSource) else []
+    for skill in _skills(owners):
+        if not skill.is_inline:
+            files += [skill.path / name for name in (SKILL_FILENAME, *skill.files())]
+    return frozenset(str(file.absolute()) for file in files)

@@ -1,0 +1,12 @@
+"""Hooks that ask somebody: refused, since a run has nobody to answer."""
+
+from typing import NoReturn
+
+from crewrun.errors import DefinitionError
+
+
+def refuse_human_input(prompt: str) -> NoReturn:
+    """Raise DefinitionError that says so."""
+    raise DefinitionError(
+        f"a hook asks for human input ({prompt!r:.80}), and crewrun runs where nobody answers; decide it in the hook"
+    )

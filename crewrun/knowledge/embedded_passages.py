@@ -1,0 +1,83 @@
+"""Passages that an embedding model chooses: `EmbeddedPassages`.
+
+Their vectors are asked for once in a session of a run, by the first row that needs them, and that row pays; each row
+asks for its own query's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import anyio
+
+from crewrun.concurrency import call
+from crewrun.knowledge.knowledge_base import KnowledgeBase
+from crewrun.llm.embeddings import Vector, likeness
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.model import LLM
+from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.tally import Tally
+
+# Texts of one request: at CrewAI's 4,000 characters each far below OpenAI's 300,000 tokens and 2,048 texts.
+_AT_ONCE = 64
+# OpenAI's models read 8,192 tokens of a text, Ollama's default one 2,048.
+_MOST_QUERY_CHARS = 8_000
+
+
+# Knowledge whose vectors a gateway keeps: flows make a crew for each row, mostly with the same.
+_MOST_KEPT = 4
+
+
+@dataclass(slots=True)
+class _Vectors:
+    """Those of some passages. The lock is held while they are asked for: one row does it for all."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    known: list[Vector] | None = None
+
+
+# By gateway, then by embedder and passages; the latest last. Not in the object below, which a row may have for itself.
+_kept: WeakKeyDictionary[Gateway, dict[tuple[str, tuple[str, ...]], _Vectors]] = WeakKeyDictionary()
+
+
+class EmbeddedPassages:
+    """The passages of `base`, chosen by `embedder`. Serves any number of rows at once."""
+
+    def __init__(self, base: KnowledgeBase, embedder: LLM) -> None:
+        self.base = base
+        self.embedder = embedder
+
+    async def nearest(self, query: str, gateway: Gateway, tally: Tally) -> str:
+        """The passages that are nearest to `query`, as `KnowledgeBase.passages_for` gives them.
+
+        Those below `score_threshold` are left out. Raises what a call does.
+        """
+        vectors = await self._of_passages(gateway, tally)
+        (wanted,) = await gateway.embed(self.embedder, [query[:_MOST_QUERY_CHARS]], tally)
+        return self.base.within_bound(await call(self._ranked, wanted, vectors))
+
+    def _ranked(self, wanted: Vector, vectors: Sequence[Vector]) -> list[int]:
+        config = self.base.config
+        scored = [(-likeness(wanted, vector), position) for position, vector in enumerate(vectors)]
+        return [
+            position for score, position in sorted(scored)[: config.results_limit] if -score >= config.score_threshold
+        ]
+
+    async def _of_passages(self, gateway: Gateway, tally: Tally) -> list[Vector]:
+        held = self._held(gateway)
+        async with held.lock:
+            if held.known is None:
+                found: list[Vector] = []
+                for start in range(0, len(self.base.passages), _AT_ONCE):
+                    texts = self.base.passages[start : start + _AT_ONCE]
+                    found += await gateway.embed(self.embedder, texts, tally)
+                held.known = found
+        return held.known
+
+    def _held(self, gateway: Gateway) -> _Vectors:
+        kept = _kept.setdefault(gateway, {})
+        key = describe_endpoint(gateway.embedding_endpoint(self.embedder)), self.base.passages
+        held = kept[key] = kept.pop(key, _Vectors())
+        while len(kept) > _MOST_KEPT:
+            del kept[next(iter(kept))]
+        return held

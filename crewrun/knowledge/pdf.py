@@ -1,0 +1,49 @@
+"""The text of a PDF, with pypdf, which is an extra: `pip install 'crewrun[pdf]'`."""
+
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from crewrun.errors import DefinitionError
+
+
+def text_of(content: bytes, name: str) -> str:
+    """The text of the PDF `content`, page after page. Raises DefinitionError for one that gives none."""
+    try:
+        from pypdf import PdfReader
+        from pypdf.errors import DependencyError, PyPdfError
+    except ImportError:
+        raise DefinitionError(f"{name}: reading PDF needs pypdf: pip install 'crewrun[pdf]'") from None
+    try:
+        with _quiet():
+            reader = PdfReader(io.BytesIO(content))
+            # Many a file is encrypted with an empty password, and opens for everybody.
+            if reader.is_encrypted and not reader.decrypt(""):
+                raise DefinitionError(f"{name}: is encrypted; save it without a password")
+            pages = [page.extract_text() for page in reader.pages]
+    except DefinitionError:
+        raise
+    except DependencyError:
+        raise DefinitionError(f"{name}: is encrypted; save it without encryption") from None
+    except (PyPdfError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as broken:
+        # pypdf follows what the file says, so a damaged one raises anything.
+        raise DefinitionError(
+            f"{name}: is not a PDF that can be read: {str(broken) or type(broken).__name__}"
+        ) from None
+    text = "\n\n".join(page.strip() for page in pages if page.strip())
+    if not text:
+        raise DefinitionError(f"{name}: has no text in it, only pictures of pages; run it through OCR first")
+    return text
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without pypdf's log lines on what it mends by itself."""
+    logger = logging.getLogger("pypdf")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

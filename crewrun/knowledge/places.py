@@ -1,0 +1,80 @@
+"""Where the files of knowledge sources and skills are: `find`.
+
+CrewAI looks into the folder `knowledge` of the working directory. A crew may be run from anywhere, so its own project
+comes first.
+"""
+
+import inspect
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from crewrun.confinement.place import inside
+from crewrun.errors import DefinitionError
+from crewrun.references import shown
+
+KNOWLEDGE_FOLDER = "knowledge"
+
+# How far above a file its project is looked for.
+_MAX_LEVELS = 5
+_LIBRARIES = frozenset({"crewrun", "pydantic"})
+# The folder of the definition file that is being built; None while user's Python code runs.
+_definition_folder: ContextVar[Path | None] = ContextVar("crewrun_definition_folder", default=None)
+
+
+@contextmanager
+def definition_in(folder: Path) -> Iterator[None]:
+    """Paths that are looked for in the block stand in a definition file in `folder`, and may not lead out of it."""
+    token = _definition_folder.set(folder)
+    try:
+        yield
+    finally:
+        _definition_folder.reset(token)
+
+
+def find(path: str | os.PathLike[str], below: str = "") -> Path:
+    """The file or folder at `path`, looked for in the folder `below` of each folder of `_folders`, then in these.
+
+    Raises DefinitionError when it is nowhere, or leads out of the folder of the definition file that names it.
+    """
+    home = _definition_folder.get()
+    folders = [home] if home is not None else _folders()
+    tried = [folder / below / path for folder in folders] if below else []
+    tried += [folder / path for folder in folders]
+    found = next((place for place in tried if _exists(place)), None)
+    if found is None:
+        looked = ", ".join(dict.fromkeys(shown(os.path.normpath(place.absolute())) for place in tried))
+        raise DefinitionError(f"no file {os.fspath(path)!r}; looked for {looked}")
+    if home is not None:
+        try:
+            return inside(home, found.absolute())
+        except PermissionError as leaves:
+            raise DefinitionError(str(leaves)) from None
+    return found
+
+
+def _exists(place: Path) -> bool:
+    try:
+        return place.exists()
+    except (OSError, ValueError):  # a name that is too long, a null byte
+        return False
+
+
+def _folders() -> list[Path]:
+    """The folder of the user's file whose code runs, its project's, and the working directory."""
+    folders = []
+    if (file := _users_file()) is not None:
+        own = Path(file).absolute().parent
+        project = next((up for up in [own, *own.parents][:_MAX_LEVELS] if (up / "pyproject.toml").is_file()), None)
+        folders = [own] if project is None else [own, project]
+    return list(dict.fromkeys([*folders, Path.cwd()]))
+
+
+def _users_file() -> str | None:
+    frame = inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES:
+        frame = frame.f_back
+    file = frame.f_code.co_filename if frame is not None else None
+    return file if file is not None and os.path.isfile(file) else None

@@ -1,0 +1,18 @@
+"""`ExcelKnowledgeSource`, which crewrun does not have, and what to do instead."""
+
+from typing import Any, Literal
+
+from crewrun.errors import DefinitionError
+from crewrun.knowledge.source.base_file_knowledge_source import BaseFileKnowledgeSource
+
+
+class ExcelKnowledgeSource(BaseFileKnowledgeSource):
+    """Raises DefinitionError, unless a subclass has a `load_content` of its own."""
+
+    source_type: Literal["excel"] = "excel"
+
+    def load_content(self) -> Any:
+        """Refuse."""
+        raise DefinitionError(
+            "ExcelKnowledgeSource: crewrun reads no Excel files; save each sheet as CSV and use CSVKnowledgeSource"
+        )

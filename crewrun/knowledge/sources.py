@@ -1,0 +1,63 @@
+"""Values that stand for knowledge sources in users' code and files: `as_sources` makes them sources."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from crewrun.errors import DefinitionError, suggest
+from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
+from crewrun.knowledge.source.crew_docling_source import CrewDoclingSource
+from crewrun.knowledge.source.csv_knowledge_source import CSVKnowledgeSource
+from crewrun.knowledge.source.excel_knowledge_source import ExcelKnowledgeSource
+from crewrun.knowledge.source.json_knowledge_source import JSONKnowledgeSource
+from crewrun.knowledge.source.pdf_knowledge_source import PDFKnowledgeSource
+from crewrun.knowledge.source.string_knowledge_source import StringKnowledgeSource
+from crewrun.knowledge.source.text_file_knowledge_source import TextFileKnowledgeSource
+
+# The values of `source_type` in a file.
+SOURCE_TYPES: Mapping[str, type[BaseKnowledgeSource]] = {
+    "string": StringKnowledgeSource,
+    "text_file": TextFileKnowledgeSource,
+    "csv": CSVKnowledgeSource,
+    "json": JSONKnowledgeSource,
+    "pdf": PDFKnowledgeSource,
+    "excel": ExcelKnowledgeSource,
+    "docling": CrewDoclingSource,
+}
+
+
+def as_sources(given: Any) -> list[BaseKnowledgeSource] | None:
+    """A list of sources out of sources, paths of files, and mappings with a `source_type`. Raises DefinitionError."""
+    if given is None:
+        return None
+    if not isinstance(given, list | tuple):
+        raise DefinitionError(f"knowledge_sources needs a list of sources, not {type(given).__name__}")
+    return [as_source(one, f"knowledge_sources[{i}]: ") for i, one in enumerate(given)]
+
+
+def as_source(given: Any, where: str = "") -> BaseKnowledgeSource:
+    """The source that `given` is or stands for; messages begin with `where`."""
+    if isinstance(given, BaseKnowledgeSource):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return CrewDoclingSource(file_paths=[os.fspath(given)])
+    if not isinstance(given, Mapping):
+        raise DefinitionError(
+            f"{where}is a {type(given).__name__}, not a source; write the path of a file, a mapping with "
+            "source_type, or an object of a class with BaseKnowledgeSource as its base"
+        )
+    kind = str(given.get("source_type"))
+    if kind not in SOURCE_TYPES:
+        near = suggest(kind, list(SOURCE_TYPES)) if "source_type" in given else ""
+        raise DefinitionError(f"{where}no source_type {kind!r}{near}; there are {', '.join(SOURCE_TYPES)}")
+    known = list(SOURCE_TYPES[kind].model_fields)
+    unknown = next((key for key in given if key not in known), None)
+    if unknown is not None:
+        raise DefinitionError(f"{where}a source of type {kind} has no {unknown!r}{suggest(str(unknown), known)}")
+    try:
+        return SOURCE_TYPES[kind](**given)
+    except ValidationError as invalid:
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors(include_url=False))
+        raise DefinitionError(f"{where}{'; '.join(faults)}") from None

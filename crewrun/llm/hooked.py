@@ -1,0 +1,83 @@
+"""A model's call with the hooks around it: what they change of the messages is sent, and so is part of its identity.
+
+The journal has the model's own reply; hooks after the call see it again when it is replayed.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from crewrun.hooks.dispatch import InterceptionPoint, hooks_at, run_hooks
+from crewrun.hooks.llm_hooks import LLMCallHookContext, settle_after, settle_before
+from crewrun.hooks.scope import Site
+from crewrun.llm.chat_json import message_on_wire
+from crewrun.llm.conversation import as_messages
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.limits import RequestWindow
+from crewrun.llm.model import LLM
+from crewrun.llm.tally import Tally
+from crewrun.messages import Completion, Message, ReplySchema, ToolSpec
+
+Messages = tuple[Message, ...]
+
+
+async def complete_hooked(
+    gateway: Gateway,
+    llm: LLM | None,
+    messages: Messages,
+    tally: Tally,
+    *,
+    site: Site,
+    iterations: int = 0,
+    tools: tuple[ToolSpec, ...] = (),
+    schema: ReplySchema | None = None,
+    windows: Sequence[RequestWindow] = (),
+) -> tuple[Completion, Messages]:
+    """`gateway.complete` between hooks; the answer, and the messages as hooks left them.
+
+    Hooks after the call see texts only, as with CrewAI: a turn that asks for tools is none. Raises what the gateway
+    does, LLMCallBlockedError and HookAborted, and what a hook raises.
+    """
+    editor = _Editor(messages)
+    context = LLMCallHookContext(None, None, editor.shown, llm, *site, iterations=iterations)
+    await run_hooks(hooks_at(InterceptionPoint.PRE_MODEL_CALL), context, settle_before)
+    messages = editor.read(context)
+    completion = await gateway.complete(llm, messages, tally, tools=tools, schema=schema, windows=windows)
+    after = hooks_at(InterceptionPoint.POST_MODEL_CALL)
+    if completion.tool_calls or not after:
+        return completion, messages
+    context.response = completion.text
+    await run_hooks(after, context, settle_after)
+    if context.response != completion.text:
+        completion = replace(completion, text=str(context.response or ""))
+    return completion, editor.read(context)
+
+
+class _Editor:
+    """Messages as hooks see them, and back: what they did not touch stays the message that it was."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.shown = [message_on_wire(message) for message in messages]
+        self._known = {
+            id(shown): (shown, deepcopy(shown), message) for shown, message in zip(self.shown, messages, strict=True)
+        }
+        self._messages = messages
+
+    def read(self, context: LLMCallHookContext) -> Messages:
+        """The messages that a context has now. Raises TypeError for one that is none."""
+        found = context.messages
+        if not isinstance(found, list):
+            raise TypeError(f"a hook left {type(found).__name__} as context.messages, which is a list of mappings")
+        read = tuple(self._read(one, position) for position, one in enumerate(found))
+        return self._messages if read == self._messages else read
+
+    def _read(self, shown: Any, position: int) -> Message:
+        known = self._known.get(id(shown))
+        if known is not None and known[0] is shown and known[1] == shown:
+            return known[2]
+        try:
+            return as_messages([shown], "a hook's context")[0]
+        except TypeError as wrong:
+            why = str(wrong).replace("messages[0]", f"context.messages[{position}]")
+            raise TypeError(f"after the hooks {why}") from None

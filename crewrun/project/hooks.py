@@ -1,0 +1,20 @@
+"""The hooks of a @CrewBase class: its methods under `@before_llm_call` and the like, for the calls of its own crews."""
+
+from collections.abc import Callable
+from typing import Any
+
+from crewrun.hooks.dispatch import FILTERS, POINT, InterceptionPoint, filtered
+from crewrun.hooks.scope import ScopedHooks
+
+
+def hooks_of(owner: Any) -> ScopedHooks | None:
+    """The hooks that are methods of `owner`'s class, bound to it, by their points; None without any."""
+    methods: dict[str, Any] = {}
+    for part in reversed(type(owner).__mro__):
+        methods |= vars(part)
+    found: dict[str, list[Callable[[Any], Any]]] = {}
+    for name, method in methods.items():
+        point: InterceptionPoint | None = getattr(method, "__dict__", {}).get(POINT)
+        if point is not None:
+            found.setdefault(point, []).append(filtered(getattr(owner, name), *getattr(method, FILTERS)))
+    return found or None

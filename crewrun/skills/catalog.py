@@ -1,0 +1,60 @@
+"""`SkillCatalog`: what an agent has of its skills, a part of its prompt and a tool."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from crewrun.skills.models import INSTRUCTIONS, Skill
+from crewrun.skills.tool import LOAD_SKILL_TOOL_NAME, loader_of
+from crewrun.tools.toolbox import Toolbox, wire_name
+
+
+class SkillCatalog:
+    """Skills of one agent. Of those that are disclosed the prompt has the instructions, of the others the description.
+
+    Never changes, and serves any number of rows at once.
+    """
+
+    def __init__(self, skills: Sequence[Skill]) -> None:
+        self.skills = tuple(skills)
+        self._toolboxes: dict[int, tuple[Toolbox, Toolbox]] = {}
+
+    @cached_property
+    def loadable(self) -> dict[str, Skill]:
+        """The skills that an agent may load, by name."""
+        return {skill.name: skill for skill in self.skills if skill.disclosure_level < INSTRUCTIONS}
+
+    def prompt(self, own: Toolbox) -> str:
+        """What the agent is told of its skills, when it has the tools of `own` besides."""
+        disclosed = [_block(skill, skill.body) for skill in self.skills if skill.disclosure_level >= INSTRUCTIONS]
+        parts = ["<skills>\n" + "\n\n".join(disclosed) + "\n</skills>"] if disclosed else []
+        if self.loadable:
+            entries = "\n\n".join(_block(skill) for skill in self.loadable.values())
+            parts.append(
+                "<available_skills>\n"
+                "You know these skills by name only. Where one fits the request, call "
+                f"`{self._tool_name(own)}` with its name and follow the instructions that you get; most requests need "
+                f"none.\n\n{entries}\n</available_skills>"
+            )
+        return "\n\n".join(parts)
+
+    def toolbox(self, own: Toolbox) -> Toolbox:
+        """`own` and the tool that loads skills. Made once for each toolbox."""
+        if not self.loadable:
+            return own
+        if id(own) not in self._toolboxes:
+            tool = loader_of(self.loadable, self._tool_name(own))
+            # `own` is kept with it, so that no other one can come by its id.
+            self._toolboxes[id(own)] = (Toolbox([*own.tools.values(), tool]), own)
+        return self._toolboxes[id(own)][0]
+
+    def _tool_name(self, own: Toolbox) -> str:
+        """One that no tool of the agent's has."""
+        name, number = LOAD_SKILL_TOOL_NAME, 2
+        while wire_name(name) in own.tools:
+            name, number = f"{LOAD_SKILL_TOOL_NAME}_{number}", number + 1
+        return name
+
+
+def _block(skill: Skill, instructions: str = "") -> str:
+    about = f"{skill.description}\n\n{instructions}" if instructions else skill.description
+    return f'<skill name="{skill.name}">\n{about}\n</skill>'

@@ -273,7 +273,7 @@ def _outcome(job: _Job) -> tuple[Any, Exception | None]:
     except Exception as failed:
         return None, failed
     except SystemExit as left:
-        return None, RuntimeError(f"it called sys.exit({left.code!r})")
+        return None, RuntimeError(f"it called sys.exit({left.code!r})").with_traceback(left.__traceback__)
     except BaseException as failed:  # CancelledError, KeyboardInterrupt: they mean the thread here, not the row
         return None, RuntimeError(f"it raised {failed!r}")
 

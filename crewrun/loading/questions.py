@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
@@ -19,8 +20,17 @@ from crewrun.loading.load import Load, current_load, row_inputs
 from crewrun.loading.placeholder import Placeholder
 from crewrun.loading.user_code import place_in, users_frame
 
+# How often a row's code may ask what the row cannot answer: code that asks until it likes the answer would never end.
+_MOST_UNANSWERED = 100
 _NOT_READ = "standard input is not read while a file is loaded"
 _SECRETS = ("key", "token", "secret", "password", "passwd")
+
+
+_unanswered: ContextVar[list[str]] = ContextVar("crewrun_unanswered")
+
+
+class NobodyAnswers(BaseException):
+    """A row's code has asked again and again, whatever it was told. No Exception: the code that asks catches these."""
 
 
 class _Standard:
@@ -60,9 +70,10 @@ def asking() -> Iterator[None]:
 def answering(inputs: Mapping[str, Any]) -> Iterator[None]:
     """The block runs for a row with these inputs: they answer `input()`, by the name that the answer is assigned to.
 
-    InputInvalid is raised in the user's code for one that the row does not have.
+    InputInvalid is raised in the user's code for one that the row does not have, and NobodyAnswers in the end.
     """
     token = row_inputs.set(inputs)
+    _unanswered.set([])
     try:
         with asking():
             yield
@@ -94,7 +105,12 @@ def _answer(call: str, frame: FrameType, *, is_secret: bool = False) -> str | No
     if use.name is not None and use.name in inputs:
         return str(inputs[use.name])
     field = f"the field {use.name!r}, which it does not have" if use.name else "no field, as it is assigned to no name"
-    raise InputInvalid(f"{place_in(frame)}: {call} is answered by the row, with {field}")
+    said = f"{place_in(frame)}: {call} is answered by the row, with {field}"
+    unanswered = _unanswered.get()
+    unanswered.append(said)
+    if len(unanswered) >= _MOST_UNANSWERED:
+        raise NobodyAnswers(f"{said}, and was asked for {len(unanswered)} times")
+    raise InputInvalid(said)
 
 
 def _placeholder(load: Load, call: str, use: Use, *, is_secret: bool) -> str:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValida
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
-from crewrun.crew.background import Background, Backgrounds, files_of
+from crewrun.crew.background import Background, Backgrounds, files_of, has_background
 from crewrun.crew.crew_config import with_config
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Files, Inputs, KickoffFamily
@@ -432,7 +432,8 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
                 files |= own
                 inputs = {name: value for name, value in inputs.items() if name not in own}
             check_inputs(inputs)
-        if not self._is_read:  # a crew that a flow has made: sources may do network calls, and an index takes its time
+        if not self._is_read and has_background([self, *self.agents_at_work]):
+            # A crew that the user's code has made: sources may do network calls, and an index takes its time.
             await call(self.check_knowledge)
         async with open_gateway() as gateway:
             kickoff = self._kickoff(inputs, gateway, tally)

@@ -18,7 +18,7 @@ KICKOFFS = frozenset(
 ENTRANCES = ("kickoff", "akickoff", "run", "crew", "create_crew", "execute")
 # What CrewAI's template has in a main.py beside `run`, and tests.
 _OTHER_COMMANDS = frozenset({"train", "test", "replay", "run_with_trigger", "plot"})
-_ASKING = frozenset({"input", "getpass"})
+_ASKING = frozenset({"input", "getpass", "parse_args", "parse_known_args"})
 
 
 @dataclass(slots=True)

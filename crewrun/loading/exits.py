@@ -20,7 +20,14 @@ def exit_of(failed: BaseException) -> Stop | None:
 
 def wants_arguments(failed: BaseException) -> bool:
     """Whether the code that raised `failed` looked for arguments of its own command line."""
+    if wants_options(failed):
+        return True
     frames = traceback.extract_tb(failed.__traceback__)
-    if isinstance(failed, SystemExit):
-        return any(os.path.basename(frame.filename) == "argparse.py" for frame in frames)
     return isinstance(failed, IndexError) and bool(frames) and "argv" in (frames[-1].line or "")
+
+
+def wants_options(failed: BaseException) -> bool:
+    """Whether argparse ended the code that raised `failed`: a row answers it with its fields."""
+    frames = traceback.extract_tb(failed.__traceback__)
+    is_parser = any(os.path.basename(frame.filename) == "argparse.py" for frame in frames)
+    return isinstance(failed, SystemExit) and failed.code == 2 and is_parser

@@ -215,7 +215,7 @@ class _OneFile(MetaPathFinder):
         """The spec of the file; None for every other name."""
         if fullname != self._name:
             return None
-        loader = _loader(fullname, self._file)
+        loader = loader_of(fullname, self._file)
         return stoppable(
             importlib.util.spec_from_file_location(
                 fullname, self._file, loader=loader, submodule_search_locations=self._inner
@@ -223,8 +223,8 @@ class _OneFile(MetaPathFinder):
         )
 
 
-def _loader(name: str, path: str) -> SourceFileLoader:
-    """What reads the file: a finder that reads some in its own way is asked, as it is for a module."""
+def loader_of(name: str, path: str) -> SourceFileLoader:
+    """What reads the file at `path` for a module: a finder that reads some in its own way is asked."""
     for finder in sys.meta_path:
         loader_for = getattr(finder, "loader_for", None)
         loader = loader_for(name, path) if loader_for is not None else None

@@ -124,7 +124,7 @@ def test_a_script_is_run_by_the_surest_thing_in_it(body: str, name: str) -> None
             id="two factories",
         ),
         pytest.param(
-            "if __name__ == '__main__':\n    crew = Crew(tasks=[])\n    crew.kickoff()\n",
+            "if __name__ == '__main__':\n    crew = Crew(tasks=[])\n",
             "demo.py: all that could be run is under `if __name__ == '__main__':`, which is left out; "
             "put what makes the crew into a function",
             id="all under main",

@@ -111,8 +111,7 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
-    of = definition.target
-    asked = fields_asked(of.flow_class if isinstance(of, FlowTarget) else getattr(of, "made_by", None))
+    asked = fields_asked(getattr(definition.target, "user_code", None))
     needed = asked | findings.crew["placeholders"] | dict(definition.target.placeholders)
     findings.crew["placeholders"] = {name: place for name, place in needed.items() if name not in findings.constants}
     findings.warnings += unused_constants(findings.constants, target)

@@ -59,7 +59,7 @@ class FlowTarget:
         return self._sample._crewrun_graph
 
     @property
-    def flow_class(self) -> type[AnyFlow]:
+    def user_code(self) -> type[AnyFlow]:
         """The user's class."""
         return type(self._sample)
 

@@ -79,7 +79,7 @@ def _option(action: argparse.Action, value: Any) -> Iterator[str]:
             yield from [flag] * int(times)
     elif action.nargs in (None, "?"):
         for word in _words(value) if isinstance(action, argparse._AppendAction) else [_word(value)]:
-            yield from [f"{flag}={word}"] if flag.startswith("--") else [f"{flag}{word}"]
+            yield f"{flag}={word}"
     else:
         yield from (flag, *_words(value))
 

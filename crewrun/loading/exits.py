@@ -11,11 +11,14 @@ def exit_of(failed: BaseException) -> Stop | None:
     """The stop that `failed` is: the end of the process, or arguments that are not there. None for anything else."""
     if wants_arguments(failed):
         way_out = "; give them defaults, or read them under `if __name__ == '__main__':`"
-        return Stop(place_of(failed), "its own arguments, of which it has none here", "", way_out, has_ended=True)
+        what = "its own arguments, of which it has none here"
+        is_final = not wants_options(failed)
+        return Stop(place_of(failed), what, "", way_out, has_ended=True, is_final=is_final)
     if not isinstance(failed, SystemExit):
         return None
     what = f"sys.exit({'' if failed.code is None else repr(failed.code)})"
-    return Stop(place_of(failed), what, "", "; put that under `if __name__ == '__main__':`", has_ended=True)
+    way_out = "; put that under `if __name__ == '__main__':`"
+    return Stop(place_of(failed), what, "", way_out, has_ended=True, is_final=True)
 
 
 def wants_arguments(failed: BaseException) -> bool:

@@ -6,6 +6,7 @@ its option. A question may stand in a branch that no row comes to.
 
 import ast
 import inspect
+import linecache
 from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
@@ -18,25 +19,32 @@ _Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def fields_asked(source: Any) -> dict[str, str]:
-    """The names of the fields, each with its place, that `source`, a function or class, or what it calls asks for.
+    """The names of the fields, each with its place, that `source` or what it calls asks for.
 
-    Only code in the file of `source` is followed.
+    `source` is a function, a class, or the path of a file that is run as a whole. Only code in its file is followed.
     """
-    try:
-        source = inspect.unwrap(source)
-        file = inspect.getsourcefile(source)
-        name = source.__qualname__.partition(".")[0]
-        tree = ast.parse(inspect.getsource(inspect.getmodule(source) or source))
-    except (OSError, TypeError, SyntaxError, ValueError, RecursionError, AttributeError):
-        return {}
+    file = source if isinstance(source, str) else _file_of(source)
     if file is None or not is_users(file):
+        return {}
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError, RecursionError):
         return {}
     scopes = {node.name: node for node in tree.body if isinstance(node, _Scope)}
     asked: dict[str, str] = {}
-    for scope in _reached(scopes, name):
+    for scope in [tree] if file is source else _reached(scopes, inspect.unwrap(source).__qualname__.partition(".")[0]):
         for field, line in sorted(_asked_in(scope), key=itemgetter(1)):
             asked.setdefault(field, f"{shown(file)}:{line}")
     return asked
+
+
+def _file_of(source: Any) -> str | None:
+    if not inspect.isclass(source) and not inspect.isroutine(source):
+        return None
+    try:
+        return inspect.getsourcefile(inspect.unwrap(source))
+    except TypeError:  # it is built in
+        return None
 
 
 def _reached(scopes: dict[str, _Scope], name: str) -> Iterator[_Scope]:
@@ -51,7 +59,7 @@ def _reached(scopes: dict[str, _Scope], name: str) -> Iterator[_Scope]:
         waiting += [node.id for node in ast.walk(scope) if isinstance(node, ast.Name)]
 
 
-def _asked_in(scope: _Scope) -> Iterator[tuple[str, int]]:
+def _asked_in(scope: ast.AST) -> Iterator[tuple[str, int]]:
     around = {inner: node for node in ast.walk(scope) for inner in ast.iter_child_nodes(node)}
     for node in ast.walk(scope):
         if not isinstance(node, ast.Call):

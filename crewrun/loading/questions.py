@@ -8,8 +8,11 @@ import builtins
 import getpass
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -20,6 +23,8 @@ from crewrun.loading.placeholder import Placeholder
 from crewrun.loading.user_code import place_in, users_frame
 
 _NOT_READ = "standard input is not read while a file is loaded"
+# A loop over a few steps may wait for Enter after each; one without an end would go on for ever.
+_MOST_PAUSES = 20
 _SECRETS = ("key", "token", "secret", "password", "passwd")
 
 
@@ -62,12 +67,40 @@ def answering(inputs: Mapping[str, Any]) -> Iterator[None]:
 
     InputInvalid is raised in the user's code for one that the row does not have.
     """
-    token = row_inputs.set(inputs)
+    token, asked = row_inputs.set(inputs), _asked.set(Asked())
     try:
         with asking():
             yield
     finally:
+        _asked.reset(asked)
         row_inputs.reset(token)
+
+
+class AskedAgain(SystemExit):
+    """Ends the code of a row at a question that the row has answered: a loop would ask, and pay, for ever."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """How often a row was asked in each place; `end` says where its code was ended, since it was asked again."""
+
+    times: Counter[str] = field(default_factory=Counter)
+    end: str | None = None
+
+    def note(self, place: str, call: str, most: int) -> None:
+        """Count a question. Raises AskedAgain for one more than `most` of it."""
+        self.times[place] += 1
+        if self.times[place] > most:
+            self.end = f"{place.partition(' ')[0]}: {call} asks the row again, which has given its answer"
+            raise AskedAgain(self.end)
+
+
+_asked: ContextVar[Asked | None] = ContextVar("crewrun_asked", default=None)
+
+
+def asked_in_row() -> Asked | None:
+    """What the row that runs here was asked; None outside of `answering`."""
+    return _asked.get()
 
 
 def _input(prompt: object = "", /) -> str:
@@ -89,9 +122,12 @@ def _answer(call: str, frame: FrameType, *, is_secret: bool = False) -> str | No
     if load is not None:
         return _placeholder(load, call, use, is_secret=is_secret)
     assert inputs is not None  # noqa: S101  (one of both is there)
+    asked, place = _asked.get() or Asked(), place_in(frame) or call
     if use.name is None and use.is_unused:
+        asked.note(place, call, _MOST_PAUSES)
         return ""
     if use.name is not None and use.name in inputs:
+        asked.note(f"{place} ({use.name})", call, 1)
         return str(inputs[use.name])
     field = f"the field {use.name!r}, which it does not have" if use.name else "no field, as it is assigned to no name"
     raise InputInvalid(f"{place_in(frame)}: {call} is answered by the row, with {field}")

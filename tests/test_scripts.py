@@ -28,7 +28,7 @@ RUNNER = "def main():\n    print(Crew(tasks=[]).kickoff())\n"
 CLASS = "class Trip:\n    def __init__(self, x):\n        pass\n    def run(self):\n        Crew(tasks=[]).kickoff()\n"
 
 
-def entry(text: str, **files: str) -> str:
+def entry(text: str, **files: str) -> str | None:
     """The name that is found in demo.py."""
     write({"demo.py": text, "base.py": HEAD.replace("crewai", "crewrun"), **{f"{k}.py": v for k, v in files.items()}})
     with loading():

@@ -489,9 +489,7 @@ def test_a_variable_that_is_not_set_is_named(body: str, told: str) -> None:
 
 def test_a_tool_is_imported_from_a_package_of_its_own() -> None:
     """As some have it in CrewAI."""
-    write(
-        {"demo.py": "from crewai_tools.tools.serper_dev_tool.serper_dev_tool import SerperDevTool\n"}
-    )
+    write({"demo.py": "from crewai_tools.tools.serper_dev_tool.serper_dev_tool import SerperDevTool\n"})
     with pytest.raises(DefinitionError, match=r"demo.py: nothing in it can be run"):
         load("demo.py")
     write({"other.py": "from crewai_tools.tools import PDFSearchTool\n"})

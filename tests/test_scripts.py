@@ -95,6 +95,13 @@ def entry(text: str, **files: str) -> str | None:
             "build",
             id="an imported factory",
         ),
+        pytest.param(
+            "def a(x):\n    return Crew(tasks=[])\ndef b(x):\n    return Crew(tasks=[])\n"
+            "if __name__ == '__main__':\n    b(1).kickoff()\n",
+            "b",
+            id="the one of several that the file itself runs",
+        ),
+        pytest.param("first = Crew(tasks=[])\ncrew = Crew(tasks=[])\ncrew.kickoff()\n", "crew", id="that of two crews"),
         pytest.param("def _hidden():\n    return Crew(tasks=[])\ncrew = _hidden()\n", "crew", id="hidden names"),
     ],
 )

@@ -32,11 +32,12 @@ def entry_of(module: ModuleType, file: str) -> str | None:
     """The name in `module`, which was loaded from `file`, of what a row runs; None when that is the file as a whole.
 
     Kinds are looked for one after the other, from the flow on down; what rows cannot reach, since it has inputs of its
-    own, comes last, and then a file that kicks off by itself. Raises DefinitionError that lists them when there are
-    several of the first kind, or none.
+    own, comes last, and then a file that kicks off by itself. Of several it is the one that the file itself runs.
+    Raises DefinitionError that lists them when that leaves several of the first kind, or none.
     """
     outline = outline_of(read_bytes(file), _imported_parts(module)) or Outline()
     names = next((names for names in _kinds(module, outline) if names), [])
+    names = [name for name in names if name in outline.started] or names if len(names) > 1 else names
     if len(names) == 1:
         part = outline.parts.get(names[0])
         if part is not None and part.kicks and not (part.takes or part.makes or part.is_class):

@@ -16,6 +16,7 @@ KICKOFFS = frozenset(
 )
 # Methods of a plain class that run its crew or make it, the surest first.
 ENTRANCES = ("kickoff", "akickoff", "run", "crew", "create_crew", "execute")
+_STARTING = KICKOFFS | frozenset(ENTRANCES)
 # What CrewAI's template has in a main.py beside `run`, and tests.
 _OTHER_COMMANDS = frozenset({"train", "test", "replay", "run_with_trigger", "plot"})
 _ASKING = frozenset({"input", "getpass", "parse_args", "parse_known_args"})
@@ -47,7 +48,7 @@ class Outline:
 
     `imported` are parts of other files, under their names here. `assigned` are names of values. `is_in_main` says that
     crews are made or run under `if __name__ == "__main__"`, `kicks` that the file kicks off when it is executed, there
-    or at its top level, and `asks` that it asks for something then.
+    or at its top level, and `asks` that it asks for something then. `started` are the names that it runs by itself.
     """
 
     parts: dict[str, Part] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Outline:
     is_in_main: bool = False
     kicks: bool = False
     asks: bool = False
+    started: set[str] = field(default_factory=set)
 
     @property
     def is_about_crews(self) -> bool:
@@ -87,6 +89,7 @@ def outline_of(source: bytes | str, imported: Mapping[str, Part] | None = None) 
     outline.is_in_main = any(_is_crew_call(call, outline) for node in mains for call in _calls(node))
     called = [call for node in (*mains, *statements) if not _defines(node) for call in _calls(node)]
     outline.kicks = any(_kicks(call, outline) for call in called)
+    outline.started = {name for call in called for name in _started_by(call)}
     outline.asks = any(name_of(call.func) in _ASKING or _part_of(call, outline).takes for call in called)
     return outline
 
@@ -221,6 +224,15 @@ def _defines(node: ast.stmt) -> bool:
 def _part_of(call: ast.Call, outline: Outline) -> Part:
     """The function of the file that `call` calls; one that does nothing where it is none."""
     return outline.parts.get(name_of(call.func)) or Part("")
+
+
+def _started_by(call: ast.Call) -> Iterator[str]:
+    """The names of a function that is called, and of the crew, class or factory whose kickoff is."""
+    match call.func:
+        case ast.Name(id=name):
+            yield name
+        case ast.Attribute(value=ast.Name(id=name) | ast.Call(func=ast.Name(id=name)), attr=attr) if attr in _STARTING:
+            yield name
 
 
 def _kicks(call: ast.Call, outline: Outline) -> bool:

@@ -30,6 +30,7 @@ from crewrun.loading.places import make_importable, project_places, root_of, sea
 from crewrun.loading.user_code import is_ours, is_users
 from crewrun.loading.user_code import place_of as place_of  # noqa: PLC0414
 from crewrun.loading.user_code import shown as shown  # noqa: PLC0414
+from crewrun.loading.variables import missing_variable, unset_in
 from crewrun.redaction import learn, redact
 from crewrun.written_secrets import written_secrets
 
@@ -215,7 +216,7 @@ class _OneFile(MetaPathFinder):
         """The spec of the file; None for every other name."""
         if fullname != self._name:
             return None
-        loader = _loader(fullname, self._file)
+        loader = loader_of(fullname, self._file)
         return stoppable(
             importlib.util.spec_from_file_location(
                 fullname, self._file, loader=loader, submodule_search_locations=self._inner
@@ -223,8 +224,8 @@ class _OneFile(MetaPathFinder):
         )
 
 
-def _loader(name: str, path: str) -> SourceFileLoader:
-    """What reads the file: a finder that reads some in its own way is asked, as it is for a module."""
+def loader_of(name: str, path: str) -> SourceFileLoader:
+    """What reads the file at `path` for a module: a finder that reads some in its own way is asked."""
     for finder in sys.meta_path:
         loader_for = getattr(finder, "loader_for", None)
         loader = loader_for(name, path) if loader_for is not None else None
@@ -267,10 +268,19 @@ def broken(doing: str, failed: BaseException) -> DefinitionError:
     place = f"{shown(theirs.filename)}:{theirs.lineno}: " if theirs else ""
     if isinstance(failed, CrewrunError):
         return DefinitionError(str(failed) if _HAS_PLACE.match(str(failed)) else f"{place}{failed}")
+    if (name := missing_variable(failed)) is not None:
+        return DefinitionError(f"{place}{name} is not set in the environment; export it, or put it into .env")
+    hint = _unset(theirs.filename if theirs and not isinstance(failed, ImportError | SyntaxError) else None)
     if theirs and (told := _absent_here(failed) or _cut_off(failed) or _faults(failed)):
-        return DefinitionError(f"{place}{redact(told)}")
+        return DefinitionError(f"{place}{redact(told)}{hint}")
     lines = report.format() if report.stack else report.format_exception_only()
-    return DefinitionError(f"{doing} failed:\n{redact(''.join(lines)).rstrip()}")
+    return DefinitionError(f"{doing} failed:\n{redact(''.join(lines)).rstrip()}{hint}")
+
+
+def _unset(file: str | None) -> str:
+    """That variables may be what is missing, of which the code in `file` asks for some that are not set."""
+    names = unset_in(file) if file is not None and is_users(file) else []
+    return f"\n(not set in the environment, and asked for in {shown(file or '')}: {', '.join(names)})" if names else ""
 
 
 def _learn_from(files: Iterable[str | None]) -> None:

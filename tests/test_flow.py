@@ -870,6 +870,10 @@ def test_a_method_that_cannot_be_called_is_refused_when_the_class_is_made() -> N
     assert refused(bare) == "F.begin: write @start() with its parentheses"
     with pytest.raises(DefinitionError, match=r"and_\(\) is empty"):
         and_()
+    with pytest.raises(
+        DefinitionError, match=r"listen\(…\) names a method under @start: write @start\(\) with its par"
+    ):
+        listen(start(lambda self: None))
     with pytest.raises(DefinitionError, match=r"listen\(5\): name a method, a label, or a condition"):
         listen(5)  # type: ignore[arg-type]  # what the test is about
 

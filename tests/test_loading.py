@@ -13,7 +13,7 @@ from crewrun.definitions import load
 from crewrun.errors import InputInvalid
 from crewrun.loading import patience
 from crewrun.loading.network import called_model
-from crewrun.loading.questions import NobodyAnswers, answering
+from crewrun.loading.questions import AskedAgain, answering
 from crewrun.testing import scripted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(in_an_empty_folder.__name__)]
@@ -360,7 +360,10 @@ def test_code_that_asks_until_it_is_answered_ends() -> None:
                 continue
             return choice
 
-    with answering({}), pytest.raises(NobodyAnswers, match="with the field 'choice', which it does not have, and was"):
+    with (
+        answering({}),
+        pytest.raises(AskedAgain, match="asks the row again, which answers with the field 'choice', which it"),
+    ):
         ask()
 
 
@@ -475,3 +478,38 @@ def test_no_command_pays_for_what_a_file_does_when_it_is_loaded(place: Place, ca
     assert place.batch() == ["Do a", "Do b"]
     assert "loading stopped at" in place.stderr
     assert sorted(place.done()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        pytest.param(
+            "key = os.environ['MY_KEY']",
+            "demo.py:{line}: MY_KEY is not set in the environment; export it, or put it into .env",
+            id="looked up",
+        ),
+        pytest.param(
+            "class Model(BaseModel):\n    name: str\nModel(name=os.getenv('MY_MODEL'))",
+            "demo.py:{line}: Model: name: Input should be a valid string\n"
+            "(not set in the environment, and asked for in demo.py: MY_MODEL)",
+            id="used",
+        ),
+    ],
+)
+def test_a_variable_that_is_not_set_is_named(body: str, told: str) -> None:
+    """Where the user's code fails for want of it."""
+    text = f"import os\nfrom pydantic import BaseModel\n{body}"
+    write({"demo.py": f"{text}\n"})
+    with pytest.raises(DefinitionError) as caught:
+        load("demo.py")
+    assert str(caught.value) == told.replace("{line}", str(len(text.splitlines())))
+
+
+def test_a_tool_is_imported_from_a_package_of_its_own() -> None:
+    """As some have it in CrewAI."""
+    write({"demo.py": "from crewai_tools.tools.serper_dev_tool.serper_dev_tool import SerperDevTool\n"})
+    with pytest.raises(DefinitionError, match=r"demo.py: nothing in it can be run"):
+        load("demo.py")
+    write({"other.py": "from crewai_tools.tools import PDFSearchTool\n"})
+    with pytest.raises(DefinitionError, match=r"other.py:1: crewrun has no tool 'PDFSearchTool'.*install crewai-tools"):
+        load("other.py")

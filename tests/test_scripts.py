@@ -28,7 +28,7 @@ RUNNER = "def main():\n    print(Crew(tasks=[]).kickoff())\n"
 CLASS = "class Trip:\n    def __init__(self, x):\n        pass\n    def run(self):\n        Crew(tasks=[]).kickoff()\n"
 
 
-def entry(text: str, **files: str) -> str:
+def entry(text: str, **files: str) -> str | None:
     """The name that is found in demo.py."""
     write({"demo.py": text, "base.py": HEAD.replace("crewai", "crewrun"), **{f"{k}.py": v for k, v in files.items()}})
     with loading():
@@ -95,6 +95,13 @@ def entry(text: str, **files: str) -> str:
             "build",
             id="an imported factory",
         ),
+        pytest.param(
+            "def a(x):\n    return Crew(tasks=[])\ndef b(x):\n    return Crew(tasks=[])\n"
+            "if __name__ == '__main__':\n    b(1).kickoff()\n",
+            "b",
+            id="the one of several that the file itself runs",
+        ),
+        pytest.param("first = Crew(tasks=[])\ncrew = Crew(tasks=[])\ncrew.kickoff()\n", "crew", id="that of two crews"),
         pytest.param("def _hidden():\n    return Crew(tasks=[])\ncrew = _hidden()\n", "crew", id="hidden names"),
     ],
 )
@@ -124,7 +131,7 @@ def test_a_script_is_run_by_the_surest_thing_in_it(body: str, name: str) -> None
             id="two factories",
         ),
         pytest.param(
-            "if __name__ == '__main__':\n    crew = Crew(tasks=[])\n    crew.kickoff()\n",
+            "if __name__ == '__main__':\n    crew = Crew(tasks=[])\n",
             "demo.py: all that could be run is under `if __name__ == '__main__':`, which is left out; "
             "put what makes the crew into a function",
             id="all under main",

@@ -25,6 +25,7 @@ from crewrun.llm.capabilities import Refused
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
+from crewrun.loading.fields_asked import fields_asked
 from crewrun.messages import ReplySchema
 from crewrun.redaction import redact_line
 from crewrun.row import Row
@@ -110,7 +111,8 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
-    needed = findings.crew["placeholders"] | dict(definition.target.placeholders)
+    asked = fields_asked(getattr(definition.target, "user_code", None))
+    needed = asked | findings.crew["placeholders"] | dict(definition.target.placeholders)
     findings.crew["placeholders"] = {name: place for name, place in needed.items() if name not in findings.constants}
     findings.warnings += unused_constants(findings.constants, target)
     for problems in ("tool_problems", "missing_tool_keys"):  # another library's crew has none that we know

@@ -28,24 +28,44 @@ _LOOKED_FOR = (
 )
 
 
-def entry_of(module: ModuleType, file: str) -> str:
-    """The name in `module`, which was loaded from `file`, of what a row runs.
+def entry_of(module: ModuleType, file: str) -> str | None:
+    """The name in `module`, which was loaded from `file`, of what a row runs; None when that is the file as a whole.
 
     Kinds are looked for one after the other, from the flow on down; what rows cannot reach, since it has inputs of its
-    own, comes last. Raises DefinitionError that lists them when there are several of the first kind, or none.
+    own, comes last, and then a file that kicks off by itself. Of several it is the one that the file itself runs.
+    Raises DefinitionError that lists them when that leaves several of the first kind, or none.
     """
     outline = outline_of(read_bytes(file), _imported_parts(module)) or Outline()
     names = next((names for names in _kinds(module, outline) if names), [])
+    names = [name for name in names if name in outline.started] or names if len(names) > 1 else names
     if len(names) == 1:
         part = outline.parts.get(names[0])
         if part is not None and part.kicks and not (part.takes or part.makes or part.is_class):
-            told = "takes nothing from a row, so that every row runs the same; name one with parameters, or a crew"
-            warnings.warn(f"{file}: {names[0]}() {told}", CrewrunWarning, stacklevel=2)
+            if outline.kicks and outline.asks:  # what the function works with is asked for before it is called
+                return None
+            _warn_of_no_input(f"{file}: {names[0]}()", "one with parameters, or a crew")
         return names[0]
     if names:
         commands = ", ".join(f"--crew {file}:{name}" for name in names)
         raise DefinitionError(f"{file}: several things in it could be run; say which is meant: {commands}")
+    stop = stop_of(module.__file__)
+    if outline.kicks and not (stop is not None and stop.is_final) and not _is_streamlit(module):
+        if stop is not None:
+            stop.is_known = True
+        if not outline.asks:
+            _warn_of_no_input(f"{file}: the file as a whole", "a function with parameters, or a crew")
+        return None
     raise DefinitionError(_nothing_in(module, outline, file))
+
+
+def _warn_of_no_input(what: str, instead: str) -> None:
+    told = f"takes nothing from a row, so that every row runs the same; name {instead}"
+    warnings.warn(f"{what} {told}", CrewrunWarning, stacklevel=3)
+
+
+def _is_streamlit(module: ModuleType) -> bool:
+    """Whether the file is an app in which somebody has to press buttons."""
+    return any(ismodule(value) and value.__name__ == "streamlit" for value in vars(module).values())
 
 
 def _kinds(module: ModuleType, outline: Outline) -> Iterable[list[str]]:
@@ -143,6 +163,11 @@ def _outermost(parts: list[Part]) -> list[Part]:
 def _nothing_in(module: ModuleType, outline: Outline, file: str) -> str:
     if (stop := stop_of(module.__file__)) is not None:
         return f"{file}: nothing in it so far can be run: {stop}"
+    if _is_streamlit(module):
+        return (
+            f"{file}: is a Streamlit app that makes its crew once somebody has filled in fields and pressed a button; "
+            "put what makes it into a function with parameters"
+        )
     if outline.is_in_main:
         return (
             f"{file}: all that could be run is under `if __name__ == '__main__':`, which is left out; "

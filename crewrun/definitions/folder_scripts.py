@@ -11,7 +11,7 @@ from crewrun.definitions.project_file import ProjectFile
 from crewrun.errors import DefinitionError
 
 # Which of several files is the one that is run.
-_MAIN = ("main.py", "crew.py", "app.py", "run.py", "flow.py")
+_MAIN = ("main.py", "crew.py", "app.py", "run.py", "run_crew.py", "flow.py")
 
 
 def mains_of(folder: str, project: ProjectFile) -> list[str]:

@@ -29,6 +29,8 @@ class _Rewriter(ast.NodeTransformer):
         module = self._renamed(node.module) if node.level == 0 and node.module is not None else None
         if module is None:
             return node
+        if node.module is not None and node.module.startswith("crewai_tools."):
+            module = self._names["crewai_tools"]  # each of its tools is in a package of its own
         homes: dict[str, list[ast.alias]] = {}
         for alias in node.names:
             homes.setdefault(home_of(module, alias.name), []).append(alias)

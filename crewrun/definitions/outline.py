@@ -16,9 +16,10 @@ KICKOFFS = frozenset(
 )
 # Methods of a plain class that run its crew or make it, the surest first.
 ENTRANCES = ("kickoff", "akickoff", "run", "crew", "create_crew", "execute")
+_STARTING = KICKOFFS | frozenset(ENTRANCES)
 # What CrewAI's template has in a main.py beside `run`, and tests.
 _OTHER_COMMANDS = frozenset({"train", "test", "replay", "run_with_trigger", "plot"})
-_ASKING = frozenset({"input", "getpass"})
+_ASKING = frozenset({"input", "getpass", "parse_args", "parse_known_args"})
 
 
 @dataclass(slots=True)
@@ -46,7 +47,8 @@ class Outline:
     """The `parts` of a file by name, the classes that are flows and crew classes, and what else the top level has.
 
     `imported` are parts of other files, under their names here. `assigned` are names of values. `is_in_main` says that
-    crews are made or run under `if __name__ == "__main__"`.
+    crews are made or run under `if __name__ == "__main__"`, `kicks` that the file kicks off when it is executed, there
+    or at its top level, and `asks` that it asks for something then. `started` are the names that it runs by itself.
     """
 
     parts: dict[str, Part] = field(default_factory=dict)
@@ -56,11 +58,14 @@ class Outline:
     crews: list[str] = field(default_factory=list)
     assigned: set[str] = field(default_factory=set)
     is_in_main: bool = False
+    kicks: bool = False
+    asks: bool = False
+    started: set[str] = field(default_factory=set)
 
     @property
     def is_about_crews(self) -> bool:
         """Whether the file has anything that could be run."""
-        known = self.flows or self.projects or self.crews or self.is_in_main
+        known = self.flows or self.projects or self.crews or self.is_in_main or self.kicks
         return bool(known) or any(part.makes or part.kicks for part in self.parts.values())
 
 
@@ -82,6 +87,10 @@ def outline_of(source: bytes | str, imported: Mapping[str, Part] | None = None) 
     _spread(outline.parts, {**outline.imported, **outline.parts})
     mains = [node for node in ast.walk(tree) if isinstance(node, ast.If) and is_main(node)]
     outline.is_in_main = any(_is_crew_call(call, outline) for node in mains for call in _calls(node))
+    called = [call for node in (*mains, *statements) if not _defines(node) for call in _calls(node)]
+    outline.kicks = any(_kicks(call, outline) for call in called)
+    outline.started = {name for call in called for name in _started_by(call)}
+    outline.asks = any(name_of(call.func) in _ASKING or _part_of(call, outline).takes for call in called)
     return outline
 
 
@@ -206,6 +215,29 @@ def _makes(value: ast.expr, outline: Outline, crews: set[str]) -> bool:
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:
     return (inner for inner in ast.walk(node) if isinstance(inner, ast.Call))
+
+
+def _defines(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def _part_of(call: ast.Call, outline: Outline) -> Part:
+    """The function of the file that `call` calls; one that does nothing where it is none."""
+    return outline.parts.get(name_of(call.func)) or Part("")
+
+
+def _started_by(call: ast.Call) -> Iterator[str]:
+    """The names of a function that is called, and of the crew, class or factory whose kickoff is."""
+    match call.func:
+        case ast.Name(id=name):
+            yield name
+        case ast.Attribute(value=ast.Name(id=name) | ast.Call(func=ast.Name(id=name)), attr=attr) if attr in _STARTING:
+            yield name
+
+
+def _kicks(call: ast.Call, outline: Outline) -> bool:
+    is_method = isinstance(call.func, ast.Attribute) and call.func.attr in KICKOFFS
+    return is_method or _part_of(call, outline).kicks
 
 
 def _is_crew_call(call: ast.Call, outline: Outline) -> bool:

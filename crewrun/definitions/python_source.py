@@ -15,6 +15,7 @@ from crewrun.errors import DefinitionError
 from crewrun.flow.target import FlowTarget
 from crewrun.references import find_file, known_names, load_file, pick, resolve, shown
 from crewrun.target import as_target
+from crewrun.target.script import script_target
 
 
 def load(ref: str) -> Definition:
@@ -28,6 +29,8 @@ def load_script(file: str) -> Definition:
     """The one thing in the Python file `file` that can be run, as `entries` finds it. Raises DefinitionError."""
     module = load_file(find_file(file))
     name = entry_of(module, file)
+    if name is None:
+        return Definition(script_target(module, file), {}, Path(file), "Python")
     target = as_target(pick(module, name, f"{file}:{name}"), f"{file}:{name}")
     return Definition(target, {}, Path(file), "flow" if isinstance(target, FlowTarget) else "Python")
 
@@ -39,6 +42,8 @@ def load_project(crew_py: str, root: str) -> Definition:
     """
     module = _load_below(root, crew_py)
     name = _crew_class(module, crew_py) or entry_of(module, crew_py)
+    if name is None:
+        return Definition(script_target(module, crew_py), {}, Path(root), "CrewAI project")
     ref = f"{crew_py}:{name}"
     return Definition(as_target(pick(module, name, ref), ref), {}, Path(root), "CrewAI project")
 

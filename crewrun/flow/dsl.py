@@ -158,4 +158,8 @@ def _condition(given: Trigger, word: str) -> Condition:
     name = getattr(given, "__name__", None)
     if isinstance(name, str):
         return Named(name, is_method=True)
+    if isinstance(given, Decorator):
+        raise DefinitionError(
+            f"{word}(…) names a method under @{given.word}: write @{given.word}() with its parentheses"
+        )
     raise DefinitionError(f"{word}({given!r}): name a method, a label, or a condition made by and_(…) or or_(…)")

@@ -59,6 +59,11 @@ class FlowTarget:
         return self._sample._crewrun_graph
 
     @property
+    def user_code(self) -> type[AnyFlow]:
+        """The user's class."""
+        return type(self._sample)
+
+    @property
     def diagram(self) -> Diagram:
         """The flow's picture."""
         return diagram_of(type(self._sample), self.graph)

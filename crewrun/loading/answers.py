@@ -30,6 +30,11 @@ class Use:
     is_variable: bool = False
 
 
+def use_in(path: list[ast.AST]) -> Use:
+    """What becomes of the result of the call that `path` begins with, by the nodes around it from the inside out."""
+    return _follow(path)
+
+
 def use_of(frame: FrameType) -> Use:
     """What becomes of the result of the call that `frame` is in. A function that returns it leads to its caller."""
     doing: str | None = None

@@ -60,7 +60,9 @@ def _connects_to(load: Load, host: Any, port: int | None) -> None:
 def _binds(load: Load, args: tuple[Any, ...]) -> None:
     bound, address = args
     if bound.family in _INET and bound.type == socket.SOCK_STREAM and isinstance(address, tuple) and address[1]:
-        raise load.stop(f"a server on port {address[1]}", "no server is started while a file is loaded")
+        stopped = load.stop(f"a server on port {address[1]}", "no server is started while a file is loaded")
+        stopped.stop.is_final = True
+        raise stopped
 
 
 def _caller() -> FrameType:

@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 
 import sniffio
 
-from crewrun.loading import audit, modules
+from crewrun.loading import audit, command_line, modules
+from crewrun.loading.exits import exit_of, wants_options
 from crewrun.loading.load import Load, Stop, begun, current_load, row_inputs
 from crewrun.loading.patience import told_when_slow
 from crewrun.loading.questions import asking
@@ -36,6 +37,7 @@ def loading(script: str = "") -> Iterator[Load]:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     audit.install()
     modules.install()
+    command_line.install()
     load, argv = Load(threading.get_ident()), sys.argv
     if row_inputs.get() is None:  # else several rows may load something at once
         sys.argv = [script or argv[0]]
@@ -80,7 +82,10 @@ class Attempt(Generic[T]):
 
 
 def attempt(function: Callable[[], T]) -> Attempt[T]:
-    """Call the user's `function` up to its first kickoff or call of a model. Raises what else it raises."""
+    """Call the user's `function` up to its first kickoff, call of a model or question that a row answers.
+
+    Raises what else it raises.
+    """
     with loading() as load:
         since = len(load.stops)
         try:
@@ -88,7 +93,7 @@ def attempt(function: Callable[[], T]) -> Attempt[T]:
         except KeyboardInterrupt:
             raise
         except BaseException as failed:
-            stop = load.ended_by(failed, since)
+            stop = load.ended_by(failed, since) or (exit_of(failed) if wants_options(failed) else None)
             if stop is None:
                 raise
             stop.is_known = True

@@ -29,6 +29,7 @@ class Stop:
 
     `has_ended` says that it ended a module or a function, and not only a thread or a call whose exception the user's
     code swallowed. `after` is what went wrong afterwards, if something did. `is_known` spares the warning.
+    `is_final` says that a row would get no further.
     """
 
     place: str | None
@@ -38,6 +39,7 @@ class Stop:
     has_ended: bool = False
     after: str = ""
     is_known: bool = False
+    is_final: bool = False
 
     def __str__(self) -> str:
         then = "what follows in the file was not run" if self.has_ended else "the file went on without it"

@@ -8,9 +8,11 @@ import builtins
 import getpass
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -20,17 +22,12 @@ from crewrun.loading.load import Load, current_load, row_inputs
 from crewrun.loading.placeholder import Placeholder
 from crewrun.loading.user_code import place_in, users_frame
 
-# How often a row's code may ask what the row cannot answer: code that asks until it likes the answer would never end.
-_MOST_UNANSWERED = 100
 _NOT_READ = "standard input is not read while a file is loaded"
+# A loop over a few steps may wait for Enter after each; one without an end would go on for ever.
+_MOST_PAUSES = 20
+# Code that catches the refusal and asks until it likes the answer.
+_MOST_UNANSWERED = 100
 _SECRETS = ("key", "token", "secret", "password", "passwd")
-
-
-_unanswered: ContextVar[list[str]] = ContextVar("crewrun_unanswered")
-
-
-class NobodyAnswers(BaseException):
-    """A row's code has asked again and again, whatever it was told. No Exception: the code that asks catches these."""
 
 
 class _Standard:
@@ -70,15 +67,42 @@ def asking() -> Iterator[None]:
 def answering(inputs: Mapping[str, Any]) -> Iterator[None]:
     """The block runs for a row with these inputs: they answer `input()`, by the name that the answer is assigned to.
 
-    InputInvalid is raised in the user's code for one that the row does not have, and NobodyAnswers in the end.
+    InputInvalid is raised in the user's code for one that the row does not have, and AskedAgain where that goes on.
     """
-    token = row_inputs.set(inputs)
-    _unanswered.set([])
+    token, asked = row_inputs.set(inputs), _asked.set(Asked())
     try:
         with asking():
             yield
     finally:
+        _asked.reset(asked)
         row_inputs.reset(token)
+
+
+class AskedAgain(SystemExit):
+    """Ends the code of a row that asks the same again, whatever it was told: a loop would ask, and pay, for ever."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """How often a row was asked in each place; `end` says where its code was ended, since it was asked again."""
+
+    times: Counter[str] = field(default_factory=Counter)
+    end: str | None = None
+
+    def note(self, place: str, call: str, most: int, told: str = "has given its answer") -> None:
+        """Count a question. Raises AskedAgain for one more than `most` of it."""
+        self.times[place] += 1
+        if self.times[place] > most:
+            self.end = f"{place.partition(' ')[0]}: {call} asks the row again, which {told}"
+            raise AskedAgain(self.end)
+
+
+_asked: ContextVar[Asked | None] = ContextVar("crewrun_asked", default=None)
+
+
+def asked_in_row() -> Asked | None:
+    """What the row that runs here was asked; None outside of `answering`."""
+    return _asked.get()
 
 
 def _input(prompt: object = "", /) -> str:
@@ -100,17 +124,16 @@ def _answer(call: str, frame: FrameType, *, is_secret: bool = False) -> str | No
     if load is not None:
         return _placeholder(load, call, use, is_secret=is_secret)
     assert inputs is not None  # noqa: S101  (one of both is there)
+    asked, place = _asked.get() or Asked(), place_in(frame) or call
     if use.name is None and use.is_unused:
+        asked.note(place, call, _MOST_PAUSES)
         return ""
     if use.name is not None and use.name in inputs:
+        asked.note(f"{place} ({use.name})", call, 1)
         return str(inputs[use.name])
     field = f"the field {use.name!r}, which it does not have" if use.name else "no field, as it is assigned to no name"
-    said = f"{place_in(frame)}: {call} is answered by the row, with {field}"
-    unanswered = _unanswered.get()
-    unanswered.append(said)
-    if len(unanswered) >= _MOST_UNANSWERED:
-        raise NobodyAnswers(f"{said}, and was asked for {len(unanswered)} times")
-    raise InputInvalid(said)
+    asked.note(f"{place} (unanswered)", call, _MOST_UNANSWERED, f"answers with {field}")
+    raise InputInvalid(f"{place_in(frame)}: {call} is answered by the row, with {field}")
 
 
 def _placeholder(load: Load, call: str, use: Use, *, is_secret: bool) -> str:

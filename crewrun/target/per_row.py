@@ -17,6 +17,7 @@ from crewrun.flow.flow import Flow
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import current_tally
 from crewrun.loading.block import attempt
+from crewrun.loading.questions import asked_in_row
 from crewrun.references import broken, loading
 from crewrun.target.base import kind_of, problem_of_missing
 from crewrun.target.engine import current_engine
@@ -52,6 +53,11 @@ class PerRowTarget:
     @property
     def made_by(self) -> Any:
         """The user's function or class."""
+        return self._recipe.source
+
+    @property
+    def user_code(self) -> Any:
+        """The function or class, or the path of a file, that rows run."""
         return self._recipe.source
 
     @property
@@ -108,21 +114,35 @@ class PerRowTarget:
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
         """Run once: the output of the crew that the code gives, or what the code returns that runs one by itself.
 
+        Code that asks the row the same again is ended: the output is the answer of its last kickoff, as for a chat's
+        first round.
         Raises InputInvalid, DefinitionError for code that gives neither, and what the code raises.
         """
         row = deepcopy(dict(inputs or {}))
         with Watch() as kickoffs:
-            made = await self._recipe.run(row)
-            for _ in range(_MOST_STEPS):
-                if (method := self._method_of(made)) is None:
-                    break
-                made = await method.run(made, row)
+            try:
+                made = await self._made(row)
+            except Exception:
+                if (asked := asked_in_row()) is None or asked.end is None:
+                    raise
+                if not kickoffs.count:
+                    raise InputInvalid(asked.end) from None
+                return kickoffs.last
         if is_crewai(made) and has_kickoff(made):
             refuse_foreign(self._engine, self.what, made)
             return await run_foreign(made, row, self._used, self.what)
         if isinstance(made, Crew | Flow):
             return await self._kicked_off(made, row)
         return self._answer(made, kickoffs)
+
+    async def _made(self, row: Mapping[str, Any]) -> Any:
+        """What the user's code gives for the row, after the methods that go on with it."""
+        made = await self._recipe.run(row)
+        for _ in range(_MOST_STEPS):
+            if (method := self._method_of(made)) is None:
+                break
+            made = await method.run(made, row)
+        return made
 
     def _method_of(self, made: Any) -> Method | None:
         """The method that goes on with what the code returned, None when that is a crew, a flow or an answer."""
@@ -171,6 +191,8 @@ class PerRowTarget:
 
 def _is_answer(value: Any) -> bool:
     """Whether it says something, and is nothing that should be run or awaited."""
+    if isinstance(value, OUTPUTS):  # an agent's may be awaited too
+        return True
     is_code = isinstance(value, type) or callable(value) or hasattr(value, "send") or hasattr(value, "__await__")
     return not (isinstance(value, Crew | Flow | Agent | Task) or (is_crewai(value) and has_kickoff(value)) or is_code)
 

@@ -1,0 +1,95 @@
+"""Which fields of a row answer the questions in the user's code, read off its source: `fields_asked` by what it runs.
+
+`input()` is answered by the field of the name that its answer is assigned to, and what argparse must have by that of
+its option. A question may stand in a branch that no row comes to.
+"""
+
+import ast
+import inspect
+import linecache
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any
+
+from crewrun.loading.answers import use_in
+from crewrun.loading.user_code import is_users, shown
+
+_QUESTIONS = frozenset({"input", "getpass"})
+_Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def fields_asked(source: Any) -> dict[str, str]:
+    """The names of the fields, each with its place, that `source` or what it calls asks for.
+
+    `source` is a function, a class, or the path of a file that is run as a whole. Only code in its file is followed.
+    """
+    file = source if isinstance(source, str) else _file_of(source)
+    if file is None or not is_users(file):
+        return {}
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError, RecursionError):
+        return {}
+    scopes = {node.name: node for node in tree.body if isinstance(node, _Scope)}
+    asked: dict[str, str] = {}
+    for scope in [tree] if file is source else _reached(scopes, inspect.unwrap(source).__qualname__.partition(".")[0]):
+        for field, line in sorted(_asked_in(scope), key=itemgetter(1)):
+            asked.setdefault(field, f"{shown(file)}:{line}")
+    return asked
+
+
+def _file_of(source: Any) -> str | None:
+    if not inspect.isclass(source) and not inspect.isroutine(source):
+        return None
+    try:
+        return inspect.getsourcefile(inspect.unwrap(source))
+    except TypeError:  # it is built in
+        return None
+
+
+def _reached(scopes: dict[str, _Scope], name: str) -> Iterator[_Scope]:
+    """The function or class of this name, then those of the file that it uses."""
+    waiting, seen = [name], set[str]()
+    while waiting:
+        scope = scopes.get(current := waiting.pop(0))
+        if scope is None or current in seen:
+            continue
+        seen.add(current)
+        yield scope
+        waiting += [node.id for node in ast.walk(scope) if isinstance(node, ast.Name)]
+
+
+def _asked_in(scope: ast.AST) -> Iterator[tuple[str, int]]:
+    around = {inner: node for node in ast.walk(scope) for inner in ast.iter_child_nodes(node)}
+    for node in ast.walk(scope):
+        if not isinstance(node, ast.Call):
+            continue
+        field = None
+        match node.func:
+            case ast.Name(id=name) | ast.Attribute(attr=name) if name in _QUESTIONS:
+                field = use_in(_outwards(node, around)).name
+            case ast.Attribute(attr="add_argument"):
+                field = _argument(node)
+        if field is not None and field != "return":
+            yield field, node.lineno
+
+
+def _outwards(node: ast.AST, around: dict[ast.AST, ast.AST]) -> list[ast.AST]:
+    path = [node]
+    while path[-1] in around:
+        path.append(around[path[-1]])
+    return path
+
+
+def _argument(call: ast.Call) -> str | None:
+    """The name of an argument that must be there."""
+    names = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    words = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
+    if not names:
+        return None
+    is_option = names[0].startswith("-")
+    if not (words.get("required") if is_option else words.get("nargs") not in ("?", "*")):
+        return None
+    long = next((name for name in names if name.startswith("--")), names[0])
+    dest = words.get("dest")
+    return dest if isinstance(dest, str) else long.lstrip("-").replace("-", "_") if is_option else long

@@ -12,6 +12,7 @@ from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
 from crewrun.crew.background import Background, Backgrounds, files_of
 from crewrun.crew.crew_config import with_config
+from crewrun.crew.decisive import decisive
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Files, Inputs, KickoffFamily
 from crewrun.crew.fields import accept
@@ -256,6 +257,9 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
     def stands_in(self, folder: Path) -> None:
         """Let that be the crew's folder."""
         self._folder = folder
+
+    def __fingerprint__(self) -> dict[str, Any]:
+        return decisive(self)
 
     def background_of(self, agent: Agent) -> Background:
         """What `agent` knows in this crew. Raises DefinitionError for knowledge that cannot be had."""

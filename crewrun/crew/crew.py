@@ -267,10 +267,14 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
 
     def check_knowledge(self) -> None:
         """Read all that agents know. Raises DefinitionError for what cannot be read; warns of embedders that are not
-        asked.
+        asked, and of skills that fill prompts.
         """
         providers = dict.fromkeys(self.background_of(agent).unused_embedder for agent in self.agents_at_work)
         self._is_read = True
+        for agent in self.agents_at_work:
+            skills = self.background_of(agent).skills
+            if skills is not None and (problem := skills.why_large()):
+                warnings.warn(f"agent {agent.label}: {problem}", CrewrunWarning, stacklevel=2)
         for provider in filter(None, providers):
             warnings.warn(
                 f"embedder: crewrun does not speak the language of {provider!r}; passages of knowledge are chosen by "

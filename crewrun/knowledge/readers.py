@@ -56,7 +56,7 @@ def _read(file: Path, kind: str, mtime_ns: int, size_bytes: int) -> Document:
     name = shown(str(file))
     document = _READERS[kind](_bytes(file, name), name)
     if not document.text.strip():
-        raise DefinitionError(f"{name}: is empty; fill it or take it out of the knowledge")
+        raise DefinitionError(f"{name}: is empty; fill it or leave it out")
     return document
 
 

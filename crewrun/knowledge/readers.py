@@ -21,7 +21,7 @@ from crewrun.references import shown
 MAX_BYTES = 32 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
-# Files that are kept for crews which are made anew for each row.
+# Files that stay for crews which are made again for each row.
 _MOST_FILES = 8
 
 

@@ -31,8 +31,8 @@ class SkillFrontmatter(BaseModel):
 
     @field_validator("allowed_tools", mode="before")
     @classmethod
-    def _split(cls, given: Any) -> Any:
-        return given.split() if isinstance(given, str) else given
+    def _split(cls, value: Any) -> Any:
+        return value.split() if isinstance(value, str) else value
 
 
 class Skill(BaseModel):

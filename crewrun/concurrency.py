@@ -65,7 +65,7 @@ async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None
     except (Exception, GeneratorExit):
         raise
     except SystemExit as left:
-        raise RuntimeError(f"it called sys.exit({left.code!r})") from None
+        raise RuntimeError(f"it called sys.exit({left.code!r})").with_traceback(left.__traceback__) from None
     except anyio.get_cancelled_exc_class() as cancelled:
         if was_cancelled():
             raise

@@ -6,7 +6,7 @@ little spend their time on handing the interpreter over; one thread that finds s
 
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -24,8 +24,14 @@ T = TypeVar("T")
 PATIENCE_S = 0.01
 # How long a thread waits for a call before it ends.
 IDLE_S = 10.0
+# How long a loop that something is to run in may take until it begins with it: longer, it waits for just that.
+BLOCKED_S = 60.0
 # How long a call that can be stopped has for its cleanup before it is abandoned.
 GRACE_S = 1.0
+
+
+class LoopBlocked(RuntimeError):
+    """The event loop that is to do something does not get to it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,22 +86,23 @@ class ThreadPool:
         with self.waiting():
             return await self._run(function, stop)
 
-    def wait(self, submit: Callable[[], Future[T]]) -> T:
+    def wait(self, submit: Callable[[], Future[T]], began: Future[None]) -> T:
         """What comes of the future that `submit` gives; this thread waits for it here.
 
-        In a thread of the pool whose function nobody waits for any more it is cancelled, or not begun at all, and that
-        is a RuntimeError: what a cancelled row still asked for would be paid for in vain.
+        Raises LoopBlocked when the future `began` is not done in time, and cancels it. In a thread of the pool whose
+        function nobody waits for any more the first one is cancelled, or not begun at all, and that is a RuntimeError:
+        what a cancelled row still asked for would be paid for in vain.
         """
         job: _Job | None = getattr(self._worker, "job", None)
         with self.waiting():
             if job is None:
-                return submit().result()
+                return _result(submit(), began)
             try:
                 if not job.is_unwanted:
                     awaited = job.awaited = submit()
                     if job.is_unwanted:  # meanwhile
                         awaited.cancel()
-                    return awaited.result()
+                    return _result(awaited, began)
             except CancelledError:
                 if not job.is_unwanted:
                     raise
@@ -232,6 +239,17 @@ class ThreadPool:
                     return job
 
 
+def _result(awaited: Future[T], began: Future[None]) -> T:
+    futures: tuple[Future[Any], Future[Any]] = (awaited, began)
+    if not wait(futures, BLOCKED_S, FIRST_COMPLETED).done and began.cancel():
+        awaited.cancel()
+        raise LoopBlocked(
+            f"the run's event loop has not moved for {BLOCKED_S:g} s: async code blocks it, perhaps to wait for this "
+            "very call; let it await that, `await asyncio.to_thread(…)`"
+        )
+    return awaited.result()
+
+
 def _retrieve(future: asyncio.Future[Any]) -> None:
     """Take note of an error for which nobody waits any more, so that asyncio does not complain."""
     if not future.cancelled():
@@ -255,7 +273,7 @@ def _outcome(job: _Job) -> tuple[Any, Exception | None]:
     except Exception as failed:
         return None, failed
     except SystemExit as left:
-        return None, RuntimeError(f"it called sys.exit({left.code!r})")
+        return None, RuntimeError(f"it called sys.exit({left.code!r})").with_traceback(left.__traceback__)
     except BaseException as failed:  # CancelledError, KeyboardInterrupt: they mean the thread here, not the row
         return None, RuntimeError(f"it raised {failed!r}")
 

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(in_an_empty_folder.__na
 
 # A CrewAI that is installed. A crew keeps what it was filled with, so a second kickoff of one object gives the first's.
 CREWAI = {
-    "site-packages/crewai/__init__.py": "from crewai.crew import Agent, Crew, Task\n__version__ = 'installed'\n",
+    "site-packages/crewai/__init__.py": "from crewai.crew import *\n__version__ = 'installed'\n",
     "site-packages/crewai/tools.py": "class BaseTool:\n    name, description = 'own', 'Their tool.'\n",
     "site-packages/crewai/crew.py": """
         class InternalServerError(Exception):
@@ -27,6 +27,14 @@ CREWAI = {
 
         class Output:
             def __init__(self, raw): self.raw = raw
+
+        class Meta(type): ...
+
+        class Flow(metaclass=Meta):
+            async def akickoff(self, inputs=None): return Output(f"flow of {inputs['topic']}")
+
+        def CrewBase(cls):
+            return Meta(cls.__name__, (cls,), {"is_crew_class": True, "__module__": cls.__module__})
 
         class Agent: ...
         class Task: ...
@@ -161,10 +169,15 @@ def test_an_installed_crew_is_not_run_past_crewrun(monkeypatch: pytest.MonkeyPat
 
 DEMO = """
 from crewai import Crew
+from crewai.crew import CrewBase, Flow
 crew = Crew()
 def one(): return crew
 def same(topic): return crew
 def new(topic): return Crew(f"on {topic}")
+class Steps(Flow): pass
+@CrewBase
+class Project:
+    def crew(self): return Crew()
 def run(topic): return Crew().kickoff(inputs={"topic": topic})
 """
 
@@ -175,6 +188,8 @@ def run(topic): return Crew().kickoff(inputs={"topic": topic})
         pytest.param("crew", ForeignTarget, ["about a", "about b", "about c"], id="an object"),
         pytest.param("one", ForeignTarget, ["about a", "about b", "about c"], id="one that a function gives"),
         pytest.param("new", PerRowTarget, ["on a", "on b", "on c"], id="a new one"),
+        pytest.param("Steps", ForeignTarget, ["flow of a", "flow of b", "flow of c"], id="a flow's class"),
+        pytest.param("Project", ForeignTarget, ["about a", "about b", "about c"], id="a crew class"),
         pytest.param("run", PerRowTarget, ["about a", "about b", "about c"], id="one that a function runs"),
     ],
 )
@@ -206,7 +221,7 @@ async def test_an_object_that_a_row_has_run_is_refused(monkeypatch: pytest.Monke
 
 def test_the_command_runs_the_installed_library(tmp_path: Path) -> None:
     """Failures have the category of their cause; flags that it would not keep are refused, and so is another engine."""
-    write({**CREWAI, "demo.py": DEMO})
+    write({**CREWAI, "demo.py": DEMO, "other.py": "from crewai import Crew\ndef run(topic): return Crew()\n"})
     rows = write_rows(tmp_path / "rows.jsonl", [*topics(2), {"topic": "down"}, {"topic": "slow"}])
     env = {"PYTHONPATH": str(tmp_path / "site-packages")}
     command = ("batch", rows, "--crew", "demo.py:crew", "-o", "out.jsonl")
@@ -221,10 +236,10 @@ def test_the_command_runs_the_installed_library(tmp_path: Path) -> None:
     assert [row["output"] for row in results] == ["about topic 0", "about topic 1", None, None]
     errors = [(row["error"]["category"], row["error"]["http_status"]) for row in results[2:]]
     assert errors == [("server", 500), ("timeout", None)]
-    assert problems(results)[2].startswith("crewai/crew.py:23: ValueError: the agent failed (HTTP 500: no answer)")
+    assert problems(results)[2].startswith("crewai/crew.py:31: ValueError: the agent failed (HTTP 500: no answer)")
     done = crewrun("retry", "out.jsonl", cwd=tmp_path, env=env)
     assert (done.returncode, "2 failed" in done.stderr) == (3, True), done.stderr
-    done = crewrun("batch", rows, "--crew", "demo.py:run", "-o", "out.jsonl", cwd=tmp_path, env=env)
+    done = crewrun("batch", rows, "--crew", "other.py:run", "-o", "out.jsonl", cwd=tmp_path, env=env)
     assert (done.returncode, "by crewai, and by crewrun every row would run again" in done.stderr) == (2, True)
 
 

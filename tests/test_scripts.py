@@ -12,7 +12,7 @@ from crewrun.definitions.entries import entry_of
 from crewrun.loading.block import loading
 from crewrun.references import load_file
 
-pytestmark = pytest.mark.usefixtures(in_an_empty_folder.__name__)
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(in_an_empty_folder.__name__)]
 
 HEAD = """
 from crewai import Agent, Crew, Flow, Task
@@ -48,6 +48,12 @@ def entry(text: str, **files: str) -> str:
         pytest.param(PROJECT + FACTORY + RUNNER, "Press", id="then a crew class"),
         pytest.param(FACTORY + CLASS + RUNNER, "build_crew", id="then a factory"),
         pytest.param(CLASS + RUNNER, "Trip", id="then a class that runs its crew"),
+        pytest.param(
+            "class Trip:\n    def __init__(self, x):\n        self.team = Crew(tasks=[])\n"
+            "    def kickoff(self):\n        return self.team\n",
+            "Trip",
+            id="a class that keeps its crew",
+        ),
         pytest.param(RUNNER, "main", id="then a function that kicks off"),
         pytest.param(
             FACTORY + "def run(topic):\n    crew = build_crew()\n    return crew.kickoff({'topic': topic})\n",
@@ -154,3 +160,18 @@ def test_a_function_that_no_row_reaches_is_warned_of() -> None:
     assert [str(warning.message) for warning in caught] == [
         "demo.py: main() takes nothing from a row, so that every row runs the same; name one with parameters, or a crew"
     ]
+
+
+async def test_code_that_runs_a_crew_jsonc_by_itself() -> None:
+    """By CrewAI's function for it, which gives the crew and its default inputs."""
+    crew = '{"agents": ["w"], "tasks": [{"name": "t", "description": "On {topic}, {year}", "expected_output": "e", '
+    body = "from crewai.project import load_crew\ndef run(topic):\n    crew, inputs = load_crew('crew.jsonc')\n"
+    write(
+        {
+            "crew.jsonc": crew + '"agent": "w"}], "inputs": {"year": "1999", "topic": "none"}}',
+            "agents/w.jsonc": '{"role": "R", "goal": "G", "backstory": "B", "llm": "offline"}',
+            "demo.py": body + "    return crew.kickoff({**inputs, 'topic': topic})\n",
+        }
+    )
+    output = await load("demo.py").target.akickoff({"topic": "tides"})
+    assert "On tides, 1999" in str(output)

@@ -13,7 +13,7 @@ import pytest
 from cli import read_rows
 from place import Place
 
-from crewrun import LLM, Agent, Crew, CrewrunWarning, Gateway, Task
+from crewrun import LLM, Agent, Crew, CrewrunWarning, Gateway, Task, threads
 from crewrun.concurrency import call
 from crewrun.errors import Category, TaskTimedOut
 from crewrun.flow import Flow, start
@@ -145,8 +145,8 @@ class InACoroutine(Flow):
 class HandedOverByName(Flow):
     @start()
     async def ask(self) -> str:
-        with ThreadPoolExecutor() as threads:
-            return threads.submit(copy_context().run, ask_in_a_function, 1).result()
+        with ThreadPoolExecutor() as others:
+            return others.submit(copy_context().run, ask_in_a_function, 1).result()
 
 
 class InBothWays(Flow):
@@ -260,6 +260,23 @@ async def test_a_loop_that_is_blocked_unforeseen_does_not_wait_for_itself() -> N
             assert await Blind().akickoff() == "second"
         may_end.set()
     model.expect_finished()
+
+
+async def test_a_loop_that_waits_for_a_thread_that_waits_for_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no source shows that it does; nothing has been asked. The next time it is known."""
+
+    class Blind(Flow):
+        @start()
+        async def ask(self) -> str:
+            with ThreadPoolExecutor() as others:
+                return str(others.submit(copy_context().run, lambda: unforeseen(crew, {"n": 1})).result().raw)
+
+    async with scripted("answer"):
+        with monkeypatch.context() as patched:
+            patched.setattr(threads, "BLOCKED_S", 0.1)
+            with pytest.raises(threads.LoopBlocked, match=r"event loop has not moved for 0.1 s: async code blocks it"):
+                await Blind().akickoff()
+        assert await Blind().akickoff() == "answer"
 
 
 async def test_a_method_that_has_blocked_its_loop_is_known_to() -> None:

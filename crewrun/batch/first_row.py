@@ -5,13 +5,16 @@ before: a key that is missing stops the run at its first call.
 """
 
 from collections.abc import Callable
+from warnings import warn
 
 from crewrun.batch.source import Source
 from crewrun.concurrency import call
 from crewrun.crew.crew import Crew
-from crewrun.errors import CrewrunError
+from crewrun.errors import CrewrunError, CrewrunWarning
 from crewrun.row import Row
 from crewrun.target import PerRowTarget, Target
+
+_PATIENCE_S = 10
 
 
 class FirstRowFailed(Exception):
@@ -30,13 +33,20 @@ async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Crew | 
         return bool(rows)
 
     await open_rows().visit(see)
-    try:
-        return await looked(target, rows[0]) if rows else None
-    except CrewrunError as failed:
-        raise FirstRowFailed(f"line {rows[0].line}: {failed}") from None
+    return await looked(target, rows[0]) if rows else None
 
 
 async def looked(target: PerRowTarget, row: Row) -> Crew | None:
-    """See `PerRowTarget.look`: in a worker thread, for the user's code may block."""
-    crew: Crew | None = await call(target.look, row.inputs or {})
+    """The crew that `target` makes for `row`, in a worker thread, for the user's code may block.
+
+    None where it runs one by itself, or takes longer than ten seconds, which is a warning. Raises FirstRowFailed.
+    """
+    try:
+        crew: Crew | None = await call(target.look, row.inputs or {}, timeout_s=_PATIENCE_S)
+    except CrewrunError as failed:
+        raise FirstRowFailed(f"line {row.line}: {failed}") from None
+    except TimeoutError:
+        why = f"takes longer than {_PATIENCE_S} s for the first row, so models and keys are not known before it runs"
+        warn(f"{target.what} {why}", CrewrunWarning, stacklevel=2)
+        return None
     return crew

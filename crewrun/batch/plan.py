@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crewrun.batch.canary import draw
-from crewrun.batch.first_row import looked
+from crewrun.batch.first_row import FirstRowFailed, looked
 from crewrun.batch.foreign import check_holds
 from crewrun.batch.opening import identify, make_gateway
 from crewrun.batch.preflight import check_priced, moved_files, output_path, run_folder, spooled, unused_names
@@ -22,7 +22,7 @@ from crewrun.batch.source import open_source
 from crewrun.crew.crew import Crew
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.definitions.definition import Definition
-from crewrun.errors import CrewrunError, InputInvalid, UsageError
+from crewrun.errors import InputInvalid, UsageError
 from crewrun.llm.estimate import fewest_tokens, most_tokens
 from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
@@ -179,8 +179,8 @@ async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
         return target
     try:
         crew = await looked(target, rows[0])
-    except CrewrunError as failed:
-        plan.notes.append(f"warning: line {rows[0].line}: {failed}")
+    except FirstRowFailed as failed:
+        plan.notes.append(f"warning: {failed}")
         return target
     if crew is None:
         return target

@@ -18,7 +18,6 @@ from crewrun.hooks.dispatch import has_hooks
 from crewrun.hooks.scope import Site, current_site
 from crewrun.llm.estimate import fewest_tokens
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.hooked import complete_hooked
 from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM
 from crewrun.llm.schema import NotValid, OutputSchema, Structured, repair_prompt
@@ -130,6 +129,8 @@ class _Conversation:
             return await work.gateway.complete(
                 work.llm, messages, work.tally, tools=tools, schema=schema, windows=work.windows
             )
+        from crewrun.llm.hooked import complete_hooked  # few runs have hooks
+
         completion, left = await complete_hooked(
             *(work.gateway, work.llm, messages, work.tally),
             site=current_site.get() or Site(),

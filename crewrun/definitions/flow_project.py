@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.folder_scripts import mains_of
+from crewrun.definitions.folder_scripts import imported_by, mains_of
 from crewrun.definitions.folders import below, classes_in, inside, path_in, python_files
 from crewrun.definitions.outline import outline_of
 from crewrun.definitions.project_file import ProjectFile, read_project
@@ -28,7 +28,15 @@ def is_flow_project(folder: str) -> bool:
     # Without a pyproject.toml what is in other folders may be other projects.
     inner = inside(folder) if os.path.isfile(path_in(folder, "pyproject.toml")) else []
     near = {path_in(folder, "."), source, *inside(source), *inner}
-    return bool(_flows(main for main in mains_of(folder, project) if (os.path.dirname(main) or ".") in near))
+    mains = [main for main in mains_of(folder, project) if (os.path.dirname(main) or ".") in near]
+    return bool(_flows(mains) or _imported(mains, folder))
+
+
+def _imported(mains: list[str], folder: str) -> list[tuple[str, str]]:
+    """The flows in other files of `folder` that one of `mains` imports."""
+    names = {name for main in mains for name in imported_by(main) if name.endswith("Flow") and name != "Flow"}
+    files = (file for place in below(folder) for file in python_files(place)) if names else ()
+    return [(file, name) for file, name in _flows(files) if name in names]
 
 
 def load(folder: str) -> Definition:
@@ -38,7 +46,8 @@ def load(folder: str) -> Definition:
     Raises DefinitionError, which names the flows that could be meant, when there is none or there are several.
     """
     project = read_project(folder)
-    found = _flows(mains_of(folder, project))
+    mains = mains_of(folder, project)
+    found = _flows(mains) or _imported(mains, folder)
     if len(found) > 1:
         found = _run_by(project, found) or found
     others = [] if found else _flows(file for place in below(folder) for file in python_files(place))

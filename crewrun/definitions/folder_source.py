@@ -43,11 +43,11 @@ def is_found_in(folder: str) -> bool:
 
 
 def _load_project(folder: str, project: Project, strict: bool) -> Definition:
-    """The project, or the script that makes its crew where the YAML alone says not enough."""
+    """The project, or the script that makes its crew where neither a crew class nor the YAML alone does."""
     try:
         return project_folder.load(folder, strict)
     except DefinitionError:
-        if project.yaml is None or project.python is not None:
+        if project.classes:
             raise
         script = _load_script(folder, read_project(folder))
         if script is None:

@@ -25,6 +25,8 @@ _ASKING = frozenset({"input", "getpass"})
 class Part:
     """A function or a plain class: what it `makes` and returns, whether it `kicks` off, what of the file it `calls`.
 
+    `keeps` says that a method makes a crew for another one to run.
+
     `takes` says that rows can reach it: by parameters, or by questions that they answer. `methods` are a class's.
     """
 
@@ -32,6 +34,7 @@ class Part:
     is_class: bool = False
     makes: bool = False
     kicks: bool = False
+    keeps: bool = False
     takes: bool = False
     calls: set[str] = field(default_factory=set)
     methods: set[str] = field(default_factory=set)
@@ -145,7 +148,8 @@ def _class(node: ast.ClassDef, outline: Outline) -> Part:
         if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
             inner = _function(method, outline)
             part.methods.add(method.name)
-            part.makes, part.kicks = part.makes or inner.makes, part.kicks or inner.kicks
+            part.makes = part.makes or inner.makes or inner.keeps
+            part.kicks = part.kicks or inner.kicks
             part.calls |= inner.calls
     if not part.methods & set(ENTRANCES):
         part.makes = part.kicks = False
@@ -161,6 +165,8 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, outline: Outline) ->
         match inner:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if _makes(value, outline, crews):
                 crews.add(name)
+            case ast.Assign(targets=[ast.Attribute()], value=value) if _makes(value, outline, crews):
+                part.keeps = True
             case ast.Return(value=value) if value is not None and _makes(value, outline, crews):
                 part.makes = True
             case ast.Call(func=func):

@@ -7,9 +7,7 @@ import os
 from inspect import isclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.entries import entry_of
 from crewrun.definitions.problems import listed
@@ -37,10 +35,12 @@ def load_script(file: str) -> Definition:
 def load_project(crew_py: str, root: str) -> Definition:
     """The crew of the @CrewBase class in `crew_py`, a file of the CrewAI project in the folder `root`, as it is.
 
-    Raises DefinitionError.
+    Without such a class it is what else can be run there, as `entries` finds it. Raises DefinitionError.
     """
-    cls = _crew_class(_load_below(root, crew_py), crew_py)
-    return Definition(as_target(cls, f"{crew_py}:{cls.__name__}"), {}, Path(root), "CrewAI project")
+    module = _load_below(root, crew_py)
+    name = _crew_class(module, crew_py) or entry_of(module, crew_py)
+    ref = f"{crew_py}:{name}"
+    return Definition(as_target(pick(module, name, ref), ref), {}, Path(root), "CrewAI project")
 
 
 def load_flow(file: str, name: str, root: str) -> Definition:
@@ -63,20 +63,14 @@ def _source_root(path: str, top: str) -> str | None:
     return None if os.path.isfile(os.path.join(source, "__init__.py")) else source
 
 
-def _crew_class(module: ModuleType, file: str) -> Any:
-    names = known_names(module)
+def _crew_class(module: ModuleType, file: str) -> str | None:
+    """The name of the file's own @CrewBase class. Raises DefinitionError when it has several."""
     found = [
         name
-        for name, value in names.items()
+        for name, value in known_names(module).items()
         if isclass(value) and value.__module__ == module.__name__ and getattr(value, "is_crew_class", False)
     ]
-    if len(found) == 1:
-        return names[found[0]]
-    if found:
-        raise DefinitionError(f"{file}: has several @CrewBase classes, {listed(found)}; {_name_one(file, found)}")
-    crews = [name for name, value in names.items() if isinstance(value, Crew)]
-    raise DefinitionError(f"{file}: has no @CrewBase class in it; {_name_one(file, crews)}")
-
-
-def _name_one(file: str, names: list[str]) -> str:
-    return f"say which crew is meant: --crew {shown(file)}:{names[0] if names else 'NAME'}"
+    if len(found) > 1:
+        told = f"say which crew is meant: --crew {shown(file)}:{found[0]}"
+        raise DefinitionError(f"{file}: has several @CrewBase classes, {listed(found)}; {told}")
+    return found[0] if found else None

@@ -154,7 +154,7 @@ def _is_here(custom: Any) -> bool:
 
 
 def _adapted(value: Any) -> Any:
-    """The object that an `AdaptedLLM` stands for, None for anything else."""
+    """The object that an LLM stands for which was made of one, None for anything else."""
     return vars(value).get("custom") if _is_llm(type(value)) else None
 
 

@@ -7,6 +7,7 @@ asked again, and what it does not know is recorded before anybody sees it. How a
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeVar
@@ -326,11 +327,22 @@ class Gateway:
         return self._loop is not None and self._loop.is_running()
 
     def run_outside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
-        """Run `call(*args)` in the gateway's loop, for code in a worker thread, which waits for it here."""
+        """Run `call(*args)` in the gateway's loop, for code in a worker thread, which waits for it here.
+
+        Raises LoopBlocked when that loop does not get to it: what blocks it may wait for this.
+        """
         loop = self._loop
         if loop is None:
             raise RuntimeError("the run's event loop is not asyncio's")
-        return pool.wait(lambda: asyncio.run_coroutine_threadsafe(call(*args), loop))
+        began: Future[None] = Future()
+
+        async def run() -> T:
+            if not began.set_running_or_notify_cancel():
+                raise asyncio.CancelledError
+            began.set_result(None)
+            return await call(*args)
+
+        return pool.wait(lambda: asyncio.run_coroutine_threadsafe(run(), loop), began)
 
     def run_beside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
         """Run `call(*args)` for code that holds the gateway's own loop: in a thread, with a gateway that stands in for

@@ -131,7 +131,7 @@ class LLM(BaseModel):
         parameter like the others.
         """
         if calls_by_itself(self):
-            return described(self)
+            return described(custom_of(self))
         extra = {k: v for k, v in (self.model_extra or {}).items() if k not in ("organization", "project")}
         body = extra.pop("extra_body", None) or {}
         added = {name: value for name, value in body.items() if name not in {*type(self).model_fields, *_DROPPED}}
@@ -220,7 +220,7 @@ def as_llm(value: Any) -> Any:
             raise ValueError(f"{name}.__init__ does not call super().__init__(model=…), which a model needs")
         return value
     if calls_by_itself(value):
-        return AdaptedLLM.of(value)
+        return _adapted(value)
     if isinstance(value, str):
         return LLM(model=value)
     if isinstance(value, dict):
@@ -245,17 +245,9 @@ def as_plain(llm: LLM) -> LLM:
     return LLM(**{"model": type(llm).__name__, **others, **fields})
 
 
-class AdaptedLLM(LLM):
-    """An object that is no `BaseLLM` and has a `call` of its own, as CrewAI's custom models have it."""
-
-    custom: Any = Field(exclude=True, repr=False)
-
-    @classmethod
-    def of(cls, custom: Any) -> "AdaptedLLM":
-        """`custom` as an LLM."""
-        model = getattr(custom, "model", None) or getattr(custom, "model_name", None)
-        return cls(model=model if isinstance(model, str) else type(custom).__name__, custom=custom)
-
-    def __fingerprint__(self) -> dict[str, Any]:
-        """What the object says of itself, and its code."""
-        return described(self.custom)
+def _adapted(custom: Any) -> LLM:
+    """An object that is no `BaseLLM` and has a `call` of its own, as CrewAI's custom models have it, as an LLM."""
+    name = getattr(custom, "model", None) or getattr(custom, "model_name", None)
+    llm = LLM(model=name if isinstance(name, str) else type(custom).__name__)
+    llm.__dict__["custom"] = custom
+    return llm

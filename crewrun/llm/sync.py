@@ -15,6 +15,7 @@ from crewrun.errors import CrewrunWarning
 from crewrun.llm import ambient
 from crewrun.llm.sync_thread import run_in_thread
 from crewrun.references import check_loaded
+from crewrun.threads import LoopBlocked
 
 T = TypeVar("T")
 
@@ -31,7 +32,11 @@ def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]
         _warn(name, instead)
     outer = ambient.elsewhere()
     if outer is not None:
-        return outer.run_outside(call, *args)
+        try:
+            return outer.run_outside(call, *args)
+        except LoopBlocked:
+            remember_blocking()
+            raise
     if not is_in_loop:
         return anyio.run(call, *args)
     remember_blocking()

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import sniffio
 
 from crewrun.loading import audit, modules
-from crewrun.loading.load import Load, Stop, begun, current_load
+from crewrun.loading.load import Load, Stop, begun, current_load, row_inputs
 from crewrun.loading.patience import told_when_slow
 from crewrun.loading.questions import asking
 
@@ -37,12 +37,14 @@ def loading(script: str = "") -> Iterator[Load]:
     audit.install()
     modules.install()
     load, argv = Load(threading.get_ident()), sys.argv
-    sys.argv = [script or argv[0]]
+    if row_inputs.get() is None:  # else several rows may load something at once
+        sys.argv = [script or argv[0]]
     try:
         with begun(load), asking(), told_when_slow(load.thread):
             yield load
     finally:
-        sys.argv = argv
+        if row_inputs.get() is None:
+            sys.argv = argv
     load.warn()
 
 

@@ -14,10 +14,12 @@
         def crew(self) -> Crew:
             return Crew(agents=self.agents, tasks=self.tasks)
 
-`base` is what the class gets, `config` reads its YAML files, `marks` are the decorators.
+`base` is what the class gets, `config` reads its YAML files, `marks` are the decorators. `crew_loader` is for code that
+runs a crew.jsonc by itself.
 """
 
 from crewrun.project.base import CrewBase
+from crewrun.project.crew_loader import load_crew, load_crew_and_kickoff
 from crewrun.project.marks import (
     after_kickoff,
     agent,
@@ -41,6 +43,8 @@ __all__ = [
     "callback",
     "crew",
     "llm",
+    "load_crew",
+    "load_crew_and_kickoff",
     "output_json",
     "output_pydantic",
     "task",

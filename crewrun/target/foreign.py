@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from inspect import isclass
 from typing import Any
 from weakref import ref
 
@@ -117,7 +118,7 @@ def not_copied(name: str, crew: Any, how: str) -> str:
 
 def is_crewai(found: Any) -> bool:
     """Whether it is an object of an installed CrewAI: none of them may run twice at once."""
-    return any(kind.__module__.partition(".")[0] == "crewai" for kind in type(found).__mro__)
+    return not isclass(found) and any(kind.__module__.partition(".")[0] == "crewai" for kind in type(found).__mro__)
 
 
 def is_copied_whole(found: Any) -> bool:

@@ -43,9 +43,10 @@ def entrance_of(kind: type, what: str) -> str:
             f"{what} has several methods that could be meant, {', '.join(found)}; name one of them: {what}.{found[0]}"
         )
     methods = [name for name in dir(kind) if not name.startswith("_") and _is_method(kind, name)]
+    way_out = f"Name the one to call, as in {what}.{methods[0]}" if methods else "Write one that returns the crew"
     raise DefinitionError(
         f"{what} has none of the methods {', '.join((*KICKOFFS, *_OTHERS))}; it has {', '.join(methods) or 'none'}. "
-        f"Name the one to call, as in {what}.{next(iter(methods), 'METHOD')}"
+        f"{way_out}"
     )
 
 

@@ -42,7 +42,6 @@ from crewrun.messages import ToolSpec
 from crewrun.redaction import LONGEST_QUOTATION, learn, redact
 from crewrun.secret_values import secrets_in
 from crewrun.tools.base import BaseTool
-from crewrun.tools.hooked_tool import HookedTool
 from crewrun.tools.schema import json_schema, values_of
 from crewrun.tools.tool_failure import (
     ToolExecutionFailedError,
@@ -170,6 +169,8 @@ class Toolbox:
             return _failed(f"The arguments do not fit: {wrong}", ToolFailureReason.INVALID_INPUT)
         if not has_hooks():
             return await self._use_valid(tool, name, arguments, values, used, tally, replay_only=replay_only)
+        from crewrun.tools.hooked_tool import HookedTool  # few runs have hooks
+
         hooks = HookedTool(tool, wire_name(name), values)
         refused = await hooks.before()
         if refused is not None:

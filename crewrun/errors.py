@@ -12,6 +12,7 @@
     ├── RunStopped            this call cannot be made, and no other one could   exit 4
     │   ├── EndpointRefused       a key, an account or a model that does not work
     │   ├── OutageTooLong         no answer for longer than --outage-patience
+    │   ├── Interrupted           a signal, while a call held the event loop   exit 130
     │   ├── WaitTooLong           a Retry-After of more than ten minutes
     │   └── BudgetExhausted       the next call may not fit into --budget     exit 5, category budget
     ├── InputInvalid          this row's inputs are wrong                     category input
@@ -142,6 +143,19 @@ class RunStopped(CrewrunError):
     """A call cannot be made, and the same would meet every other one: rows that are not finished stay pending."""
 
     exit_code = 4
+
+
+class Interrupted(RunStopped):
+    """The signal `number` came while a call held the event loop that was to hear of it; the call was cancelled."""
+
+    exit_code = 130
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"signal {number} came while a kickoff() blocked the event loop; inside async code write "
+            "`await ….akickoff(…)`"
+        )
+        self.number = number
 
 
 class EndpointRefused(RunStopped):

@@ -17,15 +17,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-# Secrets, and what changes how much is printed or logged: neither changes what is done.
-_LEFT_OUT = frozenset({"api_key", "verbose", "output_log_file"})
+# Secrets, and what changes how much is printed: neither changes what is done.
+_LEFT_OUT = frozenset({"api_key", "verbose"})
 # Fields that came later: where they are empty, what was done before there were any is known by the same.
-_ADDED = frozenset(
-    {
-        *("input_files", "base_model", "tool_failure_policy"),
-        *("knowledge", "knowledge_sources", "knowledge_config", "embedder", "skills"),
-    }
-)
+_ADDED = frozenset({"input_files", "base_model", "tool_failure_policy"})
 _MAX_DEPTH = 50
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 

@@ -26,6 +26,8 @@ PATIENCE_S = 0.01
 IDLE_S = 10.0
 # How long a loop that something is to run in may take until it begins with it: longer, it waits for just that.
 BLOCKED_S = 60.0
+# How many times as long where a call is known to hold it, which ends by itself.
+HELD_TIMES = 10
 # How long a call that can be stopped has for its cleanup before it is abandoned.
 GRACE_S = 1.0
 
@@ -86,23 +88,24 @@ class ThreadPool:
         with self.waiting():
             return await self._run(function, stop)
 
-    def wait(self, submit: Callable[[], Future[T]], began: Future[None]) -> T:
+    def wait(self, submit: Callable[[], Future[T]], began: Future[None], is_held: Callable[[], bool]) -> T:
         """What comes of the future that `submit` gives; this thread waits for it here.
 
-        Raises LoopBlocked when the future `began` is not done in time, and cancels it. In a thread of the pool whose
+        Raises LoopBlocked when the future `began` is not done in time, and cancels it; `is_held` says whether a call
+        is known to hold the loop. In a thread of the pool whose
         function nobody waits for any more the first one is cancelled, or not begun at all, and that is a RuntimeError:
         what a cancelled row still asked for would be paid for in vain.
         """
         job: _Job | None = getattr(self._worker, "job", None)
         with self.waiting():
             if job is None:
-                return _result(submit(), began)
+                return _result(submit(), began, is_held)
             try:
                 if not job.is_unwanted:
                     awaited = job.awaited = submit()
                     if job.is_unwanted:  # meanwhile
                         awaited.cancel()
-                    return _result(awaited, began)
+                    return _result(awaited, began, is_held)
             except CancelledError:
                 if not job.is_unwanted:
                     raise
@@ -239,14 +242,18 @@ class ThreadPool:
                     return job
 
 
-def _result(awaited: Future[T], began: Future[None]) -> T:
+def _result(awaited: Future[T], began: Future[None], is_held: Callable[[], bool]) -> T:
     futures: tuple[Future[Any], Future[Any]] = (awaited, began)
-    if not wait(futures, BLOCKED_S, FIRST_COMPLETED).done and began.cancel():
-        awaited.cancel()
-        raise LoopBlocked(
-            f"the run's event loop has not moved for {BLOCKED_S:g} s: async code blocks it, perhaps to wait for this "
-            "very call; let it await that, `await asyncio.to_thread(…)`"
-        )
+    times = 1
+    while not wait(futures, BLOCKED_S, FIRST_COMPLETED).done:
+        if is_held() and times < HELD_TIMES:
+            times += 1
+        elif began.cancel():
+            awaited.cancel()
+            raise LoopBlocked(
+                f"the run's event loop has not moved for {times * BLOCKED_S:g} s: async code blocks it, perhaps to "
+                "wait for this very call; let it await that, `await asyncio.to_thread(…)`"
+            )
     return awaited.result()
 
 

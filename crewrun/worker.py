@@ -31,6 +31,7 @@ from crewrun.errors import (
     UsageError,
 )
 from crewrun.files.folder import run_in
+from crewrun.flow.target import FlowTarget
 from crewrun.llm.endpoint_secrets import secrets_of
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
@@ -237,9 +238,15 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
 
 
 def _models_of(target: Target, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
-    """The models that are known before the rows run: where rows make their crews, only that of --model."""
+    """The models that are known before the rows run: where rows make their crews, only that of --model.
+
+    Of a flow only that of a rehearsal, so that its rows are not done once models are called; any other has never been
+    a part of a flow's identity, and existing runs go on without it.
+    """
     if isinstance(target, PerRowTarget) and target.account is None and gateway.options.model is not None:
         return [(target.what, None)]
+    if isinstance(target, FlowTarget) and gateway.is_rehearsal:
+        return [("the flow", None)]
     return target.models
 
 

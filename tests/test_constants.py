@@ -49,7 +49,7 @@ def test_other_constants_are_another_crew_and_the_same_ones_are_done(place: Plac
 
 def test_a_file_of_constants_keeps_their_types(place: Place) -> None:
     """Later ones count, and a mapping in the crew's `batch:` comes before both."""
-    (place.folder / "all.json").write_text('{"year": 2024, "tone": ["calm", 1]}')
+    (place.folder / "all.json").write_text('\ufeff{"year": 2024, "tone": ["calm", 1]}')  # as Windows saves it
     with (place.folder / "crew.yaml").open("a") as file:
         file.write("batch: {input: {year: 1, tone: x}}\n")
     assert place.batch("-i", "@all.json", "-i", "year=2025") == [

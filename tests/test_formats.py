@@ -632,12 +632,12 @@ JSON_CONTENT: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "types of one's own": (
         {
-            "text": JSONC.replace('{"name"', '{"type": {"python": "app.MyTask"}, "name"').replace(
+            "text": JSONC.replace('{"name"', '{"type": {"python": "nowhere.MyTask"}, "name"').replace(
                 '{"description"', '{"type": "ConditionalTask", "description"'
             )
         },
         [
-            "crew.jsonc:6: tasks[0].type: no module 'app'; looked in {cwd} and where Python looks",
+            "crew.jsonc:6: tasks[0].type: no module 'nowhere'; looked in {cwd} and where Python looks",
             "crew.jsonc:9: tasks[1].type: a task of this type needs condition",
         ],
     ),

@@ -331,7 +331,7 @@ def test_an_embedder_is_not_asked_in_a_rehearsal_and_needs_its_key_else(place: P
     ("name", "content", "told"),
     [
         ("a.md", None, "no file 'a.md'; looked for knowledge/a.md, a.md\n"),
-        ("a.md", b"", "knowledge/a.md: is empty; fill it or take it out of the knowledge"),
+        ("a.md", b"", "knowledge/a.md: is empty; fill it or leave it out"),
         ("a.md", b"a\0b", "knowledge/a.md: is a binary file; save what it says as text"),
         ("a.md", b"a\nb\xff", "knowledge/a.md:2: is not UTF-8 (byte 0xff); save it as UTF-8"),
         ("a.json", b'{"a": 1,\n "b"}', "knowledge/a.json:2: column 5: is not valid JSON: Expecting ':' delimiter"),

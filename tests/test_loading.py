@@ -13,7 +13,7 @@ from crewrun.definitions import load
 from crewrun.errors import InputInvalid
 from crewrun.loading import patience
 from crewrun.loading.network import called_model
-from crewrun.loading.questions import answering
+from crewrun.loading.questions import AskedAgain, answering
 from crewrun.testing import scripted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(in_an_empty_folder.__name__)]
@@ -347,6 +347,24 @@ def test_a_question_behind_the_crew_is_a_warning() -> None:
     write({"demo.py": f"{ASKING}crew = make('About it')\nwhile input() != 'quit':\n    crew.kickoff()\n"})
     with pytest.warns(CrewrunWarning, match=r"demo\.py:9: loading stopped at input\(\), whose answer is compared"):
         assert isinstance(load("demo.py:crew").target, Crew)
+
+
+def test_code_that_asks_until_it_is_answered_ends() -> None:
+    """It catches what says that there is no answer, and would ask for ever."""
+
+    def ask() -> str:
+        while True:
+            try:
+                choice = input("Your choice? ")
+            except Exception:
+                continue
+            return choice
+
+    with (
+        answering({}),
+        pytest.raises(AskedAgain, match="asks the row again, which answers with the field 'choice', which it"),
+    ):
+        ask()
 
 
 def test_rows_answer_questions() -> None:

@@ -122,6 +122,8 @@ def forget(folder: Path) -> None:
 
     for name in [name for name, module in list(sys.modules.items()) if is_below(module)]:
         del sys.modules[name]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "crewai"]:
+        del sys.modules[name]  # crewrun's under that name, for installed code that an earlier test has run
 
 
 def write(files: dict[str, str]) -> None:

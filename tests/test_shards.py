@@ -332,19 +332,21 @@ def test_a_run_that_is_named_twice_is_read_once(divided: Folder) -> None:
 
 
 def test_runs_of_different_crews_are_merged_with_a_warning(divided: Folder) -> None:
-    """It names the first line that differs, or the models."""
+    """It names the first line that differs, or the models, or the input for all rows."""
     write_crew(divided.path)
     crew = divided.path / "crew.yaml"
     crew.write_text(crew.read_text().replace("Write well", "Write better"))
     divided.batch("--shard", "1/3", "-o", "better.jsonl", code=None)
     write_crew(divided.path)
     divided.batch("--shard", "2/3", "-o", "slow.jsonl", "-m", "offline?latency=0.001", code=None)
+    divided.batch("--shard", "3/3", "-o", "calm.jsonl", "-i", "tone=calm", code=None)
     differs = f"its crew or models are others than those of {SHARDS[0]}"
     line = "crew.yaml:4: 'goal: Write better' and not 'goal: Write well'"
-    assert divided.merge(*SHARDS, "better.jsonl", "slow.jsonl", code=3)[:2] == [
+    assert divided.merge(*SHARDS, "better.jsonl", "slow.jsonl", "calm.jsonl", code=3)[:3] == [
         f"warning: better.jsonl: {differs}: {line}",
         f'warning: slow.jsonl: {differs}: offline with {{"options": "latency=0.001"}} and not '
         'offline with {"options": ""}',
+        f"warning: calm.jsonl: {differs}: '-i tone=calm' here, no -i tone there",
     ]
 
 

@@ -1,5 +1,6 @@
 """Agent Skills: descriptions in the prompt, instructions and files when the agent asks for them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,24 @@ def test_a_model_that_asks_gets_the_instructions(place: Place) -> None:
         '<skill name="refunds">\nHow refunds are paid.\n\nPay in pesos. See references/limits.txt.\n\n'
         "Its files: references/limits.txt\n</skill>"
     )
+
+
+def test_a_fifo_beside_it_is_waited_for_by_nobody(place: Place) -> None:
+    """Neither for the crew's identity, nor to see whether a file has a secret in it."""
+    os.mkfifo(put(place.folder) / "pipe.txt")
+    skills_in(place, "[skills]")
+    place.rows({"topic": "CALL-load_skill"})
+    assert place.batch() == ["Write about CALL-load_skill"] * 2
+    assert "pipe" not in str(place.mock.ledger(last=1)["requests"][0]["messages"])
+
+
+def test_a_catalog_that_fills_prompts_is_a_warning(place: Place) -> None:
+    """Each row pays for it."""
+    for number in range(40):
+        put(place.folder, f"---\nname: s{number}\ndescription: {'x' * 900}\n---\n", f"s{number}")
+    skills_in(place, "[skills]")
+    place.crewrun("check", "-m", "offline")
+    assert "agent 'writer': its 40 skills take about 9," in place.stdout
 
 
 def test_and_the_files_below_the_skill_and_no_others(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Sync kickoffs inside async code: a warning, all rows at once, and every limit of the run holds."""
 
 import asyncio
+import signal
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from cli import read_rows
+from cli import start as begin
 from place import Place
 
 from crewrun import LLM, Agent, Crew, CrewrunWarning, Gateway, Task, threads
@@ -279,6 +281,38 @@ async def test_a_loop_that_waits_for_a_thread_that_waits_for_it_is_an_error(monk
         assert await Blind().akickoff() == "answer"
 
 
+async def test_what_other_threads_ask_meanwhile_does_not_end_with_the_call_that_holds_the_loop() -> None:
+    """A sync method of another row waits until the loop is free again."""
+    is_held, waits, is_free = threading.Event(), threading.Event(), threading.Event()
+
+    async def holding(request: ChatRequest) -> str:
+        is_held.set()
+        await anyio.to_thread.run_sync(waits.wait)
+        return "held"
+
+    async def other(request: ChatRequest) -> str:
+        await anyio.to_thread.run_sync(is_free.wait)
+        return "other"
+
+    class Blind(Flow):
+        @start()
+        async def ask(self) -> str:
+            answer = unforeseen(crew, {"n": 1}).raw
+            is_free.set()
+            return str(answer)
+
+    class Other(Flow):
+        @start()
+        def ask(self) -> str:
+            is_held.wait(20)
+            waits.set()
+            return crew.kickoff({"n": 2}).raw
+
+    async with scripted(holding, other), anyio.create_task_group() as group:
+        group.start_soon(Blind().akickoff)
+        assert await Other().akickoff() == "other"
+
+
 async def test_a_method_that_has_blocked_its_loop_is_known_to() -> None:
     """From then on its calls run at once."""
 
@@ -435,6 +469,19 @@ def test_a_row_s_time_and_the_run_s_budget_hold(place: Place, flow: str) -> None
     asked = place.batch("--crew", f"flows.py:{flow}", "--budget", "0.0005", "-j", "8", "--fresh", code=5)
     assert 0 < len(asked) < 40
     assert place.mock.ledger()["totals"]["cost_usd"] <= 0.0005
+
+
+def test_a_signal_ends_a_run_whose_loop_is_held(place: Place) -> None:
+    """Its handlers are the loop's, which waits for a server that does not answer. The rows stay pending."""
+    (place.folder / "flows.py").write_text(FLOWS, encoding="utf-8")
+    place.rows({"topic": "FAIL-HANG"}, {"topic": "b"})
+    with begin("batch", "in.jsonl", "--crew", "flows.py:Unseen", "-j", "1", cwd=place.folder, env=place.env) as process:
+        place.mock.wait_in_flight(1)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+        _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, "stopped: interrupted" in stderr, place.done()) == (130, True, [])
+    assert "0 ok, 0 failed" in stderr
 
 
 def test_a_method_s_own_loop_reaches_the_run_of_a_worker_elsewhere(place: Place) -> None:

@@ -34,9 +34,10 @@ from crewrun.batch.preflight import (
     spooled,
     unused_names,
 )
-from crewrun.batch.session import SIGNALS, Display, Report, Session
+from crewrun.batch.session import Display, Report, Session
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import Source, open_source
+from crewrun.batch.stop import SIGNALS
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CrewrunError
 from crewrun.executors import Executor, find_executor

@@ -20,7 +20,7 @@ from crewrun.batch.progress import Progress
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink
 from crewrun.batch.source import Source
-from crewrun.batch.stop import Stop, StopReason
+from crewrun.batch.stop import SIGNALS, Stop, StopReason
 from crewrun.batch.summary import summarise
 from crewrun.errors import CrewrunError, JournalDamaged, OutputFailed, UsageError
 from crewrun.executors import Executor
@@ -30,11 +30,6 @@ from crewrun.runs.opening import Opened, with_cost
 from crewrun.runs.state import RunState
 from crewrun.runs.writer import Heartbeat
 
-SIGNALS = {
-    signal.SIGINT: StopReason("interrupted", "interrupted"),
-    signal.SIGTERM: StopReason("terminated", "terminated"),
-    signal.SIGHUP: StopReason("hung up", "hung up"),
-}
 _HEARTBEAT_S = 1.0
 # How long the rest of the input is counted when a run stops, and when somebody wants it to end.
 _COUNT_S = 3.0

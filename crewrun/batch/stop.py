@@ -1,11 +1,12 @@
 """Why and how a run ends before its input does."""
 
+import signal
 from dataclasses import dataclass
 from typing import Literal
 
 import anyio
 
-from crewrun.errors import BudgetExhausted, RunStopped
+from crewrun.errors import BudgetExhausted, Interrupted, RunStopped
 
 StopKind = Literal[
     "interrupted", "terminated", "hung up", "failures", "closed", "breaker", "budget", "deadline", "forecast"
@@ -34,6 +35,8 @@ class StopReason:
     @classmethod
     def of(cls, stopped: RunStopped) -> "StopReason":
         """For a call that said that no other one can be made."""
+        if isinstance(stopped, Interrupted):
+            return SIGNALS[signal.Signals(stopped.number)]
         return cls("budget" if isinstance(stopped, BudgetExhausted) else "breaker", str(stopped))
 
     @property
@@ -45,6 +48,13 @@ class StopReason:
     def exit_code(self) -> int:
         """The code that the command ends with."""
         return EXIT_CODES[self.kind]
+
+
+SIGNALS = {
+    signal.SIGINT: StopReason("interrupted", "interrupted"),
+    signal.SIGTERM: StopReason("terminated", "terminated"),
+    signal.SIGHUP: StopReason("hung up", "hung up"),
+}
 
 
 class Stop:

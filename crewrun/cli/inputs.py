@@ -1,5 +1,6 @@
 """Inputs on the command line, for one kickoff or for all rows: `-i NAME=VALUE`, `-i @FILE`, `--inputs JSON`."""
 
+import codecs
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,10 +46,11 @@ def _object(flag: str, text: str) -> dict[str, Any]:
         content = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode("utf-8", "surrogateescape")
     except OSError as refused:
         raise UsageError(f"{flag} {text}: cannot be read: {refused.strerror}") from None
-    found, problem = parse_object(content)
-    if found is None:
+    content = content.removeprefix(codecs.BOM_UTF8)
+    inputs, problem = parse_object(content)
+    if inputs is None:
         raise UsageError(f"{flag} {text[:80]}: {_line(content)}{problem}")
-    return found
+    return inputs
 
 
 def _line(content: bytes) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -182,7 +182,22 @@ def _difference(one: "Manifest", other: "Manifest") -> str:
             if line != expected:
                 return f"{name}:{number}: {_excerpt(line)} and not {_excerpt(expected)}"
     asked, expected = (endpoints_in_words(manifest.definition.get("endpoints", ())) for manifest in (other, one))
-    return f"{asked} and not {expected}"
+    if asked != expected:
+        return f"{asked} and not {expected}"
+    return _other_constants(one, other) or "files or code that the crew's own file does not show"
+
+
+def _other_constants(one: "Manifest", other: "Manifest") -> str | None:
+    """The first input for all rows that two runs do not share; None when there is none."""
+    expected, constants = (manifest.options.get("input") or {} for manifest in (one, other))
+    for name in sorted(expected.keys() | constants.keys()):
+        if (name in constants, constants.get(name)) != (name in expected, expected.get(name)):
+            return f"{_constant(name, constants)} here, {_constant(name, expected)} there"
+    return None
+
+
+def _constant(name: str, constants: "Mapping[str, Any]") -> str:
+    return _excerpt(f"-i {name}={constants[name]}") if name in constants else f"no -i {name}"
 
 
 def _texts(manifest: "Manifest") -> dict[str, str]:

@@ -48,6 +48,8 @@ class OwnFiles:
 
 def _has_secret(path: str) -> bool:
     """Whether a file of the crew has a secret written into it, and not a reference to one."""
+    if not os.path.isfile(path):  # opening a FIFO waits for its writer
+        return False
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(_MOST_CHARS)

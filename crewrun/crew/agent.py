@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from crewrun.concurrency import call
 from crewrun.crew.background import Background, Backgrounds
+from crewrun.crew.decisive import decisive
 from crewrun.crew.fields import accept
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
@@ -145,6 +146,9 @@ class Agent(Declared):
         if self._toolbox is None or self._toolbox[0] != self.tools:
             self._toolbox = (list(self.tools), Toolbox(self.tools))
         return self._toolbox[1]
+
+    def __fingerprint__(self) -> dict[str, Any]:
+        return decisive(self)
 
     @property
     def background(self) -> Background:

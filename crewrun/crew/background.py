@@ -125,6 +125,11 @@ def _skills(owners: Sequence[Knows]) -> list[Skill]:
     return list(found.values())
 
 
+def has_background(owners: Sequence[Knows]) -> bool:
+    """Whether one of `owners` has any knowledge or skills."""
+    return any(owner.knowledge is not None or owner.knowledge_sources or owner.skills for owner in owners)
+
+
 def files_of(owners: Sequence[Knows]) -> frozenset[str]:
     """The files that `owners` have their knowledge and skills from."""
     files: list[Path] = []

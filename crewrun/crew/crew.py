@@ -10,8 +10,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValida
 
 from crewrun.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
-from crewrun.crew.background import Background, Backgrounds, files_of
+from crewrun.crew.background import Background, Backgrounds, files_of, has_background
 from crewrun.crew.crew_config import with_config
+from crewrun.crew.decisive import decisive
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Files, Inputs, KickoffFamily
 from crewrun.crew.fields import accept
@@ -257,16 +258,23 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
         """Let that be the crew's folder."""
         self._folder = folder
 
+    def __fingerprint__(self) -> dict[str, Any]:
+        return decisive(self)
+
     def background_of(self, agent: Agent) -> Background:
         """What `agent` knows in this crew. Raises DefinitionError for knowledge that cannot be had."""
         return self._backgrounds.of(agent, self)
 
     def check_knowledge(self) -> None:
         """Read all that agents know. Raises DefinitionError for what cannot be read; warns of embedders that are not
-        asked.
+        asked, and of skills that fill prompts.
         """
         providers = dict.fromkeys(self.background_of(agent).unused_embedder for agent in self.agents_at_work)
         self._is_read = True
+        for agent in self.agents_at_work:
+            skills = self.background_of(agent).skills
+            if skills is not None and (problem := skills.why_large()):
+                warnings.warn(f"agent {agent.label}: {problem}", CrewrunWarning, stacklevel=2)
         for provider in filter(None, providers):
             warnings.warn(
                 f"embedder: crewrun does not speak the language of {provider!r}; passages of knowledge are chosen by "
@@ -432,7 +440,8 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
                 files |= own
                 inputs = {name: value for name, value in inputs.items() if name not in own}
             check_inputs(inputs)
-        if not self._is_read:  # a crew that a flow has made: sources may do network calls, and an index takes its time
+        if not self._is_read and has_background([self, *self.agents_at_work]):
+            # A crew that the user's code has made: sources may do network calls, and an index takes its time.
             await call(self.check_knowledge)
         async with open_gateway() as gateway:
             kickoff = self._kickoff(inputs, gateway, tally)

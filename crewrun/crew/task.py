@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from crewrun.crew.agent import Agent
+from crewrun.crew.decisive import decisive
 from crewrun.crew.fields import accept, check_output_file
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.retries import put, retries_of
@@ -114,6 +115,11 @@ class Task(Declared):
                 kind = repr(guardrail) if isinstance(guardrail, str) else type(guardrail).__name__
                 raise DefinitionError(f"task {self.label}: a guardrail is a function or a sentence, not {kind}")
         _ = self.schema_of_output  # an invalid one is a DefinitionError now
+
+    def __fingerprint__(self) -> dict[str, Any]:
+        """A row of a batch writes an absolute `output_file` below its own folder, as a relative one."""
+        told = decisive(self)
+        return told if self.output_file is None else {**told, "output_file": self.output_file.lstrip("/")}
 
     @property
     def label(self) -> str:

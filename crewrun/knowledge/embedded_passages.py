@@ -24,8 +24,8 @@ _AT_ONCE = 64
 _MOST_QUERY_CHARS = 8_000
 
 
-# Knowledge whose vectors a gateway keeps: flows make a crew for each row, mostly with the same.
-_MOST_KEPT = 4
+# Bases of knowledge whose vectors stay with a gateway: flows make a crew for each row, mostly with the same base.
+_MOST_BASES = 4
 
 
 @dataclass(slots=True)
@@ -33,11 +33,11 @@ class _Vectors:
     """Those of some passages. The lock is held while they are asked for: one row does it for all."""
 
     lock: anyio.Lock = field(default_factory=anyio.Lock)
-    known: list[Vector] | None = None
+    vectors: list[Vector] | None = None
 
 
 # By gateway, then by embedder and passages; the latest last. Not in the object below, which a row may have for itself.
-_kept: WeakKeyDictionary[Gateway, dict[tuple[str, tuple[str, ...]], _Vectors]] = WeakKeyDictionary()
+_vectors_by_gateway: WeakKeyDictionary[Gateway, dict[tuple[str, tuple[str, ...]], _Vectors]] = WeakKeyDictionary()
 
 
 class EmbeddedPassages:
@@ -53,31 +53,31 @@ class EmbeddedPassages:
         Those below `score_threshold` are left out. Raises what a call does.
         """
         vectors = await self._of_passages(gateway, tally)
-        (wanted,) = await gateway.embed(self.embedder, [query[:_MOST_QUERY_CHARS]], tally)
-        return self.base.within_bound(await call(self._ranked, wanted, vectors))
+        (query_vector,) = await gateway.embed(self.embedder, [query[:_MOST_QUERY_CHARS]], tally)
+        return self.base.within_bound(await call(self._ranked, query_vector, vectors))
 
-    def _ranked(self, wanted: Vector, vectors: Sequence[Vector]) -> list[int]:
+    def _ranked(self, query_vector: Vector, vectors: Sequence[Vector]) -> list[int]:
         config = self.base.config
-        scored = [(-likeness(wanted, vector), position) for position, vector in enumerate(vectors)]
+        scored = [(-likeness(query_vector, vector), position) for position, vector in enumerate(vectors)]
         return [
             position for score, position in sorted(scored)[: config.results_limit] if -score >= config.score_threshold
         ]
 
     async def _of_passages(self, gateway: Gateway, tally: Tally) -> list[Vector]:
-        held = self._held(gateway)
-        async with held.lock:
-            if held.known is None:
-                found: list[Vector] = []
+        entry = self._entry(gateway)
+        async with entry.lock:
+            if entry.vectors is None:
+                vectors: list[Vector] = []
                 for start in range(0, len(self.base.passages), _AT_ONCE):
                     texts = self.base.passages[start : start + _AT_ONCE]
-                    found += await gateway.embed(self.embedder, texts, tally)
-                held.known = found
-        return held.known
+                    vectors += await gateway.embed(self.embedder, texts, tally)
+                entry.vectors = vectors
+        return entry.vectors
 
-    def _held(self, gateway: Gateway) -> _Vectors:
-        kept = _kept.setdefault(gateway, {})
+    def _entry(self, gateway: Gateway) -> _Vectors:
+        by_base = _vectors_by_gateway.setdefault(gateway, {})
         key = describe_endpoint(gateway.embedding_endpoint(self.embedder)), self.base.passages
-        held = kept[key] = kept.pop(key, _Vectors())
-        while len(kept) > _MOST_KEPT:
-            del kept[next(iter(kept))]
-        return held
+        entry = by_base[key] = by_base.pop(key, _Vectors())
+        while len(by_base) > _MOST_BASES:
+            del by_base[next(iter(by_base))]
+        return entry

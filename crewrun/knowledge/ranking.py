@@ -18,7 +18,7 @@ _WORD = re.compile(r"\w+")
 # Scripts without blanks between words: every two neighbours are a word.
 _UNBROKEN = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 _MOST_COUNTS = 1 << 16
-# Indexes that are kept for crews which are made anew for each row.
+# Indexes that stay for crews which are made again for each row.
 _MOST_INDEXES = 4
 
 
@@ -59,8 +59,8 @@ class Ranking:
             return [position - 1 for position, _ in rows]
 
     def _passages_with(self, word: str) -> int:
-        found = self._db.execute("select count(*) from passage where words match ?", (f'"{word}"',)).fetchone()
-        return int(found[0])
+        count = self._db.execute("select count(*) from passage where words match ?", (f'"{word}"',)).fetchone()
+        return int(count[0])
 
 
 @lru_cache(maxsize=_MOST_INDEXES)

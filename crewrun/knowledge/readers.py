@@ -21,7 +21,7 @@ from crewrun.references import shown
 MAX_BYTES = 32 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
-# Files that are kept for crews which are made anew for each row.
+# Files that stay for crews which are made again for each row.
 _MOST_FILES = 8
 
 
@@ -56,7 +56,7 @@ def _read(file: Path, kind: str, mtime_ns: int, size_bytes: int) -> Document:
     name = shown(str(file))
     document = _READERS[kind](_bytes(file, name), name)
     if not document.text.strip():
-        raise DefinitionError(f"{name}: is empty; fill it or take it out of the knowledge")
+        raise DefinitionError(f"{name}: is empty; fill it or leave it out")
     return document
 
 

@@ -28,36 +28,36 @@ SOURCE_TYPES: Mapping[str, type[BaseKnowledgeSource]] = {
 }
 
 
-def as_sources(given: Any) -> list[BaseKnowledgeSource] | None:
+def as_sources(value: Any) -> list[BaseKnowledgeSource] | None:
     """A list of sources out of sources, paths of files, and mappings with a `source_type`. Raises DefinitionError."""
-    if given is None:
+    if value is None:
         return None
-    if not isinstance(given, list | tuple):
-        raise DefinitionError(f"knowledge_sources needs a list of sources, not {type(given).__name__}")
-    return [as_source(one, f"knowledge_sources[{i}]: ") for i, one in enumerate(given)]
+    if not isinstance(value, list | tuple):
+        raise DefinitionError(f"knowledge_sources needs a list of sources, not {type(value).__name__}")
+    return [as_source(entry, f"knowledge_sources[{i}]: ") for i, entry in enumerate(value)]
 
 
-def as_source(given: Any, where: str = "") -> BaseKnowledgeSource:
-    """The source that `given` is or stands for; messages begin with `where`."""
-    if isinstance(given, BaseKnowledgeSource):
-        return given
-    if isinstance(given, str | os.PathLike):
-        return CrewDoclingSource(file_paths=[os.fspath(given)])
-    if not isinstance(given, Mapping):
+def as_source(value: Any, where: str = "") -> BaseKnowledgeSource:
+    """The source that `value` is or stands for; messages begin with `where`."""
+    if isinstance(value, BaseKnowledgeSource):
+        return value
+    if isinstance(value, str | os.PathLike):
+        return CrewDoclingSource(file_paths=[os.fspath(value)])
+    if not isinstance(value, Mapping):
         raise DefinitionError(
-            f"{where}is a {type(given).__name__}, not a source; write the path of a file, a mapping with "
+            f"{where}is a {type(value).__name__}, not a source; write the path of a file, a mapping with "
             "source_type, or an object of a class with BaseKnowledgeSource as its base"
         )
-    kind = str(given.get("source_type"))
+    kind = str(value.get("source_type"))
     if kind not in SOURCE_TYPES:
-        near = suggest(kind, list(SOURCE_TYPES)) if "source_type" in given else ""
+        near = suggest(kind, list(SOURCE_TYPES)) if "source_type" in value else ""
         raise DefinitionError(f"{where}no source_type {kind!r}{near}; there are {', '.join(SOURCE_TYPES)}")
     known = list(SOURCE_TYPES[kind].model_fields)
-    unknown = next((key for key in given if key not in known), None)
+    unknown = next((key for key in value if key not in known), None)
     if unknown is not None:
         raise DefinitionError(f"{where}a source of type {kind} has no {unknown!r}{suggest(str(unknown), known)}")
     try:
-        return SOURCE_TYPES[kind](**given)
+        return SOURCE_TYPES[kind](**value)
     except ValidationError as invalid:
         faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors(include_url=False))
         raise DefinitionError(f"{where}{'; '.join(faults)}") from None

@@ -12,9 +12,12 @@ _of_the_run: "Gateway | None" = None
 
 
 def current() -> "Gateway | None":
-    """The gateway of the code that asks, None outside any. It may be in the event loop of another thread."""
-    gateway = _current.get() or _of_the_run
-    return gateway and gateway.acting
+    """The gateway of the calling code, None outside any. It may be in the event loop of another thread.
+
+    What stands in for a gateway whose loop is held is that of the code that holds it. Other rows wait: it ends with
+    that code, and would end what they ask through it. Only for threads without a context nobody can tell.
+    """
+    return _current.get() or (_of_the_run and _of_the_run.acting)
 
 
 def elsewhere() -> "Gateway | None":

@@ -19,6 +19,7 @@ from crewrun.errors import (
     CallError,
     CrewrunWarning,
     EndpointRefused,
+    Interrupted,
     NotRecorded,
     RowBudgetExceeded,
     RunStopped,
@@ -51,7 +52,7 @@ from crewrun.llm.providers import OFFLINE
 from crewrun.llm.recorder import Identities, Recorder, Spent
 from crewrun.llm.sender import Sender
 from crewrun.llm.sync_thread import run_in_thread
-from crewrun.llm.tally import Tally
+from crewrun.llm.tally import Tally, current_tally
 from crewrun.llm.transport import Transport
 from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ReplySchema, ToolSpec, Usage
@@ -329,7 +330,8 @@ class Gateway:
     def run_outside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
         """Run `call(*args)` in the gateway's loop, for code in a worker thread, which waits for it here.
 
-        Raises LoopBlocked when that loop does not get to it: what blocks it may wait for this.
+        Raises LoopBlocked when that loop does not get to it: what blocks it may wait for this. A loop that another call
+        holds, by `run_beside`, is waited for longer.
         """
         loop = self._loop
         if loop is None:
@@ -342,7 +344,7 @@ class Gateway:
             began.set_result(None)
             return await call(*args)
 
-        return pool.wait(lambda: asyncio.run_coroutine_threadsafe(run(), loop), began)
+        return pool.wait(lambda: asyncio.run_coroutine_threadsafe(run(), loop), began, lambda: self._is_held)
 
     def run_beside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
         """Run `call(*args)` for code that holds the gateway's own loop: in a thread, with a gateway that stands in for
@@ -353,18 +355,29 @@ class Gateway:
         async def run() -> T:
             other.settle()
             self._stand_in = other
+            token = ambient.enter(other)
             try:
                 return await call(*args)
             finally:
+                ambient.leave(other, token)
                 self._stand_in = None
                 await other.aclose()
 
-        return run_in_thread(run)
+        try:
+            return run_in_thread(run)
+        except Interrupted as interrupted:
+            if (tally := current_tally()) is not None:
+                tally.refused(interrupted)  # whatever the code that held the loop makes of it
+            raise
 
     @property
     def acting(self) -> "Gateway":
         """This one, or while its loop is held the one that stands in for it."""
         return self if self._stand_in is None else self._stand_in.acting
+
+    @property
+    def _is_held(self) -> bool:
+        return self._stand_in is not None
 
     @property
     def is_here(self) -> bool:

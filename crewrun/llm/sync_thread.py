@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import anyio
 import sniffio
 
-from crewrun.errors import TaskTimedOut
+from crewrun.errors import Interrupted, TaskTimedOut
+from crewrun.held_signals import first_signal
 from crewrun.threads import take_over
 
 T = TypeVar("T")
@@ -21,8 +22,8 @@ T = TypeVar("T")
 def run_in_thread(call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
     """What `call(*args)` gives, in an event loop in a thread of its own and within the time that is left here.
 
-    Raises TaskTimedOut when there is none left. When this thread is interrupted (Ctrl-C), the coroutine is cancelled
-    before that is raised.
+    Raises TaskTimedOut when there is none left, and Interrupted where a signal came that the held loop is to hear of;
+    the coroutine is cancelled before, and before KeyboardInterrupt.
     """
     deadline = anyio.current_effective_deadline()
     context = copy_context()
@@ -45,6 +46,8 @@ def run_in_thread(call: Callable[..., Coroutine[Any, Any, T]], *args: object) ->
     thread = Thread(target=work, name="crewrun-beside", daemon=True)
     thread.start()
     try:
+        if (number := first_signal(ended)) is not None:
+            raise Interrupted(number)
         result = ended.result()
     except BaseException:
         for interrupt in interrupts:

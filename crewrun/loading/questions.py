@@ -25,6 +25,8 @@ from crewrun.loading.user_code import place_in, users_frame
 _NOT_READ = "standard input is not read while a file is loaded"
 # A loop over a few steps may wait for Enter after each; one without an end would go on for ever.
 _MOST_PAUSES = 20
+# Code that catches the refusal and asks until it likes the answer.
+_MOST_UNANSWERED = 100
 _SECRETS = ("key", "token", "secret", "password", "passwd")
 
 
@@ -65,7 +67,7 @@ def asking() -> Iterator[None]:
 def answering(inputs: Mapping[str, Any]) -> Iterator[None]:
     """The block runs for a row with these inputs: they answer `input()`, by the name that the answer is assigned to.
 
-    InputInvalid is raised in the user's code for one that the row does not have.
+    InputInvalid is raised in the user's code for one that the row does not have, and AskedAgain where that goes on.
     """
     token, asked = row_inputs.set(inputs), _asked.set(Asked())
     try:
@@ -77,7 +79,7 @@ def answering(inputs: Mapping[str, Any]) -> Iterator[None]:
 
 
 class AskedAgain(SystemExit):
-    """Ends the code of a row at a question that the row has answered: a loop would ask, and pay, for ever."""
+    """Ends the code of a row that asks the same again, whatever it was told: a loop would ask, and pay, for ever."""
 
 
 @dataclass(slots=True)
@@ -87,11 +89,11 @@ class Asked:
     times: Counter[str] = field(default_factory=Counter)
     end: str | None = None
 
-    def note(self, place: str, call: str, most: int) -> None:
+    def note(self, place: str, call: str, most: int, told: str = "has given its answer") -> None:
         """Count a question. Raises AskedAgain for one more than `most` of it."""
         self.times[place] += 1
         if self.times[place] > most:
-            self.end = f"{place.partition(' ')[0]}: {call} asks the row again, which has given its answer"
+            self.end = f"{place.partition(' ')[0]}: {call} asks the row again, which {told}"
             raise AskedAgain(self.end)
 
 
@@ -130,6 +132,7 @@ def _answer(call: str, frame: FrameType, *, is_secret: bool = False) -> str | No
         asked.note(f"{place} ({use.name})", call, 1)
         return str(inputs[use.name])
     field = f"the field {use.name!r}, which it does not have" if use.name else "no field, as it is assigned to no name"
+    asked.note(f"{place} (unanswered)", call, _MOST_UNANSWERED, f"answers with {field}")
     raise InputInvalid(f"{place_in(frame)}: {call} is answered by the row, with {field}")
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from functools import cached_property
 
+from crewrun.knowledge.knowledge_base import tokens_in
+from crewrun.knowledge.knowledge_config import MAX_TOKENS
 from crewrun.skills.models import INSTRUCTIONS, Skill
 from crewrun.skills.tool import LOAD_SKILL_TOOL_NAME, loader_of
-from crewrun.tools.toolbox import Toolbox, wire_name
+from crewrun.tools.toolbox import NO_TOOLS, Toolbox, wire_name
 
 
 class SkillCatalog:
@@ -36,6 +38,16 @@ class SkillCatalog:
                 f"none.\n\n{entries}\n</available_skills>"
             )
         return "\n\n".join(parts)
+
+    def why_large(self) -> str | None:
+        """What there is to say of a catalog that takes more of each prompt than knowledge may; None if it does not."""
+        tokens = tokens_in(self.prompt(NO_TOOLS))
+        if tokens <= MAX_TOKENS:
+            return None
+        return (
+            f"its {len(self.skills)} skills take about {tokens:,} tokens of each prompt; name the folders of those "
+            "that it needs, or move instructions into files beside SKILL.md"
+        )
 
     def toolbox(self, own: Toolbox) -> Toolbox:
         """`own` and the tool that loads skills. Made once for each toolbox."""

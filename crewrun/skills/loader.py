@@ -12,20 +12,20 @@ from crewrun.skills.models import INSTRUCTIONS, Skill
 from crewrun.skills.parser import SKILL_FILENAME, inline_skill, read_skill
 
 
-def as_skills(given: Any) -> list[Skill] | None:
+def as_skills(value: Any) -> list[Skill] | None:
     """The skills that a field `skills` says. Raises DefinitionError."""
-    if given is None:
+    if value is None:
         return None
-    if not isinstance(given, list | tuple):
-        raise DefinitionError(f"skills needs a list of folders, not {type(given).__name__}")
-    return load_skills(given, activate=False)
+    if not isinstance(value, list | tuple):
+        raise DefinitionError(f"skills needs a list of folders, not {type(value).__name__}")
+    return load_skills(value, activate=False)
 
 
 def load_skills(skills: Iterable[Any], source: Any = None, *, activate: bool = True) -> list[Skill]:
     """The skills that each of `skills` stands for, as `load_skill` says, the first one of each name."""
     found: dict[str, Skill] = {}
-    for one in skills:
-        for skill in load_skill(one, activate=activate):
+    for entry in skills:
+        for skill in load_skill(entry, activate=activate):
             found.setdefault(skill.name, skill)
     return list(found.values())
 

@@ -1,7 +1,8 @@
 """`Skill` and its front matter."""
 
 import os
-from hashlib import blake2b
+from functools import partial
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +31,8 @@ class SkillFrontmatter(BaseModel):
 
     @field_validator("allowed_tools", mode="before")
     @classmethod
-    def _split(cls, given: Any) -> Any:
-        return given.split() if isinstance(given, str) else given
+    def _split(cls, value: Any) -> Any:
+        return value.split() if isinstance(value, str) else value
 
 
 class Skill(BaseModel):
@@ -82,14 +83,15 @@ class Skill(BaseModel):
         return self.model_copy(update={**update, "resource_files": resource_files or self.resource_files})
 
     def files(self) -> list[str]:
-        """The paths of the files below its folder but SKILL.md, at most `MAX_FILES`; hidden ones are left out."""
+        """The paths of the files below its folder but SKILL.md, at most `MAX_FILES`; neither hidden ones nor FIFOs."""
         if self.is_inline:
             return []
         found: list[str] = []
         for folder, folders, names in os.walk(self.path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             paths = (os.path.relpath(os.path.join(folder, name), self.path) for name in sorted(names))
-            found += [path for path in paths if path != "SKILL.md" and not os.path.basename(path).startswith(".")]
+            shown = (path for path in paths if path != "SKILL.md" and not os.path.basename(path).startswith("."))
+            found += [path for path in shown if (self.path / path).is_file()]
             if len(found) >= MAX_FILES:
                 break
         return found[:MAX_FILES]
@@ -104,6 +106,6 @@ class Skill(BaseModel):
 def _digest(path: Path) -> str:
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            return blake2b(file.read(), digest_size=16).hexdigest()
+            return file_digest(file, partial(blake2b, digest_size=16)).hexdigest()
     except OSError:
         return ""

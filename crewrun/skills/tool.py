@@ -12,7 +12,7 @@ from crewrun.tools.base import BaseTool
 
 LOAD_SKILL_TOOL_NAME = "load_skill"
 
-# A model is shown so much of a file of a skill.
+# A model is shown at most that of a file of a skill.
 _MAX_CHARS = 50_000
 _MAX_LISTED = 50
 

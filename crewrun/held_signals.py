@@ -1,0 +1,55 @@
+"""`first_signal`: a signal that comes while the main thread waits and holds the event loop that is to hear of it."""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Any
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# How long what the thread waits for may still take after a signal; a second signal ends that time.
+GRACE_S = 5.0
+
+
+def first_signal(ended: Future[Any]) -> signal.Signals | None:
+    """Wait until `ended` is done; the signal that came first where it is not done soon after one.
+
+    Whoever has a handler for the signal gets it too. Signals without one, and those that raise, are what they are.
+    """
+    if current_thread() is not main_thread():
+        return None
+    # A handler may put into this queue whatever the thread is doing: a condition's lock it might hold itself.
+    news: SimpleQueue[signal.Signals | None] = SimpleQueue()
+    with _heard(news):
+        ended.add_done_callback(lambda _: news.put(None))
+        number = news.get()
+        if number is None:
+            return None
+        try:
+            return None if news.get(timeout=GRACE_S) is None else number
+        except Empty:
+            return number
+
+
+@contextmanager
+def _heard(news: "SimpleQueue[signal.Signals | None]") -> Iterator[None]:
+    """Have the signals that have a handler put into `news` as well."""
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        news.put(signal.Signals(number))
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    heard = [number for number, handler in before.items() if callable(handler)]
+    try:
+        for number in heard:
+            signal.signal(number, hear)
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])

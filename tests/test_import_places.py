@@ -115,3 +115,19 @@ def test_a_circular_import_is_told_with_the_users_lines() -> None:
     assert 'pkg/b.py", line 1, in <module>' in told
     assert "circular import" in told
     assert "crewrun" not in told
+
+
+def test_imports_look_into_the_folders_between_a_file_and_the_top_of_its_project() -> None:
+    """Where its application is started; what is installed, and what the project has at its top, come first."""
+    body = CREW + "import yaml\nfrom settings_here import place\nfrom shared_here import other\nyaml.safe_load('')\n"
+    write(
+        {
+            "requirements.txt": "",
+            "backend/settings_here.py": "place = 'backend'\n",
+            "backend/shared_here.py": "other = 'backend'\n",
+            "backend/yaml.py": "",
+            "shared_here.py": "other = 'top'\n",
+            "backend/ai/crew.py": body + "crew = make(f'{place} {other}')\n",
+        }
+    )
+    assert role("backend/ai/crew.py:crew") == "backend top"

@@ -4,13 +4,9 @@ CrewAI's own calls go past crewrun. What they end with comes wrapped, in one exc
 provider's client raised is among them, with a status or a telling class.
 """
 
-import json
-from collections.abc import Iterator
-from typing import Any
-
 from crewrun.errors import CallError, CallTimedOut, CrewrunError, NetworkError, ServerError
 from crewrun.llm.error_classes import kind_by_class
-from crewrun.llm.http_errors import failure
+from crewrun.llm.foreign_reply import error_of_reply, links_of
 from crewrun.loading.user_code import crewai_place_of
 
 # Clients of models, by their packages.
@@ -25,14 +21,14 @@ _SERVER = frozenset({"InternalServerError", "ServiceUnavailableError", "BadGatew
 
 def cause_of(failed: BaseException) -> CrewrunError | None:
     """The error of ours that stands for the call behind `failed`; None when no failed call is to be seen there."""
-    links = list(_chain(failed))
+    links = list(links_of(failed))
     own = next((link for link in links if isinstance(link, CrewrunError)), None)
     if own is not None:
         return own
     calls = [link for link in links if _package(link) in _CLIENTS]
     # litellm gives a status to whatever it wraps: the client within knows better.
     for link in sorted(calls, key=lambda one: _package(one) == "litellm"):
-        if (error := _by_status(link)) is not None:
+        if (error := error_of_reply(link)) is not None:
             return error
     kind = next((kind for link in calls if (kind := kind_by_class(link))), None)
     if kind is None and any(type(link).__name__ in _SERVER for link in calls):
@@ -42,51 +38,8 @@ def cause_of(failed: BaseException) -> CrewrunError | None:
     return None if kind is None else kind(str(failed))
 
 
-def _chain(failed: BaseException) -> Iterator[BaseException]:
-    """`failed` and all that it was raised from, in handling of or as a group of, outermost first."""
-    waiting, seen = [failed], set[int]()
-    while waiting:
-        link = waiting.pop(0)
-        if id(link) in seen:
-            continue
-        seen.add(id(link))
-        yield link
-        context = None if link.__suppress_context__ else link.__context__
-        waiting += [inner for inner in (link.__cause__, context, *getattr(link, "exceptions", ())) if inner is not None]
-
-
 def _package(error: BaseException) -> str:
     return type(error).__module__.partition(".")[0]
-
-
-def _by_status(error: Any) -> CallError | None:
-    """The error that a reply of a provider is, by its status and what it says."""
-    if type(error).__name__ == "APIConnectionError":  # litellm's has a status that nobody replied
-        return None
-    response = getattr(error, "response", None)
-    numbers = (
-        getattr(error, "status_code", None),
-        getattr(response, "status_code", None),
-        getattr(error, "code", None),
-    )
-    status = next((number for number in numbers if isinstance(number, int) and 400 <= number < 600), None)
-    if status is None:
-        return None
-    try:
-        content, headers = _told(error, response)
-    except Exception:  # a response that was not read, or something else under that name
-        content, headers = b"", {}
-    return failure(status, content or json.dumps({"error": {"message": str(error)}}).encode(), headers)
-
-
-def _told(error: Any, response: Any) -> tuple[bytes, dict[str, str]]:
-    """The body and the headers of the reply that `error` is about, as far as it has them."""
-    headers = dict(response.headers) if response is not None else {}
-    body = getattr(error, "body", None)
-    if body is not None:
-        return json.dumps({"error": body}).encode(), headers
-    content = response.content if response is not None else b""
-    return content if isinstance(content, bytes) else b"", headers
 
 
 def _built_in(links: list[BaseException]) -> type[CallError] | None:

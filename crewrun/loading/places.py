@@ -13,8 +13,20 @@ _MARKS = (("pyproject.toml", ".git"), ("setup.py", "setup.cfg", "requirements.tx
 
 
 def make_importable(file: str, project: str | None = None) -> None:
-    """Have imports look into the folders of `file`, in their order."""
+    """Have imports look into the folders of `file`, in their order; last into those around it in its project.
+
+    An application that is started in `backend` has files in `backend/ai` that import what is beside that.
+    """
     search(places_of(file, project))
+    sys.path += [folder for folder in _around(os.path.dirname(file)) if folder not in sys.path]
+
+
+def _around(folder: str) -> list[str]:
+    """The folders between `folder` and the top of its project, the nearest first."""
+    top, around = project_of(folder), list[str]()
+    while top is not None and (folder := os.path.dirname(folder)) != top and folder.startswith(top + os.sep):
+        around.append(folder)
+    return around
 
 
 def places_of(file: str, project: str | None = None) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from crewrun.errors import InputInvalid
 from crewrun.loading.answers import Use, use_of
-from crewrun.loading.load import Load, current_load, row_inputs
+from crewrun.loading.load import Load, current_load, is_rehearsed, row_inputs
 from crewrun.loading.placeholder import Placeholder
 from crewrun.loading.user_code import place_in, users_frame
 
@@ -64,16 +64,18 @@ def asking() -> Iterator[None]:
 
 
 @contextmanager
-def answering(inputs: Mapping[str, Any]) -> Iterator[None]:
+def answering(inputs: Mapping[str, Any], *, rehearsed: bool = False) -> Iterator[None]:
     """The block runs for a row with these inputs: they answer `input()`, by the name that the answer is assigned to.
+    Where it is `rehearsed`, clients of the user's own call no model either: ModelCalled.
 
     InputInvalid is raised in the user's code for one that the row does not have, and AskedAgain where that goes on.
     """
-    token, asked = row_inputs.set(inputs), _asked.set(Asked())
+    token, asked, rehearsal = row_inputs.set(inputs), _asked.set(Asked()), is_rehearsed.set(rehearsed)
     try:
         with asking():
             yield
     finally:
+        is_rehearsed.reset(rehearsal)
         _asked.reset(asked)
         row_inputs.reset(token)
 

@@ -1,7 +1,7 @@
-"""`first_signal`: a signal that comes while the main thread waits and holds the event loop that is to hear of it."""
+"""`heard_signals`: a signal that comes while the main thread waits and holds the event loop that is to hear of it."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -14,29 +14,18 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 5.0
 
 
-def first_signal(ended: Future[Any]) -> signal.Signals | None:
-    """Wait until `ended` is done; the signal that came first where it is not done soon after one.
+@contextmanager
+def heard_signals() -> Iterator[Callable[[Future[Any]], signal.Signals | None]]:
+    """A block in which signals are heard; call what it gives to wait there until a future is done.
 
-    Whoever has a handler for the signal gets it too. Signals without one, and those that raise, are what they are.
+    That returns the signal that came first, where the future is not done soon after one. Whoever has a handler for the
+    signal gets it too. Signals without one, and those that raise, are what they are.
     """
     if current_thread() is not main_thread():
-        return None
+        yield lambda _: None
+        return
     # A handler may put into this queue whatever the thread is doing: a condition's lock it might hold itself.
     news: SimpleQueue[signal.Signals | None] = SimpleQueue()
-    with _heard(news):
-        ended.add_done_callback(lambda _: news.put(None))
-        number = news.get()
-        if number is None:
-            return None
-        try:
-            return None if news.get(timeout=GRACE_S) is None else number
-        except Empty:
-            return number
-
-
-@contextmanager
-def _heard(news: "SimpleQueue[signal.Signals | None]") -> Iterator[None]:
-    """Have the signals that have a handler put into `news` as well."""
     before = {number: signal.getsignal(number) for number in _NUMBERS}
 
     def hear(number: int, frame: FrameType | None) -> None:
@@ -49,7 +38,18 @@ def _heard(news: "SimpleQueue[signal.Signals | None]") -> Iterator[None]:
     try:
         for number in heard:
             signal.signal(number, hear)
-        yield
+        yield lambda ended: _first_signal(ended, news)
     finally:
         for number in heard:
             signal.signal(number, before[number])
+
+
+def _first_signal(ended: Future[Any], news: "SimpleQueue[signal.Signals | None]") -> signal.Signals | None:
+    ended.add_done_callback(lambda _: news.put(None))
+    number = news.get()
+    if number is None:
+        return None
+    try:
+        return None if news.get(timeout=GRACE_S) is None else number
+    except Empty:
+        return number

@@ -201,6 +201,37 @@ async def test_what_it_returns_is_the_answer(reply: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reply", "kind"),
+    [(b"said", "bytes"), ((word for word in "said"), "generator"), (object(), "object")],
+    ids=["bytes", "a stream", "an object"],
+)
+async def test_what_has_no_text_is_no_answer(reply: Any, kind: str) -> None:
+    """Its representation would be stored as one, with status ok."""
+    with pytest.raises(CustomModelFailed, match=f"it returned {kind}, which is no answer; a call returns the whole"):
+        await agent_of(Replying("m", replies=[reply])).akickoff("Hi")
+
+
+async def test_a_static_call_gets_the_messages() -> None:
+    """There is no object that it is a call of."""
+
+    class Static(BaseLLM):
+        @staticmethod
+        def call(messages: Any, **given: Any) -> str:  # type: ignore[override]
+            return f"{len(messages)} messages"
+
+    assert (await agent_of(Static("m")).akickoff("Hi")).raw == "2 messages"
+
+
+def test_a_clock_in_an_attribute_is_told_before_it_costs_every_row_again(place: Place) -> None:
+    """It is another one in each session, so that no row would be known again."""
+    crew_file(place, CREW.replace("self.seen = 0", "self.seen = 0\n        self.made_at = __import__('time').time()"))
+    told = "MyLLM/mine: 'made_at' is not what it was in this run's last session, so every row runs again"
+    for flags, is_told in (((), False), ((), True), (("--fresh",), False)):
+        place.batch("--crew", "crew.py:crew", *flags)
+        assert (told in place.stderr) is is_told
+
+
+@pytest.mark.parametrize(
     "call",
     [
         {"id": "1", "type": "function", "function": {"name": "double", "arguments": '{"n": 21}'}},

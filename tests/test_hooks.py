@@ -178,8 +178,9 @@ async def test_async_hooks_are_awaited() -> None:
     [
         ([{"role": "usr", "content": "x"}], r"after the hooks context.messages\[0\] has the role 'usr'"),
         ("text", "a hook left str as context.messages"),
+        ([], "a hook left no messages; return False to keep the call from being made"),
     ],
-    ids=["a role", "no list"],
+    ids=["a role", "no list", "none at all"],
 )
 async def test_messages_that_are_none_are_told(left: Any, said: str) -> None:
     """With the position in the list."""

@@ -464,7 +464,10 @@ def test_a_row_s_time_and_the_run_s_budget_hold(place: Place, flow: str) -> None
     (place.folder / "flows.py").write_text(FLOWS, encoding="utf-8")
     place.rows({"topic": "FAIL-HANG"})
     place.batch("--crew", f"flows.py:{flow}", "--row-timeout", "0.3", code=3)
-    assert [row["error"]["category"] for row in read_rows(place.results)] == [Category.TIMEOUT]
+    errors = [row["error"] for row in read_rows(place.results)]
+    assert [(error["category"], "longer than 0.3 s (--row-timeout)" in error["message"]) for error in errors] == [
+        (Category.TIMEOUT, True)
+    ]
     place.rows(*({"topic": str(n)} for n in range(20)))
     asked = place.batch("--crew", f"flows.py:{flow}", "--budget", "0.0005", "-j", "8", "--fresh", code=5)
     assert 0 < len(asked) < 40

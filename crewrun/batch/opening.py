@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import anyio.to_thread
 
+from crewrun.batch.drift import warn_of_drift
 from crewrun.batch.preflight import is_pipe, run_folder
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import source_path
@@ -156,6 +157,8 @@ async def state_options(
     )
     if invocation.earlier is not None:
         _check_same(invocation, invocation.earlier, manifest, identity.endpoints, folder)
+    if not settings.fresh:
+        warn_of_drift(folder, manifest.definition["endpoints"])
     return StateOptions(
         folder=folder,
         output=output,

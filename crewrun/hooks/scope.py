@@ -1,4 +1,4 @@
-"""For whom a call is made, and the hooks that only the crew at work has."""
+"""`Site`, the caller of a model or tool as hooks see it, and the hooks that hold for one crew only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -8,9 +8,7 @@ ScopedHooks = Mapping[str, Sequence[Callable[[Any], Any]]]
 
 
 class Site(NamedTuple):
-    """Who makes a call: the agent, its task and its crew, each with the row's inputs filled in; None where there is
-    none.
-    """
+    """The caller: an agent, its task and its crew, each with the row's inputs filled in, or None."""
 
     agent: Any = None
     task: Any = None

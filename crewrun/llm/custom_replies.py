@@ -5,7 +5,7 @@ Bedrock's and Gemini's, as objects or as mappings.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,7 +18,10 @@ IS_INSTANCE = '{"is_instance":true}'
 
 
 def read_reply(reply: Any, usage: Usage) -> Completion:
-    """The completion that `reply` is. An empty one is no answer, as with every model."""
+    """The completion that `reply` is. An empty one is no answer, as with every model.
+
+    Raises TypeError for bytes, a generator and objects that have no text.
+    """
     if reply is None or isinstance(reply, str):
         return Completion(reply or "", usage)
     if isinstance(reply, BaseModel) and not _has_text(reply):
@@ -40,7 +43,14 @@ def _read_message(reply: Any, usage: Usage) -> Completion:
             return Completion(text, usage, tool_calls=tuple(call for call in read if call is not None))
     if isinstance(content, str) and (not isinstance(reply, Mapping) or "role" in reply):
         return Completion(content, usage)
+    if isinstance(reply, bytes | Iterator | AsyncIterator) or _has_no_words(type(reply)):
+        raise TypeError(f"it returned {type(reply).__name__}, which is no answer; a call returns the whole text as str")
     return Completion(str(reply), usage)
+
+
+def _has_no_words(kind: Any) -> bool:
+    """Whether objects of a class are written as `<… object at 0x…>`."""
+    return kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
 
 
 def _has_text(reply: Any) -> bool:

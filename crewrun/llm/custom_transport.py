@@ -41,14 +41,13 @@ class CustomTransport:
         token = current_counts.set(counts)
         try:
             with counting_into(inner):
-                reply = await self._reply(request)
+                completion = read_reply(await self._reply(request), usage_of(counts))
         except CrewrunError:  # of a call that the user's code makes through crewrun, or the run's end
             raise
         except Exception as failed:
             raise _as_call_error(failed, request) from failed
         finally:
             current_counts.reset(token)
-        completion = read_reply(reply, usage_of(counts))
         if inner.attempts:
             return _with_usage(completion, _PAID_WITHIN)
         return believable(completion, request)

@@ -1,6 +1,6 @@
 """`ask`: a question to a model without an agent, as `LLM.call` puts it: one reply, or one round of tools.
 
-Turns with tools until there is an answer are an agent's affair, `crew/perform.py`.
+`crew/perform.py` takes the turns with tools until an agent has its answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """The gates of a run for a kickoff that holds the run's own event loop: none of its other calls can end meanwhile.
 
 Nothing but the kickoff touches the gates while the loop is held, so that another thread may. What would wait for
-another call of the run would wait for ever: a place among the calls in flight is taken beyond their number, and where
+another call of the run would wait forever: a place among the calls in flight is taken beyond their number, and where
 the budget has no room the kickoff fails. Requests and tokens per minute hold.
 """
 

@@ -69,6 +69,8 @@ class _Editor:
         found = context.messages
         if not isinstance(found, list):
             raise TypeError(f"a hook left {type(found).__name__} as context.messages, which is a list of mappings")
+        if not found:
+            raise TypeError("a hook left no messages; return False to keep the call from being made")
         read = tuple(self._read(one, position) for position, one in enumerate(found))
         return self._messages if read == self._messages else read
 

@@ -123,7 +123,7 @@ class LLM(BaseModel):
         """A subclass may bring a `call` of its own: what a run's code calls by it is a call of the run."""
         super().__init_subclass__(**kwargs)
         for name in ("call", "acall"):
-            if name in vars(cls):
+            if name in vars(cls) and not isinstance(vars(cls)[name], staticmethod):  # which has no model
                 setattr(cls, name, routed(vars(cls)[name]))
 
     def __fingerprint__(self) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 import anyio
 import sniffio
 
 from crewrun.errors import Interrupted, TaskTimedOut
-from crewrun.held_signals import first_signal
+from crewrun.held_signals import heard_signals
 from crewrun.threads import take_over
 
 T = TypeVar("T")
@@ -29,10 +29,13 @@ def run_in_thread(call: Callable[..., Coroutine[Any, Any, T]], *args: object) ->
     context = copy_context()
     ended: Future[T] = Future()
     interrupts: list[Callable[[], object]] = []
+    is_over = Event()
 
     async def run() -> T:
         with anyio.CancelScope(deadline=deadline) as scope:
             interrupts.append(partial(asyncio.get_running_loop().call_soon_threadsafe, scope.cancel))
+            if is_over.is_set():  # before it could begin
+                scope.cancel()
             return await call(*args)
         raise TaskTimedOut("a call that blocks the event loop took all of the time that is left here")
 
@@ -44,17 +47,19 @@ def run_in_thread(call: Callable[..., Coroutine[Any, Any, T]], *args: object) ->
             ended.set_exception(failed)
 
     thread = Thread(target=work, name="crewrun-beside", daemon=True)
-    thread.start()
-    try:
-        if (number := first_signal(ended)) is not None:
-            raise Interrupted(number)
-        result = ended.result()
-    except BaseException:
-        for interrupt in interrupts:
-            with suppress(RuntimeError):  # it has ended, and its loop is closed
-                interrupt()
-        raise
-    finally:
-        thread.join()
+    with heard_signals() as wait_for:
+        thread.start()
+        try:
+            if (number := wait_for(ended)) is not None:
+                raise Interrupted(number)
+            result = ended.result()
+        except BaseException:
+            is_over.set()
+            for interrupt in interrupts:
+                with suppress(RuntimeError):  # it has ended, and its loop is closed
+                    interrupt()
+            raise
+        finally:
+            thread.join()
     take_over(context)
     return result

@@ -81,7 +81,7 @@ def _note_threads() -> None:
     start = Thread.start
 
     def noting(self: Thread) -> None:
-        # Functions come to crewrun's own threads with the context of whoever calls them.
+        # crewrun's own threads run functions in their caller's context.
         if (load := current_load()) is not None and not self.name.startswith("crewrun-"):
             note_thread(self, load)
         start(self)

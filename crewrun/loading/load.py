@@ -98,15 +98,15 @@ class Load:
 
     def warn(self) -> None:
         """Say where it stopped, each place once."""
-        told = set()
+        places = set()
         for stop in self.stops:
-            if not stop.is_known and stop.place not in told:
+            if not stop.is_known and stop.place not in places:
                 warnings.warn(str(stop), CrewrunWarning, stacklevel=3)
-            told.add(stop.place)
+            places.add(stop.place)
             stop.is_known = True
 
 
-# Threads have no context of whoever started them: `audit` notes those that a load starts.
+# A thread does not have the context of the code that started it: `audit` notes those that a load starts.
 _started: WeakKeyDictionary[Thread, Load] = WeakKeyDictionary()
 _current: ContextVar[Load | None] = ContextVar("crewrun_load", default=None)
 # The inputs of the row that the user's code runs for.

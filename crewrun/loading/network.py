@@ -46,7 +46,7 @@ _METADATA = "169.254."  # of the cloud that the machine is in
 
 
 def called_model(host: str, port: int | None, files: Iterable[str], env: Mapping[str, str] = os.environ) -> str | None:
-    """Who is called at `host`, in words, when that is a model; None when it is something else.
+    """A description of the model that is called at `host`; None when it is something else.
 
     `files` are those of the code that calls, from the inside out; variables of `env` name endpoints of the user's.
     """

@@ -23,7 +23,7 @@ from crewrun.loading.placeholder import Placeholder
 from crewrun.loading.user_code import place_in, users_frame
 
 _NOT_READ = "standard input is not read while a file is loaded"
-# A loop over a few steps may wait for Enter after each; one without an end would go on for ever.
+# A loop over a few steps may wait for Enter after each; one without an end would go on forever.
 _MOST_PAUSES = 20
 # Code that catches the refusal and asks until it likes the answer.
 _MOST_UNANSWERED = 100
@@ -79,7 +79,7 @@ def answering(inputs: Mapping[str, Any]) -> Iterator[None]:
 
 
 class AskedAgain(SystemExit):
-    """Ends the code of a row that asks the same again, whatever it was told: a loop would ask, and pay, for ever."""
+    """Ends the code of a row that asks the same again, whatever it was told: a loop would ask, and pay, forever."""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,59 @@
+"""`warn_of_drift`: a model of the user's own that is not what it was, so that every row is paid for again.
+
+That is right after a change that was meant. A clock or a random id in a public attribute differs in each session.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from warnings import warn
+
+from crewrun.errors import CrewrunWarning, UsageError
+from crewrun.runs.folder import RunFolder
+from crewrun.runs.manifest import read_manifest
+
+
+class _Model(NamedTuple):
+    name: str
+    attributes: dict[str, Any]
+
+
+def warn_of_drift(folder: RunFolder, endpoints: Sequence[str]) -> None:
+    """Warn with CrewrunWarning of the attributes in which `endpoints`, as in a manifest, differ from the run's."""
+    if not folder.is_used:
+        return
+    try:
+        before = read_manifest(folder.manifest).definition.get("endpoints")
+    except UsageError:  # whoever opens the run says so
+        return
+    if not isinstance(before, list):
+        return
+    earlier = [model for one in before if one not in endpoints and (model := _custom(str(one))) is not None]
+    for model in (_custom(one) for one in endpoints if one not in before):
+        same = next((one for one in earlier if model is not None and _is_same_code(one, model)), None)
+        if model is None or same is None:
+            continue
+        names = [name for name, value in model.attributes.items() if same.attributes.get(name) != value]
+        if names:
+            is_one = len(names) == 1
+            warn(
+                f"{model.name}: {', '.join(map(repr, names))} {'is' if is_one else 'are'} not what "
+                f"{'it was' if is_one else 'they were'} in this run's last session, so every row runs again, and is "
+                "paid for again; keep what decides no answer, such as a clock or a random id, in attributes that begin "
+                "with _",
+                CrewrunWarning,
+                stacklevel=2,
+            )
+
+
+def _is_same_code(one: _Model, other: _Model) -> bool:
+    return one.name == other.name and one.attributes.get("code") == other.attributes.get("code")
+
+
+def _custom(endpoint: str) -> _Model | None:
+    """What `describe_endpoint` says of a model of the user's own, None of any other."""
+    try:
+        lane, provider, model, _, attributes = json.loads(endpoint)
+    except (ValueError, TypeError):
+        return None
+    return _Model(f"{provider}/{model}", attributes) if lane == "custom" and isinstance(attributes, dict) else None

@@ -439,6 +439,21 @@ def test_another_provider_gets_nothing_of_the_address() -> None:
     assert (dict(endpoint.headers), dict(endpoint.query), dict(endpoint.params)) == ({}, {}, {})
 
 
+@pytest.mark.parametrize(
+    ("model", "kept"),
+    [
+        pytest.param("openai/gpt-4o-mini", None, id="another provider"),
+        pytest.param("gemini/gemini-2.5-pro", "k", id="the same"),
+    ],
+)
+def test_another_model_is_that_of_the_provider_in_its_name(model: str, kept: str | None) -> None:
+    """Also where the crew's names its provider apart, as LangChain's objects do; the key stays only while that does."""
+    llm = LLM(model="gemini-1.5-flash", provider="gemini", api_key="k")
+    other = override(llm, model, None)
+    assert other is not None
+    assert (other.provider, other.model, other.api_key) == (None, model, kept)
+
+
 @pytest.mark.parametrize("name", ["service_tier", "top_k", "extra_headers", "logprobs", "thinking", "extra_body"])
 def test_a_value_of_a_wrong_type_is_refused_in_python(name: str) -> None:
     """As it is in files, by its name."""

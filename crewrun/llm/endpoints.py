@@ -227,9 +227,11 @@ def override(llm: LLM | None, model: str | None, base_url: str | None) -> LLM | 
         raise UsageError("--model is empty; name one, or leave it out")
     fields = dict(llm or LLM(model=default_model()))
     if model is not None:
-        if prefix_of(model) != prefix_of(_looked_up(fields["model"])):
+        named = f"{fields['provider']}/" if fields["provider"] else fields["model"]
+        if prefix_of(model) != prefix_of(_looked_up(named)):
             fields.update(dict.fromkeys(_OF_THE_ADDRESS), extra_headers={})
-        fields.update(model=model, base_model=None, fallbacks=[])  # these go with the model that it had
+        # These go with the model that it had.
+        fields.update(model=model, provider=None, base_model=None, fallbacks=[])
     if base_url is not None:
         fields["base_url"] = base_url
     return LLM(**fields)

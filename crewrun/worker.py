@@ -85,6 +85,8 @@ class Worker:
         # A crew that writes none is spared the folder's name; of other targets nobody knows what they run.
         self._files = files if getattr(target, "writes_files", True) else None
         self._inspection = Inspection(target)
+        # A crew that runs no code of the user's is spared what keeps that from asking and calling on its own.
+        self._runs_code = not isinstance(target, Crew) or target.made_by is not None or target.runs_code
         self._folder = getattr(target, "folder", None) or Path()
         self._open = AsyncExitStack()
 
@@ -169,13 +171,11 @@ class Worker:
 
     async def _answer(self, row: Row) -> Any:
         target, inputs = self._target, row.inputs or {}
-        if isinstance(target, Crew):
-            if target.made_by is None:
-                return value_of(await target.akickoff(inputs))
-            with answering(inputs):
+        if not self._runs_code:
+            return value_of(await target.akickoff(inputs))
+        with answering(inputs, rehearsed=self._gateway.is_rehearsal):
+            if isinstance(target, Crew):
                 target = await target.for_a_row(inputs)
-                return value_of(await target.akickoff(inputs))
-        with answering(inputs):
             return value_of(await target.akickoff(inputs))
 
     async def _within_time(self, row: Row) -> Any:

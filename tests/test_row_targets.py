@@ -437,3 +437,44 @@ def test_every_parameter_gets_the_field_of_its_name_or_its_default(
         return
     positional, named = arguments.bind(row)
     assert scope["function"](*positional, **named) == {name: row.get(name, "default") for name in names}
+
+
+OWN_CLIENT = """
+import os
+from urllib.request import urlopen
+from crewai import Agent, Crew, Task
+from crewai.tools import tool
+
+def ask():
+    return urlopen(os.environ["OPENAI_BASE_URL"] + "/chat/completions", b"{}").read().decode()
+
+@tool
+def look_up(name: str) -> str:
+    "Look a name up."
+    return ask()
+
+def build(topic):
+    return make([], ask())
+
+def make(tools, text):
+    agent = Agent(role="Writer", goal="g", backstory="b", tools=tools)
+    return Crew(agents=[agent], tasks=[Task(description=text, expected_output="text", agent=agent)])
+
+crew = make([look_up], "About {topic}")
+"""
+
+
+def test_a_rehearsal_calls_no_model_by_clients_of_the_users_own(tmp_path: Path) -> None:
+    """In what makes a row's crew and in tools alike: the first fails its row, of the second the model is told."""
+    (tmp_path / "ask.py").write_text(OWN_CLIENT, encoding="utf-8")
+    rows = write_rows(tmp_path / "in.jsonl", [{"topic": "x"}])
+    with MockProcess() as mock:
+        env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "x"}
+        for crew, status in (("build", 3), ("crew", 0)):
+            command = ("batch", rows, "--crew", f"ask.py:{crew}", "-m", "offline", "-o", f"{crew}.jsonl", "-q")
+            done = crewrun(*command, cwd=tmp_path, env=env)
+            assert done.returncode == status, done.stderr
+        assert mock.ledger()["requests"] == []
+    (row,) = read_rows(tmp_path / "build.jsonl")
+    where = mock.base_url.partition("//")[2].partition("/")[0]
+    assert f"ask.py:8: a call to {where}: -m offline calls no model" in row["error"]["message"]

@@ -77,6 +77,12 @@ def entry(text: str, **files: str) -> str | None:
             id="an async one under a sync one",
         ),
         pytest.param(
+            "import asyncio\nasync def go(topic):\n    crew = Crew(tasks=[])\n"
+            "    return await asyncio.to_thread(crew.kickoff, inputs={'topic': topic})\n",
+            "go",
+            id="a kickoff in a thread",
+        ),
+        pytest.param(
             "from press import Press\ndef run():\n    Press().crew().kickoff({'topic': 'AI'})\n"
             "def train():\n    Press().crew().train(n_iterations=1)\n"
             "def replay():\n    Press().crew().replay(task_id='1')\n",

@@ -327,6 +327,14 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
         return found
 
     @property
+    def runs_code(self) -> bool:
+        """Whether a kickoff runs tools, callbacks or functions that judge, which may ask and call as they like."""
+        crew = (self.before_kickoff_callbacks, self.after_kickoff_callbacks, self.task_callback, self.step_callback)
+        agents = ((agent.tools, agent.step_callback, callable(agent.guardrail)) for agent in self.agents_at_work)
+        tasks = ((task.tools, task.callback, task.callbacks, task.all_guardrails) for task in self.tasks)
+        return any(map(any, (crew, *agents, *tasks)))
+
+    @property
     def writes_files(self) -> bool:
         """Whether some task has an output_file, or the crew a log."""
         return bool(self.output_log_file) or any(task.output_file is not None for task in self.tasks)

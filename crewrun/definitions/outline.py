@@ -179,9 +179,9 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, outline: Outline) ->
             case ast.Return(value=value) if value is not None and _makes(value, outline, crews):
                 part.makes = True
             case ast.Call(func=func):
-                name = name_of(func)
-                part.kicks = part.kicks or (isinstance(func, ast.Attribute) and name in KICKOFFS)
-                part.takes = part.takes or name in _ASKING
+                part.takes = part.takes or name_of(func) in _ASKING
+            case ast.Attribute(attr=name) if name in KICKOFFS:  # called, or handed to a thread that calls it
+                part.kicks = True
         if isinstance(inner, ast.Name):
             part.calls.add(inner.id)
     marks = {name_of(decorator) for decorator in node.decorator_list}
@@ -236,7 +236,8 @@ def _started_by(call: ast.Call) -> Iterator[str]:
 
 
 def _kicks(call: ast.Call, outline: Outline) -> bool:
-    is_method = isinstance(call.func, ast.Attribute) and call.func.attr in KICKOFFS
+    named = (call.func, *call.args, *(word.value for word in call.keywords))
+    is_method = any(isinstance(node, ast.Attribute) and node.attr in KICKOFFS for node in named)
     return is_method or _part_of(call, outline).kicks
 
 

@@ -1,6 +1,7 @@
 """`FlowTarget`: a flow as a batch runs it, every row with a flow object of its own."""
 
 import inspect
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from crewrun.concurrency import call
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.diagram import Diagram
-from crewrun.errors import DefinitionError
+from crewrun.errors import CrewrunWarning, DefinitionError
 from crewrun.flow.flow import Flow, no_start
 from crewrun.flow.graph import FlowGraph
 from crewrun.flow.plot import diagram_of
@@ -27,6 +28,7 @@ class FlowTarget:
         self._sample = sample
         self._fresh = fresh
         self.folder: Path | None = None
+        self._has_warned = False
 
     @classmethod
     def of(cls, sample: AnyFlow, factory: Callable[[], Any] | None) -> "FlowTarget":
@@ -86,4 +88,13 @@ class FlowTarget:
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
         """Run once; what the method that ended last returned."""
         flow = await self._fresh()
-        return await flow.akickoff(inputs)
+        result = await flow.akickoff(inputs)
+        if result is None and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{self.graph.flow}: the method that ended last returned None, so the row's output is null; "
+                "return from it what the row is to have",
+                CrewrunWarning,
+                stacklevel=2,
+            )
+        return result

@@ -1,6 +1,7 @@
 """The process's audit hook, which stops a call of a model and a server in a load; and the threads that a load starts.
 
-An audit hook stays until the process ends; outside a load it looks at an event's name and that is all.
+In a row that is rehearsed it stops calls of models too, those that the user's code makes with a client of its own. An
+audit hook stays until the process ends; outside of these it looks at an event's name and that is all.
 """
 
 import socket
@@ -11,9 +12,9 @@ from threading import Thread
 from types import FrameType
 from typing import Any
 
-from crewrun.loading.load import Load, LoadStopped, current_load, note_thread
+from crewrun.loading.load import Load, LoadStopped, ModelCalled, current_load, is_rehearsed, note_thread
 from crewrun.loading.network import called_model
-from crewrun.loading.user_code import frames_from
+from crewrun.loading.user_code import frames_from, place_in
 
 _INET = (socket.AF_INET, socket.AF_INET6)
 _lock = threading.Lock()  # so that only one hook is added
@@ -33,31 +34,37 @@ def install() -> None:
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     see = _EVENTS.get(event)
-    if see is not None and (load := current_load()) is not None:
+    if see is not None and ((load := current_load()) is not None or is_rehearsed.get()):
         see(load, args)
 
 
-def _looks_up(load: Load, args: tuple[Any, ...]) -> None:
+def _looks_up(load: Load | None, args: tuple[Any, ...]) -> None:
     host, port = args[0], args[1]
     _connects_to(load, host, int(port) if isinstance(port, int) or str(port).isdecimal() else None)
 
 
-def _connects(load: Load, args: tuple[Any, ...]) -> None:
+def _connects(load: Load | None, args: tuple[Any, ...]) -> None:
     connection, address = args
     if connection.family in _INET and isinstance(address, tuple):
         _connects_to(load, address[0], address[1])
 
 
-def _connects_to(load: Load, host: Any, port: int | None) -> None:
+def _connects_to(load: Load | None, host: Any, port: int | None) -> None:
     host = host.decode("ascii", "replace") if isinstance(host, bytes) else host
     if not isinstance(host, str):
         return
     called = called_model(host, port, (frame.f_code.co_filename for frame in frames_from(_caller())))
-    if called is not None:
-        raise load.stop(f"a call to {called}")
+    if called is None:
+        return
+    if load is None:
+        place = place_in(_caller())
+        raise ModelCalled(f"{f'{place}: ' if place else ''}a call to {called}: -m offline calls no model")
+    raise load.stop(f"a call to {called}")
 
 
-def _binds(load: Load, args: tuple[Any, ...]) -> None:
+def _binds(load: Load | None, args: tuple[Any, ...]) -> None:
+    if load is None:
+        return
     bound, address = args
     if bound.family in _INET and bound.type == socket.SOCK_STREAM and isinstance(address, tuple) and address[1]:
         stopped = load.stop(f"a server on port {address[1]}", "no server is started while a file is loaded")
@@ -69,7 +76,7 @@ def _caller() -> FrameType:
     return sys._getframe(3)
 
 
-_EVENTS: dict[str, Callable[[Load, tuple[Any, ...]], None]] = {
+_EVENTS: dict[str, Callable[[Load | None, tuple[Any, ...]], None]] = {
     "socket.getaddrinfo": _looks_up,
     "socket.connect": _connects,
     "socket.bind": _binds,

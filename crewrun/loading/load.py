@@ -61,6 +61,13 @@ class LoadStopped(BaseException):
         self.stop = stop
 
 
+class ModelCalled(BaseException):
+    """Ends the user's code where it would call a model by a client of its own while its row is rehearsed.
+
+    No Exception: clients wrap these, wait and try again.
+    """
+
+
 @dataclass(slots=True, eq=False)
 class Load:
     """One load of the user's code, from the outermost `loading` to its end, and what it starts that outlives it."""
@@ -111,6 +118,8 @@ _started: WeakKeyDictionary[Thread, Load] = WeakKeyDictionary()
 _current: ContextVar[Load | None] = ContextVar("crewrun_load", default=None)
 # The inputs of the row that the user's code runs for.
 row_inputs: ContextVar[Mapping[str, Any] | None] = ContextVar("crewrun_row_inputs", default=None)
+# Whether that row is rehearsed (-m offline).
+is_rehearsed: ContextVar[bool] = ContextVar("crewrun_is_rehearsed", default=False)
 
 
 def current_load() -> Load | None:

@@ -2,7 +2,7 @@
 
 Our crews are targets themselves, our flows are in `crewrun.flow.target`. `foreign` is another library's crew, `per_row`
 the user's own code that is called for each row by a `recipe`: `arguments` binds the row's fields to its parameters,
-with a `conversion` of each, and `methods` finds what to call of a class.
+with a `conversion` of each, and `methods` finds what to call of a class. `script` is a file that a row runs as a whole.
 """
 
 from crewrun.target.base import Inspection, Target

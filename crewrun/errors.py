@@ -475,7 +475,7 @@ def suggest(wrong: str, known: Sequence[str]) -> str:
     return f" (did you mean {match!r}?)" if match else ""
 
 
-def nearest(name: str, others: Sequence[str]) -> str | None:
-    """The one of `others` that `name` may be a slip of, case aside."""
-    near = get_close_matches(name.lower(), [other.lower() for other in others], n=1)
+def nearest(name: str, others: Sequence[str], *, at_least: float = 0.6) -> str | None:
+    """The one of `others` that `name` may be a slip of, case aside; `at_least` is how much of both must be alike."""
+    near = get_close_matches(name.lower(), [other.lower() for other in others], n=1, cutoff=at_least)
     return next((other for other in others if near and other.lower() == near[0]), None)

@@ -328,7 +328,7 @@ def test_failures_are_grouped_with_the_first_as_example() -> None:
             "b0",
             1,
             error(C.GUARDRAIL, "no answer in 0 tries", kind="GuardrailFailed"),
-            "no answer passed a guardrail; look at the guardrail, and at the task's description",
+            "a guardrail or hook refused it; look at what the message names, and at the task's prompt",
         ),
         FailureGroup(
             2,

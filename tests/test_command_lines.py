@@ -65,6 +65,29 @@ def test_a_row_is_the_command_line_of_a_runner(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("int(input())", "field 'days' does not fit: ValueError: invalid literal for int() with base 10: 'many'"),
+        ("{'1': 1}[input()]", "field 'days' does not fit: KeyError: 'many'"),
+        ("parsed(input())", None),
+    ],
+)
+def test_an_answer_that_its_line_cannot_use_is_the_row_s_input_error(
+    line: str, told: str | None, tmp_path: Path
+) -> None:
+    """What other code of the user's makes of it is that code's own affair."""
+    text = RUNNER.replace("args = arguments()", f"days = {line}").replace("{args.question} {args.days}", "{days}")
+    write({"run.py": text.replace("{args.verbose}", "").replace("def main", "def parsed(t): return int(t)\ndef main")})
+    write_rows(tmp_path / "in.jsonl", [{"days": "many"}, {"days": "1"}])
+    crewrun("batch", "in.jsonl", "--crew", "run.py", "-m", "offline", "-o", "out.jsonl", cwd=tmp_path)
+    failed, succeeded = sorted(read_rows(tmp_path / "out.jsonl"), key=lambda row: row["index"])
+    assert "Your task: 1" in succeeded["output"]
+    error = failed["error"]["category"], failed["error"]["message"]
+    where = "run.py:9: ValueError: invalid literal for int() with base 10: 'many'"
+    assert error == (("input", f"run.py:11: {told}") if told else ("internal", where))
+
+
+@pytest.mark.parametrize(
     ("file", "text", "fields"),
     [
         pytest.param("run.py", RUNNER, {"question": "run.py:5"}, id="argparse"),

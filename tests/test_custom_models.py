@@ -141,6 +141,11 @@ def test_a_check_names_it_and_a_budget_wants_its_price(place: Place) -> None:
     assert "agent Writer: MyLLM/mine" in place.stdout + place.stderr
     place.batch("--crew", "crew.py:crew", "--budget", "1", code=2)
     assert "the price of MyLLM/mine is not known" in place.stderr
+    assert "--price mine=IN,OUT" in place.stderr
+    place.crewrun("plan", "in.jsonl", "--crew", "crew.py:crew")
+    assert "--price mine=IN,OUT" in place.stdout
+    place.crewrun("plan", "in.jsonl", "--crew", "crew.py:crew", "--price", "mine=1,2")
+    assert "cost: unknown" not in place.stdout
     place.batch("--crew", "crew.py:crew", "--budget", "1", "--price", "MyLLM/mine=1,2", "--summary", "s.json")
     assert place.summary()["cost_usd"] > 0
 

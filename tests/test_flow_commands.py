@@ -108,8 +108,8 @@ def test_a_row_s_tasks_are_the_flow_s_methods(tmp_path: Path) -> None:
     results = read_rows(tmp_path / "out.jsonl")
     assert problems(results) == {
         1: "line 2: input 'n': Input should be a valid integer, unable to parse string as an integer "
-        "(the flow's state is a State)",
-        2: "line 3: input 'topic': Field required (the flow's state is a State)",
+        "(the flow's state is of class State)",
+        2: "line 3: input 'topic': Field required (the flow's state is of class State)",
     }
     assert [row["error"] and row["error"]["category"] for row in results] == [None, "input", "input", None]
     first, last = results[0], results[3]
@@ -300,10 +300,28 @@ def test_check_shows_a_flow_s_methods_and_the_rows_that_do_not_fit(tmp_path: Pat
         "start rivals: begins\n"
         "listener report: waits for and_(market, rivals)\n"
         "rows: 2, of which 1 would fail\n"
-        "  line 2: input 'topic': Field required (the flow's state is a State)\n"
+        "  line 2: input 'topic': Field required (the flow's state is of class State)\n"
         "\n"
         "the crew would run, and these rows would fail\n",
     )
+
+
+def test_check_says_that_a_start_with_a_condition_begins_too(tmp_path: Path) -> None:
+    """Where no start has none."""
+    code = (
+        "from crewai.flow.flow import Flow, router, start\n"
+        "class F(Flow):\n"
+        "    @start('again')\n"
+        "    def first(self): return 1\n"
+        "    @router(first)\n"
+        "    def second(self): return 'again'\n"
+    )
+    (tmp_path / "flow.py").write_text(code, encoding="utf-8")
+    done = crewrun("check", "--crew", "flow.py:F", cwd=tmp_path)
+    assert done.stdout.splitlines()[1:3] == [
+        "start first: begins, and also waits for again",
+        "router second: waits for first",
+    ]
 
 
 TRIGGERED = dedent("""\

@@ -69,13 +69,13 @@ async def test_inputs_go_into_a_model_that_gets_an_id() -> None:
         pytest.param(
             {"n": "many"},
             "input 'n': Input should be a valid integer, unable to parse string as an integer "
-            "(the flow's state is a Report)",
+            "(the flow's state is of class Report)",
             id="a wrong value",
         ),
         pytest.param(
             {"n": [], "part": {"words": [1]}},
             "input 'n': Input should be a valid integer; input 'part.words.0': Input should be a valid string "
-            "(the flow's state is a Report)",
+            "(the flow's state is of class Report)",
             id="several, one of them further in",
         ),
         pytest.param("topic", "the inputs of a flow are names and values, not 'topic'", id="no mapping"),

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
-from cli import crewrun, write_crew
+from cli import crewrun, write_crew, write_rows
 
 from crewrun import LLM, UsageError
 from crewrun.errors import ModelNotFound
@@ -88,7 +89,7 @@ def test_a_model_of_the_responses_api_alone_is_refused_by_name(model: str) -> No
     [
         ("gpt-4.1-mni", {}, "gpt-4.1-mini"),
         ("openai/gpt-41-mini", {}, "gpt-4.1-mini"),
-        ("ofline", {}, "offline"),
+        ("online", {}, "offline"),
         ("gemini/gemini-2.5-pr", {}, "gemini-2.5-pro"),
         ("gpt-4.1-mini", {}, None),
         ("gpt-9.7-mini", {}, None),  # a new version is no slip
@@ -101,6 +102,33 @@ def test_a_model_of_the_responses_api_alone_is_refused_by_name(model: str) -> No
 def test_a_slip_gets_the_nearest_name(model: str, fields: dict[str, Any], near: str | None) -> None:
     """Of the provider's models, at its own address."""
     assert slip(resolve(LLM(model=model, **fields), {})) == near
+
+
+@pytest.mark.parametrize("command", ["batch", "plan", "check", "run"])
+@pytest.mark.parametrize("target", ["crew.yaml", "flow.py:F"])
+def test_a_slip_of_offline_is_refused(command: str, target: str, tmp_path: Path) -> None:
+    """A rehearsal is meant, and a server at a base_url would be asked for a model of that name."""
+    write_crew(tmp_path)
+    flow = "from crewai.flow.flow import Flow, start\nclass F(Flow):\n    @start()\n    def go(self): return 'x'\n"
+    (tmp_path / "flow.py").write_text(flow, encoding="utf-8")
+    write_rows(tmp_path / "in.jsonl", [{"topic": "x"}])
+    rows = ["topic=x"] if command == "run" else ["in.jsonl"]
+    flags = ["--crew", target, "-m", "ofline", "--base-url", "http://127.0.0.1:9/v1"]
+    done = forks.crewrun(command, *rows, *flags, cwd=tmp_path, env={"OPENAI_API_KEY": "sk-test"})
+    assert (done.returncode, "model 'ofline': did you mean 'offline'?" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("model", ["ofline", "Offline", "OFFLINE", "off-line", "offlien?latency=1"])
+def test_every_near_spelling_of_offline_is_a_slip(model: str) -> None:
+    """In a crew's own file too."""
+    with pytest.raises(UsageError, match=r"did you mean 'offline'\?"):
+        resolve(LLM(model=model), {"OPENAI_BASE_URL": "http://h"})
+
+
+def test_a_server_s_own_model_may_be_called_nearly_offline() -> None:
+    """With its provider before it, or beside it."""
+    for llm in (LLM(model="openai/ofline"), LLM(model="ofline", provider="openai"), LLM(model="offline-llama-3")):
+        assert resolve(llm, {"OPENAI_BASE_URL": "http://h"}).model.startswith("of")
 
 
 @pytest.mark.anyio

@@ -125,6 +125,20 @@ async def test_a_row_s_fields_are_the_arguments(parameters: str, row: dict[str, 
         pytest.param(
             "n: int = 5", {"n": ""}, "field 'n' does not fit 'n' of trip.py:build(): Input should", id="empty"
         ),
+        pytest.param(
+            "a: list[str]",
+            {"a": "food,art"},
+            "field 'a' does not fit 'a' of trip.py:build(): Input should be a valid list; a text says it as JSON: "
+            '["a", "b"]',
+            id="list",
+        ),
+        pytest.param(
+            "a: dict | None",
+            {"a": "food"},
+            "field 'a' does not fit 'a' of trip.py:build(): Input should be a valid dictionary; a text says it as "
+            'JSON: {"name": "value"}',
+            id="no dict",
+        ),
         pytest.param("d: dict, e", {"d": "[1]", "e": 1}, "field 'd' does not fit 'd' of trip.py:build(): ", id="dict"),
         pytest.param("t: Trip", {"days": 1}, "the row does not fit 't' of trip.py:build(): origin: Field", id="model"),
     ],

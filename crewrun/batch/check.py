@@ -221,7 +221,12 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
     }
     if isinstance(target, FlowTarget):
         about["methods"] = [
-            {"name": method.name, "kind": method.kind, "waits_for": str(method.condition) if method.condition else None}
+            {
+                "name": method.name,
+                "kind": method.kind,
+                "begins": method.starts,
+                "waits_for": str(method.condition) if method.condition else None,
+            }
             for method in target.graph.methods.values()
         ]
     if not isinstance(target, Crew):

@@ -49,7 +49,7 @@ _CAUSES: Mapping[Category, str] = {
     Category.SERVER: "the provider failed on its side; run these again later",
     Category.OUTPUT_INVALID: "the answer could not be used; raise max_tokens, or change the prompt or the schema",
     Category.TOOL: "a tool gave its row up; mend what its message says",
-    Category.GUARDRAIL: "no answer passed a guardrail; look at the guardrail, and at the task's description",
+    Category.GUARDRAIL: "a guardrail or hook refused it; look at what the message names, and at the task's prompt",
     Category.BUDGET: "the row cost all that a row may; raise --row-budget, or look for a loop in the row's calls",
     Category.INTERNAL: "an error in the crew's own code, or a bug in crewrun; the message says where",
 }

@@ -4,7 +4,7 @@ Prompts are counted as they would be sent, on a random sample of the rows. How l
 sessions of the run, else guessed; so are calls after the first where an agent has tools. A canary measures both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -224,13 +224,18 @@ def _foresee(plan: Plan, rows: list[Row], estimator: "_Estimator", settings: Bat
     if len(costs) == len(found):
         plan.cost_usd = _total(costs, each)
     else:
-        plan.notes.append("the price of a model is not known: --price MODEL=IN,OUT gives it")
+        plan.notes.append(_price_note(estimator.unpriced))
     at_once = min(settings.rows_at_once, plan.rows)
     work_s = _total([sums.duration_s for sums in found], each / at_once)
     row_s = _total([sums.duration_s for sums in found], 1 / len(found))
     plan.duration_s = _each(max, work_s, row_s, _limited(plan, settings))
     if estimator.uses_tools:
         plan.notes.append("agents with tools make as many calls as they like: the ranges say 1 to 8 for each task")
+
+
+def _price_note(models: Iterable[str]) -> str:
+    flags = " ".join(f"--price {model}=IN,OUT" for model in models)
+    return f"the price of a model is not known; give it in US dollars per million tokens: {flags}"
 
 
 def _limited(plan: Plan, settings: BatchSettings) -> Range:
@@ -254,6 +259,7 @@ class _Estimator:
         self._gateway = gateway
         self._known = known
         self.uses_tools = False
+        self.unpriced: dict[str, None] = {}  # models whose price is not known, in order
 
     def row(self, row: Row) -> _Sums:
         """One row. Raises InputInvalid as its kickoff would."""
@@ -282,7 +288,9 @@ class _Estimator:
         prompts, completions = _each(mul, calls, prompt_of_each), _each(mul, calls, answer)
         price = self._gateway.price(endpoint)
         cost = None
-        if price is not None:
+        if price is None:
+            self.unpriced[endpoint.model] = None
+        else:
             usages = (Usage(round(p), 0, round(c)) for p, c in zip(prompt_of_each, answer, strict=True))
             cost = _each(mul, calls, Range(*map(price.cost, usages)))
         return _Sums(calls, prompts, completions, cost, self._time(endpoint, assignment.name, calls, answer))

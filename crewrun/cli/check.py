@@ -85,13 +85,16 @@ def _crew_lines(crew: dict[str, Any]) -> list[str]:
     for task in crew["tasks"]:
         in_words = ", its schema in words, as the model takes none" if task["schema_in_words"] else ""
         said.append(f"task {task['name']}: by {task['agent'] or 'the manager'}{_tools(task['tools'])}{in_words}")
-    said += [
-        f"{method['kind']} {method['name']}: {'waits for ' + method['waits_for'] if method['waits_for'] else 'begins'}"
-        for method in crew.get("methods", ())
-    ]
+    said += [f"{method['kind']} {method['name']}: {_when(method)}" for method in crew.get("methods", ())]
     if crew["placeholders"]:
         said += [f"needs {{{name}}} for {place}" for name, place in crew["placeholders"].items()]
     return said
+
+
+def _when(method: dict[str, Any]) -> str:
+    if not method["waits_for"]:
+        return "begins"
+    return f"{'begins, and also ' if method['begins'] else ''}waits for {method['waits_for']}"
 
 
 def _background_lines(agent: dict[str, Any]) -> list[str]:

@@ -9,7 +9,17 @@ Crew = Annotated[
     typer.Option(
         "--crew",
         envvar="CREWRUN_CREW",
-        help="A crew file, a CrewAI project folder, or module:attr. [default: crew.yaml beside the inputs, else here]",
+        help="A crew file, a Python file, a project's folder, or module:attr. [default: the crew.yaml, crew.jsonc or "
+        "project (crew or flow) beside the inputs, else in the working directory]",
+    ),
+]
+CrewOfRun = Annotated[
+    str | None,
+    typer.Option(
+        "--crew",
+        envvar="CREWRUN_CREW",
+        help="A crew file, a Python file, a project's folder, or module:attr. [default: the crew.yaml, crew.jsonc or "
+        "project (crew or flow) in the working directory]",
     ),
 ]
 Engine = Annotated[

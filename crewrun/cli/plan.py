@@ -44,14 +44,14 @@ def show_plan(
 
 def lines(plan: "Plan") -> list[str]:
     """The plan for a person to read."""
-    from crewrun.cli.wording import duration, money
+    from crewrun.cli.wording import count, duration, money
 
-    done = f", {plan.done:,} are done" if plan.done else ""
-    said = [f"{plan.rows:,} rows to run{done}"]
+    done = f", {plan.done:,} {'is' if plan.done == 1 else 'are'} done" if plan.done else ""
+    said = [f"{count(plan.rows, 'row')} to run{done}"]
     if plan.shard is not None:
         said.append(f"shard {plan.shard}: {plan.elsewhere:,} rows belong to other shards")
     if plan.failing_count:
-        said.append(f"{plan.failing_count:,} rows would fail before their first call:")
+        said.append(f"{count(plan.failing_count, 'row')} would fail before their first call:")
         said += [f"  {problem}" for problem in plan.failing]
         if plan.failing_count > len(plan.failing):
             said.append(f"  … and {plan.failing_count - len(plan.failing):,} more")

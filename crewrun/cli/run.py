@@ -13,7 +13,7 @@ def run(
     words: list[str] = typer.Argument(
         [], metavar="[CREW] [NAME=VALUE]...", help="What to run, as --crew takes it, and inputs, as -i takes them."
     ),
-    crew: flags.Crew = None,
+    crew: flags.CrewOfRun = None,
     pairs: list[str] = typer.Option(
         [],
         "--input",

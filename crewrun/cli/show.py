@@ -205,11 +205,11 @@ def _call_lines(call: dict[str, Any]) -> list[str]:
 
 
 def _spent(sums: dict[str, Any]) -> str:
-    from crewrun.cli.wording import duration, money
+    from crewrun.cli.wording import count, duration, money
 
     usage = sums["usage"]
     return (
-        f"{usage['calls']} calls, {sums['attempts']} attempts, {usage['prompt_tokens']:,} tokens in, "
+        f"{count(usage['calls'], 'call')}, {count(sums['attempts'], 'attempt')}, {usage['prompt_tokens']:,} tokens in, "
         f"{usage['completion_tokens']:,} out, {money(sums['cost_usd'])}, {duration(sums['duration_s'])}"
     )
 

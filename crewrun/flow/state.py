@@ -131,7 +131,7 @@ def _validated(model: type[BaseModel], values: Mapping[str, Any] | bytes) -> Bas
             f"input {'.'.join(map(str, e['loc'])) or 'object'!r}: {e['msg']}"
             for e in invalid.errors(include_url=False, include_input=False)
         ]
-        raise InputInvalid(f"{'; '.join(faults)} (the flow's state is a {model.__name__})") from None
+        raise InputInvalid(f"{'; '.join(faults)} (the flow's state is of class {model.__name__})") from None
 
 
 @lru_cache(maxsize=256)

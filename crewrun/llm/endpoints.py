@@ -22,7 +22,7 @@ from crewrun.llm.parameters import FLEX_TIMEOUT_S
 from crewrun.llm.placement import place, written_params
 from crewrun.llm.price_table import table_entry
 from crewrun.llm.provider_settings import has_login
-from crewrun.llm.providers import OFFLINE, PROVIDERS, first_set, prefix_of, provider_named, split_name
+from crewrun.llm.providers import OFFLINE, PROVIDERS, check_offline, first_set, prefix_of, provider_named, split_name
 from crewrun.llm.variables import Variables, has_references
 from crewrun.messages import Endpoint, ReplySchema
 
@@ -47,6 +47,8 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
         raise UsageError(f"model {name!r} names no model; write it as gpt-4.1-mini or provider/model")
     if name == OFFLINE or name.startswith(OFFLINE + "?"):
         return _offline(written, name)
+    if written.provider is None:
+        check_offline(name)
     llm = _filled(written, variables)
     provider, model = _whose(llm, name, env)
     base_url, api_key = _address(llm, provider, env)

@@ -48,7 +48,7 @@ from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM, as_plain
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices import Price, find_price
-from crewrun.llm.providers import OFFLINE
+from crewrun.llm.providers import OFFLINE, check_offline
 from crewrun.llm.recorder import Identities, Recorder, Spent
 from crewrun.llm.sender import Sender
 from crewrun.llm.sync_thread import run_in_thread
@@ -79,10 +79,11 @@ class Gateway:
         cache: Answers | None = None,
     ) -> None:
         """`gates` are those of the run that this gateway is a part of, its own when there are none. `cache` has answers
-        of any run to the same requests.
+        of any run to the same requests. Raises UsageError for a model that is `offline` but for a slip.
         """
         self._identities = Identities()
         self._options = options or GatewayOptions()
+        check_offline(self._options.model or "")  # crews may be made, and models looked up, in the rows only
         self.gates: AllGates = gates or Gates()
         self._cache = cache
         self._transports = Transports(transport)

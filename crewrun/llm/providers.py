@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crewrun.errors import UsageError, suggest
+from crewrun.errors import UsageError, nearest, suggest
 from crewrun.llm.price_table import known_providers, table_entry
 from crewrun.llm.provider_settings import SERVED
 
@@ -94,6 +94,18 @@ def prefix_of(name: str) -> str:
         return OFFLINE
     prefix = prefix.lower() if slash else "openai"
     return _ALIASES.get(prefix, prefix)
+
+
+def check_offline(name: str) -> None:
+    """Raise UsageError for a model that is `offline` but for a slip: a rehearsal is meant, and calls would be paid for.
+
+    A server's own model of such a name is written with its provider, as `openai/ofline`.
+    """
+    model = name.strip().partition("?")[0]
+    if model != OFFLINE and "/" not in model and nearest(re.sub(r"[\W_]", "", model), [OFFLINE], at_least=0.8):
+        raise UsageError(
+            f"model {name!r}: did you mean {OFFLINE!r}? A server's own model of that name is written openai/{name}"
+        )
 
 
 def first_set(names: tuple[str, ...], env: Mapping[str, str]) -> str | None:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from crewrun.errors import InputInvalid
+from crewrun.errors import CrewrunError, InputInvalid
 from crewrun.loading.answers import Use, use_of
 from crewrun.loading.load import Load, current_load, is_rehearsed, row_inputs
 from crewrun.loading.placeholder import Placeholder
-from crewrun.loading.user_code import place_in, users_frame
+from crewrun.loading.user_code import place_in, place_raised, users_frame
 
 _NOT_READ = "standard input is not read while a file is loaded"
 # A loop over a few steps may wait for Enter after each; one without an end would go on forever.
@@ -68,15 +68,21 @@ def answering(inputs: Mapping[str, Any], *, rehearsed: bool = False) -> Iterator
     """The block runs for a row with these inputs: they answer `input()`, by the name that the answer is assigned to.
     Where it is `rehearsed`, clients of the user's own call no model either: ModelCalled.
 
-    InputInvalid is raised in the user's code for one that the row does not have, and AskedAgain where that goes on.
+    InputInvalid is raised in the user's code for one that the row does not have, and AskedAgain where that goes on. It
+    is raised here for an answer that the line that asks cannot use, as in `int(input())`.
     """
-    token, asked, rehearsal = row_inputs.set(inputs), _asked.set(Asked()), is_rehearsed.set(rehearsed)
+    asked = Asked()
+    token, asked_before, rehearsal = row_inputs.set(inputs), _asked.set(asked), is_rehearsed.set(rehearsed)
     try:
         with asking():
             yield
+    except (ValueError, TypeError, LookupError) as failed:
+        if (why := asked.unfit(failed)) is None:
+            raise
+        raise InputInvalid(why) from failed
     finally:
         is_rehearsed.reset(rehearsal)
-        _asked.reset(asked)
+        _asked.reset(asked_before)
         row_inputs.reset(token)
 
 
@@ -90,6 +96,7 @@ class Asked:
 
     times: Counter[str] = field(default_factory=Counter)
     end: str | None = None
+    answers: dict[str, str] = field(default_factory=dict)  # the field that answered last, by place
 
     def note(self, place: str, call: str, most: int, told: str = "has given its answer") -> None:
         """Count a question. Raises AskedAgain for one more than `most` of it."""
@@ -97,6 +104,12 @@ class Asked:
         if self.times[place] > most:
             self.end = f"{place.partition(' ')[0]}: {call} asks the row again, which {told}"
             raise AskedAgain(self.end)
+
+    def unfit(self, failed: Exception) -> str | None:
+        """What is wrong with an answer, where `failed` was raised by the line itself that asked for it."""
+        place = place_raised(failed)
+        name = None if isinstance(failed, CrewrunError) or place is None else self.answers.get(place)
+        return None if name is None else f"{place}: field {name!r} does not fit: {type(failed).__name__}: {failed}"
 
 
 _asked: ContextVar[Asked | None] = ContextVar("crewrun_asked", default=None)
@@ -132,6 +145,7 @@ def _answer(call: str, frame: FrameType, *, is_secret: bool = False) -> str | No
         return ""
     if use.name is not None and use.name in inputs:
         asked.note(f"{place} ({use.name})", call, 1)
+        asked.answers[place] = use.name
         return str(inputs[use.name])
     field = f"the field {use.name!r}, which it does not have" if use.name else "no field, as it is assigned to no name"
     asked.note(f"{place} (unanswered)", call, _MOST_UNANSWERED, f"answers with {field}")

@@ -62,6 +62,13 @@ def place_of(failed: BaseException) -> str | None:
     return found
 
 
+def place_raised(failed: BaseException) -> str | None:
+    """As `place_of`, but None also where other code raised it that the user's had called."""
+    *_, (frame, line) = traceback.walk_tb(failed.__traceback__)
+    file = frame.f_code.co_filename
+    return f"{shown(file)}:{line}" if is_users(file) else None
+
+
 def crewai_place_of(failed: BaseException) -> str | None:
     """Where below an installed CrewAI `failed` was raised, as `crewai/crew.py:12`; None when it was not there."""
     inner: tuple[str, int] | None = None

@@ -13,6 +13,10 @@ from pydantic.errors import PydanticUserError
 
 _NUMBERS_AS_TEXTS = ConfigDict(coerce_numbers_to_str=True)
 _MOST_FAULTS = 5
+# The types of pydantic's faults where a value has parts and was given none, with an example in JSON.
+_LISTS = ("list_type", "tuple_type", "set_type", "frozen_set_type", "sequence_str", "iterable_type")
+_DICTS = ("dict_type", "mapping_type", "model_type", "dataclass_type")
+_AS_JSON = {**dict.fromkeys(_LISTS, '["a", "b"]'), **dict.fromkeys(_DICTS, '{"name": "value"}')}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class Conversion:
             return self.adapter.validate_json(text)
         except ValidationError as wrong:
             is_json = not any(error["type"] == "json_invalid" for error in wrong.errors(include_url=False))
-            raise ValueError(_faults(wrong if is_json else invalid)) from None
+            fault = wrong if is_json else invalid
+            raise ValueError(_faults(fault) + _json_hint(fault, is_json=is_json)) from None
 
 
 _AS_IT_IS = Conversion()
@@ -118,6 +123,14 @@ def _required_fields(kind: Any) -> Sequence[str] | None:
     if inspect.isclass(kind) and is_dataclass(kind):
         return [f.name for f in fields(kind) if f.init and f.default is MISSING and f.default_factory is MISSING]
     return None
+
+
+def _json_hint(invalid: ValidationError, *, is_json: bool) -> str:
+    """How a text says a value that has parts, where such a value as a whole was meant."""
+    errors = invalid.errors(include_url=False, include_input=False, include_context=False)
+    kinds = {error["type"] for error in errors if not is_json or not error["loc"]}
+    example = next((example for kind, example in _AS_JSON.items() if kind in kinds), None)
+    return f"; a text says it as JSON: {example}" if example else ""
 
 
 def _faults(invalid: ValidationError) -> str:

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 from forks import Forks, shared
+from hypothesis import HealthCheck, settings
 from mock_process import MockProcess
 from place import Place
 
 from crewrun import redaction
 from crewrun.redaction import Redactor
+
+# A busy machine makes an example slow, not the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 _SETTINGS = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY", "NO_COLOR")
 

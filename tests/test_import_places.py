@@ -71,14 +71,14 @@ def test_a_tool_of_a_jsonc_project_imports_from_the_project() -> None:
     assert [tool.name for tool in crew.agents[0].tools] == ["Look"]
 
 
-@pytest.mark.parametrize("ref", ["app/crews/crew.py:crew", "app.crews.crew:crew"])
+@pytest.mark.parametrize("ref", ["desk_app/crews/crew.py:crew", "desk_app.crews.crew:crew"])
 def test_relative_imports_need_no_init_files(ref: str) -> None:
     """Folders are packages as far up as the imports lead."""
     write(
         {
-            "app/crews/crew.py": CREW + "from .name import a\nfrom ..other import b\ncrew = make(a + b)\n",
-            "app/crews/name.py": "a = 'A'\n",
-            "app/other.py": "b = 'B'\n",
+            "desk_app/crews/crew.py": CREW + "from .name import a\nfrom ..other import b\ncrew = make(a + b)\n",
+            "desk_app/crews/name.py": "a = 'A'\n",
+            "desk_app/other.py": "b = 'B'\n",
         }
     )
     assert role(ref) == "AB"

@@ -1,7 +1,9 @@
 """Sync kickoffs inside async code: a warning, all rows at once, and every limit of the run holds."""
 
 import asyncio
+import resource
 import signal
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -485,6 +487,23 @@ def test_a_signal_ends_a_run_whose_loop_is_held(place: Place) -> None:
         _, stderr = process.communicate(timeout=20)
     assert (process.returncode, "stopped: interrupted" in stderr, place.done()) == (130, True, [])
     assert "0 ok, 0 failed" in stderr
+
+
+def test_an_outage_holds_where_the_loop_is_held(place: Place) -> None:
+    """An endpoint that is not there is asked a few times and not as fast as it refuses, until the patience ends."""
+    (place.folder / "flows.py").write_text(FLOWS, encoding="utf-8")
+    place.rows({"topic": "a"})
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        env = {**place.env, "OPENAI_BASE_URL": f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"}
+        command = ("batch", "in.jsonl", "--crew", "flows.py:Unseen", "-j", "1", "--outage-patience", "1")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_stime
+        with begin(*command, cwd=place.folder, env=env) as process:
+            _, stderr = process.communicate(timeout=30)
+        spent_s = resource.getrusage(resource.RUSAGE_CHILDREN).ru_stime - before
+    assert (process.returncode, place.done()) == (4, []), stderr
+    attempts = int(stderr.partition(" attempt")[0].split()[-1]) if " attempt" in stderr else 0
+    assert (attempts < 20, spent_s < 5) == (True, True), stderr
 
 
 def test_a_method_s_own_loop_reaches_the_run_of_a_worker_elsewhere(place: Place) -> None:

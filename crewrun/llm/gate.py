@@ -184,19 +184,20 @@ class NearGate:
                     "that wait for it; write `await ….akickoff(…)`, or run the row again"
                 )
         ticket: Ticket | None = None
+        number, was_on = 0, False
         try:
+            if self._outage is not None:
+                number = await self._outage.ready_unqueued()
+                was_on = self._outage.is_on
             ticket = await self.pace.admit_unqueued(tokens)
             if budget is not None and reservation is not None:
                 await budget.cover(reservation, is_alone=True)
         except BaseException:
             if budget is not None and reservation is not None:
                 budget.settle(reservation, None)
-            if ticket is not None:
-                self.pace.drop(ticket)
+            self._let_go(ticket, number)
             raise
-        return Pass(
-            ticket, self._outage.sent() if self._outage is not None else 0, False, reservation, None, price=price
-        )
+        return Pass(ticket, number, was_on, reservation, None, price=price)
 
     async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
         """See `Gate.enter_probe`."""

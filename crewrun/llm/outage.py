@@ -114,6 +114,18 @@ class Outage:
             await anyio.sleep(self._rng.uniform(0, _SPREAD_S))
         return self.sent()
 
+    async def ready_unqueued(self) -> int:
+        """As `ready`, for a call that holds the loop of all the others: none of them probes meanwhile."""
+        while self.is_on and self._last is not None:
+            now, ends = anyio.current_time(), self._ends(self._last)
+            if now >= ends:
+                raise self._too_long(now)
+            if now >= self._probe_at:
+                self._begin_probe(now)
+                break
+            await anyio.sleep(min(ends, self._probe_at) - now)
+        return self.sent()
+
     def sent(self) -> int:
         """An attempt is sent, as `ready` lets it; its number."""
         self._out += 1
@@ -202,19 +214,25 @@ class Outage:
         """Wait until this call is to probe, or, False, until the outage is over."""
         async with self._turn:
             while self.is_on and self._last is not None:
-                now = anyio.current_time()
-                ends = self._since + self.patience_s if self._is_certain(self._last) else math.inf
+                now, ends = anyio.current_time(), self._ends(self._last)
                 if now >= ends:
                     raise self._too_long(now)
                 if now >= self._probe_at:
-                    self._is_probing = True
-                    self.probes += 1
-                    # If nothing is heard of this one, which may be at work on a long answer, the next one follows.
-                    self._probe_at = now + _LONGEST_S
+                    self._begin_probe(now)
                     return True
                 with anyio.move_on_after(min(ends, self._probe_at) - now):
                     await self._news.wait()
             return False
+
+    def _ends(self, last: CallError) -> float:
+        """When the patience ends."""
+        return self._since + self.patience_s if self._is_certain(last) else math.inf
+
+    def _begin_probe(self, now: float) -> None:
+        self._is_probing = True
+        self.probes += 1
+        # If nothing is heard of this one, which may be at work on a long answer, the next one follows.
+        self._probe_at = now + _LONGEST_S
 
     def _too_long(self, now: float) -> OutageTooLong:
         assert self._last is not None  # noqa: S101  (an outage has begun with it)

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from threading import current_thread, main_thread
 from types import FrameType
@@ -12,6 +12,8 @@ from typing import Any
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # How long what the thread waits for may still take after a signal; a second signal ends that time.
 GRACE_S = 5.0
+# The system may give a signal to another thread, which does not wake this one: handlers run when it looks.
+_AWAKE_S = 0.2
 
 
 @contextmanager
@@ -46,7 +48,10 @@ def heard_signals() -> Iterator[Callable[[Future[Any]], signal.Signals | None]]:
 
 def _first_signal(ended: Future[Any], news: "SimpleQueue[signal.Signals | None]") -> signal.Signals | None:
     ended.add_done_callback(lambda _: news.put(None))
-    number = news.get()
+    while True:
+        with suppress(Empty):
+            number = news.get(timeout=_AWAKE_S)
+            break
     if number is None:
         return None
     try:

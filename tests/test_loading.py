@@ -203,7 +203,9 @@ def ask(host, port):
         pytest.param("socket.getaddrinfo('models.example', 80)", "models.example", id="an address in a variable"),
         pytest.param("socket.create_connection(('127.0.0.1', 11434))", "127.0.0.1:11434", id="Ollama"),
         pytest.param(
-            "import openai\nopenai.ask('127.0.0.1', 9)", "127.0.0.1:9 by openai", id="a package that calls models"
+            "import replicate\nreplicate.ask('127.0.0.1', 9)",
+            "127.0.0.1:9 by replicate",
+            id="a package that calls models",
         ),
         pytest.param(
             "call = threading.Thread(target=socket.getaddrinfo, args=('api.groq.com', 443))\ncall.start()\ncall.join()",
@@ -218,7 +220,7 @@ async def test_a_call_of_a_model_by_other_means_is_none(
     """By its host, its address or whose code connects: before a packet leaves."""
     monkeypatch.setenv("MY_BASE_URL", "http://models.example/v1")
     monkeypatch.syspath_prepend("site-packages")
-    write({"site-packages/openai/__init__.py": CLIENT})
+    write({"site-packages/replicate/__init__.py": CLIENT})
     target, warned = await loaded(f"import socket\n{body}\n")
     assert isinstance(target, Crew)
     assert len(warned) == 1

@@ -443,6 +443,7 @@ OWN_CLIENT = """
 import os
 from urllib.request import urlopen
 from crewai import Agent, Crew, Task
+from crewai.tasks.conditional_task import ConditionalTask
 from crewai.tools import tool
 
 def ask():
@@ -461,20 +462,26 @@ def make(tools, text):
     return Crew(agents=[agent], tasks=[Task(description=text, expected_output="text", agent=agent)])
 
 crew = make([look_up], "About {topic}")
+
+chosen = make([], "About {topic}")
+more = ConditionalTask(
+    description="More", expected_output="text", agent=chosen.agents[0], condition=lambda output: bool(ask())
+)
+conditional = Crew(agents=chosen.agents, tasks=[*chosen.tasks, more])
 """
 
 
 def test_a_rehearsal_calls_no_model_by_clients_of_the_users_own(tmp_path: Path) -> None:
-    """In what makes a row's crew and in tools alike: the first fails its row, of the second the model is told."""
+    """In what makes a crew, in conditions and in tools: of a tool's call the model is told, the others fail the row."""
     (tmp_path / "ask.py").write_text(OWN_CLIENT, encoding="utf-8")
     rows = write_rows(tmp_path / "in.jsonl", [{"topic": "x"}])
     with MockProcess() as mock:
         env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "x"}
-        for crew, status in (("build", 3), ("crew", 0)):
+        for crew, status in (("build", 3), ("crew", 0), ("conditional", 3)):
             command = ("batch", rows, "--crew", f"ask.py:{crew}", "-m", "offline", "-o", f"{crew}.jsonl", "-q")
             done = crewrun(*command, cwd=tmp_path, env=env)
             assert done.returncode == status, done.stderr
         assert mock.ledger()["requests"] == []
     (row,) = read_rows(tmp_path / "build.jsonl")
     where = mock.base_url.partition("//")[2].partition("/")[0]
-    assert f"ask.py:8: a call to {where}: -m offline calls no model" in row["error"]["message"]
+    assert f"ask.py:9: a call to {where}: -m offline calls no model" in row["error"]["message"]

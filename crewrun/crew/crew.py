@@ -36,6 +36,7 @@ from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.files.attachment import Attachment, attach, check
 from crewrun.files.file import files_among
 from crewrun.files.folder import row_folder
+from crewrun.hooks.dispatch import has_hooks
 from crewrun.hooks.scope import ScopedHooks, hooks_of_a_crew
 from crewrun.knowledge.knowledge import Knowledge
 from crewrun.knowledge.knowledge_config import KnowledgeConfig
@@ -328,11 +329,14 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
 
     @property
     def runs_code(self) -> bool:
-        """Whether a kickoff runs tools, callbacks or functions that judge, which may ask and call as they like."""
+        """Whether a kickoff runs tools, callbacks, hooks, conditions or guardrails, which may ask and call at will."""
         crew = (self.before_kickoff_callbacks, self.after_kickoff_callbacks, self.task_callback, self.step_callback)
         agents = ((agent.tools, agent.step_callback, callable(agent.guardrail)) for agent in self.agents_at_work)
-        tasks = ((task.tools, task.callback, task.callbacks, task.all_guardrails) for task in self.tasks)
-        return any(map(any, (crew, *agents, *tasks)))
+        tasks = (
+            (task.tools, task.callback, task.callbacks, task.all_guardrails, isinstance(task, ConditionalTask))
+            for task in self.tasks
+        )
+        return has_hooks() or self.scoped_hooks is not None or any(map(any, (crew, *agents, *tasks)))
 
     @property
     def writes_files(self) -> bool:

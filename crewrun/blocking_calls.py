@@ -8,18 +8,16 @@ user's functions that they call do. Where that cannot be seen, the first such ca
 import ast
 import linecache
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from inspect import unwrap
-from pathlib import Path
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from crewrun.references import shown
+from crewrun.loading.user_code import is_users, place_in
 
 # These start a crew, a flow or an agent whoever has them; a `call` that is awaited is somebody else's.
 _STARTS = frozenset(("kickoff", "kickoff_for_each"))
@@ -28,8 +26,6 @@ _NO_MODELS = frozenset(("subprocess",))
 # What is handed to these runs in a thread, and the loop goes on.
 _INTO_THREADS = frozenset(("to_thread", "run_in_executor", "run_sync"))
 _MOST_FILES = 300
-_OURS = str(Path(__file__).parent)
-_LIBRARIES = tuple({path for name, path in sysconfig.get_paths().items() if name.endswith(("lib", "stdlib"))})
 _known: WeakKeyDictionary[CodeType, bool] = WeakKeyDictionary()
 # The async function of the user's that this code was called by, if it is awaited in the loop of its caller.
 awaited_here: ContextVar[CodeType | None] = ContextVar("crewrun_awaited_here", default=None)
@@ -81,10 +77,8 @@ def remember_blocking() -> None:
 
 def place_in_users_code() -> str:
     """`flow.py:12: `, the line of the user's that this is called by; nothing where there is none."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not _is_users(frame.f_code.co_filename):
-        frame = frame.f_back
-    return f"{shown(frame.f_code.co_filename)}:{frame.f_lineno}: " if frame is not None else ""
+    place = place_in(sys._getframe(1))
+    return f"{place}: " if place is not None else ""
 
 
 def _globals_of(function: Callable[..., Any]) -> Mapping[str, Any]:
@@ -139,11 +133,8 @@ def _reached(path: str, names: Mapping[str, Any]) -> Iterator[_Function]:
 
 
 def _is_users(path: str) -> bool:
-    return (
-        (path.endswith(".py") or path.startswith("<ipython-input"))
-        and not path.startswith((_OURS, *_LIBRARIES))
-        and not {"site-packages", "dist-packages"} & set(Path(path).parts)
-    )
+    """Whether `path` is a source file of the user's, or a cell of a notebook."""
+    return path.startswith("<ipython-input") or (path.endswith(".py") and is_users(path))
 
 
 @lru_cache(maxsize=1024)

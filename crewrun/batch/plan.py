@@ -7,7 +7,6 @@ sessions of the run, else guessed; so are calls after the first where an agent h
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from operator import add, mul
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +15,16 @@ from crewrun.batch.canary import draw
 from crewrun.batch.first_row import FirstRowFailed, looked
 from crewrun.batch.foreign import check_holds
 from crewrun.batch.opening import identify, make_gateway
-from crewrun.batch.preflight import check_priced, moved_files, output_path, run_folder, spooled, unused_names
+from crewrun.batch.preflight import (
+    check_priced,
+    moved_files,
+    output_path,
+    rows_opener,
+    run_folder,
+    spooled,
+    unused_names,
+)
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import open_source
 from crewrun.crew.crew import Crew
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.definitions.definition import Definition
@@ -132,14 +138,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     worker = Worker(definition.target, gateway)
     with ExitStack() as files:
         readable = spooled(inputs, files)
-        open_rows = partial(
-            open_source,
-            readable,
-            offset=settings.offset,
-            limit=settings.limit,
-            id_field=settings.id_field,
-            constants=settings.input,
-        )
+        open_rows = rows_opener(readable, settings)
 
         def is_due(row: Row) -> bool:
             if part and not part.has(row):

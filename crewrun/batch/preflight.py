@@ -6,14 +6,15 @@ import resource
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
-from crewrun.batch.source import STDIN, Source, openable, stat_of
+from crewrun.batch.source import STDIN, Source, open_source, openable, stat_of
 from crewrun.crew.crew import Crew
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.crew.output_files import absolute_files
@@ -132,6 +133,18 @@ def _check_length(path: str) -> None:
     if excess > 0:
         more = f"a run's folder is named after it, which takes {_ADDED_BYTES} bytes more"
         raise UsageError(f"{path}: too long a name: {more}")
+
+
+def rows_opener(inputs: str, settings: BatchSettings) -> Callable[[], Source]:
+    """What opens the rows of `inputs` that the settings ask for, each time from the start."""
+    return partial(
+        open_source,
+        inputs,
+        offset=settings.offset,
+        limit=settings.limit,
+        id_field=settings.id_field,
+        constants=settings.input,
+    )
 
 
 def spooled(inputs: str, files: ExitStack) -> str:

@@ -30,13 +30,14 @@ from crewrun.batch.preflight import (
     output_path,
     real_path,
     reserve_descriptors,
+    rows_opener,
     run_folder,
     spooled,
     unused_names,
 )
 from crewrun.batch.session import Display, Report, Session
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import Source, open_source
+from crewrun.batch.source import Source
 from crewrun.batch.stop import SIGNALS
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CrewrunError
@@ -87,14 +88,7 @@ async def run_batch(
             check_summary(settings.summary, inputs, output)
         has_named = bool(settings.id_field and folder and folder.is_used and invocation.only is None)
         readable = spooled(inputs, files) if settings.strict or settings.canary or has_named else inputs
-        open_rows = partial(
-            open_source,
-            readable,
-            offset=settings.offset,
-            limit=settings.limit,
-            id_field=settings.id_field,
-            constants=settings.input,
-        )
+        open_rows = rows_opener(readable, settings)
         await _check_rows(inputs, readable, open_rows, definition.target, gateway, settings)
         source = open_rows()
         check_output(output)

@@ -37,7 +37,8 @@ def entry_of(module: ModuleType, file: str) -> str | None:
     """
     outline = outline_of(read_bytes(file), _imported_parts(module)) or Outline()
     names = next((names for names in _kinds(module, outline) if names), [])
-    names = [name for name in names if name in outline.started] or names if len(names) > 1 else names
+    if len(names) > 1:
+        names = [name for name in names if name in outline.started] or names
     if len(names) == 1:
         part = outline.parts.get(names[0])
         if part is not None and part.kicks and not (part.takes or part.makes or part.is_class):

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from crewrun.confinement.place import inside
 from crewrun.errors import DefinitionError
-from crewrun.references import shown
+from crewrun.loading.user_code import shown, users_frame
 
 KNOWLEDGE_FOLDER = "knowledge"
 
 # How far above a file its project is looked for.
 _MAX_LEVELS = 5
-_LIBRARIES = frozenset({"crewrun", "pydantic"})
 # The folder of the definition file that is being built; None while user's Python code runs.
 _definition_folder: ContextVar[Path | None] = ContextVar("crewrun_definition_folder", default=None)
 
@@ -73,8 +72,6 @@ def _folders() -> list[Path]:
 
 
 def _users_file() -> str | None:
-    frame = inspect.currentframe()
-    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES:
-        frame = frame.f_back
+    frame = users_frame(inspect.currentframe())
     file = frame.f_code.co_filename if frame is not None else None
     return file if file is not None and os.path.isfile(file) else None

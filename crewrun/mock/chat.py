@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crewrun.messages import ToolSpec
+from crewrun.mock.request_body import read_request
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SYSTEM = ("system", "developer")
@@ -61,15 +62,8 @@ class Chat:
 
 def read_chat(body: bytes) -> Chat:
     """The request in `body`. Raises ValueError with what OpenAI, or the mock, would refuse."""
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the body is not JSON: {error}") from error
-    if not isinstance(request, dict):
-        raise ValueError("the body is not a JSON object")
-    model, messages = request.get("model"), request.get("messages")
-    if not isinstance(model, str) or not model:
-        raise ValueError("you must provide a model parameter")
+    request = read_request(body)
+    model, messages = request["model"], request.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
         raise ValueError("messages must be a list of at least one message")
     if request.get("stream"):

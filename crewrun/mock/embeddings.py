@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from crewrun.knowledge.ranking import words_of
 from crewrun.mock.replies import Reply
+from crewrun.mock.request_body import read_request
 
 _DIMENSIONS = 256
 # As many characters as a token mostly has.
@@ -25,15 +26,8 @@ class Texts(NamedTuple):
 
 def read_texts(body: bytes) -> Texts:
     """The request in `body`. Raises ValueError with what OpenAI would refuse."""
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the body is not JSON: {error}") from error
-    if not isinstance(request, dict):
-        raise ValueError("the body is not a JSON object")
-    model, texts = request.get("model"), request.get("input")
-    if not isinstance(model, str) or not model:
-        raise ValueError("you must provide a model parameter")
+    request = read_request(body)
+    model, texts = request["model"], request.get("input")
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
         raise ValueError("input must be a text, or a list of texts that are not empty")

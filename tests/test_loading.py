@@ -12,6 +12,7 @@ from crewrun import Crew, CrewrunWarning, DefinitionError
 from crewrun.definitions import load
 from crewrun.errors import InputInvalid
 from crewrun.loading import patience
+from crewrun.loading.fields_asked import fields_asked
 from crewrun.loading.network import called_model
 from crewrun.loading.questions import AskedAgain, answering
 from crewrun.testing import scripted
@@ -349,6 +350,45 @@ def test_a_question_behind_the_crew_is_a_warning() -> None:
     write({"demo.py": f"{ASKING}crew = make('About it')\nwhile input() != 'quit':\n    crew.kickoff()\n"})
     with pytest.warns(CrewrunWarning, match=r"demo\.py:9: loading stopped at input\(\), whose answer is compared"):
         assert isinstance(load("demo.py:crew").target, Crew)
+
+
+GIVEN_ON = """
+def build(city, days):
+    return f"{days} days in {city}"
+
+class Trip:
+    def __init__(self, city):
+        self.city = city
+
+    def run(self):
+        assert self.city == "Rome"
+
+def run():
+    result = build(input("Where? "), int(input("How long? "))).upper()
+    Trip(input()).run()
+    return result
+"""
+
+
+def test_what_is_given_to_a_function_has_the_name_of_its_parameter() -> None:
+    """And not that of what the function's result is assigned to: for rows, for `check`, and while it is loaded."""
+    write({"demo.py": ASKING + GIVEN_ON + "crew = make(build(input(), '2'))\n"})
+    target = load("demo.py:crew").target
+    assert isinstance(target, Crew)
+    assert target.tasks[0].description == "2 days in {city}"
+    demo = sys.modules["demo"]
+    with answering({"city": "Rome", "days": "3"}):
+        assert demo.run() == "3 DAYS IN ROME"
+    assert list(fields_asked(demo.run)) == ["city", "days"]
+
+
+def test_what_a_kickoff_gives_is_no_answer() -> None:
+    """Its name is not the one that the row's answer is looked for by."""
+    write({"demo.py": "def run(make):\n    result = make(input()).kickoff()\n    return result\n"})
+    with pytest.raises(DefinitionError):
+        load("demo.py:nothing")
+    with answering({"result": "x"}), pytest.raises(InputInvalid, match="with no field, as it is assigned to no name"):
+        sys.modules["demo"].run(str)
 
 
 def test_code_that_asks_until_it_is_answered_ends() -> None:

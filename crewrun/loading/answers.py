@@ -2,10 +2,12 @@
 
 topic = input("Topic? ").strip() or "AI"      the name is `topic`
 count = int(input("How many? "))              the name is `count`, and the answer is used as a number
+crew = build(input("Which? "))                the name is that of the parameter, where `build` is in the file
 """
 
 import ast
 import linecache
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -13,7 +15,11 @@ from types import FrameType
 
 _SAME = frozenset({"strip", "lstrip", "rstrip"})
 _TEXT = frozenset({"str"})
+_STARTS = frozenset({"kickoff", "kickoff_async", "akickoff", "run", "execute"})
 _MOST_CALLERS = 5
+# The names of a function's parameters by its own.
+Parameters = Mapping[str, Sequence[str]]
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +36,6 @@ class Use:
     is_variable: bool = False
 
 
-def use_in(path: list[ast.AST]) -> Use:
-    """What becomes of the result of the call that `path` begins with, by the nodes around it from the inside out."""
-    return _follow(path)
-
-
 def use_of(frame: FrameType) -> Use:
     """What becomes of the result of the call that `frame` is in. A function that returns it leads to its caller."""
     doing: str | None = None
@@ -43,7 +44,7 @@ def use_of(frame: FrameType) -> Use:
         path = _path_to(current) if current is not None else []
         if not path:
             return Use(doing=doing)
-        use = _follow(path)
+        use = use_in(path, parameters_in(_parsed(current.f_code.co_filename)) if current is not None else {})
         doing = doing or use.doing
         if use.name != "return":
             return Use(use.name, doing, use.is_unused, use.is_variable)
@@ -86,10 +87,37 @@ def _parsed(file: str) -> ast.Module | None:
         return None
 
 
-def _follow(path: list[ast.AST]) -> Use:
-    """What the nodes of `path`, around a call, make of its result."""
+def parameters_in(tree: ast.Module | None) -> Parameters:
+    """The names of what the functions at the top of a file take by position, and of what the classes' `__init__` do."""
+    functions: dict[str, Sequence[str]] = {}
+    for node in tree.body if tree is not None else ():
+        if isinstance(node, _Function):
+            functions[node.name] = _positional(node)
+        elif isinstance(node, ast.ClassDef):
+            for method in node.body:
+                if isinstance(method, _Function) and method.name == "__init__":
+                    functions[node.name] = _positional(method)[1:]
+    return functions
+
+
+def _positional(function: _Function) -> Sequence[str]:
+    return [parameter.arg for parameter in (*function.args.posonlyargs, *function.args.args)]
+
+
+def use_in(path: list[ast.AST], parameters: Parameters) -> Use:
+    """What becomes of the result of the call that `path` begins with, by the nodes around it from the inside out.
+
+    `parameters` are those of the file's functions. What is given to one of these beside other arguments has the name
+    that it has there; a function of one argument may be a conversion, so the name that its result gets comes first.
+    """
     doing: str | None = None
+    parameter: str | None = None
     for inner, node in pairwise(path):
+        if isinstance(node, ast.Call) and inner in node.args and isinstance(node.func, ast.Name):
+            names = parameters.get(node.func.id, ())
+            parameter = dict(enumerate(names)).get(node.args.index(inner), parameter)
+            if names and len(node.args) + len(node.keywords) > 1:
+                return Use(parameter, doing)
         match node:
             case ast.Assign(targets=[target]) | ast.AnnAssign(target=target) | ast.NamedExpr(target=target):
                 return _assigned(target, doing)
@@ -101,21 +129,25 @@ def _follow(path: list[ast.AST]) -> Use:
             case ast.Return():
                 return Use("return", doing)
             case ast.Expr():
-                return Use(is_unused=True)
-            case ast.Attribute(attr=attr) if attr in _SAME:
-                continue
-            case ast.Call(func=func) if inner is func:
-                continue
-            case ast.Call(func=ast.Name(id=name)) if name in _TEXT:
-                continue
-            case ast.IfExp(body=body, orelse=other) if inner in (body, other):
-                continue
-            case ast.BoolOp(op=ast.Or()) | ast.FormattedValue() | ast.JoinedStr() | ast.Await():
-                continue
-            case ast.BinOp(op=ast.Add()):
-                continue
-        doing = doing or _words(node)
-    return Use(doing=doing)
+                return Use(parameter, doing, is_unused=doing is parameter is None)
+            case ast.Attribute(attr=attr) if attr in _STARTS:  # the result is a crew's and no answer any more
+                break
+        doing = doing or (None if _is_same(inner, node) else _words(node))
+    return Use(parameter, doing)
+
+
+def _is_same(inner: ast.AST, node: ast.AST) -> bool:
+    """Whether `node` leaves what `inner` gives the text that it is."""
+    match node:
+        case ast.Attribute(attr=attr):
+            return attr in _SAME
+        case ast.Call(func=func):
+            return inner is func or (isinstance(func, ast.Name) and func.id in _TEXT)
+        case ast.IfExp(body=body, orelse=other):
+            return inner in (body, other)
+        case ast.BoolOp(op=ast.Or()) | ast.FormattedValue() | ast.JoinedStr() | ast.Await() | ast.BinOp(op=ast.Add()):
+            return True
+    return False
 
 
 def _assigned(target: ast.expr, doing: str | None) -> Use:

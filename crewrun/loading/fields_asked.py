@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
 
-from crewrun.loading.answers import use_in
+from crewrun.loading.answers import Parameters, parameters_in, use_in
 from crewrun.loading.user_code import is_users, shown
 
 _QUESTIONS = frozenset({"input", "getpass"})
@@ -31,9 +31,10 @@ def fields_asked(source: Any) -> dict[str, str]:
     except (SyntaxError, ValueError, RecursionError):
         return {}
     scopes = {node.name: node for node in tree.body if isinstance(node, _Scope)}
+    parameters = parameters_in(tree)
     asked: dict[str, str] = {}
     for scope in [tree] if file is source else _reached(scopes, inspect.unwrap(source).__qualname__.partition(".")[0]):
-        for field, line in sorted(_asked_in(scope), key=itemgetter(1)):
+        for field, line in sorted(_asked_in(scope, parameters), key=itemgetter(1)):
             asked.setdefault(field, f"{shown(file)}:{line}")
     return asked
 
@@ -59,7 +60,7 @@ def _reached(scopes: dict[str, _Scope], name: str) -> Iterator[_Scope]:
         waiting += [node.id for node in ast.walk(scope) if isinstance(node, ast.Name)]
 
 
-def _asked_in(scope: ast.AST) -> Iterator[tuple[str, int]]:
+def _asked_in(scope: ast.AST, parameters: Parameters) -> Iterator[tuple[str, int]]:
     around = {inner: node for node in ast.walk(scope) for inner in ast.iter_child_nodes(node)}
     for node in ast.walk(scope):
         if not isinstance(node, ast.Call):
@@ -67,7 +68,7 @@ def _asked_in(scope: ast.AST) -> Iterator[tuple[str, int]]:
         field = None
         match node.func:
             case ast.Name(id=name) | ast.Attribute(attr=name) if name in _QUESTIONS:
-                field = use_in(_outwards(node, around)).name
+                field = use_in(_outwards(node, around), parameters).name
             case ast.Attribute(attr="add_argument"):
                 field = _argument(node)
         if field is not None and field != "return":

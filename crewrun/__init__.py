@@ -26,10 +26,10 @@ if TYPE_CHECKING:
         UsageError,
     )
     from crewrun.flow.flow import Flow
+    from crewrun.limits.retry import RetryPolicy
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.model import LLM
     from crewrun.llm.options import GatewayOptions
-    from crewrun.llm.retry import RetryPolicy
     from crewrun.llms.base_llm import BaseLLM
 
 __all__ = [
@@ -79,7 +79,7 @@ _HOME = {
     "GuardrailFailed": "crewrun.errors",
     "InputInvalid": "crewrun.errors",
     "Process": "crewrun.crew.process",
-    "RetryPolicy": "crewrun.llm.retry",
+    "RetryPolicy": "crewrun.limits.retry",
     "Task": "crewrun.crew.task",
     "TaskOutput": "crewrun.crew.output",
     "ToolFailed": "crewrun.errors",

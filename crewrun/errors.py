@@ -57,7 +57,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self, TypeVar
 
 from crewrun.messages import RateLimits, Usage
-from crewrun.redaction import redact
+from crewrun.redaction.redactor import redact
 
 
 class Category(StrEnum):

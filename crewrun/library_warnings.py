@@ -22,7 +22,7 @@ from inspect import iscoroutinefunction
 from typing import Any, NamedTuple, ParamSpec, TextIO, TypeVar, cast
 
 from crewrun.errors import CrewrunWarning
-from crewrun.redaction import redact
+from crewrun.redaction.redactor import redact
 
 P = ParamSpec("P")
 T = TypeVar("T")

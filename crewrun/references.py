@@ -31,8 +31,8 @@ from crewrun.loading.user_code import is_ours, is_users
 from crewrun.loading.user_code import place_of as place_of  # noqa: PLC0414
 from crewrun.loading.user_code import shown as shown  # noqa: PLC0414
 from crewrun.loading.variables import missing_variable, unset_in
-from crewrun.redaction import learn, redact
-from crewrun.written_secrets import written_secrets
+from crewrun.redaction.redactor import learn, redact
+from crewrun.redaction.written_secrets import written_secrets
 
 
 @contextmanager

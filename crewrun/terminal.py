@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from unicodedata import category
 
-from crewrun.redaction import redact_line
+from crewrun.redaction.redactor import redact_line
 
 # Blanks of other widths, and what joins letters and emoji: harmless, and a part of many languages' texts.
 _HARMLESS = frozenset("\u200c\u200d")

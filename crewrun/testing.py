@@ -23,7 +23,7 @@ import anyio
 from crewrun.errors import CallError
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.options import GatewayOptions
-from crewrun.llm.transport import Transport
+from crewrun.llm.transports.base import Transport
 from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
 
 Step = str | Completion | CallError | Callable[[ChatRequest], Awaitable[str | Completion]]

@@ -17,8 +17,8 @@ import anyio
 import anyio.to_thread
 import sniffio
 
+from crewrun.aio.contexts import in_own_context, let_threads_inherit
 from crewrun.confinement.own_files import OwnFiles, current_own_files
-from crewrun.contexts import in_own_context, let_threads_inherit
 from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
 from crewrun.errors import (
@@ -39,12 +39,12 @@ from crewrun.llm.gateway import Gateway
 from crewrun.llm.known_models import slip
 from crewrun.llm.model import LLM
 from crewrun.llm.placement import left_out
-from crewrun.llm.provider_settings import missing_settings
 from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into, current_tally
+from crewrun.llm.transports.provider_settings import missing_settings
 from crewrun.loading.questions import answering
 from crewrun.messages import Endpoint
-from crewrun.redaction import learn
+from crewrun.redaction.redactor import learn
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.target import Inspection, PerRowTarget, Target, value_of
 from crewrun.target.failure import describe_failure
@@ -270,7 +270,7 @@ def check_tools(target: Target, endpoints: Sequence[Endpoint], *, refuses: bool 
 async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
     """Raise UsageError for an endpoint that cannot work."""
     if endpoint.lane == "offline":
-        from crewrun.llm.offline_transport import OfflineOptions
+        from crewrun.llm.transports.offline import OfflineOptions
 
         OfflineOptions.parse(endpoint.params["options"])
     if endpoint.lane in ("direct", "embeddings") and endpoint.base_url:
@@ -287,7 +287,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
             f"Export it or put it into .env; to rehearse without a model: -m offline"
         )
     if endpoint.lane == "litellm" and endpoint.params:
-        from crewrun.llm.litellm_transport import check_parameters
+        from crewrun.llm.transports.litellm import check_parameters
 
         try:
             await anyio.to_thread.run_sync(check_parameters, endpoint)  # importing litellm takes seconds

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from forks import Forks, shared
 from hypothesis import HealthCheck, settings
-from mock_process import MockProcess
-from place import Place
+from support.forks import Forks, shared
+from support.mock_process import MockProcess
+from support.workspace import Place
 
-from crewrun import redaction
-from crewrun.redaction import Redactor
+from crewrun.redaction import redactor
+from crewrun.redaction.redactor import Redactor
 
 # A busy machine makes an example slow, not the code.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,7 +39,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _other_secrets() -> None:
     """What one test calls its models with is no secret of the next one's, in the one process of both."""
-    Redactor.__init__(redaction._of_the_process)
+    Redactor.__init__(redactor._of_the_process)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from datetime import datetime, time, timedelta
 from typing import Any
 
 from crewrun.errors import UsageError
-from crewrun.llm.prices import Price, flat_price
+from crewrun.llm.prices.price import Price, flat_price
 
 _UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0)
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)

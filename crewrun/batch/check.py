@@ -20,6 +20,7 @@ from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, ModelRefused, UsageError
 from crewrun.flow.target import FlowTarget
+from crewrun.journal.journal import refusals_of
 from crewrun.library_warnings import show_again
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.gateway import Gateway
@@ -27,10 +28,9 @@ from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
 from crewrun.loading.fields_asked import fields_asked
 from crewrun.messages import ReplySchema
-from crewrun.redaction import redact_line
+from crewrun.redaction.redactor import redact_line
 from crewrun.row import Row
 from crewrun.runs.folder import beside
-from crewrun.runs.journal import refusals_of
 from crewrun.target import Target
 from crewrun.target.base import problem_of_missing
 from crewrun.worker import Worker, check_models, model_hints

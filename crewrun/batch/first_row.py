@@ -7,8 +7,8 @@ before: a key that is missing stops the run at its first call.
 from collections.abc import Callable
 from warnings import warn
 
+from crewrun.aio.concurrency import call
 from crewrun.batch.source import Source
-from crewrun.concurrency import call
 from crewrun.crew.crew import Crew
 from crewrun.errors import CrewrunError, CrewrunWarning
 from crewrun.row import Row

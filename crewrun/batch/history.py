@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 from crewrun.batch.shard import Shard
 from crewrun.errors import OutputFailed
+from crewrun.journal.writer import Heartbeat
 from crewrun.row import Outcome, Row
 from crewrun.runs.rebuild import Rebuilt, Visit
 from crewrun.runs.state import ELSEWHERE, Kept
-from crewrun.runs.writer import Heartbeat
 
 
 class History(Protocol):

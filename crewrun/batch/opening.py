@@ -21,22 +21,22 @@ from crewrun.definitions.definition import Definition
 from crewrun.errors import Category, UsageError
 from crewrun.fingerprint import fingerprint
 from crewrun.hooks.dispatch import all_hooks
-from crewrun.key_shapes import without_key_shapes
+from crewrun.inspect.view import command_of, is_in_place
+from crewrun.limits.limiter import Gates
+from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
-from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import describe_endpoint
-from crewrun.llm.retry import RetryPolicy
 from crewrun.messages import Endpoint
-from crewrun.redaction import learn, redact, redact_value
+from crewrun.redaction.key_shapes import without_key_shapes
+from crewrun.redaction.redactor import learn, redact, redact_value
+from crewrun.redaction.written_secrets import written_secrets
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, digest_of, options_of, texts_of
 from crewrun.runs.state import StateOptions
-from crewrun.runs.view import command_of, is_in_place
-from crewrun.written_secrets import written_secrets
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,13 +29,13 @@ from crewrun.crew.crew import Crew
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.definitions.definition import Definition
 from crewrun.errors import InputInvalid, UsageError
-from crewrun.llm.estimate import fewest_tokens, most_tokens
-from crewrun.llm.gate import Gates
+from crewrun.inspect.run_so_far import Known, read_known, usual
+from crewrun.limits.estimates import fewest_tokens, most_tokens
+from crewrun.limits.limiter import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import ChatRequest, Endpoint, Usage
 from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
-from crewrun.runs.known import Known, read_known, usual
 from crewrun.target import PerRowTarget, Target
 from crewrun.worker import Worker, check_models, model_hints
 

@@ -19,16 +19,16 @@ from crewrun.crew.crew import Crew
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.crew.output_files import absolute_files
 from crewrun.errors import UsageError, suggest
-from crewrun.llm.budget import Budget
+from crewrun.inspect.view import nearby
+from crewrun.limits.budget import Budget
+from crewrun.limits.high_water import HighWaterMark
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.high_water import HighWaterMark
 from crewrun.messages import Endpoint, Usage
 from crewrun.row import Row
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, beside
 from crewrun.runs.manifest import is_foreign
 from crewrun.runs.state import RunState
-from crewrun.runs.view import nearby
 from crewrun.target import Target
 from crewrun.worker import Worker
 

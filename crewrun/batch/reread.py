@@ -6,10 +6,10 @@ from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import open_source
 from crewrun.errors import UsageError
+from crewrun.inspect.verify import Differences, Verification, check_journal
+from crewrun.inspect.view import View
 from crewrun.row import Row
 from crewrun.runs.manifest import Manifest
-from crewrun.runs.verify import Differences, Verification, check_journal
-from crewrun.runs.view import View
 
 
 async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) -> None:

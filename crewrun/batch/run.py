@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from crewrun import threads
+from crewrun.aio import threads
 from crewrun.batch.canary import Canary, draw
 from crewrun.batch.changed import take_out_changed
 from crewrun.batch.first_row import FirstRowFailed, first_crew
@@ -44,9 +44,9 @@ from crewrun.errors import CrewrunError
 from crewrun.executors import Executor, find_executor
 from crewrun.executors.job import Job
 from crewrun.library_warnings import written_by
+from crewrun.limits.limiter import Gates
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.capabilities import as_json, in_words
-from crewrun.llm.gate import Gates
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.messages import Endpoint

@@ -24,11 +24,11 @@ from crewrun.batch.stop import SIGNALS, Stop, StopReason
 from crewrun.batch.summary import summarise
 from crewrun.errors import CrewrunError, JournalDamaged, OutputFailed, UsageError
 from crewrun.executors import Executor
-from crewrun.llm.gate import Gates
+from crewrun.journal.writer import Heartbeat
+from crewrun.limits.limiter import Gates
 from crewrun.row import Row
 from crewrun.runs.opening import Opened, with_cost
 from crewrun.runs.state import RunState
-from crewrun.runs.writer import Heartbeat
 
 _HEARTBEAT_S = 1.0
 # How long the rest of the input is counted when a run stops, and when somebody wants it to end.

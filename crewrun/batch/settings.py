@@ -11,8 +11,8 @@ from crewrun.batch.shard import Shard
 from crewrun.batch.stop import FailureLimit
 from crewrun.errors import UsageError
 from crewrun.executors.job import WorkerOptions
-from crewrun.llm.gate import MAX_CALLS, GateOptions
-from crewrun.llm.prices import Price
+from crewrun.limits.limiter import MAX_CALLS, GateOptions
+from crewrun.llm.prices.price import Price
 from crewrun.runs.lock import LockMode
 
 MissingToolKeys = Literal["fail", "warn"]

@@ -12,10 +12,10 @@ from crewrun.batch.progress import Progress
 from crewrun.batch.shard import Shard
 from crewrun.batch.stop import StopReason
 from crewrun.errors import OutputFailed
-from crewrun.llm.unknown_bills import Owed
-from crewrun.redaction import redact_line
+from crewrun.inspect.view import spent_json
+from crewrun.limits.unknown_bills import Owed
+from crewrun.redaction.redactor import redact_line
 from crewrun.row import usage_json
-from crewrun.runs.view import spent_json
 
 SCHEMA = "crewrun.summary/1"
 _NOTHING_OWED = Owed()

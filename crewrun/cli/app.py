@@ -26,8 +26,8 @@ from crewrun.cli.run import run as run_once
 from crewrun.cli.show import show
 from crewrun.cli.status import status
 from crewrun.errors import CrewrunError, CrewrunWarning, OutputClosed
-from crewrun.redaction import learn, redact, redact_line
-from crewrun.secret_values import environment_secrets
+from crewrun.redaction.redactor import learn, redact, redact_line
+from crewrun.redaction.values import environment_secrets
 from crewrun.terminal import announce, complain, say_all, visible
 
 app = typer.Typer(

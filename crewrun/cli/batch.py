@@ -302,7 +302,7 @@ def again(invocation: "Invocation", settings: "BatchSettings", *, replay: bool =
     """The command that goes on with a run and does not begin anew; without `replay` it may send what --replay could
     not answer.
     """
-    from crewrun.redaction import redact_value
+    from crewrun.redaction.redactor import redact_value
     from crewrun.runs.manifest import without
 
     if invocation.again is not None:

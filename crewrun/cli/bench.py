@@ -23,9 +23,9 @@ def bench(
     """
     from crewrun.cli.setup import load_env, open_stdout, put_data, run_loop
     from crewrun.errors import CallError
+    from crewrun.limits.retry import RetryPolicy
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.options import GatewayOptions
-    from crewrun.llm.retry import RetryPolicy
     from crewrun.terminal import complain
 
     load_env()
@@ -61,7 +61,7 @@ def timing_crew(label: str) -> Any:
 async def _measure(gateway: Any, count: int) -> tuple[float, float]:
     import anyio
 
-    from crewrun.concurrency import gather
+    from crewrun.aio.concurrency import gather
     from crewrun.worker import check_models
 
     crews = [timing_crew(f"crew {i + 1}") for i in range(count)]

@@ -10,7 +10,7 @@ from rich.text import Text
 from crewrun.batch.canary import Forecast
 from crewrun.batch.progress import Progress
 from crewrun.cli.wording import duration, in_words, money
-from crewrun.redaction import redact_line
+from crewrun.redaction.redactor import redact_line
 from crewrun.terminal import visible
 
 

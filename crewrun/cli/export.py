@@ -11,10 +11,10 @@ import typer
 
 if TYPE_CHECKING:
     from crewrun.batch.sink import Sink
+    from crewrun.inspect.export import Written
+    from crewrun.inspect.table import Columns
+    from crewrun.inspect.view import View
     from crewrun.row import Row
-    from crewrun.runs.export import Written
-    from crewrun.runs.table import Columns
-    from crewrun.runs.view import View
 
 
 class _Wish(NamedTuple):
@@ -48,9 +48,9 @@ def export(
     not whole; 141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop
-    from crewrun.runs.loose import find_loose
-    from crewrun.runs.table import Columns
-    from crewrun.runs.view import open_run
+    from crewrun.inspect.results_file import find_loose
+    from crewrun.inspect.table import Columns
+    from crewrun.inspect.view import open_run
 
     stdout_fd = claim_stdout()
     wish = _Wish(Columns() if form == "csv" else None, status, ordered, formula_guard)
@@ -67,7 +67,7 @@ def export(
 async def _export(view: "View", wish: _Wish, sink: "Sink") -> int:
     """Write the export. Returns how many results are missing in it."""
     from crewrun.cli.wording import count
-    from crewrun.runs.export import LeftOut, Written
+    from crewrun.inspect.export import LeftOut, Written
     from crewrun.runs.lock import is_held
     from crewrun.terminal import say
 
@@ -114,7 +114,7 @@ async def _export_again(view: "View", wish: _Wish, sink: "Sink") -> None:
     """Export results that are in no file from the journal and the input."""
     from crewrun.batch.reread import visit_rows
     from crewrun.errors import OutputFailed, UsageError
-    from crewrun.runs.export import Spool
+    from crewrun.inspect.export import Spool
 
     if view.manifest.input_file is None:
         gone = "its results went to a stream" if view.results is None else f"{view.results} is gone"
@@ -133,7 +133,7 @@ async def _export_again(view: "View", wish: _Wish, sink: "Sink") -> None:
 async def _export_loose(run: Path, wish: _Wish, sink: "Sink") -> int:
     """Export results without a run folder. Returns how many results are surely missing: lines that are not whole."""
     from crewrun.errors import UsageError
-    from crewrun.runs.loose import Loose
+    from crewrun.inspect.results_file import Loose
     from crewrun.terminal import say
 
     try:
@@ -155,8 +155,8 @@ async def _export_loose(run: Path, wish: _Wish, sink: "Sink") -> int:
 
 
 async def _write(lines: "Iterable[bytes]", wish: _Wish, sink: "Sink") -> None:
-    from crewrun.runs.export import grouped
-    from crewrun.runs.table import as_csv
+    from crewrun.inspect.export import grouped
+    from crewrun.inspect.table import as_csv
 
     if wish.columns is not None:
         lines = as_csv(lines, wish.columns, guards_formulas=wish.guards_formulas)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from crewrun.runs.gc import Found
+    from crewrun.inspect.gc import Found
 
 _DAY_S = 86_400.0
 
@@ -33,8 +33,8 @@ def gc(
     from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
     from crewrun.cli.wording import size
     from crewrun.errors import CrewrunError
-    from crewrun.runs.gc import NEEDLESS, SCHEMA, find_runs
-    from crewrun.runs.gc import delete as delete_run
+    from crewrun.inspect.gc import NEEDLESS, SCHEMA, find_runs
+    from crewrun.inspect.gc import delete as delete_run
     from crewrun.terminal import say
 
     stdout = open_stdout()
@@ -62,8 +62,8 @@ def gc(
 
 def _line(found: "Found", *, deleted: bool) -> str:
     from crewrun.cli.wording import count, size
-    from crewrun.runs.status import when
-    from crewrun.runs.view import nearby
+    from crewrun.inspect.status import when
+    from crewrun.inspect.view import nearby
 
     rows = "rows unknown" if found.rows is None else count(found.rows, "row")
     state = f"{found.state}, deleted" if deleted else found.state
@@ -73,7 +73,7 @@ def _line(found: "Found", *, deleted: bool) -> str:
 
 def _prospects(runs: "list[Found]") -> list[str]:
     from crewrun.cli.wording import size
-    from crewrun.runs.gc import NEEDLESS
+    from crewrun.inspect.gc import NEEDLESS
 
     room = sum(found.size_bytes for found in runs if found.state in NEEDLESS)
     more = sum(found.size_bytes for found in runs if found.state == "finished")

@@ -11,10 +11,10 @@ import typer
 
 if TYPE_CHECKING:
     from crewrun.batch.shard import Shard
+    from crewrun.inspect.merge import Union
+    from crewrun.inspect.merge_inputs import Input, Part
+    from crewrun.inspect.verify import Differences
     from crewrun.runs.manifest import Manifest
-    from crewrun.runs.merge import Union
-    from crewrun.runs.parts import Input, Part
-    from crewrun.runs.verify import Differences
 
 _EXAMPLES = 5
 _EXCERPT_CHARS = 60
@@ -41,8 +41,8 @@ def merge(
     """
     from crewrun.cli.setup import run_loop
     from crewrun.cli.status import difference_lines
-    from crewrun.runs.merge import KINDS, Union
-    from crewrun.runs.parts import Input, input_of, open_parts, read_part
+    from crewrun.inspect.merge import KINDS, Union
+    from crewrun.inspect.merge_inputs import Input, input_of, open_parts, read_part
     from crewrun.terminal import say, say_all
 
     with ExitStack() as files:

@@ -74,10 +74,10 @@ def mock(
 
 
 def _announce(base_url: str) -> None:
-    from crewrun.mock import faults, wishes
+    from crewrun.mock import directives, faults
     from crewrun.terminal import announce, say
 
     announce(f"crewrun mock: listening on {base_url}")
     say(f"OPENAI_BASE_URL={base_url} OPENAI_API_KEY=mock crewrun batch ...")
     say(f"Words in a prompt that make its request fail: {faults.WORDS}")
-    say(f"Words that steer what it answers: {wishes.WORDS}")
+    say(f"Words that steer what it answers: {directives.WORDS}")

@@ -34,9 +34,9 @@ def retry(
     from crewrun.cli.batch import carry_out
     from crewrun.cli.setup import claim_stdout, folder_of, load_crew, load_env
     from crewrun.errors import Category, UsageError, suggest
+    from crewrun.inspect.view import find_run, is_in_place, results_of
     from crewrun.runs.folder import RunFolder
     from crewrun.runs.manifest import read_manifest
-    from crewrun.runs.view import find_run, is_in_place, results_of
 
     categories = [str(category) for category in Category]
     if only is not None and only not in categories:
@@ -84,7 +84,7 @@ def retry(
 def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs for all rows that the run had. Raises UsageError for others, and for a secret that it did not keep."""
     from crewrun.errors import UsageError
-    from crewrun.key_shapes import REDACTED
+    from crewrun.redaction.key_shapes import REDACTED
 
     for name, value in repeated.items():
         if name not in old or (old[name] != value and REDACTED not in str(old[name])):
@@ -102,7 +102,7 @@ def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any
 def _with_passwords(settings: "BatchSettings") -> "BatchSettings":
     """The settings with the passwords that a run does not keep, from the environment. Raises UsageError."""
     from crewrun.errors import UsageError
-    from crewrun.key_shapes import REDACTED
+    from crewrun.redaction.key_shapes import REDACTED
 
     found: dict[str, Any] = {}
     for name in settings.__dataclass_fields__:

@@ -41,9 +41,9 @@ def run(
     from crewrun.batch.foreign import check_flags
     from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
     from crewrun.confinement.own_files import OwnFiles
+    from crewrun.limits.retry import RetryPolicy
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.options import GatewayOptions
-    from crewrun.llm.retry import RetryPolicy
     from crewrun.row import as_json as to_json
     from crewrun.terminal import complain
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from crewrun.errors import UsageError
-from crewrun.redaction import learn
-from crewrun.secret_values import environment_secrets
+from crewrun.redaction.redactor import learn
+from crewrun.redaction.values import environment_secrets
 from crewrun.terminal import say_all, visible
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from crewrun.inspect.show import FoundRow
+    from crewrun.inspect.view import View
+    from crewrun.journal.journal import CallEntry
     from crewrun.messages import Message
     from crewrun.row import Row
-    from crewrun.runs.journal import CallEntry
-    from crewrun.runs.show import FoundRow
-    from crewrun.runs.view import View
 
 _CHANGED = "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback had a part in them"
 
@@ -27,7 +27,7 @@ def show(
     are proven to be what was sent. Exit codes: 0 it was shown; 2 RUN is none, or has no such row.
     """
     from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
-    from crewrun.runs.view import open_run
+    from crewrun.inspect.view import open_run
 
     stdout = open_stdout()
     with open_run(run) as view:
@@ -40,8 +40,7 @@ def show(
 
 async def _find(view: "View", row_id: str) -> dict[str, Any]:
     from crewrun.batch.reread import settings_of
-    from crewrun.runs.journal import TOOL, TOOL_FAILURE
-    from crewrun.runs.show import (
+    from crewrun.inspect.show import (
         SCHEMA,
         as_messages,
         calls_of,
@@ -54,6 +53,7 @@ async def _find(view: "View", row_id: str) -> dict[str, Any]:
         totals,
         turns,
     )
+    from crewrun.journal.journal import TOOL, TOOL_FAILURE
 
     found = find_row(view, row_id)
     record = find_line(view, found)
@@ -118,9 +118,9 @@ def _rebuild(
     from crewrun.crew.crew import Crew
     from crewrun.definitions import load
     from crewrun.errors import CrewrunError, CrewrunWarning
+    from crewrun.inspect.prompts import rebuild
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.options import GatewayOptions
-    from crewrun.runs.prompts import rebuild
 
     if inputs is None:
         return {}, "the row's input is not there any more"
@@ -148,7 +148,7 @@ def _rebuild(
 
 def lines(shown: dict[str, Any]) -> list[str]:
     """The row for a person to read."""
-    from crewrun.redaction import redact
+    from crewrun.redaction.redactor import redact
 
     record = shown["result"]
     index = f", index {record['index']}" if record and record["index"] is not None else ""

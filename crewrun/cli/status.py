@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from crewrun.runs.status import Status
-    from crewrun.runs.verify import Differences
+    from crewrun.inspect.status import Status
+    from crewrun.inspect.verify import Differences
 
 _EXAMPLE_CHARS = 300
 
@@ -28,9 +28,9 @@ def status(
     """
     from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
     from crewrun.errors import RunHeld
+    from crewrun.inspect.status import SCHEMA, read_status
+    from crewrun.inspect.view import open_run
     from crewrun.runs.lock import describe_holder, is_held
-    from crewrun.runs.status import SCHEMA, read_status
-    from crewrun.runs.view import open_run
 
     stdout = open_stdout()
     differences = None
@@ -57,7 +57,7 @@ def status(
 def lines(status: "Status") -> list[str]:
     """The status for a person to read."""
     from crewrun.cli.wording import count, shortened
-    from crewrun.runs.view import nearby
+    from crewrun.inspect.view import nearby
 
     said = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status)]
     if status.shard:
@@ -86,7 +86,7 @@ def lines(status: "Status") -> list[str]:
 
 def verify_lines(found: "Differences", command: str, fresh_command: str | None) -> list[str]:
     """What was compared, for a person to read, with the commands that put it right or begin anew."""
-    from crewrun.runs.verify import KINDS
+    from crewrun.inspect.verify import KINDS
 
     said = [f"not compared: {note}" for note in found.notes] + difference_lines(found, KINDS)
     if not found.counts:
@@ -118,7 +118,7 @@ def spent(record: dict[str, Any]) -> str:
 
 
 def _state(status: "Status") -> str:
-    from crewrun.runs.status import when
+    from crewrun.inspect.status import when
 
     session = status.session
     if status.state == "running":

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-from crewrun.secret_forms import FEWEST_CHARS
-from crewrun.written_secrets import written_secrets
+from crewrun.redaction.forms import FEWEST_CHARS
+from crewrun.redaction.written_secrets import written_secrets
 
 # A file of a crew that is longer is data.
 _MOST_CHARS = 1_000_000

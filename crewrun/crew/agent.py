@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 import anyio
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.crew.background import Background, Backgrounds
 from crewrun.crew.decisive import decisive
 from crewrun.crew.fields import accept
@@ -32,8 +32,8 @@ from crewrun.knowledge.knowledge import Knowledge
 from crewrun.knowledge.knowledge_config import KnowledgeConfig
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewrun.knowledge.sources import as_sources
+from crewrun.limits.windows import window_of
 from crewrun.llm.conversation import as_messages, may_read_files
-from crewrun.llm.limits import window_of
 from crewrun.llm.model import LLM, as_llm
 from crewrun.llm.schema import NotValid, OutputSchema, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.crew.agent import Agent, AnyLLM
 from crewrun.crew.background import Background, Backgrounds, files_of, has_background
 from crewrun.crew.crew_config import with_config
@@ -42,8 +42,8 @@ from crewrun.knowledge.knowledge import Knowledge
 from crewrun.knowledge.knowledge_config import KnowledgeConfig
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewrun.knowledge.sources import as_sources
+from crewrun.limits.windows import share_window, window_of
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.limits import share_window, window_of
 from crewrun.llm.model import LLM
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.crew.output import AgentOutput, Read, TaskOutput, as_text, jsonable
 from crewrun.errors import CrewrunError, GuardrailFailed
 from crewrun.llm.schema import OutputSchema

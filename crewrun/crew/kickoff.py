@@ -9,8 +9,8 @@ from warnings import warn
 from crewrun.errors import CrewrunWarning
 from crewrun.files.attachment import Attachment
 from crewrun.files.file import File
+from crewrun.limits.windows import RequestWindow
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.limits import RequestWindow
 from crewrun.llm.tally import Tally
 from crewrun.messages import Part
 

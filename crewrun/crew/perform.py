@@ -9,16 +9,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from crewrun.concurrency import call, gather
+from crewrun.aio.concurrency import call, gather
 from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt
 from crewrun.crew.steps import AgentAction, AgentFinish, Step
 from crewrun.crew.text_protocol import Actions, explain_tools, observation, read_reply, turns
 from crewrun.errors import ContextTooLong, OutputInvalid, SchemaRefused, ToolsRefused
 from crewrun.hooks.dispatch import has_hooks
 from crewrun.hooks.scope import Site, current_site
-from crewrun.llm.estimate import fewest_tokens
+from crewrun.limits.estimates import fewest_tokens
+from crewrun.limits.windows import RequestWindow
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM
 from crewrun.llm.schema import NotValid, OutputSchema, Structured, repair_prompt
 from crewrun.llm.tally import Tally

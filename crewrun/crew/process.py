@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
 
-from crewrun.concurrency import call, gather
+from crewrun.aio.concurrency import call, gather
 from crewrun.crew.agent import Agent
 from crewrun.crew.delegation import Team
 from crewrun.crew.kickoff import Kickoff

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.crew.agent import Agent, Persona
 from crewrun.crew.background import NO_BACKGROUND, Background
 from crewrun.crew.guardrails import check, no_more_tries, replaced

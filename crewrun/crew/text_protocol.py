@@ -1,7 +1,8 @@
 """Tools in words, for models that take none: the prompt that explains them, and how a reply is read.
 
 The form is that of ReAct (https://arxiv.org/abs/2210.03629): thought, action, action input, observation, final answer.
-Other forms, in which models write calls unasked, are in `crewrun.llm.written_calls`; they are read here as well.
+Other forms, in which models write calls unasked, are in `crewrun.llm.replies.written_calls`; they are read here as
+well.
 """
 
 import json
@@ -9,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crewrun.llm.written_calls import Known, end_of_marks, find_calls, in_code, json_at, said_before
+from crewrun.llm.replies.written_calls import Known, end_of_marks, find_calls, in_code, json_at, said_before
 from crewrun.messages import Message, ToolSpec
 
 # No two parts of a pattern can take the same character, or the shorter one is bounded: a reply of blank lines costs its

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from crewrun.errors import DefinitionError
-from crewrun.redaction import learn
-from crewrun.written_secrets import written_secrets
+from crewrun.redaction.redactor import learn
+from crewrun.redaction.written_secrets import written_secrets
 
 MAX_BYTES = 1024 * 1024
 

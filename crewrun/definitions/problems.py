@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crewrun.errors import DefinitionError, suggest
-from crewrun.redaction import redact
+from crewrun.redaction.redactor import redact
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

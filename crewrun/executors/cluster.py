@@ -16,7 +16,7 @@ import anyio
 
 from crewrun.errors import UsageError
 from crewrun.executors.luggage import Luggage
-from crewrun.redaction import redact
+from crewrun.redaction.redactor import redact
 
 _CONNECT_S = 4.0
 _JOIN_S = 10.0

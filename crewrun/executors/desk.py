@@ -33,8 +33,8 @@ from crewrun.executors.letters import (
     Written,
 )
 from crewrun.executors.post import Inbox, Outbox
-from crewrun.llm.gate import NearGate
-from crewrun.llm.permit import Pass, Settlement
+from crewrun.limits.limiter import NearGate
+from crewrun.limits.permit import Pass, Settlement
 from crewrun.row import ErrorRecord
 
 

@@ -11,8 +11,8 @@ from crewrun._version import __version__
 from crewrun.confinement.own_files import OwnFiles
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CallError, UsageError
+from crewrun.limits.limiter import Gates
 from crewrun.llm.cache import Answers
-from crewrun.llm.gate import Gates
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.messages import ChatRequest, Completion

@@ -12,10 +12,10 @@ from io import BytesIO
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from crewrun.llm.permit import Price, Settlement
+from crewrun.limits.permit import Price, Settlement
 from crewrun.llm.recorder import Spent
 from crewrun.messages import Completion, Endpoint, Message, RateLimits, ToolCall, Usage, UsageDetails
-from crewrun.redaction import redact
+from crewrun.redaction.redactor import redact
 from crewrun.row import ErrorRecord, FailedTool, Outcome, Row, TaskRecord
 
 # What may be in a field of an exception of the user's, whatever else is.

@@ -25,7 +25,7 @@ from crewrun.executors.job import Brief, Job
 from crewrun.executors.letters import Fault
 from crewrun.executors.luggage import pack_crew
 from crewrun.executors.station import Station
-from crewrun.redaction import redact
+from crewrun.redaction.redactor import redact
 
 _CLOSE_S = 1.0
 # What only Ray's own tools know by these names.

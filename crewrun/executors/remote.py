@@ -25,9 +25,9 @@ from crewrun.executors.letters import (
     Note,
 )
 from crewrun.executors.post import Correspondence, Outbox
-from crewrun.llm.learned_bounds import NOTHING_LEARNED
-from crewrun.llm.pace import Ticket
-from crewrun.llm.permit import FailureScope, Pass, Price, Settlement
+from crewrun.limits.learned_bounds import NOTHING_LEARNED
+from crewrun.limits.permit import FailureScope, Pass, Price, Settlement
+from crewrun.limits.rate_limiter import Ticket
 from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message
 
@@ -75,7 +75,7 @@ class RemoteGates:
 
 
 class RemoteGate:
-    """One gate of the run; see `crewrun.llm.gate.Gate`."""
+    """One gate of the run; see `crewrun.limits.limiter.Gate`."""
 
     bounds = NOTHING_LEARNED  # those of the run are at the run
 

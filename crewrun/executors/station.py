@@ -17,8 +17,8 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from crewrun import threads
 from crewrun._version import __version__
+from crewrun.aio import threads
 from crewrun.definitions import Definition, load
 from crewrun.errors import CrewrunError, UsageError
 from crewrun.executors.job import Brief
@@ -26,12 +26,12 @@ from crewrun.executors.letters import Begun, Drop, Ended, Fault, Gap, Refuses, R
 from crewrun.executors.post import Correspondence, Inbox, Outbox
 from crewrun.executors.remote import RemoteAnswers, RemoteGates, RemoteRecorder, row_number
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.lanes import import_lane
 from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.transports.registry import import_lane
 from crewrun.messages import Endpoint
-from crewrun.redaction import learn, redact
+from crewrun.redaction.redactor import learn, redact
+from crewrun.redaction.values import environment_secrets
 from crewrun.row import Row
-from crewrun.secret_values import environment_secrets
 from crewrun.target import Target
 from crewrun.worker import Worker, check_models, check_tools, taken_back
 

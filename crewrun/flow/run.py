@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 from pydantic_core import PydanticSerializationError, to_json
 
-from crewrun.concurrency import call as invoke
+from crewrun.aio.concurrency import call as invoke
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.crew.output import AgentOutput
 from crewrun.errors import CrewrunWarning, InputInvalid

@@ -11,7 +11,7 @@ import anyio
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.errors import CrewrunError, DefinitionError, UsageError
 from crewrun.references import resolve
 

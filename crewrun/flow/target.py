@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.diagram import Diagram
 from crewrun.errors import CrewrunWarning, DefinitionError

@@ -11,7 +11,7 @@ from functools import wraps
 from inspect import signature
 from typing import Any, Final, TypeVar
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.errors import CrewrunWarning, HookAborted
 from crewrun.hooks.scope import scoped_hooks
 

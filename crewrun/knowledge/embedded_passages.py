@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.knowledge.knowledge_base import KnowledgeBase
 from crewrun.llm.embeddings import Vector, likeness
 from crewrun.llm.gateway import Gateway

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from crewrun.knowledge.knowledge_config import KnowledgeConfig
 from crewrun.knowledge.ranking import ranking_of
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
-from crewrun.llm.estimate import BYTES_PER_TOKEN
+from crewrun.limits.estimates import BYTES_PER_TOKEN
 
 _BETWEEN = "\n\n"
 

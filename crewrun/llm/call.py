@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from crewrun.errors import CallError
-from crewrun.llm.limits import RequestWindow
-from crewrun.llm.permit import Price as CallPrice
-from crewrun.llm.permit import Settlement
+from crewrun.limits.permit import Price as CallPrice
+from crewrun.limits.permit import Settlement
+from crewrun.limits.unknown_bills import may_be_billed
+from crewrun.limits.windows import RequestWindow
+from crewrun.llm.endpoint_state import Way
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.llm.tally import Tally
-from crewrun.llm.unknown_bills import may_be_billed
-from crewrun.llm.way import Way
 from crewrun.messages import ChatRequest, Completion, Usage
 
 _NOTHING = Usage()

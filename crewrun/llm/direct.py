@@ -9,22 +9,22 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.errors import CustomModelFailed, OutputInvalid, SchemaRefused, suggest
 from crewrun.hooks.dispatch import has_hooks
 from crewrun.hooks.scope import Site
-from crewrun.llm.chat_json import message_on_wire
 from crewrun.llm.conversation import as_messages
-from crewrun.llm.custom_model import Given, given_call
-from crewrun.llm.custom_replies import IS_INSTANCE
+from crewrun.llm.custom.model import Given, given_call
+from crewrun.llm.custom.replies import IS_INSTANCE
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.hooked import complete_hooked
-from crewrun.llm.json_values import decode_written
 from crewrun.llm.model import LLM, as_plain
+from crewrun.llm.replies.json_values import decode_written
+from crewrun.llm.replies.written_calls import find_calls
 from crewrun.llm.schema import NotValid, OutputSchema, repair_prompt, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally, current_tally
-from crewrun.llm.written_calls import find_calls
+from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import Completion, Message, ReplySchema, ToolCall, ToolSpec, with_text
 
 _Functions = Mapping[str, Callable[..., Any]]

@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from crewrun.credentials import settings_without_credentials
-from crewrun.key_shapes import REDACTED
-from crewrun.llm.custom_model import custom_of
+from crewrun.llm.custom.model import custom_of
 from crewrun.llm.model import LLM
 from crewrun.llm.placement import PLAIN
 from crewrun.messages import Endpoint
-from crewrun.secret_values import secrets_in, secrets_of_headers, secrets_of_url
+from crewrun.redaction.credentials import settings_without_credentials
+from crewrun.redaction.key_shapes import REDACTED
+from crewrun.redaction.values import secrets_in, secrets_of_headers, secrets_of_url
 
 
 def secrets_of_llm(llm: LLM) -> Iterator[str]:

@@ -15,16 +15,16 @@ from urllib.request import getproxies, proxy_bypass
 from pydantic import ValidationError
 
 from crewrun.errors import UsageError
-from crewrun.key_shapes import REDACTED
 from crewrun.llm.known_models import check_speaks_chat
 from crewrun.llm.model import LLM
 from crewrun.llm.parameters import FLEX_TIMEOUT_S
 from crewrun.llm.placement import place, written_params
-from crewrun.llm.price_table import table_entry
-from crewrun.llm.provider_settings import has_login
+from crewrun.llm.prices.table import table_entry
 from crewrun.llm.providers import OFFLINE, PROVIDERS, check_offline, first_set, prefix_of, provider_named, split_name
+from crewrun.llm.transports.provider_settings import has_login
 from crewrun.llm.variables import Variables, has_references
 from crewrun.messages import Endpoint, ReplySchema
+from crewrun.redaction.key_shapes import REDACTED
 
 DEFAULT_MODEL = "gpt-4.1-mini"
 # What belongs to one provider's address, and to no other's.

@@ -2,7 +2,7 @@
 
 from typing import Any, Final, NamedTuple
 
-from crewrun.redaction import LONGEST_QUOTATION, redact
+from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 from crewrun.row import FailedTool
 
 # A row's line must not grow with what goes wrong in it: so many groups have entries of their own, and so much text.

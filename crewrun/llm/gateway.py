@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from warnings import warn
 from weakref import WeakKeyDictionary
 
+from crewrun.aio.sync_thread import run_in_thread
+from crewrun.aio.threads import pool
 from crewrun.errors import (
     AuthRefused,
     CallError,
@@ -26,12 +28,15 @@ from crewrun.errors import (
     SchemaRefused,
     UsageError,
 )
-from crewrun.llm import ambient, endpoints
-from crewrun.llm.answer import recalled_answer
+from crewrun.limits.cross_loop import FarGates
+from crewrun.limits.frozen import frozen
+from crewrun.limits.limiter import AllGates, Gates
+from crewrun.limits.windows import RequestWindow
+from crewrun.llm import current_gateway, endpoints
 from crewrun.llm.cache import Answers
 from crewrun.llm.call import Bill, Caller
 from crewrun.llm.capabilities import Refused
-from crewrun.llm.custom_model import (
+from crewrun.llm.custom.model import (
     custom_endpoint,
     custom_of,
     is_base,
@@ -40,25 +45,20 @@ from crewrun.llm.custom_model import (
 )
 from crewrun.llm.embeddings import Vector, decode, for_embeddings
 from crewrun.llm.endpoint_secrets import secrets_of, secrets_of_llm
-from crewrun.llm.far_gates import FarGates
-from crewrun.llm.frozen_gates import frozen
-from crewrun.llm.gate import AllGates, Gates
-from crewrun.llm.lanes import Transports
-from crewrun.llm.limits import RequestWindow
+from crewrun.llm.endpoint_state import Way
 from crewrun.llm.model import LLM, as_plain
 from crewrun.llm.options import GatewayOptions
-from crewrun.llm.prices import Price, find_price
+from crewrun.llm.prices.price import Price, find_price
 from crewrun.llm.providers import OFFLINE, check_offline
 from crewrun.llm.recorder import Identities, Recorder, Spent
+from crewrun.llm.replies.answer import recalled_answer
 from crewrun.llm.sender import Sender
-from crewrun.llm.sync_thread import run_in_thread
 from crewrun.llm.tally import Tally, current_tally
-from crewrun.llm.transport import Transport
-from crewrun.llm.way import Way
+from crewrun.llm.transports.base import Transport
+from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ReplySchema, ToolSpec, Usage
-from crewrun.redaction import learn
-from crewrun.secret_values import environment_secrets
-from crewrun.threads import pool
+from crewrun.redaction.redactor import learn
+from crewrun.redaction.values import environment_secrets
 
 Fields = dict[str, Any]
 T = TypeVar("T")
@@ -298,7 +298,7 @@ class Gateway:
 
     async def __aenter__(self) -> "Gateway":
         self.settle()
-        self._token = ambient.enter(self, is_of_a_run=self.gates.is_of_a_run)
+        self._token = current_gateway.enter(self, is_of_a_run=self.gates.is_of_a_run)
         return self
 
     def settle(self) -> None:
@@ -356,11 +356,11 @@ class Gateway:
         async def run() -> T:
             other.settle()
             self._stand_in = other
-            token = ambient.enter(other)
+            token = current_gateway.enter(other)
             try:
                 return await call(*args)
             finally:
-                ambient.leave(other, token)
+                current_gateway.leave(other, token)
                 self._stand_in = None
                 await other.aclose()
 
@@ -388,7 +388,7 @@ class Gateway:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        ambient.leave(self, self._token)
+        current_gateway.leave(self, self._token)
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from crewrun.hooks.dispatch import InterceptionPoint, hooks_at, run_hooks
 from crewrun.hooks.llm_hooks import LLMCallHookContext, settle_after, settle_before
 from crewrun.hooks.scope import Site
-from crewrun.llm.chat_json import message_on_wire
+from crewrun.limits.windows import RequestWindow
 from crewrun.llm.conversation import as_messages
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.limits import RequestWindow
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import Tally
+from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import Completion, Message, ReplySchema, ToolSpec
 
 Messages = tuple[Message, ...]

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from crewrun.errors import CallError, ModelNotFound, ModelRefused, nearest
-from crewrun.llm.error_body import compact
 from crewrun.llm.placement import is_own_address
-from crewrun.llm.price_table import chat_models, table_entry
+from crewrun.llm.prices.table import chat_models, table_entry
 from crewrun.llm.providers import OFFLINE
+from crewrun.llm.transports.error_body import compact
 from crewrun.messages import Endpoint
 
 # Users choose the names there: deployments, inference profiles, repositories, whatever a server has loaded.

@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from crewrun import concurrency
-from crewrun.llm.custom_model import (
+from crewrun.aio import concurrency
+from crewrun.llm.custom.model import (
     Given,
     calling,
     calls_by_itself,

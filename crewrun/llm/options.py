@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crewrun.llm.prices import Price
-from crewrun.llm.retry import RetryPolicy
+from crewrun.limits.retry import RetryPolicy
+from crewrun.llm.prices.price import Price
 
 
 @dataclass(frozen=True, slots=True)

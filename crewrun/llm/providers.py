@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crewrun.errors import UsageError, nearest, suggest
-from crewrun.llm.price_table import known_providers, table_entry
-from crewrun.llm.provider_settings import SERVED
+from crewrun.llm.prices.table import known_providers, table_entry
+from crewrun.llm.transports.provider_settings import SERVED
 
 OFFLINE = "offline"
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from crewrun.errors import DefinitionError
 from crewrun.library_warnings import tolerant
-from crewrun.llm.json_values import Values, decode, find_values
+from crewrun.llm.replies.json_values import Values, decode, find_values
 from crewrun.llm.strict_schema import strict_form
 from crewrun.messages import ReplySchema
 

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from crewrun.aio.deadline import deadline
 from crewrun.errors import (
     BadRequest,
     CallError,
@@ -34,8 +35,13 @@ from crewrun.errors import (
     WaitTooLong,
     recast,
 )
-from crewrun.llm.answer import fresh_answer
-from crewrun.llm.budget import check_row
+from crewrun.limits.budget import check_row
+from crewrun.limits.circuit_breaker import is_sign_of_outage
+from crewrun.limits.estimates import believable
+from crewrun.limits.limiter import AllGates
+from crewrun.limits.permit import FailureScope, Pass
+from crewrun.limits.probes import MAY_PASS, RUN_WIDE, probe_request
+from crewrun.limits.windows import admit
 from crewrun.llm.call import Bill, Call, Caller
 from crewrun.llm.capabilities import (
     Capabilities,
@@ -48,20 +54,14 @@ from crewrun.llm.capabilities import (
     refused_parameter,
     strict_form,
 )
-from crewrun.llm.deadline import deadline
-from crewrun.llm.estimate import believable
-from crewrun.llm.gate import AllGates
+from crewrun.llm.endpoint_state import Way
 from crewrun.llm.known_models import with_slip
-from crewrun.llm.lanes import Transports
-from crewrun.llm.limits import admit
 from crewrun.llm.options import GatewayOptions
-from crewrun.llm.outage import is_sign_of_outage
-from crewrun.llm.permit import FailureScope, Pass
-from crewrun.llm.probes import MAY_PASS, RUN_WIDE, probe_request
 from crewrun.llm.recorder import Spent
+from crewrun.llm.replies.answer import fresh_answer
 from crewrun.llm.tally import Tally, counting_into
-from crewrun.llm.transport import Transport
-from crewrun.llm.way import Way
+from crewrun.llm.transports.base import Transport
+from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, relaxed
 
 DEFAULT_CALL_TIMEOUT_S = 120.0

@@ -6,9 +6,9 @@ from types import TracebackType
 
 from anyio.lowlevel import RunVar
 
-from crewrun.llm import ambient
+from crewrun.aio.own_loop import at_end
+from crewrun.llm import current_gateway
 from crewrun.llm.gateway import Gateway
-from crewrun.own_loops import at_end
 from crewrun.references import check_loaded
 
 
@@ -48,7 +48,7 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
         check_loaded()
         self._mine: _Shared | None = None
         self._token: Token[Gateway | None] | None = None
-        around = ambient.current()
+        around = current_gateway.current()
         if around is not None and around.is_here:
             return around
         shared = _shared.get()
@@ -61,7 +61,7 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
         shared.users += 1
         self._mine = shared
         if self._is_ambient:
-            self._token = ambient.enter(shared.gateway)
+            self._token = current_gateway.enter(shared.gateway)
         return shared.gateway
 
     async def __aexit__(
@@ -70,7 +70,7 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
         if self._mine is None:
             return
         if self._token is not None:
-            ambient.leave(self._mine.gateway, self._token)
+            current_gateway.leave(self._mine.gateway, self._token)
         self._mine.users -= 1
         if not self._mine.users and not self._mine.stays:
             await self._mine.close()

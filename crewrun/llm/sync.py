@@ -10,12 +10,12 @@ from warnings import warn
 import anyio
 import sniffio
 
-from crewrun.blocking_calls import place_in_users_code, remember_blocking
+from crewrun.aio.sync_thread import run_in_thread
+from crewrun.aio.threads import LoopBlocked
 from crewrun.errors import CrewrunWarning
-from crewrun.llm import ambient
-from crewrun.llm.sync_thread import run_in_thread
+from crewrun.llm import current_gateway
+from crewrun.loading.blocking_calls import place_in_users_code, remember_blocking
 from crewrun.references import check_loaded
-from crewrun.threads import LoopBlocked
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]
     is_in_loop = _is_in_loop()
     if is_in_loop:
         _warn(name, instead)
-    outer = ambient.elsewhere()
+    outer = current_gateway.elsewhere()
     if outer is not None:
         try:
             return outer.run_outside(call, *args)
@@ -40,7 +40,7 @@ def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]
     if not is_in_loop:
         return anyio.run(call, *args)
     remember_blocking()
-    around = ambient.current()
+    around = current_gateway.current()
     return around.run_beside(call, *args) if around and around.is_here else run_in_thread(call, *args)
 
 

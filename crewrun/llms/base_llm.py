@@ -19,7 +19,7 @@ from pydantic import (
 
 from crewrun.crew.output import UsageMetrics
 from crewrun.errors import LLMCallBlockedError
-from crewrun.llm.custom_usage import Counts, add_usage
+from crewrun.llm.custom.usage import Counts, add_usage
 from crewrun.llm.model import LLM, as_fallbacks
 
 __all__ = ["BaseLLM", "LLMCallBlockedError"]

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crewrun.llm.rehearsal.values import example
-from crewrun.llm.rehearsal.words import action, excerpt, final_answer, observed, schema_told, tools_told
+from crewrun.llm.offline_model.values import example
+from crewrun.llm.offline_model.words import action, excerpt, final_answer, observed, schema_told, tools_told
 from crewrun.messages import ToolCall, ToolSpec
-from crewrun.mock import faults, wishes
+from crewrun.mock import directives, faults
 from crewrun.mock.chat import Chat
-from crewrun.mock.wishes import Wishes, find_wishes
+from crewrun.mock.directives import Wishes, find_wishes
 
 _EXCERPT_CHARS = 80
 # By this the mock knows its own bad answer again.
@@ -61,7 +61,7 @@ def _text(digest: int, prompt: str, results: Sequence[str]) -> str:
 
 
 def _quote(text: str) -> str:
-    return wishes.disarm(faults.disarm(excerpt(text, _EXCERPT_CHARS)))
+    return directives.disarm(faults.disarm(excerpt(text, _EXCERPT_CHARS)))
 
 
 def _names(chat: Chat, wished: Wishes) -> Sequence[str]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Literal
 
-from crewrun.llm.prices import Price, find_price
+from crewrun.llm.prices.price import Price, find_price
 from crewrun.messages import Endpoint, Usage
 
 Status = int | Literal["cut", "hung up"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from crewrun.llm.chat_json import message_on_wire
+from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import Message
 from crewrun.mock.answers import Said
 from crewrun.mock.chat import Chat

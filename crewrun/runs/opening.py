@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, NoReturn
 import anyio.to_thread
 
 from crewrun.errors import JournalDamaged, RunHeld, UsageError
-from crewrun.runs import journal
-from crewrun.runs.done import DoneRows, is_among
+from crewrun.journal import journal
+from crewrun.journal.done_index import DoneRows, is_among
+from crewrun.journal.event_log import EventLog
 from crewrun.runs.folder import RunFolder, beside, set_aside
 from crewrun.runs.lock import RunLocks, is_held
-from crewrun.runs.log import EventLog
 from crewrun.runs.manifest import created_at, read_manifest
 from crewrun.runs.results import Settled, settle, spent_in
 from crewrun.runs.state import RunState, StateOptions

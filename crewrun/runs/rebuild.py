@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crewrun.errors import OutputFailed
+from crewrun.journal.journal import line_digest
 from crewrun.row import Row
 from crewrun.runs.folder import free_name
-from crewrun.runs.journal import line_digest
 from crewrun.runs.results import arrange, lines_of, part_of
 
 # Gives each row of the input to a function, which returns True to end that.

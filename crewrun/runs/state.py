@@ -20,25 +20,25 @@ from typing import Any, Final, Literal, NamedTuple
 import anyio.to_thread
 
 from crewrun.errors import Category, OutputFailed
+from crewrun.journal import journal
+from crewrun.journal.codec import encode
+from crewrun.journal.done_index import DoneRows
+from crewrun.journal.event_log import EventLog
+from crewrun.journal.names import Names
+from crewrun.journal.reader import Entries
+from crewrun.journal.recorder import Journaling, Recording
+from crewrun.journal.replay_index import EarlierCalls
+from crewrun.journal.writer import Heartbeat, JournalWriter
 from crewrun.library_warnings import LibraryWarning
-from crewrun.llm.learned_bounds import LearnedBounds
-from crewrun.llm.unknown_bills import Owed
-from crewrun.redaction import redact_line
+from crewrun.limits.learned_bounds import LearnedBounds
+from crewrun.limits.unknown_bills import Owed
+from crewrun.redaction.redactor import redact_line
 from crewrun.row import Outcome, Row
-from crewrun.runs import journal
-from crewrun.runs.done import DoneRows
-from crewrun.runs.earlier import EarlierCalls
-from crewrun.runs.entries import Entries
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.lock import LockMode, RunLocks
-from crewrun.runs.log import EventLog
 from crewrun.runs.manifest import Manifest
-from crewrun.runs.names import Names
-from crewrun.runs.outcomes import encode
 from crewrun.runs.rebuild import Rebuild, Rebuilt, Visit
-from crewrun.runs.recording import Journaling, Recording
 from crewrun.runs.results import arrange
-from crewrun.runs.writer import Heartbeat, JournalWriter
 
 # From so many the budget learns what an answer takes.
 _LATEST_ANSWERS = 2000

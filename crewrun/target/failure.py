@@ -1,10 +1,10 @@
 """`describe_failure`: the error record of a row, out of whatever ended it."""
 
 from crewrun.errors import CallError, Category, CrewrunError
-from crewrun.llm.foreign_failure import cause_of
 from crewrun.llm.tally import Tally
+from crewrun.llm.transports.foreign_failure import cause_of
 from crewrun.loading.user_code import crewai_place_of, place_of
-from crewrun.redaction import LONGEST_QUOTATION, redact, redact_line
+from crewrun.redaction.redactor import LONGEST_QUOTATION, redact, redact_line
 from crewrun.row import ErrorRecord
 
 _LONGEST_CHARS = 4000

@@ -7,7 +7,7 @@ from inspect import isclass
 from typing import Any
 from weakref import ref
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.errors import DefinitionError
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import current_tally

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.errors import InputInvalid
 from crewrun.llm.sync import settled
 from crewrun.references import shown

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.task import Task

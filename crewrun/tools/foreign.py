@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ValidationError
 
 from crewrun.errors import DefinitionError
-from crewrun.redaction import learn
-from crewrun.secret_values import secrets_in
+from crewrun.redaction.redactor import learn
+from crewrun.redaction.values import secrets_in
 from crewrun.tools.base import BaseTool, FunctionTool, tool, unset_variables
 
 # In the order in which they are looked for. LangChain's `_run` and `_arun` want a config, where `func` and `coroutine`

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from crewrun._version import __version__
 from crewrun.llm.endpoints import proxy_for
-from crewrun.redaction import learn, redact
+from crewrun.redaction.redactor import learn, redact
 from crewrun.tools.base import BaseTool
 
 _BASE_URL = "https://google.serper.dev"

@@ -21,7 +21,7 @@ from typing import Any
 import anyio
 from pydantic import BaseModel, ValidationError
 
-from crewrun.concurrency import call
+from crewrun.aio.concurrency import call
 from crewrun.errors import (
     CallError,
     DefinitionError,
@@ -35,12 +35,12 @@ from crewrun.errors import (
 from crewrun.fingerprint import fingerprint
 from crewrun.hooks.dispatch import has_hooks
 from crewrun.llm.failed_tools import TOLD, FailedCall
-from crewrun.llm.json_values import decode_written, unfenced
 from crewrun.llm.recorder import Recorder, tool_identity
+from crewrun.llm.replies.json_values import decode_written, unfenced
 from crewrun.llm.tally import Tally, counting_into, current_tally
 from crewrun.messages import ToolSpec
-from crewrun.redaction import LONGEST_QUOTATION, learn, redact
-from crewrun.secret_values import secrets_in
+from crewrun.redaction.redactor import LONGEST_QUOTATION, learn, redact
+from crewrun.redaction.values import secrets_in
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema, values_of
 from crewrun.tools.tool_failure import (

@@ -25,7 +25,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
-from mock_process import MockProcess  # noqa: E402  (in the folder above)
+from support.mock_process import MockProcess  # noqa: E402  (in the folder above)
 from throughput import CREW, TOOL_CREW, TOOL_MODEL, server, write_inputs  # noqa: E402
 
 TOOL = """

@@ -1,0 +1,92 @@
+"""`in_own_loop`: an async function that may hold its event loop, in a thread with a loop of its own."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
+from functools import cache
+from threading import Lock
+from typing import Any
+
+from crewrun.aio.threads import pool, take_over
+
+_MOST_FILES = 65536
+_current: ContextVar["_OwnLoop | None"] = ContextVar("crewrun_own_loop", default=None)
+
+
+async def in_own_loop(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+    """What the coroutine function returns or raises; this loop goes on meanwhile. Needs asyncio.
+
+    When this is cancelled, so is the function in its loop, which is given a moment to end; one that does not is
+    abandoned as a sync function is.
+    """
+    _make_room()
+    loop = _OwnLoop()
+
+    def work() -> Any:
+        context = copy_context()
+        # The thread's slot is free for the sync functions that the function may wait for.
+        with pool.waiting(), asyncio.Runner() as runner:
+            result = runner.run(loop.run(function, *args, **kwargs), context=context)
+        take_over(context)
+        return result
+
+    return await pool.run(work, stop=loop.stop)
+
+
+@cache
+def _make_room() -> None:
+    """Let the process have as many open files as it may: a loop has three, and 1,024 are few for hundreds of rows."""
+    with suppress(ImportError, OSError, ValueError):  # Windows has no such limit, and macOS one of its own beside it
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def at_end(close: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+    """Have `close` awaited when the function that has this event loop for itself has ended; False in any other loop."""
+    own = _current.get()
+    if own is None or not own.is_running_here():
+        return False
+    own.closes.append(close)
+    return True
+
+
+class _OwnLoop:
+    """The loop of one call, for the thread that may have to end it. `closes` are awaited at its end."""
+
+    def __init__(self) -> None:
+        self.closes: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        # Protects the task, which its own thread sets and removes, and another one cancels.
+        self._lock = Lock()
+        self._task: asyncio.Task[Any] | None = None
+        self._is_stopped = False
+
+    async def run(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            if self._is_stopped:
+                raise asyncio.CancelledError
+            self._task = asyncio.current_task()
+        token = _current.set(self)
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            _current.reset(token)
+            with self._lock:
+                self._task = None
+            for close in self.closes:
+                await close()
+
+    def is_running_here(self) -> bool:
+        """Whether this code runs in this loop, and not in another one that was begun from there."""
+        return self._task is not None and self._task.get_loop() is asyncio.get_running_loop()
+
+    def stop(self) -> None:
+        """Cancel the function, from any thread."""
+        with self._lock:
+            self._is_stopped = True
+            if self._task is not None:
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)

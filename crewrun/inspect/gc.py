@@ -1,0 +1,158 @@
+"""Run folders on disk: which there are, what each is still good for, and how one is deleted."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from crewrun.errors import CrewrunError, UsageError
+from crewrun.inspect.status import Status, read_status, when
+from crewrun.inspect.view import View, has_number, open_folder
+from crewrun.run_files import FOLDER_SUFFIX
+from crewrun.runs.folder import RunFolder, beside
+from crewrun.runs.lock import RunLock, is_held
+from crewrun.runs.manifest import SCHEMA as RUN_SCHEMA
+
+SCHEMA: Final = "crewrun.gc/1"
+
+# `aside` was moved by --fresh, and a newer run is in its place. All rows of the others have succeeded, unless they are
+# `unfinished`; of `orphan` the results are gone.
+State = Literal["running", "finished", "unfinished", "aside", "orphan", "damaged"]
+# Nothing goes on with these, while `finished` ones still tell the next batch which rows are done.
+NEEDLESS: Final[frozenset[State]] = frozenset({"aside", "orphan"})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run folder. `rows` have an outcome, None when that cannot be read; `active_at` is in seconds since 1970."""
+
+    folder: RunFolder
+    state: State
+    size_bytes: int
+    active_at: float
+    rows: int | None
+    problem: str | None = None
+
+    def to_json(self, *, deleted: bool) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "path": str(self.folder.path),
+            "state": self.state,
+            "size_bytes": self.size_bytes,
+            "active_at": when(self.active_at),
+            "rows": self.rows,
+            "problem": self.problem,
+            "deleted": deleted,
+        }
+
+
+def find_runs(top: Path) -> Iterator[Found]:
+    """The run folders at and below `top`, links not followed. Raises UsageError when `top` is no folder."""
+    if not top.is_dir():
+        raise UsageError(f"{top}: {'is not a folder' if top.exists() else 'no such folder'}")
+    for path, folders, _ in os.walk(top):
+        folder = RunFolder(Path(path))
+        if _is_run(folder):
+            folders.clear()
+            yield look_at(folder)
+        folders.sort()
+
+
+def look_at(folder: RunFolder) -> Found:
+    """What a run folder is. Raises nothing: what cannot be read is `damaged`."""
+    if is_held(folder.lock):
+        return Found(folder, "running", _size(folder), time.time(), None)
+    try:
+        with open_folder(folder) as view:
+            status = read_status(view)
+            state: State = "running" if status.state == "running" else _state(view, status)
+    except CrewrunError as damaged:
+        return Found(folder, "damaged", _size(folder), _changed_at(folder), None, str(damaged))
+    session = status.session
+    active_at = (session.ended_at or session.updated_at) if session else _changed_at(folder)
+    # Measured after looking, which may leave a file of SQLite's, so that it is what deleting frees.
+    return Found(folder, state, _size(folder), active_at, status.ok + status.failed)
+
+
+async def delete(found: Found) -> int:
+    """Delete a run's files, but no others that lie in its folder; how many bytes that freed.
+
+    Raises RunHeld when a process has it, UsageError when it is not any more what it was, or cannot be deleted.
+    """
+    folder = found.folder
+    lock = RunLock(folder.lock)
+    await lock.acquire()
+    try:
+        if (now := _state_of(folder)) != found.state:
+            raise UsageError(f"{folder.path}: is {now} now; it stays")
+        size_bytes = _size(folder)
+        for path in folder.files:  # the lock last
+            path.unlink(missing_ok=True)
+        if not any(folder.path.iterdir()):
+            folder.path.rmdir()
+    except OSError as refused:
+        raise UsageError(f"{folder.path}: cannot be deleted: {refused.strerror}") from None
+    finally:
+        lock.release()
+    return size_bytes
+
+
+def _state_of(folder: RunFolder) -> State:
+    """As `look_at` finds it, by who holds the lock himself."""
+    try:
+        with open_folder(folder) as view:
+            return _state(view, read_status(view, held=False))
+    except CrewrunError:
+        return "damaged"
+
+
+def _state(view: View, status: Status) -> State:
+    if _is_aside(view):
+        return "aside"
+    if status.state != "finished" or status.failed:
+        return "unfinished"
+    return "orphan" if view.manifest.output is not None and not (view.results and view.results.exists()) else "finished"
+
+
+def _is_aside(view: View) -> bool:
+    """Whether --fresh gave the run a number, and a newer one has the place that the manifest still says."""
+    if not has_number(view.folder, view.manifest):
+        return False
+    results, run_dir = view.manifest.results, view.manifest.options.get("run_dir")
+    place = Path(view.manifest.cwd, str(run_dir)) if run_dir else beside(results).path if results else None
+    moved = view.folder.path.with_name(place.name) if place else None  # all of it together
+    is_newer = any(one is not None and RunFolder(one).is_used for one in (place, moved))
+    return is_newer or (results is not None and results.exists())
+
+
+def _is_run(folder: RunFolder) -> bool:
+    """Whether it is a run folder, and not one that only has files of such names."""
+    try:
+        if folder.path.name.endswith(FOLDER_SUFFIX):
+            return folder.is_used
+        with folder.manifest.open("rb") as file:
+            return bool(json.load(file)["schema"] == RUN_SCHEMA)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _size(folder: RunFolder) -> int:
+    size_bytes = 0
+    for path in folder.files:
+        if path != folder.lock:  # which has a few bytes of whoever looks
+            with suppress(OSError):  # not all exist, and a run that ends takes some of them away
+                size_bytes += path.stat().st_size
+    return size_bytes
+
+
+def _changed_at(folder: RunFolder) -> float:
+    """When its files were last written to."""
+    at = 0.0
+    for path in (folder.manifest, folder.journal):
+        with suppress(OSError):
+            at = max(at, path.stat().st_mtime)
+    return at

@@ -1,0 +1,153 @@
+"""`Union`: of every row the best line out of several results, and how these lines compare with the input.
+
+A success is better than a failure, a later result better than an earlier one; in which order they come makes no
+difference. Where each line stands is kept in a private SQLite file that the system removes, so rows cost disk, not
+memory. Rows of the input are given to `see` by who can read it.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from crewrun.errors import OutputFailed
+from crewrun.inspect.export import grouped
+from crewrun.inspect.verify import Differences
+from crewrun.journal.journal import line_digest, row_key
+from crewrun.row import Row, as_json, content_id
+from crewrun.runs.manifest import write_pieces
+from crewrun.runs.results import is_result
+
+# What can be wrong with a union, and how it is said of a number of rows.
+KINDS: Final = {
+    "failed": "rows that failed",
+    "without_result": "rows of the input without a result",
+    "changed": "results of rows that have another input now",
+    "differing": "rows that two runs have with different inputs",
+    "not_in_input": "results whose rows are not in the input",
+}
+_EXAMPLES: Final = 5
+_MAX_PLACE: Final = 1 << 40
+_CACHE_KIB: Final = 32_768
+
+
+class Found(NamedTuple):
+    """What a result line says of its row. `content` stands for the inputs, `place` is where the row stood when it ran,
+    and `started_ms` is since 1970.
+    """
+
+    id: str
+    content: int
+    is_ok: bool
+    started_ms: int
+    place: int
+
+
+def read_line(line: bytes) -> Found | None:
+    """What a line of results says, None for one that is no result."""
+    try:
+        record = json.loads(line)
+        row_id, status, inputs, place = record["id"], record["status"], record["input"], record["index"]
+        is_ours = is_result(record) and status in ("ok", "failed")
+        if not is_ours or not isinstance(row_id, str) or not 0 <= place < _MAX_PLACE:
+            return None
+        started_ms = int(datetime.fromisoformat(record["started_at"]).timestamp() * 1000)
+        return Found(row_id, _number(inputs), status == "ok", started_ms, int(place))
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+class Union:
+    """The best line of each row. `files` are the results, and `add` knows them by their places there."""
+
+    def __init__(self, files: Sequence[BinaryIO]) -> None:
+        self._files = files
+        self.found = Differences()
+        # An empty name is a temporary database on disk, gone when closed: https://sqlite.org/inmemorydb.html
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.executescript(
+            f"pragma cache_size = -{_CACHE_KIB}; pragma synchronous = off; pragma journal_mode = off;"
+            "create table best (key integer primary key, ok integer, started_ms integer, digest integer, run integer,"
+            " content integer, shared integer, differs integer, start integer, size_bytes integer, place integer,"
+            " seen integer); begin;"
+        )
+
+    def add(self, run: int, start: int, line: bytes) -> bool:
+        """Take a line that begins at `start`. False when it is no result. Raises OutputFailed."""
+        found = read_line(line)
+        if found is None:
+            return False
+        key, rank = row_key(found.id), (found.is_ok, found.started_ms, line_digest(line))
+        stands = (start, len(line), found.place)
+        if self._execute(_ADD, (key, *rank, run, found.content, False, False, *stands)).rowcount:
+            return True
+        *known, before_run, content, shared, differs = self._execute(_GET, (key,)).fetchone()
+        flags = (shared or run != before_run, differs or found.content != content)
+        if rank > tuple(known):
+            self._execute(_REPLACE, (key, *rank, run, found.content, *flags, *stands))
+        else:
+            self._execute("update best set shared = ?, differs = ? where key = ?", (*flags, key))
+        return True
+
+    def see(self, row: Row) -> None:
+        """A row of the input. Raises OutputFailed."""
+        known = self._execute(_SEE, (row.index, row_key(row.id))).fetchone()
+        if known is None:
+            self.found.add("without_result", f"line {row.line}: {row.id}")
+        elif row.content and known[0] != _number(json.loads(as_json(row.own))):
+            self.found.add("changed", f"line {row.line}: {row.id}")
+
+    def end(self, *, checked: bool) -> Differences:
+        """All is added, and with `checked` all rows of the input are seen: what is wrong."""
+        for kind, condition in (("failed", "not ok"), ("differing", "differs"), ("not_in_input", "not seen")):
+            if kind == "not_in_input" and not checked:
+                continue
+            (count,) = self._db.execute(f"select count(*) from best where {condition}").fetchone()  # noqa: S608  (conditions are ours)
+            if count:
+                first = self._lines(f"where {condition} order by place, key limit {_EXAMPLES}")
+                self.found.counts[kind] = count
+                self.found.examples[kind] = [said.id for line in first if (said := read_line(line))]
+        return self.found
+
+    def count(self) -> tuple[int, int, int]:
+        """How many rows there are, how many succeeded, and how many of them several runs have."""
+        columns = "count(*), coalesce(sum(ok), 0), coalesce(sum(shared), 0)"
+        rows, ok, shared = self._db.execute(f"select {columns} from best").fetchone()  # noqa: S608  (columns are ours)
+        return rows, ok, shared
+
+    def write(self, path: Path, *, ordered: bool) -> None:
+        """Write the lines to `path`, whole or not at all. Raises OutputFailed."""
+        order = "seen desc, place, key" if ordered else "run, start"
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two may write the same file at once
+        write_pieces(path, grouped(self._lines(f"order by {order}")), part)
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._db.close()
+
+    def _lines(self, which: str) -> Iterator[bytes]:
+        for run, start, size_bytes in self._execute(f"select run, start, size_bytes from best {which}"):  # noqa: S608  (ours)
+            self._files[run].seek(start)
+            yield self._files[run].read(size_bytes)
+
+    def _execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.OperationalError as full:
+            raise OutputFailed(f"the temporary file of rows cannot be written: {full}") from full
+
+
+_VALUES: Final = "into best values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
+_ADD: Final = f"insert or ignore {_VALUES}"
+_REPLACE: Final = f"insert or replace {_VALUES}"
+_GET: Final = "select ok, started_ms, digest, run, content, shared, differs from best where key = ?"
+_SEE: Final = "update best set seen = 1, place = ? where key = ? returning content"
+
+
+def _number(inputs: object) -> int:
+    """64 bits, signed, that stand for the inputs of a row."""
+    content = inputs if isinstance(inputs, dict) else as_json(inputs)
+    return int(content_id(content), 16) - (1 << 63)

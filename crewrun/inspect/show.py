@@ -1,0 +1,194 @@
+"""One row of a run: how it is found, what became of it, and each of its calls that the journal has."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from crewrun.errors import UsageError, suggest
+from crewrun.inspect.status import when
+from crewrun.inspect.view import View
+from crewrun.journal import journal
+from crewrun.journal.journal import FAILURE, TOOL, TOOL_FAILURE, CallEntry, pack_id, row_key, storable, unpack_id
+from crewrun.journal.recorder import read_answer, read_text, read_tool_failure, usage_of
+from crewrun.llm.embeddings import words_for
+from crewrun.messages import Message, Usage
+from crewrun.redaction.redactor import redact
+from crewrun.row import Row, as_json, usage_json
+from crewrun.runs.results import lines_of
+
+SCHEMA: Final = "crewrun.show/1"
+
+_SHOWN_IDS = 5
+_NEAR_IDS = 2000
+
+
+class FoundRow(NamedTuple):
+    """A row by its id. `seq` and `digest` are those of its last entry, None when it has not ended yet."""
+
+    id: str
+    seq: int | None
+    digest: int | None
+
+
+def find_row(view: View, name: str) -> FoundRow:
+    """The row whose id is `name`, or begins so. Raises UsageError for none and for several."""
+    if exact := _last_entry(view, name):
+        return exact
+    begins = (
+        "typeof(id) = 'blob' and substr(lower(hex(id)), 1, length(?1)) = ?1 "
+        "or typeof(id) = 'text' and substr(id, 1, length(?1)) = ?1"
+    )
+    asked = storable(name)
+    several = [unpack_id(packed) for packed in _ids(view.db, begins, asked, _SHOWN_IDS + 1)] if name else []
+    if len(several) > 1:
+        more = ", …" if len(several) > _SHOWN_IDS else ""
+        raise UsageError(f"{name!r}: several rows have such ids: {', '.join(several[:_SHOWN_IDS])}{more}; write it out")
+    if several and (found := _last_entry(view, several[0])):
+        return found
+    if view.db.execute("select 1 from calls where row = ? limit 1", (row_key(name),)).fetchone():
+        return FoundRow(name, None, None)  # at work, or given up
+    raise UsageError(f"{name!r}: no such row in {view.folder.path}{suggest(name, _near(view.db, asked))}")
+
+
+def find_line(view: View, row: FoundRow) -> dict[str, Any] | None:
+    """The row's line in the results, None when there is none that the journal knows."""
+    if row.digest is None or view.results is None or not view.results.is_file():
+        return None
+    quoted = as_json(row.id)
+    for line in lines_of(view.results):
+        if quoted in line and journal.line_digest(line) == row.digest:
+            record: dict[str, Any] = json.loads(line)
+            return record
+    return None
+
+
+def make_record(view: View, found: FoundRow, row: Row | None) -> dict[str, Any] | None:
+    """The row's result made again from the journal, None when it has not ended. `row` is that of the input, if any."""
+    if found.seq is None:
+        return None
+    record = view.outcome(found.seq, row or Row(-1, -1, found.id, None)).to_json()
+    return record if row else {**record, "index": None}
+
+
+def calls_of(view: View, found: FoundRow) -> list[CallEntry]:
+    """All calls that the row ever made, in their order."""
+    return view.calls("row = ?", (row_key(found.id),))
+
+
+def logged_prompts(view: View, found: FoundRow) -> dict[int, list[dict[str, str]]]:
+    """The prompts that --log-prompts kept of the row, by the numbers of their calls."""
+    prompts = {}
+    for event in _events(view, b'"event":"prompt"', as_json(found.id)):
+        if event.get("event") == "prompt" and event.get("row") == found.id:
+            prompts[int(event["seq"])] = event["messages"]
+    return prompts
+
+
+def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None) -> dict[str, Any]:
+    """A call as `--json` prints it. `source` says where the prompt is from: the log, or rebuilt and proven."""
+    about: dict[str, Any] = {
+        "seq": entry.seq,
+        "session": entry.session,
+        "at": when(entry.at_ms / 1000),
+        "task": view.name(entry.task),
+        "duration_s": entry.duration_ms / 1000,
+    }
+    if entry.kind == TOOL:
+        return {**about, "kind": "tool", "tool": view.name(entry.name), "result": read_text(entry)}
+    if entry.kind == TOOL_FAILURE:
+        reason, told = read_tool_failure(entry)
+        return {**about, "kind": "tool_failure", "tool": view.name(entry.name), "reason": reason, "error": redact(told)}
+    about |= {
+        "kind": "failure" if entry.kind == FAILURE else "answer",
+        "model": view.name(entry.name),
+        "prompt": prompt,
+        "prompt_source": source,
+        "usage": usage_json(usage_of(entry), 1),
+        "cost_usd": entry.cost_usd,
+        "attempts": entry.attempts,
+    }
+    if entry.kind == FAILURE:
+        return {**about, "error": redact(read_text(entry))}
+    answer = read_answer(entry)
+    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in answer.tool_calls]
+    about |= {"reply": words_for(answer.text), "truncated": answer.truncated, "tool_calls": calls}
+    more = {"reasoning": answer.reasoning, "finish_reason": answer.finish_reason}
+    return about | {name: value for name, value in more.items() if value}
+
+
+def turns(view: View, entries: Iterable[CallEntry]) -> dict[int, int]:
+    """In which turn of their task tools failed, by the numbers of these calls: 1 is the task's first answer."""
+    answers: Counter[str] = Counter()
+    found: dict[int, int] = {}
+    for entry in entries:
+        if entry.kind == TOOL_FAILURE:
+            found[entry.seq] = answers[view.name(entry.task)]
+        elif entry.kind not in (TOOL, FAILURE):
+            answers[view.name(entry.task)] += 1
+    return found
+
+
+def tool_failures(view: View, entries: Iterable[CallEntry]) -> list[dict[str, Any]]:
+    """How often each tool failed in these calls."""
+    counts = Counter(view.name(entry.name) for entry in entries if entry.kind == TOOL_FAILURE)
+    return [{"tool": tool, "count": count} for tool, count in counts.items()]
+
+
+def totals(entries: Iterable[CallEntry]) -> dict[str, Any]:
+    """What all these calls took together, failed ones too."""
+    calls = [entry for entry in entries if entry.kind not in (TOOL, TOOL_FAILURE)]
+    usage = sum((usage_of(entry) for entry in calls), Usage())
+    costs = [entry.cost_usd for entry in calls]
+    return {
+        "usage": usage_json(usage, len(calls)),
+        "attempts": sum(entry.attempts for entry in calls),
+        "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
+        "duration_s": round(sum(entry.duration_ms for entry in calls) / 1000, 3),
+    }
+
+
+def as_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages as `--json` prints them."""
+    return [
+        {"role": message.role, "content": message.shown}
+        | ({"tool_calls": [[c.name, c.arguments] for c in message.tool_calls]} if message.tool_calls else {})
+        for message in messages
+    ]
+
+
+def _last_entry(view: View, row_id: str) -> FoundRow | None:
+    """The row's last entry under the run's present definition, else under an earlier one."""
+    packed = pack_id(row_id)
+    found = view.db.execute(
+        "select seq, digest from rows where id = ? order by definition = ? desc, seq desc limit 1",
+        (packed if isinstance(packed, bytes) else storable(packed), view.definition()),
+    ).fetchone()
+    return FoundRow(row_id, *found) if found else None
+
+
+def _ids(db: sqlite3.Connection, where: str, name: str, limit: int) -> list[bytes | str]:
+    return [i for (i,) in db.execute(f"select distinct id from rows where {where} limit {limit}", (name,))]  # noqa: S608  (ours)
+
+
+def _near(db: sqlite3.Connection, name: str) -> list[str]:
+    """Ids among which the one that was meant may be: they begin or end like it; else the first ones."""
+    text = "case typeof(id) when 'blob' then lower(hex(id)) else lower(id) end"
+    like = f"substr({text}, 1, 3) = substr(lower(?1), 1, 3) or substr({text}, -3) = substr(lower(?1), -3)"
+    found = _ids(db, like, name, _NEAR_IDS) or _ids(db, "?1 is not null", name, _NEAR_IDS)
+    return [unpack_id(packed) for packed in found]
+
+
+def _events(view: View, *parts: bytes) -> Iterator[Mapping[str, Any]]:
+    """The log's events whose lines have these parts."""
+    if not view.folder.log.is_file():
+        return
+    for line in lines_of(view.folder.log):
+        if all(part in line for part in parts):
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # torn
+            if isinstance(event, dict):
+                yield event

@@ -1,0 +1,272 @@
+"""`Status`: how far a run is, what it spent and what failed in it, while a process works on it and afterwards."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from crewrun.inspect.view import Session, View, command_of, spent_json
+from crewrun.journal import journal
+from crewrun.journal.done_index import DoneRows
+from crewrun.journal.event_log import last_event
+from crewrun.journal.recorder import read_tool_failure
+from crewrun.llm.failed_tools import shortened_error
+from crewrun.redaction.redactor import redact
+from crewrun.runs.lock import describe_holder, is_held
+from crewrun.runs.results import count_lines, lines_of
+
+SCHEMA = "crewrun.status/1"
+
+_SHOWN_TOOLS = 20
+
+# `died` is a session that neither goes on nor has said how it ended.
+State = Literal["running", "finished", "stopped", "died"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRows:
+    """The rows that failed with one category, and the latest of them."""
+
+    category: str
+    count: int
+    id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailingTool:
+    """A tool whose calls failed, in all sessions together, and what the model was told of the latest."""
+
+    tool: str
+    count: int
+    task: str
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is known of a run.
+
+    Of one that is going those rows are counted that its latest session has come to, of one that is finished those that
+    its results have, of any other those that the journal has under its present definition. `holder` is who works on it.
+    `share` (0 to 1), `rows_per_s` and `eta_s` are None where they are not known; `spent` is the latest session's,
+    `in_all` that of all `sessions`. `command` goes on with the run, `redo` asks for the calls that --replay left out.
+    `elsewhere` rows are in other shards than `shard`, None until the session has ended.
+    """
+
+    run: str
+    results: str | None
+    state: State
+    holder: str | None
+    session: Session | None
+    sessions: int
+    ok: int
+    failed: int
+    failures: list[FailedRows]
+    tool_failures: list[FailingTool]
+    spent: dict[str, Any] | None
+    in_all: dict[str, Any]
+    command: str
+    redo: str
+    shard: str | None
+    elsewhere: int | None
+
+    @property
+    def is_going(self) -> bool:
+        """Whether the latest session is at work, and not one before it while the next prepares to begin."""
+        return self.state == "running" and self.session is not None and self.session.ended_at is None
+
+    @property
+    def in_flight(self) -> int:
+        """Rows at work now."""
+        return self.session.in_flight if self.session and self.is_going else 0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the latest session took, or has taken so far."""
+        session = self.session
+        if session is None:
+            return 0.0
+        # By the clock that cannot be set, as far as that was written.
+        return max(session.elapsed_s, (session.ended_at or session.updated_at) - session.started_at)
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """Rows per second of the latest session."""
+        done = self.session.ok + self.session.failed if self.session else 0
+        return done / self.elapsed_s if done and self.elapsed_s > 0 else None
+
+    @property
+    def share(self) -> float | None:
+        """The share of the input that is done, while the run goes on."""
+        return self.session.share if self.session and self.is_going else None
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to the end, if the rest of the input goes like what this session has done of it."""
+        session, share = self.session, self.share
+        done = session.ok + session.failed if session else 0
+        if session is None or not share or not done:
+            return None
+        return self.elapsed_s * (1 - share) / (share * done / (done + session.kept))
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        session = self.session
+        return {
+            "schema": SCHEMA,
+            "run": self.run,
+            "results": self.results,
+            "state": self.state,
+            "pid": session.pid if session and self.is_going else None,
+            "stopped": session.stopped if session else None,
+            "exit_code": session.exit_code if session and self.state != "running" else None,
+            "rows": {"ok": self.ok, "failed": self.failed, "in_flight": self.in_flight},
+            "shard": None if self.shard is None else {"part": self.shard, "elsewhere": self.elsewhere},
+            "share": self.share,
+            "rows_per_s": _rounded(self.rows_per_s),
+            "eta_s": _rounded(self.eta_s),
+            "started_at": when(session.started_at) if session else None,
+            "updated_at": when(session.ended_at or session.updated_at) if session else None,
+            "duration_s": round(self.elapsed_s, 3),
+            "sessions": self.sessions,
+            "spent": self.spent,
+            "in_all": self.in_all,
+            "failures": [
+                {"category": f.category, "count": f.count, "example": {"id": f.id, "message": f.message}}
+                for f in self.failures
+            ],
+            "tool_failures": [asdict(failing) for failing in self.tool_failures],
+            "command": self._next_command(),
+        }
+
+    def _next_command(self) -> str | None:
+        if self.state == "finished":
+            return self.redo if self.failed else None
+        return None if self.state == "running" and not self.failed else self.command
+
+
+def read_status(view: View, *, held: bool | None = None) -> Status:
+    """The status of a run now. Whether a process has it is `held`; None finds out."""
+    held = is_held(view.folder.lock) if held is None else held
+    view.db.execute("begin")  # all that follows is of one moment
+    session = view.session()
+    state = _state(session, held=held)
+    ended = _count(view, session, state) if session else []
+    (sessions,) = view.db.execute("select count(*) from sessions").fetchone()
+    going = session.id if session is not None and state == "running" else 0
+    in_all = journal.all_spent(view.db, going=going)
+    owed_usd = journal.owed(view.db, going=going, only=session.id) if session is not None else None
+    failures = [_failed_rows(view, group) for group in ended if group.ended != journal.OK]
+    failing = _failing_tools(view)
+    view.db.execute("commit")
+    elsewhere = last_event(view.folder.log).get("elsewhere")
+    return Status(
+        run=str(view.folder.path),
+        results=str(view.results) if view.results else None,
+        state=state,
+        holder=describe_holder(view.folder.lock) if held else None,
+        session=session,
+        sessions=sessions,
+        ok=sum(group.rows for group in ended if group.ended == journal.OK),
+        failed=sum(group.count for group in failures),
+        failures=sorted(failures, key=lambda group: (-group.count, group.category)),
+        tool_failures=failing,
+        spent=_spent(session, owed_usd) if session else None,
+        in_all=spent_json(in_all),
+        command=view.command,
+        redo=command_of(view.folder, view.manifest, replay=False),
+        shard=view.manifest.options.get("shard"),
+        elsewhere=elsewhere if isinstance(elsewhere, int) else None,
+    )
+
+
+def when(seconds: float) -> str:
+    """A time as result lines write it, `2026-01-31T12:00:00.000Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _state(session: Session | None, *, held: bool) -> State:
+    if held:
+        return "running"
+    if session is None or session.ended_at is None:
+        return "died"
+    return "stopped" if session.stopped else "finished"
+
+
+class _Ended(NamedTuple):
+    """How many rows ended alike, and the entry of the latest."""
+
+    ended: int
+    rows: int
+    seq: int
+
+
+_GROUPS = "select ended, count(*), max(seq)"
+
+
+def _count(view: View, session: Session, state: State) -> list[_Ended]:
+    """The rows that have an outcome, by how they ended."""
+    if state == "running" and session.ended_at is None:
+        # Rows of earlier sessions are redone, or their rows are gone from the input: this one will tell.
+        found = view.db.execute(f"{_GROUPS} from rows where session = ? group by ended", (session.id,))
+        return [*map(_Ended._make, found), _Ended(journal.OK, session.kept, 0)]
+    # Beside max(), a bare column is that of the same entry: https://sqlite.org/lang_select.html#bareagg
+    last = "select max(seq) as seq, ended from rows where definition = ? group by id"
+    known = [*map(_Ended._make, view.db.execute(f"{_GROUPS} from ({last}) group by ended", (session.definition,)))]
+    results = view.results
+    if state == "finished" and results and results.is_file() and count_lines(results) != sum(g.rows for g in known):
+        return _count_written(view, results)  # rows that were taken out of the input are in the journal still
+    return known
+
+
+def _count_written(view: View, results: Path) -> list[_Ended]:
+    done = DoneRows.load(view.db, view.definition())
+    for line in lines_of(results):
+        position = done.find_line(journal.line_digest(line))
+        if position is not None:
+            done.written[position] = 1
+    latest: dict[int, int] = {}
+    rows: Counter[int] = Counter()
+    for position in range(len(done)):
+        if done.written[position]:
+            ended = done.ended(position)
+            rows[ended] += 1
+            latest[ended] = max(latest.get(ended, 0), done.seq(position))
+    return [_Ended(ended, count, latest[ended]) for ended, count in rows.items()]
+
+
+def _failed_rows(view: View, group: _Ended) -> FailedRows:
+    (record,) = view.db.execute("select record from rows where seq = ?", (group.seq,)).fetchone()
+    with view.legible(group.seq):
+        error = json.loads(record)[9]  # where `outcomes.encode` puts it
+        category = journal.category_of(group.ended)
+        return FailedRows(str(category), group.rows, view.row_id(group.seq), redact(error["message"]) if error else "")
+
+
+def _failing_tools(view: View) -> list[FailingTool]:
+    """The tools that failed most."""
+    # The kind is written out, for SQLite to see that its index has them all.
+    groups = view.db.execute(
+        f"select name, count(*), max(seq) from calls where kind = {journal.TOOL_FAILURE} "  # noqa: S608  (a number of ours)
+        "group by name order by count(*) desc, name limit ?",
+        (_SHOWN_TOOLS,),
+    ).fetchall()
+    found = []
+    for name, count, seq in groups:
+        (latest,) = view.calls("seq = ?", (seq,))
+        reason, told = read_tool_failure(latest)
+        found.append(FailingTool(view.name(name), count, view.name(latest.task), reason, shortened_error(told)))
+    return found
+
+
+def _spent(session: Session, owed_usd: float | None) -> dict[str, Any]:
+    cost_usd = None if session.unpriced else session.cost_usd
+    return spent_json({**session._asdict(), "cost_usd": cost_usd, "owed_usd": owed_usd})
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else float(f"{number:.4g}")

@@ -1,0 +1,1 @@
+"""`journal.sqlite` and `log.jsonl`: what a run was answered, written before it is published, and read back."""

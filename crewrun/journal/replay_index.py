@@ -1,0 +1,68 @@
+"""`EarlierCalls`: what earlier sessions of a run recorded of its rows, found by the row."""
+
+import sqlite3
+from array import array
+
+import anyio
+
+from crewrun.errors import Category
+from crewrun.journal import journal
+from crewrun.journal.done_index import is_among
+from crewrun.journal.journal import ANSWER, TURN, CallEntry
+from crewrun.journal.names import Names
+from crewrun.journal.reader import Entries
+from crewrun.journal.writer import JournalWriter
+from crewrun.row import Row
+
+# Rows that ended so had their answers, of which none could be used: the same ones would end them so again.
+_UNUSABLE = (Category.OUTPUT_INVALID, Category.GUARDRAIL)
+
+
+class EarlierCalls:
+    """The calls of one journal. Unless `with_unusable`, answers that a row failed for are left out."""
+
+    def __init__(self, writer: JournalWriter, entries: Entries, names: Names, *, with_unusable: bool) -> None:
+        self._writer = writer
+        self._entries = entries
+        self._names = names
+        self._with_unusable = with_unusable
+        self._rows: array[int] | None = None
+        self._indexing = anyio.Lock()  # the array above is made once
+
+    async def of(self, row: Row) -> list[CallEntry]:
+        """What was recorded of `row` and may answer again, in its order. Raises JournalDamaged and JournalFailed."""
+        async with self._indexing:
+            if self._rows is None:
+                self._rows = await self._writer.read(_index)
+        key = journal.row_key(row.id)
+        if not is_among(self._rows, key):
+            return []
+        return await self._writer.read(lambda db: self._read(db, row, key))
+
+    def _read(self, db: sqlite3.Connection, row: Row, key: int) -> list[CallEntry]:
+        calls = self._entries.calls("seq in (select seq from temp.called where row = ?)", (key,))
+        if self._with_unusable:
+            return calls
+        failed = "select seq, session from temp.unusable where row = ?"
+        for seq, session in db.execute(failed, (journal.id_key(journal.pack_id(row.id)),)).fetchall():
+            error = self._entries.outcome(seq, row).error
+            task = (error.task if error else None) or ""
+            calls = [call for call in calls if call.session > session or not self._is_answer(call, task)]
+        return calls
+
+    def _is_answer(self, call: CallEntry, task: str) -> bool:
+        """Whether a model answered so in `task`, or in a crew that works for it."""
+        name = self._names.name(call.task)
+        return call.kind in (ANSWER, TURN) and (name == task or name.startswith(f"{task}/"))
+
+
+def _index(db: sqlite3.Connection) -> "array[int]":
+    """Note on disk which calls each row has, in tables that are gone with the session: most never need them."""
+    db.execute("create temp table called (row integer, seq integer, primary key (row, seq)) without rowid")
+    db.execute("insert into temp.called select row, seq from calls order by row, seq")
+    db.execute("create temp table unusable (row integer, seq integer, session integer, primary key (row, seq))")
+    ended = [journal.ended_of(category) for category in _UNUSABLE]
+    failed = db.execute("select id, seq, session from rows where ended in (?, ?)", ended)
+    keys = ((journal.id_key(packed), seq, session) for packed, seq, session in failed)
+    db.executemany("insert into temp.unusable values (?, ?, ?)", keys)
+    return array("q", (row for (row,) in db.execute("select distinct row from temp.called order by row")))

@@ -1,0 +1,468 @@
+"""What stands between a call and its endpoint: budget, suspicions, outage, pace, in this order.
+
+`Gates` has one `Gate` for each model at each address, for all rows of a run. Other event loops of the process get to
+them by `far_gates`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+
+from crewrun.errors import (
+    CallError,
+    EndpointRefused,
+    RateLimited,
+    RowBudgetExceeded,
+    RunStopped,
+    TransientError,
+    WaitTooLong,
+)
+from crewrun.limits.budget import Budget, Reservation
+from crewrun.limits.circuit_breaker import Outage, is_sign_of_outage
+from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds, Learning
+from crewrun.limits.permit import FailureScope, Pass, Price, Settlement
+from crewrun.limits.probes import RUN_WIDE, Suspicion
+from crewrun.limits.rate_limiter import LONGEST_ASKED_S, Pace, Ticket
+from crewrun.limits.unknown_bills import UnknownBills
+from crewrun.messages import Endpoint
+
+MAX_CALLS = 1000
+_SLOW_START = 8
+_ALIKE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """Limits, and how patient a run is.
+
+    Attributes:
+        rpm, tpm: requests and tokens a minute, by model's name; the one of `""` is that of all other models.
+        slow_start: begin with few calls in flight.
+        outage_patience_s: seconds that a provider which does not answer is waited for. None where there is no run:
+            each call's retries decide alone, and nothing is concluded for other calls.
+        is_explicit: whether that patience was given; if not, a provider that has never answered is waited for ten
+            seconds at most.
+        max_calls: the most calls of a model in flight.
+    """
+
+    rpm: Mapping[str, int] = field(default_factory=dict)
+    tpm: Mapping[str, int] = field(default_factory=dict)
+    slow_start: bool = False
+    outage_patience_s: float | None = None
+    is_explicit: bool = True
+    max_calls: int = MAX_CALLS
+
+
+class Gate(Protocol):
+    """Around each attempt: `enter` or `enter_probe`, then exactly one of `answered`, `failed` and `given_up`."""
+
+    @property
+    def bounds(self) -> LearnedBounds:
+        """What was learned of how far the provider counts beyond what bounds a call, as far as that is known here."""
+        ...
+
+    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
+        """Wait until an attempt of an estimated `tokens` may be sent; a call that is not patient skips outages.
+
+        Raises EndpointRefused and WaitTooLong when it would be refused, OutageTooLong and BudgetExhausted.
+        """
+        ...
+
+    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
+        """Wait until it is known whether `error`, which a call met, is its own.
+
+        A permit is for the probe that finds it out; its sender settles it as any other and asks again. True: it is the
+        call's own. False: it is not, and the call is to be sent again. Without an `error` it is a permit for a probe of
+        the sender's, or True where there is no room for one. Raises what `enter` does when every call would be refused.
+        """
+        ...
+
+    def answered(self, permit: Pass, end: Settlement) -> None:
+        """It was answered."""
+        ...
+
+    async def failed(self, permit: Pass, error: CallError, end: Settlement) -> FailureScope:
+        """It failed, and that is about so much; where that is `ALL`, `enter_probe` tells whether it really is."""
+        ...
+
+    def given_up(self, permit: Pass, end: Settlement | None = None) -> None:
+        """It was cancelled; without an `end` it had not been sent."""
+        ...
+
+
+class AllGates(Protocol):
+    """The gates of a run, wherever they are."""
+
+    @property
+    def is_budgeted(self) -> bool:
+        """Whether calls have to say what they may cost."""
+        ...
+
+    @property
+    def is_of_a_run(self) -> bool:
+        """Whether these gates are a run's: what every call would meet then ends the run."""
+        ...
+
+    def of(self, endpoint: Endpoint) -> Gate:
+        """The gate of an endpoint: the same one for the same model, address and key."""
+        ...
+
+
+class NearGate:
+    """The gate of an endpoint, for code in the run's own event loop."""
+
+    def __init__(self, endpoint: Endpoint, options: GateOptions, gates: "Gates") -> None:
+        self.name = endpoint.name
+        self.pace = Pace(
+            options.max_calls,
+            start=_SLOW_START if options.slow_start else None,
+            rpm=_limit(options.rpm, endpoint),
+            tpm=_limit(options.tpm, endpoint),
+        )
+        patience_s = options.outage_patience_s
+        self._outage: Outage | None = None
+        if patience_s is not None:
+            has_answered = gates.has_answered
+            self._outage = Outage(endpoint.name, patience_s, is_explicit=options.is_explicit, has_answered=has_answered)
+        self._refused: dict[type[CallError], Suspicion] = {}
+        self._silent = Suspicion()
+        self._long_waits = 0  # calls that were asked to wait for long since one of a row was answered
+        self._refusal: CallError | None = None  # what every further call would get
+        self._gates = gates
+        self._learning = Learning(gates.bounds.get(endpoint.name, NOTHING_LEARNED))
+
+    @property
+    def limiting(self) -> str | None:
+        """What holds calls up, in words."""
+        if any(suspicion.is_open for suspicion in self._refused.values()):
+            return f"{self.name} refused a call; a probe decides"
+        return (self._outage and self._outage.limiting) or self.pace.limiting
+
+    @property
+    def bounds(self) -> LearnedBounds:
+        """See `Gate.bounds`."""
+        return self._gates.bounds.get(self.name, NOTHING_LEARNED)
+
+    def _is_refused(self) -> bool:
+        return self._refusal is not None
+
+    def enter_nowait(self, tokens: int) -> Pass | None:
+        """Leave for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
+        outage = self._outage
+        if self._gates.budget is not None or self._refusal is not None or (outage is not None and outage.is_on):
+            return None
+        ticket = self.pace.admit_nowait(tokens)
+        if ticket is None:
+            return None
+        return Pass(ticket, outage.sent() if outage is not None else 0, False, None)
+
+    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
+        """See `Gate.enter`."""
+        budget, reservation = self._gates.budget, None
+        if budget is not None and price is not None:
+            prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
+            reservation = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+        permit = await self._enter(tokens, reservation, None, is_patient=is_patient)
+        return permit if price is None else permit._replace(price=price)
+
+    async def enter_unqueued(self, tokens: int, price: Price | None) -> Pass:
+        """As `enter`, for a call that the others in flight wait for: it waits for none of them.
+
+        Raises RowBudgetExceeded where the budget has room only when one of them has ended.
+        """
+        if self._refusal is not None:
+            raise self._stopped(self._refusal)
+        budget, reservation = self._gates.budget, None
+        if budget is not None and price is not None:
+            prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
+            reservation = budget.admit_nowait(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+            if reservation is None:
+                raise RowBudgetExceeded(
+                    "a kickoff() inside async code holds the event loop, and --budget has no room beside the calls "
+                    "that wait for it; write `await ….akickoff(…)`, or run the row again"
+                )
+        ticket: Ticket | None = None
+        number, was_on = 0, False
+        try:
+            if self._outage is not None:
+                number = await self._outage.ready_unqueued()
+                was_on = self._outage.is_on
+            ticket = await self.pace.admit_unqueued(tokens)
+            if budget is not None and reservation is not None:
+                await budget.cover(reservation, is_alone=True)
+        except BaseException:
+            if budget is not None and reservation is not None:
+                budget.settle(reservation, None)
+            self._let_go(ticket, number)
+            raise
+        return Pass(ticket, number, was_on, reservation, None, price=price)
+
+    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
+        """See `Gate.enter_probe`."""
+        outage = self._outage
+        if error is None:
+            return await self._enter_within_budget(tokens, price, None) or True
+        if outage is None:
+            return True
+        suspicion = self._suspicion(error)
+        if suspicion is self._silent and outage.is_on:
+            return False
+        if await suspicion.join(error):
+            try:
+                permit = await self._enter_within_budget(tokens, price, suspicion)
+            except BaseException:
+                suspicion.abandon()
+                raise
+            if permit is None:
+                suspicion.settle(is_clear=False)  # nothing is concluded without the probe
+            return permit or True
+        if self._refusal is not None:
+            raise self._stopped(self._refusal)
+        return not (outage.is_on or (isinstance(error, RateLimited) and self.pace.is_blocked))
+
+    async def _enter_within_budget(self, tokens: int, price: Price | None, suspicion: Suspicion | None) -> Pass | None:
+        """A permit for a probe, None when the budget has no room for one."""
+        budget, reservation = self._gates.budget, None
+        if budget is not None and price is not None:
+            prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
+            reservation = await budget.admit_probe(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+            if reservation is None:
+                return None
+        permit = await self._enter(tokens, reservation, suspicion)
+        return permit._replace(is_probe=True, price=price)
+
+    async def _enter(
+        self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool = True
+    ) -> Pass:
+        budget = self._gates.budget
+        if reservation is None or budget is None:
+            return await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
+        permit: Pass | None = None
+        try:
+            permit = await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
+            await budget.cover(reservation)
+        except BaseException:
+            budget.settle(reservation, None)
+            if permit is not None:
+                self._let_go(permit.ticket, permit.number)
+            raise
+        return permit
+
+    async def _wait(
+        self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool
+    ) -> Pass:
+        """Wait for all but the budget."""
+        outage = self._outage
+        if outage is None:
+            return Pass(await self.pace.admit(tokens), 0, False, reservation, suspicion)
+        while True:
+            if self._refusal is not None:
+                raise self._stopped(self._refusal)
+            ticket: Ticket | None = None
+            number = 0
+            try:
+                if not is_patient:
+                    outage.check()
+                number = await outage.ready()
+                was_on = outage.is_on
+                ticket = self.pace.admit_nowait(tokens)
+                if ticket is None:
+                    ticket = await self.pace.admit(tokens)
+                    # What began while it waited holds for it as well.
+                    if self._is_refused() or (outage.is_on and not was_on):
+                        self._let_go(ticket, number)
+                        continue
+                return Pass(ticket, number, was_on, reservation, suspicion)
+            except BaseException:
+                if number:
+                    self._let_go(ticket, number)
+                raise
+
+    def _stopped(self, refusal: CallError) -> RunStopped:
+        if isinstance(refusal, RateLimited):
+            return WaitTooLong(self.name, refusal)
+        return EndpointRefused(self.name, refusal)
+
+    def _let_go(self, ticket: Ticket | None, number: int) -> None:
+        if self._outage is not None and number:
+            self._outage.given_up()
+        if ticket is not None:
+            self.pace.drop(ticket)
+
+    def answered(self, permit: Pass, end: Settlement) -> None:
+        """See `Gate.answered`."""
+        self._settle(permit, end)
+        self.pace.settle(permit.ticket, end.tokens, None, end.limits)
+        if self._outage is not None:
+            self._outage.answered(permit.number)
+            self._was_answered()
+            if permit.suspicion is not None:
+                permit.suspicion.settle()
+            if not permit.is_probe:
+                self._long_waits = 0
+
+    async def failed(self, permit: Pass, error: CallError, end: Settlement) -> FailureScope:
+        """See `Gate.failed`."""
+        self._settle(permit, end)
+        self.pace.settle(permit.ticket, end.tokens, error, end.limits)
+        outage = self._outage
+        if outage is None:
+            return FailureScope.OWN
+        again = outage.failed(error, permit.number)
+        if permit.suspicion is not None:
+            return self._probed(permit.suspicion, error, outage)
+        if permit.is_probe and outage.is_on and is_sign_of_outage(error):
+            outage.declare(error)  # it was neutral, so no prompt is to blame
+        if _is_run_wide(error):
+            return self._met(self._suspicion(error), error, permit)
+        if not isinstance(error, TransientError):
+            self._was_answered()
+        # Too many at once: there are fewer from now on, and it is sent again when one of them has ended.
+        is_crowded = isinstance(error, RateLimited) and error.is_concurrency and self.pace.in_flight > 0
+        return FailureScope.NONE if again or is_crowded else FailureScope.OWN
+
+    def _suspicion(self, error: CallError) -> Suspicion:
+        """What calls that met `error` wait for: kinds of refusals do not speak for each other."""
+        if _is_run_wide(error):
+            return self._refused.setdefault(type(error), Suspicion())
+        return self._silent
+
+    def _was_answered(self) -> None:
+        for suspicion in self._refused.values():
+            suspicion.answered()
+
+    def _met(self, suspicion: Suspicion, error: CallError, permit: Pass) -> FailureScope:
+        """A call was refused as every call may be."""
+        if self._refusal is not None:
+            raise self._stopped(self._refusal)
+        if isinstance(error, RateLimited):
+            # A probe is small, and may pass where a day's tokens are nearly used up: two calls in a row tell as well.
+            self._long_waits += not permit.is_probe
+            if self._long_waits >= _ALIKE:
+                return self._conclude(suspicion, error)
+        return FailureScope.OWN if suspicion.meet() else FailureScope.ALL
+
+    def _probed(self, suspicion: Suspicion, error: CallError, outage: Outage) -> FailureScope:
+        """What the failure of a probe says of the call that asked for it. Raises what stops the run."""
+        if _is_run_wide(error):
+            return self._conclude(suspicion, error)
+        if suspicion is self._silent and is_sign_of_outage(error):
+            outage.declare(error)
+            suspicion.settle()
+            return FailureScope.NONE
+        if isinstance(error, TransientError) and error.http_status != 200:
+            suspicion.put_off()
+            return FailureScope.ALL if suspicion.is_open else FailureScope.OWN
+        suspicion.settle()
+        return FailureScope.OWN
+
+    def _conclude(self, suspicion: Suspicion, error: CallError) -> FailureScope:
+        """Every call would be refused with `error`: wait for as long as it asks where that may be, else stop."""
+        if isinstance(error, RateLimited) and self._gates.may_wait(error.retry_after_s or 0.0):
+            self.pace.block(error.retry_after_s or 0.0)
+            suspicion.settle()
+            return FailureScope.NONE
+        self._refusal = error
+        suspicion.settle()
+        raise self._stopped(error)
+
+    def given_up(self, permit: Pass, end: Settlement | None = None) -> None:
+        """See `Gate.given_up`."""
+        self._settle(permit, end or Settlement())
+        self._let_go(permit.ticket, permit.number)
+        if permit.suspicion is not None:
+            permit.suspicion.abandon()
+
+    def _settle(self, permit: Pass, end: Settlement) -> None:
+        """Account for what an attempt cost, or may have cost."""
+        budget, reservation, owed_usd = self._gates.budget, permit.reservation, end.owed_usd
+        if budget is not None and reservation is not None:
+            if end.is_unknown and end.cost_usd is None:
+                budget.forfeit(reservation)
+                owed_usd = reservation.worst_usd
+            else:
+                budget.settle(reservation, end.cost_usd, owed_usd or 0.0)
+        if end.is_unknown:
+            self._gates.unknown_bills.add(owed_usd)
+        if permit.price is not None and end.tokens:
+            before = self.bounds
+            self._learning.see(permit.price.beyond(end.prompt_tokens, end.tokens - end.prompt_tokens))
+            if self._learning.bounds != before:
+                self._gates.learned(self.name, self._learning.bounds)
+
+
+class Gates:
+    """All gates of a run, which is to end in `deadline_s` from now if that is given. `budget` is what all its calls may
+    cost together, None for no limit.
+    """
+
+    def __init__(self, options: GateOptions | None = None, deadline_s: float | None = None) -> None:
+        self._options = options or GateOptions()
+        self._gates: dict[tuple[str | None, ...], NearGate] = {}
+        self.budget: Budget | None = None
+        self.unknown_bills = UnknownBills()
+        self.bounds: dict[str, LearnedBounds] = {}  # by model
+        self.journal_bounds: Callable[[str, LearnedBounds], None] | None = None
+        self.has_answered = False  # whether calls were answered in earlier sessions of the run
+        self._ends_at = None if deadline_s is None else anyio.current_time() + deadline_s
+        self.on_their_way = 0  # rows that were sent elsewhere, and have not begun there
+
+    @property
+    def is_budgeted(self) -> bool:
+        """Whether calls have to say what they may cost."""
+        return self.budget is not None
+
+    @property
+    def is_of_a_run(self) -> bool:
+        """Whether these gates are a run's: what every call would meet then ends the run."""
+        return self._options.outage_patience_s is not None
+
+    def may_wait(self, seconds: float) -> bool:
+        """Whether the run waits so long when a provider asks for it."""
+        return self._ends_at is not None and anyio.current_time() + seconds < self._ends_at
+
+    def of(self, endpoint: Endpoint) -> NearGate:
+        """The gate of an endpoint: the same one for the same model, address and key."""
+        key = (endpoint.lane, endpoint.name, endpoint.base_url, endpoint.api_key)
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates[key] = NearGate(endpoint, self._options, self)
+        return gate
+
+    def learned(self, model: str, bounds: LearnedBounds) -> None:
+        """A provider counted beyond what was to bound a call."""
+        self.bounds[model] = bounds
+        if self.journal_bounds is not None:
+            self.journal_bounds(model, bounds)
+
+    def is_idle(self) -> bool:
+        """Whether hardly a call waits to be let through, or will soon, so that more rows at once are of use."""
+        return self.on_their_way + sum(gate.pace.waiting for gate in self._gates.values()) < _SLOW_START
+
+    @property
+    def limiting(self) -> str | None:
+        """What holds calls up now, in words; None when nothing does."""
+        if self.budget is not None and self.budget.waiting:
+            return "the budget: calls in flight first"
+        found = [(gate.name, gate.limiting) for gate in self._gates.values()]
+        held = [(name, why) for name, why in found if why]
+        if len(held) <= 1:
+            return held[0][1] if held else None
+        return ", ".join(f"{name}: {why}" for name, why in held)
+
+
+def _is_run_wide(error: CallError) -> bool:
+    """Whether every call would meet `error`, if it is not its row's own: a refusal, or a wait of over ten minutes."""
+    if isinstance(error, RateLimited):
+        return (error.retry_after_s or 0.0) > LONGEST_ASKED_S
+    return isinstance(error, RUN_WIDE)
+
+
+def _limit(limits: Mapping[str, int], endpoint: Endpoint) -> int | None:
+    """The limit of a model, under any name that users have for it."""
+    for name in (endpoint.name, endpoint.model, ""):
+        if name in limits:
+            return limits[name]
+    return None

@@ -1,0 +1,82 @@
+"""What passes between a call and its gate: what an attempt may cost, its permit, and how it ended."""
+
+from enum import Enum
+from typing import NamedTuple
+
+from crewrun.limits.budget import Reservation
+from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds
+from crewrun.limits.probes import Suspicion
+from crewrun.limits.rate_limiter import Ticket
+from crewrun.messages import RateLimits
+
+
+class Price(NamedTuple):
+    """What a call may cost at most: tokens of its prompt and of its answer, each in US dollars; those of the answer are
+    a guess unless it `is_bound`. `kind` is what the call has in common with others, (model, task).
+    """
+
+    kind: object
+    prompt_tokens: int
+    prompt_token_usd: float
+    answer_tokens: int
+    answer_token_usd: float
+    is_bound: bool
+
+    def prompt_usd(self, bounds: LearnedBounds = NOTHING_LEARNED) -> float:
+        """The most that the prompt costs."""
+        return (self.prompt_tokens + bounds.extra_prompt_tokens) * self.prompt_token_usd
+
+    def answer_usd(self, bounds: LearnedBounds = NOTHING_LEARNED) -> float:
+        """The most that the answer costs, or the guess."""
+        return self.answer_tokens * bounds.answer_factor * self.answer_token_usd
+
+    @property
+    def usd(self) -> float:
+        """The most that the call costs."""
+        return self.prompt_usd() + self.answer_usd()
+
+    def beyond(self, prompt_tokens: int, answer_tokens: int) -> LearnedBounds:
+        """How far what the provider counted for this call is beyond its bounds."""
+        factor = answer_tokens / self.answer_tokens if self.is_bound else 1.0
+        return LearnedBounds(max(0, prompt_tokens - self.prompt_tokens), max(1.0, factor))
+
+
+class Pass(NamedTuple):
+    """Permission for one attempt, the `number`th of its endpoint.
+
+    With `is_probe` a neutral request is to be sent in place of the call's own: to see whether an outage is over, or
+    whether what is in `suspicion` holds for every call.
+    """
+
+    ticket: Ticket
+    number: int
+    is_probe: bool
+    reservation: Reservation | None
+    suspicion: Suspicion | None = None
+    price: Price | None = None
+
+
+class FailureScope(Enum):
+    """Whom a failed attempt is about.
+
+    OWN: its call alone. NONE: nobody; it is sent again and uses up no retry. ALL: perhaps every call; a probe decides.
+    """
+
+    OWN = "own"
+    NONE = "none"
+    ALL = "all"
+
+
+class Settlement(NamedTuple):
+    """How an attempt ended: the tokens and US dollars that it is known to have used.
+
+    With `is_unknown` its bill is not, or not all of it: `owed_usd` more may come, None where the price is not known.
+    `prompt_tokens` are those of the prompt among the `tokens`.
+    """
+
+    tokens: int | None = None
+    cost_usd: float | None = None
+    limits: RateLimits | None = None
+    prompt_tokens: int = 0
+    owed_usd: float | None = None
+    is_unknown: bool = False

@@ -1,0 +1,106 @@
+"""A provider's limits per minute, requests and tokens, as one model's `pace` keeps them.
+
+The first half of a window goes out as it comes, the second half evenly. So a short run does not wait, and a long one is
+not stop and go: half a minute's worth stays in hand for when the provider counts differently, or halves the limit.
+"""
+
+from typing import ClassVar
+
+from crewrun.limits.windows import WINDOW_S, RequestWindow, Reservation, TokenWindow
+
+# Timers are late: so much of the even pace may be made up for.
+_CATCH_UP_S = 0.5
+
+
+class _Meter:
+    """`per_min` is None as long as no limit is known."""
+
+    unit: ClassVar[str]
+    __slots__ = ("_given", "_next_at", "per_min")
+
+    def __init__(self, given: int | None) -> None:
+        self._given = given
+        self._next_at = 0.0
+        self.per_min: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.per_min or 0:,} {self.unit}/min"
+
+    def allowed(self, told: int) -> int:
+        """The limit when the provider says `told`: what the user gave is lowered, never raised."""
+        return told if self._given is None else min(told, self._given)
+
+    def _spread(self, amount: int, per_min: int, used: int, now: float) -> None:
+        gap_s = WINDOW_S * min(amount, per_min) / per_min
+        start = max(self._next_at, now - _CATCH_UP_S) if 2 * used >= per_min else now
+        self._next_at = start + gap_s
+
+
+class RequestMeter(_Meter):
+    """The limit of requests per minute."""
+
+    unit = "requests"
+    __slots__ = ("_window",)
+
+    def __init__(self, given: int | None) -> None:
+        super().__init__(given)
+        self._window = RequestWindow(given or 1)
+        self.per_min = given
+
+    def begin(self, per_min: int, sent: int, since: float, now: float) -> None:
+        """The limit is `per_min` from now on, of which `sent` were used, evenly since `since`."""
+        if self.per_min is None:
+            n = min(sent, per_min)
+            for i in range(n):
+                self._window.take(since + (now - since) * (i + 1) / n, now)
+        self._window.per_min = self.per_min = per_min
+
+    def earliest(self, now: float) -> float:
+        """The first time from `now` on at which one more request may go."""
+        at = self._window.earliest(now)
+        return max(at, self._next_at) if 2 * self._window.used(now) >= self._window.per_min else at
+
+    def take(self, now: float) -> None:
+        """A request goes out."""
+        self._spread(1, self._window.per_min, self._window.used(now), now)
+        self._window.take(now, now)
+
+
+class TokenMeter(_Meter):
+    """The limit of tokens per minute."""
+
+    unit = "tokens"
+    __slots__ = ("_window",)
+
+    def __init__(self, given: int | None) -> None:
+        super().__init__(given)
+        self._window = TokenWindow(given or 1)
+        self.per_min = given
+
+    def begin(self, per_min: int, sent: int, since: float, now: float) -> None:
+        """The limit is `per_min` from now on, of which `sent` were used, evenly since `since`."""
+        if self.per_min is None:
+            sent, parts = min(sent, per_min), 16
+            for i in range(parts):
+                self._window.take(sent * (i + 1) // parts - sent * i // parts, since + (now - since) * (i + 1) / parts)
+        self._window.per_min = self.per_min = per_min
+
+    def earliest(self, tokens: int, now: float) -> float:
+        """The first time from `now` on at which a request of `tokens` may go; one of more than the limit goes alone."""
+        at = self._window.earliest(tokens, now)
+        return max(at, self._next_at) if 2 * self._window.used(now) >= self._window.per_min else at
+
+    def take(self, tokens: int, now: float) -> Reservation:
+        """A request of an estimated `tokens` goes out."""
+        self._spread(tokens, self._window.per_min, self._window.used(now), now)
+        return self._window.take(tokens, now)
+
+    def settle(self, reservation: Reservation, tokens: int) -> None:
+        """The request came to `tokens`."""
+        per_min = self._window.per_min
+        gap_s = WINDOW_S * (min(tokens, per_min) - min(reservation.tokens, per_min)) / per_min
+        # Nothing that happened more than a window ago holds anybody up.
+        latest = reservation.at + WINDOW_S
+        if gap_s < 0 or self._next_at < latest:
+            self._next_at = min(self._next_at + gap_s, max(latest, self._next_at))
+        self._window.settle(reservation, tokens)

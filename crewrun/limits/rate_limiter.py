@@ -1,0 +1,310 @@
+"""When the next request to one model may go out: as fast as its provider lets through, and no faster.
+
+What is known is kept: requests and tokens per minute (`meters`), given by the user or read from headers, and what the
+provider asks to wait. What is not known is found out from refusals: how many at once (`allowance`), how many a minute
+(`learned_rate`). When a failed call is sent again is `retry`'s.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil, inf
+from typing import Literal
+
+import anyio
+
+from crewrun.errors import CallError, CallTimedOut, NetworkError, RateLimited, ServerError
+from crewrun.limits.concurrency_limit import Allowance
+from crewrun.limits.quotas import RequestMeter, TokenMeter
+from crewrun.limits.rate_estimator import LearnedRate
+from crewrun.limits.rate_headers import LONGEST_RESET_S
+from crewrun.limits.windows import Reservation
+from crewrun.messages import RateLimits
+
+# A provider is waited for at most so long at a time: when it asks, and when it refuses without saying how long. Longer
+# waits are decided by the gate, not by one reply.
+LONGEST_ASKED_S = 600.0
+_LONGEST_VAIN_S = 30.0
+# Right after a reset there is something left, or the headers lie: these many requests decide.
+_FIRST_AFTER = 2
+Hold = Literal["at once", "asked", "in vain", "requests", "tokens", "rate"]
+
+
+@dataclass(slots=True)
+class Ticket:
+    """Leave to send one request, the `number`th; whoever has it settles or drops it, once."""
+
+    number: int
+    episode: int
+    reservation: Reservation | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """`until` is when it looks again if nobody wakes it."""
+
+    tokens: int
+    until: float = inf
+    woken: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Pace:
+    """The pace of one model at one endpoint, used in one event loop.
+
+    At most `ceiling` requests are in flight; fewer to begin with if `start` says so, and after refusals. `rpm` and
+    `tpm` are limits of requests and tokens per minute: what headers say can lower but never raise them.
+    """
+
+    def __init__(
+        self,
+        ceiling: int,
+        *,
+        start: int | None = None,
+        rpm: int | None = None,
+        tpm: int | None = None,
+    ) -> None:
+        self._allowance = Allowance(ceiling, start)
+        self._requests, self._tokens = RequestMeter(rpm), TokenMeter(tpm)
+        self._learned = LearnedRate()
+        self._queue: deque[_Waiter] = deque()
+        self.is_timed = bool(rpm or tpm)  # whether anything but the number in flight may hold a request
+        self._hold: Hold | None = None
+        self._in_flight = 0
+        self._sent = 0
+        self._sent_tokens = 0
+        self._began = 0.0
+        # Refusals of requests that were sent in an earlier episode have had their effect.
+        self._episode = 0
+        self._followed: RateLimits | None = None
+        self._told_by = 0  # the newest request whose reply changed a limit
+        self._blocked_until = 0.0
+        self._blocked_by: Hold = "asked"
+        self._in_vain = 0
+        self._believes_zero = True
+        # The last request before everything waited for a reset, and before the wait before that.
+        self._zero_after: int | None = None
+        self._zero_before: int | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are out."""
+        return self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait to go out."""
+        return len(self._queue)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nothing goes out now because the provider asked to wait."""
+        return self._blocked_until > anyio.current_time()
+
+    @property
+    def limiting(self) -> str | None:
+        """What the next request waits for, in words; None when none waits, or only for the ceiling."""
+        if not self._queue or self._hold is None:
+            return None
+        wait_s = ceil(max(0.0, self._blocked_until - anyio.current_time()))
+        at_once = int(self._allowance.now)
+        match self._hold:
+            case "asked":
+                return f"Retry-After: {wait_s} s left"
+            case "in vain":
+                return f"429s: {wait_s} s until the next try"
+            case "requests":
+                return str(self._requests)
+            case "tokens":
+                return str(self._tokens)
+            case "rate":
+                return f"429s: about {self._learned.per_s(anyio.current_time()) * 60:,.0f} requests/min"
+        if at_once >= self._allowance.ceiling:
+            return None
+        return f"429s: {at_once} at once" if self._allowance.cuts else f"{at_once} at once so far"
+
+    def admit_nowait(self, tokens: int) -> Ticket | None:
+        """Leave to send a request of an estimated `tokens` right now; None when it has to wait."""
+        if self._queue or self._in_flight + 1 > self._allowance.now:
+            return None
+        if not self.is_timed:
+            return self._take(tokens)
+        now = anyio.current_time()
+        return self._take(tokens, now) if self._earliest(tokens, now) <= now else None
+
+    async def admit(self, tokens: int) -> Ticket:
+        """Wait for leave to send a request of an estimated `tokens`: first come, first served.
+
+        More tokens than the limit per minute go out alone. Without a wait this is no checkpoint.
+        """
+        return self.admit_nowait(tokens) or await self._wait(tokens)
+
+    async def admit_unqueued(self, tokens: int) -> Ticket:
+        """As `admit`, before all that wait and beyond the number in flight: what the provider allows a minute holds."""
+        while True:
+            now = anyio.current_time()
+            at = self._earliest_by_time(tokens, now)
+            if at <= now:
+                return self._take(tokens, now)
+            await anyio.sleep_until(at)
+
+    def settle(
+        self, ticket: Ticket, tokens: int | None, error: CallError | None = None, limits: RateLimits | None = None
+    ) -> None:
+        """The request has ended, well or with `error`, and used `tokens`, None if nobody knows; `limits` came along."""
+        self._in_flight -= 1
+        if ticket.reservation is not None and tokens is not None and tokens >= 0:
+            self._tokens.settle(ticket.reservation, tokens)
+        if limits is not None and limits is not self._followed:
+            self._follow(limits, ticket, error)
+        if error is None:
+            self._in_vain = 0
+            self._learned.succeeded(ticket.number)
+            self._allowance.grow(self._in_flight + 1, blind=not self.is_timed)
+        else:
+            self._heed(error, ticket)
+        if self._queue:
+            self._wake()
+
+    def drop(self, ticket: Ticket) -> None:
+        """The request was given up: it frees its place, counts as sent, and says nothing of the provider."""
+        self._in_flight -= 1
+        if self._queue:
+            self._wake()
+
+    async def _wait(self, tokens: int) -> Ticket:
+        waiter = _Waiter(tokens)
+        self._queue.append(waiter)
+        try:
+            while True:
+                if self._queue[0] is waiter:
+                    now = anyio.current_time()
+                    waiter.until = self._earliest(tokens, now)
+                    if waiter.until <= now:
+                        return self._take(tokens, now)
+                waiter.woken = anyio.Event()
+                with anyio.CancelScope(deadline=waiter.until):
+                    await waiter.woken.wait()
+        finally:
+            self._queue.remove(waiter)
+            if self._queue:
+                self._wake()
+
+    def _wake(self) -> None:
+        """Have the first one that waits look again, if it may go sooner than it knows."""
+        first = self._queue[0]
+        if self._earliest(first.tokens, anyio.current_time()) < first.until:
+            first.woken.set()
+
+    def _earliest(self, tokens: int, now: float) -> float:
+        """When one more may go as far as is known now, infinity if that is for another request to say."""
+        if self._in_flight + 1 > self._allowance.now:
+            self._hold = "at once"
+            return inf
+        return self._earliest_by_time(tokens, now)
+
+    def _earliest_by_time(self, tokens: int, now: float) -> float:
+        at, self._hold = now, None
+        if self._blocked_until > at:
+            at, self._hold = self._blocked_until, self._blocked_by
+        if self._requests.per_min and (later := self._requests.earliest(now)) > at:
+            at, self._hold = later, "requests"
+        if self._tokens.per_min and (later := self._tokens.earliest(tokens, now)) > at:
+            at, self._hold = later, "tokens"
+        if self._learned.is_set and (later := self._learned.earliest(now)) > at:
+            at, self._hold = later, "rate"
+        if self._hold is None:
+            self.is_timed = bool(self._requests.per_min or self._tokens.per_min or self._learned.is_set)
+        return at
+
+    def _take(self, tokens: int, now: float | None = None) -> Ticket:
+        """Send one. `now` is None when nothing asks for the time: a clock costs more than all the rest here."""
+        if not self._sent:
+            self._began = self._learned.began = anyio.current_time()
+        self._in_flight += 1
+        self._sent += 1
+        self._sent_tokens += tokens
+        ticket = Ticket(self._sent, self._episode)
+        if now is None:
+            return ticket
+        if self._requests.per_min:
+            self._requests.take(now)
+        if self._tokens.per_min:
+            ticket.reservation = self._tokens.take(tokens, now)
+        if self._learned.is_set:
+            self._learned.take(now)
+        return ticket
+
+    def _heed(self, error: CallError, ticket: Ticket) -> None:
+        """Draw the consequences of a failure for all requests."""
+        asked_s = error.retry_after_s
+        if isinstance(error, RateLimited) and error.is_concurrency and self._in_flight:
+            # Those that are out now are what it takes: the next one goes when one of them has ended, and not later.
+            self._allowance.cap(min(self._in_flight, error.at_once or self._in_flight))
+            return
+        if asked_s and asked_s > LONGEST_ASKED_S:
+            return
+        if asked_s and isinstance(error, RateLimited):
+            self.block(asked_s)  # what a 5xx asks holds for its own call, or in an outage: one row may cause it
+        if not isinstance(error, RateLimited):
+            if isinstance(error, ServerError | CallTimedOut | NetworkError):
+                self._allowance.pause()
+            return
+        now = anyio.current_time()
+        is_new = ticket.episode == self._episode
+        if is_new:
+            self._episode += 1
+            self._allowance.cut(self._in_flight + 1)
+        if asked_s == 0:
+            return  # "again, at once" is no word of a limit
+        self._in_vain += is_new
+        if self._in_vain > 1 and asked_s is None:
+            self.block(min(_LONGEST_VAIN_S, 2.0 ** min(self._in_vain - 3, 10)), "in vain")
+        self._learned.refused(ticket.number, now, self._sent, in_vain=self._in_vain > 2)
+        self.is_timed = self.is_timed or self._learned.is_set
+
+    def block(self, wait_s: float, by: Hold = "asked") -> None:
+        """Send nothing for `wait_s` seconds."""
+        until = anyio.current_time() + wait_s
+        if until > self._blocked_until:
+            self._blocked_until, self._blocked_by = until, by
+            self.is_timed = True
+
+    def _follow(self, limits: RateLimits, ticket: Ticket, error: CallError | None) -> None:
+        """Take over what headers say. Replies come out of order: what an older request was told is no news."""
+        if ticket.number >= self._told_by:
+            rpm, tpm = limits.requests_per_min, limits.tokens_per_min
+            if rpm is not None and (allowed := self._requests.allowed(rpm)) != self._requests.per_min:
+                self._change(self._requests, allowed, self._sent, ticket)
+            if tpm is not None and (allowed := self._tokens.allowed(tpm)) != self._tokens.per_min:
+                self._change(self._tokens, allowed, self._sent_tokens, ticket)
+            # The same object says the same again, and nothing of what is left.
+            self._followed = limits if limits.remaining_requests is limits.remaining_tokens is None else None
+        if error is not None and error.retry_after_s is not None:
+            return  # that is more exact than when everything will be free again
+        for left, reset_s in (
+            (limits.remaining_requests, limits.reset_requests_s),
+            (limits.remaining_tokens, limits.reset_tokens_s),
+        ):
+            if left == 0 and reset_s and reset_s <= LONGEST_RESET_S:
+                self._heed_zero(reset_s, ticket)
+
+    def _change(self, meter: RequestMeter | TokenMeter, per_min: int, sent: int, ticket: Ticket) -> None:
+        now = anyio.current_time()
+        age_s = now - self._began
+        in_window = sent if age_s <= 60 else int(sent * 60 / age_s)
+        if meter.per_min is not None and per_min < meter.per_min:
+            self._episode += 1  # what is in flight went out under the old limit
+        self._learned.forget(self._sent)
+        meter.begin(per_min, in_window, max(self._began, now - 60), now)
+        self._told_by = ticket.number
+        self.is_timed = True
+
+    def _heed_zero(self, reset_s: float, ticket: Ticket) -> None:
+        """Nothing is left until the reset; unless that is what this provider says each time."""
+        if not self._believes_zero:
+            return
+        if self._blocked_until <= anyio.current_time():
+            self._zero_before, self._zero_after = self._zero_after, self._sent
+        if self._zero_before is not None and 0 < ticket.number - self._zero_before <= _FIRST_AFTER:
+            self._believes_zero = False
+        else:
+            self.block(reset_s)

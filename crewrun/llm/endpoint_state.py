@@ -1,0 +1,68 @@
+"""`Way`: what calls of one endpoint need each time, its gate, its price, and what its answers usually take."""
+
+from crewrun.limits.estimates import GUESSED_TOKENS, fewest_tokens, most_answer_tokens, most_tokens
+from crewrun.limits.limiter import Gate
+from crewrun.limits.permit import Price as CallPrice
+from crewrun.llm.prices.price import Price
+from crewrun.llm.tally import Tally
+from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
+
+# Tokens of an answer, before the first one has come.
+_USUAL_TOKENS = 300
+
+
+class Way:
+    """The way to an endpoint. `answer_tokens` is what an answer is expected to take."""
+
+    __slots__ = ("_most_tokens", "_name", "_price", "answer_tokens", "gate")
+
+    def __init__(self, endpoint: Endpoint, gate: Gate, price: Price | None) -> None:
+        self._name = endpoint.name
+        self._price = price
+        self._most_tokens = most_tokens(endpoint)
+        self.gate = gate
+        self.answer_tokens = _USUAL_TOKENS
+
+    def bill(self, usage: Usage, tally: Tally) -> float | None:
+        """Account for what an attempt took; its cost in US dollars, None when its price is not known.
+
+        What a gateway states itself is taken where nobody published a price, and the user gave none.
+        """
+        if self._price is not None:
+            cost_usd: float | None = self._price.cost(usage)
+        else:
+            cost_usd = usage.details.cost_usd if usage.details is not None else None
+        tally.billed(self._name, usage, cost_usd)
+        # A moving average in whole tokens: at most 15 below what answers steadily take, never above it.
+        self.answer_tokens += (usage.completion_tokens - self.answer_tokens) // 16
+        return cost_usd
+
+    def expected(self, request: ChatRequest) -> int:
+        """The tokens that an attempt is expected to take."""
+        return fewest_tokens(request) + self.answer_tokens
+
+    def most(self, request: ChatRequest, task: str) -> CallPrice | None:
+        """The most that an attempt can cost; None when nobody can say."""
+        if self._price is None:
+            return None
+        prompt_tokens = fewest_tokens(request, bytes_per_token=1)
+        counted = max(1, prompt_tokens + self.gate.bounds.extra_prompt_tokens)  # its size decides the prices
+        answer_tokens = self._most_tokens or GUESSED_TOKENS
+        most = self._price.most(counted, answer_tokens)
+        return CallPrice(
+            (self._name, task),
+            prompt_tokens,
+            most.prompt_usd / counted,
+            answer_tokens,
+            most.answer_usd / answer_tokens,
+            self._most_tokens is not None,
+        )
+
+    def most_of(self, answer: Completion, price: CallPrice) -> float:
+        """The most that an attempt can have cost in US dollars, by what is seen of its answer: for one without
+        max_tokens and without counts.
+        """
+        if self._price is None:
+            return price.usd
+        answer_usd = self._price.most(price.prompt_tokens, most_answer_tokens(answer)).answer_usd
+        return price.prompt_usd() + answer_usd

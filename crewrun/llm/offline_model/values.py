@@ -1,0 +1,180 @@
+"""Values made up from a JSON Schema: what rehearsal models call tools and answer with.
+
+No validator: a value is built to fit. The keywords are those that pydantic and tool definitions write; `not`, `if`,
+`contains` and `dependentRequired` are passed over. https://json-schema.org/draft/2020-12/json-schema-validation
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
+
+from crewrun.llm.offline_model.demands import NoValue, count_in, implied_type, list_in, mapping_in, merge, types_in
+from crewrun.llm.offline_model.scalars import number, pick, text
+
+# Bounds for schemas that are hostile or have no end: far above what a sensible one needs.
+_MAX_STEPS = 5_000
+_MAX_DEPTH = 60
+_CHARS_PER_STEP = 100
+
+
+def example(schema: Any, seed_text: str) -> Any:
+    """A value that validates against `schema`, the same for the same arguments.
+
+    Objects have their required properties only; enums give their first value, texts are `seed_text`, cut or repeated to
+    fit. Never raises and always ends: where no value fits or can be found, it is {} for an object's schema, else None.
+    """
+    try:
+        return _Maker(schema, seed_text or "text").make(schema, _Place())
+    except (NoValue, _TooMuch, RecursionError):
+        return {} if isinstance(schema, dict) and schema.get("type") == "object" else None
+
+
+class _TooMuch(Exception):
+    """A bound was met: the whole attempt is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in the value: which references led here, how deep it is, and the how-manieth of values that must differ."""
+
+    followed: frozenset[str] = frozenset()
+    depth: int = 0
+    turn: int = 0
+
+
+class _Maker:
+    def __init__(self, root: Any, seed_text: str) -> None:
+        self._root = root
+        self._seed_text = seed_text
+        self._steps = 0
+
+    def make(self, schema: Any, place: _Place) -> Any:
+        """A value for `schema`. Raises NoValue where none fits, _TooMuch at a bound."""
+        if place.depth >= _MAX_DEPTH:
+            raise _TooMuch
+        flat, choices, place = self._flatten(schema, replace(place, depth=place.depth + 1))
+        if choices:
+            return self._choose(flat, choices, place)
+        if "const" in flat or "enum" in flat:
+            return pick(flat, place.turn)
+        # Null comes last: an optional value is more use when it is there.
+        kinds = sorted(types_in(flat) or [implied_type(flat)], key="null".__eq__)
+        for kind in kinds[:-1]:
+            try:
+                return self._make_kind(kind, flat, place)
+            except NoValue:
+                continue
+        return self._make_kind(kinds[-1], flat, place)
+
+    def _flatten(self, schema: Any, place: _Place) -> tuple[dict[str, Any], list[list[Any]], _Place]:
+        """`schema` in one with what its `$ref` and `allOf` lead to, and the lists of which one branch each must be met.
+
+        A value of finite size needs no reference twice on one path, so the second time there is no value.
+        """
+        flat: dict[str, Any] = {}
+        choices: list[list[Any]] = []
+        seen: set[str] = set()
+        waiting = [schema]
+        for part in waiting:
+            self._step()
+            if part is False:
+                raise NoValue
+            if not isinstance(part, dict):
+                continue
+            reference = part.get("$ref")
+            if isinstance(reference, str) and reference not in seen:
+                if reference in place.followed:
+                    raise NoValue
+                seen.add(reference)
+                waiting.append(self._target(reference))
+            waiting += list_in(part, "allOf")
+            choices += [part[word] for word in ("anyOf", "oneOf") if list_in(part, word)]
+            merge(flat, part)
+        return flat, choices, replace(place, followed=place.followed | seen)
+
+    def _step(self, count: int = 1) -> None:
+        self._steps += count
+        if self._steps > _MAX_STEPS:
+            raise _TooMuch
+
+    def _target(self, reference: str) -> Any:
+        """What a JSON pointer such as `#/$defs/Author` leads to; True, which any value fits, when it is not in here."""
+        found = self._root if reference == "#" or reference.startswith("#/") else True
+        for step in unquote(reference).split("/")[1:]:
+            name = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+                found = found[int(name)]
+            elif isinstance(found, dict):
+                found = found.get(name, True)
+            else:
+                return True
+        return found
+
+    def _choose(self, flat: Mapping[str, Any], choices: list[list[Any]], place: _Place) -> Any:
+        """A value for the first branch of the first choice that has one."""
+        later = [{"anyOf": choice} for choice in choices[1:]]
+        for branch in choices[0]:
+            try:
+                return self.make({"allOf": [flat, branch, *later]}, place)
+            except NoValue:
+                continue
+        raise NoValue
+
+    def _make_kind(self, kind: str, flat: Mapping[str, Any], place: _Place) -> Any:
+        match kind:
+            case "object":
+                return self._object(flat, place)
+            case "array":
+                return self._array(flat, place)
+            case "string":
+                made = text(flat, self._seed_text, place.turn)
+                self._step(len(made) // _CHARS_PER_STEP)
+                return made
+            case "boolean":
+                return place.turn % 2 == 0
+            case "null":
+                return None
+        return number(flat, place.turn, whole=kind == "integer")
+
+    def _object(self, flat: Mapping[str, Any], place: _Place) -> dict[str, Any]:
+        properties = mapping_in(flat, "properties")
+        others = True if mapping_in(flat, "patternProperties") else flat.get("additionalProperties", True)
+        required = [name for name in list_in(flat, "required") if isinstance(name, str)]
+        value = {name: self.make(properties.get(name, others), place) for name in required}
+        spare = [name for name in properties if name not in value]
+        while len(value) < count_in(flat, "minProperties", 0):
+            name = spare.pop(0) if spare else f"key {len(value) + 1}"
+            try:
+                value[name] = self.make(properties.get(name, others), place)
+            except NoValue:
+                if not spare:
+                    raise
+        return value
+
+    def _array(self, flat: Mapping[str, Any], place: _Place) -> list[Any]:
+        # Before draft 2020-12 a list in `items` was what `prefixItems` is now.
+        first = list_in(flat, "prefixItems") or list_in(flat, "items")
+        rest = flat.get("additionalItems" if list_in(flat, "items") else "items", True)
+        fewest, most = count_in(flat, "minItems", 0), count_in(flat, "maxItems", _MAX_STEPS)
+        if fewest > most:
+            raise NoValue
+        values: list[Any] = []
+        for position in range(min(max(fewest, len(first), 1), most)):
+            schema = first[position] if position < len(first) else rest
+            try:
+                values.append(self._item(schema, values, place, unlike=flat.get("uniqueItems") is True))
+            except NoValue:
+                if position < fewest:
+                    raise
+                break
+        return values
+
+    def _item(self, schema: Any, others: list[Any], place: _Place, *, unlike: bool) -> Any:
+        if not unlike:
+            return self.make(schema, place)
+        for turn in range(len(others), 2 * len(others) + 2):
+            value = self.make(schema, replace(place, turn=turn))
+            if value not in others:
+                return value
+        raise NoValue

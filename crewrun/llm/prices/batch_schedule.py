@@ -1,0 +1,68 @@
+"""What batch jobs cost, out of an entry of litellm's price table: half, where the table has no prices of their own.
+
+What calls cost is in `price_entry`.
+https://platform.openai.com/docs/guides/batch, https://docs.anthropic.com/en/docs/build-with-claude/batch-processing
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from crewrun.llm.prices import keys
+from crewrun.llm.prices.keys import Entry, bounds, first, number
+from crewrun.llm.prices.rates import Band, Rates, Schedule, band_of, times
+
+_SHARE: Final = 0.5
+
+
+def batch_schedule(entry: Entry, standard: Schedule) -> Schedule:
+    """The bands of a batch job, whose calls would be in those of `standard`."""
+    if not any(name.endswith(keys.BATCH) for name in entry):
+        return tuple(Band(band.from_tokens, times(band.rates, _SHARE)) for band in standard)
+    return tuple(
+        Band(start, _rates(_Prices(entry, above), band_of(standard, start).rates))
+        for start, above in bounds(entry, keys.BATCH)
+    )
+
+
+class _Prices:
+    """Prices of a batch job by name."""
+
+    def __init__(self, entry: Entry, above: Sequence[str]) -> None:
+        self._entry = entry
+        self._above = above
+
+    def get(self, name: str) -> float | None:
+        """The price of the largest threshold that has one, else the one of any size."""
+        spellings = [name + above + keys.BATCH for above in reversed(self._above)] + [name + keys.BATCH]
+        return next((value for key in spellings if (value := number(self._entry.get(key))) is not None), None)
+
+
+def _rates(prices: _Prices, standard: Rates) -> Rates:
+    half = times(standard, _SHARE)
+    prompt = prices.get(keys.INPUT)
+    if prompt is None:
+        return half
+    completion = first(prices.get(keys.OUTPUT), half.completion)
+    cached = first(prices.get(keys.READ), min(prompt, standard.cached_prompt))
+    written = first(prices.get(keys.WRITE), prompt)
+    has_audio, has_image, has_video = (
+        rate != standard.prompt for rate in (standard.prompt_audio, standard.prompt_image, standard.prompt_video)
+    )
+    return Rates(
+        prompt=prompt,
+        cached_prompt=cached,
+        completion=completion,
+        cache_write=written,
+        cache_write_1h=first(prices.get(keys.WRITE_1H), written),
+        cache_write_12h=first(prices.get(keys.WRITE_12H), written),
+        reasoning=completion if standard.reasoning == standard.completion else half.reasoning,
+        explicit_cached_prompt=min(cached, standard.explicit_cached_prompt),
+        prompt_audio=first(prices.get(keys.AUDIO), half.prompt_audio if has_audio else prompt),
+        prompt_image=first(prices.get(keys.IMAGE), half.prompt_image if has_image else prompt),
+        prompt_video=first(prices.get(keys.VIDEO), half.prompt_video if has_video else prompt),
+        cached_audio=first(prices.get(keys.READ_AUDIO), cached),
+        cached_image=first(prices.get(keys.READ_IMAGE), cached),
+        completion_audio=half.completion_audio,
+        completion_image=first(prices.get(keys.IMAGE_OUT), half.completion_image),
+        completion_video=half.completion_video,
+    )

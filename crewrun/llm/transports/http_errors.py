@@ -1,0 +1,170 @@
+"""What a refused reply means: from status, body and headers to a CallError, for both transports.
+
+The only place where a status, a provider's code or its words get a meaning. `error_body` takes a body apart,
+`refusal_rules` is the table by which a class is chosen.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from crewrun.errors import (
+    AuthRefused,
+    BadRequest,
+    CallError,
+    ModelNotFound,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+)
+from crewrun.limits import rate_headers
+from crewrun.llm.transports.error_body import ErrorBody, compact, read_error, read_value
+from crewrun.llm.transports.refusal_rules import BY_STATUS, RULES
+from crewrun.llm.transports.retry_after import number_of, retry_after, wait_in
+from crewrun.redaction.redactor import redact
+
+# A reply that asks to wait, whatever else it says: of money, plans, quotas.
+_ASKS_TO_WAIT = re.compile(
+    r"\b(?:try(?:ing)? again|retry(?:ing)?) (?:in|after)\b|\bper[ -](?:second|minute|hour)\b|/ ?(?:sec|min|hour)\b|"
+    r"\b[rtq]p[smh]\b|please wait"
+)
+_CODES_OF_WAITING = re.compile(r"ratelimit|toomanyrequests|throttl|perminute|persecond|perhour")
+# Kimi: "max organization concurrency: 2"; LiteLLM's proxy: "Max parallel request limit"; Z.ai's 1302
+_CONCURRENCY = re.compile(
+    r"concurren|\bparallel (?:request|call|session)|requests in parallel|\bsimultaneous|\bin[- ]flight\b|"
+    r"requests? at (?:once|the same time|a time)|^1302$",
+    re.MULTILINE,
+)
+_OF_A_WINDOW = re.compile(r"\bper[ -](?:second|minute|hour|day)\b|\b[rtq]p[smhd]\b")
+_NO_TIME = r"(?!\.?\d| ?(?:s|sec|ms|min))"
+_AT_ONCE = (
+    re.compile(rf"\b(?:limit|max\w*|allow\w*|up to|at most|only)\b[^\d.;]{{0,40}}?\b(\d{{1,5}})\b{_NO_TIME}"),
+    re.compile(r"\b(\d{1,5}) (?:concurrent|parallel|simultaneous|in[- ]flight|requests? (?:at|in parallel))"),
+    re.compile(rf"concurren\w*[^\d.;]{{0,20}}\b(\d{{1,5}})\b{_NO_TIME}"),
+)
+# OpenAI's unsupported_parameter, unsupported_value and unknown_parameter, pydantic's extra_forbidden (vLLM, Mistral)
+_CODES_OF_UNSUPPORTED = re.compile(
+    r"unsupported|unknown(?:parameter|argument|field|name)|unrecogni[sz]ed|extraforbidden"
+)
+# Groq: "property 'x' is unsupported"; OpenAI: "Unrecognized request argument supplied: x", "Only the default (1)
+# value"; Gemini: "Unknown name \"x\": Cannot find field"; xAI: "does not support parameter x"
+_UNSUPPORTED = re.compile(
+    r"\bunsupported\b|unrecogni[sz]ed|cannot find field|\bextra (?:inputs|fields)|additional propert|"
+    r"\b(?:not|no longer|isn't|aren't) (?:be )?(?:\w+ )?"
+    r"(?:supported|permitted|allowed|accepted|available|implemented)\b|"
+    r"only the default|\b(?:do|does)(?: not|n't) (?:support|accept|take|allow|have)\b|\bdeprecated\b|"
+    r"\b(?:unknown|unexpected) (?:\w+ )?(?:parameter|argument|field|property|name|key)"
+)
+# Codes in headers: AWS's "ThrottlingException:http://…", Azure's.
+_CODE_HEADERS = ("x-amzn-errortype", "x-ms-error-code")
+
+
+def failure(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
+    """The error for a reply whose status is not 2xx."""
+    return _error(status, read_error(body), headers)
+
+
+def failure_in(status: int, error: Any, headers: Mapping[str, str]) -> CallError:
+    """The error that a 2xx reports in its body, as if `status` were the HTTP status."""
+    return _error(status, read_value({"error": error}), headers)
+
+
+def _error(status: int, said: ErrorBody, given: Mapping[str, str]) -> CallError:
+    headers = {str(name).lower(): str(value) for name, value in given.items()}
+    in_headers = [redact(headers[name].split(":")[0].lower()) for name in _CODE_HEADERS if headers.get(name)]
+    codes = said.codes.union(in_headers)
+    marks = _marks(codes, said)
+    wait_s = retry_after(headers)
+    if wait_s is None:
+        wait_s = wait_in(said.words) if said.wait_s is None else said.wait_s
+    kind, is_coded = _kind(status, said.words if not said.is_html else "", marks, asks=wait_s is not None)
+    error = kind(f"HTTP {status}: {said.detail}", http_status=status, retry_after_s=wait_s)
+    error.limits = rate_headers.read(headers)
+    error.is_coded, error.param = is_coded, said.param
+    error.is_unsupported = bool(_CODES_OF_UNSUPPORTED.search(marks) or _UNSUPPORTED.search(said.words))
+    if isinstance(error, RateLimited):
+        error.is_concurrency, error.at_once = _concurrency(said.words, marks)
+    error.raw = said.generation
+    return error
+
+
+def _marks(codes: frozenset[str], said: ErrorBody) -> str:
+    """All codes without punctuation, a line each, with the two fields whose presence says as much as a code."""
+    fields = said.keys & {"failedgeneration", "flaggedinput"}
+    return "\n".join([*(compact(code) for code in codes), *fields])
+
+
+def _kind(status: int, words: str, marks: str, *, asks: bool) -> tuple[type[CallError], bool]:
+    """The class of a refusal, and whether a code says so."""
+    waits = asks or bool(_ASKS_TO_WAIT.search(words) or _CODES_OF_WAITING.search(marks))
+    for rule in RULES:
+        if status not in rule.statuses or rule.waiting not in (None, waits):
+            continue
+        if rule.codes and rule.codes.search(marks):
+            return rule.kind, True
+        if rule.words and words and rule.words(words):
+            return rule.kind, False
+    return BY_STATUS.get(status) or (ServerError if 500 <= status < 600 else BadRequest), False
+
+
+def _concurrency(words: str, marks: str) -> tuple[bool, int | None]:
+    """Whether a rate limit is one of requests in flight, and how many it allows."""
+    if not (_CONCURRENCY.search(marks) or (_CONCURRENCY.search(words) and not _OF_A_WINDOW.search(words))):
+        return False, None
+    found = next((match for pattern in _AT_ONCE if (match := pattern.search(words))), None)
+    return True, int(found[1]) or None if found else None
+
+
+# The status that a class stands for where none is given.
+_STATUS_OF: Final[Mapping[type[CallError], int]] = {
+    AuthRefused: 401,
+    QuotaExhausted: 402,
+    ModelNotFound: 404,
+    RateLimited: 429,
+    ServerError: 503,
+}
+_STATUS_WORDS: Final = (
+    (re.compile(r"rate.?limit|too.?many.?requests|throttl|quota|resource.?exhausted"), 429),
+    (re.compile(r"overload|unavailable|capacity"), 503),
+    (re.compile(r"time.?out|timed out"), 504),
+    (re.compile(r"invalid.?request|bad.?request|invalid.?argument"), 400),
+)
+
+
+# "HTTP 429 from upstream", "Error code: 503 - …", "502 Bad Gateway"
+_STATUS_IN_TEXT: Final = re.compile(r"(?:\b(?:code|status|http|error)\b\W{0,3}|^\W{0,2})([45]\d\d)\b", re.IGNORECASE)
+
+
+def embedded_status(error: Any) -> int | None:
+    """The HTTP status that an error inside a 2xx stands for: its own number, else by its codes and words.
+
+    None if they do not say.
+    """
+    fields = error if isinstance(error, Mapping) else {}
+    inner = fields.get("error")
+    for part in (fields, inner if isinstance(inner, Mapping) else {}):
+        number = named_status(part)
+        if number is not None:
+            return number
+    if isinstance(error, str) and (in_text := _STATUS_IN_TEXT.search(error)):
+        return int(in_text[1])
+    said = read_value(error)
+    marks = _marks(said.codes, said)
+    kind, is_coded = _kind(400, said.words, marks, asks=said.wait_s is not None)
+    if is_coded or kind is not BadRequest:
+        return _STATUS_OF.get(kind, 400)
+    return next((status for words, status in _STATUS_WORDS if words.search(f"{said.words}\n{marks}")), None)
+
+
+def named_status(fields: Mapping[str, Any]) -> int | None:
+    """The status of an error that a field of an object names, None where none does."""
+    numbers = (
+        _http_status(fields.get(name)) for name in ("code", "status", "status_code", "statusCode", "http_status")
+    )
+    return next((number for number in numbers if number is not None), None)
+
+
+def _http_status(value: object) -> int | None:
+    """`value` as the status of an error, None for anything else."""
+    number = number_of(value)
+    return int(number) if number is not None and 400 <= number < 600 else None

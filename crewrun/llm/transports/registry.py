@@ -1,0 +1,83 @@
+"""The transports of a gateway, one for each lane that is used."""
+
+from collections.abc import Callable, Mapping
+
+import anyio
+import sniffio
+
+from crewrun.errors import UsageError
+from crewrun.llm.transports.base import Transport
+from crewrun.messages import Lane
+
+
+def _direct() -> Callable[[], Transport]:
+    if sniffio.current_async_library() != "asyncio":
+        raise UsageError("calls over the network need asyncio; only the offline model runs under trio")
+    from crewrun.llm.transports.openai import OpenAITransport
+
+    return OpenAITransport
+
+
+def _embeddings() -> Callable[[], Transport]:
+    _direct()  # the same needs
+    from crewrun.llm.transports.embeddings import EmbeddingsTransport
+
+    return EmbeddingsTransport
+
+
+def _litellm() -> Callable[[], Transport]:
+    from crewrun.llm.transports.litellm import LitellmTransport
+
+    return LitellmTransport
+
+
+def _offline() -> Callable[[], Transport]:
+    from crewrun.llm.transports.offline import OfflineTransport
+
+    return OfflineTransport
+
+
+def _custom() -> Callable[[], Transport]:
+    from crewrun.llm.transports.custom import CustomTransport
+
+    return CustomTransport
+
+
+# Imported when first asked for: aiohttp and litellm cost start-up time that an offline run does not owe.
+_LANES: Mapping[Lane, Callable[[], Callable[[], Transport]]] = {
+    "direct": _direct,
+    "litellm": _litellm,
+    "offline": _offline,
+    "custom": _custom,
+    "embeddings": _embeddings,
+}
+
+
+def import_lane(lane: Lane) -> Callable[[], Transport]:
+    """Import what opens the transport of a lane, and return it."""
+    return _LANES[lane]()
+
+
+class Transports:
+    """Opens a transport when its lane is first used. `given` stands for all of them."""
+
+    def __init__(self, given: Transport | None = None) -> None:
+        self.given = given
+        self._opened: dict[Lane, Transport] = {}
+
+    def of(self, lane: Lane) -> Transport:
+        """The transport of a lane."""
+        if self.given is not None:
+            return self.given
+        transport = self._opened.get(lane)
+        if transport is None:
+            transport = self._opened[lane] = import_lane(lane)()
+        return transport
+
+    async def aclose(self) -> None:
+        """Close every transport."""
+        opened = [*self._opened.values(), *([self.given] if self.given else [])]
+        self._opened.clear()
+        with anyio.CancelScope(shield=True):
+            for transport in opened:
+                await transport.aclose()

@@ -1,0 +1,1 @@
+"""What the tests share: providers, processes, workspaces. None of these names is one of crewrun's."""

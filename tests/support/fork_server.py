@@ -1,0 +1,127 @@
+"""A process that has imported crewrun, and becomes a command in each of its forks; `forks` starts it and talks to it.
+
+A command in a fork has a process, a working directory, an environment, streams and an exit code of its own, as one
+that a shell starts. What it has not is a start and an end of the interpreter: what variables such as PYTHONUTF8 say
+comes too late, what the modules import has been imported, and nothing is torn down.
+"""
+
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from importlib import import_module
+from socket import recv_fds, socket
+from typing import Any
+
+from support.kill_points import Point, arm
+
+_IMPORTED = (
+    *("uvloop", "anyio._backends._asyncio", "anyio.streams.memory", "typer._adapters", "pydantic.type_adapter"),
+    *("crewrun.batch.run", "crewrun.llm.transports.offline", "crewrun.llm.transports.openai", "crewrun.crew.crew"),
+    *(
+        "crewrun.__main__",
+        "crewrun.cli.app",
+        "crewrun.cli.batch",
+        "crewrun.cli.display",
+        "crewrun.cli.report",
+        "crewrun.cli.setup",
+    ),
+    *(
+        "crewrun.batch.reread",
+        "crewrun.inspect.export",
+        "crewrun.inspect.gc",
+        "crewrun.inspect.prompts",
+        "crewrun.inspect.show",
+    ),
+    *("crewrun.batch.check", "crewrun.batch.plan", "crewrun.crew.plot", "crewrun.definitions.schema", "crewrun.flow"),
+    "crewrun.mock.server",
+)
+
+
+def main() -> None:
+    """In the server: fork until the tests hang up. In each fork: be the command."""
+    for name in _IMPORTED:
+        import_module(name)
+    gc.collect()
+    gc.freeze()  # else each fork would look through all that, and copy the pages
+    command = _fork_each(socket(fileno=int(sys.argv[1])))
+    if command is not None:
+        _become(**command)
+        os._exit(_run())
+
+
+def _fork_each(tests: socket) -> dict[str, Any] | None:
+    """What to run, in a fork of its own for each command; None in the server, when no more will come.
+
+    With each command come its three streams, and a pipe to which its process number is written, and in the end its
+    exit code and how many KiB of memory it has had at most.
+    """
+    told: dict[int, int] = {}
+
+    def reap(*_: object) -> None:
+        with suppress(ChildProcessError):
+            while (ended := os.wait4(-1, os.WNOHANG))[0]:
+                pid, status, usage = ended
+                pipe = told.pop(pid)
+                with suppress(BrokenPipeError):
+                    os.write(pipe, b"%d %d\n" % (os.waitstatus_to_exitcode(status), usage.ru_maxrss))
+                os.close(pipe)
+
+    signal.signal(signal.SIGCHLD, reap)
+    while True:
+        words, streams, _, _ = recv_fds(tests, 1 << 18, 4)
+        if not words:
+            return None
+        # A command that ends at once is not to be reaped before it is known.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        pid = os.fork()
+        if pid == 0:
+            for fd, stream in enumerate(streams[:3]):
+                os.dup2(stream, fd)
+            tests.detach()
+            os.closerange(3, max(*streams, *told.values()) + 1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            command: dict[str, Any] = json.loads(words)
+            return command
+        *inherited, told[pid] = streams
+        os.write(told[pid], b"%d\n" % pid)
+        for fd in inherited:
+            os.close(fd)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+
+def _become(args: list[str], cwd: str, env: dict[str, str], kill_at: list[Any] | None) -> None:
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.path[0] = cwd  # as `python -m` has it
+    sys.argv = ["crewrun", *args]
+    if kill_at is not None:
+        arm(Point(*kill_at))
+
+
+def _run() -> int:
+    from crewrun.__main__ import main as crewrun
+
+    code = 0
+    try:
+        crewrun()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else end.code is not None
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = 120  # as the interpreter has it
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""`crewrun mock` as a real process, for every test that needs a provider."""
+
+import json
+import signal
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from subprocess import TimeoutExpired
+from types import TracebackType
+from typing import Any, Self
+
+from support.forks import start
+
+ROOT = Path(__file__).resolve().parents[1]
+# No proxy of the environment stands between a test and its own machine.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class MockProcess:
+    """A running mock on a free port: `with MockProcess("--rpm", "60") as mock: ... mock.base_url ...`.
+
+    `base_url` ends in `/v1`, `address` is `(host, port)`. Leaving the block stops it; `stdout`, after its first
+    line, and `stderr` are filled by then.
+    """
+
+    def __init__(self, *flags: str) -> None:
+        self._flags = flags
+        self.base_url = ""
+        self.address = ("", 0)
+        self.stdout = ""
+        self.stderr = ""
+        self._stopped = False
+
+    def __enter__(self) -> Self:
+        self._process = start("mock", "--port", "0", *self._flags, cwd=ROOT)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the mock did not start: {self._process.communicate()[1]}")
+        self.base_url = line.removeprefix("crewrun mock: listening on ").strip()
+        host, port = self.base_url.removeprefix("http://").removesuffix("/v1").rsplit(":", 1)
+        self.address = (host, int(port))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal, unless it has ended, and return its exit code. Kills what has not ended in 10 s."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        if not self._stopped:
+            self._stopped = True
+            with suppress(TimeoutExpired):
+                self.stdout, self.stderr = self._process.communicate(timeout=10)
+        return self._process.wait()
+
+    def ledger(self, last: int | None = None) -> Any:
+        """What `GET /ledger` says: `{"totals": ..., "requests": [...]}`."""
+        return self._ledger("GET", "" if last is None else f"?last={last}")
+
+    def clear(self) -> None:
+        """Empty the ledger; every FAIL-ONCE fails once more."""
+        self._ledger("DELETE", "")
+
+    def wait_in_flight(self, n: int) -> Any:
+        """Ask for the ledger until exactly `n` requests are in flight, and return it. Fails after 20,000 answers."""
+        for _ in range(20_000):
+            if self.ledger(last=0)["totals"]["in_flight"] == n:
+                return self.ledger()
+        raise AssertionError(f"never {n} in flight: {self.ledger(last=0)}")
+
+    def _ledger(self, method: str, query: str) -> Any:
+        url = self.base_url.removesuffix("/v1") + "/ledger" + query
+        with _OPENER.open(urllib.request.Request(url, method=method), timeout=10) as reply:
+            return json.load(reply)

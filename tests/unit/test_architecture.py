@@ -1,0 +1,178 @@
+"""The house stands as drawn: imports go down only, and what is heavy is imported where it says."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "crewrun"
+
+# The layers, lowest first. A module may import its own layer and those before it.
+LAYERS: list[tuple[str, ...]] = [
+    (
+        *("_version", "errors", "messages", "row", "templates", "threads"),
+        *("blocking_calls", "held_signals", "own_loops", "thread_loops"),
+        *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings"),
+        *("loading", "run_files", "declared"),
+        *("redaction", "key_shapes", "credentials", "secret_forms", "secret_values", "written_secrets", "terminal"),
+    ),
+    ("diagram",),
+    ("files",),
+    ("hooks",),
+    ("llm",),
+    ("tools",),
+    ("knowledge", "skills"),
+    ("crew",),
+    ("flow",),
+    ("target",),
+    ("definitions",),
+    ("project",),
+    ("worker",),
+    ("runs",),
+    ("executors",),
+    ("batch",),
+    ("cli", "__main__"),
+]
+# These reach down to here; nothing above needs them but the command line.
+BESIDE = {"testing": "executors", "mock": "crew"}
+# CrewAI's paths to our classes, for the import lines of existing projects.
+BESIDE |= dict.fromkeys(
+    ("agent", "agents", "crews", "lite_agent_output", "llms", "process", "task", "tasks", "types"), "crew"
+)
+HEAVY = {
+    "litellm": {"llm/transports/litellm.py"},
+    "rich": {"cli/console.py"},
+    "aiohttp": {
+        "llm/transports/openai.py",
+        "mock/server.py",
+        "tools/public_address.py",
+        "tools/scrape_website.py",
+        "tools/serper.py",
+    },
+    "jsonschema": {"llm/schema.py"},
+    "uvloop": set[str](),
+    "ray": {"executors/cluster.py"},
+    "pypdf": {"knowledge/pdf.py"},
+}
+# Imported by litellm and aiohttp's own modules only when a function of ours runs.
+LAZY = {"litellm", "pypdf", "ray"}
+
+
+_PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}
+
+
+def modules() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def room(name: str) -> str:
+    """`crewrun.llm.gateway` → `llm`."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def height(room_name: str) -> int:
+    below = BESIDE.get(room_name, room_name)
+    return next(i for i, rooms in enumerate(LAYERS) if below in rooms)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module or ""
+
+
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if relative(p) != "__init__.py"], ids=relative)
+def test_a_module_imports_nothing_above_its_layer(path: Path) -> None:
+    """A lower layer that knew a higher one could not be understood or tested without it."""
+    own = room("crewrun." + relative(path).removesuffix(".py").replace("/", "."))
+    above = [
+        name
+        for name in imports(parse(path))
+        if name.startswith("crewrun.") and room(name) not in ("_version",) and height(room(name)) > height(own)
+    ]
+    assert above == []
+
+
+@pytest.mark.parametrize("library", HEAVY, ids=str)
+def test_a_heavy_library_is_imported_in_its_one_place(library: str) -> None:
+    """Who wants to know what a library is used for looks into one file, and start-up pays for none by accident."""
+    users = {
+        relative(path)
+        for path in modules()
+        if any(name == library or name.startswith(library + ".") for name in imports(parse(path)))
+    }
+    assert users == HEAVY[library]
+
+
+@pytest.mark.parametrize("library", sorted(LAZY))
+def test_the_heaviest_is_imported_inside_functions_only(library: str) -> None:
+    """litellm takes seconds and 170 MB: importing our module must not import it."""
+    at_module_level = [
+        relative(path)
+        for path in modules()
+        for node in parse(path).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and any(name == library or name.startswith(library + ".") for name in imports(node))
+    ]
+    assert at_module_level == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        pytest.param("import crewrun", {"pydantic", "anyio", "yaml", "typer"}, id="the package"),
+        pytest.param("import crewrun.cli.app", {"pydantic", "aiohttp", "litellm", "rich.progress"}, id="the commands"),
+        pytest.param("from crewrun import Agent, Crew, Task, LLM", {"aiohttp", "litellm", "rich"}, id="the classes"),
+    ],
+)
+def test_importing_loads_nothing_heavy(statement: str, absent: set[str]) -> None:
+    """Measured in a fresh interpreter, since this one has everything loaded already."""
+    program = f"import sys\n{statement}\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert absent & set(loaded) == set()
+
+
+def test_everything_for_people_is_printed_by_one_module() -> None:
+    """`crewrun.terminal` escapes what would steer a terminal and blacks secrets out: no command has to think of it.
+
+    What is data goes to standard output through a sink.
+    """
+    printing = {
+        relative(path)
+        for path in modules()
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in _PRINTING
+    }
+    assert printing == {"terminal.py"}
+
+
+def test_every_module_says_what_is_in_it() -> None:
+    """A docstring on every module."""
+    assert [relative(path) for path in modules() if not ast.get_docstring(parse(path))] == []
+
+
+def test_the_public_names_are_sorted_and_all_resolve() -> None:
+    """`__all__` is what `from crewrun import …` offers."""
+    import crewrun
+
+    assert sorted(crewrun.__all__, key=lambda n: (not n.isupper(), n.startswith("_"), n)) == crewrun.__all__
+    assert {name: getattr(crewrun, name).__name__ for name in crewrun.__all__ if name != "__version__"} == {
+        name: name for name in crewrun.__all__ if name != "__version__"
+    }

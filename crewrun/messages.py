@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-Lane = Literal["direct", "litellm", "offline", "custom", "embeddings"]
+TransportName = Literal["direct", "litellm", "offline", "custom", "embeddings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def relaxed(schema: ReplySchema) -> ReplySchema:
 class Endpoint:
     """One model at one address, resolved from an `LLM` and the environment. Compared by identity.
 
-    `model` is the name that the provider knows; `base_url` ends without a slash and is None where the lane knows
+    `model` is the name that the provider knows; `base_url` ends without a slash and is None where the transport knows
     the address itself. `params` are request fields beside the messages, such as temperature, `tool_params` those that
     go with tools only, and `extra_body` what litellm is to put over the body. `query` is added to the address.
     `reply_schema` is for replies to requests that have no schema of their own. `base_model` is the model behind a name
@@ -138,11 +138,12 @@ class Endpoint:
     variables that may be secrets; None where they are the same. `secrets` are the values that variables put anywhere.
     With `drops_params` a parameter that the server names as unsupported is left out from then on.
 
-    `custom` is the user's object that answers in the lane of that name, and `context_tokens` what it says a prompt may
+    `custom` is the user's object that answers in the transport of that name, and `context_tokens` what it says a prompt
+    may
     have.
     """
 
-    lane: Lane
+    transport_name: TransportName
     provider: str
     model: str
     base_url: str | None = None
@@ -172,7 +173,7 @@ class Endpoint:
     @property
     def name(self) -> str:
         """How rows and summaries name the model: `openai/gpt-4.1-mini`, `offline`."""
-        return self.model if self.lane == "offline" else f"{self.provider}/{self.model}"
+        return self.model if self.transport_name == "offline" else f"{self.provider}/{self.model}"
 
 
 @dataclass(frozen=True, slots=True)

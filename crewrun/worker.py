@@ -173,7 +173,7 @@ class Worker:
         target, inputs = self._target, row.inputs or {}
         if not self._runs_code:
             return value_of(await target.akickoff(inputs))
-        with answering(inputs, rehearsed=self._gateway.is_rehearsal):
+        with answering(inputs, rehearsed=self._gateway.is_offline):
             if isinstance(target, Crew):
                 target = await target.for_a_row(inputs)
             return value_of(await target.akickoff(inputs))
@@ -235,7 +235,7 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
             learn(secrets_of(endpoint))  # not to be forgotten, however many others rows make
             await _check(endpoint, user, keys=keys)
             found[endpoint] = None
-    for embedder in target.embedders if isinstance(target, Crew) and not gateway.is_rehearsal else ():
+    for embedder in target.embedders if isinstance(target, Crew) and not gateway.is_offline else ():
         endpoint = gateway.embedding_endpoint(embedder)
         await _check(endpoint, "embedder", keys=keys)
         found[endpoint] = None
@@ -250,7 +250,7 @@ def _models_of(target: Target, gateway: Gateway) -> Sequence[tuple[str, LLM | No
     """
     if isinstance(target, PerRowTarget) and target.account is None and gateway.options.model is not None:
         return [(target.what, None)]
-    if isinstance(target, FlowTarget) and gateway.is_rehearsal:
+    if isinstance(target, FlowTarget) and gateway.is_offline:
         return [("the flow", None)]
     return target.models
 
@@ -260,7 +260,7 @@ def check_tools(target: Target, endpoints: Sequence[Endpoint], *, refuses: bool 
     them; not where all models are rehearsed.
     """
     missing: list[str] = getattr(target, "missing_tool_keys", [])
-    if missing and refuses and any(endpoint.lane != "offline" for endpoint in endpoints):
+    if missing and refuses and any(endpoint.transport_name != "offline" for endpoint in endpoints):
         raise UsageError(
             "\n".join(missing) + "\nExport it or put it into .env; to go on without: --missing-tool-keys warn"
         )
@@ -269,15 +269,15 @@ def check_tools(target: Target, endpoints: Sequence[Endpoint], *, refuses: bool 
 
 async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
     """Raise UsageError for an endpoint that cannot work."""
-    if endpoint.lane == "offline":
+    if endpoint.transport_name == "offline":
         from crewrun.llm.transports.offline import OfflineOptions
 
         OfflineOptions.parse(endpoint.params["options"])
-    if endpoint.lane in ("direct", "embeddings") and endpoint.base_url:
+    if endpoint.transport_name in ("direct", "embeddings") and endpoint.base_url:
         proxy_for(endpoint.base_url)  # one that cannot be used is a UsageError
     if not keys:
         return
-    if endpoint.lane == "litellm":
+    if endpoint.transport_name == "litellm":
         missing = missing_settings(endpoint)
     else:
         missing = [variable] if (variable := missing_key(endpoint)) else []
@@ -286,7 +286,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
             f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set: agent {user!r} uses {endpoint.name}. "
             f"Export it or put it into .env; to rehearse without a model: -m offline"
         )
-    if endpoint.lane == "litellm" and endpoint.params:
+    if endpoint.transport_name == "litellm" and endpoint.params:
         from crewrun.llm.transports.litellm import check_parameters
 
         try:

@@ -53,7 +53,11 @@ def _is_same_code(one: _Model, other: _Model) -> bool:
 def _custom(endpoint: str) -> _Model | None:
     """What `describe_endpoint` says of a model of the user's own, None of any other."""
     try:
-        lane, provider, model, _, attributes = json.loads(endpoint)
+        transport_name, provider, model, _, attributes = json.loads(endpoint)
     except (ValueError, TypeError):
         return None
-    return _Model(f"{provider}/{model}", attributes) if lane == "custom" and isinstance(attributes, dict) else None
+    return (
+        _Model(f"{provider}/{model}", attributes)
+        if transport_name == "custom" and isinstance(attributes, dict)
+        else None
+    )

@@ -8,13 +8,13 @@ from crewrun.errors import OutputFailed
 from crewrun.journal.writer import Heartbeat
 from crewrun.row import Outcome, Row
 from crewrun.runs.rebuild import Rebuilt, Visit
-from crewrun.runs.state import ELSEWHERE, Kept
+from crewrun.runs.state import ELSEWHERE, StoredRow
 
 
 class History(Protocol):
     """`crewrun.runs.state.RunState`, as the engine sees it."""
 
-    def find(self, row: Row) -> Kept | None:
+    def find(self, row: Row) -> StoredRow | None:
         """The row as it was kept, None when it has to be run."""
         ...
 
@@ -22,7 +22,7 @@ class History(Protocol):
         """Whether the row failed in an earlier session."""
         ...
 
-    async def restore(self, row: Row, kept: Kept) -> bytes:
+    async def restore(self, row: Row, kept: StoredRow) -> bytes:
         """The line of a row that was kept. Raises OutputFailed."""
         ...
 
@@ -43,7 +43,7 @@ class NoHistory:
     def __init__(self, shard: Shard | None = None) -> None:
         self._shard = shard
 
-    def find(self, row: Row) -> Kept | None:
+    def find(self, row: Row) -> StoredRow | None:
         """Every row of the shard is new."""
         return None if self._shard is None or self._shard.has(row) else ELSEWHERE
 
@@ -55,7 +55,7 @@ class NoHistory:
         """Nobody knows."""
         return False
 
-    async def restore(self, row: Row, kept: Kept) -> bytes:
+    async def restore(self, row: Row, kept: StoredRow) -> bytes:
         """Never asked for."""
         raise LookupError(row.id)
 

@@ -22,7 +22,7 @@ from crewrun.errors import Category, UsageError
 from crewrun.fingerprint import fingerprint
 from crewrun.hooks.dispatch import all_hooks
 from crewrun.inspect.view import command_of, is_in_place
-from crewrun.limits.limiter import Gates
+from crewrun.limits.limiter import LocalLimiters
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
@@ -68,7 +68,7 @@ class Identity(NamedTuple):
     definition: str
 
 
-def make_gateway(settings: BatchSettings, gates: Gates, cache: AnswerCache | None = None) -> Gateway:
+def make_gateway(settings: BatchSettings, limiters: LocalLimiters, cache: AnswerCache | None = None) -> Gateway:
     """The gateway of a run. Raises UsageError for prices that do not parse."""
     options = GatewayOptions(
         retry=RetryPolicy(retries=settings.retries),
@@ -79,7 +79,7 @@ def make_gateway(settings: BatchSettings, gates: Gates, cache: AnswerCache | Non
         prices=settings.prices,
         row_budget_usd=settings.row_budget_usd,
     )
-    return Gateway(options, gates=gates, cache=cache)
+    return Gateway(options, limiters=limiters, cache=cache)
 
 
 def own_files_of(
@@ -210,10 +210,10 @@ def endpoints_in_words(endpoints: Sequence[str]) -> str:
 
 def _words_of(endpoint: str) -> str:
     try:
-        lane, provider, model, base_url, params = json.loads(endpoint)
+        transport_name, provider, model, base_url, params = json.loads(endpoint)
     except (ValueError, TypeError):
         return endpoint
-    name = model if lane == "offline" else f"{provider}/{model}"
+    name = model if transport_name == "offline" else f"{provider}/{model}"
     return f"{name}{f' at {base_url}' if base_url else ''}{f' with {json.dumps(params)}' if params else ''}"
 
 

@@ -29,9 +29,9 @@ from crewrun.crew.crew import Crew
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.definitions.definition import Definition
 from crewrun.errors import InputInvalid, UsageError
-from crewrun.inspect.run_so_far import Known, read_known, usual
+from crewrun.inspect.run_so_far import RunSoFar, read_known, usual
 from crewrun.limits.estimates import fewest_tokens, most_tokens
-from crewrun.limits.limiter import Gates
+from crewrun.limits.limiter import LocalLimiters
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import ChatRequest, Endpoint, Usage
 from crewrun.row import Row
@@ -126,7 +126,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     """Look at everything that a batch would begin with. Raises what `run_batch` raises before its first call."""
     settings.check()
     check_holds(settings, definition.target)
-    gateway = make_gateway(settings, Gates(settings.gate))
+    gateway = make_gateway(settings, LocalLimiters(settings.limiter))
     part = settings.part
     output = output_path(inputs, settings.output, part)
     plan = Plan(shard=str(part) if part else None)
@@ -134,7 +134,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     check_priced(settings.flag_that_needs_prices, definition.target, endpoints, gateway)
     folder = run_folder(output, settings)
     identity = identify(definition, endpoints, settings.input)
-    known = _known(folder, identity.definition) if not settings.fresh else Known()
+    known = _known(folder, identity.definition) if not settings.fresh else RunSoFar()
     worker = Worker(definition.target, gateway)
     with ExitStack() as files:
         readable = spooled(inputs, files)
@@ -198,9 +198,9 @@ def _tell_models(
     plan.notes += [f"warning: {missing}" for missing in getattr(target, "missing_tool_keys", [])]
 
 
-def _known(folder: RunFolder | None, definition: str) -> Known:
+def _known(folder: RunFolder | None, definition: str) -> RunSoFar:
     if folder is None or not Path(folder.journal).is_file():
-        return Known()
+        return RunSoFar()
     return read_known(folder.journal, definition)
 
 
@@ -240,9 +240,9 @@ def _price_note(models: Iterable[str]) -> str:
 def _limited(plan: Plan, settings: BatchSettings) -> Range:
     """How long the limits that are known make it last."""
     limited_s = Range(0.0, 0.0, 0.0)
-    gate = settings.gate
+    limiter = settings.limiter
     tokens = _sum(plan.prompt_tokens, plan.completion_tokens)
-    for limits, amount in ((gate.rpm, plan.calls), (gate.tpm, tokens)):
+    for limits, amount in ((limiter.rpm, plan.calls), (limiter.tpm, tokens)):
         if limits and amount is not None:
             # Of several models nobody knows which one takes how much: all their limits together.
             per_s = sum(limits.values()) / 60
@@ -253,7 +253,7 @@ def _limited(plan: Plan, settings: BatchSettings) -> Range:
 class _Estimator:
     """What rows of one crew take."""
 
-    def __init__(self, crew: Crew, gateway: Gateway, known: Known) -> None:
+    def __init__(self, crew: Crew, gateway: Gateway, known: RunSoFar) -> None:
         self._crew = crew
         self._gateway = gateway
         self._known = known
@@ -305,7 +305,7 @@ class _Estimator:
         answers = self._known.answers.get((endpoint.name, task))
         if answers:
             each = Range(*usual(answers.seconds))
-        elif endpoint.lane == "offline":
+        elif endpoint.transport_name == "offline":
             each = _OFFLINE_S
         else:
             each = _each(add, _FIRST_TOKEN_S, _each(mul, answer, _TOKEN_S))

@@ -246,13 +246,13 @@ def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[En
 
 
 def _unused_models(settings: BatchSettings, target: Target, endpoints: Sequence[Endpoint]) -> list[str]:
-    if not isinstance(target, Crew) or all(endpoint.lane == "offline" for endpoint in endpoints):
+    if not isinstance(target, Crew) or all(endpoint.transport_name == "offline" for endpoint in endpoints):
         return []
     used = [name for endpoint in endpoints for name in (endpoint.name, endpoint.model)]
-    gate = settings.gate
+    limiter = settings.limiter
     return [
         f"warning: {flag} {name}: no agent of the crew calls that model{suggest(name, used)}"
-        for flag, names in (("--rpm", gate.rpm), ("--tpm", gate.tpm), ("--price", settings.prices))
+        for flag, names in (("--rpm", limiter.rpm), ("--tpm", limiter.tpm), ("--price", settings.prices))
         for name in names
         if name and name not in used
     ]
@@ -289,7 +289,7 @@ async def open_budget(
 
 def reserve_descriptors(max_concurrent: int, endpoints: list[Endpoint]) -> None:
     """Make room for a socket per row in flight. Raises UsageError when the system does not allow as many."""
-    if all(endpoint.lane == "offline" for endpoint in endpoints):
+    if all(endpoint.transport_name == "offline" for endpoint in endpoints):
         return
     needed = max_concurrent + 64
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -44,7 +44,7 @@ from crewrun.errors import CrewrunError
 from crewrun.executors import Executor, find_executor
 from crewrun.executors.job import Job
 from crewrun.library_warnings import written_by
-from crewrun.limits.limiter import Gates
+from crewrun.limits.limiter import LocalLimiters
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.capabilities import as_json, in_words
 from crewrun.llm.gateway import Gateway
@@ -70,7 +70,7 @@ async def run_batch(
     settings.check()
     open_executor = find_executor(settings.executor)
     deadline_s = settings.deadline_s(datetime.now().astimezone())
-    gates = Gates(settings.gate, deadline_s)
+    limiters = LocalLimiters(settings.limiter, deadline_s)
     output = output_path(inputs, settings.output, settings.part)
     check_sortable(output, settings)
     folder = run_folder(output, settings)
@@ -81,7 +81,7 @@ async def run_batch(
         cache = AnswerCache.open(settings.cache, settings.cache_bytes) if settings.cache else None
         if cache is not None:
             files.callback(cache.close)
-        gateway = make_gateway(settings, gates, cache)
+        gateway = make_gateway(settings, limiters, cache)
         endpoints = await _checked_models(definition.target, gateway, settings)
         check_not_input(inputs, output, stdout_fd)
         if settings.summary:
@@ -99,13 +99,13 @@ async def run_batch(
             opened = await open_state(options)
             files.enter_context(written_by(opened.state.warned))
             gateway.refused.update(opened.state.refused)
-            await _acquaint(gates, opened.state)
+            await _acquaint(limiters, opened.state)
             if has_named and opened.state.has_results:
                 await take_out_changed(open_rows(), opened.state)
         if settings.budget_usd is not None:
             state = opened.state if opened else None
-            gates.budget = await open_budget(settings.budget_usd, state, endpoints, gateway)
-        job = _job(invocation, definition, settings, gateway, gates, opened, cache, output, endpoints, stdout_fd)
+            limiters.budget = await open_budget(settings.budget_usd, state, endpoints, gateway)
+        job = _job(invocation, definition, settings, gateway, limiters, opened, cache, output, endpoints, stdout_fd)
         executor = await places.enter_async_context(_closing(opened, open_executor(job)))
         # From here on a signal asks for an orderly end; before there was nothing to put in order.
         signals = files.enter_context(anyio.open_signal_receiver(*_heeded()))
@@ -113,18 +113,18 @@ async def run_batch(
         drawn = await draw(open_rows(), settings.canary, is_due) if settings.canary else None
         canary = Canary(drawn, settings.rows_at_once) if drawn is not None else None
         reopen = None if is_pipe(readable) else open_rows
-        session = Session(source, opened, settings, display, gates, deadline_s, canary, reopen)
+        session = Session(source, opened, settings, display, limiters, deadline_s, canary, reopen)
         display.start()
         report = await session.run(executor, output, stdout_fd, signals, getattr(definition.target, "account", None))
         return _with_notes(report, gateway, cache)
 
 
-async def _acquaint(gates: Gates, state: RunState) -> None:
-    """Tell the gates what earlier sessions learned, and where to keep what they learn."""
-    gates.has_answered = state.has_calls
-    gates.bounds = await state.bounds()
-    gates.journal_bounds = state.keep_bounds
-    gates.unknown_bills.journal = state.keep_owed
+async def _acquaint(limiters: LocalLimiters, state: RunState) -> None:
+    """Tell the limiters what earlier sessions learned, and where to keep what they learn."""
+    limiters.has_answered = state.has_calls
+    limiters.bounds = await state.bounds()
+    limiters.journal_bounds = state.keep_bounds
+    limiters.unknown_bills.journal = state.keep_owed
 
 
 def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> Report:
@@ -200,7 +200,7 @@ def _job(
     definition: Definition,
     settings: BatchSettings,
     gateway: Gateway,
-    gates: Gates,
+    limiters: LocalLimiters,
     opened: Opened | None,
     cache: AnswerCache | None,
     output: str | None,
@@ -219,7 +219,7 @@ def _job(
         options=gateway.options,
         row_timeout_s=settings.row_timeout,
         max_rows=settings.rows_at_once,
-        gates=gates,
+        limiters=limiters,
         archive=state,
         cache=cache,
         files=files,

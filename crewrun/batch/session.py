@@ -25,7 +25,7 @@ from crewrun.batch.summary import summarise
 from crewrun.errors import CrewrunError, JournalDamaged, OutputFailed, UsageError
 from crewrun.executors import Executor
 from crewrun.journal.writer import Heartbeat
-from crewrun.limits.limiter import Gates
+from crewrun.limits.limiter import LocalLimiters
 from crewrun.row import Row
 from crewrun.runs.opening import Opened, with_cost
 from crewrun.runs.state import RunState
@@ -85,7 +85,7 @@ class Session:
         opened: Opened | None,
         settings: BatchSettings,
         display: Display,
-        gates: Gates,
+        limiters: LocalLimiters,
         deadline_s: float | None,
         canary: Canary | None,
         reopen: Callable[..., Source] | None = None,
@@ -96,7 +96,7 @@ class Session:
         self._canary = canary
         self._reopen = reopen
         self._forecast: Forecast | None = None
-        self._gates = gates
+        self._limiters = limiters
         self._deadline_s = deadline_s
         self._source = source
         self._opened = opened
@@ -170,7 +170,7 @@ class Session:
             error=str(error) if error else None,
             not_counted=not_counted,
             in_all=in_all,
-            owed=self._gates.unknown_bills.owed,
+            owed=self._limiters.unknown_bills.owed,
             forecast=self._forecast.to_json() if self._forecast else None,
             shard=settings.part,
         )
@@ -221,7 +221,7 @@ class Session:
         settings = self._settings
         return EngineOptions(
             max_concurrent=settings.rows_at_once,
-            is_room=self._gates.is_idle if settings.is_adaptive else None,
+            is_room=self._limiters.is_idle if settings.is_adaptive else None,
             breaker=Breaker(settings.outage_patience_s),
             # Of a sample of the whole input nothing can be written in order: at its end the file is sorted instead.
             ordered=settings.ordered and self._canary is None,
@@ -290,7 +290,7 @@ class Session:
     async def _show(self) -> None:
         while True:
             await anyio.sleep(self._display.interval_s)
-            self._progress.limiting = self._gates.limiting
+            self._progress.limiting = self._limiters.limiting
             self._display.update(self._progress, self._progress.share(self._source.fraction))
 
     async def _beat(self) -> None:

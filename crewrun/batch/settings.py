@@ -11,7 +11,7 @@ from crewrun.batch.shard import Shard
 from crewrun.batch.stop import FailureLimit
 from crewrun.errors import UsageError
 from crewrun.executors.job import WorkerOptions
-from crewrun.limits.limiter import MAX_CALLS, GateOptions
+from crewrun.limits.limiter import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
 from crewrun.runs.lock import LockMode
 
@@ -86,7 +86,7 @@ class BatchSettings:
 
     def check(self) -> None:
         """Raise UsageError for settings that make no sense, alone or together."""
-        self.failure_limit, self.gate, self.prices, self.row_budget_usd, self.budget_usd, self.cache_bytes, self.part  # noqa: B018  (each may raise)
+        self.failure_limit, self.limiter, self.prices, self.row_budget_usd, self.budget_usd, self.cache_bytes, self.part  # noqa: B018  (each may raise)
         self.worker_options  # noqa: B018  (this too)
         if self.max_forecast_usd is not None and not self.canary:
             raise UsageError("--max-forecast: the forecast comes from a canary; add --canary 100")
@@ -121,9 +121,9 @@ class BatchSettings:
         return seconds("--outage-patience", "5m" if self.outage_patience is None else self.outage_patience)
 
     @property
-    def gate(self) -> GateOptions:
+    def limiter(self) -> LimiterOptions:
         """What `-j`, `--rpm`, `--tpm` and `--outage-patience` ask for."""
-        return GateOptions(
+        return LimiterOptions(
             rpm=self._held(per_model("--rpm", self.rpm)),
             tpm=self._held(per_model("--tpm", self.tpm)),
             slow_start=self.is_adaptive,

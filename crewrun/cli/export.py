@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crewrun.row import Row
 
 
-class _Wish(NamedTuple):
+class _Directive(NamedTuple):
     """What is to be exported. `columns` are those of a CSV, None for JSONL; `guards_formulas` is about its texts."""
 
     columns: "Columns | None"
@@ -53,18 +53,18 @@ def export(
     from crewrun.inspect.view import open_run
 
     stdout_fd = claim_stdout()
-    wish = _Wish(Columns() if form == "csv" else None, status, ordered, formula_guard)
+    directive = _Directive(Columns() if form == "csv" else None, status, ordered, formula_guard)
     loose = find_loose(run)
     if loose is not None:
         with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(loose)) as sink:
-            missing = run_loop(_export_loose, Path(run), wish, sink)
+            missing = run_loop(_export_loose, Path(run), directive, sink)
     else:
         with open_run(run) as view, _open_sink(output, stdout_fd, lambda path: _is_of_run(path, view)) as sink:
-            missing = run_loop(_export, view, wish, sink)
+            missing = run_loop(_export, view, directive, sink)
     raise typer.Exit(3 if missing else 0)
 
 
-async def _export(view: "View", wish: _Wish, sink: "Sink") -> int:
+async def _export(view: "View", directive: _Directive, sink: "Sink") -> int:
     """Write the export. Returns how many results are missing in it."""
     from crewrun.cli.wording import count
     from crewrun.inspect.export import LeftOut, Written
@@ -72,16 +72,16 @@ async def _export(view: "View", wish: _Wish, sink: "Sink") -> int:
     from crewrun.terminal import say
 
     if view.results is None or not view.results.is_file():
-        await _export_again(view, wish, sink)
+        await _export_again(view, directive, sink)
         return 0
     with view.results.open("rb") as file:
-        found = Written(view, file, wish.status, LeftOut(), wish.columns)
+        found = Written(view, file, directive.status, LeftOut(), directive.columns)
         is_going = is_held(view.folder.lock)
-        if wish.ordered or (found.may_lack and not is_going):
-            await _read_input(view, found, wish)
-        if wish.ordered:
+        if directive.ordered or (found.may_lack and not is_going):
+            await _read_input(view, found, directive)
+        if directive.ordered:
             found.sort()
-        await _write(found.lines, wish, sink)
+        await _write(found.lines, directive, sink)
     if is_going:
         found.left_out.torn = found.missing = 0  # they are being written
     faults = [f"lines of {view.results} that are left out: {found.left_out}"] if str(found.left_out) else []
@@ -91,7 +91,7 @@ async def _export(view: "View", wish: _Wish, sink: "Sink") -> int:
     return found.missing
 
 
-async def _read_input(view: "View", found: "Written", wish: _Wish) -> None:
+async def _read_input(view: "View", found: "Written", directive: _Directive) -> None:
     """Find out which rows the input has, and in which order."""
     from crewrun.batch.reread import is_wanted, visit_rows
     from crewrun.errors import UsageError
@@ -106,11 +106,11 @@ async def _read_input(view: "View", found: "Written", wish: _Wish) -> None:
         await visit_rows(view.manifest, see)
     except UsageError as gone:
         found.end_without_input()
-        if wish.ordered:
+        if directive.ordered:
             say(f"crewrun: --ordered by the places that rows had when they ran, since {gone}")
 
 
-async def _export_again(view: "View", wish: _Wish, sink: "Sink") -> None:
+async def _export_again(view: "View", directive: _Directive, sink: "Sink") -> None:
     """Export results that are in no file from the journal and the input."""
     from crewrun.batch.reread import visit_rows
     from crewrun.errors import OutputFailed, UsageError
@@ -123,43 +123,43 @@ async def _export_again(view: "View", wish: _Wish, sink: "Sink") -> None:
         )
     try:
         with tempfile.TemporaryFile() as file:
-            spool = Spool(view, file, wish.status, wish.columns)
+            spool = Spool(view, file, directive.status, directive.columns)
             await visit_rows(view.manifest, spool.add)
-            await _write(spool.lines, wish, sink)
+            await _write(spool.lines, directive, sink)
     except OSError as full:
         raise OutputFailed(f"the temporary file of results cannot be written: {full.strerror}") from full
 
 
-async def _export_loose(run: Path, wish: _Wish, sink: "Sink") -> int:
+async def _export_loose(run: Path, directive: _Directive, sink: "Sink") -> int:
     """Export results without a run folder. Returns how many results are surely missing: lines that are not whole."""
     from crewrun.errors import UsageError
-    from crewrun.inspect.results_file import Loose
+    from crewrun.inspect.results_file import ResultsFile
     from crewrun.terminal import say
 
     try:
         with run.open("rb") as file:
-            found = Loose(file, wish.status, wish.columns)
+            found = ResultsFile(file, directive.status, directive.columns)
             if not len(found) and str(found.left_out):
                 raise UsageError(
                     f"{run}: has no run folder, and no line of it is a result; "
                     "RUN is a results file of crewrun batch or merge, or a run folder"
                 )
-            await _write(found.lines(ordered=wish.ordered), wish, sink)
+            await _write(found.lines(ordered=directive.ordered), directive, sink)
     except OSError as refused:
         raise UsageError(f"{run}: cannot be read: {refused.strerror}") from refused
     if str(found.left_out):
         say(f"crewrun: lines of {run} that are left out: {found.left_out}")
-    if wish.ordered:
+    if directive.ordered:
         say(f"crewrun: --ordered by the places that rows had when they ran, since {run} has no run folder")
     return found.left_out.torn
 
 
-async def _write(lines: "Iterable[bytes]", wish: _Wish, sink: "Sink") -> None:
+async def _write(lines: "Iterable[bytes]", directive: _Directive, sink: "Sink") -> None:
     from crewrun.inspect.export import grouped
     from crewrun.inspect.table import as_csv
 
-    if wish.columns is not None:
-        lines = as_csv(lines, wish.columns, guards_formulas=wish.guards_formulas)
+    if directive.columns is not None:
+        lines = as_csv(lines, directive.columns, guards_formulas=directive.guards_formulas)
     for piece in grouped(lines):
         await sink.write([piece])
 

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from crewrun.batch.shard import Shard
-    from crewrun.inspect.merge import Union
+    from crewrun.inspect.merge import MergedResults
     from crewrun.inspect.merge_inputs import Input, Part
     from crewrun.inspect.verify import Differences
     from crewrun.runs.manifest import Manifest
@@ -41,14 +41,14 @@ def merge(
     """
     from crewrun.cli.setup import run_loop
     from crewrun.cli.status import difference_lines
-    from crewrun.inspect.merge import KINDS, Union
+    from crewrun.inspect.merge import KINDS, MergedResults
     from crewrun.inspect.merge_inputs import Input, input_of, open_parts, read_part
     from crewrun.terminal import say, say_all
 
     with ExitStack() as files:
         parts, warnings = open_parts(runs, files)
         target = _check_output(output, parts, inputs, force=force)
-        union = Union([part.file for part in parts])
+        union = MergedResults([part.file for part in parts])
         files.callback(union.close)
         for number, part in enumerate(parts):
             read_part(part, number, union)
@@ -70,7 +70,7 @@ def merge(
     raise typer.Exit(3 if found.counts or (lacks and not is_checked) else 0)
 
 
-async def _see_input(whole: "Input", union: "Union") -> None:
+async def _see_input(whole: "Input", union: "MergedResults") -> None:
     from crewrun.batch.reread import visit_input
 
     await visit_input(whole.path, whole.id_field, union.see)
@@ -111,7 +111,7 @@ def _verdict(found: "Differences", whole: "Input | str") -> str:
     return f"{'complete: these are the rows of' if is_whole else 'not complete: held against'} {whole.path}"
 
 
-def _headline(output: str, runs: int, union: "Union") -> str:
+def _headline(output: str, runs: int, union: "MergedResults") -> str:
     from crewrun.cli.wording import count
 
     rows, ok, shared = union.count()

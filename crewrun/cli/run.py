@@ -116,7 +116,7 @@ async def _kickoff(
         for failed in outcome.tool_failures:
             error = " ".join(failed.error.split())
             say(f"tool {failed.tool!r} failed {failed.count} × ({failed.reason}): {error}")
-        owed = gateway.gates.unknown_bills.owed
+        owed = gateway.limiters.unknown_bills.owed
         cost = money(outcome.cost_usd) + may_be_owed({"may_be_owed_usd": None if owed.unpriced else owed.usd})
         say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {cost}")
     return outcome

@@ -57,7 +57,7 @@ class Background(NamedTuple):
 
         An embedder is asked where there is one, except in a rehearsal. Raises what a call does.
         """
-        if self.embedded is None or gateway.is_rehearsal:
+        if self.embedded is None or gateway.is_offline:
             return self.passages_for(query)
         return await self.embedded.nearest(query, gateway, tally)
 

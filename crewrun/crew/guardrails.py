@@ -30,21 +30,21 @@ def judgement_schema() -> OutputSchema:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GuardrailOutcome:
     """What a guardrail says: the fault to mend, or what takes the answer's place (None: it stays)."""
 
     fault: str | None = None
     instead: str | BaseModel | dict[str, Any] | list[Any] | None = None
 
 
-async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, judge: Judge) -> Verdict:
+async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, judge: Judge) -> GuardrailOutcome:
     """Hold `output` against the `guardrail` of `whose`; a sentence goes to `judge`.
 
     Raises GuardrailFailed when the guardrail itself does not work.
     """
     if isinstance(guardrail, str):
         valid, feedback = await judge(guardrail, output.raw)
-        return Verdict() if valid else Verdict(fault=feedback or f"it does not keep to: {guardrail}")
+        return GuardrailOutcome() if valid else GuardrailOutcome(fault=feedback or f"it does not keep to: {guardrail}")
     name = getattr(guardrail, "__name__", type(guardrail).__name__)
     named = f"guardrail {name!r} of {whose}"
     try:
@@ -61,8 +61,8 @@ async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, ju
         )
     passed, what = result
     if not passed:
-        return Verdict(fault=str(what))
-    return Verdict(instead=what if isinstance(what, str | BaseModel | dict | list) else None)
+        return GuardrailOutcome(fault=str(what))
+    return GuardrailOutcome(instead=what if isinstance(what, str | BaseModel | dict | list) else None)
 
 
 def replaced(

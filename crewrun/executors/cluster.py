@@ -56,12 +56,12 @@ async def join(ray: Any, address: str | None, luggage: Luggage, say: Callable[[s
         address = "local"
     if address in (None, "", "local", "auto"):
         # In this thread: what is started here has to live as long as the thread does.
-        with _signals_as_they_were(), hushed() as told:
+        with _signals_as_they_were(), muted() as told:
             _init(ray, told, address=address or None, include_dashboard=False, **options)
         return
     assert address is not None  # noqa: S101  (said above)
     await _check_listening(address)
-    with hushed() as told:
+    with muted() as told:
         most_s = _JOIN_S + (_START_S if address.startswith("ray://") else 0) + (_PACK_S if luggage.folder else 0)
         with anyio.move_on_after(most_s):
             await _in_thread(partial(_init, ray, told, address=address, **options))
@@ -130,7 +130,7 @@ class _Told:
 
 
 @contextmanager
-def hushed() -> Iterator[_Told]:
+def muted() -> Iterator[_Told]:
     """Keep what is written to standard error aside for the time of the block: nothing else makes Ray's C++ quiet."""
     with TemporaryFile() as aside:
         kept = os.dup(2)

@@ -1,6 +1,6 @@
-"""`Desk`: the run's end of the post to one worker. It answers with the run's own gates, journal and cache.
+"""`Desk`: the run's end of the post to one worker. It answers with the run's own limiters, journal and cache.
 
-What is answered at once costs no task; what waits, for a gate or for the disk, has one in the fleet's group.
+What is answered at once costs no task; what waits, for a limiter or for the disk, has one in the fleet's group.
 """
 
 from asyncio import Future
@@ -33,8 +33,8 @@ from crewrun.executors.letters import (
     Written,
 )
 from crewrun.executors.post import Inbox, Outbox
-from crewrun.limits.limiter import NearGate
-from crewrun.limits.permit import Pass, Settlement
+from crewrun.limits.limiter import LocalLimiter
+from crewrun.limits.permit import CallResult, Permit
 from crewrun.row import ErrorRecord
 
 
@@ -66,9 +66,9 @@ class Desk:
         self.outbox = Outbox()
         self._inbox = Inbox()
         self._out = 0  # exchanges under way
-        self._gates: dict[int, NearGate] = {}
+        self._limiters: dict[int, LocalLimiter] = {}
         self._entering: dict[int, anyio.CancelScope] = {}
-        self._passes: dict[int, tuple[NearGate, Pass]] = {}
+        self._passes: dict[int, tuple[LocalLimiter, Permit]] = {}
         self._lent = count(1)
         self._lends = True  # until leave that was lent comes back unused: rows do not begin with a call then
         self._usual_tokens: int | None = None  # of a call, once one was answered
@@ -82,7 +82,7 @@ class Desk:
         self.outbox.put(letters.Start(errand.number, errand.row, list(errand.known), leave))
         if leave is None:
             errand.is_on_its_way = True
-            self._job.gates.on_their_way += 1
+            self._job.limiters.on_their_way += 1
         try:
             return await errand.settled
         except BaseException:
@@ -147,8 +147,8 @@ class Desk:
             errand.lose()
         for scope in self._entering.values():
             scope.cancel()
-        for gate, leave in self._passes.values():
-            gate.given_up(leave, Settlement(is_unknown=True))
+        for limiter, leave in self._passes.values():
+            limiter.given_up(leave, CallResult(is_unknown=True))
         self._passes.clear()
 
     def _read(self, letter: Letter) -> None:
@@ -158,51 +158,51 @@ class Desk:
             case letters.Begun(row):
                 self._has_arrived(self.errands.get(row))
             case letters.Answered(number, end):
-                gate, leave = self._passes.pop(number)
-                gate.answered(leave, end)
+                limiter, leave = self._passes.pop(number)
+                limiter.answered(leave, end)
                 self._usual_tokens = end.tokens or self._usual_tokens or 0
             case Keep():
                 self._keep(letter)
             case Ended():
                 self._end(letter)
             case Failed():
-                gate, leave = self._passes.pop(letter.leave)
+                limiter, leave = self._passes.pop(letter.leave)
                 error = call_error(letter.fault)
-                self._answer(letter.number, gate.failed(leave, error, letter.end))
+                self._answer(letter.number, limiter.failed(leave, error, letter.end))
             case letters.GivenUp(number, end):
                 self._lends = self._lends and number > 0
                 if number in self._passes:
-                    gate, leave = self._passes.pop(number)
-                    gate.given_up(leave, end)
+                    limiter, leave = self._passes.pop(number)
+                    limiter.given_up(leave, end)
                 elif number in self._entering:
                     self._entering[number].cancel()
             case letters.Note(row, what, arguments):
                 self._note(row, what, arguments)
             case letters.Ask(number, what, arguments):
                 self._answer(number, getattr(self._job.cache, what)(*arguments))
-            case letters.Meet(gate, endpoint):
-                self._gates[gate] = self._job.gates.of(endpoint)
+            case letters.Meet(limiter, endpoint):
+                self._limiters[limiter] = self._job.limiters.of(endpoint)
 
     def _lend(self) -> Leave | None:
         """Leave for a row's first call, so that it has not to be asked for: where that goes to the only model there is,
         which takes as much as comes, as far as its first answers have said.
         """
         tokens = self._usual_tokens
-        if tokens is None or not self._lends or len(self._gates) != 1:
+        if tokens is None or not self._lends or len(self._limiters) != 1:
             return None
-        ((number, gate),) = self._gates.items()
-        leave = None if gate.pace.is_timed else gate.enter_nowait(tokens)
+        ((number, limiter),) = self._limiters.items()
+        leave = None if limiter.rate_limiter.is_timed else limiter.enter_nowait(tokens)
         if leave is None:
             return None
         lent = Leave(number, -next(self._lent))
-        self._passes[lent.number] = gate, leave
+        self._passes[lent.number] = limiter, leave
         return lent
 
     def _let_in(self, letter: Enter | EnterProbe) -> None:
-        gate = self._gates[letter.gate]
-        leave = gate.enter_nowait(letter.tokens) if isinstance(letter, Enter) else None
+        limiter = self._limiters[letter.limiter]
+        leave = limiter.enter_nowait(letter.tokens) if isinstance(letter, Enter) else None
         if leave is not None:
-            self._passes[letter.number] = gate, leave
+            self._passes[letter.number] = limiter, leave
             self.outbox.put(Reply(letter.number, value=False))
         else:
             self._tasks.start_soon(self._enter, letter, self._scope(letter.number))
@@ -216,37 +216,39 @@ class Desk:
         """The worker has begun with a row, or will not any more."""
         if errand is not None and errand.is_on_its_way:
             errand.is_on_its_way = False
-            self._job.gates.on_their_way -= 1
+            self._job.limiters.on_their_way -= 1
 
     async def _enter(self, letter: Enter | EnterProbe, scope: anyio.CancelScope) -> None:
-        gate, row = self._gates[letter.gate], letter.row if isinstance(letter, Enter) else 0
+        limiter, row = self._limiters[letter.limiter], letter.row if isinstance(letter, Enter) else 0
         errand = self.errands.get(row)
         if errand is not None:
             errand.waiting += 1
         with scope:
             try:
-                permit = await self._permit(gate, letter)
+                permit = await self._permit(limiter, letter)
             except CrewrunError as refused:
                 self.outbox.put(Reply(letter.number, fault=Fault.of(refused)))
             else:
-                self._hand_out(gate, permit, letter, too_late=scope.cancel_called)
+                self._hand_out(limiter, permit, letter, too_late=scope.cancel_called)
         del self._entering[letter.number]
         if errand is not None and row in self.errands:  # else it has ended, or runs elsewhere by now
             errand.waiting -= 1
 
-    async def _permit(self, gate: NearGate, letter: Enter | EnterProbe) -> Pass | bool:
+    async def _permit(self, limiter: LocalLimiter, letter: Enter | EnterProbe) -> Permit | bool:
         if isinstance(letter, Enter):
-            return await gate.enter(letter.tokens, letter.price, is_patient=letter.is_patient)
+            return await limiter.enter(letter.tokens, letter.price, is_patient=letter.is_patient)
         error = call_error(letter.fault) if letter.fault is not None else None
-        return await gate.enter_probe(error, letter.tokens, letter.price)
+        return await limiter.enter_probe(error, letter.tokens, letter.price)
 
-    def _hand_out(self, gate: NearGate, permit: Pass | bool, letter: Enter | EnterProbe, *, too_late: bool) -> None:
+    def _hand_out(
+        self, limiter: LocalLimiter, permit: Permit | bool, letter: Enter | EnterProbe, *, too_late: bool
+    ) -> None:
         if isinstance(permit, bool):
             self.outbox.put(Reply(letter.number, value=permit))
         elif too_late:  # it came through without a wait
-            gate.given_up(permit)
+            limiter.given_up(permit)
         else:
-            self._passes[letter.number] = gate, permit
+            self._passes[letter.number] = limiter, permit
             self.outbox.put(Reply(letter.number, value=permit.is_probe if isinstance(letter, Enter) else None))
 
     def _answer(self, number: int, answering: Coroutine[Any, Any, Any]) -> None:

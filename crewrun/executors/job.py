@@ -11,7 +11,7 @@ from crewrun._version import __version__
 from crewrun.confinement.own_files import OwnFiles
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CallError, UsageError
-from crewrun.limits.limiter import Gates
+from crewrun.limits.limiter import LocalLimiters
 from crewrun.llm.cache import Answers
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import Recorder, Spent
@@ -115,7 +115,7 @@ class Job:
     options: GatewayOptions
     row_timeout_s: float | None
     max_rows: int
-    gates: Gates
+    limiters: LocalLimiters
     archive: Archive | None
     cache: Answers | None
     files: Path
@@ -144,7 +144,7 @@ class Job:
             options=self.options,
             row_timeout_s=self.row_timeout_s,
             max_rows=self.max_rows,
-            is_budgeted=self.gates.is_budgeted,
+            is_budgeted=self.limiters.is_budgeted,
             has_cache=self.cache is not None,
             checks_keys=self.checks_keys,
             checks_tool_keys=self.checks_tool_keys,

@@ -12,7 +12,7 @@ from io import BytesIO
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from crewrun.limits.permit import Price, Settlement
+from crewrun.limits.permit import CallResult, Price
 from crewrun.llm.recorder import Spent
 from crewrun.messages import Completion, Endpoint, Message, RateLimits, ToolCall, Usage, UsageDetails
 from crewrun.redaction.redactor import redact
@@ -69,9 +69,9 @@ class Gap(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """Leave to send one attempt through this gate, before anybody has asked; `number` is the pass, below 0."""
+    """Leave to send one attempt through this limiter, before anybody has asked; `number` is the pass, below 0."""
 
-    gate: int
+    limiter: int
     number: int
 
 
@@ -115,9 +115,9 @@ class Begun(NamedTuple):
 
 
 class Meet(NamedTuple):
-    """An endpoint that calls will go to, without its key; `gate` names it from here on."""
+    """An endpoint that calls will go to, without its key; `limiter` names it from here on."""
 
-    gate: int
+    limiter: int
     endpoint: Endpoint
 
 
@@ -127,7 +127,7 @@ class Enter(NamedTuple):
     """
 
     number: int
-    gate: int
+    limiter: int
     tokens: int
     price: Price | None
     is_patient: bool = True
@@ -140,7 +140,7 @@ class EnterProbe(NamedTuple):
     """
 
     number: int
-    gate: int
+    limiter: int
     fault: Fault | None
     tokens: int
     price: Price | None
@@ -150,7 +150,7 @@ class Answered(NamedTuple):
     """The attempt with this pass was answered."""
 
     number: int
-    end: Settlement
+    end: CallResult
 
 
 class Failed(NamedTuple):
@@ -159,14 +159,14 @@ class Failed(NamedTuple):
     number: int
     leave: int
     fault: Fault
-    end: Settlement
+    end: CallResult
 
 
 class GivenUp(NamedTuple):
     """The attempt with this pass was cancelled, or is not waited for any more: then it has no `end`."""
 
     number: int
-    end: Settlement | None = None
+    end: CallResult | None = None
 
 
 class Keep(NamedTuple):

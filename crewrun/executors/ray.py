@@ -18,7 +18,7 @@ import anyio
 import sniffio
 
 from crewrun.errors import CrewrunError
-from crewrun.executors.cluster import hushed, import_ray, join
+from crewrun.executors.cluster import import_ray, join, muted
 from crewrun.executors.desk import LineBroken
 from crewrun.executors.fleet import Fleet, open_fleet
 from crewrun.executors.job import Brief, Job
@@ -51,7 +51,7 @@ async def open_ray(job: Job, address: str | None) -> AsyncIterator[Fleet]:
             yield fleet
     finally:
         if is_ours:
-            with hushed():
+            with muted():
                 ray.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""The run's gates, recorder and cache as a worker elsewhere has them: each question is a letter to the run."""
+"""The run's limiters, recorder and cache as a worker elsewhere has them: each question is a letter to the run."""
 
 import time
 from collections import deque
@@ -26,7 +26,7 @@ from crewrun.executors.letters import (
 )
 from crewrun.executors.post import Correspondence, Outbox
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
-from crewrun.limits.permit import FailureScope, Pass, Price, Settlement
+from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
 from crewrun.limits.rate_limiter import Ticket
 from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message
@@ -37,8 +37,9 @@ row_number: ContextVar[int] = ContextVar("crewrun_row_number", default=0)
 _SPARE_S = 0.25
 
 
-class RemoteGates:
-    """The gates of the run: one limiter for all workers. What was lent for rows' first calls and is not used goes back
+class RemoteLimiters:
+    """The limiters of the run: one limiter for all workers. What was lent for rows' first calls and is not used goes
+    back
     by `return_spares`, which somebody has to call now and then.
     """
 
@@ -48,34 +49,34 @@ class RemoteGates:
         self.is_budgeted = is_budgeted
         self._outbox = outbox
         self._correspondence = correspondence
-        self._gates: dict[tuple[str | None, ...], RemoteGate] = {}
-        self._met: list[RemoteGate] = []  # by number
+        self._limiters: dict[tuple[str | None, ...], RemoteLimiter] = {}
+        self._met: list[RemoteLimiter] = []  # by number
 
-    def of(self, endpoint: Endpoint) -> "RemoteGate":
-        """The gate of an endpoint. Its key stays here: the run knows it by a digest."""
-        key = (endpoint.lane, endpoint.name, endpoint.base_url, endpoint.api_key)
-        gate = self._gates.get(key)
-        if gate is None:
+    def of(self, endpoint: Endpoint) -> "RemoteLimiter":
+        """The limiter of an endpoint. Its key stays here: the run knows it by a digest."""
+        key = (endpoint.transport_name, endpoint.name, endpoint.base_url, endpoint.api_key)
+        limiter = self._limiters.get(key)
+        if limiter is None:
             number = len(self._met)
-            gate = self._gates[key] = RemoteGate(number, self._outbox, self._correspondence)
-            self._met.append(gate)
+            limiter = self._limiters[key] = RemoteLimiter(number, self._outbox, self._correspondence)
+            self._met.append(limiter)
             secret = endpoint.api_key and blake2b(endpoint.api_key.encode(), digest_size=8).hexdigest()
-            bare = Endpoint(endpoint.lane, endpoint.provider, endpoint.model, endpoint.base_url, secret)
+            bare = Endpoint(endpoint.transport_name, endpoint.provider, endpoint.model, endpoint.base_url, secret)
             self._outbox.put(Meet(number, bare))
-        return gate
+        return limiter
 
     def lend(self, leave: Leave) -> None:
-        """Leave that the next call through a gate need not ask for."""
-        self._met[leave.gate].spares.append((leave.number, time.monotonic()))
+        """Leave that the next call through a limiter need not ask for."""
+        self._met[leave.limiter].spares.append((leave.number, time.monotonic()))
 
     def return_spares(self) -> None:
         """Give back what was lent and not used."""
-        for gate in self._met:
-            gate.return_spares()
+        for limiter in self._met:
+            limiter.return_spares()
 
 
-class RemoteGate:
-    """One gate of the run; see `crewrun.limits.limiter.Gate`."""
+class RemoteLimiter:
+    """One limiter of the run; see `crewrun.limits.limiter.Limiter`."""
 
     bounds = NOTHING_LEARNED  # those of the run are at the run
 
@@ -91,8 +92,8 @@ class RemoteGate:
         while self.spares and self.spares[0][1] < oldest:
             self._outbox.put(GivenUp(self.spares.popleft()[0]))
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
-        """See `Gate.enter`."""
+    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+        """See `Limiter.enter`."""
         if self.spares:
             number, _ = self.spares.popleft()
             return _permit(number)
@@ -100,8 +101,8 @@ class RemoteGate:
         is_probe = await self._ask(Enter(number, self._number, tokens, price, is_patient, row_number.get()))
         return _permit(number, is_probe=is_probe)
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
-        """See `Gate.enter_probe`."""
+    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+        """See `Limiter.enter_probe`."""
         number = self._correspondence.number()
         fault = Fault.of(error) if error is not None else None
         is_own: bool | None = await self._ask(EnterProbe(number, self._number, fault, tokens, price))
@@ -114,24 +115,24 @@ class RemoteGate:
             self._outbox.put(GivenUp(letter.number))  # it may have been let in by then
             raise
 
-    def answered(self, leave: Pass, end: Settlement) -> None:
-        """See `Gate.answered`."""
+    def answered(self, leave: Permit, end: CallResult) -> None:
+        """See `Limiter.answered`."""
         self._outbox.put(Answered(leave.number, end))
 
-    async def failed(self, leave: Pass, error: CallError, end: Settlement) -> FailureScope:
-        """See `Gate.failed`."""
+    async def failed(self, leave: Permit, error: CallError, end: CallResult) -> FailureScope:
+        """See `Limiter.failed`."""
         letter = Failed(self._correspondence.number(), leave.number, Fault.of(error), end)
         scope: FailureScope = await self._correspondence.ask(letter)
         return scope
 
-    def given_up(self, leave: Pass, end: Settlement | None = None) -> None:
-        """See `Gate.given_up`."""
+    def given_up(self, leave: Permit, end: CallResult | None = None) -> None:
+        """See `Limiter.given_up`."""
         self._outbox.put(GivenUp(leave.number, end))
 
 
-def _permit(number: int, *, is_probe: bool = False) -> Pass:
+def _permit(number: int, *, is_probe: bool = False) -> Permit:
     """All that is here of the run's permit is its number."""
-    return Pass(Ticket(number, 0), number, is_probe, None)
+    return Permit(Ticket(number, 0), number, is_probe, None)
 
 
 class RemoteRecorder:

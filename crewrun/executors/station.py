@@ -24,10 +24,10 @@ from crewrun.errors import CrewrunError, UsageError
 from crewrun.executors.job import Brief
 from crewrun.executors.letters import Begun, Drop, Ended, Fault, Gap, Refuses, Reply, Start, Written
 from crewrun.executors.post import Correspondence, Inbox, Outbox
-from crewrun.executors.remote import RemoteAnswers, RemoteGates, RemoteRecorder, row_number
+from crewrun.executors.remote import RemoteAnswers, RemoteLimiters, RemoteRecorder, row_number
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
-from crewrun.llm.transports.registry import import_lane
+from crewrun.llm.transports.registry import import_transport
 from crewrun.messages import Endpoint
 from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.values import environment_secrets
@@ -68,16 +68,16 @@ class Station:
         threads.pool.max_threads = max(threads.pool.max_threads, brief.max_rows)
         definition = _load(brief)
         target = definition.target
-        self._gates = gates = RemoteGates(self._outbox, self._correspondence, is_budgeted=brief.is_budgeted)
+        self._limiters = limiters = RemoteLimiters(self._outbox, self._correspondence, is_budgeted=brief.is_budgeted)
         cache = RemoteAnswers(self._correspondence) if brief.has_cache else None
-        self._gateway = Gateway(brief.options, gates=gates, cache=cache)
+        self._gateway = Gateway(brief.options, limiters=limiters, cache=cache)
         self._gateway.refused.update(brief.refused)
         endpoints = await _endpoints(target, self._gateway, brief)
         called = tuple(describe_endpoint(one) for one in endpoints)
         if called != brief.endpoints:
             raise UsageError(_other_models(called, brief.endpoints))
         for endpoint in endpoints:
-            import_lane(endpoint.lane)  # later it would hold up the first rows
+            import_transport(endpoint.transport_name)  # later it would hold up the first rows
         writes = getattr(target, "writes_files", True)  # nobody knows what other targets than crews do
         self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if writes else None
         self._tells_prompts = brief.tells_prompts
@@ -109,7 +109,7 @@ class Station:
     async def _return_spares(self) -> None:
         while True:
             await anyio.sleep(_LOOK_S)
-            self._gates.return_spares()
+            self._limiters.return_spares()
 
     async def exchange(self, bundle: bytes) -> bytes:
         """Take in a bundle and return the next one: when there is news, when another one comes, or after a while."""
@@ -142,7 +142,7 @@ class Station:
                 self._runners[order.number].scope.cancel()
             return
         if order.leave is not None:
-            self._gates.lend(order.leave)
+            self._limiters.lend(order.leave)
         else:
             self._outbox.put(Begun(order.number))
         if self._idle:

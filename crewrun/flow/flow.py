@@ -195,7 +195,7 @@ class Flow(KickoffFamily[Any], Generic[S]):
         try:
             if inside.state is not None and not inside.is_apart:
                 inside.idle = self._crewrun_kind.copied(inside.state)
-            async with open_gateway(is_ambient=True):
+            async with open_gateway(is_current=True):
                 return await self._crewrun_run(owned(inputs or {}), tally, restores)
         finally:
             flow_files.reset(token)

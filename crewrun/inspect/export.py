@@ -15,7 +15,7 @@ from crewrun.inspect.table import Columns
 from crewrun.inspect.verify import surely_missing
 from crewrun.inspect.view import View
 from crewrun.journal import journal
-from crewrun.journal.done_index import DoneRows
+from crewrun.journal.done_index import DoneIndex
 from crewrun.row import Row
 
 Status = Literal["ok", "failed"]
@@ -96,7 +96,7 @@ class Written:
         self._positions, self._indexes = array("q"), array("q")
         # A run commits its rows before it writes them: all lines that were there before the journal is read are known.
         size_bytes = os.fstat(file.fileno()).st_size
-        self._done = DoneRows.load(view.db, view.definition())
+        self._done = DoneIndex.load(view.db, view.definition())
         start = 0
         while start < size_bytes and (line := file.readline(size_bytes - start)):
             self._add(start, line)
@@ -161,7 +161,7 @@ class Spool:
         self._file = file
         self._status = status
         self._columns = columns
-        self._done = DoneRows.load(view.db, view.definition())
+        self._done = DoneIndex.load(view.db, view.definition())
         self._position = 0
         self.lines = Lines(file)
 
@@ -182,7 +182,7 @@ class Spool:
             self.lines.add(start, self._position)
 
 
-def _ended_so(done: DoneRows, position: int, status: Status | None) -> bool:
+def _ended_so(done: DoneIndex, position: int, status: Status | None) -> bool:
     """Whether a row ended with `status`, which is None for any."""
     return status is None or done.is_ok(position) == (status == "ok")
 

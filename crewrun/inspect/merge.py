@@ -1,4 +1,4 @@
-"""`Union`: of every row the best line out of several results, and how these lines compare with the input.
+"""`MergedResults`: of every row the best line out of several results, and how these lines compare with the input.
 
 A success is better than a failure, a later result better than an earlier one; in which order they come makes no
 difference. Where each line stands is kept in a private SQLite file that the system removes, so rows cost disk, not
@@ -60,7 +60,7 @@ def read_line(line: bytes) -> Found | None:
         return None
 
 
-class Union:
+class MergedResults:
     """The best line of each row. `files` are the results, and `add` knows them by their places there."""
 
     def __init__(self, files: Sequence[BinaryIO]) -> None:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from crewrun.errors import UsageError
 from crewrun.inspect.export import LeftOut, Written
-from crewrun.inspect.merge import Union
+from crewrun.inspect.merge import MergedResults
 from crewrun.inspect.results_file import find_loose, whole_lines
 from crewrun.inspect.view import View, command_of, find_run, nearby, open_folder, results_of
 from crewrun.runs.folder import RunFolder
@@ -76,7 +76,7 @@ def _locate(run: str) -> tuple[Path, RunFolder | None, Manifest | None]:
     return results, folder, manifest
 
 
-def read_part(part: Part, number: int, union: Union) -> None:
+def read_part(part: Part, number: int, union: MergedResults) -> None:
     """Put the results of a run into the union, under this number: those that its journal knows, or without one those
     that are whole. Raises UsageError when nothing in it is a result, JournalDamaged and OutputFailed.
     """

@@ -1,4 +1,5 @@
-"""`Loose`: results without a run folder, merged or copied from elsewhere. Which of their lines count, only they say.
+"""`ResultsFile`: results without a run folder, merged or copied from elsewhere. Which of their lines count, only they
+say.
 
 The lines of runs are held against their journals, in `export`.
 """
@@ -38,7 +39,7 @@ def whole_lines(file: BinaryIO, left_out: LeftOut) -> Iterator[tuple[int, bytes]
         start += len(line)
 
 
-class Loose:
+class ResultsFile:
     """The results in a file: of each id the last line, if it ended with `status`. The others are `left_out`.
 
     `columns` are shown all results, whatever their status. Ids are told apart by 64 bits of each: a million take a few

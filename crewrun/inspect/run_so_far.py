@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from crewrun.journal import journal
-from crewrun.journal.done_index import DoneRows
+from crewrun.journal.done_index import DoneIndex
 from crewrun.row import Row
 
 _LATEST = 2000
@@ -22,10 +22,10 @@ class Answers:
 
 
 @dataclass(slots=True)
-class Known:
+class RunSoFar:
     """`answers` by (model, task)."""
 
-    done: DoneRows | None = None
+    done: DoneIndex | None = None
     answers: dict[tuple[str, str], Answers] = field(default_factory=dict)
 
     def is_done(self, row: Row) -> bool:
@@ -36,14 +36,14 @@ class Known:
         return position is not None and self.done.is_ok(position)
 
 
-def read_known(path: Path, definition: str) -> Known:
+def read_known(path: Path, definition: str) -> RunSoFar:
     """What the journal at `path` knows of a definition, by its fingerprint. Raises as `journal.read_journal` does."""
     db = journal.read_journal(path)
     try:
-        known = Known()
+        known = RunSoFar()
         found = db.execute("select id from names where name = ?", (definition,)).fetchone()
         if found:
-            known.done = DoneRows.load(db, int(found[0]))
+            known.done = DoneIndex.load(db, int(found[0]))
         names = dict(db.execute("select id, name from names"))
         latest = db.execute(
             "select name, task, completion_tokens, duration_ms from calls where kind in (?, ?) "

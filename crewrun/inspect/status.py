@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from crewrun.inspect.view import Session, View, command_of, spent_json
 from crewrun.journal import journal
-from crewrun.journal.done_index import DoneRows
+from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import last_event
 from crewrun.journal.recorder import read_tool_failure
 from crewrun.llm.failed_tools import shortened_error
@@ -224,7 +224,7 @@ def _count(view: View, session: Session, state: State) -> list[_Ended]:
 
 
 def _count_written(view: View, results: Path) -> list[_Ended]:
-    done = DoneRows.load(view.db, view.definition())
+    done = DoneIndex.load(view.db, view.definition())
     for line in lines_of(results):
         position = done.find_line(journal.line_digest(line))
         if position is not None:

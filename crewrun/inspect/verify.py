@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from crewrun.inspect.view import View
-from crewrun.journal.done_index import DoneRows, is_among
+from crewrun.journal.done_index import DoneIndex, is_among
 from crewrun.journal.journal import line_digest, row_key, unpack_id
 from crewrun.row import Row
 from crewrun.runs.results import is_result, lines_of
@@ -64,7 +64,7 @@ class Verification:
     def __init__(self, view: View, differences: Differences) -> None:
         self._view = view
         self._found = differences
-        self._done = DoneRows.load(view.db, view.definition())
+        self._done = DoneIndex.load(view.db, view.definition())
         self._edited = array("q")
 
     def read_results(self) -> None:
@@ -154,7 +154,7 @@ class Verification:
         return array("q", sorted(array("q", (row_key(unpack_id(packed)) for (packed,) in rows))))
 
 
-def surely_missing(view: View, done: DoneRows) -> Iterator[int]:
+def surely_missing(view: View, done: DoneIndex) -> Iterator[int]:
     """The rows without a line that should have one, as far as can be known without the input.
 
     A row that is done and was not in the results when a later session had read its whole input may have been taken out

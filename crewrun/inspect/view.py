@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from crewrun.errors import JournalDamaged, JournalFailed, UsageError
 from crewrun.journal import journal
 from crewrun.journal.journal import CallEntry
-from crewrun.journal.reader import Entries
+from crewrun.journal.reader import JournalReader
 from crewrun.messages import Usage
 from crewrun.redaction.redactor import redact_value
 from crewrun.row import Outcome, Row, usage_json
@@ -61,7 +61,7 @@ class View:
         self.db = db
         self.results = results_of(folder, manifest)
         self._names: dict[int, str] = {}
-        self._entries = Entries(db, folder.journal, self.name)
+        self._entries = JournalReader(db, folder.journal, self.name)
 
     @property
     def command(self) -> str:

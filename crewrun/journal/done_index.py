@@ -1,4 +1,4 @@
-"""`DoneRows`: which rows of a run are done under its present definition; a million take a few dozen megabytes."""
+"""`DoneIndex`: which rows of a run are done under its present definition; a million take a few dozen megabytes."""
 
 import sqlite3
 from array import array
@@ -48,7 +48,7 @@ class Positions:
         return None
 
 
-class DoneRows:
+class DoneIndex:
     """Rows by their position in the arrays. `seen` marks those that the input still has, with their `places` in it;
     `written` those whose line is in the results.
     """
@@ -66,7 +66,7 @@ class DoneRows:
         self.places = array("I")
 
     @classmethod
-    def load(cls, db: sqlite3.Connection, definition: int, *, by_id: bool = False) -> "DoneRows":
+    def load(cls, db: sqlite3.Connection, definition: int, *, by_id: bool = False) -> "DoneIndex":
         """Read the last entry of every row under `definition`."""
         (most,) = db.execute("select count(*) from rows where definition = ?", (definition,)).fetchone()
         done = cls(definition, most, by_id=by_id)

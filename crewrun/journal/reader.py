@@ -1,4 +1,6 @@
-"""`Entries`: calls and outcomes read back out of a journal, for the batch that goes on and for who looks at a run."""
+"""`JournalReader`: calls and outcomes read back out of a journal, for the batch that goes on and for who looks at a
+run.
+"""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,7 @@ from crewrun.journal.recorder import read_text
 from crewrun.row import Outcome, Row
 
 
-class Entries:
+class JournalReader:
     """What an open journal has, used in the thread of `db`. `name` gives the word behind a number."""
 
     def __init__(self, db: sqlite3.Connection, path: Path, name: Callable[[int | str], str]) -> None:

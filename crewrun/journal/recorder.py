@@ -1,4 +1,4 @@
-"""`Recording`: one row's calls, those that the journal has and those that are added."""
+"""`JournalRecorder`: one row's calls, those that the journal has and those that are added."""
 
 import json
 import time
@@ -36,7 +36,7 @@ class Journaling(NamedTuple):
     log_prompts: bool = False
 
 
-class Recording:
+class JournalRecorder:
     """A `Recorder` over the journal. `replies` has the number of the call that answered with each text."""
 
     __slots__ = ("_journaling", "_key", "_known", "_row", "replies")

@@ -1,4 +1,4 @@
-"""`EarlierCalls`: what earlier sessions of a run recorded of its rows, found by the row."""
+"""`ReplayIndex`: what earlier sessions of a run recorded of its rows, found by the row."""
 
 import sqlite3
 from array import array
@@ -10,7 +10,7 @@ from crewrun.journal import journal
 from crewrun.journal.done_index import is_among
 from crewrun.journal.journal import ANSWER, TURN, CallEntry
 from crewrun.journal.names import Names
-from crewrun.journal.reader import Entries
+from crewrun.journal.reader import JournalReader
 from crewrun.journal.writer import JournalWriter
 from crewrun.row import Row
 
@@ -18,10 +18,10 @@ from crewrun.row import Row
 _UNUSABLE = (Category.OUTPUT_INVALID, Category.GUARDRAIL)
 
 
-class EarlierCalls:
+class ReplayIndex:
     """The calls of one journal. Unless `with_unusable`, answers that a row failed for are left out."""
 
-    def __init__(self, writer: JournalWriter, entries: Entries, names: Names, *, with_unusable: bool) -> None:
+    def __init__(self, writer: JournalWriter, entries: JournalReader, names: Names, *, with_unusable: bool) -> None:
         self._writer = writer
         self._entries = entries
         self._names = names

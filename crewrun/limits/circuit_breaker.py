@@ -1,4 +1,5 @@
-"""`Outage`: whether an endpoint answers at all. While it does not, calls wait, and probes go out one after another.
+"""`CircuitBreaker`: whether an endpoint answers at all. While it does not, calls wait, and probes go out one after
+another.
 
 Telling an outage from a prompt that the provider always fails on, with nothing but attempts to go by:
 
@@ -45,7 +46,7 @@ _NOT_CONNECTED: Final = frozenset(
 )
 
 
-class Outage:
+class CircuitBreaker:
     """Watches one endpoint, for one event loop. Time is `anyio.current_time`.
 
     Around every attempt: `sent = await ready()`, then exactly one of `answered(sent)`, `failed(error, sent)` and

@@ -13,7 +13,7 @@ _BLIND_FROM = 32
 _BLIND_STEP = 0.25
 
 
-class Allowance:
+class ConcurrencyLimit:
     """`now` requests may be in flight, `ceiling` at most. `cuts` counts the episodes of refusals so far."""
 
     __slots__ = ("_before", "_most", "_paused_until", "_round", "_starting", "ceiling", "cuts", "now")

@@ -1,7 +1,7 @@
 """What stands between a call and its endpoint: budget, suspicions, outage, pace, in this order.
 
-`Gates` has one `Gate` for each model at each address, for all rows of a run. Other event loops of the process get to
-them by `far_gates`.
+`LocalLimiters` has one `Limiter` for each model at each address, for all rows of a run. Other event loops of the
+process get to them by `far_gates`.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,11 +20,11 @@ from crewrun.errors import (
     WaitTooLong,
 )
 from crewrun.limits.budget import Budget, Reservation
-from crewrun.limits.circuit_breaker import Outage, is_sign_of_outage
+from crewrun.limits.circuit_breaker import CircuitBreaker, is_sign_of_outage
 from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds, Learning
-from crewrun.limits.permit import FailureScope, Pass, Price, Settlement
+from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
 from crewrun.limits.probes import RUN_WIDE, Suspicion
-from crewrun.limits.rate_limiter import LONGEST_ASKED_S, Pace, Ticket
+from crewrun.limits.rate_limiter import LONGEST_ASKED_S, RateLimiter, Ticket
 from crewrun.limits.unknown_bills import UnknownBills
 from crewrun.messages import Endpoint
 
@@ -34,7 +34,7 @@ _ALIKE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class GateOptions:
+class LimiterOptions:
     """Limits, and how patient a run is.
 
     Attributes:
@@ -55,7 +55,7 @@ class GateOptions:
     max_calls: int = MAX_CALLS
 
 
-class Gate(Protocol):
+class Limiter(Protocol):
     """Around each attempt: `enter` or `enter_probe`, then exactly one of `answered`, `failed` and `given_up`."""
 
     @property
@@ -63,14 +63,14 @@ class Gate(Protocol):
         """What was learned of how far the provider counts beyond what bounds a call, as far as that is known here."""
         ...
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
+    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
         """Wait until an attempt of an estimated `tokens` may be sent; a call that is not patient skips outages.
 
         Raises EndpointRefused and WaitTooLong when it would be refused, OutageTooLong and BudgetExhausted.
         """
         ...
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
         """Wait until it is known whether `error`, which a call met, is its own.
 
         A permit is for the probe that finds it out; its sender settles it as any other and asks again. True: it is the
@@ -79,21 +79,21 @@ class Gate(Protocol):
         """
         ...
 
-    def answered(self, permit: Pass, end: Settlement) -> None:
+    def answered(self, permit: Permit, end: CallResult) -> None:
         """It was answered."""
         ...
 
-    async def failed(self, permit: Pass, error: CallError, end: Settlement) -> FailureScope:
+    async def failed(self, permit: Permit, error: CallError, end: CallResult) -> FailureScope:
         """It failed, and that is about so much; where that is `ALL`, `enter_probe` tells whether it really is."""
         ...
 
-    def given_up(self, permit: Pass, end: Settlement | None = None) -> None:
+    def given_up(self, permit: Permit, end: CallResult | None = None) -> None:
         """It was cancelled; without an `end` it had not been sent."""
         ...
 
 
-class AllGates(Protocol):
-    """The gates of a run, wherever they are."""
+class Limiters(Protocol):
+    """The limiters of a run, wherever they are."""
 
     @property
     def is_budgeted(self) -> bool:
@@ -102,79 +102,81 @@ class AllGates(Protocol):
 
     @property
     def is_of_a_run(self) -> bool:
-        """Whether these gates are a run's: what every call would meet then ends the run."""
+        """Whether these limiters are a run's: what every call would meet then ends the run."""
         ...
 
-    def of(self, endpoint: Endpoint) -> Gate:
-        """The gate of an endpoint: the same one for the same model, address and key."""
+    def of(self, endpoint: Endpoint) -> Limiter:
+        """The limiter of an endpoint: the same one for the same model, address and key."""
         ...
 
 
-class NearGate:
-    """The gate of an endpoint, for code in the run's own event loop."""
+class LocalLimiter:
+    """The limiter of an endpoint, for code in the run's own event loop."""
 
-    def __init__(self, endpoint: Endpoint, options: GateOptions, gates: "Gates") -> None:
+    def __init__(self, endpoint: Endpoint, options: LimiterOptions, limiters: "LocalLimiters") -> None:
         self.name = endpoint.name
-        self.pace = Pace(
+        self.rate_limiter = RateLimiter(
             options.max_calls,
             start=_SLOW_START if options.slow_start else None,
             rpm=_limit(options.rpm, endpoint),
             tpm=_limit(options.tpm, endpoint),
         )
         patience_s = options.outage_patience_s
-        self._outage: Outage | None = None
+        self._outage: CircuitBreaker | None = None
         if patience_s is not None:
-            has_answered = gates.has_answered
-            self._outage = Outage(endpoint.name, patience_s, is_explicit=options.is_explicit, has_answered=has_answered)
+            has_answered = limiters.has_answered
+            self._outage = CircuitBreaker(
+                endpoint.name, patience_s, is_explicit=options.is_explicit, has_answered=has_answered
+            )
         self._refused: dict[type[CallError], Suspicion] = {}
         self._silent = Suspicion()
         self._long_waits = 0  # calls that were asked to wait for long since one of a row was answered
         self._refusal: CallError | None = None  # what every further call would get
-        self._gates = gates
-        self._learning = Learning(gates.bounds.get(endpoint.name, NOTHING_LEARNED))
+        self._limiters = limiters
+        self._learning = Learning(limiters.bounds.get(endpoint.name, NOTHING_LEARNED))
 
     @property
     def limiting(self) -> str | None:
         """What holds calls up, in words."""
         if any(suspicion.is_open for suspicion in self._refused.values()):
             return f"{self.name} refused a call; a probe decides"
-        return (self._outage and self._outage.limiting) or self.pace.limiting
+        return (self._outage and self._outage.limiting) or self.rate_limiter.limiting
 
     @property
     def bounds(self) -> LearnedBounds:
-        """See `Gate.bounds`."""
-        return self._gates.bounds.get(self.name, NOTHING_LEARNED)
+        """See `Limiter.bounds`."""
+        return self._limiters.bounds.get(self.name, NOTHING_LEARNED)
 
     def _is_refused(self) -> bool:
         return self._refusal is not None
 
-    def enter_nowait(self, tokens: int) -> Pass | None:
+    def enter_nowait(self, tokens: int) -> Permit | None:
         """Leave for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
         outage = self._outage
-        if self._gates.budget is not None or self._refusal is not None or (outage is not None and outage.is_on):
+        if self._limiters.budget is not None or self._refusal is not None or (outage is not None and outage.is_on):
             return None
-        ticket = self.pace.admit_nowait(tokens)
+        ticket = self.rate_limiter.admit_nowait(tokens)
         if ticket is None:
             return None
-        return Pass(ticket, outage.sent() if outage is not None else 0, False, None)
+        return Permit(ticket, outage.sent() if outage is not None else 0, False, None)
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Pass:
-        """See `Gate.enter`."""
-        budget, reservation = self._gates.budget, None
+    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+        """See `Limiter.enter`."""
+        budget, reservation = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
             reservation = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
         permit = await self._enter(tokens, reservation, None, is_patient=is_patient)
         return permit if price is None else permit._replace(price=price)
 
-    async def enter_unqueued(self, tokens: int, price: Price | None) -> Pass:
+    async def enter_unqueued(self, tokens: int, price: Price | None) -> Permit:
         """As `enter`, for a call that the others in flight wait for: it waits for none of them.
 
         Raises RowBudgetExceeded where the budget has room only when one of them has ended.
         """
         if self._refusal is not None:
             raise self._stopped(self._refusal)
-        budget, reservation = self._gates.budget, None
+        budget, reservation = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
             reservation = budget.admit_nowait(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
@@ -189,7 +191,7 @@ class NearGate:
             if self._outage is not None:
                 number = await self._outage.ready_unqueued()
                 was_on = self._outage.is_on
-            ticket = await self.pace.admit_unqueued(tokens)
+            ticket = await self.rate_limiter.admit_unqueued(tokens)
             if budget is not None and reservation is not None:
                 await budget.cover(reservation, is_alone=True)
         except BaseException:
@@ -197,10 +199,10 @@ class NearGate:
                 budget.settle(reservation, None)
             self._let_go(ticket, number)
             raise
-        return Pass(ticket, number, was_on, reservation, None, price=price)
+        return Permit(ticket, number, was_on, reservation, None, price=price)
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Pass | bool:
-        """See `Gate.enter_probe`."""
+    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+        """See `Limiter.enter_probe`."""
         outage = self._outage
         if error is None:
             return await self._enter_within_budget(tokens, price, None) or True
@@ -220,11 +222,13 @@ class NearGate:
             return permit or True
         if self._refusal is not None:
             raise self._stopped(self._refusal)
-        return not (outage.is_on or (isinstance(error, RateLimited) and self.pace.is_blocked))
+        return not (outage.is_on or (isinstance(error, RateLimited) and self.rate_limiter.is_blocked))
 
-    async def _enter_within_budget(self, tokens: int, price: Price | None, suspicion: Suspicion | None) -> Pass | None:
+    async def _enter_within_budget(
+        self, tokens: int, price: Price | None, suspicion: Suspicion | None
+    ) -> Permit | None:
         """A permit for a probe, None when the budget has no room for one."""
-        budget, reservation = self._gates.budget, None
+        budget, reservation = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
             reservation = await budget.admit_probe(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
@@ -235,11 +239,11 @@ class NearGate:
 
     async def _enter(
         self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool = True
-    ) -> Pass:
-        budget = self._gates.budget
+    ) -> Permit:
+        budget = self._limiters.budget
         if reservation is None or budget is None:
             return await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
-        permit: Pass | None = None
+        permit: Permit | None = None
         try:
             permit = await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
             await budget.cover(reservation)
@@ -252,11 +256,11 @@ class NearGate:
 
     async def _wait(
         self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool
-    ) -> Pass:
+    ) -> Permit:
         """Wait for all but the budget."""
         outage = self._outage
         if outage is None:
-            return Pass(await self.pace.admit(tokens), 0, False, reservation, suspicion)
+            return Permit(await self.rate_limiter.admit(tokens), 0, False, reservation, suspicion)
         while True:
             if self._refusal is not None:
                 raise self._stopped(self._refusal)
@@ -267,14 +271,14 @@ class NearGate:
                     outage.check()
                 number = await outage.ready()
                 was_on = outage.is_on
-                ticket = self.pace.admit_nowait(tokens)
+                ticket = self.rate_limiter.admit_nowait(tokens)
                 if ticket is None:
-                    ticket = await self.pace.admit(tokens)
+                    ticket = await self.rate_limiter.admit(tokens)
                     # What began while it waited holds for it as well.
                     if self._is_refused() or (outage.is_on and not was_on):
                         self._let_go(ticket, number)
                         continue
-                return Pass(ticket, number, was_on, reservation, suspicion)
+                return Permit(ticket, number, was_on, reservation, suspicion)
             except BaseException:
                 if number:
                     self._let_go(ticket, number)
@@ -289,12 +293,12 @@ class NearGate:
         if self._outage is not None and number:
             self._outage.given_up()
         if ticket is not None:
-            self.pace.drop(ticket)
+            self.rate_limiter.drop(ticket)
 
-    def answered(self, permit: Pass, end: Settlement) -> None:
-        """See `Gate.answered`."""
+    def answered(self, permit: Permit, end: CallResult) -> None:
+        """See `Limiter.answered`."""
         self._settle(permit, end)
-        self.pace.settle(permit.ticket, end.tokens, None, end.limits)
+        self.rate_limiter.settle(permit.ticket, end.tokens, None, end.limits)
         if self._outage is not None:
             self._outage.answered(permit.number)
             self._was_answered()
@@ -303,10 +307,10 @@ class NearGate:
             if not permit.is_probe:
                 self._long_waits = 0
 
-    async def failed(self, permit: Pass, error: CallError, end: Settlement) -> FailureScope:
-        """See `Gate.failed`."""
+    async def failed(self, permit: Permit, error: CallError, end: CallResult) -> FailureScope:
+        """See `Limiter.failed`."""
         self._settle(permit, end)
-        self.pace.settle(permit.ticket, end.tokens, error, end.limits)
+        self.rate_limiter.settle(permit.ticket, end.tokens, error, end.limits)
         outage = self._outage
         if outage is None:
             return FailureScope.OWN
@@ -320,7 +324,7 @@ class NearGate:
         if not isinstance(error, TransientError):
             self._was_answered()
         # Too many at once: there are fewer from now on, and it is sent again when one of them has ended.
-        is_crowded = isinstance(error, RateLimited) and error.is_concurrency and self.pace.in_flight > 0
+        is_crowded = isinstance(error, RateLimited) and error.is_concurrency and self.rate_limiter.in_flight > 0
         return FailureScope.NONE if again or is_crowded else FailureScope.OWN
 
     def _suspicion(self, error: CallError) -> Suspicion:
@@ -333,7 +337,7 @@ class NearGate:
         for suspicion in self._refused.values():
             suspicion.answered()
 
-    def _met(self, suspicion: Suspicion, error: CallError, permit: Pass) -> FailureScope:
+    def _met(self, suspicion: Suspicion, error: CallError, permit: Permit) -> FailureScope:
         """A call was refused as every call may be."""
         if self._refusal is not None:
             raise self._stopped(self._refusal)
@@ -344,7 +348,7 @@ class NearGate:
                 return self._conclude(suspicion, error)
         return FailureScope.OWN if suspicion.meet() else FailureScope.ALL
 
-    def _probed(self, suspicion: Suspicion, error: CallError, outage: Outage) -> FailureScope:
+    def _probed(self, suspicion: Suspicion, error: CallError, outage: CircuitBreaker) -> FailureScope:
         """What the failure of a probe says of the call that asked for it. Raises what stops the run."""
         if _is_run_wide(error):
             return self._conclude(suspicion, error)
@@ -360,24 +364,24 @@ class NearGate:
 
     def _conclude(self, suspicion: Suspicion, error: CallError) -> FailureScope:
         """Every call would be refused with `error`: wait for as long as it asks where that may be, else stop."""
-        if isinstance(error, RateLimited) and self._gates.may_wait(error.retry_after_s or 0.0):
-            self.pace.block(error.retry_after_s or 0.0)
+        if isinstance(error, RateLimited) and self._limiters.may_wait(error.retry_after_s or 0.0):
+            self.rate_limiter.block(error.retry_after_s or 0.0)
             suspicion.settle()
             return FailureScope.NONE
         self._refusal = error
         suspicion.settle()
         raise self._stopped(error)
 
-    def given_up(self, permit: Pass, end: Settlement | None = None) -> None:
-        """See `Gate.given_up`."""
-        self._settle(permit, end or Settlement())
+    def given_up(self, permit: Permit, end: CallResult | None = None) -> None:
+        """See `Limiter.given_up`."""
+        self._settle(permit, end or CallResult())
         self._let_go(permit.ticket, permit.number)
         if permit.suspicion is not None:
             permit.suspicion.abandon()
 
-    def _settle(self, permit: Pass, end: Settlement) -> None:
+    def _settle(self, permit: Permit, end: CallResult) -> None:
         """Account for what an attempt cost, or may have cost."""
-        budget, reservation, owed_usd = self._gates.budget, permit.reservation, end.owed_usd
+        budget, reservation, owed_usd = self._limiters.budget, permit.reservation, end.owed_usd
         if budget is not None and reservation is not None:
             if end.is_unknown and end.cost_usd is None:
                 budget.forfeit(reservation)
@@ -385,22 +389,23 @@ class NearGate:
             else:
                 budget.settle(reservation, end.cost_usd, owed_usd or 0.0)
         if end.is_unknown:
-            self._gates.unknown_bills.add(owed_usd)
+            self._limiters.unknown_bills.add(owed_usd)
         if permit.price is not None and end.tokens:
             before = self.bounds
             self._learning.see(permit.price.beyond(end.prompt_tokens, end.tokens - end.prompt_tokens))
             if self._learning.bounds != before:
-                self._gates.learned(self.name, self._learning.bounds)
+                self._limiters.learned(self.name, self._learning.bounds)
 
 
-class Gates:
-    """All gates of a run, which is to end in `deadline_s` from now if that is given. `budget` is what all its calls may
+class LocalLimiters:
+    """All limiters of a run, which is to end in `deadline_s` from now if that is given. `budget` is what all its calls
+    may
     cost together, None for no limit.
     """
 
-    def __init__(self, options: GateOptions | None = None, deadline_s: float | None = None) -> None:
-        self._options = options or GateOptions()
-        self._gates: dict[tuple[str | None, ...], NearGate] = {}
+    def __init__(self, options: LimiterOptions | None = None, deadline_s: float | None = None) -> None:
+        self._options = options or LimiterOptions()
+        self._limiters: dict[tuple[str | None, ...], LocalLimiter] = {}
         self.budget: Budget | None = None
         self.unknown_bills = UnknownBills()
         self.bounds: dict[str, LearnedBounds] = {}  # by model
@@ -416,20 +421,20 @@ class Gates:
 
     @property
     def is_of_a_run(self) -> bool:
-        """Whether these gates are a run's: what every call would meet then ends the run."""
+        """Whether these limiters are a run's: what every call would meet then ends the run."""
         return self._options.outage_patience_s is not None
 
     def may_wait(self, seconds: float) -> bool:
         """Whether the run waits so long when a provider asks for it."""
         return self._ends_at is not None and anyio.current_time() + seconds < self._ends_at
 
-    def of(self, endpoint: Endpoint) -> NearGate:
-        """The gate of an endpoint: the same one for the same model, address and key."""
-        key = (endpoint.lane, endpoint.name, endpoint.base_url, endpoint.api_key)
-        gate = self._gates.get(key)
-        if gate is None:
-            gate = self._gates[key] = NearGate(endpoint, self._options, self)
-        return gate
+    def of(self, endpoint: Endpoint) -> LocalLimiter:
+        """The limiter of an endpoint: the same one for the same model, address and key."""
+        key = (endpoint.transport_name, endpoint.name, endpoint.base_url, endpoint.api_key)
+        limiter = self._limiters.get(key)
+        if limiter is None:
+            limiter = self._limiters[key] = LocalLimiter(endpoint, self._options, self)
+        return limiter
 
     def learned(self, model: str, bounds: LearnedBounds) -> None:
         """A provider counted beyond what was to bound a call."""
@@ -439,14 +444,16 @@ class Gates:
 
     def is_idle(self) -> bool:
         """Whether hardly a call waits to be let through, or will soon, so that more rows at once are of use."""
-        return self.on_their_way + sum(gate.pace.waiting for gate in self._gates.values()) < _SLOW_START
+        return (
+            self.on_their_way + sum(limiter.rate_limiter.waiting for limiter in self._limiters.values()) < _SLOW_START
+        )
 
     @property
     def limiting(self) -> str | None:
         """What holds calls up now, in words; None when nothing does."""
         if self.budget is not None and self.budget.waiting:
             return "the budget: calls in flight first"
-        found = [(gate.name, gate.limiting) for gate in self._gates.values()]
+        found = [(limiter.name, limiter.limiting) for limiter in self._limiters.values()]
         held = [(name, why) for name, why in found if why]
         if len(held) <= 1:
             return held[0][1] if held else None

@@ -1,4 +1,4 @@
-"""What passes between a call and its gate: what an attempt may cost, its permit, and how it ended."""
+"""What passes between a call and its limiter: what an attempt may cost, its permit, and how it ended."""
 
 from enum import Enum
 from typing import NamedTuple
@@ -41,7 +41,7 @@ class Price(NamedTuple):
         return LearnedBounds(max(0, prompt_tokens - self.prompt_tokens), max(1.0, factor))
 
 
-class Pass(NamedTuple):
+class Permit(NamedTuple):
     """Permission for one attempt, the `number`th of its endpoint.
 
     With `is_probe` a neutral request is to be sent in place of the call's own: to see whether an outage is over, or
@@ -67,7 +67,7 @@ class FailureScope(Enum):
     ALL = "all"
 
 
-class Settlement(NamedTuple):
+class CallResult(NamedTuple):
     """How an attempt ended: the tokens and US dollars that it is known to have used.
 
     With `is_unknown` its bill is not, or not all of it: `owed_usd` more may come, None where the price is not known.

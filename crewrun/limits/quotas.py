@@ -1,4 +1,4 @@
-"""A provider's limits per minute, requests and tokens, as one model's `pace` keeps them.
+"""A provider's limits per minute, requests and tokens, as one model's `rate_limiter` keeps them.
 
 The first half of a window goes out as it comes, the second half evenly. So a short run does not wait, and a long one is
 not stop and go: half a minute's worth stays in hand for when the provider counts differently, or halves the limit.
@@ -12,7 +12,7 @@ from crewrun.limits.windows import WINDOW_S, RequestWindow, Reservation, TokenWi
 _CATCH_UP_S = 0.5
 
 
-class _Meter:
+class _MinuteQuota:
     """`per_min` is None as long as no limit is known."""
 
     unit: ClassVar[str]
@@ -36,7 +36,7 @@ class _Meter:
         self._next_at = start + gap_s
 
 
-class RequestMeter(_Meter):
+class RequestQuota(_MinuteQuota):
     """The limit of requests per minute."""
 
     unit = "requests"
@@ -66,7 +66,7 @@ class RequestMeter(_Meter):
         self._window.take(now, now)
 
 
-class TokenMeter(_Meter):
+class TokenQuota(_MinuteQuota):
     """The limit of tokens per minute."""
 
     unit = "tokens"

@@ -4,7 +4,7 @@ A limit per minute is a bucket: what was let through between two moments when it
 count over that time is the limit, whatever happened in between. Near the rate that was found the approach is cubic, as
 in https://www.rfc-editor.org/rfc/rfc9438: up to it, long beside it, then ever faster beyond it.
 
-How many may be in flight is `allowance`'s; limits that are known are windows in `limits`.
+How many may be in flight is `concurrency_limit`'s; limits that are known are windows in `limits`.
 """
 
 from math import inf
@@ -45,7 +45,7 @@ _REST_S = 60.0
 _LONGEST_REST_S = 960.0
 
 
-class LearnedRate:
+class RateEstimator:
     """The rate of one model's requests, which are numbered in the order in which they were sent, from 1.
 
     Times are seconds of one clock that never goes back; the caller reads it.

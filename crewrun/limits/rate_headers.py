@@ -4,7 +4,7 @@ Dialects: OpenAI's, which Azure, Groq and most others speak
 (https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers), the same with `-minute` behind (Cerebras,
 https://inference-docs.cerebras.ai/support/rate-limits), Anthropic's (https://docs.anthropic.com/en/api/rate-limits) and
 the IETF draft (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/). `Retry-After` is read in
-`retry_after`, what follows from all this is decided in `pace`.
+`retry_after`, what follows from all this is decided in `rate_limiter`.
 """
 
 import re

@@ -1,8 +1,8 @@
 """When the next request to one model may go out: as fast as its provider lets through, and no faster.
 
 What is known is kept: requests and tokens per minute (`meters`), given by the user or read from headers, and what the
-provider asks to wait. What is not known is found out from refusals: how many at once (`allowance`), how many a minute
-(`learned_rate`). When a failed call is sent again is `retry`'s.
+provider asks to wait. What is not known is found out from refusals: how many at once (`concurrency_limit`), how many a
+minute (`learned_rate`). When a failed call is sent again is `retry`'s.
 """
 
 from collections import deque
@@ -13,15 +13,15 @@ from typing import Literal
 import anyio
 
 from crewrun.errors import CallError, CallTimedOut, NetworkError, RateLimited, ServerError
-from crewrun.limits.concurrency_limit import Allowance
-from crewrun.limits.quotas import RequestMeter, TokenMeter
-from crewrun.limits.rate_estimator import LearnedRate
+from crewrun.limits.concurrency_limit import ConcurrencyLimit
+from crewrun.limits.quotas import RequestQuota, TokenQuota
+from crewrun.limits.rate_estimator import RateEstimator
 from crewrun.limits.rate_headers import LONGEST_RESET_S
 from crewrun.limits.windows import Reservation
 from crewrun.messages import RateLimits
 
 # A provider is waited for at most so long at a time: when it asks, and when it refuses without saying how long. Longer
-# waits are decided by the gate, not by one reply.
+# waits are decided by the limiter, not by one reply.
 LONGEST_ASKED_S = 600.0
 _LONGEST_VAIN_S = 30.0
 # Right after a reset there is something left, or the headers lie: these many requests decide.
@@ -47,7 +47,7 @@ class _Waiter:
     woken: anyio.Event = field(default_factory=anyio.Event)
 
 
-class Pace:
+class RateLimiter:
     """The pace of one model at one endpoint, used in one event loop.
 
     At most `ceiling` requests are in flight; fewer to begin with if `start` says so, and after refusals. `rpm` and
@@ -62,9 +62,9 @@ class Pace:
         rpm: int | None = None,
         tpm: int | None = None,
     ) -> None:
-        self._allowance = Allowance(ceiling, start)
-        self._requests, self._tokens = RequestMeter(rpm), TokenMeter(tpm)
-        self._learned = LearnedRate()
+        self._concurrency_limit = ConcurrencyLimit(ceiling, start)
+        self._requests, self._tokens = RequestQuota(rpm), TokenQuota(tpm)
+        self._learned = RateEstimator()
         self._queue: deque[_Waiter] = deque()
         self.is_timed = bool(rpm or tpm)  # whether anything but the number in flight may hold a request
         self._hold: Hold | None = None
@@ -105,7 +105,7 @@ class Pace:
         if not self._queue or self._hold is None:
             return None
         wait_s = ceil(max(0.0, self._blocked_until - anyio.current_time()))
-        at_once = int(self._allowance.now)
+        at_once = int(self._concurrency_limit.now)
         match self._hold:
             case "asked":
                 return f"Retry-After: {wait_s} s left"
@@ -117,13 +117,13 @@ class Pace:
                 return str(self._tokens)
             case "rate":
                 return f"429s: about {self._learned.per_s(anyio.current_time()) * 60:,.0f} requests/min"
-        if at_once >= self._allowance.ceiling:
+        if at_once >= self._concurrency_limit.ceiling:
             return None
-        return f"429s: {at_once} at once" if self._allowance.cuts else f"{at_once} at once so far"
+        return f"429s: {at_once} at once" if self._concurrency_limit.cuts else f"{at_once} at once so far"
 
     def admit_nowait(self, tokens: int) -> Ticket | None:
         """Leave to send a request of an estimated `tokens` right now; None when it has to wait."""
-        if self._queue or self._in_flight + 1 > self._allowance.now:
+        if self._queue or self._in_flight + 1 > self._concurrency_limit.now:
             return None
         if not self.is_timed:
             return self._take(tokens)
@@ -158,7 +158,7 @@ class Pace:
         if error is None:
             self._in_vain = 0
             self._learned.succeeded(ticket.number)
-            self._allowance.grow(self._in_flight + 1, blind=not self.is_timed)
+            self._concurrency_limit.grow(self._in_flight + 1, blind=not self.is_timed)
         else:
             self._heed(error, ticket)
         if self._queue:
@@ -196,7 +196,7 @@ class Pace:
 
     def _earliest(self, tokens: int, now: float) -> float:
         """When one more may go as far as is known now, infinity if that is for another request to say."""
-        if self._in_flight + 1 > self._allowance.now:
+        if self._in_flight + 1 > self._concurrency_limit.now:
             self._hold = "at once"
             return inf
         return self._earliest_by_time(tokens, now)
@@ -238,7 +238,7 @@ class Pace:
         asked_s = error.retry_after_s
         if isinstance(error, RateLimited) and error.is_concurrency and self._in_flight:
             # Those that are out now are what it takes: the next one goes when one of them has ended, and not later.
-            self._allowance.cap(min(self._in_flight, error.at_once or self._in_flight))
+            self._concurrency_limit.cap(min(self._in_flight, error.at_once or self._in_flight))
             return
         if asked_s and asked_s > LONGEST_ASKED_S:
             return
@@ -246,13 +246,13 @@ class Pace:
             self.block(asked_s)  # what a 5xx asks holds for its own call, or in an outage: one row may cause it
         if not isinstance(error, RateLimited):
             if isinstance(error, ServerError | CallTimedOut | NetworkError):
-                self._allowance.pause()
+                self._concurrency_limit.pause()
             return
         now = anyio.current_time()
         is_new = ticket.episode == self._episode
         if is_new:
             self._episode += 1
-            self._allowance.cut(self._in_flight + 1)
+            self._concurrency_limit.cut(self._in_flight + 1)
         if asked_s == 0:
             return  # "again, at once" is no word of a limit
         self._in_vain += is_new
@@ -287,7 +287,7 @@ class Pace:
             if left == 0 and reset_s and reset_s <= LONGEST_RESET_S:
                 self._heed_zero(reset_s, ticket)
 
-    def _change(self, meter: RequestMeter | TokenMeter, per_min: int, sent: int, ticket: Ticket) -> None:
+    def _change(self, meter: RequestQuota | TokenQuota, per_min: int, sent: int, ticket: Ticket) -> None:
         now = anyio.current_time()
         age_s = now - self._began
         in_window = sent if age_s <= 60 else int(sent * 60 / age_s)

@@ -1,7 +1,7 @@
 """How much goes out per minute, as true sliding windows: `RequestWindow` and `TokenWindow`.
 
 `admit` waits for the windows of a crew and its agents: a request takes its place when it asks, and sleeps until that
-place comes. What a model's provider lets through is kept by `pace`, which has windows of its own.
+place comes. What a model's provider lets through is kept by `rate_limiter`, which has windows of its own.
 """
 
 from bisect import bisect_left, insort

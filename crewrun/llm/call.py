@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from crewrun.errors import CallError
+from crewrun.limits.permit import CallResult
 from crewrun.limits.permit import Price as CallPrice
-from crewrun.limits.permit import Settlement
 from crewrun.limits.unknown_bills import may_be_billed
 from crewrun.limits.windows import RequestWindow
-from crewrun.llm.endpoint_state import Way
+from crewrun.llm.endpoint_state import EndpointState
 from crewrun.llm.recorder import Recorder, Spent
 from crewrun.llm.tally import Tally
 from crewrun.messages import ChatRequest, Completion, Usage
@@ -64,34 +64,34 @@ class Call:
     request: ChatRequest
     caller: Caller
     bill: Bill
-    way: Way
+    way: EndpointState
     tokens: int
     price: CallPrice | None
 
-    def answered(self, got: Completion) -> Settlement:
+    def answered(self, got: Completion) -> CallResult:
         """How an attempt that was answered ended, after it is on the bill of the caller's row."""
         usage = got.usage
         cost_usd = self.way.bill(usage, self.caller.tally)
-        end = Settlement(usage.total_tokens, cost_usd, got.limits, usage.prompt_tokens)
+        end = CallResult(usage.total_tokens, cost_usd, got.limits, usage.prompt_tokens)
         if self.price is None or not usage.estimated_calls:
             return end
         return self._with_rest(end, None if self.price.is_bound else self.way.most_of(got, self.price))
 
-    def failed(self, error: CallError) -> Settlement:
+    def failed(self, error: CallError) -> CallResult:
         """How a failed attempt ended, after what the provider counted for it is on the bill."""
         usage = error.usage
         if usage.total_tokens:
             cost_usd = self.way.bill(usage, self.caller.tally)
             self.bill.add(usage, cost_usd)
-            end = Settlement(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
+            end = CallResult(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
             return self._with_rest(end) if usage.estimated_calls else end
-        return self.lost()._replace(limits=error.limits) if may_be_billed(error) else Settlement(limits=error.limits)
+        return self.lost()._replace(limits=error.limits) if may_be_billed(error) else CallResult(limits=error.limits)
 
-    def lost(self) -> Settlement:
+    def lost(self) -> CallResult:
         """How an attempt ended whose bill nobody told."""
-        return self._with_rest(Settlement())
+        return self._with_rest(CallResult())
 
-    def _with_rest(self, end: Settlement, most_usd: float | None = None) -> Settlement:
+    def _with_rest(self, end: CallResult, most_usd: float | None = None) -> CallResult:
         """`end`, of an attempt whose bill is not known or not all of it, with what may be owed besides: up to the most
         that it can have cost, `most_usd` if that is less than its price says.
         """

@@ -99,7 +99,7 @@ async def ask_custom(llm: LLM, given: Given) -> Any:
     """
     messages, *_ = (*given.args, given.kwargs.get("messages"))
     async with open_gateway() as gateway:
-        if gateway.endpoint(llm).lane != "custom":
+        if gateway.endpoint(llm).transport_name != "custom":
             return await LLM.acall(as_plain(llm), *given.args, **given.kwargs)
         asked = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
         token = given_call.set(given)

@@ -45,7 +45,7 @@ def embedder_of(spec: Any) -> LLM | None:
 
 def for_embeddings(endpoint: Endpoint) -> Endpoint:
     """`endpoint`, asked for embeddings."""
-    return replace(endpoint, lane="embeddings", takes_tools=False, takes_schema=False, reply_schema=None)
+    return replace(endpoint, transport_name="embeddings", takes_tools=False, takes_schema=False, reply_schema=None)
 
 
 Vector: TypeAlias = "array[float]"

@@ -46,8 +46,8 @@ def without_secrets(described: str) -> str:
     """What `describe_endpoint` says, without secrets. It depends on nothing else, in particular on none that are known:
     what one process has concluded of an endpoint another one finds by this.
     """
-    lane, provider, model, base_url, params = json.loads(described)
-    shown = [lane, provider, model, *settings_without_credentials([base_url, params])]
+    transport_name, provider, model, base_url, params = json.loads(described)
+    shown = [transport_name, provider, model, *settings_without_credentials([base_url, params])]
     return json.dumps(shown, sort_keys=True, separators=(",", ":"))
 
 

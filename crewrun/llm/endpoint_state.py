@@ -1,7 +1,9 @@
-"""`Way`: what calls of one endpoint need each time, its gate, its price, and what its answers usually take."""
+"""`EndpointState`: what calls of one endpoint need each time, its limiter, its price, and what its answers usually
+take.
+"""
 
 from crewrun.limits.estimates import GUESSED_TOKENS, fewest_tokens, most_answer_tokens, most_tokens
-from crewrun.limits.limiter import Gate
+from crewrun.limits.limiter import Limiter
 from crewrun.limits.permit import Price as CallPrice
 from crewrun.llm.prices.price import Price
 from crewrun.llm.tally import Tally
@@ -11,16 +13,16 @@ from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
 _USUAL_TOKENS = 300
 
 
-class Way:
+class EndpointState:
     """The way to an endpoint. `answer_tokens` is what an answer is expected to take."""
 
-    __slots__ = ("_most_tokens", "_name", "_price", "answer_tokens", "gate")
+    __slots__ = ("_most_tokens", "_name", "_price", "answer_tokens", "limiter")
 
-    def __init__(self, endpoint: Endpoint, gate: Gate, price: Price | None) -> None:
+    def __init__(self, endpoint: Endpoint, limiter: Limiter, price: Price | None) -> None:
         self._name = endpoint.name
         self._price = price
         self._most_tokens = most_tokens(endpoint)
-        self.gate = gate
+        self.limiter = limiter
         self.answer_tokens = _USUAL_TOKENS
 
     def bill(self, usage: Usage, tally: Tally) -> float | None:
@@ -46,7 +48,7 @@ class Way:
         if self._price is None:
             return None
         prompt_tokens = fewest_tokens(request, bytes_per_token=1)
-        counted = max(1, prompt_tokens + self.gate.bounds.extra_prompt_tokens)  # its size decides the prices
+        counted = max(1, prompt_tokens + self.limiter.bounds.extra_prompt_tokens)  # its size decides the prices
         answer_tokens = self._most_tokens or GUESSED_TOKENS
         most = self._price.most(counted, answer_tokens)
         return CallPrice(

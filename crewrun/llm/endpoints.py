@@ -1,8 +1,8 @@
-"""From an LLM to the endpoint of its calls: lane, address, key, and each parameter in its place.
+"""From an LLM to the endpoint of its calls: transport, address, key, and each parameter in its place.
 
-The direct lane takes everything that speaks OpenAI's chat completions: the well-known addresses and any `base_url`.
-What is left goes through litellm. Environment variables are the ones that litellm and OpenAI's client use. Whose model
-a name is says `providers`, where each parameter goes `placement`, what a variable holds `variables`.
+The direct transport takes everything that speaks OpenAI's chat completions: the well-known addresses and any
+`base_url`. What is left goes through litellm. Environment variables are the ones that litellm and OpenAI's client use.
+Whose model a name is says `providers`, where each parameter goes `placement`, what a variable holds `variables`.
 """
 
 import os
@@ -55,7 +55,7 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
     placed = place(llm, provider, model, base_url, env)
     tier = placed.params.get("service_tier") or placed.extra_body.get("service_tier")
     endpoint = Endpoint(
-        lane="direct" if provider in PROVIDERS else "litellm",
+        transport_name="direct" if provider in PROVIDERS else "litellm",
         provider=provider,
         model=model,
         base_url=base_url,
@@ -191,7 +191,8 @@ def normalise_base_url(url: str) -> str:
 
 
 def missing_key(endpoint: Endpoint) -> str | None:
-    """The environment variable to set before `endpoint` of the direct lane can be called, None when nothing is missing.
+    """The environment variable to set before `endpoint` of the direct transport can be called, None when nothing is
+    missing.
 
     An address of one's own may need no key, so only the well-known ones are held to having one.
     """

@@ -28,9 +28,9 @@ from crewrun.errors import (
     SchemaRefused,
     UsageError,
 )
-from crewrun.limits.cross_loop import FarGates
+from crewrun.limits.cross_loop import CrossLoopLimiters
 from crewrun.limits.frozen import frozen
-from crewrun.limits.limiter import AllGates, Gates
+from crewrun.limits.limiter import Limiters, LocalLimiters
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm import current_gateway, endpoints
 from crewrun.llm.cache import Answers
@@ -45,7 +45,7 @@ from crewrun.llm.custom.model import (
 )
 from crewrun.llm.embeddings import Vector, decode, for_embeddings
 from crewrun.llm.endpoint_secrets import secrets_of, secrets_of_llm
-from crewrun.llm.endpoint_state import Way
+from crewrun.llm.endpoint_state import EndpointState
 from crewrun.llm.model import LLM, as_plain
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices.price import Price, find_price
@@ -67,7 +67,8 @@ T = TypeVar("T")
 class Gateway:
     """Calls models for any number of rows at once. Opened in an event loop, `async with`, and used only there.
 
-    While it is open it is the gateway of every crew that is started inside the block. `transport` replaces all lanes.
+    While it is open it is the gateway of every crew that is started inside the block. `transport` replaces all
+    transports.
     """
 
     def __init__(
@@ -75,16 +76,17 @@ class Gateway:
         options: GatewayOptions | None = None,
         *,
         transport: Transport | None = None,
-        gates: AllGates | None = None,
+        limiters: Limiters | None = None,
         cache: Answers | None = None,
     ) -> None:
-        """`gates` are those of the run that this gateway is a part of, its own when there are none. `cache` has answers
+        """`limiters` are those of the run that this gateway is a part of, its own when there are none. `cache` has
+        answers
         of any run to the same requests. Raises UsageError for a model that is `offline` but for a slip.
         """
         self._identities = Identities()
         self._options = options or GatewayOptions()
         check_offline(self._options.model or "")  # crews may be made, and models looked up, in the rows only
-        self.gates: AllGates = gates or Gates()
+        self.limiters: Limiters = limiters or LocalLimiters()
         self._cache = cache
         self._transports = Transports(transport)
         self._endpoints: WeakKeyDictionary[LLM, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
@@ -94,7 +96,7 @@ class Gateway:
         self._default: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stand_in: Gateway | None = None
-        self._sender = Sender(self._options, self.gates, self._transports, self._way)
+        self._sender = Sender(self._options, self.limiters, self._transports, self._way)
         self._strange: set[str] = set()  # the unknown words with which replies ended, each warned about once
 
     async def complete(
@@ -111,7 +113,8 @@ class Gateway:
 
         An answer that the tally's recorder has is given again, and a new one is recorded before it is returned.
         Transient failures are sent again as the retry policy says, each attempt within the call's time limit and when
-        all `windows` and the endpoint's gate admit it; then the LLM's fallbacks are asked. What is billed is added to
+        all `windows` and the endpoint's limiter admit it; then the LLM's fallbacks are asked. What is billed is added
+        to
         `tally`, for failed calls too. Raises the last attempt's CallError; ToolsRefused and SchemaRefused when the
         model takes no `tools` or no such `schema`, which is remembered; RunStopped when no call could be made any more.
         """
@@ -161,7 +164,7 @@ class Gateway:
         return endpoint
 
     @property
-    def is_rehearsal(self) -> bool:
+    def is_offline(self) -> bool:
         """Whether no model is called whatever a crew names (-m offline)."""
         return (self._options.model or "").partition("?")[0].strip() == OFFLINE
 
@@ -226,7 +229,7 @@ class Gateway:
 
     def _warn_of(self, finish_reason: str, endpoint: Endpoint) -> None:
         """Say once that a reply ended with an unknown word. A run's rows have it, and its summary says it."""
-        if not self.gates.is_of_a_run and finish_reason not in self._strange:
+        if not self.limiters.is_of_a_run and finish_reason not in self._strange:
             self._strange.add(finish_reason)
             why = f"a reply ended with finish_reason {finish_reason!r}, which crewrun does not know; it counts as whole"
             warn(f"{endpoint.name}: {why}", CrewrunWarning, stacklevel=2)
@@ -289,16 +292,16 @@ class Gateway:
                 return self._options.prices[name]
         return find_price(endpoint)
 
-    def _way(self, endpoint: Endpoint) -> Way:
+    def _way(self, endpoint: Endpoint) -> EndpointState:
         is_ours = self._transports.given is None
         if endpoint.api_key is None and is_ours and (variable := endpoints.missing_key(endpoint)):
             none = AuthRefused(f"{variable} is not set, and {endpoint.name} needs it; export it or put it into .env")
-            raise EndpointRefused(endpoint.name, none) if self.gates.is_of_a_run else none
-        return Way(endpoint, self.gates.of(endpoint), self.price(endpoint))
+            raise EndpointRefused(endpoint.name, none) if self.limiters.is_of_a_run else none
+        return EndpointState(endpoint, self.limiters.of(endpoint), self.price(endpoint))
 
     async def __aenter__(self) -> "Gateway":
         self.settle()
-        self._token = current_gateway.enter(self, is_of_a_run=self.gates.is_of_a_run)
+        self._token = current_gateway.enter(self, is_of_a_run=self.limiters.is_of_a_run)
         return self
 
     def settle(self) -> None:
@@ -316,10 +319,10 @@ class Gateway:
 
     def beside(self) -> "Gateway":
         """A gateway for another event loop of the process, which calls as this one does and within the same limits."""
-        return self._like(FarGates(self.gates, self._loop) if self._loop is not None else None)
+        return self._like(CrossLoopLimiters(self.limiters, self._loop) if self._loop is not None else None)
 
-    def _like(self, gates: AllGates | None) -> "Gateway":
-        other = Gateway(self._options, transport=self._transports.given, gates=gates, cache=self._cache)
+    def _like(self, limiters: Limiters | None) -> "Gateway":
+        other = Gateway(self._options, transport=self._transports.given, limiters=limiters, cache=self._cache)
         other._sender.capabilities.refused = self.refused
         return other
 
@@ -332,7 +335,7 @@ class Gateway:
         """Run `call(*args)` in the gateway's loop, for code in a worker thread, which waits for it here.
 
         Raises LoopBlocked when that loop does not get to it: what blocks it may wait for this. A loop that another call
-        holds, by `run_beside`, is waited for longer.
+        holds, by `run_for_another_loop`, is waited for longer.
         """
         loop = self._loop
         if loop is None:
@@ -347,11 +350,11 @@ class Gateway:
 
         return pool.wait(lambda: asyncio.run_coroutine_threadsafe(run(), loop), began, lambda: self._is_held)
 
-    def run_beside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+    def run_for_another_loop(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
         """Run `call(*args)` for code that holds the gateway's own loop: in a thread, with a gateway that stands in for
         this one meanwhile and keeps to the same limits. RuntimeError where that cannot be.
         """
-        other = self._like(frozen(self.gates))
+        other = self._like(frozen(self.limiters))
 
         async def run() -> T:
             other.settle()

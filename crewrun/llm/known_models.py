@@ -23,9 +23,9 @@ _VERSION: Final = re.compile(r"[-.:]?(?:\d[\d.]*|latest|preview|beta|exp)(?![a-z
 def check_speaks_chat(endpoint: Endpoint) -> None:
     """Raise ModelRefused for a model that its provider serves over the Responses API only.
 
-    litellm translates for its lane, and a server of one's own may have any name.
+    litellm translates for its transport, and a server of one's own may have any name.
     """
-    if endpoint.lane != "direct" or not is_own_address(endpoint.provider, endpoint.base_url):
+    if endpoint.transport_name != "direct" or not is_own_address(endpoint.provider, endpoint.base_url):
         return
     entry = _entry(endpoint)
     if entry is not None and _is_responses_only(entry):
@@ -40,7 +40,7 @@ def slip(endpoint: Endpoint, *, is_known_wrong: bool = False) -> str | None:
     """The known model of the same provider whose name `endpoint`'s may be a slip of. None also for names that users
     choose, addresses of their own, and, unless the provider has said that it has no such model, new versions.
     """
-    if endpoint.lane in (OFFLINE, "custom") or endpoint.provider.startswith(_NAMED_BY_USERS):
+    if endpoint.transport_name in (OFFLINE, "custom") or endpoint.provider.startswith(_NAMED_BY_USERS):
         return None
     model = endpoint.model
     if not is_own_address(endpoint.provider, endpoint.base_url) or model.startswith("ft:") or _entry(endpoint):

@@ -1,4 +1,5 @@
-"""Where each parameter of an LLM goes: into the body, the address or the headers, of the lane that it has a meaning on.
+"""Where each parameter of an LLM goes: into the body, the address or the headers, of the transport that it has a
+meaning on.
 
 What has no meaning where the call goes is refused before the first one, with the reason. What a server refuses later is
 `capabilities`.

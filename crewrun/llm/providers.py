@@ -1,4 +1,4 @@
-"""Providers by name: the well-known endpoints of the direct lane, and whose model a name is.
+"""Providers by name: the well-known endpoints of the direct transport, and whose model a name is.
 
 Every other provider is litellm's: what those need is in `provider_settings`.
 """
@@ -16,7 +16,7 @@ OFFLINE = "offline"
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A well-known endpoint of the direct lane: its address, and the variables that give address and key."""
+    """A well-known endpoint of the direct transport: its address, and the variables that give address and key."""
 
     base_url: str
     key_env: tuple[str, ...] = ()

@@ -105,7 +105,7 @@ class Identities:
 
 
 def describe_endpoint(endpoint: Endpoint) -> str:
-    """What of an endpoint decides its answers, as text: lane, provider, model, address and parameters.
+    """What of an endpoint decides its answers, as text: transport, provider, model, address and parameters.
 
     What a variable holds that may be a secret is not in it, only the reference.
     """
@@ -114,7 +114,13 @@ def describe_endpoint(endpoint: Endpoint) -> str:
         declared = relaxed(endpoint.reply_schema)
         schema = {"name": declared.name, "schema": declared.schema}
         params["response_format"] = {"type": "json_schema", "json_schema": schema}
-    about = [endpoint.lane, endpoint.provider, endpoint.model, endpoint.written_url or endpoint.base_url, params]
+    about = [
+        endpoint.transport_name,
+        endpoint.provider,
+        endpoint.model,
+        endpoint.written_url or endpoint.base_url,
+        params,
+    ]
     return _canonical(about).decode()
 
 

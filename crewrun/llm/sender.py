@@ -38,8 +38,8 @@ from crewrun.errors import (
 from crewrun.limits.budget import check_row
 from crewrun.limits.circuit_breaker import is_sign_of_outage
 from crewrun.limits.estimates import believable
-from crewrun.limits.limiter import AllGates
-from crewrun.limits.permit import FailureScope, Pass
+from crewrun.limits.limiter import Limiters
+from crewrun.limits.permit import FailureScope, Permit
 from crewrun.limits.probes import MAY_PASS, RUN_WIDE, probe_request
 from crewrun.limits.windows import admit
 from crewrun.llm.call import Bill, Call, Caller
@@ -54,7 +54,7 @@ from crewrun.llm.capabilities import (
     refused_parameter,
     strict_form,
 )
-from crewrun.llm.endpoint_state import Way
+from crewrun.llm.endpoint_state import EndpointState
 from crewrun.llm.known_models import with_slip
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.recorder import Spent
@@ -86,15 +86,19 @@ class Sender:
     """Sends the calls of one gateway, any number at once."""
 
     def __init__(
-        self, options: GatewayOptions, gates: AllGates, transports: Transports, make_way: Callable[[Endpoint], Way]
+        self,
+        options: GatewayOptions,
+        limiters: Limiters,
+        transports: Transports,
+        make_way: Callable[[Endpoint], EndpointState],
     ) -> None:
         """`make_way` gives what calls of an endpoint need; it raises AuthRefused or EndpointRefused without a key."""
         self.capabilities = Capabilities()
         self._options = options
-        self._gates = gates
+        self._limiters = limiters
         self._transports = transports
         self._make_way = make_way
-        self._ways: WeakKeyDictionary[Endpoint, Way] = WeakKeyDictionary()
+        self._ways: WeakKeyDictionary[Endpoint, EndpointState] = WeakKeyDictionary()
 
     async def send_with_fallbacks(
         self, request: ChatRequest, fallbacks: Sequence[Endpoint], caller: Caller, bill: Bill
@@ -225,7 +229,7 @@ class Sender:
         attempt = 0
         while True:
             attempt += 1
-            permit = await probe.way.gate.enter_probe(None, probe.tokens, probe.price)
+            permit = await probe.way.limiter.enter_probe(None, probe.tokens, probe.price)
             if isinstance(permit, bool):
                 return CallError("the budget has no room for a probe")
             _, error = await self._send_probe(permit, probe)
@@ -245,14 +249,14 @@ class Sender:
         A call that is not patient can be made elsewhere: it does not wait until an outage is over.
         """
         call = self._call(request, caller, bill)
-        gate, tally, row_budget_usd = call.way.gate, caller.tally, self._options.row_budget_usd
+        limiter, tally, row_budget_usd = call.way.limiter, caller.tally, self._options.row_budget_usd
         failures: _Failures | None = None
         while True:
             if row_budget_usd is not None:
                 check_row(tally.row_cost_usd, tally.row_owed_usd, row_budget_usd)
             if caller.windows:
                 await admit(caller.windows)
-            permit = await gate.enter(call.tokens, call.price, is_patient=is_patient)
+            permit = await limiter.enter(call.tokens, call.price, is_patient=is_patient)
             if permit.is_probe:
                 await self._send_probe(permit, self._call(probe_request(request), caller, bill))
                 continue
@@ -263,26 +267,26 @@ class Sender:
             except CallError as failed:
                 error = classified(with_slip(failed.redact(), request.endpoint), request)
             except BaseException:
-                gate.given_up(permit, call.lost())
+                limiter.given_up(permit, call.lost())
                 raise
             else:
                 end = call.answered(got)
-                gate.answered(permit, end)
+                limiter.answered(permit, end)
                 tally.answered(got)
                 return got, bill.total(request.endpoint.name, got.usage, end.cost_usd)
             if failures is None:
-                failures = _Failures(is_patient, may_pass=self._gates.is_of_a_run)
+                failures = _Failures(is_patient, may_pass=self._limiters.is_of_a_run)
             delay_s = await self._delay(failures, permit, error, call)
             if caller.recorder is not None:
                 caller.recorder.retrying(tally.task, error, delay_s)
             if delay_s:
                 await anyio.sleep(delay_s)
 
-    async def _delay(self, failures: "_Failures", permit: Pass, error: CallError, call: Call) -> float:
+    async def _delay(self, failures: "_Failures", permit: Permit, error: CallError, call: Call) -> float:
         """Seconds until the next attempt; raises `error` when there is none."""
         failures.attempts += 1
         error.attempts = failures.attempts
-        scope = await call.way.gate.failed(permit, error, call.failed(error))
+        scope = await call.way.limiter.failed(permit, error, call.failed(error))
         # A call that can be made elsewhere counts what an outage did to it; too many at once are no reason to go there.
         is_own = scope is FailureScope.OWN or not (failures.is_patient or isinstance(error, RateLimited))
         if scope is FailureScope.ALL:
@@ -308,16 +312,16 @@ class Sender:
         """
         probe = self._call(probe_request(call.request), call.caller, call.bill)
         while True:
-            permit = await probe.way.gate.enter_probe(error, probe.tokens, probe.price)
+            permit = await probe.way.limiter.enter_probe(error, probe.tokens, probe.price)
             if isinstance(permit, bool):
                 return permit
             scope, _ = await self._send_probe(permit, probe)
             if scope is not FailureScope.ALL:
                 return scope is FailureScope.OWN
 
-    async def _send_probe(self, permit: Pass, probe: Call) -> tuple[FailureScope, CallError | None]:
+    async def _send_probe(self, permit: Permit, probe: Call) -> tuple[FailureScope, CallError | None]:
         """Send a neutral request: what it says of the failure of the call that asked for it, and its own error."""
-        gate = probe.way.gate
+        limiter = probe.way.limiter
         probe.caller.tally.sent()
         probe.bill.probes += 1
         try:
@@ -325,29 +329,31 @@ class Sender:
         except CallError as failed:
             error = failed.redact()
             error.attempts = 1
-            return await gate.failed(permit, error, probe.failed(error)), error
+            return await limiter.failed(permit, error, probe.failed(error)), error
         except BaseException:
-            gate.given_up(permit, probe.lost())
+            limiter.given_up(permit, probe.lost())
             raise
         end = probe.answered(got)
         probe.bill.add(got.usage, end.cost_usd)
-        gate.answered(permit, end)
+        limiter.answered(permit, end)
         return FailureScope.OWN, None
 
     async def _send_once(self, request: ChatRequest, tally: Tally) -> Completion:
         """One attempt, within the call's time limit. What the user's own code calls meanwhile is on `tally` too."""
         endpoint = request.endpoint
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
-        transport, is_ours = self._transports.of(endpoint.lane), self._transports.given is None
+        transport, is_ours = self._transports.of(endpoint.transport_name), self._transports.given is None
         request = self.capabilities.trimmed(request)
-        if is_ours and endpoint.lane == "custom":
+        if is_ours and endpoint.transport_name == "custom":
             with counting_into(tally):
                 return await _send(transport, request, timeout_s, over_asyncio=False)
-        completion = await _send(transport, request, timeout_s, over_asyncio=is_ours and endpoint.lane in _OVER_AIOHTTP)
+        completion = await _send(
+            transport, request, timeout_s, over_asyncio=is_ours and endpoint.transport_name in _OVER_AIOHTTP
+        )
         # Vectors are no words: their size says nothing of tokens.
-        return believable(completion, request) if is_ours and endpoint.lane != "embeddings" else completion
+        return believable(completion, request) if is_ours and endpoint.transport_name != "embeddings" else completion
 
-    def _way(self, endpoint: Endpoint) -> Way:
+    def _way(self, endpoint: Endpoint) -> EndpointState:
         way = self._ways.get(endpoint)
         if way is None:
             way = self._ways[endpoint] = self._make_way(endpoint)
@@ -357,14 +363,14 @@ class Sender:
         """`request` with what its attempts need. Raises UsageError when a budget needs a price that nobody knows."""
         way = self._way(request.endpoint)
         price = None
-        if self._gates.is_budgeted and (price := way.most(request, caller.tally.task)) is None:
+        if self._limiters.is_budgeted and (price := way.most(request, caller.tally.task)) is None:
             name = request.endpoint.name
             raise UsageError(f"the price of {name} is not known, so --budget cannot hold; give it by --price")
         return Call(request, caller, bill, way, way.expected(request), price)
 
 
 async def _send(transport: Transport, request: ChatRequest, timeout_s: float, *, over_asyncio: bool) -> Completion:
-    # litellm and what it calls may swallow a cancellation, and tests run under trio: the direct lane does neither.
+    # litellm and what it calls may swallow a cancellation, and tests run under trio: the direct transport does neither.
     with deadline(timeout_s) if over_asyncio else anyio.move_on_after(timeout_s):
         return await transport.send(request)
     raise CallTimedOut(f"no reply from {request.endpoint.name} within {timeout_s:g} s (--call-timeout)")

@@ -36,13 +36,13 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
     """The gateway of the run around this code, else one that all kickoffs of this event loop share.
 
     The shared one is closed when its last user has ended, so nothing is left open when the loop closes. With
-    `is_ambient` it is the gateway of the code inside the block, also of what that calls in worker threads.
+    `is_current` it is the gateway of the code inside the block, also of what that calls in worker threads.
     """
 
-    __slots__ = ("_is_ambient", "_mine", "_token")
+    __slots__ = ("_is_current", "_mine", "_token")
 
-    def __init__(self, *, is_ambient: bool = False) -> None:
-        self._is_ambient = is_ambient
+    def __init__(self, *, is_current: bool = False) -> None:
+        self._is_current = is_current
 
     async def __aenter__(self) -> Gateway:
         check_loaded()
@@ -60,7 +60,7 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
             _shared.set(shared)
         shared.users += 1
         self._mine = shared
-        if self._is_ambient:
+        if self._is_current:
             self._token = current_gateway.enter(shared.gateway)
         return shared.gateway
 

@@ -41,7 +41,7 @@ def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]
         return anyio.run(call, *args)
     remember_blocking()
     around = current_gateway.current()
-    return around.run_beside(call, *args) if around and around.is_here else run_in_thread(call, *args)
+    return around.run_for_another_loop(call, *args) if around and around.is_here else run_in_thread(call, *args)
 
 
 def _warn(name: str, instead: str) -> None:

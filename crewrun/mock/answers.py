@@ -13,7 +13,7 @@ from crewrun.llm.offline_model.words import action, excerpt, final_answer, obser
 from crewrun.messages import ToolCall, ToolSpec
 from crewrun.mock import directives, faults
 from crewrun.mock.chat import Chat
-from crewrun.mock.directives import Wishes, find_wishes
+from crewrun.mock.directives import PromptDirectives, find_directives
 
 _EXCERPT_CHARS = 80
 # By this the mock knows its own bad answer again.
@@ -30,7 +30,7 @@ class Said:
 
 def answer(chat: Chat, digest: int) -> Said:
     """The answer to `chat`; `digest`, 32 bits of its body, is named in every text."""
-    wished = find_wishes(chat.steering)
+    wished = find_directives(chat.steering)
     if not chat.tools and (told := tools_told(chat.turns[0].text)):
         return Said(_answer_in_words(chat, digest, wished, told))
     prompt = chat.users[-1] if chat.users else ""
@@ -44,7 +44,7 @@ def answer(chat: Chat, digest: int) -> Said:
     return Said(_formed(chat, _text(digest, prompt, chat.results), wished))
 
 
-def _answer_in_words(chat: Chat, digest: int, wished: Wishes, tools: Sequence[ToolSpec]) -> str:
+def _answer_in_words(chat: Chat, digest: int, wished: PromptDirectives, tools: Sequence[ToolSpec]) -> str:
     """What a model says that was told of its tools in words: one action at a time, then the final answer."""
     results = [result for text in chat.users if (result := observed(text)) is not None]
     prompt = next((text for text in reversed(chat.users) if observed(text) is None), "")
@@ -64,7 +64,7 @@ def _quote(text: str) -> str:
     return directives.disarm(faults.disarm(excerpt(text, _EXCERPT_CHARS)))
 
 
-def _names(chat: Chat, wished: Wishes) -> Sequence[str]:
+def _names(chat: Chat, wished: PromptDirectives) -> Sequence[str]:
     """The tools to call in this turn."""
     match chat.choice:
         case "none":
@@ -76,13 +76,13 @@ def _names(chat: Chat, wished: Wishes) -> Sequence[str]:
     return (chat.choice,)
 
 
-def _wanted(tools: Sequence[ToolSpec], wished: Wishes) -> Sequence[str]:
+def _wanted(tools: Sequence[ToolSpec], wished: PromptDirectives) -> Sequence[str]:
     if wished.all_tools:
         return [tool.name for tool in tools]
     return wished.tools or [tools[0].name]
 
 
-def _arguments(name: str, tools: Sequence[ToolSpec], prompt: str, wished: Wishes) -> str:
+def _arguments(name: str, tools: Sequence[ToolSpec], prompt: str, wished: PromptDirectives) -> str:
     parameters = next((tool.parameters for tool in tools if tool.name == name), {"type": "object"})
     if wished.arguments == "bad":
         return json.dumps(_unfit_arguments(parameters))
@@ -100,7 +100,7 @@ def _unfit_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return unfit
 
 
-def _formed(chat: Chat, text: str, wished: Wishes) -> str:
+def _formed(chat: Chat, text: str, wished: PromptDirectives) -> str:
     """`text` as the request wants it: in JSON, or as it is."""
     schema = chat.schema
     if schema is None:

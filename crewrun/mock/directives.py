@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-JsonWish = Literal["invalid", "invalid-once", "prose"]
+JsonDirective = Literal["invalid", "invalid-once", "prose"]
 
 # Upper case and a whole word, as the fault words are. Any other name behind CALL- is a tool's.
 _WORD = re.compile(
     r"(?<![\w-])(?:CALL-(?P<call>[\w-]*\w)|JSON-(?P<json>INVALID-ONCE|INVALID|PROSE)(?![\w-]))", re.ASCII
 )
-_JSON: dict[str, JsonWish] = {"INVALID": "invalid", "INVALID-ONCE": "invalid-once", "PROSE": "prose"}
+_JSON: dict[str, JsonDirective] = {"INVALID": "invalid", "INVALID-ONCE": "invalid-once", "PROSE": "prose"}
 
 WORDS = (
     "CALL-<tool>, CALL-ALL, CALL-FOREVER, CALL-NONE, CALL-BAD-ARGS, CALL-NOT-JSON, JSON-INVALID, JSON-INVALID-ONCE, "
@@ -23,7 +23,7 @@ WORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class PromptDirectives:
     """What the words ask for. `tools` are the names to call, whether there are such tools or not."""
 
     tools: tuple[str, ...] = ()
@@ -31,17 +31,17 @@ class Wishes:
     forever: bool = False
     no_tools: bool = False
     arguments: Literal["fitting", "bad", "not JSON"] = "fitting"
-    json: JsonWish | None = None
+    json: JsonDirective | None = None
 
 
-def find_wishes(texts: Iterable[str]) -> Wishes:
+def find_directives(texts: Iterable[str]) -> PromptDirectives:
     """What the words in `texts` ask for together. Of several on JSON or on arguments, the last one counts."""
     found = [match for text in texts if "CALL-" in text or "JSON-" in text for match in _WORD.finditer(text)]
     if not found:
-        return Wishes()
+        return PromptDirectives()
     calls = dict.fromkeys(match["call"] for match in found if match["call"])
     about_json = [_JSON[match["json"]] for match in found if match["json"]]
-    return Wishes(
+    return PromptDirectives(
         tools=tuple(name for name in calls if name not in _RESERVED),
         all_tools="ALL" in calls,
         forever="FOREVER" in calls,

@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from crewrun.errors import JournalDamaged, RunHeld, UsageError
 from crewrun.journal import journal
-from crewrun.journal.done_index import DoneRows, is_among
+from crewrun.journal.done_index import DoneIndex, is_among
 from crewrun.journal.event_log import EventLog
 from crewrun.runs.folder import RunFolder, beside, set_aside
 from crewrun.runs.lock import RunLocks, is_held
@@ -182,7 +182,7 @@ def _ids_in_words(field: Any) -> str:
 def _opened(options: StateOptions, locks: RunLocks, db: sqlite3.Connection, aside: Path | None) -> Opened:
     definition = _definition_id(db, options.definition)
     session = _begin_session(db, definition, shlex.join(options.manifest.command))
-    done = DoneRows.load(db, definition, by_id=options.is_named)
+    done = DoneIndex.load(db, definition, by_id=options.is_named)
     lost = 0
     if options.output is not None and options.output.is_file():
         keep = _keeper(done, _redone(options), _others(db, definition, options))
@@ -205,7 +205,7 @@ def _others(db: sqlite3.Connection, definition: int, options: StateOptions) -> "
     return array("q", (digest for (digest,) in found))
 
 
-def _keeper(done: DoneRows, only: int | None, others: "array[int]") -> Callable[[int], bool | None]:
+def _keeper(done: DoneIndex, only: int | None, others: "array[int]") -> Callable[[int], bool | None]:
     """Which lines stay: each row's last one if it succeeded, or is not to be redone; each once.
 
     `others` are lines of earlier definitions and contents, sorted: their rows run again, through the journal.

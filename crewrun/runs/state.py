@@ -22,12 +22,12 @@ import anyio.to_thread
 from crewrun.errors import Category, OutputFailed
 from crewrun.journal import journal
 from crewrun.journal.codec import encode
-from crewrun.journal.done_index import DoneRows
+from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import EventLog
 from crewrun.journal.names import Names
-from crewrun.journal.reader import Entries
-from crewrun.journal.recorder import Journaling, Recording
-from crewrun.journal.replay_index import EarlierCalls
+from crewrun.journal.reader import JournalReader
+from crewrun.journal.recorder import Journaling, JournalRecorder
+from crewrun.journal.replay_index import ReplayIndex
 from crewrun.journal.writer import Heartbeat, JournalWriter
 from crewrun.library_warnings import LibraryWarning
 from crewrun.limits.learned_bounds import LearnedBounds
@@ -69,7 +69,7 @@ class StateOptions:
     is_replay: bool = False
 
 
-class Kept(NamedTuple):
+class StoredRow(NamedTuple):
     """A row that is not run: done before, left alone, or not of this run. `is_written` says that no line of it is to be
     written.
     """
@@ -79,7 +79,7 @@ class Kept(NamedTuple):
     is_written: bool
 
 
-ELSEWHERE: Final = Kept(-1, "elsewhere", is_written=True)
+ELSEWHERE: Final = StoredRow(-1, "elsewhere", is_written=True)
 
 
 class RunState:
@@ -92,7 +92,7 @@ class RunState:
         db: sqlite3.Connection,
         session: int,
         definition: int,
-        done: DoneRows,
+        done: DoneIndex,
         log: EventLog,
     ) -> None:
         self._options = options
@@ -113,11 +113,11 @@ class RunState:
         self._journaling = Journaling(
             self._writer, names, log, session, definition, count(last_call), options.log_prompts
         )
-        self._entries = Entries(db, options.folder.journal, names.name)
-        self._earlier: EarlierCalls | None = None
+        self._entries = JournalReader(db, options.folder.journal, names.name)
+        self._earlier: ReplayIndex | None = None
         if last_call > 1:
-            self._earlier = EarlierCalls(self._writer, self._entries, names, with_unusable=options.is_replay)
-        self._recordings: dict[str, Recording] = {}
+            self._earlier = ReplayIndex(self._writer, self._entries, names, with_unusable=options.is_replay)
+        self._recordings: dict[str, JournalRecorder] = {}
         # New lines and the places of their rows, kept for what has to be sorted in the end.
         self._keeps_places = len(done) > 0 or options.is_mixed
         self._new_digests, self._new_places = array("q"), array("q")
@@ -145,7 +145,7 @@ class RunState:
         """Whether lines of earlier sessions are in the results."""
         return any(self._done.written)
 
-    def find(self, row: Row) -> Kept | None:
+    def find(self, row: Row) -> StoredRow | None:
         """The row as it was kept, None when it has to be run."""
         only = self._options.only
         position = self._done.find(row) if self._done and (row.problem is None or only is not None) else None
@@ -154,12 +154,12 @@ class RunState:
         if self._options.is_ours is not None and not self._options.is_ours(row):
             return ELSEWHERE
         if position is None:
-            return None if only is None else Kept(-1, "pending", is_written=True)
+            return None if only is None else StoredRow(-1, "pending", is_written=True)
         if self._done.is_ok(position):
-            return Kept(position, "ok", bool(self._done.written[position]))
+            return StoredRow(position, "ok", bool(self._done.written[position]))
         if only is None or journal.category_of(self._done.ended(position)) == only:
             return None
-        return Kept(position, "failed", bool(self._done.written[position]))
+        return StoredRow(position, "failed", bool(self._done.written[position]))
 
     def is_due(self, row: Row) -> bool:
         """Whether the row has to be run."""
@@ -191,7 +191,7 @@ class RunState:
             self.results_bytes = _size(output)
         done.forget_search()
 
-    async def restore(self, row: Row, kept: Kept) -> bytes:
+    async def restore(self, row: Row, kept: StoredRow) -> bytes:
         """The line of a row that is done, made again from the journal. Raises JournalDamaged."""
         seq = self._done.seq(kept.position)
         outcome = await self._writer.read(lambda _: self._entries.outcome(seq, row))
@@ -203,10 +203,10 @@ class RunState:
             self._restored.append(self._done.digest(kept.position))
         return line
 
-    async def recall(self, row: Row) -> Recording:
+    async def recall(self, row: Row) -> JournalRecorder:
         """The recorder of a row, with what earlier sessions recorded of it. Raises JournalDamaged."""
         known = await self._earlier.of(row) if self._earlier is not None else ()
-        recording = self._recordings[row.id] = Recording(row, self._journaling, known)
+        recording = self._recordings[row.id] = JournalRecorder(row, self._journaling, known)
         return recording
 
     async def keep(self, outcomes: Sequence[Outcome]) -> list[bytes]:
@@ -292,11 +292,11 @@ class RunState:
     async def _restore_missing(self, work: Rebuild, visit: Visit) -> None:
         """Make the lines that are missing again, from the journal and the input."""
         by_id, definition = self._options.is_named, self._definition
-        done = await self._writer.read(lambda db: DoneRows.load(db, definition, by_id=by_id))
+        done = await self._writer.read(lambda db: DoneIndex.load(db, definition, by_id=by_id))
         changed: list[journal.RowEntry] = []
         journal_path = self._options.folder.journal
         with closing(journal.read_journal(journal_path)) as db:
-            entries = Entries(db, journal_path, self._journaling.names.name)
+            entries = JournalReader(db, journal_path, self._journaling.names.name)
 
             def see(row: Row) -> None:
                 position = done.find(row)

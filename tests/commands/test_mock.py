@@ -26,7 +26,7 @@ from crewrun import LLM, Agent
 from crewrun.crew.output import AgentOutput
 from crewrun.errors import OutputInvalid
 from crewrun.mock import directives
-from crewrun.mock.directives import Wishes, find_wishes
+from crewrun.mock.directives import PromptDirectives, find_directives
 from crewrun.mock.faults import Fault, disarm, find_fault
 from crewrun.mock.rate_limits import RateLimits, TokenBucket
 from crewrun.tools import tool
@@ -799,21 +799,21 @@ def test_json_words_spoil_the_json(mock: MockProcess) -> None:
 @pytest.mark.parametrize(
     ("text", "wished"),
     [
-        ("CALL-a, CALL-b and CALL-a", Wishes(tools=("a", "b"))),
-        ("CALL-ALL CALL-FOREVER", Wishes(all_tools=True, forever=True)),
-        ("CALL-NONE", Wishes(no_tools=True)),
-        ("CALL-a CALL-BAD-ARGS", Wishes(tools=("a",), arguments="bad")),
-        ("CALL-NOT-JSON", Wishes(arguments="not JSON")),
-        ("JSON-INVALID", Wishes(json="invalid")),
-        ("JSON-INVALID-ONCE", Wishes(json="invalid-once")),
-        ("say JSON-PROSE.", Wishes(json="prose")),
-        ("JSON-INVALIDATED, NO-CALL-x, to CALL -x, JSON-LD", Wishes()),
+        ("CALL-a, CALL-b and CALL-a", PromptDirectives(tools=("a", "b"))),
+        ("CALL-ALL CALL-FOREVER", PromptDirectives(all_tools=True, forever=True)),
+        ("CALL-NONE", PromptDirectives(no_tools=True)),
+        ("CALL-a CALL-BAD-ARGS", PromptDirectives(tools=("a",), arguments="bad")),
+        ("CALL-NOT-JSON", PromptDirectives(arguments="not JSON")),
+        ("JSON-INVALID", PromptDirectives(json="invalid")),
+        ("JSON-INVALID-ONCE", PromptDirectives(json="invalid-once")),
+        ("say JSON-PROSE.", PromptDirectives(json="prose")),
+        ("JSON-INVALIDATED, NO-CALL-x, to CALL -x, JSON-LD", PromptDirectives()),
     ],
 )
-def test_only_whole_words_steer(text: str, wished: Wishes) -> None:
+def test_only_whole_words_steer(text: str, wished: PromptDirectives) -> None:
     """And a quoted one does not."""
-    assert find_wishes(["no words", text]) == wished
-    assert find_wishes([directives.disarm(text)]) == Wishes()
+    assert find_directives(["no words", text]) == wished
+    assert find_directives([directives.disarm(text)]) == PromptDirectives()
 
 
 @tool

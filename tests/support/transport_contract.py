@@ -1,4 +1,5 @@
-"""What every lane to a provider is held to: one case for each fault of `crewrun mock`, and OpenAI's form for tools.
+"""What every transport to a provider is held to: one case for each fault of `crewrun mock`, and OpenAI's form for
+tools.
 
 https://platform.openai.com/docs/guides/function-calling, https://platform.openai.com/docs/guides/structured-outputs
 """

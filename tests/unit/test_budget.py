@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from crewrun.errors import BudgetExhausted, Category, RowBudgetExceeded
 from crewrun.limits.budget import Budget, Reservation, check_row
-from crewrun.limits.cross_loop import FarGates
-from crewrun.limits.limiter import GateOptions, Gates
+from crewrun.limits.cross_loop import CrossLoopLimiters
+from crewrun.limits.limiter import LimiterOptions, LocalLimiters
 from crewrun.limits.permit import Price
 from crewrun.messages import Endpoint
 
@@ -430,24 +430,24 @@ def test_a_call_of_another_loop_that_is_cancelled_as_it_is_let_in_reserves_nothi
     thread = Thread(target=loop.run_forever)
     thread.start()
 
-    async def make() -> Gates:
-        gates = Gates(GateOptions())
-        gates.budget = Budget(1)
-        return gates
+    async def make() -> LocalLimiters:
+        limiters = LocalLimiters(LimiterOptions())
+        limiters.budget = Budget(1)
+        return limiters
 
     async def settled() -> tuple[int, float]:
         for _ in range(5):  # what was scheduled meanwhile has its turn
             await asyncio.sleep(0)
-        assert gates.budget is not None
-        return gates.budget.in_flight, gates.budget.reserved_usd
+        assert limiters.budget is not None
+        return limiters.budget.in_flight, limiters.budget.reserved_usd
 
     async def cancelled() -> None:
-        gate = FarGates(gates, loop).of(Endpoint("direct", "openai", "m", base_url="http://x"))
+        limiter = CrossLoopLimiters(limiters, loop).of(Endpoint("direct", "openai", "m", base_url="http://x"))
         is_busy, may_go_on = Event(), Event()
         loop.call_soon_threadsafe(is_busy.set)
         loop.call_soon_threadsafe(may_go_on.wait)
         is_busy.wait()
-        entering = asyncio.ensure_future(gate.enter(10, Price(("m", "t"), 10, 1e-6, 1, 1e-3, True)))
+        entering = asyncio.ensure_future(limiter.enter(10, Price(("m", "t"), 10, 1e-6, 1, 1e-3, True)))
         await asyncio.sleep(0)
         entering.cancel()
         await asyncio.wait([entering])
@@ -455,7 +455,7 @@ def test_a_call_of_another_loop_that_is_cancelled_as_it_is_let_in_reserves_nothi
         assert entering.cancelled()
 
     try:
-        gates = asyncio.run_coroutine_threadsafe(make(), loop).result()
+        limiters = asyncio.run_coroutine_threadsafe(make(), loop).result()
         asyncio.run(cancelled())
         assert asyncio.run_coroutine_threadsafe(settled(), loop).result() == (0, 0)
     finally:

@@ -22,7 +22,7 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
-from crewrun.limits.circuit_breaker import Outage
+from crewrun.limits.circuit_breaker import CircuitBreaker
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.model import LLM
@@ -36,7 +36,7 @@ def on_a_virtual_clock(main: Callable[[], Awaitable[T]]) -> T:
 
 
 def refused() -> NetworkError:
-    """A connection that is refused, as the direct lane words and raises it."""
+    """A connection that is refused, as the direct transport words and raises it."""
     error = NetworkError("127.0.0.1:8000: cannot connect: Connection refused")
     error.__cause__ = ConnectionRefusedError(111, "Connection refused")
     return error
@@ -89,7 +89,7 @@ def run(
     """Rows of one call each, `at_once` in flight, sent as the gateway sends them."""
     result = Run()
 
-    async def call(row: int, outage: Outage, policy: RetryPolicy) -> None:
+    async def call(row: int, outage: CircuitBreaker, policy: RetryPolicy) -> None:
         attempt = 0
         while True:
             attempt += 1
@@ -113,7 +113,7 @@ def run(
                 return
 
     async def main() -> Run:
-        outage = Outage("openai/m", patience_s, rng=random.Random(seed))
+        outage = CircuitBreaker("openai/m", patience_s, rng=random.Random(seed))
         policy = RetryPolicy(retries=retries, rng=random.Random(seed))
         left = iter(range(rows))
 
@@ -178,10 +178,10 @@ def test_one_attempt_a_call_is_enough_for_refused_connections_that_last() -> Non
 @pytest.mark.anyio
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "no-such-host.invalid"])
 async def test_what_the_transport_says_of_a_server_that_is_not_there_is_understood(host: str) -> None:
-    """Refused connections and unknown names, as the direct lane raises them: two attempts of one call tell."""
+    """Refused connections and unknown names, as the direct transport raises them: two attempts of one call tell."""
     from crewrun.llm.transports.openai import OpenAITransport
 
-    transport, outage = OpenAITransport(), Outage("openai/m")
+    transport, outage = OpenAITransport(), CircuitBreaker("openai/m")
     try:
         for attempt in (1, 2):
             sent = await outage.ready()
@@ -210,7 +210,7 @@ def test_what_fails_of_before_does_not_put_off_the_first_probe() -> None:
     """The backoff is that of probes."""
 
     async def main() -> float:
-        outage = Outage("m", rng=random.Random(3))
+        outage = CircuitBreaker("m", rng=random.Random(3))
         for attempt in (1, 2):
             sent = [await outage.ready() for _ in range(20)]
             for number in sent:
@@ -257,7 +257,7 @@ def test_a_provider_that_asks_to_wait_is_not_probed_before(asked_s: float, waite
     """A Retry-After is a floor under the next probe, up to half a minute."""
 
     async def main() -> float:
-        outage = Outage("m", rng=random.Random(3))
+        outage = CircuitBreaker("m", rng=random.Random(3))
         for attempt in (1, 2):
             error = refused()
             error.attempts, error.retry_after_s = attempt, asked_s
@@ -272,7 +272,7 @@ def test_a_provider_that_asks_to_wait_is_not_probed_before(asked_s: float, waite
 def test_patience_is_a_time(seconds: float) -> None:
     """Nonsense is refused where it is given."""
     with pytest.raises(ValueError, match="outage patience"):
-        Outage("m", seconds)
+        CircuitBreaker("m", seconds)
 
 
 # --- what is none -----------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def test_a_refusal_ends_an_outage() -> None:
     """The provider lives, whatever it says: the next calls go out at once."""
 
     async def main() -> tuple[bool, bool]:
-        outage = Outage("m")
+        outage = CircuitBreaker("m")
         sent = await begun(outage)
         before = outage.is_on
         outage.failed(BadRequest("HTTP 400: no", http_status=400), sent)
@@ -372,7 +372,7 @@ def test_an_answer_to_what_was_sent_before_does_not_end_an_outage() -> None:
     """A server that goes down still ends what it is at."""
 
     async def main() -> tuple[bool, bool]:
-        outage = Outage("m")
+        outage = CircuitBreaker("m")
         early = await outage.ready()
         late = await begun(outage)
         outage.answered(early)
@@ -383,7 +383,7 @@ def test_an_answer_to_what_was_sent_before_does_not_end_an_outage() -> None:
     assert on_a_virtual_clock(main) == (True, False)
 
 
-async def begun(outage: Outage) -> int:
+async def begun(outage: CircuitBreaker) -> int:
     """Let an outage begin, and wait for the first probe's number."""
     for attempt in (1, 2, 3, 4):
         error = refused()
@@ -403,7 +403,7 @@ def test_a_probe_that_hangs_does_not_hold_up_the_next() -> None:
     """Half a minute later another call probes."""
 
     async def main() -> float:
-        outage = Outage("m", rng=random.Random(3))
+        outage = CircuitBreaker("m", rng=random.Random(3))
         await begun(outage)
         hung_at = trio.current_time()
         await outage.ready()
@@ -416,7 +416,7 @@ def test_who_waits_can_be_cancelled() -> None:
     """The next in line probes in its place, and the one behind it goes when that is answered."""
 
     async def main() -> tuple[list[str], bool]:
-        outage = Outage("m", rng=random.Random(3))
+        outage = CircuitBreaker("m", rng=random.Random(3))
         went: list[str] = []
         for attempt in (1, 2):
             error = refused()
@@ -447,7 +447,7 @@ def test_calls_given_up_are_not_waited_for() -> None:
     """Cancelled attempts are not in flight, so that two refused ones are again all there are."""
 
     async def main() -> bool:
-        outage = Outage("m")
+        outage = CircuitBreaker("m")
         for _ in range(20):
             await outage.ready()
             outage.given_up()
@@ -464,7 +464,7 @@ def test_what_holds_calls_up_is_said() -> None:
     """For the progress line: the endpoint, for how long, the time left and the cause; nothing before and after."""
 
     async def main() -> list[str | None]:
-        outage = Outage("openai/m", rng=random.Random(3))
+        outage = CircuitBreaker("openai/m", rng=random.Random(3))
         said = [outage.limiting]
         sent = await begun(outage)
         await anyio.sleep(60 - trio.current_time())

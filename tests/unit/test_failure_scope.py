@@ -1,4 +1,4 @@
-"""Whether what one call met is its own or everybody's: callers of one endpoint's gate on a virtual clock."""
+"""Whether what one call met is its own or everybody's: callers of one endpoint's limiter on a virtual clock."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -24,11 +24,11 @@ from crewrun.errors import (
     WaitTooLong,
 )
 from crewrun.limits.budget import Budget
-from crewrun.limits.limiter import GateOptions, Gates
-from crewrun.limits.permit import FailureScope, Settlement
+from crewrun.limits.limiter import LimiterOptions, LocalLimiters
+from crewrun.limits.permit import CallResult, FailureScope
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.call import Bill, Caller
-from crewrun.llm.endpoint_state import Way
+from crewrun.llm.endpoint_state import EndpointState
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
@@ -129,15 +129,15 @@ def run(
     result = Run()
 
     async def main() -> Run:
-        gates = Gates(GateOptions(outage_patience_s=patience_s), deadline_s)
-        gates.budget = budget
+        limiters = LocalLimiters(LimiterOptions(outage_patience_s=patience_s), deadline_s)
+        limiters.budget = budget
         endpoint = resolve(LLM(model=NAME, base_url="http://127.0.0.1:9", api_key="k", max_tokens=10))
 
-        def way(endpoint: Endpoint) -> Way:
-            return Way(endpoint, gates.of(endpoint), flat_price(0.01, 0.1))
+        def way(endpoint: Endpoint) -> EndpointState:
+            return EndpointState(endpoint, limiters.of(endpoint), flat_price(0.01, 0.1))
 
         options = GatewayOptions(retry=RetryPolicy(retries=retries))
-        sender = Sender(options, gates, Transports(provider), way)
+        sender = Sender(options, limiters, Transports(provider), way)
         left = iter([f"row {i}" for i in range(rows)])
 
         async def work() -> None:
@@ -284,15 +284,15 @@ def test_who_gives_the_probe_up_leaves_it_to_the_next() -> None:
     """A row that is cancelled while its probe is out holds nobody up."""
 
     async def main() -> tuple[bool, bool]:
-        gates = Gates(GateOptions(outage_patience_s=300.0))
-        gate = gates.of(resolve(LLM(model=NAME, base_url="http://127.0.0.1:9", api_key="k")))
-        first = await gate.enter(10, None)
-        assert await gate.failed(first, revoked(), Settlement()) is FailureScope.ALL
-        permit = await gate.enter_probe(revoked(), 10, None)
+        limiters = LocalLimiters(LimiterOptions(outage_patience_s=300.0))
+        limiter = limiters.of(resolve(LLM(model=NAME, base_url="http://127.0.0.1:9", api_key="k")))
+        first = await limiter.enter(10, None)
+        assert await limiter.failed(first, revoked(), CallResult()) is FailureScope.ALL
+        permit = await limiter.enter_probe(revoked(), 10, None)
         assert not isinstance(permit, bool)
-        gate.given_up(permit)
+        limiter.given_up(permit)
         with anyio.fail_after(1):
-            second = await gate.enter(10, None)
+            second = await limiter.enter(10, None)
         return permit.is_probe, second.is_probe
 
     assert on_a_virtual_clock(main) == (True, False)

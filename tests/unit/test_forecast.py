@@ -202,7 +202,7 @@ def test_a_duration_is_held_nine_times_out_of_ten() -> None:
 def test_durations_that_can_be_counted_by_hand(
     samples_s: list[float], total: int, in_flight: int, elapsed_s: float, expected: Interval
 ) -> None:
-    """The sample's own time, then the rest through the lanes."""
+    """The sample's own time, then the rest through the transports."""
     interval = duration(samples_s, total, in_flight, elapsed_s)
     # Rows in flight are taken to end one after another: where they end together that is up to half a row off.
     assert [interval.mean, interval.low, interval.high] == pytest.approx(
@@ -211,7 +211,7 @@ def test_durations_that_can_be_counted_by_hand(
 
 
 def test_a_batch_with_nothing_in_flight_never_ends() -> None:
-    """Zero lanes are a mistake of the caller."""
+    """Zero transports are a mistake of the caller."""
     with pytest.raises(ValueError, match="0 rows in flight"):
         duration([1.0], 10, 0)
 

@@ -1,4 +1,4 @@
-"""The litellm lane against a loopback server that answers in the providers' own wire shapes.
+"""The litellm transport against a loopback server that answers in the providers' own wire shapes.
 
 litellm takes seconds to import, so one worker runs the module; a process started beside it shows what its user sees.
 """
@@ -126,7 +126,7 @@ async def test_an_answer_keeps_its_text_and_its_cached_tokens(provider: Provider
 
 
 async def test_an_answer_cut_at_max_tokens_is_truncated(provider: Provider, transport: LitellmTransport) -> None:
-    """Anthropic's stop_reason max_tokens is the direct lane's finish_reason length."""
+    """Anthropic's stop_reason max_tokens is the direct transport's finish_reason length."""
     provider.reply({**ANSWER, "stop_reason": "max_tokens"})
     assert await transport.send(request_to(provider.url)) == Completion("Hello!", Usage(100, 90, 5), True)
 
@@ -283,7 +283,7 @@ async def test_what_a_call_is_billed_for_comes_through(
     headers: dict[str, str],
     usage: Usage,
 ) -> None:
-    """What the cache took and for how long, reasoning, the tier, a stated cost: as on the direct lane."""
+    """What the cache took and for how long, reasoning, the tier, a stated cost: as on the direct transport."""
     provider.reply(reply, 200, **headers)
     more = {"api_version": "2024-06-01"} if model.startswith("azure/") else {}
     assert (await transport.send(request_to(provider.url, model, **more))).usage == usage
@@ -668,16 +668,16 @@ async def test_a_parameter_that_the_provider_lacks_is_an_error(provider: Provide
 async def test_parameters_cannot_ask_for_retries_or_a_stream(provider: Provider, transport: LitellmTransport) -> None:
     """One send is one attempt, whatever an LLM's extra parameters say."""
     provider.reply(refusal("api_error", "broken"), 500)
-    wishes: dict[str, Any] = {
+    directives: dict[str, Any] = {
         "num_retries": 2,
         "max_retries": 2,
         "stream": True,
         "fallbacks": ["anthropic/claude-3-haiku"],
     }
     with pytest.raises(ServerError):
-        await transport.send(request_to(provider.url, **wishes))
+        await transport.send(request_to(provider.url, **directives))
     assert len(provider.asked) == 1
-    assert not {"stream", *wishes} & provider.asked[0][2].keys()
+    assert not {"stream", *directives} & provider.asked[0][2].keys()
 
 
 async def test_many_first_sends_at_once_are_one_request_each(provider: Provider) -> None:
@@ -796,7 +796,7 @@ def test_a_program_sees_its_own_output_only(program: "subprocess.Popen[str]") ->
 
 
 async def test_the_litellm_lane_keeps_the_contract_of_transports(transport: LitellmTransport) -> None:
-    """The cases of the direct lane, through litellm's own way to an OpenAI-compatible server."""
+    """The cases of the direct transport, through litellm's own way to an OpenAI-compatible server."""
     with MockProcess() as mock:
         endpoint = Endpoint("litellm", "hosted_vllm", "m", base_url=mock.base_url, api_key="sk-test")
         await check_transport(transport, mock_cases(endpoint), lambda: int(mock.ledger()["totals"]["requests"]))
@@ -929,7 +929,7 @@ async def test_a_schema_goes_out_as_a_response_format(provider: Provider, transp
 async def test_tool_calls_are_read_as_servers_write_them(
     provider: Provider, transport: LitellmTransport, message: dict[str, Any], said: tuple[str, tuple[ToolCall, ...]]
 ) -> None:
-    """As the direct lane reads them."""
+    """As the direct transport reads them."""
     provider.reply(reply_with(message))
     answer = await transport.send(tool_talk(compatible(provider)))
     assert answer == Completion(said[0], Usage(9, 0, 3), tool_calls=said[1])
@@ -1091,7 +1091,7 @@ async def test_a_200_says_how_it_ended(
 
 
 async def test_a_reply_is_read_up_to_64_mib(provider: Provider, transport: LitellmTransport) -> None:
-    """After decompression, as on the direct lane; an error up to 64 KiB."""
+    """After decompression, as on the direct transport; an error up to 64 KiB."""
     packer = zlib.compressobj(1, wbits=31)
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1 << 8)) + packer.flush()  # 256 MiB
     for model in (CLAUDE, AZURE):

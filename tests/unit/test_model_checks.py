@@ -80,8 +80,8 @@ def test_a_model_of_the_responses_api_alone_is_refused_by_name(model: str) -> No
     """With the way out; not at an address of one's own, where any name may be, and not where litellm translates."""
     with pytest.raises(UsageError, match=r"serves it over the Responses API only.*take a model.*or set base_url"):
         resolve(LLM(model=model), {})
-    assert resolve(LLM(model=model, base_url="http://h"), {}).lane == "direct"
-    assert resolve(LLM(model=f"azure/{model.rpartition('/')[2]}"), {}).lane == "litellm"
+    assert resolve(LLM(model=model, base_url="http://h"), {}).transport_name == "direct"
+    assert resolve(LLM(model=f"azure/{model.rpartition('/')[2]}"), {}).transport_name == "litellm"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The direct lane against real sockets: the contract of transports, addresses, keys and proxies."""
+"""The direct transport against real sockets: the contract of transports, addresses, keys and proxies."""
 
 import json
 import resource
@@ -120,7 +120,7 @@ async def test_a_refused_connection_and_an_unknown_host_say_so() -> None:
     ],
 )
 def test_each_status_has_one_category(status: int, body: bytes, kind: str) -> None:
-    """The table that both lanes use."""
+    """The table that both transports use."""
     error = failure(status, body, {})
     assert (type(error).__name__, error.http_status) == (kind, status)
 
@@ -271,7 +271,7 @@ def test_a_model_name_leads_to_its_endpoint(
 ) -> None:
     """Lane, name, address and key."""
     found = resolve(llm, env)
-    assert (found.lane, found.name, found.base_url, found.api_key) == endpoint
+    assert (found.transport_name, found.name, found.base_url, found.api_key) == endpoint
 
 
 def test_a_missing_key_is_named_for_known_addresses_only() -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from crewrun.errors import CallError, CallTimedOut, NetworkError, QuotaExhausted, RateLimited, ServerError
 from crewrun.limits import rate_headers
-from crewrun.limits.rate_limiter import Pace, Ticket
+from crewrun.limits.rate_limiter import RateLimiter, Ticket
 from crewrun.llm.transports.retry_after import retry_after
 from crewrun.messages import RateLimits
 from crewrun.mock import rate_limits as mock_limits
@@ -68,13 +68,15 @@ class Run:
         return sum(not ok for _, _, ok in self.seen) / len(self.seen)
 
 
-def simulate(case: Case, seed: int = 1, pace: Callable[[], Pace] = lambda: Pace(1000, start=8)) -> Run:
+def simulate(
+    case: Case, seed: int = 1, rate_limiter: Callable[[], RateLimiter] = lambda: RateLimiter(1000, start=8)
+) -> Run:
     """As many rows as wanted ask one after another for as long as the case lasts."""
     dice, run = random.Random(seed), Run(case)
 
     async def main() -> None:
         limits = mock_limits.RateLimits(case.rpm, case.tpm, trio.current_time(), tells=case.tells)
-        paced = pace()
+        paced = rate_limiter()
 
         async def send(tokens: int) -> CallError | None:
             ticket = await paced.admit(max(1, int(tokens * dice.uniform(0.7, 1.3))))
@@ -181,12 +183,14 @@ def test_a_limit_that_nobody_tells_is_found(case: Case, request: pytest.FixtureR
 
 def test_a_very_low_limit_that_nobody_tells_is_found(request: pytest.FixtureRequest) -> None:
     """5 requests a minute, as free accounts have: most requests are not in vain."""
-    run = simulate(Case(rpm=5, tells=False, lasts=1200, rows=20), pace=lambda: Pace(8))
+    run = simulate(Case(rpm=5, tells=False, lasts=1200, rows=20), rate_limiter=lambda: RateLimiter(8))
     assert run.used(0, 1200) >= 0.8
     assert run.refused() <= 0.2
 
 
-def refusing(rows: int, refuses: Callable[[int, int], bool], pace: Pace, latency: float = 0.5) -> tuple[float, int]:
+def refusing(
+    rows: int, refuses: Callable[[int, int], bool], rate_limiter: RateLimiter, latency: float = 0.5
+) -> tuple[float, int]:
     """Have `rows` rows ask until they are let through: how long that took, and how many requests.
 
     `refuses` gets the request's number and how many are in flight.
@@ -197,11 +201,11 @@ def refusing(rows: int, refuses: Callable[[int, int], bool], pace: Pace, latency
     async def row() -> None:
         nonlocal sent
         for failures in range(100):
-            ticket = await pace.admit(1)
+            ticket = await rate_limiter.admit(1)
             sent += 1
-            error = RateLimited("no") if refuses(sent, pace.in_flight) else None
+            error = RateLimited("no") if refuses(sent, rate_limiter.in_flight) else None
             await anyio.sleep(0.05 if error else latency)
-            pace.settle(ticket, 1, error)
+            rate_limiter.settle(ticket, 1, error)
             if error is None:
                 return
             await anyio.sleep(dice.uniform(0, min(30, 0.5 * 2**failures)))
@@ -217,22 +221,22 @@ def refusing(rows: int, refuses: Callable[[int, int], bool], pace: Pace, latency
 
 def test_a_limit_of_how_many_at_once_is_found_without_slowing_down() -> None:
     """Ten at once at half a second each are 20 requests a second: 1,000 take 50 s, and not much longer."""
-    took_s, sent = refusing(1000, lambda _, in_flight: in_flight > 10, Pace(1000, start=8))
+    took_s, sent = refusing(1000, lambda _, in_flight: in_flight > 10, RateLimiter(1000, start=8))
     assert took_s < 100
     assert sent <= 1050
 
 
 def test_refusals_by_chance_do_not_bring_a_run_to_a_crawl() -> None:
     """Of every ten requests one is refused, however slowly they come."""
-    took_s, sent = refusing(1000, lambda number, _: number % 10 == 0, Pace(8), latency=0.01)
+    took_s, sent = refusing(1000, lambda number, _: number % 10 == 0, RateLimiter(8), latency=0.01)
     assert took_s < 60
     assert sent == 1111
 
 
 def test_an_outage_of_refusals_is_waited_out_and_forgotten() -> None:
     """While nothing at all comes through only a few requests are sent; after it the pace is what it was."""
-    pace = Pace(8)
-    took_s, sent = refusing(1000, lambda _, __: 20 < trio.current_time() < 140, pace)
+    rate_limiter = RateLimiter(8)
+    took_s, sent = refusing(1000, lambda _, __: 20 < trio.current_time() < 140, rate_limiter)
     assert took_s < 20 + 120 + 30 + 60
     assert sent < 1050
 
@@ -262,10 +266,15 @@ def test_no_minute_has_more_than_the_limits(requests: list[Any], rpm: int, tpm: 
     left = []
 
     async def one(
-        pace: Pace, estimate: int, real: int | None, lasts: float, error: CallError | None, patience: float | None
+        rate_limiter: RateLimiter,
+        estimate: int,
+        real: int | None,
+        lasts: float,
+        error: CallError | None,
+        patience: float | None,
     ) -> None:
         with anyio.move_on_after(float("inf") if patience is None else patience) as scope:
-            ticket = await pace.admit(estimate)
+            ticket = await rate_limiter.admit(estimate)
             now = trio.current_time()
             window = [tokens for at, tokens in sent if at > now - 60]
             assert len(window) + 1 <= rpm
@@ -275,20 +284,20 @@ def test_no_minute_has_more_than_the_limits(requests: list[Any], rpm: int, tpm: 
             try:
                 await anyio.sleep(lasts)
             except trio.Cancelled:
-                pace.drop(ticket)
+                rate_limiter.drop(ticket)
                 raise
             entry[1] = estimate if real is None else real
-            pace.settle(ticket, real, error)
+            rate_limiter.settle(ticket, real, error)
         if scope.cancelled_caught:
             left.append(estimate)
 
     async def main() -> tuple[int, int]:
-        pace = Pace(ceiling, rpm=rpm, tpm=tpm)
+        rate_limiter = RateLimiter(ceiling, rpm=rpm, tpm=tpm)
         async with anyio.create_task_group() as group:
             for pause, *request in requests:
                 await anyio.sleep(pause)
-                group.start_soon(one, pace, *request)
-        return pace.in_flight, pace.waiting
+                group.start_soon(one, rate_limiter, *request)
+        return rate_limiter.in_flight, rate_limiter.waiting
 
     assert on_a_virtual_clock(main) == (0, 0)
     assert len(sent) >= len(requests) - len(left)
@@ -297,20 +306,20 @@ def test_no_minute_has_more_than_the_limits(requests: list[Any], rpm: int, tpm: 
 # --- one thing at a time ----------------------------------------------------------------------------------------------
 
 
-def take(pace: Pace, count: int, tokens: int = 1) -> list[Ticket]:
+def take(rate_limiter: RateLimiter, count: int, tokens: int = 1) -> list[Ticket]:
     """So many that go out without waiting."""
-    tickets = [pace.admit_nowait(tokens) for _ in range(count)]
+    tickets = [rate_limiter.admit_nowait(tokens) for _ in range(count)]
     assert all(tickets)
     return [ticket for ticket in tickets if ticket]
 
 
-def room(pace: Pace) -> int:
+def room(rate_limiter: RateLimiter) -> int:
     """How many more may go out right now; they are given up again."""
     tickets: list[Ticket] = []
-    while ticket := pace.admit_nowait(0):
+    while ticket := rate_limiter.admit_nowait(0):
         tickets.append(ticket)
     for ticket in tickets:
-        pace.drop(ticket)
+        rate_limiter.drop(ticket)
     return len(tickets)
 
 
@@ -318,20 +327,20 @@ def test_what_comes_first_goes_first_and_who_gives_up_leaves_its_place() -> None
     """Three wait for one place; the second one loses patience. Nobody overtakes, not even without waiting."""
     went: list[tuple[int, float]] = []
 
-    async def one(pace: Pace, number: int, patience: float) -> None:
+    async def one(rate_limiter: RateLimiter, number: int, patience: float) -> None:
         with anyio.move_on_after(patience):
-            ticket = await pace.admit(1)
+            ticket = await rate_limiter.admit(1)
             went.append((number, trio.current_time()))
             await anyio.sleep(10)
-            pace.settle(ticket, 1)
+            rate_limiter.settle(ticket, 1)
 
     async def main() -> None:
-        pace = Pace(1)
+        rate_limiter = RateLimiter(1)
         async with anyio.create_task_group() as group:
             for number, patience in enumerate([100, 100, 5, 100]):
-                group.start_soon(one, pace, number, patience)
+                group.start_soon(one, rate_limiter, number, patience)
                 await anyio.sleep(0.1)
-            assert (pace.in_flight, pace.waiting, pace.admit_nowait(1)) == (1, 3, None)
+            assert (rate_limiter.in_flight, rate_limiter.waiting, rate_limiter.admit_nowait(1)) == (1, 3, None)
 
     on_a_virtual_clock(main)
     assert went == [(0, 0.0), (1, pytest.approx(10)), (3, pytest.approx(20))]
@@ -341,17 +350,17 @@ def test_the_first_one_that_waits_may_give_up_too() -> None:
     """It waits for tokens that the one behind it does not need."""
 
     async def main() -> None:
-        pace = Pace(10, tpm=100)
-        take(pace, 1, 80)
+        rate_limiter = RateLimiter(10, tpm=100)
+        take(rate_limiter, 1, 80)
         async with anyio.create_task_group() as group:
 
             async def impatient() -> None:
                 with anyio.move_on_after(3):
-                    await pace.admit(50)
+                    await rate_limiter.admit(50)
 
             group.start_soon(impatient)
             await anyio.sleep(1)
-            await pace.admit(10)
+            await rate_limiter.admit(10)
             assert trio.current_time() == pytest.approx(3 + 48.2 - 3, abs=1)  # evenly behind the 80
 
     on_a_virtual_clock(main)
@@ -367,11 +376,11 @@ def test_a_wait_is_one_sleep() -> None:
             steps += 1
 
     async def main() -> None:
-        pace = Pace(100, rpm=1)
-        take(pace, 1)
+        rate_limiter = RateLimiter(100, rpm=1)
+        take(rate_limiter, 1)
         async with anyio.create_task_group() as group:
             for _ in range(50):
-                group.start_soon(pace.admit, 1)
+                group.start_soon(rate_limiter.admit, 1)
             await anyio.sleep(1)
             trio.lowlevel.add_instrument(counter := Count())
             await anyio.sleep(59)
@@ -387,9 +396,9 @@ def test_half_a_minute_goes_at_once_and_the_rest_evenly() -> None:
     sent: list[float] = []
 
     async def main() -> None:
-        pace = Pace(1000, rpm=60)
+        rate_limiter = RateLimiter(1000, rpm=60)
         for _ in range(180):
-            pace.settle(await pace.admit(1), 1)
+            rate_limiter.settle(await rate_limiter.admit(1), 1)
             sent.append(trio.current_time())
 
     on_a_virtual_clock(main)
@@ -404,10 +413,10 @@ def test_a_row_of_more_tokens_than_the_limit_goes_alone() -> None:
     went: dict[int, float] = {}
 
     async def main() -> None:
-        pace = Pace(10, tpm=100)
+        rate_limiter = RateLimiter(10, tpm=100)
 
         async def one(tokens: int) -> None:
-            pace.settle(await pace.admit(tokens), tokens)
+            rate_limiter.settle(await rate_limiter.admit(tokens), tokens)
             went[tokens] = trio.current_time()
 
         for tokens in (20, 5000, 30):
@@ -421,13 +430,13 @@ def test_what_is_settled_counts_as_it_was() -> None:
     """A reply that was shorter than estimated frees the rest, an absurd one counts for no longer than a minute."""
 
     async def main() -> None:
-        pace = Pace(10, tpm=100)
-        [first] = take(pace, 1, 60)
-        assert pace.admit_nowait(60) is None
-        pace.settle(first, 10)
-        pace.settle((take(pace, 1, 60))[0], 10**15)
+        rate_limiter = RateLimiter(10, tpm=100)
+        [first] = take(rate_limiter, 1, 60)
+        assert rate_limiter.admit_nowait(60) is None
+        rate_limiter.settle(first, 10)
+        rate_limiter.settle((take(rate_limiter, 1, 60))[0], 10**15)
         began = trio.current_time()
-        pace.settle(await pace.admit(10), -5)
+        rate_limiter.settle(await rate_limiter.admit(10), -5)
         assert trio.current_time() - began == pytest.approx(60.25)
 
     on_a_virtual_clock(main)
@@ -437,12 +446,12 @@ def test_slow_start_doubles_with_each_round_trip() -> None:
     """8, 16, 32; where no limit is told it goes on more carefully; a ceiling is a ceiling."""
 
     async def main(limits: RateLimits | None) -> list[int]:
-        pace = Pace(150, start=8)
+        rate_limiter = RateLimiter(150, start=8)
         sizes = []
         for _ in range(6):
-            sizes.append(room(pace))
-            for ticket in take(pace, sizes[-1]):
-                pace.settle(ticket, 1, None, limits)
+            sizes.append(room(rate_limiter))
+            for ticket in take(rate_limiter, sizes[-1]):
+                rate_limiter.settle(ticket, 1, None, limits)
         return sizes
 
     assert on_a_virtual_clock(partial(main, RateLimits(10**6))) == [8, 16, 32, 64, 128, 150]
@@ -453,10 +462,10 @@ def test_what_is_not_used_does_not_grow() -> None:
     """One request after another is no reason to allow more at once."""
 
     async def main() -> int:
-        pace = Pace(100, start=8)
+        rate_limiter = RateLimiter(100, start=8)
         for _ in range(50):
-            pace.settle((take(pace, 1))[0], 1)
-        return room(pace)
+            rate_limiter.settle((take(rate_limiter, 1))[0], 1)
+        return room(rate_limiter)
 
     assert on_a_virtual_clock(main) == 8
 
@@ -465,22 +474,22 @@ def test_refusals_of_one_episode_cut_once() -> None:
     """All that were in flight together are one episode; then it grows by one per round trip."""
 
     async def main() -> list[int]:
-        pace = Pace(64)
+        rate_limiter = RateLimiter(64)
         refused = RateLimited("slow", retry_after_s=0)
-        sizes = [room(pace)]
-        for ticket in take(pace, 64):
-            pace.settle(ticket, None, refused)
-        sizes.append(room(pace))
-        tickets = take(pace, 32)
+        sizes = [room(rate_limiter)]
+        for ticket in take(rate_limiter, 64):
+            rate_limiter.settle(ticket, None, refused)
+        sizes.append(room(rate_limiter))
+        tickets = take(rate_limiter, 32)
         for ticket in tickets[:16]:
-            pace.settle(ticket, None, refused)
-        sizes.append(room(pace) + pace.in_flight)
+            rate_limiter.settle(ticket, None, refused)
+        sizes.append(room(rate_limiter) + rate_limiter.in_flight)
         for ticket in tickets[16:]:
-            pace.settle(ticket, 1)
+            rate_limiter.settle(ticket, 1)
         for _ in range(2):
-            for ticket in take(pace, room(pace)):
-                pace.settle(ticket, 1)
-            sizes.append(room(pace))
+            for ticket in take(rate_limiter, room(rate_limiter)):
+                rate_limiter.settle(ticket, 1)
+            sizes.append(room(rate_limiter))
         return sizes
 
     assert on_a_virtual_clock(main) == [64, 32, 16, 17, 18]
@@ -490,11 +499,11 @@ def test_a_ceiling_that_nobody_comes_near_is_cut_to_what_is_in_flight() -> None:
     """Of 1,000 allowed and 8 sent, half of what is sent is the second cut."""
 
     async def main() -> list[int]:
-        pace, sizes = Pace(1000), []
+        rate_limiter, sizes = RateLimiter(1000), []
         for _ in range(2):
-            for ticket in take(pace, 8):
-                pace.settle(ticket, None, RateLimited("slow", retry_after_s=0))
-            sizes.append(room(pace))
+            for ticket in take(rate_limiter, 8):
+                rate_limiter.settle(ticket, None, RateLimited("slow", retry_after_s=0))
+            sizes.append(room(rate_limiter))
         return sizes
 
     assert on_a_virtual_clock(main) == [8, 4]
@@ -507,11 +516,11 @@ def test_failures_pause_growth_and_cut_nothing(error: CallError) -> None:
     """A provider in trouble is not given more; ten seconds later it may be."""
 
     async def main() -> list[int]:
-        pace, sizes = Pace(100, start=8), []
+        rate_limiter, sizes = RateLimiter(100, start=8), []
         for failure in (error, None, None):
-            for i, ticket in enumerate(take(pace, room(pace))):
-                pace.settle(ticket, 1, None if i else failure)
-            sizes.append(room(pace))
+            for i, ticket in enumerate(take(rate_limiter, room(rate_limiter))):
+                rate_limiter.settle(ticket, 1, None if i else failure)
+            sizes.append(room(rate_limiter))
             await anyio.sleep(6)
         return sizes
 
@@ -522,10 +531,10 @@ def test_an_empty_account_cuts_nothing() -> None:
     """It is no matter of how fast."""
 
     async def main() -> int:
-        pace = Pace(8)
-        for ticket in take(pace, 8):
-            pace.settle(ticket, None, QuotaExhausted("pay"))
-        return room(pace)
+        rate_limiter = RateLimiter(8)
+        for ticket in take(rate_limiter, 8):
+            rate_limiter.settle(ticket, None, QuotaExhausted("pay"))
+        return room(rate_limiter)
 
     assert on_a_virtual_clock(main) == 8
 
@@ -539,14 +548,14 @@ def test_what_the_provider_asks_to_wait_holds_for_all(asked: list[float], waits:
     """Nothing goes out before, unless it asks for more patience than there is."""
 
     async def main() -> tuple[str | None, float]:
-        pace = Pace(20)
+        rate_limiter = RateLimiter(20)
         said: list[str | None] = []
-        for ticket, asked_s in zip(take(pace, len(asked)), asked, strict=True):
-            pace.settle(ticket, None, RateLimited("later", retry_after_s=asked_s))
+        for ticket, asked_s in zip(take(rate_limiter, len(asked)), asked, strict=True):
+            rate_limiter.settle(ticket, None, RateLimited("later", retry_after_s=asked_s))
         async with anyio.create_task_group() as group:
-            group.start_soon(pace.admit, 1)
+            group.start_soon(rate_limiter.admit, 1)
             await trio.testing.wait_all_tasks_blocked()
-            said.append(pace.limiting)
+            said.append(rate_limiter.limiting)
         return said[0], trio.current_time()
 
     words = f"Retry-After: {waits:g} s left" if waits else None
@@ -557,10 +566,10 @@ def test_headers_lower_what_was_given_and_teach_what_was_not() -> None:
     """A given limit is never raised; a learned one is followed both ways, at once."""
 
     async def main() -> list[int]:
-        pace, sizes = Pace(1000, rpm=100), []
+        rate_limiter, sizes = RateLimiter(1000, rpm=100), []
         for told in (RateLimits(600), RateLimits(40), RateLimits(80)):
-            pace.settle((take(pace, 1))[0], 1, None, told)
-            sizes.append(room(pace))
+            rate_limiter.settle((take(rate_limiter, 1))[0], 1, None, told)
+            sizes.append(room(rate_limiter))
             await anyio.sleep(61)
         return sizes
 
@@ -572,11 +581,11 @@ def test_an_older_request_tells_no_news() -> None:
     """A slow reply that still names the limit of before does not bring it back."""
 
     async def main() -> int:
-        pace = Pace(100)
-        old, new = take(pace, 2)
-        pace.settle(new, 1, None, RateLimits(10))
-        pace.settle(old, 1, None, RateLimits(1000))
-        return room(pace)
+        rate_limiter = RateLimiter(100)
+        old, new = take(rate_limiter, 2)
+        rate_limiter.settle(new, 1, None, RateLimits(10))
+        rate_limiter.settle(old, 1, None, RateLimits(1000))
+        return room(rate_limiter)
 
     assert on_a_virtual_clock(main) == 3
 
@@ -586,14 +595,14 @@ def test_what_was_sent_before_a_limit_was_known_counts() -> None:
     sent: list[float] = []
 
     async def main() -> None:
-        pace = Pace(100, start=8)
-        tickets = take(pace, 8)
+        rate_limiter = RateLimiter(100, start=8)
+        tickets = take(rate_limiter, 8)
         sent.extend([0.0] * 8)
         await anyio.sleep(1)
         for ticket in tickets:
-            pace.settle(ticket, 1, None, RateLimits(10))
+            rate_limiter.settle(ticket, 1, None, RateLimits(10))
         for _ in range(20):
-            pace.settle(await pace.admit(1), 1, None, RateLimits(10))
+            rate_limiter.settle(await rate_limiter.admit(1), 1, None, RateLimits(10))
             sent.append(trio.current_time())
 
     on_a_virtual_clock(main)
@@ -605,11 +614,11 @@ def test_nothing_left_waits_for_the_reset() -> None:
     went: list[float] = []
 
     async def main() -> None:
-        pace = Pace(1)
+        rate_limiter = RateLimiter(1)
         for _ in range(4):
-            ticket = await pace.admit(1)
+            ticket = await rate_limiter.admit(1)
             went.append(trio.current_time())
-            pace.settle(ticket, 1, None, RateLimits(600, None, 0, None, 30.0))
+            rate_limiter.settle(ticket, 1, None, RateLimits(600, None, 0, None, 30.0))
 
     on_a_virtual_clock(main)
     assert went == [0, pytest.approx(30), pytest.approx(30), pytest.approx(30)]
@@ -618,18 +627,20 @@ def test_nothing_left_waits_for_the_reset() -> None:
 @pytest.mark.parametrize(
     ("pace", "fill", "error", "words"),
     [
-        pytest.param(lambda: Pace(9, rpm=1200), 600, None, "1,200 requests/min", id="requests"),
-        pytest.param(lambda: Pace(9, tpm=100_000), 500, None, "100,000 tokens/min", id="tokens"),
-        pytest.param(lambda: Pace(24), 24, RateLimited("x", retry_after_s=0), "429s: 12 at once", id="cut"),
-        pytest.param(lambda: Pace(24, start=8), 0, None, "8 at once so far", id="slow start"),
-        pytest.param(lambda: Pace(24), 0, None, None, id="the ceiling"),
+        pytest.param(lambda: RateLimiter(9, rpm=1200), 600, None, "1,200 requests/min", id="requests"),
+        pytest.param(lambda: RateLimiter(9, tpm=100_000), 500, None, "100,000 tokens/min", id="tokens"),
+        pytest.param(lambda: RateLimiter(24), 24, RateLimited("x", retry_after_s=0), "429s: 12 at once", id="cut"),
+        pytest.param(lambda: RateLimiter(24, start=8), 0, None, "8 at once so far", id="slow start"),
+        pytest.param(lambda: RateLimiter(24), 0, None, None, id="the ceiling"),
     ],
 )
-def test_it_says_what_limits(pace: Callable[[], Pace], fill: int, error: CallError | None, words: str | None) -> None:
+def test_it_says_what_limits(
+    rate_limiter: Callable[[], RateLimiter], fill: int, error: CallError | None, words: str | None
+) -> None:
     """For a progress line: the limit, the cut, or nothing when only the user's own ceiling does."""
 
     async def main() -> tuple[str | None, str | None]:
-        paced = pace()
+        paced = rate_limiter()
         assert paced.limiting is None
         if error:
             for ticket in take(paced, fill):

@@ -1,4 +1,4 @@
-"""What one refused reply means, by status, structured codes, words and headers: the table that both lanes use.
+"""What one refused reply means, by status, structured codes, words and headers: the table that both transports use.
 
 Bodies have the shapes in which providers, local servers and proxies send them; the wordings are ours.
 """

@@ -24,7 +24,7 @@ from crewrun.aio import threads
 from crewrun.aio.concurrency import call
 from crewrun.errors import Category, TaskTimedOut
 from crewrun.flow import Flow, start
-from crewrun.limits.limiter import GateOptions, Gates
+from crewrun.limits.limiter import LimiterOptions, LocalLimiters
 from crewrun.messages import ChatRequest
 from crewrun.testing import ScriptedTransport, Step, calls, scripted
 from crewrun.tools import tool
@@ -242,7 +242,7 @@ class Unforeseen(Flow):
 def gateway(*steps: Step, **limits: Any) -> tuple[Gateway, ScriptedTransport]:
     """One with limits of its own."""
     model = ScriptedTransport(*steps)
-    return Gateway(transport=model, gates=Gates(GateOptions(**limits))), model
+    return Gateway(transport=model, limiters=LocalLimiters(LimiterOptions(**limits))), model
 
 
 async def test_a_loop_that_is_blocked_unforeseen_does_not_wait_for_itself() -> None:

@@ -102,7 +102,7 @@ def custom_endpoint(llm: Any) -> Endpoint:
     name, timeout_s = getattr(custom, "model", None), getattr(custom, "timeout", None)
     base_model = getattr(custom, "base_model", None)
     return Endpoint(
-        lane="custom",
+        transport_name="custom",
         provider=type(custom).__name__,
         model=name if isinstance(name, str) and name else "model",
         params=described(custom),

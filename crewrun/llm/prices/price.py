@@ -122,9 +122,9 @@ FREE = flat_price(0.0, 0.0)
 
 def find_price(endpoint: Endpoint) -> Price | None:
     """The price of `endpoint`'s model, None when nobody published one or it is not sold by tokens."""
-    if endpoint.lane == "offline":
+    if endpoint.transport_name == "offline":
         return FREE
-    if endpoint.lane == "custom" and endpoint.base_model is None:
+    if endpoint.transport_name == "custom" and endpoint.base_model is None:
         return None  # the name is the user's own, whatever it looks like
     entry = entry_of(endpoint)
     if entry is None or not is_priced_by_tokens(entry) or _has_search_fee(endpoint, entry):

@@ -1,4 +1,4 @@
-"""A reply's body, read up to a limit of bytes after decompression, for both lanes.
+"""A reply's body, read up to a limit of bytes after decompression, for both transports.
 
 The clients' own decompression makes of each piece that the network hands over whatever comes out, which for one piece
 may be a thousand times as much. Here what comes out is bounded, and reading ends at the limit.

@@ -1,4 +1,5 @@
-"""The lane of models that the user's own code calls: `call` in a worker thread, or `acall` where that really waits.
+"""The transport of models that the user's own code calls: `call` in a worker thread, or `acall` where that really
+waits.
 
 The user's code gets OpenAI's messages and tools, and of CrewAI's arguments those that it takes. What it returns is read
 in `custom_replies`, what it raises in `foreign_errors`.

@@ -1,4 +1,6 @@
-"""The lane for embeddings: posts to `base_url` + /embeddings, as the direct lane does to /chat/completions."""
+"""The transport for embeddings: posts to `base_url` + /embeddings, as the direct transport does to
+/chat/completions.
+"""
 
 from typing import Any
 

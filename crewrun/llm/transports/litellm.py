@@ -1,4 +1,4 @@
-"""The litellm lane: every provider that does not speak OpenAI's protocol. The only file that imports litellm.
+"""The litellm transport: every provider that does not speak OpenAI's protocol. The only file that imports litellm.
 
 What a refused reply means is said in `http_errors`; here is how to get at that reply through litellm, which maps
 errors itself and loses statuses on the way (Anthropic's 529 becomes 500, Gemini's 403 becomes 400).

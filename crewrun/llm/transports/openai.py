@@ -1,4 +1,4 @@
-"""The direct lane: any endpoint that speaks OpenAI's chat completions, over one aiohttp session.
+"""The direct transport: any endpoint that speaks OpenAI's chat completions, over one aiohttp session.
 
 Why not litellm for these: on one core aiohttp makes about thirty times as many calls a second, and a batch of small
 calls would otherwise be bound by its client. https://platform.openai.com/docs/api-reference/chat/create
@@ -53,7 +53,7 @@ class OpenAITransport:
     The pool is unbounded: how many requests are in flight is decided by who sends them.
     """
 
-    # What another lane of the same wire has of its own, besides `_body` and `_read`.
+    # What another transport of the same wire has of its own, besides `_body` and `_read`.
     _path = "/chat/completions"
 
     def __init__(self) -> None:

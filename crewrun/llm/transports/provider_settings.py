@@ -1,4 +1,4 @@
-"""What must be set before a provider of the litellm lane can be called: the variables of its key and its address.
+"""What must be set before a provider of the litellm transport can be called: the variables of its key and its address.
 
 The facts are litellm's, by the variables that it looks up when a call of each provider is made. Providers that are
 authenticated in other ways have no key here: AWS profiles, Google's and Microsoft's own logins, device logins, local
@@ -103,7 +103,7 @@ SERVED: Final = _BY_NAME | _KEYS.keys() | _ADDRESSES.keys() | _OTHERS
 
 
 def missing_settings(endpoint: Endpoint, env: Mapping[str, str] = os.environ) -> list[str]:
-    """The variables to set before `endpoint` of the litellm lane can be called: of its key, and of its address.
+    """The variables to set before `endpoint` of the litellm transport can be called: of its key, and of its address.
 
     `base_url` may give the address too. Empty when nothing is known to be missing.
     """

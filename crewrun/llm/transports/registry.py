@@ -1,4 +1,4 @@
-"""The transports of a gateway, one for each lane that is used."""
+"""The transports of a gateway, one for each transport that is used."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,7 +7,7 @@ import sniffio
 
 from crewrun.errors import UsageError
 from crewrun.llm.transports.base import Transport
-from crewrun.messages import Lane
+from crewrun.messages import TransportName
 
 
 def _direct() -> Callable[[], Transport]:
@@ -44,7 +44,7 @@ def _custom() -> Callable[[], Transport]:
 
 
 # Imported when first asked for: aiohttp and litellm cost start-up time that an offline run does not owe.
-_LANES: Mapping[Lane, Callable[[], Callable[[], Transport]]] = {
+_TRANSPORTS: Mapping[TransportName, Callable[[], Callable[[], Transport]]] = {
     "direct": _direct,
     "litellm": _litellm,
     "offline": _offline,
@@ -53,25 +53,25 @@ _LANES: Mapping[Lane, Callable[[], Callable[[], Transport]]] = {
 }
 
 
-def import_lane(lane: Lane) -> Callable[[], Transport]:
-    """Import what opens the transport of a lane, and return it."""
-    return _LANES[lane]()
+def import_transport(transport_name: TransportName) -> Callable[[], Transport]:
+    """Import what opens the transport of a transport, and return it."""
+    return _TRANSPORTS[transport_name]()
 
 
 class Transports:
-    """Opens a transport when its lane is first used. `given` stands for all of them."""
+    """Opens a transport when its transport is first used. `given` stands for all of them."""
 
     def __init__(self, given: Transport | None = None) -> None:
         self.given = given
-        self._opened: dict[Lane, Transport] = {}
+        self._opened: dict[TransportName, Transport] = {}
 
-    def of(self, lane: Lane) -> Transport:
-        """The transport of a lane."""
+    def of(self, transport_name: TransportName) -> Transport:
+        """The transport of a transport."""
         if self.given is not None:
             return self.given
-        transport = self._opened.get(lane)
+        transport = self._opened.get(transport_name)
         if transport is None:
-            transport = self._opened[lane] = import_lane(lane)()
+            transport = self._opened[transport_name] = import_transport(transport_name)()
         return transport
 
     async def aclose(self) -> None:

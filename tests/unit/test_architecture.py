@@ -188,7 +188,7 @@ def test_nobody_outside_its_package_asks_which_kind_a_target_is() -> None:
     asking = {
         f"{relative(path)}:{node.lineno}"
         for path in modules()
-        if room_of(path) not in ("target", "flow", "contexts")  # flow methods and threads have targets of other kinds
+        if room_of(path) not in ("target", "flow", "aio")  # flow methods and threads have targets of other kinds
         for node in ast.walk(parse(path))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in ("isinstance", "issubclass", "getattr", "hasattr")

@@ -38,7 +38,7 @@ from crewrun.llm.model import LLM, as_llm
 from crewrun.llm.schema import NotValid, OutputSchema, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
-from crewrun.llm.tally import Tally, current_tally
+from crewrun.row_context import RowContext, new_row_context
 from crewrun.skills.loader import as_skills
 from crewrun.skills.models import Skill
 from crewrun.templates import compile_template
@@ -216,14 +216,16 @@ class Agent(Declared):
         if response_format is not None:
             schema = OutputSchema.of_model(response_format, "pydantic", f"agent {self.label}")
             prompt = prompt._replace(after=f"{prompt.after}\n\n{schema_prompt(schema.text)}")
-        tally = Tally(current_tally())
+        row_context = new_row_context()
         async with open_gateway() as gateway:
-            kickoff = Kickoff(None, gateway, tally)
+            kickoff = Kickoff(None, gateway, row_context)
             toolbox = self.background.toolbox(self.toolbox)
-            output = self._output(await self.perform(prompt, kickoff, tally, toolbox, schema))
+            output = self._output(await self.perform(prompt, kickoff, row_context, toolbox, schema))
             for attempt in range(self.guardrail_max_retries + 1) if self.guardrail else ():
                 asked = prompt.messages()[-1].content
-                judge = partial(self.judge, description=prompt.before or asked, kickoff=kickoff, tally=tally)
+                judge = partial(
+                    self.judge, description=prompt.before or asked, kickoff=kickoff, row_context=row_context
+                )
                 verdict = await check(self.guardrail, output, f"agent {self.label}", judge)
                 if verdict.fault is None:
                     output = self._replaced(output, verdict.instead, schema)
@@ -231,10 +233,10 @@ class Agent(Declared):
                 if attempt == self.guardrail_max_retries:
                     raise no_more_tries(attempt + 1, verdict.fault)
                 again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
-                output = self._output(await self.perform(again, kickoff, tally, toolbox, schema))
-        output.usage_metrics = UsageMetrics.of(tally)
-        if tally.failed_tools is not None:
-            output.tool_failures = records_of(tally.failed_tools.calls, output.agent_role, None)
+                output = self._output(await self.perform(again, kickoff, row_context, toolbox, schema))
+        output.usage_metrics = UsageMetrics.of(row_context.usage)
+        if row_context.failed_tools is not None:
+            output.tool_failures = records_of(row_context.failed_tools.calls, output.agent_role, None)
         return output
 
     kickoff_async = akickoff
@@ -273,15 +275,15 @@ class Agent(Declared):
             raise OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}") from None
 
     async def judge(
-        self, rule: str, answer: str, *, description: str, kickoff: Kickoff, tally: Tally
+        self, rule: str, answer: str, *, description: str, kickoff: Kickoff, row_context: RowContext
     ) -> tuple[bool, str]:
         """What the agent's model says on whether `answer` keeps to `rule`, and what must change if not."""
         schema = judgement_schema()
         question = f"{judge_prompt(rule, description, answer)}\n\n{schema_prompt(schema.text)}"
         unseen = kickoff._replace(on_step=())
-        tally = Tally(tally)
-        tally.own_texts = ()  # a tag that the task asks for is none that its judge is asked for
-        said = await self.perform(Prompt(JUDGE, question), unseen, tally, NO_TOOLS, schema)
+        row_context = row_context.child()
+        row_context.own_texts = ()  # a tag that the task asks for is none that its judge is asked for
+        said = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
         verdict: dict[str, Any] = said.structured.value if said.structured else {}
         return verdict["valid"], verdict["feedback"] or ""
 
@@ -314,12 +316,12 @@ class Agent(Declared):
         self,
         prompt: Prompt,
         kickoff: Kickoff,
-        tally: Tally,
+        row_context: RowContext,
         toolbox: Toolbox,
         schema: OutputSchema | None,
         assignment: "Assignment | None" = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`, for `assignment` if there is one; its cost goes into `tally`.
+        """Answer `prompt` with the tools in `toolbox`, for `assignment` if there is one; counted in `row_context`.
 
         Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
         """
@@ -328,7 +330,7 @@ class Agent(Declared):
             prompt=prompt,
             llm=self.model,
             gateway=kickoff.gateway,
-            tally=tally,
+            row_context=row_context,
             toolbox=toolbox,
             schema=schema,
             max_iter=self.max_iter,
@@ -351,7 +353,7 @@ class Agent(Declared):
 
     async def _within_kickoff(self, work: Work, kickoff: Kickoff) -> Answer:
         """Do `work` where its tools can find the kickoff."""
-        token = current_kickoff.set(kickoff._replace(tally=work.tally, parts=work.prompt.parts))
+        token = current_kickoff.set(kickoff._replace(row_context=work.row_context, parts=work.prompt.parts))
         try:
             return await self._within_time(work)
         finally:

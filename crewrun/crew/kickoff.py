@@ -11,8 +11,8 @@ from crewrun.files.attachment import Attachment
 from crewrun.files.file import File
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.tally import Tally
 from crewrun.messages import Part
+from crewrun.row_context import RowContext
 
 if TYPE_CHECKING:
     from crewrun.crew.agent import Agent
@@ -31,7 +31,7 @@ def _own_background(agent: "Agent") -> "Background":
 
 
 class Kickoff(NamedTuple):
-    """One run of one crew: its inputs (None: templates stay as they are), the way to the models, the account.
+    """One run of one crew: its inputs (None: templates stay as they are), the gateway to the models, the row context.
 
     `team` gives the agents that work may be delegated to, `depth` how often it was on the way here. `first` is the task
     that is told a trigger's payload unless it says that it is not. `files` are those of each task, and `parts` what a
@@ -41,7 +41,7 @@ class Kickoff(NamedTuple):
 
     inputs: Mapping[str, Any] | None
     gateway: Gateway
-    tally: Tally
+    row_context: RowContext
     windows: tuple[RequestWindow, ...] = ()
     on_step: tuple[Callable[[Any], Any], ...] = ()
     on_task: tuple[Callable[[Any], Any], ...] = ()

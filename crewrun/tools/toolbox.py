@@ -32,15 +32,16 @@ from crewrun.errors import (
     ToolFailed,
     suggest,
 )
+from crewrun.failed_tools import TOLD, FailedCall
 from crewrun.fingerprint import fingerprint
 from crewrun.hooks.dispatch import has_hooks
-from crewrun.llm.failed_tools import TOLD, FailedCall
-from crewrun.llm.recorder import Recorder, tool_identity
 from crewrun.llm.replies.json_values import decode_written, unfenced
-from crewrun.llm.tally import Tally, counting_into, current_tally
+from crewrun.llm.request_identity import tool_identity
 from crewrun.messages import ToolSpec
+from crewrun.recorder import Recorder
 from crewrun.redaction.redactor import LONGEST_QUOTATION, learn, redact
 from crewrun.redaction.values import secrets_in
+from crewrun.row_context import RowContext, new_row_context, use_row_context
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema, values_of
 from crewrun.tools.tool_failure import (
@@ -111,7 +112,13 @@ class Toolbox:
         return [f"tool {tool.name!r}: {tool.problem}" for tool in known if tool.problem]
 
     async def use(
-        self, name: str, arguments: str, used: dict[BaseTool, int], tally: Tally, *, replay_only: bool = False
+        self,
+        name: str,
+        arguments: str,
+        used: dict[BaseTool, int],
+        row_context: RowContext,
+        *,
+        replay_only: bool = False,
     ) -> ToolResult:
         """Call the tool that the model named with the arguments that it wrote, or give again what it gave before.
 
@@ -120,42 +127,47 @@ class Toolbox:
         """
         began = time.monotonic()
         try:
-            result = await self._use(name, arguments, used, tally, replay_only=replay_only)
+            result = await self._use(name, arguments, used, row_context, replay_only=replay_only)
         except ToolFailed as failed:
             failure = ToolFailure(_told(failed), ToolFailureReason.EXCEPTION, type(failed).__name__)
-            await self._note(name, arguments, ToolResult(failure.message, failure=failure), tally, began)
+            await self._note(name, arguments, ToolResult(failure.message, failure=failure), row_context, began)
             raise
         if result.failed:
             result = replace(result, text=redact(result.text))  # also where the tool worded the error
-            await self._note(name, arguments, result, tally, began)
-            self._raise_if_so_told(name, arguments, result, tally)
+            await self._note(name, arguments, result, row_context, began)
+            self._raise_if_so_told(name, arguments, result, row_context)
         return result
 
-    def _raise_if_so_told(self, name: str, arguments: str, result: ToolResult, tally: Tally) -> None:
+    def _raise_if_so_told(self, name: str, arguments: str, result: ToolResult, row_context: RowContext) -> None:
         tool = self.tools.get(wire_name(name))
         if tool is None or tool.tool_failure_policy is not ToolFailurePolicy.RAISE or result.failure is None:
             return
         raise ToolExecutionFailedError(
             ToolFailureRecord(
-                tool_name=tool.name, failure=result.failure, tool_args=arguments, task_name=tally.task or None
+                tool_name=tool.name,
+                failure=result.failure,
+                tool_args=arguments,
+                task_name=row_context.task_path or None,
             )
         )
 
-    async def _note(self, name: str, arguments: str, result: ToolResult, tally: Tally, began: float) -> None:
+    async def _note(self, name: str, arguments: str, result: ToolResult, row_context: RowContext, began: float) -> None:
         """Count a failed call and record it. Raises OutputFailed when it cannot be recorded."""
         tool, failure = self.tools.get(wire_name(name)), result.failure
         if failure is None:
             return
         called = tool.name if tool is not None else name
-        tally.tool_failed(FailedCall(tally.task, called, failure.reason, result.text, arguments, failure))
-        if tally.recorder is not None:
+        row_context.add_failed_call(
+            FailedCall(row_context.task_path, called, failure.reason, result.text, arguments, failure)
+        )
+        if row_context.recorder is not None:
             identity = tool_identity(self._version(tool) if tool is not None else "", wire_name(name), arguments)
-            await tally.recorder.record_tool_failure(
-                tally.task, identity, called, failure.reason, result.text, time.monotonic() - began
+            await row_context.recorder.record_tool_failure(
+                row_context.task_path, identity, called, failure.reason, result.text, time.monotonic() - began
             )
 
     async def _use(
-        self, name: str, arguments: str, used: dict[BaseTool, int], tally: Tally, *, replay_only: bool
+        self, name: str, arguments: str, used: dict[BaseTool, int], row_context: RowContext, *, replay_only: bool
     ) -> ToolResult:
         tool = self.tools.get(wire_name(name))
         if tool is None:
@@ -168,7 +180,7 @@ class Toolbox:
         except ValueError as wrong:
             return _failed(f"The arguments do not fit: {wrong}", ToolFailureReason.INVALID_INPUT)
         if not has_hooks():
-            return await self._use_valid(tool, name, arguments, values, used, tally, replay_only=replay_only)
+            return await self._use_valid(tool, name, arguments, values, used, row_context, replay_only=replay_only)
         from crewrun.tools.hooked_tool import HookedTool  # few runs have hooks
 
         hooks = HookedTool(tool, wire_name(name), values)
@@ -176,7 +188,7 @@ class Toolbox:
         if refused is not None:
             return ToolResult(await hooks.after(refused))
         arguments, values = hooks.arguments(arguments), hooks.values
-        result = await self._use_valid(tool, name, arguments, values, used, tally, replay_only=replay_only)
+        result = await self._use_valid(tool, name, arguments, values, used, row_context, replay_only=replay_only)
         return replace(result, text=await hooks.after(result.text))
 
     async def _use_valid(
@@ -186,7 +198,7 @@ class Toolbox:
         arguments: str,
         values: dict[str, Any],
         used: dict[BaseTool, int],
-        tally: Tally,
+        row_context: RowContext,
         *,
         replay_only: bool,
     ) -> ToolResult:
@@ -197,18 +209,18 @@ class Toolbox:
                 text = f"{name} may be used {times}, and was. Go on without it."
                 return _failed(text, ToolFailureReason.USAGE_LIMIT)
             used[tool] = used.get(tool, 0) + 1
-        recorder = tally.recorder
+        recorder = row_context.recorder
         if recorder is None or not tool.replay:
             if replay_only and not tool.calls_models:
                 raise NotRecorded(f"what tool {name!r} gave is not in the journal (--replay)")
             return await _call(tool, values)
         identity = tool_identity(self._version(tool), wire_name(name), arguments)
-        recorded = recorder.replay_tool(tally.task, identity)
+        recorded = recorder.replay_tool(row_context.task_path, identity)
         if recorded is not None:
             return ToolResult(recorded, is_answer=tool.result_as_answer)
         if replay_only:
             raise NotRecorded(f"what tool {name!r} gave is not in the journal (--replay)")
-        return await _recorded(tool, values, tally.task, identity, recorder)
+        return await _recorded(tool, values, row_context.task_path, identity, recorder)
 
     def _version(self, tool: BaseTool) -> str:
         """What a tool is, code and settings: another one may give other results."""
@@ -231,10 +243,10 @@ async def _recorded(
 ) -> ToolResult:
     """Call the tool and record what it gave."""
     began = time.monotonic()
-    inner = Tally(current_tally())
-    with counting_into(inner):
+    inner = new_row_context()
+    with use_row_context(inner):
         result = await _call(tool, values)
-    if not result.failed and not inner.attempts:
+    if not result.failed and not inner.usage.attempts:
         await recorder.record_tool(task, identity, tool.name, result.text, time.monotonic() - began)
     return result
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent / "crewrun"
 LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "threads"),
+        *("failed_tools", "recorder", "row_context", "usage"),
         *("blocking_calls", "held_signals", "own_loops", "thread_loops"),
         *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings"),
         *("loading", "run_files", "declared"),

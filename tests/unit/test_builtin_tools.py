@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from crewrun.confinement.place import inside
-from crewrun.llm.tally import Tally
+from crewrun.row_context import RowContext
 from crewrun.tools import EnvVar
 from crewrun.tools.base import BaseTool
 from crewrun.tools.directory_read import DirectoryReadTool
@@ -38,7 +38,7 @@ PUBLIC = "http://93.184.215.14"
 
 async def use(tool: BaseTool, **arguments: Any) -> ToolResult:
     """Call `tool` as a model does."""
-    return await Toolbox([tool]).use(tool.name, json.dumps(arguments), {}, Tally())
+    return await Toolbox([tool]).use(tool.name, json.dumps(arguments), {}, RowContext())
 
 
 def failed(text: str) -> ToolResult:
@@ -705,7 +705,7 @@ async def test_of_many_that_write_one_file_one_succeeds(root: Path) -> None:
 
     async def write(n: int) -> None:
         arguments = json.dumps({"filename": "one.txt", "content": f"{n:02}"})
-        results.append((n, await box.use("File Writer Tool", arguments, {}, Tally())))
+        results.append((n, await box.use("File Writer Tool", arguments, {}, RowContext())))
 
     async with anyio.create_task_group() as group:
         for n in range(20):

@@ -1,11 +1,11 @@
-"""The failed tool calls of one task, kickoff or row, as its `Tally` collects them."""
+"""The failed tool calls of one task, kickoff or row, as its `RowContext` collects them."""
 
 from typing import Any, Final, NamedTuple
 
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 from crewrun.row import FailedTool
 
-# A row's line must not grow with what goes wrong in it: so many groups have entries of their own, and so much text.
+# A row's line must not grow with the number of failures: at most this many groups, calls and characters.
 _MAX_GROUPS = 20
 _MAX_CALLS = 100
 _MAX_ERROR_CHARS = 300

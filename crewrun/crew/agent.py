@@ -47,9 +47,6 @@ from crewrun.tools.foreign import as_tools
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
-if TYPE_CHECKING:
-    from crewrun.crew.task_run import Assignment
-
 # Nobody asks for whom a call of these is made, unless there are hooks.
 _WITHOUT_SITE = (LLM, type(None))
 AnyLLM = Annotated[LLM | str | dict[str, Any] | list[Any] | None, BeforeValidator(as_llm)]
@@ -319,9 +316,10 @@ class Agent(Declared):
         row_context: RowContext,
         toolbox: Toolbox,
         schema: OutputSchema | None,
-        assignment: "Assignment | None" = None,
+        task_of_row: Callable[[], Any] | None = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`, for `assignment` if there is one; counted in `row_context`.
+        """Answer `prompt` with the tools in `toolbox`, counted in `row_context`. `task_of_row` makes the task that
+        hooks see, where there is one.
 
         Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
         """
@@ -340,7 +338,7 @@ class Agent(Declared):
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
         if has_hooks() or type(self.llm) not in _WITHOUT_SITE:
-            site = current_site.set(self._site(kickoff, assignment))
+            site = current_site.set(self._site(kickoff, task_of_row))
             try:
                 return await self._within_kickoff(work, kickoff)
             finally:
@@ -359,11 +357,11 @@ class Agent(Declared):
         finally:
             current_kickoff.reset(token)
 
-    def _site(self, kickoff: Kickoff, assignment: "Assignment | None") -> Site:
+    def _site(self, kickoff: Kickoff, task_of_row: Callable[[], Any] | None) -> Site:
         """Who calls models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
         outer, persona = current_site.get() or Site(), self.persona(kickoff.inputs)
         agent = self if not kickoff.inputs else self.model_copy(update=persona._asdict())
-        task = assignment.task_of_the_row if assignment is not None else outer.task
+        task = task_of_row() if task_of_row is not None else outer.task
         return Site(agent, task, kickoff.crew or outer.crew)
 
     def _step_callbacks(self, kickoff: Kickoff) -> tuple[Callable[[Any], Any], ...]:

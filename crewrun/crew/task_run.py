@@ -54,8 +54,7 @@ class Assignment(NamedTuple):
     system: str = ""
     passages: str | None = None
 
-    @property
-    def task_of_the_row(self) -> Task:
+    def task_of_row(self) -> Task:
         """The task with the row's inputs filled in, for hooks to look at."""
         texts = {"description": self.texts.description, "expected_output": self.texts.expected_output}
         return self.task.model_copy(update=texts)
@@ -124,7 +123,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
             assignment = assignment._replace(passages=chosen)
         prompt = opening(assignment, context)
         answer = await assignment.agent.perform(
-            prompt, kickoff, row_context, assignment.toolbox, assignment.schema, assignment
+            prompt, kickoff, row_context, assignment.toolbox, assignment.schema, assignment.task_of_row
         )
         output = _output(assignment, answer, row_context)
         if has_guardrails:
@@ -258,7 +257,7 @@ async def _guarded(
         count_retry(task)
         again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
         answer = await assignment.agent.perform(
-            again, kickoff, row_context, assignment.toolbox, assignment.schema, assignment
+            again, kickoff, row_context, assignment.toolbox, assignment.schema, assignment.task_of_row
         )
         output, position = _output(assignment, answer, row_context), 0  # a new answer passes all of them
     return output

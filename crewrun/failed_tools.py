@@ -11,7 +11,7 @@ _MAX_CALLS = 100
 _MAX_ERROR_CHARS = 300
 _MAX_NAME_CHARS = 64
 OTHERS: Final = "(other tools)"
-TOLD: Final = "The tool failed: "  # before an exception, for the model
+FAILED_PREFIX: Final = "The tool failed: "  # before an exception, for the model
 
 
 class FailedCall(NamedTuple):
@@ -54,4 +54,4 @@ class FailedTools:
 
 def shortened_error(error: str) -> str:
     """What a call failed with, as rows, status and log say it, from what the model was told."""
-    return redact(error.removeprefix(TOLD)[:LONGEST_QUOTATION])[:_MAX_ERROR_CHARS]
+    return redact(error.removeprefix(FAILED_PREFIX)[:LONGEST_QUOTATION])[:_MAX_ERROR_CHARS]

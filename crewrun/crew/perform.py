@@ -24,7 +24,8 @@ from crewrun.llm.schema import NotValid, OutputSchema, Structured, repair_prompt
 from crewrun.messages import ChatRequest, Completion, Message, ReplySchema, ToolSpec
 from crewrun.row_context import RowContext
 from crewrun.tools.base import BaseTool
-from crewrun.tools.toolbox import NO_TOOLS, Toolbox, ToolResult
+from crewrun.tools.tool_call import ToolResult
+from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
 # Shortening below this is no help: then the task itself is what does not fit.
 _SHORTEST_CHARS = 400

@@ -27,8 +27,9 @@ from crewrun.tools.file_read import FileReadTool
 from crewrun.tools.file_writer import FileWriterTool
 from crewrun.tools.scrape_website import ScrapeWebsiteTool
 from crewrun.tools.serper import SerperDevTool
+from crewrun.tools.tool_call import ToolResult
 from crewrun.tools.tool_failure import ToolFailure
-from crewrun.tools.toolbox import Toolbox, ToolResult
+from crewrun.tools.toolbox import Toolbox
 
 pytestmark = pytest.mark.anyio
 

@@ -115,7 +115,7 @@ async def run_batch(
         reopen = None if is_pipe(readable) else open_rows
         session = Session(source, opened, settings, display, limiters, deadline_s, canary, reopen)
         display.start()
-        report = await session.run(executor, output, stdout_fd, signals, getattr(definition.target, "account", None))
+        report = await session.run(executor, output, stdout_fd, signals, definition.target.uncounted_reason)
         return _with_notes(report, gateway, cache)
 
 

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent / "crewrun"
+PACKAGE = ROOT / "crewrun"
 
 # The layers, lowest first. A module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
@@ -66,11 +67,11 @@ _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write",
 
 
 def modules() -> list[Path]:
-    return sorted(ROOT.rglob("*.py"))
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 def relative(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    return path.relative_to(PACKAGE).as_posix()
 
 
 def room(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.paths import SAMPLES
 
 from crewrun.batch.settings import BatchSettings
 from crewrun.crew.agent import Agent
@@ -25,7 +26,6 @@ from crewrun.llm.model import LLM
 from crewrun.llm.parameters import TYPES
 from crewrun.tools import BaseTool
 
-SAMPLES = Path(__file__).parent.parent / "sample_inputs"
 # All of them are too many for a message.
 BATCH_KEYS = f"{', '.join(map(repr, list(BatchSpec.model_fields)[:12]))} and {len(BatchSpec.model_fields) - 12} more"
 

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from support.forks import crewrun
+from support.paths import SAMPLES
 
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.definitions import Definition, find_beside, load
@@ -31,7 +32,6 @@ from crewrun.definitions.spec import (
 from crewrun.errors import CrewrunWarning, DefinitionError, UsageError
 from crewrun.testing import scripted
 
-SAMPLES = Path(__file__).parent.parent / "sample_inputs"
 # All of them are too many for a message.
 BATCH_KEYS = f"{', '.join(map(repr, list(BatchSpec.model_fields)[:12]))} and {len(BatchSpec.model_fields) - 12} more"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crewrun.llm.recorder import Identities, tool_identity
+from crewrun.llm.request_identity import Identities, tool_identity
 from crewrun.messages import ChatRequest, Endpoint, Message, ReplySchema, ToolCall, ToolSpec
 
 ENDPOINT = Endpoint("direct", "openai", "gpt-4.1-mini", "https://api.example.com/v1", params={"seed": 1})

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from crewrun.errors import CallError, Category
 from crewrun.journal.event_log import EventLog
-from crewrun.journal.journal import ANSWER, FAILURE, TOOL, TOOL_FAILURE, TURN, CallEntry, row_key
+from crewrun.journal.keys import row_key
 from crewrun.journal.names import Names
+from crewrun.journal.schema import ANSWER, FAILURE, TOOL, TOOL_FAILURE, TURN, CallEntry
 from crewrun.journal.writer import JournalWriter
 from crewrun.llm.failed_tools import shortened_error
 from crewrun.llm.recorder import Spent

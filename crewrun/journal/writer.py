@@ -15,17 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from crewrun.errors import JournalDamaged, JournalFailed, OutputFailed
-from crewrun.journal.journal import (
-    FAILURE,
-    OK,
-    TOOL,
-    TOOL_FAILURE,
-    CallEntry,
-    RowEntry,
-    failure,
-    open_journal,
-    storable,
-)
+from crewrun.journal.database import failure, open_journal
+from crewrun.journal.keys import storable
+from crewrun.journal.schema import FAILURE, OK, TOOL, TOOL_FAILURE, CallEntry, RowEntry
 from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.unknown_bills import Owed
 

@@ -20,14 +20,17 @@ from typing import Any, Final, Literal, NamedTuple
 import anyio.to_thread
 
 from crewrun.errors import Category, OutputFailed
-from crewrun.journal import journal
 from crewrun.journal.codec import encode
+from crewrun.journal.database import read_journal
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import EventLog
+from crewrun.journal.keys import done_key, line_digest, pack_id
 from crewrun.journal.names import Names
 from crewrun.journal.reader import JournalReader
 from crewrun.journal.recorder import Journaling, JournalRecorder
 from crewrun.journal.replay_index import ReplayIndex
+from crewrun.journal.schema import TOOL, TOOL_FAILURE, RowEntry, category_of, ended_of
+from crewrun.journal.spending import total_spent
 from crewrun.journal.writer import Heartbeat, JournalWriter
 from crewrun.library_warnings import LibraryWarning
 from crewrun.limits.learned_bounds import LearnedBounds
@@ -157,7 +160,7 @@ class RunState:
             return None if only is None else StoredRow(-1, "pending", is_written=True)
         if self._done.is_ok(position):
             return StoredRow(position, "ok", bool(self._done.written[position]))
-        if only is None or journal.category_of(self._done.ended(position)) == only:
+        if only is None or category_of(self._done.ended(position)) == only:
             return None
         return StoredRow(position, "failed", bool(self._done.written[position]))
 
@@ -196,7 +199,7 @@ class RunState:
         seq = self._done.seq(kept.position)
         outcome = await self._writer.read(lambda _: self._entries.outcome(seq, row))
         line = outcome.to_line()
-        if journal.line_digest(line) != self._done.digest(kept.position):  # the input's keys stand in another order
+        if line_digest(line) != self._done.digest(kept.position):  # the input's keys stand in another order
             record = await self._writer.read(lambda _: self._entries.record(seq))
             await self._writer.append_all([self._entry(outcome, line, record)], is_counted=False)
         else:
@@ -293,9 +296,9 @@ class RunState:
         """Make the lines that are missing again, from the journal and the input."""
         by_id, definition = self._options.is_named, self._definition
         done = await self._writer.read(lambda db: DoneIndex.load(db, definition, by_id=by_id))
-        changed: list[journal.RowEntry] = []
+        changed: list[RowEntry] = []
         journal_path = self._options.folder.journal
-        with closing(journal.read_journal(journal_path)) as db:
+        with closing(read_journal(journal_path)) as db:
             entries = JournalReader(db, journal_path, self._journaling.names.name)
 
             def see(row: Row) -> None:
@@ -304,7 +307,7 @@ class RunState:
                     return
                 outcome = entries.outcome(done.seq(position), row)
                 line = outcome.to_line()
-                if journal.line_digest(line) != done.digest(position):  # as in `restore`
+                if line_digest(line) != done.digest(position):  # as in `restore`
                     changed.append(self._entry(outcome, line, entries.record(done.seq(position))))
                 work.restore(done.digest(position), line)
 
@@ -314,7 +317,7 @@ class RunState:
 
     async def in_all(self) -> dict[str, Any]:
         """What all sessions of the run spent together."""
-        return await self._writer.read(lambda db: journal.all_spent(db, going=self._session))
+        return await self._writer.read(lambda db: total_spent(db, current=self._session))
 
     def raise_high_water(self, usd: float) -> "Future[None]":
         """Commit what this session may have been billed at most. Raises JournalFailed where that cannot be."""
@@ -337,7 +340,7 @@ class RunState:
     async def latest_answers(self) -> list[tuple[str, str, int]]:
         """Model, task and completion tokens of the last answers, in their order."""
         query = "select name, task, completion_tokens from calls where kind not in (?, ?) order by seq desc limit ?"
-        values = (journal.TOOL, journal.TOOL_FAILURE, _LATEST_ANSWERS)
+        values = (TOOL, TOOL_FAILURE, _LATEST_ANSWERS)
         found = await self._writer.read(lambda db: db.execute(query, values).fetchall())
         name = self._journaling.names.name
         return [(name(model), name(task), int(tokens)) for model, task, tokens in reversed(found)]
@@ -352,20 +355,20 @@ class RunState:
             self._log.close()
             self._locks.release()
 
-    def _entry(self, outcome: Outcome, line: bytes, record: bytes) -> journal.RowEntry:
+    def _entry(self, outcome: Outcome, line: bytes, record: bytes) -> RowEntry:
         row = outcome.row
-        digest = journal.line_digest(line)
+        digest = line_digest(line)
         if self._keeps_places:  # else the lines are written in their last order
             self._new_digests.append(digest)
             self._new_places.append(row.index)
-        return journal.RowEntry(
+        return RowEntry(
             next(self._row_numbers),
             self._session,
             self._definition,
-            journal.done_key(row.id, row.content, self._definition),
-            journal.pack_id(row.id),
+            done_key(row.id, row.content, self._definition),
+            pack_id(row.id),
             digest,
-            journal.ended_of(outcome.error.category if outcome.error else None),
+            ended_of(outcome.error.category if outcome.error else None),
             record,
         )
 

@@ -32,6 +32,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("definitions",),
     ("project",),
     ("worker",),
+    ("journal",),
     ("runs",),
     ("executors",),
     ("batch",),

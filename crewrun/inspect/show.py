@@ -10,7 +10,7 @@ from crewrun.errors import UsageError, suggest
 from crewrun.inspect.status import when
 from crewrun.inspect.view import View
 from crewrun.journal.keys import line_digest, pack_id, row_key, storable, unpack_id
-from crewrun.journal.recorder import read_answer, read_text, read_tool_failure, usage_of
+from crewrun.journal.replies import read_answer, read_text, read_tool_failure, usage_of
 from crewrun.journal.schema import FAILURE, TOOL, TOOL_FAILURE, CallEntry
 from crewrun.llm.embeddings import words_for
 from crewrun.messages import Message, Usage

@@ -11,7 +11,7 @@ from crewrun.inspect.view import Session, View, command_of, spent_json
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import last_event
 from crewrun.journal.keys import line_digest
-from crewrun.journal.recorder import read_tool_failure
+from crewrun.journal.replies import read_tool_failure
 from crewrun.journal.schema import OK, TOOL_FAILURE, category_of
 from crewrun.journal.spending import owed_usd, total_spent
 from crewrun.llm.failed_tools import shortened_error

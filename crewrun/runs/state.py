@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, NamedTuple
 import anyio.to_thread
 
 from crewrun.errors import Category, OutputFailed
+from crewrun.journal.changes import Heartbeat, ModelBounds, NewName, UnknownBills
 from crewrun.journal.codec import encode
 from crewrun.journal.database import read_journal
 from crewrun.journal.done_index import DoneIndex
@@ -27,11 +28,11 @@ from crewrun.journal.event_log import EventLog
 from crewrun.journal.keys import done_key, line_digest, pack_id
 from crewrun.journal.names import Names
 from crewrun.journal.reader import JournalReader
-from crewrun.journal.recorder import Journaling, JournalRecorder
+from crewrun.journal.recorder import JournalRecorder, SessionJournal
 from crewrun.journal.replay_index import ReplayIndex
 from crewrun.journal.schema import TOOL, TOOL_FAILURE, RowEntry, category_of, ended_of
 from crewrun.journal.spending import total_spent
-from crewrun.journal.writer import Heartbeat, JournalWriter
+from crewrun.journal.writer import JournalWriter
 from crewrun.library_warnings import LibraryWarning
 from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.unknown_bills import Owed
@@ -112,8 +113,8 @@ class RunState:
         known = dict(db.execute("select id, name from names"))
         rescue = partial(options.manifest.write, options.folder.manifest)
         self._writer = JournalWriter(db, options.folder.journal, session, log.write, rescue)
-        names = Names(known, self._writer.name)
-        self._journaling = Journaling(
+        names = Names(known, lambda number, name: self._writer.note(NewName(number, name)))
+        self._journal = SessionJournal(
             self._writer, names, log, session, definition, count(last_call), options.log_prompts
         )
         self._entries = JournalReader(db, options.folder.journal, names.name)
@@ -209,7 +210,7 @@ class RunState:
     async def recall(self, row: Row) -> JournalRecorder:
         """The recorder of a row, with what earlier sessions recorded of it. Raises JournalDamaged."""
         known = await self._earlier.of(row) if self._earlier is not None else ()
-        recording = self._recordings[row.id] = JournalRecorder(row, self._journaling, known)
+        recording = self._recordings[row.id] = JournalRecorder(row, self._journal, known)
         return recording
 
     async def keep(self, outcomes: Sequence[Outcome]) -> list[bytes]:
@@ -218,7 +219,7 @@ class RunState:
         for outcome in outcomes:
             line = outcome.to_line()
             recording = self._recordings.pop(outcome.row.id, None)
-            record = encode(outcome, recording.replies if recording else {}, self._journaling.names.code)
+            record = encode(outcome, recording.replies if recording else {}, self._journal.names.code)
             self._writer.say(self._log.row(outcome))
             lines.append(line)
             entries.append(self._entry(outcome, line, record))
@@ -235,7 +236,7 @@ class RunState:
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """Tell those who look from outside how far the run is."""
-        self._writer.heartbeat(beat)
+        self._writer.note(beat)
 
     def arrange(self, *, complete: bool, ordered: bool) -> int:
         """Bring the results into their last form: sorted, if that is asked for, and with `complete`, when the whole
@@ -299,7 +300,7 @@ class RunState:
         changed: list[RowEntry] = []
         journal_path = self._options.folder.journal
         with closing(read_journal(journal_path)) as db:
-            entries = JournalReader(db, journal_path, self._journaling.names.name)
+            entries = JournalReader(db, journal_path, self._journal.names.name)
 
             def see(row: Row) -> None:
                 position = done.find(row)
@@ -325,11 +326,11 @@ class RunState:
 
     def keep_owed(self, owed: Owed) -> None:
         """Keep what attempts of this session may cost whose bill is not known."""
-        self._writer.owed(owed)
+        self._writer.note(UnknownBills(owed))
 
     def keep_bounds(self, model: str, bounds: LearnedBounds) -> None:
         """Keep how far a provider counts beyond what bounds a call."""
-        self._writer.bounds(model, bounds)
+        self._writer.note(ModelBounds(model, bounds))
 
     async def bounds(self) -> dict[str, LearnedBounds]:
         """What `keep_bounds` kept, by model."""
@@ -342,7 +343,7 @@ class RunState:
         query = "select name, task, completion_tokens from calls where kind not in (?, ?) order by seq desc limit ?"
         values = (TOOL, TOOL_FAILURE, _LATEST_ANSWERS)
         found = await self._writer.read(lambda db: db.execute(query, values).fetchall())
-        name = self._journaling.names.name
+        name = self._journal.names.name
         return [(name(model), name(task), int(tokens)) for model, task, tokens in reversed(found)]
 
     async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from crewrun.failed_tools import shortened_error
 from crewrun.inspect.view import Session, View, command_of, spent_json
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import last_event
@@ -14,7 +15,6 @@ from crewrun.journal.keys import line_digest
 from crewrun.journal.replies import read_tool_failure
 from crewrun.journal.schema import OK, TOOL_FAILURE, category_of
 from crewrun.journal.spending import owed_usd, total_spent
-from crewrun.llm.failed_tools import shortened_error
 from crewrun.redaction.redactor import redact
 from crewrun.runs.lock import describe_holder, is_held
 from crewrun.runs.results import count_lines, lines_of

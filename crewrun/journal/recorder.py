@@ -1,6 +1,6 @@
 """One row's recorder: calls that the journal has are answered from it, the others are appended to it.
 
-See `crewrun.llm.recorder.Recorder` for the contract, `journal.replies` for what an entry stores.
+See `crewrun.recorder.Recorder` for the contract, `journal.replies` for what an entry stores.
 """
 
 import time
@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from crewrun.errors import CallError, Category
+from crewrun.failed_tools import shortened_error
 from crewrun.journal.changes import Refusal
 from crewrun.journal.event_log import EventLog
 from crewrun.journal.keys import row_key
@@ -26,9 +27,8 @@ from crewrun.journal.replies import (
 )
 from crewrun.journal.schema import FAILURE, TOOL, TOOL_FAILURE, CallEntry
 from crewrun.journal.writer import JournalWriter
-from crewrun.llm.failed_tools import shortened_error
-from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, Usage
+from crewrun.recorder import Spent
 from crewrun.redaction.redactor import redact
 from crewrun.row import Row
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from crewrun.journal.schema import ANSWER, TOOL_FAILURE, TURN, CallEntry
-from crewrun.llm.recorder import Spent
 from crewrun.llm.turns import decode_turn, encode_turn, is_plain
 from crewrun.messages import Completion, Usage
+from crewrun.recorder import Spent
 from crewrun.row import as_json
 
 # A provider may report any count. Millions of rows with this many tokens still add up within SQLite's 64 bits.

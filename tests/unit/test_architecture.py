@@ -35,6 +35,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("project",),
     ("worker",),
     ("journal",),
+    ("journal",),
     ("runs",),
     ("inspect",),
     ("executors",),

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "crewrun"
 # The layers, lowest first. A module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
     (
-        *("_version", "errors", "messages", "row", "templates", "threads"),
+        *("_version", "errors", "messages", "row", "templates", "aio"),
         *("failed_tools", "recorder", "row_context", "usage"),
         *("blocking_calls", "held_signals", "own_loops", "thread_loops"),
         *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings"),
@@ -25,7 +25,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("diagram",),
     ("files",),
     ("hooks",),
-    ("llm",),
+    ("limits", "llm"),
     ("tools",),
     ("knowledge", "skills"),
     ("crew",),
@@ -34,7 +34,6 @@ LAYERS: list[tuple[str, ...]] = [
     ("definitions",),
     ("project",),
     ("worker",),
-    ("journal",),
     ("journal",),
     ("runs",),
     ("inspect",),

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "crewrun"
 LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "threads"),
+        *("failed_tools", "recorder", "row_context", "usage"),
         *("blocking_calls", "held_signals", "own_loops", "thread_loops"),
         *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings"),
         *("loading", "run_files", "declared"),
@@ -78,6 +79,10 @@ def room(name: str) -> str:
     """`crewrun.llm.gateway` → `llm`."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
+
+
+def room_of(path: Path) -> str:
+    return relative(path).removesuffix(".py").partition("/")[0]
 
 
 def height(room_name: str) -> int:
@@ -177,3 +182,17 @@ def test_the_public_names_are_sorted_and_all_resolve() -> None:
     assert {name: getattr(crewrun, name).__name__ for name in crewrun.__all__ if name != "__version__"} == {
         name: name for name in crewrun.__all__ if name != "__version__"
     }
+
+
+def test_nobody_outside_its_package_asks_which_kind_a_target_is() -> None:
+    """What the kinds differ in is a method or an attribute of `Target`, with a default."""
+    asking = {
+        f"{relative(path)}:{node.lineno}"
+        for path in modules()
+        if room_of(path) not in ("target", "flow", "aio")  # flow methods and threads have targets of other kinds
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("isinstance", "issubclass", "getattr", "hasattr")
+        and any(ast.unparse(argument).endswith(("target", "Target")) for argument in node.args)
+    }
+    assert asking == set()

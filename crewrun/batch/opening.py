@@ -27,7 +27,7 @@ from crewrun.llm.cache import AnswerCache
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.options import GatewayOptions
-from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.request_identity import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.redaction.key_shapes import without_key_shapes
 from crewrun.redaction.redactor import learn, redact, redact_value

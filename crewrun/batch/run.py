@@ -48,7 +48,7 @@ from crewrun.limits.limiter import LocalLimiters
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.capabilities import as_json, in_words
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.request_identity import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.run_files import FILES_SUFFIX, UNNAMED
 from crewrun.runs.opening import Opened, open_state

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 from weakref import WeakKeyDictionary
 
@@ -17,9 +18,9 @@ from pydantic import (
 )
 
 from crewrun.crew.agent import Agent
-from crewrun.crew.decisive import decisive
-from crewrun.crew.fields import accept, check_output_file
+from crewrun.crew.fields import accept, check_output_file, effective_fields
 from crewrun.crew.output import TaskOutput
+from crewrun.crew.prompts import with_context
 from crewrun.crew.retries import put, retries_of
 from crewrun.declared import Declared
 from crewrun.errors import DefinitionError
@@ -118,7 +119,7 @@ class Task(Declared):
 
     def __fingerprint__(self) -> dict[str, Any]:
         """A row of a batch writes an absolute `output_file` below its own folder, as a relative one."""
-        told = decisive(self)
+        told = effective_fields(self)
         return told if self.output_file is None else {**told, "output_file": self.output_file.lstrip("/")}
 
     @property
@@ -174,9 +175,6 @@ class Task(Declared):
 
         Raises what a kickoff does.
         """
-        from crewrun.crew.crew import Crew
-        from crewrun.crew.prompts import with_context
-
         changed: dict[str, Any] = {"context": []}
         if agent is not None:
             changed["agent"] = agent
@@ -184,7 +182,10 @@ class Task(Declared):
             changed["tools"] = as_tools(tools)
         if context:
             changed["description"] = with_context(self.description) + context
-        return Crew(tasks=[self.model_copy(update=changed)]).kickoff().tasks_output[0]
+        # By name: a crew is made of tasks, so its module stands above this one.
+        crew = import_module("crewrun.crew.crew").Crew(tasks=[self.model_copy(update=changed)])
+        output: TaskOutput = crew.kickoff().tasks_output[0]
+        return output
 
     def toolbox(self, agent: Agent) -> Toolbox:
         """The tools for this task: its own, else its agent's. Made once for each list of tools."""

@@ -45,6 +45,7 @@ from crewrun.knowledge.sources import as_sources
 from crewrun.limits.windows import share_window, window_of
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.tally import Tally
 from crewrun.skills.loader import as_skills
@@ -285,7 +286,7 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
             )
 
     @property
-    def embedders(self) -> list[LLM]:
+    def embedders(self) -> list[ModelFields]:
         """The embedding models that a kickoff may call."""
         found = (self.background_of(agent).embedded for agent in self.agents_at_work)
         return list(dict.fromkeys(embedded.embedder for embedded in found if embedded is not None))

@@ -19,12 +19,12 @@ from crewrun.errors import (
     TransientError,
     WaitTooLong,
 )
-from crewrun.limits.budget import Budget, Reservation
+from crewrun.limits.budget import Budget, Hold
 from crewrun.limits.circuit_breaker import CircuitBreaker, is_sign_of_outage
 from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds, Learning
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
 from crewrun.limits.probes import RUN_WIDE, Suspicion
-from crewrun.limits.rate_limiter import LONGEST_ASKED_S, RateLimiter, Ticket
+from crewrun.limits.rate_limiter import LONGEST_ASKED_S, RateLimiter
 from crewrun.limits.unknown_bills import UnknownBills
 from crewrun.messages import Endpoint
 
@@ -151,23 +151,24 @@ class LocalLimiter:
         return self._refusal is not None
 
     def enter_nowait(self, tokens: int) -> Permit | None:
-        """Leave for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
+        """A permit for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
         outage = self._outage
         if self._limiters.budget is not None or self._refusal is not None or (outage is not None and outage.is_on):
             return None
-        ticket = self.rate_limiter.admit_nowait(tokens)
-        if ticket is None:
-            return None
-        return Permit(ticket, outage.sent() if outage is not None else 0, False, None)
+        permit = self.rate_limiter.admit_nowait(tokens)
+        if permit is not None and outage is not None:
+            permit.attempt = outage.sent()
+        return permit
 
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
-        budget, reservation = self._limiters.budget, None
+        budget, hold = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
-            reservation = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
-        permit = await self._enter(tokens, reservation, None, is_patient=is_patient)
-        return permit if price is None else permit._replace(price=price)
+            hold = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+        permit = await self._enter(tokens, hold, None, is_patient=is_patient)
+        permit.price = price
+        return permit
 
     async def enter_unqueued(self, tokens: int, price: Price | None) -> Permit:
         """As `enter`, for a call that the others in flight wait for: it waits for none of them.
@@ -176,30 +177,31 @@ class LocalLimiter:
         """
         if self._refusal is not None:
             raise self._stopped(self._refusal)
-        budget, reservation = self._limiters.budget, None
+        budget, hold = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
-            reservation = budget.admit_nowait(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
-            if reservation is None:
+            hold = budget.admit_nowait(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+            if hold is None:
                 raise RowBudgetExceeded(
                     "a kickoff() inside async code holds the event loop, and --budget has no room beside the calls "
                     "that wait for it; write `await ….akickoff(…)`, or run the row again"
                 )
-        ticket: Ticket | None = None
-        number, was_on = 0, False
+        permit: Permit | None = None
+        attempt, was_on = 0, False
         try:
             if self._outage is not None:
-                number = await self._outage.ready_unqueued()
+                attempt = await self._outage.ready_unqueued()
                 was_on = self._outage.is_on
-            ticket = await self.rate_limiter.admit_unqueued(tokens)
-            if budget is not None and reservation is not None:
-                await budget.cover(reservation, is_alone=True)
+            permit = await self.rate_limiter.admit_unqueued(tokens)
+            if budget is not None and hold is not None:
+                await budget.cover(hold, is_alone=True)
         except BaseException:
-            if budget is not None and reservation is not None:
-                budget.settle(reservation, None)
-            self._let_go(ticket, number)
+            if budget is not None and hold is not None:
+                budget.settle(hold, None)
+            self._let_go(permit, attempt)
             raise
-        return Permit(ticket, number, was_on, reservation, None, price=price)
+        permit.attempt, permit.is_probe, permit.hold, permit.price = attempt, was_on, hold, price
+        return permit
 
     async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
@@ -228,79 +230,81 @@ class LocalLimiter:
         self, tokens: int, price: Price | None, suspicion: Suspicion | None
     ) -> Permit | None:
         """A permit for a probe, None when the budget has no room for one."""
-        budget, reservation = self._limiters.budget, None
+        budget, hold = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
-            reservation = await budget.admit_probe(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
-            if reservation is None:
+            hold = await budget.admit_probe(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+            if hold is None:
                 return None
-        permit = await self._enter(tokens, reservation, suspicion)
-        return permit._replace(is_probe=True, price=price)
+        permit = await self._enter(tokens, hold, suspicion)
+        permit.is_probe, permit.price = True, price
+        return permit
 
     async def _enter(
-        self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool = True
+        self, tokens: int, hold: Hold | None, suspicion: Suspicion | None, *, is_patient: bool = True
     ) -> Permit:
         budget = self._limiters.budget
-        if reservation is None or budget is None:
-            return await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
+        if hold is None or budget is None:
+            return await self._wait(tokens, hold, suspicion, is_patient=is_patient)
         permit: Permit | None = None
         try:
-            permit = await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
-            await budget.cover(reservation)
+            permit = await self._wait(tokens, hold, suspicion, is_patient=is_patient)
+            await budget.cover(hold)
         except BaseException:
-            budget.settle(reservation, None)
+            budget.settle(hold, None)
             if permit is not None:
-                self._let_go(permit.ticket, permit.number)
+                self._let_go(permit, permit.attempt)
             raise
         return permit
 
-    async def _wait(
-        self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool
-    ) -> Permit:
+    async def _wait(self, tokens: int, hold: Hold | None, suspicion: Suspicion | None, *, is_patient: bool) -> Permit:
         """Wait for all but the budget."""
         outage = self._outage
         if outage is None:
-            return Permit(await self.rate_limiter.admit(tokens), 0, False, reservation, suspicion)
+            permit = await self.rate_limiter.admit(tokens)
+            permit.hold, permit.suspicion = hold, suspicion
+            return permit
         while True:
             if self._refusal is not None:
                 raise self._stopped(self._refusal)
-            ticket: Ticket | None = None
-            number = 0
+            attempt = 0
             try:
                 if not is_patient:
                     outage.check()
-                number = await outage.ready()
+                attempt = await outage.ready()
                 was_on = outage.is_on
-                ticket = self.rate_limiter.admit_nowait(tokens)
-                if ticket is None:
-                    ticket = await self.rate_limiter.admit(tokens)
+                admitted = self.rate_limiter.admit_nowait(tokens)
+                if admitted is None:
+                    admitted = await self.rate_limiter.admit(tokens)
                     # What began while it waited holds for it as well.
                     if self._is_refused() or (outage.is_on and not was_on):
-                        self._let_go(ticket, number)
+                        self._let_go(admitted, attempt)
                         continue
-                return Permit(ticket, number, was_on, reservation, suspicion)
             except BaseException:
-                if number:
-                    self._let_go(ticket, number)
+                if attempt:
+                    self._let_go(None, attempt)
                 raise
+            admitted.attempt, admitted.is_probe = attempt, was_on
+            admitted.hold, admitted.suspicion = hold, suspicion
+            return admitted
 
     def _stopped(self, refusal: CallError) -> RunStopped:
         if isinstance(refusal, RateLimited):
             return WaitTooLong(self.name, refusal)
         return EndpointRefused(self.name, refusal)
 
-    def _let_go(self, ticket: Ticket | None, number: int) -> None:
-        if self._outage is not None and number:
+    def _let_go(self, permit: Permit | None, attempt: int) -> None:
+        if self._outage is not None and attempt:
             self._outage.given_up()
-        if ticket is not None:
-            self.rate_limiter.drop(ticket)
+        if permit is not None:
+            self.rate_limiter.drop(permit)
 
     def answered(self, permit: Permit, end: CallResult) -> None:
         """See `Limiter.answered`."""
         self._settle(permit, end)
-        self.rate_limiter.settle(permit.ticket, end.tokens, None, end.limits)
+        self.rate_limiter.settle(permit, end.tokens, None, end.limits)
         if self._outage is not None:
-            self._outage.answered(permit.number)
+            self._outage.answered(permit.attempt)
             self._was_answered()
             if permit.suspicion is not None:
                 permit.suspicion.settle()
@@ -310,11 +314,11 @@ class LocalLimiter:
     async def failed(self, permit: Permit, error: CallError, end: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
         self._settle(permit, end)
-        self.rate_limiter.settle(permit.ticket, end.tokens, error, end.limits)
+        self.rate_limiter.settle(permit, end.tokens, error, end.limits)
         outage = self._outage
         if outage is None:
             return FailureScope.OWN
-        again = outage.failed(error, permit.number)
+        again = outage.failed(error, permit.attempt)
         if permit.suspicion is not None:
             return self._probed(permit.suspicion, error, outage)
         if permit.is_probe and outage.is_on and is_sign_of_outage(error):
@@ -375,19 +379,19 @@ class LocalLimiter:
     def given_up(self, permit: Permit, end: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""
         self._settle(permit, end or CallResult())
-        self._let_go(permit.ticket, permit.number)
+        self._let_go(permit, permit.attempt)
         if permit.suspicion is not None:
             permit.suspicion.abandon()
 
     def _settle(self, permit: Permit, end: CallResult) -> None:
         """Account for what an attempt cost, or may have cost."""
-        budget, reservation, owed_usd = self._limiters.budget, permit.reservation, end.owed_usd
-        if budget is not None and reservation is not None:
+        budget, hold, owed_usd = self._limiters.budget, permit.hold, end.owed_usd
+        if budget is not None and hold is not None:
             if end.is_unknown and end.cost_usd is None:
-                budget.forfeit(reservation)
-                owed_usd = reservation.worst_usd
+                budget.forfeit(hold)
+                owed_usd = hold.worst_usd
             else:
-                budget.settle(reservation, end.cost_usd, owed_usd or 0.0)
+                budget.settle(hold, end.cost_usd, owed_usd or 0.0)
         if end.is_unknown:
             self._limiters.unknown_bills.add(owed_usd)
         if permit.price is not None and end.tokens:

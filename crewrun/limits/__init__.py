@@ -1,4 +1,1 @@
-"""Permission to send: budgets, circuit breakers, rate and concurrency limits, and what they learn.
-
-Nothing here knows a transport: calls come as estimates of tokens and money, and end as a `CallResult`.
-"""
+"""What limits the calls of a run: whether an endpoint works, how fast it may be called, and what calls may cost."""

@@ -1,4 +1,4 @@
-"""What stands between a call and its endpoint: budget, suspicions, outage, pace, in this order.
+"""What stands between a call and its endpoint: budget, circuit breaker, pace, in this order.
 
 `LocalLimiters` has one `Limiter` for each model at each address, for all rows of a run. Other event loops of the
 process get to them by `far_gates`.
@@ -10,27 +10,18 @@ from typing import Protocol
 
 import anyio
 
-from crewrun.errors import (
-    CallError,
-    EndpointRefused,
-    RateLimited,
-    RowBudgetExceeded,
-    RunStopped,
-    TransientError,
-    WaitTooLong,
-)
+from crewrun.errors import CallError, RateLimited, RowBudgetExceeded
 from crewrun.limits.budget import Budget, Hold
-from crewrun.limits.circuit_breaker import CircuitBreaker, is_sign_of_outage
+from crewrun.limits.circuit_breaker import CircuitBreaker
 from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds, Learning
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
-from crewrun.limits.probes import RUN_WIDE, Suspicion
-from crewrun.limits.rate_limiter import LONGEST_ASKED_S, RateLimiter
+from crewrun.limits.probes import Suspicion
+from crewrun.limits.rate_limiter import RateLimiter
 from crewrun.limits.unknown_bills import UnknownBills
 from crewrun.messages import Endpoint
 
 MAX_CALLS = 1000
 _SLOW_START = 8
-_ALIKE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,43 +112,36 @@ class LocalLimiter:
             rpm=_limit(options.rpm, endpoint),
             tpm=_limit(options.tpm, endpoint),
         )
-        patience_s = options.outage_patience_s
-        self._outage: CircuitBreaker | None = None
-        if patience_s is not None:
-            has_answered = limiters.has_answered
-            self._outage = CircuitBreaker(
-                endpoint.name, patience_s, is_explicit=options.is_explicit, has_answered=has_answered
+        self._breaker: CircuitBreaker | None = None
+        if options.outage_patience_s is not None:
+            self._breaker = CircuitBreaker(
+                endpoint.name,
+                options.outage_patience_s,
+                is_explicit=options.is_explicit,
+                has_answered=limiters.has_answered,
+                wait_out=self._wait_out,
             )
-        self._refused: dict[type[CallError], Suspicion] = {}
-        self._silent = Suspicion()
-        self._long_waits = 0  # calls that were asked to wait for long since one of a row was answered
-        self._refusal: CallError | None = None  # what every further call would get
         self._limiters = limiters
         self._learning = Learning(limiters.bounds.get(endpoint.name, NOTHING_LEARNED))
 
     @property
     def limiting(self) -> str | None:
         """What holds calls up, in words."""
-        if any(suspicion.is_open for suspicion in self._refused.values()):
-            return f"{self.name} refused a call; a probe decides"
-        return (self._outage and self._outage.limiting) or self.rate_limiter.limiting
+        return (self._breaker and self._breaker.limiting) or self.rate_limiter.limiting
 
     @property
     def bounds(self) -> LearnedBounds:
         """See `Limiter.bounds`."""
         return self._limiters.bounds.get(self.name, NOTHING_LEARNED)
 
-    def _is_refused(self) -> bool:
-        return self._refusal is not None
-
     def enter_nowait(self, tokens: int) -> Permit | None:
         """A permit for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
-        outage = self._outage
-        if self._limiters.budget is not None or self._refusal is not None or (outage is not None and outage.is_on):
+        breaker = self._breaker
+        if self._limiters.budget is not None or (breaker is not None and (breaker.is_silent or breaker.is_refused)):
             return None
         permit = self.rate_limiter.admit_nowait(tokens)
-        if permit is not None and outage is not None:
-            permit.attempt = outage.sent()
+        if permit is not None and breaker is not None:
+            permit.attempt = breaker.sent()
         return permit
 
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
@@ -175,8 +159,9 @@ class LocalLimiter:
 
         Raises RowBudgetExceeded where the budget has room only when one of them has ended.
         """
-        if self._refusal is not None:
-            raise self._stopped(self._refusal)
+        breaker = self._breaker
+        if breaker is not None:
+            breaker.check_refused()
         budget, hold = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
@@ -187,11 +172,11 @@ class LocalLimiter:
                     "that wait for it; write `await ….akickoff(…)`, or run the row again"
                 )
         permit: Permit | None = None
-        attempt, was_on = 0, False
+        attempt, is_probe = 0, False
         try:
-            if self._outage is not None:
-                attempt = await self._outage.ready_unqueued()
-                was_on = self._outage.is_on
+            if breaker is not None:
+                attempt = await breaker.ready_unqueued()
+                is_probe = breaker.is_silent
             permit = await self.rate_limiter.admit_unqueued(tokens)
             if budget is not None and hold is not None:
                 await budget.cover(hold, is_alone=True)
@@ -200,31 +185,27 @@ class LocalLimiter:
                 budget.settle(hold, None)
             self._let_go(permit, attempt)
             raise
-        permit.attempt, permit.is_probe, permit.hold, permit.price = attempt, was_on, hold, price
+        permit.attempt, permit.is_probe, permit.hold, permit.price = attempt, is_probe, hold, price
         return permit
 
     async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
-        outage = self._outage
+        breaker = self._breaker
         if error is None:
             return await self._enter_within_budget(tokens, price, None) or True
-        if outage is None:
+        if breaker is None:
             return True
-        suspicion = self._suspicion(error)
-        if suspicion is self._silent and outage.is_on:
-            return False
-        if await suspicion.join(error):
-            try:
-                permit = await self._enter_within_budget(tokens, price, suspicion)
-            except BaseException:
-                suspicion.abandon()
-                raise
-            if permit is None:
-                suspicion.settle(is_clear=False)  # nothing is concluded without the probe
-            return permit or True
-        if self._refusal is not None:
-            raise self._stopped(self._refusal)
-        return not (outage.is_on or (isinstance(error, RateLimited) and self.rate_limiter.is_blocked))
+        suspicion = await breaker.join(error)
+        if isinstance(suspicion, bool):
+            return suspicion and not (isinstance(error, RateLimited) and self.rate_limiter.is_blocked)
+        try:
+            permit = await self._enter_within_budget(tokens, price, suspicion)
+        except BaseException:
+            suspicion.abandon()
+            raise
+        if permit is None:
+            suspicion.settle(is_clear=False)  # nothing is concluded without the probe
+        return permit or True
 
     async def _enter_within_budget(
         self, tokens: int, price: Price | None, suspicion: Suspicion | None
@@ -259,43 +240,30 @@ class LocalLimiter:
 
     async def _wait(self, tokens: int, hold: Hold | None, suspicion: Suspicion | None, *, is_patient: bool) -> Permit:
         """Wait for all but the budget."""
-        outage = self._outage
-        if outage is None:
+        breaker = self._breaker
+        if breaker is None:
             permit = await self.rate_limiter.admit(tokens)
             permit.hold, permit.suspicion = hold, suspicion
             return permit
         while True:
-            if self._refusal is not None:
-                raise self._stopped(self._refusal)
-            attempt = 0
+            attempt = await breaker.ready(is_patient=is_patient)
+            is_probe = breaker.is_silent
             try:
-                if not is_patient:
-                    outage.check()
-                attempt = await outage.ready()
-                was_on = outage.is_on
-                admitted = self.rate_limiter.admit_nowait(tokens)
-                if admitted is None:
-                    admitted = await self.rate_limiter.admit(tokens)
-                    # What began while it waited holds for it as well.
-                    if self._is_refused() or (outage.is_on and not was_on):
-                        self._let_go(admitted, attempt)
-                        continue
+                permit = await self.rate_limiter.admit(tokens)
             except BaseException:
-                if attempt:
-                    self._let_go(None, attempt)
+                self._let_go(None, attempt)
                 raise
-            admitted.attempt, admitted.is_probe = attempt, was_on
-            admitted.hold, admitted.suspicion = hold, suspicion
-            return admitted
-
-    def _stopped(self, refusal: CallError) -> RunStopped:
-        if isinstance(refusal, RateLimited):
-            return WaitTooLong(self.name, refusal)
-        return EndpointRefused(self.name, refusal)
+            # What began while it waited holds for it as well.
+            if breaker.is_refused or (breaker.is_silent and not is_probe):
+                self._let_go(permit, attempt)
+                continue
+            permit.attempt, permit.is_probe = attempt, is_probe
+            permit.hold, permit.suspicion = hold, suspicion
+            return permit
 
     def _let_go(self, permit: Permit | None, attempt: int) -> None:
-        if self._outage is not None and attempt:
-            self._outage.given_up()
+        if self._breaker is not None and attempt:
+            self._breaker.withdraw()
         if permit is not None:
             self.rate_limiter.drop(permit)
 
@@ -303,85 +271,32 @@ class LocalLimiter:
         """See `Limiter.answered`."""
         self._settle(permit, end)
         self.rate_limiter.settle(permit, end.tokens, None, end.limits)
-        if self._outage is not None:
-            self._outage.answered(permit.attempt)
-            self._was_answered()
-            if permit.suspicion is not None:
-                permit.suspicion.settle()
-            if not permit.is_probe:
-                self._long_waits = 0
+        if self._breaker is not None:
+            self._breaker.answered(permit)
 
     async def failed(self, permit: Permit, error: CallError, end: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
         self._settle(permit, end)
         self.rate_limiter.settle(permit, end.tokens, error, end.limits)
-        outage = self._outage
-        if outage is None:
+        if self._breaker is None:
             return FailureScope.OWN
-        again = outage.failed(error, permit.attempt)
-        if permit.suspicion is not None:
-            return self._probed(permit.suspicion, error, outage)
-        if permit.is_probe and outage.is_on and is_sign_of_outage(error):
-            outage.declare(error)  # it was neutral, so no prompt is to blame
-        if _is_run_wide(error):
-            return self._met(self._suspicion(error), error, permit)
-        if not isinstance(error, TransientError):
-            self._was_answered()
         # Too many at once: there are fewer from now on, and it is sent again when one of them has ended.
         is_crowded = isinstance(error, RateLimited) and error.is_concurrency and self.rate_limiter.in_flight > 0
-        return FailureScope.NONE if again or is_crowded else FailureScope.OWN
+        return self._breaker.failed(permit, error, is_crowded=is_crowded)
 
-    def _suspicion(self, error: CallError) -> Suspicion:
-        """What calls that met `error` wait for: kinds of refusals do not speak for each other."""
-        if _is_run_wide(error):
-            return self._refused.setdefault(type(error), Suspicion())
-        return self._silent
-
-    def _was_answered(self) -> None:
-        for suspicion in self._refused.values():
-            suspicion.answered()
-
-    def _met(self, suspicion: Suspicion, error: CallError, permit: Permit) -> FailureScope:
-        """A call was refused as every call may be."""
-        if self._refusal is not None:
-            raise self._stopped(self._refusal)
-        if isinstance(error, RateLimited):
-            # A probe is small, and may pass where a day's tokens are nearly used up: two calls in a row tell as well.
-            self._long_waits += not permit.is_probe
-            if self._long_waits >= _ALIKE:
-                return self._conclude(suspicion, error)
-        return FailureScope.OWN if suspicion.meet() else FailureScope.ALL
-
-    def _probed(self, suspicion: Suspicion, error: CallError, outage: CircuitBreaker) -> FailureScope:
-        """What the failure of a probe says of the call that asked for it. Raises what stops the run."""
-        if _is_run_wide(error):
-            return self._conclude(suspicion, error)
-        if suspicion is self._silent and is_sign_of_outage(error):
-            outage.declare(error)
-            suspicion.settle()
-            return FailureScope.NONE
-        if isinstance(error, TransientError) and error.http_status != 200:
-            suspicion.put_off()
-            return FailureScope.ALL if suspicion.is_open else FailureScope.OWN
-        suspicion.settle()
-        return FailureScope.OWN
-
-    def _conclude(self, suspicion: Suspicion, error: CallError) -> FailureScope:
-        """Every call would be refused with `error`: wait for as long as it asks where that may be, else stop."""
-        if isinstance(error, RateLimited) and self._limiters.may_wait(error.retry_after_s or 0.0):
-            self.rate_limiter.block(error.retry_after_s or 0.0)
-            suspicion.settle()
-            return FailureScope.NONE
-        self._refusal = error
-        suspicion.settle()
-        raise self._stopped(error)
+    def _wait_out(self, wait_s: float) -> bool:
+        """Send nothing for so long, if the run waits for that."""
+        may_wait = self._limiters.may_wait(wait_s)
+        if may_wait:
+            self.rate_limiter.block(wait_s)
+        return may_wait
 
     def given_up(self, permit: Permit, end: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""
         self._settle(permit, end or CallResult())
-        self._let_go(permit, permit.attempt)
-        if permit.suspicion is not None:
-            permit.suspicion.abandon()
+        self.rate_limiter.drop(permit)
+        if self._breaker is not None:
+            self._breaker.given_up(permit)
 
     def _settle(self, permit: Permit, end: CallResult) -> None:
         """Account for what an attempt cost, or may have cost."""
@@ -462,13 +377,6 @@ class LocalLimiters:
         if len(held) <= 1:
             return held[0][1] if held else None
         return ", ".join(f"{name}: {why}" for name, why in held)
-
-
-def _is_run_wide(error: CallError) -> bool:
-    """Whether every call would meet `error`, if it is not its row's own: a refusal, or a wait of over ten minutes."""
-    if isinstance(error, RateLimited):
-        return (error.retry_after_s or 0.0) > LONGEST_ASKED_S
-    return isinstance(error, RUN_WIDE)
 
 
 def _limit(limits: Mapping[str, int], endpoint: Endpoint) -> int | None:

@@ -23,7 +23,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("diagram",),
     ("files",),
     ("hooks",),
-    ("llm",),
+    ("limits", "llm"),
     ("tools",),
     ("knowledge", "skills"),
     ("crew",),

@@ -60,7 +60,7 @@ class FailureEvidence:
 
     def is_refuted_by(self, attempt: int) -> bool:
         """Whether an answer to this attempt shows that the endpoint works again."""
-        return bool(self._failed) and attempt > self._since_sent
+        return (self._failed > 0 or self.is_declared) and attempt > self._since_sent
 
     def begin(self) -> None:
         """An attempt failed just now, the first one unless there are others."""

@@ -22,8 +22,9 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
-from crewrun.limits.circuit_breaker import CircuitBreaker
+from crewrun.limits.circuit_breaker import BreakerState, CircuitBreaker
 from crewrun.limits.permit import FailureScope, Permit
+from crewrun.limits.probes import Suspicion
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.model import LLM
@@ -479,3 +480,23 @@ def test_what_holds_calls_up_is_said() -> None:
         "an outage: openai/m has not answered for 60 s, 240 s left: 127.0.0.1:8000: cannot connect: Connection refused",
         None,
     ]
+
+
+def test_an_answer_ends_an_outage_that_only_timeouts_showed() -> None:
+    """A timeout is no evidence by itself, so a probe that timed out declared the outage: the next answer ends it."""
+
+    async def main() -> list[BreakerState]:
+        breaker = CircuitBreaker("m", 120, rng=random.Random(3))
+        timed_out = CallTimedOut("no reply from m within 120 s (--call-timeout)")
+        timed_out.attempts = 1
+        breaker.failed(Permit(attempt=await breaker.ready()), timed_out)
+        suspicion = await breaker.join(timed_out)
+        assert isinstance(suspicion, Suspicion)
+        breaker.failed(Permit(attempt=await breaker.ready(), is_probe=True, suspicion=suspicion), timed_out)
+        states = [breaker.state]
+        probe = Permit(attempt=await breaker.ready(), is_probe=True)
+        states.append(breaker.state)
+        breaker.answered(probe)
+        return [*states, breaker.state]
+
+    assert on_a_virtual_clock(main) == [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED]

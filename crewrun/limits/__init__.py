@@ -1,1 +1,4 @@
-"""What limits the calls of a run: whether an endpoint works, how fast it may be called, and what calls may cost."""
+"""Permission to send: budgets, circuit breakers, rate and concurrency limits, and what they learn.
+
+Nothing here knows a transport: calls come as estimates of tokens and money, and end as a `CallResult`.
+"""

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from crewrun.llm.custom.calls import routed
 from crewrun.llm.custom.model import Given, calling, calls_by_itself, custom_of, described, is_custom
-from crewrun.llm.custom_calls import routed
 from crewrun.llm.foreign_models import fields_of_model
 from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.sync import run_sync
@@ -96,7 +96,7 @@ def as_llm(value: Any) -> Any:
     """What an `llm=` field accepts, as an LLM: a name, a mapping, another library's model object, or a list of these,
     whose first is the model and whose others are its fallbacks.
 
-    So is an object of the user's with a `call` of its own, see `custom_model`. Raises ValueError for anything else.
+    So is an object of the user's with a `call` of its own, see `custom.model`. Raises ValueError for anything else.
     """
     if value is None or isinstance(value, LLM):
         if value is not None and "fallbacks" not in value.__dict__:

@@ -1,6 +1,6 @@
 """`routed`: a `call` of the user's own, by which their code asks a model, as a call of the run.
 
-Which objects have such a `call` is in `custom_model`, how a run calls them in `custom_transport`.
+Which objects have such a `call` is in `model`, how a run calls them in `transports.custom`.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from typing import Any
 
 from crewrun.llm.custom.model import Given, calling
 from crewrun.llm.sync import run_sync
-from crewrun.llm.tally import current_tally
 from crewrun.references import check_loaded
+from crewrun.row_context import current_row_context
 
 
 def routed(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,4 +47,4 @@ def _is_here(custom: Any) -> bool:
     if calling.get() is custom:
         return True
     check_loaded()
-    return current_tally() is None
+    return current_row_context() is None

@@ -35,6 +35,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("flow",),
     ("inspect",),
     ("target",),
+    ("compat",),
     ("definitions",),
     ("project",),
     ("worker",),
@@ -44,10 +45,6 @@ LAYERS: list[tuple[str, ...]] = [
 ]
 # These reach down to here; nothing above needs them but the command line.
 BESIDE = {"testing": "executors", "mock": "crew"}
-# CrewAI's paths to our classes, for the import lines of existing projects.
-BESIDE |= dict.fromkeys(
-    ("agent", "agents", "crews", "lite_agent_output", "llms", "process", "task", "tasks", "types"), "crew"
-)
 HEAVY = {
     "litellm": {"llm/transports/litellm.py"},
     "rich": {"cli/console.py"},

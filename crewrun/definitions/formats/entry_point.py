@@ -18,7 +18,7 @@ from crewrun.definitions.file_text import read_bytes
 from crewrun.definitions.formats.outline import ENTRANCES, Outline, Part, outline_of
 from crewrun.errors import CrewrunWarning, DefinitionError
 from crewrun.flow.flow import Flow
-from crewrun.loading.modules import stop_of
+from crewrun.loading.partial_modules import stop_of
 from crewrun.loading.user_code import is_users
 from crewrun.references import known_names
 

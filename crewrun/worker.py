@@ -1,6 +1,6 @@
 """A loaded target and its gateway: `run(row)` gives an outcome, whatever happens inside.
 
-With a `Memory` every call of a row is recorded, and what was recorded of the row before is not called again.
+With `recorders` every call of a row is recorded, and what was recorded of the row before is not called again.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ from crewrun.target.failure import describe_failure
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
-class Memory(Protocol):
+class Recorders(Protocol):
     """What a run remembers of the calls that its rows made."""
 
     async def recall(self, row: Row) -> Recorder:
@@ -70,14 +70,14 @@ class Worker:
         gateway: Gateway,
         row_timeout_s: float | None = None,
         files: Path | None = None,
-        memory: Memory | None = None,
+        recorders: Recorders | None = None,
         own_files: OwnFiles | None = None,
     ) -> None:
         """`files` is where each row gets a folder for the files that its tasks write; None is the working directory.
 
         `own_files` are those that tools leave alone.
         """
-        self._memory = memory
+        self._recorders = recorders
         self._own_files = own_files
         self._target = target
         self._gateway = gateway
@@ -106,7 +106,7 @@ class Worker:
         Raises OutputFailed when nothing can be recorded any more.
         """
         started_at, began = datetime.now(UTC), anyio.current_time()
-        tally = Tally(recorder=await self._memory.recall(row)) if self._memory is not None else Tally()
+        tally = Tally(recorder=await self._recorders.recall(row)) if self._recorders is not None else Tally()
         output: Any = None
         error: ErrorRecord | None = None
         stopped: RunStopped | None = None

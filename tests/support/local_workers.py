@@ -10,12 +10,12 @@ from contextvars import ContextVar
 
 import anyio
 
-from crewrun.executors.desk import LineBroken
-from crewrun.executors.fleet import Fleet, open_fleet
-from crewrun.executors.job import Job
-from crewrun.executors.station import Station
+from crewrun.executors.remote.client import ConnectionLost
+from crewrun.executors.remote.pool import WorkerPool, open_pool
+from crewrun.executors.remote.server import WorkerServer
+from crewrun.executors.run_spec import RunSpec
 
-_here: ContextVar["NearLine"] = ContextVar("near_worker")
+_here: ContextVar["NearConnection"] = ContextVar("near_worker")
 
 
 async def die() -> None:
@@ -27,18 +27,18 @@ async def die() -> None:
         await anyio.sleep_forever()
 
 
-class NearLine:
-    """A line to a station in this process."""
+class NearConnection:
+    """A line to a server in this process."""
 
     def __init__(self) -> None:
-        self.station = Station()
+        self.server = WorkerServer()
         self.dead = anyio.Event()
         self.serving = anyio.CancelScope()
 
     async def serve(self) -> None:
         _here.set(self)
         with self.serving:
-            await self.station.serve()
+            await self.server.serve()
 
     async def exchange(self, bundle: bytes) -> bytes:
         news: bytes | None = None
@@ -46,7 +46,7 @@ class NearLine:
         async def fetch() -> None:
             nonlocal news
             try:
-                news = await self.station.exchange(bundle)
+                news = await self.server.exchange(bundle)
             except RuntimeError:  # what it says of a death may come before the death is known
                 if not self.dead.is_set():
                     raise
@@ -57,7 +57,7 @@ class NearLine:
             await self.dead.wait()
             race.cancel_scope.cancel()
         if self.dead.is_set() or news is None:
-            raise LineBroken("it was killed")
+            raise ConnectionLost("it was killed")
         return news
 
     async def close(self) -> None:
@@ -65,16 +65,16 @@ class NearLine:
         self.serving.cancel()
 
 
-class NearSite:
+class NearProvisioner:
     """Hires stations in this process."""
 
-    def __init__(self, job: Job) -> None:
-        self._brief = job.brief(job.crew, None)
+    def __init__(self, run_spec: RunSpec) -> None:
+        self._worker_spec = run_spec.worker_spec(run_spec.crew, None)
         self._serving: set[asyncio.Task[None]] = set()
 
-    async def hire(self) -> NearLine:
-        line = NearLine()
-        await line.station.open(self._brief)
+    async def start_worker(self) -> NearConnection:
+        line = NearConnection()
+        await line.server.open(self._worker_spec)
         self._serving.add(asyncio.create_task(line.serve()))
         return line
 
@@ -83,7 +83,7 @@ class NearSite:
 
 
 @asynccontextmanager
-async def two(job: Job) -> AsyncIterator[Fleet]:
+async def two(run_spec: RunSpec) -> AsyncIterator[WorkerPool]:
     """As many workers as --workers says, two without it."""
-    async with open_fleet(job, NearSite(job), job.workers.count or 2) as fleet:
-        yield fleet
+    async with open_pool(run_spec, NearProvisioner(run_spec), run_spec.workers.count or 2) as pool:
+        yield pool

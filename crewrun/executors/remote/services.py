@@ -1,4 +1,4 @@
-"""The run's limiters, recorder and cache as a worker elsewhere has them: each question is a letter to the run."""
+"""The run's limiters, recorder and cache as a worker elsewhere has them: each question is a message to the run."""
 
 import time
 from collections import deque
@@ -10,21 +10,21 @@ from typing import Any
 import anyio
 
 from crewrun.errors import CallError
-from crewrun.executors.letters import (
-    Answered,
-    Ask,
-    Enter,
-    EnterProbe,
-    Failed,
+from crewrun.executors.remote.channel import Outbox, PendingReplies
+from crewrun.executors.remote.messages import (
+    AcquirePermit,
+    AcquireProbePermit,
+    AddEndpoint,
+    AskCache,
+    CallAbandoned,
+    CallAnswered,
+    CallFailed,
     Fault,
-    GivenUp,
-    Keep,
-    Known,
     Leave,
-    Meet,
-    Note,
+    Notify,
+    Record,
+    RecordedAnswer,
 )
-from crewrun.executors.post import Correspondence, Outbox
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
 from crewrun.limits.rate_limiter import Ticket
@@ -45,10 +45,10 @@ class RemoteLimiters:
 
     is_of_a_run = True
 
-    def __init__(self, outbox: Outbox, correspondence: Correspondence, *, is_budgeted: bool) -> None:
+    def __init__(self, outbox: Outbox, pending_replies: PendingReplies, *, is_budgeted: bool) -> None:
         self.is_budgeted = is_budgeted
         self._outbox = outbox
-        self._correspondence = correspondence
+        self._pending_replies = pending_replies
         self._limiters: dict[tuple[str | None, ...], RemoteLimiter] = {}
         self._met: list[RemoteLimiter] = []  # by number
 
@@ -58,11 +58,11 @@ class RemoteLimiters:
         limiter = self._limiters.get(key)
         if limiter is None:
             number = len(self._met)
-            limiter = self._limiters[key] = RemoteLimiter(number, self._outbox, self._correspondence)
+            limiter = self._limiters[key] = RemoteLimiter(number, self._outbox, self._pending_replies)
             self._met.append(limiter)
             secret = endpoint.api_key and blake2b(endpoint.api_key.encode(), digest_size=8).hexdigest()
             bare = Endpoint(endpoint.transport_name, endpoint.provider, endpoint.model, endpoint.base_url, secret)
-            self._outbox.put(Meet(number, bare))
+            self._outbox.put(AddEndpoint(number, bare))
         return limiter
 
     def lend(self, leave: Leave) -> None:
@@ -80,54 +80,54 @@ class RemoteLimiter:
 
     bounds = NOTHING_LEARNED  # those of the run are at the run
 
-    def __init__(self, number: int, outbox: Outbox, correspondence: Correspondence) -> None:
+    def __init__(self, number: int, outbox: Outbox, pending_replies: PendingReplies) -> None:
         self._number = number
         self._outbox = outbox
-        self._correspondence = correspondence
+        self._pending_replies = pending_replies
         self.spares: deque[tuple[int, float]] = deque()  # passes, and when they came
 
     def return_spares(self) -> None:
         """Give back those that have not been used."""
         oldest = time.monotonic() - _SPARE_S
         while self.spares and self.spares[0][1] < oldest:
-            self._outbox.put(GivenUp(self.spares.popleft()[0]))
+            self._outbox.put(CallAbandoned(self.spares.popleft()[0]))
 
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
         if self.spares:
             number, _ = self.spares.popleft()
             return _permit(number)
-        number = self._correspondence.number()
-        is_probe = await self._ask(Enter(number, self._number, tokens, price, is_patient, row_number.get()))
+        number = self._pending_replies.number()
+        is_probe = await self._ask(AcquirePermit(number, self._number, tokens, price, is_patient, row_number.get()))
         return _permit(number, is_probe=is_probe)
 
     async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
-        number = self._correspondence.number()
+        number = self._pending_replies.number()
         fault = Fault.of(error) if error is not None else None
-        is_own: bool | None = await self._ask(EnterProbe(number, self._number, fault, tokens, price))
+        is_own: bool | None = await self._ask(AcquireProbePermit(number, self._number, fault, tokens, price))
         return _permit(number, is_probe=True) if is_own is None else is_own
 
-    async def _ask(self, letter: Enter | EnterProbe) -> Any:
+    async def _ask(self, message: AcquirePermit | AcquireProbePermit) -> Any:
         try:
-            return await self._correspondence.ask(letter)
+            return await self._pending_replies.ask(message)
         except anyio.get_cancelled_exc_class():
-            self._outbox.put(GivenUp(letter.number))  # it may have been let in by then
+            self._outbox.put(CallAbandoned(message.number))  # it may have been let in by then
             raise
 
     def answered(self, leave: Permit, end: CallResult) -> None:
         """See `Limiter.answered`."""
-        self._outbox.put(Answered(leave.number, end))
+        self._outbox.put(CallAnswered(leave.number, end))
 
     async def failed(self, leave: Permit, error: CallError, end: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
-        letter = Failed(self._correspondence.number(), leave.number, Fault.of(error), end)
-        scope: FailureScope = await self._correspondence.ask(letter)
+        message = CallFailed(self._pending_replies.number(), leave.number, Fault.of(error), end)
+        scope: FailureScope = await self._pending_replies.ask(message)
         return scope
 
     def given_up(self, leave: Permit, end: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""
-        self._outbox.put(GivenUp(leave.number, end))
+        self._outbox.put(CallAbandoned(leave.number, end))
 
 
 def _permit(number: int, *, is_probe: bool = False) -> Permit:
@@ -142,13 +142,19 @@ class RemoteRecorder:
     """
 
     def __init__(
-        self, row: int, known: list[Known], outbox: Outbox, correspondence: Correspondence, *, tells_prompts: bool
+        self,
+        row: int,
+        known: list[RecordedAnswer],
+        outbox: Outbox,
+        pending_replies: PendingReplies,
+        *,
+        tells_prompts: bool,
     ) -> None:
         self._row = row
         self._outbox = outbox
-        self._correspondence = correspondence
+        self._pending_replies = pending_replies
         self._tells_prompts = tells_prompts
-        self._known: dict[tuple[str, bytes], deque[Known]] = {}
+        self._known: dict[tuple[str, bytes], deque[RecordedAnswer]] = {}
         for entry in known:
             self._known.setdefault((entry.task, entry.identity), deque()).append(entry)
         self.replayed: list[tuple[str, bytes]] = []
@@ -185,7 +191,7 @@ class RemoteRecorder:
 
     def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
         """See `Recorder.record_unfinished`."""
-        self._outbox.put(Note(self._row, "record_unfinished", (task, identity, why, spent)))
+        self._outbox.put(Notify(self._row, "record_unfinished", (task, identity, why, spent)))
 
     async def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> None:
         """See `Recorder.record_tool`."""
@@ -199,21 +205,21 @@ class RemoteRecorder:
 
     def retrying(self, task: str, error: CallError, delay_s: float) -> None:
         """See `Recorder.retrying`."""
-        self._outbox.put(Note(self._row, "retrying", (task, Fault.of(error), delay_s)))
+        self._outbox.put(Notify(self._row, "retrying", (task, Fault.of(error), delay_s)))
 
     def refused(self, endpoint: str, what: str) -> None:
         """See `Recorder.refused`."""
-        self._outbox.put(Note(self._row, "refused", (endpoint, what)))
+        self._outbox.put(Notify(self._row, "refused", (endpoint, what)))
 
     async def _keep(self, what: str, *arguments: object) -> None:
-        await self._correspondence.ask(Keep(self._correspondence.number(), self._row, what, arguments))
+        await self._pending_replies.ask(Record(self._pending_replies.number(), self._row, what, arguments))
 
 
-class RemoteAnswers:
+class RemoteCache:
     """The run's cache; see `crewrun.llm.cache.Answers`."""
 
-    def __init__(self, correspondence: Correspondence) -> None:
-        self._correspondence = correspondence
+    def __init__(self, pending_replies: PendingReplies) -> None:
+        self._pending_replies = pending_replies
 
     async def get(self, identity: bytes) -> Completion | None:
         """See `Answers.get`."""
@@ -225,4 +231,4 @@ class RemoteAnswers:
         await self._ask("put", identity, answer)
 
     async def _ask(self, what: str, *arguments: object) -> Any:
-        return await self._correspondence.ask(Ask(self._correspondence.number(), what, arguments))
+        return await self._pending_replies.ask(AskCache(self._pending_replies.number(), what, arguments))

@@ -1,5 +1,5 @@
-"""`Fleet`: an executor over workers elsewhere. Rows go to whoever has the fewest; those of a worker that dies run again
-with another one, from what was recorded of them, and a new worker takes its place.
+"""`WorkerPool`: an executor over workers elsewhere. A row goes to the worker with the fewest; the rows of a worker that
+dies run again on another one, from what was recorded of them, and a new worker takes its place.
 """
 
 from collections.abc import AsyncIterator
@@ -12,10 +12,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from crewrun.errors import Category, CrewrunError, RunStopped, UsageError
-from crewrun.executors.desk import Desk, Line, LineBroken
-from crewrun.executors.errand import Errand
-from crewrun.executors.job import Job
-from crewrun.executors.letters import Known, Refuses
+from crewrun.executors.remote.assignment import Assignment
+from crewrun.executors.remote.client import Connection, ConnectionLost, WorkerClient
+from crewrun.executors.remote.messages import EndpointRefusal, RecordedAnswer
+from crewrun.executors.run_spec import RunSpec
 from crewrun.row import ErrorRecord, Outcome, Row
 
 # So many workers may die with a row in flight before it is taken for the cause.
@@ -32,20 +32,20 @@ _SAY_EVERY_S = 30.0
 _PATIENCE_S = 300.0
 _PAUSES_S = (0.0, 0.5, 2.0, 10.0, 30.0)
 _CLOSE_S = 3.0
-# How long letters to and from a worker gather at most, for each worker there is: those that travel half empty are two
+# How long messages to and from a worker gather at most, for each worker there is: those that travel half empty are two
 # hundred a second with all of them together.
 _GAP_S = 0.002
 _LONGEST_GAP_S = 0.1
 _SHOWN_CHARS = 300
 
 
-class Site(Protocol):
+class Provisioner(Protocol):
     """Where workers are hired."""
 
-    async def hire(self) -> Line:
-        """Start a worker, once there is room for one, and open its station.
+    async def start_worker(self) -> Connection:
+        """Start a worker, once there is room for one, and open its server.
 
-        Raises UsageError or DefinitionError when the crew cannot run there, LineBroken when the worker died.
+        Raises UsageError or DefinitionError when the crew cannot run there, ConnectionLost when the worker died.
         """
         ...
 
@@ -55,17 +55,17 @@ class Site(Protocol):
 
 
 @asynccontextmanager
-async def open_fleet(job: Job, site: Site, size: int) -> AsyncIterator["Fleet"]:
+async def open_pool(run_spec: RunSpec, provisioner: Provisioner, size: int) -> AsyncIterator["WorkerPool"]:
     """`size` workers for the time of the block, as soon as the first ones are there.
 
     Raises UsageError when the crew cannot run with a worker, or none comes.
     """
     failed: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        fleet = Fleet(job, site, size, tasks)
+        pool = WorkerPool(run_spec, provisioner, size, tasks)
         try:
-            await fleet.assemble()
-            yield fleet
+            await pool.assemble()
+            yield pool
         except Exception as error:
             failed = error  # raised below: the group would wrap it
         finally:
@@ -74,16 +74,16 @@ async def open_fleet(job: Job, site: Site, size: int) -> AsyncIterator["Fleet"]:
         raise failed
 
 
-class Fleet:
-    """See `open_fleet`."""
+class WorkerPool:
+    """See `open_pool`."""
 
-    def __init__(self, job: Job, site: Site, size: int, tasks: TaskGroup) -> None:
-        self._job = job
-        self._site = site
+    def __init__(self, run_spec: RunSpec, provisioner: Provisioner, size: int, tasks: TaskGroup) -> None:
+        self._run_spec = run_spec
+        self._provisioner = provisioner
         self._size = size
         self._tasks = tasks
         self._numbers = count()
-        self._desks: list[Desk] = []
+        self._clients: list[WorkerClient] = []
         self._refusal: CrewrunError | None = None
         self._last_death = ""
         self._deaths = 0
@@ -94,69 +94,69 @@ class Fleet:
     async def assemble(self) -> None:
         """Hire the workers, and wait for the first ones. Raises UsageError."""
         for _ in range(self._size):
-            self._tasks.start_soon(self._keep_hired)
+            self._tasks.start_soon(self._keep_started)
         with anyio.move_on_after(_FIRST_S):
             async with anyio.create_task_group() as saying:
                 saying.start_soon(self._say_shortage)
-                while not (self._desks or self._refusal):
+                while not (self._clients or self._refusal):
                     await self._news_come()
                 saying.cancel_scope.cancel()
         with anyio.move_on_after(_OTHERS_S):
-            while self._desks and len(self._desks) < self._size and not self._refusal:
+            while self._clients and len(self._clients) < self._size and not self._refusal:
                 await self._news_come()
         if self._refusal is not None:
             raise self._refusal
-        if not self._desks:
-            raise UsageError(f"--executor: no worker has come in {_FIRST_S:.0f} s: {self._site.shortage()}")
-        if len(self._desks) < self._size:
+        if not self._clients:
+            raise UsageError(f"--executor: no worker has come in {_FIRST_S:.0f} s: {self._provisioner.shortage()}")
+        if len(self._clients) < self._size:
             self._say_missing()
         self._is_assembled = True
 
     async def run(self, row: Row) -> Outcome:
         """Run one row, see `Executor.run`. Raises what a worker could not go on with, such as OutputFailed."""
-        job, started_at, began = self._job, datetime.now(UTC), anyio.current_time()
-        recorder = await job.archive.recall(row) if job.archive is not None else None
-        known = [Known(*one) for one in recorder.known()] if recorder is not None else []
-        errand = Errand(next(self._numbers), row, recorder, known)
+        run_spec, started_at, began = self._run_spec, datetime.now(UTC), anyio.current_time()
+        recorder = await run_spec.recorders.recall(row) if run_spec.recorders is not None else None
+        known = [RecordedAnswer(*one) for one in recorder.known()] if recorder is not None else []
+        assignment = Assignment(next(self._numbers), row, recorder, known)
         suspicions = 0
-        while suspicions < _DEATHS and errand.deaths < _MOST_DEATHS:
+        while suspicions < _DEATHS and assignment.deaths < _MOST_DEATHS:
             # One at a time: who only was there when another row's worker died is not there a third time.
             async with self._last_chance if suspicions == _DEATHS - 1 else nullcontext():
-                desk = await self._least_busy()
-                is_settled = desk is not None and await desk.run(errand)
-            if desk is None:
+                client = await self._least_busy()
+                is_settled = client is not None and await client.run(assignment)
+            if client is None:
                 why = f"no worker has been left for {_PATIENCE_S:.0f} s; the last one: {self._last_death}"
                 stopped = RunStopped(f"{why}; the same command goes on")
                 error = ErrorRecord(Category.INTERNAL, "RunStopped", why)
-                return errand.given_up(error, started_at, 0.0, stopped)
+                return assignment.given_up(error, started_at, 0.0, stopped)
             if is_settled:
-                if errand.failure is not None:
-                    raise errand.failure
-                assert errand.outcome is not None  # noqa: S101  (settled by one of the two)
-                return errand.outcome
-            errand.deaths += 1
-            suspicions += not errand.waiting
-            errand.number = next(self._numbers)
-        message = f"line {row.line}: killed its worker {errand.deaths} times; the last time: {self._last_death}"
+                if assignment.failure is not None:
+                    raise assignment.failure
+                assert assignment.outcome is not None  # noqa: S101  (settled by one of the two)
+                return assignment.outcome
+            assignment.deaths += 1
+            suspicions += not assignment.waiting
+            assignment.number = next(self._numbers)
+        message = f"line {row.line}: killed its worker {assignment.deaths} times; the last time: {self._last_death}"
         error = ErrorRecord(Category.INTERNAL, "WorkerKilled", message)
-        return errand.given_up(error, started_at, anyio.current_time() - began)
+        return assignment.given_up(error, started_at, anyio.current_time() - began)
 
-    async def _least_busy(self) -> Desk | None:
+    async def _least_busy(self) -> WorkerClient | None:
         """The worker with the fewest rows, None when there has not been one for long."""
-        if not self._desks:
+        if not self._clients:
             with anyio.move_on_after(_PATIENCE_S):
-                while not self._desks:
+                while not self._clients:
                     await self._news_come()
-        return min(self._desks, key=lambda desk: len(desk.errands), default=None)
+        return min(self._clients, key=lambda client: len(client.assignments), default=None)
 
-    async def _keep_hired(self) -> None:
+    async def _keep_started(self) -> None:
         """Keep one place taken."""
         failures = 0
         while True:
             await anyio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
             try:
-                line = await self._site.hire()
-            except LineBroken as broken:
+                connection = await self._provisioner.start_worker()
+            except ConnectionLost as broken:
                 failures += 1
                 self._last_death = str(broken)
                 if not self._is_assembled and failures >= _DEATHS:
@@ -167,54 +167,54 @@ class Fleet:
                 self._refuse(refused)
                 return
             failures = 0
-            await self._work(line)
+            await self._work(connection)
 
-    async def _work(self, line: Line) -> None:
-        desk = Desk(line, self._job, self._tasks, self._spread)
-        for refusal in self._job.refused:  # also what was learned after the brief was written
-            desk.outbox.put(Refuses(*refusal))
-        self._desks.append(desk)
+    async def _work(self, connection: Connection) -> None:
+        client = WorkerClient(connection, self._run_spec, self._tasks, self._spread)
+        for refusal in self._run_spec.refused:  # also what was learned after the worker_spec was written
+            client.outbox.put(EndpointRefusal(*refusal))
+        self._clients.append(client)
         self._set_gaps()
         self._tell()
         try:
-            self._last_death = await desk.serve()
+            self._last_death = await client.serve()
             self._say_death()
         finally:
-            self._desks.remove(desk)
+            self._clients.remove(client)
             self._set_gaps()
             with anyio.move_on_after(_CLOSE_S, shield=True):
-                await line.close()
+                await connection.close()
 
     def _set_gaps(self) -> None:
-        for desk in self._desks:
-            desk.gather(min(_GAP_S * len(self._desks), _LONGEST_GAP_S))
+        for client in self._clients:
+            client.gather(min(_GAP_S * len(self._clients), _LONGEST_GAP_S))
 
     def _refuse(self, error: CrewrunError) -> None:
         """A worker cannot run the crew. Once others are at it, they go on without it."""
         if self._is_assembled and self._refusal is None:
-            self._job.say(f"warning: a worker cannot run the crew, the others go on: {error}")
+            self._run_spec.say(f"warning: a worker cannot run the crew, the others go on: {error}")
         self._refusal = self._refusal or error
         self._tell()
 
-    def _spread(self, refusal: Refuses) -> None:
-        self._job.refused.add((refusal.endpoint, refusal.what))
-        for desk in self._desks:
-            desk.outbox.put(refusal)
+    def _spread(self, refusal: EndpointRefusal) -> None:
+        self._run_spec.refused.add((refusal.endpoint, refusal.what))
+        for client in self._clients:
+            client.outbox.put(refusal)
 
     async def _say_shortage(self) -> None:
         await anyio.sleep(_SAY_AFTER_S)
         while True:
-            self._job.say(f"waiting for workers: {self._site.shortage()}")
+            self._run_spec.say(f"waiting for workers: {self._provisioner.shortage()}")
             await anyio.sleep(_SAY_EVERY_S)
 
     def _say_missing(self) -> None:
-        there = f"{len(self._desks)} of {self._size} workers are there, the run begins with these"
-        self._job.say(f"{there}: {self._site.shortage()}")
+        there = f"{len(self._clients)} of {self._size} workers are there, the run begins with these"
+        self._run_spec.say(f"{there}: {self._provisioner.shortage()}")
 
     def _say_death(self) -> None:
         self._deaths += 1
         if self._deaths == 1:
-            self._job.say(
+            self._run_spec.say(
                 "warning: a worker has died; its rows run elsewhere, and so will those of others. Why: "
                 f"{self._last_death[:_SHOWN_CHARS]}"
             )

@@ -1,5 +1,5 @@
-"""`Station`: a worker elsewhere. It holds a loaded crew and its connections, runs the rows that letters start, and
-keeps nothing that must outlive it: whenever it is killed, another one goes on from what the run recorded.
+"""`WorkerServer`: a worker elsewhere. It holds a loaded crew and its connections, runs the rows that messages start,
+and keeps nothing that must outlive it: whenever it is killed, another one goes on from what the run recorded.
 """
 
 import os
@@ -21,10 +21,20 @@ from crewrun._version import __version__
 from crewrun.aio import threads
 from crewrun.definitions import Definition, load
 from crewrun.errors import CrewrunError, UsageError
-from crewrun.executors.job import Brief
-from crewrun.executors.letters import Begun, Drop, Ended, Fault, Gap, Refuses, Reply, Start, Written
-from crewrun.executors.post import Correspondence, Inbox, Outbox
-from crewrun.executors.remote import RemoteAnswers, RemoteLimiters, RemoteRecorder, row_number
+from crewrun.executors.remote.channel import Inbox, Outbox, PendingReplies
+from crewrun.executors.remote.messages import (
+    CancelRow,
+    EndpointRefusal,
+    Fault,
+    OutputFile,
+    Reply,
+    RowEnded,
+    RowStarted,
+    SetLinger,
+    StartRow,
+)
+from crewrun.executors.remote.services import RemoteCache, RemoteLimiters, RemoteRecorder, row_number
+from crewrun.executors.run_spec import WorkerSpec
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
 from crewrun.llm.transports.registry import import_transport
@@ -41,49 +51,56 @@ _LONG_S = 10.0
 _LOOK_S = 0.2
 
 
-class Station:
+class WorkerServer:
     """Opened with `open`, then `serve` runs in a task of its own while `exchange` is called."""
 
     def __init__(self) -> None:
         self._outbox = Outbox()
         self._inbox = Inbox()
-        self._correspondence = Correspondence(self._outbox)
+        self._pending_replies = PendingReplies(self._outbox)
         self._latest = 0
-        self._orders: list[Start | Drop] = []
+        self._orders: list[StartRow | CancelRow] = []
         self._ordered = anyio.Event()
         self._recorders = _Recorders()
         self._runners: dict[int, _Runner] = {}  # by the row that each is at
         self._idle: list[_Runner] = []
         self._failure: BaseException | None = None
 
-    async def open(self, brief: Brief) -> None:
+    async def open(self, worker_spec: WorkerSpec) -> None:
         """Load the crew. Raises UsageError or DefinitionError when it cannot run here."""
-        if brief.crewrun != __version__:
+        if worker_spec.crewrun != __version__:
             raise UsageError(
-                f"has crewrun {__version__} and the run is of {brief.crewrun}; install the same on all nodes"
+                f"has crewrun {__version__} and the run is of {worker_spec.crewrun}; install the same on all nodes"
             )
-        os.environ.update(brief.env)
+        os.environ.update(worker_spec.env)
         learn(environment_secrets(os.environ))
-        _allow_descriptors(brief.max_rows + 64)
-        threads.pool.max_threads = max(threads.pool.max_threads, brief.max_rows)
-        definition = _load(brief)
+        _allow_descriptors(worker_spec.max_rows + 64)
+        threads.pool.max_threads = max(threads.pool.max_threads, worker_spec.max_rows)
+        definition = _load(worker_spec)
         target = definition.target
-        self._limiters = limiters = RemoteLimiters(self._outbox, self._correspondence, is_budgeted=brief.is_budgeted)
-        cache = RemoteAnswers(self._correspondence) if brief.has_cache else None
-        self._gateway = Gateway(brief.options, limiters=limiters, cache=cache)
-        self._gateway.refused.update(brief.refused)
-        endpoints = await _endpoints(target, self._gateway, brief)
+        self._limiters = limiters = RemoteLimiters(
+            self._outbox, self._pending_replies, is_budgeted=worker_spec.is_budgeted
+        )
+        cache = RemoteCache(self._pending_replies) if worker_spec.has_cache else None
+        self._gateway = Gateway(worker_spec.options, limiters=limiters, cache=cache)
+        self._gateway.refused.update(worker_spec.refused)
+        endpoints = await _endpoints(target, self._gateway, worker_spec)
         called = tuple(describe_endpoint(one) for one in endpoints)
-        if called != brief.endpoints:
-            raise UsageError(_other_models(called, brief.endpoints))
+        if called != worker_spec.endpoints:
+            raise UsageError(_other_models(called, worker_spec.endpoints))
         for endpoint in endpoints:
             import_transport(endpoint.transport_name)  # later it would hold up the first rows
         writes = getattr(target, "writes_files", True)  # nobody knows what other targets than crews do
         self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if writes else None
-        self._tells_prompts = brief.tells_prompts
-        own_files = brief.own_files.with_crew(definition.path, definition.files)
+        self._tells_prompts = worker_spec.tells_prompts
+        own_files = worker_spec.own_files.with_crew(definition.path, definition.files)
         self._worker = Worker(
-            target, self._gateway, brief.row_timeout_s, self._scratch, memory=self._recorders, own_files=own_files
+            target,
+            self._gateway,
+            worker_spec.row_timeout_s,
+            self._scratch,
+            recorders=self._recorders,
+            own_files=own_files,
         )
 
     async def serve(self) -> None:
@@ -116,16 +133,16 @@ class Station:
         self._latest += 1
         turn = self._latest
         self._outbox.wake()  # whoever waits there leaves the waiting to this one
-        for letter in self._inbox.open(bundle):
-            match letter:
+        for message in self._inbox.open(bundle):
+            match message:
                 case Reply():
-                    self._correspondence.come(letter)
-                case Start() | Drop():
-                    self._orders.append(letter)
+                    self._pending_replies.come(message)
+                case StartRow() | CancelRow():
+                    self._orders.append(message)
                     self._ordered.set()
-                case Gap(seconds):
+                case SetLinger(seconds):
                     self._outbox.gap_s = seconds
-                case Refuses(endpoint, what):
+                case EndpointRefusal(endpoint, what):
                     self._gateway.refused.add((endpoint, what))
         with anyio.move_on_after(_LONG_S):
             while not self._outbox and turn == self._latest and self._failure is None:
@@ -136,15 +153,15 @@ class Station:
             raise RuntimeError(redact(f"the worker has failed: {self._failure!r}"))
         return self._outbox.bundle()
 
-    def _obey(self, order: Start | Drop, tasks: TaskGroup) -> None:
-        if isinstance(order, Drop):
+    def _obey(self, order: StartRow | CancelRow, tasks: TaskGroup) -> None:
+        if isinstance(order, CancelRow):
             if order.number in self._runners:
                 self._runners[order.number].scope.cancel()
             return
         if order.leave is not None:
             self._limiters.lend(order.leave)
         else:
-            self._outbox.put(Begun(order.number))
+            self._outbox.put(RowStarted(order.number))
         if self._idle:
             runner = self._idle.pop()
         else:
@@ -163,21 +180,21 @@ class Station:
                     if not taken_back():
                         raise
         if runner.start is not None:  # it was to be given up
-            self._tell(runner, Ended(runner.start.number, None))
+            self._tell(runner, RowEnded(runner.start.number, None))
 
     async def _run_next(self, runner: "_Runner") -> None:
         self._tell(runner, await self._run(await runner.order()))
         if not runner.scope.cancel_called:
             self._idle.append(runner)
 
-    def _tell(self, runner: "_Runner", ended: Ended) -> None:
+    def _tell(self, runner: "_Runner", ended: RowEnded) -> None:
         runner.start = None
         del self._runners[ended.row]
         self._outbox.put(ended)
 
-    async def _run(self, start: Start) -> Ended:
+    async def _run(self, start: StartRow) -> RowEnded:
         recorder = RemoteRecorder(
-            start.number, start.known, self._outbox, self._correspondence, tells_prompts=self._tells_prompts
+            start.number, start.known, self._outbox, self._pending_replies, tells_prompts=self._tells_prompts
         )
         row_number.set(start.number)
         try:
@@ -185,20 +202,20 @@ class Station:
         except Exception as failed:
             # Nothing can be recorded any more, or this is a bug: the run says it as if the row ran there.
             known = failed if isinstance(failed, CrewrunError) else RuntimeError(f"{type(failed).__name__}: {failed}")
-            return Ended(start.number, None, fault=Fault.of(known))
+            return RowEnded(start.number, None, fault=Fault.of(known))
 
-    async def _ended(self, start: Start, recorder: RemoteRecorder) -> Ended:
+    async def _ended(self, start: StartRow, recorder: RemoteRecorder) -> RowEnded:
         self._recorders[start.row.index] = recorder
         try:
             outcome = await self._worker.run(start.row)
         finally:
             del self._recorders[start.row.index]
-        written: tuple[Written, ...] = ()
+        written: tuple[OutputFile, ...] = ()
         if outcome.files and self._scratch is not None:
             files, written = await anyio.to_thread.run_sync(_taken, self._scratch, outcome.files)
             outcome = replace(outcome, files=files)
         stopped = Fault.of(outcome.stopped) if outcome.stopped is not None else None
-        return Ended(start.number, outcome, stopped, replayed=tuple(recorder.replayed), files=written)
+        return RowEnded(start.number, outcome, stopped, replayed=tuple(recorder.replayed), files=written)
 
 
 class _Runner:
@@ -209,16 +226,16 @@ class _Runner:
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
-        self.start: Start | None = None
+        self.start: StartRow | None = None
         self._given: Future[None] | None = None
 
-    def give(self, start: Start) -> None:
+    def give(self, start: StartRow) -> None:
         """Have it run a row next. It is idle."""
         self.start = start
         if self._given is not None and not self._given.done():
             self._given.set_result(None)
 
-    async def order(self) -> Start:
+    async def order(self) -> StartRow:
         """The next row to run."""
         if self.start is None:
             self._given = get_running_loop().create_future()
@@ -231,29 +248,29 @@ class _Recorders(dict[int, RemoteRecorder]):
     """The memory of the rows that run here, by their indexes."""
 
     async def recall(self, row: Row) -> RemoteRecorder:
-        """See `crewrun.worker.Memory`."""
+        """See `crewrun.worker.Recorders`."""
         return self[row.index]
 
 
-def _load(brief: Brief) -> Definition:
+def _load(worker_spec: WorkerSpec) -> Definition:
     """The crew, out of the text that came along or by its reference. What it warns of was said at home."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if brief.text is None:
-            return load(brief.crew, engine=brief.engine)
+        if worker_spec.text is None:
+            return load(worker_spec.crew, engine=worker_spec.engine)
         with tempfile.TemporaryDirectory(prefix="crewrun-") as folder:
-            file = Path(folder, os.path.basename(brief.crew))
-            file.write_text(brief.text, encoding="utf-8")
+            file = Path(folder, os.path.basename(worker_spec.crew))
+            file.write_text(worker_spec.text, encoding="utf-8")
             try:
                 return load(file)
             except CrewrunError as wrong:
-                raise type(wrong)(str(wrong).replace(str(file), brief.crew)) from None
+                raise type(wrong)(str(wrong).replace(str(file), worker_spec.crew)) from None
 
 
-async def _endpoints(target: Target, gateway: Gateway, brief: Brief) -> list[Endpoint]:
+async def _endpoints(target: Target, gateway: Gateway, worker_spec: WorkerSpec) -> list[Endpoint]:
     try:
-        endpoints = await check_models(target, gateway, keys=brief.checks_keys)
-        if brief.checks_tool_keys:
+        endpoints = await check_models(target, gateway, keys=worker_spec.checks_keys)
+        if worker_spec.checks_tool_keys:
             check_tools(target, endpoints)
         return endpoints
     except UsageError as wrong:
@@ -269,7 +286,7 @@ def _other_models(here: tuple[str, ...], there: tuple[str, ...]) -> str:
     )
 
 
-def _taken(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[Written, ...]]:
+def _taken(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[OutputFile, ...]]:
     """The files that a row wrote below `folder`, out of there, and what the outcome is to list for now."""
     names, written = [], []
     for file in files:
@@ -280,7 +297,7 @@ def _taken(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[Written
         name = str(path.relative_to(folder))
         names.append(name)
         with suppress(FileNotFoundError):  # two tasks wrote the same one
-            written.append(Written(name, path.read_bytes()))
+            written.append(OutputFile(name, path.read_bytes()))
             path.unlink()
     return names, tuple(written)
 

@@ -1,4 +1,4 @@
-"""What a run and its workers elsewhere say to each other: letters, and how a bundle of them travels.
+"""What a run and its workers elsewhere say to each other: messages, and how a bundle of them travels.
 
 The run has all that there is one of: journal, limits, budget, cache. A worker has a loaded crew and connections, and
 nothing that must outlive it. Bundles are pickled: both ends run the same crewrun, and whoever can reach a worker can
@@ -50,7 +50,7 @@ class Fault(NamedTuple):
         return error
 
 
-class Known(NamedTuple):
+class RecordedAnswer(NamedTuple):
     """An answer that was recorded for a row: a model's, or a tool's text. `is_new` if it was in this session."""
 
     task: str
@@ -62,7 +62,7 @@ class Known(NamedTuple):
 # From the run to a worker.
 
 
-class Gap(NamedTuple):
+class SetLinger(NamedTuple):
     """Bundles leave at least so many seconds after one another from here on."""
 
     seconds: float
@@ -75,30 +75,30 @@ class Leave(NamedTuple):
     number: int
 
 
-class Start(NamedTuple):
+class StartRow(NamedTuple):
     """Run a row; `number` names it from here on. Its first call may need no other leave."""
 
     number: int
     row: Row
-    known: list[Known]
+    known: list[RecordedAnswer]
     leave: Leave | None = None
 
 
-class Drop(NamedTuple):
+class CancelRow(NamedTuple):
     """Give a row up."""
 
     number: int
 
 
 class Reply(NamedTuple):
-    """The answer to the letter with this number, which waits for one."""
+    """The answer to the message with this number, which waits for one."""
 
     number: int
     value: Any = None
     fault: Fault | None = None
 
 
-class Refuses(NamedTuple):
+class EndpointRefusal(NamedTuple):
     """An endpoint takes no tools or no schema, as another worker was told."""
 
     endpoint: str
@@ -108,20 +108,20 @@ class Refuses(NamedTuple):
 # From a worker to the run.
 
 
-class Begun(NamedTuple):
+class RowStarted(NamedTuple):
     """A row that came without leave is at work now."""
 
     row: int
 
 
-class Meet(NamedTuple):
+class AddEndpoint(NamedTuple):
     """An endpoint that calls will go to, without its key; `limiter` names it from here on."""
 
     limiter: int
     endpoint: Endpoint
 
 
-class Enter(NamedTuple):
+class AcquirePermit(NamedTuple):
     """Wait for leave to send, for a call of `row` (0: of nobody knows which). `number` is then the permit; the answer
     says whether it is for a probe.
     """
@@ -134,7 +134,7 @@ class Enter(NamedTuple):
     row: int = 0
 
 
-class EnterProbe(NamedTuple):
+class AcquireProbePermit(NamedTuple):
     """Wait until it is known whether `fault`, which a call met, is its own. The answer
     is that, or None: then `number` is the permit for the probe that finds it out. Without a fault it is for a probe.
     """
@@ -146,14 +146,14 @@ class EnterProbe(NamedTuple):
     price: Price | None
 
 
-class Answered(NamedTuple):
+class CallAnswered(NamedTuple):
     """The attempt with this pass was answered."""
 
     number: int
     end: CallResult
 
 
-class Failed(NamedTuple):
+class CallFailed(NamedTuple):
     """The attempt with the permit `leave` failed. It is answered with whom that is about."""
 
     number: int
@@ -162,14 +162,14 @@ class Failed(NamedTuple):
     end: CallResult
 
 
-class GivenUp(NamedTuple):
+class CallAbandoned(NamedTuple):
     """The attempt with this pass was cancelled, or is not waited for any more: then it has no `end`."""
 
     number: int
     end: CallResult | None = None
 
 
-class Keep(NamedTuple):
+class Record(NamedTuple):
     """Something that a row recorded, as the method `what` of a recorder takes it. Answered when it is safe."""
 
     number: int
@@ -178,7 +178,7 @@ class Keep(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Note(NamedTuple):
+class Notify(NamedTuple):
     """Something that a row says, as the method `what` of a recorder takes it. Not answered."""
 
     row: int
@@ -186,7 +186,7 @@ class Note(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Ask(NamedTuple):
+class AskCache(NamedTuple):
     """A question to the run's cache, as its method `what` takes it."""
 
     number: int
@@ -194,7 +194,7 @@ class Ask(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Ended(NamedTuple):
+class RowEnded(NamedTuple):
     """A row's outcome, which comes without its row and what `stopped` it; or the `fault` that is to end the run.
 
     `replayed` are the recorded answers that it used. `files` are those that its tasks wrote: the places of their names
@@ -206,33 +206,33 @@ class Ended(NamedTuple):
     stopped: Fault | None = None
     fault: Fault | None = None
     replayed: tuple[tuple[str, bytes], ...] = ()
-    files: tuple["Written", ...] = ()
+    files: tuple["OutputFile", ...] = ()
 
 
-class Written(NamedTuple):
+class OutputFile(NamedTuple):
     """A file that a task wrote: its path in the row's part of the files folder, and what is in it."""
 
     path: str
     content: bytes
 
 
-Letter: TypeAlias = (
-    Gap
-    | Start
-    | Drop
+WireMessage: TypeAlias = (
+    SetLinger
+    | StartRow
+    | CancelRow
     | Reply
-    | Refuses
-    | Begun
-    | Meet
-    | Enter
-    | EnterProbe
-    | Answered
-    | Failed
-    | GivenUp
-    | Keep
-    | Note
-    | Ask
-    | Ended
+    | EndpointRefusal
+    | RowStarted
+    | AddEndpoint
+    | AcquirePermit
+    | AcquireProbePermit
+    | CallAnswered
+    | CallFailed
+    | CallAbandoned
+    | Record
+    | Notify
+    | AskCache
+    | RowEnded
 )
 
 
@@ -297,14 +297,14 @@ class _Pickler(pickle.Pickler):
         return NotImplemented if reduce is None else reduce(value)
 
 
-def pack(number: int, letters: list[Letter]) -> bytes:
+def pack(number: int, messages: list[WireMessage]) -> bytes:
     """A bundle, the `number`th of its direction."""
     bundle = BytesIO()
-    _Pickler(bundle, pickle.HIGHEST_PROTOCOL).dump((number, letters))
+    _Pickler(bundle, pickle.HIGHEST_PROTOCOL).dump((number, messages))
     return bundle.getvalue()
 
 
-def unpack(bundle: bytes) -> tuple[int, list[Letter]]:
+def unpack(bundle: bytes) -> tuple[int, list[WireMessage]]:
     """What `pack` was given."""
-    number, letters = pickle.loads(bundle)  # noqa: S301  (from our own other end, over the cluster's own connections)
-    return number, letters
+    number, messages = pickle.loads(bundle)  # noqa: S301  (from our own other end, over the cluster's own connections)
+    return number, messages

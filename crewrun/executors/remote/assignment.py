@@ -1,4 +1,4 @@
-"""`Errand`: a row on its way to an outcome, over as many workers as it takes, and what is recorded of it meanwhile."""
+"""`Assignment`: a row on its way to an outcome, over as many workers as it takes, and what is recorded of it."""
 
 from asyncio import Future
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from crewrun.errors import CallError, RunStopped
-from crewrun.executors.job import Recorded
-from crewrun.executors.letters import Ended, Fault, Keep, Known
+from crewrun.executors.remote.messages import Fault, Record, RecordedAnswer, RowEnded
+from crewrun.executors.run_spec import RowRecorder
 from crewrun.llm.failed_tools import FailedCall, FailedTools
 from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Endpoint, Usage
@@ -20,7 +20,7 @@ _SOME_ENDPOINT = Endpoint("offline", "offline", "offline")
 
 
 @dataclass(slots=True, eq=False)
-class Errand:
+class Assignment:
     """See above. `known` grows with all that is recorded: a second worker pays for nothing that a first one did.
 
     `deaths` are those of workers that had it. `settled` is there once a worker has it: true when there is an `outcome`,
@@ -29,8 +29,8 @@ class Errand:
 
     number: int
     row: Row
-    recorder: Recorded | None
-    known: list[Known]
+    recorder: RowRecorder | None
+    known: list[RecordedAnswer]
     deaths: int = 0
     waiting: int = 0  # calls that wait for leave
     is_on_its_way: bool = False
@@ -39,18 +39,18 @@ class Errand:
     settled: Future[bool] = field(init=False)
     failed_tools: FailedTools = field(default_factory=FailedTools)
 
-    def keep(self, letter: Keep) -> Future[None] | None:
+    def keep(self, message: Record) -> Future[None] | None:
         """Record what a call gave; done when it is safe. None where nothing is to be waited for."""
         recorder = self.recorder
-        task, identity, *rest = letter.arguments
-        match letter.what:
+        task, identity, *rest = message.arguments
+        match message.what:
             case "record":
                 messages, completion, spent = rest
-                self.known.append(Known(task, identity, (completion, spent), is_new=True))
+                self.known.append(RecordedAnswer(task, identity, (completion, spent), is_new=True))
                 request = ChatRequest(_SOME_ENDPOINT, messages)
                 return recorder.record(task, identity, request, completion, spent) if recorder else None
             case "record_tool":
-                self.known.append(Known(task, identity, rest[1], is_new=True))
+                self.known.append(RecordedAnswer(task, identity, rest[1], is_new=True))
                 return recorder.record_tool(task, identity, *rest) if recorder else None
             case "record_tool_failure":
                 tool, reason, told, _ = rest
@@ -60,7 +60,7 @@ class Errand:
                 fault, spent = rest
                 return recorder.record_failure(task, identity, call_error(fault), spent) if recorder else None
 
-    def settle(self, ended: Ended, files: Path) -> None:
+    def settle(self, ended: RowEnded, files: Path) -> None:
         """The worker says how it ended, with the row's files below `files`."""
         if ended.outcome is None:
             self.failure = ended.fault.error() if ended.fault else RuntimeError("a row without an outcome")
@@ -99,7 +99,7 @@ class Errand:
             tool_failures=self.failed_tools.groups,
         )
 
-    def _completed(self, outcome: Outcome, ended: Ended, folder: Path) -> Outcome:
+    def _completed(self, outcome: Outcome, ended: RowEnded, folder: Path) -> Outcome:
         recorder = self.recorder
         if recorder is not None and ended.replayed:
             tools = {known[:2] for known in self.known if isinstance(known.answer, str)}
@@ -111,7 +111,7 @@ class Errand:
         files = [str(folder / name) if name in written else name for name in outcome.files]
         return replace(outcome, row=self.row, stopped=stopped, replayed=replayed, files=files)
 
-    def _replayed(self, ended: Ended) -> Replayed | None:
+    def _replayed(self, ended: RowEnded) -> Replayed | None:
         """What an earlier session paid for: not what was recorded in this one, for a worker that has died."""
         used = set(ended.replayed)
         return _sum(

@@ -1,7 +1,7 @@
-"""One end of the post between a run and a worker: letters gather until a bundle leaves, replies find who waits.
+"""One end of the channel between a run and a worker: messages gather until a bundle leaves, replies find their callers.
 
-A round trip takes a millisecond or two, and half of one of CPU at either end, whatever it carries: letters gather until
-there are many, or the first ones have waited for long enough.
+A round trip takes a millisecond or two, and half of one of CPU at either end, whatever it carries: messages gather
+until there are many, or the first ones have waited for long enough.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import anyio
 
-from crewrun.executors.letters import Letter, Reply, pack, unpack
+from crewrun.executors.remote.messages import Reply, WireMessage, pack, unpack
 
 T = TypeVar("T")
-# Of a larger bundle each letter costs as much.
+# Of a larger bundle each message costs as much.
 _FULL = 32
 
 
@@ -26,7 +26,7 @@ class Outbox:
     """Letters for the other side, in their order. Any thread may put some in; the rest is for one event loop."""
 
     def __init__(self) -> None:
-        self._letters: list[Letter] = []
+        self._messages: list[WireMessage] = []
         self._numbers = count()
         self._news = anyio.Event()
         self._full = anyio.Event()
@@ -35,25 +35,25 @@ class Outbox:
         self.gap_s = 0.0  # between bundles that are not full
 
     def __bool__(self) -> bool:
-        return bool(self._letters)
+        return bool(self._messages)
 
-    def put(self, letter: Letter) -> None:
-        """Have a letter go with the next bundle."""
+    def put(self, message: WireMessage) -> None:
+        """Have a message go with the next bundle."""
         if self._loop is None or self._loop is _running_loop():
-            self._put(letter)
+            self._put(message)
         else:
-            self._loop.call_soon_threadsafe(self._put, letter)
+            self._loop.call_soon_threadsafe(self._put, message)
 
-    def _put(self, letter: Letter) -> None:
-        self._letters.append(letter)
+    def _put(self, message: WireMessage) -> None:
+        self._messages.append(message)
         self._news.set()
-        if len(self._letters) == _FULL:
+        if len(self._messages) == _FULL:
             self._full.set()
 
     @property
     def is_due(self) -> bool:
         """Whether the next bundle may leave."""
-        return len(self._letters) >= _FULL or monotonic() - self._left_at >= self.gap_s
+        return len(self._messages) >= _FULL or monotonic() - self._left_at >= self.gap_s
 
     async def wait_due(self) -> None:
         """Return when the next bundle may leave, or somewhat earlier."""
@@ -63,17 +63,17 @@ class Outbox:
     def bundle(self) -> bytes:
         """All that has gathered, ready to go."""
         self._left_at = monotonic()
-        if len(self._letters) >= _FULL:
+        if len(self._messages) >= _FULL:
             self._full = anyio.Event()
-        letters, self._letters = self._letters, []
-        return pack(next(self._numbers), letters)
+        messages, self._messages = self._messages, []
+        return pack(next(self._numbers), messages)
 
     def wake(self) -> None:
         """Have whoever waits look again."""
         self._news.set()
 
     async def wait_news(self) -> None:
-        """Return at the next letter or `wake`; at once if there was one since the last time."""
+        """Return at the next message or `wake`; at once if there was one since the last time."""
         self._loop = _running_loop()
         await self._news.wait()
         self._news = anyio.Event()
@@ -84,18 +84,18 @@ class Inbox:
 
     def __init__(self) -> None:
         self._next = 0
-        self._early: dict[int, list[Letter]] = {}
+        self._early: dict[int, list[WireMessage]] = {}
 
-    def open(self, bundle: bytes) -> Iterator[Letter]:
-        """The letters whose turn it is now that `bundle` has come."""
-        number, letters = unpack(bundle)
-        self._early[number] = letters
+    def open(self, bundle: bytes) -> Iterator[WireMessage]:
+        """The messages whose turn it is now that `bundle` has come."""
+        number, messages = unpack(bundle)
+        self._early[number] = messages
         while self._next in self._early:
             self._next += 1
             yield from self._early.pop(self._next - 1)
 
 
-class Correspondence:
+class PendingReplies:
     """Letters that wait for their replies, in whatever event loop they are asked."""
 
     def __init__(self, outbox: Outbox) -> None:
@@ -104,17 +104,17 @@ class Correspondence:
         self._pending: dict[int, Future[Any]] = {}
 
     def number(self) -> int:
-        """A number for the next letter."""
+        """A number for the next message."""
         return next(self._numbers)
 
-    async def ask(self, letter: Any) -> Any:
-        """Send `letter`, which has a `number`, and wait for what comes back. Raises it if it is a fault."""
-        pending = self._pending[letter.number] = asyncio.get_running_loop().create_future()
-        self._outbox.put(letter)
+    async def ask(self, message: Any) -> Any:
+        """Send `message`, which has a `number`, and wait for what comes back. Raises it if it is a fault."""
+        pending = self._pending[message.number] = asyncio.get_running_loop().create_future()
+        self._outbox.put(message)
         try:
             return await pending
         finally:
-            del self._pending[letter.number]
+            del self._pending[message.number]
 
     def come(self, reply: Reply) -> None:
         """A reply is there. Nobody may wait for it any more."""

@@ -1,0 +1,1 @@
+"""Names that moved or that CrewAI has elsewhere: what lets code written for them go on importing."""

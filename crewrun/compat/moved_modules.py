@@ -22,8 +22,8 @@ MOVED: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "crewrun.executors.fleet": {
         "Fleet": ("crewrun.executors.remote.pool", "WorkerPool"),
         "Site": ("crewrun.executors.remote.pool", "Provisioner"),
-        "Line": ("crewrun.executors.remote.client", "Connection"),
-        "LineBroken": ("crewrun.executors.remote.client", "ConnectionLost"),
+        "Line": ("crewrun.executors.remote.connection", "Connection"),
+        "LineBroken": ("crewrun.executors.remote.connection", "ConnectionLost"),
         "open_fleet": ("crewrun.executors.remote.pool", "open_pool"),
     },
 }

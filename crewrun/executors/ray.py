@@ -19,7 +19,7 @@ import sniffio
 
 from crewrun.errors import CrewrunError
 from crewrun.executors.cluster import import_ray, join, muted
-from crewrun.executors.remote.client import ConnectionLost
+from crewrun.executors.remote.connection import ConnectionLost
 from crewrun.executors.remote.messages import Fault
 from crewrun.executors.remote.packaging import package_crew
 from crewrun.executors.remote.pool import WorkerPool, open_pool
@@ -56,7 +56,7 @@ async def open_ray(run_spec: RunSpec, address: str | None) -> AsyncIterator[Work
 
 
 class RayProvisioner:
-    """Where actors are started; see `crewrun.executors.pool.Provisioner`."""
+    """Where actors are started; see `crewrun.executors.remote.pool.Provisioner`."""
 
     def __init__(self, ray: Any, run_spec: RunSpec, worker_spec: WorkerSpec) -> None:
         self._ray = ray
@@ -89,7 +89,7 @@ class RayProvisioner:
 
 
 class RayConnection:
-    """A connection to an actor; see `crewrun.executors.client.Connection`."""
+    """A connection to an actor; see `crewrun.executors.remote.connection.Connection`."""
 
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
@@ -102,10 +102,14 @@ class RayConnection:
             refused: CrewrunError = fault.error()
             raise type(refused)(f"the worker on {place}: {refused}")
 
-    async def exchange(self, bundle: bytes) -> bytes:
-        """See `Connection.exchange`."""
-        news: bytes = await self._call("exchange", bundle)
-        return news
+    async def send(self, bundle: bytes) -> None:
+        """See `Connection.send`."""
+        await self._call("send", bundle)
+
+    async def receive(self) -> bytes:
+        """See `Connection.receive`."""
+        bundle: bytes = await self._call("receive")
+        return bundle
 
     async def close(self) -> None:
         """See `Connection.close`."""
@@ -149,9 +153,13 @@ class _Actor:
         self._serving = asyncio.create_task(self._server.serve())
         return None, place
 
-    async def exchange(self, bundle: bytes) -> bytes:
-        """See `WorkerServer.exchange`."""
-        return await self._server.exchange(bundle)
+    async def send(self, bundle: bytes) -> None:
+        """See `WorkerServer.send`."""
+        self._server.send(bundle)
+
+    async def receive(self) -> bytes:
+        """See `WorkerServer.receive`."""
+        return await self._server.receive()
 
     async def close(self) -> None:
         """Let go of what is open."""

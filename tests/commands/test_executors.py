@@ -29,7 +29,7 @@ from support.scripted_provider import Asked, Fickle, Reply
 from support.wire_server import WireServer
 
 from crewrun.definitions import load
-from crewrun.executors.remote.client import Connection
+from crewrun.executors.remote.connection import Connection
 from crewrun.executors.remote.packaging import package_crew
 from crewrun.executors.remote.pool import Provisioner, open_pool
 from crewrun.executors.run_spec import RunSpec

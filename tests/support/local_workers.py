@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 import anyio
 
-from crewrun.executors.remote.client import ConnectionLost
+from crewrun.executors.remote.connection import ConnectionLost
 from crewrun.executors.remote.pool import WorkerPool, open_pool
 from crewrun.executors.remote.server import WorkerServer
 from crewrun.executors.run_spec import RunSpec
@@ -40,13 +40,18 @@ class NearConnection:
         with self.serving:
             await self.server.serve()
 
-    async def exchange(self, bundle: bytes) -> bytes:
-        news: bytes | None = None
+    async def send(self, bundle: bytes) -> None:
+        if self.dead.is_set():
+            raise ConnectionLost("it was killed")
+        self.server.send(bundle)
+
+    async def receive(self) -> bytes:
+        bundle: bytes | None = None
 
         async def fetch() -> None:
-            nonlocal news
+            nonlocal bundle
             try:
-                news = await self.server.exchange(bundle)
+                bundle = await self.server.receive()
             except RuntimeError:  # what it says of a death may come before the death is known
                 if not self.dead.is_set():
                     raise
@@ -56,9 +61,9 @@ class NearConnection:
             race.start_soon(fetch)
             await self.dead.wait()
             race.cancel_scope.cancel()
-        if self.dead.is_set() or news is None:
+        if self.dead.is_set() or bundle is None:
             raise ConnectionLost("it was killed")
-        return news
+        return bundle
 
     async def close(self) -> None:
         self.dead.set()

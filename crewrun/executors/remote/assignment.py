@@ -1,4 +1,4 @@
-"""`Assignment`: a row on its way to an outcome, over as many workers as it takes, and what is recorded of it."""
+"""`Assignment`: a row that workers are given, over as many workers as it takes, and what is recorded of it."""
 
 from asyncio import Future
 from collections.abc import Sequence
@@ -7,80 +7,101 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from crewrun.errors import CallError, RunStopped
-from crewrun.executors.remote.messages import Fault, Record, RecordedAnswer, RowEnded
+import anyio.to_thread
+
+from crewrun.errors import Category, RunStopped
+from crewrun.executors.remote.messages import Fault, OutputFile, RecordedAnswer, RowResult
 from crewrun.executors.run_spec import RowRecorder
 from crewrun.llm.failed_tools import FailedCall, FailedTools
 from crewrun.llm.recorder import Spent
-from crewrun.messages import ChatRequest, Endpoint, Usage
+from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage
 from crewrun.row import ErrorRecord, Outcome, Replayed, Row
 
-# A request as the journal gets it: its identity says what was asked, its messages are for the log.
-_SOME_ENDPOINT = Endpoint("offline", "offline", "offline")
+# The journal knows a request by its identity; only its messages are for the log.
+_ANY_ENDPOINT = Endpoint("offline", "offline", "offline")
 
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """See above. `known` grows with all that is recorded: a second worker pays for nothing that a first one did.
+    """See above. `answers` grows with all that is recorded: a second worker pays for nothing that a first one did.
 
-    `deaths` are those of workers that had it. `settled` is there once a worker has it: true when there is an `outcome`,
-    or the `failure` that the run is to end with, and false when the worker died.
+    `number` is another one for each worker that has it. The methods up to `refused` are those of a `Recorder`, as a
+    worker calls them: errors come as faults, requests as their messages.
     """
 
     number: int
     row: Row
     recorder: RowRecorder | None
-    known: list[RecordedAnswer]
-    deaths: int = 0
-    waiting: int = 0  # calls that wait for leave
-    is_on_its_way: bool = False
-    outcome: Outcome | None = None
-    failure: Exception | None = None
-    settled: Future[bool] = field(init=False)
+    answers: list[RecordedAnswer]
+    deaths: int = 0  # of workers that had it
+    waiting: int = 0  # calls that wait for a permit
+    has_begun: bool = False
     failed_tools: FailedTools = field(default_factory=FailedTools)
 
-    def keep(self, message: Record) -> Future[None] | None:
-        """Record what a call gave; done when it is safe. None where nothing is to be waited for."""
+    def record(
+        self, task: str, identity: bytes, messages: tuple[Message, ...], completion: Completion, spent: Spent
+    ) -> Future[None] | None:
+        """See `Recorder.record`. None where nothing is recorded."""
+        self.answers.append(RecordedAnswer(task, identity, (completion, spent), is_new=True))
+        request = ChatRequest(_ANY_ENDPOINT, messages)
+        return self.recorder.record(task, identity, request, completion, spent) if self.recorder else None
+
+    def record_failure(self, task: str, identity: bytes, fault: Fault, spent: Spent) -> Future[None] | None:
+        """See `Recorder.record_failure`."""
+        return self.recorder.record_failure(task, identity, fault.call_error(), spent) if self.recorder else None
+
+    def record_unfinished(self, *arguments: Any) -> None:
+        """See `Recorder.record_unfinished`."""
+        if self.recorder is not None:
+            self.recorder.record_unfinished(*arguments)
+
+    def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> Future[None] | None:
+        """See `Recorder.record_tool`."""
+        self.answers.append(RecordedAnswer(task, identity, result, is_new=True))
+        return self.recorder.record_tool(task, identity, tool, result, duration_s) if self.recorder else None
+
+    def record_tool_failure(
+        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+    ) -> Future[None] | None:
+        """See `Recorder.record_tool_failure`."""
+        self.failed_tools.add(FailedCall(task, tool, reason, told))
         recorder = self.recorder
-        task, identity, *rest = message.arguments
-        match message.what:
-            case "record":
-                messages, completion, spent = rest
-                self.known.append(RecordedAnswer(task, identity, (completion, spent), is_new=True))
-                request = ChatRequest(_SOME_ENDPOINT, messages)
-                return recorder.record(task, identity, request, completion, spent) if recorder else None
-            case "record_tool":
-                self.known.append(RecordedAnswer(task, identity, rest[1], is_new=True))
-                return recorder.record_tool(task, identity, *rest) if recorder else None
-            case "record_tool_failure":
-                tool, reason, told, _ = rest
-                self.failed_tools.add(FailedCall(task, tool, reason, told))
-                return recorder.record_tool_failure(task, identity, *rest) if recorder else None
-            case _:
-                fault, spent = rest
-                return recorder.record_failure(task, identity, call_error(fault), spent) if recorder else None
+        return recorder.record_tool_failure(task, identity, tool, reason, told, duration_s) if recorder else None
 
-    def settle(self, ended: RowEnded, files: Path) -> None:
-        """The worker says how it ended, with the row's files below `files`."""
-        if ended.outcome is None:
-            self.failure = ended.fault.error() if ended.fault else RuntimeError("a row without an outcome")
-        else:
-            self.outcome = self._completed(ended.outcome, ended, files)
-        self._settle(True)
+    def retrying(self, task: str, fault: Fault, delay_s: float) -> None:
+        """See `Recorder.retrying`."""
+        if self.recorder is not None:
+            self.recorder.retrying(task, fault.call_error(), delay_s)
 
-    def lose(self) -> None:
-        """The worker has died."""
-        self._settle(False)
+    def refused(self, endpoint: str, what: str) -> None:
+        """See `Recorder.refused`."""
+        if self.recorder is not None:
+            self.recorder.refused(endpoint, what)
 
-    def _settle(self, is_settled: bool) -> None:
-        if not self.settled.done():  # nobody waits any more where the row was given up
-            self.settled.set_result(is_settled)
+    async def outcome(self, result: RowResult, folder: Path) -> Outcome:
+        """The outcome of a row that a worker has finished, whose files are written below `folder`."""
+        outcome, recorder = result.outcome, self.recorder
+        if result.files:
+            try:
+                await anyio.to_thread.run_sync(_write_all, folder, result.files)
+            except OSError as refused:
+                error = ErrorRecord(Category.INTERNAL, type(refused).__name__, str(refused))
+                outcome = replace(outcome, status="failed", output=None, error=error)
+        if recorder is not None and result.replayed:
+            tools = {(answer.task, answer.identity) for answer in self.answers if isinstance(answer.answer, str)}
+            for call in result.replayed:  # so that it knows which answers the row was made of
+                (recorder.replay_tool if call in tools else recorder.replay)(*call)
+        stopped: Any = result.stopped.error() if result.stopped else None
+        replayed = self._replayed(result) if self.deaths else outcome.replayed
+        written = {file.path for file in result.files}
+        files = [str(folder / name) if name in written else name for name in outcome.files]
+        return replace(outcome, row=self.row, stopped=stopped, replayed=replayed, files=files)
 
-    def given_up(
+    def unfinished_outcome(
         self, error: ErrorRecord, started_at: datetime, duration_s: float, stopped: RunStopped | None = None
     ) -> Outcome:
-        """The outcome of a row that no worker brought to its end, with what was paid for it in this session."""
-        paid = [known.answer[1] for known in self.known if known.is_new and not isinstance(known.answer, str)]
+        """The outcome of a row that no worker has finished, with what was paid for it in this session."""
+        paid = [entry.answer[1] for entry in self.answers if entry.is_new and not isinstance(entry.answer, str)]
         total = _sum(paid)
         return Outcome(
             row=self.row,
@@ -99,26 +120,14 @@ class Assignment:
             tool_failures=self.failed_tools.groups,
         )
 
-    def _completed(self, outcome: Outcome, ended: RowEnded, folder: Path) -> Outcome:
-        recorder = self.recorder
-        if recorder is not None and ended.replayed:
-            tools = {known[:2] for known in self.known if isinstance(known.answer, str)}
-            for used in ended.replayed:  # so that it knows which answers the row was made of
-                (recorder.replay_tool if used in tools else recorder.replay)(*used)
-        stopped: Any = ended.stopped.error() if ended.stopped else None
-        replayed = self._replayed(ended) if self.deaths else outcome.replayed
-        written = {file.path for file in ended.files}
-        files = [str(folder / name) if name in written else name for name in outcome.files]
-        return replace(outcome, row=self.row, stopped=stopped, replayed=replayed, files=files)
-
-    def _replayed(self, ended: RowEnded) -> Replayed | None:
+    def _replayed(self, result: RowResult) -> Replayed | None:
         """What an earlier session paid for: not what was recorded in this one, for a worker that has died."""
-        used = set(ended.replayed)
+        used = set(result.replayed)
         return _sum(
             [
-                known.answer[1]
-                for known in self.known
-                if not (known.is_new or isinstance(known.answer, str)) and (known.task, known.identity) in used
+                entry.answer[1]
+                for entry in self.answers
+                if not (entry.is_new or isinstance(entry.answer, str)) and (entry.task, entry.identity) in used
             ]
         )
 
@@ -133,8 +142,8 @@ def _sum(spent: Sequence[Spent]) -> Replayed | None:
     return Replayed(len(spent), sum(one.attempts for one in spent), usage, cost_usd)
 
 
-def call_error(fault: Fault) -> CallError:
-    """The failure of a call, which a worker sent."""
-    error = fault.error()
-    assert isinstance(error, CallError)  # noqa: S101  (our own worker sent it)
-    return error
+def _write_all(folder: Path, files: Sequence[OutputFile]) -> None:
+    for file in files:
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)

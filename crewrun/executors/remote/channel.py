@@ -1,140 +1,161 @@
-"""One end of the channel between a run and a worker: messages gather until a bundle leaves, replies find their callers.
+"""`Channel`: one end of what a run and a worker say to each other, as calls and replies.
 
-A round trip takes a millisecond or two, and half of one of CPU at either end, whatever it carries: messages gather
-until there are many, or the first ones have waited for long enough.
+Calls of this end wait for their replies; calls of the other end are answered by the methods of this end's service.
+Messages gather until the carrier takes them all as one bundle, since a bundle costs the same whatever it carries.
 """
 
 import asyncio
-from asyncio import Future
-from collections.abc import Iterator
+from asyncio import Future, Task
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from itertools import count
-from math import inf
-from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 
-from crewrun.executors.remote.messages import Reply, WireMessage, pack, unpack
-
-T = TypeVar("T")
-# Of a larger bundle each message costs as much.
-_FULL = 32
+from crewrun.errors import CrewrunError
+from crewrun.executors.remote.codec import pack, unpack
+from crewrun.executors.remote.messages import Call, Fault, Reply, WireMessage
 
 
-class Outbox:
-    """Letters for the other side, in their order. Any thread may put some in; the rest is for one event loop."""
+class Channel:
+    """Made, served and closed in one event loop; `request` and `notify` may be called in any other of the process."""
 
-    def __init__(self) -> None:
-        self._messages: list[WireMessage] = []
-        self._numbers = count()
-        self._news = anyio.Event()
-        self._full = anyio.Event()
-        self._left_at = -inf
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.gap_s = 0.0  # between bundles that are not full
-
-    def __bool__(self) -> bool:
-        return bool(self._messages)
-
-    def put(self, message: WireMessage) -> None:
-        """Have a message go with the next bundle."""
-        if self._loop is None or self._loop is _running_loop():
-            self._put(message)
-        else:
-            self._loop.call_soon_threadsafe(self._put, message)
-
-    def _put(self, message: WireMessage) -> None:
-        self._messages.append(message)
-        self._news.set()
-        if len(self._messages) == _FULL:
-            self._full.set()
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the next bundle may leave."""
-        return len(self._messages) >= _FULL or monotonic() - self._left_at >= self.gap_s
-
-    async def wait_due(self) -> None:
-        """Return when the next bundle may leave, or somewhat earlier."""
-        with anyio.move_on_after(self._left_at + self.gap_s - monotonic()):
-            await self._full.wait()
-
-    def bundle(self) -> bytes:
-        """All that has gathered, ready to go."""
-        self._left_at = monotonic()
-        if len(self._messages) >= _FULL:
-            self._full = anyio.Event()
-        messages, self._messages = self._messages, []
-        return pack(next(self._numbers), messages)
-
-    def wake(self) -> None:
-        """Have whoever waits look again."""
-        self._news.set()
-
-    async def wait_news(self) -> None:
-        """Return at the next message or `wake`; at once if there was one since the last time."""
-        self._loop = _running_loop()
-        await self._news.wait()
-        self._news = anyio.Event()
-
-
-class Inbox:
-    """Bundles of the other side, put back into their order: two may be under way at once."""
-
-    def __init__(self) -> None:
-        self._next = 0
-        self._early: dict[int, list[WireMessage]] = {}
-
-    def open(self, bundle: bytes) -> Iterator[WireMessage]:
-        """The messages whose turn it is now that `bundle` has come."""
-        number, messages = unpack(bundle)
-        self._early[number] = messages
-        while self._next in self._early:
-            self._next += 1
-            yield from self._early.pop(self._next - 1)
-
-
-class PendingReplies:
-    """Letters that wait for their replies, in whatever event loop they are asked."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def __init__(self, service: object, unexpected: Callable[[str], Exception] = RuntimeError) -> None:
+        """`service` answers the other end's calls: with a value, or an awaitable of it. What it raises is raised at the
+        caller, `unexpected` in place of an exception that is not ours.
+        """
+        self._service = service
+        self._unexpected = unexpected
+        self._loop = asyncio.get_running_loop()
         self._numbers = count(1)
+        self._outgoing: list[WireMessage] = []
+        self._has_outgoing = anyio.Event()
         self._pending: dict[int, Future[Any]] = {}
+        self._answering: set[Task[Any]] = set()
+        self._failure: Exception | None = None
 
-    def number(self) -> int:
-        """A number for the next message."""
-        return next(self._numbers)
+    def call(self, method: str, *arguments: object) -> Future[Any]:
+        """Call a method of the other end. The reply comes even if nobody waits for the future any more."""
+        reply: Future[Any] = asyncio.get_running_loop().create_future()
+        if self._failure is not None:
+            reply.set_exception(self._failure)
+            return reply
+        number = next(self._numbers)
+        self._pending[number] = reply
+        self._post(Call(number, method, arguments))
+        return reply
 
-    async def ask(self, message: Any) -> Any:
-        """Send `message`, which has a `number`, and wait for what comes back. Raises it if it is a fault."""
-        pending = self._pending[message.number] = asyncio.get_running_loop().create_future()
-        self._outbox.put(message)
-        try:
-            return await pending
-        finally:
-            del self._pending[message.number]
+    async def request(self, method: str, *arguments: object) -> Any:
+        """Call a method of the other end and wait for what it returns. Raises what it raises."""
+        return await self.call(method, *arguments)
 
-    def come(self, reply: Reply) -> None:
-        """A reply is there. Nobody may wait for it any more."""
-        pending = self._pending.get(reply.number)
-        if pending is None:
-            return
-        if pending.get_loop() is _running_loop():
-            _settle(pending, reply)
+    def notify(self, method: str, *arguments: object) -> None:
+        """Call a method of the other end without a reply."""
+        self._post(Call(0, method, arguments))
+
+    async def next_bundle(self) -> bytes:
+        """Wait until there is something to send, and take all of it. Raises what the channel was closed with."""
+        while not self._outgoing:
+            if self._failure is not None:
+                raise self._failure
+            await self._has_outgoing.wait()
+            self._has_outgoing = anyio.Event()
+        messages, self._outgoing = self._outgoing, []
+        return pack(messages)
+
+    def dispatch(self, bundle: bytes) -> None:
+        """Take the messages of a bundle of the other end: answer calls, and give replies to their callers."""
+        for message in unpack(bundle):
+            if isinstance(message, Reply):
+                self._settle(message)
+            else:
+                self._answer(message)
+
+    def close(self, failure: Exception) -> None:
+        """Raise `failure` where replies are waited for. What answers calls goes on, and nobody hears of it."""
+        self._failure = failure
+        self._has_outgoing.set()
+        for reply in list(self._pending.values()):
+            self._finish(reply, partial(_set_exception, reply, failure))
+        self._pending.clear()
+
+    async def wait_answered(self) -> None:
+        """Return when nothing answers a call any more."""
+        while self._answering:
+            await asyncio.wait(self._answering)
+
+    def _post(self, message: WireMessage) -> None:
+        if self._loop is _running_loop():
+            self._append(message)
         else:
-            with suppress(RuntimeError):  # whoever asked has gone, and its loop is closed
-                pending.get_loop().call_soon_threadsafe(_settle, pending, reply)
+            self._loop.call_soon_threadsafe(self._append, message)
+
+    def _append(self, message: WireMessage) -> None:
+        self._outgoing.append(message)
+        if len(self._outgoing) == 1:
+            self._has_outgoing.set()
+
+    def _answer(self, call: Call) -> None:
+        number = call.number
+        try:
+            value = getattr(self._service, call.method)(*call.arguments)
+        except Exception as error:
+            if not number:
+                raise
+            self._reply_fault(number, error)
+            return
+        if isinstance(value, Coroutine):
+            value = asyncio.create_task(value)
+            self._answering.add(value)
+        if isinstance(value, Future):
+            value.add_done_callback(partial(self._reply_when_done, number))
+        elif number:
+            self._append(Reply(number, value))
+
+    def _reply_when_done(self, number: int, answer: Future[Any]) -> None:
+        self._answering.discard(answer)
+        if answer.cancelled():
+            return
+        error = answer.exception()
+        if not number:
+            return
+        if error is None:
+            self._append(Reply(number, answer.result()))
+        else:
+            self._reply_fault(number, error)
+
+    def _reply_fault(self, number: int, error: BaseException) -> None:
+        ours = error if isinstance(error, CrewrunError) else self._unexpected(f"{type(error).__name__}: {error}")
+        self._append(Reply(number, fault=Fault.of(ours)))
+
+    def _settle(self, message: Reply) -> None:
+        reply = self._pending.pop(message.number, None)
+        if reply is None:
+            return
+        if message.fault is None:
+            self._finish(reply, partial(_set_result, reply, message.value))
+        else:
+            self._finish(reply, partial(_set_exception, reply, message.fault.error()))
+
+    def _finish(self, reply: Future[Any], finish: Callable[[], None]) -> None:
+        loop = reply.get_loop()
+        if loop is self._loop:
+            finish()
+        else:
+            with suppress(RuntimeError):  # the caller has gone, and its loop is closed
+                loop.call_soon_threadsafe(finish)
 
 
-def _settle(pending: Future[Any], reply: Reply) -> None:
-    if pending.done():
-        return
-    if reply.fault is not None:
-        pending.set_exception(reply.fault.error())
-    else:
-        pending.set_result(reply.value)
+def _set_result(reply: Future[Any], value: Any) -> None:
+    if not reply.done():
+        reply.set_result(value)
+
+
+def _set_exception(reply: Future[Any], error: Exception) -> None:
+    if not reply.done():
+        reply.set_exception(error)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -7,33 +7,25 @@ import resource
 import shutil
 import tempfile
 import warnings
-from asyncio import CancelledError, Future, get_running_loop
-from collections.abc import Sequence
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
 from crewrun._version import __version__
 from crewrun.aio import threads
 from crewrun.definitions import Definition, load
 from crewrun.errors import CrewrunError, UsageError
-from crewrun.executors.remote.channel import Inbox, Outbox, PendingReplies
-from crewrun.executors.remote.messages import (
-    CancelRow,
-    EndpointRefusal,
-    Fault,
-    OutputFile,
-    Reply,
-    RowEnded,
-    RowStarted,
-    SetLinger,
-    StartRow,
-)
-from crewrun.executors.remote.services import RemoteCache, RemoteLimiters, RemoteRecorder, row_number
+from crewrun.executors.remote.channel import Channel
+from crewrun.executors.remote.limiter import RemoteLimiters, row_number
+from crewrun.executors.remote.messages import Fault, OutputFile, RecordedAnswer, RowResult
+from crewrun.executors.remote.recorder import RemoteCache, RemoteRecorder
 from crewrun.executors.run_spec import WorkerSpec
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.recorder import describe_endpoint
@@ -45,25 +37,13 @@ from crewrun.row import Row
 from crewrun.target import Target
 from crewrun.worker import Worker, check_models, check_tools, taken_back
 
-# How long a call without news waits for some.
-_LONG_S = 10.0
-# How often it is looked for leave that nobody uses.
-_LOOK_S = 0.2
-
 
 class WorkerServer:
-    """Opened with `open`, then `serve` runs in a task of its own while `exchange` is called."""
+    """Opened with `open`, then `serve` runs in a task of its own while `send` and `receive` are called."""
 
     def __init__(self) -> None:
-        self._outbox = Outbox()
-        self._inbox = Inbox()
-        self._pending_replies = PendingReplies(self._outbox)
-        self._latest = 0
-        self._orders: list[StartRow | CancelRow] = []
-        self._ordered = anyio.Event()
-        self._recorders = _Recorders()
-        self._runners: dict[int, _Runner] = {}  # by the row that each is at
-        self._idle: list[_Runner] = []
+        self._bundles: deque[bytes] = deque()  # that came, in their order
+        self._has_bundles = anyio.Event()
         self._failure: BaseException | None = None
 
     async def open(self, worker_spec: WorkerSpec) -> None:
@@ -78,178 +58,138 @@ class WorkerServer:
         threads.pool.max_threads = max(threads.pool.max_threads, worker_spec.max_rows)
         definition = _load(worker_spec)
         target = definition.target
-        self._limiters = limiters = RemoteLimiters(
-            self._outbox, self._pending_replies, is_budgeted=worker_spec.is_budgeted
-        )
-        cache = RemoteCache(self._pending_replies) if worker_spec.has_cache else None
-        self._gateway = Gateway(worker_spec.options, limiters=limiters, cache=cache)
-        self._gateway.refused.update(worker_spec.refused)
-        endpoints = await _endpoints(target, self._gateway, worker_spec)
+        self._service = service = WorkerService()
+        self._channel = channel = Channel(service)
+        cache = RemoteCache(channel) if worker_spec.has_cache else None
+        limiters = RemoteLimiters(channel, is_budgeted=worker_spec.is_budgeted)
+        gateway = Gateway(worker_spec.options, limiters=limiters, cache=cache)
+        gateway.refused.update(worker_spec.refused)
+        endpoints = await _endpoints(target, gateway, worker_spec)
         called = tuple(describe_endpoint(one) for one in endpoints)
         if called != worker_spec.endpoints:
             raise UsageError(_other_models(called, worker_spec.endpoints))
         for endpoint in endpoints:
             import_transport(endpoint.transport_name)  # later it would hold up the first rows
-        writes = getattr(target, "writes_files", True)  # nobody knows what other targets than crews do
+        writes = getattr(target, "writes_files", True)  # of other targets than crews it is not known
         self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if writes else None
-        self._tells_prompts = worker_spec.tells_prompts
         own_files = worker_spec.own_files.with_crew(definition.path, definition.files)
         self._worker = Worker(
-            target,
-            self._gateway,
-            worker_spec.row_timeout_s,
-            self._scratch,
-            recorders=self._recorders,
-            own_files=own_files,
+            target, gateway, worker_spec.row_timeout_s, self._scratch, recorders=service, own_files=own_files
         )
+        service.open(self._worker, gateway, channel, self._scratch, tells_prompts=worker_spec.tells_prompts)
 
     async def serve(self) -> None:
         """Run rows until cancelled."""
         try:
-            async with self._worker, anyio.create_task_group() as tasks:
-                tasks.start_soon(self._return_spares)
-                while True:
-                    await self._ordered.wait()
-                    self._ordered = anyio.Event()
-                    orders, self._orders = self._orders, []
-                    for order in orders:
-                        self._obey(order, tasks)
-            raise RuntimeError("its rows were cancelled from within")
+            async with self._worker:
+                try:
+                    await self._dispatch_all()
+                finally:
+                    self._service.cancel_rows()
+                    with anyio.CancelScope(shield=True):
+                        await self._channel.wait_answered()
         except BaseException as broken:
             self._failure = broken
-            self._outbox.wake()
             raise
         finally:
+            self._channel.close(RuntimeError(redact(f"the worker has failed: {self._failure!r}")))
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
 
-    async def _return_spares(self) -> None:
+    async def _dispatch_all(self) -> None:
+        """Here and not in `send`: rows inherit the context of this task, which has the open gateway."""
         while True:
-            await anyio.sleep(_LOOK_S)
-            self._limiters.return_spares()
+            while self._bundles:
+                self._channel.dispatch(self._bundles.popleft())
+            await self._has_bundles.wait()
+            self._has_bundles = anyio.Event()
 
-    async def exchange(self, bundle: bytes) -> bytes:
-        """Take in a bundle and return the next one: when there is news, when another one comes, or after a while."""
-        self._latest += 1
-        turn = self._latest
-        self._outbox.wake()  # whoever waits there leaves the waiting to this one
-        for message in self._inbox.open(bundle):
-            match message:
-                case Reply():
-                    self._pending_replies.come(message)
-                case StartRow() | CancelRow():
-                    self._orders.append(message)
-                    self._ordered.set()
-                case SetLinger(seconds):
-                    self._outbox.gap_s = seconds
-                case EndpointRefusal(endpoint, what):
-                    self._gateway.refused.add((endpoint, what))
-        with anyio.move_on_after(_LONG_S):
-            while not self._outbox and turn == self._latest and self._failure is None:
-                await self._outbox.wait_news()
-            while not self._outbox.is_due:
-                await self._outbox.wait_due()
-        if self._failure is not None:
-            raise RuntimeError(redact(f"the worker has failed: {self._failure!r}"))
-        return self._outbox.bundle()
+    def send(self, bundle: bytes) -> None:
+        """Take a bundle of the run."""
+        self._bundles.append(bundle)
+        self._has_bundles.set()
 
-    def _obey(self, order: StartRow | CancelRow, tasks: TaskGroup) -> None:
-        if isinstance(order, CancelRow):
-            if order.number in self._runners:
-                self._runners[order.number].scope.cancel()
-            return
-        if order.leave is not None:
-            self._limiters.lend(order.leave)
-        else:
-            self._outbox.put(RowStarted(order.number))
-        if self._idle:
-            runner = self._idle.pop()
-        else:
-            runner = _Runner()
-            tasks.start_soon(self._keep_running, runner)
-        self._runners[order.number] = runner
-        runner.give(order)
-
-    async def _keep_running(self, runner: "_Runner") -> None:
-        with runner.scope:
-            while not runner.scope.cancel_called:
-                try:
-                    await self._run_next(runner)
-                except CancelledError:
-                    # A row that has ended may have left a timer that cancels the task which it ran in.
-                    if not taken_back():
-                        raise
-        if runner.start is not None:  # it was to be given up
-            self._tell(runner, RowEnded(runner.start.number, None))
-
-    async def _run_next(self, runner: "_Runner") -> None:
-        self._tell(runner, await self._run(await runner.order()))
-        if not runner.scope.cancel_called:
-            self._idle.append(runner)
-
-    def _tell(self, runner: "_Runner", ended: RowEnded) -> None:
-        runner.start = None
-        del self._runners[ended.row]
-        self._outbox.put(ended)
-
-    async def _run(self, start: StartRow) -> RowEnded:
-        recorder = RemoteRecorder(
-            start.number, start.known, self._outbox, self._pending_replies, tells_prompts=self._tells_prompts
-        )
-        row_number.set(start.number)
-        try:
-            return await self._ended(start, recorder)
-        except Exception as failed:
-            # Nothing can be recorded any more, or this is a bug: the run says it as if the row ran there.
-            known = failed if isinstance(failed, CrewrunError) else RuntimeError(f"{type(failed).__name__}: {failed}")
-            return RowEnded(start.number, None, fault=Fault.of(known))
-
-    async def _ended(self, start: StartRow, recorder: RemoteRecorder) -> RowEnded:
-        self._recorders[start.row.index] = recorder
-        try:
-            outcome = await self._worker.run(start.row)
-        finally:
-            del self._recorders[start.row.index]
-        written: tuple[OutputFile, ...] = ()
-        if outcome.files and self._scratch is not None:
-            files, written = await anyio.to_thread.run_sync(_taken, self._scratch, outcome.files)
-            outcome = replace(outcome, files=files)
-        stopped = Fault.of(outcome.stopped) if outcome.stopped is not None else None
-        return RowEnded(start.number, outcome, stopped, replayed=tuple(recorder.replayed), files=written)
+    async def receive(self) -> bytes:
+        """Wait for messages to the run; all that there are. Raises RuntimeError when the worker has failed."""
+        return await self._channel.next_bundle()
 
 
-class _Runner:
-    """A task that runs one row after another: to begin one for each costs a tenth of what a whole row does.
-
-    Cancelling `scope` gives up its row, `start`, and ends the task with it.
-    """
+class WorkerService:
+    """What the run can call a worker for. For the worker it is where the recorders of its rows are."""
 
     def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
-        self.start: StartRow | None = None
-        self._given: Future[None] | None = None
+        self._recorders: dict[int, RemoteRecorder] = {}  # by the rows' indexes
+        self._rows: dict[int, anyio.CancelScope] = {}
 
-    def give(self, start: StartRow) -> None:
-        """Have it run a row next. It is idle."""
-        self.start = start
-        if self._given is not None and not self._given.done():
-            self._given.set_result(None)
+    def open(
+        self, worker: Worker, gateway: Gateway, channel: Channel, scratch: Path | None, *, tells_prompts: bool
+    ) -> None:
+        """Have what rows are run with; `scratch` is where they write their files."""
+        self._worker = worker
+        self._gateway = gateway
+        self._channel = channel
+        self._scratch = scratch
+        self._tells_prompts = tells_prompts
 
-    async def order(self) -> StartRow:
-        """The next row to run."""
-        if self.start is None:
-            self._given = get_running_loop().create_future()
-            await self._given
-        assert self.start is not None  # noqa: S101  (`give` has set it)
-        return self.start
+    def run_row(
+        self, number: int, row: Row, answers: Sequence[RecordedAnswer]
+    ) -> Coroutine[Any, Any, RowResult | None]:
+        """Run a row, of which `answers` were recorded before. None when it was cancelled by `cancel_row`.
 
+        Raises what the run has to end with: OutputFailed when nothing can be recorded any more.
+        """
+        scope = self._rows[number] = anyio.CancelScope()  # from now on: it may be cancelled before it begins
+        return self._run_in(scope, number, row, answers)
 
-class _Recorders(dict[int, RemoteRecorder]):
-    """The memory of the rows that run here, by their indexes."""
+    async def _run_in(
+        self, scope: anyio.CancelScope, number: int, row: Row, answers: Sequence[RecordedAnswer]
+    ) -> RowResult | None:
+        self._channel.notify("row_started", number)
+        row_number.set(number)
+        with scope:
+            try:
+                while True:
+                    try:
+                        return await self._run_row(number, row, answers)
+                    except CancelledError:
+                        # The row may have left a timer that cancels its task, after it has ended.
+                        if not taken_back():
+                            raise
+            finally:
+                del self._rows[number]
+        return None
+
+    async def _run_row(self, number: int, row: Row, answers: Sequence[RecordedAnswer]) -> RowResult:
+        recorder = RemoteRecorder(number, answers, self._channel, tells_prompts=self._tells_prompts)
+        self._recorders[row.index] = recorder
+        try:
+            outcome = await self._worker.run(row)
+        finally:
+            del self._recorders[row.index]
+        files: tuple[OutputFile, ...] = ()
+        if outcome.files and self._scratch is not None:
+            paths, files = await anyio.to_thread.run_sync(_take_files, self._scratch, outcome.files)
+            outcome = replace(outcome, files=paths)
+        stopped = Fault.of(outcome.stopped) if outcome.stopped is not None else None
+        return RowResult(outcome, stopped, tuple(recorder.replayed), files)
+
+    def cancel_row(self, number: int) -> None:
+        """Give up a row."""
+        if number in self._rows:
+            self._rows[number].cancel()
+
+    def cancel_rows(self) -> None:
+        """Give up all rows."""
+        for scope in self._rows.values():
+            scope.cancel()
+
+    def refuse(self, endpoint: str, what: str) -> None:
+        """An endpoint does not take tools, a schema or a parameter, as another worker was told."""
+        self._gateway.refused.add((endpoint, what))
 
     async def recall(self, row: Row) -> RemoteRecorder:
         """See `crewrun.worker.Recorders`."""
-        return self[row.index]
+        return self._recorders[row.index]
 
 
 def _load(worker_spec: WorkerSpec) -> Definition:
@@ -286,7 +226,7 @@ def _other_models(here: tuple[str, ...], there: tuple[str, ...]) -> str:
     )
 
 
-def _taken(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[OutputFile, ...]]:
+def _take_files(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[OutputFile, ...]]:
     """The files that a row wrote below `folder`, out of there, and what the outcome is to list for now."""
     names, written = [], []
     for file in files:

@@ -16,7 +16,6 @@ from crewrun.batch.preflight import is_pipe, run_folder
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import source_path
 from crewrun.confinement.own_files import OwnFiles
-from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
 from crewrun.errors import Category, UsageError
 from crewrun.fingerprint import fingerprint
@@ -28,7 +27,7 @@ from crewrun.llm.cache import AnswerCache
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.options import GatewayOptions
-from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.request_identity import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.redaction.key_shapes import without_key_shapes
 from crewrun.redaction.redactor import learn, redact, redact_value
@@ -104,24 +103,13 @@ def identify(
     texts = texts_of(definition.path)
     for name, text in texts.items():
         learn(written_secrets(text, is_python=name.endswith(".py")))
-    crew = definition.target
-    # What other code than ours will do is known by its text only.
-    what = fingerprint(crew if isinstance(crew, Crew) else _code(crew, texts))
+    what = fingerprint(definition.target.identity({name: without_key_shapes(text) for name, text in texts.items()}))
     if hooks := all_hooks():
         what = fingerprint([what, hooks])
     described = sorted(describe_endpoint(endpoint) for endpoint in endpoints)
     shown = {name: redact(text) for name, text in texts.items()}
     decisive = [what, described, *([json.dumps(constants, sort_keys=True)] if constants else [])]
     return Identity(shown, what, described, fingerprint(decisive))
-
-
-def _code(target: Any, texts: Mapping[str, str]) -> Any:
-    """What there is to tell other code than ours by: its file, and where rows call it the function or class."""
-    shown = {name: without_key_shapes(text) for name, text in texts.items()}
-    made_by, account = getattr(target, "made_by", None), getattr(target, "account", None)
-    if account is None:
-        return shown if made_by is None else [shown, made_by]
-    return [shown, made_by, "crewai"]
 
 
 async def state_options(

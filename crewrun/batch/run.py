@@ -48,7 +48,7 @@ from crewrun.limits.limiter import LocalLimiters
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.capabilities import as_json, in_words
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.request_identity import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.run_files import FILES_SUFFIX, UNNAMED
 from crewrun.runs.opening import Opened, open_state
@@ -115,7 +115,7 @@ async def run_batch(
         reopen = None if is_pipe(readable) else open_rows
         session = Session(source, opened, settings, display, limiters, deadline_s, canary, reopen)
         display.start()
-        report = await session.run(executor, output, stdout_fd, signals, getattr(definition.target, "account", None))
+        report = await session.run(executor, output, stdout_fd, signals, definition.target.uncounted_reason)
         return _with_notes(report, gateway, cache)
 
 

@@ -23,7 +23,10 @@ from support import command as cli
 from support.command import clean_env
 from support.kill_points import Point
 
-_SERVER, _CLIENT = (str(Path(__file__).with_name(f"fork_{name}.py")) for name in ("server", "client"))
+# `from support.x import y` and `from x import y` in the server start where they start here.
+_TESTS = Path(__file__).resolve().parents[__name__.count(".")]
+_SERVER = f"{__name__.removesuffix('forks')}fork_server"
+_CLIENT = str(Path(__file__).with_name("fork_client.py"))
 
 
 class Fork:
@@ -107,9 +110,9 @@ class Forks:
     def __init__(self) -> None:
         self._line, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, _SERVER, str(theirs.fileno())]
+            command = [sys.executable, "-m", _SERVER, str(theirs.fileno())]
             self._server = subprocess.Popen(
-                command, env=clean_env(), stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                command, cwd=_TESTS, env=clean_env(), stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
 
     def close(self) -> None:
@@ -131,6 +134,7 @@ class Forks:
             "cwd": os.path.abspath(cwd),
             "env": clean_env(**(env or {})),
             "kill_at": kill_at,
+            "file_size": None,
         }
         given, fed = os.pipe() if pipe_stdin else (os.open(os.devnull, os.O_RDONLY), None)
         (read_out, out), (read_err, err), (read_told, told) = os.pipe(), os.pipe(), os.pipe()
@@ -159,7 +163,7 @@ class Forks:
         return subprocess.CompletedProcess(args, process.wait(), stdout, stderr)
 
     def shell(self, command: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """As `cli.shell` does. No stream may be closed."""
+        """As `cli.shell` does, `ulimit -f` too. No stream may be closed."""
         line = self._line.fileno()
         return cli.shell(command, cwd, env, (sys.executable, "-IS", _CLIENT, str(line)), pass_fds=[line])
 

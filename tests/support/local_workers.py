@@ -1,4 +1,4 @@
-"""Workers in this process, for tests of everything about workers elsewhere but Ray: `--executor …/near_workers.py:two`.
+"""Workers in this process, to test all of workers elsewhere but Ray: `--executor …/local_workers.py:two`.
 
 A row's code may kill the worker that it runs in, by `die`.
 """
@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 import anyio
 
@@ -15,6 +16,7 @@ from crewrun.executors.remote.pool import WorkerPool, open_pool
 from crewrun.executors.remote.server import WorkerServer
 from crewrun.executors.run_spec import RunSpec
 
+NEAR = f"{Path(__file__).resolve()}:two"  # what --executor is given
 _here: ContextVar["NearConnection"] = ContextVar("near_worker")
 
 

@@ -8,31 +8,35 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent / "crewrun"
+PACKAGE = ROOT / "crewrun"
 
 # The layers, lowest first. A module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
     (
-        *("_version", "errors", "messages", "row", "templates", "threads"),
-        *("blocking_calls", "held_signals", "own_loops", "thread_loops"),
-        *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings"),
-        *("loading", "run_files", "declared", "compat"),
-        *("redaction", "key_shapes", "credentials", "secret_forms", "secret_values", "written_secrets", "terminal"),
+        *("_version", "errors", "messages", "row", "templates", "fingerprint", "declared", "run_files", "compat"),
+        *("recorder", "usage", "failed_tools", "row_context"),
+        *("redaction", "terminal", "confinement", "library_warnings"),
     ),
-    ("diagram",),
-    ("files",),
+    ("loading",),
+    ("aio",),
+    ("references",),
+    ("limits",),
+    ("diagram", "files"),
     ("hooks",),
     ("llm",),
     ("tools",),
     ("knowledge", "skills"),
+    ("journal",),
+    ("runs",),
     ("crew",),
     ("flow",),
+    ("inspect",),
     ("target",),
     ("definitions",),
     ("project",),
     ("worker",),
-    ("runs",),
     ("executors",),
     ("batch",),
     ("cli", "__main__"),
@@ -66,17 +70,21 @@ _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write",
 
 
 def modules() -> list[Path]:
-    return sorted(ROOT.rglob("*.py"))
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 def relative(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    return path.relative_to(PACKAGE).as_posix()
 
 
 def room(name: str) -> str:
     """`crewrun.llm.gateway` → `llm`."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
+
+
+def room_of(path: Path) -> str:
+    return relative(path).removesuffix(".py").partition("/")[0]
 
 
 def height(room_name: str) -> int:
@@ -176,3 +184,17 @@ def test_the_public_names_are_sorted_and_all_resolve() -> None:
     assert {name: getattr(crewrun, name).__name__ for name in crewrun.__all__ if name != "__version__"} == {
         name: name for name in crewrun.__all__ if name != "__version__"
     }
+
+
+def test_nobody_outside_its_package_asks_which_kind_a_target_is() -> None:
+    """What the kinds differ in is a method or an attribute of `Target`, with a default."""
+    asking = {
+        f"{relative(path)}:{node.lineno}"
+        for path in modules()
+        if room_of(path) not in ("target", "flow", "aio")  # flow methods and threads have targets of other kinds
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("isinstance", "issubclass", "getattr", "hasattr")
+        and any(ast.unparse(argument).endswith(("target", "Target")) for argument in node.args)
+    }
+    assert asking == set()

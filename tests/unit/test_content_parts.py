@@ -16,7 +16,7 @@ from crewrun import LLM, Agent, Gateway, GatewayOptions
 from crewrun.errors import InputInvalid
 from crewrun.files import ImageFile, TextFile
 from crewrun.limits.estimates import fewest_tokens
-from crewrun.llm.recorder import Identities
+from crewrun.llm.request_identity import Identities
 from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import ChatRequest, Endpoint, Message, Part, ToolCall, in_parts
 from crewrun.testing import calls, scripted

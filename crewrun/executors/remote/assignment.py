@@ -12,9 +12,9 @@ import anyio.to_thread
 from crewrun.errors import Category, RunStopped
 from crewrun.executors.remote.messages import Fault, OutputFile, RecordedAnswer, RowResult
 from crewrun.executors.run_spec import RowRecorder
-from crewrun.llm.failed_tools import FailedCall, FailedTools
-from crewrun.llm.recorder import Spent
+from crewrun.failed_tools import FailedCall, FailedTools
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage
+from crewrun.recorder import Spent
 from crewrun.row import ErrorRecord, Outcome, Replayed, Row
 
 # The journal knows a request by its identity; only its messages are for the log.

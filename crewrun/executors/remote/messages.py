@@ -8,8 +8,8 @@ nothing that must outlive it. What each end can be called for are the methods of
 from typing import Any, NamedTuple, TypeAlias
 
 from crewrun.errors import CallError
-from crewrun.llm.recorder import Spent
 from crewrun.messages import Completion, RateLimits, Usage
+from crewrun.recorder import Spent
 from crewrun.redaction.redactor import redact
 from crewrun.row import Outcome
 

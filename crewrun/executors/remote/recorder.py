@@ -8,12 +8,12 @@ from typing import Any
 from crewrun.errors import CallError
 from crewrun.executors.remote.channel import Channel
 from crewrun.executors.remote.messages import Fault, RecordedAnswer
-from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, Message
+from crewrun.recorder import Spent
 
 
 class RemoteRecorder:
-    """A row's recorder, see `crewrun.llm.recorder.Recorder`: its answers came with the row, new ones go to the run.
+    """A row's recorder, see `crewrun.recorder.Recorder`: its answers came with the row, new ones go to the run.
 
     `replayed` lists what was answered from them. Requests go without their messages, unless the run logs prompts.
     """

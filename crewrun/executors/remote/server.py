@@ -28,7 +28,7 @@ from crewrun.executors.remote.messages import Fault, OutputFile, RecordedAnswer,
 from crewrun.executors.remote.recorder import RemoteCache, RemoteRecorder
 from crewrun.executors.run_spec import WorkerSpec
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.request_identity import describe_endpoint
 from crewrun.llm.transports.registry import import_transport
 from crewrun.messages import Endpoint
 from crewrun.redaction.redactor import learn, redact
@@ -70,8 +70,7 @@ class WorkerServer:
             raise UsageError(_other_models(called, worker_spec.endpoints))
         for endpoint in endpoints:
             import_transport(endpoint.transport_name)  # later it would hold up the first rows
-        writes = getattr(target, "writes_files", True)  # of other targets than crews it is not known
-        self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if writes else None
+        self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if target.writes_files else None
         own_files = worker_spec.own_files.with_crew(definition.path, definition.files)
         self._worker = Worker(
             target, gateway, worker_spec.row_timeout_s, self._scratch, recorders=service, own_files=own_files

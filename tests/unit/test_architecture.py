@@ -15,7 +15,7 @@ PACKAGE = ROOT / "crewrun"
 # The layers, lowest first. A module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
     (
-        *("_version", "errors", "messages", "row", "templates", "fingerprint", "declared", "run_files", "compat"),
+        *("_version", "errors", "messages", "row", "templates", "fingerprint", "declared", "run_files"),
         *("recorder", "usage", "failed_tools", "row_context"),
         *("redaction", "terminal", "confinement", "library_warnings"),
     ),
@@ -34,6 +34,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("flow",),
     ("inspect",),
     ("target",),
+    ("compat",),
     ("definitions",),
     ("project",),
     ("worker",),
@@ -43,10 +44,6 @@ LAYERS: list[tuple[str, ...]] = [
 ]
 # These reach down to here; nothing above needs them but the command line.
 BESIDE = {"testing": "executors", "mock": "crew"}
-# CrewAI's paths to our classes, for the import lines of existing projects.
-BESIDE |= dict.fromkeys(
-    ("agent", "agents", "crews", "lite_agent_output", "llms", "process", "task", "tasks", "types"), "crew"
-)
 HEAVY = {
     "litellm": {"llm/transports/litellm.py"},
     "rich": {"cli/console.py"},

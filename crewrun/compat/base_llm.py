@@ -18,11 +18,8 @@ from pydantic import (
 )
 
 from crewrun.crew.output import UsageMetrics
-from crewrun.errors import LLMCallBlockedError
 from crewrun.llm.custom.usage import Counts, add_usage
 from crewrun.llm.model import LLM, as_fallbacks
-
-__all__ = ["BaseLLM", "LLMCallBlockedError"]
 
 CONTEXT_WINDOW_TOKENS = 4096  # CrewAI's, of a model that does not say
 

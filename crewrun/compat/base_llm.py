@@ -1,7 +1,7 @@
 """`BaseLLM`: a model that the user's own code calls, CrewAI's way to bring one.
 
 A subclass has `call`, or `acall`, or both, and may have `supports_function_calling` and `get_context_window_size`. How
-it is called is in `llm.custom_transport`, what its endpoint is in `llm.custom_model`.
+it is called is in `llm.transports.custom`, what its endpoint is in `llm.custom.model`.
 """
 
 from typing import TYPE_CHECKING, Any

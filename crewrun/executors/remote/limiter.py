@@ -12,7 +12,6 @@ from crewrun.executors.remote.channel import Channel
 from crewrun.executors.remote.messages import Fault, GrantedPermit
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
-from crewrun.limits.rate_limiter import Ticket
 from crewrun.messages import Endpoint
 
 # The number of the row that this code belongs to.
@@ -74,7 +73,7 @@ class RemoteLimiter:
             self._channel.notify("given_up", permit, None)  # the run may have granted it by now
             raise
         if isinstance(granted, GrantedPermit):  # all that is here of the run's permit is its number
-            return Permit(Ticket(permit, 0), permit, granted.is_probe, None)
+            return Permit(permit, is_probe=granted.is_probe)
         return granted
 
     def answered(self, permit: Permit, end: CallResult) -> None:

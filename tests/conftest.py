@@ -17,7 +17,8 @@ from crewrun.redaction.redactor import Redactor
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-# The slowest test takes 20 s on a quiet machine, the slowest soak a quarter of an hour; a busy one takes far longer.
+# The slowest test takes 20 s on a quiet machine, the slowest soak a quarter of an hour; a busy one takes several times
+# as long.
 _LONGEST_S, _LONGEST_SOAK_S = 240, 3600
 _SETTINGS = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY", "NO_COLOR")
 

@@ -24,7 +24,7 @@ from crewrun.batch.stop import SIGNALS, Stop, StopReason
 from crewrun.batch.summary import summarise
 from crewrun.errors import CrewrunError, JournalDamaged, OutputFailed, UsageError
 from crewrun.executors import Executor
-from crewrun.journal.writer import Heartbeat
+from crewrun.journal.changes import Heartbeat
 from crewrun.limits.limiter import LocalLimiters
 from crewrun.row import Row
 from crewrun.runs.opening import Opened, with_cost

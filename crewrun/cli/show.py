@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from crewrun.inspect.show import FoundRow
     from crewrun.inspect.view import View
-    from crewrun.journal.journal import CallEntry
+    from crewrun.journal.schema import CallEntry
     from crewrun.messages import Message
     from crewrun.row import Row
 
@@ -53,7 +53,7 @@ async def _find(view: "View", row_id: str) -> dict[str, Any]:
         totals,
         turns,
     )
-    from crewrun.journal.journal import TOOL, TOOL_FAILURE
+    from crewrun.journal.schema import TOOL, TOOL_FAILURE
 
     found = find_row(view, row_id)
     record = find_line(view, found)

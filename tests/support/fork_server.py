@@ -18,7 +18,6 @@ from socket import recv_fds, socket
 from typing import Any
 
 from support.kill_points import Point, arm
-from support.mutants import VARIABLE, obey_variable
 
 _IMPORTED = (
     *("uvloop", "anyio._backends._asyncio", "anyio.streams.memory", "typer._adapters", "pydantic.type_adapter"),
@@ -47,8 +46,6 @@ def main() -> None:
     """In the server: fork until the tests hang up. In each fork: be the command."""
     for name in _IMPORTED:
         import_module(name)
-    if VARIABLE in os.environ:
-        obey_variable()
     gc.collect()
     gc.freeze()  # else each fork would look through all that, and copy the pages
     command = _fork_each(socket(fileno=int(sys.argv[1])))

@@ -15,7 +15,7 @@ PATIENCE_S = 10.0
 
 
 @contextmanager
-def told_when_slow(thread: int) -> Iterator[None]:
+def warn_when_slow(thread: int) -> Iterator[None]:
     """If what the thread of this number does in the block takes longer than PATIENCE_S, say so once on stderr."""
     ended = Event()
     Thread(target=_watch, args=(thread, ended), name="crewrun-patience", daemon=True).start()
@@ -37,7 +37,7 @@ def _watch(thread: int, ended: Event) -> None:
 
 
 def _loaded_frame(thread: int) -> FrameType | None:
-    """The innermost frame of the user's that crewrun has called: who calls crewrun is not being loaded."""
+    """The innermost frame of the user's that crewrun has called: the caller of crewrun is not being loaded."""
     frames = list(frames_from(sys._current_frames().get(thread)))
     ours = [i for i, frame in enumerate(frames) if is_ours(frame.f_code.co_filename)]
     inner = frames[: ours[-1]] if ours else []

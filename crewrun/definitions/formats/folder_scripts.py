@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterable
 
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.folders import inside, path_in, python_files
-from crewrun.definitions.outline import outline_of
-from crewrun.definitions.project_file import ProjectFile
+from crewrun.definitions.formats.folder_walk import inside, path_in, python_files
+from crewrun.definitions.formats.outline import outline_of
+from crewrun.definitions.formats.pyproject import ProjectFile
 from crewrun.errors import DefinitionError
 
 # Which of several files is the one that is run.
@@ -34,9 +34,9 @@ def script_in(folder: str, project: ProjectFile) -> str | None:
         return named[0]
     source = path_in(folder, "src")
     for places in ([folder], [source], inside(source), inside(folder)):
-        found = [file for place in places for file in python_files(place) if is_about_crews(file)]
-        if found:
-            return _one_of(found, folder)
+        matches = [file for place in places for file in python_files(place) if is_about_crews(file)]
+        if matches:
+            return _one_of(matches, folder)
     return None
 
 

@@ -1,6 +1,6 @@
 """A CrewAI project: a folder with `config/agents.yaml` and `config/tasks.yaml`, or a crew class, in it or below it.
 
-With a `crew.py` beside config/, or another file with a @CrewBase class, that says which crew it is (`python_source`);
+With a `crew.py` beside config/, or another file with a @CrewBase class, that says which crew it is (`python`);
 without one, the crew is all agents and all tasks, in the order of the files.
 """
 
@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass
 
 from crewrun.compat.import_hook import refuse_foreign_engine
-from crewrun.definitions.assembly import assemble
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.folder_scripts import imported_by
-from crewrun.definitions.folders import MAX_DEPTH, below, classes_in, inside, path_in, python_files
+from crewrun.definitions.formats.folder_scripts import imported_by
+from crewrun.definitions.formats.folder_walk import MAX_DEPTH, below, classes_in, inside, path_in, python_files
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
-from crewrun.definitions.older import unwrapped
+from crewrun.definitions.normalise import unwrap
+from crewrun.definitions.pipeline import assemble
 from crewrun.definitions.source import Expected, Source, joined
 from crewrun.definitions.yaml_source import read
 from crewrun.errors import DefinitionError
@@ -45,17 +45,17 @@ class Project:
         if os.path.isfile(crew_py):
             return crew_py
         places = [self.base, path_in(self.base, "src")]
-        found = [(file, name) for place in places for file in python_files(place) for name in _crew_classes(file)]
-        if len(found) > 1:
+        matches = [(file, name) for place in places for file in python_files(place) for name in _crew_classes(file)]
+        if len(matches) > 1:
             imported = {name for place in places for name in imported_by(path_in(place, "main.py"))}
-            found = [one for one in found if one[1] in imported] or found
-        if len(found) > 1:
-            names = [f"{file}:{name}" for file, name in found]
+            matches = [one for one in matches if one[1] in imported] or matches
+        if len(matches) > 1:
+            names = [f"{file}:{name}" for file, name in matches]
             raise DefinitionError(
                 f"{self.base}: has several @CrewBase classes, {', '.join(names)}; "
                 f"say which crew is meant: --crew {names[0]}"
             )
-        return found[0][0] if found else None
+        return matches[0][0] if matches else None
 
     @property
     def classes(self) -> list[str]:
@@ -70,7 +70,7 @@ def load(folder: str, strict: bool = False) -> Definition:
     root = project.base if os.path.relpath(project.base, folder).startswith(os.pardir) else os.path.normpath(folder)
     python = project.python
     if python is not None or project.yaml is None:
-        from crewrun.definitions.python_source import load_project
+        from crewrun.definitions.formats.python import load_project
 
         return load_project(python or path_in(project.base, "crew.py"), root)
     agents, tasks = project.yaml
@@ -78,8 +78,8 @@ def load(folder: str, strict: bool = False) -> Definition:
     source = joined(
         Source(folder, {}),
         {
-            ("agents",): unwrapped(read(agents, Expected("agents.yaml", "an entry for every agent")), "agents"),
-            ("tasks",): unwrapped(read(tasks, Expected("tasks.yaml", "an entry for every task")), "tasks"),
+            ("agents",): unwrap(read(agents, Expected("agents.yaml", "an entry for every agent")), "agents"),
+            ("tasks",): unwrap(read(tasks, Expected("tasks.yaml", "an entry for every task")), "tasks"),
         },
     )
     folders = list(dict.fromkeys([project.base, os.path.dirname(agents), root]))
@@ -97,24 +97,24 @@ def is_project(folder: str) -> bool:
 
 def find(folder: str) -> Project:
     """The project in `folder`, else the only one below it. Raises DefinitionError when there is none, or several."""
-    found = projects_in(folder)
-    if not found:
+    matches = projects_in(folder)
+    if not matches:
         raise DefinitionError(nothing_in(folder))
-    if len(found) > 1:
-        bases = ", ".join(repr(project.base) for project in found)
-        raise DefinitionError(f"{folder}: has {len(found)} CrewAI projects in it: {bases}; name one of them")
-    return found[0]
+    if len(matches) > 1:
+        bases = ", ".join(repr(project.base) for project in matches)
+        raise DefinitionError(f"{folder}: has {len(matches)} CrewAI projects in it: {bases}; name one of them")
+    return matches[0]
 
 
 def projects_in(folder: str) -> list[Project]:
     """The project right in `folder`, else all that are below it."""
-    found: dict[str, Project] = {}
+    matches: dict[str, Project] = {}
     for place in below(folder):
         if (project := _project_at(place)) is not None:
             if project.base == os.path.normpath(folder) or place == os.path.normpath(folder):
                 return [project]
-            found.setdefault(project.base, project)
-    return list(found.values())
+            matches.setdefault(project.base, project)
+    return list(matches.values())
 
 
 def nothing_in(folder: str) -> str:

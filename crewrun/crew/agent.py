@@ -15,8 +15,9 @@ from crewrun.crew.family import seen
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
-from crewrun.crew.perform import Answer, Work, perform
+from crewrun.crew.perform import perform
 from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, with_passages
+from crewrun.crew.work import Answer, Work
 from crewrun.errors import OutputInvalid
 from crewrun.files.attachment import attach, parts_of, tell_of
 from crewrun.files.file import as_files

@@ -13,10 +13,10 @@ from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
 from crewrun.crew.log_file import LogFile
 from crewrun.crew.output import OutputFormat, TaskOutput, as_dict, as_text, jsonable
 from crewrun.crew.output_files import check_filled, render_path, write_output
-from crewrun.crew.perform import Answer
 from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context, with_passages
 from crewrun.crew.retries import begin_counting, count_retry, end_counting
 from crewrun.crew.task import Task, latest_outputs
+from crewrun.crew.work import Answer
 from crewrun.errors import OutputInvalid
 from crewrun.files.attachment import Attachment, parts_of, tell_of
 from crewrun.llm.schema import NotValid, OutputSchema, Structured

@@ -27,7 +27,6 @@ from crewrun.executors.letters import (
 from crewrun.executors.post import Correspondence, Outbox
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
-from crewrun.limits.rate_limiter import Ticket
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message
 from crewrun.recorder import Spent
 
@@ -132,7 +131,7 @@ class RemoteLimiter:
 
 def _permit(number: int, *, is_probe: bool = False) -> Permit:
     """All that is here of the run's permit is its number."""
-    return Permit(Ticket(number, 0), number, is_probe, None)
+    return Permit(number, is_probe=is_probe)
 
 
 class RemoteRecorder:

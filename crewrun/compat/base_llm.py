@@ -1,7 +1,7 @@
 """`BaseLLM`: a model that the user's own code calls, CrewAI's way to bring one.
 
 A subclass has `call`, or `acall`, or both, and may have `supports_function_calling` and `get_context_window_size`. How
-it is called is in `llm.custom_transport`, what its endpoint is in `llm.custom_model`.
+it is called is in `llm.transports.custom`, what its endpoint is in `llm.custom.model`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,8 @@ from pydantic import (
 )
 
 from crewrun.crew.output import UsageMetrics
-from crewrun.errors import LLMCallBlockedError
 from crewrun.llm.custom.usage import Counts, add_usage
 from crewrun.llm.model import LLM, as_fallbacks
-
-__all__ = ["BaseLLM", "LLMCallBlockedError"]
 
 CONTEXT_WINDOW_TOKENS = 4096  # CrewAI's, of a model that does not say
 

@@ -2,8 +2,7 @@
 
 The import statements of the user's files, wherever these lie, are read as those of crewrun (`import_rewriting`); the
 files stay as they are. A file is the user's when it is imported while a crew is loaded, or by another such file, and
-is not installed. What is installed has the installed `crewai`, else crewrun under that name. What crewrun does not
-have of CrewAI is in `stand_ins`.
+is not installed. Installed libraries get the installed `crewai`, else crewrun under that name.
 """
 
 import importlib
@@ -17,8 +16,9 @@ from importlib.util import find_spec
 from types import CodeType, FrameType, ModuleType
 from typing import Any, get_args
 
-from crewrun.definitions.import_rewriting import NAMES, rewritten
-from crewrun.definitions.stand_ins import StandInFinder
+from crewrun.compat.import_rewriting import rewritten
+from crewrun.compat.paths import PACKAGES
+from crewrun.compat.stubs import StubFinder
 from crewrun.errors import DefinitionError, UsageError, suggest
 from crewrun.loading.load import current_load
 from crewrun.loading.user_code import frames_from, is_users
@@ -59,26 +59,26 @@ def is_installed(package: str) -> bool:
         spec = find_spec(package)
     except (ImportError, ValueError):
         return False
-    return spec is not None and spec.origin is not None and not isinstance(spec.loader, _AliasLoader)
+    return spec is not None and spec.origin is not None and not isinstance(spec.loader, _CrewaiLoader)
 
 
 def install() -> None:
     """Have `crewai` mean crewrun in what is loaded from now on, unless its engine is another one."""
-    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    if any(isinstance(finder, _UserFinder) for finder in sys.meta_path):
         return
     standard = next((i for i, other in enumerate(sys.meta_path) if other is PathFinder), 0)
-    sys.meta_path.insert(standard, _Finder())
-    sys.meta_path += [StandInFinder(), _AliasFinder()]
+    sys.meta_path.insert(standard, _UserFinder())
+    sys.meta_path += [StubFinder(), _CrewaiFinder()]
 
 
-class _Finder(MetaPathFinder):
-    """Finds what Python's own finder finds, and reads it with `_Loader` if it is the user's."""
+class _UserFinder(MetaPathFinder):
+    """Finds what Python's own finder finds, and reads it with `_RewritingLoader` if it is the user's."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec of a module whose imports are rewritten; None leaves it to the others."""
-        if not _is_asked_by_user():
+        if not _is_users_import():
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.origin is None or type(spec.loader) is not SourceFileLoader:
@@ -90,23 +90,23 @@ class _Finder(MetaPathFinder):
         """What reads the file at `path`, which is loaded now; None when that is not to be rewritten."""
         if current_engine() != "crewrun" or not is_users(os.path.realpath(path)):
             return None
-        return _Loader(fullname, path)
+        return _RewritingLoader(fullname, path)
 
 
-class _Loader(SourceFileLoader):
+class _RewritingLoader(SourceFileLoader):
     """Reads a source file with crewrun's modules in place of CrewAI's."""
 
     def get_code(self, fullname: str) -> CodeType | None:
         """The module's code. Rewritten code never goes into `__pycache__`, where Python would find it."""
         path = self.get_filename(fullname)
         source = self.get_data(path)
-        names = {name: ours for name, ours in NAMES.items() if name == "crewai" or not is_installed(name)}
+        names = {name: ours for name, ours in PACKAGES.items() if name == "crewai" or not is_installed(name)}
         if not any(name.encode() in source for name in names):
             return super().get_code(fullname)
         return compile(rewritten(source, path, names), path, "exec", dont_inherit=True)
 
 
-def _is_asked_by_user() -> bool:
+def _is_users_import() -> bool:
     """Whether a crew is loaded now, or the module that imports was rewritten itself."""
     if current_load() is not None:
         return current_engine() == "crewrun"
@@ -117,7 +117,7 @@ def _is_asked_by_user() -> bool:
 
 
 def _is_rewritten(frame: FrameType) -> bool:
-    return isinstance(getattr(frame.f_globals.get("__spec__"), "loader", None), _Loader)
+    return isinstance(getattr(frame.f_globals.get("__spec__"), "loader", None), _RewritingLoader)
 
 
 def _serves_user() -> bool:
@@ -125,11 +125,11 @@ def _serves_user() -> bool:
     return any(map(_is_rewritten, frames_from(sys._getframe(1))))
 
 
-def _is_alias(package: str) -> bool:
-    return isinstance(getattr(getattr(sys.modules.get(package), "__spec__", None), "loader", None), _AliasLoader)
+def _is_crewrun(package: str) -> bool:
+    return isinstance(getattr(getattr(sys.modules.get(package), "__spec__", None), "loader", None), _CrewaiLoader)
 
 
-class _AliasFinder(MetaPathFinder):
+class _CrewaiFinder(MetaPathFinder):
     """Finds crewrun under CrewAI's name, for installed libraries where CrewAI is not installed. Comes last."""
 
     def find_spec(
@@ -137,12 +137,12 @@ class _AliasFinder(MetaPathFinder):
     ) -> ModuleSpec | None:
         """The spec of the alias; None for every other name, and where no code of a crew asks for it."""
         top, _, rest = fullname.partition(".")
-        if top != "crewai" or not (_is_alias(top) if rest else current_load() is not None or _serves_user()):
+        if top != "crewai" or not (_is_crewrun(top) if rest else current_load() is not None or _serves_user()):
             return None
-        return ModuleSpec(fullname, _AliasLoader(f"crewrun.{rest}" if rest else "crewrun"), is_package=True)
+        return ModuleSpec(fullname, _CrewaiLoader(f"crewrun.{rest}" if rest else "crewrun"), is_package=True)
 
 
-class _AliasLoader(Loader):
+class _CrewaiLoader(Loader):
     """Fills a module with what another one has."""
 
     def __init__(self, ours: str) -> None:

@@ -3,10 +3,8 @@
 import ast
 from collections.abc import Mapping
 
-from crewrun.definitions.stand_ins import home_of
+from crewrun.compat.paths import place_of
 
-# CrewAI's packages and ours in their place.
-NAMES: Mapping[str, str] = {"crewai": "crewrun", "crewai_tools": "crewrun.tools", "crewai_files": "crewrun.files"}
 # Functions that take the name of a module or of a distribution: of importlib and importlib.metadata.
 _BY_NAME = frozenset({"import_module", "__import__", "find_spec", "version", "distribution"})
 
@@ -33,7 +31,9 @@ class _Rewriter(ast.NodeTransformer):
             module = self._names["crewai_tools"]  # each of its tools is in a package of its own
         homes: dict[str, list[ast.alias]] = {}
         for alias in node.names:
-            homes.setdefault(home_of(module, alias.name), []).append(alias)
+            home, name = place_of(module, alias.name)
+            written = ast.alias(name, alias.asname or alias.name) if name != alias.name else alias
+            homes.setdefault(home, []).append(ast.copy_location(written, alias))
         return [ast.copy_location(ast.ImportFrom(home, names, 0), node) for home, names in homes.items()]
 
     def visit_Call(self, node: ast.Call) -> ast.AST:

@@ -1,4 +1,4 @@
-"""CrewAI's import path for `LLMGuardrail`: a sentence as a guardrail that a model of its own judges."""
+"""`LLMGuardrail`: a sentence as a guardrail, with a model of its own as the judge."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -8,8 +8,6 @@ from crewrun.crew.guardrails import Judgement
 from crewrun.crew.output import AgentOutput, TaskOutput
 from crewrun.crew.prompts import judge_prompt
 
-__all__ = ["LLMGuardrail"]
-
 
 @dataclass(frozen=True, slots=True)
 class LLMGuardrail:
@@ -17,6 +15,9 @@ class LLMGuardrail:
 
     A sentence as the guardrail does the same with the agent's own model.
     """
+
+    # CrewAI's path, by which fingerprints of runs have known the class.
+    __module__ = "crewrun.tasks.llm_guardrail"
 
     description: str
     llm: Any = None

@@ -1,34 +1,14 @@
-"""Names of CrewAI that crewrun has by another name or in another place, for the import lines of existing code.
-
-Which import leads here is in `stand_ins`. What does nothing is not here but there.
-"""
+"""Names that exist only for code that was written for CrewAI. Which import leads here is in `paths`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from crewrun.crew.agent import Agent
-from crewrun.crew.steps import AgentAction, AgentFinish
 from crewrun.llm.endpoints import default_model
 from crewrun.llm.model import LLM, as_llm
 from crewrun.templates import compile_template
-from crewrun.tools.toolbox import wire_name as sanitize_tool_name
 
-__all__ = [
-    "AgentAction",
-    "AgentFinish",
-    "LLMGuardrailResult",
-    "LLMMessage",
-    "LiteAgent",
-    "SerializableCallable",
-    "create_llm",
-    "interpolate_only",
-    "sanitize_tool_name",
-]
-
-# An agent on its own: `kickoff` is a method of every agent.
-LiteAgent = Agent
 LLMMessage = dict[str, Any]
 SerializableCallable = Callable[..., Any]
 

@@ -54,7 +54,7 @@ class KickoffFamily(Generic[Output]):
     kickoff_async = akickoff
 
     def kickoff(self, inputs: Inputs | None = None, input_files: AnyFiles = None) -> Output:
-        """`akickoff` for sync code. A running event loop is blocked meanwhile, with a warning."""
+        """`akickoff` for sync code. Inside a running event loop it blocks that loop, with a warning."""
         return run_sync("kickoff", "akickoff", self.akickoff, inputs, input_files)
 
     @overload

@@ -1,4 +1,4 @@
-"""How an agent comes to an answer: one call, or turns with tools, then the check against a schema.
+"""How an agent gets to its answer: one call, or turns with tools, then the check against a schema.
 
 perform → _perform_with_retries → _perform_once → _ask_once                          what most rows are
                                                 → answer_with_tools → _validated     with tools and a schema
@@ -61,7 +61,7 @@ async def _perform_once(work: Work) -> Answer:
 
 
 async def _ask_once(work: Work) -> Answer:
-    """One call and no more: what most rows are, which shall not pay for the rest."""
+    """A single call, which is all that most rows are; they do not pay for the rest."""
     messages = work.prompt.messages()
     completion = await work.gateway.complete(work.llm, messages, work.row_context, windows=work.windows)
     text = non_empty(completion.text)

@@ -38,7 +38,7 @@ class Texts(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """A task of one kickoff, and who does it with which tools. `name` is how rows and messages call it.
+    """A task of one kickoff, with its agent and tools. `name` is how rows and messages call it.
 
     `background` is what the agent knows, and `system` what the system turn says of it. `passages` are those that an
     embedder chose for the task; None where they are chosen by words.
@@ -247,10 +247,10 @@ async def _guarded(
     retries = [0] * len(guardrails)
     position = 0
     while position < len(guardrails):
-        said = output.raw
+        text = output.raw
         verdict = await check(guardrails[position], output, f"task {assignment.name!r}", judge)
         if verdict.fault is None:
-            output = _replaced(assignment, output, verdict.instead, said)
+            output = _replaced(assignment, output, verdict.instead, text)
             position += 1
             continue
         if retries[position] == task.guardrail_max_retries:
@@ -265,15 +265,15 @@ async def _guarded(
     return output
 
 
-def _replaced(assignment: Assignment, output: TaskOutput, instead: Any, said: str) -> TaskOutput:
-    """The output that a guardrail left or gave back. `said` is the text before: new text is held against the schema."""
+def _replaced(assignment: Assignment, output: TaskOutput, instead: Any, text: str) -> TaskOutput:
+    """The output that a guardrail left or returned. `text` is the text before: new text is validated by the schema."""
     if instead is None or instead is output:
         return output
     schema = assignment.schema
     try:
         if isinstance(instead, TaskOutput):
             is_as_it_was = instead.pydantic == output.pydantic and instead.json_dict == output.json_dict
-            if schema is None or instead.raw == said or not (is_as_it_was or _is_bare(instead)):
+            if schema is None or instead.raw == text or not (is_as_it_was or _is_bare(instead)):
                 return instead
             instead = instead.raw
         if not isinstance(instead, str):
@@ -283,7 +283,7 @@ def _replaced(assignment: Assignment, output: TaskOutput, instead: Any, said: st
             elif changed is not output:
                 changed.output_format = OutputFormat.JSON
             return changed
-        if instead == said:
+        if instead == text:
             output.raw = instead
             return output
         changed = output.model_copy(update={"raw": instead})

@@ -1,4 +1,4 @@
-"""What an executor is given: the `Job`, and of that the `Brief`, which goes to workers elsewhere."""
+"""What an executor is given: the `RunSpec`, and of that the `WorkerSpec`, which goes to workers elsewhere."""
 
 import os
 from asyncio import Future
@@ -23,7 +23,7 @@ from crewrun.worker import Worker
 _MODEL_VARIABLES = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE")
 
 
-class Recorded(Recorder, Protocol):
+class RowRecorder(Recorder, Protocol):
     """A recorder that can say all that it knows, and keeps what it is given in the order in which it is called."""
 
     def record(
@@ -55,10 +55,10 @@ class Recorded(Recorder, Protocol):
         ...
 
 
-class Archive(Protocol):
-    """What a run remembers of the calls that its rows made; see `crewrun.worker.Memory`."""
+class RunRecorders(Protocol):
+    """What a run remembers of the calls that its rows made; see `crewrun.worker.Recorders`."""
 
-    async def recall(self, row: Row) -> Recorded:
+    async def recall(self, row: Row) -> RowRecorder:
         """The recorder of one row, with all that earlier sessions recorded of it."""
         ...
 
@@ -75,7 +75,7 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class WorkerSpec:
     """All that a worker elsewhere has to know. `crew` is the reference to load, or only the name of `text`.
 
     `endpoints` are those that the run expects it to call, as `describe_endpoint` words them; `max_rows` is how many
@@ -101,7 +101,7 @@ class Brief:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RunSpec:
     """What there is to run, and with what: `worker` for rows in this process, the rest for rows elsewhere.
 
     `crew` is the reference as the user named it, `files` where each row has its folder, `excluded` what of the crew's
@@ -116,7 +116,7 @@ class Job:
     row_timeout_s: float | None
     max_rows: int
     limiters: LocalLimiters
-    archive: Archive | None
+    recorders: RunRecorders | None
     cache: Answers | None
     files: Path
     excluded: Sequence[Path]
@@ -129,8 +129,8 @@ class Job:
     workers: WorkerOptions
     say: Callable[[str], Any]
 
-    def brief(self, crew: str, text: str | None) -> Brief:
-        """What workers have to know, when the crew is `crew` over there; see `Brief`.
+    def worker_spec(self, crew: str, text: str | None) -> WorkerSpec:
+        """What workers have to know, when the crew is `crew` over there; see `WorkerSpec`.
 
         Raises UsageError for a variable that they are to get and that is not set here.
         """
@@ -138,7 +138,7 @@ class Job:
             if name not in os.environ:
                 raise UsageError(f"--env {name}: is not set here, so workers cannot get it")
         names = [*_MODEL_VARIABLES, *self.workers.env]
-        return Brief(
+        return WorkerSpec(
             crew=crew,
             text=text,
             options=self.options,

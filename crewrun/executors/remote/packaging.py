@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from crewrun.definitions.definition import Definition
-from crewrun.loading.places import project_of, root_of
+from crewrun.loading.import_path import project_of, root_of
 from crewrun.loading.user_code import is_users
 from crewrun.references import find_file
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX
@@ -31,7 +31,7 @@ _NEVER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Luggage:
+class Package:
     """`ref` is the crew as it is named over there: in `folder`, which travels without what `excluded` matches, as the
     name of `text`, or something that is installed.
     """
@@ -42,7 +42,7 @@ class Luggage:
     excluded: tuple[str, ...] = ()
 
 
-def pack_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Luggage:
+def package_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Package:
     """What has to travel so that `crew`, which was loaded here as `definition`, can be loaded elsewhere.
 
     `left_out` are files and folders that may be beside it and are no part of it, such as the inputs.
@@ -55,7 +55,7 @@ def pack_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Lu
         # Files that rows name are known to nobody.
         has_files = definition.target.has_files or bool(definition.target.knowledge_files)
         if definition.kind == "crew.yaml" and not has_files and not _needs_folder(crew, folder):
-            return Luggage(name, text=Path(crew).read_text(encoding="utf-8"))
+            return Package(name, text=Path(crew).read_text(encoding="utf-8"))
         top = _top_around(os.path.join(folder, name)) if name.endswith(".py") else folder
         return _folder(top, os.path.relpath(os.path.join(folder, name), top), left_out)
     name, _, attr = crew.strip().rpartition(":")
@@ -67,7 +67,7 @@ def pack_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Lu
     module = sys.modules.get(name)
     if module is not None and _is_below(getattr(module, "__file__", None), here):
         return _folder(here, crew.strip(), left_out)
-    return Luggage(crew.strip())  # installed, and so it must be there
+    return Package(crew.strip())  # installed, and so it must be there
 
 
 def _top_around(file: str) -> str:
@@ -80,10 +80,10 @@ def _top_around(file: str) -> str:
     return top
 
 
-def _folder(folder: str, ref: str, left_out: Sequence[Path]) -> Luggage:
+def _folder(folder: str, ref: str, left_out: Sequence[Path]) -> Package:
     within = [path.resolve().relative_to(folder) for path in left_out if _is_below(str(path.resolve()), folder)]
     unreadable = (os.path.relpath(path, folder) for path in _special_files(folder))
-    return Luggage(ref, folder=folder, excluded=(*_NEVER, *(f"/{path}" for path in (*within, *unreadable))))
+    return Package(ref, folder=folder, excluded=(*_NEVER, *(f"/{path}" for path in (*within, *unreadable))))
 
 
 def _special_files(folder: str) -> Iterator[str]:

@@ -1,12 +1,12 @@
 """`crewrun check`: what a batch would run, and everything that is wrong with it, without a call."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.inputs import ForAllRows, read_inputs
+from crewrun.cli.inputs import read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.check import Findings
@@ -20,10 +20,8 @@ def check(
     engine: flags.Engine = None,
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
-    strict: bool | None = typer.Option(
-        None, "--strict/--no-strict", envvar="CREWRUN_STRICT", help="Warnings count as problems."
-    ),
-    input: ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
+    strict: Annotated[bool | None, flags.option("strict", help="Warnings count as problems.")] = None,
+    input: flags.ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> None:
     """Check a crew, and the rows for it, without calling a model.

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from crewrun.cli.inputs import ForAllRows, read_inputs
+from crewrun.batch_flags import batch_flags
+from crewrun.cli import flags
+from crewrun.cli.inputs import read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.settings import BatchSettings
@@ -20,7 +22,7 @@ def retry(
     only: str | None = typer.Option(
         None, "--only", metavar="CATEGORY", help="Only rows that failed so, such as rate_limit, and no others."
     ),
-    input: ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
+    input: flags.ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
 ) -> None:
     """Run the rows of RUN again that failed, and those that it did not come to, as its own command would.
 
@@ -104,13 +106,13 @@ def _with_passwords(settings: "BatchSettings") -> "BatchSettings":
     from crewrun.errors import UsageError
     from crewrun.redaction.key_shapes import REDACTED
 
-    found: dict[str, Any] = {}
-    for name in settings.__dataclass_fields__:
+    passwords: dict[str, Any] = {}
+    for name, flag in batch_flags().items():
         value = getattr(settings, name)
         if isinstance(value, str) and REDACTED in value:
-            variable = f"CREWRUN_{name.upper()}"
-            if not os.environ.get(variable):
-                flag = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{flag} {value}: a run keeps no passwords; export {variable} with all of it")
-            found[name] = os.environ[variable]
-    return replace(settings, **found)
+            if not os.environ.get(flag.variable):
+                raise UsageError(
+                    f"{flag.option} {value}: a run keeps no passwords; export {flag.variable} with all of it"
+                )
+            passwords[name] = os.environ[flag.variable]
+    return replace(settings, **passwords)

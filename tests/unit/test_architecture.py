@@ -17,7 +17,7 @@ LAYERS: list[tuple[str, ...]] = [
         *("_version", "errors", "messages", "row", "templates", "threads"),
         *("blocking_calls", "held_signals", "own_loops", "thread_loops"),
         *("concurrency", "confinement", "contexts", "references", "fingerprint", "library_warnings"),
-        *("loading", "run_files", "declared"),
+        *("loading", "run_files", "declared", "batch_flags"),
         *("redaction", "key_shapes", "credentials", "secret_forms", "secret_values", "written_secrets", "terminal"),
     ),
     ("diagram",),

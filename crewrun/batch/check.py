@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crewrun.batch.first_row import FirstRowFailed, first_crew
-from crewrun.batch.foreign import check_holds
-from crewrun.batch.opening import identify
-from crewrun.batch.preflight import is_pipe, output_path, unused_constants
+from crewrun.batch.first_crew import FirstCrewFailed, first_crew
+from crewrun.batch.locations import is_pipe, output_path
+from crewrun.batch.preflight import unused_constants
+from crewrun.batch.run_identity import identify
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
+from crewrun.batch.unsupported import check_supported
 from crewrun.crew.agent import Agent
 from crewrun.crew.background import Background
 from crewrun.crew.crew import Crew
@@ -89,7 +90,7 @@ async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -
         try:
             beside = None if inputs in (None, STDIN) else Path(inputs)
             definition = load(crew or find_beside(beside), strict=settings.strict, engine=settings.engine)
-            check_holds(settings, definition.target)
+            check_supported(settings, definition.target)
         except CrewrunError as wrong:
             findings.problems += str(wrong).split("\n")
         else:
@@ -140,7 +141,7 @@ async def _made_for_first_row(target: Target, inputs: str | None, findings: Find
         return target
     try:
         return await first_crew(target, lambda: open_source(inputs, constants=findings.constants)) or target
-    except FirstRowFailed as failed:
+    except FirstCrewFailed as failed:
         findings.problems += str(failed).split("\n")
         return target
 

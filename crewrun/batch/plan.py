@@ -12,19 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crewrun.batch.canary import draw
-from crewrun.batch.first_row import FirstRowFailed, looked
-from crewrun.batch.foreign import check_holds
-from crewrun.batch.opening import identify, make_gateway
-from crewrun.batch.preflight import (
-    check_priced,
-    moved_files,
-    output_path,
-    rows_opener,
-    run_folder,
-    spooled,
-    unused_names,
-)
+from crewrun.batch.first_crew import FirstCrewFailed, crew_of_row
+from crewrun.batch.locations import output_path, rows_opener, run_folder, spooled
+from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
+from crewrun.batch.run_identity import identify
 from crewrun.batch.settings import BatchSettings
+from crewrun.batch.unsupported import check_supported
 from crewrun.crew.crew import Crew
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.definitions.definition import Definition
@@ -125,7 +118,7 @@ class _Sums(NamedTuple):
 async def plan_batch(inputs: str, definition: Definition, settings: BatchSettings) -> Plan:
     """Look at everything that a batch would begin with. Raises what `run_batch` raises before its first call."""
     settings.check()
-    check_holds(settings, definition.target)
+    check_supported(settings, definition.target)
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
     part = settings.part
     output = output_path(inputs, settings.output, part)
@@ -177,8 +170,8 @@ async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
     if not isinstance(target, PerRowTarget) or not rows:
         return target
     try:
-        crew = await looked(target, rows[0])
-    except FirstRowFailed as failed:
+        crew = await crew_of_row(target, rows[0])
+    except FirstCrewFailed as failed:
         plan.notes.append(f"warning: {failed}")
         return target
     if crew is None:

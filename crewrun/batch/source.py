@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 import anyio
 
-from crewrun.batch.identity import RowIds
 from crewrun.batch.json_object import parse_object
 from crewrun.batch.readers import CHUNK_BYTES, CsvReader, JsonLines, Reader, Record
+from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
 

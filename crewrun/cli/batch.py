@@ -10,10 +10,8 @@ from crewrun.cli import flags
 from crewrun.cli.inputs import read_inputs
 
 if TYPE_CHECKING:
-    from crewrun.batch.opening import Invocation
-    from crewrun.batch.session import Report
-    from crewrun.batch.settings import BatchSettings
-    from crewrun.definitions.definition import Definition
+    from crewrun.batch.invocation import BatchRequest
+    from crewrun.batch.summary import Report
 
 
 @flags.takes_batch_flags
@@ -36,7 +34,7 @@ def batch(
     --fail-fast or --max-failures; 5 by --budget or --max-forecast; 6 by --deadline; 75 another process has this run;
     129, 130 and 143 interrupted; 141 stdout was closed.
     """
-    from crewrun.batch.opening import Invocation
+    from crewrun.batch.invocation import BatchRequest, Invocation
     from crewrun.batch.settings import BatchSettings
     from crewrun.batch.source import claimed
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
@@ -48,69 +46,69 @@ def batch(
     definition = load_crew(crew, inputs, strict=given["strict"], engine=given["engine"] or "crewrun")
     settings = BatchSettings.merge(given, definition.batch)
     if dry_run:
-        from crewrun.cli.plan import show_plan
+        from crewrun.cli.dry_run import show_plan
 
         show_plan(inputs, definition, settings, stdout_fd, as_json=as_json)
         return
     invocation = Invocation(inputs, crew or str(definition.path), ["crewrun", *sys.argv[1:]])
-    carry_out(invocation, definition, settings, stdout_fd)
+    carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
 
 
-def carry_out(
-    invocation: "Invocation", definition: "Definition", settings: "BatchSettings", stdout_fd: int
-) -> NoReturn:
+def carry_out(request: "BatchRequest") -> NoReturn:
     """Run the batch and end the process with its exit code."""
     from crewrun.errors import OutputFailed, RunHeld
     from crewrun.terminal import say
 
     try:
-        report = _run(invocation, definition, settings, stdout_fd)
+        report = _run(request)
     except RunHeld as held:
-        if settings.lock != "skip":
+        if request.settings.lock != "skip":
             raise
         say(f"crewrun: {held}; skipped (--lock skip)")
         sys.exit(0)
     except OutputFailed as full:  # before the first row
-        raise OutputFailed(f"{full}\nto go on: {again(invocation, settings)}") from full
-    end(report, invocation, settings)
+        raise OutputFailed(f"{full}\nto go on: {resume_command(request)}") from full
+    end(report, request)
 
 
-def _run(invocation: "Invocation", definition: "Definition", settings: "BatchSettings", stdout_fd: int) -> "Report":
+def _run(request: "BatchRequest") -> "Report":
     import gc
 
     from crewrun.batch.run import run_batch
     from crewrun.cli.display import choose_display
     from crewrun.cli.setup import run_loop
 
-    display = choose_display(settings.progress, settings.quiet)
+    display = choose_display(request.settings.progress, request.settings.quiet)
     # What was loaded so far lives to the end of the process: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    return run_loop(run_batch, invocation, definition, settings, stdout_fd, display)
+    return run_loop(run_batch, request, display)
 
 
-def end(report: "Report", invocation: "Invocation", settings: "BatchSettings") -> NoReturn:
+def end(report: "Report", request: "BatchRequest") -> NoReturn:
     """Say how the run went and end the process with its exit code."""
     from crewrun.batch.summary import write_summary
     from crewrun.cli.report import say_report
     from crewrun.cli.setup import leave
 
+    settings = request.settings
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
-        say_report(report, again(invocation, settings), again(invocation, settings, replay=False))
+        say_report(report, resume_command(request), resume_command(request, replay=False))
     if settings.summary:
         write_summary(settings.summary, report.summary)
     leave(report.exit_code)
 
 
-def again(invocation: "Invocation", settings: "BatchSettings", *, replay: bool = True) -> str:
+def resume_command(request: "BatchRequest", *, replay: bool = True) -> str:
     """The command that goes on with a run and does not begin anew; without `replay` it may send what --replay could
     not answer.
     """
     from crewrun.redaction.redactor import redact_value
     from crewrun.runs.manifest import without
 
-    if invocation.again is not None:
-        return invocation.again
+    invocation, settings = request.invocation, request.settings
+    if invocation.resume_command is not None:
+        return invocation.resume_command
     words = [redact_value(word) for word in without("fresh", invocation.command, is_set=settings.fresh)]
     return shlex.join(words if replay else without("replay", words, is_set=settings.replay))

@@ -93,7 +93,7 @@ async def _export(view: "View", directive: _Directive, sink: "Sink") -> int:
 
 async def _read_input(view: "View", found: "Written", directive: _Directive) -> None:
     """Find out which rows the input has, and in which order."""
-    from crewrun.batch.reread import is_wanted, visit_rows
+    from crewrun.batch.run_input import is_wanted, visit_rows
     from crewrun.errors import UsageError
     from crewrun.terminal import say
 
@@ -112,7 +112,7 @@ async def _read_input(view: "View", found: "Written", directive: _Directive) -> 
 
 async def _export_again(view: "View", directive: _Directive, sink: "Sink") -> None:
     """Export results that are in no file from the journal and the input."""
-    from crewrun.batch.reread import visit_rows
+    from crewrun.batch.run_input import visit_rows
     from crewrun.errors import OutputFailed, UsageError
     from crewrun.inspect.export import Spool
 
@@ -167,7 +167,7 @@ async def _write(lines: "Iterable[bytes]", directive: _Directive, sink: "Sink") 
 @contextmanager
 def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bool]) -> "Iterator[Sink]":
     """Standard output, or a file that is there when it is whole. `is_taken` knows what belongs to the run."""
-    from crewrun.batch.preflight import check_output
+    from crewrun.batch.locations import check_output
     from crewrun.batch.sink import FileSink, StreamSink, open_sink
     from crewrun.errors import UsageError
 

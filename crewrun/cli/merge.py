@@ -71,14 +71,14 @@ def merge(
 
 
 async def _see_input(whole: "Input", union: "MergedResults") -> None:
-    from crewrun.batch.reread import visit_input
+    from crewrun.batch.run_input import visit_input
 
     await visit_input(whole.path, whole.id_field, union.see)
 
 
 def _check_output(output: str, parts: "Sequence[Part]", inputs: str | None, *, force: bool) -> Path:
     """Where to write. Raises UsageError when that cannot be, or would take the place of what is not to be lost."""
-    from crewrun.batch.preflight import check_output, output_path
+    from crewrun.batch.locations import check_output, output_path
     from crewrun.errors import UsageError
     from crewrun.runs.folder import beside
 
@@ -171,7 +171,7 @@ def _other_crews(parts: "Sequence[Part]") -> list[str]:
 
 def _difference(one: "Manifest", other: "Manifest") -> str:
     """The first place in which the definitions of two runs differ."""
-    from crewrun.batch.opening import endpoints_in_words
+    from crewrun.batch.run_identity import endpoints_in_words
 
     first, second = _texts(one), _texts(other)
     if len(first) == len(second) == 1:  # whatever the two files are called

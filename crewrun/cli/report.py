@@ -3,8 +3,8 @@
 import shlex
 from typing import Any
 
-from crewrun.batch.session import Report
 from crewrun.batch.stop import StopKind
+from crewrun.batch.summary import Report
 from crewrun.cli.wording import count, duration, may_be_owed, money, shortened, tokens
 from crewrun.errors import Category
 from crewrun.terminal import say_all

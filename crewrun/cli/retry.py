@@ -31,8 +31,8 @@ def retry(
     the run's said. Exit codes are those of
     `crewrun batch`.
     """
-    from crewrun.batch.opening import Invocation
-    from crewrun.batch.reread import settings_of
+    from crewrun.batch.invocation import BatchRequest, Invocation
+    from crewrun.batch.run_input import settings_of
     from crewrun.cli.batch import carry_out
     from crewrun.cli.setup import claim_stdout, folder_of, load_crew, load_env
     from crewrun.errors import Category, UsageError, suggest
@@ -52,7 +52,7 @@ def retry(
     results = results_of(folder, manifest)
     # By its whole path, as the results are named in the report: we leave the directory that RUN was named from.
     whole = ["crewrun", "retry", str(results or folder.path)]
-    again = shlex.join([*whole, *(["--only", only] if only else [])])
+    resume_command = shlex.join([*whole, *(["--only", only] if only else [])])
     # Its own command does not find a run that was moved.
     own = manifest.command if is_in_place(folder, manifest) else whole
     try:
@@ -79,8 +79,8 @@ def retry(
     if not Path(manifest.inputs).exists():
         raise UsageError(f"{run}: its input {manifest.inputs} is not there any more")
     category = Category(only) if only else None
-    invocation = Invocation(manifest.inputs, manifest.crew, own, category, again, manifest)
-    carry_out(invocation, definition, settings, stdout_fd)
+    invocation = Invocation(manifest.inputs, manifest.crew, own, category, resume_command, manifest)
+    carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
 
 
 def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any]) -> dict[str, Any]:

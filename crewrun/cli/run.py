@@ -38,7 +38,7 @@ def run(
     Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 and 143
     interrupted, by SIGINT and SIGTERM.
     """
-    from crewrun.batch.foreign import check_flags
+    from crewrun.batch.unsupported import check_flags_supported
     from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
     from crewrun.confinement.own_files import OwnFiles
     from crewrun.limits.retry import RetryPolicy
@@ -52,7 +52,7 @@ def run(
     named, more = _split(words)
     values = read_inputs([*more, *pairs], inputs)
     definition = load_crew(named or crew, "-", engine=engine or "crewrun")
-    check_flags(
+    check_flags_supported(
         definition.target,
         {"--model": model, "--base-url": base_url, "--retries": retries, "--call-timeout": call_timeout},
     )

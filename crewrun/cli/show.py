@@ -39,7 +39,7 @@ def show(
 
 
 async def _find(view: "View", row_id: str) -> dict[str, Any]:
-    from crewrun.batch.reread import settings_of
+    from crewrun.batch.run_input import settings_of
     from crewrun.inspect.show import (
         SCHEMA,
         as_messages,
@@ -91,7 +91,7 @@ async def _find(view: "View", row_id: str) -> dict[str, Any]:
 
 async def _row_of_input(view: "View", found: "FoundRow") -> "Row | None":
     """The row in the run's input, None when that cannot be read again or has it no more."""
-    from crewrun.batch.reread import visit_rows
+    from crewrun.batch.run_input import visit_rows
     from crewrun.errors import UsageError
 
     rows = []

@@ -39,7 +39,7 @@ def status(
             if is_held(view.folder.lock):
                 holder = describe_holder(view.folder.lock)
                 raise RunHeld(f"{run}: {holder} is working on this run; --verify it when that has ended")
-            from crewrun.batch.reread import verify
+            from crewrun.batch.run_input import verify
 
             differences = run_loop(verify, view)
         is_readable = differences is None or "journal" not in differences.counts

@@ -30,7 +30,7 @@ _IMPORTED = (
         "crewrun.cli.setup",
     ),
     *(
-        "crewrun.batch.reread",
+        "crewrun.batch.run_input",
         "crewrun.inspect.export",
         "crewrun.inspect.gc",
         "crewrun.inspect.prompts",

@@ -17,12 +17,12 @@ from crewrun.target import PerRowTarget, Target
 _PATIENCE_S = 10
 
 
-class FirstRowFailed(Exception):
+class FirstCrewFailed(Exception):
     """The user's code failed for the first row, as it will when that runs."""
 
 
 async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Crew | None:
-    """The crew that `target` makes for the first row that fits; None when it makes none. Raises FirstRowFailed."""
+    """The crew that `target` makes for the first row that fits; None when it makes none. Raises FirstCrewFailed."""
     if not isinstance(target, PerRowTarget):
         return None
     rows: list[Row] = []
@@ -33,18 +33,18 @@ async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Crew | 
         return bool(rows)
 
     await open_rows().visit(see)
-    return await looked(target, rows[0]) if rows else None
+    return await crew_of_row(target, rows[0]) if rows else None
 
 
-async def looked(target: PerRowTarget, row: Row) -> Crew | None:
+async def crew_of_row(target: PerRowTarget, row: Row) -> Crew | None:
     """The crew that `target` makes for `row`, in a worker thread, for the user's code may block.
 
-    None where it runs one by itself, or takes longer than ten seconds, which is a warning. Raises FirstRowFailed.
+    None where it runs one by itself, or takes longer than ten seconds, which is a warning. Raises FirstCrewFailed.
     """
     try:
         crew: Crew | None = await call(target.look, row.inputs or {}, timeout_s=_PATIENCE_S)
     except CrewrunError as failed:
-        raise FirstRowFailed(f"line {row.line}: {failed}") from None
+        raise FirstCrewFailed(f"line {row.line}: {failed}") from None
     except TimeoutError:
         why = f"takes longer than {_PATIENCE_S} s for the first row, so models and keys are not known before it runs"
         warn(f"{target.what} {why}", CrewrunWarning, stacklevel=2)

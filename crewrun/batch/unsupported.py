@@ -1,4 +1,4 @@
-"""What cannot hold for another library's crew, whose calls go past crewrun: `check_holds` refuses it."""
+"""What cannot hold for another library's crew, whose calls go past crewrun: `check_supported` refuses it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from crewrun.errors import UsageError
 from crewrun.target import Target
 
 
-def check_holds(settings: BatchSettings, target: Target) -> None:
+def check_supported(settings: BatchSettings, target: Target) -> None:
     """Raise UsageError for settings that `target` would not keep, wherever they were made."""
     defaults = BatchSettings()
     changed = {
@@ -17,10 +17,10 @@ def check_holds(settings: BatchSettings, target: Target) -> None:
         for name, flag in batch_flags().items()
         if flag.flag.concerns_calls and getattr(settings, name) != getattr(defaults, name)
     }
-    check_flags(target, {**changed, "--max-concurrent auto": settings.is_adaptive or None})
+    check_flags_supported(target, {**changed, "--max-concurrent auto": settings.is_adaptive or None})
 
 
-def check_flags(target: Target, flags: Mapping[str, Any]) -> None:
+def check_flags_supported(target: Target, flags: Mapping[str, Any]) -> None:
     """Raise UsageError for those of `flags` that are given, not None, and that `target` would not keep."""
     account = getattr(target, "account", None)
     given = [flag for flag, value in flags.items() if value is not None]

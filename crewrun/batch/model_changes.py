@@ -1,4 +1,4 @@
-"""`warn_of_drift`: a model of the user's own that is not what it was, so that every row is paid for again.
+"""`warn_of_changed_models`: a model of the user's own that is not what it was, so that every row is paid for again.
 
 That is right after a change that was meant. A clock or a random id in a public attribute differs in each session.
 """
@@ -18,7 +18,7 @@ class _Model(NamedTuple):
     attributes: dict[str, Any]
 
 
-def warn_of_drift(folder: RunFolder, endpoints: Sequence[str]) -> None:
+def warn_of_changed_models(folder: RunFolder, endpoints: Sequence[str]) -> None:
     """Warn with CrewrunWarning of the attributes in which `endpoints`, as in a manifest, differ from the run's."""
     if not folder.is_used:
         return

@@ -7,7 +7,7 @@ from crewrun.row import Row
 from crewrun.runs.state import RunState
 
 
-async def take_out_changed(source: Source, state: RunState) -> None:
+async def remove_changed_rows(source: Source, state: RunState) -> None:
     """Read `source` to its end, and take the lines out of the results that it has other rows for, all at once.
 
     A new line is written when its row ends: the old one beside it would be a second one of the same id until then, and

@@ -19,7 +19,6 @@ import sniffio
 
 from crewrun.aio.contexts import in_own_context, let_threads_inherit
 from crewrun.confinement.own_files import OwnFiles, current_own_files
-from crewrun.crew.crew import Crew
 from crewrun.crew.output_files import writing_below
 from crewrun.errors import (
     BadRequest,
@@ -32,12 +31,10 @@ from crewrun.errors import (
     UsageError,
 )
 from crewrun.files.folder import run_in
-from crewrun.flow.target import FlowTarget
 from crewrun.llm.endpoint_secrets import secrets_of
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.known_models import slip
-from crewrun.llm.model import LLM
 from crewrun.llm.placement import left_out
 from crewrun.llm.recorder import Recorder
 from crewrun.llm.tally import Tally, counting_into, current_tally
@@ -46,7 +43,7 @@ from crewrun.loading.questions import answering
 from crewrun.messages import Endpoint
 from crewrun.redaction.redactor import learn
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
-from crewrun.target import Inspection, PerRowTarget, Target, value_of
+from crewrun.target import Target, value_of
 from crewrun.target.failure import describe_failure
 
 # Ids that users give may be any text; what is no plain name cannot name a folder.
@@ -82,12 +79,10 @@ class Worker:
         self._target = target
         self._gateway = gateway
         self._timeout_s = row_timeout_s
-        # A crew that writes none is spared the folder's name; of other targets nobody knows what they run.
-        self._files = files if getattr(target, "writes_files", True) else None
-        self._inspection = Inspection(target)
-        # A crew that runs no code of the user's is spared what keeps that from asking and calling on its own.
-        self._runs_code = not isinstance(target, Crew) or target.made_by is not None or target.runs_code
-        self._folder = getattr(target, "folder", None) or Path()
+        self._files = files if target.writes_files else None
+        # A target that runs no code of the user's is spared what keeps that from asking and calling on its own.
+        self._runs_code = target.runs_code
+        self._folder = target.folder or Path()
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Worker":
@@ -152,7 +147,7 @@ class Worker:
         """Why `row` cannot be run, None when it can: found without a call."""
         if row.problem is not None or row.inputs is None:
             return row.problem or f"line {row.line}: not a JSON object"
-        unfit = self._inspection.problem(row.inputs)
+        unfit = self._target.problem(row.inputs)
         return f"line {row.line}: {unfit}" if unfit else None
 
     async def _kickoff(self, row: Row, tally: Tally) -> Any:
@@ -174,8 +169,6 @@ class Worker:
         if not self._runs_code:
             return value_of(await target.akickoff(inputs))
         with answering(inputs, rehearsed=self._gateway.is_offline):
-            if isinstance(target, Crew):
-                target = await target.for_a_row(inputs)
             return value_of(await target.akickoff(inputs))
 
     async def _within_time(self, row: Row) -> Any:
@@ -222,11 +215,9 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
 
     Without `keys` nothing will be sent, so none are needed.
     """
-    if isinstance(target, Crew):
-        target.check()
-        target.check_files()
+    target.check()
     found: dict[Endpoint, None] = {}
-    for user, llm in _models_of(target, gateway):
+    for user, llm in target.models(gateway):
         try:
             first = gateway.endpoint(llm)
         except ModelRefused as refused:
@@ -235,31 +226,18 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
             learn(secrets_of(endpoint))  # not to be forgotten, however many others rows make
             await _check(endpoint, user, keys=keys)
             found[endpoint] = None
-    for embedder in target.embedders if isinstance(target, Crew) and not gateway.is_offline else ():
+    for embedder in () if gateway.is_offline else target.embedders:
         endpoint = gateway.embedding_endpoint(embedder)
         await _check(endpoint, "embedder", keys=keys)
         found[endpoint] = None
     return list(found)
 
 
-def _models_of(target: Target, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
-    """The models that are known before the rows run: where rows make their crews, only that of --model.
-
-    Of a flow only that of a rehearsal, so that its rows are not done once models are called; any other has never been
-    a part of a flow's identity, and existing runs go on without it.
-    """
-    if isinstance(target, PerRowTarget) and target.account is None and gateway.options.model is not None:
-        return [(target.what, None)]
-    if isinstance(target, FlowTarget) and gateway.is_offline:
-        return [("the flow", None)]
-    return target.models
-
-
 def check_tools(target: Target, endpoints: Sequence[Endpoint], *, refuses: bool = True) -> list[str]:
     """The keys that tools of `target` lack, as warnings. Raises UsageError instead, if that is what is to be done with
     them; not where all models are rehearsed.
     """
-    missing: list[str] = getattr(target, "missing_tool_keys", [])
+    missing = target.missing_tool_keys
     if missing and refuses and any(endpoint.transport_name != "offline" for endpoint in endpoints):
         raise UsageError(
             "\n".join(missing) + "\nExport it or put it into .env; to go on without: --missing-tool-keys warn"

@@ -14,21 +14,14 @@ from crewrun.batch.run_identity import identify
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.batch.unsupported import check_supported
-from crewrun.crew.agent import Agent
-from crewrun.crew.background import Background
-from crewrun.crew.crew import Crew
-from crewrun.crew.process import task_name
 from crewrun.definitions import Definition, find_beside, load
-from crewrun.errors import CrewrunError, CrewrunWarning, InputInvalid, ModelRefused, UsageError
-from crewrun.flow.target import FlowTarget
+from crewrun.errors import CrewrunError, CrewrunWarning, ModelRefused, UsageError
 from crewrun.journal.journal import refusals_of
 from crewrun.library_warnings import show_again
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
 from crewrun.loading.fields_asked import fields_asked
-from crewrun.messages import ReplySchema
 from crewrun.redaction.redactor import redact_line
 from crewrun.row import Row
 from crewrun.runs.folder import beside
@@ -112,12 +105,11 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
-    asked = fields_asked(getattr(definition.target, "user_code", None))
+    asked = fields_asked(definition.target.user_code)
     needed = asked | findings.crew["placeholders"] | dict(definition.target.placeholders)
     findings.crew["placeholders"] = {name: place for name, place in needed.items() if name not in findings.constants}
     findings.warnings += unused_constants(findings.constants, target)
-    for problems in ("tool_problems", "missing_tool_keys"):  # another library's crew has none that we know
-        findings.warnings += getattr(target, problems, [])
+    findings.warnings += [*target.tool_problems, *target.missing_tool_keys]
     try:
         endpoints = await check_models(target, gateway)
         findings.warnings += model_hints(endpoints)
@@ -129,7 +121,7 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     try:
         if inputs is not None:
             await _look_at_rows(definition, findings, inputs, Worker(definition.target, gateway), target)
-        elif isinstance(target, Crew):
+        else:
             findings.first_row = _previews(target, findings.constants)
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
@@ -169,9 +161,10 @@ async def _look_at_rows(
 
     def see(row: Row) -> None:
         findings.rows = (findings.rows or 0) + 1
-        problem = worker.problem(row) or _refusal(definition.target, row)
-        if not problem and (missing := problem_of_missing(needed, row.inputs or {})):
-            problem = f"line {row.line}: {missing}"
+        inputs = row.inputs or {}
+        problem = worker.problem(row)
+        if not problem and (why := definition.target.problem_at_kickoff(inputs) or problem_of_missing(needed, inputs)):
+            problem = f"line {row.line}: {why}"
         if problem:
             findings.failing_count += 1
             findings.failing += [problem] if len(findings.failing) < _MAX_FAILING else []
@@ -179,34 +172,12 @@ async def _look_at_rows(
             good.append(row)
 
     await source.visit(see)
-    if good and isinstance(target, Crew):
+    if good:
         findings.first_row = _previews(target, good[0].inputs or {})
 
 
-def _refusal(target: Any, row: Row) -> str | None:
-    """Why a kickoff with the row's inputs would fail before its first call, None when it would not.
-
-    Nothing is known of a crew with callbacks that may change the inputs.
-    """
-    if isinstance(target, Crew) and not target.before_kickoff_callbacks:
-        try:
-            target.preview(row.inputs)
-        except InputInvalid as invalid:
-            return f"line {row.line}: {invalid}"
-    return None
-
-
-def _previews(crew: Crew, inputs: dict[str, Any]) -> list[dict[str, Any]]:
-    """The prompts; placeholders that `inputs` leaves open stand as they are. Raises InputInvalid as a kickoff does."""
-    names = crew.fetch_inputs().union(*(agent.placeholders for agent in crew.agents_at_work))
-    stand_ins = {name: f"{{{name}}}" for name in names if name not in crew.default_inputs}
-    try:
-        previews = crew.preview({**stand_ins, **inputs})
-    except InputInvalid:
-        if crew.before_kickoff_callbacks:  # they may put it right
-            return []
-        raise
-    return [{"task": p.task, "agent": p.agent, "messages": p.messages} for p in previews]
+def _previews(target: Target, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"task": p.task, "agent": p.agent, "messages": p.messages} for p in target.previews(inputs)]
 
 
 def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
@@ -220,74 +191,4 @@ def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
         "tasks": [],
         "placeholders": dict(target.placeholders),
     }
-    if isinstance(target, FlowTarget):
-        about["methods"] = [
-            {
-                "name": method.name,
-                "kind": method.kind,
-                "begins": method.starts,
-                "waits_for": str(method.condition) if method.condition else None,
-            }
-            for method in target.graph.methods.values()
-        ]
-    if not isinstance(target, Crew):
-        return about
-    about["process"] = str(target.process)
-    about["agents"] = [
-        {
-            "name": agent.name or agent.role.strip(),
-            "role": agent.role.strip(),
-            "model": _model_name(agent.model, gateway),
-            "tools": list(agent.toolbox.tools),
-            "tools_in_words": _has_tools(agent, target) and not _takes(agent.model, None, gateway),
-            **_background(target.background_of(agent)),
-        }
-        for agent in target.agents_at_work
-    ]
-    about["tasks"] = [
-        {
-            "name": task_name(task, position),
-            "agent": (task.agent.name or task.agent.role.strip()) if task.agent else None,
-            "tools": [tool.name for tool in task.tools],
-            "schema_in_words": task.schema_of_output is not None
-            and not _takes(task.agent.model if task.agent else None, task.schema_of_output.wire, gateway),
-        }
-        for position, task in enumerate(target.tasks)
-    ]
-    return about
-
-
-def _background(background: Background) -> dict[str, Any]:
-    """What an agent knows and can learn, in numbers and names."""
-    base, skills = background.knowledge, background.skills
-    knowledge = None
-    if base is not None:
-        knowledge = {
-            "sources": base.source_count,
-            "tokens": base.tokens,
-            "in_prompt": "whole" if base.whole else "passages",
-            "chosen_by": None if base.whole else background.embedded.embedder.model if background.embedded else "words",
-            "passages": len(base.passages),
-            "max_tokens": base.config.max_tokens,
-            "results_limit": base.config.results_limit,
-        }
-    return {"knowledge": knowledge, "skills": [skill.name for skill in skills.skills] if skills is not None else []}
-
-
-def _has_tools(agent: Agent, crew: Crew) -> bool:
-    return bool(agent.toolbox.tools) or any(task.tools for task in crew.tasks if task.agent is agent)
-
-
-def _takes(llm: LLM | None, schema: ReplySchema | None, gateway: Gateway) -> bool:
-    """Whether a schema, or without one tools, go to a model as such. True where nobody knows which model that is."""
-    try:
-        return gateway.takes_tools(llm) if schema is None else gateway.takes_schema(llm, schema)
-    except UsageError:
-        return True
-
-
-def _model_name(llm: Any, gateway: Gateway) -> str:
-    try:
-        return gateway.endpoint(llm).name
-    except UsageError:
-        return str(llm.model) if llm is not None else "?"
+    return about | target.describe(gateway)

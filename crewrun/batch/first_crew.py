@@ -9,10 +9,9 @@ from warnings import warn
 
 from crewrun.aio.concurrency import call
 from crewrun.batch.source import Source
-from crewrun.crew.crew import Crew
 from crewrun.errors import CrewrunError, CrewrunWarning
 from crewrun.row import Row
-from crewrun.target import PerRowTarget, Target
+from crewrun.target import Target
 
 _PATIENCE_S = 10
 
@@ -21,9 +20,9 @@ class FirstCrewFailed(Exception):
     """The user's code failed for the first row, as it will when that runs."""
 
 
-async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Crew | None:
+async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Target | None:
     """The crew that `target` makes for the first row that fits; None when it makes none. Raises FirstCrewFailed."""
-    if not isinstance(target, PerRowTarget):
+    if not target.makes_crews:
         return None
     rows: list[Row] = []
 
@@ -33,20 +32,20 @@ async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Crew | 
         return bool(rows)
 
     await open_rows().visit(see)
-    return await crew_of_row(target, rows[0]) if rows else None
+    return await make_crew(target, rows[0]) if rows else None
 
 
-async def crew_of_row(target: PerRowTarget, row: Row) -> Crew | None:
+async def make_crew(target: Target, row: Row) -> Target | None:
     """The crew that `target` makes for `row`, in a worker thread, for the user's code may block.
 
     None where it runs one by itself, or takes longer than ten seconds, which is a warning. Raises FirstCrewFailed.
     """
     try:
-        crew: Crew | None = await call(target.look, row.inputs or {}, timeout_s=_PATIENCE_S)
+        crew: Target | None = await call(target.crew_of_row, row.inputs or {}, timeout_s=_PATIENCE_S)
     except CrewrunError as failed:
         raise FirstCrewFailed(f"line {row.line}: {failed}") from None
     except TimeoutError:
         why = f"takes longer than {_PATIENCE_S} s for the first row, so models and keys are not known before it runs"
-        warn(f"{target.what} {why}", CrewrunWarning, stacklevel=2)
+        warn(f"{target.name} {why}", CrewrunWarning, stacklevel=2)
         return None
     return crew

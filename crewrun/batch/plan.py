@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crewrun.batch.canary import draw
-from crewrun.batch.first_crew import FirstCrewFailed, crew_of_row
+from crewrun.batch.first_crew import FirstCrewFailed, make_crew
 from crewrun.batch.locations import output_path, rows_opener, run_folder, spooled
 from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
 from crewrun.batch.run_identity import identify
@@ -29,7 +29,7 @@ from crewrun.llm.gateway import Gateway
 from crewrun.messages import ChatRequest, Endpoint, Usage
 from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
-from crewrun.target import PerRowTarget, Target
+from crewrun.target import Target
 from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.plan/1"
@@ -151,15 +151,15 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
         listed = "\n".join(plan.failing)
         raise UsageError(f"{inputs}: {plan.failing_count} rows cannot be run (--strict)\n{listed}")
     plan.rows = sample.total
-    crew = await _crew_of(definition.target, sample.rows, plan)
-    if crew is not definition.target:
-        endpoints = await check_models(crew, gateway)
-        check_priced(settings.flag_that_needs_prices, crew, endpoints, gateway)
-    _tell_models(plan, crew, endpoints, gateway, settings)
+    target = await _crew_of(definition.target, sample.rows, plan)
+    if target is not definition.target:
+        endpoints = await check_models(target, gateway)
+        check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
+    _tell_models(plan, target, endpoints, gateway, settings)
     names = {endpoint.name for endpoint in endpoints}
     plan.answers_known = sum(len(answers.tokens) for (model, _), answers in known.answers.items() if model in names)
-    if isinstance(crew, Crew):
-        _foresee(plan, sample.rows, _Estimator(crew, gateway, known), settings)
+    if target.crew is not None:
+        _foresee(plan, sample.rows, _Estimator(target.crew, gateway, known), settings)
     else:
         plan.notes.append("what the calls of this target are is known when they are made: --canary 20 measures it")
     return plan
@@ -167,10 +167,10 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
 
 async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
     """The target, or where each row has a crew of its own that of one of `rows`, which stands for all."""
-    if not isinstance(target, PerRowTarget) or not rows:
+    if not target.makes_crews or not rows:
         return target
     try:
-        crew = await crew_of_row(target, rows[0])
+        crew = await make_crew(target, rows[0])
     except FirstCrewFailed as failed:
         plan.notes.append(f"warning: {failed}")
         return target
@@ -188,7 +188,7 @@ def _tell_models(
     ]
     plan.notes += [*unused_names(settings, target, endpoints), *moved_files(target)]
     plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
-    plan.notes += [f"warning: {missing}" for missing in getattr(target, "missing_tool_keys", [])]
+    plan.notes += [f"warning: {missing}" for missing in target.missing_tool_keys]
 
 
 def _known(folder: RunFolder | None, definition: str) -> RunSoFar:

@@ -7,9 +7,7 @@ from typing import Any
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import Source
-from crewrun.crew.crew import Crew
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
-from crewrun.crew.output_files import absolute_files
 from crewrun.errors import UsageError, suggest
 from crewrun.limits.budget import Budget
 from crewrun.limits.high_water import HighWaterMark
@@ -67,9 +65,8 @@ def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint]
     """Raise UsageError when nobody can say what the calls of `target` cost, which `flag`, if there is one, needs."""
     if flag is None:
         return
-    account = getattr(target, "account", None)
-    if account is not None:
-        raise UsageError(f"{flag}: cannot hold for this target. {account}")
+    if target.uncounted_reason is not None:
+        raise UsageError(f"{flag}: cannot hold for this target. {target.uncounted_reason}")
     for endpoint in endpoints:
         if gateway.price(endpoint) is None:
             why = f": no price is published for its base_model {endpoint.base_model!r}" if endpoint.base_model else ""
@@ -83,9 +80,9 @@ def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint]
 
 def unused_constants(constants: Mapping[str, Any], target: Target) -> list[str]:
     """What there is to say of inputs for all rows that no text of a crew has, where its code does not read them."""
-    if not isinstance(target, Crew) or target.before_kickoff_callbacks or target.has_files:
+    if target.readable_inputs is None:
         return []
-    names = sorted(target.fetch_inputs().union(*(agent.placeholders for agent in target.agents_at_work)))
+    names = sorted(target.readable_inputs)
     unused = sorted(constants.keys() - set(names) - {TRIGGER_PAYLOAD})
     return [f"-i {name}: no text of the crew has {{{name}}}{suggest(name, names)}" for name in unused]
 
@@ -101,7 +98,7 @@ def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[En
 
 
 def _unused_models(settings: BatchSettings, target: Target, endpoints: Sequence[Endpoint]) -> list[str]:
-    if not isinstance(target, Crew) or all(endpoint.transport_name == "offline" for endpoint in endpoints):
+    if not target.has_known_models or all(endpoint.transport_name == "offline" for endpoint in endpoints):
         return []
     used = [name for endpoint in endpoints for name in (endpoint.name, endpoint.model)]
     limiter = settings.limiter
@@ -118,7 +115,7 @@ def moved_files(target: Target) -> list[str]:
     return [
         f"warning: output_file {file!r} is absolute, and would be one file for all rows; "
         f"in a batch each row has its own, RESULTS{FILES_SUFFIX}/<id>{file}"
-        for file in (absolute_files(target.tasks) if isinstance(target, Crew) else ())
+        for file in target.absolute_output_files
     ]
 
 

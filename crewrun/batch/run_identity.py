@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from crewrun.crew.crew import Crew
 from crewrun.definitions.definition import Definition
 from crewrun.fingerprint import fingerprint
 from crewrun.hooks.dispatch import all_hooks
@@ -37,24 +36,13 @@ def identify(
     texts = texts_of(definition.path)
     for name, text in texts.items():
         learn(written_secrets(text, is_python=name.endswith(".py")))
-    crew = definition.target
-    # What other code than ours will do is known by its text only.
-    what = fingerprint(crew if isinstance(crew, Crew) else _code(crew, texts))
+    what = fingerprint(definition.target.identity({name: without_key_shapes(text) for name, text in texts.items()}))
     if hooks := all_hooks():
         what = fingerprint([what, hooks])
     described = sorted(describe_endpoint(endpoint) for endpoint in endpoints)
     shown = {name: redact(text) for name, text in texts.items()}
     decisive = [what, described, *([json.dumps(constants, sort_keys=True)] if constants else [])]
     return Identity(shown, what, described, fingerprint(decisive))
-
-
-def _code(target: Any, texts: Mapping[str, str]) -> Any:
-    """What there is to tell other code than ours by: its file, and where rows call it the function or class."""
-    shown = {name: without_key_shapes(text) for name, text in texts.items()}
-    made_by, account = getattr(target, "made_by", None), getattr(target, "account", None)
-    if account is None:
-        return shown if made_by is None else [shown, made_by]
-    return [shown, made_by, "crewai"]
 
 
 def endpoints_in_words(endpoints: Sequence[str]) -> str:

@@ -208,7 +208,7 @@ class Session:
             stop=reason,
             exit_code=1 if error else code,
             error=str(error) if error else None,
-            not_counted=getattr(self._run.request.definition.target, "account", None),
+            not_counted=self._run.request.definition.target.uncounted_reason,
             totals=totals,
             owed=self._run.calls.limiters.unknown_bills.owed,
             forecast=forecast.to_json() if forecast else None,

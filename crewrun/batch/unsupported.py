@@ -22,10 +22,9 @@ def check_supported(settings: BatchSettings, target: Target) -> None:
 
 def check_flags_supported(target: Target, flags: Mapping[str, Any]) -> None:
     """Raise UsageError for those of `flags` that are given, not None, and that `target` would not keep."""
-    account = getattr(target, "account", None)
     given = [flag for flag, value in flags.items() if value is not None]
-    if account is not None and given:
+    if target.uncounted_reason is not None and given:
         raise UsageError(
-            f"{', '.join(given)}: cannot hold for this target; {account}. Leave out what is given by a flag, and unset "
-            "what is in CREWRUN_… variables"
+            f"{', '.join(given)}: cannot hold for this target; {target.uncounted_reason}. "
+            "Leave out what is given by a flag, and unset what is in CREWRUN_… variables"
         )

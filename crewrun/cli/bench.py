@@ -62,10 +62,11 @@ async def _measure(gateway: Any, count: int) -> tuple[float, float]:
     import anyio
 
     from crewrun.aio.concurrency import gather
+    from crewrun.target.crew import CrewTarget
     from crewrun.worker import check_models
 
     crews = [timing_crew(f"crew {i + 1}") for i in range(count)]
-    await check_models(crews[0], gateway)
+    await check_models(CrewTarget(crews[0]), gateway)
     async with gateway:
         # One call first, which opens the connection: both measurements begin alike.
         await timing_crew("warm-up").akickoff()

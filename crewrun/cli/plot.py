@@ -6,7 +6,6 @@ import typer
 
 if TYPE_CHECKING:
     from crewrun.definitions.definition import Definition
-    from crewrun.diagram import Diagram
 
 
 def plot(
@@ -27,13 +26,16 @@ def plot(
     """
     from crewrun.cli.setup import load_crew, load_env, open_stdout, put_data
     from crewrun.diagram import page, write
+    from crewrun.errors import UsageError
     from crewrun.terminal import say
 
     load_env()
     stdout = open_stdout()
     definition = load_crew(ref, "-")
     name = _name_of(ref, definition)
-    diagram = _diagram(definition, name)
+    diagram = definition.target.diagram(name)
+    if diagram is None:
+        raise UsageError(f"{name} is no flow and no crew of crewrun's own, so there is nothing that could be drawn")
     if output == "-":
         put_data(stdout, page(diagram).rstrip("\n"))
     else:
@@ -44,17 +46,3 @@ def _name_of(ref: str | None, definition: "Definition") -> str:
     """`flow.py:Article` is called Article, and a file or a folder by its own name."""
     attribute = (ref or "").rpartition(":")[2] if definition.kind in ("flow", "Python") else ""
     return attribute.strip() or definition.path.resolve().stem
-
-
-def _diagram(definition: "Definition", name: str) -> "Diagram":
-    from crewrun.crew.crew import Crew
-    from crewrun.crew.plot import diagram_of
-    from crewrun.errors import UsageError
-    from crewrun.flow.target import FlowTarget
-
-    target = definition.target
-    if isinstance(target, FlowTarget):
-        return target.diagram
-    if isinstance(target, Crew):
-        return diagram_of(target, name)
-    raise UsageError(f"{name} is no flow and no crew of crewrun's own, so there is nothing that could be drawn")

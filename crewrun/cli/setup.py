@@ -111,9 +111,9 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False, engi
         definition = load(crew, strict=bool(strict), engine=engine)
     show_again([warning for warning in caught if not issubclass(warning.category, CrewrunWarning)])
     ours = [str(warning.message) for warning in caught if issubclass(warning.category, CrewrunWarning)]
-    ours += getattr(definition.target, "tool_problems", [])  # another library's crew has none that we know
+    ours += definition.target.tool_problems
     if definition.batch.get("strict") if strict is None else strict:
-        ours += getattr(definition.target, "missing_tool_keys", [])  # else `check_tools` decides
+        ours += definition.target.missing_tool_keys  # else `check_tools` decides
         if ours:
             raise UsageError("\n".join(ours))
     for message in dict.fromkeys(ours):

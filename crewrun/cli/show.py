@@ -115,7 +115,6 @@ def _rebuild(
     import warnings
 
     from crewrun.cli.setup import folder_of, load_env
-    from crewrun.crew.crew import Crew
     from crewrun.definitions import load
     from crewrun.errors import CrewrunError, CrewrunWarning
     from crewrun.inspect.prompts import rebuild
@@ -133,8 +132,8 @@ def _rebuild(
         load_env(folder_of(view.manifest.crew))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CrewrunWarning)
-            crew = load(view.manifest.crew, engine=options.get("engine", "crewrun")).target
-        if not isinstance(crew, Crew):
+            crew = load(view.manifest.crew, engine=options.get("engine", "crewrun")).target.crew
+        if crew is None:
             return {}, f"{view.manifest.crew} is not a crew of crewrun's own"
         gateway = Gateway(GatewayOptions(model=options.get("model"), base_url=options.get("base_url")))
         rebuilt = rebuild(crew, inputs, outputs, calls, gateway, view.name)

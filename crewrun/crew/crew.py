@@ -42,7 +42,7 @@ from crewrun.knowledge.knowledge import Knowledge
 from crewrun.knowledge.knowledge_config import KnowledgeConfig
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewrun.knowledge.sources import as_sources
-from crewrun.limits.windows import share_window, window_of
+from crewrun.limits.windows import window_of
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.shared_gateway import open_gateway
@@ -107,9 +107,6 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
     _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
     _team: Team | None = PrivateAttr(default=None)
     _manager: Agent | None = PrivateAttr(default=None)
-    _maker: Callable[[Inputs], Any] | None = PrivateAttr(default=None)
-    _made_with: frozenset[str] | None = PrivateAttr(default=None)
-    _unfit: Callable[[Inputs], str | None] | None = PrivateAttr(default=None)
     _folder: Path | None = PrivateAttr(default=None)
     _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
     _is_read: bool = PrivateAttr(default=False)
@@ -391,19 +388,6 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
         assign = self._assign()
         return [assign(task, task_name(task, position), kickoff) for position, task in enumerate(self.tasks)]
 
-    async def for_a_row(self, inputs: Inputs) -> "Crew":
-        """What runs one of many rows: this crew, or one that is made for the row alone, with the same `max_rpm`s."""
-        if self._maker is None or not (self._made_with is None or self._made_with & inputs.keys()):
-            return self
-        crew: Crew = await call(self._maker, inputs)
-        crew._folder = self._folder
-        if self.max_rpm:
-            share_window(self, crew, self.max_rpm)
-        for agent, other in zip(self.agents, crew.agents, strict=False):
-            if agent.max_rpm:
-                share_window(agent, other, agent.max_rpm)
-        return crew
-
     @property
     def scoped_hooks(self) -> ScopedHooks | None:
         """The hooks that only this crew's calls meet, those of a @CrewBase class; None without any."""
@@ -414,31 +398,6 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
         """Have these called around the models and tools of each kickoff."""
         if hooks:
             self.__dict__[_HOOKS] = hooks
-
-    def made_for_each_row_by(
-        self,
-        maker: Callable[[Inputs], Any],
-        only_with: frozenset[str] | None = None,
-        unfit: Callable[[Inputs], str | None] | None = None,
-    ) -> None:
-        """Have each row run what `maker` gives for it, another crew like this one.
-
-        With `only_with` only rows that have one of these fields do, which the maker makes something of; `unfit` says
-        why it cannot, None when it can.
-        """
-        self._maker = maker
-        self._made_with = only_with
-        self._unfit = unfit
-
-    def problem(self, inputs: Inputs) -> str | None:
-        """Why a row with `inputs` cannot be run although it has all placeholders; None when it can."""
-        unfit = None if self._unfit is None else self._unfit(inputs)
-        return unfit or (self.problem_with_files(inputs) if self.has_files else None)
-
-    @property
-    def made_by(self) -> Callable[[Inputs], Any] | None:
-        """What makes the crew of a row that is not this one; None when all rows have this one."""
-        return self._maker
 
     async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally, files: Files) -> CrewOutput:
         if not self.tasks:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from crewrun.crew.crew import Crew
 from crewrun.definitions import crew_json, crew_yaml, folder_source
 from crewrun.definitions.crewai_imports import engine as meaning
 from crewrun.definitions.crewai_imports import refuse_foreign_engine
@@ -44,18 +43,15 @@ def load(ref: str | Path, strict: bool = False, engine: str = "crewrun") -> Defi
     """
     with meaning(engine), files_read() as files:
         definition = outside_loops(lambda: _loaded(str(ref), strict))
-    files |= getattr(definition.target, "knowledge_files", frozenset())
-    definition = replace(definition, files=frozenset(files))
-    if callable(place := getattr(definition.target, "stands_in", None)):  # another library's crew has no such thing
-        place(definition.folder)
+    definition = replace(definition, files=definition.target.knowledge_files | files)
+    definition.target.set_folder(definition.folder)
     return definition
 
 
 def _loaded(file: str, strict: bool) -> Definition:
     with loading(file.rpartition(":")[0] or file):
         definition = _load(file, strict)
-        if isinstance(definition.target, Crew):
-            definition.target.check_knowledge()
+        definition.target.read_knowledge()
         return definition
 
 

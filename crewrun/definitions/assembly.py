@@ -15,6 +15,7 @@ from crewrun.definitions.source import Source
 from crewrun.definitions.spec import CrewSpec
 from crewrun.definitions.validation import validate
 from crewrun.errors import CrewrunWarning
+from crewrun.target.crew import CrewTarget
 
 
 def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -> Definition:
@@ -40,4 +41,5 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
         raise failure(source.file, problems)
     batch = spec.batch.model_dump(exclude_none=True) if spec.batch else {}
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    return Definition(target=build(spec, source, folder, objects), batch=batch, path=Path(path), kind=kind)
+    target = CrewTarget(build(spec, source, folder, objects))
+    return Definition(target, batch=batch, path=Path(path), kind=kind)

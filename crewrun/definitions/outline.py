@@ -139,7 +139,7 @@ def _add(outline: Outline, node: ast.stmt) -> None:
         case ast.ClassDef(name=name) if name not in (*outline.flows, *outline.projects):
             outline.parts[name] = _class(node, outline)
         case ast.Assign(targets=targets, value=value):
-            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            names = [place.id for place in targets if isinstance(place, ast.Name)]
             _add_values(outline, names, value)
         case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
             _add_values(outline, [name], value)

@@ -12,7 +12,6 @@ from crewrun.definitions.definition import Definition
 from crewrun.definitions.entries import entry_of
 from crewrun.definitions.problems import listed
 from crewrun.errors import DefinitionError
-from crewrun.flow.target import FlowTarget
 from crewrun.references import find_file, known_names, load_file, pick, resolve, shown
 from crewrun.target import as_target
 from crewrun.target.script import script_target
@@ -22,7 +21,7 @@ def load(ref: str) -> Definition:
     """What `ref` names, made ready to run. Raises DefinitionError."""
     name = ref.strip().rpartition(":")[0]
     target = as_target(resolve(ref), ref.strip())
-    return Definition(target, {}, Path(name), "flow" if isinstance(target, FlowTarget) else "Python")
+    return Definition(target, {}, Path(name), target.kind)
 
 
 def load_script(file: str) -> Definition:
@@ -32,7 +31,7 @@ def load_script(file: str) -> Definition:
     if name is None:
         return Definition(script_target(module, file), {}, Path(file), "Python")
     target = as_target(pick(module, name, f"{file}:{name}"), f"{file}:{name}")
-    return Definition(target, {}, Path(file), "flow" if isinstance(target, FlowTarget) else "Python")
+    return Definition(target, {}, Path(file), target.kind)
 
 
 def load_project(crew_py: str, root: str) -> Definition:

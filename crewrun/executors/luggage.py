@@ -52,8 +52,8 @@ def pack_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Lu
         return _folder(os.path.abspath(crew), inner.name if inner else ".", left_out)
     if os.path.isfile(crew):
         folder, name = os.path.split(os.path.abspath(crew))
-        has_files = getattr(definition.target, "has_files", False)  # rows name them, so nobody knows which
-        has_files = has_files or bool(getattr(definition.target, "knowledge_files", ()))
+        # Files that rows name are known to nobody.
+        has_files = definition.target.has_files or bool(definition.target.knowledge_files)
         if definition.kind == "crew.yaml" and not has_files and not _needs_folder(crew, folder):
             return Luggage(name, text=Path(crew).read_text(encoding="utf-8"))
         top = _top_around(os.path.join(folder, name)) if name.endswith(".py") else folder

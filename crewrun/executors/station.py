@@ -78,8 +78,7 @@ class Station:
             raise UsageError(_other_models(called, brief.endpoints))
         for endpoint in endpoints:
             import_transport(endpoint.transport_name)  # later it would hold up the first rows
-        writes = getattr(target, "writes_files", True)  # nobody knows what other targets than crews do
-        self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if writes else None
+        self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if target.writes_files else None
         self._tells_prompts = brief.tells_prompts
         own_files = brief.own_files.with_crew(definition.path, definition.files)
         self._worker = Worker(

@@ -20,9 +20,7 @@ def load_crew(
     beside = os.path.join(os.path.dirname(os.path.abspath(source)), "agents")
     if agents_dir is not None and os.path.abspath(agents_dir) != beside:
         raise DefinitionError(f"{os.fspath(source)}: its agents are in {beside}, and not in {os.fspath(agents_dir)}")
-    crew = load(os.fspath(source)).target
-    if not isinstance(crew, Crew):
-        raise DefinitionError(f"{os.fspath(source)}: is no crew, but a {type(crew).__name__}")
+    crew = load(os.fspath(source)).crew
     return crew, dict(crew.default_inputs)
 
 

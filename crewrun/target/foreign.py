@@ -4,21 +4,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from inspect import isclass
+from pathlib import Path
 from typing import Any
 from weakref import ref
 
 from crewrun.aio.concurrency import call
 from crewrun.errors import DefinitionError
-from crewrun.llm.model import LLM
 from crewrun.llm.tally import current_tally
-from crewrun.target.base import kind_of
+from crewrun.target.base import Target, kind_of
 from crewrun.target.engine import Engine, current_engine
 from crewrun.target.methods import KICKOFFS
 from crewrun.target.values import ForeignOutput
 from crewrun.templates import compile_template
 
 
-class ForeignTarget:
+class ForeignTarget(Target):
     """A crew or flow of CrewAI's. Each kickoff gets one that had none before.
 
     `fresh()` makes it, given the row's inputs: what a factory makes, or a copy. `sample` is one of its kind; it is
@@ -29,9 +29,11 @@ class ForeignTarget:
         refuse_foreign(current_engine(), name, sample)
         self._sample = sample
         self._fresh = fresh
-        self._name = name
+        self.name = name
         self._used = Used(sample)
-        self.account = f"{name} is {kind_of(sample)}: crewrun does not count the calls, tokens and cost of its own"
+        self.uncounted_reason = (
+            f"{name} is {kind_of(sample)}: crewrun does not count the calls, tokens and cost of its own"
+        )
 
     @property
     def placeholders(self) -> Mapping[str, str]:
@@ -42,15 +44,17 @@ class ForeignTarget:
         # CrewAI takes every pair of braces for a placeholder, and fills in only what is named like one.
         return {name: "the crew" for name in sorted(fetch()) if compile_template(f"{{{name}}}").names == {name}}
 
-    @property
-    def models(self) -> list[tuple[str, LLM | None]]:
-        """None that crewrun would call."""
-        return []
+    def set_folder(self, folder: Path) -> None:
+        """Paths of files count from the working directory, as they do without crewrun."""
+
+    def identity(self, texts: Mapping[str, str]) -> Any:
+        """The texts of its files, and that CrewAI runs them."""
+        return [texts, None, "crewai"]
 
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> ForeignOutput:
         """Run once, with inputs of its own. Raises what the foreign code raises."""
         row = deepcopy(dict(inputs or {}))
-        return await run_foreign(await self._fresh(row), row, self._used, self._name)
+        return await run_foreign(await self._fresh(row), row, self._used, self.name)
 
 
 class Used:

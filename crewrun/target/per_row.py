@@ -1,9 +1,8 @@
 """`PerRowTarget`: a function, a class or an object of the user's that makes what a row runs, or runs it by itself."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -14,12 +13,14 @@ from crewrun.crew.task import Task
 from crewrun.crew.watch import Watch
 from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.flow.flow import Flow
+from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.tally import current_tally
 from crewrun.loading.block import attempt
 from crewrun.loading.questions import asked_in_row
 from crewrun.references import broken, loading
-from crewrun.target.base import kind_of, problem_of_missing
+from crewrun.target.base import Target, kind_of, problem_of_missing
+from crewrun.target.crew import CrewTarget
 from crewrun.target.engine import current_engine
 from crewrun.target.foreign import Used, is_crewai, refuse_foreign, run_foreign
 from crewrun.target.methods import entrance_of, has_kickoff, may_run
@@ -30,66 +31,46 @@ from crewrun.target.values import OUTPUTS
 _MOST_STEPS = 5
 
 
-class PerRowTarget:
+class PerRowTarget(Target):
     """Calls the user's code for each row, with the row's fields, and runs the crew or flow that it gives.
 
     What gives no crew has run one by itself: what it returns is the row's output, else the answer of its last kickoff.
     """
 
-    finds_missing = True
+    makes_crews = True
 
     def __init__(self, recipe: Recipe, sample: Any = None) -> None:
         self._recipe = recipe
+        self.name = recipe.what
         self._used = Used(sample)
         self._engine = current_engine()
         self._has_warned = False
-        self.folder: Path | None = None
-
-    @property
-    def what(self) -> str:
-        """The user's name for it."""
-        return self._recipe.what
-
-    @property
-    def made_by(self) -> Any:
-        """The user's function or class."""
-        return self._recipe.source
-
-    @property
-    def user_code(self) -> Any:
-        """The function or class, or the path of a file, that rows run."""
-        return self._recipe.source
+        self.user_code: Any = recipe.source
+        if self._engine != "crewrun":
+            self.uncounted_reason = (
+                f"{self.name} is run by {self._engine}: crewrun does not count the calls, tokens and cost of its own"
+            )
 
     @property
     def placeholders(self) -> Mapping[str, str]:
         """The fields that the code's parameters need; what its crews need is known once they are made."""
         return self._recipe.required
 
-    @property
-    def models(self) -> list[tuple[str, LLM | None]]:
-        """None that is known before the crews are made."""
-        return []
+    def models(self, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
+        """Only that of `--model`: others are known once the crews are made."""
+        is_fixed = self.uncounted_reason is None and gateway.options.model is not None
+        return [(self.name, None)] if is_fixed else ()
 
-    @property
-    def account(self) -> str | None:
-        """Why nobody can say what it takes, None where crewrun's own crews run."""
-        if self._engine == "crewrun":
-            return None
-        return f"{self.what} is run by {self._engine}: crewrun does not count the calls, tokens and cost of its own"
-
-    def stands_in(self, folder: Path) -> None:
-        """Let paths of files that its crews name count from `folder`."""
-        self.folder = folder
+    def identity(self, texts: Mapping[str, str]) -> Any:
+        """The texts of its files, and the user's function or class."""
+        return [texts, self._recipe.source, *([] if self.uncounted_reason is None else ["crewai"])]
 
     def problem(self, inputs: Mapping[str, Any]) -> str | None:
         """Why the arguments cannot be made of `inputs`, None when they can."""
         return self._recipe.problem(inputs)
 
-    def look(self, inputs: Mapping[str, Any]) -> Crew | None:
-        """The crew that a row with `inputs` would run, made while nothing is called; None when that is not known.
-
-        Raises InputInvalid, and DefinitionError when the user's code fails.
-        """
+    def crew_of_row(self, inputs: Mapping[str, Any]) -> CrewTarget | None:
+        """The crew that the code makes of `inputs`; None where it runs one by itself."""
         row = deepcopy(dict(inputs))
         try:
             with loading() as load:
@@ -103,13 +84,13 @@ class PerRowTarget:
         except InputInvalid:
             raise
         except BaseException as failed:  # SystemExit too
-            raise broken(f"calling {self.what}", failed) from None
+            raise broken(f"calling {self.name}", failed) from None
         made = tried.value
         if tried.stop is not None or not (isinstance(made, Crew) and made.tasks):
             return None
         if self.folder is not None and made.folder is None:
             made.stands_in(self.folder)
-        return made
+        return CrewTarget(made)
 
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
         """Run once: the output of the crew that the code gives, or what the code returns that runs one by itself.
@@ -129,8 +110,8 @@ class PerRowTarget:
                     raise InputInvalid(asked.end) from None
                 return kickoffs.last
         if is_crewai(made) and has_kickoff(made):
-            refuse_foreign(self._engine, self.what, made)
-            return await run_foreign(made, row, self._used, self.what)
+            refuse_foreign(self._engine, self.name, made)
+            return await run_foreign(made, row, self._used, self.name)
         if isinstance(made, Crew | Flow):
             return await self._kicked_off(made, row)
         return self._answer(made, kickoffs)
@@ -148,10 +129,10 @@ class PerRowTarget:
         """The method that goes on with what the code returned, None when that is a crew, a flow or an answer."""
         kind = type(made)
         if is_project(made):
-            return Method.of(kind, crew_method_of(made, self.what), self.what)
+            return Method.of(kind, crew_method_of(made, self.name), self.name)
         if isinstance(made, (Crew, Flow, Agent, Task, *OUTPUTS)) or is_crewai(made) or not may_run(made):
             return None
-        return Method.of(kind, entrance_of(kind, self.what), self.what)
+        return Method.of(kind, entrance_of(kind, self.name), self.name)
 
     async def _kicked_off(self, made: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
         if isinstance(made, Flow):
@@ -170,11 +151,11 @@ class PerRowTarget:
         inner = made if isinstance(made, list | tuple | set) else [made]
         odd = next((one for one in inner if not _is_answer(one)), None)
         if made is None or odd is not None:
-            raise DefinitionError(f"{self._recipe.place}: {self.what} {_refusal(made, odd)}")
+            raise DefinitionError(f"{self._recipe.place}: {self.name} {_refusal(made, odd)}")
         tally = current_tally()
         if tally is not None and not tally.calls:
             if self._recipe.method is None and not _is_data(made):
-                raise DefinitionError(f"{self._recipe.place}: {self.what} {_refusal(made, made)}")
+                raise DefinitionError(f"{self._recipe.place}: {self.name} {_refusal(made, made)}")
             tally.unaccounted()  # another library made its calls, or nobody did
         return made
 
@@ -182,7 +163,7 @@ class PerRowTarget:
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"{self._recipe.place}: {self.what} returns nothing, so the answer of its last kickoff is the row's "
+                f"{self._recipe.place}: {self.name} returns nothing, so the answer of its last kickoff is the row's "
                 "output; return it",
                 CrewrunWarning,
                 stacklevel=2,

@@ -11,11 +11,12 @@ from crewrun.crew.crew import Crew
 from crewrun.crew.task import Task
 from crewrun.errors import DefinitionError
 from crewrun.flow.flow import Flow
-from crewrun.flow.target import FlowTarget
 from crewrun.llm.sync import settled
 from crewrun.loading.block import Attempt, attempt
 from crewrun.references import broken, loading
 from crewrun.target.base import ACCEPTED, Target, kind_of
+from crewrun.target.crew import CrewTarget, PerRowCopy
+from crewrun.target.flow import FlowTarget
 from crewrun.target.foreign import ForeignTarget, is_copied_whole, is_crewai, not_copied
 from crewrun.target.methods import entrance_of, has_kickoff, may_run, owner_of
 from crewrun.target.per_row import PerRowTarget
@@ -70,7 +71,7 @@ def _of_class(found: type, name: str) -> Recipe:
 
 def _of_object(found: Any, name: str) -> Target:
     if isinstance(found, Crew):
-        return found
+        return CrewTarget(found)
     if isinstance(found, Flow):
         return FlowTarget.of(found, None)
     if not has_kickoff(found) or hasattr(found, "role"):  # CrewAI's agents have a kickoff too, which takes messages
@@ -94,8 +95,7 @@ def _of_factory(found: Any, recipe: Recipe, name: str) -> Target:
         return PerRowTarget(recipe)
     made = tried.value
     if isinstance(made, Crew):
-        _make_again(made, owner, found, recipe)
-        return made
+        return CrewTarget(made, _per_row_copy(made, owner, found, recipe))
     if isinstance(made, Flow):
         return FlowTarget.of(made, found)
     if is_crewai(made) and has_kickoff(made) and not hasattr(made, "role"):
@@ -119,17 +119,18 @@ def _keeps_things(crew: Crew) -> bool:
     return crew.scoped_hooks is not None or any(is_project(getattr(hook, "__self__", None)) for hook in hooks)
 
 
-def _make_again(crew: Crew, project: Any, found: Any, recipe: Recipe) -> None:
-    """Have rows a crew of their own that would see another's things otherwise, or that give their own arguments."""
+def _per_row_copy(crew: Crew, project: Any, found: Any, recipe: Recipe) -> PerRowCopy | None:
+    """How rows get crews of their own that would see another's state otherwise, or that give their own arguments."""
     if _keeps_things(crew):
         is_copied = is_project(found) and not recipe.optional and not recipe.takes_others
-        crew.made_for_each_row_by(partial(_again, project) if is_copied else _maker(recipe))
-    elif recipe.optional or recipe.takes_others:
+        return PerRowCopy(partial(_copied, project) if is_copied else _maker(recipe))
+    if recipe.optional or recipe.takes_others:
         only_with = None if recipe.takes_others else recipe.optional
-        crew.made_for_each_row_by(_maker(recipe), only_with, recipe.problem)
+        return PerRowCopy(_maker(recipe), only_with, recipe.problem)
+    return None
 
 
-def _again(project: Any, row: Mapping[str, Any]) -> Crew:
+def _copied(project: Any, row: Mapping[str, Any]) -> Crew:
     """The crew of one of our @CrewBase classes, over a copy of `project`."""
     crew: Crew = project._crewrun_again(crew_method_of(project, ""))
     return crew

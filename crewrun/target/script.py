@@ -33,16 +33,11 @@ class ScriptTarget(PerRowTarget):
 
     def __init__(self, recipe: Recipe, path: str) -> None:
         super().__init__(recipe)
-        self._path = path
-
-    @property
-    def user_code(self) -> str:
-        """The path of the file."""
-        return self._path
+        self.user_code = path
 
     def _answer(self, made: Any, kickoffs: Watch) -> Any:
         if not kickoffs.count:
-            raise DefinitionError(f"{self.what}: has kicked nothing off for this row, so that there is no answer")
+            raise DefinitionError(f"{self.name}: has kicked nothing off for this row, so that there is no answer")
         return kickoffs.last
 
 

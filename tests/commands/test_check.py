@@ -155,7 +155,7 @@ def test_rows_that_a_callback_completes_are_right(tmp_path: Path) -> None:
     (tmp_path / "crew.yaml").write_text(PLAIN.replace("{topic}", "{topic} in {place}"))
     (tmp_path / "made.py").write_text(
         "from crewrun.definitions import load\n"
-        "crew = load('crew.yaml').target\n"
+        "crew = load('crew.yaml').crew\n"
         "crew.before_kickoff_callbacks = [lambda inputs: {**inputs, 'place': 'Rome'}]\n"
     )
     write_rows(tmp_path / "in.jsonl", [{"topic": "ants"}])

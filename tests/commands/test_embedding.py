@@ -14,8 +14,8 @@ from typing import Any
 
 from support.command import clean_env
 from support.mock_process import MockProcess
+from support.paths import README
 
-README = Path(__file__).parent.parent / "README.md"
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 LATENCY_S = 1.0
 

@@ -22,6 +22,7 @@ from typing import IO, Any
 import pytest
 from support.command import PROGRAM, clean_env, crewrun, read_rows, topics, write_crew, write_rows
 from support.forks import Forks
+from support.local_workers import NEAR
 from support.mock_process import MockProcess
 from support.planted_secrets import environment, every_quotation, leaks, plant, quoting, traces
 from support.scripted_provider import Asked, Fickle, Reply
@@ -30,7 +31,6 @@ from support.wire_server import WireServer
 from crewrun.definitions import load
 from crewrun.executors.luggage import pack_crew
 
-NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
 KEY = "sk-proj-0123456789abcdef"
 HAS_RAY = find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="ray is not installed")
@@ -49,11 +49,11 @@ async def die(inputs):
         if mark.exists():
             return
         mark.touch()
-    near = sys.modules.get("near_workers")
+    near = sys.modules.get("WORKERS")
     if near is None:
         os.kill(os.getpid(), signal.SIGKILL)
     await near.die()
-"""
+""".replace("WORKERS", Path(NEAR).stem)
 
 
 class House:

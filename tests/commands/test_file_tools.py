@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.command import write_rows
 from support.forks import Forks
+from support.local_workers import NEAR
 from support.scripted_provider import Asked, Fickle, Reply
 
 from crewrun.confinement.place import folder_at, open_regular, place_in
@@ -24,7 +25,7 @@ from crewrun.tools.file_read import FileReadTool
 from crewrun.tools.file_writer import FileWriterTool
 from crewrun.tools.toolbox import Toolbox
 
-NEAR = ("--executor", f"{Path(__file__).with_name('near_workers.py')}:two")
+ELSEWHERE = ("--executor", NEAR)
 CREW = """\
 agents:
   clerk:
@@ -130,7 +131,7 @@ def refusals(told: Sequence[str]) -> list[str]:
     return [one.partition(", since ")[2].partition(";")[0] or one for one in told]
 
 
-EXECUTORS = [pytest.param((), id="inline"), pytest.param(NEAR, id="elsewhere")]
+EXECUTORS = [pytest.param((), id="inline"), pytest.param(ELSEWHERE, id="elsewhere")]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -182,7 +183,7 @@ def test_a_model_reads_no_hidden_file_and_no_run(desk: Desk, executor: tuple[str
     )
 
 
-@pytest.mark.parametrize("executor", [(), NEAR], ids=["inline", "elsewhere"])
+@pytest.mark.parametrize("executor", [(), ELSEWHERE], ids=["inline", "elsewhere"])
 def test_a_crew_with_a_key_written_into_it_is_not_read(desk: Desk, executor: Sequence[str]) -> None:
     """What a model reads, it may pass on; a reference to a variable is no key."""
     calls = [*read("crew.yaml", "./docs/../crew.yaml"), (LIST, {"directory": "."})]

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from support.command import problems, read_rows, shell
+from support.local_workers import NEAR
+from support.paths import README
 from support.workspace import STATE, Place
 from test_content_parts import data_uri, image, png, text
 
@@ -42,7 +44,6 @@ tasks:
       rules: rules.md
 """
 RULES = text("File rules (rules.md):\n# Be kind\n")
-NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
 
 
 @pytest.fixture
@@ -491,7 +492,7 @@ def test_a_file_object_can_be_looked_at_and_unpacked(tmp_path: Path) -> None:
 
 def test_the_readme_s_example_of_files_runs(tmp_path: Path) -> None:
     """Offline, as it stands there."""
-    readme = Path(__file__).parent.parent.joinpath("README.md").read_text()
+    readme = README.read_text(encoding="utf-8")
     section = readme.partition("### Images and files")[2]
     yaml, commands = section.split("```yaml\n")[1].partition("```")[0], section.split("```sh\n")[1].partition("```")[0]
     (tmp_path / "crew.yaml").write_text(yaml)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.command import crewrun, write_rows
+from support.local_workers import NEAR
 from support.workspace import Place
 
 from crewrun import Agent, DefinitionError
@@ -20,7 +21,6 @@ from crewrun.knowledge.ranking import Ranking
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewrun.knowledge.source.string_knowledge_source import StringKnowledgeSource
 
-NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
 RETURNS = "Goods may be returned within 47 days."
 # Of the three subjects one is in each row's topic.
 SUBJECTS = ("giraffes", "volcanoes", "submarines")

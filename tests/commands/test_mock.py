@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from support import command
 from support.forks import crewrun
-from support.mock_process import ROOT, MockProcess
+from support.mock_process import MockProcess
+from support.paths import ROOT
 
 from crewrun import LLM, Agent
 from crewrun.crew.output import AgentOutput

@@ -7,16 +7,14 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.command import read_rows
+from support.local_workers import NEAR
 from support.scripted_provider import Asked, Fickle, Reply
 from support.transport_contract import reply_with
 from support.workspace import RESULTS, STATE, Place
-
-NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from support.command import read_rows, topics
+from support.local_workers import NEAR
 from support.workspace import Place
 
 CREW = """\
@@ -126,7 +127,7 @@ def test_the_tools_of_agents_who_are_not_at_work_are_not_asked_for(tools: Place,
 
 def test_workers_elsewhere_need_it_themselves(tools: Place) -> None:
     """What is set here is not there: the refusal names --env."""
-    near = ("--executor", f"{__file__.rpartition('/')[0]}/near_workers.py:two", "--env", "OPENAI_API_KEY")
+    near = ("--executor", NEAR, "--env", "OPENAI_API_KEY")
     tools.batch(*near, code=2)
     assert SERPER in tools.stderr
     assert "--env NAME gives workers a variable of the environment" in tools.stderr

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from support.command import CREW, read_rows, write_rows
 from support.forks import Forks
+from support.local_workers import NEAR
 from support.wire_cases import (
     CASES,
     DOUBTED,
@@ -57,7 +58,6 @@ from support.wire_server import (
 )
 
 KEY = "sk-proj-0123456789abcdef"
-NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
 TOOL_FILE = '''\
 from pathlib import Path
 

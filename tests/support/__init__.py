@@ -1,1 +1,1 @@
-"""What the tests share: providers, processes, workspaces. None of these names is one of crewrun's."""
+"""What several tests share: crewrun as a process, providers on the loopback, and the files of a user."""

@@ -23,7 +23,10 @@ from support import command as cli
 from support.command import clean_env
 from support.kill_points import Point
 
-_SERVER, _CLIENT = (str(Path(__file__).with_name(f"fork_{name}.py")) for name in ("server", "client"))
+# `from support.x import y` and `from x import y` in the server start where they start here.
+_TESTS = Path(__file__).resolve().parents[__name__.count(".")]
+_SERVER = f"{__name__.removesuffix('forks')}fork_server"
+_CLIENT = str(Path(__file__).with_name("fork_client.py"))
 
 
 class Fork:
@@ -107,9 +110,9 @@ class Forks:
     def __init__(self) -> None:
         self._line, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, _SERVER, str(theirs.fileno())]
+            command = [sys.executable, "-m", _SERVER, str(theirs.fileno())]
             self._server = subprocess.Popen(
-                command, env=clean_env(), stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                command, cwd=_TESTS, env=clean_env(), stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
 
     def close(self) -> None:

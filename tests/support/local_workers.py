@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 import anyio
 
@@ -15,6 +16,7 @@ from crewrun.executors.fleet import Fleet, open_fleet
 from crewrun.executors.job import Job
 from crewrun.executors.station import Station
 
+NEAR = f"{Path(__file__).resolve()}:two"  # what --executor is given
 _here: ContextVar["NearLine"] = ContextVar("near_worker")
 
 

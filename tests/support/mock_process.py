@@ -4,14 +4,13 @@ import json
 import signal
 import urllib.request
 from contextlib import suppress
-from pathlib import Path
 from subprocess import TimeoutExpired
 from types import TracebackType
 from typing import Any, Self
 
 from support.forks import start
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 # No proxy of the environment stands between a test and its own machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent / "crewrun"
+PACKAGE = ROOT / "crewrun"
 
 # The layers, lowest first. A module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
@@ -66,17 +67,21 @@ _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write",
 
 
 def modules() -> list[Path]:
-    return sorted(ROOT.rglob("*.py"))
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 def relative(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    return path.relative_to(PACKAGE).as_posix()
 
 
 def room(name: str) -> str:
     """`crewrun.llm.gateway` → `llm`."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
+
+
+def room_of(path: Path) -> str:
+    return relative(path).removesuffix(".py").partition("/")[0]
 
 
 def height(room_name: str) -> int:
@@ -176,3 +181,17 @@ def test_the_public_names_are_sorted_and_all_resolve() -> None:
     assert {name: getattr(crewrun, name).__name__ for name in crewrun.__all__ if name != "__version__"} == {
         name: name for name in crewrun.__all__ if name != "__version__"
     }
+
+
+def test_nobody_outside_its_package_asks_which_kind_a_target_is() -> None:
+    """What the kinds differ in is a method or an attribute of `Target`, with a default."""
+    asking = {
+        f"{relative(path)}:{node.lineno}"
+        for path in modules()
+        if room_of(path) not in ("target", "flow", "aio")  # flow methods and threads have targets of other kinds
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("isinstance", "issubclass", "getattr", "hasattr")
+        and any(ast.unparse(argument).endswith(("target", "Target")) for argument in node.args)
+    }
+    assert asking == set()

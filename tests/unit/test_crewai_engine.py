@@ -12,7 +12,7 @@ from support.user_files import in_an_empty_folder, write
 from crewrun import Crew, DefinitionError
 from crewrun.definitions import load
 from crewrun.errors import UsageError
-from crewrun.target import ForeignTarget, PerRowTarget
+from crewrun.target import CrewTarget, ForeignTarget, PerRowTarget
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(in_an_empty_folder.__name__)]
 
@@ -101,7 +101,7 @@ def test_crewai_is_crewrun_however_it_is_imported(
     if is_installed:
         install(monkeypatch)
     write({"demo.py": f"{spelling}\n{dedent(MAKE)}"})
-    assert isinstance(load("demo.py:crew").target, Crew)
+    assert isinstance(load("demo.py:crew").target, CrewTarget)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_crewai_is_crewrun_wherever_the_file_is(
     write({name: body if "far" in body or "above" in body else text for name, body in files.items()})
     if ref.startswith("a/"):
         monkeypatch.syspath_prepend(str(Path().absolute()))
-    assert isinstance(load(ref).target, Crew)
+    assert isinstance(load(ref).target, CrewTarget)
 
 
 def test_what_is_installed_has_the_installed_crewai(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_what_is_installed_has_the_installed_crewai(monkeypatch: pytest.MonkeyPa
     install(monkeypatch)
     body = "from crewai import Agent, Crew, Task\nimport adapter\nfrom crewai_tools import TheirTool\n"
     write({"demo.py": f"{body}{dedent(MAKE)}crew = make(tools=[TheirTool()])\n"})
-    crew = load("demo.py:crew").target
+    crew = load("demo.py:crew").crew
     assert [tool.run(text="x") for tool in crew.agents[0].tools] == ["theirs"]
     assert sys.modules["adapter"].Crew.__module__ == "crewai.crew"
     import crewai  # type: ignore[import-not-found]  # the one that is installed
@@ -152,7 +152,7 @@ def test_what_is_installed_has_crewrun_where_crewai_is_not(monkeypatch: pytest.M
     with pytest.raises(ModuleNotFoundError):
         import crewai  # noqa: F401
     write({"demo.py": f"from crewai import Agent, Crew, Task\nimport adapter\n{dedent(MAKE)}"})
-    assert isinstance(load("demo.py:crew").target, Crew)
+    assert isinstance(load("demo.py:crew").target, CrewTarget)
     adapter: Any = sys.modules["adapter"]
     assert (adapter.Crew, adapter.BaseTool.__module__) == (Crew, "crewrun.tools.base")
 

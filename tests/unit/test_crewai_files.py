@@ -45,7 +45,7 @@ def put(files: dict[str, str]) -> None:
 def warned(ref: str) -> tuple[Any, list[str]]:
     """The crew of `ref`, and what is said of it."""
     with pytest.warns(CrewrunWarning) as caught:
-        target = load(ref).target
+        target = load(ref).crew
     return target, [str(one.message) for one in caught]
 
 
@@ -210,13 +210,13 @@ def test_json_may_name_python_objects_for_models_managers_and_classes() -> None:
         "settings": {"llm": ref("lib.app.Models.small")},
     }
     put_refs(agent, tasks=[task], process="hierarchical", manager_agent=ref("lib.app.boss"))
-    crew = load("crew.jsonc").target
+    crew: Any = load("crew.jsonc").crew
     writer, draft = crew.agents[0], crew.tasks[0]
     assert (type(writer).__name__, writer.tone, writer.step_callback.__name__) == ("Steady", "calm", "log")
     assert (type(draft).__name__, draft.level, draft.agent, draft.callback.__name__) == ("Checked", 1, writer, "log")
     assert (writer.model.model, writer.model.temperature, crew.manager_agent.role) == ("openai/small", 0.5, "Boss")
     put_refs({"llm": {"provider": "azure", "deployment_name": "mine"}}, manager_llm=ref("lib.app.Models.small"))
-    crew = load("crew.jsonc").target
+    crew = load("crew.jsonc").crew
     assert (crew.manager_llm.model, crew.agents[0].model.model) == ("openai/small", "azure/mine")
 
 

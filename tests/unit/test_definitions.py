@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.paths import SAMPLES
 
 from crewrun.batch.settings import BatchSettings
 from crewrun.crew.agent import Agent
@@ -25,7 +26,6 @@ from crewrun.llm.model import LLM
 from crewrun.llm.parameters import TYPES
 from crewrun.tools import BaseTool
 
-SAMPLES = Path(__file__).parent.parent / "sample_inputs"
 # All of them are too many for a message.
 BATCH_KEYS = f"{', '.join(map(repr, list(BatchSpec.model_fields)[:12]))} and {len(BatchSpec.model_fields) - 12} more"
 
@@ -174,7 +174,7 @@ tasks:
   title: {description: Name it, expected_output: A title, agent: writer, context: []}
 batch: {max-concurrent: 4, call_timeout: 30, max-failures: 2.5%, progress: none, ordered: on}
 """)
-    assert described(loaded.target) == {
+    assert described(loaded.crew) == {
         "name": "press",
         "verbose": True,
         "default_inputs": {"tone": "dry", "year": 2024, "since": "2024-01-01"},
@@ -188,7 +188,7 @@ batch: {max-concurrent: 4, call_timeout: 30, max-failures: 2.5%, progress: none,
             ("title", "Name it", "A title", "writer", [], False),
         ],
     }
-    assert loaded.target.default_inputs == {"tone": "dry", "year": 2024, "since": "2024-01-01"}
+    assert loaded.crew.default_inputs == {"tone": "dry", "year": 2024, "since": "2024-01-01"}
     assert loaded.batch == {
         "max_concurrent": 4,
         "call_timeout": 30.0,
@@ -265,7 +265,7 @@ before_kickoff_callbacks: [shop.py:see]
 task_callback: shop.py:see
 step_callback: shop.py:see
 share_crew: false
-""").target
+""").crew
     agent = set_fields(crew.agents[0])
     assert agent.pop("llm").model == "offline"
     assert agent == {
@@ -359,7 +359,7 @@ def test_a_tool_is_built_in_or_a_class_an_object_or_a_function_of_the_user(
     Path("shop.py").write_text(SHOP)
     Path("tools_of_a_package").mkdir()
     Path("tools_of_a_package/inner.py").write_text(SHOP)
-    (made,) = load_text(AGENTS + f"    tools:\n    - {entry}\n" + TASKS).target.agents[0].tools
+    (made,) = load_text(AGENTS + f"    tools:\n    - {entry}\n" + TASKS).crew.agents[0].tools
     assert (made.name, {name: getattr(made, name) for name in tool[1]}) == tool
 
 
@@ -372,7 +372,7 @@ def test_names_are_looked_up_beside_the_crew_file_wherever_the_process_runs() ->
     Path("deep/er/lib").mkdir()
     Path("deep/er/lib/shop.py").write_text(SHOP)
     Path("deep/er/lib/answer.json").write_text('{"type": "array"} // nothing else')
-    crew = load("deep/er/crew.yaml").target
+    crew = load("deep/er/crew.yaml").crew
     assert ([tool.name for tool in crew.agents[0].tools], crew.tasks[0].output_schema) == (["price"], {"type": "array"})
 
 
@@ -398,7 +398,7 @@ def test_a_hierarchical_crew_has_a_manager_who_is_none_of_its_agents(
     manager: str, made: tuple[str | None, str | None, str | None], agents: list[str]
 ) -> None:
     """Its tasks need no agent."""
-    crew = load_text(AGENTS + HIERARCHICAL + manager).target
+    crew: Any = load_text(AGENTS + HIERARCHICAL + manager).crew
     boss, llm = crew.manager_agent, crew.manager_llm
     assert (boss and boss.name, boss and boss.role, llm and llm.model) == made
     assert [agent.name for agent in crew.agents] == agents
@@ -407,7 +407,7 @@ def test_a_hierarchical_crew_has_a_manager_who_is_none_of_its_agents(
 
 def test_two_agents_may_have_one_role_where_nobody_picks_by_it() -> None:
     """CrewAI's users tell such agents apart by their names."""
-    crew = load_text(AGENTS + "  other: {role: Writer, goal: g, backstory: b}\n" + TASKS).target
+    crew = load_text(AGENTS + "  other: {role: Writer, goal: g, backstory: b}\n" + TASKS).crew
     assert [agent.role for agent in crew.agents] == ["Writer", "Writer"]
 
 
@@ -422,8 +422,8 @@ tasks:
 - {description: c, expected_output: c, agent: writer, context: [task_2]}
 """
     )
-    assert [task[0] for task in described(loaded.target)["tasks"]] == ["first", "task_2", "task_3"]
-    assert described(loaded.target)["tasks"][2][4] == ["task_2"]
+    assert [task[0] for task in described(loaded.crew)["tasks"]] == ["first", "task_2", "task_3"]
+    assert described(loaded.crew)["tasks"][2][4] == ["task_2"]
 
 
 def test_an_llm_mapping_becomes_an_llm_with_its_additional_params_as_fields() -> None:
@@ -432,7 +432,7 @@ def test_an_llm_mapping_becomes_an_llm_with_its_additional_params_as_fields() ->
         GOOD
         + "llm: {model: m, api_base: 'http://localhost:1', stop: END, additional_params: {top_k: 5, top: {a: 1}}}\n"
     )
-    llm = loaded.target.agents[0].model
+    llm = loaded.crew.agents[0].model
     assert llm is not None
     assert dict(llm) == dict(LLM(model="m", base_url="http://localhost:1", stop="END", top_k=5, top={"a": 1}))
 
@@ -470,7 +470,7 @@ def test_batch_spec_has_the_fields_of_batch_settings() -> None:
 )
 def test_a_plain_value_is_what_it_looks_like(text: str, value: object) -> None:
     """No timestamps, base-60 numbers or octal zip codes."""
-    assert load_text(f"{GOOD}inputs:\n  x: {text}\n").target.default_inputs == {"x": value}
+    assert load_text(f"{GOOD}inputs:\n  x: {text}\n").crew.default_inputs == {"x": value}
 
 
 @pytest.mark.parametrize(
@@ -486,8 +486,8 @@ def test_a_plain_value_is_what_it_looks_like(text: str, value: object) -> None:
 def test_a_file_may_look_like_this_too(text: str | bytes) -> None:
     """What editors add, and sections that are commented out, change nothing."""
     loaded = load_text(text)
-    assert described(loaded.target) == described(load_text(GOOD).target)
-    assert (loaded.target.default_inputs, loaded.batch) == ({}, {})
+    assert described(loaded.crew) == described(load_text(GOOD).crew)
+    assert (loaded.crew.default_inputs, loaded.batch) == ({}, {})
 
 
 def test_aliases_and_merge_keys_are_written_out() -> None:
@@ -502,7 +502,7 @@ def test_aliases_and_merge_keys_are_written_out() -> None:
           d: *a
           e: {"<<": text}
         """)
-    ).target.default_inputs
+    ).crew.default_inputs
     assert inputs["c"] == {"x": 3, "y": 1, "z": 2}
     assert inputs["d"] == {"x": 1, "y": 1}
     assert inputs["e"] == {"<<": "text"}
@@ -517,7 +517,7 @@ def test_the_samples_load_and_their_rows_fill_them() -> None:
         ("support/crew.yaml", "support/tickets.jsonl", 12),
         ("reviews/crew.yaml", "reviews/reviews.jsonl", 8),
     ]:
-        target = load(SAMPLES / crew).target
+        target = load(SAMPLES / crew).crew
         inputs = [json.loads(line) for line in (SAMPLES / rows).read_text().splitlines()]
         assert len(inputs) == count
         assert [set(target.placeholders) - set(row) for row in inputs] == [set()] * count

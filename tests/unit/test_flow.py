@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import anyio
 import pytest
+from support.paths import ROOT
 
 from crewrun import Agent, Crew, CrewrunWarning, DefinitionError, Flow, ForEachError, Task
 from crewrun.aio import threads
@@ -22,7 +23,6 @@ from crewrun.flow import and_, listen, or_, router, start
 from crewrun.testing import scripted
 
 pytestmark = pytest.mark.anyio
-ROOT = Path(__file__).parent.parent
 
 
 def crew(words: str, name: str = "draft") -> Crew:

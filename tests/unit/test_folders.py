@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.user_files import in_an_empty_folder, write
 
-from crewrun import Crew, CrewrunWarning, DefinitionError
+from crewrun import CrewrunWarning, DefinitionError
 from crewrun.definitions import find_beside, load
 
 pytestmark = pytest.mark.usefixtures(in_an_empty_folder.__name__)
@@ -61,7 +61,7 @@ def crew_in(base: str, name: str) -> dict[str, str]:
 def found_in(folder: str) -> str:
     """The flow that `folder` is, or the role of the agent in its crew."""
     target: Any = load(folder).target
-    return target.agents[0].role if isinstance(target, Crew) else target.graph.flow
+    return str(target.graph.flow if target.crew is None else target.crew.agents[0].role)
 
 
 PYPROJECT = '[project]\nname = "my-press"\n[project.scripts]\nkickoff = "my_press.main:kickoff"\n'

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from support.forks import crewrun
+from support.paths import SAMPLES
 
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.definitions import Definition, find_beside, load
@@ -31,7 +32,6 @@ from crewrun.definitions.spec import (
 from crewrun.errors import CrewrunWarning, DefinitionError, UsageError
 from crewrun.testing import scripted
 
-SAMPLES = Path(__file__).parent.parent / "sample_inputs"
 # All of them are too many for a message.
 BATCH_KEYS = f"{', '.join(map(repr, list(BatchSpec.model_fields)[:12]))} and {len(BatchSpec.model_fields) - 12} more"
 
@@ -123,7 +123,7 @@ def message_for(ref: str, strict: bool = False) -> str:
 
 def described(loaded: Definition) -> dict[str, Any]:
     """What was loaded, as plain values."""
-    crew = loaded.target
+    crew = loaded.crew
     return {
         "kind": loaded.kind,
         "path": str(loaded.path),
@@ -184,7 +184,7 @@ async def test_a_project_runs() -> None:
     """Nothing else is needed for a kickoff."""
     project("press")
     async with scripted("five facts", "an article") as model:
-        output = await load("press").target.akickoff({"topic": "Tides"})
+        output = await load("press").crew.akickoff({"topic": "Tides"})
     assert output.raw == "an article"
     assert ["Tides researcher" in model.requests[0].messages[0].content] == [True]
 
@@ -233,7 +233,7 @@ class Press:
         }
     )
     loaded = load("press")
-    assert (loaded.kind, [task.description for task in loaded.target.tasks]) == ("CrewAI project", ["Write"])
+    assert (loaded.kind, [task.description for task in loaded.crew.tasks]) == ("CrewAI project", ["Write"])
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_what_crewai_has_and_crewrun_does_not_is_let_through() -> None:
         "press/config/tasks.yaml:13: draft.config: 'config' is not supported by this version of crewrun; "
         "it has no effect",
     ]
-    assert loaded.target.agents[1].max_iter == 5
+    assert loaded.crew.agents[1].max_iter == 5
 
 
 def test_strict_makes_an_unknown_key_an_error() -> None:
@@ -380,7 +380,7 @@ def test_tools_are_found_by_name_in_the_projects_files(folder: str) -> None:
     found = []
     for name in names[1:-1].split(", "):
         Path("press/src/app/config/tasks.yaml").write_text(TASKS + f"  tools: ['{name}']\n")
-        found += [tool.name for tool in load("press").target.tasks[1].tools]
+        found += [tool.name for tool in load("press").crew.tasks[1].tools]
     assert found == [
         "Kitchen scale",
         "Kitchen scale",
@@ -521,7 +521,7 @@ def test_crewais_spellings_are_understood() -> None:
             "deep/tools/kitchen.py": TOOLS,
         }
     )
-    crew = load("deep/crew.jsonc").target
+    crew: Any = load("deep/crew.jsonc").crew
     (writer,) = crew.agents
     assert (crew.manager_agent.role, writer.max_iter, writer.model.model, writer.model.temperature) == (
         "Boss",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.user_files import in_an_empty_folder, write
 
-from crewrun import Crew, DefinitionError
+from crewrun import DefinitionError
 from crewrun.definitions import load
 
 pytestmark = pytest.mark.usefixtures(in_an_empty_folder.__name__)
@@ -22,8 +22,7 @@ PLACES = ["src/pkg/crews/x", "src", "", "../here"]
 
 def role(ref: str) -> str:
     """The role of the agent in the crew that `ref` names."""
-    crew = load(ref).target
-    assert isinstance(crew, Crew)
+    crew = load(ref).crew
     return crew.agents[0].role
 
 
@@ -66,8 +65,7 @@ def test_a_tool_of_a_jsonc_project_imports_from_the_project() -> None:
             "crews/a/tools/look.py": tool,
         }
     )
-    crew = load("crews/a").target
-    assert isinstance(crew, Crew)
+    crew = load("crews/a").crew
     assert [tool.name for tool in crew.agents[0].tools] == ["Look"]
 
 

@@ -8,13 +8,14 @@ import pytest
 from support.user_files import in_an_empty_folder, write
 from support.workspace import Place
 
-from crewrun import Crew, CrewrunWarning, DefinitionError
+from crewrun import CrewrunWarning, DefinitionError
 from crewrun.definitions import load
 from crewrun.errors import InputInvalid
 from crewrun.loading import patience
 from crewrun.loading.fields_asked import fields_asked
 from crewrun.loading.network import called_model
 from crewrun.loading.questions import AskedAgain, answering
+from crewrun.target import CrewTarget
 from crewrun.testing import scripted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(in_an_empty_folder.__name__)]
@@ -94,7 +95,7 @@ async def loaded(text: str, ref: str = "demo.py:crew", **files: str) -> tuple[An
 async def test_a_file_is_loaded_up_to_its_first_kickoff(body: str, what: str, line: int) -> None:
     """Wherever that is called from; what is defined so far is used, and one warning has the place."""
     target, warned = await loaded(body)
-    assert isinstance(target, Crew)
+    assert isinstance(target, CrewTarget)
     assert warned == [f"demo.py:{line}: loading stopped at {what}: {NO_CALL}, and what follows in the file was not run"]
 
 
@@ -122,7 +123,7 @@ async def test_a_file_is_loaded_up_to_its_first_kickoff(body: str, what: str, li
 async def test_a_stop_that_the_file_goes_on_after_is_warned_of(body: str, line: int) -> None:
     """Once a place."""
     target, warned = await loaded(body)
-    assert isinstance(target, Crew)
+    assert isinstance(target, CrewTarget)
     assert warned == [f"demo.py:{line}: loading stopped at kickoff(): {NO_CALL}, and the file went on without it"]
 
 
@@ -153,7 +154,7 @@ async def test_the_innermost_file_is_stopped() -> None:
     files = {"inner.py": inner, "base.py": CREW}
     write({**files, "good.py": "from inner import early\nfrom base import crew\n"})
     with pytest.warns(CrewrunWarning, match=r"inner\.py:4: loading stopped at kickoff\(\)"):
-        assert isinstance(load("good.py:crew").target, Crew)
+        assert isinstance(load("good.py:crew").target, CrewTarget)
     sys.modules.pop("inner")
     write({"bad.py": "from inner import late\nfrom base import crew\n"})
     with pytest.raises(DefinitionError) as caught:
@@ -223,7 +224,7 @@ async def test_a_call_of_a_model_by_other_means_is_none(
     monkeypatch.syspath_prepend("site-packages")
     write({"site-packages/replicate/__init__.py": CLIENT})
     target, warned = await loaded(f"import socket\n{body}\n")
-    assert isinstance(target, Crew)
+    assert isinstance(target, CrewTarget)
     assert len(warned) == 1
     assert f"loading stopped at a call to {called}: {NO_CALL}" in warned[0]
 
@@ -253,7 +254,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
         pass
 """
     write({"demo.py": CREW + "import socket\n" + body})
-    assert isinstance(load("demo.py:crew").target, Crew)
+    assert isinstance(load("demo.py:crew").target, CrewTarget)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,7 @@ async def test_a_server_is_not_started(body: str, at: str, monkeypatch: pytest.M
     run = "import socket\ndef run():\n    with socket.socket() as server:\n        server.bind(('127.0.0.1', 8123))\n"
     write({"site-packages/served.py": run})
     target, warned = await loaded(f"import socket\n{body}\n")
-    assert isinstance(target, Crew)
+    assert isinstance(target, CrewTarget)
     assert warned == [
         f"{at}: loading stopped at a server on port 8123: no server is started while a file is loaded, "
         "and what follows in the file was not run"
@@ -304,9 +305,8 @@ def make(text):
 def test_an_answer_that_is_a_text_is_a_placeholder(question: str) -> None:
     """Of the name that it is assigned to; it goes through f-strings into the crew, and rows fill it."""
     write({"demo.py": f'{ASKING}{question}\ncrew = make(f"About {{topic}}, " + topic + ", " + "%s." % topic)\n'})
-    target = load("demo.py:crew").target
-    assert isinstance(target, Crew)
-    assert (target.tasks[0].description, set(target.placeholders)) == ("About {topic}, {topic}, {topic}.", {"topic"})
+    crew = load("demo.py:crew").crew
+    assert (crew.tasks[0].description, set(crew.placeholders)) == ("About {topic}, {topic}, {topic}.", {"topic"})
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_a_question_behind_the_crew_is_a_warning() -> None:
     """As of a chat at the end of a file."""
     write({"demo.py": f"{ASKING}crew = make('About it')\nwhile input() != 'quit':\n    crew.kickoff()\n"})
     with pytest.warns(CrewrunWarning, match=r"demo\.py:9: loading stopped at input\(\), whose answer is compared"):
-        assert isinstance(load("demo.py:crew").target, Crew)
+        assert isinstance(load("demo.py:crew").target, CrewTarget)
 
 
 GIVEN_ON = """
@@ -373,9 +373,8 @@ def run():
 def test_what_is_given_to_a_function_has_the_name_of_its_parameter() -> None:
     """And not that of what the function's result is assigned to: for rows, for `check`, and while it is loaded."""
     write({"demo.py": ASKING + GIVEN_ON + "crew = make(build(input(), '2'))\n"})
-    target = load("demo.py:crew").target
-    assert isinstance(target, Crew)
-    assert target.tasks[0].description == "2 days in {city}"
+    crew = load("demo.py:crew").crew
+    assert crew.tasks[0].description == "2 days in {city}"
     demo = sys.modules["demo"]
     with answering({"city": "Rome", "days": "3"}):
         assert demo.run() == "3 DAYS IN ROME"
@@ -455,7 +454,7 @@ def test_a_file_that_ends_the_process_is_told(body: str, told: str) -> None:
     assert str(caught.value) == f"demo.py:crew: module 'demo' has no 'crew' so far: {told.replace('{line}', '8')}"
     write({"late.py": f"{ASKING}crew = make('it')\n{body}\n"})
     with pytest.warns(CrewrunWarning) as warned:
-        assert isinstance(load("late.py:crew").target, Crew)
+        assert isinstance(load("late.py:crew").target, CrewTarget)
     assert [str(w.message) for w in warned] == [told.replace("demo.py:{line}", "late.py:9")]
 
 
@@ -463,9 +462,8 @@ def test_a_file_sees_no_arguments_but_its_name(monkeypatch: pytest.MonkeyPatch) 
     """Ours are not for its parser, and are there again when it is loaded."""
     monkeypatch.setattr(sys, "argv", ["crewrun", "batch", "x"])
     write({"demo.py": f"{ASKING}crew = make(repr(sys.argv))\n"})
-    target = load("demo.py:crew").target
-    assert isinstance(target, Crew)
-    assert (target.tasks[0].description, sys.argv) == ("['demo.py']", ["crewrun", "batch", "x"])
+    crew = load("demo.py:crew").crew
+    assert (crew.tasks[0].description, sys.argv) == ("['demo.py']", ["crewrun", "batch", "x"])
 
 
 def test_a_load_that_takes_long_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,9 +484,8 @@ def test_the_price_table_is_the_local_one(monkeypatch: pytest.MonkeyPatch) -> No
     """No library that the user's code imports fetches it on our account; what the user set stays."""
     monkeypatch.delenv("LITELLM_LOCAL_MODEL_COST_MAP", raising=False)
     write({"demo.py": f"{ASKING}crew = make(os.environ['LITELLM_LOCAL_MODEL_COST_MAP'])\n"})
-    target = load("demo.py:crew").target
-    assert isinstance(target, Crew)
-    assert target.tasks[0].description == "True"
+    crew = load("demo.py:crew").crew
+    assert crew.tasks[0].description == "True"
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from support.user_files import in_an_empty_folder, write
 
-from crewrun import Crew, CrewrunWarning, DefinitionError
+from crewrun import CrewrunWarning, DefinitionError
 from crewrun.definitions import load
 from crewrun.definitions.entries import entry_of
 from crewrun.loading.block import loading
 from crewrun.references import load_file
+from crewrun.target import CrewTarget
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(in_an_empty_folder.__name__)]
 
@@ -163,7 +164,7 @@ def test_a_script_is_a_crew_wherever_it_lies(file: str) -> None:
     """`crewai` means crewrun in it, and what it kicks off is left out."""
     write({file: HEAD + "crew = Crew(tasks=[])\nprint(crew)\n"})
     loaded: Any = load(file)
-    assert (type(loaded.target), loaded.kind, str(loaded.path)) == (Crew, "Python", file)
+    assert (type(loaded.target), loaded.kind, str(loaded.path)) == (CrewTarget, "Python", file)
 
 
 def test_a_function_that_no_row_reaches_is_warned_of() -> None:

@@ -14,9 +14,10 @@ from support.command import parse_rows, problems, read_rows, topics, write_rows
 from support.forks import crewrun
 from support.mock_process import MockProcess
 
-from crewrun import Crew, CrewrunWarning, DefinitionError
+from crewrun import CrewrunWarning, DefinitionError
 from crewrun.definitions import find_beside, load
-from crewrun.target import ForeignTarget, Target, value_of
+from crewrun.llm.gateway import Gateway
+from crewrun.target import CrewTarget, ForeignTarget, Target, value_of
 from crewrun.testing import scripted
 
 pytestmark = pytest.mark.anyio
@@ -254,7 +255,7 @@ async def test_our_own_crew_is_found_in_whatever_holds_it(attr: str) -> None:
         """),
         attr.replace("Holder()", "holder"),
     )
-    assert isinstance(found, Crew)
+    assert isinstance(found, CrewTarget)
     assert found.placeholders == {"topic": "task 1"}
 
 
@@ -282,7 +283,7 @@ async def test_a_reference_is_a_module_or_a_file(ref: str, files: dict[str, str]
     write(files)
     found = load(ref)
     assert (type(found.target), found.batch, found.path, found.kind) == (
-        Crew,
+        CrewTarget,
         {},
         Path(ref.partition(":")[0]),
         "Python",
@@ -293,7 +294,7 @@ def test_a_file_outside_the_working_directory_is_found(tmp_path: Path, monkeypat
     """By a relative or an absolute path; what is beside it is imported from there, and it is loaded once."""
     write({"other/demo.py": "from made import crew", "other/made.py": CREW, "here/x": ""})
     monkeypatch.chdir("here")
-    assert load("../other/demo.py:crew").target is load(f"{tmp_path}/other/demo.py:crew").target
+    assert load("../other/demo.py:crew").crew is load(f"{tmp_path}/other/demo.py:crew").crew
 
 
 async def test_a_foreign_target_runs_by_the_best_of_its_kickoffs() -> None:
@@ -416,9 +417,9 @@ async def test_a_crew_of_crewai_is_copied_for_each_row(monkeypatch: pytest.Monke
         """
     found = target(text, engine="crewai")
     assert isinstance(found, ForeignTarget)
-    assert (found.placeholders, found.models, found.account) == (
+    assert (found.placeholders, found.models(Gateway()), found.uncounted_reason) == (
         {"topic": "the crew"},
-        [],
+        (),
         "demo.py:target is a crewai.crew.Crew: crewrun does not count the calls, tokens and cost of its own",
     )
     outputs = await gathered(found, 3)
@@ -475,8 +476,7 @@ async def test_a_crewai_project_runs_as_it_is(
     write(files)
     loaded = load(ref)
     assert (loaded.kind, loaded.path) == ("CrewAI project", Path(ref))
-    crew = loaded.target
-    assert isinstance(crew, Crew)
+    crew = loaded.crew
     async with scripted("Ebb.") as model:
         output = await crew.akickoff({"topic": "tides"})
     assert output.raw == "Ebb."
@@ -497,8 +497,7 @@ async def test_a_project_means_crewrun_where_crewai_is_installed_too(monkeypatch
     write({"site-packages/demo_tool.py": "import crewai\nit = crewai.Crew\n"})
     monkeypatch.syspath_prepend("site-packages")
     write({"src/research/crew.py": CREW_PY.replace("tools=[Reader(), self.counter()]", "name=Reader.__module__")})
-    crew = load(".").target
-    assert isinstance(crew, Crew)
+    crew = load(".").crew
     assert crew.tasks[0].name == "crewai.crew"
 
 
@@ -523,7 +522,7 @@ def test_crewai_in_a_file_means_crewrun_where_it_is_not_installed() -> None:
             return crewai.Crew(agents=[agent], tasks=[Task(description="d", expected_output="e", agent=agent)])
         """
     )
-    assert isinstance(found, Crew)
+    assert isinstance(found, CrewTarget)
 
 
 IDLE = """
@@ -580,7 +579,7 @@ def test_what_has_no_effect_is_imported_and_warned_of_where_it_is_used() -> None
         "demo.py:28: Memory has no effect: crewrun has no memory",
         "demo.py:31: storage has no effect: crewrun has no memory",
     ]
-    assert isinstance(found, Crew)
+    assert isinstance(found, CrewTarget)
     assert sys.modules["demo"].done == ("seen", ([], "", False), "u", "long")
 
 
@@ -737,7 +736,7 @@ def test_several_crew_classes_beside_config_are_not_chosen_from() -> None:
         "say which crew is meant: --crew src/research/a.py:Research"
     )
     write({CREW_FILE: CREW_PY})
-    assert isinstance(load(".").target, Crew)
+    assert isinstance(load(".").target, CrewTarget)
 
 
 def test_a_crew_class_that_does_not_parse_is_not_passed_over() -> None:
@@ -776,8 +775,8 @@ def test_the_method_under_crew_may_have_any_name() -> None:
     roles = {}
     for attr in ("One", "Two", "made"):
         found = target(text, attr)
-        assert isinstance(found, Crew)
-        roles[attr] = found.agents[0].role
+        assert found.crew is not None
+        roles[attr] = found.crew.agents[0].role
     assert roles == {"One": "Marketer", "Two": "Seller", "made": "Marketer"}
     assert message_for("demo.py:Unclear") == (
         "demo.py:Unclear has several @crew methods, marketing, sales; call the one that is meant `crew`"
@@ -793,7 +792,7 @@ def test_crew_py_has_one_crew_class() -> None:
         "say which crew is meant: --crew src/research/crew.py:Research"
     )
     write({**project("src/second"), "src/second/crew.py": "from research.crew import Research\n" + CREW})
-    assert isinstance(load("src/second").target, Crew)
+    assert isinstance(load("src/second").target, CrewTarget)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from support.forks import crewrun
 from support.mock_process import MockProcess
 from support.user_files import in_an_empty_folder, write
 
-from crewrun import Crew, CrewrunWarning, DefinitionError, InputInvalid
+from crewrun import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.definitions import load
-from crewrun.target import value_of
+from crewrun.target import CrewTarget, value_of
 from crewrun.target.arguments import Arguments
 from crewrun.testing import scripted
 
@@ -64,8 +64,7 @@ async def prompts(body: str, *rows: dict[str, Any], ref: str = "build") -> list[
     for row in rows:
         try:
             async with scripted("an answer") as model:
-                one = await target.for_a_row(row) if isinstance(target, Crew) else target
-                await one.akickoff(row)
+                await target.akickoff(row)
         except InputInvalid as invalid:
             model.requests, told = [], str(invalid)
             asked.append(told)
@@ -149,7 +148,7 @@ async def test_a_row_that_does_not_fit_is_its_own_input_error(parameters: str, r
     (problem,) = await prompts(body, row)
     target = load("trip.py:build").target
     assert (problem.startswith(told), target.problem(row)) == (True, problem)
-    assert len(sys.modules["trip"].called) == 2 * isinstance(target, Crew)  # to see what it gives, for each load
+    assert len(sys.modules["trip"].called) == 2 * isinstance(target, CrewTarget)  # to see what it gives, for each load
 
 
 OBJECT = "class T:\n    def __init__(self, a): self.a = a\n    def {}(self): return crew_of(f'about {{self.a}}'){}\n"
@@ -216,9 +215,9 @@ async def test_defaults_are_overruled_by_the_rows_that_have_the_field() -> None:
     """The crew with the defaults is the target: its models and texts are known before any row."""
     body = "def build(a='all'):\n    return crew_of(f'about {a}')"
     write({"trip.py": f"{TRIP}\n{body}"})
-    crew = load("trip.py:build").target
-    assert isinstance(crew, Crew)
-    assert [(await crew.for_a_row(row)).tasks[0].description for row in ({}, {"a": "x"})] == ["about all", "about x"]
+    target = load("trip.py:build").target
+    assert isinstance(target, CrewTarget)
+    assert [(await target.for_a_row(row)).tasks[0].description for row in ({}, {"a": "x"})] == ["about all", "about x"]
 
 
 @pytest.mark.parametrize(

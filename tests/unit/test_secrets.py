@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes, SecretStr
 from support.command import read_rows, write_rows
 from support.forks import Forks
+from support.local_workers import NEAR
 from support.planted_secrets import PLANTED, QUOTED, environment, every_quotation, leaks, plant, quoting, traces
 from support.wire_server import Asked, Reply, WireServer
 from support.workspace import RESULTS, STATE, Place
@@ -22,8 +23,6 @@ from crewrun.redaction.key_shapes import REDACTED
 from crewrun.redaction.redactor import Redactor
 from crewrun.redaction.values import environment_secrets, is_secret_name, secrets_in
 from crewrun.redaction.written_secrets import written_secrets
-
-NEAR = f"{Path(__file__).with_name('near_workers.py')}:two"
 
 
 @pytest.fixture(scope="module")

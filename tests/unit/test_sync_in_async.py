@@ -17,6 +17,7 @@ import anyio
 import pytest
 from support.command import read_rows
 from support.command import start as begin
+from support.local_workers import NEAR
 from support.workspace import Place
 
 from crewrun import LLM, Agent, Crew, CrewrunWarning, Gateway, Task
@@ -526,7 +527,7 @@ def test_a_method_s_own_loop_reaches_the_run_of_a_worker_elsewhere(place: Place)
     head = FLOWS.partition("class Unseen")[0].partition("        crew.kickoff")[0]
     (place.folder / "flows.py").write_text(f"{head}{mixed}\n\nclass Un{FLOWS.partition('class Un')[2]}", "utf-8")
     place.rows({"topic": "a"}, {"topic": "b"}, {"topic": "c"})
-    elsewhere = ("--executor", f"{Path(__file__).with_name('near_workers.py')}:two", "-j", "1")
+    elsewhere = ("--executor", NEAR, "-j", "1")
     assert place.batch("--crew", "flows.py:Seen", *elsewhere) == ["First a", "First b", "First c", *["Then"] * 3]
     place.batch("--crew", "flows.py:Unseen", *elsewhere, "--fresh", code=3)
     assert "would block; inside async code write `await ….akickoff(…)`" in place.stderr

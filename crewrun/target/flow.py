@@ -2,8 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from crewrun.aio.concurrency import call
@@ -13,21 +12,25 @@ from crewrun.errors import CrewrunWarning, DefinitionError
 from crewrun.flow.flow import Flow, no_start
 from crewrun.flow.graph import FlowGraph
 from crewrun.flow.plot import diagram_of
+from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
+from crewrun.target.base import Target
 
 AnyFlow = Flow[Any]
 
 
-class FlowTarget:
+class FlowTarget(Target):
     """Rows are inputs of kickoffs, and go into the state. `sample` is one of the flows, and is never run.
 
     `fresh` makes the flow of a row.
     """
 
+    kind = "flow"
+
     def __init__(self, sample: AnyFlow, fresh: Callable[[], Awaitable[AnyFlow]]) -> None:
         self._sample = sample
         self._fresh = fresh
-        self.folder: Path | None = None
+        self.user_code = type(sample)
         self._has_warned = False
 
     @classmethod
@@ -51,24 +54,10 @@ class FlowTarget:
 
         return cls(sample, made)
 
-    def stands_in(self, folder: Path) -> None:
-        """Let paths of files that its methods name count from `folder`."""
-        self.folder = folder
-
     @property
     def graph(self) -> FlowGraph:
         """The flow's methods."""
         return self._sample._crewrun_graph
-
-    @property
-    def user_code(self) -> type[AnyFlow]:
-        """The user's class."""
-        return type(self._sample)
-
-    @property
-    def diagram(self) -> Diagram:
-        """The flow's picture."""
-        return diagram_of(type(self._sample), self.graph)
 
     @property
     def placeholders(self) -> Mapping[str, str]:
@@ -76,14 +65,33 @@ class FlowTarget:
         needing = [self.graph.called(method) for method in self.graph.starts if method.needs_payload]
         return {TRIGGER_PAYLOAD: needing[0]} if needing else {}
 
-    @property
-    def models(self) -> list[tuple[str, LLM | None]]:
-        """None that is known before the methods make their crews."""
-        return []
+    def models(self, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
+        """Only that of an offline run, so that its rows are not done once models are called.
+
+        Any other has never been a part of a flow's identity, and existing runs go on without it.
+        """
+        return [("the flow", None)] if gateway.is_offline else ()
 
     def problem(self, inputs: Mapping[str, Any]) -> str | None:
         """Why a state cannot be made of `inputs`, None when it can or when a kept one will be completed by them."""
-        return self._sample._crewrun_problem(inputs)
+        return super().problem(inputs) or self._sample._crewrun_problem(inputs)
+
+    def describe(self, gateway: Gateway) -> dict[str, Any]:
+        """Its methods, and what each waits for."""
+        methods = [
+            {
+                "name": method.name,
+                "kind": method.kind,
+                "begins": method.starts,
+                "waits_for": str(method.condition) if method.condition else None,
+            }
+            for method in self.graph.methods.values()
+        ]
+        return {"methods": methods}
+
+    def diagram(self, name: str) -> Diagram:
+        """The methods and what leads to which, under the name of the flow."""
+        return diagram_of(type(self._sample), self.graph)
 
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
         """Run once; what the method that ended last returned."""

@@ -1,0 +1,180 @@
+"""`CrewTarget`: one of our crews as a batch runs it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crewrun.aio.concurrency import call
+from crewrun.crew.crew import Crew, TaskPreview
+from crewrun.crew.output import CrewOutput
+from crewrun.crew.output_files import absolute_files
+from crewrun.crew.plot import diagram_of
+from crewrun.diagram import Diagram
+from crewrun.errors import InputInvalid
+from crewrun.limits.windows import share_window
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.model import LLM
+from crewrun.target.base import Target
+from crewrun.target.description import describe_crew
+
+
+@dataclass(frozen=True, slots=True)
+class PerRowCopy:
+    """How a row gets a crew of its own, like the target's: what `make` gives for the row's inputs.
+
+    With `only_with` only rows that have one of these fields get one, which `make` uses; `problem` says why a row does
+    not fit, None when it does.
+    """
+
+    make: Callable[[Mapping[str, Any]], Any]
+    only_with: frozenset[str] | None = None
+    problem: Callable[[Mapping[str, Any]], str | None] | None = None
+
+    def applies_to(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether a row with `inputs` gets a crew of its own."""
+        return self.only_with is None or bool(self.only_with & inputs.keys())
+
+
+class CrewTarget(Target):
+    """All rows run `crew`, which no run writes to, or with `copies` crews that are made like it."""
+
+    has_known_models = True
+
+    def __init__(self, crew: Crew, copies: PerRowCopy | None = None) -> None:
+        self.crew: Crew = crew
+        self._copies = copies
+        self.folder = crew.folder
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether it has tools, callbacks, hooks, conditions or guardrails, or rows have crews of their own."""
+        return self._copies is not None or self.crew.runs_code
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether a task has an output_file, or the crew a log."""
+        return self.crew.writes_files
+
+    @property
+    def has_files(self) -> bool:
+        """Whether a task has input_files."""
+        return self.crew.has_files
+
+    @property
+    def placeholders(self) -> Mapping[str, str]:
+        """The inputs that its texts need and `default_inputs` do not have."""
+        return self.crew.placeholders
+
+    @property
+    def readable_inputs(self) -> frozenset[str] | None:
+        """What its texts name; None where callbacks or files may use others."""
+        if self.crew.before_kickoff_callbacks or self.has_files:
+            return None
+        return self._named
+
+    @property
+    def embedders(self) -> Sequence[LLM]:
+        """The embedding models that knowledge is searched with."""
+        return self.crew.embedders
+
+    @property
+    def tool_problems(self) -> Sequence[str]:
+        """What is known to keep the agents' tools from working."""
+        return self.crew.tool_problems
+
+    @property
+    def missing_tool_keys(self) -> Sequence[str]:
+        """The environment variables that the agents' tools need and that are not set."""
+        return self.crew.missing_tool_keys
+
+    @property
+    def knowledge_files(self) -> frozenset[str]:
+        """The files that knowledge and skills come from."""
+        return self.crew.knowledge_files
+
+    @property
+    def absolute_output_files(self) -> Sequence[str]:
+        """The tasks' output files that are absolute paths."""
+        return absolute_files(self.crew.tasks)
+
+    def models(self, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
+        """The models of all agents."""
+        return self.crew.models
+
+    def check(self) -> None:
+        """Raise DefinitionError for a crew that cannot run, or a file that it lacks."""
+        self.crew.check()
+        self.crew.check_files()
+
+    def read_knowledge(self) -> None:
+        """Read what agents know, with warnings. Raises DefinitionError."""
+        self.crew.check_knowledge()
+
+    def set_folder(self, folder: Path) -> None:
+        """Let paths of `input_files` count from `folder`."""
+        super().set_folder(folder)
+        self.crew.stands_in(folder)
+
+    def identity(self, texts: Mapping[str, str]) -> Any:
+        """The crew itself, however it is written."""
+        return self.crew
+
+    def problem(self, inputs: Mapping[str, Any]) -> str | None:
+        """Why a row cannot be run: an input or a file that it lacks, or arguments that do not fit."""
+        if (missing := super().problem(inputs)) is not None:
+            return missing
+        unfit = self._copies.problem(inputs) if self._copies is not None and self._copies.problem is not None else None
+        return unfit or (self.crew.problem_with_files(inputs) if self.has_files else None)
+
+    def problem_at_kickoff(self, inputs: Mapping[str, Any]) -> str | None:
+        """What the texts cannot be filled in with; not known where callbacks may change the inputs."""
+        if self.crew.before_kickoff_callbacks:
+            return None
+        try:
+            self.crew.preview(inputs)
+        except InputInvalid as invalid:
+            return str(invalid)
+        return None
+
+    def previews(self, inputs: Mapping[str, Any]) -> Sequence[TaskPreview]:
+        """The first prompt of each task. Raises InputInvalid as a kickoff does."""
+        open_names = self._named - self.crew.default_inputs.keys()
+        try:
+            return self.crew.preview({**{name: f"{{{name}}}" for name in open_names}, **inputs})
+        except InputInvalid:
+            if self.crew.before_kickoff_callbacks:  # they may put it right
+                return ()
+            raise
+
+    def describe(self, gateway: Gateway) -> dict[str, Any]:
+        """Its process, agents and tasks."""
+        return describe_crew(self.crew, gateway)
+
+    def diagram(self, name: str) -> Diagram:
+        """The tasks with their contexts and agents."""
+        return diagram_of(self.crew, name)
+
+    async def for_a_row(self, inputs: Mapping[str, Any]) -> Crew:
+        """The crew that a row with `inputs` runs: `crew`, or one of its own, which shares the `max_rpm`s of `crew`."""
+        if self._copies is None or not self._copies.applies_to(inputs):
+            return self.crew
+        other: Crew = await call(self._copies.make, inputs)
+        if self.folder is not None:
+            other.stands_in(self.folder)
+        if self.crew.max_rpm:
+            share_window(self.crew, other, self.crew.max_rpm)
+        for agent, twin in zip(self.crew.agents, other.agents, strict=False):
+            if agent.max_rpm:
+                share_window(agent, twin, agent.max_rpm)
+        return other
+
+    async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> CrewOutput:
+        """Run once."""
+        crew = await self.for_a_row(inputs or {})
+        return await crew.akickoff(inputs)
+
+    @property
+    def _named(self) -> frozenset[str]:
+        """The inputs that texts of its tasks and agents name."""
+        return frozenset(self.crew.fetch_inputs()).union(*(agent.placeholders for agent in self.crew.agents_at_work))

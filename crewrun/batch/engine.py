@@ -24,6 +24,7 @@ from crewrun.batch.stop import FailureLimit, Stop, StopReason
 from crewrun.errors import OutputClosed
 from crewrun.executors import Executor
 from crewrun.row import Outcome, Row
+from crewrun.runs.state import StoredRow
 
 _CLOSED = StopReason("closed", "standard output was closed")
 # However little time a stop has, what has ended already gets this much to be written.
@@ -129,18 +130,15 @@ class Engine:
             self._at_work -= 1
 
     async def _run_next(self, workers: TaskGroup) -> bool:
-        """Take one row to its end. False when there is none."""
+        """Take one row to its end. False when there is none, or the run stops."""
         self._reading += 1
         row = await self._source.read()
         self._reading -= 1
         if row is None:
             return False
-        kept = self._history.find(row)
-        if kept is not None and kept.is_written:
-            self._progress.keep(kept.status)
-            await self._order.admit(row.index)
-            if due := self._order.release(row.index, b""):
-                await self._hand_on(_Ended(row, lines=due))
+        stored = self._history.find(row)
+        if stored is not None and stored.is_written:
+            await self._pass_by(row, stored)
             return True
         if self._workers < self._options.max_concurrent and self._is_room():
             self._start_worker(workers)
@@ -148,12 +146,27 @@ class Engine:
         if self._stop.requested.is_set():
             self._left_rows = True
             return False
-        if kept is not None:
-            line = await self._history.restore(row, kept)
-            self._progress.keep(kept.status)
-            self._progress.unwritten += 1
-            await self._hand_on(_Ended(row, line=line))
+        if stored is not None:
+            await self._restore(row, stored)
             return True
+        return await self._run_row(row)
+
+    async def _pass_by(self, row: Row, stored: StoredRow) -> None:
+        """A row that the results have already: lines that waited for it are due now."""
+        self._progress.keep(stored.status)
+        await self._order.admit(row.index)
+        if due := self._order.release(row.index, b""):
+            await self._hand_on(_Ended(row, lines=due))
+
+    async def _restore(self, row: Row, stored: StoredRow) -> None:
+        """A row that only the journal has."""
+        line = await self._history.restore(row, stored)
+        self._progress.keep(stored.status)
+        self._progress.unwritten += 1
+        await self._hand_on(_Ended(row, line=line))
+
+    async def _run_row(self, row: Row) -> bool:
+        """Run a row. False when no row should follow it."""
         if self._options.breaker is not None:
             self._options.breaker.begin(row.index)
         self._progress.in_flight += 1
@@ -228,13 +241,13 @@ class Engine:
 
     async def _publish_all(self, ended: "list[_Ended]") -> None:
         outcomes = [one.outcome for one in ended if one.outcome is not None]
-        kept = iter(await self._history.keep(outcomes) if outcomes else ())
+        recorded = iter(await self._history.keep(outcomes) if outcomes else ())
         due: list[bytes] = []
         for one in ended:
             if one.lines is not None:
                 due += one.lines
             else:
-                due += self._order.release(one.row.index, one.line or next(kept))
+                due += self._order.release(one.row.index, one.line or next(recorded))
         await self._write(due)
 
     async def _write(self, lines: list[bytes]) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crewrun.batch.plan import Plan, Range
+    from crewrun.batch.plan import Plan
+    from crewrun.batch.row_estimate import Range
     from crewrun.batch.settings import BatchSettings
     from crewrun.definitions.definition import Definition
 

@@ -40,34 +40,49 @@ def merge(
     written, and rows failed, are missing, are not in the input, or had different inputs.
     """
     from crewrun.cli.setup import run_loop
-    from crewrun.cli.status import difference_lines
-    from crewrun.inspect.merge import KINDS, MergedResults
+    from crewrun.inspect.merge import MergedResults
     from crewrun.inspect.merge_inputs import Input, input_of, open_parts, read_part
-    from crewrun.terminal import say, say_all
 
     with ExitStack() as files:
-        parts, warnings = open_parts(runs, files)
-        target = _check_output(output, parts, inputs, force=force)
-        union = MergedResults([part.file for part in parts])
-        files.callback(union.close)
-        for number, part in enumerate(parts):
-            read_part(part, number, union)
-        lacks = [lack for part in parts for lack in part.lacks]
-        whole = input_of(parts, inputs, id_field)
-        is_checked = isinstance(whole, Input)
+        runs_read, warnings = open_parts(runs, files)
+        path = _check_output(output, runs_read, inputs, force=force)
+        merged = MergedResults([run.file for run in runs_read])
+        files.callback(merged.close)
+        for number, run in enumerate(runs_read):
+            read_part(run, number, merged)
+        whole = input_of(runs_read, inputs, id_field)
         if isinstance(whole, Input):
-            run_loop(_see_input, whole, union)
-        found = union.end(checked=is_checked)
-        union.write(target, ordered=ordered)
-        shards = _shards(parts)
-        if "without_result" in found.counts if is_checked else len(shards) == len(parts):
-            lacks += _missing_shards(parts, shards)
-        for warning in (*warnings, *_other_crews(parts), *_other_divisions(shards), *lacks):
-            say(f"warning: {warning}")
-        say(_headline(output, len(parts), union))
-    say_all((_verdict(found, whole), *difference_lines(found, KINDS)))
+            run_loop(_see_input, whole, merged)
+        differences = merged.end(checked=isinstance(whole, Input))
+        merged.write(path, ordered=ordered)
+        is_complete = _say_result(output, runs_read, merged, differences, whole, warnings)
+    raise typer.Exit(0 if is_complete else 3)
+
+
+def _say_result(
+    output: str,
+    runs: "Sequence[Part]",
+    merged: "MergedResults",
+    differences: "Differences",
+    whole: "Input | str",
+    warnings: Sequence[str],
+) -> bool:
+    """Say what was merged, and what is missing in it. Whether nothing is, as far as that can be known."""
+    from crewrun.cli.status import difference_lines
+    from crewrun.inspect.merge import KINDS
+    from crewrun.terminal import say, say_all
+
+    is_checked = not isinstance(whole, str)
+    shards = _shards(runs)
+    missing = [lack for run in runs for lack in run.lacks]
+    if "without_result" in differences.counts if is_checked else len(shards) == len(runs):
+        missing += _missing_shards(runs, shards)
+    for warning in (*warnings, *_other_crews(runs), *_other_divisions(shards), *missing):
+        say(f"warning: {warning}")
+    say(_headline(output, len(runs), merged))
+    say_all((_verdict(differences, whole), *difference_lines(differences, KINDS)))
     # What is left out may be missing, unless all rows were found.
-    raise typer.Exit(3 if found.counts or (lacks and not is_checked) else 0)
+    return not differences.counts and (is_checked or not missing)
 
 
 async def _see_input(whole: "Input", union: "MergedResults") -> None:

@@ -39,36 +39,14 @@ def show(
 
 
 async def _find(view: "View", row_id: str) -> dict[str, Any]:
-    from crewrun.batch.run_input import settings_of
-    from crewrun.inspect.show import (
-        SCHEMA,
-        as_messages,
-        calls_of,
-        describe_call,
-        find_line,
-        find_row,
-        logged_prompts,
-        make_record,
-        tool_failures,
-        totals,
-        turns,
-    )
-    from crewrun.journal.journal import TOOL, TOOL_FAILURE
+    """The row that `--json` prints. Raises UsageError."""
+    from crewrun.inspect.show import SCHEMA, calls_of, describe_call, find_row, tool_failures, totals, turns
 
     found = find_row(view, row_id)
-    record = find_line(view, found)
-    inputs = record["input"] if record else None
-    if record is None:
-        row = await _row_of_input(view, found)
-        inputs = row.own if row else None
-        record = make_record(view, found, row)
+    inputs, record = await _inputs_and_result(view, found)
     calls = calls_of(view, found)
-    logged = logged_prompts(view, found)
-    constants = settings_of(view.manifest).input
-    rebuilt, why_not = _rebuild(view, None if inputs is None else {**constants, **inputs}, record, calls)
-    prompts = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
-    prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
-    failed_in = turns(view, calls)
+    prompts, why_not = _prompts(view, found, inputs, record, calls)
+    turn_of = turns(view, calls)
     return {
         "schema": SCHEMA,
         "run": str(view.folder.path),
@@ -78,15 +56,44 @@ async def _find(view: "View", row_id: str) -> dict[str, Any]:
         "result": record,
         "calls": [
             describe_call(view, entry, *prompts.get(entry.seq, (None, None)))
-            | ({"turn": failed_in[entry.seq]} if entry.seq in failed_in else {})
+            | ({"turn": turn_of[entry.seq]} if entry.seq in turn_of else {})
             for entry in calls
         ],
-        "no_prompt": why_not
-        if any(c.kind not in (TOOL, TOOL_FAILURE) and c.seq not in prompts for c in calls)
-        else None,
+        "no_prompt": why_not,
         "tool_failures": tool_failures(view, calls),
         "totals": totals(calls),
     }
+
+
+async def _inputs_and_result(view: "View", found: "FoundRow") -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The row's own inputs, None when they are nowhere, and its result, None for a row that is unfinished."""
+    from crewrun.inspect.show import find_line, make_record
+
+    if record := find_line(view, found):
+        return record["input"], record
+    row = await _row_of_input(view, found)
+    return row.own if row else None, make_record(view, found, row)
+
+
+def _prompts(
+    view: "View",
+    found: "FoundRow",
+    inputs: dict[str, Any] | None,
+    record: dict[str, Any] | None,
+    calls: "list[CallEntry]",
+) -> "tuple[dict[int, tuple[Any, str]], str | None]":
+    """The prompts of calls with where they are from, and why others are not shown; None when all are."""
+    from crewrun.batch.run_input import settings_of
+    from crewrun.inspect.show import as_messages, logged_prompts
+    from crewrun.journal.journal import TOOL, TOOL_FAILURE
+
+    logged = logged_prompts(view, found)
+    constants = settings_of(view.manifest).input
+    rebuilt, why_not = _rebuild(view, None if inputs is None else {**constants, **inputs}, record, calls)
+    prompts: dict[int, tuple[Any, str]] = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
+    prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
+    has_all = all(call.kind in (TOOL, TOOL_FAILURE) or call.seq in prompts for call in calls)
+    return prompts, None if has_all else why_not
 
 
 async def _row_of_input(view: "View", found: "FoundRow") -> "Row | None":

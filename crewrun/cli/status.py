@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from crewrun.inspect.status import Status
     from crewrun.inspect.verify import Differences
+    from crewrun.inspect.view import View
 
 _EXAMPLE_CHARS = 300
 
@@ -26,32 +27,35 @@ def status(
     Exit codes: 0 it was said; 2 RUN is none, or cannot be read; 3 --verify found a difference; 75 --verify, and a
     process is working on the run.
     """
-    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
-    from crewrun.errors import RunHeld
+    from crewrun.cli.setup import open_stdout, put_data, tell
     from crewrun.inspect.status import SCHEMA, read_status
     from crewrun.inspect.view import open_run
-    from crewrun.runs.lock import describe_holder, is_held
 
     stdout = open_stdout()
-    differences = None
     with open_run(run) as view:
-        if check:
-            if is_held(view.folder.lock):
-                holder = describe_holder(view.folder.lock)
-                raise RunHeld(f"{run}: {holder} is working on this run; --verify it when that has ended")
-            from crewrun.batch.run_input import verify
-
-            differences = run_loop(verify, view)
+        differences = _verify(run, view) if check else None
         is_readable = differences is None or "journal" not in differences.counts
-        found = read_status(view) if is_readable else None
+        shown = read_status(view) if is_readable else None
         commands = view.command, view.fresh_command
     if as_json:
-        record: dict[str, Any] = found.to_json() if found else {"schema": SCHEMA, "run": run}
+        record: dict[str, Any] = shown.to_json() if shown else {"schema": SCHEMA, "run": run}
         put_data(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
     else:
-        said = lines(found) if found else []
-        tell(stdout, said + (verify_lines(differences, *commands) if differences else []))
+        status_lines = lines(shown) if shown else []
+        tell(stdout, status_lines + (verify_lines(differences, *commands) if differences else []))
     raise typer.Exit(3 if differences and differences.counts else 0)
+
+
+def _verify(run: str, view: "View") -> "Differences":
+    from crewrun.batch.run_input import verify
+    from crewrun.cli.setup import run_loop
+    from crewrun.errors import RunHeld
+    from crewrun.runs.lock import describe_holder, is_held
+
+    if is_held(view.folder.lock):
+        holder = describe_holder(view.folder.lock)
+        raise RunHeld(f"{run}: {holder} is working on this run; --verify it when that has ended")
+    return run_loop(verify, view)
 
 
 def lines(status: "Status") -> list[str]:

@@ -36,13 +36,13 @@ from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.known_models import slip
 from crewrun.llm.placement import left_out
-from crewrun.llm.recorder import Recorder
-from crewrun.llm.tally import Tally, counting_into, current_tally
 from crewrun.llm.transports.provider_settings import missing_settings
 from crewrun.loading.questions import answering
 from crewrun.messages import Endpoint
+from crewrun.recorder import Recorder
 from crewrun.redaction.redactor import learn
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
+from crewrun.row_context import RowContext, current_row_context, use_row_context
 from crewrun.target import Target, value_of
 from crewrun.target.failure import describe_failure
 
@@ -86,7 +86,7 @@ class Worker:
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Worker":
-        let_threads_inherit(lambda: current_tally() is not None)
+        let_threads_inherit(lambda: current_row_context() is not None)
         await self._open.enter_async_context(self._gateway)
         return self
 
@@ -101,46 +101,46 @@ class Worker:
         Raises OutputFailed when nothing can be recorded any more.
         """
         started_at, began = datetime.now(UTC), anyio.current_time()
-        tally = Tally(recorder=await self._memory.recall(row)) if self._memory is not None else Tally()
+        row_context = RowContext(recorder=await self._memory.recall(row)) if self._memory is not None else RowContext()
         output: Any = None
         error: ErrorRecord | None = None
         stopped: RunStopped | None = None
         try:
-            output = await in_own_context(self._kickoff(row, tally))
+            output = await in_own_context(self._kickoff(row, row_context))
         except OutputFailed:
             raise
         except Exception as failed:
-            error = describe_failure(failed, tally)
+            error = describe_failure(failed, row_context)
             stopped = failed if isinstance(failed, RunStopped) else None
         except anyio.get_cancelled_exc_class() as cancelled:
             if not taken_back():
                 raise
-            error = describe_failure(RuntimeError(f"the row's own code cancelled it: {cancelled!r}"), tally)
+            error = describe_failure(RuntimeError(f"the row's own code cancelled it: {cancelled!r}"), row_context)
         except GeneratorExit as odd:  # raised by the row's own code, or nobody waits for the row any more
-            error = describe_failure(RuntimeError(f"it raised {odd!r}"), tally)
+            error = describe_failure(RuntimeError(f"it raised {odd!r}"), row_context)
         else:
             await _absorb_cancellation()
-        if error is None and tally.refusal is not None:
+        if error is None and row_context.refusal is not None:
             # The row's own code went on without an answer that it should have had.
-            output, error = None, describe_failure(tally.refusal, tally)
-            stopped = tally.refusal if isinstance(tally.refusal, RunStopped) else None
+            output, error = None, describe_failure(row_context.refusal, row_context)
+            stopped = row_context.refusal if isinstance(row_context.refusal, RunStopped) else None
         return Outcome(
             row=row,
             status="failed" if error else "ok",
             output=output,
-            tasks=tally.tasks,
+            tasks=row_context.tasks,
             error=error,
-            attempts=tally.attempts,
-            calls=tally.calls,
-            usage=tally.usage,
-            cost_usd=tally.cost_usd,
-            models=list(tally.models),
-            files=tally.files,
-            replayed=tally.replayed,
+            attempts=row_context.usage.attempts,
+            calls=row_context.usage.calls,
+            usage=row_context.usage.tokens,
+            cost_usd=row_context.usage.cost_usd,
+            models=list(row_context.usage.models),
+            files=row_context.files,
+            replayed=row_context.usage.replayed,
             started_at=started_at,
             duration_s=anyio.current_time() - began,
             stopped=stopped,
-            tool_failures=tally.tool_failures,
+            tool_failures=row_context.tool_failures,
         )
 
     def problem(self, row: Row) -> str | None:
@@ -150,13 +150,13 @@ class Worker:
         unfit = self._target.problem(row.inputs)
         return f"line {row.line}: {unfit}" if unfit else None
 
-    async def _kickoff(self, row: Row, tally: Tally) -> Any:
+    async def _kickoff(self, row: Row, row_context: RowContext) -> Any:
         if problem := self.problem(row):
             raise InputInvalid(problem)
         if self._own_files is not None:
             current_own_files.set(self._own_files)  # in the row's own context
         run_in(self._folder)
-        with counting_into(tally):
+        with use_row_context(row_context):
             if self._files is None and self._timeout_s is None:
                 return await self._answer(row)
             if self._files is None:

@@ -17,6 +17,9 @@ from crewrun.redaction.redactor import Redactor
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
+# The slowest test takes 20 s on a quiet machine, the slowest soak a quarter of an hour; a busy one takes several times
+# as long.
+_LONGEST_S, _LONGEST_SOAK_S = 240, 3600
 _SETTINGS = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY", "NO_COLOR")
 
 
@@ -25,6 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # in the processes that run the tests
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each test a time limit, so that a hang names its test."""
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            limit_s = _LONGEST_SOAK_S if item.get_closest_marker("soak") else _LONGEST_S
+            item.add_marker(pytest.mark.timeout(limit_s))
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from crewrun.definitions.definition import Definition
 from crewrun.fingerprint import fingerprint
 from crewrun.hooks.dispatch import all_hooks
-from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.request_identity import describe_endpoint
 from crewrun.messages import Endpoint
 from crewrun.redaction.key_shapes import without_key_shapes
 from crewrun.redaction.redactor import learn, redact

@@ -9,7 +9,7 @@ from crewrun.batch.preparation import PreparedRun
 from crewrun.batch.source import source_path
 from crewrun.confinement.own_files import OwnFiles
 from crewrun.executors.job import Job
-from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.request_identity import describe_endpoint
 from crewrun.run_files import FILES_SUFFIX, UNNAMED
 from crewrun.worker import Worker
 

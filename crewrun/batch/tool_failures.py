@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from crewrun.llm.failed_tools import OTHERS
+from crewrun.failed_tools import OTHERS
 from crewrun.row import FailedTool, Row
 
 # Models ask for tools that do not exist, by any name.

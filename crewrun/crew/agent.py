@@ -38,7 +38,7 @@ from crewrun.llm.model import LLM, as_llm
 from crewrun.llm.schema import NotValid, OutputSchema, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
-from crewrun.llm.tally import Tally, current_tally
+from crewrun.row_context import RowContext, new_row_context
 from crewrun.skills.loader import as_skills
 from crewrun.skills.models import Skill
 from crewrun.templates import compile_template
@@ -46,9 +46,6 @@ from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
-
-if TYPE_CHECKING:
-    from crewrun.crew.task_run import Assignment
 
 # Nobody asks for whom a call of these is made, unless there are hooks.
 _WITHOUT_SITE = (LLM, type(None))
@@ -216,14 +213,16 @@ class Agent(Declared):
         if response_format is not None:
             schema = OutputSchema.of_model(response_format, "pydantic", f"agent {self.label}")
             prompt = prompt._replace(after=f"{prompt.after}\n\n{schema_prompt(schema.text)}")
-        tally = Tally(current_tally())
+        row_context = new_row_context()
         async with open_gateway() as gateway:
-            kickoff = Kickoff(None, gateway, tally)
+            kickoff = Kickoff(None, gateway, row_context)
             toolbox = self.background.toolbox(self.toolbox)
-            output = self._output(await self.perform(prompt, kickoff, tally, toolbox, schema))
+            output = self._output(await self.perform(prompt, kickoff, row_context, toolbox, schema))
             for attempt in range(self.guardrail_max_retries + 1) if self.guardrail else ():
                 asked = prompt.messages()[-1].content
-                judge = partial(self.judge, description=prompt.before or asked, kickoff=kickoff, tally=tally)
+                judge = partial(
+                    self.judge, description=prompt.before or asked, kickoff=kickoff, row_context=row_context
+                )
                 verdict = await check(self.guardrail, output, f"agent {self.label}", judge)
                 if verdict.fault is None:
                     output = self._replaced(output, verdict.instead, schema)
@@ -231,10 +230,10 @@ class Agent(Declared):
                 if attempt == self.guardrail_max_retries:
                     raise no_more_tries(attempt + 1, verdict.fault)
                 again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
-                output = self._output(await self.perform(again, kickoff, tally, toolbox, schema))
-        output.usage_metrics = UsageMetrics.of(tally)
-        if tally.failed_tools is not None:
-            output.tool_failures = records_of(tally.failed_tools.calls, output.agent_role, None)
+                output = self._output(await self.perform(again, kickoff, row_context, toolbox, schema))
+        output.usage_metrics = UsageMetrics.of(row_context.usage)
+        if row_context.failed_tools is not None:
+            output.tool_failures = records_of(row_context.failed_tools.calls, output.agent_role, None)
         return output
 
     kickoff_async = akickoff
@@ -273,15 +272,15 @@ class Agent(Declared):
             raise OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}") from None
 
     async def judge(
-        self, rule: str, answer: str, *, description: str, kickoff: Kickoff, tally: Tally
+        self, rule: str, answer: str, *, description: str, kickoff: Kickoff, row_context: RowContext
     ) -> tuple[bool, str]:
         """What the agent's model says on whether `answer` keeps to `rule`, and what must change if not."""
         schema = judgement_schema()
         question = f"{judge_prompt(rule, description, answer)}\n\n{schema_prompt(schema.text)}"
         unseen = kickoff._replace(on_step=())
-        tally = Tally(tally)
-        tally.own_texts = ()  # a tag that the task asks for is none that its judge is asked for
-        said = await self.perform(Prompt(JUDGE, question), unseen, tally, NO_TOOLS, schema)
+        row_context = row_context.child()
+        row_context.own_texts = ()  # a tag that the task asks for is none that its judge is asked for
+        said = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
         verdict: dict[str, Any] = said.structured.value if said.structured else {}
         return verdict["valid"], verdict["feedback"] or ""
 
@@ -314,12 +313,13 @@ class Agent(Declared):
         self,
         prompt: Prompt,
         kickoff: Kickoff,
-        tally: Tally,
+        row_context: RowContext,
         toolbox: Toolbox,
         schema: OutputSchema | None,
-        assignment: "Assignment | None" = None,
+        task_of_row: Callable[[], Any] | None = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`, for `assignment` if there is one; its cost goes into `tally`.
+        """Answer `prompt` with the tools in `toolbox`, counted in `row_context`. `task_of_row` makes the task that
+        hooks see, where there is one.
 
         Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
         """
@@ -328,7 +328,7 @@ class Agent(Declared):
             prompt=prompt,
             llm=self.model,
             gateway=kickoff.gateway,
-            tally=tally,
+            row_context=row_context,
             toolbox=toolbox,
             schema=schema,
             max_iter=self.max_iter,
@@ -338,7 +338,7 @@ class Agent(Declared):
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
         )
         if has_hooks() or type(self.llm) not in _WITHOUT_SITE:
-            site = current_site.set(self._site(kickoff, assignment))
+            site = current_site.set(self._site(kickoff, task_of_row))
             try:
                 return await self._within_kickoff(work, kickoff)
             finally:
@@ -351,17 +351,17 @@ class Agent(Declared):
 
     async def _within_kickoff(self, work: Work, kickoff: Kickoff) -> Answer:
         """Do `work` where its tools can find the kickoff."""
-        token = current_kickoff.set(kickoff._replace(tally=work.tally, parts=work.prompt.parts))
+        token = current_kickoff.set(kickoff._replace(row_context=work.row_context, parts=work.prompt.parts))
         try:
             return await self._within_time(work)
         finally:
             current_kickoff.reset(token)
 
-    def _site(self, kickoff: Kickoff, assignment: "Assignment | None") -> Site:
+    def _site(self, kickoff: Kickoff, task_of_row: Callable[[], Any] | None) -> Site:
         """Who calls models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
         outer, persona = current_site.get() or Site(), self.persona(kickoff.inputs)
         agent = self if not kickoff.inputs else self.model_copy(update=persona._asdict())
-        task = assignment.task_of_the_row if assignment is not None else outer.task
+        task = task_of_row() if task_of_row is not None else outer.task
         return Site(agent, task, kickoff.crew or outer.crew)
 
     def _step_callbacks(self, kickoff: Kickoff) -> tuple[Callable[[Any], Any], ...]:

@@ -12,7 +12,7 @@ from crewrun.knowledge.source.base_file_knowledge_source import BaseFileKnowledg
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewrun.llm.embeddings import embedder_of
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.tally import Tally
+from crewrun.row_context import RowContext
 from crewrun.skills.catalog import SkillCatalog
 from crewrun.skills.models import Skill
 from crewrun.skills.parser import SKILL_FILENAME
@@ -52,14 +52,14 @@ class Background(NamedTuple):
             parts.append(self.skills.prompt(own))
         return "\n\n".join(parts)
 
-    async def chosen_for(self, query: str, gateway: Gateway, tally: Tally) -> str:
+    async def chosen_for(self, query: str, gateway: Gateway, row_context: RowContext) -> str:
         """What of the knowledge is nearest to `query`; empty where the system turn has all of it.
 
         An embedder is asked where there is one, except in a rehearsal. Raises what a call does.
         """
         if self.embedded is None or gateway.is_offline:
             return self.passages_for(query)
-        return await self.embedded.nearest(query, gateway, tally)
+        return await self.embedded.nearest(query, gateway, row_context)
 
     def passages_for(self, query: str) -> str:
         """As `chosen_for`, by words alone."""

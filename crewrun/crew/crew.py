@@ -46,11 +46,12 @@ from crewrun.limits.windows import window_of
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.shared_gateway import open_gateway
-from crewrun.llm.tally import Tally
+from crewrun.row_context import RowContext
 from crewrun.skills.loader import as_skills
 from crewrun.skills.models import Skill
 from crewrun.templates import check_inputs
 from crewrun.tools.toolbox import Toolbox
+from crewrun.usage import UsageCounter
 
 Callbacks = Annotated[list[Callable[[Any], Any]], SkipValidation]
 
@@ -71,7 +72,7 @@ _HOOKS = "scoped_hooks"
 class Crew(Declared, KickoffFamily[CrewOutput]):
     """Agents and the tasks they perform, in order.
 
-    One crew object serves any number of kickoffs at once; each has its own texts, outputs and account.
+    One crew object serves any number of kickoffs at once; each has its own texts, outputs and usage.
     `default_inputs` fill placeholders that a kickoff's inputs leave open. In a hierarchical crew a manager does every
     task and delegates: `manager_agent`, or one made for `manager_llm`. `max_rpm` limits the requests per minute of all
     kickoffs of the process together. What `knowledge_sources` say every agent knows besides its own, and has `skills`.
@@ -104,7 +105,7 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
     embedder: Any = None
     skills: Annotated[list[Skill] | None, BeforeValidator(as_skills)] = None
 
-    _crewrun_latest: Tally = PrivateAttr(default_factory=Tally)
+    _crewrun_usage: UsageCounter = PrivateAttr(default_factory=UsageCounter)
     _team: Team | None = PrivateAttr(default=None)
     _manager: Agent | None = PrivateAttr(default=None)
     _folder: Path | None = PrivateAttr(default=None)
@@ -382,7 +383,7 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
         """
         if inputs:
             check_inputs(inputs)
-        kickoff = self._kickoff(inputs, gateway, Tally())
+        kickoff = self._kickoff(inputs, gateway, RowContext())
         if self.has_files:
             kickoff = kickoff._replace(files=self._attached({}, kickoff.inputs, reads=reads_files))
         assign = self._assign()
@@ -399,7 +400,7 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
         if hooks:
             self.__dict__[_HOOKS] = hooks
 
-    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally, files: Files) -> CrewOutput:
+    async def _crewrun_kickoff(self, inputs: Inputs | None, row_context: RowContext, files: Files) -> CrewOutput:
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
         for callback in self.before_kickoff_callbacks:
@@ -415,7 +416,7 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
             # A crew that the user's code has made: sources may do network calls, and an index takes its time.
             await call(self.check_knowledge)
         async with open_gateway() as gateway:
-            kickoff = self._kickoff(inputs, gateway, tally)
+            kickoff = self._kickoff(inputs, gateway, row_context)
             if self.output_log_file:
                 kickoff = kickoff._replace(log=LogFile(self.output_log_file))
             if files or self.has_files:
@@ -428,7 +429,7 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
         last = outputs[-1]
         if not last.raw:
             last = next((output for output in reversed(outputs) if output.raw), last)
-        result = CrewOutput(raw=last.raw, tasks_output=outputs, token_usage=UsageMetrics.of(tally))
+        result = CrewOutput(raw=last.raw, tasks_output=outputs, token_usage=UsageMetrics.of(row_context.usage))
         if last.structured is not None or last.pydantic is not None or last.json_dict is not None:
             result.structured, result.pydantic, result.json_dict = last.structured, last.pydantic, last.json_dict
         for callback in self.after_kickoff_callbacks:
@@ -436,13 +437,13 @@ class Crew(Declared, KickoffFamily[CrewOutput]):
             result = result if replaced is None else replaced
         return result
 
-    def _kickoff(self, inputs: Inputs | None, gateway: Gateway, tally: Tally) -> Kickoff:
+    def _kickoff(self, inputs: Inputs | None, gateway: Gateway, row_context: RowContext) -> Kickoff:
         window = window_of(self, self.max_rpm) if self.max_rpm else None
         given: Inputs | None = {**self.default_inputs, **(inputs or {})} or None
         return Kickoff(
-            inputs=LeftOpen(given) if given is not None and tally.is_in_flow else given,
+            inputs=LeftOpen(given) if given is not None and row_context.is_in_flow else given,
             gateway=gateway,
-            tally=tally,
+            row_context=row_context,
             windows=(window,) if window else (),
             on_step=(self.step_callback,) if self.step_callback else (),
             on_task=(self.task_callback,) if self.task_callback else (),

@@ -105,12 +105,12 @@ class _CoworkerTool(BaseTool):
         if kickoff.team:
             toolbox = kickoff.team().toolbox_of(agent, toolbox, inner)
         before = user_prompt(what, expected)
-        if passages := await background.chosen_for(what, inner.gateway, inner.tally):
+        if passages := await background.chosen_for(what, inner.gateway, inner.row_context):
             before = with_passages(before, passages)
         before = with_context(before) if context else before
         prompt = agent.compose(personas[chosen], before, context, background.system_text(agent.toolbox))
         prompt = prompt._replace(parts=kickoff.parts)  # nobody can tell a coworker in words what is on a picture
-        return (await agent.perform(prompt, inner, inner.tally, toolbox, None)).text
+        return (await agent.perform(prompt, inner, inner.row_context, toolbox, None)).text
 
 
 class DelegateWork(_CoworkerTool):

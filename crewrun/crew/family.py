@@ -9,8 +9,9 @@ from crewrun.crew.watch import seen
 from crewrun.files.file import File, as_files
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
-from crewrun.llm.tally import Tally, current_tally
 from crewrun.references import check_loaded
+from crewrun.row_context import RowContext, new_row_context
+from crewrun.usage import UsageCounter
 
 Inputs = Mapping[str, Any]
 Files = Mapping[str, File]
@@ -19,12 +20,12 @@ Output = TypeVar("Output")
 
 
 class KickoffFamily(Generic[Output]):
-    """What `Crew` and `Flow` share. They bring `_crewrun_kickoff`, and `_crewrun_latest`, the account of the latest."""
+    """What `Crew` and `Flow` share. They bring `_crewrun_kickoff`, and `_crewrun_usage`, that of the latest kickoff."""
 
-    _crewrun_latest: Tally
+    _crewrun_usage: UsageCounter
 
-    async def _crewrun_kickoff(self, inputs: Inputs | None, tally: Tally, files: Files) -> Output:
-        """Run once, counted in `tally`, with `files` for every task."""
+    async def _crewrun_kickoff(self, inputs: Inputs | None, row_context: RowContext, files: Files) -> Output:
+        """Run once, counted in `row_context`, with `files` for every task."""
         raise NotImplementedError
 
     def _crewrun_apart(self) -> Self:
@@ -34,7 +35,7 @@ class KickoffFamily(Generic[Output]):
     @property
     def usage_metrics(self) -> UsageMetrics:
         """What the latest kickoff used, or all inputs of the latest for-each together."""
-        return UsageMetrics.of(self._crewrun_latest)
+        return UsageMetrics.of(self._crewrun_usage)
 
     async def akickoff(self, inputs: Inputs | None = None, input_files: AnyFiles = None) -> Output:
         """Run once and return the answer. `input_files`, by name, go to the model with every task.
@@ -42,8 +43,9 @@ class KickoffFamily(Generic[Output]):
         Raises InputInvalid (a ValueError) when the inputs do not fit, CallError when a model call fails for good.
         """
         check_loaded()
-        tally = self._crewrun_latest = Tally(current_tally())
-        return await seen(self._crewrun_kickoff(inputs, tally, _files(input_files)))
+        row_context = new_row_context()
+        self._crewrun_usage = row_context.usage
+        return await seen(self._crewrun_kickoff(inputs, row_context, _files(input_files)))
 
     kickoff_async = akickoff
 
@@ -90,11 +92,12 @@ class KickoffFamily(Generic[Output]):
         each one ends.
         """
         check_loaded()
-        tally = self._crewrun_latest = Tally(current_tally())
+        row_context = new_row_context()
+        self._crewrun_usage = row_context.usage
         files = _files(input_files)
 
         async def run(one: Inputs) -> Output:
-            return await self._crewrun_apart()._crewrun_kickoff(one, Tally(tally), files)
+            return await self._crewrun_apart()._crewrun_kickoff(one, row_context.child(), files)
 
         async with open_gateway():
             return await seen(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))

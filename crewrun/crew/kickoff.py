@@ -3,56 +3,69 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from warnings import warn
 
+from crewrun.crew.background import Background
+from crewrun.crew.log_file import LogFile
 from crewrun.errors import CrewrunWarning
 from crewrun.files.attachment import Attachment
 from crewrun.files.file import File
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.tally import Tally
 from crewrun.messages import Part
-
-if TYPE_CHECKING:
-    from crewrun.crew.agent import Agent
-    from crewrun.crew.background import Background
-    from crewrun.crew.delegation import Team
-    from crewrun.crew.log_file import LogFile
-    from crewrun.crew.task import Task
+from crewrun.row_context import RowContext
+from crewrun.tools.toolbox import Toolbox
 
 # The input under which CrewAI's triggers hand over what set them off: an e-mail, a row of a form.
 TRIGGER_PAYLOAD = "crewai_trigger_payload"
 
 
-def _own_background(agent: "Agent") -> "Background":
-    """That of an agent without a crew."""
-    return agent.background
+class Coworkers(Protocol):
+    """The agents that work may be delegated to, `delegation.Team`."""
+
+    @property
+    def agents(self) -> tuple[Any, ...]:
+        """All of them."""
+        ...
+
+    def toolbox_of(self, agent: Any, own: Toolbox, kickoff: "Kickoff") -> Toolbox:
+        """`own` with the tools that delegate to the others, if `agent` may delegate."""
+        ...
+
+    def toolbox_for(self, own: Toolbox, coworkers: tuple[Any, ...], kickoff: "Kickoff") -> Toolbox:
+        """`own` with the tools that delegate to `coworkers`."""
+        ...
+
+
+def _own_background(agent: Any) -> Background:
+    background: Background = agent.background
+    return background
 
 
 class Kickoff(NamedTuple):
-    """One run of one crew: its inputs (None: templates stay as they are), the way to the models, the account.
+    """One run of one crew: its inputs (None: templates stay as they are), the gateway to the models, the row context.
 
-    `team` gives the agents that work may be delegated to, `depth` how often it was on the way here. `first` is the task
-    that is told a trigger's payload unless it says that it is not. `files` are those of each task, and `parts` what a
-    coworker who is asked for help in the task at hand is shown of them. `crew` is what hooks see of it,
-    `background` what an agent of the crew knows.
+    `team` gives the agents that work may be delegated to, `depth` how often it has been delegated on the way here.
+    `first` is the task whose prompt has a trigger's payload unless the task declines it. `files` are those of each
+    task, and `parts` what a coworker is shown of those of the task at hand. `crew` is the crew as hooks see it,
+    `background` gives what an agent of the crew knows. Agents and tasks stand above this module, so none is typed here.
     """
 
     inputs: Mapping[str, Any] | None
     gateway: Gateway
-    tally: Tally
+    row_context: RowContext
     windows: tuple[RequestWindow, ...] = ()
     on_step: tuple[Callable[[Any], Any], ...] = ()
     on_task: tuple[Callable[[Any], Any], ...] = ()
-    team: "Callable[[], Team] | None" = None
+    team: Callable[[], Coworkers] | None = None
     depth: int = 0
-    first: "Task | None" = None
-    files: "Mapping[Task, Sequence[Attachment]]" = MappingProxyType({})
+    first: object = None
+    files: Mapping[Any, Sequence[Attachment]] = MappingProxyType({})
     parts: tuple[Part, ...] = ()
-    log: "LogFile | None" = None
+    log: LogFile | None = None
     crew: Any = None
-    background: "Callable[[Agent], Background]" = _own_background
+    background: Callable[[Any], Background] = _own_background
 
 
 class LeftOpen(dict[str, Any]):

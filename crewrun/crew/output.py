@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field, SkipValidation
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from crewrun.llm.schema import Format, Structured
-from crewrun.llm.tally import Tally
 from crewrun.messages import Message
 from crewrun.tools.tool_failure import ToolFailureRecord
+from crewrun.usage import UsageCounter
 
 
 class UsageMetrics(BaseModel):
@@ -26,16 +26,16 @@ class UsageMetrics(BaseModel):
     cost_usd: float | None = 0.0
 
     @classmethod
-    def of(cls, tally: Tally) -> "UsageMetrics":
-        """The public form of a tally."""
+    def of(cls, usage: UsageCounter) -> "UsageMetrics":
+        """The public form of a counter."""
         return cls(
-            total_tokens=tally.prompt_tokens + tally.completion_tokens,
-            prompt_tokens=tally.prompt_tokens,
-            cached_prompt_tokens=tally.cached_prompt_tokens,
-            completion_tokens=tally.completion_tokens,
-            reasoning_tokens=tally.reasoning_tokens,
-            successful_requests=tally.calls,
-            cost_usd=tally.cost_usd,
+            total_tokens=usage.prompt_tokens + usage.completion_tokens,
+            prompt_tokens=usage.prompt_tokens,
+            cached_prompt_tokens=usage.cached_prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            successful_requests=usage.calls,
+            cost_usd=usage.cost_usd,
         )
 
     def __getitem__(self, name: str) -> Any:

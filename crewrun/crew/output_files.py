@@ -5,7 +5,7 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
@@ -15,9 +15,6 @@ from crewrun.confinement.private_files import why_private
 from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.templates import compile_template
 from crewrun.tools.crew_files import why_active, why_fixed
-
-if TYPE_CHECKING:
-    from crewrun.crew.task import Task
 
 _MAX_NAME_BYTES = 255
 _folder: ContextVar[Path | None] = ContextVar("crewrun_output_folder", default=None)
@@ -94,7 +91,16 @@ def _literal_folder(template: str) -> Path:
     return Path("/".join(folders[:literal]) or ("/" if template.startswith("/") else ""))
 
 
-def absolute_files(tasks: "Iterable[Task]") -> list[str]:
+class HasOutputFile(Protocol):
+    """A task, as far as it is needed here."""
+
+    @property
+    def output_file(self) -> str | None:
+        """The template of a path, None for no file."""
+        ...
+
+
+def absolute_files(tasks: Iterable[HasOutputFile]) -> list[str]:
     """The output files of `tasks` that are absolute: in a batch each row has them in its own folder."""
     return [task.output_file for task in tasks if task.output_file is not None and task.output_file.startswith("/")]
 

@@ -21,10 +21,11 @@ from crewrun.limits.windows import RequestWindow
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.schema import NotValid, OutputSchema, Structured, repair_prompt
-from crewrun.llm.tally import Tally
 from crewrun.messages import ChatRequest, Completion, Message, ReplySchema, ToolSpec
+from crewrun.row_context import RowContext
 from crewrun.tools.base import BaseTool
-from crewrun.tools.toolbox import NO_TOOLS, Toolbox, ToolResult
+from crewrun.tools.tool_call import ToolResult
+from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
 # Shortening below this is no help: then the task itself is what does not fit.
 _SHORTEST_CHARS = 400
@@ -39,7 +40,7 @@ class Work(NamedTuple):
     prompt: Prompt
     llm: LLM | None
     gateway: Gateway
-    tally: Tally
+    row_context: RowContext
     toolbox: Toolbox = NO_TOOLS
     schema: OutputSchema | None = None
     max_iter: int = 25
@@ -80,7 +81,7 @@ async def perform(work: Work) -> Answer:
 async def _ask_once(work: Work) -> Answer:
     """One call and no more: what most rows are, which shall not pay for the rest."""
     messages = work.prompt.messages()
-    completion = await work.gateway.complete(work.llm, messages, work.tally, windows=work.windows)
+    completion = await work.gateway.complete(work.llm, messages, work.row_context, windows=work.windows)
     text = _some(completion.text)
     return Answer(text, (*messages, Message("assistant", text)))
 
@@ -127,12 +128,12 @@ class _Conversation:
         work, messages = self.work, self.messages
         if not has_hooks():
             return await work.gateway.complete(
-                work.llm, messages, work.tally, tools=tools, schema=schema, windows=work.windows
+                work.llm, messages, work.row_context, tools=tools, schema=schema, windows=work.windows
             )
         from crewrun.llm.hooked import complete_hooked  # few runs have hooks
 
         completion, left = await complete_hooked(
-            *(work.gateway, work.llm, messages, work.tally),
+            *(work.gateway, work.llm, messages, work.row_context),
             site=current_site.get() or Site(),
             iterations=self._calls,
             tools=tools,
@@ -262,7 +263,7 @@ async def _use_in_words(talk: _Conversation, actions: Actions) -> str | None:
 async def _run(talk: _Conversation, tool: str, arguments: str) -> ToolResult:
     work = talk.work
     replay_only = work.gateway.options.replay_only
-    return await work.toolbox.use(tool, arguments, talk.used, work.tally, replay_only=replay_only)
+    return await work.toolbox.use(tool, arguments, talk.used, work.row_context, replay_only=replay_only)
 
 
 async def _forced(talk: _Conversation) -> str:

@@ -127,7 +127,7 @@ def agent_of(task: Task) -> Agent:
 
 def _skipped(assignment: Assignment, kickoff: Kickoff) -> TaskOutput:
     texts = assignment.texts
-    kickoff.tally.finished(TaskRecord(assignment.name, texts.persona.role, "", 0, Usage(), skipped=True))
+    kickoff.row_context.add_task(TaskRecord(assignment.name, texts.persona.role, "", 0, Usage(), skipped=True))
     return TaskOutput(
         raw="",
         description=texts.description,

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,7 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.decisive import decisive
 from crewrun.crew.fields import accept, check_output_file
 from crewrun.crew.output import TaskOutput
+from crewrun.crew.prompts import with_context
 from crewrun.crew.retries import put, retries_of
 from crewrun.declared import Declared
 from crewrun.errors import DefinitionError
@@ -174,9 +176,6 @@ class Task(Declared):
 
         Raises what a kickoff does.
         """
-        from crewrun.crew.crew import Crew
-        from crewrun.crew.prompts import with_context
-
         changed: dict[str, Any] = {"context": []}
         if agent is not None:
             changed["agent"] = agent
@@ -184,7 +183,10 @@ class Task(Declared):
             changed["tools"] = as_tools(tools)
         if context:
             changed["description"] = with_context(self.description) + context
-        return Crew(tasks=[self.model_copy(update=changed)]).kickoff().tasks_output[0]
+        # By name: a crew is made of tasks, so its module stands above this one.
+        crew = import_module("crewrun.crew.crew").Crew(tasks=[self.model_copy(update=changed)])
+        output: TaskOutput = crew.kickoff().tasks_output[0]
+        return output
 
     def toolbox(self, agent: Agent) -> Toolbox:
         """The tools for this task: its own, else its agent's. Made once for each list of tools."""

@@ -19,8 +19,8 @@ from crewrun.crew.task import Task, latest_outputs
 from crewrun.errors import OutputInvalid
 from crewrun.files.attachment import Attachment, parts_of, tell_of
 from crewrun.llm.schema import NotValid, OutputSchema, Structured
-from crewrun.llm.tally import Tally
 from crewrun.row import TaskRecord
+from crewrun.row_context import RowContext
 from crewrun.templates import compile_template
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import Toolbox
@@ -54,8 +54,7 @@ class Assignment(NamedTuple):
     system: str = ""
     passages: str | None = None
 
-    @property
-    def task_of_the_row(self) -> Task:
+    def task_of_row(self) -> Task:
         """The task with the row's inputs filled in, for hooks to look at."""
         texts = {"description": self.texts.description, "expected_output": self.texts.expected_output}
         return self.task.model_copy(update=texts)
@@ -108,28 +107,27 @@ def _trigger(task: Task, inputs: Mapping[str, Any], *, is_first: bool) -> str:
 async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -> TaskOutput:
     """Do the task and return its output. Raises what `Agent.perform` does, GuardrailFailed, and what a callback raises.
 
-    The task is noted in the kickoff's account, as finished or as where it failed.
+    The task is added to the kickoff's context, as finished or as where it failed.
     """
     task, name, texts = assignment.task, assignment.name, assignment.texts
-    tally = Tally(kickoff.tally, task=name)
-    tally.own_texts = _own_texts(assignment)
+    row_context = kickoff.row_context.for_task(name, _own_texts(assignment))
     has_guardrails = task.guardrail is not None or bool(task.guardrails)
     counted = begin_counting(task) if has_guardrails else None
     try:
         if kickoff.log is not None:
-            await _log(kickoff.log, assignment, kickoff.tally, status="started")
+            await _log(kickoff.log, assignment, kickoff.row_context, status="started")
         if texts.output_file is not None and task.output_file is not None:
             check_filled(task.output_file, texts.output_file, f"tasks.{name}.output_file")
         if assignment.background.embedded is not None:
-            chosen = await assignment.background.chosen_for(texts.description, kickoff.gateway, tally)
+            chosen = await assignment.background.chosen_for(texts.description, kickoff.gateway, row_context)
             assignment = assignment._replace(passages=chosen)
         prompt = opening(assignment, context)
         answer = await assignment.agent.perform(
-            prompt, kickoff, tally, assignment.toolbox, assignment.schema, assignment
+            prompt, kickoff, row_context, assignment.toolbox, assignment.schema, assignment.task_of_row
         )
-        output = _output(assignment, answer, tally)
+        output = _output(assignment, answer, row_context)
         if has_guardrails:
-            output = await _guarded(assignment, prompt, kickoff, tally, output)
+            output = await _guarded(assignment, prompt, kickoff, row_context, output)
         if task.callback or task.callbacks or kickoff.on_task:
             for callback in _callbacks(task, kickoff):
                 await call(callback, output)
@@ -141,35 +139,35 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
                 create_directory=task.create_directory,
                 field=f"tasks.{name}.output_file",
             )
-            kickoff.tally.wrote(written)
+            kickoff.row_context.add_file(written)
         if kickoff.log is not None:
-            await _log(kickoff.log, assignment, kickoff.tally, status="completed", output=output.raw)
+            await _log(kickoff.log, assignment, kickoff.row_context, status="completed", output=output.raw)
     except BaseException:  # a cancelled task is where a row's time ran out
-        kickoff.tally.failed_in(name)
+        kickoff.row_context.fail_in(name)
         raise
     finally:
         if counted is not None:
             end_counting(counted)
     latest_outputs[task] = output
-    kickoff.tally.finished(
+    kickoff.row_context.add_task(
         TaskRecord(
             name,
             texts.persona.role,
             output.raw,
-            tally.calls,
-            tally.usage,
-            tally.truncated > 0,
-            tool_failures=tally.tool_failures,
-            finish_reason=tally.finish_reason,
+            row_context.usage.calls,
+            row_context.usage.tokens,
+            row_context.usage.truncated > 0,
+            tool_failures=row_context.tool_failures,
+            finish_reason=row_context.usage.finish_reason,
         )
     )
     return output
 
 
-async def _log(log: LogFile, assignment: Assignment, tally: Tally, **entry: str) -> None:
+async def _log(log: LogFile, assignment: Assignment, row_context: RowContext, **entry: str) -> None:
     """Note in the crew's log what becomes of the task."""
-    if log.path not in tally.files:
-        tally.wrote(log.path)
+    if log.path not in row_context.files:
+        row_context.add_file(log.path)
     texts = assignment.texts
     await log.write(task_name=assignment.name, task=texts.description, agent=texts.persona.role, **entry)
 
@@ -211,7 +209,7 @@ def opening(assignment: Assignment, context: str) -> Prompt:
     return prompt._replace(parts=parts_of(assignment.files)) if assignment.files else prompt
 
 
-def _output(assignment: Assignment, answer: Answer, tally: Tally) -> TaskOutput:
+def _output(assignment: Assignment, answer: Answer, row_context: RowContext) -> TaskOutput:
     texts = assignment.texts
     output = TaskOutput(
         raw=answer.text,
@@ -224,8 +222,8 @@ def _output(assignment: Assignment, answer: Answer, tally: Tally) -> TaskOutput:
     )
     if answer.structured is not None:
         _put_value(assignment.task, output, answer.structured)
-    if tally.failed_tools is not None:
-        output.tool_failures = records_of(tally.failed_tools.calls, texts.persona.role, assignment.name)
+    if row_context.failed_tools is not None:
+        output.tool_failures = records_of(row_context.failed_tools.calls, texts.persona.role, assignment.name)
     return output
 
 
@@ -236,11 +234,13 @@ def _put_value(task: Task, output: TaskOutput, structured: Structured) -> None:
 
 
 async def _guarded(
-    assignment: Assignment, prompt: Prompt, kickoff: Kickoff, tally: Tally, output: TaskOutput
+    assignment: Assignment, prompt: Prompt, kickoff: Kickoff, row_context: RowContext, output: TaskOutput
 ) -> TaskOutput:
     """An output that passes every guardrail in turn. One that does not is asked for again, with what is wrong."""
     task = assignment.task
-    judge = partial(assignment.agent.judge, description=assignment.texts.description, kickoff=kickoff, tally=tally)
+    judge = partial(
+        assignment.agent.judge, description=assignment.texts.description, kickoff=kickoff, row_context=row_context
+    )
     guardrails = task.all_guardrails
     retries = [0] * len(guardrails)
     position = 0
@@ -257,9 +257,9 @@ async def _guarded(
         count_retry(task)
         again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
         answer = await assignment.agent.perform(
-            again, kickoff, tally, assignment.toolbox, assignment.schema, assignment
+            again, kickoff, row_context, assignment.toolbox, assignment.schema, assignment.task_of_row
         )
-        output, position = _output(assignment, answer, tally), 0  # a new answer passes all of them
+        output, position = _output(assignment, answer, row_context), 0  # a new answer passes all of them
     return output
 
 

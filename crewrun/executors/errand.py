@@ -10,9 +10,9 @@ from typing import Any
 from crewrun.errors import CallError, RunStopped
 from crewrun.executors.job import Recorded
 from crewrun.executors.letters import Ended, Fault, Keep, Known
-from crewrun.llm.failed_tools import FailedCall, FailedTools
-from crewrun.llm.recorder import Spent
+from crewrun.failed_tools import FailedCall, FailedTools
 from crewrun.messages import ChatRequest, Endpoint, Usage
+from crewrun.recorder import Spent
 from crewrun.row import ErrorRecord, Outcome, Replayed, Row
 
 # A request as the journal gets it: its identity says what was asked, its messages are for the log.

@@ -14,8 +14,8 @@ from crewrun.errors import CallError, UsageError
 from crewrun.limits.limiter import LocalLimiters
 from crewrun.llm.cache import Answers
 from crewrun.llm.options import GatewayOptions
-from crewrun.llm.recorder import Recorder, Spent
 from crewrun.messages import ChatRequest, Completion
+from crewrun.recorder import Recorder, Spent
 from crewrun.row import Row
 from crewrun.worker import Worker
 

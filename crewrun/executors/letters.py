@@ -13,8 +13,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from crewrun.limits.permit import CallResult, Price
-from crewrun.llm.recorder import Spent
 from crewrun.messages import Completion, Endpoint, Message, RateLimits, ToolCall, Usage, UsageDetails
+from crewrun.recorder import Spent
 from crewrun.redaction.redactor import redact
 from crewrun.row import ErrorRecord, FailedTool, Outcome, Row, TaskRecord
 

@@ -28,8 +28,8 @@ from crewrun.executors.post import Correspondence, Outbox
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
 from crewrun.limits.rate_limiter import Ticket
-from crewrun.llm.recorder import Spent
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message
+from crewrun.recorder import Spent
 
 # The row that this code belongs to, by its number.
 row_number: ContextVar[int] = ContextVar("crewrun_row_number", default=0)
@@ -136,7 +136,7 @@ def _permit(number: int, *, is_probe: bool = False) -> Permit:
 
 
 class RemoteRecorder:
-    """A row's memory, see `crewrun.llm.recorder.Recorder`: what is known came with the row, what is new goes home.
+    """A row's memory, see `crewrun.recorder.Recorder`: what is known came with the row, what is new goes home.
 
     `replayed` lists what was answered from it. Requests go without their messages, unless the run wants them.
     """

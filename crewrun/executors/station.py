@@ -26,7 +26,7 @@ from crewrun.executors.letters import Begun, Drop, Ended, Fault, Gap, Refuses, R
 from crewrun.executors.post import Correspondence, Inbox, Outbox
 from crewrun.executors.remote import RemoteAnswers, RemoteLimiters, RemoteRecorder, row_number
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.recorder import describe_endpoint
+from crewrun.llm.request_identity import describe_endpoint
 from crewrun.llm.transports.registry import import_transport
 from crewrun.messages import Endpoint
 from crewrun.redaction.redactor import learn, redact

@@ -32,7 +32,8 @@ from crewrun.flow.state import FlowState, StateKind, id_of, owned
 from crewrun.flow.store import FlowPersistence, Saved, Store
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
-from crewrun.llm.tally import Tally, current_tally
+from crewrun.row_context import RowContext, new_row_context
+from crewrun.usage import UsageCounter
 
 __all__ = ["Flow", "FlowState", "and_", "listen", "or_", "persist", "router", "start"]
 
@@ -165,9 +166,10 @@ class Flow(KickoffFamily[Any], Generic[S]):
         `restore_from_state_id` begins with a copy of the state that is kept under that id, under the id of `inputs` or
         a new one; a warning where there is none. Raises InputInvalid (a ValueError) when the inputs do not fit.
         """
-        tally = self._crewrun_latest = Tally(current_tally())
+        row_context = new_row_context()
+        self._crewrun_usage = row_context.usage
         files = as_files(input_files, "input_files") if input_files else {}
-        return await self._crewrun_kickoff(inputs, tally, files, restore_from_state_id)
+        return await self._crewrun_kickoff(inputs, row_context, files, restore_from_state_id)
 
     kickoff_async = akickoff
 
@@ -179,39 +181,39 @@ class Flow(KickoffFamily[Any], Generic[S]):
         return run_sync("kickoff", "akickoff", started, inputs, input_files)
 
     async def _crewrun_kickoff(
-        self, inputs: Inputs | None, tally: Tally, files: Files, restores: str | None = None
+        self, inputs: Inputs | None, row_context: RowContext, files: Files, restores: str | None = None
     ) -> Any:
         graph, inside = self._crewrun_graph, self._crewrun_inside
         if not graph.starts:
             raise DefinitionError(no_start(graph))
-        if tally.flow_depth >= _MOST_NESTED:
+        if row_context.flow_depth >= _MOST_NESTED:
             raise RecursionError(f"{graph.flow} is kicked off inside itself, {_MOST_NESTED} flows deep")
         if not isinstance(inputs, Mapping | None):
             raise InputInvalid(f"the inputs of a flow are names and values, not {inputs!r}")
         if inside.is_running:
-            return await self._crewrun_apart()._crewrun_kickoff(inputs, tally, files, restores)
+            return await self._crewrun_apart()._crewrun_kickoff(inputs, row_context, files, restores)
         inside.is_running = True
         token = flow_files.set({**flow_files.get(), **files})
         try:
             if inside.state is not None and not inside.is_apart:
                 inside.idle = self._crewrun_kind.copied(inside.state)
             async with open_gateway(is_current=True):
-                return await self._crewrun_run(owned(inputs or {}), tally, restores)
+                return await self._crewrun_run(owned(inputs or {}), row_context, restores)
         finally:
             flow_files.reset(token)
             inside.is_running, inside.idle = False, None
 
-    async def _crewrun_run(self, inputs: dict[str, Any], tally: Tally, restores: str | None) -> Any:
+    async def _crewrun_run(self, inputs: dict[str, Any], row_context: RowContext, restores: str | None) -> Any:
         graph, inside = self._crewrun_graph, self._crewrun_inside
         inside.outputs = []
         # A row of a run goes on by the run's own journal, and begins with its inputs: no other row's, nor another
         # run's, state is of use to it.
         is_forked = restores is not None and await self._crewrun_fork(restores, inputs)
-        interrupted = None if is_forked else await self._crewrun_fill(inputs, restores=tally.recorder is None)
+        interrupted = None if is_forked else await self._crewrun_fill(inputs, restores=row_context.recorder is None)
         saver = self._crewrun_saver()
         if saver is not None and interrupted is not None:
             saver.go_on(interrupted)
-        run = FlowRun(self, graph, Schedule(graph, self.max_method_calls), tally, saver, inside.outputs)
+        run = FlowRun(self, graph, Schedule(graph, self.max_method_calls), row_context, saver, inside.outputs)
         return await run.go(inputs, interrupted)
 
     async def _crewrun_fork(self, state_id: str, inputs: dict[str, Any]) -> bool:
@@ -301,13 +303,13 @@ class Flow(KickoffFamily[Any], Generic[S]):
         return inside
 
     @property
-    def _crewrun_latest(self) -> Tally:
-        tally: Tally = self.__dict__.setdefault("_crewrun_tally", Tally())
-        return tally
+    def _crewrun_usage(self) -> UsageCounter:
+        usage: UsageCounter = self.__dict__.setdefault("_crewrun_latest_usage", UsageCounter())
+        return usage
 
-    @_crewrun_latest.setter
-    def _crewrun_latest(self, tally: Tally) -> None:
-        self.__dict__["_crewrun_tally"] = tally
+    @_crewrun_usage.setter
+    def _crewrun_usage(self, usage: UsageCounter) -> None:
+        self.__dict__["_crewrun_latest_usage"] = usage
 
 
 Flow._crewrun_graph = FlowGraph("Flow", {})

@@ -19,20 +19,26 @@ from crewrun.flow.graph import FlowGraph, Method
 from crewrun.flow.saving import Saver
 from crewrun.flow.schedule import Call, Schedule
 from crewrun.flow.store import EndedCall, Saved, load_result
-from crewrun.llm.tally import Tally, counting_into
 from crewrun.row import TaskRecord
+from crewrun.row_context import RowContext, use_row_context
 
 
 class FlowRun:
     """Runs the methods of `flow`, one object of the class that `graph` is about. `outputs` are their results."""
 
     def __init__(
-        self, flow: object, graph: FlowGraph, schedule: Schedule, tally: Tally, saver: Saver | None, outputs: list[Any]
+        self,
+        flow: object,
+        graph: FlowGraph,
+        schedule: Schedule,
+        row_context: RowContext,
+        saver: Saver | None,
+        outputs: list[Any],
     ) -> None:
         self._flow = flow
         self._graph = graph
         self._schedule = schedule
-        self._tally = tally
+        self._row_context = row_context
         self._saver = saver
         self._outputs = outputs
         self._open = 0  # calls that have begun or will
@@ -109,28 +115,28 @@ class FlowRun:
 
     async def _perform(self, one: Call) -> Any:
         method = one.method
-        tally = Tally(self._tally, task=method.name, is_whole=True)
+        row_context = self._row_context.for_method(method.name)
         try:
-            with counting_into(tally):
+            with use_row_context(row_context):
                 results = [one.result] if method.takes_result else []
                 result = await invoke(getattr(self._flow, method.name), *results, **self._payload_for(method))
                 if iscoroutine(result):  # an `await` is missing in the method; CrewAI makes up for it
                     result = await invoke(lambda coroutine=result: coroutine)
             result = self._checked(method, result)
         except BaseException:  # a cancelled method is where a row's time ran out
-            self._tally.failed_in(method.name)
+            self._row_context.fail_in(method.name)
             raise
         self._outputs.append(result)
-        self._tally.finished(
+        self._row_context.add_task(
             TaskRecord(
                 method.name,
                 "",
                 _text(result),
-                tally.calls,
-                tally.usage,
-                truncated=tally.truncated > 0,
-                tool_failures=tally.tool_failures,
-                finish_reason=tally.finish_reason,
+                row_context.usage.calls,
+                row_context.usage.tokens,
+                truncated=row_context.usage.truncated > 0,
+                tool_failures=row_context.tool_failures,
+                finish_reason=row_context.usage.finish_reason,
             )
         )
         return result

@@ -22,7 +22,7 @@ from crewrun.fingerprint import fingerprint
 from crewrun.journal.journal import FAILURE, TOOL, TOOL_FAILURE, CallEntry
 from crewrun.journal.recorder import read_answer, read_text
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.recorder import Identities, tool_identity
+from crewrun.llm.request_identity import Identities, tool_identity
 from crewrun.messages import ChatRequest, Completion, Message, relaxed
 from crewrun.tools.toolbox import wire_name
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from crewrun.failed_tools import shortened_error
 from crewrun.inspect.view import Session, View, command_of, spent_json
 from crewrun.journal import journal
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import last_event
 from crewrun.journal.recorder import read_tool_failure
-from crewrun.llm.failed_tools import shortened_error
 from crewrun.redaction.redactor import redact
 from crewrun.runs.lock import describe_holder, is_held
 from crewrun.runs.results import count_lines, lines_of

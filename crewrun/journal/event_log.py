@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crewrun.errors import UsageError
-from crewrun.llm.recorder import Spent
+from crewrun.recorder import Spent
 from crewrun.row import Outcome, as_json
 
 _TAIL_BYTES = 1 << 16

@@ -9,14 +9,14 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from crewrun.errors import CallError, Category
+from crewrun.failed_tools import shortened_error
 from crewrun.journal.event_log import EventLog
 from crewrun.journal.journal import ANSWER, FAILURE, TOOL, TOOL_FAILURE, TURN, CallEntry, row_key
 from crewrun.journal.names import Names
 from crewrun.journal.writer import JournalWriter
-from crewrun.llm.failed_tools import shortened_error
-from crewrun.llm.recorder import Spent
 from crewrun.llm.turns import decode_turn, encode_turn, is_plain
 from crewrun.messages import ChatRequest, Completion, Usage
+from crewrun.recorder import Spent
 from crewrun.redaction.redactor import redact
 from crewrun.row import Row, as_json
 

@@ -15,8 +15,8 @@ from crewrun.knowledge.knowledge_base import KnowledgeBase
 from crewrun.llm.embeddings import Vector, likeness
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
-from crewrun.llm.recorder import describe_endpoint
-from crewrun.llm.tally import Tally
+from crewrun.llm.request_identity import describe_endpoint
+from crewrun.row_context import RowContext
 
 # Texts of one request: at CrewAI's 4,000 characters each far below OpenAI's 300,000 tokens and 2,048 texts.
 _AT_ONCE = 64
@@ -47,13 +47,13 @@ class EmbeddedPassages:
         self.base = base
         self.embedder = embedder
 
-    async def nearest(self, query: str, gateway: Gateway, tally: Tally) -> str:
+    async def nearest(self, query: str, gateway: Gateway, row_context: RowContext) -> str:
         """The passages that are nearest to `query`, as `KnowledgeBase.passages_for` gives them.
 
         Those below `score_threshold` are left out. Raises what a call does.
         """
-        vectors = await self._of_passages(gateway, tally)
-        (query_vector,) = await gateway.embed(self.embedder, [query[:_MOST_QUERY_CHARS]], tally)
+        vectors = await self._of_passages(gateway, row_context)
+        (query_vector,) = await gateway.embed(self.embedder, [query[:_MOST_QUERY_CHARS]], row_context)
         return self.base.within_bound(await call(self._ranked, query_vector, vectors))
 
     def _ranked(self, query_vector: Vector, vectors: Sequence[Vector]) -> list[int]:
@@ -63,14 +63,14 @@ class EmbeddedPassages:
             position for score, position in sorted(scored)[: config.results_limit] if -score >= config.score_threshold
         ]
 
-    async def _of_passages(self, gateway: Gateway, tally: Tally) -> list[Vector]:
+    async def _of_passages(self, gateway: Gateway, row_context: RowContext) -> list[Vector]:
         entry = self._entry(gateway)
         async with entry.lock:
             if entry.vectors is None:
                 vectors: list[Vector] = []
                 for start in range(0, len(self.base.passages), _AT_ONCE):
                     texts = self.base.passages[start : start + _AT_ONCE]
-                    vectors += await gateway.embed(self.embedder, texts, tally)
+                    vectors += await gateway.embed(self.embedder, texts, row_context)
                 entry.vectors = vectors
         return entry.vectors
 

@@ -13,19 +13,18 @@ from crewrun.limits.permit import Price as CallPrice
 from crewrun.limits.unknown_bills import may_be_billed
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm.endpoint_state import EndpointState
-from crewrun.llm.recorder import Recorder, Spent
-from crewrun.llm.tally import Tally
 from crewrun.messages import ChatRequest, Completion, Usage
+from crewrun.recorder import Spent
+from crewrun.row_context import RowContext
 
 _NOTHING = Usage()
 
 
 class Caller(NamedTuple):
-    """For whom a call is made: the account that it is billed to, the windows that limit it, its row's recorder."""
+    """Who makes a call: the context of its row, and the windows that limit it."""
 
-    tally: Tally
+    row_context: RowContext
     windows: Sequence[RequestWindow] = ()
-    recorder: Recorder | None = None
 
 
 @dataclass(slots=True)
@@ -71,7 +70,7 @@ class Call:
     def answered(self, got: Completion) -> CallResult:
         """How an attempt that was answered ended, after it is on the bill of the caller's row."""
         usage = got.usage
-        cost_usd = self.way.bill(usage, self.caller.tally)
+        cost_usd = self.way.bill(usage, self.caller.row_context.usage)
         end = CallResult(usage.total_tokens, cost_usd, got.limits, usage.prompt_tokens)
         if self.price is None or not usage.estimated_calls:
             return end
@@ -81,7 +80,7 @@ class Call:
         """How a failed attempt ended, after what the provider counted for it is on the bill."""
         usage = error.usage
         if usage.total_tokens:
-            cost_usd = self.way.bill(usage, self.caller.tally)
+            cost_usd = self.way.bill(usage, self.caller.row_context.usage)
             self.bill.add(usage, cost_usd)
             end = CallResult(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
             return self._with_rest(end) if usage.estimated_calls else end
@@ -95,9 +94,9 @@ class Call:
         """`end`, of an attempt whose bill is not known or not all of it, with what may be owed besides: up to the most
         that it can have cost, `most_usd` if that is less than its price says.
         """
-        price = self.price or self.way.most(self.request, self.caller.tally.task)
+        price = self.price or self.way.most(self.request, self.caller.row_context.task_path)
         if most_usd is None and price is not None:
             most_usd = price.usd
         owed_usd = None if most_usd is None else max(0.0, most_usd - (end.cost_usd or 0.0))
-        self.caller.tally.owes(owed_usd)
+        self.caller.row_context.usage.add_unknown_bill(owed_usd)
         return end._replace(owed_usd=owed_usd, is_unknown=True)

@@ -20,7 +20,7 @@ import anyio
 from crewrun.errors import BadRequest, CallError, ModelNotFound, SchemaRefused, ToolsRefused, recast
 from crewrun.llm.endpoint_secrets import without_secrets
 from crewrun.llm.parameters import OF_TOOLS, OTHER_NAME, fields_of
-from crewrun.llm.recorder import describe_endpoint, schema_digest
+from crewrun.llm.request_identity import describe_endpoint, schema_digest
 from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
 
 TOOLS: Final = "tools"

@@ -23,9 +23,9 @@ from crewrun.llm.replies.json_values import decode_written
 from crewrun.llm.replies.written_calls import find_calls
 from crewrun.llm.schema import NotValid, OutputSchema, repair_prompt, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
-from crewrun.llm.tally import Tally, current_tally
 from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import Completion, Message, ReplySchema, ToolCall, ToolSpec, with_text
+from crewrun.row_context import RowContext, new_row_context
 
 _Functions = Mapping[str, Callable[..., Any]]
 
@@ -74,9 +74,9 @@ async def ask(llm: LLM, question: Question) -> Any:
 
     Raises CallError, OutputInvalid for a reply that is empty or does not validate, and what a tool raises.
     """
-    tally = Tally(current_tally())
+    row_context = new_row_context()
     async with open_gateway() as gateway:
-        completion = await _complete(gateway, llm, question, tally)
+        completion = await _complete(gateway, llm, question, row_context)
         if completion.tool_calls and question.functions:
             return await _run(completion.tool_calls[0], question.functions)
         text = _some(completion)
@@ -89,7 +89,7 @@ async def ask(llm: LLM, question: Question) -> Any:
         except NotValid as invalid:
             repair = Message("user", repair_prompt(str(invalid), question.schema.text))
         again = question._replace(messages=(*question.messages, Message("assistant", text), repair), tools=())
-        return _read(_some(await _complete(gateway, llm, again, tally)), question.schema)
+        return _read(_some(await _complete(gateway, llm, again, row_context)), question.schema)
 
 
 async def ask_custom(llm: LLM, given: Given) -> Any:
@@ -104,7 +104,7 @@ async def ask_custom(llm: LLM, given: Given) -> Any:
         asked = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
         token = given_call.set(given)
         try:
-            completion = await gateway.complete(llm, asked, Tally(current_tally()))
+            completion = await gateway.complete(llm, asked, new_row_context())
         except CustomModelFailed as failed:
             raise failed.__cause__ or failed from None
         finally:
@@ -121,24 +121,27 @@ def _as_returned(completion: Completion, model: type[BaseModel] | None) -> Any:
     return completion.text
 
 
-async def _complete(gateway: Gateway, llm: LLM, question: Question, tally: Tally) -> Completion:
+async def _complete(gateway: Gateway, llm: LLM, question: Question, row_context: RowContext) -> Completion:
     # With tools the schema stays in words: a reply that asks for one is no answer to it.
     wire = question.schema.wire if question.schema is not None and not question.tools else None
     if wire is not None and not gateway.takes_schema(llm, wire):
         wire = None
     try:
-        return await _complete_once(gateway, llm, question, tally, wire)
+        return await _complete_once(gateway, llm, question, row_context, wire)
     except SchemaRefused:
-        return await _complete_once(gateway, llm, question, tally, None)
+        return await _complete_once(gateway, llm, question, row_context, None)
 
 
 async def _complete_once(
-    gateway: Gateway, llm: LLM, question: Question, tally: Tally, schema: ReplySchema | None
+    gateway: Gateway, llm: LLM, question: Question, row_context: RowContext, schema: ReplySchema | None
 ) -> Completion:
     if not has_hooks():
-        return await gateway.complete(llm, question.messages, tally, tools=question.tools, schema=schema)
+        return await gateway.complete(llm, question.messages, row_context, tools=question.tools, schema=schema)
     tools, site = question.tools, Site()  # it is no agent's call, whoever's tool makes it
-    return (await complete_hooked(gateway, llm, question.messages, tally, site=site, tools=tools, schema=schema))[0]
+    completion, _ = await complete_hooked(
+        gateway, llm, question.messages, row_context, site=site, tools=tools, schema=schema
+    )
+    return completion
 
 
 def _some(completion: Completion) -> str:

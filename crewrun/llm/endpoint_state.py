@@ -6,8 +6,8 @@ from crewrun.limits.estimates import GUESSED_TOKENS, fewest_tokens, most_answer_
 from crewrun.limits.limiter import Limiter
 from crewrun.limits.permit import Price as CallPrice
 from crewrun.llm.prices.price import Price
-from crewrun.llm.tally import Tally
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
+from crewrun.usage import UsageCounter
 
 # Tokens of an answer, before the first one has come.
 _USUAL_TOKENS = 300
@@ -25,8 +25,8 @@ class EndpointState:
         self.limiter = limiter
         self.answer_tokens = _USUAL_TOKENS
 
-    def bill(self, usage: Usage, tally: Tally) -> float | None:
-        """Account for what an attempt took; its cost in US dollars, None when its price is not known.
+    def bill(self, usage: Usage, counter: UsageCounter) -> float | None:
+        """Add what an attempt took to `counter`; its cost in US dollars, None when its price is not known.
 
         What a gateway states itself is taken where nobody published a price, and the user gave none.
         """
@@ -34,7 +34,7 @@ class EndpointState:
             cost_usd: float | None = self._price.cost(usage)
         else:
             cost_usd = usage.details.cost_usd if usage.details is not None else None
-        tally.billed(self._name, usage, cost_usd)
+        counter.add_bill(self._name, usage, cost_usd)
         # A moving average in whole tokens: at most 15 below what answers steadily take, never above it.
         self.answer_tokens += (usage.completion_tokens - self.answer_tokens) // 16
         return cost_usd

@@ -50,15 +50,16 @@ from crewrun.llm.model import LLM, as_plain
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices.price import Price, find_price
 from crewrun.llm.providers import OFFLINE, check_offline
-from crewrun.llm.recorder import Identities, Recorder, Spent
 from crewrun.llm.replies.answer import recalled_answer
+from crewrun.llm.request_identity import Identities
 from crewrun.llm.sender import Sender
-from crewrun.llm.tally import Tally, current_tally
 from crewrun.llm.transports.base import Transport
 from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ReplySchema, ToolSpec, Usage
+from crewrun.recorder import Recorder, Spent
 from crewrun.redaction.redactor import learn
 from crewrun.redaction.values import environment_secrets
+from crewrun.row_context import RowContext, current_row_context
 
 Fields = dict[str, Any]
 T = TypeVar("T")
@@ -103,7 +104,7 @@ class Gateway:
         self,
         llm: LLM | None,
         messages: tuple[Message, ...],
-        tally: Tally,
+        row_context: RowContext,
         *,
         tools: tuple[ToolSpec, ...] = (),
         schema: ReplySchema | None = None,
@@ -111,30 +112,31 @@ class Gateway:
     ) -> Completion:
         """Get `llm`'s answer to `messages`; None is the default model.
 
-        An answer that the tally's recorder has is given again, and a new one is recorded before it is returned.
+        An answer that the row's recorder has is replayed, and a new one is recorded before it is returned.
         Transient failures are sent again as the retry policy says, each attempt within the call's time limit and when
         all `windows` and the endpoint's limiter admit it; then the LLM's fallbacks are asked. What is billed is added
         to
-        `tally`, for failed calls too. Raises the last attempt's CallError; ToolsRefused and SchemaRefused when the
-        model takes no `tools` or no such `schema`, which is remembered; RunStopped when no call could be made any more.
+        the usage of `row_context`, for failed calls too. Raises the last attempt's CallError; ToolsRefused and
+        SchemaRefused when the model takes no `tools` or no such `schema`, which is remembered; RunStopped when no call
+        could be made any more.
         """
         try:
             try:
-                return await self._complete(llm, messages, tally, tools, schema, windows)
+                return await self._complete(llm, messages, row_context, tools, schema, windows)
             except SchemaRefused:
                 if schema is not None:
                     raise
                 # The LLM's own, which is not sent any more.
-                return await self._complete(llm, messages, tally, tools, schema, windows)
+                return await self._complete(llm, messages, row_context, tools, schema, windows)
         except (RunStopped, RowBudgetExceeded, NotRecorded) as refused:
-            tally.refused(refused)
+            row_context.refuse(refused)
             raise
 
     async def _complete(
         self,
         llm: LLM | None,
         messages: tuple[Message, ...],
-        tally: Tally,
+        row_context: RowContext,
         tools: tuple[ToolSpec, ...],
         schema: ReplySchema | None,
         windows: Sequence[RequestWindow],
@@ -143,15 +145,15 @@ class Gateway:
         own = endpoint.reply_schema
         if schema is None and own is not None and not self._sender.capabilities.refuses(endpoint, own):
             schema = own
-        return await self._answer(ChatRequest(endpoint, messages, tools, schema), tally, windows)
+        return await self._answer(ChatRequest(endpoint, messages, tools, schema), row_context, windows)
 
-    async def embed(self, embedder: LLM, texts: Sequence[str], tally: Tally) -> list[Vector]:
+    async def embed(self, embedder: LLM, texts: Sequence[str], row_context: RowContext) -> list[Vector]:
         """The vectors of `texts` by `embedder`, recorded and billed as every call. Raises as `complete` does."""
         request = ChatRequest(self.embedding_endpoint(embedder), tuple(Message("user", text) for text in texts))
         try:
-            completion = await self._answer(request, tally, ())
+            completion = await self._answer(request, row_context, ())
         except (RunStopped, RowBudgetExceeded, NotRecorded) as refused:
-            tally.refused(refused)
+            row_context.refuse(refused)
             raise
         return decode(completion.text)
 
@@ -168,28 +170,30 @@ class Gateway:
         """Whether no model is called whatever a crew names (-m offline)."""
         return (self._options.model or "").partition("?")[0].strip() == OFFLINE
 
-    async def _answer(self, request: ChatRequest, tally: Tally, windows: Sequence[RequestWindow]) -> Completion:
-        endpoint, recorder = request.endpoint, tally.recorder
-        caller = Caller(tally, windows, recorder)
+    async def _answer(
+        self, request: ChatRequest, row_context: RowContext, windows: Sequence[RequestWindow]
+    ) -> Completion:
+        endpoint, recorder = request.endpoint, row_context.recorder
+        caller = Caller(row_context, windows)
         if recorder is None and self._cache is None:
             if self._options.replay_only:
                 raise NotRecorded("nothing is recorded of this call (--replay)")
             return (await self._send(request, caller, Bill()))[0]
         identity = self._identities.of(request)
-        known = recorder.replay(tally.task, identity) if recorder is not None else None
-        if known is not None and (again := recalled_answer(known[0], request, tally.own_texts)) is not None:
-            tally.replays(again, known[1])
+        known = recorder.replay(row_context.task_path, identity) if recorder is not None else None
+        if known is not None and (again := recalled_answer(known[0], request, row_context.own_texts)) is not None:
+            row_context.usage.add_replay(again, known[1])
             return again
         if self._options.replay_only:
             raise NotRecorded(f"the journal has no such call of {endpoint.name} for this row (--replay)")
         began = time.monotonic()
         cached = await self._cache.get(identity) if self._cache is not None else None
-        cached = recalled_answer(cached, request, tally.own_texts) if cached is not None else None
+        cached = recalled_answer(cached, request, row_context.own_texts) if cached is not None else None
         if cached is not None:
-            tally.answered(cached)
+            row_context.usage.add_answer(cached)
             if recorder is not None:
                 spent = Spent(endpoint.name, Usage(), 0.0, 0, time.monotonic() - began)
-                await recorder.record(tally.task, identity, request, cached, spent)
+                await recorder.record(row_context.task_path, identity, request, cached, spent)
             return cached
         if recorder is None:
             completion, _ = await self._send(request, caller, Bill())
@@ -203,7 +207,7 @@ class Gateway:
         self, request: ChatRequest, caller: Caller, recorder: Recorder, identity: bytes, began: float
     ) -> Completion:
         """The answer to `request`, recorded before it is returned; of a call without one what it was billed."""
-        name, task, bill = request.endpoint.name, caller.tally.task, Bill()
+        name, task, bill = request.endpoint.name, caller.row_context.task_path, Bill()
         try:
             completion, spent = await self._send(request, caller, bill)
         except CallError as failed:
@@ -370,8 +374,8 @@ class Gateway:
         try:
             return run_in_thread(run)
         except Interrupted as interrupted:
-            if (tally := current_tally()) is not None:
-                tally.refused(interrupted)  # whatever the code that held the loop makes of it
+            if (row_context := current_row_context()) is not None:
+                row_context.refuse(interrupted)  # whatever the code that held the loop makes of it
             raise
 
     @property

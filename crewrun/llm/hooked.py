@@ -15,9 +15,9 @@ from crewrun.limits.windows import RequestWindow
 from crewrun.llm.conversation import as_messages
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
-from crewrun.llm.tally import Tally
 from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import Completion, Message, ReplySchema, ToolSpec
+from crewrun.row_context import RowContext
 
 Messages = tuple[Message, ...]
 
@@ -26,7 +26,7 @@ async def complete_hooked(
     gateway: Gateway,
     llm: LLM | None,
     messages: Messages,
-    tally: Tally,
+    row_context: RowContext,
     *,
     site: Site,
     iterations: int = 0,
@@ -43,7 +43,7 @@ async def complete_hooked(
     context = LLMCallHookContext(None, None, editor.shown, llm, *site, iterations=iterations)
     await run_hooks(hooks_at(InterceptionPoint.PRE_MODEL_CALL), context, settle_before)
     messages = editor.read(context)
-    completion = await gateway.complete(llm, messages, tally, tools=tools, schema=schema, windows=windows)
+    completion = await gateway.complete(llm, messages, row_context, tools=tools, schema=schema, windows=windows)
     after = hooks_at(InterceptionPoint.POST_MODEL_CALL)
     if completion.tool_calls or not after:
         return completion, messages

@@ -57,12 +57,12 @@ from crewrun.llm.capabilities import (
 from crewrun.llm.endpoint_state import EndpointState
 from crewrun.llm.known_models import with_slip
 from crewrun.llm.options import GatewayOptions
-from crewrun.llm.recorder import Spent
 from crewrun.llm.replies.answer import fresh_answer
-from crewrun.llm.tally import Tally, counting_into
 from crewrun.llm.transports.base import Transport
 from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, relaxed
+from crewrun.recorder import Spent
+from crewrun.row_context import RowContext, use_row_context
 
 DEFAULT_CALL_TIMEOUT_S = 120.0
 _OVER_AIOHTTP = ("direct", "embeddings")
@@ -186,8 +186,8 @@ class Sender:
 
     def _conclude(self, conclusion: Refused, caller: Caller) -> None:
         self.capabilities.refused.add(conclusion)
-        if caller.recorder is not None:
-            caller.recorder.refused(*conclusion)
+        if caller.row_context.recorder is not None:
+            caller.row_context.recorder.refused(*conclusion)
 
     async def _after_relaxing(
         self, answer: tuple[Completion, Spent], refused: CallError, strict: ChatRequest, caller: Caller, bill: Bill
@@ -249,11 +249,12 @@ class Sender:
         A call that is not patient can be made elsewhere: it does not wait until an outage is over.
         """
         call = self._call(request, caller, bill)
-        limiter, tally, row_budget_usd = call.way.limiter, caller.tally, self._options.row_budget_usd
+        limiter, row_context, row_budget_usd = call.way.limiter, caller.row_context, self._options.row_budget_usd
         failures: _Failures | None = None
         while True:
             if row_budget_usd is not None:
-                check_row(tally.row_cost_usd, tally.row_owed_usd, row_budget_usd)
+                row_usage = row_context.usage.of_row
+                check_row(row_usage.cost_usd, row_usage.owed_usd, row_budget_usd)
             if caller.windows:
                 await admit(caller.windows)
             permit = await limiter.enter(call.tokens, call.price, is_patient=is_patient)
@@ -261,9 +262,9 @@ class Sender:
                 await self._send_probe(permit, self._call(probe_request(request), caller, bill))
                 continue
             bill.attempts += 1
-            tally.sent()
+            row_context.usage.add_attempt()
             try:
-                got = fresh_answer(await self._send_once(request, tally), request, tally.own_texts)
+                got = fresh_answer(await self._send_once(request, row_context), request, row_context.own_texts)
             except CallError as failed:
                 error = classified(with_slip(failed.redact(), request.endpoint), request)
             except BaseException:
@@ -272,13 +273,13 @@ class Sender:
             else:
                 end = call.answered(got)
                 limiter.answered(permit, end)
-                tally.answered(got)
+                row_context.usage.add_answer(got)
                 return got, bill.total(request.endpoint.name, got.usage, end.cost_usd)
             if failures is None:
                 failures = _Failures(is_patient, may_pass=self._limiters.is_of_a_run)
             delay_s = await self._delay(failures, permit, error, call)
-            if caller.recorder is not None:
-                caller.recorder.retrying(tally.task, error, delay_s)
+            if row_context.recorder is not None:
+                row_context.recorder.retrying(row_context.task_path, error, delay_s)
             if delay_s:
                 await anyio.sleep(delay_s)
 
@@ -322,10 +323,10 @@ class Sender:
     async def _send_probe(self, permit: Permit, probe: Call) -> tuple[FailureScope, CallError | None]:
         """Send a neutral request: what it says of the failure of the call that asked for it, and its own error."""
         limiter = probe.way.limiter
-        probe.caller.tally.sent()
+        probe.caller.row_context.usage.add_attempt()
         probe.bill.probes += 1
         try:
-            got = await self._send_once(probe.request, probe.caller.tally)
+            got = await self._send_once(probe.request, probe.caller.row_context)
         except CallError as failed:
             error = failed.redact()
             error.attempts = 1
@@ -338,14 +339,14 @@ class Sender:
         limiter.answered(permit, end)
         return FailureScope.OWN, None
 
-    async def _send_once(self, request: ChatRequest, tally: Tally) -> Completion:
-        """One attempt, within the call's time limit. What the user's own code calls meanwhile is on `tally` too."""
+    async def _send_once(self, request: ChatRequest, row_context: RowContext) -> Completion:
+        """One attempt, within the call's time limit. What the user's own code calls in it belongs to `row_context`."""
         endpoint = request.endpoint
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
         transport, is_ours = self._transports.of(endpoint.transport_name), self._transports.given is None
         request = self.capabilities.trimmed(request)
         if is_ours and endpoint.transport_name == "custom":
-            with counting_into(tally):
+            with use_row_context(row_context):
                 return await _send(transport, request, timeout_s, over_asyncio=False)
         completion = await _send(
             transport, request, timeout_s, over_asyncio=is_ours and endpoint.transport_name in _OVER_AIOHTTP
@@ -363,7 +364,7 @@ class Sender:
         """`request` with what its attempts need. Raises UsageError when a budget needs a price that nobody knows."""
         way = self._way(request.endpoint)
         price = None
-        if self._limiters.is_budgeted and (price := way.most(request, caller.tally.task)) is None:
+        if self._limiters.is_budgeted and (price := way.most(request, caller.row_context.task_path)) is None:
             name = request.endpoint.name
             raise UsageError(f"the price of {name} is not known, so --budget cannot hold; give it by --price")
         return Call(request, caller, bill, way, way.expected(request), price)

@@ -1,16 +1,16 @@
 """`describe_failure`: the error record of a row, out of whatever ended it."""
 
 from crewrun.errors import CallError, Category, CrewrunError
-from crewrun.llm.tally import Tally
 from crewrun.llm.transports.foreign_failure import cause_of
 from crewrun.loading.user_code import crewai_place_of, place_of
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact, redact_line
 from crewrun.row import ErrorRecord
+from crewrun.row_context import RowContext
 
 _LONGEST_CHARS = 4000
 
 
-def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
+def describe_failure(failed: Exception, row_context: RowContext) -> ErrorRecord:
     """The error record of a row that ended with `failed`.
 
     What other code has raised has its place in front, and the category of the failed call behind it, if there is one.
@@ -26,7 +26,7 @@ def describe_failure(failed: Exception, tally: Tally) -> ErrorRecord:
         category=cause.category if cause is not None else Category.INTERNAL,
         type=type(failed).__name__,
         message=redact_line(f"{place}: {type(failed).__name__}: {said}" if place else said)[:_LONGEST_CHARS],
-        task=tally.failed_task,
+        task=row_context.failed_task,
         http_status=call.http_status if call else None,
         retryable=cause.retryable if cause is not None else False,
         attempts=call.attempts if call else 0,

@@ -10,7 +10,7 @@ from weakref import ref
 
 from crewrun.aio.concurrency import call
 from crewrun.errors import DefinitionError
-from crewrun.llm.tally import current_tally
+from crewrun.row_context import current_row_context
 from crewrun.target.base import Target, kind_of
 from crewrun.target.engine import Engine, current_engine
 from crewrun.target.methods import KICKOFFS
@@ -96,8 +96,8 @@ async def run_foreign(crew: Any, row: Mapping[str, Any], used: Used, name: str) 
     entrance = next((getattr(crew, each) for each in KICKOFFS if callable(getattr(crew, each, None))), None)
     if entrance is None:
         raise TypeError(f"{kind_of(crew)} has none of {', '.join(KICKOFFS)}")
-    if (tally := current_tally()) is not None:
-        tally.unaccounted()
+    if (row_context := current_row_context()) is not None:
+        row_context.usage.add_unseen_calls()
     output = ForeignOutput.of(await call(entrance, inputs=row))
     # Copies of a crew share their model's counter, and each would tell the sum of all rows.
     return output if crew is made else replace(output, token_usage=None)

@@ -15,10 +15,10 @@ from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.flow.flow import Flow
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
-from crewrun.llm.tally import current_tally
 from crewrun.loading.block import attempt
 from crewrun.loading.questions import asked_in_row
 from crewrun.references import broken, loading
+from crewrun.row_context import current_row_context
 from crewrun.target.base import Target, kind_of, problem_of_missing
 from crewrun.target.crew import CrewTarget
 from crewrun.target.engine import current_engine
@@ -152,11 +152,11 @@ class PerRowTarget(Target):
         odd = next((one for one in inner if not _is_answer(one)), None)
         if made is None or odd is not None:
             raise DefinitionError(f"{self._recipe.place}: {self.name} {_refusal(made, odd)}")
-        tally = current_tally()
-        if tally is not None and not tally.calls:
+        row_context = current_row_context()
+        if row_context is not None and not row_context.usage.calls:
             if self._recipe.method is None and not _is_data(made):
                 raise DefinitionError(f"{self._recipe.place}: {self.name} {_refusal(made, made)}")
-            tally.unaccounted()  # another library made its calls, or nobody did
+            row_context.usage.add_unseen_calls()  # another library made its calls, or nobody did
         return made
 
     def _warn(self) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from crewrun.errors import ToolFailed
-from crewrun.llm.failed_tools import FailedCall
+from crewrun.failed_tools import FailedCall
 
 
 class ToolFailureReason(StrEnum):

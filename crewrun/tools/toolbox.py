@@ -1,75 +1,44 @@
-"""An agent's tools as a run uses them: told to the model, found by name, called with what the model wrote.
+"""An agent's tools as a run uses them: offered to the model, found by name, called with the arguments that it wrote.
 
-A toolbox is made once for each list of tools, so no call pays for schemas. What goes wrong with a call is text for the
-model, which may do better next time. What no model can help with ends the row: ToolFailed, what a coworker fails with,
-CallError and TaskTimedOut, what a hook raises, and a journal that cannot be written.
+A toolbox is made once for each list of tools, so no call pays for schemas. A call goes
 
-What a tool gave is recorded for the row, and not asked of it again when the row is continued. Nor is what came from
-models that the tool called, whose answers are recorded themselves. That a call failed is recorded to be looked at: the
-tool is called again.
+    use → _use_by_name → [_use_with_hooks →] _use_within_limit → _use_recorded → tool_call.call_tool
+
+A failed call is text for the model, and recorded to be looked at: when the row is continued, the tool is called again.
+A result is recorded and replayed, unless it came from models that the tool called: their answers are recorded.
+What no model can help with ends the row: ToolFailed, CallError and TaskTimedOut, what a hook raises, and a journal that
+cannot be written.
 """
 
-import ast
-import json
 import re
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-import anyio
-from pydantic import BaseModel, ValidationError
-
-from crewrun.aio.concurrency import call
-from crewrun.errors import (
-    CallError,
-    DefinitionError,
-    NotRecorded,
-    OutputFailed,
-    RunStopped,
-    TaskTimedOut,
-    ToolFailed,
-    suggest,
-)
+from crewrun.errors import DefinitionError, NotRecorded, ToolFailed, suggest
+from crewrun.failed_tools import FailedCall
 from crewrun.fingerprint import fingerprint
 from crewrun.hooks.dispatch import has_hooks
-from crewrun.llm.failed_tools import TOLD, FailedCall
-from crewrun.llm.recorder import Recorder, tool_identity
-from crewrun.llm.replies.json_values import decode_written, unfenced
-from crewrun.llm.tally import Tally, counting_into, current_tally
+from crewrun.llm.request_identity import tool_identity
 from crewrun.messages import ToolSpec
-from crewrun.redaction.redactor import LONGEST_QUOTATION, learn, redact
+from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.values import secrets_in
+from crewrun.row_context import RowContext, new_row_context, use_row_context
 from crewrun.tools.base import BaseTool
-from crewrun.tools.schema import json_schema, values_of
+from crewrun.tools.schema import json_schema
+from crewrun.tools.tool_call import ToolResult, call_tool, failed_result, failure_of
 from crewrun.tools.tool_failure import (
     ToolExecutionFailedError,
     ToolFailure,
     ToolFailurePolicy,
     ToolFailureReason,
     ToolFailureRecord,
-    declared_failure,
 )
+from crewrun.tools.written_arguments import read_arguments
 
 _MAX_NAME_CHARS = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
-_SHOWN_ERROR_CHARS = 2000
-_JSON = json.JSONDecoder(strict=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """What came of one call: the text for the model. `is_answer` says that it is the agent's answer."""
-
-    text: str
-    is_answer: bool = False
-    failure: ToolFailure | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether the text tells a failure."""
-        return self.failure is not None
 
 
 class Toolbox:
@@ -81,7 +50,7 @@ class Toolbox:
         self._versions: dict[BaseTool, str] = {}
         specs = []
         for tool in tools:
-            if any(tool is known for known in self.tools.values()):
+            if any(tool is other for other in self.tools.values()):
                 continue
             name = wire_name(tool.name)
             number = 2
@@ -100,115 +69,123 @@ class Toolbox:
     def resolve(self, name: str) -> str | None:
         """The tool that a model means by `name`, by its name here; None for none. `functions.search` is `search`."""
         for written in (name, name.rpartition(".")[2]):
-            if (known := wire_name(written)) in self.tools:
-                return known
+            if (wire := wire_name(written)) in self.tools:
+                return wire
         return None
 
     @property
     def problems(self) -> list[str]:
-        """What keeps tools from working, as far as that is known before they are called; not keys that they lack."""
-        known = [tool for tool in self.tools.values() if not tool.missing_variables]
-        return [f"tool {tool.name!r}: {tool.problem}" for tool in known if tool.problem]
+        """What keeps tools from working, as far as it shows before they are called; missing keys are left out."""
+        tools = [tool for tool in self.tools.values() if not tool.missing_variables]
+        return [f"tool {tool.name!r}: {tool.problem}" for tool in tools if tool.problem]
 
     async def use(
-        self, name: str, arguments: str, used: dict[BaseTool, int], tally: Tally, *, replay_only: bool = False
+        self,
+        name: str,
+        arguments: str,
+        used: dict[BaseTool, int],
+        row_context: RowContext,
+        *,
+        replay_only: bool = False,
     ) -> ToolResult:
-        """Call the tool that the model named with the arguments that it wrote, or give again what it gave before.
+        """Call the tool that the model named with the arguments that it wrote, or replay its recorded result.
 
         `used` counts the calls of each tool of this task. Raises ToolFailed, CallError and TaskTimedOut when the
-        tool does, OutputFailed when the result cannot be recorded, NotRecorded when nothing but records may be used.
+        tool does, OutputFailed when the result cannot be recorded, NotRecorded when only records may be used.
         """
         began = time.monotonic()
         try:
-            result = await self._use(name, arguments, used, tally, replay_only=replay_only)
+            result = await self._use_by_name(name, arguments, used, row_context, replay_only=replay_only)
         except ToolFailed as failed:
-            failure = ToolFailure(_told(failed), ToolFailureReason.EXCEPTION, type(failed).__name__)
-            await self._note(name, arguments, ToolResult(failure.message, failure=failure), tally, began)
+            failure = failure_of(failed)
+            await self._note_failure(name, arguments, failure.message, failure, row_context, began)
             raise
-        if result.failed:
+        if (failed_with := result.failure) is not None:
             result = replace(result, text=redact(result.text))  # also where the tool worded the error
-            await self._note(name, arguments, result, tally, began)
-            self._raise_if_so_told(name, arguments, result, tally)
+            await self._note_failure(name, arguments, result.text, failed_with, row_context, began)
+            self._raise_if_required(name, arguments, failed_with, row_context)
         return result
 
-    def _raise_if_so_told(self, name: str, arguments: str, result: ToolResult, tally: Tally) -> None:
+    def _raise_if_required(self, name: str, arguments: str, failure: ToolFailure, row_context: RowContext) -> None:
+        """End the row where the tool's policy says so."""
         tool = self.tools.get(wire_name(name))
-        if tool is None or tool.tool_failure_policy is not ToolFailurePolicy.RAISE or result.failure is None:
+        if tool is None or tool.tool_failure_policy is not ToolFailurePolicy.RAISE:
             return
+        task_name = row_context.task_path or None
         raise ToolExecutionFailedError(
-            ToolFailureRecord(
-                tool_name=tool.name, failure=result.failure, tool_args=arguments, task_name=tally.task or None
-            )
+            ToolFailureRecord(tool_name=tool.name, failure=failure, tool_args=arguments, task_name=task_name)
         )
 
-    async def _note(self, name: str, arguments: str, result: ToolResult, tally: Tally, began: float) -> None:
+    async def _note_failure(
+        self, name: str, arguments: str, text: str, failure: ToolFailure, row_context: RowContext, began: float
+    ) -> None:
         """Count a failed call and record it. Raises OutputFailed when it cannot be recorded."""
-        tool, failure = self.tools.get(wire_name(name)), result.failure
-        if failure is None:
-            return
+        tool, task = self.tools.get(wire_name(name)), row_context.task_path
         called = tool.name if tool is not None else name
-        tally.tool_failed(FailedCall(tally.task, called, failure.reason, result.text, arguments, failure))
-        if tally.recorder is not None:
+        row_context.add_failed_call(FailedCall(task, called, failure.reason, text, arguments, failure))
+        if row_context.recorder is not None:
             identity = tool_identity(self._version(tool) if tool is not None else "", wire_name(name), arguments)
-            await tally.recorder.record_tool_failure(
-                tally.task, identity, called, failure.reason, result.text, time.monotonic() - began
-            )
+            duration_s = time.monotonic() - began
+            await row_context.recorder.record_tool_failure(task, identity, called, failure.reason, text, duration_s)
 
-    async def _use(
-        self, name: str, arguments: str, used: dict[BaseTool, int], tally: Tally, *, replay_only: bool
+    async def _use_by_name(
+        self, name: str, arguments: str, used: dict[BaseTool, int], row_context: RowContext, *, replay_only: bool
     ) -> ToolResult:
         tool = self.tools.get(wire_name(name))
         if tool is None:
-            known = list(self.tools)
-            near = suggest(name, known)
-            text = f"There is no tool {name!r}{near}. The tools are: {', '.join(known)}."
-            return _failed(text, ToolFailureReason.UNKNOWN_TOOL)
+            names = list(self.tools)
+            text = f"There is no tool {name!r}{suggest(name, names)}. The tools are: {', '.join(names)}."
+            return failed_result(text, ToolFailureReason.UNKNOWN_TOOL)
         try:
-            values = _validated(tool, arguments)
+            values = read_arguments(tool, arguments)
         except ValueError as wrong:
-            return _failed(f"The arguments do not fit: {wrong}", ToolFailureReason.INVALID_INPUT)
-        if not has_hooks():
-            return await self._use_valid(tool, name, arguments, values, used, tally, replay_only=replay_only)
+            return failed_result(f"The arguments do not fit: {wrong}", ToolFailureReason.INVALID_INPUT)
+        one = _Use(tool, name, arguments, values, used, row_context, replay_only)
+        return await (self._use_with_hooks(one) if has_hooks() else self._use_within_limit(one))
+
+    async def _use_with_hooks(self, one: "_Use") -> ToolResult:
         from crewrun.tools.hooked_tool import HookedTool  # few runs have hooks
 
-        hooks = HookedTool(tool, wire_name(name), values)
+        hooks = HookedTool(one.tool, wire_name(one.name), one.values)
         refused = await hooks.before()
         if refused is not None:
             return ToolResult(await hooks.after(refused))
-        arguments, values = hooks.arguments(arguments), hooks.values
-        result = await self._use_valid(tool, name, arguments, values, used, tally, replay_only=replay_only)
+        result = await self._use_within_limit(
+            one._replace(arguments=hooks.arguments(one.arguments), values=hooks.values)
+        )
         return replace(result, text=await hooks.after(result.text))
 
-    async def _use_valid(
-        self,
-        tool: BaseTool,
-        name: str,
-        arguments: str,
-        values: dict[str, Any],
-        used: dict[BaseTool, int],
-        tally: Tally,
-        *,
-        replay_only: bool,
-    ) -> ToolResult:
-        """Call `tool` with `values`, by which `arguments` are its identity, unless what it gave is on record."""
+    async def _use_within_limit(self, one: "_Use") -> ToolResult:
+        """Count the call, and refuse it when the tool may not be used more often."""
+        tool, used = one.tool, one.used
         if tool.max_usage_count is not None:
             if used.get(tool, 0) >= tool.max_usage_count:
                 times = "once" if tool.max_usage_count == 1 else f"{tool.max_usage_count} times"
-                text = f"{name} may be used {times}, and was. Go on without it."
-                return _failed(text, ToolFailureReason.USAGE_LIMIT)
+                text = f"{one.name} may be used {times}, and was. Go on without it."
+                return failed_result(text, ToolFailureReason.USAGE_LIMIT)
             used[tool] = used.get(tool, 0) + 1
-        recorder = tally.recorder
+        return await self._use_recorded(one)
+
+    async def _use_recorded(self, one: "_Use") -> ToolResult:
+        """Replay the result if it is on record, else call the tool and record it."""
+        tool, recorder, task = one.tool, one.row_context.recorder, one.row_context.task_path
         if recorder is None or not tool.replay:
-            if replay_only and not tool.calls_models:
-                raise NotRecorded(f"what tool {name!r} gave is not in the journal (--replay)")
-            return await _call(tool, values)
-        identity = tool_identity(self._version(tool), wire_name(name), arguments)
-        recorded = recorder.replay_tool(tally.task, identity)
+            if one.replay_only and not tool.calls_models:
+                raise NotRecorded(f"what tool {one.name!r} gave is not in the journal (--replay)")
+            return await call_tool(tool, one.values)
+        identity = tool_identity(self._version(tool), wire_name(one.name), one.arguments)
+        recorded = recorder.replay_tool(task, identity)
         if recorded is not None:
             return ToolResult(recorded, is_answer=tool.result_as_answer)
-        if replay_only:
-            raise NotRecorded(f"what tool {name!r} gave is not in the journal (--replay)")
-        return await _recorded(tool, values, tally.task, identity, recorder)
+        if one.replay_only:
+            raise NotRecorded(f"what tool {one.name!r} gave is not in the journal (--replay)")
+        began = time.monotonic()
+        inner = new_row_context()
+        with use_row_context(inner):
+            result = await call_tool(tool, one.values)
+        if not result.failed and not inner.usage.attempts:  # answers of models are recorded themselves
+            await recorder.record_tool(task, identity, tool.name, result.text, time.monotonic() - began)
+        return result
 
     def _version(self, tool: BaseTool) -> str:
         """What a tool is, code and settings: another one may give other results."""
@@ -218,137 +195,21 @@ class Toolbox:
         return version
 
 
+class _Use(NamedTuple):
+    """One use of a tool: `name` and `arguments` as the model wrote them, `values` what the tool is called with."""
+
+    tool: BaseTool
+    name: str
+    arguments: str
+    values: dict[str, Any]
+    used: dict[BaseTool, int]
+    row_context: RowContext
+    replay_only: bool
+
+
 NO_TOOLS = Toolbox(())
 
 
 def wire_name(name: str) -> str:
     """`name` as providers take it: letters, digits, `_` and `-`, 64 at most; case and blanks make no difference."""
     return _NOT_IN_NAMES.sub("_", name.strip()).strip("_").lower()[:_MAX_NAME_CHARS] or "tool"
-
-
-async def _recorded(
-    tool: BaseTool, values: Mapping[str, Any], task: str, identity: bytes, recorder: Recorder
-) -> ToolResult:
-    """Call the tool and record what it gave."""
-    began = time.monotonic()
-    inner = Tally(current_tally())
-    with counting_into(inner):
-        result = await _call(tool, values)
-    if not result.failed and not inner.attempts:
-        await recorder.record_tool(task, identity, tool.name, result.text, time.monotonic() - began)
-    return result
-
-
-async def _call(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
-    text = failure = None
-    try:
-        with anyio.move_on_after(tool.timeout_s):
-            # Bound here, since a parameter of the tool may have the name of one of `call`.
-            given = await call(partial(tool.function, **values))
-            failure = declared_failure(given)
-            text = _text(given) if failure is None else failure.as_agent_message()
-    except (ToolFailed, CallError, TaskTimedOut, OutputFailed, RunStopped):
-        raise
-    except ToolFailure as reported:
-        failure, text = reported, reported.as_agent_message()
-    except Exception as failed:  # whatever the user's code raises, the model is told, as CrewAI does
-        told = _told(failed)
-        failure = ToolFailure(told, ToolFailureReason.EXCEPTION, type(failed).__name__)
-        return ToolResult(f"{TOLD}{told}", failure=failure)
-    if text is None:
-        text = f"The tool gave no result within {tool.timeout_s:g} seconds."
-        return _failed(text, ToolFailureReason.TIMEOUT)
-    if len(text) > tool.max_result_chars:
-        left_out = len(text) - tool.max_result_chars
-        text = f"{text[: tool.max_result_chars]}\n[… {left_out:,} more characters left out]"
-    return ToolResult(text, is_answer=tool.result_as_answer and failure is None, failure=failure)
-
-
-def _failed(text: str, reason: ToolFailureReason) -> ToolResult:
-    """What comes of a call that failed for what `text` says."""
-    return ToolResult(text, failure=ToolFailure(text, reason))
-
-
-def _told(failed: Exception) -> str:
-    message = redact(str(failed)[:LONGEST_QUOTATION])[:_SHOWN_ERROR_CHARS]
-    return f"{type(failed).__name__}: {message}" if message else type(failed).__name__
-
-
-def _text(result: Any) -> str:
-    """A tool's result as the model reads it: text as it is, data as JSON, everything else as Python writes it."""
-    if isinstance(result, str):
-        return result
-    if isinstance(result, BaseModel):
-        return result.model_dump_json()
-    if isinstance(result, bytes):
-        return result.decode("utf-8", "replace")
-    try:
-        return json.dumps(result, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):
-        return str(result)
-
-
-def _validated(tool: BaseTool, arguments: str) -> dict[str, Any]:
-    """The keyword arguments for `tool`. Raises ValueError that says what is wrong with them.
-
-    What does not fit is decoded once more: models encode the arguments twice, or one of them.
-    """
-    expected = tool.arguments
-    parsed = _parsed(arguments, expected)
-    if isinstance(parsed, str):
-        parsed = _parsed(parsed, expected)
-    if not isinstance(parsed, dict):
-        raise ValueError(f"they must be a JSON object, not {type(parsed).__name__}")
-    try:
-        try:
-            instance = expected.model_validate(parsed)
-        except ValidationError as invalid:
-            decoded = _decoded_once_more(parsed, invalid)
-            if decoded is None:
-                raise
-            instance = expected.model_validate(decoded)
-        return values_of(instance, as_objects=tool.takes_objects)
-    except ValidationError as invalid:
-        faults = "; ".join(f"{_place(e['loc'])}{e['msg']}" for e in invalid.errors(include_url=False))
-        names = ", ".join(field.alias or name for name, field in expected.model_fields.items()) or "none"
-        raise ValueError(f"{faults}. The arguments are: {names}.") from None
-
-
-def _decoded_once_more(parsed: dict[str, Any], invalid: ValidationError) -> dict[str, Any] | None:
-    """`parsed` with the arguments at fault decoded that are JSON in a text; None without any."""
-    faulty = {fault["loc"][0] for fault in invalid.errors(include_url=False, include_input=False) if fault["loc"]}
-    decoded = dict(parsed)
-    for name in faulty:
-        text = parsed.get(str(name))
-        if isinstance(text, str) and text.lstrip().startswith(("{", "[", "```")):
-            try:
-                decoded[str(name)] = decode_written(text)
-            except (ValueError, RecursionError):
-                continue
-    return decoded if decoded != parsed else None
-
-
-def _parsed(arguments: str, expected: type[BaseModel]) -> Any:
-    text = unfenced(arguments)
-    if not text:
-        return {}
-    try:
-        # Of an object only itself: models go on with a thought or the next action after it.
-        return _JSON.raw_decode(text)[0] if text.startswith("{") else _JSON.decode(text)
-    except (ValueError, RecursionError) as wrong:
-        problem = wrong
-    if text.startswith("{"):
-        try:
-            # What a model writes that has read more Python than JSON.
-            return ast.literal_eval(text[: text.rfind("}") + 1])
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            raise ValueError(f"they are not JSON: {problem}") from None
-    # Said without braces, for a tool that wants one value: models of the text protocol do so.
-    fields = [field.alias or name for name, field in expected.model_fields.items() if field.is_required()]
-    if len(fields) == 1:
-        return {fields[0]: text.strip("\"'")}
-    raise ValueError(f"they are not JSON: {problem}")
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return f"{'.'.join(map(str, location))}: " if location else ""

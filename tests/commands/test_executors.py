@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from support import local_workers
 from support.command import PROGRAM, clean_env, crewrun, read_rows, topics, write_crew, write_rows
 from support.forks import Forks
 from support.local_workers import NEAR
@@ -53,7 +54,7 @@ async def die(inputs):
     if near is None:
         os.kill(os.getpid(), signal.SIGKILL)
     await near.die()
-""".replace("WORKERS", Path(NEAR).stem)
+""".replace("WORKERS", local_workers.__name__)
 
 
 class House:

@@ -18,7 +18,7 @@ from support.scripted_provider import Asked, Fickle, Reply
 
 from crewrun.confinement.place import folder_at, open_regular, place_in
 from crewrun.confinement.private_files import why_private
-from crewrun.llm.tally import Tally
+from crewrun.row_context import RowContext
 from crewrun.tools.base import BaseTool
 from crewrun.tools.directory_read import DirectoryReadTool
 from crewrun.tools.file_read import FileReadTool
@@ -300,7 +300,7 @@ def test_one_kickoff_leaves_the_same_files_alone(desk: Desk) -> None:
 
 async def use(tool: BaseTool, **arguments: Any) -> str:
     """What a model is answered that calls `tool`."""
-    return (await Toolbox([tool]).use(tool.name, json.dumps(arguments), {}, Tally())).text
+    return (await Toolbox([tool]).use(tool.name, json.dumps(arguments), {}, RowContext())).text
 
 
 @pytest.mark.anyio

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from support.command import problems, read_rows, shell
+from support.content_parts import data_uri, image, png, text
 from support.local_workers import NEAR
 from support.paths import README
 from support.workspace import STATE, Place
-from test_content_parts import data_uri, image, png, text
 
 from crewrun import Agent, Crew, InputInvalid, Process, Task
 from crewrun.definitions import load

@@ -14,7 +14,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from support import command as cli
 from support.command import PROGRAM, clean_env, parse_rows, problems, read_rows, topics
 from support.forks import Fork, Forks, crewrun, shell, start
 from support.kill_points import Point
@@ -1019,7 +1018,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(place: Place) -> None:
     """A file that may not grow is as good as one. The same command sends again what was in flight at most."""
     place.rows(*topics(80))
     seen = place.sent()
-    full = cli.shell("ulimit -f 64; crewrun batch in.jsonl -j 4", place.folder, place.env)
+    full = place.forks.shell("ulimit -f 64; crewrun batch in.jsonl -j 4", place.folder, place.env)
     assert full.returncode == 1
     why, *rest = full.stderr.splitlines()[-3:]
     journal = place.folder / STATE / "journal.sqlite"

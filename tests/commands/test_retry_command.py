@@ -183,3 +183,11 @@ def test_a_run_whose_folder_is_gone_is_not_retried_elsewhere(place: Place, tmp_p
         f"crewrun: {RESULTS}: its working directory {tmp_path}: No such file or directory; where its inputs are now, "
         "give its own command: crewrun batch in.jsonl --retries 0 -j 2\n",
     )
+
+
+def test_a_row_that_never_ran_keeps_only_from_ending_well(place: Place) -> None:
+    """All that has failed is put right, but a row of the input has no result: exit code 3 until it has run."""
+    place.rows({"topic": "fine"}, {"topic": "FAIL-ONCE-429 c"}, {"topic": "new"})
+    assert place.crewrun("retry", RESULTS, "--only", "rate_limit", code=3) == ["Write about FAIL-ONCE-429 c"]
+    assert place.stderr.startswith("1 ok, 0 failed, 1 done before, 1 pending in ")
+    assert place.crewrun("retry", RESULTS) == ["Write about new"]

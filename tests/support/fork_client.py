@@ -5,6 +5,7 @@ It imports little, since its start is what a test waits for. `forks.shell` is fo
 
 import json
 import os
+import resource
 import sys
 from socket import send_fds, socket
 
@@ -13,7 +14,13 @@ def main() -> None:
     """The first argument is the line to the server, the others are the command's."""
     line, *args = sys.argv[1:]
     read_told, told = os.pipe()
-    command = {"args": args, "cwd": os.getcwd(), "env": dict(os.environ), "kill_at": None}
+    command = {
+        "args": args,
+        "cwd": os.getcwd(),
+        "env": dict(os.environ),
+        "kill_at": None,
+        "file_size": resource.getrlimit(resource.RLIMIT_FSIZE),  # the shell may have had `ulimit -f`
+    }
     send_fds(socket(fileno=int(line)), [json.dumps(command).encode()], [0, 1, 2, told])
     os.close(told)
     with os.fdopen(read_told) as telling:

@@ -8,6 +8,7 @@ comes too late, what the modules import has been imported, and nothing is torn d
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -94,12 +95,20 @@ def _fork_each(tests: socket) -> dict[str, Any] | None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
-def _become(args: list[str], cwd: str, env: dict[str, str], kill_at: list[Any] | None) -> None:
+def _become(
+    args: list[str],
+    cwd: str,
+    env: dict[str, str],
+    kill_at: list[Any] | None,
+    file_size: tuple[int, int] | None,
+) -> None:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
     sys.path[0] = cwd  # as `python -m` has it
     sys.argv = ["crewrun", *args]
+    if file_size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, file_size)
     if kill_at is not None:
         arm(Point(*kill_at))
 

@@ -134,6 +134,7 @@ class Forks:
             "cwd": os.path.abspath(cwd),
             "env": clean_env(**(env or {})),
             "kill_at": kill_at,
+            "file_size": None,
         }
         given, fed = os.pipe() if pipe_stdin else (os.open(os.devnull, os.O_RDONLY), None)
         (read_out, out), (read_err, err), (read_told, told) = os.pipe(), os.pipe(), os.pipe()
@@ -162,7 +163,7 @@ class Forks:
         return subprocess.CompletedProcess(args, process.wait(), stdout, stderr)
 
     def shell(self, command: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """As `cli.shell` does. No stream may be closed."""
+        """As `cli.shell` does, `ulimit -f` too. No stream may be closed."""
         line = self._line.fileno()
         return cli.shell(command, cwd, env, (sys.executable, "-IS", _CLIENT, str(line)), pass_fds=[line])
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from crewrun.confinement.place import inside
-from crewrun.llm.tally import Tally
+from crewrun.row_context import RowContext
 from crewrun.tools import EnvVar
 from crewrun.tools.base import BaseTool
 from crewrun.tools.directory_read import DirectoryReadTool
@@ -27,8 +27,9 @@ from crewrun.tools.file_read import FileReadTool
 from crewrun.tools.file_writer import FileWriterTool
 from crewrun.tools.scrape_website import ScrapeWebsiteTool
 from crewrun.tools.serper import SerperDevTool
+from crewrun.tools.tool_call import ToolResult
 from crewrun.tools.tool_failure import ToolFailure
-from crewrun.tools.toolbox import Toolbox, ToolResult
+from crewrun.tools.toolbox import Toolbox
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,7 @@ PUBLIC = "http://93.184.215.14"
 
 async def use(tool: BaseTool, **arguments: Any) -> ToolResult:
     """Call `tool` as a model does."""
-    return await Toolbox([tool]).use(tool.name, json.dumps(arguments), {}, Tally())
+    return await Toolbox([tool]).use(tool.name, json.dumps(arguments), {}, RowContext())
 
 
 def failed(text: str) -> ToolResult:
@@ -705,7 +706,7 @@ async def test_of_many_that_write_one_file_one_succeeds(root: Path) -> None:
 
     async def write(n: int) -> None:
         arguments = json.dumps({"filename": "one.txt", "content": f"{n:02}"})
-        results.append((n, await box.use("File Writer Tool", arguments, {}, Tally())))
+        results.append((n, await box.use("File Writer Tool", arguments, {}, RowContext())))
 
     async with anyio.create_task_group() as group:
         for n in range(20):

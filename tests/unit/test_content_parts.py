@@ -1,22 +1,20 @@
 """Messages whose content is in parts, with roles and turns of all kinds, in `LLM.call` and `Agent.kickoff`."""
 
 import json
-import struct
-import zlib
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.content_parts import data_uri, image, png, text
 from support.provider import serving
 
 from crewrun import LLM, Agent, Gateway, GatewayOptions
 from crewrun.errors import InputInvalid
 from crewrun.files import ImageFile, TextFile
 from crewrun.limits.estimates import fewest_tokens
-from crewrun.llm.recorder import Identities
+from crewrun.llm.request_identity import Identities
 from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import ChatRequest, Endpoint, Message, Part, ToolCall, in_parts
 from crewrun.testing import calls, scripted
@@ -27,28 +25,6 @@ pytestmark = pytest.mark.anyio
 LLM_M = LLM("openai/m")
 URL = "https://example.com/cat.png"
 ENDPOINT = Endpoint("direct", "openai", "m", "https://example.com/v1", params={"temperature": 0})
-
-
-def png(size: int = 1) -> bytes:
-    """A red square."""
-    rows = b"".join(b"\0" + b"\xff\0\0" * size for _ in range(size))
-    head = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-
-
-def data_uri(data: bytes, kind: str = "image/png") -> str:
-    return f"data:{kind};base64,{b64encode(data).decode()}"
-
-
-def text(words: str) -> dict[str, Any]:
-    return {"type": "text", "text": words}
-
-
-def image(url: str) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": url}}
 
 
 async def on_the_wire(*messages: dict[str, Any]) -> Any:

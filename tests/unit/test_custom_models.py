@@ -9,7 +9,7 @@ from support.workspace import Place
 
 from crewrun import LLM, Agent, BaseLLM, Crew, Gateway, GatewayOptions, Process, RetryPolicy, Task
 from crewrun.errors import CallTimedOut, CustomModelFailed, RateLimited, UsageError
-from crewrun.llm.tally import Tally, counting_into
+from crewrun.row_context import RowContext, use_row_context
 from crewrun.tools import tool
 
 pytestmark = pytest.mark.anyio
@@ -387,7 +387,7 @@ async def test_a_call_within_a_call_is_one_of_its_own() -> None:
 
     llm = Asking("m")
     async with Gateway(ONCE):
-        with counting_into(Tally()):
+        with use_row_context(RowContext()):
             assert await llm.acall([{"role": "user", "content": "outer"}]) == "answer to inner"
             with pytest.raises(NotImplementedError, match="Asking: a BaseLLM has no call but its own"):
                 await llm.acall([{"role": "user", "content": "base"}])
@@ -422,13 +422,13 @@ async def test_code_of_a_row_that_calls_it_is_called_through_the_run() -> None:
         name: str
 
     llm = Replying("m", replies=[Dog(name="Rex"), KeyError("x")])
-    tally = Tally()
+    row_context = RowContext()
     async with Gateway(ONCE):
-        with counting_into(tally):
+        with use_row_context(row_context):
             assert await llm.acall("Hi", response_model=Dog, tools=[{"a": 1}]) == Dog(name="Rex")
             with pytest.raises(KeyError):
                 await llm.acall("Ho")
-    assert (tally.calls, tally.attempts) == (1, 2)
+    assert (row_context.usage.calls, row_context.usage.attempts) == (1, 2)
     assert llm.asked[0] == {"messages": "Hi", "response_model": Dog, "tools": [{"a": 1}]}
 
 

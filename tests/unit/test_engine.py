@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crewrun.batch.engine import Engine, EngineOptions
 from crewrun.batch.history import NoHistory
+from crewrun.batch.order import InInputOrder
 from crewrun.batch.progress import Progress
 from crewrun.batch.readers import Record
 from crewrun.batch.row_ids import RowIds
@@ -266,3 +267,50 @@ def test_twins_are_counted_in_memory_and_on_disk(contents: list[int], in_memory:
         named.append((ids.name({"n": n}), own if times[n] == 1 else f"{own}-{times[n]}"))
     ids.close()
     assert [name for name, _ in named] == [expected for _, expected in named]
+
+
+class Watched(Clockwork):
+    """Notes what has been started by the time that the first row ends."""
+
+    started_before: tuple[int, ...] = ()
+
+    async def run(self, row: Row) -> Outcome:
+        outcome = await super().run(row)
+        if row.index == 0:
+            self.started_before = tuple(self.started)
+        return outcome
+
+
+@pytest.mark.parametrize(("max_concurrent", "window"), [(2, 64), (8, 64), (9, 72), (16, 128)])
+def test_rows_run_ahead_of_a_slow_one_by_the_whole_window(max_concurrent: int, window: int) -> None:
+    """Eight rows for each that runs at once, and 64 at least; then they wait until it has ended."""
+    executor = Watched({0: 100.0} | dict.fromkeys(range(1, 300), 0.01))
+    took_s, sink, _, _ = run(300, executor, EngineOptions(max_concurrent=max_concurrent, ordered=True))
+    assert sorted(executor.started_before) == list(range(window))
+    assert sink.indexes == list(range(300))
+    assert took_s < 110
+
+
+def test_lines_that_wait_for_an_earlier_one_hold_at_most_32_mb() -> None:
+    """Then only the row that all wait for is admitted, and the others when it has been written."""
+
+    async def main() -> list[int]:
+        order = InInputOrder(64)
+        admitted: list[int] = []
+
+        async def admit(index: int) -> None:
+            await order.admit(index)
+            admitted.append(index)
+
+        megabytes = bytes(11 * 1024 * 1024)
+        async with anyio.create_task_group() as rows:
+            for index in range(1, 4):
+                assert order.release(index, megabytes) == []
+            for index in (0, 4):
+                rows.start_soon(admit, index)
+            await anyio.sleep(1)
+            before = admitted[:]
+            assert order.release(0, b"first") == [b"first", *[megabytes] * 3]
+        return before
+
+    assert trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0)) == [0]

@@ -33,11 +33,11 @@ from crewrun.llm.endpoints import resolve
 from crewrun.llm.model import LLM
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices.price import flat_price
-from crewrun.llm.recorder import Spent
 from crewrun.llm.sender import Sender
-from crewrun.llm.tally import Tally
 from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
+from crewrun.recorder import Spent
+from crewrun.row_context import RowContext
 
 T = TypeVar("T")
 NAME = "openai/m"
@@ -143,7 +143,9 @@ def run(
         async def work() -> None:
             for name in left:
                 try:
-                    _, spent = await sender.send_with_fallbacks(request(endpoint, name), (), Caller(Tally()), Bill())
+                    _, spent = await sender.send_with_fallbacks(
+                        request(endpoint, name), (), Caller(RowContext()), Bill()
+                    )
                 except (EndpointRefused, OutageTooLong, WaitTooLong) as stopped:
                     result.pending[name] = str(stopped)
                     return

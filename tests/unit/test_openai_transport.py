@@ -28,12 +28,12 @@ from crewrun import LLM, Agent, Gateway
 from crewrun.errors import BadRequest, CallError, NetworkError, SchemaRefused, ServerError, ToolsRefused, UsageError
 from crewrun.llm.endpoints import missing_key, normalise_base_url, override, proxy_for, resolve
 from crewrun.llm.prices.price import find_price
-from crewrun.llm.tally import Tally
 from crewrun.llm.transports.chat_json import read_completion
 from crewrun.llm.transports.http_errors import failure
 from crewrun.llm.transports.offline import OfflineTransport
 from crewrun.llm.transports.openai import OpenAITransport
 from crewrun.messages import ChatRequest, Completion, Message, ToolCall, Usage
+from crewrun.row_context import RowContext
 from crewrun.testing import ScriptedTransport, TransportCase, check_transport
 from crewrun.tools import tool
 
@@ -546,7 +546,7 @@ async def test_a_refusal_of_tools_or_schemas_is_known_and_remembered(text: str, 
     async with Gateway(transport=refusing) as gateway:
         before = gateway.takes_tools(llm), gateway.takes_schema(llm, STRICT)
         with pytest.raises(BadRequest) as raised:
-            await gateway.complete(llm, (Message("user", "x"),), Tally(), tools=TOOLS, schema=STRICT)
+            await gateway.complete(llm, (Message("user", "x"),), RowContext(), tools=TOOLS, schema=STRICT)
         after = gateway.takes_tools(llm), gateway.takes_schema(llm, STRICT)
         another = gateway.takes_schema(llm, replace(STRICT, name="another"))
     assert (type(raised.value), str(raised.value), before) == (kind, f"HTTP 400: {text}", (True, True))
@@ -565,9 +565,9 @@ async def test_one_request_s_refusal_takes_nothing_away_from_others(text: str, k
     transport = ScriptedTransport(*refused, "OK", "an answer")
     async with Gateway(transport=transport) as gateway:
         with pytest.raises(BadRequest, match="HTTP 400") as raised:
-            await gateway.complete(llm, (Message("user", "x"),), Tally(), tools=TOOLS, schema=STRICT)
+            await gateway.complete(llm, (Message("user", "x"),), RowContext(), tools=TOOLS, schema=STRICT)
         after = gateway.takes_tools(llm), gateway.takes_schema(llm, STRICT)
-        answer = await gateway.complete(llm, (Message("user", "y"),), Tally(), tools=TOOLS, schema=STRICT)
+        answer = await gateway.complete(llm, (Message("user", "y"),), RowContext(), tools=TOOLS, schema=STRICT)
     assert (type(raised.value), after, answer.text) == (BadRequest, (True, True), "an answer")
     assert "x" not in transport.requests[len(refused)].messages[-1].content.split()
 
@@ -579,7 +579,7 @@ async def test_the_same_words_about_a_request_without_tools_are_no_refusal_of_th
         transport=ScriptedTransport(BadRequest("no tools and no json_schema", http_status=400))
     ) as gateway:
         with pytest.raises(BadRequest) as raised:
-            await gateway.complete(llm, (Message("user", "x"),), Tally())
+            await gateway.complete(llm, (Message("user", "x"),), RowContext())
         takes = gateway.takes_tools(llm), gateway.takes_schema(llm, SCHEMA)
         assert (type(raised.value), *takes) == (BadRequest, True, True)
 

@@ -625,7 +625,7 @@ def test_nothing_left_waits_for_the_reset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pace", "fill", "error", "words"),
+    ("rate_limiter", "fill", "error", "words"),
     [
         pytest.param(lambda: RateLimiter(9, rpm=1200), 600, None, "1,200 requests/min", id="requests"),
         pytest.param(lambda: RateLimiter(9, tpm=100_000), 500, None, "100,000 tokens/min", id="tokens"),

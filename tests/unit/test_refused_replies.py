@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from crewrun.batch.failures import likely_cause
 from crewrun.errors import CallError, GenerationFailed, RateLimited
 from crewrun.limits import rate_headers
-from crewrun.llm.tally import Tally
 from crewrun.llm.transports.http_errors import embedded_status, failure
 from crewrun.llm.transports.retry_after import retry_after, wait_in
+from crewrun.row_context import RowContext
 from crewrun.target.failure import describe_failure
 
 
@@ -539,7 +539,7 @@ def test_a_failed_generation_is_kept_for_its_row() -> None:
     body = openai("Failed to call a function.", "tool_use_failed", failed_generation="<f sk-proj-abcdefgh12345678>")
     error = failure(400, as_bytes(body), {})
     assert isinstance(error, GenerationFailed)
-    record = describe_failure(error, Tally())
+    record = describe_failure(error, RowContext())
     assert (record.category, record.type, record.retryable, record.raw) == (
         "output_invalid",
         "GenerationFailed",

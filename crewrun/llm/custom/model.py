@@ -145,12 +145,12 @@ def routed(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_here(custom: Any) -> bool:
     """Whether the method itself is to run. Raises DefinitionError while the user's code is loaded."""
-    from crewrun.llm.tally import current_tally
+    from crewrun.row_context import current_row_context
 
     if calling.get() is custom:
         return True
     check_loaded()
-    return current_tally() is None
+    return current_row_context() is None
 
 
 def _adapted(value: Any) -> Any:

@@ -18,12 +18,12 @@ from crewrun.limits.estimates import believable
 from crewrun.llm.custom.model import Given, calling, given_call, own_method
 from crewrun.llm.custom.replies import read_reply
 from crewrun.llm.custom.usage import current_counts, usage_of
-from crewrun.llm.tally import Tally, counting_into, current_tally
 from crewrun.llm.transports.chat_json import message_on_wire, tool_on_wire
 from crewrun.llm.transports.foreign_errors import call_error_of
 from crewrun.messages import ChatRequest, Completion, Usage, UsageDetails
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 from crewrun.references import place_of
+from crewrun.row_context import new_row_context, use_row_context
 
 # What its own calls of models cost is on their bills.
 _PAID_WITHIN = Usage(details=UsageDetails(cost_usd=0.0))
@@ -38,10 +38,10 @@ class CustomTransport:
     async def send(self, request: ChatRequest) -> Completion:
         """One call; see `Transport.send`. CustomModelFailed for what the user's code raises, unless that tells more."""
         counts: dict[str, int] = {}
-        inner = Tally(current_tally())
+        inner = new_row_context()
         token = current_counts.set(counts)
         try:
-            with counting_into(inner):
+            with use_row_context(inner):
                 completion = read_reply(await self._reply(request), usage_of(counts))
         except CrewrunError:  # of a call that the user's code makes through crewrun, or the run's end
             raise
@@ -49,7 +49,7 @@ class CustomTransport:
             raise _as_call_error(failed, request) from failed
         finally:
             current_counts.reset(token)
-        if inner.attempts:
+        if inner.usage.attempts:
             return _with_usage(completion, _PAID_WITHIN)
         return believable(completion, request)
 

@@ -1,17 +1,17 @@
-"""The failed tool calls of one task, kickoff or row, as its `Tally` collects them."""
+"""The failed tool calls of one task, kickoff or row, as its `RowContext` collects them."""
 
 from typing import Any, Final, NamedTuple
 
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 from crewrun.row import FailedTool
 
-# A row's line must not grow with what goes wrong in it: so many groups have entries of their own, and so much text.
+# A row's line must not grow with the number of failures: at most this many groups, calls and characters.
 _MAX_GROUPS = 20
 _MAX_CALLS = 100
 _MAX_ERROR_CHARS = 300
 _MAX_NAME_CHARS = 64
 OTHERS: Final = "(other tools)"
-TOLD: Final = "The tool failed: "  # before an exception, for the model
+FAILED_PREFIX: Final = "The tool failed: "  # before an exception, for the model
 
 
 class FailedCall(NamedTuple):
@@ -54,4 +54,4 @@ class FailedTools:
 
 def shortened_error(error: str) -> str:
     """What a call failed with, as rows, status and log say it, from what the model was told."""
-    return redact(error.removeprefix(TOLD)[:LONGEST_QUOTATION])[:_MAX_ERROR_CHARS]
+    return redact(error.removeprefix(FAILED_PREFIX)[:LONGEST_QUOTATION])[:_MAX_ERROR_CHARS]

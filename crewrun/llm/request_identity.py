@@ -1,74 +1,18 @@
-"""What a run remembers of its calls: the `Recorder` of a row, and the identity by which a request is known again.
+"""Request identities: the 16 bytes by which a request or a tool call is recognised when a row is run again.
 
-A recorder is given to a row's tally; the gateway and the toolbox ask it before they call, and tell it before anybody
-sees an answer. Who keeps the records is in `crewrun.runs`.
+What is recorded under them is in `crewrun.recorder`. They may not change: existing runs would pay for their calls
+again.
 """
 
 import json
-from collections.abc import Awaitable
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from crewrun.errors import CallError
-from crewrun.messages import ChatRequest, Completion, Endpoint, ReplySchema, ToolSpec, Usage, relaxed
+from crewrun.messages import ChatRequest, Endpoint, ReplySchema, ToolSpec, relaxed
 
 _DIGEST_BYTES = 16
-
-
-class Spent(NamedTuple):
-    """What one call used, with all its attempts: tokens, US dollars (None: price unknown), seconds."""
-
-    model: str
-    usage: Usage
-    cost_usd: float | None
-    attempts: int
-    duration_s: float = 0.0
-
-
-class Recorder(Protocol):
-    """The memory of one row. Requests are known by `identity`, 16 bytes; equal ones of a task come in their order."""
-
-    def replay(self, task: str, identity: bytes) -> tuple[Completion, Spent] | None:
-        """The recorded answer, None when the call has to be made. An answer is given out once."""
-        ...
-
-    def record(
-        self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
-    ) -> Awaitable[None]:
-        """Keep an answer: once this has been waited for it is safe. Raises OutputFailed when it cannot be kept."""
-        ...
-
-    def retrying(self, task: str, error: CallError, delay_s: float) -> None:
-        """An attempt failed and another follows in `delay_s` seconds."""
-        ...
-
-    def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> Awaitable[None]:
-        """Keep what a failed call was billed. It is never replayed."""
-        ...
-
-    def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
-        """Keep what a call was billed that was ended before it had an answer; nobody is left to wait for that."""
-        ...
-
-    def refused(self, endpoint: str, what: str) -> None:
-        """An endpoint, as `describe_endpoint` words it, does not take `what`; see `llm.capabilities.Refused`."""
-        ...
-
-    def replay_tool(self, task: str, identity: bytes) -> str | None:
-        """The recorded result of a tool, None when it has to be called."""
-        ...
-
-    def record_tool(self, task: str, identity: bytes, tool: str, result: str, duration_s: float) -> Awaitable[None]:
-        """Keep a tool's result, as `record` does."""
-        ...
-
-    def record_tool_failure(
-        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
-    ) -> Awaitable[None]:
-        """Keep that a call of a tool failed, and what the model was told of it. It is never replayed."""
-        ...
 
 
 class Identities:

@@ -1,0 +1,166 @@
+"""`RowContext`: what the calls of one row need together, handed down from the worker to the gateway and the toolbox.
+
+    row → kickoff → task                      a crew
+    row → kickoff → method → kickoff → task   a crew inside a flow's method
+
+Each level has a context of its own below that of the level around it. `current_row_context` is that of the code which
+asks, so that a crew started by the user's own code is still part of its row.
+"""
+
+from contextvars import ContextVar
+
+from crewrun.errors import CrewrunError
+from crewrun.failed_tools import FailedCall, FailedTools
+from crewrun.recorder import Recorder
+from crewrun.row import FailedTool, TaskRecord
+from crewrun.usage import UsageCounter
+
+
+class RowContext:
+    """A row, or a kickoff, flow method or task of it. Filled in while it runs; read at its end, also after a failure.
+
+    `recorder` replays and records the row's calls, None outside a run with a journal; `task_path` is what they are
+    recorded under, `method/task` for a task of a crew inside a flow's method. `own_texts` are the task's texts before a
+    row's inputs are filled in, None outside a task. `refusal` says why a call of the row was not made at all: the row
+    fails with it, whatever the user's code makes of the error.
+    """
+
+    __slots__ = (
+        "_is_method",
+        "_parent",
+        "failed_task",
+        "failed_tools",
+        "files",
+        "flow_depth",
+        "own_texts",
+        "recorder",
+        "refusal",
+        "task_path",
+        "tasks",
+        "usage",
+    )
+
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        """The context of a row; that of a part of it is made by `child`, `for_task` and `for_method`."""
+        self._parent: RowContext | None = None
+        self._is_method = False
+        self.recorder = recorder
+        self.task_path = ""
+        self.own_texts: tuple[str, ...] | None = None
+        self.flow_depth = 0
+        self.usage = UsageCounter()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.tasks: list[TaskRecord] = []
+        self.files: list[str] = []
+        self.failed_task: str | None = None
+        self.failed_tools: FailedTools | None = None
+        self.refusal: CrewrunError | None = None
+
+    def child(self) -> "RowContext":
+        """The context of a kickoff, or of any other part that is counted by itself."""
+        child = RowContext.__new__(RowContext)
+        child._parent = self
+        child._is_method = False
+        child.recorder = self.recorder
+        child.task_path = self.task_path
+        child.own_texts = self.own_texts
+        child.flow_depth = self.flow_depth
+        child.usage = UsageCounter(self.usage)
+        child._begin()
+        return child
+
+    def for_task(self, name: str, own_texts: tuple[str, ...]) -> "RowContext":
+        """The context of a crew's task."""
+        child = self.child()
+        child.task_path, child.own_texts = self._path_of(name), own_texts
+        return child
+
+    def for_method(self, name: str) -> "RowContext":
+        """The context of a flow's method. Tasks inside it are a part of the method and not listed in the row."""
+        child = self.child()
+        child.task_path = self._path_of(name)
+        child.flow_depth += 1
+        child._is_method = True
+        return child
+
+    def _path_of(self, task: str) -> str:
+        return f"{self.task_path}/{task}" if self.task_path else task
+
+    @property
+    def is_in_flow(self) -> bool:
+        """Whether this is inside a flow's method."""
+        return self.flow_depth > 0
+
+    @property
+    def tool_failures(self) -> tuple[FailedTool, ...]:
+        """The failed tool calls so far, counted."""
+        return self.failed_tools.groups if self.failed_tools is not None else ()
+
+    def add_task(self, record: TaskRecord) -> None:
+        """A task has finished."""
+        context: RowContext | None = self
+        while context is not None:
+            context.tasks.append(record)
+            context = None if context._is_method else context._parent
+
+    def add_file(self, path: str) -> None:
+        """A task wrote its output file."""
+        context: RowContext | None = self
+        while context is not None:
+            context.files.append(path)
+            context = context._parent
+
+    def add_failed_call(self, call: FailedCall) -> None:
+        """A call of a tool failed."""
+        context: RowContext | None = self
+        while context is not None:
+            if context.failed_tools is None:
+                context.failed_tools = FailedTools()
+            context.failed_tools.add(call)
+            context = context._parent
+
+    def fail_in(self, task: str) -> None:
+        """`task` failed. The first one to report it is the cause."""
+        path = self._path_of(task)
+        context: RowContext | None = self
+        while context is not None:
+            context.failed_task = context.failed_task or path
+            context = context._parent
+
+    def refuse(self, error: CrewrunError) -> None:
+        """A call was not made, since the run or the row must not go on. The first one to report it is the cause."""
+        context: RowContext | None = self
+        while context is not None:
+            context.refusal = context.refusal or error
+            context = context._parent
+
+
+_current: ContextVar[RowContext | None] = ContextVar("crewrun_row_context", default=None)
+
+
+def current_row_context() -> RowContext | None:
+    """The context of the row that this code runs for, None outside of rows."""
+    return _current.get()
+
+
+def new_row_context() -> RowContext:
+    """A context below the current one; outside of rows one that stands alone."""
+    current = _current.get()
+    return RowContext() if current is None else current.child()
+
+
+class use_row_context:  # noqa: N801  (used as a function is)
+    """`with use_row_context(context)`: make `context` the current one inside the block."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: RowContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._context)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

@@ -1,0 +1,91 @@
+"""One call of a tool: `call_tool` runs the user's function and makes a text for the model of what comes back.
+
+What is wrong with a call is text for the model, which may do better next time. What no model can help with ends the
+row.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+from pydantic import BaseModel
+
+from crewrun.aio.concurrency import call
+from crewrun.errors import CallError, OutputFailed, RunStopped, TaskTimedOut, ToolFailed
+from crewrun.failed_tools import FAILED_PREFIX
+from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
+from crewrun.tools.base import BaseTool
+from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, declared_failure
+
+_SHOWN_ERROR_CHARS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The result of one call, as text for the model. With `is_answer` it is the agent's final answer."""
+
+    text: str
+    is_answer: bool = False
+    failure: ToolFailure | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the text describes a failure."""
+        return self.failure is not None
+
+
+async def call_tool(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
+    """Call `tool` with `values`, within its time limit. What it raises becomes a failed result.
+
+    Raises ToolFailed, CallError, TaskTimedOut, OutputFailed and RunStopped as the tool does: they end the row.
+    """
+    text = failure = None
+    try:
+        with anyio.move_on_after(tool.timeout_s):
+            # Bound here, since a parameter of the tool may have the name of one of `call`.
+            value = await call(partial(tool.function, **values))
+            failure = declared_failure(value)
+            text = _text(value) if failure is None else failure.as_agent_message()
+    except (ToolFailed, CallError, TaskTimedOut, OutputFailed, RunStopped):
+        raise
+    except ToolFailure as reported:
+        failure, text = reported, reported.as_agent_message()
+    except Exception as failed:  # whatever the user's code raises, the model reads it, as in CrewAI
+        failure = failure_of(failed)
+        return ToolResult(f"{FAILED_PREFIX}{failure.message}", failure=failure)
+    if text is None:
+        text = f"The tool gave no result within {tool.timeout_s:g} seconds."
+        return failed_result(text, ToolFailureReason.TIMEOUT)
+    if len(text) > tool.max_result_chars:
+        left_out = len(text) - tool.max_result_chars
+        text = f"{text[: tool.max_result_chars]}\n[… {left_out:,} more characters left out]"
+    return ToolResult(text, is_answer=tool.result_as_answer and failure is None, failure=failure)
+
+
+def failed_result(text: str, reason: ToolFailureReason) -> ToolResult:
+    """The result of a call that failed; `text` says why."""
+    return ToolResult(text, failure=ToolFailure(text, reason))
+
+
+def failure_of(failed: Exception) -> ToolFailure:
+    """An exception of a tool as its failure; secrets are redacted in the message."""
+    kind = type(failed).__name__
+    message = redact(str(failed)[:LONGEST_QUOTATION])[:_SHOWN_ERROR_CHARS]
+    return ToolFailure(f"{kind}: {message}" if message else kind, ToolFailureReason.EXCEPTION, kind)
+
+
+def _text(result: Any) -> str:
+    """A tool's result as the model reads it: text as it is, data as JSON, everything else as Python writes it."""
+    if isinstance(result, str):
+        return result
+    if isinstance(result, BaseModel):
+        return result.model_dump_json()
+    if isinstance(result, bytes):
+        return result.decode("utf-8", "replace")
+    try:
+        return json.dumps(result, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return str(result)

@@ -14,7 +14,8 @@ class Invocation:
     """What the user asked for: `inputs` and `crew` as they were named, and the words of the command.
 
     With `only`, only rows that failed with this category are run. `resume_command` is the command that goes on, where
-    it is not the same one. `earlier` is the run that is retried: its rows must not be run by another model than it had.
+    it is not the same one. `retried` is the manifest of the run that `retry` goes on with: its rows must not be run by
+    another model than it had.
     """
 
     inputs: str
@@ -22,7 +23,7 @@ class Invocation:
     command: list[str]
     only: Category | None = None
     resume_command: str | None = None
-    earlier: Manifest | None = None
+    retried: Manifest | None = None
 
 
 @dataclass(frozen=True, slots=True)

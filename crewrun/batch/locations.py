@@ -96,7 +96,7 @@ def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
         return folder
     if output is not None and is_file:
         _check_length(output)
-        return _beside(output, fresh=settings.fresh)
+        return _folder_beside(output, fresh=settings.fresh)
     for flag, is_set in (
         ("--fresh", settings.fresh),
         ("--replay", settings.replay),
@@ -107,7 +107,7 @@ def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
     return None
 
 
-def _beside(output: str, *, fresh: bool) -> RunFolder:
+def _folder_beside(output: str, *, fresh: bool) -> RunFolder:
     """The run folder beside the file that `output` is, or is a link to."""
     path = os.path.realpath(output)
     folder, old = beside(Path(path)), beside(Path(output))

@@ -180,17 +180,17 @@ def _estimate(plan: Plan, rows: list[Row], estimator: RowEstimator, settings: Ba
     if not estimates:
         return
     each = plan.rows / len(estimates)
-    plan.calls = scaled_sum([one.calls for one in estimates], each)
-    plan.prompt_tokens = scaled_sum([one.prompt_tokens for one in estimates], each)
-    plan.completion_tokens = scaled_sum([one.completion_tokens for one in estimates], each)
-    costs = [one.cost_usd for one in estimates if one.cost_usd is not None]
+    plan.calls = scaled_sum([estimate.calls for estimate in estimates], each)
+    plan.prompt_tokens = scaled_sum([estimate.prompt_tokens for estimate in estimates], each)
+    plan.completion_tokens = scaled_sum([estimate.completion_tokens for estimate in estimates], each)
+    costs = [estimate.cost_usd for estimate in estimates if estimate.cost_usd is not None]
     if len(costs) == len(estimates):
         plan.cost_usd = scaled_sum(costs, each)
     else:
         plan.notes.append(_price_note(estimator.unpriced))
     at_once = min(settings.rows_at_once, plan.rows)
-    work_s = scaled_sum([one.duration_s for one in estimates], each / at_once)
-    row_s = scaled_sum([one.duration_s for one in estimates], 1 / len(estimates))
+    work_s = scaled_sum([estimate.duration_s for estimate in estimates], each / at_once)
+    row_s = scaled_sum([estimate.duration_s for estimate in estimates], 1 / len(estimates))
     plan.duration_s = for_each_bound(max, work_s, row_s, _limited(plan, settings))
     if estimator.uses_tools:
         plan.notes.append("agents with tools make as many calls as they like: the ranges say 1 to 8 for each task")

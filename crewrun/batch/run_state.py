@@ -29,8 +29,8 @@ async def state_options(
     """How the state in `folder` is to be opened. Raises UsageError when it could not be kept, or not be retried."""
     invocation, settings = request.invocation, request.settings
     manifest, identity = await _manifest(request, output, endpoints)
-    if invocation.earlier is not None:
-        _check_same(invocation, invocation.earlier, manifest, identity.endpoints, folder)
+    if invocation.retried is not None:
+        _check_same(invocation, invocation.retried, manifest, identity.endpoints, folder)
     if not settings.fresh:
         warn_of_changed_models(folder, manifest.definition["endpoints"])
     return StateOptions(
@@ -79,19 +79,19 @@ async def _manifest(request: BatchRequest, output: Path | None, endpoints: list[
 
 
 def _check_same(
-    invocation: Invocation, earlier: Manifest, now: Manifest, endpoints: Sequence[str], folder: RunFolder
+    invocation: Invocation, previous: Manifest, now: Manifest, endpoints: Sequence[str], folder: RunFolder
 ) -> None:
     """Raise UsageError when a retry would ask other models than the run did, or lose sight of its results."""
-    old, new = earlier.definition.get("endpoints"), now.definition["endpoints"]
+    old, new = previous.definition.get("endpoints"), now.definition["endpoints"]
     if isinstance(old, list) and not _are_described_by([str(endpoint) for endpoint in old], endpoints):
-        own = f", or give its own command: {command_of(folder, earlier)}" if is_in_place(folder, earlier) else ""
+        own = f", or give its own command: {command_of(folder, previous)}" if is_in_place(folder, previous) else ""
         raise UsageError(
             f"{folder.path}: the run asks {endpoints_in_words(old)}, and here and now that is "
             f"{endpoints_in_words(new)}; set OPENAI_BASE_URL, MODEL and the like as they were{own}"
         )
-    if invocation.only is not None and earlier.definition.get("fingerprint") != now.definition["fingerprint"]:
+    if invocation.only is not None and previous.definition.get("fingerprint") != now.definition["fingerprint"]:
         raise UsageError(
-            f"--only {invocation.only}: {earlier.crew} has changed since, so that every row is to run again, and not "
+            f"--only {invocation.only}: {previous.crew} has changed since, so that every row is to run again, and not "
             "these alone; leave --only out, or make the crew what it was"
         )
 

@@ -1,6 +1,6 @@
 """One session of a run: the part between its first row and its summary.
 
-What goes on beside the rows is in `watchers`.
+What runs next to the engine is in `watchers`.
 """
 
 import os
@@ -86,18 +86,18 @@ class Session:
         return open_sink(path, self._history.results_bytes)
 
     async def _run_rows(self, engine: Engine, signals: AsyncIterator[signal.Signals]) -> Failure | None:
-        """Run the engine with the watchers beside it; the failure that ended it, if one did."""
+        """Run the engine and the watchers; the failure that ended it, if one did."""
         error: Failure | None = None
-        async with anyio.create_task_group() as beside:
+        async with anyio.create_task_group() as watching:
             for watcher in self._watchers(signals):
-                beside.start_soon(watcher.watch)
+                watching.start_soon(watcher.watch)
             try:
                 await self._stop_if_known_to_exceed()
                 await engine.run()
             except (OutputFailed, JournalDamaged) as failed:
                 error = failed
             finally:
-                beside.cancel_scope.cancel()
+                watching.cancel_scope.cancel()
                 self._display.show()
                 self._display.display.stop()
         return error
@@ -220,7 +220,7 @@ class Session:
             stop=reason,
             output=self._output,
             folder=str(opened.state.path) if opened else None,
-            aside=str(opened.aside) if opened and opened.aside else None,
+            backup=str(opened.aside) if opened and opened.aside else None,
             lost=opened.lost if opened else 0,
             gone=gone,
             notes=self._notes,
@@ -263,4 +263,4 @@ def _exit_code(progress: Progress, reason: StopReason | None, error: Failure | N
         return error.exit_code
     if reason is not None:
         return reason.exit_code
-    return 3 if progress.failed or progress.kept_failed or progress.pending or progress.abandoned else 0
+    return 3 if progress.failed or progress.failed_before or progress.pending or progress.abandoned else 0

@@ -24,14 +24,14 @@ class BatchSettings(BatchFlags):
     """
 
     @classmethod
-    def merge(cls, given: Mapping[str, Any], file: Mapping[str, Any]) -> "BatchSettings":
-        """`given` (flags and environment; None is not given) over the crew file's `batch:` over the defaults."""
+    def merge(cls, flags: Mapping[str, Any], file: Mapping[str, Any]) -> "BatchSettings":
+        """`flags` and the environment (None where there is neither) over the crew file's `batch:` over the defaults."""
         merged = {name: value for name, value in file.items() if name in batch_flags()}
-        if given.get("max_failures") is not None or given.get("fail_fast") is not None:
+        if flags.get("max_failures") is not None or flags.get("fail_fast") is not None:
             # The two say the same thing: a flag for one overrules what the file says of the other.
             merged.pop("max_failures", None)
             merged.pop("fail_fast", None)
-        merged.update({name: value for name, value in given.items() if value is not None})
+        merged.update({name: value for name, value in flags.items() if value is not None})
         if "input" in merged:
             merged["input"] = {**file.get("input", {}), **merged["input"]}
         return cls(**merged)

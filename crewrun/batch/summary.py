@@ -25,7 +25,7 @@ SCHEMA = "crewrun.summary/1"
 class Report:
     """How a run ended. `output` is where the results are, None for standard output; `folder` the run's state, if any.
 
-    `aside` is where --fresh moved what was there before; `lost` results were not in the journal, and `gone` rows are
+    `backup` is where --fresh moved what was there before; `lost` results were not in the journal, and `gone` rows are
     not in the input any more; `notes` are to be printed too.
     """
 
@@ -33,7 +33,7 @@ class Report:
     stop: StopReason | None
     output: str | None
     folder: str | None = None
-    aside: str | None = None
+    backup: str | None = None
     lost: int = 0
     gone: int = 0
     notes: list[str] = field(default_factory=list)
@@ -130,8 +130,8 @@ def _rows(progress: Progress) -> dict[str, int]:
         "failed": progress.failed,
         "abandoned": progress.abandoned,
         "unwritten": progress.unwritten,
-        "kept": progress.kept,
-        "kept_failed": progress.kept_failed,
+        "kept": progress.done_before,
+        "kept_failed": progress.failed_before,
         "pending": progress.pending + (progress.unread or 0),
     }
 

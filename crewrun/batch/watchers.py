@@ -1,4 +1,4 @@
-"""What goes on beside the rows of a session: each watcher looks after one thing, and reads and changes nothing else.
+"""What runs next to the engine while a session goes on. Each watcher looks after one thing.
 
 The session starts them with its first row and cancels them after the last one.
 """
@@ -90,7 +90,7 @@ class HeartbeatWatcher:
         progress = self.progress
         while True:
             share = progress.share(self.input.fraction)
-            self.beat(Heartbeat(progress.in_flight, progress.kept, share, progress.elapsed_s))
+            self.beat(Heartbeat(progress.in_flight, progress.done_before, share, progress.elapsed_s))
             await anyio.sleep(_HEARTBEAT_S)
 
 

@@ -101,7 +101,7 @@ def end(report: "Report", request: "BatchRequest") -> NoReturn:
 
 
 def resume_command(request: "BatchRequest", *, replay: bool = True) -> str:
-    """The command that goes on with a run and does not begin anew; without `replay` it may send what --replay could
+    """The command that goes on with a run, without --fresh; without `replay` it may send what --replay could
     not answer.
     """
     from crewrun.redaction.redactor import redact_value

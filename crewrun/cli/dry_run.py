@@ -32,25 +32,25 @@ def lines(plan: "Plan") -> list[str]:
     from crewrun.cli.wording import count, duration, money
 
     done = f", {plan.done:,} {'is' if plan.done == 1 else 'are'} done" if plan.done else ""
-    said = [f"{count(plan.rows, 'row')} to run{done}"]
+    report = [f"{count(plan.rows, 'row')} to run{done}"]
     if plan.shard is not None:
-        said.append(f"shard {plan.shard}: {plan.elsewhere:,} rows belong to other shards")
+        report.append(f"shard {plan.shard}: {plan.elsewhere:,} rows belong to other shards")
     if plan.failing_count:
-        said.append(f"{count(plan.failing_count, 'row')} would fail before their first call:")
-        said += [f"  {problem}" for problem in plan.failing]
+        report.append(f"{count(plan.failing_count, 'row')} would fail before their first call:")
+        report += [f"  {problem}" for problem in plan.failing]
         if plan.failing_count > len(plan.failing):
-            said.append(f"  … and {plan.failing_count - len(plan.failing):,} more")
-    said += [f"model {model['name']}{'' if model['price_known'] else ': price not known'}" for model in plan.models]
+            report.append(f"  … and {plan.failing_count - len(plan.failing):,} more")
+    report += [f"model {model['name']}{'' if model['price_known'] else ': price not known'}" for model in plan.models]
     if plan.calls and plan.prompt_tokens and plan.completion_tokens and plan.duration_s:
-        said.append(f"calls: {_range(plan.calls, _whole)}")
+        report.append(f"calls: {_range(plan.calls, _whole)}")
         tokens = f"{_range(plan.prompt_tokens, _whole)} in, {_range(plan.completion_tokens, _whole)} out"
-        said.append(f"tokens: {tokens}")
-        said.append(f"cost: {_range(plan.cost_usd, money) if plan.cost_usd else 'unknown'}")
-        said.append(f"time: {_range(plan.duration_s, duration)}")
+        report.append(f"tokens: {tokens}")
+        report.append(f"cost: {_range(plan.cost_usd, money) if plan.cost_usd else 'unknown'}")
+        report.append(f"time: {_range(plan.duration_s, duration)}")
         last = f"taken from the last {plan.answers_known:,} of this run" if plan.answers_known else "a guess"
-        said.append(f"the length of answers is {last}; --canary 100 measures it")
-    said += plan.notes
-    return [*said, "no model was called"]
+        report.append(f"the length of answers is {last}; --canary 100 measures it")
+    report += plan.notes
+    return [*report, "no model was called"]
 
 
 def _range(amount: "Range", words: Callable[[Any], str]) -> str:

@@ -26,7 +26,7 @@ def _number_or_auto(text: str) -> int | str:
 
 
 # What the command line takes for each kind, and what Typer checks of it. Text of other forms is parsed by
-# `batch.settings`, which a crew file's values come to as well.
+# `batch.settings`, which also gets a crew file's values.
 _TYPES: dict[Kind, Any] = {
     **dict.fromkeys(Kind, str),
     Kind.SWITCH: bool,

@@ -48,7 +48,7 @@ class _Deletion(NamedTuple):
 
 
 def _find(folders: list[str], older_than_days: float | None) -> "list[Found]":
-    """The runs below some folders, each once, in which nothing happened for so long."""
+    """The runs below some folders, each once, in which nothing has happened for that time."""
     import time
     from pathlib import Path
 
@@ -93,22 +93,22 @@ def _print(stdout: "StreamSink", runs: "list[Found]", deletion: _Deletion | None
     tell(stdout, [*lines, *([f"freed {size(freed_bytes)}"] if deletion else _prospects(runs))])
 
 
-def _line(found: "Found", *, deleted: bool) -> str:
+def _line(run: "Found", *, deleted: bool) -> str:
     from crewrun.cli.wording import count, size
     from crewrun.inspect.status import when
     from crewrun.inspect.view import nearby
 
-    rows = "rows unknown" if found.rows is None else count(found.rows, "row")
-    state = f"{found.state}, deleted" if deleted else found.state
-    problem = f": {' '.join(found.problem.split())}" if found.problem else ""
-    return f"{nearby(found.folder.path)}: {state}, {rows}, {size(found.size_bytes)}, {when(found.active_at)}{problem}"
+    rows = "rows unknown" if run.rows is None else count(run.rows, "row")
+    state = f"{run.state}, deleted" if deleted else run.state
+    problem = f": {' '.join(run.problem.split())}" if run.problem else ""
+    return f"{nearby(run.folder.path)}: {state}, {rows}, {size(run.size_bytes)}, {when(run.active_at)}{problem}"
 
 
 def _prospects(runs: "list[Found]") -> list[str]:
     from crewrun.cli.wording import size
     from crewrun.inspect.gc import NEEDLESS
 
-    room = sum(found.size_bytes for found in runs if found.state in NEEDLESS)
-    more = sum(found.size_bytes for found in runs if found.state == "finished")
-    said = [f"--delete would free {size(room)}"] if room else []
-    return said + ([f"--delete --finished would free {size(room + more)}"] if more else [])
+    room = sum(run.size_bytes for run in runs if run.state in NEEDLESS)
+    more = sum(run.size_bytes for run in runs if run.state == "finished")
+    lines = [f"--delete would free {size(room)}"] if room else []
+    return lines + ([f"--delete --finished would free {size(room + more)}"] if more else [])

@@ -39,8 +39,8 @@ def report_lines(report: Report, command: str, redo: str) -> list[str]:
         lines.append(f"stopped: {summary['stopped']}{_abandoned(summary)}")
     if report.output:
         lines.append(f"results: {report.output}")
-    if report.aside:
-        lines.append(f"what was there before is now {report.aside}")
+    if report.backup:
+        lines.append(f"what was there before is now {report.backup}")
     if report.lost:
         lines.append(f"warning: the journal had lost {report.lost} rows that the results had; they were run again")
     if report.gone:

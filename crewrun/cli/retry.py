@@ -115,7 +115,7 @@ def _settings(
     from crewrun.batch.run_input import settings_of
 
     settings = settings_of(manifest)
-    # Where they are now, wherever they were moved. To begin anew, or to send nothing, is not to run rows again.
+    # Where they are now, wherever they were moved. With --fresh or --replay it would be no retry.
     settings = replace(
         settings,
         output=str(results) if results else settings.output,

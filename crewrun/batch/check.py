@@ -16,7 +16,7 @@ from crewrun.batch.source import STDIN, open_source
 from crewrun.batch.unsupported import check_supported
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.errors import CrewrunError, CrewrunWarning, ModelRefused, UsageError
-from crewrun.journal.journal import refusals_of
+from crewrun.inspect.run_so_far import read_refusals
 from crewrun.library_warnings import show_again
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.gateway import Gateway
@@ -146,7 +146,7 @@ async def _learned(
     with suppress(CrewrunError, OSError):
         if output is not None and (folder := beside(Path(output))).is_used:
             endpoints = await check_models(definition.target, gateway, keys=False)
-            return refusals_of(folder.journal, identify(definition, endpoints, constants).definition)
+            return read_refusals(folder.journal, identify(definition, endpoints, constants).definition)
     return set()
 
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from crewrun.batch.shard import Shard
 from crewrun.errors import OutputFailed
-from crewrun.journal.writer import Heartbeat
+from crewrun.journal.changes import Heartbeat
 from crewrun.row import Outcome, Row
 from crewrun.runs.rebuild import Rebuilt, Visit
 from crewrun.runs.state import ELSEWHERE, StoredRow

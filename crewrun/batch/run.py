@@ -14,7 +14,7 @@ from crewrun.batch.canary import Canary, draw
 from crewrun.batch.invocation import BatchRequest
 from crewrun.batch.preparation import Calls, PreparedRun, prepare
 from crewrun.batch.run_identity import endpoints_in_words
-from crewrun.batch.run_spec import job_of
+from crewrun.batch.run_spec import run_spec_of
 from crewrun.batch.session import Session
 from crewrun.batch.stop import SIGNALS
 from crewrun.batch.summary import Report
@@ -44,7 +44,7 @@ async def _open_executor(run: PreparedRun) -> AsyncIterator[Executor]:
     """Open the executor; when there can be none, the session ends before its first row."""
     async with AsyncExitStack() as stack:
         try:
-            executor = await stack.enter_async_context(run.options.open_executor(job_of(run)))
+            executor = await stack.enter_async_context(run.options.open_executor(run_spec_of(run)))
         except CrewrunError as failed:
             if run.state is not None:
                 await run.state.close(str(failed), failed.exit_code, 0)

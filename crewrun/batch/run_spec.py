@@ -8,19 +8,19 @@ from crewrun.batch.locations import Places
 from crewrun.batch.preparation import PreparedRun
 from crewrun.batch.source import source_path
 from crewrun.confinement.own_files import OwnFiles
-from crewrun.executors.job import Job
+from crewrun.executors.run_spec import RunSpec
 from crewrun.llm.request_identity import describe_endpoint
 from crewrun.run_files import FILES_SUFFIX, UNNAMED
 from crewrun.worker import Worker
 
 
-def job_of(run: PreparedRun) -> Job:
+def run_spec_of(run: PreparedRun) -> RunSpec:
     """The run, as its executor has to know it."""
     request, gateway = run.request, run.calls.gateway
     settings, definition = request.settings, request.definition
     files = Path(f"{run.places.output or UNNAMED}{FILES_SUFFIX}")
     own_files = _own_files(request, run.places).keeping(files)
-    return Job(
+    return RunSpec(
         worker=Worker(definition.target, gateway, settings.row_timeout, files, run.state, own_files),
         definition=definition,
         crew=request.invocation.crew,
@@ -29,7 +29,7 @@ def job_of(run: PreparedRun) -> Job:
         row_timeout_s=settings.row_timeout,
         max_rows=settings.rows_at_once,
         limiters=run.calls.limiters,
-        archive=run.state,
+        recorders=run.state,
         cache=run.calls.cache,
         files=files,
         excluded=[Path(file) for file in sorted(own_files.private | own_files.inputs)],

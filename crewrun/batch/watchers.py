@@ -14,7 +14,7 @@ import anyio
 from crewrun.batch.canary import Canary, Forecast, exceeds
 from crewrun.batch.progress import Progress
 from crewrun.batch.stop import SIGNALS, Stop, StopReason
-from crewrun.journal.writer import Heartbeat
+from crewrun.journal.changes import Heartbeat
 from crewrun.limits.limiter import LocalLimiters
 
 _HEARTBEAT_S = 1.0

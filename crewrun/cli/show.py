@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from crewrun.inspect.show import FoundRow
     from crewrun.inspect.view import View
-    from crewrun.journal.journal import CallEntry
+    from crewrun.journal.schema import CallEntry
     from crewrun.messages import Message
     from crewrun.row import Row
 
@@ -85,7 +85,7 @@ def _prompts(
     """The prompts of calls with where they are from, and why others are not shown; None when all are."""
     from crewrun.batch.run_input import settings_of
     from crewrun.inspect.show import as_messages, logged_prompts
-    from crewrun.journal.journal import TOOL, TOOL_FAILURE
+    from crewrun.journal.schema import TOOL, TOOL_FAILURE
 
     logged = logged_prompts(view, row)
     constants = settings_of(view.manifest).input

@@ -14,8 +14,8 @@ from typing import BinaryIO, Literal
 from crewrun.inspect.table import Columns
 from crewrun.inspect.verify import surely_missing
 from crewrun.inspect.view import View
-from crewrun.journal import journal
 from crewrun.journal.done_index import DoneIndex
+from crewrun.journal.keys import line_digest
 from crewrun.row import Row
 
 Status = Literal["ok", "failed"]
@@ -129,7 +129,7 @@ class Written:
         self.lines.sort(place)
 
     def _add(self, start: int, line: bytes) -> None:
-        position = self._done.find_line(journal.line_digest(line))
+        position = self._done.find_line(line_digest(line))
         if not line.endswith(b"\n"):
             self.left_out.torn += 1
         elif position is None:

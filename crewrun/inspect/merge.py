@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, NamedTuple
 from crewrun.errors import OutputFailed
 from crewrun.inspect.export import grouped
 from crewrun.inspect.verify import Differences
-from crewrun.journal.journal import line_digest, row_key
+from crewrun.journal.keys import line_digest, row_key
 from crewrun.row import Row, as_json, content_id
 from crewrun.runs.manifest import write_pieces
 from crewrun.runs.results import is_result

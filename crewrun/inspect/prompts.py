@@ -19,8 +19,8 @@ from crewrun.crew.task import Task
 from crewrun.crew.task_run import Assignment, opening
 from crewrun.crew.text_protocol import Actions, explain_tools, read_reply, turns
 from crewrun.fingerprint import fingerprint
-from crewrun.journal.journal import FAILURE, TOOL, TOOL_FAILURE, CallEntry
-from crewrun.journal.recorder import read_answer, read_text
+from crewrun.journal.replies import read_answer, read_text
+from crewrun.journal.schema import FAILURE, TOOL, TOOL_FAILURE, CallEntry
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.request_identity import Identities, tool_identity
 from crewrun.messages import ChatRequest, Completion, Message, relaxed

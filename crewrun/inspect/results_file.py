@@ -14,7 +14,7 @@ from crewrun.inspect.export import LeftOut, Lines, Status
 from crewrun.inspect.merge import read_line
 from crewrun.inspect.table import Columns
 from crewrun.journal.done_index import Positions
-from crewrun.journal.journal import row_key
+from crewrun.journal.keys import row_key
 from crewrun.runs.folder import beside
 
 

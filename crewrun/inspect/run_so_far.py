@@ -1,16 +1,23 @@
-"""What a run's journal says to somebody who plans its next session: which rows are done, and how answers went."""
+"""What the journal says to a command that plans the next session: rows that are done, answers, refusals.
+
+Read once; nothing stays open.
+"""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Final
 
-from crewrun.journal import journal
+from crewrun.journal.database import failure, read_journal
 from crewrun.journal.done_index import DoneIndex
+from crewrun.journal.schema import ANSWER, TURN
 from crewrun.row import Row
 
-_LATEST = 2000
+# As many as a forecast needs: the latest ones are made with the prompts of today.
+_LATEST_ANSWERS: Final = 2000
 
 
 @dataclass(slots=True)
@@ -23,40 +30,52 @@ class Answers:
 
 @dataclass(slots=True)
 class RunSoFar:
-    """`answers` by (model, task)."""
+    """The rows that are done under one definition, and the last `answers` by (model, task)."""
 
     done: DoneIndex | None = None
     answers: dict[tuple[str, str], Answers] = field(default_factory=dict)
 
     def is_done(self, row: Row) -> bool:
-        """Whether the row succeeded, under the definition that was asked for."""
-        if not self.done:
-            return False
-        position = self.done.find(row)
-        return position is not None and self.done.is_ok(position)
+        """Whether the row succeeded."""
+        position = self.done.find(row) if self.done else None
+        return position is not None and self.done is not None and self.done.is_ok(position)
 
 
 def read_known(path: Path, definition: str) -> RunSoFar:
-    """What the journal at `path` knows of a definition, by its fingerprint. Raises as `journal.read_journal` does."""
-    db = journal.read_journal(path)
-    try:
-        known = RunSoFar()
-        found = db.execute("select id from names where name = ?", (definition,)).fetchone()
-        if found:
-            known.done = DoneIndex.load(db, int(found[0]))
+    """What the journal at `path` has of a definition, given by its fingerprint. Raises as `read_journal` does."""
+    with _reading(path) as db:
+        so_far = RunSoFar()
+        number = db.execute("select id from names where name = ?", (definition,)).fetchone()
+        if number:
+            so_far.done = DoneIndex.load(db, int(number[0]))
         names = dict(db.execute("select id, name from names"))
         latest = db.execute(
             "select name, task, completion_tokens, duration_ms from calls where kind in (?, ?) "
             "order by seq desc limit ?",
-            (journal.ANSWER, journal.TURN, _LATEST),
+            (ANSWER, TURN, _LATEST_ANSWERS),
         )
         for model, task, tokens, duration_ms in latest:
-            answers = known.answers.setdefault((names.get(model, model), names.get(task, task)), Answers())
+            answers = so_far.answers.setdefault((names.get(model, model), names.get(task, task)), Answers())
             answers.tokens.append(int(tokens))
             answers.seconds.append(duration_ms / 1000)
-        return known
-    except sqlite3.Error as wrong:
-        raise journal.failure(path, wrong) from wrong
+        return so_far
+
+
+def read_refusals(path: Path, definition: str) -> set[tuple[str, str]]:
+    """What endpoints turned out not to take for a definition, by its fingerprint. Raises as `read_journal` does."""
+    with _reading(path) as db:
+        number = "(select id from names where name = ?)"
+        query = f"select endpoint, what from refusals where definition = {number}"  # noqa: S608  (ours)
+        return set(db.execute(query, (definition,)))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    db = read_journal(path)
+    try:
+        yield db
+    except sqlite3.Error as error:
+        raise failure(path, error) from error
     finally:
         db.close()
 

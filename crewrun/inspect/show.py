@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 from crewrun.errors import UsageError, suggest
 from crewrun.inspect.status import when
 from crewrun.inspect.view import View
-from crewrun.journal import journal
-from crewrun.journal.journal import FAILURE, TOOL, TOOL_FAILURE, CallEntry, pack_id, row_key, storable, unpack_id
-from crewrun.journal.recorder import read_answer, read_text, read_tool_failure, usage_of
+from crewrun.journal.keys import line_digest, pack_id, row_key, storable, unpack_id
+from crewrun.journal.replies import read_answer, read_text, read_tool_failure, usage_of
+from crewrun.journal.schema import FAILURE, TOOL, TOOL_FAILURE, CallEntry
 from crewrun.llm.embeddings import words_for
 from crewrun.messages import Message, Usage
 from crewrun.redaction.redactor import redact
@@ -58,7 +58,7 @@ def find_line(view: View, row: FoundRow) -> dict[str, Any] | None:
         return None
     quoted = as_json(row.id)
     for line in lines_of(view.results):
-        if quoted in line and journal.line_digest(line) == row.digest:
+        if quoted in line and line_digest(line) == row.digest:
             record: dict[str, Any] = json.loads(line)
             return record
     return None

@@ -9,10 +9,12 @@ from typing import Any, Literal, NamedTuple
 
 from crewrun.failed_tools import shortened_error
 from crewrun.inspect.view import Session, View, command_of, spent_json
-from crewrun.journal import journal
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import last_event
-from crewrun.journal.recorder import read_tool_failure
+from crewrun.journal.keys import line_digest
+from crewrun.journal.replies import read_tool_failure
+from crewrun.journal.schema import OK, TOOL_FAILURE, category_of
+from crewrun.journal.spending import owed_usd, total_spent
 from crewrun.redaction.redactor import redact
 from crewrun.runs.lock import describe_holder, is_held
 from crewrun.runs.results import count_lines, lines_of
@@ -157,10 +159,10 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
     state = _state(session, held=held)
     ended = _count(view, session, state) if session else []
     (sessions,) = view.db.execute("select count(*) from sessions").fetchone()
-    going = session.id if session is not None and state == "running" else 0
-    in_all = journal.all_spent(view.db, going=going)
-    owed_usd = journal.owed(view.db, going=going, only=session.id) if session is not None else None
-    failures = [_failed_rows(view, group) for group in ended if group.ended != journal.OK]
+    current = session.id if session is not None and state == "running" else 0
+    in_all = total_spent(view.db, current=current)
+    owed = owed_usd(view.db, current=current, only=session.id) if session is not None else None
+    failures = [_failed_rows(view, group) for group in ended if group.ended != OK]
     failing = _failing_tools(view)
     view.db.execute("commit")
     elsewhere = last_event(view.folder.log).get("elsewhere")
@@ -171,11 +173,11 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
         holder=describe_holder(view.folder.lock) if held else None,
         session=session,
         sessions=sessions,
-        ok=sum(group.rows for group in ended if group.ended == journal.OK),
+        ok=sum(group.rows for group in ended if group.ended == OK),
         failed=sum(group.count for group in failures),
         failures=sorted(failures, key=lambda group: (-group.count, group.category)),
         tool_failures=failing,
-        spent=_spent(session, owed_usd) if session else None,
+        spent=_spent(session, owed) if session else None,
         in_all=spent_json(in_all),
         command=view.command,
         redo=command_of(view.folder, view.manifest, replay=False),
@@ -213,7 +215,7 @@ def _count(view: View, session: Session, state: State) -> list[_Ended]:
     if state == "running" and session.ended_at is None:
         # Rows of earlier sessions are redone, or their rows are gone from the input: this one will tell.
         found = view.db.execute(f"{_GROUPS} from rows where session = ? group by ended", (session.id,))
-        return [*map(_Ended._make, found), _Ended(journal.OK, session.kept, 0)]
+        return [*map(_Ended._make, found), _Ended(OK, session.kept, 0)]
     # Beside max(), a bare column is that of the same entry: https://sqlite.org/lang_select.html#bareagg
     last = "select max(seq) as seq, ended from rows where definition = ? group by id"
     known = [*map(_Ended._make, view.db.execute(f"{_GROUPS} from ({last}) group by ended", (session.definition,)))]
@@ -226,7 +228,7 @@ def _count(view: View, session: Session, state: State) -> list[_Ended]:
 def _count_written(view: View, results: Path) -> list[_Ended]:
     done = DoneIndex.load(view.db, view.definition())
     for line in lines_of(results):
-        position = done.find_line(journal.line_digest(line))
+        position = done.find_line(line_digest(line))
         if position is not None:
             done.written[position] = 1
     latest: dict[int, int] = {}
@@ -243,7 +245,7 @@ def _failed_rows(view: View, group: _Ended) -> FailedRows:
     (record,) = view.db.execute("select record from rows where seq = ?", (group.seq,)).fetchone()
     with view.legible(group.seq):
         error = json.loads(record)[9]  # where `outcomes.encode` puts it
-        category = journal.category_of(group.ended)
+        category = category_of(group.ended)
         return FailedRows(str(category), group.rows, view.row_id(group.seq), redact(error["message"]) if error else "")
 
 
@@ -251,7 +253,7 @@ def _failing_tools(view: View) -> list[FailingTool]:
     """The tools that failed most."""
     # The kind is written out, for SQLite to see that its index has them all.
     groups = view.db.execute(
-        f"select name, count(*), max(seq) from calls where kind = {journal.TOOL_FAILURE} "  # noqa: S608  (a number of ours)
+        f"select name, count(*), max(seq) from calls where kind = {TOOL_FAILURE} "  # noqa: S608  (a number of ours)
         "group by name order by count(*) desc, name limit ?",
         (_SHOWN_TOOLS,),
     ).fetchall()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from crewrun.inspect.view import View
 from crewrun.journal.done_index import DoneIndex, is_among
-from crewrun.journal.journal import line_digest, row_key, unpack_id
+from crewrun.journal.keys import line_digest, row_key, unpack_id
 from crewrun.row import Row
 from crewrun.runs.results import is_result, lines_of
 

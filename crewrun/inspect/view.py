@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crewrun.errors import JournalDamaged, JournalFailed, UsageError
-from crewrun.journal import journal
-from crewrun.journal.journal import CallEntry
+from crewrun.journal.database import failure, read_journal
+from crewrun.journal.keys import unpack_id
 from crewrun.journal.reader import JournalReader
+from crewrun.journal.schema import TOKEN_COLUMNS, CallEntry
 from crewrun.messages import Usage
 from crewrun.redaction.redactor import redact_value
 from crewrun.row import Outcome, Row, usage_json
@@ -108,7 +109,7 @@ class View:
     def row_id(self, seq: int) -> str:
         """The id of the row that an entry is of."""
         (packed,) = self.db.execute("select id from rows where seq = ?", (seq,)).fetchone()
-        return journal.unpack_id(packed)
+        return unpack_id(packed)
 
 
 def open_run(run: str) -> AbstractContextManager[View]:
@@ -127,11 +128,11 @@ def open_folder(folder: RunFolder) -> Iterator[View]:
     manifest = read_manifest(folder.manifest)
     try:
         _refuse_unbegun(folder, manifest)
-        db = journal.read_journal(folder.journal)
+        db = read_journal(folder.journal)
         try:
             yield View(folder, manifest, db)
         except sqlite3.Error as wrong:
-            raise journal.failure(folder.journal, wrong) from wrong
+            raise failure(folder.journal, wrong) from wrong
         except UnicodeDecodeError as wrong:  # a text that is none
             raise JournalDamaged(f"{folder.journal}: is damaged: {wrong}") from wrong
         finally:
@@ -228,7 +229,7 @@ def spent_json(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Calls, tokens and US dollars of one or all sessions, from the columns that count them."""
     cost_usd, owed_usd = sums["cost_usd"], sums["owed_usd"]
     return {
-        "usage": usage_json(Usage(**{name: sums[name] for name in journal.TOKEN_COLUMNS}), sums["calls"]),
+        "usage": usage_json(Usage(**{name: sums[name] for name in TOKEN_COLUMNS}), sums["calls"]),
         "attempts": sums["attempts"],
         "cost_usd": None if cost_usd is None else round(cost_usd, 6),
         "may_be_owed_usd": None if owed_usd is None else round(owed_usd, 6),

@@ -4,7 +4,8 @@ import sqlite3
 from array import array
 from bisect import bisect_left
 
-from crewrun.journal.journal import OK, done_key, id_key, pack_id
+from crewrun.journal.keys import done_key, id_key, pack_id
+from crewrun.journal.schema import OK
 from crewrun.row import Row
 
 

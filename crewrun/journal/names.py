@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from threading import Lock
 
-from crewrun.journal.journal import storable
+from crewrun.journal.keys import storable
 
 # Roles may have a row's inputs in them: words beyond these are kept as they are, so a million rows fill no memory.
 _MOST = 500

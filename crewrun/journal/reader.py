@@ -10,8 +10,8 @@ from typing import Any
 
 from crewrun.errors import JournalDamaged
 from crewrun.journal.codec import decode
-from crewrun.journal.journal import CallEntry
-from crewrun.journal.recorder import read_text
+from crewrun.journal.replies import read_text
+from crewrun.journal.schema import CallEntry
 from crewrun.row import Outcome, Row
 
 

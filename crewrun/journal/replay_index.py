@@ -6,11 +6,11 @@ from array import array
 import anyio
 
 from crewrun.errors import Category
-from crewrun.journal import journal
 from crewrun.journal.done_index import is_among
-from crewrun.journal.journal import ANSWER, TURN, CallEntry
+from crewrun.journal.keys import id_key, pack_id, row_key
 from crewrun.journal.names import Names
 from crewrun.journal.reader import JournalReader
+from crewrun.journal.schema import ANSWER, TURN, CallEntry, ended_of
 from crewrun.journal.writer import JournalWriter
 from crewrun.row import Row
 
@@ -34,7 +34,7 @@ class ReplayIndex:
         async with self._indexing:
             if self._rows is None:
                 self._rows = await self._writer.read(_index)
-        key = journal.row_key(row.id)
+        key = row_key(row.id)
         if not is_among(self._rows, key):
             return []
         return await self._writer.read(lambda db: self._read(db, row, key))
@@ -44,7 +44,7 @@ class ReplayIndex:
         if self._with_unusable:
             return calls
         failed = "select seq, session from temp.unusable where row = ?"
-        for seq, session in db.execute(failed, (journal.id_key(journal.pack_id(row.id)),)).fetchall():
+        for seq, session in db.execute(failed, (id_key(pack_id(row.id)),)).fetchall():
             error = self._entries.outcome(seq, row).error
             task = (error.task if error else None) or ""
             calls = [call for call in calls if call.session > session or not self._is_answer(call, task)]
@@ -61,8 +61,8 @@ def _index(db: sqlite3.Connection) -> "array[int]":
     db.execute("create temp table called (row integer, seq integer, primary key (row, seq)) without rowid")
     db.execute("insert into temp.called select row, seq from calls order by row, seq")
     db.execute("create temp table unusable (row integer, seq integer, session integer, primary key (row, seq))")
-    ended = [journal.ended_of(category) for category in _UNUSABLE]
+    ended = [ended_of(category) for category in _UNUSABLE]
     failed = db.execute("select id, seq, session from rows where ended in (?, ?)", ended)
-    keys = ((journal.id_key(packed), seq, session) for packed, seq, session in failed)
+    keys = ((id_key(packed), seq, session) for packed, seq, session in failed)
     db.executemany("insert into temp.unusable values (?, ?, ?)", keys)
     return array("q", (row for (row,) in db.execute("select distinct row from temp.called order by row")))

@@ -17,22 +17,22 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        """What was asked for: `manifest.py`."""
+        """What the run was asked to do: `manifest.py`."""
         return self.path / "manifest.json"
 
     @property
     def journal(self) -> Path:
-        """What was answered: `journal.py`."""
+        """Calls and outcomes: see `crewrun.journal`."""
         return self.path / JOURNAL_NAME
 
     @property
     def lock(self) -> Path:
-        """Who is at work: `lock.py`."""
+        """Which process is at work: `lock.py`."""
         return self.path / "lock"
 
     @property
     def log(self) -> Path:
-        """What happened when, one event a line: `log.py`."""
+        """What happened when, one event per line: see `log.py`."""
         return self.path / "log.jsonl"
 
     @property

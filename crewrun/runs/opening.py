@@ -13,9 +13,11 @@ from typing import Any, NamedTuple, NoReturn
 import anyio.to_thread
 
 from crewrun.errors import JournalDamaged, RunHeld, UsageError
-from crewrun.journal import journal
+from crewrun.journal.database import failure, open_journal
 from crewrun.journal.done_index import DoneIndex, is_among
 from crewrun.journal.event_log import EventLog
+from crewrun.journal.keys import pack_id
+from crewrun.journal.schema import ended_of
 from crewrun.runs.folder import RunFolder, beside, set_aside
 from crewrun.runs.lock import RunLocks, is_held
 from crewrun.runs.manifest import created_at, read_manifest
@@ -70,14 +72,14 @@ def _open(options: StateOptions, locks: RunLocks, aside: Path | None) -> Opened:
     db: sqlite3.Connection | None = None
     try:
         # The log is begun after the journal, so where it has lines there was one.
-        db = journal.open_journal(folder.journal, expected=has_lines(output) or has_lines(folder.log))
+        db = open_journal(folder.journal, expected=has_lines(output) or has_lines(folder.log))
         if is_known:
             manifest.write(folder.manifest)
         return _opened(options, locks, db, aside)
     except BaseException as wrong:
         if db is not None:
             db.close()
-        error = journal.failure(folder.journal, wrong) if isinstance(wrong, sqlite3.DatabaseError) else wrong
+        error = failure(folder.journal, wrong) if isinstance(wrong, sqlite3.DatabaseError) else wrong
         if isinstance(error, JournalDamaged):
             raise with_cost(error, output) from wrong
         if error is not wrong:
@@ -194,7 +196,7 @@ def _opened(options: StateOptions, locks: RunLocks, db: sqlite3.Connection, asid
 
 
 def _redone(options: StateOptions) -> int | None:
-    return None if options.only is None else journal.ended_of(options.only)
+    return None if options.only is None else ended_of(options.only)
 
 
 def _others(db: sqlite3.Connection, definition: int, options: StateOptions) -> "array[int]":
@@ -247,7 +249,7 @@ def _lost(db: sqlite3.Connection, settled: Settled, folder: RunFolder) -> int:
     if not settled.strange_ids:
         return 0
     known = {packed for (packed,) in db.execute("select id from rows")}
-    lost = sum(1 for row_id in settled.strange_ids if journal.pack_id(row_id) not in known)
+    lost = sum(1 for row_id in settled.strange_ids if pack_id(row_id) not in known)
     if lost > settled.known or (lost > _MAY_BE_LOST and lost * 100 > settled.known):
         raise JournalDamaged(f"{folder.journal}: has lost {lost} rows that the results have")
     return lost

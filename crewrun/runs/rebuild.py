@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crewrun.errors import OutputFailed
-from crewrun.journal.journal import line_digest
+from crewrun.journal.keys import line_digest
 from crewrun.row import Row
 from crewrun.runs.folder import free_name
 from crewrun.runs.results import arrange, lines_of, part_of

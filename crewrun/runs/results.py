@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from crewrun.errors import OutputFailed
-from crewrun.journal.journal import line_digest
+from crewrun.journal.keys import line_digest
 
 _BUFFER_BYTES = 1 << 20
 

@@ -20,15 +20,19 @@ from typing import Any, Final, Literal, NamedTuple
 import anyio.to_thread
 
 from crewrun.errors import Category, OutputFailed
-from crewrun.journal import journal
+from crewrun.journal.changes import Heartbeat, ModelBounds, NewName, UnknownBills
 from crewrun.journal.codec import encode
+from crewrun.journal.database import read_journal
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import EventLog
+from crewrun.journal.keys import done_key, line_digest, pack_id
 from crewrun.journal.names import Names
 from crewrun.journal.reader import JournalReader
-from crewrun.journal.recorder import Journaling, JournalRecorder
+from crewrun.journal.recorder import JournalRecorder, SessionJournal
 from crewrun.journal.replay_index import ReplayIndex
-from crewrun.journal.writer import Heartbeat, JournalWriter
+from crewrun.journal.schema import TOOL, TOOL_FAILURE, RowEntry, category_of, ended_of
+from crewrun.journal.spending import total_spent
+from crewrun.journal.writer import JournalWriter
 from crewrun.library_warnings import LibraryWarning
 from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.unknown_bills import Owed
@@ -109,8 +113,8 @@ class RunState:
         known = dict(db.execute("select id, name from names"))
         rescue = partial(options.manifest.write, options.folder.manifest)
         self._writer = JournalWriter(db, options.folder.journal, session, log.write, rescue)
-        names = Names(known, self._writer.name)
-        self._journaling = Journaling(
+        names = Names(known, lambda number, name: self._writer.note(NewName(number, name)))
+        self._journal = SessionJournal(
             self._writer, names, log, session, definition, count(last_call), options.log_prompts
         )
         self._entries = JournalReader(db, options.folder.journal, names.name)
@@ -157,7 +161,7 @@ class RunState:
             return None if only is None else StoredRow(-1, "pending", is_written=True)
         if self._done.is_ok(position):
             return StoredRow(position, "ok", bool(self._done.written[position]))
-        if only is None or journal.category_of(self._done.ended(position)) == only:
+        if only is None or category_of(self._done.ended(position)) == only:
             return None
         return StoredRow(position, "failed", bool(self._done.written[position]))
 
@@ -196,7 +200,7 @@ class RunState:
         seq = self._done.seq(kept.position)
         outcome = await self._writer.read(lambda _: self._entries.outcome(seq, row))
         line = outcome.to_line()
-        if journal.line_digest(line) != self._done.digest(kept.position):  # the input's keys stand in another order
+        if line_digest(line) != self._done.digest(kept.position):  # the input's keys stand in another order
             record = await self._writer.read(lambda _: self._entries.record(seq))
             await self._writer.append_all([self._entry(outcome, line, record)], is_counted=False)
         else:
@@ -206,7 +210,7 @@ class RunState:
     async def recall(self, row: Row) -> JournalRecorder:
         """The recorder of a row, with what earlier sessions recorded of it. Raises JournalDamaged."""
         known = await self._earlier.of(row) if self._earlier is not None else ()
-        recording = self._recordings[row.id] = JournalRecorder(row, self._journaling, known)
+        recording = self._recordings[row.id] = JournalRecorder(row, self._journal, known)
         return recording
 
     async def keep(self, outcomes: Sequence[Outcome]) -> list[bytes]:
@@ -215,7 +219,7 @@ class RunState:
         for outcome in outcomes:
             line = outcome.to_line()
             recording = self._recordings.pop(outcome.row.id, None)
-            record = encode(outcome, recording.replies if recording else {}, self._journaling.names.code)
+            record = encode(outcome, recording.replies if recording else {}, self._journal.names.code)
             self._writer.say(self._log.row(outcome))
             lines.append(line)
             entries.append(self._entry(outcome, line, record))
@@ -232,7 +236,7 @@ class RunState:
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """Tell those who look from outside how far the run is."""
-        self._writer.heartbeat(beat)
+        self._writer.note(beat)
 
     def arrange(self, *, complete: bool, ordered: bool) -> int:
         """Bring the results into their last form: sorted, if that is asked for, and with `complete`, when the whole
@@ -293,10 +297,10 @@ class RunState:
         """Make the lines that are missing again, from the journal and the input."""
         by_id, definition = self._options.is_named, self._definition
         done = await self._writer.read(lambda db: DoneIndex.load(db, definition, by_id=by_id))
-        changed: list[journal.RowEntry] = []
+        changed: list[RowEntry] = []
         journal_path = self._options.folder.journal
-        with closing(journal.read_journal(journal_path)) as db:
-            entries = JournalReader(db, journal_path, self._journaling.names.name)
+        with closing(read_journal(journal_path)) as db:
+            entries = JournalReader(db, journal_path, self._journal.names.name)
 
             def see(row: Row) -> None:
                 position = done.find(row)
@@ -304,7 +308,7 @@ class RunState:
                     return
                 outcome = entries.outcome(done.seq(position), row)
                 line = outcome.to_line()
-                if journal.line_digest(line) != done.digest(position):  # as in `restore`
+                if line_digest(line) != done.digest(position):  # as in `restore`
                     changed.append(self._entry(outcome, line, entries.record(done.seq(position))))
                 work.restore(done.digest(position), line)
 
@@ -314,7 +318,7 @@ class RunState:
 
     async def in_all(self) -> dict[str, Any]:
         """What all sessions of the run spent together."""
-        return await self._writer.read(lambda db: journal.all_spent(db, going=self._session))
+        return await self._writer.read(lambda db: total_spent(db, current=self._session))
 
     def raise_high_water(self, usd: float) -> "Future[None]":
         """Commit what this session may have been billed at most. Raises JournalFailed where that cannot be."""
@@ -322,11 +326,11 @@ class RunState:
 
     def keep_owed(self, owed: Owed) -> None:
         """Keep what attempts of this session may cost whose bill is not known."""
-        self._writer.owed(owed)
+        self._writer.note(UnknownBills(owed))
 
     def keep_bounds(self, model: str, bounds: LearnedBounds) -> None:
         """Keep how far a provider counts beyond what bounds a call."""
-        self._writer.bounds(model, bounds)
+        self._writer.note(ModelBounds(model, bounds))
 
     async def bounds(self) -> dict[str, LearnedBounds]:
         """What `keep_bounds` kept, by model."""
@@ -337,9 +341,9 @@ class RunState:
     async def latest_answers(self) -> list[tuple[str, str, int]]:
         """Model, task and completion tokens of the last answers, in their order."""
         query = "select name, task, completion_tokens from calls where kind not in (?, ?) order by seq desc limit ?"
-        values = (journal.TOOL, journal.TOOL_FAILURE, _LATEST_ANSWERS)
+        values = (TOOL, TOOL_FAILURE, _LATEST_ANSWERS)
         found = await self._writer.read(lambda db: db.execute(query, values).fetchall())
-        name = self._journaling.names.name
+        name = self._journal.names.name
         return [(name(model), name(task), int(tokens)) for model, task, tokens in reversed(found)]
 
     async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:
@@ -352,20 +356,20 @@ class RunState:
             self._log.close()
             self._locks.release()
 
-    def _entry(self, outcome: Outcome, line: bytes, record: bytes) -> journal.RowEntry:
+    def _entry(self, outcome: Outcome, line: bytes, record: bytes) -> RowEntry:
         row = outcome.row
-        digest = journal.line_digest(line)
+        digest = line_digest(line)
         if self._keeps_places:  # else the lines are written in their last order
             self._new_digests.append(digest)
             self._new_places.append(row.index)
-        return journal.RowEntry(
+        return RowEntry(
             next(self._row_numbers),
             self._session,
             self._definition,
-            journal.done_key(row.id, row.content, self._definition),
-            journal.pack_id(row.id),
+            done_key(row.id, row.content, self._definition),
+            pack_id(row.id),
             digest,
-            journal.ended_of(outcome.error.category if outcome.error else None),
+            ended_of(outcome.error.category if outcome.error else None),
             record,
         )
 

@@ -22,7 +22,7 @@ from support.kill_points import Point
 from support.mock_process import MockProcess
 from support.workspace import RESULTS, STATE
 
-from crewrun.journal.journal import row_key
+from crewrun.journal.keys import row_key
 from crewrun.row import content_id
 
 ROWS = topics(200)

@@ -1,0 +1,117 @@
+"""Opening `journal.sqlite`, for the one process that writes and for any that read; and what its errors mean."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from crewrun.errors import JournalDamaged, JournalFailed, UsageError
+from crewrun.journal.schema import MIGRATIONS, SCHEMA, VERSION
+
+# https://sqlite.org/rescode.html: codes that say nothing about what is in the file.
+_OBSTACLES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+    }
+)
+
+
+def open_journal(path: Path, *, expected: bool) -> sqlite3.Connection:
+    """Open the journal for writing, or make it when none is `expected`. One thread at a time may use the connection.
+
+    Raises JournalDamaged when it cannot be read, or is empty where one with entries is expected, and UsageError when it
+    was made by a newer crewrun.
+    """
+    existed = path.exists() and path.stat().st_size > 0
+    if expected and not existed:
+        raise JournalDamaged(f"{path}: is {'empty' if path.exists() else 'missing'}")
+    if not existed:
+        path.touch(mode=0o600)
+    try:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            version = _prepare(db, expected)
+        except BaseException:
+            db.close()
+            raise
+    except sqlite3.DatabaseError as wrong:
+        raise failure(path, wrong) from wrong
+    if version > VERSION:
+        db.close()
+        raise UsageError(
+            f"{path}: was made by a newer crewrun (schema {version}, this one knows {VERSION}); use that one, "
+            "or --fresh to begin anew"
+        )
+    return db
+
+
+def read_journal(path: Path) -> sqlite3.Connection:
+    """Open the journal for reading, also while a run writes to it. Raises as `open_journal` does."""
+    if not path.exists():
+        raise JournalDamaged(f"{path}: is missing")
+    try:
+        db = sqlite3.connect(_to_read(path), uri=True, isolation_level=None, timeout=10)
+        db.execute("pragma query_only = on")
+        (version,) = db.execute("pragma user_version").fetchone()
+        if version == 0:
+            db.close()
+            raise JournalDamaged(f"{path}: is empty")
+    except sqlite3.DatabaseError as wrong:
+        raise failure(path, wrong) from wrong
+    if version > VERSION:
+        db.close()
+        raise UsageError(f"{path}: was made by a newer crewrun (schema {version}, this one knows {VERSION})")
+    if version < VERSION:
+        db.close()
+        raise UsageError(
+            f"{path}: was made by an older crewrun; give the run's command once, that brings it up to date"
+        )
+    return db
+
+
+def _to_read(path: Path) -> str:
+    """The journal as an SQLite URI for a reader."""
+    address = f"{path.resolve().as_uri()}?mode="
+    if os.access(path.parent, os.W_OK):
+        return f"{address}rw"  # readers share its -wal and -shm too: only one that may write removes them at the end
+    # In a read-only folder nothing changes, so neither file is needed:
+    # https://sqlite.org/wal.html#read_only_databases
+    return f"{address}ro" if path.with_name(f"{path.name}-wal").exists() else f"{address}ro&immutable=1"
+
+
+def failure(path: Path, error: sqlite3.Error) -> JournalFailed | JournalDamaged:
+    """The exception for an error of SQLite: JournalFailed for the disk or another program, else JournalDamaged."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _OBSTACLES:
+        return JournalFailed(f"{path}: cannot be written: {error}")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:  # somebody else has used our next numbers
+        return JournalFailed(
+            f"{path}: another process works on this run too, as it can when the lock file is deleted; "
+            "let that end, then repeat the command"
+        )
+    return JournalDamaged(f"{path}: is damaged: {error}")
+
+
+def _prepare(db: sqlite3.Connection, expected: bool) -> int:
+    # NORMAL: a commit survives the process. If the machine dies, the last ones may be lost, but none is torn.
+    db.execute("pragma journal_mode = wal")
+    db.execute("pragma synchronous = normal")
+    version = int(db.execute("pragma user_version").fetchone()[0])
+    if version == 0:
+        if expected or db.execute("select count(*) from sqlite_master").fetchone()[0]:
+            raise sqlite3.DatabaseError("there is nothing in it")
+        db.executescript(SCHEMA)
+        db.execute("pragma wal_checkpoint(truncate)")
+        return VERSION
+    if version <= VERSION and (fault := db.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
+        raise sqlite3.DatabaseError(" ".join(fault.split()))
+    while version in MIGRATIONS:
+        db.executescript(f"begin; {MIGRATIONS[version]}; pragma user_version = {version + 1}; commit;")
+        version += 1
+    return version

@@ -1,0 +1,144 @@
+"""The tables of `journal.sqlite`, the entries in them, and how the tables of older versions become these.
+
+Entries are added, never changed or deleted: a row that ran again has a later entry. Prompts are not in the journal, a
+request is known by its digest.
+"""
+
+from typing import Final, NamedTuple
+
+from crewrun.errors import Category
+
+VERSION: Final = 4
+
+_REFUSALS = (
+    "create table refusals (definition integer not null, endpoint text not null, what text not null, "
+    "primary key (definition, endpoint, what)) without rowid"
+)
+# `status` counts failed tools, which are few among the calls: 4 is TOOL_FAILURE below.
+_TOOL_FAILURES = "create index if not exists tool_failures on calls (name) where kind = 4"
+_CACHE_WRITES = "cache_write_prompt_tokens integer not null default 0"
+# Of a session: the upper bound of what it spent and what its calls in flight may cost (null without a budget), and what
+# attempts whose bill is unknown may cost.
+_SINCE_4 = (
+    _CACHE_WRITES,
+    "high_water_usd real",
+    "owed_usd real not null default 0",
+    "owed_calls integer not null default 0",
+    "owed_unpriced integer not null default 0",
+)
+_LEARNED_BOUNDS = (
+    "create table learned_bounds (model text primary key, extra_prompt_tokens integer not null, "
+    "answer_factor real not null) without rowid"
+)
+# By version: the statements that make a journal of it one of the next version.
+MIGRATIONS: Final = {
+    1: "alter table calls add column estimated_calls integer not null default 0",
+    # A conclusion from one reply no longer counts as evidence.
+    2: f"drop table refusals; {_REFUSALS}; {_TOOL_FAILURES}",
+    3: "; ".join(
+        [
+            *(f"alter table sessions add column {column}" for column in _SINCE_4),
+            f"alter table calls add column {_CACHE_WRITES}",
+            _LEARNED_BOUNDS,
+        ]
+    ),
+}
+
+# The token counts of a call, and the sums of a session.
+TOKEN_COLUMNS: Final = (
+    *("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens"),
+    "cache_write_prompt_tokens",
+)
+
+# The kinds of call entries. An answer is stored as its text alone, a turn (with tool calls, cut off, or with more than
+# its text) as JSON. Failures of calls and of tools are stored for `show` and never replayed.
+ANSWER: Final = 0
+TURN: Final = 1
+TOOL: Final = 2
+FAILURE: Final = 3
+TOOL_FAILURE: Final = 4
+
+# How rows ended: 0 is success, a failure is the position of its category here. New categories go to the end.
+OK: Final = 0
+_CATEGORIES = (
+    *("", "input", "auth", "quota", "model_not_found", "bad_request", "context_length", "content_filter", "rate_limit"),
+    *("timeout", "network", "server", "output_invalid", "tool", "guardrail", "budget", "internal"),
+)
+
+SCHEMA: Final = f"""
+begin;
+create table names (id integer primary key, name text not null);
+{_REFUSALS};
+create table sessions (
+    id integer primary key, started_at real not null, updated_at real not null, ended_at real, pid integer not null,
+    command text not null, definition integer not null, stopped text, exit_code integer,
+    attempts integer not null default 0, calls integer not null default 0, prompt_tokens integer not null default 0,
+    cached_prompt_tokens integer not null default 0, completion_tokens integer not null default 0,
+    reasoning_tokens integer not null default 0, cost_usd real not null default 0, unpriced integer not null default 0,
+    ok integer not null default 0, failed integer not null default 0, kept integer not null default 0,
+    in_flight integer not null default 0, share real, elapsed_s real not null default 0,
+    {", ".join(_SINCE_4)}
+);
+create table calls (
+    seq integer primary key, session integer not null, row integer not null, task not null, kind integer not null,
+    request blob not null, reply blob not null, name not null, prompt_tokens integer, cached_prompt_tokens integer,
+    completion_tokens integer, reasoning_tokens integer, cost_usd real, attempts integer, at_ms integer,
+    duration_ms integer, estimated_calls integer, cache_write_prompt_tokens integer
+);
+{_TOOL_FAILURES};
+{_LEARNED_BOUNDS};
+create table rows (
+    seq integer primary key, session integer not null, definition integer not null, key integer not null,
+    id not null, digest integer not null, ended integer not null, record blob not null
+);
+pragma user_version = {VERSION};
+commit;
+"""
+
+
+class CallEntry(NamedTuple):
+    """A call. `row` is `row_key` of its id, `name` the model or the tool; `task` and `name` are numbers in `names`."""
+
+    seq: int
+    session: int
+    row: int
+    task: int | str
+    kind: int
+    request: bytes
+    reply: bytes
+    name: int | str
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    cost_usd: float | None
+    attempts: int
+    at_ms: int
+    duration_ms: int
+    estimated_calls: int
+    cache_write_prompt_tokens: int
+
+
+class RowEntry(NamedTuple):
+    """A finished row. `key` is its `done_key`, `id` its packed id, `digest` that of its line in the results, and
+    `record` the encoded outcome.
+    """
+
+    seq: int
+    session: int
+    definition: int
+    key: int
+    id: bytes | str
+    digest: int
+    ended: int
+    record: bytes
+
+
+def ended_of(category: Category | None) -> int:
+    """The number for how a row ended."""
+    return OK if category is None else _CATEGORIES.index(category)
+
+
+def category_of(ended: int) -> Category | None:
+    """The category behind a number of `ended_of`, None for success."""
+    return None if ended == OK else Category(_CATEGORIES[ended])

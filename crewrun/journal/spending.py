@@ -1,0 +1,37 @@
+"""What the sessions of a run have spent together, and what they may owe besides."""
+
+import sqlite3
+from typing import Any, Final
+
+from crewrun.journal.schema import TOKEN_COLUMNS
+
+# The dearest of the last calls bounds what one that was lost with its session may have cost. As many as the budget
+# learns from, see `Accounts.latest_answers`.
+_LATEST_CALLS: Final = 2000
+
+
+def owed_usd(db: sqlite3.Connection, *, current: int, only: int | None = None) -> float | None:
+    """What attempts of all sessions, or of `only` one, may have cost beyond what they are known to have spent.
+
+    In US dollars, None when a price is not known. The `current` session, 0 for none, knows what it owes. A killed one
+    counts with its high-water mark; without a budget it has none, and each row that it had in flight counts as the
+    dearest of the last calls.
+    """
+    query = (
+        "select coalesce(sum(case when ended_at is not null or id = ? then owed_usd "
+        "when high_water_usd is null then owed_usd + in_flight * dearest "
+        "else max(owed_usd, high_water_usd - cost_usd) end), 0), coalesce(sum(owed_unpriced), 0) from sessions, "
+        "(select coalesce(max(cost_usd), 0) as dearest from (select cost_usd from calls order by seq desc limit ?)) "
+        "where ? is null or id = ?"
+    )
+    usd, unpriced = db.execute(query, (current, _LATEST_CALLS, only, only)).fetchone()
+    return None if unpriced else float(usd)
+
+
+def total_spent(db: sqlite3.Connection, *, current: int) -> dict[str, Any]:
+    """The sums over all sessions, by the columns of `sessions`, and `owed_usd`. `cost_usd` is None when unknown."""
+    names = ("attempts", "calls", *TOKEN_COLUMNS)
+    sums = ", ".join(f"coalesce(sum({name}), 0)" for name in (*names, "cost_usd", "unpriced"))
+    *counts, cost_usd, unpriced = db.execute(f"select {sums} from sessions").fetchone()  # noqa: S608  (names are ours)
+    spent = {**dict(zip(names, counts, strict=True)), "cost_usd": None if unpriced else cost_usd}
+    return {**spent, "owed_usd": owed_usd(db, current=current)}

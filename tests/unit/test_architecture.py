@@ -16,6 +16,7 @@ PACKAGE = ROOT / "crewrun"
 LAYERS: list[tuple[str, ...]] = [
     (
         *("_version", "errors", "messages", "row", "templates", "fingerprint", "declared", "run_files"),
+        "batch_flags",
         *("recorder", "usage", "failed_tools", "row_context"),
         *("redaction", "terminal", "confinement", "library_warnings"),
     ),

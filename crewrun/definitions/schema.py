@@ -36,8 +36,8 @@ _TASKS_NEED_AN_AGENT = {"items": {"required": ["agent"]}, "additionalProperties"
 
 def crew_schema() -> dict[str, Any]:
     """The schema, draft 2020-12, as plain JSON values."""
-    made = without_titles(CrewSpec.model_json_schema())
-    parts = {**made.pop("$defs"), CrewSpec.__name__: made}
+    schema = without_titles(CrewSpec.model_json_schema())
+    parts = {**schema.pop("$defs"), CrewSpec.__name__: schema}
     for spec, words in _DESCRIPTIONS.items():
         _describe(parts[spec.__name__], spec, words)
     properties = parts[BatchSpec.__name__]["properties"]
@@ -47,7 +47,7 @@ def crew_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:crewrun:crew.yaml",
         "title": "crew.yaml of crewrun",
-        **made,
+        **schema,
         "if": {"properties": {"process": {"const": "hierarchical"}}, "required": ["process"]},
         "else": {"properties": {"tasks": _TASKS_NEED_AN_AGENT}},
         "$defs": parts,

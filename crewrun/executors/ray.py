@@ -10,15 +10,17 @@ import gc
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
 import sniffio
 
 from crewrun.errors import CrewrunError
-from crewrun.executors.cluster import import_ray, join, muted
+from crewrun.executors.cluster import close, import_ray, in_thread, join
+from crewrun.executors.cluster_watch import Lifeline, lifelines, wait_gone
 from crewrun.executors.remote.connection import ConnectionLost
 from crewrun.executors.remote.messages import Fault
 from crewrun.executors.remote.packaging import package_crew
@@ -43,23 +45,26 @@ async def open_ray(run_spec: RunSpec, address: str | None) -> AsyncIterator[Work
     package = package_crew(run_spec.crew, run_spec.definition, run_spec.excluded)
     worker_spec = run_spec.worker_spec(package.ref, package.text)
     is_ours = not ray.is_initialized()
+    address = address or os.environ.get("RAY_ADDRESS")
     if is_ours:
-        await join(ray, address or os.environ.get("RAY_ADDRESS"), package, run_spec.say)
+        await join(ray, address, package, run_spec.say)
+    provisioner: RayProvisioner | None = None
     try:
-        provisioner = RayProvisioner(ray, run_spec, worker_spec)
+        provisioner = RayProvisioner(ray, run_spec, worker_spec, await lifelines(ray, address))
         async with open_pool(run_spec, provisioner, provisioner.size) as pool:
             yield pool
     finally:
         if is_ours:
-            with muted():
-                ray.shutdown()
+            await close(ray, is_gone=provisioner is not None and provisioner.is_gone)
 
 
 class RayProvisioner:
     """Where actors are started; see `crewrun.executors.remote.pool.Provisioner`."""
 
-    def __init__(self, ray: Any, run_spec: RunSpec, worker_spec: WorkerSpec) -> None:
+    def __init__(self, ray: Any, run_spec: RunSpec, worker_spec: WorkerSpec, lifelines: Sequence[Lifeline]) -> None:
         self._ray = ray
+        self._lifelines = lifelines
+        self.is_gone = False
         self._worker_spec = worker_spec
         self._cpus = run_spec.workers.cpus
         room = int(ray.cluster_resources().get("CPU", 0) / self._cpus)
@@ -76,6 +81,12 @@ class RayProvisioner:
                 await connection.close()
             raise
         return connection
+
+    async def wait_gone(self) -> str:
+        """See `Provisioner.wait_gone`."""
+        why = await wait_gone(self._lifelines)
+        self.is_gone = True
+        return why
 
     def shortage(self) -> str:
         """What a worker that is not there yet waits for, in words."""
@@ -115,8 +126,8 @@ class RayConnection:
         """See `Connection.close`."""
         with suppress(ConnectionLost), anyio.move_on_after(_CLOSE_S):
             await self._call("close")
-        with suppress(Exception):  # whatever Ray says of an actor that is gone
-            self._ray.kill(self._actor)
+        with suppress(Exception), anyio.move_on_after(_CLOSE_S):  # whatever Ray says of an actor that is gone
+            await in_thread(partial(self._ray.kill, self._actor))  # it waits for a GCS that may be gone as well
 
     async def _call(self, method: str, *arguments: object) -> Any:
         answer = asyncio.ensure_future(_answer(getattr(self._actor, method).remote(*arguments)))

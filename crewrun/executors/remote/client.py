@@ -26,6 +26,8 @@ class WorkerClient:
         self._limiters = run_spec.limiters
         self.assignments: dict[int, Assignment] = {}
         self._service = RunService(run_spec, self.assignments, refused)
+        self._lost = ConnectionLost("the run has ended")
+        self._transfers = anyio.CancelScope()
         self._channel = Channel(self._service, unexpected=OutputFailed)
 
     async def run(self, assignment: Assignment) -> RowResult:
@@ -55,27 +57,29 @@ class WorkerClient:
 
     async def serve(self) -> str:
         """Exchange messages until the connection is lost; why it was."""
-        lost = ConnectionLost("the run has ended")
         try:
-            async with anyio.create_task_group() as tasks:
-
-                async def until_lost(transfer: Callable[[], Awaitable[None]]) -> None:
-                    nonlocal lost
-                    try:
-                        while True:
-                            await transfer()
-                            await anyio.sleep(self._interval_s)
-                    except ConnectionLost as broken:
-                        lost = broken
-                        tasks.cancel_scope.cancel()
-
-                tasks.start_soon(until_lost, self._send)
-                tasks.start_soon(until_lost, self._receive)
+            with self._transfers:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._repeat, self._send)
+                    tasks.start_soon(self._repeat, self._receive)
         finally:
             self.assignments.clear()
-            self._channel.close(lost)
+            self._channel.close(self._lost)
             self._service.close()
-        return str(lost)
+        return str(self._lost)
+
+    def lose(self, lost: ConnectionLost) -> None:
+        """End `serve`, as if the connection was lost."""
+        self._lost = lost
+        self._transfers.cancel()
+
+    async def _repeat(self, transfer: Callable[[], Awaitable[None]]) -> None:
+        try:
+            while True:
+                await transfer()
+                await anyio.sleep(self._interval_s)
+        except ConnectionLost as lost:
+            self.lose(lost)
 
     async def _send(self) -> None:
         await self._connection.send(await self._channel.next_bundle())

@@ -54,6 +54,13 @@ class Provisioner(Protocol):
         """What a worker that is not there yet waits for, in words."""
         ...
 
+    async def wait_gone(self) -> str:
+        """Return when no worker can be started any more, and those that there are can be given up: why, in words.
+
+        A provisioner that has nothing to lose never returns.
+        """
+        ...
+
 
 @asynccontextmanager
 async def open_pool(run_spec: RunSpec, provisioner: Provisioner, size: int) -> AsyncIterator["WorkerPool"]:
@@ -89,6 +96,7 @@ class WorkerPool:
         self._last_death = ""
         self._deaths = 0
         self._is_assembled = False
+        self._gone: str | None = None  # why there will be no worker any more
         self._last_chance = anyio.Lock()  # of a row that two workers died with
         self._news = anyio.Event()
 
@@ -96,6 +104,7 @@ class WorkerPool:
         """Hire the workers, and wait for the first ones. Raises UsageError."""
         for _ in range(self._size):
             self._tasks.start_soon(self._keep_started)
+        self._tasks.start_soon(self._watch)
         with anyio.move_on_after(_FIRST_S):
             async with anyio.create_task_group() as saying:
                 saying.start_soon(self._say_shortage)
@@ -125,7 +134,7 @@ class WorkerPool:
             async with self._last_chance if suspicions == _DEATHS - 1 else nullcontext():
                 client = await self._least_busy()
                 if client is None:
-                    why = f"no worker has been left for {_PATIENCE_S:.0f} s; the last one: {self._last_death}"
+                    why = self._gone or f"no worker is left for {_PATIENCE_S:.0f} s; the last one: {self._last_death}"
                     stopped = RunStopped(f"{why}; the same command goes on")
                     error = ErrorRecord(Category.INTERNAL, "RunStopped", why)
                     return assignment.unfinished_outcome(error, started_at, 0.0, stopped)
@@ -142,17 +151,19 @@ class WorkerPool:
         return assignment.unfinished_outcome(error, started_at, anyio.current_time() - began)
 
     async def _least_busy(self) -> WorkerClient | None:
-        """The worker with the fewest rows, None when there has not been one for long."""
+        """The worker with the fewest rows, None when there has not been one for long, or will not be one."""
         if not self._clients:
             with anyio.move_on_after(_PATIENCE_S):
-                while not self._clients:
+                while not self._clients and self._gone is None:
                     await self._news_come()
+        if self._gone is not None:
+            return None
         return min(self._clients, key=lambda client: len(client.assignments), default=None)
 
     async def _keep_started(self) -> None:
         """Keep one place taken."""
         failures = 0
-        while True:
+        while self._gone is None:
             await anyio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
             try:
                 connection = await self._provisioner.start_worker()
@@ -169,6 +180,13 @@ class WorkerPool:
             failures = 0
             await self._work(connection)
 
+    async def _watch(self) -> None:
+        """Have the run end when the place where workers are is gone."""
+        self._gone = await self._provisioner.wait_gone()
+        self._refuse(UsageError(f"--executor: {self._gone}"))
+        for client in self._clients:
+            client.lose(ConnectionLost(self._gone))
+
     async def _work(self, connection: Connection) -> None:
         interval_s = min(_INTERVAL_S * self._size, _LONGEST_INTERVAL_S)
         client = WorkerClient(connection, self._run_spec, self._spread, interval_s)
@@ -178,7 +196,8 @@ class WorkerPool:
         self._tell()
         try:
             self._last_death = await client.serve()
-            self._say_death()
+            if self._gone is None:
+                self._say_death()
         finally:
             self._clients.remove(client)
             with anyio.move_on_after(_CLOSE_S, shield=True):
@@ -186,7 +205,7 @@ class WorkerPool:
 
     def _refuse(self, error: CrewrunError) -> None:
         """A worker cannot run the crew. Once others are at it, they go on without it."""
-        if self._is_assembled and self._refusal is None:
+        if self._is_assembled and self._refusal is None and self._gone is None:
             self._run_spec.say(f"warning: a worker cannot run the crew, the others go on: {error}")
         self._refusal = self._refusal or error
         self._tell()

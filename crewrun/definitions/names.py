@@ -18,6 +18,7 @@ from crewrun.definitions import jsonc_source, local_tools, yaml_source
 from crewrun.definitions.problems import KeyPath, Problem, Value, listed
 from crewrun.definitions.source import Expected, Source
 from crewrun.errors import CrewrunError, DefinitionError, suggest
+from crewrun.knowledge.knowledge import Knowledge
 from crewrun.llm.schema import OutputSchema
 from crewrun.references import broken, is_reference, resolve
 from crewrun.tools.base import BaseTool
@@ -92,6 +93,10 @@ class Names:
         if not (isclass(value) and issubclass(value, kind)):
             raise DefinitionError(f"{reference!r} is no class made from crewai's {kind.__name__}, as is needed here")
         return value
+
+    def knowledge(self, reference: str) -> Knowledge:
+        """The `Knowledge` at `module:attr`."""
+        return self.object(reference, Knowledge, "a Knowledge")
 
     def knowledge_source(self, entry: str | dict[str, Any]) -> Any:
         """The source at `module:attr` or `file.py:attr`; a path or a mapping is made one when the crew is built."""

@@ -1258,3 +1258,22 @@ def _paths_or_problems(content: bytes) -> list[str]:
         return [str(load_text(content).path)]
     except DefinitionError as refused:
         return str(refused).splitlines()
+
+
+def test_knowledge_is_named_by_a_reference(tmp_path: Path) -> None:
+    """A `Knowledge` in Python code, for an agent and for the crew; anything else is a fault on its line."""
+    (tmp_path / "shop.py").write_text(
+        "from crewrun.knowledge import Knowledge\n"
+        "from crewrun.knowledge.source.string_knowledge_source import StringKnowledgeSource\n"
+        "\n"
+        "house = Knowledge(collection_name='house', sources=[StringKnowledgeSource(content='Ants sleep.')])\n"
+        "number = 5\n"
+    )
+    file = tmp_path / "crew.yaml"
+    file.write_text(f"{AGENTS}    knowledge: shop.py:house\n{TASKS}knowledge: shop.py:house\n")
+    crew = load(file).crew
+    assert [owner.knowledge and owner.knowledge.collection_name for owner in (crew.agents[0], crew)] == ["house"] * 2
+
+    file.write_text(f"{AGENTS}    knowledge: shop.py:number\n{TASKS}")
+    with pytest.raises(DefinitionError, match=r"'shop\.py:number' is of type int; a Knowledge is"):
+        load(file)

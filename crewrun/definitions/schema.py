@@ -6,6 +6,7 @@ It says what `spec` says. What must fit together (names of agents and tasks, wha
 from collections.abc import Mapping
 from typing import Any
 
+from crewrun.batch_flags import batch_flags
 from crewrun.definitions import descriptions
 from crewrun.definitions.spec import (
     AgentSpec,
@@ -25,7 +26,7 @@ _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     AgentSpec: descriptions.AGENT,
     TaskSpec: descriptions.TASK,
     NamedTaskSpec: descriptions.TASK,
-    BatchSpec: descriptions.BATCH,
+    BatchSpec: {name: field.description for name, field in batch_flags().items()},
     CrewSpec: descriptions.CREW,
     KnowledgeConfigSpec: descriptions.KNOWLEDGE_CONFIG,
 }

@@ -9,8 +9,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
+from crewrun.crew.family import Watch
 from crewrun.crew.task import Task
-from crewrun.crew.watch import Watch
 from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.flow.flow import Flow
 from crewrun.llm.gateway import Gateway

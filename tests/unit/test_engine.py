@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from crewrun.batch.engine import Engine, EngineOptions
 from crewrun.batch.history import NoHistory
-from crewrun.batch.identity import RowIds
 from crewrun.batch.order import InInputOrder
 from crewrun.batch.progress import Progress
 from crewrun.batch.readers import Record
+from crewrun.batch.row_ids import RowIds
 from crewrun.batch.source import Source
 from crewrun.batch.stop import FailureLimit, Stop, StopReason
 from crewrun.errors import Category, OutputFailed

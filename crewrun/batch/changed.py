@@ -20,4 +20,4 @@ async def take_out_changed(source: Source, state: RunState) -> None:
             changed.append(position)
 
     await source.visit(see)
-    await anyio.to_thread.run_sync(state.take_out, changed)
+    await anyio.to_thread.run_sync(state.results.take_out, changed)

@@ -100,7 +100,7 @@ async def run_batch(
             files.enter_context(written_by(opened.state.warned))
             gateway.refused.update(opened.state.refused)
             await _acquaint(limiters, opened.state)
-            if has_named and opened.state.has_results:
+            if has_named and opened.state.results.has_earlier_lines:
                 await take_out_changed(open_rows(), opened.state)
         if settings.budget_usd is not None:
             state = opened.state if opened else None
@@ -122,9 +122,9 @@ async def run_batch(
 async def _acquaint(limiters: LocalLimiters, state: RunState) -> None:
     """Tell the limiters what earlier sessions learned, and where to keep what they learn."""
     limiters.has_answered = state.has_calls
-    limiters.bounds = await state.bounds()
-    limiters.journal_bounds = state.keep_bounds
-    limiters.unknown_bills.journal = state.keep_owed
+    limiters.bounds = await state.accounts.bounds()
+    limiters.journal_bounds = state.accounts.write_bounds
+    limiters.unknown_bills.journal = state.accounts.write_owed
 
 
 def _with_notes(report: Report, gateway: Gateway, cache: AnswerCache | None) -> Report:

@@ -14,7 +14,7 @@ import anyio.to_thread
 from crewrun.batch.breaker import Breaker
 from crewrun.batch.canary import Canary, CanarySource, Forecast, exceeds, known_to_exceed
 from crewrun.batch.engine import Engine, EngineOptions
-from crewrun.batch.history import NoHistory
+from crewrun.batch.history import History, NoHistory
 from crewrun.batch.preflight import real_path
 from crewrun.batch.progress import Progress
 from crewrun.batch.settings import BatchSettings
@@ -28,7 +28,6 @@ from crewrun.journal.changes import Heartbeat
 from crewrun.limits.limiter import LocalLimiters
 from crewrun.row import Row
 from crewrun.runs.opening import Opened, with_cost
-from crewrun.runs.state import RunState
 
 _HEARTBEAT_S = 1.0
 # How long the rest of the input is counted when a run stops, and when somebody wants it to end.
@@ -105,7 +104,7 @@ class Session:
         self._progress, self._stop = Progress(), Stop()
         self._notes: list[str] = []
         self._named: str | None = None
-        self._history: RunState | NoHistory = opened.state if opened else NoHistory(settings.part)
+        self._history: History = opened.state if opened else NoHistory(settings.part)
 
     async def run(
         self,

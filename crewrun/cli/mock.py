@@ -74,7 +74,8 @@ def mock(
 
 
 def _announce(base_url: str) -> None:
-    from crewrun.mock import directives, faults
+    from crewrun.llm.offline_model import directives
+    from crewrun.mock import faults
     from crewrun.terminal import announce, say
 
     announce(f"crewrun mock: listening on {base_url}")

@@ -9,11 +9,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import anyio
+
 from crewrun.aio.concurrency import call, gather
 from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt
 from crewrun.crew.steps import AgentAction, AgentFinish, Step
 from crewrun.crew.text_protocol import Actions, explain_tools, observation, read_reply, turns
-from crewrun.errors import ContextTooLong, OutputInvalid, SchemaRefused, ToolsRefused
+from crewrun.errors import ContextTooLong, OutputInvalid, SchemaRefused, TaskTimedOut, ToolFailed, ToolsRefused
 from crewrun.hooks.dispatch import has_hooks
 from crewrun.hooks.scope import Site, current_site
 from crewrun.limits.estimates import fewest_tokens
@@ -34,7 +36,8 @@ _SHORTEST_CHARS = 400
 class Work(NamedTuple):
     """One thing to do for one agent.
 
-    `windows` limit its requests, `on_step` are called after each turn, and at `cut_at` an answer ends.
+    `windows` limit its requests, `on_step` are called after each turn, and at `cut_at` an answer ends. `agent` is how
+    errors name who does it, in at most `max_duration_s`; `max_retries` is how often it is started over.
     """
 
     prompt: Prompt
@@ -48,6 +51,9 @@ class Work(NamedTuple):
     windows: Sequence[RequestWindow] = ()
     on_step: Sequence[Callable[[Step], Any]] = ()
     cut_at: str = ""
+    agent: str = ""
+    max_duration_s: float | None = None
+    max_retries: int = 0
 
 
 class Answer(NamedTuple):
@@ -59,7 +65,32 @@ class Answer(NamedTuple):
 
 
 async def perform(work: Work) -> Answer:
-    """Do `work`. Raises CallError, OutputInvalid with the raw reply when it does not validate, ToolFailed."""
+    """Do `work`. Raises CallError, ToolFailed, TaskTimedOut, and OutputInvalid with the raw reply when that does not
+    validate.
+    """
+    if work.max_duration_s is None:
+        return await (_perform_with_retries(work) if work.max_retries else _perform_once(work))
+    with anyio.move_on_after(work.max_duration_s):
+        return await _perform_with_retries(work)
+    raise TaskTimedOut(
+        f"agent {work.agent} took longer than {work.max_duration_s:g} s for one task (max_execution_time)"
+    )
+
+
+async def _perform_with_retries(work: Work) -> Answer:
+    """Start over after an empty reply or a failed tool, at most `max_retries` times."""
+    for _ in range(work.max_retries):
+        try:
+            return await _perform_once(work)
+        except OutputInvalid as invalid:
+            if invalid.raw is not None:  # it was sent back to be mended already
+                raise
+        except ToolFailed:
+            pass
+    return await _perform_once(work)
+
+
+async def _perform_once(work: Work) -> Answer:
     is_plain = not (work.toolbox.specs or work.schema or work.on_step or work.cut_at or work.prompt.context)
     if is_plain and not has_hooks():
         return await _ask_once(work)

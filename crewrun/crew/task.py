@@ -18,8 +18,7 @@ from pydantic import (
 )
 
 from crewrun.crew.agent import Agent
-from crewrun.crew.decisive import decisive
-from crewrun.crew.fields import accept, check_output_file
+from crewrun.crew.fields import accept, check_output_file, effective_fields
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.prompts import with_context
 from crewrun.crew.retries import put, retries_of
@@ -120,7 +119,7 @@ class Task(Declared):
 
     def __fingerprint__(self) -> dict[str, Any]:
         """A row of a batch writes an absolute `output_file` below its own folder, as a relative one."""
-        told = decisive(self)
+        told = effective_fields(self)
         return told if self.output_file is None else {**told, "output_file": self.output_file.lstrip("/")}
 
     @property

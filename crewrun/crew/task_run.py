@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from crewrun.aio.concurrency import call
-from crewrun.crew.agent import Agent, Persona
+from crewrun.crew.agent import Agent
+from crewrun.crew.agent_definition import Persona
 from crewrun.crew.background import NO_BACKGROUND, Background
 from crewrun.crew.guardrails import check, no_more_tries, replaced
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
@@ -193,8 +194,9 @@ def opening(assignment: Assignment, context: str) -> Prompt:
     """What the task's agent is asked, with earlier answers as `context`."""
     task = assignment.task
     texts, schema = assignment.texts, assignment.schema
+    files = tell_of(assignment.files) if assignment.files else ""
     before = user_prompt(
-        f"{texts.description.strip()}{texts.trigger}{tell_of(assignment.files)}",
+        f"{texts.description.strip()}{texts.trigger}{files}",
         texts.expected_output,
         markdown=task.markdown,
         schema=schema.text if schema else None,

@@ -20,7 +20,8 @@ import anyio
 from aiohttp import web
 
 from crewrun.errors import UsageError
-from crewrun.mock.answers import Said, answer
+from crewrun.llm.offline_model.fake_model import FakeAnswer
+from crewrun.mock.answers import answer
 from crewrun.mock.chat import Chat, read_chat
 from crewrun.mock.embeddings import embeddings, read_texts
 from crewrun.mock.faults import Fault, RandomFault, find_fault
@@ -219,9 +220,9 @@ class _Mock:
             await anyio.sleep_forever()
         return self._compose(chat, entry, fault, headers)
 
-    def _said(self, chat: Chat, entry: Entry) -> Said:
+    def _said(self, chat: Chat, entry: Entry) -> FakeAnswer:
         fixed = self._settings.reply
-        return answer(chat, entry.digest >> 32) if fixed is None else Said(fixed)
+        return answer(chat, entry.digest >> 32) if fixed is None else FakeAnswer(fixed)
 
     def _tokens(self, chat: Chat, entry: Entry) -> int:
         """What the request comes to if nothing spoils it: known before it is answered, unlike a real model's."""
@@ -258,7 +259,7 @@ class _Mock:
         reply = partial(completion, chat, entry.number, int(entry.at_s), headers)
         match fault.kind if fault else None:
             case "empty":
-                return reply(Said(""))
+                return reply(FakeAnswer(""))
             case "length":
                 return reply(half(said), cut_off=True)
             case "garbage":

@@ -1,5 +1,6 @@
-"""What the two rehearsal models, `offline` and `crewrun mock`, have in common.
+"""A model that is none: `fake_model` answers from the request alone, for `-m offline` and for `crewrun mock`.
 
-`values` makes up JSON that fits a schema, out of `scalars` and `patterns`, with `demands` for schemas in several parts;
-`words` reads tools and schemas that a prompt explains in words.
+`words` reads tools and schemas that a prompt explains in words, `directives` the words by which a prompt steers the
+mock. `values` makes up JSON that fits a schema, out of `scalars` and `patterns`, with `demands` for schemas in several
+parts.
 """

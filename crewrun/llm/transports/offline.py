@@ -1,28 +1,30 @@
-"""The rehearsal model `offline`: embedded, deterministic, free, and visibly no model.
+"""The offline model: embedded, deterministic, free, and visibly no model.
 
-It obeys: offered tools, it asks for the first one once in each conversation; given a schema, it answers with JSON that
-fits. `offline?latency=0.2&jitter=0.1&fail=0.05&tools=0` shapes it: seconds per call, seconds of spread, share of calls
-that fail, and whether it asks for tools. The same request always gets the same answer, wait and failure, so a rehearsal
-can be repeated.
+Of the tools that it is offered it asks for the first one, once in each conversation; given a schema, it answers with
+JSON that validates. `offline?latency=0.2&jitter=0.1&fail=0.05&tools=0` shapes it: seconds per call, seconds of spread,
+share of calls that fail, and whether it asks for tools. The same request always gets the same answer, wait and failure,
+so a run can be repeated. How an answer is made is in `llm/offline_model`.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import parse_qsl
 
 import anyio
 import anyio.lowlevel
 
 from crewrun.errors import BadRequest, UsageError, suggest
-from crewrun.llm.offline_model.values import example
-from crewrun.llm.offline_model.words import action, excerpt, final_answer, observed, schema_told, tools_told
-from crewrun.messages import ChatRequest, Completion, ToolCall, ToolSpec, Usage
+from crewrun.llm.offline_model.directives import PromptDirectives
+from crewrun.llm.offline_model.fake_model import FakeModel, Question, Turn
+from crewrun.llm.offline_model.words import excerpt, observed
+from crewrun.messages import ChatRequest, Completion, Usage
 
 _EXCERPT_CHARS = 160
 _CHARS_PER_TOKEN = 4
+# Directives in the prompt are for the mock; here an option says whether tools are asked for.
+_ASKS, _ASKS_FOR_NOTHING = PromptDirectives(), PromptDirectives(no_tools=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,11 @@ class OfflineTransport:
             await anyio.lowlevel.checkpoint()
         if chance < options.fail:
             raise BadRequest(f"offline model: this call fails, as fail={options.fail:g} asks for")
-        text, calls = _reply(request, digest.hex()[:8], asks=bool(options.tools))
-        said = text + "".join(call.arguments for call in calls)
+        model = _OfflineModel(digest.hex()[:8], request.messages[-1].shown)
+        text, calls = model.answer(_question(request, asks=bool(options.tools)))
+        chars = len(text) + sum(len(call.arguments) for call in calls)
         usage = Usage(
-            prompt_tokens=len(prompt) // _CHARS_PER_TOKEN + 1, completion_tokens=len(said) // _CHARS_PER_TOKEN + 1
+            prompt_tokens=len(prompt) // _CHARS_PER_TOKEN + 1, completion_tokens=chars // _CHARS_PER_TOKEN + 1
         )
         return Completion(text, usage, tool_calls=calls)
 
@@ -99,33 +102,37 @@ class OfflineTransport:
         return self._options[query]
 
 
-def _reply(request: ChatRequest, mark: str, *, asks: bool) -> tuple[str, tuple[ToolCall, ...]]:
-    """The text of the answer and the tools that it asks for."""
+class _OfflineModel(FakeModel):
+    """Quotes the last message, and says that no model was called."""
+
+    def __init__(self, mark: str, last: str) -> None:
+        self._mark = mark
+        self._last = last
+
+    def prompt(self, question: Question, *, in_words: bool) -> str:
+        """The last message, whoever it is from."""
+        return self._last
+
+    def quote(self, prompt: str) -> str:
+        """Its beginning."""
+        return excerpt(prompt, _EXCERPT_CHARS)
+
+    def text(self, prompt: str, results: Sequence[str]) -> str:
+        """The last message, which may be a tool's result."""
+        return f"[offline {self._mark}: no model was called] {self.quote(observed(prompt) or prompt)}"
+
+    def call_id(self, number: int, position: int) -> str:
+        """There is one call in a conversation."""
+        return "call_offline"
+
+
+def _question(request: ChatRequest, *, asks: bool) -> Question:
+    """`request` as the fake model reads it; with `asks` it may ask for tools."""
     messages = request.messages
-    last = messages[-1].shown
-    if request.tools and asks and not any(message.role == "tool" for message in messages):
-        tool = request.tools[0]
-        return "", (ToolCall("call_offline", tool.name, _arguments(tool, last)),)
-    told = () if request.tools else _first_told(request)
-    results = [observed(message.content) for message in messages if message.role == "user"] if told else []
-    if told and asks and not any(result is not None for result in results):
-        return action(told[0].name, _arguments(told[0], last)), ()
-    text = f"[offline {mark}: no model was called] {excerpt(observed(last) or last, _EXCERPT_CHARS)}"
-    schema = request.schema.schema if request.schema else _schema_told(request)
-    if schema is not None:
-        text = json.dumps(example(dict(schema), text), ensure_ascii=False)
-    return final_answer(text) if told else text, ()
-
-
-def _arguments(tool: ToolSpec, prompt: str) -> str:
-    return json.dumps(example(dict(tool.parameters), excerpt(prompt, _EXCERPT_CHARS)), ensure_ascii=False)
-
-
-def _first_told(request: ChatRequest) -> tuple[ToolSpec, ...]:
-    """The tools that the first turn explains: the system's, or the user's where there is none."""
-    return tools_told(request.messages[0].content)
-
-
-def _schema_told(request: ChatRequest) -> Mapping[str, Any] | None:
-    users = (message.content for message in reversed(request.messages) if message.role == "user")
-    return next((schema for text in users if (schema := schema_told(text)) is not None), None)
+    return Question(
+        turns=[Turn(message.role, message.content) for message in messages],
+        tools=request.tools,
+        results=[message.content for message in messages if message.role == "tool"] if request.tools else (),
+        schema=request.schema.schema if request.schema else None,
+        directives=_ASKS if asks else _ASKS_FOR_NOTHING,
+    )

@@ -1,6 +1,6 @@
-"""Words in a prompt that say which tools the mock asks for and how its JSON is.
+"""Prompt directives: words in a prompt that say which tools the mock asks for and how its JSON is.
 
-Here is what they mean; `answers` follows them. The words that make a request fail are in `faults`.
+`fake_model` follows them. The words that make a request fail are in `crewrun.mock.faults`.
 """
 
 import re

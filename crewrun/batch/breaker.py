@@ -1,9 +1,8 @@
 """The breaker: whether the failures so far say that the rows to come would fail as well.
 
 It only decides. Who asks stops the run, and leaves the rows that failed so pending. A key, an account or a model that
-every call is refused for are found by `limits/probes.py`, a provider that does not answer at all by
-`limits/circuit_breaker.py`, and normally neither gets here; when rows fail of an outage all the same, they are waited
-out as long as one is.
+every call is refused for and a provider that does not answer at all are found by `limits/circuit_breaker.py`, and
+normally neither gets here; when rows fail of an outage all the same, they are waited out as long as one is.
 """
 
 from collections import Counter, deque

@@ -7,6 +7,7 @@ answers "surely new" for nearly every row, whose insertion can then wait for com
 """
 
 import sqlite3
+from mmap import mmap
 from typing import Any
 
 from crewrun.errors import OutputFailed
@@ -26,7 +27,7 @@ class _Seen:
     """
 
     def __init__(self, most: int) -> None:
-        self._slots = memoryview(bytearray(8 * _SLOTS)).cast("Q")  # 0 is an empty slot
+        self._slots = memoryview(mmap(-1, 8 * _SLOTS)).cast("Q")  # 0 is an empty slot
         self._room = most
 
     def add(self, key: int) -> bool | None:
@@ -56,8 +57,8 @@ class RowIds:
             "create table claimed (id integer primary key, line integer not null) without rowid; begin;"
         )
         self._seen = _Seen(in_memory)
-        self._bitmap = bytearray(_BITMAP_BITS // 8)
-        self._claimed = bytearray(_BITMAP_BITS // 8)
+        self._bitmap = mmap(-1, _BITMAP_BITS // 8)
+        self._claimed = mmap(-1, _BITMAP_BITS // 8)
         self._waiting: list[tuple[int]] = []
         self._claims: list[tuple[int, int]] = []
 

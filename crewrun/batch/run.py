@@ -42,7 +42,7 @@ from crewrun.batch.stop import SIGNALS
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CrewrunError
 from crewrun.executors import Executor, find_executor
-from crewrun.executors.job import Job
+from crewrun.executors.run_spec import RunSpec
 from crewrun.library_warnings import written_by
 from crewrun.limits.limiter import LocalLimiters
 from crewrun.llm.cache import AnswerCache
@@ -206,12 +206,12 @@ def _job(
     output: str | None,
     endpoints: list[Endpoint],
     stdout_fd: int,
-) -> Job:
+) -> RunSpec:
     """What the executor is given."""
     state = opened.state if opened else None
     files = Path(f"{output or UNNAMED}{FILES_SUFFIX}")
     own_files = own_files_of(invocation, definition, settings, output, stdout_fd).keeping(files)
-    return Job(
+    return RunSpec(
         worker=Worker(definition.target, gateway, settings.row_timeout, files, state, own_files),
         definition=definition,
         crew=invocation.crew,
@@ -220,7 +220,7 @@ def _job(
         row_timeout_s=settings.row_timeout,
         max_rows=settings.rows_at_once,
         limiters=limiters,
-        archive=state,
+        recorders=state,
         cache=cache,
         files=files,
         excluded=[Path(file) for file in sorted(own_files.private | own_files.inputs)],

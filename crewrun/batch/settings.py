@@ -10,7 +10,7 @@ from crewrun.batch.amounts import dollars, per_model, prices, seconds, seconds_u
 from crewrun.batch.shard import Shard
 from crewrun.batch.stop import FailureLimit
 from crewrun.errors import UsageError
-from crewrun.executors.job import WorkerOptions
+from crewrun.executors.run_spec import WorkerOptions
 from crewrun.limits.limiter import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
 from crewrun.runs.lock import LockMode

@@ -31,6 +31,7 @@ from crewrun.knowledge.knowledge_config import KnowledgeConfig
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewrun.knowledge.sources import as_sources
 from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 from crewrun.skills.loader import as_skills
 from crewrun.skills.models import Skill
 from crewrun.tools.toolbox import Toolbox
@@ -201,7 +202,7 @@ class CrewDefinition(Declared):
             )
 
     @property
-    def embedders(self) -> list[LLM]:
+    def embedders(self) -> list[ModelFields]:
         """The embedding models that a kickoff may call."""
         found = (self.background_of(agent).embedded for agent in self.agents_at_work)
         return list(dict.fromkeys(embedded.embedder for embedded in found if embedded is not None))

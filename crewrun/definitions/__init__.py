@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from crewrun.compat.import_hook import engine as meaning
+from crewrun.compat.import_hook import refuse_foreign_engine
 from crewrun.definitions import crew_json, crew_yaml, folder_source
-from crewrun.definitions.crewai_imports import engine as meaning
-from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import files_read
 from crewrun.errors import DefinitionError, UsageError

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from crewrun import tools
+from crewrun.compat.import_hook import install
 from crewrun.definitions import jsonc_source, local_tools, yaml_source
-from crewrun.definitions.crewai_imports import install
 from crewrun.definitions.problems import Value, listed
 from crewrun.definitions.source import Expected
 from crewrun.errors import CrewrunError, DefinitionError, suggest

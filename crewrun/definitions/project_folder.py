@@ -9,8 +9,8 @@ import os
 import re
 from dataclasses import dataclass
 
+from crewrun.compat.import_hook import refuse_foreign_engine
 from crewrun.definitions.assembly import assemble
-from crewrun.definitions.crewai_imports import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
 from crewrun.definitions.folder_scripts import imported_by

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 
 from crewrun.errors import UsageError
-from crewrun.executors.luggage import Luggage
+from crewrun.executors.remote.packaging import Package
 from crewrun.redaction.redactor import redact
 
 _CONNECT_S = 4.0
@@ -34,7 +34,7 @@ def import_ray() -> Any:
         import ray
     except ImportError:
         raise UsageError("--executor ray needs Ray: pip install 'crewrun[ray]'") from None
-    # Deaths of workers are printed whatever `log_to_driver` says; the fleet says them in its own words. See
+    # Deaths of workers are printed whatever `log_to_driver` says; the pool says them in its own words. See
     # https://github.com/ray-project/ray/blob/master/python/ray/_private/worker.py, listen_error_messages.
     driver = getattr(ray._private, "worker", None)
     if driver is not None and hasattr(driver, "print_to_stdstream"):
@@ -42,13 +42,13 @@ def import_ray() -> Any:
     return ray
 
 
-async def join(ray: Any, address: str | None, luggage: Luggage, say: Callable[[str], Any]) -> None:
+async def join(ray: Any, address: str | None, package: Package, say: Callable[[str], Any]) -> None:
     """Join the cluster at `address`, or the one on this machine, or start one. Raises UsageError; within 15 s where
     nobody listens.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if luggage.folder is not None:
-        options["runtime_env"] = {"working_dir": luggage.folder, "excludes": list(luggage.excluded)}
+    if package.folder is not None:
+        options["runtime_env"] = {"working_dir": package.folder, "excludes": list(package.excluded)}
     if address in (None, "", "auto") and (last := _last_started(ray)) and not await _is_listening(last):
         if address == "auto":
             raise UsageError(f"--executor: RAY_ADDRESS=auto means the Ray cluster at {last}, and that is gone")
@@ -62,7 +62,7 @@ async def join(ray: Any, address: str | None, luggage: Luggage, say: Callable[[s
     assert address is not None  # noqa: S101  (said above)
     await _check_listening(address)
     with muted() as told:
-        most_s = _JOIN_S + (_START_S if address.startswith("ray://") else 0) + (_PACK_S if luggage.folder else 0)
+        most_s = _JOIN_S + (_START_S if address.startswith("ray://") else 0) + (_PACK_S if package.folder else 0)
         with anyio.move_on_after(most_s):
             await _in_thread(partial(_init, ray, told, address=address, **options))
             return

@@ -12,6 +12,7 @@ from crewrun.diagram import Diagram
 from crewrun.errors import nearest
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 
 ACCEPTED = (
     "a crew, a flow or its class, a @CrewBase class, a class or an object with one of akickoff, kickoff_async, "
@@ -69,7 +70,7 @@ class Target(ABC):
         return None
 
     @property
-    def embedders(self) -> Sequence[LLM]:
+    def embedders(self) -> Sequence[ModelFields]:
         """The embedding models that rows may call."""
         return ()
 

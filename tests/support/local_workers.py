@@ -1,4 +1,4 @@
-"""Workers in this process, for tests of everything about workers elsewhere but Ray: `--executor …/near_workers.py:two`.
+"""Workers in this process, to test all of workers elsewhere but Ray: `--executor …/local_workers.py:two`.
 
 A row's code may kill the worker that it runs in, by `die`.
 """
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import anyio
 
-from crewrun.executors.desk import LineBroken
-from crewrun.executors.fleet import Fleet, open_fleet
-from crewrun.executors.job import Job
-from crewrun.executors.station import Station
+from crewrun.executors.remote.connection import ConnectionLost
+from crewrun.executors.remote.pool import WorkerPool, open_pool
+from crewrun.executors.remote.server import WorkerServer
+from crewrun.executors.run_spec import RunSpec
 
 NEAR = f"{Path(__file__).resolve()}:two"  # what --executor is given
-_here: ContextVar["NearLine"] = ContextVar("near_worker")
+_here: ContextVar["NearConnection"] = ContextVar("near_worker")
 
 
 async def die() -> None:
@@ -29,26 +29,31 @@ async def die() -> None:
         await anyio.sleep_forever()
 
 
-class NearLine:
-    """A line to a station in this process."""
+class NearConnection:
+    """A line to a server in this process."""
 
     def __init__(self) -> None:
-        self.station = Station()
+        self.server = WorkerServer()
         self.dead = anyio.Event()
         self.serving = anyio.CancelScope()
 
     async def serve(self) -> None:
         _here.set(self)
         with self.serving:
-            await self.station.serve()
+            await self.server.serve()
 
-    async def exchange(self, bundle: bytes) -> bytes:
-        news: bytes | None = None
+    async def send(self, bundle: bytes) -> None:
+        if self.dead.is_set():
+            raise ConnectionLost("it was killed")
+        self.server.send(bundle)
+
+    async def receive(self) -> bytes:
+        bundle: bytes | None = None
 
         async def fetch() -> None:
-            nonlocal news
+            nonlocal bundle
             try:
-                news = await self.station.exchange(bundle)
+                bundle = await self.server.receive()
             except RuntimeError:  # what it says of a death may come before the death is known
                 if not self.dead.is_set():
                     raise
@@ -58,25 +63,25 @@ class NearLine:
             race.start_soon(fetch)
             await self.dead.wait()
             race.cancel_scope.cancel()
-        if self.dead.is_set() or news is None:
-            raise LineBroken("it was killed")
-        return news
+        if self.dead.is_set() or bundle is None:
+            raise ConnectionLost("it was killed")
+        return bundle
 
     async def close(self) -> None:
         self.dead.set()
         self.serving.cancel()
 
 
-class NearSite:
+class NearProvisioner:
     """Hires stations in this process."""
 
-    def __init__(self, job: Job) -> None:
-        self._brief = job.brief(job.crew, None)
+    def __init__(self, run_spec: RunSpec) -> None:
+        self._worker_spec = run_spec.worker_spec(run_spec.crew, None)
         self._serving: set[asyncio.Task[None]] = set()
 
-    async def hire(self) -> NearLine:
-        line = NearLine()
-        await line.station.open(self._brief)
+    async def start_worker(self) -> NearConnection:
+        line = NearConnection()
+        await line.server.open(self._worker_spec)
         self._serving.add(asyncio.create_task(line.serve()))
         return line
 
@@ -85,7 +90,7 @@ class NearSite:
 
 
 @asynccontextmanager
-async def two(job: Job) -> AsyncIterator[Fleet]:
+async def two(run_spec: RunSpec) -> AsyncIterator[WorkerPool]:
     """As many workers as --workers says, two without it."""
-    async with open_fleet(job, NearSite(job), job.workers.count or 2) as fleet:
-        yield fleet
+    async with open_pool(run_spec, NearProvisioner(run_spec), run_spec.workers.count or 2) as pool:
+        yield pool

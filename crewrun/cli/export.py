@@ -48,15 +48,15 @@ def export(
     not whole; 141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop
-    from crewrun.inspect.results_file import find_loose
+    from crewrun.inspect.results_file import find_results_file
     from crewrun.inspect.table import Columns
     from crewrun.inspect.view import open_run
 
     stdout_fd = claim_stdout()
     directive = _Directive(Columns() if form == "csv" else None, status, ordered, formula_guard)
-    loose = find_loose(run)
-    if loose is not None:
-        with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(loose)) as sink:
+    results_file = find_results_file(run)
+    if results_file is not None:
+        with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(results_file)) as sink:
             missing = run_loop(_export_loose, Path(run), directive, sink)
     else:
         with open_run(run) as view, _open_sink(output, stdout_fd, lambda path: _is_of_run(path, view)) as sink:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from crewrun.inspect.gc import Found
+    from crewrun.inspect.gc import FoundRun
 
 _DAY_S = 86_400.0
 
@@ -38,44 +38,44 @@ def gc(
     from crewrun.terminal import say
 
     stdout = open_stdout()
-    by_path = {found.folder.path.resolve(): found for top in folders or ["."] for found in find_runs(Path(top))}
+    by_path = {run.folder.path.resolve(): run for top in folders or ["."] for run in find_runs(Path(top))}
     now = time.time()
     runs = [one for one in by_path.values() if older_than is None or now - one.active_at >= older_than * _DAY_S]
     needless = NEEDLESS | {"finished"} if finished else NEEDLESS
     freed, failed, deleted = 0, False, set()
-    for found in runs if delete else ():
-        if found.state in needless:
+    for run in runs if delete else ():
+        if run.state in needless:
             try:
-                freed += run_loop(delete_run, found)
-                deleted.add(found.folder.path)
+                freed += run_loop(delete_run, run)
+                deleted.add(run.folder.path)
             except CrewrunError as kept:
                 say(f"crewrun: {kept}")
                 failed = True
     if as_json:
-        listed = [found.to_json(deleted=found.folder.path in deleted) for found in runs]
+        listed = [run.to_json(deleted=run.folder.path in deleted) for run in runs]
         put_data(stdout, json.dumps({"schema": SCHEMA, "runs": listed, "freed_bytes": freed}, indent=2))
     else:
-        said = [_line(found, deleted=found.folder.path in deleted) for found in runs] or ["no run folders"]
+        said = [_line(run, deleted=run.folder.path in deleted) for run in runs] or ["no run folders"]
         tell(stdout, [*said, *([f"freed {size(freed)}"] if delete else _prospects(runs))])
     raise typer.Exit(2 if failed else 0)
 
 
-def _line(found: "Found", *, deleted: bool) -> str:
+def _line(run: "FoundRun", *, deleted: bool) -> str:
     from crewrun.cli.wording import count, size
     from crewrun.inspect.status import when
     from crewrun.inspect.view import nearby
 
-    rows = "rows unknown" if found.rows is None else count(found.rows, "row")
-    state = f"{found.state}, deleted" if deleted else found.state
-    problem = f": {' '.join(found.problem.split())}" if found.problem else ""
-    return f"{nearby(found.folder.path)}: {state}, {rows}, {size(found.size_bytes)}, {when(found.active_at)}{problem}"
+    rows = "rows unknown" if run.rows is None else count(run.rows, "row")
+    state = f"{run.state}, deleted" if deleted else run.state
+    problem = f": {' '.join(run.problem.split())}" if run.problem else ""
+    return f"{nearby(run.folder.path)}: {state}, {rows}, {size(run.size_bytes)}, {when(run.active_at)}{problem}"
 
 
-def _prospects(runs: "list[Found]") -> list[str]:
+def _prospects(runs: "list[FoundRun]") -> list[str]:
     from crewrun.cli.wording import size
     from crewrun.inspect.gc import NEEDLESS
 
-    room = sum(found.size_bytes for found in runs if found.state in NEEDLESS)
-    more = sum(found.size_bytes for found in runs if found.state == "finished")
+    room = sum(run.size_bytes for run in runs if run.state in NEEDLESS)
+    more = sum(run.size_bytes for run in runs if run.state == "finished")
     said = [f"--delete would free {size(room)}"] if room else []
     return said + ([f"--delete --finished would free {size(room + more)}"] if more else [])

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from crewrun.batch.shard import Shard
     from crewrun.inspect.merge import MergedResults
-    from crewrun.inspect.merge_inputs import Input, Part
+    from crewrun.inspect.merge_inputs import Input, MergeInput
     from crewrun.inspect.verify import Differences
     from crewrun.runs.manifest import Manifest
 
@@ -42,41 +42,41 @@ def merge(
     from crewrun.cli.setup import run_loop
     from crewrun.cli.status import difference_lines
     from crewrun.inspect.merge import KINDS, MergedResults
-    from crewrun.inspect.merge_inputs import Input, input_of, open_parts, read_part
+    from crewrun.inspect.merge_inputs import Input, input_of, open_merge_inputs, read_merge_input
     from crewrun.terminal import say, say_all
 
     with ExitStack() as files:
-        parts, warnings = open_parts(runs, files)
-        target = _check_output(output, parts, inputs, force=force)
-        union = MergedResults([part.file for part in parts])
-        files.callback(union.close)
-        for number, part in enumerate(parts):
-            read_part(part, number, union)
-        lacks = [lack for part in parts for lack in part.lacks]
-        whole = input_of(parts, inputs, id_field)
+        merge_inputs, warnings = open_merge_inputs(runs, files)
+        target = _check_output(output, merge_inputs, inputs, force=force)
+        merged = MergedResults([merge_input.file for merge_input in merge_inputs])
+        files.callback(merged.close)
+        for number, merge_input in enumerate(merge_inputs):
+            read_merge_input(merge_input, number, merged)
+        omissions = [lack for merge_input in merge_inputs for lack in merge_input.omissions]
+        whole = input_of(merge_inputs, inputs, id_field)
         is_checked = isinstance(whole, Input)
         if isinstance(whole, Input):
-            run_loop(_see_input, whole, union)
-        found = union.end(checked=is_checked)
-        union.write(target, ordered=ordered)
-        shards = _shards(parts)
-        if "without_result" in found.counts if is_checked else len(shards) == len(parts):
-            lacks += _missing_shards(parts, shards)
-        for warning in (*warnings, *_other_crews(parts), *_other_divisions(shards), *lacks):
+            run_loop(_see_input, whole, merged)
+        found = merged.end(checked=is_checked)
+        merged.write(target, ordered=ordered)
+        shards = _shards(merge_inputs)
+        if "without_result" in found.counts if is_checked else len(shards) == len(merge_inputs):
+            omissions += _missing_shards(merge_inputs, shards)
+        for warning in (*warnings, *_other_crews(merge_inputs), *_other_divisions(shards), *omissions):
             say(f"warning: {warning}")
-        say(_headline(output, len(parts), union))
+        say(_headline(output, len(merge_inputs), merged))
     say_all((_verdict(found, whole), *difference_lines(found, KINDS)))
     # What is left out may be missing, unless all rows were found.
-    raise typer.Exit(3 if found.counts or (lacks and not is_checked) else 0)
+    raise typer.Exit(3 if found.counts or (omissions and not is_checked) else 0)
 
 
-async def _see_input(whole: "Input", union: "MergedResults") -> None:
+async def _see_input(whole: "Input", merged: "MergedResults") -> None:
     from crewrun.batch.reread import visit_input
 
-    await visit_input(whole.path, whole.id_field, union.see)
+    await visit_input(whole.path, whole.id_field, merged.see)
 
 
-def _check_output(output: str, parts: "Sequence[Part]", inputs: str | None, *, force: bool) -> Path:
+def _check_output(output: str, merge_inputs: "Sequence[MergeInput]", inputs: str | None, *, force: bool) -> Path:
     """Where to write. Raises UsageError when that cannot be, or would take the place of what is not to be lost."""
     from crewrun.batch.preflight import check_output, output_path
     from crewrun.errors import UsageError
@@ -91,10 +91,13 @@ def _check_output(output: str, parts: "Sequence[Part]", inputs: str | None, *, f
         raise UsageError(f"-o {output}: {os.path.relpath(state.path)} has the state of a run; name another file")
     if not path.exists():
         return path
-    for part in parts:
-        if os.path.samestat(path.stat(), os.fstat(part.file.fileno())):
-            raise UsageError(f"-o {output}: is one of the runs, {part.name}; name another file")
-        taken = [*(part.folder.files if part.folder else ()), part.manifest.input_file if part.manifest else None]
+    for merge_input in merge_inputs:
+        if os.path.samestat(path.stat(), os.fstat(merge_input.file.fileno())):
+            raise UsageError(f"-o {output}: is one of the runs, {merge_input.name}; name another file")
+        taken = [
+            *(merge_input.folder.files if merge_input.folder else ()),
+            merge_input.manifest.input_file if merge_input.manifest else None,
+        ]
         if any(file is not None and file.exists() and path.samefile(file) for file in (*taken, Path(inputs or "."))):
             raise UsageError(f"-o {output}: is the input, or a file of a run; name another file")
     if not path.is_file():
@@ -111,25 +114,25 @@ def _verdict(found: "Differences", whole: "Input | str") -> str:
     return f"{'complete: these are the rows of' if is_whole else 'not complete: held against'} {whole.path}"
 
 
-def _headline(output: str, runs: int, union: "MergedResults") -> str:
+def _headline(output: str, runs: int, merged: "MergedResults") -> str:
     from crewrun.cli.wording import count
 
-    rows, ok, shared = union.count()
+    rows, ok, shared = merged.count()
     of_several = f" ({shared:,} of them in several)" if shared else ""
     return f"{output}: {rows:,} rows of {count(runs, 'run')}{of_several}: {ok:,} ok, {rows - ok:,} failed"
 
 
-def _shards(parts: "Sequence[Part]") -> "dict[str, Shard]":
+def _shards(merge_inputs: "Sequence[MergeInput]") -> "dict[str, Shard]":
     """Those runs that are shards, by name."""
     from crewrun.batch.shard import Shard
     from crewrun.errors import UsageError
 
     found = {}
-    for part in parts:
-        asked = part.manifest.options.get("shard") if part.manifest is not None else None
+    for merge_input in merge_inputs:
+        asked = merge_input.manifest.options.get("shard") if merge_input.manifest is not None else None
         if asked is not None:
             with suppress(UsageError):  # a manifest that somebody edited
-                found[part.name] = Shard.parse(str(asked))
+                found[merge_input.name] = Shard.parse(str(asked))
     return found
 
 
@@ -142,12 +145,16 @@ def _other_divisions(shards: "Mapping[str, Shard]") -> list[str]:
     return [said] if len(kinds) > 1 else []
 
 
-def _missing_shards(parts: "Sequence[Part]", shards: "Mapping[str, Shard]") -> list[str]:
+def _missing_shards(merge_inputs: "Sequence[MergeInput]", shards: "Mapping[str, Shard]") -> list[str]:
     """Which shards none of the runs is; nothing when not all say what they are, or divide by the same number."""
     from crewrun.batch.shard import Shard
 
     there, counts = {shard.number for shard in shards.values()}, {shard.count for shard in shards.values()}
-    if len(counts) != 1 or len(there) == max(counts) or any(part.manifest is None for part in parts):
+    if (
+        len(counts) != 1
+        or len(there) == max(counts)
+        or any(merge_input.manifest is None for merge_input in merge_inputs)
+    ):
         return []
     (count,) = counts
     first = list(islice((str(Shard(i, count)) for i in range(1, count + 1) if i not in there), _EXAMPLES))
@@ -156,12 +163,12 @@ def _missing_shards(parts: "Sequence[Part]", shards: "Mapping[str, Shard]") -> l
     return [f"shard {listed} is missing" if lacking == 1 else f"shards {listed} are missing"]
 
 
-def _other_crews(parts: "Sequence[Part]") -> list[str]:
+def _other_crews(merge_inputs: "Sequence[MergeInput]") -> list[str]:
     """What is to be said when not all runs were of one crew with the same models: of each other one, what differs."""
     kinds: dict[str | None, tuple[str, Manifest]] = {}
-    for part in parts:
-        if part.manifest is not None:
-            kinds.setdefault(part.crew, (part.name, part.manifest))
+    for merge_input in merge_inputs:
+        if merge_input.manifest is not None:
+            kinds.setdefault(merge_input.crew, (merge_input.name, merge_input.manifest))
     found = list(kinds.values())
     return [
         f"{name}: its crew or models are others than those of {found[0][0]}: {_difference(found[0][1], manifest)}"

@@ -12,7 +12,7 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import Process
 from crewrun.crew.task import ConditionalTask, Task
-from crewrun.definitions.objects import Objects
+from crewrun.definitions.names import Objects
 from crewrun.definitions.problems import KeyPath, Problem, failure
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import AgentSpec, CrewSpec, LLMSpec, NamedTaskSpec, TaskSpec

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
 
-from crewrun.loading.answers import Parameters, parameters_in, use_in
+from crewrun.loading.answer_uses import Parameters, parameters_in, use_in
 from crewrun.loading.user_code import is_users, shown
 
 _QUESTIONS = frozenset({"input", "getpass"})

@@ -57,7 +57,7 @@ _IMPORTED = [
     "crewrun.crew.crew",
     "crewrun.crew.plot",
     "crewrun.flow",
-    "crewrun.definitions.python_source",
+    "crewrun.definitions.formats.python",
     "crewrun.definitions.schema",
     "crewrun.target.script",
     "crewrun.mock.server",

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from crewrun.definitions.definition import Definition
-from crewrun.loading.places import project_of, root_of
+from crewrun.loading.import_path import project_of, root_of
 from crewrun.loading.user_code import is_users
 from crewrun.references import find_file
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX

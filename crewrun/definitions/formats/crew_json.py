@@ -3,21 +3,21 @@
     {"agents": ["writer"], "tasks": [{"name": "draft", …, "agent": "writer"}], "process": "sequential", "inputs": {…}}
 
 `agents` may be a mapping of names to agents as well, as in crew.yaml. What CrewAI spells in another way than crew.yaml
-is for `respelling`; from there on it is the same.
+is put right by `normalise`; from there on it is the same.
 """
 
 import os
 from dataclasses import replace
 from typing import Any
 
-from crewrun.definitions.assembly import assemble
-from crewrun.definitions.crew_yaml import with_underscores
 from crewrun.definitions.definition import Definition
+from crewrun.definitions.formats.crew_yaml import normalise_batch_keys
 from crewrun.definitions.jsonc_source import read
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
+from crewrun.definitions.normalise import normalise_json
+from crewrun.definitions.pipeline import assemble
 from crewrun.definitions.problems import KeyPath
-from crewrun.definitions.respelling import respelled
 from crewrun.definitions.source import Expected, Source, joined
 from crewrun.errors import suggest
 
@@ -28,10 +28,10 @@ _EXTENSIONS = (".jsonc", ".json")
 def load(file: str) -> Definition:
     """The crew that `file` defines. Raises DefinitionError as for crew.yaml; warns of what crewrun does not have."""
     folder = os.path.dirname(file)
-    source = respelled(_with_agents(read(file), os.path.join(folder, "agents")), folder)
+    source = normalise_json(_with_agents(read(file), os.path.join(folder, "agents")), folder)
     names = Names([folder], [os.path.join(folder, "tools")])
     kind = "crew" + os.path.splitext(file)[1].lower()
-    return assemble(with_underscores(source), names, Rules(crewai=True, strict=True), kind, file)
+    return assemble(normalise_batch_keys(source), names, Rules(crewai=True, strict=True), kind, file)
 
 
 def _with_agents(source: Source, folder: str) -> Source:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.folders import path_in
+from crewrun.definitions.formats.folder_walk import path_in
 from crewrun.errors import DefinitionError
 
 # The scripts of CrewAI's templates that run the project, the surest first, and those that do something else.

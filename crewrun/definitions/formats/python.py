@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from crewrun.definitions.definition import Definition
-from crewrun.definitions.entries import entry_of
+from crewrun.definitions.formats.entry_point import find_entry_point
 from crewrun.definitions.problems import listed
 from crewrun.errors import DefinitionError
 from crewrun.references import find_file, known_names, load_file, pick, resolve, shown
@@ -25,9 +25,9 @@ def load(ref: str) -> Definition:
 
 
 def load_script(file: str) -> Definition:
-    """The one thing in the Python file `file` that can be run, as `entries` finds it. Raises DefinitionError."""
+    """The one thing in the Python file `file` that can be run, as `entry_point` finds it. Raises DefinitionError."""
     module = load_file(find_file(file))
-    name = entry_of(module, file)
+    name = find_entry_point(module, file)
     if name is None:
         return Definition(script_target(module, file), {}, Path(file), "Python")
     target = as_target(pick(module, name, f"{file}:{name}"), f"{file}:{name}")
@@ -37,10 +37,10 @@ def load_script(file: str) -> Definition:
 def load_project(crew_py: str, root: str) -> Definition:
     """The crew of the @CrewBase class in `crew_py`, a file of the CrewAI project in the folder `root`, as it is.
 
-    Without such a class it is what else can be run there, as `entries` finds it. Raises DefinitionError.
+    Without such a class it is what else can be run there, as `entry_point` finds it. Raises DefinitionError.
     """
     module = _load_below(root, crew_py)
-    name = _crew_class(module, crew_py) or entry_of(module, crew_py)
+    name = _crew_class(module, crew_py) or find_entry_point(module, crew_py)
     if name is None:
         return Definition(script_target(module, crew_py), {}, Path(root), "CrewAI project")
     ref = f"{crew_py}:{name}"

@@ -8,8 +8,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from crewrun.loading.exits import exit_of
-from crewrun.loading.load import Load, Stop, current_load
+from crewrun.loading.load import Load, Stop, current_load, exit_of
 from crewrun.loading.user_code import is_users
 
 # Those that are loaded in part; a module is loaded once in a process.

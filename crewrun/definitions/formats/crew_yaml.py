@@ -23,10 +23,10 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from crewrun.definitions.assembly import assemble
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
+from crewrun.definitions.pipeline import assemble
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import BatchSpec
 from crewrun.definitions.yaml_source import read
@@ -34,12 +34,12 @@ from crewrun.definitions.yaml_source import read
 
 def load(file: str) -> Definition:
     """The crew that `file` defines. Raises DefinitionError with one line per fault, in the order of the file."""
-    source = with_underscores(read(file))
+    source = normalise_batch_keys(read(file))
     names = Names([os.path.dirname(file)])
     return assemble(source, names, Rules(crewai=False, strict=True), "crew.yaml", file)
 
 
-def with_underscores(source: Source) -> Source:
+def normalise_batch_keys(source: Source) -> Source:
     """`source` with the flags' spelling in `batch`, `max-concurrent`, turned into that of the fields."""
     batch = source.data.get("batch")
     if not isinstance(batch, dict):

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.folder_scripts import imported_by, mains_of
-from crewrun.definitions.folders import below, classes_in, inside, path_in, python_files
-from crewrun.definitions.outline import outline_of
-from crewrun.definitions.project_file import ProjectFile, read_project
+from crewrun.definitions.formats.folder_scripts import imported_by, mains_of
+from crewrun.definitions.formats.folder_walk import below, classes_in, inside, path_in, python_files
+from crewrun.definitions.formats.outline import outline_of
+from crewrun.definitions.formats.pyproject import ProjectFile, read_project
 from crewrun.errors import DefinitionError
 
 _FLOW_CLASS = re.compile(rb"^class +(\w+) *\([^)]*Flow\b", re.MULTILINE)
@@ -53,7 +53,7 @@ def load(folder: str) -> Definition:
     others = [] if found else _flows(file for place in below(folder) for file in python_files(place))
     if len(found or others) != 1:
         raise _unclear(folder, found, others)
-    from crewrun.definitions.python_source import load_flow
+    from crewrun.definitions.formats.python import load_flow
 
     file, name = (found or others)[0]
     return load_flow(file, name, folder)

@@ -1,4 +1,4 @@
-"""The one crew, flow, factory or runner in a Python file that is named without `:name`: `entry_of` it.
+"""The one crew, flow, factory or runner in a Python file that is named without `:name`: `find_entry_point`.
 
 The file is loaded, and what its names hold is looked at together with its source (`outline`): only that tells a
 function that makes a crew from one that runs it.
@@ -15,10 +15,10 @@ from typing import Any
 
 from crewrun.crew.crew import Crew
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.outline import ENTRANCES, Outline, Part, outline_of
+from crewrun.definitions.formats.outline import ENTRANCES, Outline, Part, outline_of
 from crewrun.errors import CrewrunWarning, DefinitionError
 from crewrun.flow.flow import Flow
-from crewrun.loading.modules import stop_of
+from crewrun.loading.partial_modules import stop_of
 from crewrun.loading.user_code import is_users
 from crewrun.references import known_names
 
@@ -28,7 +28,7 @@ _LOOKED_FOR = (
 )
 
 
-def entry_of(module: ModuleType, file: str) -> str | None:
+def find_entry_point(module: ModuleType, file: str) -> str | None:
     """The name in `module`, which was loaded from `file`, of what a row runs; None when that is the file as a whole.
 
     Kinds are looked for one after the other, from the flow on down; what rows cannot reach, since it has inputs of its

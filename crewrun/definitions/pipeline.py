@@ -1,4 +1,4 @@
-"""From a source to its definition, the same way for every format: sift the keys, check, validate, build."""
+"""From a source to its definition, the same steps for every format: normalise, keys, checks, names, spec, build."""
 
 import warnings
 from pathlib import Path
@@ -6,11 +6,10 @@ from pathlib import Path
 from crewrun.definitions.build import build
 from crewrun.definitions.checks import check
 from crewrun.definitions.definition import Definition
-from crewrun.definitions.keys import Rules, sift
-from crewrun.definitions.names import Names
-from crewrun.definitions.objects import look_up
-from crewrun.definitions.older import modernised
-from crewrun.definitions.problems import LAST_COUNTS, Problem, failure, with_advice
+from crewrun.definitions.keys import Rules, drop_unknown_keys
+from crewrun.definitions.names import Names, look_up_objects
+from crewrun.definitions.normalise import normalise_older
+from crewrun.definitions.problems import LAST_COUNTS, failure, with_advice
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import CrewSpec
 from crewrun.definitions.validation import validate
@@ -24,16 +23,17 @@ def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -
     Every fault that can be known is collected before any is raised, as DefinitionError with one line per fault in the
     order of the file. Warns with CrewrunWarning of keys without effect, where `rules` let them pass.
     """
-    older: list[Problem] = []
-    sifted = sift(modernised(source, older) if rules.crewai else source, rules)
-    repeated = with_advice(source.repeated, LAST_COUNTS) if rules.crewai else []
-    for warning in [*repeated, *older, *sifted.warnings]:
+    notes = with_advice(source.repeated, LAST_COUNTS) if rules.crewai else []
+    if rules.crewai:
+        source = normalise_older(source, notes)
+    known = drop_unknown_keys(source, rules)
+    for warning in [*notes, *known.warnings]:
         warnings.warn(str(warning), CrewrunWarning, stacklevel=4)
-    source = sifted.source
-    problems = [*source.problems, *sifted.problems, *check(source, is_crewai=rules.crewai)]
-    if not rules.crewai:  # in crewrun's own format a key that has no effect is an error
+    source = known.source
+    problems = [*source.problems, *known.problems, *check(source, is_crewai=rules.crewai)]
+    if not rules.crewai:  # in crewrun's own format a repeated key, of which one has no effect, is an error
         problems += source.repeated
-    objects = look_up(source, names, problems)
+    objects = look_up_objects(source, names, problems)
     spec = validate(source, names, rules)
     if not isinstance(spec, CrewSpec):
         raise failure(source.file, [*problems, *spec])

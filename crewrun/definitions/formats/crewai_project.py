@@ -1,6 +1,6 @@
 """A CrewAI project: a folder with `config/agents.yaml` and `config/tasks.yaml`, or a crew class, in it or below it.
 
-With a `crew.py` beside config/, or another file with a @CrewBase class, that says which crew it is (`python_source`);
+With a `crew.py` beside config/, or another file with a @CrewBase class, that says which crew it is (`python`);
 without one, the crew is all agents and all tasks, in the order of the files.
 """
 
@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass
 
 from crewrun.compat.import_hook import refuse_foreign_engine
-from crewrun.definitions.assembly import assemble
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.folder_scripts import imported_by
-from crewrun.definitions.folders import MAX_DEPTH, below, classes_in, inside, path_in, python_files
+from crewrun.definitions.formats.folder_scripts import imported_by
+from crewrun.definitions.formats.folder_walk import MAX_DEPTH, below, classes_in, inside, path_in, python_files
 from crewrun.definitions.keys import Rules
 from crewrun.definitions.names import Names
-from crewrun.definitions.older import unwrapped
+from crewrun.definitions.normalise import unwrap
+from crewrun.definitions.pipeline import assemble
 from crewrun.definitions.source import Expected, Source, joined
 from crewrun.definitions.yaml_source import read
 from crewrun.errors import DefinitionError
@@ -70,7 +70,7 @@ def load(folder: str, strict: bool = False) -> Definition:
     root = project.base if os.path.relpath(project.base, folder).startswith(os.pardir) else os.path.normpath(folder)
     python = project.python
     if python is not None or project.yaml is None:
-        from crewrun.definitions.python_source import load_project
+        from crewrun.definitions.formats.python import load_project
 
         return load_project(python or path_in(project.base, "crew.py"), root)
     agents, tasks = project.yaml
@@ -78,8 +78,8 @@ def load(folder: str, strict: bool = False) -> Definition:
     source = joined(
         Source(folder, {}),
         {
-            ("agents",): unwrapped(read(agents, Expected("agents.yaml", "an entry for every agent")), "agents"),
-            ("tasks",): unwrapped(read(tasks, Expected("tasks.yaml", "an entry for every task")), "tasks"),
+            ("agents",): unwrap(read(agents, Expected("agents.yaml", "an entry for every agent")), "agents"),
+            ("tasks",): unwrap(read(tasks, Expected("tasks.yaml", "an entry for every task")), "tasks"),
         },
     )
     folders = list(dict.fromkeys([project.base, os.path.dirname(agents), root]))

@@ -15,7 +15,7 @@ PATIENCE_S = 10.0
 
 
 @contextmanager
-def told_when_slow(thread: int) -> Iterator[None]:
+def warn_when_slow(thread: int) -> Iterator[None]:
     """If what the thread of this number does in the block takes longer than PATIENCE_S, say so once on stderr."""
     ended = Event()
     Thread(target=_watch, args=(thread, ended), name="crewrun-patience", daemon=True).start()

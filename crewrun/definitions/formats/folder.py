@@ -1,18 +1,18 @@
 """A folder: the flow, the CrewAI project or the script in it that its owner would run, looked for in this order.
 
-`flow_project`, `project_folder` and `folder_scripts` know one of these each.
+`flow_project`, `crewai_project` and `folder_scripts` know one of these each.
 """
 
 import os
 from dataclasses import replace
 from pathlib import Path
 
-from crewrun.definitions import flow_project, project_folder
 from crewrun.definitions.definition import Definition
-from crewrun.definitions.folder_scripts import imported_by, mains_of, script_in
-from crewrun.definitions.folders import below, path_in
-from crewrun.definitions.project_file import ProjectFile, read_project
-from crewrun.definitions.project_folder import Project
+from crewrun.definitions.formats import crewai_project, flow_project
+from crewrun.definitions.formats.crewai_project import Project
+from crewrun.definitions.formats.folder_scripts import imported_by, mains_of, script_in
+from crewrun.definitions.formats.folder_walk import below, path_in
+from crewrun.definitions.formats.pyproject import ProjectFile, read_project
 from crewrun.errors import DefinitionError
 
 
@@ -20,7 +20,7 @@ def load(folder: str, strict: bool = False) -> Definition:
     """The crew or flow of `folder`. Raises DefinitionError that says what there is when it has none, or several."""
     if flow_project.is_flow_project(folder):
         return flow_project.load(folder)
-    projects = project_folder.projects_in(folder)
+    projects = crewai_project.projects_in(folder)
     flows = list(dict.fromkeys(flow for one in projects if (flow := _flow_around(one.base, folder)) is not None))
     if len(flows) == 1 and all(_flow_around(one.base, folder) for one in projects):
         return flow_project.load(flows[0])
@@ -28,13 +28,13 @@ def load(folder: str, strict: bool = False) -> Definition:
         return _load_project(folder, projects[0], strict)
     project = read_project(folder)
     if projects:
-        return project_folder.load(_meant(folder, projects, project).base, strict)
+        return crewai_project.load(_meant(folder, projects, project).base, strict)
     return _load_script(folder, project) or _load_inner(folder, strict)
 
 
 def is_found_in(folder: str) -> bool:
     """Whether a flow, a project or a script is right in `folder`, so that it needs not be named."""
-    if flow_project.is_flow_project(folder) or project_folder.is_project(folder):
+    if flow_project.is_flow_project(folder) or crewai_project.is_project(folder):
         return True
     try:
         return script_in(folder, read_project(folder)) is not None
@@ -45,7 +45,7 @@ def is_found_in(folder: str) -> bool:
 def _load_project(folder: str, project: Project, strict: bool) -> Definition:
     """The project, or the script that makes its crew where neither a crew class nor the YAML alone does."""
     try:
-        return project_folder.load(folder, strict)
+        return crewai_project.load(folder, strict)
     except DefinitionError:
         if project.classes:
             raise
@@ -59,7 +59,7 @@ def _load_script(folder: str, project: ProjectFile) -> Definition | None:
     script = script_in(folder, project)
     if script is None:
         return None
-    from crewrun.definitions.python_source import load_script
+    from crewrun.definitions.formats.python import load_script
 
     return replace(load_script(script), path=Path(folder))
 
@@ -78,7 +78,7 @@ def _load_inner(folder: str, strict: bool) -> Definition:
         raise DefinitionError(
             f"{folder}: has {len(found)} projects in it: {', '.join(map(repr, found))}; name one of them"
         )
-    raise DefinitionError(project_folder.nothing_in(folder))
+    raise DefinitionError(crewai_project.nothing_in(folder))
 
 
 def _flow_around(base: str, folder: str) -> str | None:

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterable
 
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.folders import inside, path_in, python_files
-from crewrun.definitions.outline import outline_of
-from crewrun.definitions.project_file import ProjectFile
+from crewrun.definitions.formats.folder_walk import inside, path_in, python_files
+from crewrun.definitions.formats.outline import outline_of
+from crewrun.definitions.formats.pyproject import ProjectFile
 from crewrun.errors import DefinitionError
 
 # Which of several files is the one that is run.

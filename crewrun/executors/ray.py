@@ -1,8 +1,8 @@
 """Rows on a Ray cluster. One actor per worker holds a `WorkerServer`, and dies with the run. `cluster` imports Ray.
 
-Of Ray are used: joining a cluster or starting one on this machine, finding room for actors, restarting nothing,
-carrying bytes to them and back, noticing their deaths, and sending the crew's folder along (`working_dir`). Keys go as
-an argument of a method, which Ray neither logs nor keeps.
+Ray joins a cluster or starts one on this machine, places actors, carries bytes to them and back, notices their deaths,
+and sends the crew's folder along (`working_dir`). It restarts nothing. Keys are an argument of a method, which Ray
+neither logs nor stores.
 """
 
 import asyncio
@@ -10,15 +10,17 @@ import gc
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
 import sniffio
 
 from crewrun.errors import CrewrunError
-from crewrun.executors.cluster import import_ray, join, muted
+from crewrun.executors.cluster import close, import_ray, in_thread, join
+from crewrun.executors.cluster_watch import Lifeline, lifelines, wait_gone
 from crewrun.executors.remote.connection import ConnectionLost
 from crewrun.executors.remote.messages import Fault
 from crewrun.executors.remote.packaging import package_crew
@@ -28,7 +30,7 @@ from crewrun.executors.run_spec import RunSpec, WorkerSpec
 from crewrun.redaction.redactor import redact
 
 _CLOSE_S = 1.0
-# What only Ray's own tools know by these names.
+# Lines that mean something to Ray's own tools only.
 _OF_RAY = re.compile(r"\t(class_name|actor_id|pid|name|namespace): ")
 
 
@@ -43,23 +45,26 @@ async def open_ray(run_spec: RunSpec, address: str | None) -> AsyncIterator[Work
     package = package_crew(run_spec.crew, run_spec.definition, run_spec.excluded)
     worker_spec = run_spec.worker_spec(package.ref, package.text)
     is_ours = not ray.is_initialized()
+    address = address or os.environ.get("RAY_ADDRESS")
     if is_ours:
-        await join(ray, address or os.environ.get("RAY_ADDRESS"), package, run_spec.say)
+        await join(ray, address, package, run_spec.say)
+    provisioner: RayProvisioner | None = None
     try:
-        provisioner = RayProvisioner(ray, run_spec, worker_spec)
+        provisioner = RayProvisioner(ray, run_spec, worker_spec, await lifelines(ray, address))
         async with open_pool(run_spec, provisioner, provisioner.size) as pool:
             yield pool
     finally:
         if is_ours:
-            with muted():
-                ray.shutdown()
+            await close(ray, is_gone=provisioner is not None and provisioner.is_gone)
 
 
 class RayProvisioner:
     """Where actors are started; see `crewrun.executors.remote.pool.Provisioner`."""
 
-    def __init__(self, ray: Any, run_spec: RunSpec, worker_spec: WorkerSpec) -> None:
+    def __init__(self, ray: Any, run_spec: RunSpec, worker_spec: WorkerSpec, lifelines: Sequence[Lifeline]) -> None:
         self._ray = ray
+        self._lifelines = lifelines
+        self.is_gone = False
         self._worker_spec = worker_spec
         self._cpus = run_spec.workers.cpus
         room = int(ray.cluster_resources().get("CPU", 0) / self._cpus)
@@ -76,6 +81,12 @@ class RayProvisioner:
                 await connection.close()
             raise
         return connection
+
+    async def wait_gone(self) -> str:
+        """See `Provisioner.wait_gone`."""
+        why = await wait_gone(self._lifelines)
+        self.is_gone = True
+        return why
 
     def shortage(self) -> str:
         """What a worker that is not there yet waits for, in words."""
@@ -115,14 +126,14 @@ class RayConnection:
         """See `Connection.close`."""
         with suppress(ConnectionLost), anyio.move_on_after(_CLOSE_S):
             await self._call("close")
-        with suppress(Exception):  # whatever Ray says of an actor that is gone
-            self._ray.kill(self._actor)
+        with suppress(Exception), anyio.move_on_after(_CLOSE_S):  # whatever Ray says of an actor that is gone
+            await in_thread(partial(self._ray.kill, self._actor))  # it waits for a GCS that may be gone as well
 
     async def _call(self, method: str, *arguments: object) -> Any:
         answer = asyncio.ensure_future(_answer(getattr(self._actor, method).remote(*arguments)))
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.shield(answer)  # Ray does not stand that who waits is cancelled
+            return await asyncio.shield(answer)  # Ray breaks when a waiting task is cancelled
         except self._ray.exceptions.RayError as broken:
             raise _broken(broken) from None
 
@@ -132,7 +143,7 @@ async def _answer(reference: Any) -> Any:
 
 
 class _Actor:
-    """What Ray runs: a server and the task that it serves in."""
+    """What Ray runs: a worker server, and the task that it serves in."""
 
     def __init__(self) -> None:
         self._server = WorkerServer()
@@ -141,12 +152,14 @@ class _Actor:
     async def open(self, worker_spec: WorkerSpec) -> tuple[Fault | None, str]:
         """Load the crew; what is wrong with it, if anything, and where this is."""
         place = socket.gethostname()
-        sniffio.thread_local.name = "asyncio"  # every primitive of anyio asks, and finding out costs more than the rest
+        sniffio.thread_local.name = (
+            "asyncio"  # each primitive of anyio asks; finding out costs more than the rest of it
+        )
         try:
             await self._server.open(worker_spec)
         except CrewrunError as wrong:
             return Fault.of(wrong), place
-        # As the command does for itself: what is loaded by now stays, and need not be looked through again and again.
+        # As the command does for itself: what is loaded by now stays, so the collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
@@ -170,7 +183,7 @@ class _Actor:
 
 
 def _broken(error: Exception) -> ConnectionLost:
-    """What Ray says of an actor's end, in a line."""
+    """Why an actor ended, from Ray's message, in a line."""
     cause = getattr(error, "cause", None)  # an exception over there, whose traceback `error` has as its text
     if cause is not None:
         return ConnectionLost(redact(f"{type(cause).__name__}: {cause}")[:500])

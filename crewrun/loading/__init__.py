@@ -3,7 +3,7 @@
     references ─▶ block.loading() ─┬─▶ partial_modules   imports: a module that stops keeps what it has defined
      (finds the file)              ├─▶ audit             sockets and servers; model_calls: which are calls of a model
                                    ├─▶ questions         input(): a placeholder now, the row's field when a row runs
-                                   ├─▶ command_line      argparse: likewise, from the row's fields
+                                   ├─▶ command_line      argparse: the row's fields as arguments
                                    └─▶ slow_load         after ten seconds, the line that it waits in
                                         │
                           all raise or note a `Stop` of the current `load.Load`

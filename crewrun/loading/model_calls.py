@@ -58,7 +58,7 @@ def called_model(host: str, port: int | None, files: Iterable[str], env: Mapping
         return where
     if host.endswith(_FREE) or host.startswith(_METADATA):
         return None
-    client = next((found for file in files if (found := _client(file)) is not None), None)
+    client = next((package for file in files if (package := _client(file)) is not None), None)
     return None if client is None else f"{where} by {client}"
 
 
@@ -81,8 +81,8 @@ def _is_named(host: str, port: int | None, env: Mapping[str, str]) -> bool:
 def _client(file: str) -> str | None:
     """The package that calls models and that `file` is in."""
     for folder in ("site-packages", "dist-packages"):
-        _, found, inner = file.rpartition(f"{os.sep}{folder}{os.sep}")
-        if found:
+        _, separator, inner = file.rpartition(f"{os.sep}{folder}{os.sep}")
+        if separator:
             inner = inner.replace(os.sep, "/")
             match = next((client for client in _CLIENTS if inner.startswith(client)), None)
             return None if match is None else match.partition("/")[0]

@@ -37,7 +37,7 @@ def _watch(thread: int, ended: Event) -> None:
 
 
 def _loaded_frame(thread: int) -> FrameType | None:
-    """The innermost frame of the user's that crewrun has called: who calls crewrun is not being loaded."""
+    """The innermost frame of the user's that crewrun has called: the caller of crewrun is not being loaded."""
     frames = list(frames_from(sys._current_frames().get(thread)))
     ours = [i for i, frame in enumerate(frames) if is_ours(frame.f_code.co_filename)]
     inner = frames[: ours[-1]] if ours else []

@@ -727,3 +727,33 @@ def test_what_executors_of_users_import_is_still_at_its_old_place(old: str, name
     sys.modules.pop(old, None)
     with pytest.warns(DeprecationWarning, match=rf"^{old} is now crewrun\.executors\."):
         assert getattr(import_module(old), name) is new
+
+
+RAYLET = """
+import asyncio
+import os
+import signal
+
+async def run(topic: str) -> str:
+    if topic == "DIE":
+        os.kill(os.getppid(), signal.SIGKILL)  # the raylet, which started this worker
+        await asyncio.sleep(60)
+    return topic
+"""
+
+
+@needs_ray
+@pytest.mark.soak
+@pytest.mark.xdist_group("ray")
+def test_a_raylet_that_dies_ends_the_run(tmp_path: Path) -> None:
+    """Within a minute, exit 4 with the command that goes on; the rest of the cluster is there as before."""
+    (tmp_path / "raylet.py").write_text(RAYLET)
+    write_rows(tmp_path / "in.jsonl", [*topics(3), {"topic": "DIE"}, *topics(3)])
+    with started() as address:
+        began = time.monotonic()
+        command = ("batch", "in.jsonl", "--crew", "raylet.py:run", "--executor", "ray", "--workers", "1", "-j", "1")
+        done = crewrun(*command, cwd=tmp_path, env=on_cluster(address), timeout=120)
+    assert (done.returncode, time.monotonic() - began < 90) == (4, True)  # half a minute of it are Ray's start
+    assert "stopped: the Ray node that the run is connected to (its raylet) is gone: nothing listens at" in done.stderr
+    assert f"to go on: crewrun {' '.join(command)}" in done.stderr
+    assert [row["status"] for row in read_rows(tmp_path / "in.results.jsonl")] == ["ok"] * 3

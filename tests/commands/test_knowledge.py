@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.command import crewrun, write_rows
+from support.command import write_rows
+from support.forks import crewrun
 from support.local_workers import NEAR
 from support.workspace import Place
 

@@ -45,7 +45,7 @@ _IMPORTED = [
     "crewrun.batch.run",
     "crewrun.batch.check",
     "crewrun.batch.plan",
-    "crewrun.batch.reread",
+    "crewrun.batch.resume",
     "crewrun.executors.inline",
     "crewrun.inspect.export",
     "crewrun.inspect.gc",

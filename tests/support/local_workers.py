@@ -29,10 +29,19 @@ async def die() -> None:
         await anyio.sleep_forever()
 
 
-class NearConnection:
-    """A line to a server in this process."""
+async def lose_place() -> None:
+    """Take the place away where all workers are, this code's own among them."""
+    worker = _here.get(None)
+    if worker is not None:
+        worker.place_is_gone.set()
+        await anyio.sleep_forever()
 
-    def __init__(self) -> None:
+
+class NearConnection:
+    """A connection to a server in this process."""
+
+    def __init__(self, place_is_gone: anyio.Event) -> None:
+        self.place_is_gone = place_is_gone
         self.server = WorkerServer()
         self.dead = anyio.Event()
         self.serving = anyio.CancelScope()
@@ -73,20 +82,25 @@ class NearConnection:
 
 
 class NearProvisioner:
-    """Hires stations in this process."""
+    """Starts workers in this process."""
 
     def __init__(self, run_spec: RunSpec) -> None:
         self._worker_spec = run_spec.worker_spec(run_spec.crew, None)
         self._serving: set[asyncio.Task[None]] = set()
+        self._is_gone = anyio.Event()
 
     async def start_worker(self) -> NearConnection:
-        line = NearConnection()
-        await line.server.open(self._worker_spec)
-        self._serving.add(asyncio.create_task(line.serve()))
-        return line
+        connection = NearConnection(self._is_gone)
+        await connection.server.open(self._worker_spec)
+        self._serving.add(asyncio.create_task(connection.serve()))
+        return connection
 
     def shortage(self) -> str:
         return "nothing"
+
+    async def wait_gone(self) -> str:
+        await self._is_gone.wait()
+        return "the place of the workers is gone"
 
 
 @asynccontextmanager

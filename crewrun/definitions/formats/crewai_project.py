@@ -45,17 +45,17 @@ class Project:
         if os.path.isfile(crew_py):
             return crew_py
         places = [self.base, path_in(self.base, "src")]
-        found = [(file, name) for place in places for file in python_files(place) for name in _crew_classes(file)]
-        if len(found) > 1:
+        matches = [(file, name) for place in places for file in python_files(place) for name in _crew_classes(file)]
+        if len(matches) > 1:
             imported = {name for place in places for name in imported_by(path_in(place, "main.py"))}
-            found = [one for one in found if one[1] in imported] or found
-        if len(found) > 1:
-            names = [f"{file}:{name}" for file, name in found]
+            matches = [one for one in matches if one[1] in imported] or matches
+        if len(matches) > 1:
+            names = [f"{file}:{name}" for file, name in matches]
             raise DefinitionError(
                 f"{self.base}: has several @CrewBase classes, {', '.join(names)}; "
                 f"say which crew is meant: --crew {names[0]}"
             )
-        return found[0][0] if found else None
+        return matches[0][0] if matches else None
 
     @property
     def classes(self) -> list[str]:
@@ -97,24 +97,24 @@ def is_project(folder: str) -> bool:
 
 def find(folder: str) -> Project:
     """The project in `folder`, else the only one below it. Raises DefinitionError when there is none, or several."""
-    found = projects_in(folder)
-    if not found:
+    matches = projects_in(folder)
+    if not matches:
         raise DefinitionError(nothing_in(folder))
-    if len(found) > 1:
-        bases = ", ".join(repr(project.base) for project in found)
-        raise DefinitionError(f"{folder}: has {len(found)} CrewAI projects in it: {bases}; name one of them")
-    return found[0]
+    if len(matches) > 1:
+        bases = ", ".join(repr(project.base) for project in matches)
+        raise DefinitionError(f"{folder}: has {len(matches)} CrewAI projects in it: {bases}; name one of them")
+    return matches[0]
 
 
 def projects_in(folder: str) -> list[Project]:
     """The project right in `folder`, else all that are below it."""
-    found: dict[str, Project] = {}
+    matches: dict[str, Project] = {}
     for place in below(folder):
         if (project := _project_at(place)) is not None:
             if project.base == os.path.normpath(folder) or place == os.path.normpath(folder):
                 return [project]
-            found.setdefault(project.base, project)
-    return list(found.values())
+            matches.setdefault(project.base, project)
+    return list(matches.values())
 
 
 def nothing_in(folder: str) -> str:

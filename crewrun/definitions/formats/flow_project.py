@@ -47,15 +47,15 @@ def load(folder: str) -> Definition:
     """
     project = read_project(folder)
     mains = mains_of(folder, project)
-    found = _flows(mains) or _imported(mains, folder)
-    if len(found) > 1:
-        found = _run_by(project, found) or found
-    others = [] if found else _flows(file for place in below(folder) for file in python_files(place))
-    if len(found or others) != 1:
-        raise _unclear(folder, found, others)
+    matches = _flows(mains) or _imported(mains, folder)
+    if len(matches) > 1:
+        matches = _run_by(project, matches) or matches
+    others = [] if matches else _flows(file for place in below(folder) for file in python_files(place))
+    if len(matches or others) != 1:
+        raise _unclear(folder, matches, others)
     from crewrun.definitions.formats.python import load_flow
 
-    file, name = (found or others)[0]
+    file, name = (matches or others)[0]
     return load_flow(file, name, folder)
 
 
@@ -70,9 +70,9 @@ def _run_by(project: ProjectFile, flows: list[tuple[str, str]]) -> list[tuple[st
     return []
 
 
-def _unclear(folder: str, found: list[tuple[str, str]], others: list[tuple[str, str]]) -> DefinitionError:
-    many = bool(found)
-    names = [f"{file}:{name}" for file, name in found or others]
+def _unclear(folder: str, matches: list[tuple[str, str]], others: list[tuple[str, str]]) -> DefinitionError:
+    many = bool(matches)
+    names = [f"{file}:{name}" for file, name in matches or others]
     what = "has several flows in its main.py" if many else "is a CrewAI flow project without a flow in its main.py"
     where = f"{', ' if many else '; elsewhere there is '}{', '.join(names)}" if names else ""
     example = names[0] if names else path_in(folder, "FILE.py:NAME")

@@ -71,12 +71,12 @@ def _load_inner(folder: str, strict: bool) -> Definition:
         is_outermost = not any(place.startswith(other + os.sep) for other in inner)
         if place != os.path.normpath(folder) and is_outermost and os.path.isfile(path_in(place, "pyproject.toml")):
             inner.append(place)
-    found = [place for place in inner if is_found_in(place)]
-    if len(found) == 1:
-        return load(found[0], strict)
-    if found:
+    matches = [place for place in inner if is_found_in(place)]
+    if len(matches) == 1:
+        return load(matches[0], strict)
+    if matches:
         raise DefinitionError(
-            f"{folder}: has {len(found)} projects in it: {', '.join(map(repr, found))}; name one of them"
+            f"{folder}: has {len(matches)} projects in it: {', '.join(map(repr, matches))}; name one of them"
         )
     raise DefinitionError(crewai_project.nothing_in(folder))
 

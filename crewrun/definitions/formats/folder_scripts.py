@@ -34,9 +34,9 @@ def script_in(folder: str, project: ProjectFile) -> str | None:
         return named[0]
     source = path_in(folder, "src")
     for places in ([folder], [source], inside(source), inside(folder)):
-        found = [file for place in places for file in python_files(place) if is_about_crews(file)]
-        if found:
-            return _one_of(found, folder)
+        matches = [file for place in places for file in python_files(place) if is_about_crews(file)]
+        if matches:
+            return _one_of(matches, folder)
     return None
 
 

@@ -43,7 +43,7 @@ def path_in(folder: str, name: str) -> str:
 
 
 def classes_in(source: bytes) -> list[ast.ClassDef] | None:
-    """The classes at the top of a Python file, which is not run; None when it does not parse: who loads it is told."""
+    """The classes at the top of a Python file, which is not run; None when it does not parse, as its load reports."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError):

@@ -67,5 +67,5 @@ def _script(target: str, folder: str) -> Script:
 
 
 def _table(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = parent.get(name)
-    return found if isinstance(found, dict) else {}
+    value = parent.get(name)
+    return value if isinstance(value, dict) else {}

@@ -69,12 +69,12 @@ def _source_root(path: str, top: str) -> str | None:
 
 def _crew_class(module: ModuleType, file: str) -> str | None:
     """The name of the file's own @CrewBase class. Raises DefinitionError when it has several."""
-    found = [
+    names = [
         name
         for name, value in known_names(module).items()
         if isclass(value) and value.__module__ == module.__name__ and getattr(value, "is_crew_class", False)
     ]
-    if len(found) > 1:
-        told = f"say which crew is meant: --crew {shown(file)}:{found[0]}"
-        raise DefinitionError(f"{file}: has several @CrewBase classes, {listed(found)}; {told}")
-    return found[0] if found else None
+    if len(names) > 1:
+        advice = f"say which crew is meant: --crew {shown(file)}:{names[0]}"
+        raise DefinitionError(f"{file}: has several @CrewBase classes, {listed(names)}; {advice}")
+    return names[0] if names else None

@@ -20,16 +20,18 @@ class WorkerClient:
     def __init__(
         self, connection: Connection, run_spec: RunSpec, refused: Callable[[str, str], None], interval_s: float
     ) -> None:
-        """`refused` hears what endpoints do not take. Bundles leave and are fetched at most every `interval_s`."""
+        """`refused` is called with what an endpoint refuses. Each way, at most one bundle per `interval_s`."""
         self._connection = connection
         self._interval_s = interval_s
         self._limiters = run_spec.limiters
         self.assignments: dict[int, Assignment] = {}
         self._service = RunService(run_spec, self.assignments, refused)
+        self._lost = ConnectionLost("the run has ended")
+        self._transfers = anyio.CancelScope()
         self._channel = Channel(self._service, unexpected=OutputFailed)
 
     async def run(self, assignment: Assignment) -> RowResult:
-        """Have the worker run a row. Cancelling this gives the row up.
+        """Have the worker run a row. Cancelling this cancels the row.
 
         Raises ConnectionLost when the worker dies first, and what the run has to end with, such as OutputFailed.
         """
@@ -38,7 +40,7 @@ class WorkerClient:
         self.assignments[number] = assignment
         self._limiters.on_their_way += 1
         reply = self._channel.call("run_row", number, assignment.row, list(assignment.answers))
-        # Also of a row that was given up: until the worker hears of that, it records what it pays for.
+        # Not when this is cancelled: until the worker learns of it, it goes on recording what it pays for.
         reply.add_done_callback(lambda _: self.assignments.pop(number, None))
         try:
             result: RowResult = await asyncio.shield(reply)
@@ -50,32 +52,34 @@ class WorkerClient:
             self._service.has_begun(assignment)
 
     def refuse(self, endpoint: str, what: str) -> None:
-        """Tell the worker what an endpoint does not take."""
+        """Tell the worker what an endpoint refuses."""
         self._channel.notify("refuse", endpoint, what)
 
     async def serve(self) -> str:
         """Exchange messages until the connection is lost; why it was."""
-        lost = ConnectionLost("the run has ended")
         try:
-            async with anyio.create_task_group() as tasks:
-
-                async def until_lost(transfer: Callable[[], Awaitable[None]]) -> None:
-                    nonlocal lost
-                    try:
-                        while True:
-                            await transfer()
-                            await anyio.sleep(self._interval_s)
-                    except ConnectionLost as broken:
-                        lost = broken
-                        tasks.cancel_scope.cancel()
-
-                tasks.start_soon(until_lost, self._send)
-                tasks.start_soon(until_lost, self._receive)
+            with self._transfers:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._repeat, self._send)
+                    tasks.start_soon(self._repeat, self._receive)
         finally:
             self.assignments.clear()
-            self._channel.close(lost)
+            self._channel.close(self._lost)
             self._service.close()
-        return str(lost)
+        return str(self._lost)
+
+    def lose(self, lost: ConnectionLost) -> None:
+        """End `serve`, as if the connection was lost."""
+        self._lost = lost
+        self._transfers.cancel()
+
+    async def _repeat(self, transfer: Callable[[], Awaitable[None]]) -> None:
+        try:
+            while True:
+                await transfer()
+                await anyio.sleep(self._interval_s)
+        except ConnectionLost as lost:
+            self.lose(lost)
 
     async def _send(self) -> None:
         await self._connection.send(await self._channel.next_bundle())

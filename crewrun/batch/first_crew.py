@@ -16,12 +16,12 @@ from crewrun.target import Target
 _PATIENCE_S = 10
 
 
-class FirstRowFailed(Exception):
+class FirstCrewFailed(Exception):
     """The user's code failed for the first row, as it will when that runs."""
 
 
 async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Target | None:
-    """The crew that `target` makes for the first row that fits; None when it makes none. Raises FirstRowFailed."""
+    """The crew that `target` makes for the first row that fits; None when it makes none. Raises FirstCrewFailed."""
     if not target.makes_crews:
         return None
     rows: list[Row] = []
@@ -32,18 +32,18 @@ async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Target 
         return bool(rows)
 
     await open_rows().visit(see)
-    return await looked(target, rows[0]) if rows else None
+    return await make_crew(target, rows[0]) if rows else None
 
 
-async def looked(target: Target, row: Row) -> Target | None:
+async def make_crew(target: Target, row: Row) -> Target | None:
     """The crew that `target` makes for `row`, in a worker thread, for the user's code may block.
 
-    None where it runs one by itself, or takes longer than ten seconds, which is a warning. Raises FirstRowFailed.
+    None where it runs one by itself, or takes longer than ten seconds, which is a warning. Raises FirstCrewFailed.
     """
     try:
         crew: Target | None = await call(target.crew_of_row, row.inputs or {}, timeout_s=_PATIENCE_S)
     except CrewrunError as failed:
-        raise FirstRowFailed(f"line {row.line}: {failed}") from None
+        raise FirstCrewFailed(f"line {row.line}: {failed}") from None
     except TimeoutError:
         why = f"takes longer than {_PATIENCE_S} s for the first row, so models and keys are not known before it runs"
         warn(f"{target.name} {why}", CrewrunWarning, stacklevel=2)

@@ -29,9 +29,9 @@ def settings_of(manifest: Manifest) -> BatchSettings:
     """The settings of a run, as it keeps them: passwords blacked out. Raises UsageError when they are damaged."""
     from pydantic import TypeAdapter, ValidationError
 
-    known = {name: value for name, value in manifest.options.items() if name in BatchSettings.__dataclass_fields__}
+    options = {name: value for name, value in manifest.options.items() if name in BatchSettings.__dataclass_fields__}
     try:
-        return TypeAdapter(BatchSettings).validate_python(known)
+        return TypeAdapter(BatchSettings).validate_python(options)
     except ValidationError as wrong:
         first = wrong.errors(include_url=False)[0]
         place = ".".join(map(str, ("options", *first["loc"])))
@@ -61,11 +61,11 @@ async def visit_input(inputs: str, id_field: str | None, visit: Callable[[Row], 
 
 async def verify(view: View) -> Differences:
     """Hold the results, the journal and the input of a run against each other. Raises JournalDamaged."""
-    found = Differences()
-    if not check_journal(view, found):
-        found.notes.append("results and input: the journal is damaged")
-        return found
-    verification = Verification(view, found)
+    differences = Differences()
+    if not check_journal(view, differences):
+        differences.notes.append("results and input: the journal is damaged")
+        return differences
+    verification = Verification(view, differences)
     verification.read_results()
     manifest = view.manifest
     wanted = is_wanted(manifest)
@@ -74,14 +74,14 @@ async def verify(view: View) -> Differences:
         verification.see(row, wanted=wanted(row))
 
     if manifest.input_file is None:
-        found.notes.append("input: the rows came through a pipe, which cannot be read again")
+        differences.notes.append("input: the rows came through a pipe, which cannot be read again")
         verification.end_without_input()
-        return found
+        return differences
     try:
         await visit_rows(manifest, see)
     except UsageError as gone:
-        found.add("input", str(gone))
+        differences.add("input", str(gone))
         verification.end_without_input()
     else:
         verification.end()
-    return found
+    return differences

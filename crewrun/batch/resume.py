@@ -7,17 +7,17 @@ from crewrun.row import Row
 from crewrun.runs.state import RunState
 
 
-async def take_out_changed(source: Source, state: RunState) -> None:
+async def remove_changed_rows(source: Source, state: RunState) -> None:
     """Read `source` to its end, and take the lines out of the results that it has other rows for, all at once.
 
-    A new line is written when its row ends: the old one beside it would be a second one of the same id until then, and
+    A new line is written when its row ends: the old one would be a second one of the same id until then, and
     for good where a part of the input is all that is run. Raises OutputFailed.
     """
-    changed: list[int] = []
+    positions: list[int] = []
 
     def see(row: Row) -> None:
         if (position := state.find_changed(row)) is not None:
-            changed.append(position)
+            positions.append(position)
 
     await source.visit(see)
-    await anyio.to_thread.run_sync(state.results.take_out, changed)
+    await anyio.to_thread.run_sync(state.results.take_out, positions)

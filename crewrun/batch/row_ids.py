@@ -34,8 +34,8 @@ class _Seen:
         """Whether `key`, not 0, is new. None when nothing is known of it and there is no room."""
         slots = self._slots
         slot = key & (_SLOTS - 1)
-        while found := slots[slot]:
-            if found == key:
+        while stored := slots[slot]:
+            if stored == key:
                 return False
             slot = (slot + 1) & (_SLOTS - 1)
         if not self._room:
@@ -46,7 +46,7 @@ class _Seen:
 
 
 class RowIds:
-    """Names rows in input order, with so many contents in memory."""
+    """Names rows in input order, with at most `in_memory` contents in memory."""
 
     def __init__(self, in_memory: int = _MOST) -> None:
         # An empty name is a temporary database on disk, gone when closed: https://sqlite.org/inmemorydb.html
@@ -97,10 +97,10 @@ class RowIds:
                     self._flush()
                 return None
             self._flush()
-            found = self._db.execute("select line from claimed where id = ?", (signed,)).fetchone()
-            if found is None:
+            claimed = self._db.execute("select line from claimed where id = ?", (signed,)).fetchone()
+            if claimed is None:
                 self._claims.append((signed, line))
-            return int(found[0]) if found else None
+            return int(claimed[0]) if claimed else None
         except sqlite3.OperationalError as full:
             raise OutputFailed(f"the temporary file of row ids cannot be written: {full}") from full
 

@@ -1,4 +1,4 @@
-"""`warn_of_drift`: a model of the user's own that is not what it was, so that every row is paid for again.
+"""`warn_of_changed_models`: a model of the user's own that is not what it was, so that every row is paid for again.
 
 That is right after a change that was meant. A clock or a random id in a public attribute differs in each session.
 """
@@ -18,22 +18,22 @@ class _Model(NamedTuple):
     attributes: dict[str, Any]
 
 
-def warn_of_drift(folder: RunFolder, endpoints: Sequence[str]) -> None:
+def warn_of_changed_models(folder: RunFolder, endpoints: Sequence[str]) -> None:
     """Warn with CrewrunWarning of the attributes in which `endpoints`, as in a manifest, differ from the run's."""
     if not folder.is_used:
         return
     try:
-        before = read_manifest(folder.manifest).definition.get("endpoints")
+        previous = read_manifest(folder.manifest).definition.get("endpoints")
     except UsageError:  # whoever opens the run says so
         return
-    if not isinstance(before, list):
+    if not isinstance(previous, list):
         return
-    earlier = [model for one in before if one not in endpoints and (model := _custom(str(one))) is not None]
-    for model in (_custom(one) for one in endpoints if one not in before):
-        same = next((one for one in earlier if model is not None and _is_same_code(one, model)), None)
-        if model is None or same is None:
+    replaced = [_custom(str(endpoint)) for endpoint in previous if endpoint not in endpoints]
+    for model in (_custom(endpoint) for endpoint in endpoints if endpoint not in previous):
+        match = next((other for other in replaced if model and other and _is_same_code(other, model)), None)
+        if model is None or match is None:
             continue
-        names = [name for name, value in model.attributes.items() if same.attributes.get(name) != value]
+        names = [name for name, value in model.attributes.items() if match.attributes.get(name) != value]
         if names:
             is_one = len(names) == 1
             warn(

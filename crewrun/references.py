@@ -21,16 +21,15 @@ from typing import Any
 
 from crewrun.errors import CrewrunError, DefinitionError, suggest
 from crewrun.loading import block
-from crewrun.loading.exits import wants_arguments
-from crewrun.loading.load import Load, stop_in
+from crewrun.loading.environment import missing_variable, unset_in
+from crewrun.loading.import_path import above_packages as above_packages  # noqa: PLC0414
+from crewrun.loading.import_path import make_importable, project_places, root_of, search
+from crewrun.loading.load import Load, stop_in, wants_arguments
 from crewrun.loading.load import check_loaded as check_loaded  # noqa: PLC0414  (for what is above)
-from crewrun.loading.modules import stop_of, stoppable
-from crewrun.loading.places import above_packages as above_packages  # noqa: PLC0414
-from crewrun.loading.places import make_importable, project_places, root_of, search
+from crewrun.loading.partial_modules import stop_of, stoppable
 from crewrun.loading.user_code import is_ours, is_users
 from crewrun.loading.user_code import place_of as place_of  # noqa: PLC0414
 from crewrun.loading.user_code import shown as shown  # noqa: PLC0414
-from crewrun.loading.variables import missing_variable, unset_in
 from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.written_secrets import written_secrets
 
@@ -100,7 +99,7 @@ def load_file(path: str, home: str | None = None, project: str | None = None) ->
 
     A file in a package is imported as part of it, so that its relative imports work: `home` is the folder that holds
     the top package, found by its `__init__.py` files unless it is given. Any other file is a script: it wins over an
-    installed module of its name. Its imports look first into the folders of `places`; `project` is one of them.
+    installed module of its name. Its imports look first into the folders of `import_path`; `project` is one of them.
     Raises DefinitionError.
     """
     known = [module for module in list(sys.modules.values()) if getattr(module, "__dict__", {}).get("__file__") == path]

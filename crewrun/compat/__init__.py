@@ -7,5 +7,6 @@ are refused. Three ways lead to it:
     from crewrun.x import Y         `aliases` makes a module with the names of the table's entry
     from crewrun.memory import Y    `stubs` makes a module whose names do nothing, and warn when they are used
 
-`names` and `base_llm` are what only exists for code that was written for CrewAI.
+`names` and `base_llm` are what only exists for code that was written for CrewAI. `moved_modules` has modules of
+crewrun's own that are elsewhere now.
 """

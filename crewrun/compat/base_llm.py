@@ -67,15 +67,15 @@ class BaseLLM(LLM, metaclass=_Kind):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept(cls, given: Any) -> Any:
+    def _accept(cls, values: Any) -> Any:
         """CrewAI's arguments: `stop_sequences` for `stop`, a text for a list, and what is no field beside them."""
-        if not isinstance(given, dict):
-            return given
-        fields = {name: value for name, value in given.items() if name in cls.model_fields}
-        others = {name: value for name, value in given.items() if name not in fields and name != "stop_sequences"}
-        fields["stop"] = as_stops(given.get("stop_sequences") or given.get("stop"))
-        fields["additional_params"] = {**(given.get("additional_params") or {}), **others}
-        fields["fallbacks"] = as_fallbacks(given.get("fallbacks"))
+        if not isinstance(values, dict):
+            return values
+        fields = {name: value for name, value in values.items() if name in cls.model_fields}
+        others = {name: value for name, value in values.items() if name not in fields and name != "stop_sequences"}
+        fields["stop"] = as_stops(values.get("stop_sequences") or values.get("stop"))
+        fields["additional_params"] = {**(values.get("additional_params") or {}), **others}
+        fields["fallbacks"] = as_fallbacks(values.get("fallbacks"))
         return fields
 
     @field_validator("*", mode="wrap")
@@ -151,8 +151,8 @@ class BaseLLM(LLM, metaclass=_Kind):
         return response_format.model_validate_json(response[start : end + 1] if 0 <= start < end else response)
 
 
-def as_stops(given: Any) -> list[str]:
+def as_stops(values: Any) -> list[str]:
     """Stop words, of one or several."""
-    if given is None:
+    if values is None:
         return []
-    return [given] if isinstance(given, str) else list(given)
+    return [values] if isinstance(values, str) else list(values)

@@ -40,8 +40,8 @@ class _Rewriter(ast.NodeTransformer):
         self.generic_visit(node)
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
         if called in _BY_NAME and node.args and isinstance(node.args[0], ast.Constant):
-            given = node.args[0].value
-            module = self._renamed(given) if isinstance(given, str) else None
+            value = node.args[0].value
+            module = self._renamed(value) if isinstance(value, str) else None
             if module is not None:
                 is_distribution = called in ("version", "distribution")
                 node.args[0] = ast.copy_location(ast.Constant("crewrun" if is_distribution else module), node.args[0])

@@ -1,4 +1,4 @@
-"""`Agent`: who does a task, or answers when asked directly. A definition; what it says for one row is a `Persona`.
+"""`Agent`: does a task, or answers when asked directly. A definition; its texts for one row are a `Persona`.
 
 How an agent works on a task, with tools and schemas, is in `perform`.
 """
@@ -11,12 +11,13 @@ from pydantic import BaseModel
 
 from crewrun.aio.concurrency import call
 from crewrun.crew.agent_definition import AgentDefinition, Persona
+from crewrun.crew.family import seen
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
-from crewrun.crew.perform import Answer, Work, perform
+from crewrun.crew.perform import perform
 from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, with_passages
-from crewrun.crew.watch import seen
+from crewrun.crew.work import Answer, Work
 from crewrun.errors import OutputInvalid
 from crewrun.files.attachment import attach, parts_of, tell_of
 from crewrun.files.file import as_files
@@ -116,7 +117,7 @@ class Agent(AgentDefinition):
         *,
         query: str | None = None,
     ) -> AgentOutput:
-        """`akickoff` for sync code. A running event loop is blocked meanwhile, with a warning."""
+        """`akickoff` for sync code. Inside a running event loop it blocks that loop, with a warning."""
         started = partial(self.akickoff, query=query)
         return run_sync("kickoff", "akickoff", started, messages, response_format, input_files)
 
@@ -149,9 +150,9 @@ class Agent(AgentDefinition):
         question = f"{judge_prompt(rule, description, answer)}\n\n{schema_prompt(schema.text)}"
         unseen = kickoff._replace(on_step=())
         row_context = row_context.child()
-        row_context.own_texts = ()  # a tag that the task asks for is none that its judge is asked for
-        said = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
-        verdict: dict[str, Any] = said.structured.value if said.structured else {}
+        row_context.own_texts = ()  # a tag that the task asks for is not asked of its judge
+        reply = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
+        verdict: dict[str, Any] = reply.structured.value if reply.structured else {}
         return verdict["valid"], verdict["feedback"] or ""
 
     def _given(self, messages: str | Sequence[Mapping[str, Any]] | None, query: str | None) -> Any:
@@ -227,7 +228,7 @@ class Agent(AgentDefinition):
             current_kickoff.reset(token)
 
     def _site(self, kickoff: Kickoff, task_of_row: Callable[[], Any] | None) -> Site:
-        """Who calls models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
+        """Caller of models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
         outer, persona = current_site.get() or Site(), self.persona(kickoff.inputs)
         agent = self if not kickoff.inputs else self.model_copy(update=persona._asdict())
         task = task_of_row() if task_of_row is not None else outer.task

@@ -84,8 +84,8 @@ class AgentDefinition(Declared):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept(cls, given: Any) -> Any:
-        return accept("agent", cls, given)
+    def _accept(cls, fields: Any) -> Any:
+        return accept("agent", cls, fields)
 
     @property
     def label(self) -> str:

@@ -51,10 +51,10 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
     One crew object serves any number of kickoffs at once; each has its own texts, outputs and usage.
     `default_inputs` fill placeholders that a kickoff's inputs leave open. In a hierarchical crew a manager does every
     task and delegates: `manager_agent`, or one made for `manager_llm`. `max_rpm` limits the requests per minute of all
-    kickoffs of the process together. What `knowledge_sources` say every agent knows besides its own, and has `skills`.
+    kickoffs of the process together. Every agent also knows what `knowledge_sources` say, and has `skills`.
 
     Callbacks may be sync or async: `before_kickoff_callbacks` get the inputs and return them changed, or None;
-    `after_kickoff_callbacks` get the output likewise; `task_callback` gets every TaskOutput, `step_callback` every
+    `after_kickoff_callbacks` do the same with the output; `task_callback` gets every TaskOutput, `step_callback` every
     step of an agent. What a callback raises fails the kickoff. `output_log_file` is where tasks are noted as they begin
     and end: a name, or True for logs.txt. `config` may bring agents, tasks and process, as a dict or JSON text.
     """
@@ -84,7 +84,7 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
         return previews
 
     def assignments(self, inputs: Inputs | None, gateway: Gateway, *, reads_files: bool = True) -> list[Assignment]:
-        """Who would do which task with which tools, texts and files in a kickoff over `gateway`.
+        """The agent, tools, texts and files that each task would have in a kickoff over `gateway`.
 
         Raises InputInvalid. See `attach` for files that are not read.
         """

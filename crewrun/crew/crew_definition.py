@@ -87,8 +87,8 @@ class CrewDefinition(Declared):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept(cls, given: Any) -> Any:
-        return accept("crew", cls, with_config(given) if isinstance(given, dict) else given)
+    def _accept(cls, fields: Any) -> Any:
+        return accept("crew", cls, with_config(fields) if isinstance(fields, dict) else fields)
 
     def model_post_init(self, context: Any, /) -> None:
         """Refuse a wrong crew when it is made; one without tasks may still get them."""
@@ -137,7 +137,7 @@ class CrewDefinition(Declared):
 
     @property
     def tool_problems(self) -> list[str]:
-        """What is known to keep tools from working, besides `missing_tool_keys`."""
+        """What keeps tools from working, as far as it shows before a kickoff; see also `missing_tool_keys`."""
         return list(dict.fromkeys(problem for _, box in self._toolboxes() for problem in box.problems))
 
     @property
@@ -204,8 +204,8 @@ class CrewDefinition(Declared):
     @property
     def embedders(self) -> list[ModelFields]:
         """The embedding models that a kickoff may call."""
-        found = (self.background_of(agent).embedded for agent in self.agents_at_work)
-        return list(dict.fromkeys(embedded.embedder for embedded in found if embedded is not None))
+        passages = (self.background_of(agent).embedded for agent in self.agents_at_work)
+        return list(dict.fromkeys(embedded.embedder for embedded in passages if embedded is not None))
 
     @property
     def knowledge_files(self) -> frozenset[str]:

@@ -62,29 +62,29 @@ def no_effect(name: str) -> str:
     return "is not supported by this version of crewrun and has no effect"
 
 
-def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
-    """The constructor arguments `given` of `model` less what has no effect; `kind` is agent, task or crew.
+def accept(kind: str, model: type[BaseModel], fields: Any) -> Any:
+    """The constructor arguments `fields` of `model` less what has no effect; `kind` is agent, task or crew.
 
-    A `config` mapping is merged in below what is given beside it, as CrewAI does. Warns with CrewrunWarning.
+    A `config` mapping is merged in; fields that are also arguments win, as in CrewAI. Warns with CrewrunWarning.
     """
-    if not isinstance(given, dict):
-        return given
-    given = dict(given)
-    config = given.pop("config", None)
+    if not isinstance(fields, dict):
+        return fields
+    fields = dict(fields)
+    config = fields.pop("config", None)
     if isinstance(config, Mapping):
-        given = {**config, **given}
+        fields = {**config, **fields}
     if kind == "agent":
-        llm, keys = model_keys(given)
+        llm, keys = model_keys(fields)
         if keys:
             warnings.warn(f"agent: {described(keys)}", CrewrunWarning, stacklevel=5)
-            given = {**{name: value for name, value in given.items() if name not in keys}, "llm": llm}
-    taken = {}
-    for name, value in given.items():
+            fields = {**{name: value for name, value in fields.items() if name not in keys}, "llm": llm}
+    accepted = {}
+    for name, value in fields.items():
         if name in model.model_fields:
-            taken[name] = value
+            accepted[name] = value
         elif name not in SILENT[kind]:
             _warn(kind, model, name, value)
-    return taken
+    return accepted
 
 
 def _warn(kind: str, model: type[BaseModel], name: str, value: Any) -> None:

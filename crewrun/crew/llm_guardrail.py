@@ -31,8 +31,8 @@ class LLMGuardrail:
             llm=self.llm,
         )
         task = getattr(output, "description", "")
-        said = await judge.akickoff(judge_prompt(self.description, task, output.raw), response_format=Judgement)
-        verdict = cast("Judgement", said.pydantic)
+        judgement = await judge.akickoff(judge_prompt(self.description, task, output.raw), response_format=Judgement)
+        verdict = cast("Judgement", judgement.pydantic)
         if verdict.valid:
             return True, output.raw
         return False, verdict.feedback or f"it does not keep to: {self.description}"

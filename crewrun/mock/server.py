@@ -255,18 +255,18 @@ class _Mock:
     def _compose(self, chat: Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]) -> Reply:
         if fault and fault.kind in ("status", "once", "quota"):
             return refusal_for(fault, headers)
-        said = self._said(chat, entry)
+        message = self._said(chat, entry)
         reply = partial(completion, chat, entry.number, int(entry.at_s), headers)
         match fault.kind if fault else None:
             case "empty":
                 return reply(FakeAnswer(""))
             case "length":
-                return reply(half(said), cut_off=True)
+                return reply(half(message), cut_off=True)
             case "garbage":
-                return replace(reply(said), body=_GARBAGE)
+                return replace(reply(message), body=_GARBAGE)
             case "cut":
-                return replace(reply(said), cut=True)
-        return reply(said)
+                return replace(reply(message), cut=True)
+        return reply(message)
 
 
 def _peer(request: web.Request) -> tuple[str, int]:

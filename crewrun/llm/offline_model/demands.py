@@ -50,8 +50,8 @@ def _both(word: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Any:
         case "const" if ours[word] != theirs[word]:
             raise NoValue
     if word in _TIGHTER:
-        known = [bound for bound in (fraction_in(ours, word), fraction_in(theirs, word)) if bound is not None]
-        return _TIGHTER[word](known) if known else None
+        bounds = [bound for bound in (fraction_in(ours, word), fraction_in(theirs, word)) if bound is not None]
+        return _TIGHTER[word](bounds) if bounds else None
     return theirs[word]
 
 
@@ -79,25 +79,25 @@ def _common_types(ours: list[str], theirs: list[str]) -> list[str]:
 
 def list_in(schema: Mapping[str, Any], word: str) -> list[Any]:
     """The list at `word`, an empty one when there is something else."""
-    found = schema.get(word)
-    return found if isinstance(found, list) else []
+    value = schema.get(word)
+    return value if isinstance(value, list) else []
 
 
 def mapping_in(schema: Mapping[str, Any], word: str) -> dict[str, Any]:
     """The mapping at `word`, an empty one when there is something else."""
-    found = schema.get(word)
-    return found if isinstance(found, dict) else {}
+    value = schema.get(word)
+    return value if isinstance(value, dict) else {}
 
 
 def fraction_in(schema: Mapping[str, Any], word: str) -> Fraction | None:
     """The number at `word` as it is written: 0.1 is a tenth. None when there is none."""
-    found = schema.get(word)
-    if isinstance(found, float) and math.isfinite(found):
-        return Fraction(repr(found))
-    return Fraction(found) if isinstance(found, int | Fraction) and not isinstance(found, bool) else None
+    value = schema.get(word)
+    if isinstance(value, float) and math.isfinite(value):
+        return Fraction(repr(value))
+    return Fraction(value) if isinstance(value, int | Fraction) and not isinstance(value, bool) else None
 
 
 def count_in(schema: Mapping[str, Any], word: str, otherwise: int) -> int:
     """The number at `word` as a number of things, `otherwise` when there is none."""
-    found = fraction_in(schema, word)
-    return otherwise if found is None or found < 0 else int(found)
+    value = fraction_in(schema, word)
+    return otherwise if value is None or value < 0 else int(value)

@@ -100,16 +100,16 @@ class _Maker:
 
     def _target(self, reference: str) -> Any:
         """What a JSON pointer such as `#/$defs/Author` leads to; True, which any value fits, when it is not in here."""
-        found = self._root if reference == "#" or reference.startswith("#/") else True
+        part = self._root if reference == "#" or reference.startswith("#/") else True
         for step in unquote(reference).split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-                found = found[int(name)]
-            elif isinstance(found, dict):
-                found = found.get(name, True)
+            if isinstance(part, list) and name.isdecimal() and int(name) < len(part):
+                part = part[int(name)]
+            elif isinstance(part, dict):
+                part = part.get(name, True)
             else:
                 return True
-        return found
+        return part
 
     def _choose(self, flat: Mapping[str, Any], choices: list[list[Any]], place: _Place) -> Any:
         """A value for the first branch of the first choice that has one."""

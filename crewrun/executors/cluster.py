@@ -129,7 +129,7 @@ def _init(ray: Any, stderr: "_Muted", **options: Any) -> None:
 
 @contextmanager
 def _signals_as_they_were() -> Iterator[None]:
-    """Keep Ray from taking SIGTERM for good. One that comes meanwhile, which Ray makes an exit of, has its effect."""
+    """Keep Ray from taking SIGTERM for good. A signal that Ray turned into SystemExit is raised again."""
     heeded = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     ended = False
     try:
@@ -171,7 +171,7 @@ class _Muted:
         self._stderr = stderr
 
     def last(self) -> str:
-        """The last line that was written meanwhile, as the end of a message."""
+        """The last line that was written to the file, as the end of a message."""
         size = os.fstat(self._aside).st_size
         tail = os.pread(self._aside, _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode("utf-8", "replace")
         last = next((line for line in reversed(tail.splitlines()) if line.strip()), "")
@@ -190,7 +190,7 @@ class _Muted:
 
 @contextmanager
 def muted() -> Iterator[_Muted]:
-    """Keep what is written to standard error aside for the time of the block: nothing else makes Ray's C++ quiet."""
+    """Keep what is written to standard error aside during the block: nothing else makes Ray's C++ quiet."""
     with TemporaryFile() as aside:
         stderr = os.dup(2)
         os.dup2(aside.fileno(), 2)

@@ -1,7 +1,7 @@
 """Noticing that a Ray cluster is gone while a run uses it.
 
 Ray ends the process a minute after it lost the head node's GCS, with an exit code of its own, and waits in silence when
-only the raylet beside it has died. So what a run cannot go on without is asked here whether it still listens.
+only its raylet has died. So this looks whether the processes that a run needs still listen.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import anyio
 
 CONNECT_S = 4.0
 _EVERY_S = 3.0
-# A raylet never comes back: a second look rules out a slip of the network.
+# A raylet never comes back: looking again rules out a hiccup of the network.
 _RAYLET_S = 6.0
 # A GCS that was set up to be fault tolerant restarts and is waited for; Ray itself gives up after 60 s, and ends the
 # process with it (gcs_rpc_server_reconnect_timeout_s in ray/src/ray/common/ray_config_def.h).

@@ -1,8 +1,8 @@
 """Rows on a Ray cluster. One actor per worker holds a `WorkerServer`, and dies with the run. `cluster` imports Ray.
 
-Of Ray are used: joining a cluster or starting one on this machine, finding room for actors, restarting nothing,
-carrying bytes to them and back, noticing their deaths, and sending the crew's folder along (`working_dir`). Keys go as
-an argument of a method, which Ray neither logs nor keeps.
+Ray joins a cluster or starts one on this machine, places actors, carries bytes to them and back, notices their deaths,
+and sends the crew's folder along (`working_dir`). It restarts nothing. Keys are an argument of a method, which Ray
+neither logs nor stores.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from crewrun.executors.run_spec import RunSpec, WorkerSpec
 from crewrun.redaction.redactor import redact
 
 _CLOSE_S = 1.0
-# What only Ray's own tools know by these names.
+# Lines that mean something to Ray's own tools only.
 _OF_RAY = re.compile(r"\t(class_name|actor_id|pid|name|namespace): ")
 
 
@@ -133,7 +133,7 @@ class RayConnection:
         answer = asyncio.ensure_future(_answer(getattr(self._actor, method).remote(*arguments)))
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.shield(answer)  # Ray does not stand that who waits is cancelled
+            return await asyncio.shield(answer)  # Ray breaks when a waiting task is cancelled
         except self._ray.exceptions.RayError as broken:
             raise _broken(broken) from None
 
@@ -143,7 +143,7 @@ async def _answer(reference: Any) -> Any:
 
 
 class _Actor:
-    """What Ray runs: a server and the task that it serves in."""
+    """What Ray runs: a worker server, and the task that it serves in."""
 
     def __init__(self) -> None:
         self._server = WorkerServer()
@@ -152,12 +152,14 @@ class _Actor:
     async def open(self, worker_spec: WorkerSpec) -> tuple[Fault | None, str]:
         """Load the crew; what is wrong with it, if anything, and where this is."""
         place = socket.gethostname()
-        sniffio.thread_local.name = "asyncio"  # every primitive of anyio asks, and finding out costs more than the rest
+        sniffio.thread_local.name = (
+            "asyncio"  # each primitive of anyio asks; finding out costs more than the rest of it
+        )
         try:
             await self._server.open(worker_spec)
         except CrewrunError as wrong:
             return Fault.of(wrong), place
-        # As the command does for itself: what is loaded by now stays, and need not be looked through again and again.
+        # As the command does for itself: what is loaded by now stays, so the collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
@@ -181,7 +183,7 @@ class _Actor:
 
 
 def _broken(error: Exception) -> ConnectionLost:
-    """What Ray says of an actor's end, in a line."""
+    """Why an actor ended, from Ray's message, in a line."""
     cause = getattr(error, "cause", None)  # an exception over there, whose traceback `error` has as its text
     if cause is not None:
         return ConnectionLost(redact(f"{type(cause).__name__}: {cause}")[:500])

@@ -1,4 +1,4 @@
-"""What an executor is given: the `RunSpec`, and of that the `WorkerSpec`, which goes to workers elsewhere."""
+"""What an executor needs to know: the `RunSpec`, and of that the `WorkerSpec`, which is sent to workers elsewhere."""
 
 import os
 from asyncio import Future
@@ -19,12 +19,12 @@ from crewrun.recorder import Recorder, Spent
 from crewrun.row import Row
 from crewrun.worker import Worker
 
-# What leads to models and is no secret: workers get it without being told to.
+# Variables that select a model and hold no secret: workers get them without --env.
 _MODEL_VARIABLES = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE")
 
 
 class RowRecorder(Recorder, Protocol):
-    """A recorder that can say all that it knows, and keeps what it is given in the order in which it is called."""
+    """A recorder that can list its answers, and records in the order of the calls to it."""
 
     def record(
         self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
@@ -56,7 +56,7 @@ class RowRecorder(Recorder, Protocol):
 
 
 class RunRecorders(Protocol):
-    """What a run remembers of the calls that its rows made; see `crewrun.worker.Recorders`."""
+    """The recorders of a run's rows; see `crewrun.worker.Recorders`."""
 
     async def recall(self, row: Row) -> RowRecorder:
         """The recorder of one row, with all that earlier sessions recorded of it."""
@@ -65,8 +65,8 @@ class RunRecorders(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How many workers there are to be (None: as many as there is room for), the CPUs that each reserves, and the
-    variables of the environment that they get.
+    """How many workers to start (None: as many as there is room for), the CPUs that each reserves, and the names of the
+    environment variables that they get.
     """
 
     count: int | None = None
@@ -76,10 +76,10 @@ class WorkerOptions:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """All that a worker elsewhere has to know. `crew` is the reference to load, or only the name of `text`.
+    """Everything that a worker elsewhere needs to know. `crew` is the reference to load, or only the name of `text`.
 
-    `endpoints` are those that the run expects it to call, as `describe_endpoint` words them; `max_rows` is how many
-    rows it may have at once.
+    `endpoints` are those that the run expects it to call, as `describe_endpoint` describes them; `max_rows` is the
+    largest number of rows that it may have at once.
     """
 
     crew: str
@@ -102,10 +102,11 @@ class WorkerSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What there is to run, and with what: `worker` for rows in this process, the rest for rows elsewhere.
+    """What to run, and with what: `worker` for rows in this process, the rest for rows elsewhere.
 
-    `crew` is the reference as the user named it, `files` where each row has its folder, `excluded` what of the crew's
-    folder is no part of the crew, `own_files` what tools leave alone, `say` tells the user something now.
+    `crew` is the reference as the user wrote it, `files` the folder with a folder for each row, `excluded` what is in
+    the crew's folder and does not belong to the crew, `own_files` what tools must not touch. `say` shows the user a
+    line at once.
     """
 
     worker: Worker
@@ -130,9 +131,9 @@ class RunSpec:
     say: Callable[[str], Any]
 
     def worker_spec(self, crew: str, text: str | None) -> WorkerSpec:
-        """What workers have to know, when the crew is `crew` over there; see `WorkerSpec`.
+        """The spec of workers that load the crew by the reference `crew`, or from `text`; see `WorkerSpec`.
 
-        Raises UsageError for a variable that they are to get and that is not set here.
+        Raises UsageError for a variable of --env that is not set here.
         """
         for name in self.workers.env:
             if name not in os.environ:

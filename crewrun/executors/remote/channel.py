@@ -1,7 +1,7 @@
-"""`Channel`: one end of what a run and a worker say to each other, as calls and replies.
+"""`Channel`: one end of the calls and replies between a run and a worker.
 
 Calls of this end wait for their replies; calls of the other end are answered by the methods of this end's service.
-Messages gather until the carrier takes them all as one bundle, since a bundle costs the same whatever it carries.
+Messages gather until the carrier takes them all as one bundle, since a bundle costs about the same whatever is in it.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ class Channel:
     """Made, served and closed in one event loop; `request` and `notify` may be called in any other of the process."""
 
     def __init__(self, service: object, unexpected: Callable[[str], Exception] = RuntimeError) -> None:
-        """`service` answers the other end's calls: with a value, or an awaitable of it. What it raises is raised at the
-        caller, `unexpected` in place of an exception that is not ours.
+        """The methods of `service` answer the other end's calls, with a value or an awaitable. What they raise is
+        raised at the caller; an exception that is not ours becomes an `unexpected`.
         """
         self._service = service
         self._unexpected = unexpected
@@ -74,7 +74,7 @@ class Channel:
                 self._answer(message)
 
     def close(self, failure: Exception) -> None:
-        """Raise `failure` where replies are waited for. What answers calls goes on, and nobody hears of it."""
+        """Raise `failure` in all callers that wait for replies. Calls being answered go on, without a reply."""
         self._failure = failure
         self._has_outgoing.set()
         for reply in list(self._pending.values()):
@@ -82,7 +82,7 @@ class Channel:
         self._pending.clear()
 
     async def wait_answered(self) -> None:
-        """Return when nothing answers a call any more."""
+        """Return when no call is being answered."""
         while self._answering:
             await asyncio.wait(self._answering)
 
@@ -144,7 +144,7 @@ class Channel:
         if loop is self._loop:
             finish()
         else:
-            with suppress(RuntimeError):  # the caller has gone, and its loop is closed
+            with suppress(RuntimeError):  # the caller's loop is closed
                 loop.call_soon_threadsafe(finish)
 
 

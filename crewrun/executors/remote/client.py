@@ -20,7 +20,7 @@ class WorkerClient:
     def __init__(
         self, connection: Connection, run_spec: RunSpec, refused: Callable[[str, str], None], interval_s: float
     ) -> None:
-        """`refused` hears what endpoints do not take. Bundles leave and are fetched at most every `interval_s`."""
+        """`refused` is called with what an endpoint refuses. Each way, at most one bundle per `interval_s`."""
         self._connection = connection
         self._interval_s = interval_s
         self._limiters = run_spec.limiters
@@ -31,7 +31,7 @@ class WorkerClient:
         self._channel = Channel(self._service, unexpected=OutputFailed)
 
     async def run(self, assignment: Assignment) -> RowResult:
-        """Have the worker run a row. Cancelling this gives the row up.
+        """Have the worker run a row. Cancelling this cancels the row.
 
         Raises ConnectionLost when the worker dies first, and what the run has to end with, such as OutputFailed.
         """
@@ -40,7 +40,7 @@ class WorkerClient:
         self.assignments[number] = assignment
         self._limiters.on_their_way += 1
         reply = self._channel.call("run_row", number, assignment.row, list(assignment.answers))
-        # Also of a row that was given up: until the worker hears of that, it records what it pays for.
+        # Not when this is cancelled: until the worker learns of it, it goes on recording what it pays for.
         reply.add_done_callback(lambda _: self.assignments.pop(number, None))
         try:
             result: RowResult = await asyncio.shield(reply)
@@ -52,7 +52,7 @@ class WorkerClient:
             self._service.has_begun(assignment)
 
     def refuse(self, endpoint: str, what: str) -> None:
-        """Tell the worker what an endpoint does not take."""
+        """Tell the worker what an endpoint refuses."""
         self._channel.notify("refuse", endpoint, what)
 
     async def serve(self) -> str:

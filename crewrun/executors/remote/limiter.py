@@ -1,4 +1,4 @@
-"""The run's limiters as a worker has them: one limiter for all workers, which every call asks for its permit."""
+"""The run's limiters as a worker has them: one limiter for all workers, which each call asks for a permit."""
 
 from contextvars import ContextVar
 from hashlib import blake2b
@@ -14,7 +14,7 @@ from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
 from crewrun.messages import Endpoint
 
-# The number of the row that this code belongs to.
+# The number of the row that is running in this context.
 row_number: ContextVar[int] = ContextVar("crewrun_row_number", default=0)
 
 
@@ -47,7 +47,7 @@ class RemoteLimiter:
     for.
     """
 
-    bounds = NOTHING_LEARNED  # the run has learned them
+    bounds = NOTHING_LEARNED  # they are at the run
 
     def __init__(self, number: int, channel: Channel, permits: "count[int]") -> None:
         self._number = number
@@ -70,9 +70,9 @@ class RemoteLimiter:
         try:
             granted = await self._channel.request(method, permit, self._number, *arguments)
         except anyio.get_cancelled_exc_class():
-            self._channel.notify("given_up", permit, None)  # the run may have granted it by now
+            self._channel.notify("given_up", permit, None)  # the run may have granted it already
             raise
-        if isinstance(granted, GrantedPermit):  # all that is here of the run's permit is its number
+        if isinstance(granted, GrantedPermit):  # the permit itself is at the run
             return Permit(permit, is_probe=granted.is_probe)
         return granted
 

@@ -1,4 +1,4 @@
-"""What of a crew goes to workers on other machines: its file's text where that is all, else its folder."""
+"""What is sent of a crew to workers on other machines: the text of its file where that is enough, else its folder."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ from crewrun.references import find_file
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX
 
 _LONGEST_PATH_CHARS = 300
-# What stands beside crews and is no part of them, in the forms of a .gitignore. `.*` would match the folder itself.
+# What is never part of a crew although it is in its folder, as .gitignore patterns. `.*` would match the folder itself.
 _NEVER = (
     ".?*",
     "__pycache__/",
@@ -32,8 +32,8 @@ _NEVER = (
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """`ref` is the crew as it is named over there: in `folder`, which travels without what `excluded` matches, as the
-    name of `text`, or something that is installed.
+    """`ref` is the reference by which workers load the crew: a file in `folder`, which is sent without what `excluded`
+    matches, the name of a file with `text`, or a module that is installed there.
     """
 
     ref: str
@@ -43,16 +43,16 @@ class Package:
 
 
 def package_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Package:
-    """What has to travel so that `crew`, which was loaded here as `definition`, can be loaded elsewhere.
+    """What has to be sent so that `crew`, which was loaded here as `definition`, can be loaded elsewhere.
 
-    `left_out` are files and folders that may be beside it and are no part of it, such as the inputs.
+    `left_out` are files and folders that may be in its folder and do not belong to it, such as the inputs.
     """
     if os.path.isdir(crew):
         inner = definition.path if definition.path.is_file() else None
         return _folder(os.path.abspath(crew), inner.name if inner else ".", left_out)
     if os.path.isfile(crew):
         folder, name = os.path.split(os.path.abspath(crew))
-        # Files that rows name are known to nobody.
+        # Which files rows will name is not known yet.
         has_files = definition.target.has_files or bool(definition.target.knowledge_files)
         if definition.kind == "crew.yaml" and not has_files and not _needs_folder(crew, folder):
             return Package(name, text=Path(crew).read_text(encoding="utf-8"))
@@ -67,11 +67,11 @@ def package_crew(crew: str, definition: Definition, left_out: Sequence[Path]) ->
     module = sys.modules.get(name)
     if module is not None and _is_below(getattr(module, "__file__", None), here):
         return _folder(here, crew.strip(), left_out)
-    return Package(crew.strip())  # installed, and so it must be there
+    return Package(crew.strip())  # installed, as it must be there too
 
 
 def _top_around(file: str) -> str:
-    """The folder with all that was loaded for `file`: its package's, or the project's where more of that was."""
+    """The folder with everything that was loaded for `file`: its package's, or the project's if more of it was."""
     top, project = root_of(file), project_of(os.path.dirname(file))
     loaded = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
     own = [path for path in loaded if path and is_users(path)]
@@ -87,7 +87,7 @@ def _folder(folder: str, ref: str, left_out: Sequence[Path]) -> Package:
 
 
 def _special_files(folder: str) -> Iterator[str]:
-    """Pipes, sockets and devices: whoever packs the folder would wait for what they say, for ever."""
+    """Pipes, sockets and devices: Ray, which packs the folder, would read them and never return."""
     for inner, _, files in os.walk(folder):
         for name in files:
             path = os.path.join(inner, name)
@@ -98,7 +98,7 @@ def _special_files(folder: str) -> Iterator[str]:
 
 
 def _needs_folder(crew: str, folder: str) -> bool:
-    """Whether the file names something beside it: a file or a folder, or code that was loaded from there."""
+    """Whether the file names another file or folder of its folder, or uses code that was loaded from there."""
     loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     if any(_is_below(file, folder) and "site-packages" not in str(file) and not _is_ours(file) for file in loaded):
         return True

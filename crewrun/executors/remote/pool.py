@@ -19,17 +19,17 @@ from crewrun.executors.remote.messages import RecordedAnswer
 from crewrun.executors.run_spec import RunSpec
 from crewrun.row import ErrorRecord, Outcome, Row
 
-# So many workers may die with a row in flight before it is taken for the cause.
+# How many workers may die with a row in flight before the row is considered the cause.
 _DEATHS = 3
-# That holds for rows that have something under way. One whose call waits for leave is as good as not there; yet it may
-# have other calls and code.
+# The limit for a row that had a call waiting for a permit each time: it is hardly the cause, but it may have had other
+# calls and code.
 _MOST_DEATHS = 30
-# How long the others are waited for once there is a worker, and how long the first one is.
+# How long to wait for the other workers once the first has come, and how long for the first.
 _OTHERS_S = 3.0
 _FIRST_S = 600.0
 _SAY_AFTER_S = 5.0
 _SAY_EVERY_S = 30.0
-# How long rows wait for a new worker when all have died.
+# How long rows wait for a new worker when all have died: a node that is replaced takes minutes.
 _PATIENCE_S = 300.0
 _PAUSES_S = (0.0, 0.5, 2.0, 10.0, 30.0)
 _CLOSE_S = 3.0
@@ -41,7 +41,7 @@ _SHOWN_CHARS = 300
 
 
 class Provisioner(Protocol):
-    """Where workers are hired."""
+    """Starts workers in some place, such as a Ray cluster."""
 
     async def start_worker(self) -> Connection:
         """Start a worker, once there is room for one, and open its server.
@@ -51,7 +51,7 @@ class Provisioner(Protocol):
         ...
 
     def shortage(self) -> str:
-        """What a worker that is not there yet waits for, in words."""
+        """What a worker that has not started yet waits for, as the end of a sentence."""
         ...
 
     async def wait_gone(self) -> str:
@@ -97,23 +97,20 @@ class WorkerPool:
         self._deaths = 0
         self._is_assembled = False
         self._gone: str | None = None  # why there will be no worker any more
-        self._last_chance = anyio.Lock()  # of a row that two workers died with
+        self._last_chance = anyio.Lock()  # held by a row with which two workers have died
         self._news = anyio.Event()
 
     async def assemble(self) -> None:
-        """Hire the workers, and wait for the first ones. Raises UsageError."""
+        """Start the workers, and wait for the first ones. Raises UsageError."""
         for _ in range(self._size):
             self._tasks.start_soon(self._keep_started)
         self._tasks.start_soon(self._watch)
         with anyio.move_on_after(_FIRST_S):
-            async with anyio.create_task_group() as saying:
-                saying.start_soon(self._say_shortage)
-                while not (self._clients or self._refusal):
-                    await self._news_come()
-                saying.cancel_scope.cancel()
-        with anyio.move_on_after(_OTHERS_S):
-            while self._clients and len(self._clients) < self._size and not self._refusal:
-                await self._news_come()
+            while not (self._clients or self._refusal):  # again if the first ones died while others started
+                await self._wait_first()
+                with anyio.move_on_after(_OTHERS_S):
+                    while self._clients and len(self._clients) < self._size and not self._refusal:
+                        await self._news_come()
         if self._refusal is not None:
             raise self._refusal
         if not self._clients:
@@ -122,15 +119,22 @@ class WorkerPool:
             self._say_missing()
         self._is_assembled = True
 
+    async def _wait_first(self) -> None:
+        async with anyio.create_task_group() as saying:
+            saying.start_soon(self._say_shortage)
+            while not (self._clients or self._refusal):
+                await self._news_come()
+            saying.cancel_scope.cancel()
+
     async def run(self, row: Row) -> Outcome:
-        """Run one row, see `Executor.run`. Raises what a worker could not go on with, such as OutputFailed."""
+        """Run one row, see `Executor.run`. Raises what the run has to end with, such as OutputFailed."""
         run_spec, started_at, began = self._run_spec, datetime.now(UTC), anyio.current_time()
         recorder = await run_spec.recorders.recall(row) if run_spec.recorders is not None else None
         answers = [RecordedAnswer(*entry) for entry in recorder.known()] if recorder is not None else []
         assignment = Assignment(next(self._numbers), row, recorder, answers)
         suspicions = 0
         while suspicions < _DEATHS and assignment.deaths < _MOST_DEATHS:
-            # One at a time: a row that only was there when another row's worker died is not there a third time.
+            # One at a time: a row that is not the cause does not share its worker with the cause a third time.
             async with self._last_chance if suspicions == _DEATHS - 1 else nullcontext():
                 client = await self._least_busy()
                 if client is None:
@@ -151,7 +155,7 @@ class WorkerPool:
         return assignment.unfinished_outcome(error, started_at, anyio.current_time() - began)
 
     async def _least_busy(self) -> WorkerClient | None:
-        """The worker with the fewest rows, None when there has not been one for long, or will not be one."""
+        """The worker with the fewest rows; None when there has been none for long, or there will be none."""
         if not self._clients:
             with anyio.move_on_after(_PATIENCE_S):
                 while not self._clients and self._gone is None:
@@ -161,7 +165,7 @@ class WorkerPool:
         return min(self._clients, key=lambda client: len(client.assignments), default=None)
 
     async def _keep_started(self) -> None:
-        """Keep one place taken."""
+        """Keep one worker running: start another when it dies."""
         failures = 0
         while self._gone is None:
             await anyio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
@@ -204,14 +208,14 @@ class WorkerPool:
                 await connection.close()
 
     def _refuse(self, error: CrewrunError) -> None:
-        """A worker cannot run the crew. Once others are at it, they go on without it."""
+        """A worker cannot run the crew. Once the pool is assembled, the others go on without it."""
         if self._is_assembled and self._refusal is None and self._gone is None:
             self._run_spec.say(f"warning: a worker cannot run the crew, the others go on: {error}")
         self._refusal = self._refusal or error
         self._tell()
 
     def _spread(self, endpoint: str, what: str) -> None:
-        """Tell all workers what an endpoint does not take."""
+        """Tell all workers what an endpoint refuses."""
         self._run_spec.refused.add((endpoint, what))
         for client in self._clients:
             client.refuse(endpoint, what)

@@ -25,7 +25,7 @@ class RunService:
     def __init__(
         self, run_spec: RunSpec, assignments: dict[int, Assignment], refused: Callable[[str, str], None]
     ) -> None:
-        """`assignments` are the worker's, by number. `refused` hears what endpoints do not take."""
+        """`assignments` are the worker's, by number. `refused` is called with what an endpoint refuses."""
         self._run_spec = run_spec
         self._assignments = assignments
         self._refused = refused
@@ -40,7 +40,7 @@ class RunService:
     def acquire(
         self, permit: int, endpoint: int, row: int, tokens: int, price: Price | None, is_patient: bool
     ) -> GrantedPermit | Coroutine[Any, Any, GrantedPermit | bool]:
-        """See `Limiter.enter`; for a call of `row`, 0 where that is not known."""
+        """See `Limiter.enter`; for a call of `row`, 0 if unknown."""
         limiter = self._limiters[endpoint]
         acquired = limiter.enter_nowait(tokens)
         if acquired is None:
@@ -82,12 +82,14 @@ class RunService:
                 if not scope.cancel_called:
                     self._permits[permit] = limiter, acquired
                     return GrantedPermit(acquired.is_probe)
-                limiter.given_up(acquired)  # it came through without another wait
+                limiter.given_up(acquired)  # granted before it could be cancelled
         finally:
             del self._waiting[permit]
-            if assignment is not None and row in self._assignments:  # else it has ended, or runs elsewhere by now
+            if (
+                assignment is not None and row in self._assignments
+            ):  # else it has ended, or has been given to another worker
                 assignment.waiting -= 1
-        return False  # given up: there is nobody to hear it
+        return False  # given up: no caller waits for the reply
 
     def answered(self, permit: int, end: CallResult) -> None:
         """See `Limiter.answered`."""
@@ -108,22 +110,22 @@ class RunService:
             limiter.given_up(acquired, end)
 
     def row_started(self, row: int) -> None:
-        """The worker has begun with a row."""
+        """The worker has started a row."""
         if row in self._assignments:
             self.has_begun(self._assignments[row])
 
     def has_begun(self, assignment: Assignment) -> None:
-        """A row is not on its way to a worker any more."""
+        """The row is no longer on its way to the worker."""
         if not assignment.has_begun:
             assignment.has_begun = True
             self._run_spec.limiters.on_their_way -= 1
 
     def record(self, row: int, method: str, arguments: tuple[Any, ...]) -> Future[None] | None:
-        """Call a method of the row's recorder; see `Assignment`. Awaitable where it is to be waited for."""
+        """Call a method of the row's recorder; see `Assignment`. Awaitable where the worker waits for it."""
         if method == "refused":
             self._refused(*arguments)
         assignment = self._assignments.get(row)
-        if assignment is None:  # given up meanwhile: nobody waits for the reply
+        if assignment is None:  # cancelled: no caller waits for the reply
             return None
         recorded: Future[None] | None = getattr(assignment, method)(*arguments)
         return recorded
@@ -134,7 +136,7 @@ class RunService:
         return answer
 
     def close(self) -> None:
-        """The worker is gone: what its calls cost that had a permit is not known."""
+        """The worker is gone. What its calls in flight cost is not known."""
         for scope in self._waiting.values():
             scope.cancel()
         for limiter, acquired in self._permits.values():

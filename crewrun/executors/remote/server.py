@@ -69,7 +69,7 @@ class WorkerServer:
         if called != worker_spec.endpoints:
             raise UsageError(_other_models(called, worker_spec.endpoints))
         for endpoint in endpoints:
-            import_transport(endpoint.transport_name)  # later it would hold up the first rows
+            import_transport(endpoint.transport_name)  # now: later it would delay the first rows
         self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if target.writes_files else None
         own_files = worker_spec.own_files.with_crew(definition.path, definition.files)
         self._worker = Worker(
@@ -96,7 +96,7 @@ class WorkerServer:
                 shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def _dispatch_all(self) -> None:
-        """Here and not in `send`: rows inherit the context of this task, which has the open gateway."""
+        """Dispatch in the task of `serve`: rows inherit its context, which has the open gateway."""
         while True:
             while self._bundles:
                 self._channel.dispatch(self._bundles.popleft())
@@ -123,7 +123,7 @@ class WorkerService:
     def open(
         self, worker: Worker, gateway: Gateway, channel: Channel, scratch: Path | None, *, tells_prompts: bool
     ) -> None:
-        """Have what rows are run with; `scratch` is where they write their files."""
+        """Set what rows are run with; `scratch` is the folder that they write their files to."""
         self._worker = worker
         self._gateway = gateway
         self._channel = channel
@@ -137,7 +137,7 @@ class WorkerService:
 
         Raises what the run has to end with: OutputFailed when nothing can be recorded any more.
         """
-        scope = self._rows[number] = anyio.CancelScope()  # from now on: it may be cancelled before it begins
+        scope = self._rows[number] = anyio.CancelScope()  # now: the row may be cancelled before its task begins
         return self._run_in(scope, number, row, answers)
 
     async def _run_in(
@@ -151,7 +151,7 @@ class WorkerService:
                     try:
                         return await self._run_row(number, row, answers)
                     except CancelledError:
-                        # The row may have left a timer that cancels its task, after it has ended.
+                        # A timer that the row's own code left may cancel this task after the row has ended.
                         if not taken_back():
                             raise
             finally:
@@ -173,12 +173,12 @@ class WorkerService:
         return RowResult(outcome, stopped, tuple(recorder.replayed), files)
 
     def cancel_row(self, number: int) -> None:
-        """Give up a row."""
+        """Cancel a row."""
         if number in self._rows:
             self._rows[number].cancel()
 
     def cancel_rows(self) -> None:
-        """Give up all rows."""
+        """Cancel all rows."""
         for scope in self._rows.values():
             scope.cancel()
 
@@ -192,7 +192,7 @@ class WorkerService:
 
 
 def _load(worker_spec: WorkerSpec) -> Definition:
-    """The crew, out of the text that came along or by its reference. What it warns of was said at home."""
+    """The crew, out of the text that came along or by its reference. Its warnings were shown by the command already."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if worker_spec.text is None:
@@ -235,7 +235,7 @@ def _take_files(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[Ou
             continue
         name = str(path.relative_to(folder))
         names.append(name)
-        with suppress(FileNotFoundError):  # two tasks wrote the same one
+        with suppress(FileNotFoundError):  # two tasks wrote the same file
             written.append(OutputFile(name, path.read_bytes()))
             path.unlink()
     return names, tuple(written)

@@ -50,16 +50,16 @@ def place_in(root: Path, path: str | Path, named: str | None = None) -> Place:
     """The place that `path` leads to from `root`, or from what the developer `named`, wherever that is: that file, or
     all in that directory. Raises PermissionError as `inside` does.
     """
-    home, found = _followed(root, "."), _followed(root, path)
+    home, target = _followed(root, "."), _followed(root, path)
     top = None if named is None else _followed(root, named)
-    if top is not None and found == top:
+    if top is not None and target == top:
         return Place(str(top if top.is_dir() else top.parent), str(top), str(top), is_named=True)
-    if top is not None and found.is_relative_to(top):
+    if top is not None and target.is_relative_to(top):
         home = top
-    elif not found.is_relative_to(home):
+    elif not target.is_relative_to(home):
         raise PermissionError(f"{str(path)!r} leads out of {str(home)!r}; only files inside may be used")
     spelled = os.path.normpath(os.path.join(_followed(root, "."), path))
-    return Place(str(home), str(found), spelled if Path(spelled).is_relative_to(home) else str(found))
+    return Place(str(home), str(target), spelled if Path(spelled).is_relative_to(home) else str(target))
 
 
 def _followed(root: Path, path: str | Path) -> Path:

@@ -44,9 +44,9 @@ def attach(
     """
     for name, file in files.items():
         where = f"{field}.{name}"
-        found = list(file.filled(inputs, folder, where))
-        for number, one in enumerate(found, 1):
-            own = name if len(found) == 1 else f"{name}_{number}"
+        filled = list(file.filled(inputs, folder, where))
+        for number, one in enumerate(filled, 1):
+            own = name if len(filled) == 1 else f"{name}_{number}"
             if not reads and one.text and one.text == file.text and file.placeholders:
                 yield Attachment(own, one.text, one.text, Part.of({"type": "file"}, f"{own}: {one.text}"))
                 continue

@@ -65,17 +65,17 @@ _OTHER_WORDS = {"audio/x-wav": "audio/wav", "audio/mp3": "audio/mpeg", "audio/x-
 
 def detect(head: bytes, filename: str | None) -> str:
     """The MIME type of content that begins with `head`; `application/octet-stream` where nobody can say."""
-    for start, mark, found in _MAGIC:
-        if head.startswith(mark, start) and (found not in _IN_RIFF or head.startswith(b"RIFF")):
-            return found
+    for start, mark, media_type in _MAGIC:
+        if head.startswith(mark, start) and (media_type not in _IN_RIFF or head.startswith(b"RIFF")):
+            return media_type
     return of_name(filename or "") or ("text/plain" if _is_text(head) else BINARY)
 
 
 def of_name(name: str) -> str | None:
     """The MIME type that a file's name or an address ends in, None where it says nothing."""
     path = urlsplit(name).path if "://" in name else name
-    found, _ = _types().guess_type(path.rpartition("/")[2], strict=False)
-    return _OTHER_WORDS.get(found or "", found)
+    media_type, _ = _types().guess_type(path.rpartition("/")[2], strict=False)
+    return _OTHER_WORDS.get(media_type or "", media_type)
 
 
 def is_text(content_type: str) -> bool:

@@ -174,12 +174,12 @@ def as_file(value: Any) -> File:
     return kind(source=as_source(inner))
 
 
-def as_files(given: Any, whose: str) -> dict[str, File]:
+def as_files(mapping: Any, whose: str) -> dict[str, File]:
     """`input_files` by name. Raises ValueError that says which one is none."""
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{whose} is a mapping of names to files, not {type(given).__name__}")
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"{whose} is a mapping of names to files, not {type(mapping).__name__}")
     files: dict[str, File] = {}
-    for name, value in given.items():
+    for name, value in mapping.items():
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"{whose}: {name!r} is no name of a file")
         try:

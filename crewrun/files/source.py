@@ -143,8 +143,8 @@ class FileStream(FileBytes):
         if hasattr(stream, "seek"):
             stream.seek(0)
         name = filename or getattr(stream, "name", None)
-        known = os.path.basename(name) if isinstance(name, str) else None  # a descriptor's name is its number
-        super().__init__(data=stream.read(MAX_BYTES + 1), filename=known or None)
+        basename = os.path.basename(name) if isinstance(name, str) else None  # a descriptor's name is its number
+        super().__init__(data=stream.read(MAX_BYTES + 1), filename=basename or None)
 
 
 class FileUrl(_Source):

@@ -49,6 +49,6 @@ def _below(value: Any) -> Any:
     return REDACTED if isinstance(value, str) and literals_of(value) else value
 
 
-def _unless_plain(found: re.Match[str]) -> str:
-    is_secret = is_secret_name(unquote_plus(found[1])) and bool(literals_of(found[2]))
-    return f"{found[1]}={REDACTED}" if is_secret else found[0]
+def _unless_plain(match: re.Match[str]) -> str:
+    is_secret = is_secret_name(unquote_plus(match[1])) and bool(literals_of(match[2]))
+    return f"{match[1]}={REDACTED}" if is_secret else match[0]

@@ -49,6 +49,6 @@ def without_userinfo(text: str) -> str:
     return _USERINFO.sub(REDACTED, text) if "://" in text else text
 
 
-def _unless_a_word(found: re.Match[str]) -> str:
-    behind = next((group for group in found.groups() if group), None)
-    return REDACTED if behind is None or _NO_WORD.search(behind) else found[0]
+def _unless_a_word(match: re.Match[str]) -> str:
+    behind = next((group for group in match.groups() if group), None)
+    return REDACTED if behind is None or _NO_WORD.search(behind) else match[0]

@@ -42,9 +42,9 @@ def written_secrets(text: str, *, is_python: bool = False) -> Iterator[str]:
         for value in _literals(tree):
             yield from literals_of(value)
         return
-    for found in _FIELD.finditer(text):
-        value = next((value for value in found.group("double", "single", "bare") if value is not None), "")
-        is_secret = is_secret_name(found["name"]) and found["name"].lower() not in _OF_DATA
+    for match in _FIELD.finditer(text):
+        value = next((value for value in match.group("double", "single", "bare") if value is not None), "")
+        is_secret = is_secret_name(match["name"]) and match["name"].lower() not in _OF_DATA
         if is_secret:
             yield from literals_of(value)
 

@@ -19,7 +19,7 @@ LAYERS = [re.split(r"  |$", line)[0].split() for line in _DRAWN.splitlines()[1:]
 # These reach down to here; nothing above needs them but the command line.
 BESIDE = {"testing": "executors", "mock": "crew"}
 HEAVY = {
-    "litellm": {"llm/transports/litellm.py"},
+    "litellm": {"llm/transports/litellm/library.py"},
     "rich": {"cli/console.py"},
     "aiohttp": {
         "llm/transports/openai.py",

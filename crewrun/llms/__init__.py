@@ -1,1 +1,1 @@
-"""CrewAI's import path for models of the user's own: `crewai.llms.base_llm`."""
+"""CrewAI's import path for the user's own models: `crewai.llms.base_llm`."""

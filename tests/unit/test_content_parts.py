@@ -156,7 +156,7 @@ async def test_shorter_forms_become_openai_s(tmp_path: Path, monkeypatch: pytest
         ),
         pytest.param(
             {"role": "user", "content": [image("file:///etc/passwd")]},
-            ".content[0]: 'file:///etc/passwd' is no address that goes to a model; those begin with https: or data:",
+            ".content[0]: 'file:///etc/passwd' is not a URL for a model; those begin with https: or data:",
             id="an address of this machine",
         ),
         pytest.param(

@@ -254,7 +254,7 @@ def _result(awaited: Future[T], began: Future[None], is_held: Callable[[], bool]
             awaited.cancel()
             raise LoopBlocked(
                 f"the run's event loop has not moved for {times * BLOCKED_S:g} s: async code blocks it, perhaps to "
-                "wait for this very call; await it instead, `await asyncio.to_thread(…)`"
+                "wait for this very call; let it await that, `await asyncio.to_thread(…)`"
             )
     return awaited.result()
 

@@ -66,7 +66,7 @@ def _resolve(root: Path, path: str | Path) -> Path:
     try:
         return (root.resolve() / path).resolve()
     except (ValueError, RuntimeError, OSError) as error:  # a null byte, a lone surrogate, a symlink loop
-        raise PermissionError(f"{str(path)!r} is not a path inside {str(root)!r}: {error}") from None
+        raise PermissionError(f"{str(path)!r} is no path inside {str(root)!r}: {error}") from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crewrun.llm.offline_model.values import example
-from crewrun.llm.offline_model.words import action, excerpt, final_answer, observed, schema_told, tools_told
+from crewrun.llm.offline_model.words import action, described_schema, described_tools, excerpt, final_answer, observed
 from crewrun.messages import ToolCall, ToolSpec
 from crewrun.mock import directives, faults
 from crewrun.mock.chat import Chat
@@ -31,7 +31,7 @@ class Said:
 def answer(chat: Chat, digest: int) -> Said:
     """The answer to `chat`; `digest`, 32 bits of its body, is named in every text."""
     wished = find_directives(chat.steering)
-    if not chat.tools and (told := tools_told(chat.turns[0].text)):
+    if not chat.tools and (told := described_tools(chat.turns[0].text)):
         return Said(_answer_in_words(chat, digest, wished, told))
     prompt = chat.users[-1] if chat.users else ""
     if chat.tools and (names := _names(chat, wished)):
@@ -104,7 +104,7 @@ def _formed(chat: Chat, text: str, wished: PromptDirectives) -> str:
     """`text` as the request wants it: in JSON, or as it is."""
     schema = chat.schema
     if schema is None:
-        told = (schema_told(said) for said in reversed(chat.users))
+        told = (described_schema(said) for said in reversed(chat.users))
         schema = next((one for one in told if one is not None), None)
     if schema is None and not chat.wants_json:
         return text

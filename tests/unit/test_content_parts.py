@@ -161,17 +161,17 @@ async def test_shorter_forms_become_openai_s(tmp_path: Path, monkeypatch: pytest
         ),
         pytest.param(
             {"role": "tool", "content": "2"},
-            " is what a tool gave, and needs `tool_call_id`, the id of the call",
+            " is a tool's result and needs `tool_call_id`, the id of the call",
             id="a tool without its call",
         ),
         pytest.param(
             {"role": "assistant", "tool_calls": [{"name": "add"}]},
-            ".tool_calls[0] is no call with `id` and `function`, a mapping with `name` and `arguments`",
+            ".tool_calls[0] is not a call with `id` and `function`, a mapping with `name` and `arguments`",
             id="a call without id",
         ),
         pytest.param(
             {"role": "user", "content": [{"type": "odd", "x": b"1"}]},
-            ".content[0] is no JSON: Object of type bytes is not JSON serializable",
+            ".content[0] is not JSON: Object of type bytes is not JSON serializable",
             id="bytes",
         ),
     ],

@@ -1,9 +1,9 @@
-"""The rehearsal model `offline`: embedded, deterministic, free, and visibly no model.
+"""The offline model `offline`: built in, deterministic, free, and obviously not a real model.
 
-It obeys: offered tools, it asks for the first one once in each conversation; given a schema, it answers with JSON that
-fits. `offline?latency=0.2&jitter=0.1&fail=0.05&tools=0` shapes it: seconds per call, seconds of spread, share of calls
-that fail, and whether it asks for tools. The same request always gets the same answer, wait and failure, so a rehearsal
-can be repeated.
+If a request has tools, it calls the first one once per conversation; if it has a schema, it answers with JSON that
+fits. `offline?latency=0.2&jitter=0.1&fail=0.05&tools=0` sets the seconds per call, their spread, the share of calls
+that fail, and whether it calls tools. The same request always gets the same answer, wait and failure, so a trial run
+can be repeated exactly.
 """
 
 import json
@@ -18,16 +18,16 @@ import anyio.lowlevel
 
 from crewrun.errors import BadRequest, UsageError, suggest
 from crewrun.llm.offline_model.values import example
-from crewrun.llm.offline_model.words import action, excerpt, final_answer, observed, schema_told, tools_told
+from crewrun.llm.offline_model.words import action, described_schema, described_tools, excerpt, final_answer, observed
 from crewrun.messages import ChatRequest, Completion, ToolCall, ToolSpec, Usage
 
-_EXCERPT_CHARS = 160
-_CHARS_PER_TOKEN = 4
+_EXCERPT_CHARS = 160  # of the prompt in an answer: two lines of a terminal
+_CHARS_PER_TOKEN = 4  # OpenAI's rule of thumb for English, https://platform.openai.com/tokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineOptions:
-    """What may stand behind `offline?`. `tools` is 0 for a model that never asks for one."""
+    """The options after `offline?`. With `tools=0` the model never calls a tool."""
 
     latency: float = 0.0
     jitter: float = 0.0
@@ -55,7 +55,7 @@ class OfflineOptions:
 
 
 def _out_of_range(name: str, value: float) -> str | None:
-    """What `value` should have been."""
+    """What `value` should be, None if it is in range."""
     if name == "tools":
         return None if value in (0, 1) else "0 or 1"
     if name == "fail":
@@ -64,7 +64,7 @@ def _out_of_range(name: str, value: float) -> str | None:
 
 
 class OfflineTransport:
-    """Answers from the request itself."""
+    """Makes up answers from the request itself."""
 
     def __init__(self) -> None:
         self._options: dict[str, OfflineOptions] = {}
@@ -83,9 +83,9 @@ class OfflineTransport:
         if chance < options.fail:
             raise BadRequest(f"offline model: this call fails, as fail={options.fail:g} asks for")
         text, calls = _reply(request, digest.hex()[:8], asks=bool(options.tools))
-        said = text + "".join(call.arguments for call in calls)
+        output = text + "".join(call.arguments for call in calls)
         usage = Usage(
-            prompt_tokens=len(prompt) // _CHARS_PER_TOKEN + 1, completion_tokens=len(said) // _CHARS_PER_TOKEN + 1
+            prompt_tokens=len(prompt) // _CHARS_PER_TOKEN + 1, completion_tokens=len(output) // _CHARS_PER_TOKEN + 1
         )
         return Completion(text, usage, tool_calls=calls)
 
@@ -100,32 +100,32 @@ class OfflineTransport:
 
 
 def _reply(request: ChatRequest, mark: str, *, asks: bool) -> tuple[str, tuple[ToolCall, ...]]:
-    """The text of the answer and the tools that it asks for."""
+    """The text of the answer and the tools that it calls."""
     messages = request.messages
     last = messages[-1].shown
     if request.tools and asks and not any(message.role == "tool" for message in messages):
         tool = request.tools[0]
         return "", (ToolCall("call_offline", tool.name, _arguments(tool, last)),)
-    told = () if request.tools else _first_told(request)
-    results = [observed(message.content) for message in messages if message.role == "user"] if told else []
-    if told and asks and not any(result is not None for result in results):
-        return action(told[0].name, _arguments(told[0], last)), ()
+    tools = () if request.tools else _described_tools(request)
+    results = [observed(message.content) for message in messages if message.role == "user"] if tools else []
+    if tools and asks and not any(result is not None for result in results):
+        return action(tools[0].name, _arguments(tools[0], last)), ()
     text = f"[offline {mark}: no model was called] {excerpt(observed(last) or last, _EXCERPT_CHARS)}"
-    schema = request.schema.schema if request.schema else _schema_told(request)
+    schema = request.schema.schema if request.schema else _described_schema(request)
     if schema is not None:
         text = json.dumps(example(dict(schema), text), ensure_ascii=False)
-    return final_answer(text) if told else text, ()
+    return final_answer(text) if tools else text, ()
 
 
 def _arguments(tool: ToolSpec, prompt: str) -> str:
     return json.dumps(example(dict(tool.parameters), excerpt(prompt, _EXCERPT_CHARS)), ensure_ascii=False)
 
 
-def _first_told(request: ChatRequest) -> tuple[ToolSpec, ...]:
-    """The tools that the first turn explains: the system's, or the user's where there is none."""
-    return tools_told(request.messages[0].content)
+def _described_tools(request: ChatRequest) -> tuple[ToolSpec, ...]:
+    """The tools described in the first message: the system prompt, or the user's message without one."""
+    return described_tools(request.messages[0].content)
 
 
-def _schema_told(request: ChatRequest) -> Mapping[str, Any] | None:
+def _described_schema(request: ChatRequest) -> Mapping[str, Any] | None:
     users = (message.content for message in reversed(request.messages) if message.role == "user")
-    return next((schema for text in users if (schema := schema_told(text)) is not None), None)
+    return next((schema for text in users if (schema := described_schema(text)) is not None), None)

@@ -151,7 +151,7 @@ async def test_shorter_forms_become_openai_s(tmp_path: Path, monkeypatch: pytest
         ),
         pytest.param(
             {"role": "user", "content": [{"type": "image_url", "url": URL}]},
-            ".content[0] needs `image_url` with a `url`: an address, a data URI or a path",
+            ".content[0] needs `image_url` with a `url`: a URL, a data URI or a path",
             id="an image without address",
         ),
         pytest.param(

@@ -1,7 +1,7 @@
-"""The litellm transport: every provider that does not speak OpenAI's protocol. The only file that imports litellm.
+"""The litellm transport, for every provider that does not speak OpenAI's protocol. The only file that imports litellm.
 
-What a refused reply means is said in `http_errors`; here is how to get at that reply through litellm, which maps
-errors itself and loses statuses on the way (Anthropic's 529 becomes 500, Gemini's 403 becomes 400).
+`http_errors` interprets a refused reply; this file gets at the original reply, since litellm maps errors itself and
+changes statuses in doing so (Anthropic's 529 becomes 500, Gemini's 403 becomes 400).
 """
 
 import asyncio
@@ -50,8 +50,8 @@ from crewrun.llm.usage.whole_counts import with_whole_counts
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, RateLimits, Usage, as_parts, in_parts
 from crewrun.redaction.redactor import redact
 
-# The gateway ends a call by cancelling it. litellm always has a limit too, 600 s by default: this one is never met. It
-# does not follow `Endpoint.timeout_s`, because litellm keeps one connection pool for each value.
+# The gateway ends a call by cancelling it. litellm always applies a timeout of its own, by default 600 s; this one is
+# never reached. It is not `Endpoint.timeout_s`, because litellm keeps a connection pool per value.
 _NEVER_S = 86_400.0
 _ADDRESSES = ("http://", "https://", "gs://", "s3://")
 
@@ -62,12 +62,12 @@ class LitellmTransport:
     def __init__(self) -> None:
         self._litellm: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Protects the import: without it every row of the first wave would wait for it in a worker thread of its own.
+        # Protects the import: otherwise each of the first rows would wait for it in a worker thread of its own.
         self._loading = anyio.Lock()
 
     @tolerant
     async def send(self, request: ChatRequest) -> Completion:
-        """One attempt, as `Transport.send` says. The first call imports litellm, which takes seconds."""
+        """One attempt; see `Transport.send`. The first call imports litellm, which takes seconds."""
         reply = _Reply(_own_account(request.endpoint))
         token = _reply.set(reply)
         try:
@@ -76,8 +76,8 @@ class LitellmTransport:
             return _read(response, reply)
         except CallError:
             raise
-        # A boundary to foreign code, as `Worker.run` is: litellm lets through whatever a provider's code trips over
-        # (KeyError, ImportError, botocore's errors ...), and a send raises nothing but a CallError.
+        # A boundary to foreign code, like `Worker.run`: litellm lets through any error of a provider's code (KeyError,
+        # ImportError, botocore's errors ...), and `send` may only raise a CallError.
         except Exception as error:
             raise _as_call_error(error, reply) from error
         finally:
@@ -105,9 +105,9 @@ class LitellmTransport:
 
 @dataclass(slots=True)
 class _Reply:
-    """What a provider replied to one call, as it came: litellm maps words and drops errors.
+    """A provider's original reply to one call, since litellm translates values and drops errors.
 
-    `own_account` are the headers of an account that the call's llm sets itself.
+    `own_account` are the account headers that the call's llm sets itself.
     """
 
     own_account: frozenset[str] = frozenset()
@@ -117,7 +117,7 @@ class _Reply:
     refused: BodyRefused | None = None
 
     def parsed(self) -> Any:
-        """The body of a 2xx as JSON, None where there is none."""
+        """The body of a 2xx as JSON, else None."""
         if self.status is None or not 200 <= self.status < 300:
             return None
         try:
@@ -127,24 +127,24 @@ class _Reply:
         return parsed[0] if isinstance(parsed, list) and len(parsed) == 1 else parsed
 
 
-# The reply to the call that this code makes. In anybody else's use of litellm there is none.
+# The reply to the call being made by this transport; None if other code in the process uses litellm.
 _reply: ContextVar[_Reply | None] = ContextVar("crewrun_litellm_reply", default=None)
 
 
-# Module state, because what it counts is: litellm keeps its HTTP clients in a cache of the process, one set for each
-# loop, and the first transport to close would otherwise cut off the calls of the others.
+# Module state, because litellm's is: it keeps its HTTP clients in a process-wide cache, one set per loop, and the first
+# transport to close would otherwise break the calls of the others.
 _OPEN: WeakSet[LitellmTransport] = WeakSet()
 
 
 @tolerant
 def load_litellm() -> Any:
-    """The litellm module, imported and made quiet: no telemetry, no output, no callbacks, no retries.
+    """Import litellm and silence it: no telemetry, no output, no callbacks, no retries.
 
-    Takes seconds the first time; afterwards it only sets the same values again.
+    Takes seconds the first time; later calls only set the same values again.
     """
-    # Without the first, the import fetches a price list from GitHub; without the second it reads ./.env by itself, and
-    # which file of variables a run has is for crewrun to say. Without the third it fetches images, for providers that
-    # take no addresses, from wherever a row's text says, and that may be this machine's own network.
+    # Without the first variable, the import fetches a price list from GitHub; without the second it reads ./.env, which
+    # crewrun decides on. Without the third it downloads images, for providers that do not accept URLs, from any URL in
+    # a row's text, which may point into this machine's own network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     os.environ.setdefault("MAX_IMAGE_URL_DOWNLOAD_SIZE_MB", "0")
@@ -152,7 +152,7 @@ def load_litellm() -> Any:
     from litellm.litellm_core_utils.prompt_templates import image_handling
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-    if os.environ["MAX_IMAGE_URL_DOWNLOAD_SIZE_MB"] == "0":  # whoever imported it before has not read that
+    if os.environ["MAX_IMAGE_URL_DOWNLOAD_SIZE_MB"] == "0":  # if it was imported before the variable was set
         image_handling.MAX_IMAGE_URL_DOWNLOAD_SIZE_MB = 0
 
     litellm.telemetry = False
@@ -162,13 +162,13 @@ def load_litellm() -> Any:
     for hooks in ("callbacks", "input_callback", "success_callback", "failure_callback"):
         setattr(litellm, hooks, [])
         setattr(litellm, f"_async_{hooks}", [])
-    # Its handler prints to stdout, where the results go; and what it says of a failed call is in the row's error.
+    # Its handler prints to stdout, where the results go, and what it says about a failed call is in the row's error.
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         if "LITELLM_LOG" not in os.environ:
             logger.setLevel(logging.CRITICAL)
-    # A send that is cancelled while litellm prepares it in its thread leaves the coroutine that the thread made.
+    # Cancelling a send while litellm prepares it in a thread leaves behind a coroutine that was never awaited.
     warnings.filterwarnings("ignore", r"coroutine '\w+\.[^']*completion[^']*' was never awaited", RuntimeWarning)
     AsyncHTTPHandler.single_connection_post_request = _no_second_attempt
     _read_within_limits()
@@ -176,10 +176,10 @@ def load_litellm() -> Any:
 
 
 def _read_within_limits() -> None:
-    """Have litellm's HTTP transport read replies to our calls up to a limit, and show them to `_Reply`.
+    """Patch litellm's HTTP transport to read replies to our calls up to a limit, and to record them in `_Reply`.
 
-    httpx would decompress whatever comes, and hold all of it. What other code in the process asks litellm for, streams
-    among it, goes its own way.
+    httpx would decompress and hold a body of any size. Calls by other code in the process, which may stream, are not
+    affected.
     """
     from httpx import Response
     from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
@@ -215,7 +215,8 @@ def _read_within_limits() -> None:
     LiteLLMAiohttpTransport.handle_async_request = handle_async_request
 
 
-# OpenAI's client, by which litellm calls many others too, adds these from the environment. They are for OpenAI alone.
+# OpenAI's client, which litellm uses for many other providers too, adds these headers from the environment. They are
+# meant for OpenAI only.
 _ACCOUNT = frozenset({"openai-organization", "openai-project"})
 _OPENAI = "api.openai.com"
 
@@ -225,36 +226,36 @@ def _own_account(endpoint: Endpoint) -> frozenset[str]:
     return _ACCOUNT & (named | {"openai-organization"} if "organization" in endpoint.params else named)
 
 
-# What a body has no more that was read and decompressed.
+# Headers that no longer apply once a body has been read and decompressed.
 _OF_THE_TRANSFER = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 async def _no_second_attempt(*_: Any, **__: Any) -> Any:
-    """Stands for litellm's own resend after a broken connection, for which it has no switch.
+    """Replaces litellm's resend after a broken connection, which cannot be switched off.
 
-    `AsyncHTTPHandler.post` calls it from `except (RemoteProtocolError, ConnectError)`; the provider may have read, and
-    billed, the first one.
+    `AsyncHTTPHandler.post` calls it from `except (RemoteProtocolError, ConnectError)`; the provider may have received,
+    and billed, the first request.
     """
     raise sys.exception() or RuntimeError("litellm resends outside of an except clause")
 
 
 @tolerant
 def check_parameters(endpoint: Endpoint) -> None:
-    """Raise BadRequest for a parameter of which litellm says that the provider does not take it.
+    """Raise BadRequest for a parameter that the provider does not support according to litellm.
 
     Nothing is sent. Imports litellm, which takes seconds.
     """
     litellm = load_litellm()
     names = frozenset(litellm.OPENAI_CHAT_COMPLETION_PARAMS) - _OF_THE_ROUTE
-    known = deepcopy({name: value for name, value in endpoint.params.items() if name in names})
+    params = deepcopy({name: value for name, value in endpoint.params.items() if name in names})
     drops = {name: endpoint.params[name] for name in _DROPPING & endpoint.params.keys()}
     try:
         litellm.get_optional_params(
-            model=endpoint.model, custom_llm_provider=endpoint.provider, **{"drop_params": False, **known, **drops}
+            model=endpoint.model, custom_llm_provider=endpoint.provider, **{"drop_params": False, **params, **drops}
         )
     except litellm.UnsupportedParamsError as refused:
         raise BadRequest(_text(refused)) from None
-    # A boundary to foreign code: what else a provider's code trips over here, a call will meet and explain.
+    # A boundary to foreign code: any other error of a provider's code here will occur in a call too, and be explained.
     except Exception:
         return
 
@@ -264,11 +265,11 @@ _DROPPING = frozenset({"drop_params", "additional_drop_params", "allowed_openai_
 
 
 def _arguments(request: ChatRequest) -> dict[str, Any]:
-    """The keywords of `litellm.acompletion`.
+    """The keyword arguments for `litellm.acompletion`.
 
-    Parameters go as they are: one that the provider does not know is an error that the user sees, not a setting that is
-    silently lost. Who wants litellm's way says `drop_params: true` in the LLM. What would make one send several, or no
-    plain completion, cannot be set.
+    Parameters are passed unchanged: one that the provider does not support is an error that the user sees, not a
+    setting that silently disappears; `drop_params: true` in the LLM changes that. Parameters that would turn one send
+    into several, or into anything but a plain completion, cannot be set.
     """
     endpoint = request.endpoint
     optional = {"api_base": endpoint.base_url, "api_key": endpoint.api_key}
@@ -289,43 +290,43 @@ def _arguments(request: ChatRequest) -> dict[str, Any]:
         "fallbacks": None,
         "context_window_fallback_dict": None,
         "retry_policy": None,
-        # Else it looks for MCP servers among the tools, and imports the mcp package for that, which nobody has to have.
+        # Otherwise it looks for MCP servers among the tools, and imports the mcp package, which need not be installed.
         "_skip_mcp_handler": True,
     }
 
 
 def _messages(request: ChatRequest) -> Sequence[Message]:
-    """The messages. Without tools in the request, earlier calls of tools are told in words.
+    """The messages. If the request has no tools, earlier tool calls are rewritten as text.
 
-    Anthropic and others refuse turns with tools in a request that has none, which is how an agent asks for its last
-    answer. https://docs.anthropic.com/en/docs/build-with-claude/tool-use
+    An agent asks for its final answer without tools, and Anthropic and others reject turns with tool calls in such a
+    request. https://docs.anthropic.com/en/docs/build-with-claude/tool-use
     """
     if request.tools or not any(m.tool_calls for m in request.messages):
         return request.messages
-    told: list[Message] = []
+    turns: list[Message] = []
     for m in request.messages:
         if m.tool_calls:
             calls = "\n".join(f"I call {call.name} with {call.arguments}" for call in m.tool_calls)
-            told.append(_merged(Message("assistant", m.content, parts=m.parts), Message("assistant", calls), "\n"))
+            turns.append(_merged(Message("assistant", m.content, parts=m.parts), Message("assistant", calls), "\n"))
         elif m.role == "tool":
             result = _merged(Message("user", "The tool's result:"), m, " ")
-            told.append(_merged(told.pop(), result, "\n") if told and told[-1].role == "user" else result)
-        elif m.role == "user" and told and told[-1].role == "user":
-            told.append(_merged(told.pop(), m, "\n\n"))
+            turns.append(_merged(turns.pop(), result, "\n") if turns and turns[-1].role == "user" else result)
+        elif m.role == "user" and turns and turns[-1].role == "user":
+            turns.append(_merged(turns.pop(), m, "\n\n"))
         else:
-            told.append(m)
-    return told
+            turns.append(m)
+    return turns
 
 
 def _merged(first: Message, second: Message, between: str) -> Message:
-    """One turn of the first one's role with the content of both."""
+    """One turn with the role of the first and the content of both."""
     if first.parts or second.parts:
         return Message(first.role, **in_parts((*as_parts(first), *as_parts(second))))
     return Message(first.role, f"{first.content}{between}{second.content}" if first.content else second.content)
 
 
 def _on_wire(message: Message) -> dict[str, Any]:
-    """`message` as litellm takes it: films are files to it, and what has an address has that for its id."""
+    """`message` in litellm's format: a video is a file there, and a URL goes into the file's id."""
     turn = message_on_wire(message)
     if message.parts:
         turn["content"] = [_part_on_wire(part.wire) for part in message.parts]
@@ -348,19 +349,19 @@ def _part_on_wire(wire: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read(response: Any, reply: _Reply) -> Completion:
-    """The answer in a litellm ModelResponse, which has the shape of an OpenAI completion for every provider."""
+    """The answer in a litellm ModelResponse, which has the format of an OpenAI completion for every provider."""
     body = reply.parsed()
     usage = _usage(response, body, reply.headers)
     if b'"error"' in reply.body and (failed := embedded_failure(body, reply.headers)) is not None:
         raise with_usage(failed, usage)
     choice = response.choices[0]
     is_openai = isinstance(body, dict) and isinstance(body.get("choices"), list)
-    said = read_message(choice.message.model_dump(), _finish_reason(choice, body), has_made_arguments=not is_openai)
-    return finished(said, usage, _limits(response))
+    raw = read_message(choice.message.model_dump(), _finish_reason(choice, body), has_made_arguments=not is_openai)
+    return finished(raw, usage, _limits(response))
 
 
 def _usage(response: Any, body: Any, headers: Mapping[str, str]) -> Usage:
-    """The provider's own counts where they are OpenAI's, of which litellm keeps some; else what it makes of them."""
+    """The provider's own counts if they are in OpenAI's format, since litellm drops some of them; else litellm's."""
     if isinstance(body, dict) and isinstance(body.get("choices"), list) and isinstance(body.get("usage"), dict):
         return usage_of(body, headers)
     counts = response.usage.model_dump() if getattr(response, "usage", None) else {}
@@ -368,7 +369,7 @@ def _usage(response: Any, body: Any, headers: Mapping[str, str]) -> Usage:
 
 
 def _tier(response: Any) -> Any:
-    """The service tier that a reply names: as OpenAI and Bedrock do, or by Gemini's kind of traffic."""
+    """The service tier that a reply names, as OpenAI and Bedrock do, or Gemini's traffic type."""
     if named := getattr(response, "service_tier", None):
         return named
     hidden = getattr(response, "_hidden_params", None)
@@ -377,8 +378,8 @@ def _tier(response: Any) -> Any:
 
 
 def _finish_reason(choice: Any, body: Any) -> str | None:
-    """The provider's own word for how the reply ended. litellm makes one of OpenAI's of each, "stop" of unknown ones;
-    that one holds where it says more.
+    """The provider's own finish reason. litellm maps each to one of OpenAI's, and unknown ones to "stop"; its value is
+    used only if it says more.
     """
     hidden = getattr(choice, "provider_specific_fields", None)
     own = (hidden.get("native_finish_reason") if isinstance(hidden, Mapping) else None) or _own_word(body)
@@ -389,7 +390,7 @@ def _finish_reason(choice: Any, body: Any) -> str | None:
 
 
 def _own_word(body: Any) -> Any:
-    """How a reply of Anthropic, Gemini, Bedrock or Cohere says that it ended."""
+    """The finish reason in an original reply of Anthropic, Gemini, Bedrock or Cohere."""
     if not isinstance(body, dict):
         return None
     first: Any = next((v[0] for v in (body.get("choices"), body.get("candidates")) if isinstance(v, list) and v), {})
@@ -401,16 +402,16 @@ def _own_word(body: Any) -> Any:
 
 
 def _limits(response: Any) -> RateLimits | None:
-    """What the provider's headers said; litellm keeps them, some of them under names of its own."""
+    """The rate limits from the provider's headers, some of which litellm has under names of its own."""
     hidden = getattr(response, "_hidden_params", None)
-    kept = hidden.get("additional_headers") if isinstance(hidden, dict) else None
-    if not isinstance(kept, Mapping):
+    headers = hidden.get("additional_headers") if isinstance(hidden, dict) else None
+    if not isinstance(headers, Mapping):
         return None
-    return rate_headers.read({str(name).lower().removeprefix("llm_provider-"): str(kept[name]) for name in kept})
+    return rate_headers.read({str(name).lower().removeprefix("llm_provider-"): str(headers[name]) for name in headers})
 
 
 def _as_call_error(error: Exception, replied: _Reply) -> CallError:
-    """The CallError for anything that came out of litellm."""
+    """The CallError for any exception from litellm."""
     if replied.refused is not None:
         return ServerError(str(replied.refused), http_status=replied.status)
     body = replied.parsed()
@@ -422,28 +423,28 @@ def _as_call_error(error: Exception, replied: _Reply) -> CallError:
         return _refined(failure(replied.status, replied.body, replied.headers), kind_by_class(_telling(chain)))
     if refused is not None:
         return _refined(failure(refused.status_code, refused.content, refused.headers), kind_by_class(_telling(chain)))
-    # Where nothing was replied, the broken connection is the cause, whatever litellm made of it: it looks for numbers
-    # such as 403 in the text, and finds them in ports and addresses of objects.
+    # If there was no reply, the broken connection is the cause, whatever litellm made of it: it searches the text for
+    # numbers such as 403, and finds them in ports and in the addresses of objects.
     broken = next((link for link in chain if _is_named(link, "TransportError")), None)
     if broken is None and replied.status is not None:
         return _unreadable(replied.status, chain)
-    said_by = broken or _telling(chain)
-    kind = kind_by_class(said_by)
+    source = broken or _telling(chain)
+    kind = kind_by_class(source)
     if kind is None and any(isinstance(link, _MISTAKES) for link in chain):
-        kind = BadRequest  # litellm could not make a request of it: the next attempt would end alike
+        kind = BadRequest  # litellm could not build a request, and a retry would end the same way
     if kind is None:
-        return ServerError(f"litellm failed: {_text(said_by)}")
-    return kind(_text(said_by), http_status=replied.status)
+        return ServerError(f"litellm failed: {_text(source)}")
+    return kind(_text(source), http_status=replied.status)
 
 
-# What code trips over that is given something it cannot use.
+# Errors of code that was passed something it cannot handle.
 _MISTAKES = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, AssertionError)
 
 
 def _refined(refused: CallError, kind: type[CallError] | None) -> CallError:
-    """`refused`, as litellm's class has it where no code, no words and not the status tell.
+    """`refused`, recast to litellm's class if no code, message or status of the reply was specific.
 
-    It knows more of the providers' wordings for a 400, but finds some in a text that quotes the row's.
+    litellm knows more of the providers' messages for a 400, but also finds them in texts that quote a row.
     """
     if type(refused) is not BadRequest or refused.is_coded or kind is None or kind.retryable:
         return refused
@@ -451,8 +452,8 @@ def _refined(refused: CallError, kind: type[CallError] | None) -> CallError:
 
 
 def _unreadable(status: int, chain: list[Any]) -> CallError:
-    """The error for a reply with a good status that litellm could not read: it is that call's failure alone."""
-    # Gemini's parser, for one, calls what it trips over a BadRequestError.
+    """The error for a successful reply that litellm could not read, which concerns that call only."""
+    # Gemini's parser, for one, raises BadRequestError for anything that it cannot parse.
     telling = _telling([link for link in chain if kind_by_class(link) is not BadRequest] or chain[-1:])
     kind = kind_by_class(telling)
     if kind is None or kind is BadRequest:
@@ -461,9 +462,9 @@ def _unreadable(status: int, chain: list[Any]) -> CallError:
 
 
 def _chain(error: BaseException | None) -> Iterator[Any]:
-    """`error` and what it was raised from, outermost first.
+    """`error` and the exceptions that it was raised from, outermost first.
 
-    It ends at a CallError: that is an earlier attempt, whose handler this attempt was made in.
+    The chain ends at a CallError, which is an earlier attempt: this one was made while that was being handled.
     """
     while error is not None and not isinstance(error, CallError):
         yield error
@@ -471,20 +472,20 @@ def _chain(error: BaseException | None) -> Iterator[Any]:
 
 
 def _telling(chain: list[Any]) -> Any:
-    """The outermost error whose class says something, more than that the request is bad if there is one; else what
-    litellm put its wrapper around.
+    """The outermost error with a telling class, preferably one more specific than BadRequest; else the error that
+    litellm wrapped.
     """
     kinds = [(link, kind) for link in chain if (kind := kind_by_class(link))]
-    known = next((link for link, kind in kinds if kind is not BadRequest), kinds[0][0] if kinds else None)
-    return known or chain[min(1, len(chain) - 1)]
+    link = next((link for link, kind in kinds if kind is not BadRequest), kinds[0][0] if kinds else None)
+    return link or chain[min(1, len(chain) - 1)]
 
 
 def _is_named(error: object, name: str) -> bool:
     return any(c.__name__ == name for c in type(error).__mro__)
 
 
-# What to take out of a message: "litellm.AuthenticationError: AnthropicException - " in front, an object's address, and
-# advice to program litellm, in whose place comes ours.
+# What to remove from a message: the prefix "litellm.AuthenticationError: AnthropicException - ", addresses of objects,
+# and advice for programs that call litellm, which is replaced by ours.
 _NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?: \w+)?(?::| -) +)+"), ""),
     (re.compile(r" ssl:<[^>]*>| Traceback \(most recent call last\):"), ""),
@@ -501,7 +502,7 @@ _NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def _text(error: BaseException) -> str:
-    """The class and the first line of what `error` says, without litellm's prefixes, tracebacks and pleas."""
+    """The class of `error` and the first line of its message, without litellm's prefixes, tracebacks and appeals."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     for noise, instead in _NOISE:
         text = noise.sub(instead, text)
@@ -513,11 +514,11 @@ def _text(error: BaseException) -> str:
 async def _close_clients(litellm: Any) -> None:
     """Close and forget the HTTP clients of the running loop.
 
-    litellm's `close_litellm_async_clients` is not used: it also closes those of other loops, which may be at work in
-    other threads, and leaves closed OpenAI clients in the cache, where a later loop at the same address finds them.
+    litellm's `close_litellm_async_clients` is not used: it also closes those of other loops, which may be running in
+    other threads, and leaves closed OpenAI clients in the cache, where a later loop with the same id finds them.
     """
     cache = litellm.in_memory_llm_clients_cache
-    # How a key names its loop is for litellm to say: once by its id, by a number of its own later.
+    # litellm decides how a key names its loop: earlier versions use the loop's id, later ones their own number.
     of_this_loop = cache.update_cache_key_with_event_loop("")
     mine = [key for key in cache.cache_dict if str(key).endswith(of_this_loop)]
     clients = [cache.cache_dict.pop(key) for key in mine]

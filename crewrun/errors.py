@@ -180,7 +180,7 @@ class BudgetExhausted(RunStopped):
     def __init__(
         self, spent_usd: float, limit_usd: float, needed_usd: float, *, is_bound: bool, owed_usd: float = 0.0
     ) -> None:
-        advice = "" if is_bound else " (a guess, since no max_tokens is set: one in the llm makes that less)"
+        advice = "" if is_bound else " (an estimate, since max_tokens is not set; setting it in the llm lowers this)"
         owed = f", up to ${owed_usd:.6g} of it on calls whose bill is not known," if owed_usd else ""
         super().__init__(
             f"${spent_usd:.6g} of the budget of ${limit_usd:.6g} is spent{owed} and the next call may cost "
@@ -203,7 +203,7 @@ class OutageTooLong(RunStopped):
         else:
             what = f"has not answered once in {silent_s:.0f} s"
             then = "check base_url and the network; the same command goes on, with --outage-patience 5m it waits longer"
-        super().__init__(f"{provider} {what}, at last with: {last}; {then}")
+        super().__init__(f"{provider} {what}, last error: {last}; {then}")
 
 
 class WaitTooLong(RunStopped):
@@ -218,7 +218,7 @@ class WaitTooLong(RunStopped):
         wait = _in_words(refusal.retry_after_s or 0.0)
         super().__init__(
             f"{provider} asks to wait for {wait} (Retry-After): {refusal}; the same command goes on after that, "
-            "and with a --deadline that is further away it waits by itself"
+            "or waits by itself with a later --deadline"
         )
         self.refusal = refusal
 

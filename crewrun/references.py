@@ -86,7 +86,7 @@ def pick(module: ModuleType, attr: str, reference: str) -> Any:
 
 
 def find_file(file: str, folder: str | os.PathLike[str] = "") -> str:
-    """The absolute path of `file` below `folder` or the working directory. Raises DefinitionError if there is none."""
+    """The absolute path of `file` in `folder` or the working directory. Raises DefinitionError if it does not exist."""
     tried = [os.path.abspath(os.path.join(folder, file)), os.path.abspath(file)]
     for path in tried:
         if os.path.isfile(path):
@@ -277,7 +277,7 @@ def broken(doing: str, failed: BaseException) -> DefinitionError:
 
 
 def _unset(file: str | None) -> str:
-    """A hint that names the unset environment variables which the code in `file` reads; empty if there are none."""
+    """A hint that names the unset environment variables which the code in `file` reads, or an empty text."""
     names = unset_in(file) if file is not None and is_users(file) else []
     return f"\n(not set in the environment, and asked for in {shown(file or '')}: {', '.join(names)})" if names else ""
 
@@ -290,7 +290,7 @@ def _learn_from(files: Iterable[str | None]) -> None:
 
 
 def _trim(report: traceback.TracebackException) -> traceback.FrameSummary | None:
-    """Remove our frames from the traceback in place; returns the user's last frame, or None if there is none."""
+    """Remove our frames from the traceback in place; returns the user's last frame, if any."""
     for part in (report.__cause__, report.__context__, *(report.exceptions or ())):
         if part is not None:
             _trim(part)

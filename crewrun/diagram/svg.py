@@ -10,7 +10,7 @@ from crewrun.diagram.model import Node, Shape
 from crewrun.diagram.routes import Layout, Route
 from crewrun.diagram.text import LINE_HEIGHT, PADDING_PX, TAG_HEIGHT, TITLE_HEIGHT, markup, short
 
-_CUT = 12.0
+_CUT = 12.0  # pixels that the corners of a "cut" box lose, chosen by eye
 
 
 def svg(title: str, layout: Layout) -> str:

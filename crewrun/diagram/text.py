@@ -7,12 +7,14 @@ from html import escape
 from crewrun.diagram.model import Node
 from crewrun.terminal import visible
 
+# Font sizes as in the page's style sheet, and the space around and between lines of these sizes.
 TITLE_PX, LINE_PX, TAG_PX = 13.0, 12.0, 10.0
 PADDING_PX = 14.0
 TITLE_HEIGHT, LINE_HEIGHT, TAG_HEIGHT = 18.0, 15.0, 14.0
 # Width of a narrow character in units of the font size: 0.6 in common monospaced fonts, which titles use, and a little
 # more than the average of system fonts for the others; tags are in capitals and spaced out.
 _TITLE_EM, _LINE_EM, _TAG_EM = 0.61, 0.58, 0.72
+# Boxes of at most about 300 pixels, so that five fit into a row.
 _MOST_TITLE_CELLS, _LINE_CELLS, _MOST_LINES = 34, 34, 2
 
 

@@ -67,7 +67,7 @@ def check(files: Mapping[str, File], inputs: Mapping[str, Any], folder: Path | N
 
 
 def tell_of(attachments: Sequence[Attachment]) -> str:
-    """The list of files at the end of a prompt; an empty text if there are none."""
+    """The list of files at the end of a prompt, or an empty text."""
     if not attachments:
         return ""
     lines = (f"\n- {one.name}: {one.about}" for one in attachments)

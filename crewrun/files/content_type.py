@@ -72,7 +72,7 @@ def detect(head: bytes, filename: str | None) -> str:
 
 
 def of_name(name: str) -> str | None:
-    """The MIME type for the extension of a file name or URL, None if there is none or it is unknown."""
+    """The MIME type for the extension of a file name or URL, None without a known one."""
     path = urlsplit(name).path if "://" in name else name
     kind, _ = _types().guess_type(path.rpartition("/")[2], strict=False)
     return _OTHER_WORDS.get(kind or "", kind)

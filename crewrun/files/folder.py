@@ -1,7 +1,7 @@
 """The folder of the crew that the current row runs: its paths are relative to that folder and may not leave it.
 
-The code that runs rows sets it. A path that is constructed while a row runs may come from the row's data, whoever wrote
-the code, so it is confined just like a path in the row itself.
+The code that runs rows sets it. A path that is constructed while a row runs may come from the row's data, no matter who
+wrote the code, so it is confined just like a path in the row itself.
 """
 
 from contextvars import ContextVar

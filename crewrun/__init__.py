@@ -3,12 +3,16 @@
 The public names, resolved when first used: `import crewrun` costs next to nothing.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from crewrun._version import __version__
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+    from crewrun.compat.base_llm import BaseLLM
     from crewrun.crew.agent import Agent
     from crewrun.crew.crew import Crew
     from crewrun.crew.output import AgentOutput, CrewOutput, TaskOutput, UsageMetrics
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     from crewrun.llm.gateway import Gateway
     from crewrun.llm.model import LLM
     from crewrun.llm.options import GatewayOptions
-    from crewrun.llms.base_llm import BaseLLM
 
 __all__ = [
     "LLM",
@@ -64,7 +67,7 @@ _HOME = {
     "LLM": "crewrun.llm.model",
     "Agent": "crewrun.crew.agent",
     "AgentOutput": "crewrun.crew.output",
-    "BaseLLM": "crewrun.llms.base_llm",
+    "BaseLLM": "crewrun.compat.base_llm",
     "CallError": "crewrun.errors",
     "ConditionalTask": "crewrun.crew.task",
     "Crew": "crewrun.crew.crew",
@@ -86,6 +89,22 @@ _HOME = {
     "UsageError": "crewrun.errors",
     "UsageMetrics": "crewrun.crew.output",
 }
+
+
+class _AliasFinder:
+    """Finds CrewAI's import paths below crewrun, such as `crewrun.tasks.task_output`, which are no files."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        """The spec of an alias. Called only where nothing else has found the module."""
+        if not fullname.startswith("crewrun."):
+            return None
+        from crewrun.compat.aliases import alias_spec
+
+        return alias_spec(fullname)
+
+
+sys.meta_path.append(_AliasFinder)
 
 
 def __getattr__(name: str) -> Any:

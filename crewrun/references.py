@@ -21,16 +21,15 @@ from typing import Any
 
 from crewrun.errors import CrewrunError, DefinitionError, suggest
 from crewrun.loading import block
-from crewrun.loading.exits import wants_arguments
-from crewrun.loading.load import Load, stop_in
+from crewrun.loading.environment import missing_variable, unset_in
+from crewrun.loading.import_path import above_packages as above_packages  # noqa: PLC0414
+from crewrun.loading.import_path import make_importable, project_places, root_of, search
+from crewrun.loading.load import Load, stop_in, wants_arguments
 from crewrun.loading.load import check_loaded as check_loaded  # noqa: PLC0414  (for what is above)
-from crewrun.loading.modules import stop_of, stoppable
-from crewrun.loading.places import above_packages as above_packages  # noqa: PLC0414
-from crewrun.loading.places import make_importable, project_places, root_of, search
+from crewrun.loading.partial_modules import stop_of, stoppable
 from crewrun.loading.user_code import is_ours, is_users
 from crewrun.loading.user_code import place_of as place_of  # noqa: PLC0414
 from crewrun.loading.user_code import shown as shown  # noqa: PLC0414
-from crewrun.loading.variables import missing_variable, unset_in
 from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.written_secrets import written_secrets
 
@@ -100,8 +99,8 @@ def load_file(path: str, home: str | None = None, project: str | None = None) ->
 
     A file in a package is imported as part of it, so that its relative imports work: `home` is the folder that contains
     the top-level package, found by its `__init__.py` files if not given. Any other file is a script and takes
-    precedence over an installed module of the same name. Its imports search the folders of `places` first; `project` is
-    one of them. Raises DefinitionError.
+    precedence over an installed module of the same name. Its imports search the folders of `import_path` first;
+    `project` is one of them. Raises DefinitionError.
     """
     modules = list(sys.modules.values())
     loaded = next((module for module in modules if getattr(module, "__dict__", {}).get("__file__") == path), None)

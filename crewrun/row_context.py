@@ -40,18 +40,15 @@ class RowContext:
         "usage",
     )
 
-    def __init__(self, recorder: Recorder | None = None) -> None:
-        """The context of a row; that of a part of it is made by `child`, `for_task` and `for_method`."""
-        self._parent: RowContext | None = None
+    def __init__(self, recorder: Recorder | None = None, *, parent: "RowContext | None" = None) -> None:
+        """The context of a row, or of a part of `parent`'s row: see `child`, `for_task` and `for_method`."""
+        self._parent = parent
         self._is_method = False
-        self.recorder = recorder
-        self.task_path = ""
-        self.own_texts: tuple[str, ...] | None = None
-        self.flow_depth = 0
-        self.usage = UsageCounter()
-        self._begin()
-
-    def _begin(self) -> None:
+        self.recorder: Recorder | None = recorder if parent is None else parent.recorder
+        self.task_path: str = "" if parent is None else parent.task_path
+        self.own_texts: tuple[str, ...] | None = None if parent is None else parent.own_texts
+        self.flow_depth: int = 0 if parent is None else parent.flow_depth
+        self.usage: UsageCounter = UsageCounter(None if parent is None else parent.usage)
         self.tasks: list[TaskRecord] = []
         self.files: list[str] = []
         self.failed_task: str | None = None
@@ -60,26 +57,17 @@ class RowContext:
 
     def child(self) -> "RowContext":
         """The context of a kickoff, or of any other part that is counted by itself."""
-        child = RowContext.__new__(RowContext)
-        child._parent = self
-        child._is_method = False
-        child.recorder = self.recorder
-        child.task_path = self.task_path
-        child.own_texts = self.own_texts
-        child.flow_depth = self.flow_depth
-        child.usage = UsageCounter(self.usage)
-        child._begin()
-        return child
+        return RowContext(parent=self)
 
     def for_task(self, name: str, own_texts: tuple[str, ...]) -> "RowContext":
         """The context of a crew's task."""
-        child = self.child()
+        child = RowContext(parent=self)
         child.task_path, child.own_texts = self._path_of(name), own_texts
         return child
 
     def for_method(self, name: str) -> "RowContext":
         """The context of a flow's method. Tasks inside it are a part of the method and not listed in the row."""
-        child = self.child()
+        child = RowContext(parent=self)
         child.task_path = self._path_of(name)
         child.flow_depth += 1
         child._is_method = True
@@ -148,7 +136,7 @@ def current_row_context() -> RowContext | None:
 def new_row_context() -> RowContext:
     """A context below the current one; outside of rows one that stands alone."""
     current = _current.get()
-    return RowContext() if current is None else current.child()
+    return RowContext(parent=current)
 
 
 class use_row_context:  # noqa: N801  (used as a function is)

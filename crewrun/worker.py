@@ -1,6 +1,6 @@
 """A loaded target and its gateway: `run(row)` gives an outcome, whatever happens inside.
 
-With a `Memory` every call of a row is recorded, and what was recorded of the row before is not called again.
+With `recorders` every call of a row is recorded, and what was recorded of the row before is not called again.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ from crewrun.target.failure import describe_failure
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
-class Memory(Protocol):
+class Recorders(Protocol):
     """What a run remembers of the calls that its rows made."""
 
     async def recall(self, row: Row) -> Recorder:
@@ -67,14 +67,14 @@ class Worker:
         gateway: Gateway,
         row_timeout_s: float | None = None,
         files: Path | None = None,
-        memory: Memory | None = None,
+        recorders: Recorders | None = None,
         own_files: OwnFiles | None = None,
     ) -> None:
         """`files` is where each row gets a folder for the files that its tasks write; None is the working directory.
 
         `own_files` are those that tools leave alone.
         """
-        self._memory = memory
+        self._recorders = recorders
         self._own_files = own_files
         self._target = target
         self._gateway = gateway
@@ -101,7 +101,8 @@ class Worker:
         Raises OutputFailed when nothing can be recorded any more.
         """
         started_at, began = datetime.now(UTC), anyio.current_time()
-        row_context = RowContext(recorder=await self._memory.recall(row)) if self._memory is not None else RowContext()
+        recorder = await self._recorders.recall(row) if self._recorders is not None else None
+        row_context = RowContext(recorder=recorder)
         output: Any = None
         error: ErrorRecord | None = None
         stopped: RunStopped | None = None

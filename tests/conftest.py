@@ -25,7 +25,7 @@ _SETTINGS = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API_BASE",
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give commands the signals of a terminal: a shell ignores SIGINT, `nohup` SIGHUP, in what they start."""
-    if hasattr(config, "workerinput"):  # in the processes that run the tests
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):  # where tests run, with -n0 too
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -17,33 +17,33 @@ _SIZES = {"": 1.0, "B": 1.0, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9,
 _PER_MILLION = 1e6
 
 
-def seconds(flag: str, given: str | float) -> float:
+def seconds(flag: str, raw: str | float) -> float:
     """A duration: `90`, `90s`, `5m`, `1h30m`, `2d`; without a unit it is seconds."""
-    value = _span_s(given)
+    value = _span_s(raw)
     if value is None:
-        raise UsageError(f"{flag} {given!r}: write it as 90s, 5m, 1h30m or 2d")
+        raise UsageError(f"{flag} {raw!r}: write it as 90s, 5m, 1h30m or 2d")
     if not (math.isfinite(value) and value >= 0):
-        raise UsageError(f"{flag} {given!r}: must be a time from 0 up")
+        raise UsageError(f"{flag} {raw!r}: must be a time from 0 up")
     return value
 
 
-def _span_s(given: str | float) -> float | None:
-    text = str(given).strip().lower().replace(" ", "")
+def _span_s(raw: str | float) -> float | None:
+    text = str(raw).strip().lower().replace(" ", "")
     try:
         return float(text)
     except ValueError:
-        found = _SPAN.fullmatch(text)
-        if found is None or not text:
+        match = _SPAN.fullmatch(text)
+        if match is None or not text:
             return None
-        return sum(float(n) * unit for n, unit in zip(found.groups(), _UNITS_S, strict=True) if n)
+        return sum(float(n) * unit for n, unit in zip(match.groups(), _UNITS_S, strict=True) if n)
 
 
-def seconds_until(flag: str, given: str | float, now: datetime) -> float:
+def seconds_until(flag: str, raw: str | float, now: datetime) -> float:
     """A deadline: a duration from now on, a time of day such as `06:30`, the next one, or a date and time of ISO 8601.
 
     `now` has a time zone; a date without one is in that zone.
     """
-    text = str(given).strip()
+    text = str(raw).strip()
     try:
         if _CLOCK.fullmatch(text):
             at = datetime.combine(now.date(), time.fromisoformat(text.rjust(5, "0")), now.tzinfo)
@@ -51,24 +51,24 @@ def seconds_until(flag: str, given: str | float, now: datetime) -> float:
         elif re.match(r"\d{4}-\d\d", text):
             at = datetime.fromisoformat(text)
             at = at if at.tzinfo is not None else at.replace(tzinfo=now.tzinfo)
-        elif _span_s(given) is None:
+        elif _span_s(raw) is None:
             raise ValueError(text)
         else:
-            left_s = seconds(flag, given)
+            left_s = seconds(flag, raw)
             if left_s == 0:
-                raise UsageError(f"{flag} {given!r}: leaves no time")
+                raise UsageError(f"{flag} {raw!r}: leaves no time")
             return left_s
     except (ValueError, OverflowError):
-        raise UsageError(f"{flag} {given!r}: is no time; write it as 6h, 06:30 or 2026-01-31T06:30") from None
+        raise UsageError(f"{flag} {raw!r}: is no time; write it as 6h, 06:30 or 2026-01-31T06:30") from None
     if at <= now:
-        raise UsageError(f"{flag} {given!r}: is in the past; it is {now.isoformat(timespec='seconds')}")
+        raise UsageError(f"{flag} {raw!r}: is in the past; it is {now.isoformat(timespec='seconds')}")
     return (at - now).total_seconds()
 
 
-def per_model(flag: str, given: Any) -> dict[str, int]:
+def per_model(flag: str, raw: Any) -> dict[str, int]:
     """Limits: a number for every model, `MODEL=N` for one, or several of these. The number for all is that of ""."""
     limits: dict[str, int] = {}
-    for model, value in _pairs(given):
+    for model, value in _pairs(raw):
         try:
             number = float(value)
             limits[model] = int(number)
@@ -79,15 +79,15 @@ def per_model(flag: str, given: Any) -> dict[str, int]:
     return limits
 
 
-def prices(flag: str, given: Any) -> dict[str, Price]:
+def prices(flag: str, raw: Any) -> dict[str, Price]:
     """Prices in US dollars per million tokens: `MODEL=IN,OUT`, or with those of cache reads and cache writes
     `MODEL=IN,OUT,CACHED,WRITTEN`.
     """
-    found: dict[str, Price] = {}
-    for model, value in _pairs(given):
-        parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    by_model: dict[str, Price] = {}
+    for model, value in _pairs(raw):
+        fields = value if isinstance(value, list | tuple) else str(value).split(",")
         try:
-            amounts = [float(part) / _PER_MILLION for part in parts]
+            amounts = [float(field) / _PER_MILLION for field in fields]
         except (TypeError, ValueError):
             amounts = []
         if not model or len(amounts) not in (2, 3, 4) or not all(math.isfinite(a) and a >= 0 for a in amounts):
@@ -96,43 +96,43 @@ def prices(flag: str, given: Any) -> dict[str, Price]:
                 "with the prices of cache reads and cache writes behind them if they have their own: "
                 "gpt-4.1-mini=0.4,1.6,0.1,0.5"
             )
-        found[model] = flat_price(*amounts)
-    return found
+        by_model[model] = flat_price(*amounts)
+    return by_model
 
 
-def dollars(flag: str, given: str | float) -> float:
+def dollars(flag: str, raw: str | float) -> float:
     """An amount of US dollars above 0, with or without the sign."""
     try:
-        value = float(str(given).strip().removeprefix("$").removesuffix("USD").strip())
+        value = float(str(raw).strip().removeprefix("$").removesuffix("USD").strip())
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise UsageError(f"{flag} {given!r}: must be an amount of US dollars above 0, such as 2.50")
+        raise UsageError(f"{flag} {raw!r}: must be an amount of US dollars above 0, such as 2.50")
     return value
 
 
-def size_bytes(flag: str, given: str | float) -> int:
+def size_bytes(flag: str, raw: str | float) -> int:
     """A size: `500MB`, `2GB`; without a unit it is bytes. At least a megabyte."""
-    found = _SIZE.fullmatch(str(given).strip().replace(" ", ""))
-    size = float(found[1]) * _SIZES[found[2].upper()] if found else 0.0
+    match = _SIZE.fullmatch(str(raw).strip().replace(" ", ""))
+    size = float(match[1]) * _SIZES[match[2].upper()] if match else 0.0
     if not 1e6 <= size <= 1e15:
-        raise UsageError(f"{flag} {given!r}: write it as 500MB or 2GB; at least 1MB")
+        raise UsageError(f"{flag} {raw!r}: write it as 500MB or 2GB; at least 1MB")
     return int(size)
 
 
-def _pairs(given: Any) -> Iterable[tuple[str, Any]]:
-    """(model, value) of all that was given: a mapping, or one or several texts."""
-    if given is None:
+def _pairs(raw: Any) -> Iterable[tuple[str, Any]]:
+    """(model, value) of all entries: of a mapping, or of one or several texts."""
+    if raw is None:
         return
-    if isinstance(given, Mapping):
-        yield from ((str(model), value) for model, value in given.items())
+    if isinstance(raw, Mapping):
+        yield from ((str(model), value) for model, value in raw.items())
         return
-    for one in given if isinstance(given, list | tuple) else [given]:
-        if isinstance(one, str) and "=" in one:
-            model, _, value = one.rpartition("=")
+    for entry in raw if isinstance(raw, list | tuple) else [raw]:
+        if isinstance(entry, str) and "=" in entry:
+            model, _, value = entry.rpartition("=")
             yield model.strip(), value.strip()
         else:
-            yield "", one
+            yield "", entry
 
 
 def _shown(model: str, value: Any) -> str:

@@ -1,9 +1,8 @@
 """The breaker: whether the failures so far say that the rows to come would fail as well.
 
-It only decides. Who asks stops the run, and leaves the rows that failed so pending. A key, an account or a model that
-every call is refused for are found by `limits/probes.py`, a provider that does not answer at all by
-`limits/circuit_breaker.py`, and normally neither gets here; when rows fail of an outage all the same, they are waited
-out as long as one is.
+It only decides. The engine stops the run, and leaves the rows that failed so pending. A key, an account or a model
+that every call is refused for and a provider that does not answer at all are found by `limits/circuit_breaker.py`, and
+normally neither gets here; when rows fail of an outage all the same, they are waited out as long as one is.
 """
 
 from collections import Counter, deque
@@ -57,7 +56,7 @@ class Breaker:
         self._trip: Trip | None = None
 
     def begin(self, index: int) -> None:
-        """A row begins; who says so for each has the first ones told by this order."""
+        """A row begins. The first ones are told by the order of these calls."""
         if len(self._first) < FEWEST:
             self._first[index] = None
 
@@ -65,7 +64,7 @@ class Breaker:
         """Count one row. The trip if the run should stop, and again for every later row that failed of the same.
 
         A row that was answered from the journal alone says nothing about now. Nor does one that `failed_before`, in an
-        earlier session: five rows for ever bad at the head of an input must not keep every session from the rows
+        earlier session: five rows that always fail at the head of an input must not keep every session from the rows
         behind them.
         """
         error = outcome.error

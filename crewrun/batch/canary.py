@@ -97,11 +97,11 @@ class Canary:
         """What all rows will take, the sample's among them."""
         outcomes, total = self._outcomes, self.sample.total
         costs = [_cost_of(outcome) for outcome in outcomes]
-        known = [cost for cost in costs if cost is not None]
+        known_costs = [cost for cost in costs if cost is not None]
         return Forecast(
             rows=total,
             sample=len(outcomes),
-            cost_usd=extrapolate(known, total) if len(known) == len(costs) else None,
+            cost_usd=extrapolate(known_costs, total) if len(known_costs) == len(costs) else None,
             duration_s=duration(
                 [outcome.duration_s for outcome in outcomes],
                 total,
@@ -181,9 +181,9 @@ class CanarySource:
 
 
 def known_to_exceed(left: int, done: int, sample: int, spent_usd: float, limit_usd: float | None) -> str | None:
-    """Why not even a sample shall be run of the `left` rows: by what the `done` ones cost, if they are as many as that.
+    """Why not even a sample of the `left` rows is to be run: by what the `done` ones cost, if they are as many as that.
 
-    None when that is not known. Who repeats a command that stopped is not to pay for a sample each time.
+    None when that is not known. A command that stopped and is repeated must not pay for a sample each time.
     """
     if limit_usd is None or not left:
         return None
@@ -195,7 +195,7 @@ def known_to_exceed(left: int, done: int, sample: int, spent_usd: float, limit_u
 
 
 def exceeds(forecast: Forecast, spent_usd: float, limit_usd: float | None) -> str | None:
-    """Why the rest shall not be run, None when it may. Earlier sessions `spent_usd`: the limit is for the whole run."""
+    """Why the rest must not run, None when it may. Earlier sessions `spent_usd`: the limit is for all of them."""
     if limit_usd is None or forecast.rows <= forecast.sample:
         return None
     if forecast.cost_usd is None:

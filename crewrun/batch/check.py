@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crewrun.batch.first_row import FirstRowFailed, first_crew
-from crewrun.batch.foreign import check_holds
-from crewrun.batch.opening import identify
-from crewrun.batch.preflight import is_pipe, output_path, unused_constants
+from crewrun.batch.first_crew import FirstCrewFailed, first_crew
+from crewrun.batch.locations import is_pipe, output_path
+from crewrun.batch.preflight import unused_constants
+from crewrun.batch.run_identity import identify
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
+from crewrun.batch.unsupported import check_supported
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.errors import CrewrunError, CrewrunWarning, ModelRefused, UsageError
 from crewrun.inspect.run_so_far import read_refusals
@@ -70,23 +71,23 @@ class Findings:
         }
 
 
-async def find(crew: str | None, inputs: str | None, given: Mapping[str, Any]) -> Findings:
+async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -> Findings:
     """Look at the crew that `crew` names, or that lies beside `inputs`, and at the rows in `inputs`.
 
-    `given` has `engine`, `model`, `base_url`, `strict` and `input` from flags and environment; where one is None the
+    `flags` has `engine`, `model`, `base_url`, `strict` and `input` from flags and environment; where one is None the
     crew file's `batch:` says. With `strict` a warning is a problem.
     """
-    findings, settings = Findings(), BatchSettings.merge(given, {})
+    findings, settings = Findings(), BatchSettings.merge(flags, {})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
         try:
-            beside = None if inputs in (None, STDIN) else Path(inputs)
-            definition = load(crew or find_beside(beside), strict=settings.strict, engine=settings.engine)
-            check_holds(settings, definition.target)
+            path = None if inputs in (None, STDIN) else Path(inputs)
+            definition = load(crew or find_beside(path), strict=settings.strict, engine=settings.engine)
+            check_supported(settings, definition.target)
         except CrewrunError as wrong:
             findings.problems += str(wrong).split("\n")
         else:
-            settings = BatchSettings.merge(given, definition.batch)
+            settings = BatchSettings.merge(flags, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
             findings.constants = dict(settings.input)
             await _look_at(definition, findings, inputs, gateway)
@@ -104,8 +105,8 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
-    asked = fields_asked(definition.target.user_code)
-    needed = asked | findings.crew["placeholders"] | dict(definition.target.placeholders)
+    code_fields = fields_asked(definition.target.user_code)
+    needed = code_fields | findings.crew["placeholders"] | dict(definition.target.placeholders)
     findings.crew["placeholders"] = {name: place for name, place in needed.items() if name not in findings.constants}
     findings.warnings += unused_constants(findings.constants, target)
     findings.warnings += [*target.tool_problems, *target.missing_tool_keys]
@@ -132,7 +133,7 @@ async def _made_for_first_row(target: Target, inputs: str | None, findings: Find
         return target
     try:
         return await first_crew(target, lambda: open_source(inputs, constants=findings.constants)) or target
-    except FirstRowFailed as failed:
+    except FirstCrewFailed as failed:
         findings.problems += str(failed).split("\n")
         return target
 

@@ -24,6 +24,7 @@ from crewrun.batch.stop import FailureLimit, Stop, StopReason
 from crewrun.errors import OutputClosed
 from crewrun.executors import Executor
 from crewrun.row import Outcome, Row
+from crewrun.runs.state import StoredRow
 
 _CLOSED = StopReason("closed", "standard output was closed")
 # However little time a stop has, what has ended already gets this much to be written.
@@ -72,12 +73,12 @@ class Engine:
         self._left_rows = False
         self._failure: Exception | None = None
         self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
-        # Rows that have ended and are not yet published. Workers go on meanwhile, until these are as many as they are:
-        # what nobody reads is not paid for without end.
-        self._ended: list[_Ended] = []
+        # Rows that have ended and are not yet published. Workers go on until as many rows wait here as there are
+        # workers: what nobody reads is not paid for without end.
+        self._ended: list[_EndedRow] = []
         self._publishing = 0
-        self._no_more = False
-        self._news, self._room = anyio.Event(), anyio.Event()
+        self._is_finished = False
+        self._row_ended, self._room = anyio.Event(), anyio.Event()
 
     @property
     def is_complete(self) -> bool:
@@ -86,20 +87,20 @@ class Engine:
 
     async def run(self) -> None:
         """Run until the input ends or `stop` is turned. Raises OutputFailed when results cannot be written."""
-        async with anyio.create_task_group() as around:
-            around.start_soon(self._source.fill)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._source.fill)
             rows, writing = anyio.CancelScope(), anyio.CancelScope()
-            around.start_soon(self._obey_stop, rows, writing)
+            tasks.start_soon(self._obey_stop, rows, writing)
             with writing:
-                async with anyio.create_task_group() as beside:
-                    beside.start_soon(self._publish, rows)
+                async with anyio.create_task_group() as publishing:
+                    publishing.start_soon(self._publish, rows)
                     with rows:
                         async with anyio.create_task_group() as workers:
-                            around.start_soon(self._grow, workers)
+                            tasks.start_soon(self._grow, workers)
                             self._start_worker(workers)
-                    self._no_more = True
-                    self._news.set()
-            around.cancel_scope.cancel()
+                    self._is_finished = True
+                    self._row_ended.set()
+            tasks.cancel_scope.cancel()
         if self._failure:
             raise self._failure
 
@@ -129,18 +130,15 @@ class Engine:
             self._at_work -= 1
 
     async def _run_next(self, workers: TaskGroup) -> bool:
-        """Take one row to its end. False when there is none."""
+        """Take one row to its end. False when there is none, or the run stops."""
         self._reading += 1
         row = await self._source.read()
         self._reading -= 1
         if row is None:
             return False
-        kept = self._history.find(row)
-        if kept is not None and kept.is_written:
-            self._progress.keep(kept.status)
-            await self._order.admit(row.index)
-            if due := self._order.release(row.index, b""):
-                await self._hand_on(_Ended(row, lines=due))
+        stored = self._history.find(row)
+        if stored is not None and stored.is_written:
+            await self._pass_by(row, stored)
             return True
         if self._workers < self._options.max_concurrent and self._is_room():
             self._start_worker(workers)
@@ -148,12 +146,27 @@ class Engine:
         if self._stop.requested.is_set():
             self._left_rows = True
             return False
-        if kept is not None:
-            line = await self._history.restore(row, kept)
-            self._progress.keep(kept.status)
-            self._progress.unwritten += 1
-            await self._hand_on(_Ended(row, line=line))
+        if stored is not None:
+            await self._restore(row, stored)
             return True
+        return await self._run_row(row)
+
+    async def _pass_by(self, row: Row, stored: StoredRow) -> None:
+        """A row that the results have already: lines that waited for it are due now."""
+        self._progress.count_stored(stored.status)
+        await self._order.admit(row.index)
+        if due := self._order.release(row.index, b""):
+            await self._hand_on(_EndedRow(row, lines=due))
+
+    async def _restore(self, row: Row, stored: StoredRow) -> None:
+        """A row that only the journal has."""
+        line = await self._history.restore(row, stored)
+        self._progress.count_stored(stored.status)
+        self._progress.unwritten += 1
+        await self._hand_on(_EndedRow(row, line=line))
+
+    async def _run_row(self, row: Row) -> bool:
+        """Run a row. False when no row should follow it."""
         if self._options.breaker is not None:
             self._options.breaker.begin(row.index)
         self._progress.in_flight += 1
@@ -166,13 +179,13 @@ class Engine:
         finally:
             self._progress.in_flight -= 1
         if reason := self._reason_to_stop(outcome):
-            self._progress.leave(outcome)
+            self._progress.add_pending(outcome)
             self._history.forget(row)
             self._left_rows = True
             self._stop.request(reason)
             return False
         self._count(outcome)
-        await self._hand_on(_Ended(row, outcome))
+        await self._hand_on(_EndedRow(row, outcome))
         return True
 
     def _is_room(self) -> bool:
@@ -199,20 +212,20 @@ class Engine:
             why = f"{self._progress.failed} of {self._progress.done} finished rows failed"
             self._stop.request(StopReason("failures", f"{why} ({limit})"))
 
-    async def _hand_on(self, ended: "_Ended") -> None:
+    async def _hand_on(self, ended: "_EndedRow") -> None:
         """Give a row to the publisher, and wait while too many are ahead of it."""
         self._ended.append(ended)
-        self._news.set()
+        self._row_ended.set()
         while len(self._ended) + self._publishing >= self._options.max_concurrent:
             await self._room.wait()
 
     async def _publish(self, rows: anyio.CancelScope) -> None:
         """Keep and write what has ended, all of it that there is at a time: one commit and one write for many rows."""
         try:
-            while self._ended or not self._no_more:
+            while self._ended or not self._is_finished:
                 if not self._ended:
-                    self._news = anyio.Event()
-                    await self._news.wait()
+                    self._row_ended = anyio.Event()
+                    await self._row_ended.wait()
                 ended, self._ended = self._ended, []
                 self._publishing = len(ended)
                 await self._publish_all(ended)
@@ -226,15 +239,15 @@ class Engine:
             self._failure = self._failure or full
             rows.cancel()
 
-    async def _publish_all(self, ended: "list[_Ended]") -> None:
-        outcomes = [one.outcome for one in ended if one.outcome is not None]
-        kept = iter(await self._history.keep(outcomes) if outcomes else ())
+    async def _publish_all(self, ended: "list[_EndedRow]") -> None:
+        outcomes = [row.outcome for row in ended if row.outcome is not None]
+        recorded = iter(await self._history.keep(outcomes) if outcomes else ())
         due: list[bytes] = []
-        for one in ended:
-            if one.lines is not None:
-                due += one.lines
+        for row in ended:
+            if row.lines is not None:
+                due += row.lines
             else:
-                due += self._order.release(one.row.index, one.line or next(kept))
+                due += self._order.release(row.row.index, row.line or next(recorded))
         await self._write(due)
 
     async def _write(self, lines: list[bytes]) -> None:
@@ -260,7 +273,7 @@ class Engine:
 
 
 @dataclass(slots=True)
-class _Ended:
+class _EndedRow:
     """A row on its way to the sink: with its outcome, or with the line that the journal had of it.
 
     `lines` are those that were held up for a row which needs none itself.

@@ -1,7 +1,7 @@
 """Failed rows grouped by what went wrong: `fingerprint` says which are alike, `Failures` counts them in little memory.
 
-`likely_cause` says in words what is behind a failure and the way out. Whether failures end the run is the breaker's
-affair.
+`likely_cause` says in words what is behind a failure and the way out. The breaker decides whether failures end the
+run.
 """
 
 import re
@@ -18,7 +18,7 @@ OTHERS: Final = "others"
 
 # How much of a message tells failures apart: its head says what failed, the tail often what it failed on.
 _HEAD_CHARS = 200
-# Input values that are shorter, or beyond so many, are left in: they are words of the message too often.
+# Shorter input values, and those after the first 100, are left in: they are words of the message too often.
 _FEWEST_CHARS, _MOST_VALUES = 4, 100
 
 # What varies between messages of one cause, in this order; quotes before what may be quoted.
@@ -97,8 +97,8 @@ def fingerprint(error: ErrorRecord, inputs: Mapping[str, Any] | None = None) -> 
     """12 hex digits, equal for failures of one cause, in every run: of category, type, status and task, and of the
     message's head without what varies, which is numbers, ids, what is quoted, paths, and the row's own `inputs`.
     """
-    said = f"{error.category}\n{error.type}\n{error.http_status}\n{error.task}\n{_plain(error.message, inputs)}"
-    return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    text = f"{error.category}\n{error.type}\n{error.http_status}\n{error.task}\n{_plain(error.message, inputs)}"
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def likely_cause(error: ErrorRecord, *, others_succeeded: bool = False) -> str:

@@ -69,13 +69,13 @@ def extrapolate(samples: Sequence[float], total: int) -> Interval:
     missing in one of three samples of 50 and in one of eight of 100, and then the truth is above the interval.
     Raises ValueError without samples, or with more of them than rows.
     """
-    n, known = len(samples), sum(samples)
+    n, sampled = len(samples), sum(samples)
     if not 0 < n <= total or not all(isfinite(x) and x >= 0 for x in samples):
         raise ValueError("a forecast needs at least one row, none below zero, and no more rows than there are")
-    mean, rest = known / n, total - n
-    whole = known + rest * mean
+    mean, rest = sampled / n, total - n
+    whole = sampled + rest * mean
     if n == 1 and rest:
-        return Interval(whole, known, inf)
+        return Interval(whole, sampled, inf)
     if not rest or (spread := stdev(samples)) <= 1e-12 * mean:
         return Interval(whole, whole, whole)
     error = sqrt(1 / n + 1 / rest)  # of the sample's mean and of the rest's, in units of the spread
@@ -84,7 +84,7 @@ def extrapolate(samples: Sequence[float], total: int) -> Interval:
     high = mean - error * spread * _unbent(_student(_ABOVE, n), skewness, n)
     if min(samples) > 0:
         high = max(high, _lognormal_end(samples, error))
-    return Interval(whole, known + rest * max(0.0, low), known + rest * high)
+    return Interval(whole, sampled + rest * max(0.0, low), sampled + rest * high)
 
 
 def _unbent(t: float, skewness: float, n: int) -> float:
@@ -147,16 +147,16 @@ def duration(samples_s: Sequence[float], total: int, in_flight: int, elapsed_s: 
     """
     if in_flight < 1:
         raise ValueError(f"no batch runs with {in_flight} rows in flight")
-    work, known, rest = extrapolate(samples_s, total), sum(samples_s), total - len(samples_s)
-    if not rest or not known:
+    work, sampled_s, rest = extrapolate(samples_s, total), sum(samples_s), total - len(samples_s)
+    if not rest or not sampled_s:
         return Interval(elapsed_s, elapsed_s, elapsed_s)
     if rest <= in_flight:  # all start at once
         last = _longest(samples_s, rest)
         return Interval(elapsed_s + last.mean, elapsed_s + last.low, elapsed_s + last.high)
-    left_s = sum(x * x for x in samples_s) / (2 * known)
+    left_s = sum(x * x for x in samples_s) / (2 * sampled_s)
     last = _last(samples_s, 0, in_flight)
     longest_s = max(last.high, _last(samples_s, isqrt(len(samples_s)), in_flight).high)
-    mean = (work.mean - known) / in_flight - left_s + last.mean
+    mean = (work.mean - sampled_s) / in_flight - left_s + last.mean
     below = hypot((work.mean - work.low) / in_flight, last.mean - last.low)
     above = hypot((work.high - work.mean) / in_flight, longest_s - last.mean)
     return Interval(elapsed_s + mean, elapsed_s + max(0.0, mean - below), elapsed_s + mean + above)

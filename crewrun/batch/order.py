@@ -18,7 +18,7 @@ class Order(Protocol):
         ...
 
     def release(self, index: int, line: bytes) -> list[bytes]:
-        """Take a finished row's line, empty if there is none to write; the lines to be written now, in order."""
+        """Take a finished row's line, empty if nothing is to be written; the lines to be written now, in order."""
         ...
 
     def flush(self) -> list[bytes]:

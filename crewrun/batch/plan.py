@@ -4,36 +4,26 @@ Prompts are counted as they would be sent, on a random sample of the rows. How l
 sessions of the run, else guessed; so are calls after the first where an agent has tools. A canary measures both.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from operator import add, mul
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from crewrun.batch.canary import draw
-from crewrun.batch.first_row import FirstRowFailed, looked
-from crewrun.batch.foreign import check_holds
-from crewrun.batch.opening import identify, make_gateway
-from crewrun.batch.preflight import (
-    check_priced,
-    moved_files,
-    output_path,
-    rows_opener,
-    run_folder,
-    spooled,
-    unused_names,
-)
+from crewrun.batch.canary import Sample, draw
+from crewrun.batch.first_crew import FirstCrewFailed, make_crew
+from crewrun.batch.locations import output_path, rows_opener, run_folder, spooled
+from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
+from crewrun.batch.row_estimate import Range, RowEstimator, for_each_bound, scaled_sum, sum_of
+from crewrun.batch.run_identity import identify
 from crewrun.batch.settings import BatchSettings
-from crewrun.crew.crew import Crew
-from crewrun.crew.task_run import Assignment, opening
+from crewrun.batch.unsupported import check_supported
 from crewrun.definitions.definition import Definition
 from crewrun.errors import InputInvalid, UsageError
-from crewrun.inspect.run_so_far import RunSoFar, read_known, usual
-from crewrun.limits.estimates import fewest_tokens, most_tokens
+from crewrun.inspect.run_so_far import RunSoFar, read_known
 from crewrun.limits.limiter import LocalLimiters
 from crewrun.llm.gateway import Gateway
-from crewrun.messages import ChatRequest, Endpoint, Usage
+from crewrun.messages import Endpoint
 from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
 from crewrun.target import Target
@@ -43,22 +33,6 @@ SCHEMA = "crewrun.plan/1"
 
 _SAMPLE = 200
 _MAX_FAILING = 20
-
-
-class Range(NamedTuple):
-    """An amount as it usually is, and as low and as high as it mostly gets."""
-
-    mean: float
-    low: float
-    high: float
-
-
-# Tokens of an answer, seconds per token of it and before the first one, and calls of an agent that has tools.
-_ANSWER = Range(300, 60, 1200)
-_TOKEN_S = Range(0.015, 0.006, 0.04)
-_FIRST_TOKEN_S = Range(0.8, 0.3, 3.0)
-_TOOL_CALLS = Range(3, 1, 8)
-_OFFLINE_S = Range(0.01, 0.0, 0.05)
 
 
 @dataclass(slots=True)
@@ -82,6 +56,12 @@ class Plan:
     answers_known: int = 0
     notes: list[str] = field(default_factory=list)
 
+    def add_failing(self, problem: str) -> None:
+        """Count a row that would fail; the first ones are examples."""
+        self.failing_count += 1
+        if len(self.failing) < _MAX_FAILING:
+            self.failing.append(problem)
+
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
         return {
@@ -102,74 +82,59 @@ class Plan:
         }
 
 
-class _Sums(NamedTuple):
-    """What one row takes."""
-
-    calls: Range
-    prompt_tokens: Range
-    completion_tokens: Range
-    cost_usd: Range | None
-    duration_s: Range
-
-    def plus(self, other: "_Sums") -> "_Sums":
-        """Both, one after the other."""
-        return _Sums(
-            _each(add, self.calls, other.calls),
-            _each(add, self.prompt_tokens, other.prompt_tokens),
-            _each(add, self.completion_tokens, other.completion_tokens),
-            _sum(self.cost_usd, other.cost_usd),
-            _each(add, self.duration_s, other.duration_s),
-        )
-
-
 async def plan_batch(inputs: str, definition: Definition, settings: BatchSettings) -> Plan:
     """Look at everything that a batch would begin with. Raises what `run_batch` raises before its first call."""
     settings.check()
-    check_holds(settings, definition.target)
+    check_supported(settings, definition.target)
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
-    part = settings.part
-    output = output_path(inputs, settings.output, part)
-    plan = Plan(shard=str(part) if part else None)
-    endpoints = await check_models(definition.target, gateway)
-    check_priced(settings.flag_that_needs_prices, definition.target, endpoints, gateway)
+    output = output_path(inputs, settings.output, settings.part)
+    plan = Plan(shard=str(settings.part) if settings.part else None)
+    endpoints = await _endpoints(definition.target, gateway, settings)
     folder = run_folder(output, settings)
     identity = identify(definition, endpoints, settings.input)
-    known = _known(folder, identity.definition) if not settings.fresh else RunSoFar()
-    worker = Worker(definition.target, gateway)
-    with ExitStack() as files:
-        readable = spooled(inputs, files)
-        open_rows = rows_opener(readable, settings)
-
-        def is_due(row: Row) -> bool:
-            if part and not part.has(row):
-                plan.elsewhere += 1
-                return False
-            if known.is_done(row):
-                plan.done += 1
-                return False
-            if problem := worker.problem(row):
-                plan.failing_count += 1
-                plan.failing += [problem] if len(plan.failing) < _MAX_FAILING else []
-                return False
-            return True
-
-        sample = await draw(open_rows(), _SAMPLE, is_due)
+    past = _past(folder, identity.definition) if not settings.fresh else RunSoFar()
+    sample = await _sample(plan, inputs, settings, past, Worker(definition.target, gateway))
     if settings.strict and plan.failing_count:
-        listed = "\n".join(plan.failing)
-        raise UsageError(f"{inputs}: {plan.failing_count} rows cannot be run (--strict)\n{listed}")
+        examples = "\n".join(plan.failing)
+        raise UsageError(f"{inputs}: {plan.failing_count} rows cannot be run (--strict)\n{examples}")
     plan.rows = sample.total
     target = await _crew_of(definition.target, sample.rows, plan)
     if target is not definition.target:
-        endpoints = await check_models(target, gateway)
-        check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
+        endpoints = await _endpoints(target, gateway, settings)
     _tell_models(plan, target, endpoints, gateway, settings)
     names = {endpoint.name for endpoint in endpoints}
-    plan.answers_known = sum(len(answers.tokens) for (model, _), answers in known.answers.items() if model in names)
+    plan.answers_known = sum(len(answers.tokens) for (model, _), answers in past.answers.items() if model in names)
     if target.crew is not None:
-        _foresee(plan, sample.rows, _Estimator(target.crew, gateway, known), settings)
+        _estimate(plan, sample.rows, RowEstimator(target.crew, gateway, past), settings)
     else:
         plan.notes.append("what the calls of this target are is known when they are made: --canary 20 measures it")
     return plan
+
+
+async def _endpoints(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:
+    endpoints = await check_models(target, gateway)
+    check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
+    return endpoints
+
+
+async def _sample(plan: Plan, inputs: str, settings: BatchSettings, past: RunSoFar, worker: Worker) -> Sample:
+    """Some of the rows that are due. The others are counted in the plan."""
+    part = settings.part
+
+    def is_due(row: Row) -> bool:
+        if part and not part.has(row):
+            plan.elsewhere += 1
+        elif past.is_done(row):
+            plan.done += 1
+        elif problem := worker.problem(row):
+            plan.add_failing(problem)
+        else:
+            return True
+        return False
+
+    with ExitStack() as files:
+        open_rows = rows_opener(spooled(inputs, files), settings)
+        return await draw(open_rows(), _SAMPLE, is_due)
 
 
 async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
@@ -177,8 +142,8 @@ async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
     if not target.makes_crews or not rows:
         return target
     try:
-        crew = await looked(target, rows[0])
-    except FirstRowFailed as failed:
+        crew = await make_crew(target, rows[0])
+    except FirstCrewFailed as failed:
         plan.notes.append(f"warning: {failed}")
         return target
     if crew is None:
@@ -198,36 +163,35 @@ def _tell_models(
     plan.notes += [f"warning: {missing}" for missing in target.missing_tool_keys]
 
 
-def _known(folder: RunFolder | None, definition: str) -> RunSoFar:
+def _past(folder: RunFolder | None, definition: str) -> RunSoFar:
     if folder is None or not Path(folder.journal).is_file():
         return RunSoFar()
     return read_known(folder.journal, definition)
 
 
-def _foresee(plan: Plan, rows: list[Row], estimator: "_Estimator", settings: BatchSettings) -> None:
+def _estimate(plan: Plan, rows: list[Row], estimator: RowEstimator, settings: BatchSettings) -> None:
     """Fill in what the rows take, from what those of the sample would."""
-    found = []
+    estimates = []
     for row in rows:
         try:
-            found.append(estimator.row(row))
+            estimates.append(estimator.row(row))
         except InputInvalid as invalid:
-            plan.failing_count += 1
-            plan.failing += [f"line {row.line}: {invalid}"] if len(plan.failing) < _MAX_FAILING else []
-    if not found:
+            plan.add_failing(f"line {row.line}: {invalid}")
+    if not estimates:
         return
-    each = plan.rows / len(found)
-    plan.calls = _total([sums.calls for sums in found], each)
-    plan.prompt_tokens = _total([sums.prompt_tokens for sums in found], each)
-    plan.completion_tokens = _total([sums.completion_tokens for sums in found], each)
-    costs = [sums.cost_usd for sums in found if sums.cost_usd is not None]
-    if len(costs) == len(found):
-        plan.cost_usd = _total(costs, each)
+    each = plan.rows / len(estimates)
+    plan.calls = scaled_sum([estimate.calls for estimate in estimates], each)
+    plan.prompt_tokens = scaled_sum([estimate.prompt_tokens for estimate in estimates], each)
+    plan.completion_tokens = scaled_sum([estimate.completion_tokens for estimate in estimates], each)
+    costs = [estimate.cost_usd for estimate in estimates if estimate.cost_usd is not None]
+    if len(costs) == len(estimates):
+        plan.cost_usd = scaled_sum(costs, each)
     else:
         plan.notes.append(_price_note(estimator.unpriced))
     at_once = min(settings.rows_at_once, plan.rows)
-    work_s = _total([sums.duration_s for sums in found], each / at_once)
-    row_s = _total([sums.duration_s for sums in found], 1 / len(found))
-    plan.duration_s = _each(max, work_s, row_s, _limited(plan, settings))
+    work_s = scaled_sum([estimate.duration_s for estimate in estimates], each / at_once)
+    row_s = scaled_sum([estimate.duration_s for estimate in estimates], 1 / len(estimates))
+    plan.duration_s = for_each_bound(max, work_s, row_s, _limited(plan, settings))
     if estimator.uses_tools:
         plan.notes.append("agents with tools make as many calls as they like: the ranges say 1 to 8 for each task")
 
@@ -241,87 +205,13 @@ def _limited(plan: Plan, settings: BatchSettings) -> Range:
     """How long the limits that are known make it last."""
     limited_s = Range(0.0, 0.0, 0.0)
     limiter = settings.limiter
-    tokens = _sum(plan.prompt_tokens, plan.completion_tokens)
+    tokens = sum_of(plan.prompt_tokens, plan.completion_tokens)
     for limits, amount in ((limiter.rpm, plan.calls), (limiter.tpm, tokens)):
         if limits and amount is not None:
             # Of several models nobody knows which one takes how much: all their limits together.
             per_s = sum(limits.values()) / 60
-            limited_s = _each(max, limited_s, Range(*(end / per_s for end in amount)))
+            limited_s = for_each_bound(max, limited_s, Range(*(end / per_s for end in amount)))
     return limited_s
-
-
-class _Estimator:
-    """What rows of one crew take."""
-
-    def __init__(self, crew: Crew, gateway: Gateway, known: RunSoFar) -> None:
-        self._crew = crew
-        self._gateway = gateway
-        self._known = known
-        self.uses_tools = False
-        self.unpriced: dict[str, None] = {}  # models whose price is not known, in order
-
-    def row(self, row: Row) -> _Sums:
-        """One row. Raises InputInvalid as its kickoff would."""
-        total: _Sums | None = None
-        answers: list[Range] = []
-        for assignment in self._crew.assignments(row.inputs or {}, self._gateway, reads_files=False):
-            endpoint = self._gateway.endpoint(assignment.agent.model)
-            answer = self._answer(endpoint, assignment.name)
-            task = self._task(assignment, endpoint, answer, answers)
-            answers.append(answer)
-            total = task if total is None else total.plus(task)
-        if total is None:
-            raise UsageError("the crew has no tasks")
-        return total
-
-    def _task(self, assignment: Assignment, endpoint: Endpoint, answer: Range, earlier: list[Range]) -> _Sums:
-        seen = earlier if assignment.task.context is None else earlier[: len(assignment.task.context)]
-        context = _total(seen, 1.0) if seen else Range(0, 0, 0)
-        prompt = opening(assignment, "")
-        tools = assignment.toolbox.specs
-        schema = assignment.schema.wire if assignment.schema else None
-        fixed = fewest_tokens(ChatRequest(endpoint, prompt.messages(), tools, schema))
-        self.uses_tools = self.uses_tools or bool(tools)
-        calls = _TOOL_CALLS if tools else Range(1, 1, 1)
-        prompt_of_each = _each(add, Range(fixed, fixed, fixed), context)
-        prompts, completions = _each(mul, calls, prompt_of_each), _each(mul, calls, answer)
-        price = self._gateway.price(endpoint)
-        cost = None
-        if price is None:
-            self.unpriced[endpoint.model] = None
-        else:
-            usages = (Usage(round(p), 0, round(c)) for p, c in zip(prompt_of_each, answer, strict=True))
-            cost = _each(mul, calls, Range(*map(price.cost, usages)))
-        return _Sums(calls, prompts, completions, cost, self._time(endpoint, assignment.name, calls, answer))
-
-    def _answer(self, endpoint: Endpoint, task: str) -> Range:
-        answers = self._known.answers.get((endpoint.name, task))
-        if answers:
-            return Range(*usual(answers.tokens))
-        most = most_tokens(endpoint)
-        return _ANSWER if most is None else Range(*(min(end, most) for end in _ANSWER))
-
-    def _time(self, endpoint: Endpoint, task: str, calls: Range, answer: Range) -> Range:
-        answers = self._known.answers.get((endpoint.name, task))
-        if answers:
-            each = Range(*usual(answers.seconds))
-        elif endpoint.transport_name == "offline":
-            each = _OFFLINE_S
-        else:
-            each = _each(add, _FIRST_TOKEN_S, _each(mul, answer, _TOKEN_S))
-        return _each(mul, calls, each)
-
-
-def _each(what: Callable[..., float], *ranges: Range) -> Range:
-    return Range(*(what(*ends) for ends in zip(*ranges, strict=True)))
-
-
-def _sum(one: Range | None, two: Range | None) -> Range | None:
-    return _each(add, one, two) if one is not None and two is not None else None
-
-
-def _total(ranges: Sequence[Range], times: float) -> Range:
-    return Range(*(times * sum(column) for column in zip(*ranges, strict=True)))
 
 
 def _json(interval: Range | None, digits: int) -> dict[str, float] | None:

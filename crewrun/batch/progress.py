@@ -1,4 +1,4 @@
-"""What a run has done so far: counters only. How they are shown is the command line's affair."""
+"""What a run has done so far: counters only. The command line shows them."""
 
 import math
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ class Progress:
     """Counted by the engine, read by displays and by the summary. Tokens and cost count failed rows too.
 
     `abandoned` rows were given up while they ran; `unwritten` ones finished, but their lines are not written (yet).
-    `kept` rows are those that succeeded in an earlier session, `kept_failed` and `pending` those that this one leaves
-    as they are, `elsewhere` those of other shards. Attempts, calls, tokens and cost are this session's;
-    `replayed_calls` were paid for by earlier ones. `limiting` is what calls wait for now, in words, and
-    `finish_reasons` are words with which replies ended and that crewrun does not know. `unread` rows are
-    those that a run which stopped had not begun, None when nobody knows how many.
+    `done_before` rows succeeded in an earlier session; this one leaves `failed_before` and `pending` rows as they are;
+    `elsewhere` are those of other shards. Attempts, calls, tokens and cost are this session's; earlier ones paid for
+    `replayed_calls`. `limiting` is what calls wait for now, in words, and `finish_reasons` are words with which replies
+    ended and that crewrun does not know. `unread` rows are those that a run which stopped had not begun, None when
+    their number is not known.
     """
 
     started: float = field(default_factory=anyio.current_time)
@@ -34,8 +34,8 @@ class Progress:
     in_flight: int = 0
     abandoned: int = 0
     unwritten: int = 0
-    kept: int = 0
-    kept_failed: int = 0
+    done_before: int = 0
+    failed_before: int = 0
     pending: int = 0
     elsewhere: int = 0
     unread: int | None = 0
@@ -94,16 +94,16 @@ class Progress:
         """How much of the input is done, 0 to 1, when this share of it has been handed out."""
         if handed_out is None:
             return None
-        ended = self.done + self.kept + self.kept_failed + self.pending + self.elsewhere
+        ended = self.done + self.done_before + self.failed_before + self.pending + self.elsewhere
         begun = ended + self.in_flight
         return handed_out * ended / begun if begun else 0.0
 
-    def keep(self, status: str) -> None:
+    def count_stored(self, status: str) -> None:
         """Count one row that is not run."""
         if status == "ok":
-            self.kept += 1
+            self.done_before += 1
         elif status == "failed":
-            self.kept_failed += 1
+            self.failed_before += 1
         elif status == "pending":
             self.pending += 1
         else:
@@ -111,7 +111,7 @@ class Progress:
 
     def eta_s(self, share: float | None) -> float | None:
         """Seconds to the end, if the rest of the input goes like the `share` that is done."""
-        before = self.kept + self.kept_failed + self.pending
+        before = self.done_before + self.failed_before + self.pending
         gained = share * self.done / (self.done + before) if share and self.done else None
         return self.elapsed_s * (1 - share) / gained if share is not None and gained else None
 
@@ -126,7 +126,7 @@ class Progress:
         bucket = int(math.log(max(outcome.duration_s, _SHORTEST_S)) / _BUCKET)
         self._times[bucket] = self._times.get(bucket, 0) + 1
 
-    def leave(self, outcome: Outcome) -> None:
+    def add_pending(self, outcome: Outcome) -> None:
         """Count one row that used something, but has no result."""
         self.pending += 1
         self._spend(outcome)

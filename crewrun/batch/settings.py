@@ -1,85 +1,37 @@
 """What one `crewrun batch` was asked to do, after flags, environment and crew file have been brought together."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from crewrun.batch.amounts import dollars, per_model, prices, seconds, seconds_until, size_bytes
 from crewrun.batch.shard import Shard
 from crewrun.batch.stop import FailureLimit
+from crewrun.batch_flags import BatchFlags, batch_flags
 from crewrun.errors import UsageError
-from crewrun.executors.job import WorkerOptions
+from crewrun.executors.run_spec import WorkerOptions
 from crewrun.limits.limiter import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
-from crewrun.runs.lock import LockMode
-
-MissingToolKeys = Literal["fail", "warn"]
-ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class BatchSettings:
-    """One field per flag; times in seconds. The values here are the defaults that `--help` names.
+class BatchSettings(BatchFlags):
+    """The flags, and what their values mean: properties of the same name in the plural, or with the unit.
 
-    What has a form of its own, such as `rpm`, is kept as it was written; properties of the same name in the plural, or
-    with its unit, give what it means.
+    Values are kept as they were written: the manifest of a run has them so.
     """
 
-    output: str | None = None
-    max_concurrent: int | Literal["auto"] = 8
-    engine: Literal["crewrun", "crewai"] = "crewrun"
-    model: str | None = None
-    base_url: str | None = None
-    ordered: bool = False
-    retries: int = 5
-    call_timeout: float | None = None
-    row_timeout: float | None = None
-    grace: float = 20.0
-    limit: int | None = None
-    offset: int = 0
-    shard: str | None = None
-    fail_fast: bool = False
-    max_failures: str | None = None
-    strict: bool = False
-    progress: ProgressStyle = "auto"
-    quiet: bool = False
-    summary: str | None = None
-    fresh: bool = False
-    run_dir: str | None = None
-    lock: LockMode = "fail"
-    id_field: str | None = None
-    replay: bool = False
-    log_prompts: bool = False
-    rpm: Any = None
-    tpm: Any = None
-    outage_patience: str | float | None = None
-    deadline: str | float | None = None
-    price: Any = None
-    budget: str | float | None = None
-    row_budget: str | float | None = None
-    canary: int | None = None
-    max_forecast: str | float | None = None
-    cache: str | None = None
-    cache_size: str | float = "1GB"
-    executor: str = "inline"
-    workers: int | Literal["auto"] = "auto"
-    worker_cpus: float = 1.0
-    env: Sequence[str] = ()
-    missing_tool_keys: MissingToolKeys = "fail"
-    input: Mapping[str, Any] = field(default_factory=dict)
-
     @classmethod
-    def merge(cls, given: Mapping[str, Any], file: Mapping[str, Any]) -> "BatchSettings":
-        """`given` (flags and environment; None is not given) over the crew file's `batch:` over the defaults."""
-        known = {f.name for f in fields(cls)}
-        merged = {name: value for name, value in file.items() if name in known}
-        if given.get("max_failures") is not None or given.get("fail_fast") is not None:
+    def merge(cls, flags: Mapping[str, Any], file: Mapping[str, Any]) -> "BatchSettings":
+        """`flags` and the environment (None where there is neither) over the crew file's `batch:` over the defaults."""
+        merged = {name: value for name, value in file.items() if name in batch_flags()}
+        if flags.get("max_failures") is not None or flags.get("fail_fast") is not None:
             # The two say the same thing: a flag for one overrules what the file says of the other.
             merged.pop("max_failures", None)
             merged.pop("fail_fast", None)
-        merged.update({name: value for name, value in given.items() if value is not None})
+        merged.update({name: value for name, value in flags.items() if value is not None})
         if "input" in merged:
             merged["input"] = {**file.get("input", {}), **merged["input"]}
         return cls(**merged)

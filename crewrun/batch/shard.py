@@ -18,14 +18,14 @@ class Shard:
     count: int
 
     @classmethod
-    def parse(cls, given: str) -> "Shard":
+    def parse(cls, text: str) -> "Shard":
         """What `--shard` says, `1/4`. Raises UsageError."""
-        found = _FORM.fullmatch(given.strip())
-        shard = cls(int(found[1]), int(found[2])) if found else None
+        match = _FORM.fullmatch(text.strip())
+        shard = cls(int(match[1]), int(match[2])) if match else None
         if shard is None or not 1 <= shard.number <= shard.count:
             count = max(1, shard.count) if shard else 4
             ends = "1/1" if count == 1 else f"from 1/{count} to {count}/{count}"
-            raise UsageError(f"--shard {given!r}: write it as I/N, the part and how many there are, {ends}")
+            raise UsageError(f"--shard {text!r}: write it as I/N, the part and how many there are, {ends}")
         return shard
 
     def __str__(self) -> str:

@@ -79,10 +79,10 @@ class FileSink:
 
     def _look(self) -> None:
         """Notice that something else wrote to the file: its size is not ours, or it was written to after we did."""
-        found = os.fstat(self.fd)
-        if found.st_size == self._size_bytes and found.st_mtime <= self._written_at:
+        info = os.fstat(self.fd)
+        if info.st_size == self._size_bytes and info.st_mtime <= self._written_at:
             return
-        self._seen = self._seen or ("was cut off" if found.st_size < self._size_bytes else "was changed")
+        self._seen = self._seen or ("was cut off" if info.st_size < self._size_bytes else "was changed")
 
     def close(self) -> None:
         """Close the file."""
@@ -99,15 +99,15 @@ class StreamSink:
         self._fd = fd
         self._name = name
         self.lines_written = 0
-        found = os.fstat(fd)
-        mode = found.st_mode
+        info = os.fstat(fd)
+        mode = info.st_mode
         # Where the next line goes in a file, which others may write to as well, behind it.
         self._end: int | None = None
-        self._is_named = bool(found.st_nlink)
+        self._is_named = bool(info.st_nlink)
         self._lost: str | None = None
         if stat.S_ISREG(mode):
             is_appended = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
-            self._end = found.st_size if is_appended else os.lseek(fd, 0, os.SEEK_CUR)
+            self._end = info.st_size if is_appended else os.lseek(fd, 0, os.SEEK_CUR)
         self._is_terminal = os.isatty(fd)
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or self._is_terminal
         if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
@@ -157,7 +157,7 @@ class StreamSink:
             rest = rest[os.write(self._fd, rest[:_PIPE_BYTES]) :]
 
     def close(self) -> None:
-        """Whoever opened the descriptor closes it. Raises OutputFailed for a file that has lost what was written."""
+        """The descriptor stays open: its opener closes it. Raises OutputFailed for a file that has lost lines."""
         self._look()
         if self._lost is not None:
             raise OutputFailed(f"{self._name} is a file that was {self._lost} while the run was going")
@@ -166,10 +166,10 @@ class StreamSink:
         """Notice that a file has lost what was written to it: the next line may fill the hole with zeros."""
         if self._end is None or self._lost is not None:
             return
-        found = os.fstat(self._fd)
-        if found.st_size < self._end:
+        info = os.fstat(self._fd)
+        if info.st_size < self._end:
             self._lost = "cut off"
-        elif self._is_named and not found.st_nlink:
+        elif self._is_named and not info.st_nlink:
             self._lost = "deleted"
 
 

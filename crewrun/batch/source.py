@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 import anyio
 
-from crewrun.batch.identity import RowIds
 from crewrun.batch.json_object import parse_object
 from crewrun.batch.readers import CHUNK_BYTES, CsvReader, JsonLines, Reader, Record
+from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
 
@@ -28,7 +28,7 @@ _stdin_fd = 0  # where it can be read
 
 
 class Source:
-    """The rows of one input: `visit` them all, or run `fill` beside whoever calls `read`."""
+    """The rows of one input: `visit` them all, or run `fill` in a task beside the callers of `read`."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Source:
             self.release()
 
     def close(self) -> None:
-        """Hand out nothing more; whoever waits in `read` gets None."""
+        """Hand out nothing more; callers that wait in `read` get None."""
         self._filling.cancel()
         self._is_exhausted = self._is_exhausted and not self._ready
         self._ready.clear()
@@ -166,17 +166,17 @@ class Source:
 
     def _named_row(self, index: int, line: int, inputs: dict[str, Any], field: str) -> Row:
         """The row whose id is in one of its fields. One without an id, or with another row's, is a problem."""
-        given = inputs.get(field)
+        row_id = inputs.get(field)
         problem = None
         if field not in inputs:
             problem = f"has no {field!r}, which is the id (--id-field)"
-        elif isinstance(given, bool) or not isinstance(given, str | int) or given == "":
-            problem = f"its id, {field!r}, must be a text or a whole number, not {json.dumps(given)[:80]} (--id-field)"
-        elif first := self._ids.claim(str(given), line):
-            problem = f"has the id {given!r} ({field!r}), which line {first} has already (--id-field)"
+        elif isinstance(row_id, bool) or not isinstance(row_id, str | int) or row_id == "":
+            problem = f"its id, {field!r}, must be a text or a whole number, not {json.dumps(row_id)[:80]} (--id-field)"
+        elif first := self._ids.claim(str(row_id), line):
+            problem = f"has the id {row_id!r} ({field!r}), which line {first} has already (--id-field)"
         if problem:
             return Row(index, line, self._ids.name(inputs), inputs, f"line {line}: {problem}")
-        return Row(index, line, str(given), inputs, content=content_id(inputs))
+        return Row(index, line, str(row_id), inputs, content=content_id(inputs))
 
 
 def open_source(

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +19,65 @@ from crewrun.redaction.redactor import redact_line
 from crewrun.row import usage_json
 
 SCHEMA = "crewrun.summary/1"
-_NOTHING_OWED = Owed()
 
 
-def summarise(
-    progress: Progress,
-    *,
-    output: str | None,
-    stop: StopReason | None,
-    exit_code: int,
-    error: str | None = None,
-    not_counted: str | None = None,
-    in_all: Mapping[str, Any] | None = None,
-    owed: Owed = _NOTHING_OWED,
-    forecast: Mapping[str, Any] | None = None,
-    shard: Shard | None = None,
-) -> dict[str, Any]:
-    """The summary as JSON. `output` is the results file, None for standard output; `not_counted` says whose calls
-    crewrun does not see, `in_all` what all sessions of the run spent together, `owed` what attempts of this one may
-    cost whose bill is not known, `forecast` what the canary said. `shard` is the part of the input that was to be run,
-    None for all of it. `unread` of the pending rows were not begun; None means that there may be more than are counted.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a run ended. `output` is where the results are, None for standard output; `folder` the run's state, if any.
+
+    `backup` is where --fresh moved what was there before; `lost` results were not in the journal, and `gone` rows are
+    not in the input any more; `notes` are to be printed too.
     """
-    why = stop.why if stop else error
+
+    summary: dict[str, Any]
+    stop: StopReason | None
+    output: str | None
+    folder: str | None = None
+    backup: str | None = None
+    lost: int = 0
+    gone: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The code that the command ends with."""
+        code: int = self.summary["exit_code"]
+        return code
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """How a session ended, but for its counters.
+
+    `output` is the results file, None for standard output; `not_counted` says whose calls crewrun does not see;
+    `totals` is what all sessions of the run spent together, `owed` what attempts of this one may cost whose bill is not
+    known, and `forecast` what the canary said. `shard` is the part of the input that was to be run, None for all of it.
+    """
+
+    output: str | None
+    stop: StopReason | None
+    exit_code: int
+    error: str | None
+    not_counted: str | None
+    totals: Mapping[str, Any] | None
+    owed: Owed
+    forecast: Mapping[str, Any] | None
+    shard: Shard | None
+
+
+def summarise(progress: Progress, end: SessionEnd) -> dict[str, Any]:
+    """The summary as JSON. Of the pending rows `unread` were not begun; None means that there may be more than are
+    counted.
+    """
+    why = end.stop.why if end.stop else end.error
+    owed = end.owed
     return {
         "schema": SCHEMA,
-        "exit_code": exit_code,
+        "exit_code": end.exit_code,
         "stopped": None if why is None else redact_line(why),
-        "rows": {
-            "ok": progress.ok,
-            "failed": progress.failed,
-            "abandoned": progress.abandoned,
-            "unwritten": progress.unwritten,
-            "kept": progress.kept,
-            "kept_failed": progress.kept_failed,
-            "pending": progress.pending + (progress.unread or 0),
-        },
+        "rows": _rows(progress),
         "unread": progress.unread,
-        "shard": None if shard is None else {"part": str(shard), "elsewhere": progress.elsewhere},
+        "shard": None if end.shard is None else {"part": str(end.shard), "elsewhere": progress.elsewhere},
         "failures": [_failures(group) for group in progress.failures.groups(others_succeeded=progress.ok > 0)],
         "tool_failures": [group.to_json() for group in progress.tool_failures.groups()],
         "usage": usage_json(progress.usage, progress.calls),
@@ -65,14 +88,14 @@ def summarise(
         "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
         "may_be_owed_usd": None if owed.unpriced else round(owed.usd, 6),
         "unknown_bills": owed.calls,
-        "in_all": None if in_all is None else spent_json(in_all),
-        "forecast": forecast,
+        "in_all": None if end.totals is None else spent_json(end.totals),
+        "forecast": end.forecast,
         "models": list(progress.models),
         "duration_s": round(progress.elapsed_s, 3),
         "rows_per_s": round(progress.rows_per_s, 2),
         "row_time_s": {"p50": _rounded(progress.row_time_s(0.5)), "p95": _rounded(progress.row_time_s(0.95))},
-        "output": output,
-        "not_counted": not_counted,
+        "output": end.output,
+        "not_counted": end.not_counted,
     }
 
 
@@ -99,6 +122,18 @@ def write_summary(path: str, summary: dict[str, Any]) -> None:
             part.unlink(missing_ok=True)
     except OSError as refused:
         raise OutputFailed(f"--summary {path}: cannot be written: {refused.strerror}") from refused
+
+
+def _rows(progress: Progress) -> dict[str, int]:
+    return {
+        "ok": progress.ok,
+        "failed": progress.failed,
+        "abandoned": progress.abandoned,
+        "unwritten": progress.unwritten,
+        "kept": progress.done_before,
+        "kept_failed": progress.failed_before,
+        "pending": progress.pending + (progress.unread or 0),
+    }
 
 
 def _failures(group: FailureGroup) -> dict[str, Any]:

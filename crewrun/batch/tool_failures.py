@@ -38,12 +38,12 @@ class ToolFailures:
     def add(self, row: Row, failed: Iterable[FailedTool]) -> None:
         """Count what failed in one row."""
         met: set[str] = set()
-        for one in failed:
-            tool = one.tool if one.tool in self._tools or len(self._tools) < _MAX_TOOLS else OTHERS
+        for failure in failed:
+            tool = failure.tool if failure.tool in self._tools or len(self._tools) < _MAX_TOOLS else OTHERS
             group = self._tools.get(tool)
             if group is None:
-                group = self._tools[tool] = FailingTool(tool, 0, 0, row.id, row.line, one)
-            group.count += one.count
+                group = self._tools[tool] = FailingTool(tool, 0, 0, row.id, row.line, failure)
+            group.count += failure.count
             group.rows += tool not in met
             met.add(tool)
 

@@ -92,9 +92,9 @@ def run() -> None:
     except Exception as wrong:
         if not _is_of_the_command_line(wrong):
             raise
-        said = io.StringIO()
-        wrong.show(said)
-        say_all(said.getvalue().rstrip("\n").split("\n"))
+        text = io.StringIO()
+        wrong.show(text)
+        say_all(text.getvalue().rstrip("\n").split("\n"))
         code = wrong.exit_code
     sys.exit(code)
 
@@ -117,10 +117,10 @@ def _as_a_line(
 ) -> str:
     """A warning as it is shown: ours say where by themselves."""
     if issubclass(category, CrewrunWarning):
-        said = f"warning: {message}"
+        text = f"warning: {message}"
     else:
-        said = f"{filename}:{lineno}: {category.__name__}: {redact(str(message))}"
-    return visible(redact_line(said), keep="\t\n") + "\n"
+        text = f"{filename}:{lineno}: {category.__name__}: {redact(str(message))}"
+    return visible(redact_line(text), keep="\t\n") + "\n"
 
 
 def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""`crewrun bench`: so many crews in parallel, then one after another, and how much faster that is."""
+"""`crewrun bench`: some crews in parallel, then one after another, and how much faster that is."""
 
 from typing import Any
 

@@ -1,12 +1,12 @@
 """`crewrun check`: what a batch would run, and everything that is wrong with it, without a call."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.inputs import ForAllRows, read_inputs
+from crewrun.cli.inputs import read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.check import Findings
@@ -20,10 +20,8 @@ def check(
     engine: flags.Engine = None,
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
-    strict: bool | None = typer.Option(
-        None, "--strict/--no-strict", envvar="CREWRUN_STRICT", help="Warnings count as problems."
-    ),
-    input: ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
+    strict: Annotated[bool | None, flags.option("strict", help="Warnings count as problems.")] = None,
+    input: flags.ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> None:
     """Check a crew, and the rows for it, without calling a model.
@@ -51,44 +49,44 @@ def check(
 
 def lines(findings: "Findings") -> list[str]:
     """The findings for a person to read."""
-    said = []
+    report = []
     if findings.crew:
-        said += _crew_lines(findings.crew)
+        report += _crew_lines(findings.crew)
     if findings.constants:
-        said.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
-    said += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
-    said += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
+        report.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
+    report += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
+    report += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
     if findings.rows is not None:
-        said.append(f"rows: {findings.rows:,}, of which {findings.failing_count:,} would fail")
-        said += [f"  {problem}" for problem in findings.failing[:_MAX_ROWS]]
+        report.append(f"rows: {findings.rows:,}, of which {findings.failing_count:,} would fail")
+        report += [f"  {problem}" for problem in findings.failing[:_MAX_ROWS]]
         if findings.failing_count > _MAX_ROWS:
-            said.append(f"  … and {findings.failing_count - _MAX_ROWS:,} more")
+            report.append(f"  … and {findings.failing_count - _MAX_ROWS:,} more")
     for task in findings.first_row:
-        said += ["", f"--- {task['task']} ({task['agent']})"]
+        report += ["", f"--- {task['task']} ({task['agent']})"]
         for message in task["messages"]:
-            said += f"[{message['role']}] {message['content']}".split("\n")
-    return [*said, "", _verdict(findings)]
+            report += f"[{message['role']}] {message['content']}".split("\n")
+    return [*report, "", _conclusion(findings)]
 
 
-def _verdict(findings: "Findings") -> str:
+def _conclusion(findings: "Findings") -> str:
     if findings.is_good:
         return "nothing is wrong; no model was called"
     return "this would not run as it is" if findings.problems else "the crew would run, and these rows would fail"
 
 
 def _crew_lines(crew: dict[str, Any]) -> list[str]:
-    said = [f"{crew['path']}: {crew['kind']}" + (f", {crew['process']}" if crew["process"] else "")]
+    report = [f"{crew['path']}: {crew['kind']}" + (f", {crew['process']}" if crew["process"] else "")]
     for agent in crew["agents"]:
         in_words = " (in words, as the model takes none)" if agent["tools_in_words"] else ""
-        said.append(f"agent {agent['name']}: {agent['model']}{_tools(agent['tools'])}{in_words}")
-        said += _background_lines(agent)
+        report.append(f"agent {agent['name']}: {agent['model']}{_tools(agent['tools'])}{in_words}")
+        report += _background_lines(agent)
     for task in crew["tasks"]:
         in_words = ", its schema in words, as the model takes none" if task["schema_in_words"] else ""
-        said.append(f"task {task['name']}: by {task['agent'] or 'the manager'}{_tools(task['tools'])}{in_words}")
-    said += [f"{method['kind']} {method['name']}: {_when(method)}" for method in crew.get("methods", ())]
+        report.append(f"task {task['name']}: by {task['agent'] or 'the manager'}{_tools(task['tools'])}{in_words}")
+    report += [f"{method['kind']} {method['name']}: {_when(method)}" for method in crew.get("methods", ())]
     if crew["placeholders"]:
-        said += [f"needs {{{name}}} for {place}" for name, place in crew["placeholders"].items()]
-    return said
+        report += [f"needs {{{name}}} for {place}" for name, place in crew["placeholders"].items()]
+    return report
 
 
 def _when(method: dict[str, Any]) -> str:
@@ -98,7 +96,7 @@ def _when(method: dict[str, Any]) -> str:
 
 
 def _background_lines(agent: dict[str, Any]) -> list[str]:
-    said = []
+    report = []
     if (base := agent["knowledge"]) is not None:
         sources = f"{base['sources']} source{'s' if base['sources'] != 1 else ''}, about {base['tokens']:,} tokens"
         by = "their words" if base["chosen_by"] == "words" else base["chosen_by"]
@@ -108,8 +106,8 @@ def _background_lines(agent: dict[str, Any]) -> list[str]:
             else f"the nearest {base['results_limit']} of {base['passages']:,} passages in the prompt, chosen by "
             f"{by}, at most {base['max_tokens']:,} tokens"
         )
-        said.append(f"  knowledge: {sources}: {how}")
-    return said + ([f"  skills: {', '.join(agent['skills'])}"] if agent["skills"] else [])
+        report.append(f"  knowledge: {sources}: {how}")
+    return report + ([f"  skills: {', '.join(agent['skills'])}"] if agent["skills"] else [])
 
 
 def _tools(names: list[str]) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from crewrun.batch.canary import Forecast
 from crewrun.batch.progress import Progress
-from crewrun.batch.session import Display
-from crewrun.batch.settings import ProgressStyle
+from crewrun.batch.watchers import Display
+from crewrun.batch_flags import ProgressStyle
 from crewrun.cli.wording import duration, in_words, money
 from crewrun.terminal import say
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crewrun.row import Row
 
 
-class _Directive(NamedTuple):
+class _Selection(NamedTuple):
     """What is to be exported. `columns` are those of a CSV, None for JSONL; `guards_formulas` is about its texts."""
 
     columns: "Columns | None"
@@ -53,18 +53,18 @@ def export(
     from crewrun.inspect.view import open_run
 
     stdout_fd = claim_stdout()
-    directive = _Directive(Columns() if form == "csv" else None, status, ordered, formula_guard)
-    loose = find_loose(run)
-    if loose is not None:
-        with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(loose)) as sink:
-            missing = run_loop(_export_loose, Path(run), directive, sink)
+    selection = _Selection(Columns() if form == "csv" else None, status, ordered, formula_guard)
+    results_file = find_loose(run)
+    if results_file is not None:
+        with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(results_file)) as sink:
+            missing = run_loop(_export_file, Path(run), selection, sink)
     else:
         with open_run(run) as view, _open_sink(output, stdout_fd, lambda path: _is_of_run(path, view)) as sink:
-            missing = run_loop(_export, view, directive, sink)
+            missing = run_loop(_export, view, selection, sink)
     raise typer.Exit(3 if missing else 0)
 
 
-async def _export(view: "View", directive: _Directive, sink: "Sink") -> int:
+async def _export(view: "View", selection: _Selection, sink: "Sink") -> int:
     """Write the export. Returns how many results are missing in it."""
     from crewrun.cli.wording import count
     from crewrun.inspect.export import LeftOut, Written
@@ -72,47 +72,47 @@ async def _export(view: "View", directive: _Directive, sink: "Sink") -> int:
     from crewrun.terminal import say
 
     if view.results is None or not view.results.is_file():
-        await _export_again(view, directive, sink)
+        await _export_again(view, selection, sink)
         return 0
     with view.results.open("rb") as file:
-        found = Written(view, file, directive.status, LeftOut(), directive.columns)
+        results = Written(view, file, selection.status, LeftOut(), selection.columns)
         is_going = is_held(view.folder.lock)
-        if directive.ordered or (found.may_lack and not is_going):
-            await _read_input(view, found, directive)
-        if directive.ordered:
-            found.sort()
-        await _write(found.lines, directive, sink)
+        if selection.ordered or (results.may_lack and not is_going):
+            await _read_input(view, results, selection)
+        if selection.ordered:
+            results.sort()
+        await _write(results.lines, selection, sink)
     if is_going:
-        found.left_out.torn = found.missing = 0  # they are being written
-    faults = [f"lines of {view.results} that are left out: {found.left_out}"] if str(found.left_out) else []
-    faults += [f"missing in {view.results}: {count(found.missing, 'result')}"] if found.missing else []
+        results.left_out.torn = results.missing = 0  # they are being written
+    faults = [f"lines of {view.results} that are left out: {results.left_out}"] if str(results.left_out) else []
+    faults += [f"missing in {view.results}: {count(results.missing, 'result')}"] if results.missing else []
     if faults:
         say(f"crewrun: {'; '.join(faults)}; to restore them: {view.command}")
-    return found.missing
+    return results.missing
 
 
-async def _read_input(view: "View", found: "Written", directive: _Directive) -> None:
+async def _read_input(view: "View", results: "Written", selection: _Selection) -> None:
     """Find out which rows the input has, and in which order."""
-    from crewrun.batch.reread import is_wanted, visit_rows
+    from crewrun.batch.run_input import is_wanted, visit_rows
     from crewrun.errors import UsageError
     from crewrun.terminal import say
 
     wanted = is_wanted(view.manifest)
 
     def see(row: "Row") -> None:
-        found.see(row, wanted=wanted(row))
+        results.see(row, wanted=wanted(row))
 
     try:
         await visit_rows(view.manifest, see)
     except UsageError as gone:
-        found.end_without_input()
-        if directive.ordered:
+        results.end_without_input()
+        if selection.ordered:
             say(f"crewrun: --ordered by the places that rows had when they ran, since {gone}")
 
 
-async def _export_again(view: "View", directive: _Directive, sink: "Sink") -> None:
+async def _export_again(view: "View", selection: _Selection, sink: "Sink") -> None:
     """Export results that are in no file from the journal and the input."""
-    from crewrun.batch.reread import visit_rows
+    from crewrun.batch.run_input import visit_rows
     from crewrun.errors import OutputFailed, UsageError
     from crewrun.inspect.export import Spool
 
@@ -123,14 +123,14 @@ async def _export_again(view: "View", directive: _Directive, sink: "Sink") -> No
         )
     try:
         with tempfile.TemporaryFile() as file:
-            spool = Spool(view, file, directive.status, directive.columns)
+            spool = Spool(view, file, selection.status, selection.columns)
             await visit_rows(view.manifest, spool.add)
-            await _write(spool.lines, directive, sink)
+            await _write(spool.lines, selection, sink)
     except OSError as full:
         raise OutputFailed(f"the temporary file of results cannot be written: {full.strerror}") from full
 
 
-async def _export_loose(run: Path, directive: _Directive, sink: "Sink") -> int:
+async def _export_file(run: Path, selection: _Selection, sink: "Sink") -> int:
     """Export results without a run folder. Returns how many results are surely missing: lines that are not whole."""
     from crewrun.errors import UsageError
     from crewrun.inspect.results_file import ResultsFile
@@ -138,28 +138,28 @@ async def _export_loose(run: Path, directive: _Directive, sink: "Sink") -> int:
 
     try:
         with run.open("rb") as file:
-            found = ResultsFile(file, directive.status, directive.columns)
-            if not len(found) and str(found.left_out):
+            results = ResultsFile(file, selection.status, selection.columns)
+            if not len(results) and str(results.left_out):
                 raise UsageError(
                     f"{run}: has no run folder, and no line of it is a result; "
                     "RUN is a results file of crewrun batch or merge, or a run folder"
                 )
-            await _write(found.lines(ordered=directive.ordered), directive, sink)
+            await _write(results.lines(ordered=selection.ordered), selection, sink)
     except OSError as refused:
         raise UsageError(f"{run}: cannot be read: {refused.strerror}") from refused
-    if str(found.left_out):
-        say(f"crewrun: lines of {run} that are left out: {found.left_out}")
-    if directive.ordered:
+    if str(results.left_out):
+        say(f"crewrun: lines of {run} that are left out: {results.left_out}")
+    if selection.ordered:
         say(f"crewrun: --ordered by the places that rows had when they ran, since {run} has no run folder")
-    return found.left_out.torn
+    return results.left_out.torn
 
 
-async def _write(lines: "Iterable[bytes]", directive: _Directive, sink: "Sink") -> None:
+async def _write(lines: "Iterable[bytes]", selection: _Selection, sink: "Sink") -> None:
     from crewrun.inspect.export import grouped
     from crewrun.inspect.table import as_csv
 
-    if directive.columns is not None:
-        lines = as_csv(lines, directive.columns, guards_formulas=directive.guards_formulas)
+    if selection.columns is not None:
+        lines = as_csv(lines, selection.columns, guards_formulas=selection.guards_formulas)
     for piece in grouped(lines):
         await sink.write([piece])
 
@@ -167,7 +167,7 @@ async def _write(lines: "Iterable[bytes]", directive: _Directive, sink: "Sink") 
 @contextmanager
 def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bool]) -> "Iterator[Sink]":
     """Standard output, or a file that is there when it is whole. `is_taken` knows what belongs to the run."""
-    from crewrun.batch.preflight import check_output
+    from crewrun.batch.locations import check_output
     from crewrun.batch.sink import FileSink, StreamSink, open_sink
     from crewrun.errors import UsageError
 
@@ -197,8 +197,8 @@ def _is_of_run(path: Path, view: "View") -> bool:
     files = view.folder.files
     if path.name in {file.name for file in files} and path.parent.samefile(view.folder.path):
         return True
-    known = (view.results, view.manifest.input_file, *files)
-    return path.exists() and any(taken is not None and taken.exists() and path.samefile(taken) for taken in known)
+    files_of_run = (view.results, view.manifest.input_file, *files)
+    return path.exists() and any(file is not None and file.exists() and path.samefile(file) for file in files_of_run)
 
 
 def _replace(part: Path, path: Path) -> None:

@@ -1,64 +1,103 @@
-"""Flags that several commands have: one place for their names, variables and words."""
+"""Typer's parameters for flags that several commands have. Those of a batch are made from `crewrun.batch_flags`."""
 
-from typing import Annotated, Literal
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, Literal
 
 import typer
 
-Crew = Annotated[
-    str | None,
-    typer.Option(
+from crewrun.batch_flags import FlagField, Kind, batch_flags
+
+# The shortest time and the smallest share of a CPU that make sense: Typer's `min` includes its value, and 0 does not.
+_ABOVE_0 = 0.001
+
+
+def _number_or_auto(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise typer.BadParameter(f"{text!r} is neither a whole number from 1 up nor auto")
+    return number
+
+
+# What the command line takes for each kind, and what Typer checks of it. Text of other forms is parsed by
+# `batch.settings`, which also gets a crew file's values.
+_TYPES: dict[Kind, Any] = {
+    **dict.fromkeys(Kind, str),
+    Kind.SWITCH: bool,
+    Kind.COUNT: int,
+    **dict.fromkeys((Kind.POSITIVE, Kind.NOT_NEGATIVE), float),
+    **dict.fromkeys((Kind.PER_MODEL, Kind.PRICES, Kind.NAMES, Kind.INPUTS), list[str]),
+}
+_CHECKS: dict[Kind, dict[str, Any]] = {
+    Kind.COUNT: {"min": 0},
+    Kind.NOT_NEGATIVE: {"min": 0},
+    Kind.POSITIVE: {"min": _ABOVE_0},
+    Kind.ROWS_OR_AUTO: {"parser": _number_or_auto},
+    Kind.WORKERS_OR_AUTO: {"parser": _number_or_auto},
+}
+
+
+def option(name: str, *, help: str | None = None) -> Any:  # noqa: A002  (as Typer calls it)
+    """Typer's option for a flag of a batch. `help` replaces the flag's own."""
+    field = batch_flags()[name]
+    flag = field.flag
+    names = f"{field.option}/{flag.off or '--no-' + field.option[2:]}" if flag.kind is Kind.SWITCH else field.option
+    return typer.Option(
+        names,
+        *([flag.short] if flag.short else []),
+        metavar=flag.metavar,
+        envvar=field.variable,
+        help=help or field.help,
+        **_CHECKS.get(flag.kind, {}),
+    )
+
+
+def takes_batch_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """`command`, whose `**given` are a batch's flags: Typer sees a parameter for each, after the positional ones."""
+
+    @wraps(command)
+    def with_flags(**parameters: Any) -> None:
+        command(**parameters)
+
+    own = inspect.signature(command).parameters.values()
+    with_flags.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # `inspect.signature` looks for it
+        [
+            *(parameter for parameter in own if parameter.kind is parameter.POSITIONAL_OR_KEYWORD),
+            *map(_parameter, batch_flags().values()),
+            *(parameter for parameter in own if parameter.kind is parameter.KEYWORD_ONLY),
+        ]
+    )
+    return with_flags
+
+
+def _parameter(field: FlagField) -> inspect.Parameter:
+    kind = field.flag.kind
+    value = field.type if kind is Kind.CHOICE else _TYPES[kind]
+    annotation = Annotated[value | None, option(field.name)]  # type: ignore[valid-type]  # known when this runs
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _crew(places: str) -> Any:
+    return typer.Option(
         "--crew",
         envvar="CREWRUN_CREW",
         help="A crew file, a Python file, a project's folder, or module:attr. [default: the crew.yaml, crew.jsonc or "
-        "project (crew or flow) beside the inputs, else in the working directory]",
-    ),
-]
-CrewOfRun = Annotated[
-    str | None,
-    typer.Option(
-        "--crew",
-        envvar="CREWRUN_CREW",
-        help="A crew file, a Python file, a project's folder, or module:attr. [default: the crew.yaml, crew.jsonc or "
-        "project (crew or flow) in the working directory]",
-    ),
-]
-Engine = Annotated[
-    Literal["crewrun", "crewai"] | None,
-    typer.Option(
-        "--engine",
-        envvar="CREWRUN_ENGINE",
-        help="Whose classes `crewai` means in the crew's files; crewai: those of the installed library, which calls "
-        "models by itself, past limits, budgets and the journal. [default: crewrun]",
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", envvar="CREWRUN_MODEL", help="The model of every agent; `offline` rehearses without one."
-    ),
-]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option("--base-url", envvar="CREWRUN_BASE_URL", help="The address of an OpenAI-compatible server."),
-]
-Retries = Annotated[
-    int | None,
-    typer.Option("--retries", min=0, envvar="CREWRUN_RETRIES", help="Attempts after a failed first one. [default: 5]"),
-]
-CallTimeout = Annotated[
-    float | None,
-    typer.Option(
-        "--call-timeout",
-        min=0.001,
-        envvar="CREWRUN_CALL_TIMEOUT",
-        help="Seconds for one attempt of one call. [default: 120]",
-    ),
-]
-MissingToolKeys = Annotated[
-    Literal["fail", "warn"] | None,
-    typer.Option(
-        "--missing-tool-keys",
-        envvar="CREWRUN_MISSING_TOOL_KEYS",
-        help="When a tool lacks a key in the environment. [default: fail]",
-    ),
-]
+        f"project (crew or flow) {places}]",
+    )
+
+
+Crew = Annotated[str | None, _crew("beside the inputs, else in the working directory")]
+CrewOfRun = Annotated[str | None, _crew("in the working directory")]
+Engine = Annotated[Literal["crewrun", "crewai"] | None, option("engine")]
+Model = Annotated[str | None, option("model")]
+BaseUrl = Annotated[str | None, option("base_url")]
+Retries = Annotated[int | None, option("retries")]
+CallTimeout = Annotated[float | None, option("call_timeout")]
+MissingToolKeys = Annotated[Literal["fail", "warn"] | None, option("missing_tool_keys")]
+ForAllRows = Annotated[list[str] | None, option("input")]

@@ -1,11 +1,14 @@
 """`crewrun gc`: the run folders on a disk, and room where they are not needed any more."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from crewrun.batch.sink import StreamSink
     from crewrun.inspect.gc import Found
 
 _DAY_S = 86_400.0
@@ -27,55 +30,85 @@ def gc(
     be continued: the next batch of a finished one is refused (exit 2), or with --fresh pays for every row again.
     Exit codes: 0 done; 2 a DIR is none, or something could not be deleted.
     """
+    from crewrun.cli.setup import open_stdout
+    from crewrun.inspect.gc import NEEDLESS
+
+    stdout = open_stdout()
+    runs = _find(folders or ["."], older_than)
+    needless = NEEDLESS | {"finished"} if finished else NEEDLESS
+    deletion = _delete([run for run in runs if run.state in needless]) if delete else None
+    _print(stdout, runs, deletion, as_json=as_json)
+    raise typer.Exit(2 if deletion is not None and deletion.has_failed else 0)
+
+
+class _Deletion(NamedTuple):
+    paths: "set[Path]"
+    freed_bytes: int
+    has_failed: bool
+
+
+def _find(folders: list[str], older_than_days: float | None) -> "list[Found]":
+    """The runs below some folders, each once, in which nothing has happened for that time."""
     import time
     from pathlib import Path
 
-    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
-    from crewrun.cli.wording import size
+    from crewrun.inspect.gc import find_runs
+
+    by_path = {run.folder.path.resolve(): run for folder in folders for run in find_runs(Path(folder))}
+    now = time.time()
+    return [
+        run for run in by_path.values() if older_than_days is None or now - run.active_at >= older_than_days * _DAY_S
+    ]
+
+
+def _delete(runs: "list[Found]") -> _Deletion:
+    from crewrun.cli.setup import run_loop
     from crewrun.errors import CrewrunError
-    from crewrun.inspect.gc import NEEDLESS, SCHEMA, find_runs
-    from crewrun.inspect.gc import delete as delete_run
+    from crewrun.inspect.gc import delete
     from crewrun.terminal import say
 
-    stdout = open_stdout()
-    by_path = {found.folder.path.resolve(): found for top in folders or ["."] for found in find_runs(Path(top))}
-    now = time.time()
-    runs = [one for one in by_path.values() if older_than is None or now - one.active_at >= older_than * _DAY_S]
-    needless = NEEDLESS | {"finished"} if finished else NEEDLESS
-    freed, failed, deleted = 0, False, set()
-    for found in runs if delete else ():
-        if found.state in needless:
-            try:
-                freed += run_loop(delete_run, found)
-                deleted.add(found.folder.path)
-            except CrewrunError as kept:
-                say(f"crewrun: {kept}")
-                failed = True
+    paths, freed_bytes, has_failed = set(), 0, False
+    for run in runs:
+        try:
+            freed_bytes += run_loop(delete, run)
+            paths.add(run.folder.path)
+        except CrewrunError as refused:
+            say(f"crewrun: {refused}")
+            has_failed = True
+    return _Deletion(paths, freed_bytes, has_failed)
+
+
+def _print(stdout: "StreamSink", runs: "list[Found]", deletion: _Deletion | None, *, as_json: bool) -> None:
+    from crewrun.cli.setup import put_data, tell
+    from crewrun.cli.wording import size
+    from crewrun.inspect.gc import SCHEMA
+
+    deleted = deletion.paths if deletion else set()
+    freed_bytes = deletion.freed_bytes if deletion else 0
     if as_json:
-        listed = [found.to_json(deleted=found.folder.path in deleted) for found in runs]
-        put_data(stdout, json.dumps({"schema": SCHEMA, "runs": listed, "freed_bytes": freed}, indent=2))
-    else:
-        said = [_line(found, deleted=found.folder.path in deleted) for found in runs] or ["no run folders"]
-        tell(stdout, [*said, *([f"freed {size(freed)}"] if delete else _prospects(runs))])
-    raise typer.Exit(2 if failed else 0)
+        entries = [run.to_json(deleted=run.folder.path in deleted) for run in runs]
+        put_data(stdout, json.dumps({"schema": SCHEMA, "runs": entries, "freed_bytes": freed_bytes}, indent=2))
+        return
+    lines = [_line(run, deleted=run.folder.path in deleted) for run in runs] or ["no run folders"]
+    tell(stdout, [*lines, *([f"freed {size(freed_bytes)}"] if deletion else _prospects(runs))])
 
 
-def _line(found: "Found", *, deleted: bool) -> str:
+def _line(run: "Found", *, deleted: bool) -> str:
     from crewrun.cli.wording import count, size
     from crewrun.inspect.status import when
     from crewrun.inspect.view import nearby
 
-    rows = "rows unknown" if found.rows is None else count(found.rows, "row")
-    state = f"{found.state}, deleted" if deleted else found.state
-    problem = f": {' '.join(found.problem.split())}" if found.problem else ""
-    return f"{nearby(found.folder.path)}: {state}, {rows}, {size(found.size_bytes)}, {when(found.active_at)}{problem}"
+    rows = "rows unknown" if run.rows is None else count(run.rows, "row")
+    state = f"{run.state}, deleted" if deleted else run.state
+    problem = f": {' '.join(run.problem.split())}" if run.problem else ""
+    return f"{nearby(run.folder.path)}: {state}, {rows}, {size(run.size_bytes)}, {when(run.active_at)}{problem}"
 
 
 def _prospects(runs: "list[Found]") -> list[str]:
     from crewrun.cli.wording import size
     from crewrun.inspect.gc import NEEDLESS
 
-    room = sum(found.size_bytes for found in runs if found.state in NEEDLESS)
-    more = sum(found.size_bytes for found in runs if found.state == "finished")
-    said = [f"--delete would free {size(room)}"] if room else []
-    return said + ([f"--delete --finished would free {size(room + more)}"] if more else [])
+    room = sum(run.size_bytes for run in runs if run.state in NEEDLESS)
+    more = sum(run.size_bytes for run in runs if run.state == "finished")
+    lines = [f"--delete would free {size(room)}"] if room else []
+    return lines + ([f"--delete --finished would free {size(room + more)}"] if more else [])

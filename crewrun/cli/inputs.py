@@ -4,21 +4,7 @@ import codecs
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-
-ForAllRows = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input",
-        "-i",
-        metavar="NAME=VALUE|@FILE",
-        envvar="CREWRUN_INPUT",
-        help="An input for all rows, as text, or @FILE with a JSON object of several; a row's own fields come first. "
-        "May be repeated.",
-    ),
-]
+from typing import Any
 
 
 def read_inputs(pairs: Sequence[str], whole: str | None = None) -> dict[str, Any]:

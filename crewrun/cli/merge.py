@@ -40,45 +40,60 @@ def merge(
     written, and rows failed, are missing, are not in the input, or had different inputs.
     """
     from crewrun.cli.setup import run_loop
-    from crewrun.cli.status import difference_lines
-    from crewrun.inspect.merge import KINDS, MergedResults
+    from crewrun.inspect.merge import MergedResults
     from crewrun.inspect.merge_inputs import Input, input_of, open_parts, read_part
-    from crewrun.terminal import say, say_all
 
     with ExitStack() as files:
-        parts, warnings = open_parts(runs, files)
-        target = _check_output(output, parts, inputs, force=force)
-        union = MergedResults([part.file for part in parts])
-        files.callback(union.close)
-        for number, part in enumerate(parts):
-            read_part(part, number, union)
-        lacks = [lack for part in parts for lack in part.lacks]
-        whole = input_of(parts, inputs, id_field)
-        is_checked = isinstance(whole, Input)
+        runs_read, warnings = open_parts(runs, files)
+        path = _check_output(output, runs_read, inputs, force=force)
+        merged = MergedResults([run.file for run in runs_read])
+        files.callback(merged.close)
+        for number, run in enumerate(runs_read):
+            read_part(run, number, merged)
+        whole = input_of(runs_read, inputs, id_field)
         if isinstance(whole, Input):
-            run_loop(_see_input, whole, union)
-        found = union.end(checked=is_checked)
-        union.write(target, ordered=ordered)
-        shards = _shards(parts)
-        if "without_result" in found.counts if is_checked else len(shards) == len(parts):
-            lacks += _missing_shards(parts, shards)
-        for warning in (*warnings, *_other_crews(parts), *_other_divisions(shards), *lacks):
-            say(f"warning: {warning}")
-        say(_headline(output, len(parts), union))
-    say_all((_verdict(found, whole), *difference_lines(found, KINDS)))
+            run_loop(_see_input, whole, merged)
+        differences = merged.end(checked=isinstance(whole, Input))
+        merged.write(path, ordered=ordered)
+        is_complete = _say_result(output, runs_read, merged, differences, whole, warnings)
+    raise typer.Exit(0 if is_complete else 3)
+
+
+def _say_result(
+    output: str,
+    runs: "Sequence[Part]",
+    merged: "MergedResults",
+    differences: "Differences",
+    whole: "Input | str",
+    warnings: Sequence[str],
+) -> bool:
+    """Say what was merged, and what is missing in it. Whether nothing is, as far as that can be known."""
+    from crewrun.cli.status import difference_lines
+    from crewrun.inspect.merge import KINDS
+    from crewrun.terminal import say, say_all
+
+    is_checked = not isinstance(whole, str)
+    shards = _shards(runs)
+    missing = [lack for run in runs for lack in run.lacks]
+    if "without_result" in differences.counts if is_checked else len(shards) == len(runs):
+        missing += _missing_shards(runs, shards)
+    for warning in (*warnings, *_other_crews(runs), *_other_divisions(shards), *missing):
+        say(f"warning: {warning}")
+    say(_headline(output, len(runs), merged))
+    say_all((_conclusion(differences, whole), *difference_lines(differences, KINDS)))
     # What is left out may be missing, unless all rows were found.
-    raise typer.Exit(3 if found.counts or (lacks and not is_checked) else 0)
+    return not differences.counts and (is_checked or not missing)
 
 
-async def _see_input(whole: "Input", union: "MergedResults") -> None:
-    from crewrun.batch.reread import visit_input
+async def _see_input(whole: "Input", merged: "MergedResults") -> None:
+    from crewrun.batch.run_input import visit_input
 
-    await visit_input(whole.path, whole.id_field, union.see)
+    await visit_input(whole.path, whole.id_field, merged.see)
 
 
-def _check_output(output: str, parts: "Sequence[Part]", inputs: str | None, *, force: bool) -> Path:
+def _check_output(output: str, runs: "Sequence[Part]", inputs: str | None, *, force: bool) -> Path:
     """Where to write. Raises UsageError when that cannot be, or would take the place of what is not to be lost."""
-    from crewrun.batch.preflight import check_output, output_path
+    from crewrun.batch.locations import check_output, output_path
     from crewrun.errors import UsageError
     from crewrun.runs.folder import beside
 
@@ -91,10 +106,10 @@ def _check_output(output: str, parts: "Sequence[Part]", inputs: str | None, *, f
         raise UsageError(f"-o {output}: {os.path.relpath(state.path)} has the state of a run; name another file")
     if not path.exists():
         return path
-    for part in parts:
-        if os.path.samestat(path.stat(), os.fstat(part.file.fileno())):
-            raise UsageError(f"-o {output}: is one of the runs, {part.name}; name another file")
-        taken = [*(part.folder.files if part.folder else ()), part.manifest.input_file if part.manifest else None]
+    for run in runs:
+        if os.path.samestat(path.stat(), os.fstat(run.file.fileno())):
+            raise UsageError(f"-o {output}: is one of the runs, {run.name}; name another file")
+        taken = [*(run.folder.files if run.folder else ()), run.manifest.input_file if run.manifest else None]
         if any(file is not None and file.exists() and path.samefile(file) for file in (*taken, Path(inputs or "."))):
             raise UsageError(f"-o {output}: is the input, or a file of a run; name another file")
     if not path.is_file():
@@ -104,50 +119,51 @@ def _check_output(output: str, parts: "Sequence[Part]", inputs: str | None, *, f
     return path
 
 
-def _verdict(found: "Differences", whole: "Input | str") -> str:
+def _conclusion(differences: "Differences", whole: "Input | str") -> str:
     if isinstance(whole, str):
         return f"warning: not held against the input: {whole}"
-    is_whole = not {"without_result", "changed", "not_in_input"} & found.counts.keys()
+    is_whole = not {"without_result", "changed", "not_in_input"} & differences.counts.keys()
     return f"{'complete: these are the rows of' if is_whole else 'not complete: held against'} {whole.path}"
 
 
-def _headline(output: str, runs: int, union: "MergedResults") -> str:
+def _headline(output: str, runs: int, merged: "MergedResults") -> str:
     from crewrun.cli.wording import count
 
-    rows, ok, shared = union.count()
+    rows, ok, shared = merged.count()
     of_several = f" ({shared:,} of them in several)" if shared else ""
     return f"{output}: {rows:,} rows of {count(runs, 'run')}{of_several}: {ok:,} ok, {rows - ok:,} failed"
 
 
-def _shards(parts: "Sequence[Part]") -> "dict[str, Shard]":
+def _shards(runs: "Sequence[Part]") -> "dict[str, Shard]":
     """Those runs that are shards, by name."""
     from crewrun.batch.shard import Shard
     from crewrun.errors import UsageError
 
-    found = {}
-    for part in parts:
-        asked = part.manifest.options.get("shard") if part.manifest is not None else None
-        if asked is not None:
+    shards = {}
+    for run in runs:
+        shard = run.manifest.options.get("shard") if run.manifest is not None else None
+        if shard is not None:
             with suppress(UsageError):  # a manifest that somebody edited
-                found[part.name] = Shard.parse(str(asked))
-    return found
+                shards[run.name] = Shard.parse(str(shard))
+    return shards
 
 
 def _other_divisions(shards: "Mapping[str, Shard]") -> list[str]:
-    """What is to be said when not all shards are of the same number: the first run of each."""
+    """What to say when not all shards are of the same number: the first run of each."""
     kinds: dict[int, str] = {}
     for name, shard in shards.items():
         kinds.setdefault(shard.count, f"{name} is shard {shard}")
-    said = f"the input was divided in several ways: {', '.join(kinds.values())}; rows may be in two of them, or in none"
-    return [said] if len(kinds) > 1 else []
+    ways = ", ".join(kinds.values())
+    warning = f"the input was divided in several ways: {ways}; rows may be in two of them, or in none"
+    return [warning] if len(kinds) > 1 else []
 
 
-def _missing_shards(parts: "Sequence[Part]", shards: "Mapping[str, Shard]") -> list[str]:
+def _missing_shards(runs: "Sequence[Part]", shards: "Mapping[str, Shard]") -> list[str]:
     """Which shards none of the runs is; nothing when not all say what they are, or divide by the same number."""
     from crewrun.batch.shard import Shard
 
     there, counts = {shard.number for shard in shards.values()}, {shard.count for shard in shards.values()}
-    if len(counts) != 1 or len(there) == max(counts) or any(part.manifest is None for part in parts):
+    if len(counts) != 1 or len(there) == max(counts) or any(run.manifest is None for run in runs):
         return []
     (count,) = counts
     first = list(islice((str(Shard(i, count)) for i in range(1, count + 1) if i not in there), _EXAMPLES))
@@ -156,22 +172,22 @@ def _missing_shards(parts: "Sequence[Part]", shards: "Mapping[str, Shard]") -> l
     return [f"shard {listed} is missing" if lacking == 1 else f"shards {listed} are missing"]
 
 
-def _other_crews(parts: "Sequence[Part]") -> list[str]:
+def _other_crews(runs: "Sequence[Part]") -> list[str]:
     """What is to be said when not all runs were of one crew with the same models: of each other one, what differs."""
     kinds: dict[str | None, tuple[str, Manifest]] = {}
-    for part in parts:
-        if part.manifest is not None:
-            kinds.setdefault(part.crew, (part.name, part.manifest))
-    found = list(kinds.values())
+    for run in runs:
+        if run.manifest is not None:
+            kinds.setdefault(run.crew, (run.name, run.manifest))
+    crews = list(kinds.values())
     return [
-        f"{name}: its crew or models are others than those of {found[0][0]}: {_difference(found[0][1], manifest)}"
-        for name, manifest in found[1:]
+        f"{name}: its crew or models are others than those of {crews[0][0]}: {_difference(crews[0][1], manifest)}"
+        for name, manifest in crews[1:]
     ]
 
 
 def _difference(one: "Manifest", other: "Manifest") -> str:
     """The first place in which the definitions of two runs differ."""
-    from crewrun.batch.opening import endpoints_in_words
+    from crewrun.batch.run_identity import endpoints_in_words
 
     first, second = _texts(one), _texts(other)
     if len(first) == len(second) == 1:  # whatever the two files are called

@@ -1,19 +1,31 @@
 """`crewrun mock`: the flags of the rehearsal server. What it does is in `crewrun.mock`."""
 
 import math
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from crewrun.mock.faults import RandomFault
+    from crewrun.mock.server import Settings
+
 Switch = Literal["on", "off"]
+
+
+def _seconds(seconds: float) -> float:
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise typer.BadParameter(f"{seconds} is not a number of seconds from 0 up")
+    return seconds
 
 
 def mock(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8123,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    latency: Annotated[float, typer.Option(metavar="S", help="Seconds until every answer.")] = 0.0,
-    jitter: Annotated[float, typer.Option(metavar="S", help="Up to this many seconds more, at random.")] = 0.0,
+    latency: Annotated[float, typer.Option(metavar="S", help="Seconds until every answer.", callback=_seconds)] = 0.0,
+    jitter: Annotated[
+        float, typer.Option(metavar="S", help="Up to this many seconds more, at random.", callback=_seconds)
+    ] = 0.0,
     fail: Annotated[str | None, typer.Option(metavar="RATE:STATUS", help="Fail at random, such as 0.1:500.")] = None,
     rpm: Annotated[int | None, typer.Option(min=1, help="Limit of requests per minute.")] = None,
     tpm: Annotated[int | None, typer.Option(min=1, help="Limit of tokens per minute, prompts and answers.")] = None,
@@ -37,36 +49,28 @@ def mock(
     GET /ledger tells what came and what it would cost; rate_limited counts the 429s of --rpm and --tpm. PUT /limits
     with {"rpm": 300, "tpm": null} changes the limits during a run.
     """
-    for flag, value in (("--latency", latency), ("--jitter", jitter)):
-        if not (math.isfinite(value) and value >= 0):
-            raise typer.BadParameter(f"{value} is not a number of seconds from 0 up", param_hint=repr(flag))
+    from crewrun.mock.server import Settings
 
+    fault, takes_tools, takes_schemas = _random_fault(fail), tools == "on", schemas == "on"
+    limits = (rpm, tpm, limit_headers)
+    _serve(Settings(host, port, latency, jitter, fault, *limits, seed, reply, takes_tools, takes_schemas))
+
+
+def _random_fault(fail: str | None) -> "RandomFault | None":
     from crewrun.mock.faults import RandomFault
 
     try:
-        random_fault = None if fail is None else RandomFault.parse(fail)
+        return None if fail is None else RandomFault.parse(fail)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'--fail'") from error
 
+
+def _serve(settings: "Settings") -> None:
     from crewrun.errors import UsageError
-    from crewrun.mock.server import Settings, serve
+    from crewrun.mock.server import serve
     from crewrun.terminal import complain
 
     try:
-        settings = Settings(
-            host,
-            port,
-            latency_s=latency,
-            jitter_s=jitter,
-            fail=random_fault,
-            rpm=rpm,
-            tpm=tpm,
-            limit_headers=limit_headers,
-            seed=seed,
-            reply=reply,
-            tools=tools == "on",
-            schemas=schemas == "on",
-        )
         serve(settings, _announce)
     except UsageError as error:
         complain(str(error), "crewrun mock")
@@ -74,7 +78,8 @@ def mock(
 
 
 def _announce(base_url: str) -> None:
-    from crewrun.mock import directives, faults
+    from crewrun.llm.offline_model import directives
+    from crewrun.mock import faults
     from crewrun.terminal import announce, say
 
     announce(f"crewrun mock: listening on {base_url}")

@@ -3,8 +3,8 @@
 import shlex
 from typing import Any
 
-from crewrun.batch.session import Report
 from crewrun.batch.stop import StopKind
+from crewrun.batch.summary import Report
 from crewrun.cli.wording import count, duration, may_be_owed, money, shortened, tokens
 from crewrun.errors import Category
 from crewrun.terminal import say_all
@@ -39,8 +39,8 @@ def report_lines(report: Report, command: str, redo: str) -> list[str]:
         lines.append(f"stopped: {summary['stopped']}{_abandoned(summary)}")
     if report.output:
         lines.append(f"results: {report.output}")
-    if report.aside:
-        lines.append(f"what was there before is now {report.aside}")
+    if report.backup:
+        lines.append(f"what was there before is now {report.backup}")
     if report.lost:
         lines.append(f"warning: the journal had lost {report.lost} rows that the results had; they were run again")
     if report.gone:

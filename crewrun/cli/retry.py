@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from crewrun.cli.inputs import ForAllRows, read_inputs
+from crewrun.batch_flags import batch_flags
+from crewrun.cli import flags
+from crewrun.cli.inputs import read_inputs
 
 if TYPE_CHECKING:
+    from crewrun.batch.invocation import Invocation
     from crewrun.batch.settings import BatchSettings
+    from crewrun.errors import Category
+    from crewrun.runs.folder import RunFolder
+    from crewrun.runs.manifest import Manifest
 
 
 def retry(
@@ -20,7 +26,7 @@ def retry(
     only: str | None = typer.Option(
         None, "--only", metavar="CATEGORY", help="Only rows that failed so, such as rate_limit, and no others."
     ),
-    input: ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
+    input: flags.ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
 ) -> None:
     """Run the rows of RUN again that failed, and those that it did not come to, as its own command would.
 
@@ -29,30 +35,70 @@ def retry(
     the run's said. Exit codes are those of
     `crewrun batch`.
     """
-    from crewrun.batch.opening import Invocation
-    from crewrun.batch.reread import settings_of
+    from crewrun.batch.invocation import BatchRequest
     from crewrun.cli.batch import carry_out
     from crewrun.cli.setup import claim_stdout, folder_of, load_crew, load_env
+    from crewrun.errors import UsageError
+
+    category = _category(only)
+    folder, manifest = _find(run)
+    invocation, results = _invocation(folder, manifest, category)
+    _enter_directory(run, manifest)
+    load_env()
+    load_env(folder_of(manifest.crew))
+    settings = _settings(run, folder, manifest, results, read_inputs(input or ()))
+    stdout_fd = claim_stdout()
+    definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
+    if not Path(manifest.inputs).exists():
+        raise UsageError(f"{run}: its input {manifest.inputs} is not there any more")
+    carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
+
+
+def _category(only: str | None) -> "Category | None":
+    """What --only names. Raises UsageError."""
     from crewrun.errors import Category, UsageError, suggest
-    from crewrun.inspect.view import find_run, is_in_place, results_of
-    from crewrun.runs.folder import RunFolder
-    from crewrun.runs.manifest import read_manifest
 
     categories = [str(category) for category in Category]
     if only is not None and only not in categories:
         raise UsageError(
             f"--only {only!r}: no such category{suggest(only, categories)}; one of {', '.join(categories)}"
         )
+    return Category(only) if only else None
+
+
+def _find(run: str) -> "tuple[RunFolder, Manifest]":
+    """The run that can be retried. Raises UsageError."""
+    from crewrun.errors import UsageError
+    from crewrun.inspect.view import find_run
+    from crewrun.runs.folder import RunFolder
+    from crewrun.runs.manifest import read_manifest
+
     folder = RunFolder(find_run(run).path.absolute())
     manifest = read_manifest(folder.manifest)
     if manifest.input_digest is None:
         raise UsageError(f"{run}: its rows came through a pipe; give the run's own command and the same rows again")
+    return folder, manifest
+
+
+def _invocation(
+    folder: "RunFolder", manifest: "Manifest", category: "Category | None"
+) -> "tuple[Invocation, Path | None]":
+    """The run's own command once more, and where its results are now."""
+    from crewrun.batch.invocation import Invocation
+    from crewrun.inspect.view import is_in_place, results_of
+
     results = results_of(folder, manifest)
     # By its whole path, as the results are named in the report: we leave the directory that RUN was named from.
     whole = ["crewrun", "retry", str(results or folder.path)]
-    again = shlex.join([*whole, *(["--only", only] if only else [])])
+    resume_command = shlex.join([*whole, *(["--only", str(category)] if category else [])])
     # Its own command does not find a run that was moved.
-    own = manifest.command if is_in_place(folder, manifest) else whole
+    command = manifest.command if is_in_place(folder, manifest) else whole
+    return Invocation(manifest.inputs, manifest.crew, command, category, resume_command, manifest), results
+
+
+def _enter_directory(run: str, manifest: "Manifest") -> None:
+    from crewrun.errors import UsageError
+
     try:
         os.chdir(manifest.cwd)
     except OSError as gone:
@@ -60,10 +106,16 @@ def retry(
             f"{run}: its working directory {manifest.cwd}: {gone.strerror}; where its inputs are now, give its own "
             f"command: {shlex.join(manifest.command)}"
         ) from None
-    load_env()
-    load_env(folder_of(manifest.crew))
+
+
+def _settings(
+    run: str, folder: "RunFolder", manifest: "Manifest", results: Path | None, inputs: Mapping[str, Any]
+) -> "BatchSettings":
+    """The run's settings, with the secrets that it does not keep. Raises UsageError."""
+    from crewrun.batch.run_input import settings_of
+
     settings = settings_of(manifest)
-    # Where they are now, wherever they were moved. To begin anew, or to send nothing, is not to run rows again.
+    # Where they are now, wherever they were moved. With --fresh or --replay it would be no retry.
     settings = replace(
         settings,
         output=str(results) if results else settings.output,
@@ -71,14 +123,7 @@ def retry(
         fresh=False,
         replay=False,
     )
-    settings = _with_passwords(replace(settings, input=_same_constants(run, settings.input, read_inputs(input or ()))))
-    stdout_fd = claim_stdout()
-    definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
-    if not Path(manifest.inputs).exists():
-        raise UsageError(f"{run}: its input {manifest.inputs} is not there any more")
-    category = Category(only) if only else None
-    invocation = Invocation(manifest.inputs, manifest.crew, own, category, again, manifest)
-    carry_out(invocation, definition, settings, stdout_fd)
+    return _with_passwords(replace(settings, input=_same_constants(run, settings.input, inputs)))
 
 
 def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,13 +149,13 @@ def _with_passwords(settings: "BatchSettings") -> "BatchSettings":
     from crewrun.errors import UsageError
     from crewrun.redaction.key_shapes import REDACTED
 
-    found: dict[str, Any] = {}
-    for name in settings.__dataclass_fields__:
+    passwords: dict[str, Any] = {}
+    for name, flag in batch_flags().items():
         value = getattr(settings, name)
         if isinstance(value, str) and REDACTED in value:
-            variable = f"CREWRUN_{name.upper()}"
-            if not os.environ.get(variable):
-                flag = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{flag} {value}: a run keeps no passwords; export {variable} with all of it")
-            found[name] = os.environ[variable]
-    return replace(settings, **found)
+            if not os.environ.get(flag.variable):
+                raise UsageError(
+                    f"{flag.option} {value}: a run keeps no passwords; export {flag.variable} with all of it"
+                )
+            passwords[name] = os.environ[flag.variable]
+    return replace(settings, **passwords)

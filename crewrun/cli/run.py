@@ -1,12 +1,33 @@
 """`crewrun run`: one kickoff, the answer on standard output."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crewrun.cli import flags
 from crewrun.cli.inputs import read_inputs
+
+if TYPE_CHECKING:
+    from crewrun.batch.sink import StreamSink
+    from crewrun.confinement.own_files import OwnFiles
+    from crewrun.definitions.definition import Definition
+    from crewrun.limits.unknown_bills import Owed
+    from crewrun.llm.options import GatewayOptions
+    from crewrun.row import Outcome
+    from crewrun.target import Target
+
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=VALUE|@FILE",
+        help="One input, as text, or @FILE with a JSON object of several. May be repeated.",
+    ),
+]
 
 
 def run(
@@ -14,13 +35,7 @@ def run(
         [], metavar="[CREW] [NAME=VALUE]...", help="What to run, as --crew takes it, and inputs, as -i takes them."
     ),
     crew: flags.CrewOfRun = None,
-    pairs: list[str] = typer.Option(
-        [],
-        "--input",
-        "-i",
-        metavar="NAME=VALUE|@FILE",
-        help="One input, as text, or @FILE with a JSON object of several. May be repeated.",
-    ),
+    pairs: Inputs = None,
     inputs: str | None = typer.Option(
         None, "--inputs", metavar="JSON|@FILE", help="All inputs as a JSON object, or @FILE that holds one."
     ),
@@ -38,29 +53,51 @@ def run(
     Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 and 143
     interrupted, by SIGINT and SIGTERM.
     """
-    from crewrun.batch.foreign import check_flags
     from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
-    from crewrun.confinement.own_files import OwnFiles
-    from crewrun.limits.retry import RetryPolicy
-    from crewrun.llm.gateway import Gateway
-    from crewrun.llm.options import GatewayOptions
-    from crewrun.row import as_json as to_json
-    from crewrun.terminal import complain
 
     load_env()
     stdout = open_stdout()
     named, more = _split(words)
-    values = read_inputs([*more, *pairs], inputs)
+    values = read_inputs([*more, *(pairs or ())], inputs)
     definition = load_crew(named or crew, "-", engine=engine or "crewrun")
-    check_flags(
-        definition.target,
-        {"--model": model, "--base-url": base_url, "--retries": retries, "--call-timeout": call_timeout},
+    options = _options(definition.target, model, base_url, retries, call_timeout)
+    own_files = _own_files(definition, inputs, pairs or ())
+    checks_tools = (missing_tool_keys or definition.batch.get("missing_tool_keys")) != "warn"
+    outcome = run_loop(_kickoff, definition, options, values, quiet, checks_tools, own_files)
+    _print(stdout, outcome, as_json=as_json)
+    raise typer.Exit(0 if outcome.error is None else 3)
+
+
+def _options(
+    target: "Target", model: str | None, base_url: str | None, retries: int | None, call_timeout: float | None
+) -> "GatewayOptions":
+    """How models are called. Raises UsageError for flags that cannot hold for the target."""
+    from crewrun.batch.unsupported import check_flags_supported
+    from crewrun.limits.retry import RetryPolicy
+    from crewrun.llm.options import GatewayOptions
+
+    check_flags_supported(
+        target, {"--model": model, "--base-url": base_url, "--retries": retries, "--call-timeout": call_timeout}
     )
     retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
-    gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
+    return GatewayOptions(retry, call_timeout, model, base_url)
+
+
+def _own_files(definition: "Definition", inputs: str | None, pairs: Sequence[str]) -> "OwnFiles":
+    """The files that no tool of the crew may read or change on a model's word: those of a batch in this place too."""
+    from crewrun.confinement.own_files import OwnFiles
+
+    of_batches = map(definition.batch.get, ("output", "summary", "cache"))
     own_files = OwnFiles().with_inputs(*(word[1:] for word in (inputs, *pairs) if word and word.startswith("@")))
-    checks_tools = (missing_tool_keys or definition.batch.get("missing_tool_keys")) != "warn"
-    outcome = run_loop(_kickoff, definition, gateway, values, quiet, checks_tools, own_files)
+    return own_files.with_crew(definition.path, definition.files).keeping(*of_batches)
+
+
+def _print(stdout: "StreamSink", outcome: "Outcome", *, as_json: bool) -> None:
+    """Print the answer or the result row on standard output, and a failure on standard error."""
+    from crewrun.cli.setup import run_loop
+    from crewrun.row import as_json as to_json
+    from crewrun.terminal import complain
+
     if as_json:
         text = outcome.to_line()
     elif outcome.error is None:
@@ -73,7 +110,6 @@ def run(
         complain(f"{task}{outcome.error.message} ({outcome.error.category})")
     if text:
         run_loop(stdout.write, [text])
-    raise typer.Exit(0 if outcome.error is None else 3)
 
 
 def _split(words: list[str]) -> tuple[str | None, list[str]]:
@@ -88,16 +124,22 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 async def _kickoff(
-    definition: Any, gateway: Any, values: dict[str, Any], quiet: bool, checks_tools: bool, own_files: Any
-) -> Any:
-    from crewrun.cli.wording import may_be_owed, money
+    definition: "Definition",
+    options: "GatewayOptions",
+    values: dict[str, Any],
+    quiet: bool,
+    checks_tools: bool,
+    own_files: "OwnFiles",
+) -> "Outcome":
     from crewrun.errors import UsageError
+    from crewrun.limits.limiter import LocalLimiters
+    from crewrun.llm.gateway import Gateway
     from crewrun.row import Row, content_id
     from crewrun.terminal import say
     from crewrun.worker import Worker, check_models, check_tools, model_hints
 
-    of_batches = map(definition.batch.get, ("output", "summary", "cache"))
-    own_files = own_files.with_crew(definition.path, definition.files).keeping(*of_batches)
+    limiters = LocalLimiters()
+    gateway = Gateway(options, limiters=limiters)
     worker = Worker(definition.target, gateway, own_files=own_files)
     row = Row(0, 1, content_id(values), values)
     if problem := worker.problem(row):
@@ -110,13 +152,20 @@ async def _kickoff(
     async with worker:
         outcome = await worker.run(row)
     if not quiet:
-        for task in outcome.tasks:
-            by = f" ({task.agent})" if task.agent else ""  # a flow's method has none
-            say(f"{task.name}{by}: {task.usage.total_tokens:,} tokens, {json.dumps(task.output[:60])}")
-        for failed in outcome.tool_failures:
-            error = " ".join(failed.error.split())
-            say(f"tool {failed.tool!r} failed {failed.count} × ({failed.reason}): {error}")
-        owed = gateway.limiters.unknown_bills.owed
-        cost = money(outcome.cost_usd) + may_be_owed({"may_be_owed_usd": None if owed.unpriced else owed.usd})
-        say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {cost}")
+        _say_usage(outcome, limiters.unknown_bills.owed)
     return outcome
+
+
+def _say_usage(outcome: "Outcome", owed: "Owed") -> None:
+    """What each task took, and all together; `owed` is what attempts may cost whose bill is not known."""
+    from crewrun.cli.wording import may_be_owed, money
+    from crewrun.terminal import say
+
+    for task in outcome.tasks:
+        by = f" ({task.agent})" if task.agent else ""  # a flow's method has none
+        say(f"{task.name}{by}: {task.usage.total_tokens:,} tokens, {json.dumps(task.output[:60])}")
+    for failed in outcome.tool_failures:
+        error = " ".join(failed.error.split())
+        say(f"tool {failed.tool!r} failed {failed.count} × ({failed.reason}): {error}")
+    cost = money(outcome.cost_usd) + may_be_owed({"may_be_owed_usd": None if owed.unpriced else owed.usd})
+    say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {cost}")

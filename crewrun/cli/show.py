@@ -39,65 +39,72 @@ def show(
 
 
 async def _find(view: "View", row_id: str) -> dict[str, Any]:
-    from crewrun.batch.reread import settings_of
-    from crewrun.inspect.show import (
-        SCHEMA,
-        as_messages,
-        calls_of,
-        describe_call,
-        find_line,
-        find_row,
-        logged_prompts,
-        make_record,
-        tool_failures,
-        totals,
-        turns,
-    )
-    from crewrun.journal.schema import TOOL, TOOL_FAILURE
+    """The row that `--json` prints. Raises UsageError."""
+    from crewrun.inspect.show import SCHEMA, calls_of, describe_call, find_row, tool_failures, totals, turns
 
-    found = find_row(view, row_id)
-    record = find_line(view, found)
-    inputs = record["input"] if record else None
-    if record is None:
-        row = await _row_of_input(view, found)
-        inputs = row.own if row else None
-        record = make_record(view, found, row)
-    calls = calls_of(view, found)
-    logged = logged_prompts(view, found)
-    constants = settings_of(view.manifest).input
-    rebuilt, why_not = _rebuild(view, None if inputs is None else {**constants, **inputs}, record, calls)
-    prompts = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
-    prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
-    failed_in = turns(view, calls)
+    row = find_row(view, row_id)
+    inputs, record = await _inputs_and_result(view, row)
+    calls = calls_of(view, row)
+    prompts, why_not = _prompts(view, row, inputs, record, calls)
+    turn_of = turns(view, calls)
     return {
         "schema": SCHEMA,
         "run": str(view.folder.path),
-        "id": found.id,
+        "id": row.id,
         "status": record["status"] if record else "unfinished",
         "input": inputs,
         "result": record,
         "calls": [
             describe_call(view, entry, *prompts.get(entry.seq, (None, None)))
-            | ({"turn": failed_in[entry.seq]} if entry.seq in failed_in else {})
+            | ({"turn": turn_of[entry.seq]} if entry.seq in turn_of else {})
             for entry in calls
         ],
-        "no_prompt": why_not
-        if any(c.kind not in (TOOL, TOOL_FAILURE) and c.seq not in prompts for c in calls)
-        else None,
+        "no_prompt": why_not,
         "tool_failures": tool_failures(view, calls),
         "totals": totals(calls),
     }
 
 
-async def _row_of_input(view: "View", found: "FoundRow") -> "Row | None":
+async def _inputs_and_result(view: "View", entry: "FoundRow") -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The row's own inputs, None when they are nowhere, and its result, None for a row that is unfinished."""
+    from crewrun.inspect.show import find_line, make_record
+
+    if record := find_line(view, entry):
+        return record["input"], record
+    row = await _row_of_input(view, entry)
+    return row.own if row else None, make_record(view, entry, row)
+
+
+def _prompts(
+    view: "View",
+    row: "FoundRow",
+    inputs: dict[str, Any] | None,
+    record: dict[str, Any] | None,
+    calls: "list[CallEntry]",
+) -> "tuple[dict[int, tuple[Any, str]], str | None]":
+    """The prompts of calls with where they are from, and why others are not shown; None when all are."""
+    from crewrun.batch.run_input import settings_of
+    from crewrun.inspect.show import as_messages, logged_prompts
+    from crewrun.journal.schema import TOOL, TOOL_FAILURE
+
+    logged = logged_prompts(view, row)
+    constants = settings_of(view.manifest).input
+    rebuilt, why_not = _rebuild(view, None if inputs is None else {**constants, **inputs}, record, calls)
+    prompts: dict[int, tuple[Any, str]] = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
+    prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
+    has_all = all(call.kind in (TOOL, TOOL_FAILURE) or call.seq in prompts for call in calls)
+    return prompts, None if has_all else why_not
+
+
+async def _row_of_input(view: "View", entry: "FoundRow") -> "Row | None":
     """The row in the run's input, None when that cannot be read again or has it no more."""
-    from crewrun.batch.reread import visit_rows
+    from crewrun.batch.run_input import visit_rows
     from crewrun.errors import UsageError
 
     rows = []
 
     def look(row: "Row") -> bool:
-        if row.id == found.id:
+        if row.id == entry.id:
             rows.append(row)
         return bool(rows)
 
@@ -151,28 +158,28 @@ def lines(shown: dict[str, Any]) -> list[str]:
 
     record = shown["result"]
     index = f", index {record['index']}" if record and record["index"] is not None else ""
-    said = [f"row {shown['id']}: {shown['status']}{index}"]
-    said.append(f"input: {'not kept' if shown['input'] is None else _json(shown['input'])}")
+    report = [f"row {shown['id']}: {shown['status']}{index}"]
+    report.append(f"input: {'not kept' if shown['input'] is None else _json(shown['input'])}")
     if record:
-        said.append(f"began at {record['started_at']} and took {record['duration_s']:g} s")
+        report.append(f"began at {record['started_at']} and took {record['duration_s']:g} s")
         if record["error"]:
             error = record["error"]
-            said += [f"error: {error['category']}: {line}" for line in redact(error["message"]).split("\n")]
+            report += [f"error: {error['category']}: {line}" for line in redact(error["message"]).split("\n")]
     for call in shown["calls"]:
-        said += ["", *_call_lines(call)]
+        report += ["", *_call_lines(call)]
     replies = {(call["task"], call.get("reply")) for call in shown["calls"]}
     for task in record["tasks"] if record else []:
         if (task["name"], task["output"]) in replies:
             continue
         agent = f" ({task['agent']})" if task["agent"] else ""
-        said += ["", f"task {task['name']}{agent}{_flags(task)}, output:", *_indented(task["output"])]
+        report += ["", f"task {task['name']}{agent}{_flags(task)}, output:", *_indented(task["output"])]
     if record and not isinstance(record["output"], str | None):
-        said += ["", f"output: {_json(record['output'])}"]
+        report += ["", f"output: {_json(record['output'])}"]
     if shown["no_prompt"]:
-        said += ["", f"prompts that are not shown: --log-prompts would have kept them; {shown['no_prompt']}"]
+        report += ["", f"prompts that are not shown: --log-prompts would have kept them; {shown['no_prompt']}"]
     failed = [f"{one['tool']} {one['count']} ×" for one in shown["tool_failures"]]
-    said += ["", f"failed calls of tools: {', '.join(failed)}"] if failed else []
-    return [*said, "", f"in all: {_spent(shown['totals'])}"]
+    report += ["", f"failed calls of tools: {', '.join(failed)}"] if failed else []
+    return [*report, "", f"in all: {_spent(shown['totals'])}"]
 
 
 def _call_lines(call: dict[str, Any]) -> list[str]:
@@ -187,20 +194,20 @@ def _call_lines(call: dict[str, Any]) -> list[str]:
     usage, attempts = call["usage"], call["attempts"]
     tokens = f"{usage['prompt_tokens']:,} tokens in, {usage['completion_tokens']:,} out, {money(call['cost_usd'])}"
     tries = f", {attempts} attempts" if attempts > 1 else ""
-    said = [f"call {call['model']} · task {call['task']} · {when}{tries} · {tokens}"]
-    said += ["  (prompt not kept)"] if call["prompt"] is None else []
+    report = [f"call {call['model']} · task {call['task']} · {when}{tries} · {tokens}"]
+    report += ["  (prompt not kept)"] if call["prompt"] is None else []
     for message in call["prompt"] or ():
-        said += [f"  [{message['role']}]", *_indented(message["content"])]
-        said += [f"    asks for {name} {arguments}" for name, arguments in message.get("tool_calls", ())]
+        report += [f"  [{message['role']}]", *_indented(message["content"])]
+        report += [f"    asks for {name} {arguments}" for name, arguments in message.get("tool_calls", ())]
     if call["kind"] == "failure":
-        return [*said, "  failed:", *_indented(call["error"])]
+        return [*report, "  failed:", *_indented(call["error"])]
     cut_off = " (cut off)" if call["truncated"] else ""
     if call.get("reasoning"):
-        said += ["  reasoning, no part of the reply:", *_indented(call["reasoning"])]
+        report += ["  reasoning, no part of the reply:", *_indented(call["reasoning"])]
     if call.get("finish_reason"):
-        said.append(f"  finish_reason: {call['finish_reason']}, which crewrun does not know")
-    said += [f"  reply{cut_off}:", *_indented(call["reply"])] if call["reply"] or not call["tool_calls"] else []
-    return said + [f"  asks for {one['name']} {one['arguments']}" for one in call["tool_calls"]]
+        report.append(f"  finish_reason: {call['finish_reason']}, which crewrun does not know")
+    report += [f"  reply{cut_off}:", *_indented(call["reply"])] if call["reply"] or not call["tool_calls"] else []
+    return report + [f"  asks for {one['name']} {one['arguments']}" for one in call["tool_calls"]]
 
 
 def _spent(sums: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from crewrun.inspect.status import Status
     from crewrun.inspect.verify import Differences
+    from crewrun.inspect.view import View
 
 _EXAMPLE_CHARS = 300
 
@@ -26,32 +27,35 @@ def status(
     Exit codes: 0 it was said; 2 RUN is none, or cannot be read; 3 --verify found a difference; 75 --verify, and a
     process is working on the run.
     """
-    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
-    from crewrun.errors import RunHeld
+    from crewrun.cli.setup import open_stdout, put_data, tell
     from crewrun.inspect.status import SCHEMA, read_status
     from crewrun.inspect.view import open_run
-    from crewrun.runs.lock import describe_holder, is_held
 
     stdout = open_stdout()
-    differences = None
     with open_run(run) as view:
-        if check:
-            if is_held(view.folder.lock):
-                holder = describe_holder(view.folder.lock)
-                raise RunHeld(f"{run}: {holder} is working on this run; --verify it when that has ended")
-            from crewrun.batch.reread import verify
-
-            differences = run_loop(verify, view)
+        differences = _verify(run, view) if check else None
         is_readable = differences is None or "journal" not in differences.counts
-        found = read_status(view) if is_readable else None
+        shown = read_status(view) if is_readable else None
         commands = view.command, view.fresh_command
     if as_json:
-        record: dict[str, Any] = found.to_json() if found else {"schema": SCHEMA, "run": run}
+        record: dict[str, Any] = shown.to_json() if shown else {"schema": SCHEMA, "run": run}
         put_data(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
     else:
-        said = lines(found) if found else []
-        tell(stdout, said + (verify_lines(differences, *commands) if differences else []))
+        status_lines = lines(shown) if shown else []
+        tell(stdout, status_lines + (verify_lines(differences, *commands) if differences else []))
     raise typer.Exit(3 if differences and differences.counts else 0)
+
+
+def _verify(run: str, view: "View") -> "Differences":
+    from crewrun.batch.run_input import verify
+    from crewrun.cli.setup import run_loop
+    from crewrun.errors import RunHeld
+    from crewrun.runs.lock import describe_holder, is_held
+
+    if is_held(view.folder.lock):
+        holder = describe_holder(view.folder.lock)
+        raise RunHeld(f"{run}: {holder} is working on this run; --verify it when that has ended")
+    return run_loop(verify, view)
 
 
 def lines(status: "Status") -> list[str]:
@@ -59,54 +63,54 @@ def lines(status: "Status") -> list[str]:
     from crewrun.cli.wording import count, shortened
     from crewrun.inspect.view import nearby
 
-    said = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status)]
+    report = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status)]
     if status.shard:
         others = "the other" if status.elsewhere is None else f"{status.elsewhere:,}"
-        said.append(f"shard {status.shard}: {others} rows belong to other shards")
+        report.append(f"shard {status.shard}: {others} rows belong to other shards")
     if status.spent:
-        said.append(f"{'this' if status.is_going else 'the latest'} session: {spent(status.spent)}{_time(status)}")
+        report.append(f"{'this' if status.is_going else 'the latest'} session: {spent(status.spent)}{_time(status)}")
     if status.sessions > 1:
-        said.append(f"in all {status.sessions} sessions: {spent(status.in_all)}")
+        report.append(f"in all {status.sessions} sessions: {spent(status.in_all)}")
     for group in status.failures:
         message = shortened(" ".join(group.message.split()), _EXAMPLE_CHARS)
-        said.append(f"  {group.count:,} × {group.category}: {group.id}: {message}")
+        report.append(f"  {group.count:,} × {group.category}: {group.id}: {message}")
     for failing in status.tool_failures:
         error = shortened(" ".join(failing.error.split()), _EXAMPLE_CHARS)
         how = f"{failing.reason} in task {failing.task}"
-        said.append(f"  {count(failing.count, 'call')} of tool {failing.tool!r} failed ({how}): {error}")
+        report.append(f"  {count(failing.count, 'call')} of tool {failing.tool!r} failed ({how}): {error}")
     if status.results and not os.path.exists(status.results):
         gone = f"{nearby(status.results)}: is not there any more"
-        said.append(gone if status.state == "running" else f"{gone}; to make it again: {status.command}")
+        report.append(gone if status.state == "running" else f"{gone}; to make it again: {status.command}")
     if status.state in ("stopped", "died"):
-        said.append(f"to go on: {status.command}")
+        report.append(f"to go on: {status.command}")
     elif status.state == "finished" and status.failed:
-        said.append(f"to run what failed again: {status.redo}")
-    return said
+        report.append(f"to run what failed again: {status.redo}")
+    return report
 
 
-def verify_lines(found: "Differences", command: str, fresh_command: str | None) -> list[str]:
-    """What was compared, for a person to read, with the commands that put it right or begin anew."""
+def verify_lines(differences: "Differences", command: str, fresh_command: str | None) -> list[str]:
+    """What was compared, for a person to read, with the commands that put it right or start over."""
     from crewrun.inspect.verify import KINDS
 
-    said = [f"not compared: {note}" for note in found.notes] + difference_lines(found, KINDS)
-    if not found.counts:
-        return [*said, "verified: no difference"]
-    if "journal" in found.counts:
-        return [*said, "the run cannot go on" + (f"; begin anew with: {fresh_command}" if fresh_command else "")]
-    if found.counts.keys() == {"input"}:
-        return said  # the run's own command cannot help
-    return [*said, f"to put the results right: {command}"]
+    report = [f"not compared: {note}" for note in differences.notes] + difference_lines(differences, KINDS)
+    if not differences.counts:
+        return [*report, "verified: no difference"]
+    if "journal" in differences.counts:
+        return [*report, "the run cannot go on" + (f"; begin anew with: {fresh_command}" if fresh_command else "")]
+    if differences.counts.keys() == {"input"}:
+        return report  # the run's own command cannot help
+    return [*report, f"to put the results right: {command}"]
 
 
-def difference_lines(found: "Differences", kinds: "Mapping[str, str]") -> list[str]:
+def difference_lines(differences: "Differences", kinds: "Mapping[str, str]") -> list[str]:
     """What differs: how many of each kind, in these words, and the first ones."""
-    said = []
+    report = []
     for kind, words in kinds.items():
-        if kind in found.counts:
-            examples, count = found.examples[kind], found.counts[kind]
+        if kind in differences.counts:
+            examples, count = differences.examples[kind], differences.counts[kind]
             more = ", …" if count > len(examples) else ""
-            said.append(f"  {count:,} × {words}: {', '.join(examples)}{more}")
-    return said
+            report.append(f"  {count:,} × {words}: {', '.join(examples)}{more}")
+    return report
 
 
 def spent(record: dict[str, Any]) -> str:

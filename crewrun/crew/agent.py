@@ -1,66 +1,44 @@
-"""`Agent`: who does a task. A definition; what it says for one row is a `Persona`.
+"""`Agent`: does a task, or answers when asked directly. A definition; its texts for one row are a `Persona`.
 
-How an agent works on a task, with tools and schemas, is `perform.py`.
+How an agent works on a task, with tools and schemas, is in `perform`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
-import anyio
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from pydantic import BaseModel
 
 from crewrun.aio.concurrency import call
-from crewrun.crew.background import Background, Backgrounds
-from crewrun.crew.decisive import decisive
-from crewrun.crew.fields import accept
+from crewrun.crew.agent_definition import AgentDefinition, Persona
+from crewrun.crew.family import seen
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
-from crewrun.crew.perform import Answer, Work, perform
-from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, system_prompt, with_passages
-from crewrun.crew.watch import seen
-from crewrun.declared import Declared
-from crewrun.errors import OutputInvalid, TaskTimedOut, ToolFailed
+from crewrun.crew.perform import perform
+from crewrun.crew.prompts import JUDGE, Prompt, judge_prompt, retry_prompt, with_passages
+from crewrun.crew.work import Answer, Work
+from crewrun.errors import OutputInvalid
 from crewrun.files.attachment import attach, parts_of, tell_of
 from crewrun.files.file import as_files
 from crewrun.files.folder import row_folder
 from crewrun.hooks.dispatch import has_hooks
 from crewrun.hooks.scope import Site, current_site
-from crewrun.knowledge.knowledge import Knowledge
-from crewrun.knowledge.knowledge_config import KnowledgeConfig
-from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
-from crewrun.knowledge.sources import as_sources
 from crewrun.limits.windows import window_of
 from crewrun.llm.conversation import as_messages, may_read_files
-from crewrun.llm.model import LLM, as_llm
+from crewrun.llm.model import LLM
 from crewrun.llm.schema import NotValid, OutputSchema, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
 from crewrun.row_context import RowContext, new_row_context
-from crewrun.skills.loader import as_skills
-from crewrun.skills.models import Skill
-from crewrun.templates import compile_template
-from crewrun.tools.base import BaseTool
-from crewrun.tools.foreign import as_tools
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
-# Nobody asks for whom a call of these is made, unless there are hooks.
+# A call of these needs no Site, unless there are hooks.
 _WITHOUT_SITE = (LLM, type(None))
-AnyLLM = Annotated[LLM | str | dict[str, Any] | list[Any] | None, BeforeValidator(as_llm)]
 
 
-class Persona(NamedTuple):
-    """An agent with one row's inputs filled in."""
-
-    role: str
-    goal: str
-    backstory: str
-
-
-class Agent(Declared):
+class Agent(AgentDefinition):
     """A role with a goal and a backstory, each of which may contain `{placeholders}`, and the model that plays it.
 
     `llm` is a model name, a mapping of parameters or an `LLM`; without one the agent uses the run's default model.
@@ -74,116 +52,9 @@ class Agent(Declared):
     descriptions, and asks for their instructions.
     """
 
-    # Assignments are validated so that `agent.llm = "…"` becomes an LLM, as in the constructor.
-    model_config = ConfigDict(
-        extra="ignore", validate_assignment=True, hide_input_in_errors=True, arbitrary_types_allowed=True
-    )
-
-    role: str
-    goal: str
-    backstory: str
-    llm: AnyLLM = None
-    name: str | None = None
-    tools: Annotated[list[BaseTool], BeforeValidator(as_tools)] = Field(default_factory=list)
-    max_iter: int = Field(default=25, ge=0)
-    max_rpm: int | None = Field(default=None, ge=0)
-    max_execution_time: float | None = Field(default=None, gt=0)
-    max_retry_limit: int = Field(default=0, ge=0)
-    allow_delegation: bool = False
-    step_callback: Annotated[Callable[[Any], Any] | None, SkipValidation] = None
-    system_template: str | None = None
-    prompt_template: str | None = None
-    response_template: str | None = None
-    use_system_prompt: bool = True
-    inject_date: bool = False
-    date_format: str = "%Y-%m-%d"
-    respect_context_window: bool = True
-    guardrail: Annotated[Callable[[Any], Any] | str | None, SkipValidation] = None
-    guardrail_max_retries: int = Field(default=3, ge=0)
-    verbose: bool | int = False
-    knowledge: Knowledge | None = None
-    knowledge_sources: Annotated[list[BaseKnowledgeSource] | None, BeforeValidator(as_sources)] = None
-    knowledge_config: KnowledgeConfig | None = None
-    embedder: Any = None
-    skills: Annotated[list[Skill] | None, BeforeValidator(as_skills)] = None
-
-    _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
-    _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
-
-    # Two agents with equal texts are still two agents.
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
     if TYPE_CHECKING:
         # `config=` may bring the fields that are required, so a type checker cannot ask for them.
         def __init__(self, **fields: Any) -> None: ...
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept(cls, given: Any) -> Any:
-        return accept("agent", cls, given)
-
-    @property
-    def label(self) -> str:
-        """How messages name the agent."""
-        return repr(self.name or self.role.strip())
-
-    @property
-    def model(self) -> LLM | None:
-        """The model of the agent, None for the run's default."""
-        return cast("LLM | None", self.llm)  # the validator leaves nothing else
-
-    @property
-    def toolbox(self) -> Toolbox:
-        """The agent's tools, made ready once for each list of tools."""
-        if not self.tools:
-            return NO_TOOLS  # the way of most rows, which a private attribute would slow down
-        if self._toolbox is None or self._toolbox[0] != self.tools:
-            self._toolbox = (list(self.tools), Toolbox(self.tools))
-        return self._toolbox[1]
-
-    def __fingerprint__(self) -> dict[str, Any]:
-        return decisive(self)
-
-    @property
-    def background(self) -> Background:
-        """What the agent knows by itself, without a crew. Raises DefinitionError."""
-        return self._backgrounds.of(self)
-
-    @property
-    def placeholders(self) -> frozenset[str]:
-        """The names that the agent's texts need."""
-        return frozenset().union(*(compile_template(text).names for text in (self.role, self.goal, self.backstory)))
-
-    def persona(self, inputs: Mapping[str, Any] | None) -> Persona:
-        """The agent's texts with `inputs` filled in; without inputs as they stand."""
-        if not inputs:
-            return Persona(self.role.strip(), self.goal, self.backstory)
-        where = f"agents.{self.name or self.role.strip()}"
-        return Persona(
-            compile_template(self.role).render(inputs, f"{where}.role").strip(),
-            compile_template(self.goal).render(inputs, f"{where}.goal"),
-            compile_template(self.backstory).render(inputs, f"{where}.backstory"),
-        )
-
-    def compose(self, persona: Persona, before: str, context: str = "", background: str = "") -> Prompt:
-        """The prompt that asks `persona` for `before`, then `context`; in the agent's own templates if it has them.
-
-        `background` is what the system turn says of the agent's knowledge and skills.
-        """
-        date = datetime.now().astimezone().strftime(self.date_format) if self.inject_date else None
-        system = system_prompt(persona, date, background)
-        if self.system_template and self.prompt_template:
-            # Both or none, and then all is one turn: CrewAI's rule.
-            head, _, tail = self.prompt_template.partition("{{ .Prompt }}")
-            start = (self.response_template or "").partition("{{ .Response }}")[0]
-            before = f"{self.system_template.replace('{{ .System }}', system)}{head}{before}"
-            return Prompt(None, before, context, f"{tail}{start}")
-        if not self.use_system_prompt:
-            return Prompt(None, f"{system}\n\n{before}", context)
-        return Prompt(system, before, context)
 
     async def akickoff(
         self,
@@ -246,7 +117,7 @@ class Agent(Declared):
         *,
         query: str | None = None,
     ) -> AgentOutput:
-        """`akickoff` for sync code. A running event loop is blocked meanwhile, with a warning."""
+        """`akickoff` for sync code. Inside a running event loop it blocks that loop, with a warning."""
         started = partial(self.akickoff, query=query)
         return run_sync("kickoff", "akickoff", started, messages, response_format, input_files)
 
@@ -279,9 +150,9 @@ class Agent(Declared):
         question = f"{judge_prompt(rule, description, answer)}\n\n{schema_prompt(schema.text)}"
         unseen = kickoff._replace(on_step=())
         row_context = row_context.child()
-        row_context.own_texts = ()  # a tag that the task asks for is none that its judge is asked for
-        said = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
-        verdict: dict[str, Any] = said.structured.value if said.structured else {}
+        row_context.own_texts = ()  # a tag that the task asks for is not asked of its judge
+        reply = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
+        verdict: dict[str, Any] = reply.structured.value if reply.structured else {}
         return verdict["valid"], verdict["feedback"] or ""
 
     def _given(self, messages: str | Sequence[Mapping[str, Any]] | None, query: str | None) -> Any:
@@ -336,6 +207,9 @@ class Agent(Declared):
             windows=(*kickoff.windows, mine) if mine else kickoff.windows,
             on_step=self._step_callbacks(kickoff),
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
+            agent=self.label,
+            max_duration_s=self.max_execution_time,
+            max_retries=self.max_retry_limit,
         )
         if has_hooks() or type(self.llm) not in _WITHOUT_SITE:
             site = current_site.set(self._site(kickoff, task_of_row))
@@ -343,22 +217,18 @@ class Agent(Declared):
                 return await self._within_kickoff(work, kickoff)
             finally:
                 current_site.reset(site)
-        if toolbox.specs:
-            return await self._within_kickoff(work, kickoff)
-        if self.max_execution_time is None and not self.max_retry_limit:
-            return await perform(work)
-        return await self._within_time(work)
+        return await (self._within_kickoff(work, kickoff) if toolbox.specs else perform(work))
 
     async def _within_kickoff(self, work: Work, kickoff: Kickoff) -> Answer:
         """Do `work` where its tools can find the kickoff."""
         token = current_kickoff.set(kickoff._replace(row_context=work.row_context, parts=work.prompt.parts))
         try:
-            return await self._within_time(work)
+            return await perform(work)
         finally:
             current_kickoff.reset(token)
 
     def _site(self, kickoff: Kickoff, task_of_row: Callable[[], Any] | None) -> Site:
-        """Who calls models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
+        """Caller of models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
         outer, persona = current_site.get() or Site(), self.persona(kickoff.inputs)
         agent = self if not kickoff.inputs else self.model_copy(update=persona._asdict())
         task = task_of_row() if task_of_row is not None else outer.task
@@ -368,24 +238,3 @@ class Agent(Declared):
         """The crew's and the agent's own, which may be one and the same."""
         mine, others = self.step_callback, kickoff.on_step
         return others if mine is None or mine in others else (*others, mine)
-
-    async def _within_time(self, work: Work) -> Answer:
-        if self.max_execution_time is None:
-            return await self._persist(work)
-        with anyio.move_on_after(self.max_execution_time):
-            return await self._persist(work)
-        raise TaskTimedOut(
-            f"agent {self.label} took longer than {self.max_execution_time:g} s for one task (max_execution_time)"
-        )
-
-    async def _persist(self, work: Work) -> Answer:
-        """Start over as often as max_retry_limit says, after what another try may mend."""
-        for _ in range(self.max_retry_limit):
-            try:
-                return await perform(work)
-            except OutputInvalid as invalid:
-                if invalid.raw is not None:  # it was sent back to be mended already
-                    raise
-            except ToolFailed:
-                pass
-        return await perform(work)

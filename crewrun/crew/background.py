@@ -42,7 +42,7 @@ class Background(NamedTuple):
     unused_embedder: str | None = None
 
     def system_text(self, own: Toolbox) -> str:
-        """What the system turn says of it, the same for all rows. `own` are the agent's tools besides."""
+        """What the system turn says of it, the same for all rows. `own` are the agent's other tools."""
         parts = []
         if self.knowledge is not None and self.knowledge.whole:
             parts.append(
@@ -106,23 +106,23 @@ def _with_embedder(made: Background, spec: Any) -> Background:
 
 
 def _sources(owners: Sequence[Knows]) -> list[BaseKnowledgeSource]:
-    found: list[BaseKnowledgeSource] = []
+    sources: list[BaseKnowledgeSource] = []
     for owner in owners:
         if owner.knowledge is None and not owner.knowledge_sources:
             continue  # the way of most rows
         for source in (*(owner.knowledge.sources if owner.knowledge else ()), *(owner.knowledge_sources or ())):
-            if not any(source is known for known in found):
-                found.append(source)
-    return found
+            if not any(source is other for other in sources):
+                sources.append(source)
+    return sources
 
 
 def _skills(owners: Sequence[Knows]) -> list[Skill]:
     """Of two skills with one name the agent's own."""
-    found: dict[str, Skill] = {}
+    skills: dict[str, Skill] = {}
     for owner in owners:
         for skill in owner.skills or ():
-            found.setdefault(skill.name, skill)
-    return list(found.values())
+            skills.setdefault(skill.name, skill)
+    return list(skills.values())
 
 
 def has_background(owners: Sequence[Knows]) -> bool:

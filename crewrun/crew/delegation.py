@@ -13,7 +13,7 @@ from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.toolbox import Toolbox
 
-# How often work may be handed on: agents that delegate to each other come to an end.
+# How often work may be delegated on: agents that delegate to each other would never stop.
 MAX_DEPTH = 3
 
 

@@ -1,11 +1,14 @@
-"""`KickoffFamily`: the ways to start a crew or a flow, each made of one coroutine that both have."""
+"""`KickoffFamily`: the ways to start a crew or a flow, each made of one coroutine that both have.
 
-from collections.abc import Iterable, Mapping
+`Watch` sees the kickoffs that a function of the user's makes, for one that returns none of their answers.
+"""
+
+from collections.abc import Awaitable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from crewrun.crew.for_each import OnOutcome, for_each
 from crewrun.crew.output import UsageMetrics
-from crewrun.crew.watch import seen
 from crewrun.files.file import File, as_files
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
@@ -17,6 +20,7 @@ Inputs = Mapping[str, Any]
 Files = Mapping[str, File]
 AnyFiles = Mapping[str, Any] | None
 Output = TypeVar("Output")
+T = TypeVar("T")
 
 
 class KickoffFamily(Generic[Output]):
@@ -50,7 +54,7 @@ class KickoffFamily(Generic[Output]):
     kickoff_async = akickoff
 
     def kickoff(self, inputs: Inputs | None = None, input_files: AnyFiles = None) -> Output:
-        """`akickoff` for sync code. A running event loop is blocked meanwhile, with a warning."""
+        """`akickoff` for sync code. Inside a running event loop it blocks that loop, with a warning."""
         return run_sync("kickoff", "akickoff", self.akickoff, inputs, input_files)
 
     @overload
@@ -129,3 +133,38 @@ class KickoffFamily(Generic[Output]):
 
 def _files(given: AnyFiles) -> Files:
     return as_files(given, "input_files") if given else {}
+
+
+class Watch:
+    """Sees the kickoffs in a `with`, but not those that they start themselves. `last` is the answer that came last."""
+
+    __slots__ = ("_token", "count", "last")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: Any = None
+
+    def __enter__(self) -> "Watch":
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
+_current: ContextVar[Watch | None] = ContextVar("crewrun_watch", default=None)
+
+
+async def seen(kickoff: Awaitable[T]) -> T:
+    """Await a kickoff, and show its answer to the watch of the code that starts it."""
+    watch = _current.get()
+    if watch is None:
+        return await kickoff
+    token = _current.set(None)
+    try:
+        answer = await kickoff
+    finally:
+        _current.reset(token)
+    watch.count += 1
+    watch.last = answer
+    return answer

@@ -1,7 +1,7 @@
-"""What is taken of CrewAI's constructor arguments besides the fields that do something.
+"""Fields of agents, tasks and crews: which of CrewAI's constructor arguments are accepted, and which have an effect.
 
-A CrewAI crew runs as it is: what crewrun does in another way is let through, what it does not do is let through with
-a warning, and so is what nobody knows, which CrewAI drops without a word.
+A CrewAI crew runs as it is: what crewrun does in another way is accepted, what it does not do is accepted with a
+warning, and so are unknown names, which CrewAI drops in silence.
 """
 
 import os
@@ -62,29 +62,29 @@ def no_effect(name: str) -> str:
     return "is not supported by this version of crewrun and has no effect"
 
 
-def accept(kind: str, model: type[BaseModel], given: Any) -> Any:
-    """The constructor arguments `given` of `model` less what has no effect; `kind` is agent, task or crew.
+def accept(kind: str, model: type[BaseModel], fields: Any) -> Any:
+    """The constructor arguments `fields` of `model` less what has no effect; `kind` is agent, task or crew.
 
-    A `config` mapping is merged in below what is given beside it, as CrewAI does. Warns with CrewrunWarning.
+    A `config` mapping is merged in; fields that are also arguments win, as in CrewAI. Warns with CrewrunWarning.
     """
-    if not isinstance(given, dict):
-        return given
-    given = dict(given)
-    config = given.pop("config", None)
+    if not isinstance(fields, dict):
+        return fields
+    fields = dict(fields)
+    config = fields.pop("config", None)
     if isinstance(config, Mapping):
-        given = {**config, **given}
+        fields = {**config, **fields}
     if kind == "agent":
-        llm, keys = model_keys(given)
+        llm, keys = model_keys(fields)
         if keys:
             warnings.warn(f"agent: {described(keys)}", CrewrunWarning, stacklevel=5)
-            given = {**{name: value for name, value in given.items() if name not in keys}, "llm": llm}
-    taken = {}
-    for name, value in given.items():
+            fields = {**{name: value for name, value in fields.items() if name not in keys}, "llm": llm}
+    accepted = {}
+    for name, value in fields.items():
         if name in model.model_fields:
-            taken[name] = value
+            accepted[name] = value
         elif name not in SILENT[kind]:
             _warn(kind, model, name, value)
-    return taken
+    return accepted
 
 
 def _warn(kind: str, model: type[BaseModel], name: str, value: Any) -> None:
@@ -114,3 +114,21 @@ def check_output_file(template: str, *, is_of_config: bool = False) -> str:
     top, _, below = whole.partition("/")
     is_meant = is_of_config or bool(compile_template(path).names) or (below and os.path.isdir(f"/{top}"))
     return f"/{whole}" if is_meant else whole
+
+
+# An embedder is known by its endpoint, which is a part of a run's identity where it is asked.
+_WITHOUT_EFFECT = frozenset({"embedder", "output_log_file"})
+_ADDED_LATER = frozenset({"knowledge", "knowledge_sources", "knowledge_config", "skills"})
+
+
+def effective_fields(part: BaseModel) -> dict[str, Any]:
+    """The fields of an agent, a task or a crew that are set and decide what it does, for its fingerprint.
+
+    Runs that were begun before there were these fields go on without paying again: where a field has no effect, or did
+    not exist then and is empty, the fingerprint is what it was.
+    """
+    return {
+        name: value
+        for name, value in part.__dict__.items()
+        if name not in _WITHOUT_EFFECT and (value or name not in _ADDED_LATER)
+    }

@@ -23,7 +23,7 @@ async def for_each(
         raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 1, or None for no bound")
     inputs = list(inputs)
     results: list[Any] = [None] * len(inputs)
-    told_wrong: list[Exception] = []
+    callback_errors: list[Exception] = []
     waiting = iter(enumerate(inputs))
 
     async def work() -> None:
@@ -32,19 +32,19 @@ async def for_each(
                 results[index] = await run(one)
             except Exception as failure:
                 results[index] = failure
-            if on_outcome is not None and not told_wrong:
+            if on_outcome is not None and not callback_errors:
                 try:
-                    told = on_outcome(index, results[index])
-                    if isawaitable(told):
-                        await told
+                    pending = on_outcome(index, results[index])
+                    if isawaitable(pending):
+                        await pending
                 except Exception as wrong:  # the caller's own bug must not cost the inputs that are paid for
-                    told_wrong.append(wrong)
+                    callback_errors.append(wrong)
 
     async with anyio.create_task_group() as group:
         for _ in range(min(len(inputs), max_concurrent or len(inputs))):
             group.start_soon(work)
-    if told_wrong:
-        raise ForEachError(f"on_outcome failed: {told_wrong[0]!r}", results, told_wrong[0])
+    if callback_errors:
+        raise ForEachError(f"on_outcome failed: {callback_errors[0]!r}", results, callback_errors[0])
     failed = sum(isinstance(result, Exception) for result in results)
     if failed and not return_exceptions:
         raise ForEachError(f"{failed} of {len(inputs)} inputs failed", results)

@@ -89,5 +89,5 @@ def replaced(
 
 
 def no_more_tries(tries: int, fault: str) -> GuardrailFailed:
-    """The error for an answer that was asked for so often and never passed."""
+    """The error for an answer that did not pass in `tries` tries."""
     return GuardrailFailed(f"no answer passed the guardrail in {tries} tries; the last one: {fault}")

@@ -61,7 +61,7 @@ def _write(named: str, entry: dict[str, str], is_first: bool) -> None:
 def _entries(path: Path) -> list[Any]:
     """What the file has so far; nothing if that is no list."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        entries = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError, RecursionError):
         return []
-    return found if isinstance(found, list) else []
+    return entries if isinstance(entries, list) else []

@@ -1,4 +1,4 @@
-"""How a crew's tasks follow each other, and who does them: `run_tasks`.
+"""How a crew's tasks follow each other, and which agent does each: `run_tasks`.
 
 Tasks go in the crew's order. A stretch of async tasks runs together and is awaited before what follows.
 """
@@ -45,7 +45,7 @@ def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
 
 
 def assign_to(manager: Agent) -> Assign:
-    """Every task is done by `manager`, who may delegate to the task's agent, or to all when it has none."""
+    """Every task is done by `manager`, which may delegate to the task's agent, or to all when it has none."""
 
     def assign(task: Task, name: str, kickoff: Kickoff) -> Assignment:
         team = kickoff.team() if kickoff.team else Team(())
@@ -96,7 +96,7 @@ async def run_tasks(tasks: Sequence[Task], assign: Assign, kickoff: Kickoff) -> 
 
 
 async def _is_due(task: ConditionalTask, outputs: dict[Task, TaskOutput]) -> bool:
-    # The crew's check has seen to it that a task comes before.
+    # The crew's check refuses a conditional task that comes first.
     before = list(outputs.values())[-1]
     return bool(await call(task.condition, before))
 

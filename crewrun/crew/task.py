@@ -18,8 +18,7 @@ from pydantic import (
 )
 
 from crewrun.crew.agent import Agent
-from crewrun.crew.decisive import decisive
-from crewrun.crew.fields import accept, check_output_file
+from crewrun.crew.fields import accept, check_output_file, effective_fields
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.prompts import with_context
 from crewrun.crew.retries import put, retries_of
@@ -96,16 +95,16 @@ class Task(Declared):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "max_retries" in given:  # CrewAI's older name
-            given = {"guardrail_max_retries": given["max_retries"], **given}
-        is_of_config = not (isinstance(given, dict) and "output_file" in given)
-        given = accept("task", cls, given)
-        if isinstance(given, dict) and given.get("output_file") == "":  # CrewAI writes none then
-            given["output_file"] = None
-        if isinstance(given, dict) and isinstance(given.get("output_file"), str):
-            given["output_file"] = check_output_file(given["output_file"], is_of_config=is_of_config)
-        return given
+    def _accept(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "max_retries" in fields:  # CrewAI's older name
+            fields = {"guardrail_max_retries": fields["max_retries"], **fields}
+        is_of_config = not (isinstance(fields, dict) and "output_file" in fields)
+        fields = accept("task", cls, fields)
+        if isinstance(fields, dict) and fields.get("output_file") == "":  # CrewAI writes none then
+            fields["output_file"] = None
+        if isinstance(fields, dict) and isinstance(fields.get("output_file"), str):
+            fields["output_file"] = check_output_file(fields["output_file"], is_of_config=is_of_config)
+        return fields
 
     def model_post_init(self, context: Any, /) -> None:
         """Refuse what contradicts itself when the task is made."""
@@ -120,8 +119,8 @@ class Task(Declared):
 
     def __fingerprint__(self) -> dict[str, Any]:
         """A row of a batch writes an absolute `output_file` below its own folder, as a relative one."""
-        told = decisive(self)
-        return told if self.output_file is None else {**told, "output_file": self.output_file.lstrip("/")}
+        fields = effective_fields(self)
+        return fields if self.output_file is None else {**fields, "output_file": self.output_file.lstrip("/")}
 
     @property
     def label(self) -> str:

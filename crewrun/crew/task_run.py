@@ -5,17 +5,18 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from crewrun.aio.concurrency import call
-from crewrun.crew.agent import Agent, Persona
+from crewrun.crew.agent import Agent
+from crewrun.crew.agent_definition import Persona
 from crewrun.crew.background import NO_BACKGROUND, Background
 from crewrun.crew.guardrails import check, no_more_tries, replaced
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
 from crewrun.crew.log_file import LogFile
 from crewrun.crew.output import OutputFormat, TaskOutput, as_dict, as_text, jsonable
 from crewrun.crew.output_files import check_filled, render_path, write_output
-from crewrun.crew.perform import Answer
 from crewrun.crew.prompts import Prompt, retry_prompt, user_prompt, with_context, with_passages
 from crewrun.crew.retries import begin_counting, count_retry, end_counting
 from crewrun.crew.task import Task, latest_outputs
+from crewrun.crew.work import Answer
 from crewrun.errors import OutputInvalid
 from crewrun.files.attachment import Attachment, parts_of, tell_of
 from crewrun.llm.schema import NotValid, OutputSchema, Structured
@@ -37,7 +38,7 @@ class Texts(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """A task of one kickoff, and who does it with which tools. `name` is how rows and messages call it.
+    """A task of one kickoff, with its agent and tools. `name` is how rows and messages call it.
 
     `background` is what the agent knows, and `system` what the system turn says of it. `passages` are those that an
     embedder chose for the task; None where they are chosen by words.
@@ -193,8 +194,9 @@ def opening(assignment: Assignment, context: str) -> Prompt:
     """What the task's agent is asked, with earlier answers as `context`."""
     task = assignment.task
     texts, schema = assignment.texts, assignment.schema
+    files = tell_of(assignment.files) if assignment.files else ""
     before = user_prompt(
-        f"{texts.description.strip()}{texts.trigger}{tell_of(assignment.files)}",
+        f"{texts.description.strip()}{texts.trigger}{files}",
         texts.expected_output,
         markdown=task.markdown,
         schema=schema.text if schema else None,
@@ -245,10 +247,10 @@ async def _guarded(
     retries = [0] * len(guardrails)
     position = 0
     while position < len(guardrails):
-        said = output.raw
+        text = output.raw
         verdict = await check(guardrails[position], output, f"task {assignment.name!r}", judge)
         if verdict.fault is None:
-            output = _replaced(assignment, output, verdict.instead, said)
+            output = _replaced(assignment, output, verdict.instead, text)
             position += 1
             continue
         if retries[position] == task.guardrail_max_retries:
@@ -263,15 +265,15 @@ async def _guarded(
     return output
 
 
-def _replaced(assignment: Assignment, output: TaskOutput, instead: Any, said: str) -> TaskOutput:
-    """The output that a guardrail left or gave back. `said` is the text before: new text is held against the schema."""
+def _replaced(assignment: Assignment, output: TaskOutput, instead: Any, text: str) -> TaskOutput:
+    """The output that a guardrail left or returned. `text` is the text before: new text is validated by the schema."""
     if instead is None or instead is output:
         return output
     schema = assignment.schema
     try:
         if isinstance(instead, TaskOutput):
             is_as_it_was = instead.pydantic == output.pydantic and instead.json_dict == output.json_dict
-            if schema is None or instead.raw == said or not (is_as_it_was or _is_bare(instead)):
+            if schema is None or instead.raw == text or not (is_as_it_was or _is_bare(instead)):
                 return instead
             instead = instead.raw
         if not isinstance(instead, str):
@@ -281,7 +283,7 @@ def _replaced(assignment: Assignment, output: TaskOutput, instead: Any, said: st
             elif changed is not output:
                 changed.output_format = OutputFormat.JSON
             return changed
-        if instead == said:
+        if instead == text:
             output.raw = instead
             return output
         changed = output.model_copy(update={"raw": instead})

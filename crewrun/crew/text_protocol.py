@@ -148,26 +148,26 @@ def _find_action(text: str, known: NameLookup, *, in_words: bool) -> _Action | N
     """
     if "ction" not in text and "CTION" not in text:
         return None
-    for found in _ACTION.finditer(text):
-        start = found.end()
-        begins_line = found["begins_line"] is not None
+    for match in _ACTION.finditer(text):
+        start = match.end()
+        begins_line = match["begins_line"] is not None
         line_end = text.find("\n", start, start + _LONGEST_NAME_CHARS)
         line_end = line_end if line_end >= 0 else min(len(text), start + _LONGEST_NAME_CHARS)
         within = _INPUT_IN_LINE.search(text, start, line_end)
         name_end = within.start() if within else line_end
         written = text[start:name_end].strip(_AROUND_NAMES)
         tool = known(written)
-        given = _INPUT.match(text, name_end)
-        if given and given["whole"]:
+        input_match = _INPUT.match(text, name_end)
+        if input_match and input_match["whole"]:
             tool = tool or _known_among(written, known) or (written if begins_line and in_words else None)
-        elif given is None or not (in_words or _BARE_INPUT.match(text, given.end())):
-            given = _BARE_INPUT.match(text, name_end)
-        if given and tool:
-            arguments, end = json_at(text, given.end(), _end(text, found, given.end()))
-            return _Action(tool, arguments, found.start(), end)
+        elif input_match is None or not (in_words or _BARE_INPUT.match(text, input_match.end())):
+            input_match = _BARE_INPUT.match(text, name_end)
+        if input_match and tool:
+            arguments, end = json_at(text, input_match.end(), _end(text, match, input_match.end()))
+            return _Action(tool, arguments, match.start(), end)
         if tool and in_words:
-            return _Action(tool, "", found.start(), _end(text, found, line_end))
-        if begins_line and (action := _with_arguments(text, found, known, in_words=in_words)):
+            return _Action(tool, "", match.start(), _end(text, match, line_end))
+        if begins_line and (action := _with_arguments(text, match, known, in_words=in_words)):
             return action
     return None
 

@@ -1,11 +1,16 @@
 """Where crews come from: `load` a reference, or `find_beside` the inputs.
 
-The formats are one file each: `crew_yaml`, `crew_json`, `project_folder`, `flow_project` and `python_source`; which of
-the last three a folder is, `folder_source` says. The first three give a `source`, the data with the place of everything
-in it, and `assembly` makes a definition of it: `keys` and `checks` look for faults in the data, `spec` says which keys
-there are, `names` and `objects` look up what they name, `build` builds the crew, and `problems` words what is wrong.
-CrewAI's spelling is put as ours by `respelling` (of its JSON) and `older` (of older projects). `schema` is crew.yaml's
-JSON Schema.
+    reference ─▶ formats ──▶ Source ─▶ normalise ─▶ keys ─▶ checks ─▶ names ─▶ spec ─▶ build ─▶ Definition
+                    │                                                                              ▲
+                    └─ Python code ─▶ crewrun.target ──────────────────────────────────────────────┘
+
+- `formats` has one file for each format: crew.yaml, crew.jsonc, CrewAI's projects, folders, Python files.
+- `source` is a file's data with the place of everything in it. `yaml_source` (over `yaml_nodes`) and `jsonc_source`
+  parse the text that `file_text` has read.
+- `pipeline` takes the steps: `normalise` puts CrewAI's spelling as ours, `keys` drops unknown ones, `checks` finds what
+  does not fit together, `names` looks up what is named (`local_tools` in a project's own files), `spec` says which keys
+  and `value_types` there are, `validation` holds the data against it, and `build` makes the crew.
+- `problems` words what is wrong, `definition` is the result, `schema` is crew.yaml's JSON Schema.
 """
 
 import os.path
@@ -13,11 +18,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from crewrun.definitions import crew_json, crew_yaml, folder_source
-from crewrun.definitions.crewai_imports import engine as meaning
-from crewrun.definitions.crewai_imports import refuse_foreign_engine
+from crewrun.compat.import_hook import engine as meaning
+from crewrun.compat.import_hook import refuse_foreign_engine
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.file_text import files_read
+from crewrun.definitions.formats import crew_json, crew_yaml
+from crewrun.definitions.formats import folder as folder_format
 from crewrun.errors import DefinitionError, UsageError
 from crewrun.loading.block import outside_loops
 from crewrun.references import is_reference, loading
@@ -59,17 +65,17 @@ def _load(file: str, strict: bool) -> Definition:
     if os.path.isdir(file):
         if (crew := _crew_file(file)) is not None:
             return _load(crew, strict)
-        return folder_source.load(file, strict)
+        return folder_format.load(file, strict)
     extension = os.path.splitext(file)[1].lower()
     if extension in _LOADERS:
         refuse_foreign_engine(f"{file} is a {extension} file")
         return _LOADERS[extension](file)
     if extension == ".py" and ":" not in os.path.basename(file):
-        from crewrun.definitions.python_source import load_script
+        from crewrun.definitions.formats.python import load_script
 
         return load_script(file)
     if is_reference(file):
-        from crewrun.definitions.python_source import load as load_python
+        from crewrun.definitions.formats.python import load as load_python
 
         return load_python(file)
     problem = "is no crew file" if os.path.exists(file) else "no such file or folder"
@@ -89,7 +95,7 @@ def find_beside(inputs: Path | None) -> Path:
         if (crew := _crew_file(str(folder))) is not None:
             return Path(crew)
     for folder in folders:
-        if folder_source.is_found_in(str(folder)):
+        if folder_format.is_found_in(str(folder)):
             return folder
     looked = " or ".join("the working directory" if folder == Path() else repr(str(folder)) for folder in folders)
     raise UsageError(f"no crew.yaml in {looked}; crewrun init DIR makes one, --crew names another crew")

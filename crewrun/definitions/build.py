@@ -12,7 +12,7 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import Process
 from crewrun.crew.task import ConditionalTask, Task
-from crewrun.definitions.objects import Objects
+from crewrun.definitions.names import Objects
 from crewrun.definitions.problems import KeyPath, Problem, failure
 from crewrun.definitions.source import Source
 from crewrun.definitions.spec import AgentSpec, CrewSpec, LLMSpec, NamedTaskSpec, TaskSpec
@@ -68,10 +68,10 @@ class _Builder:
         return None
 
     def _agent(self, name: str, spec: AgentSpec, path: KeyPath) -> Agent:
-        given = spec.given() | self._background(spec, path)
+        values = spec.given() | self._background(spec, path)
         llm = self._objects.get((*path, "llm")) or _llm(spec.llm) or self._llm
-        given |= {"name": name, "role": spec.role.strip(), "llm": llm}
-        agent: Agent = self._objects.get((*path, "type"), Agent)(**given)
+        values |= {"name": name, "role": spec.role.strip(), "llm": llm}
+        agent: Agent = self._objects.get((*path, "type"), Agent)(**values)
         with self._noting((*path, "tools")):
             _ = agent.toolbox  # made now, for what is wrong with the tools
         return agent
@@ -97,27 +97,27 @@ class _Builder:
         return made
 
     def _task(self, key: str | int, spec: TaskSpec) -> None:
-        given = spec.given()
-        given["name"] = _task_name(key, spec)
+        values = spec.given()
+        values["name"] = _task_name(key, spec)
         agent = self._agents.get(spec.agent) if spec.agent else None
-        given["agent"] = agent
+        values["agent"] = agent
         if spec.output_file is not None:
-            given["config"] = {"output_file": given.pop("output_file")}  # an absolute one is meant so
+            values["config"] = {"output_file": values.pop("output_file")}  # an absolute one is meant so
         if spec.input_files is not None:
-            given["input_files"] = self._files(spec.input_files, ("tasks", key, "input_files"))
+            values["input_files"] = self._files(spec.input_files, ("tasks", key, "input_files"))
         if spec.context is not None:
-            given["context"] = [self._tasks[name] for name in spec.context if name in self._tasks]
+            values["context"] = [self._tasks[name] for name in spec.context if name in self._tasks]
         standard = Task if spec.condition is None else ConditionalTask
-        task: Task = self._objects.get(("tasks", key, "type"), standard)(**given)
-        self._tasks[str(given["name"])] = task
+        task: Task = self._objects.get(("tasks", key, "type"), standard)(**values)
+        self._tasks[str(values["name"])] = task
         if agent is not None and task.tools:
             with self._noting(("tasks", key, "tools")):
                 task.toolbox(agent)
 
-    def _files(self, given: dict[str, Any], path: KeyPath) -> dict[str, File]:
+    def _files(self, values: dict[str, Any], path: KeyPath) -> dict[str, File]:
         """The files that a task names; one that is the same for all rows is looked for now, in the crew's folder."""
         files: dict[str, File] = {}
-        for name, value in given.items():
+        for name, value in values.items():
             with self._noting((*path, name)):
                 try:
                     files[name] = file = as_file(value)
@@ -130,24 +130,24 @@ class _Builder:
         return files
 
     def _crew(self) -> Crew:
-        spec, agents, given = self._spec, dict(self._agents), self._spec.given()
+        spec, agents, values = self._spec, dict(self._agents), self._spec.given()
         process = Process(spec.process or "sequential")
         manager = spec.manager_agent
         own_manager = self._objects.get(("manager_agent",))
         if own_manager is not None:
-            given["manager_agent"] = own_manager
+            values["manager_agent"] = own_manager
         elif isinstance(manager, AgentSpec):
-            given["manager_agent"] = self._agent("manager", manager, ("manager_agent",))
+            values["manager_agent"] = self._agent("manager", manager, ("manager_agent",))
         elif manager is not None:
             # Who manages is not one of those who do the work.
-            given["manager_agent"] = agents.pop(manager)
+            values["manager_agent"] = agents.pop(manager)
         for when in ("before_kickoff", "after_kickoff"):
-            given[f"{when}_callbacks"] = [*_many(given.pop(when, ())), *_many(given.pop(f"{when}_callbacks", ()))]
-        given |= self._background(spec, ())
-        given |= {"agents": list(agents.values()), "tasks": list(self._tasks.values()), "process": process}
+            values[f"{when}_callbacks"] = [*_many(values.pop(when, ())), *_many(values.pop(f"{when}_callbacks", ()))]
+        values |= self._background(spec, ())
+        values |= {"agents": list(agents.values()), "tasks": list(self._tasks.values()), "process": process}
         manager_llm = self._objects.get(("manager_llm",)) or _llm(spec.manager_llm)
-        given |= {"manager_llm": manager_llm, "default_inputs": given.pop("inputs", {})}
-        return Crew(**{name: value for name, value in given.items() if name not in _NOT_OF_THE_CREW})
+        values |= {"manager_llm": manager_llm, "default_inputs": values.pop("inputs", {})}
+        return Crew(**{name: value for name, value in values.items() if name not in _NOT_OF_THE_CREW})
 
     @contextmanager
     def _noting(self, path: KeyPath) -> Iterator[None]:
@@ -160,9 +160,9 @@ class _Builder:
                 self.problems.append(self._source.at_key((*path, *error["loc"]), error["msg"]))
 
 
-def _config(given: dict[str, Any]) -> KnowledgeConfig:
+def _config(values: dict[str, Any]) -> KnowledgeConfig:
     try:
-        return KnowledgeConfig(**given)
+        return KnowledgeConfig(**values)
     except ValidationError as invalid:
         faults = (f"{e['loc'][0]}: {e['msg']}" for e in invalid.errors(include_url=False))
         raise DefinitionError("; ".join(faults)) from None
@@ -187,5 +187,5 @@ def _task_name(key: str | int, spec: TaskSpec) -> str:
     return (spec.name if isinstance(spec, NamedTaskSpec) else None) or f"task_{key + 1}"
 
 
-def _many(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list | tuple) else [given]
+def _many(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple) else [values]

@@ -1,4 +1,4 @@
-"""`Definition`: what a crew file comes to once it is loaded."""
+"""`Definition`: a crew file once it is loaded."""
 
 from dataclasses import dataclass
 from pathlib import Path

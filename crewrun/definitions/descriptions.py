@@ -1,4 +1,7 @@
-"""What each key of crew.yaml is for, in a sentence; editors show it by way of the JSON Schema (`schema`)."""
+"""What each key of crew.yaml is for, in a sentence; editors show it by way of the JSON Schema (`schema`).
+
+The keys of `batch:` are described where they are declared, in `crewrun.batch_flags`.
+"""
 
 from collections.abc import Mapping
 
@@ -98,50 +101,6 @@ TASK: Mapping[str, str] = {
     "condition": "A function (module:attr) of the previous output; the task runs only if it returns true.",
     "allow_crewai_trigger_context": "Tell the task the input crewai_trigger_payload. Default: only the first task.",
     "input_files": "Files that go to the model with the task, by name: paths in the crew's folder, addresses, {input}.",
-}
-BATCH: Mapping[str, str] = {
-    "output": "Where results go, - for stdout.",
-    "max_concurrent": "Rows at once, or auto. Default: 8.",
-    "engine": "Who runs the crew; only crewrun reads this file.",
-    "model": "The model of every agent; offline rehearses without one.",
-    "base_url": "The address of an OpenAI-compatible server.",
-    "ordered": "Write results in input order. Default: as they end.",
-    "retries": "Attempts after a failed first one. Default: 5.",
-    "call_timeout": "Seconds for one attempt of one call. Default: 120.",
-    "row_timeout": "Seconds for one row.",
-    "grace": "Seconds that a stop waits for rows in flight. Default: 20.",
-    "limit": "Run at most so many rows.",
-    "offset": "Leave out so many of the first rows.",
-    "shard": "Run only this part of the rows, such as 1/4: they are divided by their ids.",
-    "fail_fast": "Stop at the first failed row.",
-    "max_failures": "Stop when so many rows, or such a share of the finished ones, have failed: 10, or 5%.",
-    "strict": "Refuse to start if any row cannot be run.",
-    "progress": "How progress is shown on stderr. Default: auto.",
-    "quiet": "No progress and no summary.",
-    "summary": "Write the summary to this file as JSON.",
-    "fresh": "Begin anew: move the results and the state of an earlier run aside.",
-    "run_dir": "Where the run's state is kept; beside the output by default.",
-    "lock": "What to do when another process has the run: fail, wait, or skip.",
-    "id_field": "The field of a row that names it; its content does by default.",
-    "replay": "Send nothing: answer from the journal, and fail the rows that need more.",
-    "log_prompts": "Write prompts and replies into the run's log.jsonl.",
-    "rpm": "Requests per minute for each model, or by model: {gpt-4.1-mini: 500}.",
-    "tpm": "Tokens per minute for each model, or by model.",
-    "outage_patience": "How long a provider that does not answer is waited for. Default: 5m, 10s if it never has.",
-    "deadline": "When to stop: 6h, 06:30, or a date and time.",
-    "price": "US dollars per million tokens by model, in, out, from the cache, into it: {my-model: [0.4, 1.6]}.",
-    "budget": "US dollars that the whole run may cost.",
-    "row_budget": "US dollars that one row may cost.",
-    "canary": "Run so many rows first, drawn at random, and say what all will take.",
-    "cache": "A folder of answers to requests that were made before, in any run.",
-    "cache_size": "How large that folder may get. Default: 1GB.",
-    "executor": "Where rows run: inline, ray, ray://HOST:PORT, or module:attr. Default: inline.",
-    "workers": "How many workers the executor is to have, or auto.",
-    "worker_cpus": "CPUs that each worker reserves. Default: 1.",
-    "env": "The variables of the environment that workers get.",
-    "missing_tool_keys": "What to do when a tool lacks a key in the environment: fail, or warn and go on.",
-    "input": "Inputs for all rows, below a row's own fields and above the crew's `inputs`.",
-    "max_forecast": "Stop after the canary when all rows would cost more US dollars than this.",
 }
 CREW: Mapping[str, str] = {
     "name": "The crew's name.",

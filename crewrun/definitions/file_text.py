@@ -34,7 +34,7 @@ def files_read() -> Iterator[set[str]]:
 def read_bytes(file: str) -> bytes:
     """What is in `file`, or a little more than is allowed. Raises DefinitionError when it cannot be read."""
     try:
-        # A FIFO without a writer would keep a plain open waiting for ever.
+        # A FIFO without a writer would keep a plain open waiting forever.
         with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise DefinitionError(f"{file}: is not a regular file; write the crew into one")

@@ -1,4 +1,4 @@
-"""Keys of a definition that crewrun does not have: `sift` takes them out and says so, each format by its `Rules`.
+"""Keys that crewrun does not have: `drop_unknown_keys` reports them, each format by its `Rules`.
 
 crew.yaml is crewrun's own, so what has no effect there is an error. CrewAI's files run as they are: what CrewAI logs
 and traces with is let through, features that crewrun does not have are warned about.
@@ -24,7 +24,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Sifted:
+class KnownKeys:
     """A source that has no unknown keys any more, and what there is to say about those that it had."""
 
     source: Source
@@ -45,9 +45,9 @@ def mappings(data: dict[str, Any]) -> Iterator[tuple[str, KeyPath, dict[str, Any
     yield from ((kind, path, fields) for kind, path, fields in found if isinstance(fields, dict))
 
 
-def sift(source: Source, rules: Rules) -> Sifted:
+def drop_unknown_keys(source: Source, rules: Rules) -> KnownKeys:
     """`source` without the keys of agents, tasks and the crew that its format does not have."""
-    result = Sifted(source)
+    result = KnownKeys(source)
     dropped: set[KeyPath] = set()
     for kind, path, fields in mappings(source.data):
         for key, value in fields.items():
@@ -69,7 +69,7 @@ def unknown_key(path: KeyPath) -> str:
     return f"unknown key {key!r}{near}" if near else f"unknown key {key!r}; the keys of {spec.noun} are {listed(known)}"
 
 
-def _report(result: Sifted, rules: Rules, kind: str, path: KeyPath, value: Any) -> None:
+def _report(result: KnownKeys, rules: Rules, kind: str, path: KeyPath, value: Any) -> None:
     key, source = str(path[-1]), result.source
     if not rules.crewai:
         if key not in spec_at(path[:-1]).ignored:

@@ -1,6 +1,6 @@
-"""What the names in a definition name: tools, functions, classes and files with a schema.
+"""Looking up what the names in a definition name: tools, functions, classes, files with a schema, Python objects.
 
-A name that is wrong is a DefinitionError without a place; the place comes from who asks.
+A wrong name is a DefinitionError without a place, which the caller adds.
 """
 
 import os
@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from crewrun import tools
+from crewrun.compat.import_hook import install
+from crewrun.crew.agent import Agent
+from crewrun.crew.task import Task
 from crewrun.definitions import jsonc_source, local_tools, yaml_source
-from crewrun.definitions.crewai_imports import install
-from crewrun.definitions.problems import Value, listed
-from crewrun.definitions.source import Expected
+from crewrun.definitions.problems import KeyPath, Problem, Value, listed
+from crewrun.definitions.source import Expected, Source
 from crewrun.errors import CrewrunError, DefinitionError, suggest
 from crewrun.llm.schema import OutputSchema
 from crewrun.references import broken, is_reference, resolve
@@ -33,6 +35,9 @@ _READERS = {
 
 # Fields of tools that a file cannot say anything useful for.
 _NOT_FOR_YAML = frozenset({"args_schema", "func", "cache_function", "env_vars", "package_dependencies"})
+
+
+Objects = dict[KeyPath, Any]
 
 
 class Names:
@@ -152,6 +157,28 @@ class Names:
 
     def _folder_with(self, name: str) -> str | None:
         return next((folder for folder in self._folders if os.path.exists(os.path.join(folder, name))), None)
+
+
+def look_up_objects(source: Source, names: Names, problems: list[Problem]) -> Objects:
+    """The objects of `source` by their paths; what is wrong with one is added to `problems`."""
+    found: Objects = {}
+    for path, reference in source.objects.items():
+        try:
+            found[path] = _object_at(path, reference, names)
+        except DefinitionError as wrong:
+            problems.append(source.at_value(path, str(wrong)))
+    return found
+
+
+def _object_at(path: KeyPath, reference: str, names: Names) -> Any:
+    match path:
+        case ["tasks", _, "type"]:
+            return names.subclass(reference, Task)
+        case [*_, "type"]:
+            return names.subclass(reference, Agent)
+        case ["manager_agent"]:
+            return names.object(reference, Agent, "an agent")
+    return names.object(reference, object, "a model")
 
 
 def _made(value: Any, name: str, arguments: dict[str, Any]) -> BaseTool:

@@ -107,7 +107,7 @@ def failure(file: str, problems: Iterable[Problem]) -> DefinitionError:
 
 
 def explain(error: "ErrorDetails", value: Value) -> str:
-    """What pydantic's `error` says about `value`, in words for who wrote the file."""
+    """What pydantic's `error` says about `value`, in words for the author of the file."""
     known = {"quote": _quoting(value), "near": "", "msg": error["msg"], **error.get("ctx", {})}
     if error["type"] == "literal_error" and isinstance(value.content, str):
         known["near"] = suggest(value.content, re.findall(r"'([^']+)'", str(known["expected"])))

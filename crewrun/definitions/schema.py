@@ -6,6 +6,7 @@ It says what `spec` says. What must fit together (names of agents and tasks, wha
 from collections.abc import Mapping
 from typing import Any
 
+from crewrun.batch_flags import batch_flags
 from crewrun.definitions import descriptions
 from crewrun.definitions.spec import (
     AgentSpec,
@@ -25,7 +26,7 @@ _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     AgentSpec: descriptions.AGENT,
     TaskSpec: descriptions.TASK,
     NamedTaskSpec: descriptions.TASK,
-    BatchSpec: descriptions.BATCH,
+    BatchSpec: {name: field.description for name, field in batch_flags().items()},
     CrewSpec: descriptions.CREW,
     KnowledgeConfigSpec: descriptions.KNOWLEDGE_CONFIG,
 }
@@ -35,8 +36,8 @@ _TASKS_NEED_AN_AGENT = {"items": {"required": ["agent"]}, "additionalProperties"
 
 def crew_schema() -> dict[str, Any]:
     """The schema, draft 2020-12, as plain JSON values."""
-    made = without_titles(CrewSpec.model_json_schema())
-    parts = {**made.pop("$defs"), CrewSpec.__name__: made}
+    schema = without_titles(CrewSpec.model_json_schema())
+    parts = {**schema.pop("$defs"), CrewSpec.__name__: schema}
     for spec, words in _DESCRIPTIONS.items():
         _describe(parts[spec.__name__], spec, words)
     properties = parts[BatchSpec.__name__]["properties"]
@@ -46,7 +47,7 @@ def crew_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:crewrun:crew.yaml",
         "title": "crew.yaml of crewrun",
-        **made,
+        **schema,
         "if": {"properties": {"process": {"const": "hierarchical"}}, "required": ["process"]},
         "else": {"properties": {"tasks": _TASKS_NEED_AN_AGENT}},
         "$defs": parts,

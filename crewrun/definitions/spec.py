@@ -14,18 +14,19 @@ from pydantic import (
     Field,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    create_model,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from crewrun.crew.fields import MISSING, SILENT
+from crewrun.definitions.batch_section import batch_fields
 from crewrun.definitions.value_types import (
     LIST,
     MAPPING,
     TEXT,
     AtLeastOne,
     Count,
-    Dollars,
     Function,
     Functions,
     Guardrail,
@@ -35,23 +36,15 @@ from crewrun.definitions.value_types import (
     KnowledgeObject,
     KnowledgeSource,
     LogName,
-    MaxFailures,
     ModelClass,
     Name,
     NoHumanInput,
-    NotNegative,
     OutputFile,
-    PerModel,
-    Positive,
-    Prices,
-    RowsAtOnce,
     Seconds,
-    Span,
     Text,
     Texts,
     Tool,
     ToolChoice,
-    Workers,
     one_of,
 )
 from crewrun.llm.parameters import STRUCTURED
@@ -250,53 +243,10 @@ class NamedTaskSpec(TaskSpec):
     name: Name | None = None
 
 
-class BatchSpec(Spec):
+class BatchSpec(create_model("Flags", __base__=Spec, **batch_fields())):  # type: ignore[misc]  # a base that is made
     """Defaults for the flags of `crewrun batch`; here and there the same names, with `_` or `-`."""
 
     noun = "batch"
-
-    output: Text | None = None
-    max_concurrent: RowsAtOnce | None = None
-    engine: Literal["crewrun"] | None = None
-    model: Name | None = None
-    base_url: Text | None = None
-    ordered: bool | None = None
-    retries: Count | None = None
-    call_timeout: Seconds | None = None
-    row_timeout: Seconds | None = None
-    grace: NotNegative | None = None
-    limit: Count | None = None
-    offset: Count | None = None
-    shard: Text | None = None
-    fail_fast: bool | None = None
-    max_failures: MaxFailures | None = None
-    strict: bool | None = None
-    progress: Literal["auto", "rich", "plain", "json", "none"] | None = None
-    quiet: bool | None = None
-    summary: Text | None = None
-    fresh: bool | None = None
-    run_dir: Text | None = None
-    lock: Literal["fail", "wait", "skip"] | None = None
-    id_field: Text | None = None
-    replay: bool | None = None
-    log_prompts: bool | None = None
-    rpm: PerModel | None = None
-    tpm: PerModel | None = None
-    outage_patience: Span | None = None
-    deadline: Span | None = None
-    price: Prices | None = None
-    budget: Dollars | None = None
-    row_budget: Dollars | None = None
-    canary: Count | None = None
-    max_forecast: Dollars | None = None
-    cache: Text | None = None
-    cache_size: Text | None = None
-    executor: Name | None = None
-    workers: Workers | None = None
-    worker_cpus: Positive | None = None
-    env: list[Name] | None = None
-    missing_tool_keys: Literal["fail", "warn"] | None = None
-    input: dict[Name, Any] | None = None
 
 
 class CrewSpec(Spec):

@@ -1,6 +1,6 @@
 """YAML as plain data, with the line of everything in it: `read` a file, `parse` bytes.
 
-Here is the way from text to YAML nodes; from nodes to data is `yaml_nodes`. Which keys mean what is `spec`'s affair.
+Here is the way from text to YAML nodes; from nodes to data is `yaml_nodes`. Which keys mean what is in `spec`.
 """
 
 import re

@@ -1,9 +1,8 @@
 """Where rows run: an `Executor` per place. `inline` is this event loop, `ray` a Ray cluster.
 
-A `cluster` is joined, and `ray` hires workers there, for whom the crew is packed as `luggage`. They are a `fleet`, each
-with a `station` there, to which the run's limits and journal are `remote`, and a `desk` here; these exchange `letters`
-by `post`. A row that one of them is given is an `errand`. A fleet knows nothing of Ray: any other place needs a `Site`,
-which hires workers, and a `Line` to each. `job` is what an executor is given.
+`run_spec` has what an executor is given. `remote/` runs rows on workers elsewhere, and knows nothing of Ray: any other
+place needs a `Provisioner`, which starts workers, and a `Connection` to each. `cluster` joins a Ray cluster or starts
+one, `ray` starts workers there.
 """
 
 from collections.abc import Callable
@@ -11,8 +10,9 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Protocol, TypeAlias
 
+from crewrun.compat import moved_modules
 from crewrun.errors import UsageError, suggest
-from crewrun.executors.job import Job
+from crewrun.executors.run_spec import RunSpec
 from crewrun.references import is_reference, resolve
 from crewrun.row import Outcome, Row
 
@@ -25,20 +25,22 @@ class Executor(Protocol):
         ...
 
 
-Opener: TypeAlias = Callable[[Job], AbstractAsyncContextManager[Executor]]
+Opener: TypeAlias = Callable[[RunSpec], AbstractAsyncContextManager[Executor]]
 
 
-def _inline(job: Job) -> AbstractAsyncContextManager[Executor]:
+def _inline(run_spec: RunSpec) -> AbstractAsyncContextManager[Executor]:
     from crewrun.executors.inline import open_inline
 
-    return open_inline(job)
+    return open_inline(run_spec)
 
 
-def _ray(job: Job, address: str | None = None) -> AbstractAsyncContextManager[Executor]:
+def _ray(run_spec: RunSpec, address: str | None = None) -> AbstractAsyncContextManager[Executor]:
     from crewrun.executors.ray import open_ray
 
-    return open_ray(job, address)
+    return open_ray(run_spec, address)
 
+
+moved_modules.install()  # `job` and `fleet`, as this package's modules were called
 
 EXECUTORS: dict[str, Opener] = {"inline": _inline, "ray": _ray}
 

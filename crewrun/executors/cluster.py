@@ -1,9 +1,11 @@
 """Joining a Ray cluster, or starting one, without its noise."""
 
 import asyncio
+import atexit
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
@@ -15,13 +17,16 @@ from typing import Any
 import anyio
 
 from crewrun.errors import UsageError
-from crewrun.executors.luggage import Luggage
+from crewrun.executors.cluster_watch import CONNECT_S, connect, is_listening
+from crewrun.executors.remote.packaging import Package
 from crewrun.redaction.redactor import redact
 
-_CONNECT_S = 4.0
 _JOIN_S = 10.0
 _START_S = 50.0  # more, where the cluster first starts a process for this run, as it does behind ray://
 _PACK_S = 300.0  # more, to pack the crew's folder and send it there
+_SAY_AFTER_S = 5.0
+_SAY_EVERY_S = 30.0
+_LEAVE_S = 2.0
 _TAIL_BYTES = 4096
 
 
@@ -34,7 +39,7 @@ def import_ray() -> Any:
         import ray
     except ImportError:
         raise UsageError("--executor ray needs Ray: pip install 'crewrun[ray]'") from None
-    # Deaths of workers are printed whatever `log_to_driver` says; the fleet says them in its own words. See
+    # Deaths of workers are printed whatever `log_to_driver` says; the pool says them in its own words. See
     # https://github.com/ray-project/ray/blob/master/python/ray/_private/worker.py, listen_error_messages.
     driver = getattr(ray._private, "worker", None)
     if driver is not None and hasattr(driver, "print_to_stdstream"):
@@ -42,46 +47,89 @@ def import_ray() -> Any:
     return ray
 
 
-async def join(ray: Any, address: str | None, luggage: Luggage, say: Callable[[str], Any]) -> None:
+async def join(ray: Any, address: str | None, package: Package, say: Callable[[str], Any]) -> None:
     """Join the cluster at `address`, or the one on this machine, or start one. Raises UsageError; within 15 s where
     nobody listens.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if luggage.folder is not None:
-        options["runtime_env"] = {"working_dir": luggage.folder, "excludes": list(luggage.excluded)}
-    if address in (None, "", "auto") and (last := _last_started(ray)) and not await _is_listening(last):
+    if package.folder is not None:
+        options["runtime_env"] = {"working_dir": package.folder, "excludes": list(package.excluded)}
+    if address in (None, "", "auto") and (last := _last_started(ray)) and not await _listens(last):
         if address == "auto":
             raise UsageError(f"--executor: RAY_ADDRESS=auto means the Ray cluster at {last}, and that is gone")
         say(f"the Ray cluster that was started on this machine, {last}, is gone: a new one is started for this run")
         address = "local"
     if address in (None, "", "local", "auto"):
         # In this thread: what is started here has to live as long as the thread does.
-        with _signals_as_they_were(), muted() as told:
-            _init(ray, told, address=address or None, include_dashboard=False, **options)
+        with _signals_as_they_were(), muted() as stderr:
+            _init(ray, stderr, address=address or None, include_dashboard=False, **options)
         return
     assert address is not None  # noqa: S101  (said above)
     await _check_listening(address)
-    with muted() as told:
-        most_s = _JOIN_S + (_START_S if address.startswith("ray://") else 0) + (_PACK_S if luggage.folder else 0)
+    await _join_running(ray, address, package, options, say)
+
+
+async def _join_running(
+    ray: Any, address: str, package: Package, options: dict[str, Any], say: Callable[[str], Any]
+) -> None:
+    """Join the cluster that listens at `address`, within a bounded time, and say what that waits for."""
+    most_s, steps = _JOIN_S, ["its answer"]
+    if address.startswith("ray://"):
+        most_s += _START_S
+        steps.append("a process for this run there")
+    if package.folder:
+        most_s += _PACK_S
+        steps.append("the crew's folder to be sent")
+    with muted() as stderr:
+
+        async def say_waiting() -> None:
+            await anyio.sleep(_SAY_AFTER_S)
+            while True:
+                with stderr.aloud():
+                    say(f"waiting for the Ray cluster at {address}: {', '.join(steps)}; at most {most_s:.0f} s")
+                await anyio.sleep(_SAY_EVERY_S)
+
+        failed: UsageError | None = None
         with anyio.move_on_after(most_s):
-            await _in_thread(partial(_init, ray, told, address=address, **options))
+            async with anyio.create_task_group() as saying:
+                saying.start_soon(say_waiting)
+                try:
+                    await in_thread(partial(_init, ray, stderr, address=address, **options))
+                except UsageError as wrong:
+                    failed = wrong  # raised below: the group would wrap it
+                saying.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+        if not ray.is_initialized():
+            raise UsageError(
+                f"--executor: what listens at {address} has not answered as a Ray cluster in {most_s:.0f} s"
+                f"{stderr.last()}"
+            )
+
+
+async def close(ray: Any, *, is_gone: bool) -> None:
+    """Leave the cluster, or end the one that was started here. Of one that is gone nothing is waited for."""
+    with muted():
+        if not is_gone:
+            ray.shutdown()
             return
-        raise UsageError(
-            f"--executor: what listens at {address} has not answered as a Ray cluster in {most_s:.0f} s{told.last()}"
-        )
+        # It would ask a head node that is dead, again at the end of the process, and wait for a minute each time.
+        atexit.unregister(ray.shutdown)
+        with anyio.move_on_after(_LEAVE_S):
+            await in_thread(ray.shutdown)
 
 
-def _init(ray: Any, told: "_Told", **options: Any) -> None:
+def _init(ray: Any, stderr: "_Muted", **options: Any) -> None:
     try:
         ray.init(**options)
     except Exception as failed:  # Ray raises what is at hand: ConnectionError, RuntimeError, ValueError, its own
         message = redact(" ".join(str(failed).split()))[:1000]
-        raise UsageError(f"--executor: Ray cannot be used: {message}{told.last()}") from None
+        raise UsageError(f"--executor: Ray cannot be used: {message}{stderr.last()}") from None
 
 
 @contextmanager
 def _signals_as_they_were() -> Iterator[None]:
-    """Keep Ray from taking SIGTERM for good. One that comes meanwhile, which Ray makes an exit of, has its effect."""
+    """Keep Ray from taking SIGTERM for good. A signal that Ray turned into SystemExit is raised again."""
     heeded = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     ended = False
     try:
@@ -95,7 +143,7 @@ def _signals_as_they_were() -> Iterator[None]:
         signal.raise_signal(signal.SIGTERM)
 
 
-async def _in_thread(function: Callable[[], None]) -> None:
+async def in_thread(function: Callable[[], None]) -> None:
     """Run `function` in a thread that the end of the process does not wait for: joining may hang for a minute."""
     ended: Future[None] = Future()
 
@@ -115,31 +163,42 @@ async def _in_thread(function: Callable[[], None]) -> None:
     await asyncio.wrap_future(ended)
 
 
-class _Told:
-    """What Ray's own code says on standard error meanwhile."""
+class _Muted:
+    """Standard error, which goes to the file `aside` while `stderr` is what it is otherwise."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, aside: int, stderr: int) -> None:
+        self._aside = aside
+        self._stderr = stderr
 
     def last(self) -> str:
-        """Its last line, as the end of a message."""
-        size = os.fstat(self._fd).st_size
-        lines = os.pread(self._fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode("utf-8", "replace").splitlines()
-        last = next((line for line in reversed(lines) if line.strip()), "")
+        """The last line that was written to the file, as the end of a message."""
+        size = os.fstat(self._aside).st_size
+        tail = os.pread(self._aside, _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode("utf-8", "replace")
+        last = next((line for line in reversed(tail.splitlines()) if line.strip()), "")
         return f" ({redact(last.rpartition('] ')[2] or last).strip()[:500]})" if last else ""
+
+    @contextmanager
+    def aloud(self) -> Iterator[None]:
+        """Write to standard error itself for the time of the block."""
+        os.dup2(self._stderr, 2)
+        try:
+            yield
+            sys.stderr.flush()
+        finally:
+            os.dup2(self._aside, 2)
 
 
 @contextmanager
-def muted() -> Iterator[_Told]:
-    """Keep what is written to standard error aside for the time of the block: nothing else makes Ray's C++ quiet."""
+def muted() -> Iterator[_Muted]:
+    """Keep what is written to standard error aside during the block: nothing else makes Ray's C++ quiet."""
     with TemporaryFile() as aside:
-        kept = os.dup(2)
+        stderr = os.dup(2)
         os.dup2(aside.fileno(), 2)
         try:
-            yield _Told(aside.fileno())
+            yield _Muted(aside.fileno(), stderr)
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _last_started(ray: Any) -> str | None:
@@ -149,17 +208,9 @@ def _last_started(ray: Any) -> str | None:
     return address
 
 
-async def _is_listening(address: str) -> bool:
+async def _listens(address: str) -> bool:
     host, _, port = address.rpartition(":")
-    with suppress(OSError, TimeoutError, ValueError):
-        await _connect(host, int(port))
-        return True
-    return False
-
-
-async def _connect(host: str, port: int) -> None:
-    with anyio.fail_after(_CONNECT_S):
-        await (await anyio.connect_tcp(host.strip("[]"), port)).aclose()
+    return port.isdecimal() and await is_listening(host, int(port))
 
 
 async def _check_listening(address: str) -> None:
@@ -167,7 +218,7 @@ async def _check_listening(address: str) -> None:
     if not host or not port.isdecimal():
         raise UsageError(f"--executor: {address!r} is no address of a cluster; ray://HOST:PORT, the port usually 10001")
     try:
-        await _connect(host, int(port))
+        await connect(host, int(port))
     except (OSError, TimeoutError) as nobody:
-        why = str(nobody) or f"no answer in {_CONNECT_S:g} s"
+        why = str(nobody) or f"no answer in {CONNECT_S:g} s"
         raise UsageError(f"--executor: no Ray cluster at {address}: {why}") from None

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from crewrun.executors.job import Job
+from crewrun.executors.run_spec import RunSpec
 from crewrun.row import Outcome, Row
 from crewrun.worker import Worker
 
@@ -21,7 +21,7 @@ class InlineExecutor:
 
 
 @asynccontextmanager
-async def open_inline(job: Job) -> AsyncIterator[InlineExecutor]:
-    """Run the rows of `job` here for the time of the block."""
-    async with job.worker:
-        yield InlineExecutor(job.worker)
+async def open_inline(run_spec: RunSpec) -> AsyncIterator[InlineExecutor]:
+    """Run the rows of `run_spec` here for the time of the block."""
+    async with run_spec.worker:
+        yield InlineExecutor(run_spec.worker)

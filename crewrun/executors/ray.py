@@ -1,8 +1,8 @@
-"""Rows on a Ray cluster. One actor per worker holds a `Station`, and dies with the run. `cluster` imports Ray.
+"""Rows on a Ray cluster. One actor per worker holds a `WorkerServer`, and dies with the run. `cluster` imports Ray.
 
-Of Ray are used: joining a cluster or starting one on this machine, finding room for actors, restarting nothing,
-carrying bytes to them and back, noticing their deaths, and sending the crew's folder along (`working_dir`). Keys go as
-an argument of a method, which Ray neither logs nor keeps.
+Ray joins a cluster or starts one on this machine, places actors, carries bytes to them and back, notices their deaths,
+and sends the crew's folder along (`working_dir`). It restarts nothing. Keys are an argument of a method, which Ray
+neither logs nor stores.
 """
 
 import asyncio
@@ -10,72 +10,83 @@ import gc
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
 import sniffio
 
 from crewrun.errors import CrewrunError
-from crewrun.executors.cluster import import_ray, join, muted
-from crewrun.executors.desk import LineBroken
-from crewrun.executors.fleet import Fleet, open_fleet
-from crewrun.executors.job import Brief, Job
-from crewrun.executors.letters import Fault
-from crewrun.executors.luggage import pack_crew
-from crewrun.executors.station import Station
+from crewrun.executors.cluster import close, import_ray, in_thread, join
+from crewrun.executors.cluster_watch import Lifeline, lifelines, wait_gone
+from crewrun.executors.remote.connection import ConnectionLost
+from crewrun.executors.remote.messages import Fault
+from crewrun.executors.remote.packaging import package_crew
+from crewrun.executors.remote.pool import WorkerPool, open_pool
+from crewrun.executors.remote.server import WorkerServer
+from crewrun.executors.run_spec import RunSpec, WorkerSpec
 from crewrun.redaction.redactor import redact
 
 _CLOSE_S = 1.0
-# What only Ray's own tools know by these names.
+# Lines that mean something to Ray's own tools only.
 _OF_RAY = re.compile(r"\t(class_name|actor_id|pid|name|namespace): ")
 
 
 @asynccontextmanager
-async def open_ray(job: Job, address: str | None) -> AsyncIterator[Fleet]:
+async def open_ray(run_spec: RunSpec, address: str | None) -> AsyncIterator[WorkerPool]:
     """Workers on the cluster at `address`, `ray://HOST:PORT`; None is the one that RAY_ADDRESS names, or that runs on
     this machine, else one is started here for the time of the block.
 
     Raises UsageError when there is no such cluster, or the crew cannot run there.
     """
     ray = import_ray()
-    luggage = pack_crew(job.crew, job.definition, job.excluded)
-    brief = job.brief(luggage.ref, luggage.text)
+    package = package_crew(run_spec.crew, run_spec.definition, run_spec.excluded)
+    worker_spec = run_spec.worker_spec(package.ref, package.text)
     is_ours = not ray.is_initialized()
+    address = address or os.environ.get("RAY_ADDRESS")
     if is_ours:
-        await join(ray, address or os.environ.get("RAY_ADDRESS"), luggage, job.say)
+        await join(ray, address, package, run_spec.say)
+    provisioner: RayProvisioner | None = None
     try:
-        site = RaySite(ray, job, brief)
-        async with open_fleet(job, site, site.size) as fleet:
-            yield fleet
+        provisioner = RayProvisioner(ray, run_spec, worker_spec, await lifelines(ray, address))
+        async with open_pool(run_spec, provisioner, provisioner.size) as pool:
+            yield pool
     finally:
         if is_ours:
-            with muted():
-                ray.shutdown()
+            await close(ray, is_gone=provisioner is not None and provisioner.is_gone)
 
 
-class RaySite:
-    """Where actors are started; see `crewrun.executors.fleet.Site`."""
+class RayProvisioner:
+    """Where actors are started; see `crewrun.executors.remote.pool.Provisioner`."""
 
-    def __init__(self, ray: Any, job: Job, brief: Brief) -> None:
+    def __init__(self, ray: Any, run_spec: RunSpec, worker_spec: WorkerSpec, lifelines: Sequence[Lifeline]) -> None:
         self._ray = ray
-        self._brief = brief
-        self._cpus = job.workers.cpus
+        self._lifelines = lifelines
+        self.is_gone = False
+        self._worker_spec = worker_spec
+        self._cpus = run_spec.workers.cpus
         room = int(ray.cluster_resources().get("CPU", 0) / self._cpus)
-        self.size = min(job.workers.count or max(1, room), job.max_rows)
+        self.size = min(run_spec.workers.count or max(1, room), run_spec.max_rows)
         self._actor = ray.remote(_Actor).options(num_cpus=self._cpus, max_concurrency=8, max_restarts=0)
 
-    async def hire(self) -> "RayLine":
-        """Start an actor; see `Site.hire`."""
-        line = RayLine(self._ray, self._actor.remote())
+    async def start_worker(self) -> "RayConnection":
+        """Start an actor; see `Provisioner.start_worker`."""
+        connection = RayConnection(self._ray, self._actor.remote())
         try:
-            await line.open(self._brief)
+            await connection.open(self._worker_spec)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await line.close()
+                await connection.close()
             raise
-        return line
+        return connection
+
+    async def wait_gone(self) -> str:
+        """See `Provisioner.wait_gone`."""
+        why = await wait_gone(self._lifelines)
+        self.is_gone = True
+        return why
 
     def shortage(self) -> str:
         """What a worker that is not there yet waits for, in words."""
@@ -88,37 +99,41 @@ class RaySite:
         )
 
 
-class RayLine:
-    """A connection to an actor; see `crewrun.executors.desk.Line`."""
+class RayConnection:
+    """A connection to an actor; see `crewrun.executors.remote.connection.Connection`."""
 
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
         self._actor = actor
 
-    async def open(self, brief: Brief) -> None:
-        """Have the actor load the crew. Raises what `Site.hire` does."""
-        fault, place = await self._call("open", brief)
+    async def open(self, worker_spec: WorkerSpec) -> None:
+        """Have the actor load the crew. Raises what `Provisioner.start_worker` does."""
+        fault, place = await self._call("open", worker_spec)
         if fault is not None:
             refused: CrewrunError = fault.error()
             raise type(refused)(f"the worker on {place}: {refused}")
 
-    async def exchange(self, bundle: bytes) -> bytes:
-        """See `Line.exchange`."""
-        news: bytes = await self._call("exchange", bundle)
-        return news
+    async def send(self, bundle: bytes) -> None:
+        """See `Connection.send`."""
+        await self._call("send", bundle)
+
+    async def receive(self) -> bytes:
+        """See `Connection.receive`."""
+        bundle: bytes = await self._call("receive")
+        return bundle
 
     async def close(self) -> None:
-        """See `Line.close`."""
-        with suppress(LineBroken), anyio.move_on_after(_CLOSE_S):
+        """See `Connection.close`."""
+        with suppress(ConnectionLost), anyio.move_on_after(_CLOSE_S):
             await self._call("close")
-        with suppress(Exception):  # whatever Ray says of an actor that is gone
-            self._ray.kill(self._actor)
+        with suppress(Exception), anyio.move_on_after(_CLOSE_S):  # whatever Ray says of an actor that is gone
+            await in_thread(partial(self._ray.kill, self._actor))  # it waits for a GCS that may be gone as well
 
     async def _call(self, method: str, *arguments: object) -> Any:
         answer = asyncio.ensure_future(_answer(getattr(self._actor, method).remote(*arguments)))
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.shield(answer)  # Ray does not stand that who waits is cancelled
+            return await asyncio.shield(answer)  # Ray breaks when a waiting task is cancelled
         except self._ray.exceptions.RayError as broken:
             raise _broken(broken) from None
 
@@ -128,30 +143,36 @@ async def _answer(reference: Any) -> Any:
 
 
 class _Actor:
-    """What Ray runs: a station and the task that it serves in."""
+    """What Ray runs: a worker server, and the task that it serves in."""
 
     def __init__(self) -> None:
-        self._station = Station()
+        self._server = WorkerServer()
         self._serving: asyncio.Task[None] | None = None
 
-    async def open(self, brief: Brief) -> tuple[Fault | None, str]:
+    async def open(self, worker_spec: WorkerSpec) -> tuple[Fault | None, str]:
         """Load the crew; what is wrong with it, if anything, and where this is."""
         place = socket.gethostname()
-        sniffio.thread_local.name = "asyncio"  # every primitive of anyio asks, and finding out costs more than the rest
+        sniffio.thread_local.name = (
+            "asyncio"  # each primitive of anyio asks; finding out costs more than the rest of it
+        )
         try:
-            await self._station.open(brief)
+            await self._server.open(worker_spec)
         except CrewrunError as wrong:
             return Fault.of(wrong), place
-        # As the command does for itself: what is loaded by now stays, and need not be looked through again and again.
+        # As the command does for itself: what is loaded by now stays, so the collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        self._serving = asyncio.create_task(self._station.serve())
+        self._serving = asyncio.create_task(self._server.serve())
         return None, place
 
-    async def exchange(self, bundle: bytes) -> bytes:
-        """See `Station.exchange`."""
-        return await self._station.exchange(bundle)
+    async def send(self, bundle: bytes) -> None:
+        """See `WorkerServer.send`."""
+        self._server.send(bundle)
+
+    async def receive(self) -> bytes:
+        """See `WorkerServer.receive`."""
+        return await self._server.receive()
 
     async def close(self) -> None:
         """Let go of what is open."""
@@ -161,13 +182,13 @@ class _Actor:
                 await self._serving
 
 
-def _broken(error: Exception) -> LineBroken:
-    """What Ray says of an actor's end, in a line."""
+def _broken(error: Exception) -> ConnectionLost:
+    """Why an actor ended, from Ray's message, in a line."""
     cause = getattr(error, "cause", None)  # an exception over there, whose traceback `error` has as its text
     if cause is not None:
-        return LineBroken(redact(f"{type(cause).__name__}: {cause}")[:500])
+        return ConnectionLost(redact(f"{type(cause).__name__}: {cause}")[:500])
     told = [line.strip() for line in str(error).splitlines() if line.strip() and not _OF_RAY.match(line)]
     missing = next((line for line in told if line.startswith("ModuleNotFoundError")), None)
     if missing and "crewrun" in missing:
-        return LineBroken("crewrun is not installed where the worker is; install the same one on all nodes")
-    return LineBroken(redact(" ".join(told))[:500])
+        return ConnectionLost("crewrun is not installed where the worker is; install the same one on all nodes")
+    return ConnectionLost(redact(" ".join(told))[:500])

@@ -102,8 +102,8 @@ def start(condition: Trigger | None = None) -> Decorator:
 
     When no method starts without a condition, those with one begin the flow too.
     """
-    found = None if condition is None else _condition(condition, "start")
-    return Decorator("start", found, Mark(is_start=True, starts_at_once=condition is None))
+    parsed = None if condition is None else _condition(condition, "start")
+    return Decorator("start", parsed, Mark(is_start=True, starts_at_once=condition is None))
 
 
 def listen(condition: Trigger) -> Decorator:
@@ -118,8 +118,8 @@ def router(condition: Trigger | None = None, *, emit: Sequence[str] | str | None
     that of another decorator on the same method; where there is none, the flow begins with it.
     """
     emits = (emit,) if isinstance(emit, str) else None if emit is None else tuple(map(str, emit))
-    found = None if condition is None else _condition(condition, "router")
-    return Decorator("router", found, Mark(is_router=True, emits=emits))
+    parsed = None if condition is None else _condition(condition, "router")
+    return Decorator("router", parsed, Mark(is_router=True, emits=emits))
 
 
 def and_(*conditions: Trigger) -> AllOf:

@@ -46,9 +46,9 @@ def unknown_label(graph: FlowGraph, router: Method, label: str) -> str | None:
     """The warning for a label that leads nowhere, None when it leads on or is one that the router says it returns."""
     if label in graph.listeners or (router.labels is not None and label in router.labels):
         return None
-    known = sorted(graph.labels if router.labels is None else router.labels)
-    near = suggest(label, known)
-    listed = f"the labels are {', '.join(map(repr, known))}" if known else "there are none"
+    labels = sorted(graph.labels if router.labels is None else router.labels)
+    near = suggest(label, labels)
+    listed = f"the labels are {', '.join(map(repr, labels))}" if labels else "there are none"
     return (
         f"{graph.called(router)} returned {label!r}{near}, which nothing listens to, so its branch ends there; "
         f"{listed}. Return None to end without this warning"
@@ -67,9 +67,9 @@ def _is_heard(graph: FlowGraph, router: Method) -> bool:
 
 def _check_names(graph: FlowGraph, method: Method) -> Iterator[str]:
     """What `method` listens to and will never hear, warned about; CrewAI says nothing."""
-    told = [router.returned for router in graph.routers]
-    labels = {label for known in told for label in known or ()}
-    any_label = any(known is None for known in told)
+    returned = [router.returned for router in graph.routers]
+    labels = {label for names in returned for label in names or ()}
+    any_label = any(names is None for names in returned)
     for one in names_in(method.condition):
         if one.name in graph.methods or one.name in labels or (any_label and not one.is_method):
             continue
@@ -105,7 +105,7 @@ def _endless_loop(graph: FlowGraph) -> tuple[Method, ...]:
 def _reached(graph: FlowGraph, missing: set[str]) -> tuple[set[str], set[str | None]]:
     """The methods that can run, and the events that can come; None stands for whatever a router may say.
 
-    The labels that are `missing` are taken for such that come: what listens to them has been warned about.
+    The labels that are `missing` count as labels that come: what listens to them has been warned about.
     """
     running: set[str] = set()
     events: set[str | None] = set(missing)

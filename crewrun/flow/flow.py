@@ -176,7 +176,7 @@ class Flow(KickoffFamily[Any], Generic[S]):
     def kickoff(
         self, inputs: Inputs | None = None, input_files: AnyFiles = None, *, restore_from_state_id: str | None = None
     ) -> Any:
-        """`akickoff` for sync code. A running event loop is blocked meanwhile, with a warning."""
+        """`akickoff` for sync code. Inside a running event loop it blocks that loop, with a warning."""
         started = partial(self.akickoff, restore_from_state_id=restore_from_state_id)
         return run_sync("kickoff", "akickoff", started, inputs, input_files)
 
@@ -243,8 +243,8 @@ class Flow(KickoffFamily[Any], Generic[S]):
         may_know = store is not None and restores and "id" in inputs
         saved = await store.load(str(inputs["id"])) if store is not None and may_know else None
         if saved is None:
-            known = inside.state
-            inside.state = kind.new({**inside.given, **inputs}) if known is None else kind.updated(known, inputs)
+            state = inside.state
+            inside.state = kind.new({**inside.given, **inputs}) if state is None else kind.updated(state, inputs)
             return None
         try:
             inside.state = kind.loaded(saved.state, inputs)

@@ -37,8 +37,8 @@ def _literals(annotation: Any) -> frozenset[str] | None:
         return frozenset(str(one) for one in words if one is not None)
     if get_origin(annotation) in (Union, types.UnionType):
         parts = [_literals(part) for part in get_args(annotation)]
-        known = [part for part in parts if part is not None]
-        return frozenset().union(*known) if len(known) == len(parts) else None
+        literals = [part for part in parts if part is not None]
+        return frozenset().union(*literals) if len(literals) == len(parts) else None
     return None
 
 

@@ -43,7 +43,7 @@ class SQLiteFlowPersistence:
 
     def __init__(self, db_path: str | os.PathLike[str] | None = None) -> None:
         self._given = db_path
-        # Protects the order of saves: whoever gets it writes all that wait, in one transaction.
+        # Protects the order of saves: the thread that gets it writes all that wait, in one transaction.
         self._lock = Lock()
         self._waiting: deque[Save] = deque()
 
@@ -92,7 +92,7 @@ class SQLiteFlowPersistence:
         UsageError where it only waited too long for another process.
         """
         self._waiting.append(one)
-        with anyio.CancelScope(shield=True):  # what a method did is kept, also when another one failed meanwhile
+        with anyio.CancelScope(shield=True):  # what a method did is kept, also when another one has failed
             await anyio.to_thread.run_sync(self._write)
         if one.error is not None:
             raise one.error
@@ -151,18 +151,18 @@ def _put(store: sqlite3.Connection, one: Save) -> None:
     store.executemany("insert or replace into calls values (?, ?, ?, ?)", [(one.id, *call) for call in one.calls])
 
 
-def store_for(given: Store | FlowPersistence | str | os.PathLike[str] | None) -> Store:
+def store_for(store: Store | FlowPersistence | str | os.PathLike[str] | None) -> Store:
     """The store that a user named: itself, its file, or an object that keeps states. Raises DefinitionError."""
-    if isinstance(given, CustomStore) or (isinstance(given, SQLiteFlowPersistence) and not _saves_its_own_way(given)):
-        return given
-    if given is None or isinstance(given, str | os.PathLike):
-        return SQLiteFlowPersistence(given)
-    if not all(callable(getattr(given, name, None)) for name in ("save_state", "load_state")):
+    if isinstance(store, CustomStore) or (isinstance(store, SQLiteFlowPersistence) and not _saves_its_own_way(store)):
+        return store
+    if store is None or isinstance(store, str | os.PathLike):
+        return SQLiteFlowPersistence(store)
+    if not all(callable(getattr(store, name, None)) for name in ("save_state", "load_state")):
         raise DefinitionError(
-            f"a flow cannot be kept by {given!r}; name a SQLiteFlowPersistence, the path of a file, nothing, or an "
+            f"a flow cannot be kept by {store!r}; name a SQLiteFlowPersistence, the path of a file, nothing, or an "
             "object with save_state and load_state"
         )
-    return CustomStore(cast("FlowPersistence", given))
+    return CustomStore(cast("FlowPersistence", store))
 
 
 def _saves_its_own_way(store: SQLiteFlowPersistence) -> bool:
@@ -205,11 +205,11 @@ def stores_of_methods(flow: type, methods: Iterable[str]) -> dict[str, Store]:
 
     Raises DefinitionError when they name several files.
     """
-    found = {name: store for name in methods if (store := store_of(getattr(flow, name))) is not None}
-    files = list(dict.fromkeys(store.place for store in found.values()))
+    stores = {name: store for name in methods if (store := store_of(getattr(flow, name))) is not None}
+    files = list(dict.fromkeys(store.place for store in stores.values()))
     if len(files) > 1:
         raise DefinitionError(
             f"{flow.__name__} is kept in several files, {', '.join(files)}; a flow has one, so name the same "
             "one in each @persist"
         )
-    return dict.fromkeys(found, next(iter(found.values()))) if found else {}
+    return dict.fromkeys(stores, next(iter(stores.values()))) if stores else {}

@@ -47,7 +47,7 @@ def diagram_of(flow: type, graph: FlowGraph) -> Diagram:
 
 
 def _box(flow: type, graph: FlowGraph, method: Method) -> Node:
-    said = (inspect.getdoc(getattr(flow, method.name)) or "").partition("\n\n")[0]
+    summary = (inspect.getdoc(getattr(flow, method.name)) or "").partition("\n\n")[0]
     kind = "start" if method.starts and not method.is_router else method.kind
     is_start = method.starts or method.kind == "start"
     tags = [*(["start"] if is_start else []), *(["router"] if method.is_router else [])]
@@ -55,14 +55,14 @@ def _box(flow: type, graph: FlowGraph, method: Method) -> Node:
     if method.condition:
         tip.append(f"waits for {method.condition}")
     shape: Shape = "cut" if method.is_router else "rounded" if is_start else "box"
-    return Node(method.name, method.name, kind, shape, " · ".join(tags), wrapped(said), "\n".join(tip))
+    return Node(method.name, method.name, kind, shape, " · ".join(tags), wrapped(summary), "\n".join(tip))
 
 
 def _caption(flow: type, graph: FlowGraph) -> str:
-    said = " ".join((vars(flow).get("__doc__") or "").partition("\n\n")[0].split())
+    summary = " ".join((vars(flow).get("__doc__") or "").partition("\n\n")[0].split())
     counts = ((len(graph.methods), "method"), (len(graph.starts), "start"), (len(graph.routers), "router"))
     counted = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count)
-    return f"{counted or 'no methods'}. {said}".strip()
+    return f"{counted or 'no methods'}. {summary}".strip()
 
 
 def _in_words(method: Method) -> tuple[str, ...]:
@@ -79,15 +79,15 @@ def _labels(graph: FlowGraph) -> list[tuple[str | None, str]]:
 
     None stands for a router that the class does not have; a class made of it may.
     """
-    found: dict[tuple[str | None, str], None] = {}
+    edges: dict[tuple[str | None, str], None] = {}
     for router in graph.routers:
-        found.update(dict.fromkeys((router.name, label) for label in sorted(router.labels or ())))
-    known = {label for _, label in found}
+        edges.update(dict.fromkeys((router.name, label) for label in sorted(router.labels or ())))
+    returned = {label for _, label in edges}
     silent = [router.name for router in graph.routers if router.labels is None]
     for label in graph.labels:
-        if label not in known:
-            found.update(dict.fromkeys((router, label) for router in silent) if silent else {(None, label): None})
-    return list(found)
+        if label not in returned:
+            edges.update(dict.fromkeys((router, label) for router in silent) if silent else {(None, label): None})
+    return list(edges)
 
 
 def _label_id(router: str | None, label: str) -> str:

@@ -152,15 +152,15 @@ def _argument(flow: type, root: type) -> type[BaseModel] | None:
             origin = get_origin(base)
             if not (isinstance(origin, type) and issubclass(origin, root)):
                 continue
-            given = get_args(base)[0]
-            if isinstance(given, TypeVar):
+            argument = get_args(base)[0]
+            if isinstance(argument, TypeVar):
                 continue
-            if isinstance(given, type) and issubclass(given, BaseModel):
-                return given
-            if given is dict or get_origin(given) is dict:
+            if isinstance(argument, type) and issubclass(argument, BaseModel):
+                return argument
+            if argument is dict or get_origin(argument) is dict:
                 return None
             raise DefinitionError(
-                f"{flow.__name__}: Flow[{given!r}]: a state is a pydantic model, or a dict without []"
+                f"{flow.__name__}: Flow[{argument!r}]: a state is a pydantic model, or a dict without []"
             )
     return None
 

@@ -90,12 +90,12 @@ class CustomStore:
 
     async def load(self, state_id: str) -> Saved | None:
         """The state, of a run that has ended. Raises UsageError for what is none."""
-        found = await call(self._kept_by.load_state, state_id)
-        if found is None:
+        state = await call(self._kept_by.load_state, state_id)
+        if state is None:
             return None
-        values = found.model_dump(mode="json") if isinstance(found, BaseModel) else found
+        values = state.model_dump(mode="json") if isinstance(state, BaseModel) else state
         if not isinstance(values, dict):
-            raise UsageError(f"{self.place}: load_state({state_id!r}) gave {found!r}; a state is a dict, or None")
+            raise UsageError(f"{self.place}: load_state({state_id!r}) gave {state!r}; a state is a dict, or None")
         return Saved("", to_json(values, fallback=str), [], has_ended=True)
 
     async def save(self, one: Save) -> None:
@@ -119,13 +119,13 @@ def dump_result(result: Any) -> bytes | None:
 
 def load_result(text: bytes) -> Any:
     """The result that was dumped. Raises ValueError when its class is not what it was."""
-    kept = from_json(text)
-    if len(kept) == 1:
-        return kept[0]
+    parts = from_json(text)
+    if len(parts) == 1:
+        return parts[0]
     try:
-        model = resolve(kept[0])
+        model = resolve(parts[0])
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            raise ValueError(f"{kept[0]} is no pydantic model")
-        return model.model_validate_json(kept[1])
+            raise ValueError(f"{parts[0]} is no pydantic model")
+        return model.model_validate_json(parts[1])
     except (DefinitionError, AttributeError, ValidationError) as changed:
         raise ValueError(str(changed)) from None

@@ -14,7 +14,7 @@ from crewrun.aio.concurrency import call
 from crewrun.knowledge.knowledge_base import KnowledgeBase
 from crewrun.llm.embeddings import Vector, likeness
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.request_identity import describe_endpoint
 from crewrun.row_context import RowContext
 
@@ -43,7 +43,7 @@ _vectors_by_gateway: WeakKeyDictionary[Gateway, dict[tuple[str, tuple[str, ...]]
 class EmbeddedPassages:
     """The passages of `base`, chosen by `embedder`. Serves any number of rows at once."""
 
-    def __init__(self, base: KnowledgeBase, embedder: LLM) -> None:
+    def __init__(self, base: KnowledgeBase, embedder: ModelFields) -> None:
         self.base = base
         self.embedder = embedder
 

@@ -42,16 +42,16 @@ def find(path: str | os.PathLike[str], below: str = "") -> Path:
     folders = [home] if home is not None else _folders()
     tried = [folder / below / path for folder in folders] if below else []
     tried += [folder / path for folder in folders]
-    found = next((place for place in tried if _exists(place)), None)
-    if found is None:
+    place_found = next((place for place in tried if _exists(place)), None)
+    if place_found is None:
         looked = ", ".join(dict.fromkeys(shown(os.path.normpath(place.absolute())) for place in tried))
         raise DefinitionError(f"no file {os.fspath(path)!r}; looked for {looked}")
     if home is not None:
         try:
-            return inside(home, found.absolute())
+            return inside(home, place_found.absolute())
         except PermissionError as leaves:
             raise DefinitionError(str(leaves)) from None
-    return found
+    return place_found
 
 
 def _exists(place: Path) -> bool:

@@ -39,10 +39,10 @@ def read(file: Path, kind: str | None = None) -> Document:
         raise DefinitionError(f"{shown(str(file))}: is a folder; name the files in it")
     ending = kind or file.suffix.lower()
     if ending not in _READERS:
-        known = ", ".join(_READERS)
+        names = ", ".join(_READERS)
         raise DefinitionError(
             f"{shown(str(file))}: crewrun reads no {ending or 'files without an ending'}"
-            f"{suggest(ending, list(_READERS))}; save it as one of {known}"
+            f"{suggest(ending, list(_READERS))}; save it as one of {names}"
         )
     try:
         about = os.stat(file)

@@ -37,8 +37,8 @@ _FEWEST = 20  # below, twice the dearest of them is no bound for the next one
 
 
 @dataclass(slots=True, eq=False)
-class Reservation:
-    """What one call in flight may cost. Given back once, by `settle` or `forfeit`."""
+class Hold:
+    """What is held back for one call in flight: the most that it may cost. Released once, by `settle` or `forfeit`."""
 
     kind: object
     input: int
@@ -55,7 +55,7 @@ class Reservation:
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    reservation: Reservation
+    hold: Hold
     is_optional: bool = False
     is_admitted: bool = False
     decided: anyio.Event = field(default_factory=anyio.Event)
@@ -67,7 +67,7 @@ class Budget:
     `owed_usd` of that is what attempts may have cost whose bill nobody told. With a `mark` no call is sent before the
     journal has a mark that covers it, so that a kill loses sight of no bill.
 
-    Every attempt of a call is admitted, and settled or forfeited, on its own; a call that holds a reservation must not
+    Every attempt of a call is admitted, and settled or forfeited, on its own; a call that has a hold must not
     wait for another one's. Raises ValueError for a limit that is not above 0, or amounts that are no numbers.
     """
 
@@ -84,7 +84,7 @@ class Budget:
         self._sent = 0  # of what is reserved, for calls that are on the wire
         self._waiting: deque[_Waiter] = deque()
         self._outputs: dict[object, deque[int]] = {}
-        self._missed: Reservation | None = None  # of the call that did not fit any more
+        self._missed: Hold | None = None  # of the call that did not fit any more
         self.in_flight = 0
 
     @property
@@ -112,7 +112,7 @@ class Budget:
         """Whether a call did not fit any more: then no further one is admitted."""
         return self._missed is not None
 
-    async def admit(self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True) -> Reservation:
+    async def admit(self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True) -> Hold:
         """Wait until a call fits: `input_usd` for its prompt and at most `worst_usd`, finite, for its output.
 
         Where nothing bounds the output, `worst_usd` is a guess, and as soon as enough outputs of the kind are known
@@ -123,103 +123,101 @@ class Budget:
         the ones in flight turn out to cost, and then for all that wait and all that come; only a call that is dearer
         than the whole limit is refused alone.
         """
-        reservation = self.admit_nowait(kind, input_usd, worst_usd, is_bound=is_bound)
-        if reservation is not None:
-            return reservation
-        waiter = _Waiter(self._reservation(kind, input_usd, worst_usd, is_bound=is_bound))
+        hold = self.admit_nowait(kind, input_usd, worst_usd, is_bound=is_bound)
+        if hold is not None:
+            return hold
+        waiter = _Waiter(self._hold_for(kind, input_usd, worst_usd, is_bound=is_bound))
         self._waiting.append(waiter)
         await self._decided(waiter)
         if not waiter.is_admitted:
-            raise self._refusal(self._missed or waiter.reservation)
-        return waiter.reservation
+            raise self._refusal(self._missed or waiter.hold)
+        return waiter.hold
 
-    def admit_nowait(
-        self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True
-    ) -> Reservation | None:
+    def admit_nowait(self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True) -> Hold | None:
         """As `admit`, but None when the call would have to wait."""
-        reservation = self._reservation(kind, input_usd, worst_usd, is_bound=is_bound)
-        if reservation.worst > self._limit:
-            raise self._refusal(reservation)
-        if self._missed is None and self._spent + reservation.worst > self._limit:
-            self._exhaust(reservation)
+        hold = self._hold_for(kind, input_usd, worst_usd, is_bound=is_bound)
+        if hold.worst > self._limit:
+            raise self._refusal(hold)
+        if self._missed is None and self._spent + hold.worst > self._limit:
+            self._exhaust(hold)
         if self._missed is not None:
             raise self._refusal(self._missed)
-        if self._waiting or not self._fits(reservation):
+        if self._waiting or not self._fits(hold):
             return None
-        return self._take(reservation)
+        return self._take(hold)
 
     async def admit_probe(
         self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True
-    ) -> Reservation | None:
+    ) -> Hold | None:
         """As `admit`, before all that wait, for a call that they depend on. None where it cannot fit any more, which
         ends nothing.
         """
-        reservation = self._reservation(kind, input_usd, worst_usd, is_bound=is_bound)
-        if self._missed is not None or self._spent + reservation.worst > self._limit:
+        hold = self._hold_for(kind, input_usd, worst_usd, is_bound=is_bound)
+        if self._missed is not None or self._spent + hold.worst > self._limit:
             return None
-        if self._fits(reservation):
-            return self._take(reservation)
-        waiter = _Waiter(reservation, is_optional=True)
+        if self._fits(hold):
+            return self._take(hold)
+        waiter = _Waiter(hold, is_optional=True)
         self._waiting.appendleft(waiter)
         await self._decided(waiter)
-        return waiter.reservation if waiter.is_admitted else None
+        return waiter.hold if waiter.is_admitted else None
 
     def learn(self, kind: object, output_usd: float) -> None:
         """An output of an earlier session cost so much."""
         self._outputs.setdefault(kind, deque(maxlen=_KEPT)).append(_pico(output_usd))
 
-    async def cover(self, reservation: Reservation, *, is_alone: bool = False) -> None:
+    async def cover(self, hold: Hold, *, is_alone: bool = False) -> None:
         """The call is about to be sent: return once a kill would not lose sight of it. Raises JournalFailed.
 
         `is_alone` says that nothing else can move meanwhile; see `HighWaterMark.cover_alone`.
         """
-        reservation.is_sent = True
-        self._sent += reservation.worst
+        hold.is_sent = True
+        self._sent += hold.worst
         if self._mark is not None:
             cover = self._mark.cover_alone if is_alone else self._mark.cover
             await cover((self._spent - self._before + self._sent) / _PER_USD)
 
-    def settle(self, reservation: Reservation, cost_usd: float | None, owed_usd: float = 0.0) -> None:
+    def settle(self, hold: Hold, cost_usd: float | None, owed_usd: float = 0.0) -> None:
         """The call has ended and cost so much; None when nothing was billed. It may have cost `owed_usd` more."""
         cost, owed = (_pico(max(0.0, usd or 0.0)) for usd in (cost_usd, owed_usd))
         if cost_usd is not None:
-            self._outputs.setdefault(reservation.kind, deque(maxlen=_KEPT)).append(max(0, cost - reservation.input))
+            self._outputs.setdefault(hold.kind, deque(maxlen=_KEPT)).append(max(0, cost - hold.input))
         self._owed += owed
-        self._give_back(reservation, cost + owed)
+        self._give_back(hold, cost + owed)
 
-    def forfeit(self, reservation: Reservation) -> None:
+    def forfeit(self, hold: Hold) -> None:
         """The call has ended and nobody will say what it cost: it counts as the most that it could."""
-        self._owed += reservation.worst
-        self._give_back(reservation, reservation.worst)
+        self._owed += hold.worst
+        self._give_back(hold, hold.worst)
 
-    def _reservation(self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool) -> Reservation:
+    def _hold_for(self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool) -> Hold:
         # The sum is rounded, not its parts: then no cost within it can be rounded to more.
-        reservation = Reservation(kind, _pico(input_usd), _pico(input_usd + worst_usd), is_bound)
-        self._reconsider(reservation)
-        return reservation
+        hold = Hold(kind, _pico(input_usd), _pico(input_usd + worst_usd), is_bound)
+        self._reconsider(hold)
+        return hold
 
-    def _reconsider(self, reservation: Reservation) -> None:
+    def _reconsider(self, hold: Hold) -> None:
         """Take what is known by now in place of a guess; as long as that is little, the guess if it is more."""
-        known = None if reservation.is_bound else self._outputs.get(reservation.kind)
+        known = None if hold.is_bound else self._outputs.get(hold.kind)
         if known:
-            learned = reservation.input + 2 * max(known)
-            reservation.worst = learned if len(known) >= _FEWEST else max(reservation.worst, learned)
+            learned = hold.input + 2 * max(known)
+            hold.worst = learned if len(known) >= _FEWEST else max(hold.worst, learned)
 
-    def _fits(self, reservation: Reservation) -> bool:
-        return self._spent + self._reserved + reservation.worst <= self._limit
+    def _fits(self, hold: Hold) -> bool:
+        return self._spent + self._reserved + hold.worst <= self._limit
 
-    def _take(self, reservation: Reservation) -> Reservation:
-        self._reserved += reservation.worst
+    def _take(self, hold: Hold) -> Hold:
+        self._reserved += hold.worst
         self.in_flight += 1
-        return reservation
+        return hold
 
-    def _give_back(self, reservation: Reservation, cost: int) -> None:
-        if not reservation.is_open:
-            raise RuntimeError(f"a call of {reservation.kind!r} is settled twice")
-        reservation.is_open = False
-        self._reserved -= reservation.worst
-        if reservation.is_sent:
-            self._sent -= reservation.worst
+    def _give_back(self, hold: Hold, cost: int) -> None:
+        if not hold.is_open:
+            raise RuntimeError(f"a call of {hold.kind!r} is settled twice")
+        hold.is_open = False
+        self._reserved -= hold.worst
+        if hold.is_sent:
+            self._sent -= hold.worst
         self.in_flight -= 1
         self._spent += cost
         if self._waiting:
@@ -231,7 +229,7 @@ class Budget:
             await waiter.decided.wait()
         except BaseException:
             if waiter.is_admitted:
-                self.settle(waiter.reservation, None)
+                self.settle(waiter.hold, None)
             elif not waiter.decided.is_set():
                 self._waiting.remove(waiter)
                 self._wake()
@@ -241,26 +239,26 @@ class Budget:
         """Admit from the head of the queue what fits by now."""
         while self._waiting:
             head = self._waiting[0]
-            self._reconsider(head.reservation)
-            if self._spent + head.reservation.worst > self._limit:
+            self._reconsider(head.hold)
+            if self._spent + head.hold.worst > self._limit:
                 if head.is_optional:
                     self._waiting.popleft().decided.set()
                     continue
-                self._exhaust(head.reservation)
+                self._exhaust(head.hold)
                 return
-            if not self._fits(head.reservation):
+            if not self._fits(head.hold):
                 return
             self._waiting.popleft()
-            self._take(head.reservation)
+            self._take(head.hold)
             head.is_admitted = True
             head.decided.set()
 
-    def _exhaust(self, missed: Reservation) -> None:
+    def _exhaust(self, missed: Hold) -> None:
         self._missed = missed
         while self._waiting:
             self._waiting.popleft().decided.set()
 
-    def _refusal(self, missed: Reservation) -> BudgetExhausted:
+    def _refusal(self, missed: Hold) -> BudgetExhausted:
         needed_usd, is_bound = missed.worst / _PER_USD, missed.is_bound
         owed_usd = self._owed / _PER_USD
         return BudgetExhausted(self.spent_usd, self.limit_usd, needed_usd, is_bound=is_bound, owed_usd=owed_usd)

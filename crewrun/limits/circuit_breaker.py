@@ -1,59 +1,70 @@
-"""`CircuitBreaker`: whether an endpoint answers at all. While it does not, calls wait, and probes go out one after
-another.
+"""`CircuitBreaker`: whether calls of one endpoint are let through.
 
-Telling an outage from a prompt that the provider always fails on, with nothing but attempts to go by:
+    closed      calls go out
+    open        no call goes out: the endpoint does not answer, or refuses every call
+    half-open   one attempt is out as a probe, all other calls wait for what it finds
 
-- An answer proves that the provider lives if it was sent after the failures began. What was sent before them proves
-  nothing: a server that goes down still ends what it is at.
-- A connection that was never made cannot be a prompt's fault. A 5xx, or a connection that broke, can be.
-- A call that had failed already while others were answered tells nothing new when it fails again. So what counts is how
-  many calls failed for the first time since the last answer; two of them at least, for a 5xx.
-- Failures are often faster than answers. So calls that failed must be more than those still out, and seven of the
-  failures must be of attempts sent after the first one: at 20 % of 500s such a row of them comes once in 80,000.
+The pattern is that of https://martinfowler.com/bliki/CircuitBreaker.html, with three differences. While it is open
+calls wait instead of failing, up to the patience of the run. It opens on evidence about the endpoint, never on the
+failures of one row (`failure_evidence`). And a refusal that every call would meet, such as a revoked key, is only
+suspected until a neutral request, a probe, has met it too (`probes`): meanwhile other calls go on, since an account
+that is used up refuses some and answers others. Opened by a refusal it stays open: that ends the run.
 
-Below `_CERTAIN` such calls it may still be their fault: they wait as in any outage, but after a minute their attempts
-count again. From there on, and for connections that are not made, nothing is counted until the patience is over.
-
-A call that has used up its attempts all the same asks for a probe (`probes`), and what that finds is certain
-(`declare`): so no row fails for an outage, however few calls are in flight. Probes are neutral requests, so no prompt
-can make an outage last.
+A call that has used up its attempts in silence asks for a probe as well, and what that finds is certain: so no row
+fails for an outage, however few calls are in flight. Probes are neutral, so no prompt can make an outage last.
 """
 
 import math
 import random
+from collections.abc import Callable
+from enum import StrEnum
 from typing import Final
 
 import anyio
 
-from crewrun.errors import CallError, CallTimedOut, NetworkError, NotRecorded, OutageTooLong, ServerError, Unreachable
+from crewrun.errors import (
+    CallError,
+    EndpointRefused,
+    OutageTooLong,
+    RateLimited,
+    RunStopped,
+    TransientError,
+    WaitTooLong,
+)
+from crewrun.limits.failure_evidence import FailureEvidence, is_answer, is_sign_of_outage, says_nothing
+from crewrun.limits.permit import FailureScope, Permit
+from crewrun.limits.probes import RUN_WIDE, Suspicion
+from crewrun.limits.rate_limiter import LONGEST_ASKED_S
 
-_CERTAIN: Final = 5
-_LATER: Final = 7
-_DOUBT_S: Final = 60.0
 # An endpoint that has never answered is set up wrongly more often than it is down.
 _NEVER_ANSWERED_S: Final = 10.0
+# Between probes: doubling, as retries do, up to what a provider that comes back is kept waiting at most.
 _FIRST_PROBE_S: Final = 1.0
 _LONGEST_S: Final = 30.0
 # Calls that waited go on within this time, not all at one instant.
 _SPREAD_S: Final = 1.0
+# Of calls in a row that are asked to wait longer than that, so many tell without a probe: it is small, and may pass
+# where a day's tokens are nearly used up.
+_ALIKE: Final = 2
 
-_DOWN = (ServerError, NetworkError)
-# Neither an answer nor a sign that nobody is there.
-_SILENT = (CallTimedOut, NotRecorded, Unreachable)
-# By name, along the causes of an error: aiohttp's, httpx's and the system's classes for a connection that was not made.
-_NOT_CONNECTED: Final = frozenset(
-    {"ClientConnectorError", "ConnectionTimeoutError", "ConnectError", "ConnectTimeout", "ConnectionRefusedError"}
-)
+
+class BreakerState(StrEnum):
+    """See the module."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
 
 
 class CircuitBreaker:
     """Watches one endpoint, for one event loop. Time is `anyio.current_time`.
 
-    Around every attempt: `sent = await ready()`, then exactly one of `answered(sent)`, `failed(error, sent)` and
-    `given_up()`. An attempt that `ready` lets go while the outage `is_on` is a probe. `patience_s` is how long nothing
-    may be answered, from the first failure on, before `ready` raises: 0 is not to wait, infinity waits without limit.
-    As long as the endpoint has never answered, it is 10 s at most, unless the patience `is_explicit`. Raises ValueError
-    for one below 0.
+    Around every attempt: `permit.attempt = await ready()`, then exactly one of `answered`, `failed` and `given_up`. An
+    attempt that `ready` lets go while the breaker is open is a probe. `patience_s` is how long nothing may be answered,
+    from the first failure on, before `ready` raises: 0 is not to wait, infinity waits without limit. As long as the
+    endpoint has never answered, it is 10 s at most, unless the patience `is_explicit`. Raises ValueError for one below
+    0. `wait_out` is called with the seconds that the endpoint asks all calls to wait: True if the run does. The breaker
+    `is_silent` in an outage, and `is_refused` once every call would be refused.
     """
 
     def __init__(
@@ -64,22 +75,39 @@ class CircuitBreaker:
         *,
         is_explicit: bool = True,
         has_answered: bool = False,
+        wait_out: Callable[[float], bool] = lambda seconds: False,
     ) -> None:
         if not patience_s >= 0:
             raise ValueError(f"outage patience is {patience_s!r} s; it must be 0 or more")
         self.name = name
+        self.probes = 0  # in all outages
         self._patience_s = patience_s
         self._is_explicit = is_explicit
         self._has_answered = has_answered
-        self.is_on = False
-        self.probes = 0  # in all outages
+        self._wait_out = wait_out
         self._rng = rng or random.Random()  # noqa: S311  (jitter)
-        self._sent = self._out = 0
+        self._evidence = FailureEvidence()
         self._last: CallError | None = None
+        self._refusal: CallError | None = None  # what every further call would get
+        self._refused: dict[type[CallError], Suspicion] = {}
+        self._silent = Suspicion()
+        self._long_waits = 0  # calls that were asked to wait for long since one of a row was answered
         self._news = anyio.Event()
         # Protects the right to probe next; those that wait for it get it in the order in which they came.
         self._turn = anyio.Lock()
-        self._forget()
+        self._close()
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether calls go out."""
+        if not self.is_silent and self._refusal is None:
+            return BreakerState.CLOSED
+        return BreakerState.HALF_OPEN if self._is_probing and self._refusal is None else BreakerState.OPEN
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether every call would be refused."""
+        return self._refusal is not None
 
     @property
     def patience_s(self) -> float:
@@ -88,28 +116,30 @@ class CircuitBreaker:
             return self._patience_s
         return min(self._patience_s, _NEVER_ANSWERED_S)
 
-    def _forget(self) -> None:
-        self.is_on = self._is_probing = self._is_declared = False
-        self._failed = self._first = self._later = 0  # see `_has_begun`
-        self._since = self._probe_at = 0.0
-        self._since_sent = 0
-        self._backoff_s = _FIRST_PROBE_S
-
     @property
     def limiting(self) -> str | None:
         """What holds calls up, for a progress line; None when nothing does."""
-        if not self.is_on:
+        if any(suspicion.is_open for suspicion in self._refused.values()):
+            return f"{self.name} refused a call; a probe decides"
+        if not self.is_silent:
             return None
-        silent_s = anyio.current_time() - self._since
+        silent_s = anyio.current_time() - self._evidence.since
         left = "" if math.isinf(self.patience_s) else f", {max(0.0, self.patience_s - silent_s):.0f} s left"
         return f"an outage: {self.name} has not answered for {silent_s:.0f} s{left}: {self._last}"
 
-    async def ready(self) -> int:
-        """Wait until an attempt may be sent; its number. Without an outage that is at once.
+    # --- before an attempt --------------------------------------------------------------------------------------------
 
-        Raises OutageTooLong when the endpoint has not answered for `patience_s`.
+    async def ready(self, *, is_patient: bool = True) -> int:
+        """Wait until an attempt may be sent; its number. While the breaker is closed that is at once.
+
+        Raises EndpointRefused and WaitTooLong when every call would be refused, and OutageTooLong when the endpoint has
+        not answered for `patience_s`; where a call is not patient, since it can be made elsewhere, as soon as it would
+        wait.
         """
-        while self.is_on:
+        self.check_refused()
+        if not is_patient and self.is_silent and (self._turn.locked() or anyio.current_time() < self._probe_at):
+            raise self._too_long(anyio.current_time())
+        while self.is_silent:
             if await self._is_to_probe():
                 break
             await anyio.sleep(self._rng.uniform(0, _SPREAD_S))
@@ -117,95 +147,122 @@ class CircuitBreaker:
 
     async def ready_unqueued(self) -> int:
         """As `ready`, for a call that holds the loop of all the others: none of them probes meanwhile."""
-        while self.is_on and self._last is not None:
-            now, ends = anyio.current_time(), self._ends(self._last)
-            if now >= ends:
-                raise self._too_long(now)
-            if now >= self._probe_at:
-                self._begin_probe(now)
+        while self.is_silent:
+            if (wait_s := self._until_probe_s()) <= 0:
+                self._begin_probe()
                 break
-            await anyio.sleep(min(ends, self._probe_at) - now)
+            await anyio.sleep(wait_s)
         return self.sent()
 
     def sent(self) -> int:
         """An attempt is sent, as `ready` lets it; its number."""
-        self._out += 1
-        self._sent += 1
-        return self._sent
+        return self._evidence.sent()
 
-    def check(self) -> None:
-        """For a call that can be made elsewhere: raises OutageTooLong in an outage, unless it is time for a probe."""
-        if self.is_on and self._last is not None:
-            now = anyio.current_time()
-            if self._turn.locked() or now < self._probe_at:
-                raise self._too_long(now)
+    def check_refused(self) -> None:
+        """Raise EndpointRefused or WaitTooLong when every call would be refused."""
+        if self._refusal is not None:
+            raise self._stopped(self._refusal)
 
-    def answered(self, sent: int | None = None) -> None:
-        """An attempt was answered, with an error of the caller's perhaps: this ends an outage.
+    async def join(self, error: CallError) -> Suspicion | bool:
+        """Wait until it is known whether `error`, which a call met, is its own: True or False.
 
-        `sent` is the attempt's number; None counts as sent just now.
+        A suspicion makes the caller the one who sends the probe that decides, with a permit that has the suspicion.
+        Raises as `check_refused` does.
         """
-        self._out -= 1
+        suspicion = self._suspicion(error)
+        if suspicion is self._silent and self.is_silent:
+            return False
+        if await suspicion.join(error):
+            return suspicion
+        self.check_refused()
+        return not self.is_silent
+
+    # --- after an attempt ---------------------------------------------------------------------------------------------
+
+    def answered(self, permit: Permit) -> None:
+        """An attempt was answered: this ends an outage, if it was sent after it began."""
+        self._was_answered(permit.attempt)
+        self._was_heard()
+        if permit.suspicion is not None:
+            permit.suspicion.settle()
+        if not permit.is_probe:
+            self._long_waits = 0
+
+    def failed(self, permit: Permit, error: CallError, *, is_crowded: bool = False) -> FailureScope:
+        """An attempt failed, and that is about so much. `is_crowded` says that it was one too many at once.
+
+        NONE is an outage's fault: the attempt does not count, and the call is sent again when `ready` lets it. Needs
+        `error.attempts` to be the number of the call's attempt, from 1 on. Raises EndpointRefused and WaitTooLong when
+        every call would be refused.
+        """
+        is_excused = self._note(error, permit.attempt)
+        if permit.suspicion is not None:
+            return self._probed(permit.suspicion, error)
+        if permit.is_probe and self.is_silent and is_sign_of_outage(error):
+            self._declare(error)  # it was neutral, so no prompt is to blame
+        if is_run_wide(error):
+            return self._met(self._suspicion(error), error, permit)
+        if not isinstance(error, TransientError):
+            self._was_heard()
+        return FailureScope.NONE if is_excused or is_crowded else FailureScope.OWN
+
+    def given_up(self, permit: Permit) -> None:
+        """An attempt was cancelled."""
+        self.withdraw()
+        if permit.suspicion is not None:
+            permit.suspicion.abandon()
+
+    def withdraw(self) -> None:
+        """An attempt that `ready` let go is not sent."""
+        self._evidence.ended()
+
+    # --- silence ------------------------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        self.is_silent = self._is_probing = False
+        self._probe_at = 0.0
+        self._backoff_s = _FIRST_PROBE_S
+        self._evidence.forget()
+
+    def _was_answered(self, attempt: int) -> None:
+        self._evidence.ended()
         self._has_answered = True
-        if self._failed and (sent is None or sent > self._since_sent):
-            self._end()
+        if self._evidence.is_refuted_by(attempt):
+            self._close()
+            self._tell()
 
-    def failed(self, error: CallError, sent: int | None = None) -> bool:
-        """An attempt failed; what is an answer in truth, a 4xx for instance, counts as one.
-
-        True when that is the outage's fault: the attempt does not count, and the call is to be sent again when `ready`
-        lets it. Needs `error.attempts` to be the number of the call's attempt, from 1 on.
-        """
-        if not isinstance(error, _DOWN + _SILENT) or (error.http_status or 500) < 500:
-            self.answered(sent)
+    def _note(self, error: CallError, attempt: int) -> bool:
+        """Count a failure; whether it is an outage's fault."""
+        if is_answer(error):
+            self._was_answered(attempt)
             return False
-        self._out -= 1
-        if not self.is_on and isinstance(error, _SILENT):
+        evidence = self._evidence
+        evidence.ended()
+        if not self.is_silent and says_nothing(error):
             return False
-        if not self._failed:
-            self._since, self._since_sent = anyio.current_time(), self._sent
-        if error.attempts <= 1 and not self._is_excused(error):
-            self._first += 1
-        self._failed += 1
-        self._later += sent is None or sent > self._since_sent
+        evidence.begin()
+        evidence.add(attempt, is_first=error.attempts <= 1 and not self._is_excused(error))
         self._last = error
-        if self.is_on or self._has_begun(error):
+        if self.is_silent or evidence.is_outage(error):
             self._plan_probe(error)
         return self._is_excused(error)
 
-    def given_up(self) -> None:
-        """An attempt was cancelled."""
-        self._out -= 1
+    def _is_excused(self, error: CallError) -> bool:
+        return self.is_silent and self._evidence.is_excused(error)
 
-    def declare(self, error: CallError) -> None:
+    def _declare(self, error: CallError) -> None:
         """A probe has failed as the calls before it did: this is an outage."""
-        self._is_declared = True
-        if not self._failed:
-            self._since, self._since_sent = anyio.current_time(), self._sent
+        self._evidence.is_declared = True
+        self._evidence.begin()
         self._last = error
-        if not self.is_on:
+        if not self.is_silent:
             self._plan_probe(error)
 
-    def _has_begun(self, error: CallError) -> bool:
-        """By the attempts that failed since the last answer, the calls whose first one is among them, and those of the
-        attempts that were sent after the first had failed.
-        """
-        if is_not_connected(error):
-            return self._failed > self._out and self._later >= min(_CERTAIN, max(1, self._first))
-        return self._first >= 2 and self._first > self._out and self._later >= _LATER
-
-    def _is_certain(self, error: CallError) -> bool:
-        return self._is_declared or self._first >= _CERTAIN or is_not_connected(error)
-
-    def _is_excused(self, error: CallError) -> bool:
-        is_young = anyio.current_time() - self._since < _DOUBT_S
-        return self.is_on and error.retryable and (is_young or self._is_certain(error))
-
     def _plan_probe(self, error: CallError) -> None:
-        """When the next probe goes, after this failure: of the probe before, or the one that began the outage."""
-        if self.is_on and not self._is_probing:
+        """When the next probe goes, after this failure: of the probe before, or the one that opened the breaker."""
+        if self.is_silent and not self._is_probing:
             return  # of an attempt from before
-        self.is_on, self._is_probing = True, False
+        self.is_silent, self._is_probing = True, False
         asked_s = min(error.retry_after_s or 0.0, _LONGEST_S)
         self._probe_at = anyio.current_time() + max(asked_s, self._backoff_s * self._rng.uniform(0.8, 1.2))
         self._backoff_s = min(2 * self._backoff_s, _LONGEST_S)
@@ -214,52 +271,91 @@ class CircuitBreaker:
     async def _is_to_probe(self) -> bool:
         """Wait until this call is to probe, or, False, until the outage is over."""
         async with self._turn:
-            while self.is_on and self._last is not None:
-                now, ends = anyio.current_time(), self._ends(self._last)
-                if now >= ends:
-                    raise self._too_long(now)
-                if now >= self._probe_at:
-                    self._begin_probe(now)
+            while self.is_silent:
+                if (wait_s := self._until_probe_s()) <= 0:
+                    self._begin_probe()
                     return True
-                with anyio.move_on_after(min(ends, self._probe_at) - now):
+                with anyio.move_on_after(wait_s):
                     await self._news.wait()
             return False
 
-    def _ends(self, last: CallError) -> float:
-        """When the patience ends."""
-        return self._since + self.patience_s if self._is_certain(last) else math.inf
+    def _until_probe_s(self) -> float:
+        """Seconds until the next probe, or until the patience ends if that is before. Raises OutageTooLong."""
+        assert self._last is not None  # noqa: S101  (an outage has begun with it)
+        now = anyio.current_time()
+        ends = self._evidence.since + self.patience_s if self._evidence.is_certain(self._last) else math.inf
+        if now >= ends:
+            raise self._too_long(now)
+        return min(ends, self._probe_at) - now if now < self._probe_at else 0.0
 
-    def _begin_probe(self, now: float) -> None:
+    def _begin_probe(self) -> None:
         self._is_probing = True
         self.probes += 1
         # If nothing is heard of this one, which may be at work on a long answer, the next one follows.
-        self._probe_at = now + _LONGEST_S
+        self._probe_at = anyio.current_time() + _LONGEST_S
 
     def _too_long(self, now: float) -> OutageTooLong:
-        assert self._last is not None  # noqa: S101  (an outage has begun with it)
-        return OutageTooLong(
-            self.name, now - self._since, self._last, has_answered=self._has_answered or self._is_explicit
-        )
-
-    def _end(self) -> None:
-        self._forget()
-        self._tell()
+        assert self._last is not None  # noqa: S101
+        has_answered = self._has_answered or self._is_explicit
+        return OutageTooLong(self.name, now - self._evidence.since, self._last, has_answered=has_answered)
 
     def _tell(self) -> None:
         self._news.set()
         self._news = anyio.Event()
 
+    # --- refusals -----------------------------------------------------------------------------------------------------
 
-def is_sign_of_outage(error: CallError) -> bool:
-    """Whether a failed attempt may mean that the endpoint does not answer: no HTTP reply at all, or a 5xx."""
-    return isinstance(error, (*_DOWN, CallTimedOut)) and (error.http_status or 500) >= 500
+    def _suspicion(self, error: CallError) -> Suspicion:
+        """What calls that met `error` wait for: kinds of refusals do not speak for each other."""
+        if is_run_wide(error):
+            return self._refused.setdefault(type(error), Suspicion())
+        return self._silent
+
+    def _was_heard(self) -> None:
+        """A call got an answer of its own."""
+        for suspicion in self._refused.values():
+            suspicion.answered()
+
+    def _met(self, suspicion: Suspicion, error: CallError, permit: Permit) -> FailureScope:
+        """A call was refused as every call may be."""
+        self.check_refused()
+        if isinstance(error, RateLimited):
+            self._long_waits += not permit.is_probe
+            if self._long_waits >= _ALIKE:
+                return self._conclude(suspicion, error)
+        return FailureScope.OWN if suspicion.meet() else FailureScope.ALL
+
+    def _probed(self, suspicion: Suspicion, error: CallError) -> FailureScope:
+        """What the failure of a probe says of the call that asked for it. Raises what stops the run."""
+        if is_run_wide(error):
+            return self._conclude(suspicion, error)
+        if suspicion is self._silent and is_sign_of_outage(error):
+            self._declare(error)
+            suspicion.settle()
+            return FailureScope.NONE
+        if isinstance(error, TransientError) and error.http_status != 200:
+            suspicion.put_off()
+            return FailureScope.ALL if suspicion.is_open else FailureScope.OWN
+        suspicion.settle()
+        return FailureScope.OWN
+
+    def _conclude(self, suspicion: Suspicion, error: CallError) -> FailureScope:
+        """Every call would be refused with `error`: wait for as long as it asks where that may be, else stop."""
+        if isinstance(error, RateLimited) and self._wait_out(error.retry_after_s or 0.0):
+            suspicion.settle()
+            return FailureScope.NONE
+        self._refusal = error
+        suspicion.settle()
+        raise self._stopped(error)
+
+    def _stopped(self, refusal: CallError) -> RunStopped:
+        if isinstance(refusal, RateLimited):
+            return WaitTooLong(self.name, refusal)
+        return EndpointRefused(self.name, refusal)
 
 
-def is_not_connected(error: CallError) -> bool:
-    """Whether the attempt did not even get a connection."""
-    link = error.__cause__ or error.__context__ if isinstance(error, NetworkError) else None
-    while link is not None and not isinstance(link, CallError):  # that would be another attempt's
-        if any(kind.__name__ in _NOT_CONNECTED for kind in type(link).__mro__):
-            return True
-        link = link.__cause__ or link.__context__
-    return False
+def is_run_wide(error: CallError) -> bool:
+    """Whether every call would meet `error`, if it is not its row's own: a refusal, or a wait of over ten minutes."""
+    if isinstance(error, RateLimited):
+        return (error.retry_after_s or 0.0) > LONGEST_ASKED_S
+    return isinstance(error, RUN_WIDE)

@@ -1,4 +1,4 @@
-"""What stands between a call and its endpoint: budget, suspicions, outage, pace, in this order.
+"""What stands between a call and its endpoint: budget, circuit breaker, pace, in this order.
 
 `LocalLimiters` has one `Limiter` for each model at each address, for all rows of a run. Other event loops of the
 process get to them by `far_gates`.
@@ -10,27 +10,18 @@ from typing import Protocol
 
 import anyio
 
-from crewrun.errors import (
-    CallError,
-    EndpointRefused,
-    RateLimited,
-    RowBudgetExceeded,
-    RunStopped,
-    TransientError,
-    WaitTooLong,
-)
-from crewrun.limits.budget import Budget, Reservation
-from crewrun.limits.circuit_breaker import CircuitBreaker, is_sign_of_outage
+from crewrun.errors import CallError, RateLimited, RowBudgetExceeded
+from crewrun.limits.budget import Budget, Hold
+from crewrun.limits.circuit_breaker import CircuitBreaker
 from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds, Learning
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
-from crewrun.limits.probes import RUN_WIDE, Suspicion
-from crewrun.limits.rate_limiter import LONGEST_ASKED_S, RateLimiter, Ticket
+from crewrun.limits.probes import Suspicion
+from crewrun.limits.rate_limiter import RateLimiter
 from crewrun.limits.unknown_bills import UnknownBills
 from crewrun.messages import Endpoint
 
 MAX_CALLS = 1000
 _SLOW_START = 8
-_ALIKE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,273 +112,201 @@ class LocalLimiter:
             rpm=_limit(options.rpm, endpoint),
             tpm=_limit(options.tpm, endpoint),
         )
-        patience_s = options.outage_patience_s
-        self._outage: CircuitBreaker | None = None
-        if patience_s is not None:
-            has_answered = limiters.has_answered
-            self._outage = CircuitBreaker(
-                endpoint.name, patience_s, is_explicit=options.is_explicit, has_answered=has_answered
+        self._breaker: CircuitBreaker | None = None
+        if options.outage_patience_s is not None:
+            self._breaker = CircuitBreaker(
+                endpoint.name,
+                options.outage_patience_s,
+                is_explicit=options.is_explicit,
+                has_answered=limiters.has_answered,
+                wait_out=self._wait_out,
             )
-        self._refused: dict[type[CallError], Suspicion] = {}
-        self._silent = Suspicion()
-        self._long_waits = 0  # calls that were asked to wait for long since one of a row was answered
-        self._refusal: CallError | None = None  # what every further call would get
         self._limiters = limiters
         self._learning = Learning(limiters.bounds.get(endpoint.name, NOTHING_LEARNED))
 
     @property
     def limiting(self) -> str | None:
         """What holds calls up, in words."""
-        if any(suspicion.is_open for suspicion in self._refused.values()):
-            return f"{self.name} refused a call; a probe decides"
-        return (self._outage and self._outage.limiting) or self.rate_limiter.limiting
+        return (self._breaker and self._breaker.limiting) or self.rate_limiter.limiting
 
     @property
     def bounds(self) -> LearnedBounds:
         """See `Limiter.bounds`."""
         return self._limiters.bounds.get(self.name, NOTHING_LEARNED)
 
-    def _is_refused(self) -> bool:
-        return self._refusal is not None
-
     def enter_nowait(self, tokens: int) -> Permit | None:
-        """Leave for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
-        outage = self._outage
-        if self._limiters.budget is not None or self._refusal is not None or (outage is not None and outage.is_on):
+        """A permit for an attempt that need not wait for anything; None where it has to, or where there is a budget."""
+        breaker = self._breaker
+        if self._limiters.budget is not None or (breaker is not None and (breaker.is_silent or breaker.is_refused)):
             return None
-        ticket = self.rate_limiter.admit_nowait(tokens)
-        if ticket is None:
-            return None
-        return Permit(ticket, outage.sent() if outage is not None else 0, False, None)
+        permit = self.rate_limiter.admit_nowait(tokens)
+        if permit is not None and breaker is not None:
+            permit.attempt = breaker.sent()
+        return permit
 
     async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
-        budget, reservation = self._limiters.budget, None
+        budget, hold = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
-            reservation = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
-        permit = await self._enter(tokens, reservation, None, is_patient=is_patient)
-        return permit if price is None else permit._replace(price=price)
+            hold = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+        permit = await self._enter(tokens, hold, None, is_patient=is_patient)
+        permit.price = price
+        return permit
 
     async def enter_unqueued(self, tokens: int, price: Price | None) -> Permit:
         """As `enter`, for a call that the others in flight wait for: it waits for none of them.
 
         Raises RowBudgetExceeded where the budget has room only when one of them has ended.
         """
-        if self._refusal is not None:
-            raise self._stopped(self._refusal)
-        budget, reservation = self._limiters.budget, None
+        breaker = self._breaker
+        if breaker is not None:
+            breaker.check_refused()
+        budget, hold = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
-            reservation = budget.admit_nowait(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
-            if reservation is None:
+            hold = budget.admit_nowait(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+            if hold is None:
                 raise RowBudgetExceeded(
                     "a kickoff() inside async code holds the event loop, and --budget has no room beside the calls "
                     "that wait for it; write `await ….akickoff(…)`, or run the row again"
                 )
-        ticket: Ticket | None = None
-        number, was_on = 0, False
+        permit: Permit | None = None
+        attempt, is_probe = 0, False
         try:
-            if self._outage is not None:
-                number = await self._outage.ready_unqueued()
-                was_on = self._outage.is_on
-            ticket = await self.rate_limiter.admit_unqueued(tokens)
-            if budget is not None and reservation is not None:
-                await budget.cover(reservation, is_alone=True)
+            if breaker is not None:
+                attempt = await breaker.ready_unqueued()
+                is_probe = breaker.is_silent
+            permit = await self.rate_limiter.admit_unqueued(tokens)
+            if budget is not None and hold is not None:
+                await budget.cover(hold, is_alone=True)
         except BaseException:
-            if budget is not None and reservation is not None:
-                budget.settle(reservation, None)
-            self._let_go(ticket, number)
+            if budget is not None and hold is not None:
+                budget.settle(hold, None)
+            self._let_go(permit, attempt)
             raise
-        return Permit(ticket, number, was_on, reservation, None, price=price)
+        permit.attempt, permit.is_probe, permit.hold, permit.price = attempt, is_probe, hold, price
+        return permit
 
     async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
-        outage = self._outage
+        breaker = self._breaker
         if error is None:
             return await self._enter_within_budget(tokens, price, None) or True
-        if outage is None:
+        if breaker is None:
             return True
-        suspicion = self._suspicion(error)
-        if suspicion is self._silent and outage.is_on:
-            return False
-        if await suspicion.join(error):
-            try:
-                permit = await self._enter_within_budget(tokens, price, suspicion)
-            except BaseException:
-                suspicion.abandon()
-                raise
-            if permit is None:
-                suspicion.settle(is_clear=False)  # nothing is concluded without the probe
-            return permit or True
-        if self._refusal is not None:
-            raise self._stopped(self._refusal)
-        return not (outage.is_on or (isinstance(error, RateLimited) and self.rate_limiter.is_blocked))
+        suspicion = await breaker.join(error)
+        if isinstance(suspicion, bool):
+            return suspicion and not (isinstance(error, RateLimited) and self.rate_limiter.is_blocked)
+        try:
+            permit = await self._enter_within_budget(tokens, price, suspicion)
+        except BaseException:
+            suspicion.abandon()
+            raise
+        if permit is None:
+            suspicion.settle(is_clear=False)  # nothing is concluded without the probe
+        return permit or True
 
     async def _enter_within_budget(
         self, tokens: int, price: Price | None, suspicion: Suspicion | None
     ) -> Permit | None:
         """A permit for a probe, None when the budget has no room for one."""
-        budget, reservation = self._limiters.budget, None
+        budget, hold = self._limiters.budget, None
         if budget is not None and price is not None:
             prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
-            reservation = await budget.admit_probe(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
-            if reservation is None:
+            hold = await budget.admit_probe(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+            if hold is None:
                 return None
-        permit = await self._enter(tokens, reservation, suspicion)
-        return permit._replace(is_probe=True, price=price)
+        permit = await self._enter(tokens, hold, suspicion)
+        permit.is_probe, permit.price = True, price
+        return permit
 
     async def _enter(
-        self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool = True
+        self, tokens: int, hold: Hold | None, suspicion: Suspicion | None, *, is_patient: bool = True
     ) -> Permit:
         budget = self._limiters.budget
-        if reservation is None or budget is None:
-            return await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
+        if hold is None or budget is None:
+            return await self._wait(tokens, hold, suspicion, is_patient=is_patient)
         permit: Permit | None = None
         try:
-            permit = await self._wait(tokens, reservation, suspicion, is_patient=is_patient)
-            await budget.cover(reservation)
+            permit = await self._wait(tokens, hold, suspicion, is_patient=is_patient)
+            await budget.cover(hold)
         except BaseException:
-            budget.settle(reservation, None)
+            budget.settle(hold, None)
             if permit is not None:
-                self._let_go(permit.ticket, permit.number)
+                self._let_go(permit, permit.attempt)
             raise
         return permit
 
-    async def _wait(
-        self, tokens: int, reservation: Reservation | None, suspicion: Suspicion | None, *, is_patient: bool
-    ) -> Permit:
+    async def _wait(self, tokens: int, hold: Hold | None, suspicion: Suspicion | None, *, is_patient: bool) -> Permit:
         """Wait for all but the budget."""
-        outage = self._outage
-        if outage is None:
-            return Permit(await self.rate_limiter.admit(tokens), 0, False, reservation, suspicion)
+        breaker = self._breaker
+        if breaker is None:
+            permit = await self.rate_limiter.admit(tokens)
+            permit.hold, permit.suspicion = hold, suspicion
+            return permit
         while True:
-            if self._refusal is not None:
-                raise self._stopped(self._refusal)
-            ticket: Ticket | None = None
-            number = 0
+            attempt = await breaker.ready(is_patient=is_patient)
+            is_probe = breaker.is_silent
             try:
-                if not is_patient:
-                    outage.check()
-                number = await outage.ready()
-                was_on = outage.is_on
-                ticket = self.rate_limiter.admit_nowait(tokens)
-                if ticket is None:
-                    ticket = await self.rate_limiter.admit(tokens)
-                    # What began while it waited holds for it as well.
-                    if self._is_refused() or (outage.is_on and not was_on):
-                        self._let_go(ticket, number)
-                        continue
-                return Permit(ticket, number, was_on, reservation, suspicion)
+                permit = await self.rate_limiter.admit(tokens)
             except BaseException:
-                if number:
-                    self._let_go(ticket, number)
+                self._let_go(None, attempt)
                 raise
+            # What began while it waited holds for it as well.
+            if breaker.is_refused or (breaker.is_silent and not is_probe):
+                self._let_go(permit, attempt)
+                continue
+            permit.attempt, permit.is_probe = attempt, is_probe
+            permit.hold, permit.suspicion = hold, suspicion
+            return permit
 
-    def _stopped(self, refusal: CallError) -> RunStopped:
-        if isinstance(refusal, RateLimited):
-            return WaitTooLong(self.name, refusal)
-        return EndpointRefused(self.name, refusal)
-
-    def _let_go(self, ticket: Ticket | None, number: int) -> None:
-        if self._outage is not None and number:
-            self._outage.given_up()
-        if ticket is not None:
-            self.rate_limiter.drop(ticket)
+    def _let_go(self, permit: Permit | None, attempt: int) -> None:
+        if self._breaker is not None and attempt:
+            self._breaker.withdraw()
+        if permit is not None:
+            self.rate_limiter.drop(permit)
 
     def answered(self, permit: Permit, end: CallResult) -> None:
         """See `Limiter.answered`."""
         self._settle(permit, end)
-        self.rate_limiter.settle(permit.ticket, end.tokens, None, end.limits)
-        if self._outage is not None:
-            self._outage.answered(permit.number)
-            self._was_answered()
-            if permit.suspicion is not None:
-                permit.suspicion.settle()
-            if not permit.is_probe:
-                self._long_waits = 0
+        self.rate_limiter.settle(permit, end.tokens, None, end.limits)
+        if self._breaker is not None:
+            self._breaker.answered(permit)
 
     async def failed(self, permit: Permit, error: CallError, end: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
         self._settle(permit, end)
-        self.rate_limiter.settle(permit.ticket, end.tokens, error, end.limits)
-        outage = self._outage
-        if outage is None:
+        self.rate_limiter.settle(permit, end.tokens, error, end.limits)
+        if self._breaker is None:
             return FailureScope.OWN
-        again = outage.failed(error, permit.number)
-        if permit.suspicion is not None:
-            return self._probed(permit.suspicion, error, outage)
-        if permit.is_probe and outage.is_on and is_sign_of_outage(error):
-            outage.declare(error)  # it was neutral, so no prompt is to blame
-        if _is_run_wide(error):
-            return self._met(self._suspicion(error), error, permit)
-        if not isinstance(error, TransientError):
-            self._was_answered()
         # Too many at once: there are fewer from now on, and it is sent again when one of them has ended.
         is_crowded = isinstance(error, RateLimited) and error.is_concurrency and self.rate_limiter.in_flight > 0
-        return FailureScope.NONE if again or is_crowded else FailureScope.OWN
+        return self._breaker.failed(permit, error, is_crowded=is_crowded)
 
-    def _suspicion(self, error: CallError) -> Suspicion:
-        """What calls that met `error` wait for: kinds of refusals do not speak for each other."""
-        if _is_run_wide(error):
-            return self._refused.setdefault(type(error), Suspicion())
-        return self._silent
-
-    def _was_answered(self) -> None:
-        for suspicion in self._refused.values():
-            suspicion.answered()
-
-    def _met(self, suspicion: Suspicion, error: CallError, permit: Permit) -> FailureScope:
-        """A call was refused as every call may be."""
-        if self._refusal is not None:
-            raise self._stopped(self._refusal)
-        if isinstance(error, RateLimited):
-            # A probe is small, and may pass where a day's tokens are nearly used up: two calls in a row tell as well.
-            self._long_waits += not permit.is_probe
-            if self._long_waits >= _ALIKE:
-                return self._conclude(suspicion, error)
-        return FailureScope.OWN if suspicion.meet() else FailureScope.ALL
-
-    def _probed(self, suspicion: Suspicion, error: CallError, outage: CircuitBreaker) -> FailureScope:
-        """What the failure of a probe says of the call that asked for it. Raises what stops the run."""
-        if _is_run_wide(error):
-            return self._conclude(suspicion, error)
-        if suspicion is self._silent and is_sign_of_outage(error):
-            outage.declare(error)
-            suspicion.settle()
-            return FailureScope.NONE
-        if isinstance(error, TransientError) and error.http_status != 200:
-            suspicion.put_off()
-            return FailureScope.ALL if suspicion.is_open else FailureScope.OWN
-        suspicion.settle()
-        return FailureScope.OWN
-
-    def _conclude(self, suspicion: Suspicion, error: CallError) -> FailureScope:
-        """Every call would be refused with `error`: wait for as long as it asks where that may be, else stop."""
-        if isinstance(error, RateLimited) and self._limiters.may_wait(error.retry_after_s or 0.0):
-            self.rate_limiter.block(error.retry_after_s or 0.0)
-            suspicion.settle()
-            return FailureScope.NONE
-        self._refusal = error
-        suspicion.settle()
-        raise self._stopped(error)
+    def _wait_out(self, wait_s: float) -> bool:
+        """Send nothing for so long, if the run waits for that."""
+        may_wait = self._limiters.may_wait(wait_s)
+        if may_wait:
+            self.rate_limiter.block(wait_s)
+        return may_wait
 
     def given_up(self, permit: Permit, end: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""
         self._settle(permit, end or CallResult())
-        self._let_go(permit.ticket, permit.number)
-        if permit.suspicion is not None:
-            permit.suspicion.abandon()
+        self.rate_limiter.drop(permit)
+        if self._breaker is not None:
+            self._breaker.given_up(permit)
 
     def _settle(self, permit: Permit, end: CallResult) -> None:
         """Account for what an attempt cost, or may have cost."""
-        budget, reservation, owed_usd = self._limiters.budget, permit.reservation, end.owed_usd
-        if budget is not None and reservation is not None:
+        budget, hold, owed_usd = self._limiters.budget, permit.hold, end.owed_usd
+        if budget is not None and hold is not None:
             if end.is_unknown and end.cost_usd is None:
-                budget.forfeit(reservation)
-                owed_usd = reservation.worst_usd
+                budget.forfeit(hold)
+                owed_usd = hold.worst_usd
             else:
-                budget.settle(reservation, end.cost_usd, owed_usd or 0.0)
+                budget.settle(hold, end.cost_usd, owed_usd or 0.0)
         if end.is_unknown:
             self._limiters.unknown_bills.add(owed_usd)
         if permit.price is not None and end.tokens:
@@ -458,13 +377,6 @@ class LocalLimiters:
         if len(held) <= 1:
             return held[0][1] if held else None
         return ", ".join(f"{name}: {why}" for name, why in held)
-
-
-def _is_run_wide(error: CallError) -> bool:
-    """Whether every call would meet `error`, if it is not its row's own: a refusal, or a wait of over ten minutes."""
-    if isinstance(error, RateLimited):
-        return (error.retry_after_s or 0.0) > LONGEST_ASKED_S
-    return isinstance(error, RUN_WIDE)
 
 
 def _limit(limits: Mapping[str, int], endpoint: Endpoint) -> int | None:

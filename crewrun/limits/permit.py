@@ -1,12 +1,13 @@
 """What passes between a call and its limiter: what an attempt may cost, its permit, and how it ended."""
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from crewrun.limits.budget import Reservation
+from crewrun.limits.budget import Hold
 from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds
 from crewrun.limits.probes import Suspicion
-from crewrun.limits.rate_limiter import Ticket
+from crewrun.limits.windows import TokenEntry
 from crewrun.messages import RateLimits
 
 
@@ -41,17 +42,28 @@ class Price(NamedTuple):
         return LearnedBounds(max(0, prompt_tokens - self.prompt_tokens), max(1.0, factor))
 
 
-class Permit(NamedTuple):
-    """Permission for one attempt, the `number`th of its endpoint.
+@dataclass(slots=True, eq=False)
+class Permit:
+    """Permission for one attempt, with all that is set aside for it. It is settled or given back once.
 
-    With `is_probe` a neutral request is to be sent in place of the call's own: to see whether an outage is over, or
-    whether what is in `suspicion` holds for every call.
+    Attributes:
+        number: its position among the requests of its endpoint, from 1; in a worker elsewhere, the number by which the
+            run knows it.
+        episode: how often the endpoint's limits had been cut when it was given.
+        tokens: its entry in the window of tokens per minute, if there is one.
+        attempt: its number for what watches for outages, 0 where nothing does.
+        is_probe: a neutral request is to be sent in place of the call's own, to see whether an outage is over, or
+            whether what is in `suspicion` holds for every call.
+        hold: what is held back of the budget for it.
+        price: what it may cost at most, where there is a budget.
     """
 
-    ticket: Ticket
-    number: int
-    is_probe: bool
-    reservation: Reservation | None
+    number: int = 0
+    episode: int = 0
+    tokens: TokenEntry | None = None
+    attempt: int = 0
+    is_probe: bool = False
+    hold: Hold | None = None
     suspicion: Suspicion | None = None
     price: Price | None = None
 

@@ -6,7 +6,7 @@ not stop and go: half a minute's worth stays in hand for when the provider count
 
 from typing import ClassVar
 
-from crewrun.limits.windows import WINDOW_S, RequestWindow, Reservation, TokenWindow
+from crewrun.limits.windows import WINDOW_S, RequestWindow, TokenEntry, TokenWindow
 
 # Timers are late: so much of the even pace may be made up for.
 _CATCH_UP_S = 0.5
@@ -90,17 +90,17 @@ class TokenQuota(_MinuteQuota):
         at = self._window.earliest(tokens, now)
         return max(at, self._next_at) if 2 * self._window.used(now) >= self._window.per_min else at
 
-    def take(self, tokens: int, now: float) -> Reservation:
+    def take(self, tokens: int, now: float) -> TokenEntry:
         """A request of an estimated `tokens` goes out."""
         self._spread(tokens, self._window.per_min, self._window.used(now), now)
         return self._window.take(tokens, now)
 
-    def settle(self, reservation: Reservation, tokens: int) -> None:
+    def settle(self, entry: TokenEntry, tokens: int) -> None:
         """The request came to `tokens`."""
         per_min = self._window.per_min
-        gap_s = WINDOW_S * (min(tokens, per_min) - min(reservation.tokens, per_min)) / per_min
+        gap_s = WINDOW_S * (min(tokens, per_min) - min(entry.tokens, per_min)) / per_min
         # Nothing that happened more than a window ago holds anybody up.
-        latest = reservation.at + WINDOW_S
+        latest = entry.at + WINDOW_S
         if gap_s < 0 or self._next_at < latest:
             self._next_at = min(self._next_at + gap_s, max(latest, self._next_at))
-        self._window.settle(reservation, tokens)
+        self._window.settle(entry, tokens)

@@ -14,10 +14,10 @@ import anyio
 
 from crewrun.errors import CallError, CallTimedOut, NetworkError, RateLimited, ServerError
 from crewrun.limits.concurrency_limit import ConcurrencyLimit
+from crewrun.limits.permit import Permit
 from crewrun.limits.quotas import RequestQuota, TokenQuota
 from crewrun.limits.rate_estimator import RateEstimator
 from crewrun.limits.rate_headers import LONGEST_RESET_S
-from crewrun.limits.windows import Reservation
 from crewrun.messages import RateLimits
 
 # A provider is waited for at most so long at a time: when it asks, and when it refuses without saying how long. Longer
@@ -27,15 +27,6 @@ _LONGEST_VAIN_S = 30.0
 # Right after a reset there is something left, or the headers lie: these many requests decide.
 _FIRST_AFTER = 2
 Hold = Literal["at once", "asked", "in vain", "requests", "tokens", "rate"]
-
-
-@dataclass(slots=True)
-class Ticket:
-    """Leave to send one request, the `number`th; whoever has it settles or drops it, once."""
-
-    number: int
-    episode: int
-    reservation: Reservation | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -121,8 +112,8 @@ class RateLimiter:
             return None
         return f"429s: {at_once} at once" if self._concurrency_limit.cuts else f"{at_once} at once so far"
 
-    def admit_nowait(self, tokens: int) -> Ticket | None:
-        """Leave to send a request of an estimated `tokens` right now; None when it has to wait."""
+    def admit_nowait(self, tokens: int) -> Permit | None:
+        """A permit for a request of an estimated `tokens` right now; None when it has to wait."""
         if self._queue or self._in_flight + 1 > self._concurrency_limit.now:
             return None
         if not self.is_timed:
@@ -130,14 +121,14 @@ class RateLimiter:
         now = anyio.current_time()
         return self._take(tokens, now) if self._earliest(tokens, now) <= now else None
 
-    async def admit(self, tokens: int) -> Ticket:
-        """Wait for leave to send a request of an estimated `tokens`: first come, first served.
+    async def admit(self, tokens: int) -> Permit:
+        """Wait for a permit for a request of an estimated `tokens`: first come, first served.
 
         More tokens than the limit per minute go out alone. Without a wait this is no checkpoint.
         """
         return self.admit_nowait(tokens) or await self._wait(tokens)
 
-    async def admit_unqueued(self, tokens: int) -> Ticket:
+    async def admit_unqueued(self, tokens: int) -> Permit:
         """As `admit`, before all that wait and beyond the number in flight: what the provider allows a minute holds."""
         while True:
             now = anyio.current_time()
@@ -147,30 +138,30 @@ class RateLimiter:
             await anyio.sleep_until(at)
 
     def settle(
-        self, ticket: Ticket, tokens: int | None, error: CallError | None = None, limits: RateLimits | None = None
+        self, permit: Permit, tokens: int | None, error: CallError | None = None, limits: RateLimits | None = None
     ) -> None:
         """The request has ended, well or with `error`, and used `tokens`, None if nobody knows; `limits` came along."""
         self._in_flight -= 1
-        if ticket.reservation is not None and tokens is not None and tokens >= 0:
-            self._tokens.settle(ticket.reservation, tokens)
+        if permit.tokens is not None and tokens is not None and tokens >= 0:
+            self._tokens.settle(permit.tokens, tokens)
         if limits is not None and limits is not self._followed:
-            self._follow(limits, ticket, error)
+            self._follow(limits, permit, error)
         if error is None:
             self._in_vain = 0
-            self._learned.succeeded(ticket.number)
+            self._learned.succeeded(permit.number)
             self._concurrency_limit.grow(self._in_flight + 1, blind=not self.is_timed)
         else:
-            self._heed(error, ticket)
+            self._heed(error, permit)
         if self._queue:
             self._wake()
 
-    def drop(self, ticket: Ticket) -> None:
+    def drop(self, permit: Permit) -> None:
         """The request was given up: it frees its place, counts as sent, and says nothing of the provider."""
         self._in_flight -= 1
         if self._queue:
             self._wake()
 
-    async def _wait(self, tokens: int) -> Ticket:
+    async def _wait(self, tokens: int) -> Permit:
         waiter = _Waiter(tokens)
         self._queue.append(waiter)
         try:
@@ -215,25 +206,25 @@ class RateLimiter:
             self.is_timed = bool(self._requests.per_min or self._tokens.per_min or self._learned.is_set)
         return at
 
-    def _take(self, tokens: int, now: float | None = None) -> Ticket:
+    def _take(self, tokens: int, now: float | None = None) -> Permit:
         """Send one. `now` is None when nothing asks for the time: a clock costs more than all the rest here."""
         if not self._sent:
             self._began = self._learned.began = anyio.current_time()
         self._in_flight += 1
         self._sent += 1
         self._sent_tokens += tokens
-        ticket = Ticket(self._sent, self._episode)
+        permit = Permit(self._sent, self._episode)
         if now is None:
-            return ticket
+            return permit
         if self._requests.per_min:
             self._requests.take(now)
         if self._tokens.per_min:
-            ticket.reservation = self._tokens.take(tokens, now)
+            permit.tokens = self._tokens.take(tokens, now)
         if self._learned.is_set:
             self._learned.take(now)
-        return ticket
+        return permit
 
-    def _heed(self, error: CallError, ticket: Ticket) -> None:
+    def _heed(self, error: CallError, permit: Permit) -> None:
         """Draw the consequences of a failure for all requests."""
         asked_s = error.retry_after_s
         if isinstance(error, RateLimited) and error.is_concurrency and self._in_flight:
@@ -249,7 +240,7 @@ class RateLimiter:
                 self._concurrency_limit.pause()
             return
         now = anyio.current_time()
-        is_new = ticket.episode == self._episode
+        is_new = permit.episode == self._episode
         if is_new:
             self._episode += 1
             self._concurrency_limit.cut(self._in_flight + 1)
@@ -258,7 +249,7 @@ class RateLimiter:
         self._in_vain += is_new
         if self._in_vain > 1 and asked_s is None:
             self.block(min(_LONGEST_VAIN_S, 2.0 ** min(self._in_vain - 3, 10)), "in vain")
-        self._learned.refused(ticket.number, now, self._sent, in_vain=self._in_vain > 2)
+        self._learned.refused(permit.number, now, self._sent, in_vain=self._in_vain > 2)
         self.is_timed = self.is_timed or self._learned.is_set
 
     def block(self, wait_s: float, by: Hold = "asked") -> None:
@@ -268,14 +259,14 @@ class RateLimiter:
             self._blocked_until, self._blocked_by = until, by
             self.is_timed = True
 
-    def _follow(self, limits: RateLimits, ticket: Ticket, error: CallError | None) -> None:
+    def _follow(self, limits: RateLimits, permit: Permit, error: CallError | None) -> None:
         """Take over what headers say. Replies come out of order: what an older request was told is no news."""
-        if ticket.number >= self._told_by:
+        if permit.number >= self._told_by:
             rpm, tpm = limits.requests_per_min, limits.tokens_per_min
             if rpm is not None and (allowed := self._requests.allowed(rpm)) != self._requests.per_min:
-                self._change(self._requests, allowed, self._sent, ticket)
+                self._change(self._requests, allowed, self._sent, permit)
             if tpm is not None and (allowed := self._tokens.allowed(tpm)) != self._tokens.per_min:
-                self._change(self._tokens, allowed, self._sent_tokens, ticket)
+                self._change(self._tokens, allowed, self._sent_tokens, permit)
             # The same object says the same again, and nothing of what is left.
             self._followed = limits if limits.remaining_requests is limits.remaining_tokens is None else None
         if error is not None and error.retry_after_s is not None:
@@ -285,9 +276,9 @@ class RateLimiter:
             (limits.remaining_tokens, limits.reset_tokens_s),
         ):
             if left == 0 and reset_s and reset_s <= LONGEST_RESET_S:
-                self._heed_zero(reset_s, ticket)
+                self._heed_zero(reset_s, permit)
 
-    def _change(self, meter: RequestQuota | TokenQuota, per_min: int, sent: int, ticket: Ticket) -> None:
+    def _change(self, meter: RequestQuota | TokenQuota, per_min: int, sent: int, permit: Permit) -> None:
         now = anyio.current_time()
         age_s = now - self._began
         in_window = sent if age_s <= 60 else int(sent * 60 / age_s)
@@ -295,16 +286,16 @@ class RateLimiter:
             self._episode += 1  # what is in flight went out under the old limit
         self._learned.forget(self._sent)
         meter.begin(per_min, in_window, max(self._began, now - 60), now)
-        self._told_by = ticket.number
+        self._told_by = permit.number
         self.is_timed = True
 
-    def _heed_zero(self, reset_s: float, ticket: Ticket) -> None:
+    def _heed_zero(self, reset_s: float, permit: Permit) -> None:
         """Nothing is left until the reset; unless that is what this provider says each time."""
         if not self._believes_zero:
             return
         if self._blocked_until <= anyio.current_time():
             self._zero_before, self._zero_after = self._zero_after, self._sent
-        if self._zero_before is not None and 0 < ticket.number - self._zero_before <= _FIRST_AFTER:
+        if self._zero_before is not None and 0 < permit.number - self._zero_before <= _FIRST_AFTER:
             self._believes_zero = False
         else:
             self.block(reset_s)

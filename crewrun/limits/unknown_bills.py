@@ -17,7 +17,7 @@ from crewrun.errors import (
     OutputInvalid,
     ServerError,
 )
-from crewrun.limits.circuit_breaker import is_not_connected
+from crewrun.limits.failure_evidence import is_not_connected
 
 # What a reply in the range of successes means that counts no tokens.
 _REPLIES = (ContentFiltered, OutputInvalid)

@@ -62,8 +62,8 @@ class RequestWindow:
 
 
 @dataclass(slots=True)
-class Reservation:
-    """Tokens of one request: an estimate until it is settled. `counts` until it has left its window."""
+class TokenEntry:
+    """The tokens of one request in a window: an estimate until they are settled. `counts` until it has left."""
 
     at: float
     tokens: int
@@ -75,14 +75,14 @@ class TokenWindow:
 
     def __init__(self, per_min: int) -> None:
         self.per_min = per_min
-        self._reservations: deque[Reservation] = deque()
+        self._entries: deque[TokenEntry] = deque()
         self._used = 0
 
     def used(self, now: float) -> int:
         """The tokens that still count at `now`."""
-        reservations = self._reservations
-        while reservations and reservations[0].at <= now - WINDOW_S:
-            gone = reservations.popleft()
+        entries = self._entries
+        while entries and entries[0].at <= now - WINDOW_S:
+            gone = entries.popleft()
             gone.counts = False
             self._used -= gone.tokens
         return self._used
@@ -92,24 +92,24 @@ class TokenWindow:
         excess = self.used(now) + min(tokens, self.per_min) - self.per_min
         if excess <= 0:
             return now
-        for reservation in self._reservations:
-            excess -= reservation.tokens
+        for entry in self._entries:
+            excess -= entry.tokens
             if excess <= 0:
-                return reservation.at + WINDOW_S
+                return entry.at + WINDOW_S
         return now
 
-    def take(self, tokens: int, at: float) -> Reservation:
-        """Reserve `tokens` at `at`, which is not before any other reservation."""
-        reservation = Reservation(at, tokens)
-        self._reservations.append(reservation)
+    def take(self, tokens: int, at: float) -> TokenEntry:
+        """Enter `tokens` at `at`, which is not before any other entry."""
+        entry = TokenEntry(at, tokens)
+        self._entries.append(entry)
         self._used += tokens
-        return reservation
+        return entry
 
-    def settle(self, reservation: Reservation, tokens: int) -> None:
-        """What was reserved has come to `tokens`."""
-        if reservation.counts:
-            self._used += tokens - reservation.tokens
-        reservation.tokens = tokens
+    def settle(self, entry: TokenEntry, tokens: int) -> None:
+        """What was estimated has come to `tokens`."""
+        if entry.counts:
+            self._used += tokens - entry.tokens
+        entry.tokens = tokens
 
 
 # Protects the windows' places: kickoffs in several threads each have a loop of their own.

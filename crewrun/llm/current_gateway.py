@@ -1,32 +1,60 @@
-"""Which gateway is that of the code that asks: of the block that it is in, else of the batch that the process runs."""
+"""Which gateway is that of the calling code: of the block that it is in, else of the batch that the process runs."""
 
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from crewrun.llm.gateway import Gateway
+T = TypeVar("T")
 
-_current: ContextVar["Gateway | None"] = ContextVar("crewrun_gateway", default=None)
+
+class CurrentGateway(Protocol):
+    """An open gateway as code in any loop or thread of the process finds it; see `gateway.Gateway`."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this code runs in the event loop that the gateway was opened in, and not in a thread of it."""
+        ...
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether another thread can have something run in the gateway's loop."""
+        ...
+
+    @property
+    def acting(self) -> "CurrentGateway":
+        """This one, or while its loop is held the one that stands in for it."""
+        ...
+
+    def run_outside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+        """Run `call(*args)` in the gateway's loop, for code in a worker thread."""
+        ...
+
+    def run_for_another_loop(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+        """Run `call(*args)` in a thread, for code that holds the gateway's own loop."""
+        ...
+
+
+_current: ContextVar[CurrentGateway | None] = ContextVar("crewrun_gateway", default=None)
 # Threads that the user's code starts have no context to find it by.
-_of_the_run: "Gateway | None" = None
+_of_the_run: CurrentGateway | None = None
 
 
-def current() -> "Gateway | None":
+def current() -> CurrentGateway | None:
     """The gateway of the calling code, None outside any. It may be in the event loop of another thread.
 
     What stands in for a gateway whose loop is held is that of the code that holds it. Other rows wait: it ends with
-    that code, and would end what they ask through it. Only for threads without a context nobody can tell.
+    that code, and would end what they ask through it. For threads without a context it cannot be told.
     """
     return _current.get() or (_of_the_run and _of_the_run.acting)
 
 
-def elsewhere() -> "Gateway | None":
+def elsewhere() -> CurrentGateway | None:
     """The gateway of the run that this thread works for, when its loop runs in another thread."""
     gateway = current()
     return gateway if gateway is not None and not gateway.is_here and gateway.is_reachable else None
 
 
-def enter(gateway: "Gateway", *, is_of_a_run: bool = False) -> Token["Gateway | None"]:
+def enter(gateway: CurrentGateway, *, is_of_a_run: bool = False) -> Token[CurrentGateway | None]:
     """Make `gateway` that of the code from here on, and of all code of the process when it is that of its run."""
     global _of_the_run  # noqa: PLW0603
     if is_of_a_run:
@@ -34,7 +62,7 @@ def enter(gateway: "Gateway", *, is_of_a_run: bool = False) -> Token["Gateway | 
     return _current.set(gateway)
 
 
-def leave(gateway: "Gateway", token: Token["Gateway | None"]) -> None:
+def leave(gateway: CurrentGateway, token: Token[CurrentGateway | None]) -> None:
     """Take `enter` back."""
     global _of_the_run  # noqa: PLW0603
     _current.reset(token)

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from crewrun.aio.concurrency import call
+from crewrun.aio import concurrency
 from crewrun.errors import CustomModelFailed, OutputInvalid, SchemaRefused, suggest
 from crewrun.hooks.dispatch import has_hooks
 from crewrun.hooks.scope import Site
-from crewrun.llm.conversation import as_messages
-from crewrun.llm.custom.model import Given, given_call
+from crewrun.llm.conversation import as_messages, may_read_files
+from crewrun.llm.custom.model import Given, as_plain, given_call
 from crewrun.llm.custom.replies import IS_INSTANCE
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.hooked import complete_hooked
-from crewrun.llm.model import LLM, as_plain
+from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.replies.json_values import decode_written
 from crewrun.llm.replies.written_calls import find_calls
 from crewrun.llm.schema import NotValid, OutputSchema, repair_prompt, schema_prompt
@@ -69,7 +69,20 @@ class Question(NamedTuple):
         return cls(asked, specs, functions, schema)
 
 
-async def ask(llm: LLM, question: Question) -> Any:
+async def ask_model(
+    llm: ModelFields,
+    messages: str | Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None,
+    functions: _Functions | None,
+    model: object,
+) -> Any:
+    """`LLM.acall` of a model that crewrun calls: see there. `model` is the class of the reply, None for a text."""
+    given = (messages, tools, functions, model)
+    question = await concurrency.call(Question.of, *given) if may_read_files(messages) else Question.of(*given)
+    return await ask(llm, question)
+
+
+async def ask(llm: ModelFields, question: Question) -> Any:
     """The reply's text, or an instance of the schema's class; what a tool gave, as text, if the reply asks for one.
 
     Raises CallError, OutputInvalid for a reply that is empty or does not validate, and what a tool raises.
@@ -92,7 +105,7 @@ async def ask(llm: LLM, question: Question) -> Any:
         return _read(_some(await _complete(gateway, llm, again, row_context)), question.schema)
 
 
-async def ask_custom(llm: LLM, given: Given) -> Any:
+async def ask_custom(llm: ModelFields, given: Given) -> Any:
     """What a model of the user's own returns to the arguments that their code calls it with, as a call of the run.
 
     Where the run has another model in its place, that one is asked. Raises what the model's code raises.
@@ -100,7 +113,7 @@ async def ask_custom(llm: LLM, given: Given) -> Any:
     messages, *_ = (*given.args, given.kwargs.get("messages"))
     async with open_gateway() as gateway:
         if gateway.endpoint(llm).transport_name != "custom":
-            return await LLM.acall(as_plain(llm), *given.args, **given.kwargs)
+            return await _ask_instead(as_plain(llm), *given.args, **given.kwargs)
         asked = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
         token = given_call.set(given)
         try:
@@ -112,6 +125,20 @@ async def ask_custom(llm: LLM, given: Given) -> Any:
     return _as_returned(completion, given.kwargs.get("response_model"))
 
 
+async def _ask_instead(
+    llm: ModelFields,
+    messages: str | Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    callbacks: object = None,
+    available_functions: _Functions | None = None,
+    from_task: object = None,
+    from_agent: object = None,
+    response_model: type[BaseModel] | None = None,
+) -> Any:
+    """The arguments of a `call`, put to the run's model."""
+    return await ask_model(llm, messages, tools, available_functions, response_model or llm.reply_model)
+
+
 def _as_returned(completion: Completion, model: type[BaseModel] | None) -> Any:
     """What the user's code gets: the text, the instance that it was, or calls of tools in OpenAI's form."""
     if completion.tool_calls:
@@ -121,7 +148,7 @@ def _as_returned(completion: Completion, model: type[BaseModel] | None) -> Any:
     return completion.text
 
 
-async def _complete(gateway: Gateway, llm: LLM, question: Question, row_context: RowContext) -> Completion:
+async def _complete(gateway: Gateway, llm: ModelFields, question: Question, row_context: RowContext) -> Completion:
     # With tools the schema stays in words: a reply that asks for one is no answer to it.
     wire = question.schema.wire if question.schema is not None and not question.tools else None
     if wire is not None and not gateway.takes_schema(llm, wire):
@@ -133,7 +160,7 @@ async def _complete(gateway: Gateway, llm: LLM, question: Question, row_context:
 
 
 async def _complete_once(
-    gateway: Gateway, llm: LLM, question: Question, row_context: RowContext, schema: ReplySchema | None
+    gateway: Gateway, llm: ModelFields, question: Question, row_context: RowContext, schema: ReplySchema | None
 ) -> Completion:
     if not has_hooks():
         return await gateway.complete(llm, question.messages, row_context, tools=question.tools, schema=schema)
@@ -185,7 +212,7 @@ async def _run(asked: ToolCall, functions: _Functions) -> str:
         error.raw = asked.arguments
         raise error
     # Bound by a function of no parameters, since the tool's own may have the name of one of `call`.
-    return str(await call(lambda: function(**arguments)))
+    return str(await concurrency.call(lambda: function(**arguments)))
 
 
 def _as_spec(given: Any, position: int) -> ToolSpec:

@@ -14,7 +14,7 @@ from math import sqrt
 from operator import mul
 from typing import Any, TypeAlias
 
-from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 from crewrun.messages import Endpoint
 
 # Providers of CrewAI's embedders that speak it, with the model that they take when none is named.
@@ -25,7 +25,7 @@ _MARK = "vectors:"
 _NATIVE_PATHS = ("/api/embeddings", "/api/embed")  # Ollama's own, which CrewAI's configuration names
 
 
-def embedder_of(spec: Any) -> LLM | None:
+def embedder_of(spec: Any) -> ModelFields | None:
     """The embedding model that CrewAI's `embedder` names, None where it does not speak OpenAI's wire.
 
     `{"provider": "openai", "config": {"model_name": …, "api_base": …, "api_key": …, "dimensions": …}}`
@@ -40,7 +40,7 @@ def embedder_of(spec: Any) -> LLM | None:
     for path in _NATIVE_PATHS:
         address = address.removesuffix(path) if address is not None else None
     fields = {"dimensions": config["dimensions"]} if config.get("dimensions") else {}
-    return LLM(model=model, provider=provider, base_url=address, api_key=config.get("api_key"), **fields)
+    return ModelFields(model=model, provider=provider, base_url=address, api_key=config.get("api_key"), **fields)
 
 
 def for_embeddings(endpoint: Endpoint) -> Endpoint:

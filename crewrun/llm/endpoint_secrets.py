@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from crewrun.llm.custom.model import custom_of
-from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.placement import PLAIN
 from crewrun.messages import Endpoint
 from crewrun.redaction.credentials import settings_without_credentials
@@ -16,7 +16,7 @@ from crewrun.redaction.key_shapes import REDACTED
 from crewrun.redaction.values import secrets_in, secrets_of_headers, secrets_of_url
 
 
-def secrets_of_llm(llm: LLM) -> Iterator[str]:
+def secrets_of_llm(llm: ModelFields) -> Iterator[str]:
     """What an LLM's fields have, before any of them is looked at: an error about one may quote it."""
     others = getattr(llm, "__pydantic_extra__", None) or {}
     custom = getattr(custom_of(llm), "__dict__", {})

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from crewrun.errors import UsageError
 from crewrun.llm.known_models import check_speaks_chat
-from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.parameters import FLEX_TIMEOUT_S
 from crewrun.llm.placement import place, written_params
 from crewrun.llm.prices.table import table_entry
@@ -33,14 +33,14 @@ _OF_THE_ADDRESS = ("base_url", "api_key", "api_version", "organization", "projec
 _URL_PARTS = re.compile(r"(\s*(?:\w+://)?)([^@/?]*@)?([^?]*)(\?.*)?", re.DOTALL)
 
 
-def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
+def resolve(llm: ModelFields | None, env: Mapping[str, str] = os.environ) -> Endpoint:
     """Where calls of `llm` go; None is the default model, `$MODEL`, `$OPENAI_MODEL_NAME` or gpt-4.1-mini.
 
     Raises UsageError for an unknown provider, a base_url that is no URL and a variable that is not set; ModelRefused
     for a parameter that has no meaning there and a model that does not speak chat completions. A missing key is found
     by `missing_key` and `missing_settings`.
     """
-    written = llm or LLM(model=default_model(env))
+    written = llm or ModelFields(model=default_model(env))
     variables = Variables(env, f"model {written.model!r}")
     name = str(variables.fill(written.model, "model")).strip()
     if not name or name.endswith("/"):
@@ -81,7 +81,7 @@ def resolve(llm: LLM | None, env: Mapping[str, str] = os.environ) -> Endpoint:
     return endpoint
 
 
-def _offline(llm: LLM, name: str) -> Endpoint:
+def _offline(llm: ModelFields, name: str) -> Endpoint:
     return Endpoint(
         "offline",
         OFFLINE,
@@ -92,14 +92,14 @@ def _offline(llm: LLM, name: str) -> Endpoint:
     )
 
 
-def _whose(llm: LLM, name: str, env: Mapping[str, str]) -> tuple[str, str]:
+def _whose(llm: ModelFields, name: str, env: Mapping[str, str]) -> tuple[str, str]:
     """The provider, and the model as that provider knows it."""
     if llm.provider is not None:
         return provider_named(llm.provider, name), name
     return split_name(name, bool(llm.base_url), env)
 
 
-def _address(llm: LLM, provider: str, env: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _address(llm: ModelFields, provider: str, env: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Address and key, of the environment where the llm has none. litellm looks up its own."""
     known = PROVIDERS.get(provider)
     if known is None:
@@ -108,14 +108,14 @@ def _address(llm: LLM, provider: str, env: Mapping[str, str]) -> tuple[str | Non
     return normalise_base_url(base_url), llm.api_key or first_set(known.key_env, env)
 
 
-def _filled(llm: LLM, variables: Variables) -> LLM:
+def _filled(llm: ModelFields, variables: Variables) -> ModelFields:
     """`llm` with the values of the variables that it refers to, of the types that are needed."""
     fields = {name: value for name, value in llm if name != "fallbacks"}
     if not has_references(fields):
         return llm
     filled = {name: variables.fill(value, name) for name, value in fields.items()}
     try:
-        return LLM(**filled)
+        return ModelFields(**filled)
     except ValidationError as wrong:
         first = wrong.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -123,7 +123,7 @@ def _filled(llm: LLM, variables: Variables) -> LLM:
         raise UsageError(f"model {llm.model!r}: what a variable holds does not fit; {why}") from None
 
 
-def _written_url(written: LLM, provider: str, variables: Variables) -> str | None:
+def _written_url(written: ModelFields, provider: str, variables: Variables) -> str | None:
     """The base_url for records, None where it has no references: host and path as they are looked up, name, password
     and query as they were written.
     """
@@ -137,7 +137,7 @@ def _written_url(written: LLM, provider: str, variables: Variables) -> str | Non
     return normalise_base_url(url) if provider in PROVIDERS else url
 
 
-def _reply_schema(llm: LLM) -> ReplySchema | None:
+def _reply_schema(llm: ModelFields) -> ReplySchema | None:
     """The schema of the class that the LLM has as its `response_format`."""
     wanted = llm.reply_model
     if wanted is None or llm.structured_output is False:
@@ -219,7 +219,7 @@ def proxy_for(url: str) -> str | None:
     return proxy
 
 
-def override(llm: LLM | None, model: str | None, base_url: str | None) -> LLM | None:
+def override(llm: ModelFields | None, model: str | None, base_url: str | None) -> ModelFields | None:
     """`llm` with the run's `--model` and `--base-url` in place of its own; None is the default model.
 
     Parameters stay. Address and key stay only while the provider does.
@@ -228,7 +228,7 @@ def override(llm: LLM | None, model: str | None, base_url: str | None) -> LLM | 
         return llm
     if model is not None and not model.strip():
         raise UsageError("--model is empty; name one, or leave it out")
-    fields = dict(llm or LLM(model=default_model()))
+    fields = dict(llm or ModelFields(model=default_model()))
     if model is not None:
         named = f"{fields['provider']}/" if fields["provider"] else fields["model"]
         if prefix_of(model) != prefix_of(_looked_up(named)):
@@ -237,7 +237,7 @@ def override(llm: LLM | None, model: str | None, base_url: str | None) -> LLM | 
         fields.update(model=model, provider=None, base_model=None, fallbacks=[])
     if base_url is not None:
         fields["base_url"] = base_url
-    return LLM(**fields)
+    return ModelFields(**fields)
 
 
 def _looked_up(model: str) -> str:

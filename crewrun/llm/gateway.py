@@ -37,6 +37,7 @@ from crewrun.llm.cache import Answers
 from crewrun.llm.call import Bill, Caller
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.custom.model import (
+    as_plain,
     custom_endpoint,
     custom_of,
     is_base,
@@ -46,7 +47,7 @@ from crewrun.llm.custom.model import (
 from crewrun.llm.embeddings import Vector, decode, for_embeddings
 from crewrun.llm.endpoint_secrets import secrets_of, secrets_of_llm
 from crewrun.llm.endpoint_state import EndpointState
-from crewrun.llm.model import LLM, as_plain
+from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices.price import Price, find_price
 from crewrun.llm.providers import OFFLINE, check_offline
@@ -90,10 +91,10 @@ class Gateway:
         self.limiters: Limiters = limiters or LocalLimiters()
         self._cache = cache
         self._transports = Transports(transport)
-        self._endpoints: WeakKeyDictionary[LLM, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
-        self._embedders: WeakKeyDictionary[LLM, Endpoint] = WeakKeyDictionary()
+        self._endpoints: WeakKeyDictionary[ModelFields, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
+        self._embedders: WeakKeyDictionary[ModelFields, Endpoint] = WeakKeyDictionary()
         self._fallbacks: WeakKeyDictionary[Endpoint, tuple[Endpoint, ...]] = WeakKeyDictionary()
-        self._customs: WeakKeyDictionary[LLM, tuple[Fields, Endpoint]] = WeakKeyDictionary()
+        self._customs: WeakKeyDictionary[ModelFields, tuple[Fields, Endpoint]] = WeakKeyDictionary()
         self._default: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stand_in: Gateway | None = None
@@ -102,7 +103,7 @@ class Gateway:
 
     async def complete(
         self,
-        llm: LLM | None,
+        llm: ModelFields | None,
         messages: tuple[Message, ...],
         row_context: RowContext,
         *,
@@ -134,7 +135,7 @@ class Gateway:
 
     async def _complete(
         self,
-        llm: LLM | None,
+        llm: ModelFields | None,
         messages: tuple[Message, ...],
         row_context: RowContext,
         tools: tuple[ToolSpec, ...],
@@ -147,7 +148,7 @@ class Gateway:
             schema = own
         return await self._answer(ChatRequest(endpoint, messages, tools, schema), row_context, windows)
 
-    async def embed(self, embedder: LLM, texts: Sequence[str], row_context: RowContext) -> list[Vector]:
+    async def embed(self, embedder: ModelFields, texts: Sequence[str], row_context: RowContext) -> list[Vector]:
         """The vectors of `texts` by `embedder`, recorded and billed as every call. Raises as `complete` does."""
         request = ChatRequest(self.embedding_endpoint(embedder), tuple(Message("user", text) for text in texts))
         try:
@@ -157,7 +158,7 @@ class Gateway:
             raise
         return decode(completion.text)
 
-    def embedding_endpoint(self, embedder: LLM) -> Endpoint:
+    def embedding_endpoint(self, embedder: ModelFields) -> Endpoint:
         """Where embeddings of `embedder` come from. Its model stays its own whatever --model says."""
         endpoint = self._embedders.get(embedder)
         if endpoint is None:
@@ -238,11 +239,11 @@ class Gateway:
             why = f"a reply ended with finish_reason {finish_reason!r}, which crewrun does not know; it counts as whole"
             warn(f"{endpoint.name}: {why}", CrewrunWarning, stacklevel=2)
 
-    def takes_tools(self, llm: LLM | None) -> bool:
+    def takes_tools(self, llm: ModelFields | None) -> bool:
         """Whether tools go to `llm` as tools, not in words."""
         return self._sender.capabilities.takes_tools(self.endpoint(llm))
 
-    def takes_schema(self, llm: LLM | None, schema: ReplySchema) -> bool:
+    def takes_schema(self, llm: ModelFields | None, schema: ReplySchema) -> bool:
         """Whether `schema` goes to `llm` as such, not only in words."""
         return self._sender.capabilities.takes_schema(self.endpoint(llm), schema)
 
@@ -251,7 +252,7 @@ class Gateway:
         """What models do not take although they were thought to; may be added to."""
         return self._sender.capabilities.refused
 
-    def endpoint(self, llm: LLM | None) -> Endpoint:
+    def endpoint(self, llm: ModelFields | None) -> Endpoint:
         """Where calls of `llm` go in this run. Raises UsageError when that cannot be said."""
         if llm is None:
             self._default = self._default or self._resolve(None)
@@ -266,7 +267,7 @@ class Gateway:
         self._endpoints[llm] = (dict(llm.__dict__), dict(llm.model_extra or {}), endpoint)
         return endpoint
 
-    def _endpoint_of_custom(self, llm: LLM) -> Endpoint:
+    def _endpoint_of_custom(self, llm: ModelFields) -> Endpoint:
         """That of a model that the user's code calls, as it was at first: only its parameters may change."""
         settings = settings_of(custom_of(llm))
         known = self._customs.get(llm)
@@ -276,7 +277,7 @@ class Gateway:
         self._customs[llm] = settings, endpoint
         return endpoint
 
-    def _resolve(self, llm: LLM | None) -> Endpoint:
+    def _resolve(self, llm: ModelFields | None) -> Endpoint:
         if llm is not None and (self._options.model or self._options.base_url):
             llm = as_plain(llm)
         meant = endpoints.override(llm, self._options.model, self._options.base_url)
@@ -403,7 +404,7 @@ class Gateway:
         await self._transports.aclose()
 
 
-def _resolved(llm: LLM | None) -> Endpoint:
+def _resolved(llm: ModelFields | None) -> Endpoint:
     """Where calls of `llm` go. From here on no error says what it is called with."""
     if llm is not None:
         learn(secrets_of_llm(llm), is_passing=True)

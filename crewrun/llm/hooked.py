@@ -14,7 +14,7 @@ from crewrun.hooks.scope import Site
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm.conversation import as_messages
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import Completion, Message, ReplySchema, ToolSpec
 from crewrun.row_context import RowContext
@@ -24,7 +24,7 @@ Messages = tuple[Message, ...]
 
 async def complete_hooked(
     gateway: Gateway,
-    llm: LLM | None,
+    llm: ModelFields | None,
     messages: Messages,
     row_context: RowContext,
     *,

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from crewrun.errors import ModelRefused
-from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.parameters import OF_TOOLS, OTHER_NAME, OURS, STREAMING, without
 from crewrun.llm.providers import PROVIDERS, first_set
 from crewrun.messages import Endpoint
@@ -63,7 +63,7 @@ class Placed:
     dropped: frozenset[str] = frozenset()
 
 
-def place(llm: LLM, provider: str, model: str, base_url: str | None, env: Mapping[str, str]) -> Placed:
+def place(llm: ModelFields, provider: str, model: str, base_url: str | None, env: Mapping[str, str]) -> Placed:
     """The parameters of `llm`, whose references have been looked up, in their places.
 
     Raises ModelRefused for one that has no meaning there, and for a body that is no JSON.
@@ -94,7 +94,7 @@ def _let_limit_win(placed: Placed) -> None:
         placed.params = {name: value for name, value in placed.params.items() if name not in OTHER_NAME}
 
 
-def written_params(written: LLM, llm: LLM, provider: str, model: str) -> dict[str, Any]:
+def written_params(written: ModelFields, llm: ModelFields, provider: str, model: str) -> dict[str, Any]:
     """The parameters as records have them: `written` has references where `llm` has what the variables hold."""
     params = llm.params
     fields = {name: params[name] if name in PLAIN else value for name, value in written.params.items()}
@@ -121,7 +121,9 @@ def is_own_address(provider: str, base_url: str | None) -> bool:
     return not known.local and is_there and (here.scheme, here.path) == (own.scheme, own.path)
 
 
-def _on_direct(placed: Placed, llm: LLM, provider: str, model: str, base_url: str, env: Mapping[str, str]) -> None:
+def _on_direct(
+    placed: Placed, llm: ModelFields, provider: str, model: str, base_url: str, env: Mapping[str, str]
+) -> None:
     extra = llm.model_extra or {}
     is_own = is_own_address(provider, base_url)
     placed.params = _for_openai(placed.params, model)
@@ -155,7 +157,7 @@ def _in_query(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _place_account(placed: Placed, llm: LLM, provider: str, env: Mapping[str, str], *, is_own: bool) -> None:
+def _place_account(placed: Placed, llm: ModelFields, provider: str, env: Mapping[str, str], *, is_own: bool) -> None:
     """Organization and project as headers; those of the environment go to OpenAI's own address only.
 
     https://platform.openai.com/docs/api-reference/authentication
@@ -175,7 +177,7 @@ def _place_account(placed: Placed, llm: LLM, provider: str, env: Mapping[str, st
             placed.headers[header] = value
 
 
-def _on_litellm(placed: Placed, llm: LLM, provider: str, model: str) -> None:
+def _on_litellm(placed: Placed, llm: ModelFields, provider: str, model: str) -> None:
     extra = llm.model_extra or {}
     if extra.get("extra_query"):
         raise _refused(llm, "extra_query", f"litellm, which calls {provider}, has no such thing")
@@ -209,7 +211,7 @@ def _for_openai(params: Mapping[str, Any], model: str) -> dict[str, Any]:
     return renamed
 
 
-def _check_json(llm: LLM, fields: Mapping[str, Any]) -> None:
+def _check_json(llm: ModelFields, fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         try:
             json.dumps(value, allow_nan=False)
@@ -217,7 +219,7 @@ def _check_json(llm: LLM, fields: Mapping[str, Any]) -> None:
             raise _refused(llm, name, f"it cannot be sent as JSON: {wrong}") from None
 
 
-def _check_headers(llm: LLM, headers: Mapping[str, str]) -> None:
+def _check_headers(llm: ModelFields, headers: Mapping[str, str]) -> None:
     """Raise ModelRefused for what no HTTP header can be: https://www.rfc-editor.org/rfc/rfc9110#name-field-values."""
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
@@ -226,5 +228,5 @@ def _check_headers(llm: LLM, headers: Mapping[str, str]) -> None:
             raise _refused(llm, f"header {name!r}", "its value has a line break or another control character in it")
 
 
-def _refused(llm: LLM, name: str, reason: str) -> ModelRefused:
+def _refused(llm: ModelFields, name: str, reason: str) -> ModelRefused:
     return ModelRefused(f"model {llm.model!r}: its {name} cannot be sent: {reason}")

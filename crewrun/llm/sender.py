@@ -36,8 +36,8 @@ from crewrun.errors import (
     recast,
 )
 from crewrun.limits.budget import check_row
-from crewrun.limits.circuit_breaker import is_sign_of_outage
 from crewrun.limits.estimates import believable
+from crewrun.limits.failure_evidence import is_sign_of_outage
 from crewrun.limits.limiter import Limiters
 from crewrun.limits.permit import FailureScope, Permit
 from crewrun.limits.probes import MAY_PASS, RUN_WIDE, probe_request

@@ -47,8 +47,8 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
     async def __aenter__(self) -> Gateway:
         check_loaded()
         self._mine: _Shared | None = None
-        self._token: Token[Gateway | None] | None = None
-        around = current_gateway.current()
+        self._token: Token[current_gateway.CurrentGateway | None] | None = None
+        around = _of_the_code()
         if around is not None and around.is_here:
             return around
         shared = _shared.get()
@@ -74,3 +74,9 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
         self._mine.users -= 1
         if not self._mine.users and not self._mine.stays:
             await self._mine.close()
+
+
+def _of_the_code() -> Gateway | None:
+    gateway = current_gateway.current()
+    assert gateway is None or isinstance(gateway, Gateway)  # noqa: S101  (nothing else enters)
+    return gateway

@@ -1,10 +1,17 @@
-"""What happens while the user's code is loaded: nothing is called, nobody is asked, and it stops where it would be.
+"""Loading the user's code: no model is called, nobody is asked, and the code stops where it would do either.
 
-`block` has the block that code is loaded in, `load` the stop, `exits` the ends of the process that are one too,
-`modules` the import hook that keeps what a stopped module has defined, `audit` the process's audit hook, and `network`
-what it takes for a call of a model. `questions` says what becomes of `input()`, by what `answers` reads in the source,
-and `command_line` of argparse; `placeholder` is the text that a question gives, `fields_asked` lists what rows are
-asked. `patience` has the message about a load that takes long, `variables` those that are not set, `places` the folders
-that imports are looked for in, and `user_code` which files are the user's own. How a module is found is
-`crewrun.references`.
+    references ─▶ block.loading() ─┬─▶ partial_modules   imports: a module that stops keeps what it has defined
+     (finds the file)              ├─▶ audit             sockets and servers; model_calls: which are calls of a model
+                                   ├─▶ questions         input(): a placeholder now, the row's field when a row runs
+                                   ├─▶ command_line      argparse: the row's fields as arguments
+                                   └─▶ slow_load         after ten seconds, the line that it waits in
+                                        │
+                          all raise or note a `Stop` of the current `load.Load`
+
+Read from the source: `answer_uses` is what the code does with an answer, which gives the field its name; `fields_asked`
+lists the fields that rows answer; `blocking_calls` finds async functions that start a crew with a sync call;
+`environment` finds variables that are not set.
+
+About files: `user_code` says which are the user's own and which of their lines is running, `import_path` where the
+imports of one start. `crewrun.references` finds modules and files by name, and words what goes wrong in them.
 """

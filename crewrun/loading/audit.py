@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from crewrun.loading.load import Load, LoadStopped, ModelCalled, current_load, is_rehearsed, note_thread
-from crewrun.loading.network import called_model
+from crewrun.loading.model_calls import called_model
 from crewrun.loading.user_code import frames_from, place_in
 
 _INET = (socket.AF_INET, socket.AF_INET6)

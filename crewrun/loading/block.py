@@ -13,11 +13,10 @@ from typing import Generic, TypeVar
 
 import sniffio
 
-from crewrun.loading import audit, command_line, modules
-from crewrun.loading.exits import exit_of, wants_options
-from crewrun.loading.load import Load, Stop, begun, current_load, row_inputs
-from crewrun.loading.patience import told_when_slow
+from crewrun.loading import audit, command_line, partial_modules
+from crewrun.loading.load import Load, Stop, begun, current_load, exit_of, row_inputs, wants_options
 from crewrun.loading.questions import asking
+from crewrun.loading.slow_load import warn_when_slow
 
 T = TypeVar("T")
 
@@ -36,13 +35,13 @@ def loading(script: str = "") -> Iterator[Load]:
     # litellm would fetch its table of prices when it is imported.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     audit.install()
-    modules.install()
+    partial_modules.install()
     command_line.install()
     load, argv = Load(threading.get_ident()), sys.argv
     if row_inputs.get() is None:  # else several rows may load something at once
         sys.argv = [script or argv[0]]
     try:
-        with begun(load), asking(), told_when_slow(load.thread):
+        with begun(load), asking(), warn_when_slow(load.thread):
             yield load
     finally:
         if row_inputs.get() is None:

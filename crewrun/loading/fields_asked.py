@@ -1,7 +1,7 @@
 """Which fields of a row answer the questions in the user's code, read off its source: `fields_asked` by what it runs.
 
 `input()` is answered by the field of the name that its answer is assigned to, and what argparse must have by that of
-its option. A question may stand in a branch that no row comes to.
+its option. A question may stand in a branch that no row reaches.
 """
 
 import ast
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
 
-from crewrun.loading.answers import Parameters, parameters_in, use_in
+from crewrun.loading.answer_uses import Parameters, parameters_in, use_in
 from crewrun.loading.user_code import is_users, shown
 
 _QUESTIONS = frozenset({"input", "getpass"})

@@ -1,12 +1,14 @@
-"""`Load`: one load of the user's code, and the stop at its first kickoff or call of a model. `block` begins one.
+"""`Load`: one load of the user's code, and the `Stop` at its first kickoff or call of a model. `block` begins one.
 
 A file that kicks off when it is loaded would be paid for each time, with inputs that no row has. `Load.stop` raises a
-BaseException there, which `except Exception` in the user's code does not catch; `modules` catches it at the end of the
-module and keeps what that has defined so far.
+BaseException there, which `except Exception` in the user's code does not catch; `partial_modules` catches it at the end
+of the module and keeps what that has defined so far. Code that ends the process by itself is stopped too (`exit_of`).
 """
 
+import os
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -163,6 +165,35 @@ def stop_in(failed: BaseException) -> Stop | None:
         inner = [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
         waiting += [other for other in inner if isinstance(other, BaseException) and id(other) not in seen]
     return None
+
+
+def exit_of(failed: BaseException) -> Stop | None:
+    """The stop that `failed` is: the end of the process, or arguments that are not there. None for anything else."""
+    if wants_arguments(failed):
+        way_out = "; give them defaults, or read them under `if __name__ == '__main__':`"
+        what = "its own arguments, of which it has none here"
+        is_final = not wants_options(failed)
+        return Stop(place_of(failed), what, "", way_out, has_ended=True, is_final=is_final)
+    if not isinstance(failed, SystemExit):
+        return None
+    what = f"sys.exit({'' if failed.code is None else repr(failed.code)})"
+    way_out = "; put that under `if __name__ == '__main__':`"
+    return Stop(place_of(failed), what, "", way_out, has_ended=True, is_final=True)
+
+
+def wants_arguments(failed: BaseException) -> bool:
+    """Whether the code that raised `failed` looked for arguments of its own command line."""
+    if wants_options(failed):
+        return True
+    frames = traceback.extract_tb(failed.__traceback__)
+    return isinstance(failed, IndexError) and bool(frames) and "argv" in (frames[-1].line or "")
+
+
+def wants_options(failed: BaseException) -> bool:
+    """Whether argparse ended the code that raised `failed`: a row answers it with its fields."""
+    frames = traceback.extract_tb(failed.__traceback__)
+    is_parser = any(os.path.basename(frame.filename) == "argparse.py" for frame in frames)
+    return isinstance(failed, SystemExit) and failed.code == 2 and is_parser
 
 
 def _called_here() -> str:

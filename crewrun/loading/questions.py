@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from crewrun.errors import CrewrunError, InputInvalid
-from crewrun.loading.answers import Use, use_of
+from crewrun.loading.answer_uses import Use, use_of
 from crewrun.loading.load import Load, current_load, is_rehearsed, row_inputs
 from crewrun.loading.placeholder import Placeholder
 from crewrun.loading.user_code import place_in, place_raised, users_frame

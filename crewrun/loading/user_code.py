@@ -55,11 +55,11 @@ def place_in_thread(thread: int) -> str | None:
 
 def place_of(failed: BaseException) -> str | None:
     """Where in the user's code `failed` was raised, as `file.py:12`; None when it was not there."""
-    found = None
+    place = None
     for frame, line in traceback.walk_tb(failed.__traceback__):
         if is_users(frame.f_code.co_filename):
-            found = f"{shown(frame.f_code.co_filename)}:{line}"
-    return found
+            place = f"{shown(frame.f_code.co_filename)}:{line}"
+    return place
 
 
 def place_raised(failed: BaseException) -> str | None:

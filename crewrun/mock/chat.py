@@ -9,20 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from crewrun.llm.offline_model.fake_model import Turn
 from crewrun.messages import ToolSpec
 from crewrun.mock.request_body import read_request
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SYSTEM = ("system", "developer")
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One message: who speaks, its text, and the ids of the tool calls in it."""
-
-    role: str
-    text: str
-    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +79,7 @@ def _turn(message: Mapping[str, Any]) -> Turn:
         isinstance(call, dict) and isinstance(call.get("id"), str) for call in calls
     ):
         raise ValueError("tool_calls must be a list of calls with an id")
-    return Turn(str(message.get("role")), _text(message.get("content")), tuple(call["id"] for call in calls))
+    return Turn(str(message.get("role")), _text(message.get("content")))
 
 
 def _text(content: Any) -> str:

@@ -35,23 +35,23 @@ class Fault:
 def find_fault(texts: Iterable[str]) -> Fault | None:
     """The fault that the first fault word in `texts` asks for."""
     for text in texts:
-        if "FAIL-" in text and (found := _WORD.search(text)):
-            return _fault(found)
+        if "FAIL-" in text and (match := _WORD.search(text)):
+            return _fault(match)
     return None
 
 
 def disarm(text: str) -> str:
     """`text` with its fault words in lower case, so that quoting it does not fail the next request as well."""
-    return _WORD.sub(lambda found: found[0].lower(), text)
+    return _WORD.sub(lambda match: match[0].lower(), text)
 
 
-def _fault(found: re.Match[str]) -> Fault:
-    if found["status"]:
-        return Fault(found[0], "status", int(found["status"]))
-    if found["kind"]:
-        kind: Kind = found["kind"].lower()  # type: ignore[assignment]  # the pattern lets only kinds through
-        return Fault(found[0], kind)
-    return Fault(found[0], "once", int(found["once"] or 429))
+def _fault(match: re.Match[str]) -> Fault:
+    if match["status"]:
+        return Fault(match[0], "status", int(match["status"]))
+    if match["kind"]:
+        kind: Kind = match["kind"].lower()  # type: ignore[assignment]  # the pattern lets only kinds through
+        return Fault(match[0], kind)
+    return Fault(match[0], "once", int(match["once"] or 429))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,10 @@ class RandomFault:
     @classmethod
     def parse(cls, text: str) -> "RandomFault":
         """Read the flag's `RATE:STATUS`, such as `0.1:500`. Raises ValueError with what is wrong."""
-        found = re.fullmatch(r"([0-9]*\.?[0-9]+):([0-9]{3})", text)
-        if not found:
+        match = re.fullmatch(r"([0-9]*\.?[0-9]+):([0-9]{3})", text)
+        if not match:
             raise ValueError(f"{text!r} is not RATE:STATUS, such as 0.1:500")
-        rate, status = float(found[1]), int(found[2])
+        rate, status = float(match[1]), int(match[2])
         if rate > 1:
             raise ValueError(f"{text!r}: the rate is a fraction from 0 to 1, such as 0.1")
         if not 400 <= status <= 599:

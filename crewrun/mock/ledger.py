@@ -67,7 +67,7 @@ class Ledger:
         self._prices: dict[tuple[str | None, str | None], Price | None] = {}
 
     def begin(self, body: bytes, peer: tuple[str, int]) -> Entry:
-        """Note a request's arrival. Who calls this also calls `end`, once."""
+        """Note a request's arrival. The caller also calls `end`, once."""
         self._requests += 1
         self._in_flight += 1
         self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
@@ -100,8 +100,8 @@ class Ledger:
 
     def report(self, last: int | None = None) -> dict[str, Any]:
         """What `GET /ledger` sends: `totals`, and `requests`, the oldest first, of them the `last` ones."""
-        kept = list(self._kept)
-        shown = kept if last is None else kept[max(0, len(kept) - last) :]
+        requests = list(self._kept)
+        shown = requests if last is None else requests[max(0, len(requests) - last) :]
         return {"totals": self._totals(), "requests": [self._row(entry) for entry in shown]}
 
     def _totals(self) -> dict[str, Any]:

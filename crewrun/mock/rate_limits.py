@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# A billionth is forgiven: who waited exactly as told must not fail by a rounding error.
+# A billionth is forgiven: a client that waits exactly as long as it is told must not fail by a rounding error.
 _FORGIVEN = 1e-9
 # What each limit counts.
 _COUNTED = {"rpm": "requests", "tpm": "tokens"}

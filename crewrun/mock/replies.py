@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from crewrun.llm.offline_model.fake_model import FakeAnswer
 from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import Message
-from crewrun.mock.answers import Said
 from crewrun.mock.chat import Chat
 from crewrun.mock.faults import Fault
 
@@ -22,14 +22,14 @@ class Reply:
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    said: Said | None = None
+    said: FakeAnswer | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cut: bool = False
 
 
 def completion(
-    chat: Chat, number: int, created: int, headers: Mapping[str, str], said: Said, *, cut_off: bool = False
+    chat: Chat, number: int, created: int, headers: Mapping[str, str], said: FakeAnswer, *, cut_off: bool = False
 ) -> Reply:
     """`said` as a chat completion, the mock's `number`th; `created` is in Unix seconds."""
     prompt_tokens, completion_tokens = count_prompt(chat), count_completion(said)
@@ -59,17 +59,17 @@ def count_prompt(chat: Chat) -> int:
     return _tokens(chat.chars)
 
 
-def count_completion(said: Said) -> int:
+def count_completion(said: FakeAnswer) -> int:
     """The tokens of what is answered."""
     return _tokens(len(said.text) + sum(len(call.name + call.arguments) for call in said.calls))
 
 
-def half(said: Said) -> Said:
+def half(said: FakeAnswer) -> FakeAnswer:
     """What was said, up to the middle: of the text, or of the last call's arguments."""
     if not said.calls:
-        return Said(said.text[: len(said.text) // 2])
+        return FakeAnswer(said.text[: len(said.text) // 2])
     *whole, last = said.calls
-    return Said(said.text, (*whole, replace(last, arguments=last.arguments[: len(last.arguments) // 2])))
+    return FakeAnswer(said.text, (*whole, replace(last, arguments=last.arguments[: len(last.arguments) // 2])))
 
 
 def _tokens(chars: int) -> int:

@@ -20,7 +20,8 @@ import anyio
 from aiohttp import web
 
 from crewrun.errors import UsageError
-from crewrun.mock.answers import Said, answer
+from crewrun.llm.offline_model.fake_model import FakeAnswer
+from crewrun.mock.answers import answer
 from crewrun.mock.chat import Chat, read_chat
 from crewrun.mock.embeddings import embeddings, read_texts
 from crewrun.mock.faults import Fault, RandomFault, find_fault
@@ -219,9 +220,9 @@ class _Mock:
             await anyio.sleep_forever()
         return self._compose(chat, entry, fault, headers)
 
-    def _said(self, chat: Chat, entry: Entry) -> Said:
+    def _said(self, chat: Chat, entry: Entry) -> FakeAnswer:
         fixed = self._settings.reply
-        return answer(chat, entry.digest >> 32) if fixed is None else Said(fixed)
+        return answer(chat, entry.digest >> 32) if fixed is None else FakeAnswer(fixed)
 
     def _tokens(self, chat: Chat, entry: Entry) -> int:
         """What the request comes to if nothing spoils it: known before it is answered, unlike a real model's."""
@@ -254,18 +255,18 @@ class _Mock:
     def _compose(self, chat: Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]) -> Reply:
         if fault and fault.kind in ("status", "once", "quota"):
             return refusal_for(fault, headers)
-        said = self._said(chat, entry)
+        message = self._said(chat, entry)
         reply = partial(completion, chat, entry.number, int(entry.at_s), headers)
         match fault.kind if fault else None:
             case "empty":
-                return reply(Said(""))
+                return reply(FakeAnswer(""))
             case "length":
-                return reply(half(said), cut_off=True)
+                return reply(half(message), cut_off=True)
             case "garbage":
-                return replace(reply(said), body=_GARBAGE)
+                return replace(reply(message), body=_GARBAGE)
             case "cut":
-                return replace(reply(said), cut=True)
-        return reply(said)
+                return replace(reply(message), cut=True)
+        return reply(message)
 
 
 def _peer(request: web.Request) -> tuple[str, int]:

@@ -12,9 +12,9 @@ def hooks_of(owner: Any) -> ScopedHooks | None:
     methods: dict[str, Any] = {}
     for part in reversed(type(owner).__mro__):
         methods |= vars(part)
-    found: dict[str, list[Callable[[Any], Any]]] = {}
+    hooks: dict[str, list[Callable[[Any], Any]]] = {}
     for name, method in methods.items():
         point: InterceptionPoint | None = getattr(method, "__dict__", {}).get(POINT)
         if point is not None:
-            found.setdefault(point, []).append(filtered(getattr(owner, name), *getattr(method, FILTERS)))
-    return found or None
+            hooks.setdefault(point, []).append(filtered(getattr(owner, name), *getattr(method, FILTERS)))
+    return hooks or None

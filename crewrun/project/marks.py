@@ -117,39 +117,39 @@ def _once(kind: Kind, method: F) -> F:
     def once(self: Any, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs:
             return _finished(kind, method, settled(method(self, *args, **kwargs)), self)
-        made = vars(self).setdefault(MADE, {})
-        if method not in made:
-            made[method] = MADE  # until it is made
+        results = vars(self).setdefault(MADE, {})
+        if method not in results:
+            results[method] = MADE  # until it is made
             try:
-                made[method] = _finished(kind, method, settled(method(self)), self)
+                results[method] = _finished(kind, method, settled(method(self)), self)
             finally:
-                if made[method] is MADE:
-                    del made[method]
-        elif made[method] is MADE:
+                if results[method] is MADE:
+                    del results[method]
+        elif results[method] is MADE:
             raise DefinitionError(f"{_place(method)}: @{kind} {name} needs itself to be made; break the circle")
-        return made[method]
+        return results[method]
 
     return cast("F", _marked(kind, once))
 
 
-def _finished(kind: Kind, method: Callable[..., Any], made: Any, owner: Any) -> Any:
+def _finished(kind: Kind, method: Callable[..., Any], result: Any, owner: Any) -> Any:
     expected = _CLASSES.get(kind)
     if expected is None:
-        return made
-    if not isinstance(made, expected):
-        what = "nothing" if made is None else f"a {type(made).__module__}.{type(made).__qualname__}"
+        return result
+    if not isinstance(result, expected):
+        what = "nothing" if result is None else f"a {type(result).__module__}.{type(result).__qualname__}"
         raise DefinitionError(
             f"{_place(method)}: @{kind} {method.__name__} returns {what.replace('builtins.', '')}, "
             f"not crewrun's {expected.__name__}"
         )
-    if isinstance(made, Crew):
-        made.name = made.name or type(owner).__name__
-        made.before_kickoff_callbacks = [*made.before_kickoff_callbacks, *_bound(owner, "before_kickoff")]
-        made.after_kickoff_callbacks = [*made.after_kickoff_callbacks, *_bound(owner, "after_kickoff")]
-        made.meets(hooks_of(owner))
-    elif isinstance(made, Agent | Task):
-        made.name = made.name or method.__name__
-    return made
+    if isinstance(result, Crew):
+        result.name = result.name or type(owner).__name__
+        result.before_kickoff_callbacks = [*result.before_kickoff_callbacks, *_bound(owner, "before_kickoff")]
+        result.after_kickoff_callbacks = [*result.after_kickoff_callbacks, *_bound(owner, "after_kickoff")]
+        result.meets(hooks_of(owner))
+    elif isinstance(result, Agent | Task):
+        result.name = result.name or method.__name__
+    return result
 
 
 def _bound(owner: Any, kind: Kind) -> list[Callable[..., Any]]:

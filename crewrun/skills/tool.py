@@ -43,8 +43,8 @@ class LoadSkillTool(BaseTool):
     def _run(self, skill_name: str, file: str | None = None) -> str:
         skill = self.catalog.get(skill_name)
         if skill is None:
-            known = list(self.catalog)
-            return f"There is no skill {skill_name!r}{suggest(skill_name, known)}. Available: {', '.join(known)}."
+            names = list(self.catalog)
+            return f"There is no skill {skill_name!r}{suggest(skill_name, names)}. Available: {', '.join(names)}."
         return _file(skill, file) if file else _instructions(skill)
 
 

@@ -47,11 +47,11 @@ class Arguments:
     ) -> "Arguments":
         """The arguments of `function`; without the first one of a method that is not bound yet."""
         try:
-            found = list(inspect.signature(function).parameters.values())[1 if is_method else 0 :]
+            all_parameters = list(inspect.signature(function).parameters.values())[1 if is_method else 0 :]
         except (TypeError, ValueError, NameError):  # written in C, and says nothing of itself
             return cls(what, (), is_unknown=True)
-        named = [p for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        if is_kickoff and found and not named:
+        named = [p for p in all_parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        if is_kickoff and all_parameters and not named:
             return cls(what, (), is_unknown=True)
         conversions = {p.name: conversion_for(p.annotation, function) for p in named}
         mappings = [p.name for p in named if p.default is _UNKNOWN and conversions[p.name].is_mapping]
@@ -69,7 +69,7 @@ class Arguments:
                 for p in named
             ),
             # With both, as a decorator's wrapper has them, nobody knows what is behind.
-            takes_others={p.kind for p in found} & _MANY == {inspect.Parameter.VAR_KEYWORD},
+            takes_others={p.kind for p in all_parameters} & _MANY == {inspect.Parameter.VAR_KEYWORD},
         )
 
     @property

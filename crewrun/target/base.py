@@ -12,6 +12,7 @@ from crewrun.diagram import Diagram
 from crewrun.errors import nearest
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 
 ACCEPTED = (
     "a crew, a flow or its class, a @CrewBase class, a class or an object with one of akickoff, kickoff_async, "
@@ -69,7 +70,7 @@ class Target(ABC):
         return None
 
     @property
-    def embedders(self) -> Sequence[LLM]:
+    def embedders(self) -> Sequence[ModelFields]:
         """The embedding models that rows may call."""
         return ()
 
@@ -163,12 +164,12 @@ def problem_of_missing(needed: Mapping[str, str], inputs: Mapping[str, Any]) -> 
     return f"missing {named}{f'; the row has {near!r}' if near else ''}"
 
 
-def kind_of(found: Any) -> str:
-    """What `found` is, in words: `an int`, `the class demo.Trip`."""
-    if found is None:
+def kind_of(value: Any) -> str:
+    """What `value` is, in words: `an int`, `the class demo.Trip`."""
+    if value is None:
         return "None"
-    kind = found if inspect.isclass(found) else type(found)
+    kind = value if inspect.isclass(value) else type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    if inspect.isclass(found):
+    if inspect.isclass(value):
         return f"the class {name}"
     return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"

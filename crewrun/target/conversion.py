@@ -67,16 +67,16 @@ def conversion_for(annotation: Any, function: Callable[..., Any]) -> Conversion:
 
     One that names what is absent at run time, or that pydantic does not know, converts nothing.
     """
-    meant = _evaluated(annotation, function)
-    if meant in (inspect.Parameter.empty, Any, object, None):
+    expected = _evaluated(annotation, function)
+    if expected in (inspect.Parameter.empty, Any, object, None):
         return _AS_IT_IS
-    inner = _without_none(meant)
-    adapter, needed = _adapter(meant), _required_fields(inner)
+    inner = _without_none(expected)
+    adapter, needed = _adapter(expected), _required_fields(inner)
     if adapter is None and needed is None:
         return _AS_IT_IS
     origin = typing.get_origin(inner) or inner
     is_mapping = needed is None and inspect.isclass(origin) and issubclass(origin, Mapping)
-    return Conversion(adapter, needed or (), needed is not None, is_mapping, takes_none=inner is not meant)
+    return Conversion(adapter, needed or (), needed is not None, is_mapping, takes_none=inner is not expected)
 
 
 def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
@@ -95,10 +95,10 @@ def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
         return Any
 
 
-def _adapter(meant: Any) -> TypeAdapter[Any] | None:
+def _adapter(expected: Any) -> TypeAdapter[Any] | None:
     for config in (_NUMBERS_AS_TEXTS, None):
         try:
-            return TypeAdapter(meant, config=config)
+            return TypeAdapter(expected, config=config)
         except PydanticUserError:  # a model has a config of its own; other classes are none that pydantic knows
             continue
         except Exception:  # an annotation may be anything, and so may what it raises
@@ -106,12 +106,12 @@ def _adapter(meant: Any) -> TypeAdapter[Any] | None:
     return None
 
 
-def _without_none(meant: Any) -> Any:
+def _without_none(expected: Any) -> Any:
     """`X` of `Optional[X]` and `X | None`; anything else as it is."""
-    if typing.get_origin(meant) not in (typing.Union, types.UnionType):
-        return meant
-    others = [part for part in typing.get_args(meant) if part is not type(None)]
-    return others[0] if len(others) == 1 and len(others) < len(typing.get_args(meant)) else meant
+    if typing.get_origin(expected) not in (typing.Union, types.UnionType):
+        return expected
+    others = [part for part in typing.get_args(expected) if part is not type(None)]
+    return others[0] if len(others) == 1 and len(others) < len(typing.get_args(expected)) else expected
 
 
 def _required_fields(kind: Any) -> Sequence[str] | None:
@@ -138,6 +138,6 @@ def _faults(invalid: ValidationError) -> str:
     faults = []
     for error in invalid.errors(include_url=False, include_input=False, include_context=False)[:_MOST_FAULTS]:
         place = ".".join(str(part) for part in error["loc"])
-        said = error["msg"].removeprefix("Value error, ")
-        faults.append(f"{place}: {said}" if place else said)
+        line = error["msg"].removeprefix("Value error, ")
+        faults.append(f"{place}: {line}" if place else line)
     return "; ".join(faults)

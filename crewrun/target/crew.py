@@ -15,6 +15,7 @@ from crewrun.errors import InputInvalid
 from crewrun.limits.windows import share_window
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
+from crewrun.llm.model_fields import ModelFields
 from crewrun.target.base import Target
 from crewrun.target.description import describe_crew
 
@@ -74,7 +75,7 @@ class CrewTarget(Target):
         return self._named
 
     @property
-    def embedders(self) -> Sequence[LLM]:
+    def embedders(self) -> Sequence[ModelFields]:
         """The embedding models that knowledge is searched with."""
         return self.crew.embedders
 

@@ -15,17 +15,17 @@ def describe_failure(failed: Exception, row_context: RowContext) -> ErrorRecord:
 
     What other code has raised has its place in front, and the category of the failed call behind it, if there is one.
     """
-    known = failed if isinstance(failed, CrewrunError) else None
-    place = None if known else place_of(failed) or crewai_place_of(failed)
-    cause = known or cause_of(failed)
+    own = failed if isinstance(failed, CrewrunError) else None
+    place = None if own else place_of(failed) or crewai_place_of(failed)
+    cause = own or cause_of(failed)
     call = cause if isinstance(cause, CallError) else None
-    said = redact(str(failed)[:LONGEST_QUOTATION])
-    if cause is not None and cause is not failed and str(cause).partition(": ")[2] not in said:
-        said = f"{said} ({cause})"
+    message = redact(str(failed)[:LONGEST_QUOTATION])
+    if cause is not None and cause is not failed and str(cause).partition(": ")[2] not in message:
+        message = f"{message} ({cause})"
     return ErrorRecord(
         category=cause.category if cause is not None else Category.INTERNAL,
         type=type(failed).__name__,
-        message=redact_line(f"{place}: {type(failed).__name__}: {said}" if place else said)[:_LONGEST_CHARS],
+        message=redact_line(f"{place}: {type(failed).__name__}: {message}" if place else message)[:_LONGEST_CHARS],
         task=row_context.failed_task,
         http_status=call.http_status if call else None,
         retryable=cause.retryable if cause is not None else False,

@@ -74,8 +74,8 @@ class Used:
                 raise DefinitionError(not_copied(name, crew, "gives all rows one object,"))
             return await call(crew.copy)
         key = id(crew)
-        known = self._by_id.get(key)
-        if known is not None and known() is crew:
+        reference = self._by_id.get(key)
+        if reference is not None and reference() is crew:
             raise DefinitionError(not_copied(name, crew, "gives an object that another row had,"))
         try:
             self._by_id[key] = ref(crew, lambda _: self._by_id.pop(key, None))
@@ -89,8 +89,8 @@ async def run_foreign(crew: Any, row: Mapping[str, Any], used: Used, name: str) 
 
     Raises DefinitionError for one that was run before, and what its own code raises.
     """
-    made = crew
-    crew = await used.unused(made, name)
+    original = crew
+    crew = await used.unused(original, name)
     if getattr(crew, "stream", False) is True:
         crew.stream = False  # else the result is an iterator, and nothing has run yet
     entrance = next((getattr(crew, each) for each in KICKOFFS if callable(getattr(crew, each, None))), None)
@@ -100,7 +100,7 @@ async def run_foreign(crew: Any, row: Mapping[str, Any], used: Used, name: str) 
         row_context.usage.add_unseen_calls()
     output = ForeignOutput.of(await call(entrance, inputs=row))
     # Copies of a crew share their model's counter, and each would tell the sum of all rows.
-    return output if crew is made else replace(output, token_usage=None)
+    return output if crew is original else replace(output, token_usage=None)
 
 
 def refuse_foreign(engine: Engine, name: str, crew: Any) -> None:
@@ -120,11 +120,11 @@ def not_copied(name: str, crew: Any, how: str) -> str:
     )
 
 
-def is_crewai(found: Any) -> bool:
+def is_crewai(value: Any) -> bool:
     """Whether it is an object of an installed CrewAI: none of them may run twice at once."""
-    return not isclass(found) and any(kind.__module__.partition(".")[0] == "crewai" for kind in type(found).__mro__)
+    return not isclass(value) and any(kind.__module__.partition(".")[0] == "crewai" for kind in type(value).__mro__)
 
 
-def is_copied_whole(found: Any) -> bool:
+def is_copied_whole(value: Any) -> bool:
     """Whether its `copy()` gives another crew, as it is made for; CrewAI's flows have none that would."""
-    return callable(getattr(found, "copy", None)) and hasattr(found, "tasks")
+    return callable(getattr(value, "copy", None)) and hasattr(value, "tasks")

@@ -12,17 +12,17 @@ KICKOFFS = ("akickoff", "kickoff_async", "kickoff")
 _OTHERS = ("run", "crew", "create_crew", "execute")
 
 
-def has_kickoff(found: Any) -> bool:
+def has_kickoff(value: Any) -> bool:
     """Whether it is an object with a kickoff method."""
-    return any(callable(getattr(found, name, None)) for name in KICKOFFS)
+    return any(callable(getattr(value, name, None)) for name in KICKOFFS)
 
 
-def may_run(found: Any) -> bool:
+def may_run(value: Any) -> bool:
     """Whether it is an object with a method that runs it: a kickoff, or one of another name where it is no data."""
-    if inspect.isclass(found):
+    if inspect.isclass(value):
         return False
-    is_data = isinstance(found, BaseModel)
-    return has_kickoff(found) or (not is_data and any(_is_method(type(found), name) for name in _OTHERS))
+    is_data = isinstance(value, BaseModel)
+    return has_kickoff(value) or (not is_data and any(_is_method(type(value), name) for name in _OTHERS))
 
 
 def entrance_of(kind: type, what: str) -> str:
@@ -31,16 +31,17 @@ def entrance_of(kind: type, what: str) -> str:
     A kickoff is one method in all its forms; of several methods it is the one that calls the others.
     """
     kickoff = next((name for name in KICKOFFS if _is_method(kind, name)), None)
-    found = [*([kickoff] if kickoff else []), *(name for name in _OTHERS if _is_method(kind, name))]
-    called = set().union(*(_names_in(kind, name) - {name} for name in found))
+    entrances = [*([kickoff] if kickoff else []), *(name for name in _OTHERS if _is_method(kind, name))]
+    called = set().union(*(_names_in(kind, name) - {name} for name in entrances))
     if called & set(KICKOFFS):
         called |= set(KICKOFFS)
-    outer = [name for name in found if name not in called]
-    if len(found) == 1 or len(outer) == 1:
-        return (outer if len(outer) == 1 else found)[0]
-    if found:
+    outer = [name for name in entrances if name not in called]
+    if len(entrances) == 1 or len(outer) == 1:
+        return (outer if len(outer) == 1 else entrances)[0]
+    if entrances:
         raise DefinitionError(
-            f"{what} has several methods that could be meant, {', '.join(found)}; name one of them: {what}.{found[0]}"
+            f"{what} has several methods that could be meant, {', '.join(entrances)}; "
+            f"name one of them: {what}.{entrances[0]}"
         )
     methods = [name for name in dir(kind) if not name.startswith("_") and _is_method(kind, name)]
     way_out = f"Name the one to call, as in {what}.{methods[0]}" if methods else "Write one that returns the crew"
@@ -50,17 +51,17 @@ def entrance_of(kind: type, what: str) -> str:
     )
 
 
-def owner_of(found: Any) -> type | None:
-    """The class whose method, not bound to an object, `found` is; None for any other function."""
-    if not inspect.isfunction(found):
+def owner_of(value: Any) -> type | None:
+    """The class whose method, not bound to an object, `value` is; None for any other function."""
+    if not inspect.isfunction(value):
         return None
-    *path, name = found.__qualname__.split(".")
+    *path, name = value.__qualname__.split(".")
     if not path or "<locals>" in path:
         return None
-    owner: Any = inspect.unwrap(found).__globals__.get(path[0])
+    owner: Any = inspect.unwrap(value).__globals__.get(path[0])
     for part in path[1:]:
         owner = getattr(owner, part, None)
-    return owner if inspect.isclass(owner) and inspect.getattr_static(owner, name, None) is found else None
+    return owner if inspect.isclass(owner) and inspect.getattr_static(owner, name, None) is value else None
 
 
 def is_bound_late(kind: type, name: str) -> bool:

@@ -9,8 +9,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
+from crewrun.crew.family import Watch
 from crewrun.crew.task import Task
-from crewrun.crew.watch import Watch
 from crewrun.errors import CrewrunWarning, DefinitionError, InputInvalid
 from crewrun.flow.flow import Flow
 from crewrun.llm.gateway import Gateway
@@ -75,7 +75,7 @@ class PerRowTarget(Target):
         try:
             with loading() as load:
                 try:
-                    tried = attempt(lambda: self._recipe.run_now(row))
+                    outcome = attempt(lambda: self._recipe.run_now(row))
                 finally:
                     for stop in load.stops:
                         stop.is_known = True  # in a row it does not stop there
@@ -85,12 +85,12 @@ class PerRowTarget(Target):
             raise
         except BaseException as failed:  # SystemExit too
             raise broken(f"calling {self.name}", failed) from None
-        made = tried.value
-        if tried.stop is not None or not (isinstance(made, Crew) and made.tasks):
+        result = outcome.value
+        if outcome.stop is not None or not (isinstance(result, Crew) and result.tasks):
             return None
-        if self.folder is not None and made.folder is None:
-            made.stands_in(self.folder)
-        return CrewTarget(made)
+        if self.folder is not None and result.folder is None:
+            result.stands_in(self.folder)
+        return CrewTarget(result)
 
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
         """Run once: the output of the crew that the code gives, or what the code returns that runs one by itself.
@@ -102,62 +102,62 @@ class PerRowTarget(Target):
         row = deepcopy(dict(inputs or {}))
         with Watch() as kickoffs:
             try:
-                made = await self._made(row)
+                result = await self._made(row)
             except Exception:
-                if (asked := asked_in_row()) is None or asked.end is None:
+                if (question := asked_in_row()) is None or question.end is None:
                     raise
                 if not kickoffs.count:
-                    raise InputInvalid(asked.end) from None
+                    raise InputInvalid(question.end) from None
                 return kickoffs.last
-        if is_crewai(made) and has_kickoff(made):
-            refuse_foreign(self._engine, self.name, made)
-            return await run_foreign(made, row, self._used, self.name)
-        if isinstance(made, Crew | Flow):
-            return await self._kicked_off(made, row)
-        return self._answer(made, kickoffs)
+        if is_crewai(result) and has_kickoff(result):
+            refuse_foreign(self._engine, self.name, result)
+            return await run_foreign(result, row, self._used, self.name)
+        if isinstance(result, Crew | Flow):
+            return await self._kicked_off(result, row)
+        return self._answer(result, kickoffs)
 
     async def _made(self, row: Mapping[str, Any]) -> Any:
         """What the user's code gives for the row, after the methods that go on with it."""
-        made = await self._recipe.run(row)
+        result = await self._recipe.run(row)
         for _ in range(_MOST_STEPS):
-            if (method := self._method_of(made)) is None:
+            if (method := self._method_of(result)) is None:
                 break
-            made = await method.run(made, row)
-        return made
+            result = await method.run(result, row)
+        return result
 
-    def _method_of(self, made: Any) -> Method | None:
+    def _method_of(self, result: Any) -> Method | None:
         """The method that goes on with what the code returned, None when that is a crew, a flow or an answer."""
-        kind = type(made)
-        if is_project(made):
-            return Method.of(kind, crew_method_of(made, self.name), self.name)
-        if isinstance(made, (Crew, Flow, Agent, Task, *OUTPUTS)) or is_crewai(made) or not may_run(made):
+        kind = type(result)
+        if is_project(result):
+            return Method.of(kind, crew_method_of(result, self.name), self.name)
+        if isinstance(result, (Crew, Flow, Agent, Task, *OUTPUTS)) or is_crewai(result) or not may_run(result):
             return None
         return Method.of(kind, entrance_of(kind, self.name), self.name)
 
-    async def _kicked_off(self, made: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
-        if isinstance(made, Flow):
-            return await made._crewrun_apart().akickoff(row)
-        if missing := problem_of_missing(made.placeholders, row):
+    async def _kicked_off(self, result: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
+        if isinstance(result, Flow):
+            return await result._crewrun_apart().akickoff(row)
+        if missing := problem_of_missing(result.placeholders, row):
             raise InputInvalid(missing)
-        if self.folder is not None and made.folder is None:
-            made.stands_in(self.folder)
-        return await made.akickoff(row)
+        if self.folder is not None and result.folder is None:
+            result.stands_in(self.folder)
+        return await result.akickoff(row)
 
-    def _answer(self, made: Any, kickoffs: Watch) -> Any:
-        """`made`, which the code returned, if it is an answer. Raises DefinitionError."""
-        if made is None and kickoffs.count:
+    def _answer(self, result: Any, kickoffs: Watch) -> Any:
+        """`result`, which the code returned, if it is an answer. Raises DefinitionError."""
+        if result is None and kickoffs.count:
             self._warn()
             return kickoffs.last
-        inner = made if isinstance(made, list | tuple | set) else [made]
+        inner = result if isinstance(result, list | tuple | set) else [result]
         odd = next((one for one in inner if not _is_answer(one)), None)
-        if made is None or odd is not None:
-            raise DefinitionError(f"{self._recipe.place}: {self.name} {_refusal(made, odd)}")
+        if result is None or odd is not None:
+            raise DefinitionError(f"{self._recipe.place}: {self.name} {_refusal(result, odd)}")
         row_context = current_row_context()
         if row_context is not None and not row_context.usage.calls:
-            if self._recipe.method is None and not _is_data(made):
-                raise DefinitionError(f"{self._recipe.place}: {self.name} {_refusal(made, made)}")
+            if self._recipe.method is None and not _is_data(result):
+                raise DefinitionError(f"{self._recipe.place}: {self.name} {_refusal(result, result)}")
             row_context.usage.add_unseen_calls()  # another library made its calls, or nobody did
-        return made
+        return result
 
     def _warn(self) -> None:
         if not self._has_warned:
@@ -187,12 +187,12 @@ def _is_data(value: Any) -> bool:
     return True
 
 
-def _refusal(made: Any, odd: Any) -> str:
-    if made is None:
+def _refusal(result: Any, odd: Any) -> str:
+    if result is None:
         return "returns None and has kicked nothing off; return the crew, or the answer of its kickoff"
-    if odd is made:
-        return f"returns {kind_of(made)}, which cannot be run; return a crew, a flow, or an answer"
+    if odd is result:
+        return f"returns {kind_of(result)}, which cannot be run; return a crew, a flow, or an answer"
     return (
-        f"returns a {type(made).__name__} with {kind_of(odd)} in it, and a row runs one crew; "
+        f"returns a {type(result).__name__} with {kind_of(odd)} in it, and a row runs one crew; "
         "return that one, or kick them off and return their answers"
     )

@@ -6,9 +6,9 @@ from typing import Any
 from crewrun.errors import DefinitionError
 
 
-def is_project(found: Any) -> bool:
+def is_project(value: Any) -> bool:
     """Whether it is a class under @CrewBase, or an instance of one: CrewAI's mark, and ours."""
-    return getattr(found, "is_crew_class", False) is True
+    return getattr(value, "is_crew_class", False) is True
 
 
 def crew_method_of(project: Any, name: str) -> str:

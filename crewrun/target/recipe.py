@@ -49,10 +49,10 @@ class Method:
             ),
         )
 
-    async def run(self, made: Any, row: Mapping[str, Any]) -> Any:
+    async def run(self, result: Any, row: Mapping[str, Any]) -> Any:
         """What the method returns for `row`."""
         positional, named = self.arguments.bind(row)
-        return await call(getattr(made, self.name), *positional, **named)
+        return await call(getattr(result, self.name), *positional, **named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +105,18 @@ class Recipe:
 
     def run_now(self, row: Mapping[str, Any]) -> Any:
         """As `run`, in this thread: for a load, which follows the user's code into no other one."""
-        made = self.owner
+        result = self.owner
         for step in (self.make, self.method):
             if step is not None:
-                function = step.function if isinstance(step, Step) else getattr(made, step.name)
+                function = step.function if isinstance(step, Step) else getattr(result, step.name)
                 positional, named = step.arguments.bind(row)
-                made = settled(function(*positional, **named))
-        return made
+                result = settled(function(*positional, **named))
+        return result
 
     async def run(self, row: Mapping[str, Any]) -> Any:
         """What comes of it for `row`. Raises InputInvalid, and what the user's code raises."""
-        made = await self.make.run(row) if self.make is not None else self.owner
-        return await self.method.run(made, row) if self.method is not None else made
+        result = await self.make.run(row) if self.make is not None else self.owner
+        return await self.method.run(result, row) if self.method is not None else result
 
     @property
     def _all(self) -> list[Arguments]:

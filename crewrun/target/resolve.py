@@ -24,93 +24,94 @@ from crewrun.target.projects import crew_method_of, is_project
 from crewrun.target.recipe import Method, Recipe, Step
 
 
-def as_target(found: Any, name: str) -> Target:
-    """The target in `found`, which messages call `name`: what `ACCEPTED` says.
+def as_target(value: Any, name: str) -> Target:
+    """The target in `value`, which messages call `name`: what `ACCEPTED` says.
 
     A function that needs no arguments is called now, and such a @CrewBase class made now, to see what it gives; any
     other function and class is called for each row. Raises DefinitionError for anything else, and for code of the
     user's that fails.
     """
-    if isinstance(found, Crew | Flow) or is_crewai(found):
-        return _of_object(found, name)
-    recipe = _recipe(found, name)
+    if isinstance(value, Crew | Flow) or is_crewai(value):
+        return _of_object(value, name)
+    recipe = _recipe(value, name)
     if recipe is None:
-        raise DefinitionError(f"{name} is {kind_of(found)}, which cannot be run; a target is {ACCEPTED}")
-    if recipe.needs_row or (recipe.owner is not None and not is_project(found)):
+        raise DefinitionError(f"{name} is {kind_of(value)}, which cannot be run; a target is {ACCEPTED}")
+    if recipe.needs_row or (recipe.owner is not None and not is_project(value)):
         return PerRowTarget(recipe)
-    if recipe.method is not None and not is_project(found):
+    if recipe.method is not None and not is_project(value):
         return PerRowTarget(recipe)
-    return _of_factory(found, recipe, name)
+    return _of_factory(value, recipe, name)
 
 
-def _recipe(found: Any, name: str) -> Recipe | None:
-    """What a row calls of `found`, None when it is nothing to call."""
-    if isinstance(found, Agent | Task) or (inspect.isclass(found) and issubclass(found, Agent | Task | Crew)):
+def _recipe(value: Any, name: str) -> Recipe | None:
+    """What a row calls of `value`, None when it is nothing to call."""
+    if isinstance(value, Agent | Task) or (inspect.isclass(value) and issubclass(value, Agent | Task | Crew)):
         return None
-    if inspect.isclass(found):
-        return _of_class(found, name)
-    if is_project(found):
-        return Recipe(name, type(found), owner=found, method=Method.of(type(found), crew_method_of(found, name), name))
-    if (owner := owner_of(found)) is not None:
+    if inspect.isclass(value):
+        return _of_class(value, name)
+    if is_project(value):
+        return Recipe(name, type(value), owner=value, method=Method.of(type(value), crew_method_of(value, name), name))
+    if (owner := owner_of(value)) is not None:
         what = name.rpartition(".")[0]
-        return Recipe(name, owner, Step.of(owner, what), Method.of(owner, found.__name__, what))
-    if has_kickoff(found) or (may_run(found) and not callable(found)):
-        entrance = entrance_of(type(found), name)
-        return Recipe(name, type(found), owner=found, method=Method.of(type(found), entrance, name))
-    return Recipe(name, found, Step.of(found, name)) if callable(found) else None
+        return Recipe(name, owner, Step.of(owner, what), Method.of(owner, value.__name__, what))
+    if has_kickoff(value) or (may_run(value) and not callable(value)):
+        entrance = entrance_of(type(value), name)
+        return Recipe(name, type(value), owner=value, method=Method.of(type(value), entrance, name))
+    return Recipe(name, value, Step.of(value, name)) if callable(value) else None
 
 
-def _of_class(found: type, name: str) -> Recipe:
-    make = Step.of(found, name)
-    if is_project(found):
-        return Recipe(name, found, make, Method.of(found, crew_method_of(found, name), name))
-    if issubclass(found, Flow) or any(kind.__module__.partition(".")[0] == "crewai" for kind in found.__mro__):
-        return Recipe(name, found, make)
-    return Recipe(name, found, make, Method.of(found, entrance_of(found, name), name))
+def _of_class(value: type, name: str) -> Recipe:
+    make = Step.of(value, name)
+    if is_project(value):
+        return Recipe(name, value, make, Method.of(value, crew_method_of(value, name), name))
+    if issubclass(value, Flow) or any(kind.__module__.partition(".")[0] == "crewai" for kind in value.__mro__):
+        return Recipe(name, value, make)
+    return Recipe(name, value, make, Method.of(value, entrance_of(value, name), name))
 
 
-def _of_object(found: Any, name: str) -> Target:
-    if isinstance(found, Crew):
-        return CrewTarget(found)
-    if isinstance(found, Flow):
-        return FlowTarget.of(found, None)
-    if not has_kickoff(found) or hasattr(found, "role"):  # CrewAI's agents have a kickoff too, which takes messages
-        raise DefinitionError(f"{name} is {kind_of(found)}, which cannot be run; a target is {ACCEPTED}")
-    if not is_copied_whole(found):
-        raise DefinitionError(not_copied(name, found, "is"))
+def _of_object(value: Any, name: str) -> Target:
+    if isinstance(value, Crew):
+        return CrewTarget(value)
+    if isinstance(value, Flow):
+        return FlowTarget.of(value, None)
+    if not has_kickoff(value) or hasattr(value, "role"):  # CrewAI's agents have a kickoff too, which takes messages
+        raise DefinitionError(f"{name} is {kind_of(value)}, which cannot be run; a target is {ACCEPTED}")
+    if not is_copied_whole(value):
+        raise DefinitionError(not_copied(name, value, "is"))
 
     async def itself(row: Mapping[str, Any]) -> Any:
-        return found
+        return value
 
-    return ForeignTarget(found, name, itself)
+    return ForeignTarget(value, name, itself)
 
 
-def _of_factory(found: Any, recipe: Recipe, name: str) -> Target:
+def _of_factory(value: Any, recipe: Recipe, name: str) -> Target:
     """The target in what a function or a class gives that needs no arguments."""
-    tried = _tried(recipe.make.function, f"calling {name}") if recipe.make is not None else Attempt(recipe.owner, None)
-    owner = tried.value
-    if tried.stop is None and is_project(owner):
-        tried = _tried(getattr(owner, crew_method_of(owner, name)), f"making the crew of {name}")
-    if tried.stop is not None:  # it runs a crew by itself
+    make = recipe.make
+    outcome = Attempt(recipe.owner, None) if make is None else _tried(make.function, f"calling {name}")
+    owner = outcome.value
+    if outcome.stop is None and is_project(owner):
+        outcome = _tried(getattr(owner, crew_method_of(owner, name)), f"making the crew of {name}")
+    if outcome.stop is not None:  # it runs a crew by itself
         return PerRowTarget(recipe)
-    made = tried.value
-    if isinstance(made, Crew):
-        return CrewTarget(made, _per_row_copy(made, owner, found, recipe))
-    if isinstance(made, Flow):
-        return FlowTarget.of(made, found)
-    if is_crewai(made) and has_kickoff(made) and not hasattr(made, "role"):
-        return ForeignTarget(made, name, _maker(recipe))
-    if isinstance(made, Agent | Task) or inspect.isclass(made) or not may_run(made):
-        raise DefinitionError(f"{name} gives {kind_of(made)}, which cannot be run; a target is {ACCEPTED}")
-    return PerRowTarget(recipe, made)
+    result = outcome.value
+    if isinstance(result, Crew):
+        return CrewTarget(result, _per_row_copy(result, owner, value, recipe))
+    if isinstance(result, Flow):
+        return FlowTarget.of(result, value)
+    if is_crewai(result) and has_kickoff(result) and not hasattr(result, "role"):
+        return ForeignTarget(result, name, _maker(recipe))
+    if isinstance(result, Agent | Task) or inspect.isclass(result) or not may_run(result):
+        raise DefinitionError(f"{name} gives {kind_of(result)}, which cannot be run; a target is {ACCEPTED}")
+    return PerRowTarget(recipe, result)
 
 
 def _maker(recipe: Recipe) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
-    async def made(row: Mapping[str, Any]) -> Any:
+    async def result(row: Mapping[str, Any]) -> Any:
         crew = await recipe.run(row)
         return await call(getattr(crew, crew_method_of(crew, recipe.what))) if is_project(crew) else crew
 
-    return made
+    return result
 
 
 def _keeps_things(crew: Crew) -> bool:
@@ -119,10 +120,10 @@ def _keeps_things(crew: Crew) -> bool:
     return crew.scoped_hooks is not None or any(is_project(getattr(hook, "__self__", None)) for hook in hooks)
 
 
-def _per_row_copy(crew: Crew, project: Any, found: Any, recipe: Recipe) -> PerRowCopy | None:
+def _per_row_copy(crew: Crew, project: Any, value: Any, recipe: Recipe) -> PerRowCopy | None:
     """How rows get crews of their own that would see another's state otherwise, or that give their own arguments."""
     if _keeps_things(crew):
-        is_copied = is_project(found) and not recipe.optional and not recipe.takes_others
+        is_copied = is_project(value) and not recipe.optional and not recipe.takes_others
         return PerRowCopy(partial(_copied, project) if is_copied else _maker(recipe))
     if recipe.optional or recipe.takes_others:
         only_with = None if recipe.takes_others else recipe.optional

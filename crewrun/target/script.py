@@ -11,7 +11,7 @@ from itertools import count
 from types import CodeType, ModuleType
 from typing import Any
 
-from crewrun.crew.watch import Watch
+from crewrun.crew.family import Watch
 from crewrun.errors import DefinitionError
 from crewrun.references import loader_of
 from crewrun.target.arguments import Arguments

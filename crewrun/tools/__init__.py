@@ -1,4 +1,4 @@
-"""Tools: what an agent may do besides talking.
+"""Tools: what an agent can do other than talk.
 
 `base` is what a tool is, `schema` how its arguments are described, `foreign` takes other libraries' tools, `toolbox`
 is an agent's tools as a run uses them. The built-in tools are one file each and imported when they are first named.

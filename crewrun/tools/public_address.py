@@ -15,10 +15,10 @@ from yarl import URL
 async def addresses_of(url: URL) -> list[str]:
     """The addresses of `url`'s host. The system reads `127.1`, `0x7f000001` and `0177.0.0.1` here as it would later."""
     try:
-        found = await anyio.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
+        addresses = await anyio.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise ConnectionError(f"{url.host}: no address found for this name") from None
-    return list(dict.fromkeys(address for *_, (address, _) in found))
+    return list(dict.fromkeys(address for *_, (address, _) in addresses))
 
 
 def refuse_private(url: URL, addresses: list[str]) -> None:

@@ -72,10 +72,10 @@ class SerperDevTool(BaseTool):
                 reply = await self._post({**asked, **{name: value for name, value in places.items() if value}})
         except TimeoutError:
             raise TimeoutError(f"Serper gave no reply within {self.request_timeout_s:g} seconds") from None
-        found = {name: part for name in _SECTIONS if (part := _part(reply.get(name), _SECTIONS[name]))}
+        sections = {name: part for name in _SECTIONS if (part := _part(reply.get(name), _SECTIONS[name]))}
         kind = "news" if self.search_type == "news" else "organic"
-        results = found.get(kind)
-        return {**found, kind: results[: self.n_results] if isinstance(results, list) else []}
+        results = sections.get(kind)
+        return {**sections, kind: results[: self.n_results] if isinstance(results, list) else []}
 
     async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         base_url = self.base_url or os.environ.get("SERPER_BASE_URL") or _BASE_URL
@@ -107,8 +107,8 @@ def _reason(status: int, text: str) -> str:
     """The status in words, with what Serper says of it, such as that the credits are spent."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     message = (_object(text) or {}).get("message")
-    told = f": {redact(message)[:_SHOWN_REASON_CHARS]}" if isinstance(message, str) else ""
-    return phrase + told
+    detail = f": {redact(message)[:_SHOWN_REASON_CHARS]}" if isinstance(message, str) else ""
+    return phrase + detail
 
 
 def _object(text: str) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """`ToolFailure`: how a tool says that a call did not do what was asked. CrewAI's names, at CrewAI's path.
 
-Every failed call of a tool becomes one, whoever noticed it: the tool, by returning or raising it, or the toolbox.
+Every failed call of a tool becomes one, whether the tool notices it, and returns or raises it, or the toolbox does.
 """
 
 from collections.abc import Mapping

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +31,10 @@ from support.scripted_provider import Asked, Fickle, Reply
 from support.wire_server import WireServer
 
 from crewrun.definitions import load
-from crewrun.executors.luggage import pack_crew
+from crewrun.executors.remote.connection import Connection
+from crewrun.executors.remote.packaging import package_crew
+from crewrun.executors.remote.pool import Provisioner, open_pool
+from crewrun.executors.run_spec import RunSpec
 
 KEY = "sk-proj-0123456789abcdef"
 HAS_RAY = find_spec("ray") is not None
@@ -620,7 +624,7 @@ def test_pipes_beside_a_crew_do_not_travel(tmp_path: Path) -> None:
     (folder / "inner").mkdir(parents=True)
     write_crew(folder)
     os.mkfifo(folder / "inner/a pipe")
-    luggage = pack_crew(str(folder), load(folder / "crew.yaml"), [tmp_path / "elsewhere", folder / "in.jsonl"])
+    luggage = package_crew(str(folder), load(folder / "crew.yaml"), [tmp_path / "elsewhere", folder / "in.jsonl"])
     assert (luggage.folder, luggage.excluded[-2:]) == (str(folder), ("/in.jsonl", "/inner/a pipe"))
 
 
@@ -707,3 +711,49 @@ def test_no_secret_is_in_a_log_of_rays(tmp_path: Path, cluster: str) -> None:
     (address,) = (path for path in Path("/tmp").glob("crewrun-*/ray_current_cluster") if path.read_text() == cluster)
     logs = address.parent / "session_latest" / "logs"
     assert (any(logs.glob("worker-*.err")), leaks(logs)) == (True, {})
+
+
+@pytest.mark.parametrize(
+    ("old", "name", "new"),
+    [
+        ("crewrun.executors.job", "Job", RunSpec),
+        ("crewrun.executors.fleet", "Site", Provisioner),
+        ("crewrun.executors.fleet", "Line", Connection),
+        ("crewrun.executors.fleet", "open_fleet", open_pool),
+    ],
+)
+def test_what_executors_of_users_import_is_still_at_its_old_place(old: str, name: str, new: object) -> None:
+    """For one release, with a warning that says where it is now."""
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=rf"^{old} is now crewrun\.executors\."):
+        assert getattr(import_module(old), name) is new
+
+
+RAYLET = """
+import asyncio
+import os
+import signal
+
+async def run(topic: str) -> str:
+    if topic == "DIE":
+        os.kill(os.getppid(), signal.SIGKILL)  # the raylet, which started this worker
+        await asyncio.sleep(60)
+    return topic
+"""
+
+
+@needs_ray
+@pytest.mark.soak
+@pytest.mark.xdist_group("ray")
+def test_a_raylet_that_dies_ends_the_run(tmp_path: Path) -> None:
+    """Within a minute, exit 4 with the command that goes on; the rest of the cluster is there as before."""
+    (tmp_path / "raylet.py").write_text(RAYLET)
+    write_rows(tmp_path / "in.jsonl", [*topics(3), {"topic": "DIE"}, *topics(3)])
+    with started() as address:
+        began = time.monotonic()
+        command = ("batch", "in.jsonl", "--crew", "raylet.py:run", "--executor", "ray", "--workers", "1", "-j", "1")
+        done = crewrun(*command, cwd=tmp_path, env=on_cluster(address), timeout=120)
+    assert (done.returncode, time.monotonic() - began < 90) == (4, True)  # half a minute of it are Ray's start
+    assert "stopped: the Ray node that the run is connected to (its raylet) is gone: nothing listens at" in done.stderr
+    assert f"to go on: crewrun {' '.join(command)}" in done.stderr
+    assert [row["status"] for row in read_rows(tmp_path / "in.results.jsonl")] == ["ok"] * 3

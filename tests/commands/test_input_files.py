@@ -18,7 +18,7 @@ from support.workspace import STATE, Place
 
 from crewrun import Agent, Crew, InputInvalid, Process, Task
 from crewrun.definitions import load
-from crewrun.executors.luggage import pack_crew
+from crewrun.executors.remote.packaging import package_crew
 from crewrun.files import AudioFile, File, FileBytes, ImageFile, PDFFile, TextFile, VideoFile
 from crewrun.files.attachment import attach
 from crewrun.flow.flow import Flow, start
@@ -340,9 +340,9 @@ async def test_files_of_crewai_s_own_library_are_taken_over(tmp_path: Path) -> N
 def test_a_crew_travels_with_the_files_that_rows_name(gallery: Place) -> None:
     """Nobody knows which ones they are, so its folder goes to a cluster; else its text would do."""
     crew = gallery.folder / "crew.yaml"
-    assert pack_crew(str(crew), load(crew), []).folder == str(gallery.folder)
+    assert package_crew(str(crew), load(crew), []).folder == str(gallery.folder)
     crew.write_text(CREW.partition("    input_files")[0])
-    assert pack_crew(str(crew), load(crew), []).folder is None
+    assert package_crew(str(crew), load(crew), []).folder is None
 
 
 # In Python

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.command import crewrun, write_rows
+from support.command import write_rows
+from support.forks import crewrun
 from support.local_workers import NEAR
 from support.workspace import Place
 
 from crewrun import Agent, DefinitionError
 from crewrun.definitions import load
-from crewrun.executors.luggage import pack_crew
+from crewrun.executors.remote.packaging import package_crew
 from crewrun.knowledge import KnowledgeConfig
 from crewrun.knowledge.chunks import joined, split
 from crewrun.knowledge.knowledge_base import KnowledgeBase, tokens_in
@@ -468,5 +469,5 @@ def test_rows_elsewhere_know_the_same(place: Place) -> None:
     place.rows({"topic": "ants"})
     ((system, _),) = prompts(place, "batch", "in.jsonl", "--executor", NEAR)
     assert RETURNS in system["content"]
-    packed = pack_crew(str(place.folder / "crew.yaml"), load(place.folder / "crew.yaml"), [])
+    packed = package_crew(str(place.folder / "crew.yaml"), load(place.folder / "crew.yaml"), [])
     assert packed.folder == str(place.folder)

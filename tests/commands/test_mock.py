@@ -26,8 +26,8 @@ from support.paths import ROOT
 from crewrun import LLM, Agent
 from crewrun.crew.output import AgentOutput
 from crewrun.errors import OutputInvalid
-from crewrun.mock import directives
-from crewrun.mock.directives import PromptDirectives, find_directives
+from crewrun.llm.offline_model import directives
+from crewrun.llm.offline_model.directives import PromptDirectives, find_directives
 from crewrun.mock.faults import Fault, disarm, find_fault
 from crewrun.mock.rate_limits import RateLimits, TokenBucket
 from crewrun.tools import tool

@@ -31,3 +31,18 @@ def test_rows_that_wait_for_a_permit_are_not_suspects(place: Place) -> None:
     assert {row["index"]: row["error"]["type"] for row in read_rows(place.results) if row["error"]} == {
         3: "WorkerKilled"
     }
+
+
+LOST = DEADLY.replace("die()", "lose_place()")
+
+
+def test_a_run_ends_when_the_place_of_its_workers_is_gone(place: Place) -> None:
+    """At once, with exit 4 and the way to go on: no row has failed, and the same command does what is left."""
+    (place.folder / "deadly.py").write_text(LOST.replace("WORKERS", local_workers.__name__))
+    place.rows(*({"topic": topic} for topic in ("a", "DIE", "b", "c")))
+    flags = ("--crew", "deadly.py:run", "--executor", NEAR, "-j", "1")
+    assert place.batch(*flags, code=4) == ["Write about a"]
+    assert [row["status"] for row in read_rows(place.results)] == ["ok"]
+    assert "stopped: the place of the workers is gone; the same command goes on" in place.stderr
+    (place.folder / "deadly.py").write_text(LOST.replace('"DIE"', '"nobody"'))
+    assert place.batch(*flags) == ["Write about DIE", "Write about b", "Write about c"]

@@ -20,12 +20,12 @@ from threading import Event, Thread
 from typing import BinaryIO, Self, TextIO
 
 from support import command as cli
+from support import mutants
 from support.command import clean_env
 from support.kill_points import Point
 
-# `from support.x import y` and `from x import y` in the server start where they start here.
-_TESTS = Path(__file__).resolve().parents[__name__.count(".")]
-_SERVER = f"{__name__.removesuffix('forks')}fork_server"
+_TESTS = Path(__file__).resolve().parents[1]
+_SERVER = "support.fork_server"
 _CLIENT = str(Path(__file__).with_name("fork_client.py"))
 
 
@@ -111,8 +111,9 @@ class Forks:
         self._line, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", _SERVER, str(theirs.fileno())]
+            env = {name: value for name, value in os.environ.items() if name == mutants.VARIABLE}
             self._server = subprocess.Popen(
-                command, cwd=_TESTS, env=clean_env(), stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                command, cwd=_TESTS, env=clean_env(**env), stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """The house stands as drawn: imports go down only, and what is heavy is imported where it says."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,41 +13,11 @@ from support.paths import ROOT
 
 PACKAGE = ROOT / "crewrun"
 
-# The layers, lowest first. A module may import its own layer and those before it.
-LAYERS: list[tuple[str, ...]] = [
-    (
-        *("_version", "errors", "messages", "row", "templates", "fingerprint", "declared", "run_files"),
-        *("recorder", "usage", "failed_tools", "row_context"),
-        *("redaction", "terminal", "confinement", "library_warnings"),
-    ),
-    ("loading",),
-    ("aio",),
-    ("references",),
-    ("limits",),
-    ("diagram", "files"),
-    ("hooks",),
-    ("llm",),
-    ("tools",),
-    ("knowledge", "skills"),
-    ("journal",),
-    ("runs",),
-    ("crew",),
-    ("flow",),
-    ("inspect",),
-    ("target",),
-    ("definitions",),
-    ("project",),
-    ("worker",),
-    ("executors",),
-    ("batch",),
-    ("cli", "__main__"),
-]
+# The layers as CONTRIBUTING.md draws them, lowest first: `room room   what is in them`.
+_DRAWN = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## The rooms")[1].split("```")[1]
+LAYERS = [re.split(r"  |$", line)[0].split() for line in _DRAWN.splitlines()[1:]]
 # These reach down to here; nothing above needs them but the command line.
 BESIDE = {"testing": "executors", "mock": "crew"}
-# CrewAI's paths to our classes, for the import lines of existing projects.
-BESIDE |= dict.fromkeys(
-    ("agent", "agents", "crews", "lite_agent_output", "llms", "process", "task", "tasks", "types"), "crew"
-)
 HEAVY = {
     "litellm": {"llm/transports/litellm.py"},
     "rich": {"cli/console.py"},
@@ -198,3 +169,47 @@ def test_nobody_outside_its_package_asks_which_kind_a_target_is() -> None:
         and any(ast.unparse(argument).endswith(("target", "Target")) for argument in node.args)
     }
     assert asking == set()
+
+
+def test_each_room_is_drawn_once() -> None:
+    """A room that CONTRIBUTING.md leaves out would be in no layer."""
+    rooms = {room(_module(path)) for path in modules()} - {"__init__"}
+    drawn = [name for layer in LAYERS for name in layer]
+    assert sorted(drawn) == sorted(rooms - set(BESIDE))
+
+
+def test_contributing_names_only_files_that_exist() -> None:
+    """Its routes are the way in for newcomers."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:tests|crewrun)/[\w./]+|[a-z_]+(?:/[a-z_]+)+\.py)`", text))
+    routes = text.split("## The routes")[1].split("\n## ")[0]
+    named |= {f"{path}.py" for path in re.findall(r"^([a-z_]+(?:/[a-z_]+)*)  ", routes, re.MULTILINE)}
+    named |= {f"{path}.py" for path in re.findall(r"`([a-z_]+(?:/[a-z_]+)+)(?:\.\w+)?`", routes)}
+    missing = [path for path in sorted(named) if not (ROOT / path).exists() and not (PACKAGE / path).exists()]
+    assert missing == []
+
+
+def test_no_modules_import_each_other() -> None:
+    """A circle, whether of imports at the top, inside functions or for types only, can only be read as a whole."""
+    graph = {_module(path): _imported(path) for path in modules()}
+    while free := [name for name, others in graph.items() if not others & graph.keys()]:
+        for name in free:
+            del graph[name]
+    assert graph == {}
+
+
+def _module(path: Path) -> str:
+    return ("crewrun." + relative(path).removesuffix(".py").replace("/", ".")).removesuffix(".__init__")
+
+
+def _imported(path: Path) -> set[str]:
+    """The modules of ours that a module imports, `crewrun.llm.endpoints` in `from crewrun.llm import endpoints`."""
+    own = {_module(one) for one in modules()}
+    named = set()
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            within = {f"{node.module}.{alias.name}" for alias in node.names} & own
+            named |= within if len(within) == len(node.names) else within | {node.module or ""}
+    return (named & own) - {_module(path)}

@@ -401,3 +401,22 @@ def test_every_category_has_a_cause_and_a_way_out(category: Category) -> None:
 def test_the_cause_follows_type_and_status(failed: ErrorRecord, named: str) -> None:
     """Where those know more than the category."""
     assert named in likely_cause(failed)
+
+
+def test_the_first_rows_are_those_that_were_begun_first() -> None:
+    """Five that fail fast say nothing as long as one that was begun before them still runs."""
+    breaker = Breaker()
+    for index in range(6):
+        breaker.begin(index)
+    failed = [ended(error(), n=n) for n in range(6)]
+    assert [breaker.observe(failed[n]) for n in (1, 2, 3, 4, 5)] == [None] * 5
+    assert breaker.observe(failed[0]) is not None
+
+
+def test_a_refusal_of_the_key_is_a_rows_own_where_others_succeeded() -> None:
+    """The cause is looked for in the row, and not in the key."""
+    refused = error(C.AUTH, status=401)
+    alone, among_others = likely_cause(refused), likely_cause(refused, others_succeeded=True)
+    assert among_others.startswith("other rows of this run succeeded")
+    assert alone != among_others
+    assert likely_cause(error(C.TOOL), others_succeeded=True) == likely_cause(error(C.TOOL))

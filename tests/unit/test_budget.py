@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crewrun.errors import BudgetExhausted, Category, RowBudgetExceeded
-from crewrun.limits.budget import Budget, Reservation, check_row
+from crewrun.limits.budget import Budget, Hold, check_row
 from crewrun.limits.cross_loop import CrossLoopLimiters
 from crewrun.limits.limiter import LimiterOptions, LocalLimiters
 from crewrun.limits.permit import Price
@@ -156,7 +156,7 @@ def test_what_is_spent_and_reserved_never_passes_the_limit(
 ) -> None:
     """Whatever the calls cost within what was said of them, in whatever order they end."""
     budget = Budget(limit_usd)
-    open_calls: list[tuple[Reservation, float]] = []
+    open_calls: list[tuple[Hold, float]] = []
     for input_usd, worst_usd, share, choice in calls:
         try:
             held = budget.admit_nowait("kind", input_usd, worst_usd)

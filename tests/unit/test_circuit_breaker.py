@@ -22,7 +22,9 @@ from crewrun.errors import (
     RateLimited,
     ServerError,
 )
-from crewrun.limits.circuit_breaker import CircuitBreaker
+from crewrun.limits.circuit_breaker import BreakerState, CircuitBreaker
+from crewrun.limits.permit import FailureScope, Permit
+from crewrun.limits.probes import Suspicion
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.model import LLM
@@ -89,18 +91,18 @@ def run(
     """Rows of one call each, `at_once` in flight, sent as the gateway sends them."""
     result = Run()
 
-    async def call(row: int, outage: CircuitBreaker, policy: RetryPolicy) -> None:
+    async def call(row: int, breaker: CircuitBreaker, policy: RetryPolicy) -> None:
         attempt = 0
         while True:
             attempt += 1
-            sent = await outage.ready()
+            sent = await breaker.ready()
             try:
                 await provider.send(row)
             except CallError as error:
                 error.attempts = attempt
-                was_on = outage.is_on
-                is_excused = outage.failed(error, sent)
-                result.outages += outage.is_on and not was_on
+                was_on = breaker.is_silent
+                is_excused = breaker.failed(Permit(attempt=sent), error) is FailureScope.NONE
+                result.outages += breaker.is_silent and not was_on
                 if is_excused:
                     attempt -= 1
                     continue
@@ -109,18 +111,18 @@ def run(
                     raise
                 await anyio.sleep(delay_s)
             else:
-                outage.answered(sent)
+                breaker.answered(Permit(attempt=sent))
                 return
 
     async def main() -> Run:
-        outage = CircuitBreaker("openai/m", patience_s, rng=random.Random(seed))
+        breaker = CircuitBreaker("openai/m", patience_s, rng=random.Random(seed))
         policy = RetryPolicy(retries=retries, rng=random.Random(seed))
         left = iter(range(rows))
 
         async def work() -> None:
             for row in left:
                 try:
-                    await call(row, outage, policy)
+                    await call(row, breaker, policy)
                     result.ok.append(row)
                 except OutageTooLong as gone:
                     result.pending.append(row)
@@ -133,8 +135,8 @@ def run(
             for _ in range(at_once):
                 workers.start_soon(work)
         result.took_s = trio.current_time()
-        result.probes = outage.probes
-        assert outage._out == 0 or result.stopped
+        result.probes = breaker.probes
+        assert breaker._evidence._out == 0 or result.stopped
         return result
 
     return on_a_virtual_clock(main)
@@ -181,17 +183,17 @@ async def test_what_the_transport_says_of_a_server_that_is_not_there_is_understo
     """Refused connections and unknown names, as the direct transport raises them: two attempts of one call tell."""
     from crewrun.llm.transports.openai import OpenAITransport
 
-    transport, outage = OpenAITransport(), CircuitBreaker("openai/m")
+    transport, breaker = OpenAITransport(), CircuitBreaker("openai/m")
     try:
         for attempt in (1, 2):
-            sent = await outage.ready()
+            sent = await breaker.ready()
             with pytest.raises(NetworkError) as raised:
                 await transport.send(request(resolve(LLM(model="openai/m", base_url=f"http://{host}")), "hello"))
             raised.value.attempts = attempt
-            outage.failed(raised.value, sent)
+            breaker.failed(Permit(attempt=sent), raised.value)
     finally:
         await transport.aclose()
-    assert outage.is_on
+    assert breaker.is_silent
 
 
 @pytest.mark.parametrize("at_once", [1, 32])
@@ -210,14 +212,14 @@ def test_what_fails_of_before_does_not_put_off_the_first_probe() -> None:
     """The backoff is that of probes."""
 
     async def main() -> float:
-        outage = CircuitBreaker("m", rng=random.Random(3))
+        breaker = CircuitBreaker("m", rng=random.Random(3))
         for attempt in (1, 2):
-            sent = [await outage.ready() for _ in range(20)]
+            sent = [await breaker.ready() for _ in range(20)]
             for number in sent:
                 error = status(503)
                 error.attempts = attempt
-                outage.failed(error, number)
-        await outage.ready()
+                breaker.failed(Permit(attempt=number), error)
+        await breaker.ready()
         return trio.current_time()
 
     assert on_a_virtual_clock(main) == pytest.approx(1, abs=0.2)
@@ -257,12 +259,12 @@ def test_a_provider_that_asks_to_wait_is_not_probed_before(asked_s: float, waite
     """A Retry-After is a floor under the next probe, up to half a minute."""
 
     async def main() -> float:
-        outage = CircuitBreaker("m", rng=random.Random(3))
+        breaker = CircuitBreaker("m", rng=random.Random(3))
         for attempt in (1, 2):
             error = refused()
             error.attempts, error.retry_after_s = attempt, asked_s
-            outage.failed(error, await outage.ready())
-        await outage.ready()
+            breaker.failed(Permit(attempt=await breaker.ready()), error)
+        await breaker.ready()
         return trio.current_time()
 
     assert on_a_virtual_clock(main) == pytest.approx(waited_s)
@@ -359,11 +361,11 @@ def test_a_refusal_ends_an_outage() -> None:
     """The provider lives, whatever it says: the next calls go out at once."""
 
     async def main() -> tuple[bool, bool]:
-        outage = CircuitBreaker("m")
-        sent = await begun(outage)
-        before = outage.is_on
-        outage.failed(BadRequest("HTTP 400: no", http_status=400), sent)
-        return before, outage.is_on
+        breaker = CircuitBreaker("m")
+        sent = await begun(breaker)
+        before = breaker.is_silent
+        breaker.failed(Permit(attempt=sent), BadRequest("HTTP 400: no", http_status=400))
+        return before, breaker.is_silent
 
     assert on_a_virtual_clock(main) == (True, False)
 
@@ -372,24 +374,24 @@ def test_an_answer_to_what_was_sent_before_does_not_end_an_outage() -> None:
     """A server that goes down still ends what it is at."""
 
     async def main() -> tuple[bool, bool]:
-        outage = CircuitBreaker("m")
-        early = await outage.ready()
-        late = await begun(outage)
-        outage.answered(early)
-        still = outage.is_on
-        outage.answered(late)
-        return still, outage.is_on
+        breaker = CircuitBreaker("m")
+        early = await breaker.ready()
+        late = await begun(breaker)
+        breaker.answered(Permit(attempt=early))
+        still = breaker.is_silent
+        breaker.answered(Permit(attempt=late))
+        return still, breaker.is_silent
 
     assert on_a_virtual_clock(main) == (True, False)
 
 
-async def begun(outage: CircuitBreaker) -> int:
+async def begun(breaker: CircuitBreaker) -> int:
     """Let an outage begin, and wait for the first probe's number."""
     for attempt in (1, 2, 3, 4):
         error = refused()
         error.attempts = attempt
-        outage.failed(error, await outage.ready())
-    return await outage.ready()
+        breaker.failed(Permit(attempt=await breaker.ready()), error)
+    return await breaker.ready()
 
 
 def test_a_server_that_drains_while_it_goes_down_is_an_outage() -> None:
@@ -403,10 +405,10 @@ def test_a_probe_that_hangs_does_not_hold_up_the_next() -> None:
     """Half a minute later another call probes."""
 
     async def main() -> float:
-        outage = CircuitBreaker("m", rng=random.Random(3))
-        await begun(outage)
+        breaker = CircuitBreaker("m", rng=random.Random(3))
+        await begun(breaker)
         hung_at = trio.current_time()
-        await outage.ready()
+        await breaker.ready()
         return trio.current_time() - hung_at
 
     assert on_a_virtual_clock(main) == pytest.approx(30)
@@ -416,19 +418,19 @@ def test_who_waits_can_be_cancelled() -> None:
     """The next in line probes in its place, and the one behind it goes when that is answered."""
 
     async def main() -> tuple[list[str], bool]:
-        outage = CircuitBreaker("m", rng=random.Random(3))
+        breaker = CircuitBreaker("m", rng=random.Random(3))
         went: list[str] = []
         for attempt in (1, 2):
             error = refused()
             error.attempts = attempt
-            outage.failed(error, await outage.ready())
+            breaker.failed(Permit(attempt=await breaker.ready()), error)
 
         async def wait(name: str, scope: anyio.CancelScope) -> None:
             with scope:
-                sent = await outage.ready()
+                sent = await breaker.ready()
                 went.append(name)
                 await anyio.sleep(1)
-                outage.answered(sent)
+                breaker.answered(Permit(attempt=sent))
 
         async with anyio.create_task_group() as group:
             first = anyio.CancelScope()
@@ -438,7 +440,7 @@ def test_who_waits_can_be_cancelled() -> None:
                 group.start_soon(wait, name, anyio.CancelScope())
                 await anyio.sleep(0.1)
             first.cancel()
-        return went, outage.is_on
+        return went, breaker.is_silent
 
     assert on_a_virtual_clock(main) == (["second", "third"], False)
 
@@ -447,15 +449,15 @@ def test_calls_given_up_are_not_waited_for() -> None:
     """Cancelled attempts are not in flight, so that two refused ones are again all there are."""
 
     async def main() -> bool:
-        outage = CircuitBreaker("m")
+        breaker = CircuitBreaker("m")
         for _ in range(20):
-            await outage.ready()
-            outage.given_up()
+            await breaker.ready()
+            breaker.withdraw()
         for attempt in (1, 2):
             error = refused()
             error.attempts = attempt
-            outage.failed(error, await outage.ready())
-        return outage.is_on
+            breaker.failed(Permit(attempt=await breaker.ready()), error)
+        return breaker.is_silent
 
     assert on_a_virtual_clock(main) is True
 
@@ -464,13 +466,13 @@ def test_what_holds_calls_up_is_said() -> None:
     """For the progress line: the endpoint, for how long, the time left and the cause; nothing before and after."""
 
     async def main() -> list[str | None]:
-        outage = CircuitBreaker("openai/m", rng=random.Random(3))
-        said = [outage.limiting]
-        sent = await begun(outage)
+        breaker = CircuitBreaker("openai/m", rng=random.Random(3))
+        said = [breaker.limiting]
+        sent = await begun(breaker)
         await anyio.sleep(60 - trio.current_time())
-        said.append(outage.limiting)
-        outage.answered(sent)
-        said.append(outage.limiting)
+        said.append(breaker.limiting)
+        breaker.answered(Permit(attempt=sent))
+        said.append(breaker.limiting)
         return said
 
     assert on_a_virtual_clock(main) == [
@@ -478,3 +480,23 @@ def test_what_holds_calls_up_is_said() -> None:
         "an outage: openai/m has not answered for 60 s, 240 s left: 127.0.0.1:8000: cannot connect: Connection refused",
         None,
     ]
+
+
+def test_an_answer_ends_an_outage_that_only_timeouts_showed() -> None:
+    """A timeout is no evidence by itself, so a probe that timed out declared the outage: the next answer ends it."""
+
+    async def main() -> list[BreakerState]:
+        breaker = CircuitBreaker("m", 120, rng=random.Random(3))
+        timed_out = CallTimedOut("no reply from m within 120 s (--call-timeout)")
+        timed_out.attempts = 1
+        breaker.failed(Permit(attempt=await breaker.ready()), timed_out)
+        suspicion = await breaker.join(timed_out)
+        assert isinstance(suspicion, Suspicion)
+        breaker.failed(Permit(attempt=await breaker.ready(), is_probe=True, suspicion=suspicion), timed_out)
+        states = [breaker.state]
+        probe = Permit(attempt=await breaker.ready(), is_probe=True)
+        states.append(breaker.state)
+        breaker.answered(probe)
+        return [*states, breaker.state]
+
+    assert on_a_virtual_clock(main) == [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED]

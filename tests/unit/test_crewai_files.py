@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.command import crewrun, read_rows, write_rows
+from support.command import read_rows, write_rows
+from support.forks import crewrun
 
 from crewrun import LLM, Agent, Crew, DefinitionError, Task
 from crewrun.definitions import jsonc_source, load, yaml_source

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from crewrun.batch.engine import Engine, EngineOptions
 from crewrun.batch.history import NoHistory
-from crewrun.batch.identity import RowIds
 from crewrun.batch.order import InInputOrder
 from crewrun.batch.progress import Progress
 from crewrun.batch.readers import Record
+from crewrun.batch.row_ids import RowIds
 from crewrun.batch.source import Source
 from crewrun.batch.stop import FailureLimit, Stop, StopReason
 from crewrun.errors import Category, OutputFailed
@@ -314,3 +314,61 @@ def test_lines_that_wait_for_an_earlier_one_hold_at_most_32_mb() -> None:
         return before
 
     assert trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0)) == [0]
+
+
+def test_more_rows_run_when_room_comes_without_that_a_row_has_ended() -> None:
+    """One at first; as many as may once there is room, and none before or beyond."""
+    started_at: list[float] = []
+
+    class Slow(Clockwork):
+        async def run(self, row: Row) -> Outcome:
+            started_at.append(trio.current_time() - began[0])
+            return await super().run(row)
+
+    began: list[float] = []
+
+    def is_room() -> bool:
+        if not began:
+            began.append(trio.current_time())
+        return trio.current_time() - began[0] >= 10
+
+    executor = Slow(100.0)
+    took_s, sink, _, _ = run(20, executor, EngineOptions(max_concurrent=4, is_room=is_room))
+    assert (executor.most, len(sink.lines), took_s < 600) == (4, 20, True)
+    assert started_at[0] < 1
+    assert all(10 <= at <= 11 for at in started_at[1:4])
+
+
+def test_no_more_rows_run_than_there_is_room_for() -> None:
+    """Without room they run one after another."""
+    executor = Clockwork(1.0)
+    took_s, _, _, _ = run(20, executor, EngineOptions(max_concurrent=4, is_room=lambda: False))
+    assert executor.most == 1
+    assert took_s == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    ("rows", "stop_at_s", "is_complete", "written"),
+    [(10, None, True, 10), (10, 3.0, False, 4), (0, None, True, 0)],
+    ids=["to the end", "stopped", "without rows"],
+)
+def test_a_run_is_complete_when_every_row_is_written(
+    rows: int, stop_at_s: float | None, is_complete: bool, written: int
+) -> None:
+    """Two-second rows, two at once; nothing that was written counts as unwritten."""
+
+    async def main() -> tuple[bool, int, int]:
+        progress, stop, sink = Progress(), Stop(), Memory()
+        source = Source(Numbers(rows), None)
+        options = EngineOptions(max_concurrent=2)
+        engine = Engine(source, Clockwork(2.0), NoHistory(), sink, progress, stop, options)
+        async with anyio.create_task_group() as others:
+            others.start_soon(engine.run)
+            if stop_at_s is not None:
+                await anyio.sleep(stop_at_s)
+                stop.request(StopReason("interrupted", "interrupted"))
+        source.release()
+        return engine.is_complete, len(sink.lines), progress.unwritten
+
+    ended = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert ended == (is_complete, written, 0)

@@ -27,6 +27,7 @@ from crewrun.limits.budget import Budget
 from crewrun.limits.limiter import LimiterOptions, LocalLimiters
 from crewrun.limits.permit import CallResult, FailureScope
 from crewrun.limits.retry import RetryPolicy
+from crewrun.limits.unknown_bills import Owed
 from crewrun.llm.call import Bill, Caller
 from crewrun.llm.endpoint_state import EndpointState
 from crewrun.llm.endpoints import resolve
@@ -368,3 +369,43 @@ def test_too_many_at_once_are_fewer_from_then_on() -> None:
     done = run(provider, 60, 60)
     assert (len(done.ok), done.failed) == (60, {})
     assert done.took_s <= 1.5 * 60 / 2 * 0.2
+
+
+def test_long_waits_of_rows_apart_from_each_other_stop_nothing() -> None:
+    """A call that was answered between them says that they are their rows' own."""
+    bad = {"row 3", "row 5", "row 9"}
+    provider = Provider(lambda name: busy_until_tomorrow if name in bad else None)
+    done = run(provider, 12)
+    assert (set(done.failed), len(done.ok), done.pending) == (bad, 9, {})
+
+
+@pytest.mark.parametrize(("others", "scope"), [(0, FailureScope.OWN), (1, FailureScope.NONE)], ids=["alone", "two"])
+def test_too_many_at_once_is_a_calls_own_when_it_was_alone(others: int, scope: FailureScope) -> None:
+    """It is sent again when another call has ended, and uses up its attempts when there is none."""
+
+    async def main() -> FailureScope:
+        limiter = LocalLimiters(LimiterOptions(outage_patience_s=300.0)).of(
+            resolve(LLM(model=NAME, base_url="http://127.0.0.1:9", api_key="k"))
+        )
+        permits = [await limiter.enter(10, None) for _ in range(1 + others)]
+        crowded = RateLimited("HTTP 429: too many at once", http_status=429)
+        crowded.is_concurrency = True
+        return await limiter.failed(permits[0], crowded, CallResult())
+
+    assert on_a_virtual_clock(main) is scope
+
+
+def test_an_unknown_bill_is_owed_and_a_known_one_is_not() -> None:
+    """Whether the attempt was answered, failed or was given up."""
+
+    async def main() -> Owed:
+        limiters = LocalLimiters(LimiterOptions(outage_patience_s=300.0))
+        limiter = limiters.of(resolve(LLM(model=NAME, base_url="http://127.0.0.1:9", api_key="k")))
+        limiter.answered(await limiter.enter(10, None), CallResult(10, 1.0))
+        limiter.answered(await limiter.enter(10, None), CallResult(10, None, owed_usd=2.0, is_unknown=True))
+        await limiter.failed(await limiter.enter(10, None), down(), CallResult(owed_usd=4.0, is_unknown=True))
+        limiter.given_up(await limiter.enter(10, None), CallResult(is_unknown=True))
+        limiter.given_up(await limiter.enter(10, None))
+        return limiters.unknown_bills.owed
+
+    assert on_a_virtual_clock(main) == Owed(3, 6.0, 1)

@@ -8,6 +8,7 @@ import pytest
 from support.workspace import Place
 
 from crewrun import LLM, Agent, Crew, CrewrunWarning, DefinitionError, Task
+from crewrun.errors import LLMCallBlockedError
 from crewrun.hooks import (
     HookAborted,
     InterceptionPoint,
@@ -26,7 +27,6 @@ from crewrun.hooks import (
     unregister_before_llm_call_hook,
     unregister_hook,
 )
-from crewrun.llms.base_llm import LLMCallBlockedError
 from crewrun.project import CrewBase, agent, crew, task
 from crewrun.testing import calls, scripted
 from crewrun.tools import tool

@@ -11,9 +11,9 @@ from support.workspace import Place
 from crewrun import CrewrunWarning, DefinitionError
 from crewrun.definitions import load
 from crewrun.errors import InputInvalid
-from crewrun.loading import patience
+from crewrun.loading import slow_load
 from crewrun.loading.fields_asked import fields_asked
-from crewrun.loading.network import called_model
+from crewrun.loading.model_calls import called_model
 from crewrun.loading.questions import AskedAgain, answering
 from crewrun.target import CrewTarget
 from crewrun.testing import scripted
@@ -468,7 +468,7 @@ def test_a_file_sees_no_arguments_but_its_name(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_load_that_takes_long_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, with the line of the user's that waits."""
-    monkeypatch.setattr(patience, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(slow_load, "PATIENCE_S", 0.01)
     told = StringIO()
     monkeypatch.setattr(sys, "stderr", told)
     waiting = "import time\nwhile 'demo.py' not in sys.stderr.getvalue():\n    time.sleep(0.001)\n"

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from support import forks
-from support.command import crewrun, write_crew, write_rows
+from support.command import write_crew, write_rows
+from support.forks import crewrun
 
 from crewrun import LLM, UsageError
 from crewrun.errors import ModelNotFound

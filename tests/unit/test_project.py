@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from crewrun import LLM, Agent, Crew, CrewOutput, CrewrunWarning, DefinitionError, Task, TaskOutput
-from crewrun.agents.agent_builder.base_agent import BaseAgent
+from crewrun import Agent as BaseAgent
 from crewrun.crew.output import AgentOutput, OutputFormat, UsageMetrics
 from crewrun.crew.process import Process
 from crewrun.crew.steps import AgentAction, AgentFinish
@@ -501,8 +501,7 @@ def test_a_class_without_mcp_servers_has_no_mcp_tools() -> None:
 
 def test_the_decorators_are_where_crewai_has_them() -> None:
     """By its modules inside `project` too."""
-    from crewrun.project import annotations, crew_base
-
+    annotations, crew_base = (import_module(f"crewrun.project.{name}") for name in ("annotations", "crew_base"))
     assert (crew_base.CrewBase, annotations.crew, annotations.before_kickoff) == (CrewBase, crew, before_kickoff)
 
 

@@ -8,7 +8,7 @@ from support.user_files import in_an_empty_folder, write
 
 from crewrun import CrewrunWarning, DefinitionError
 from crewrun.definitions import load
-from crewrun.definitions.entries import entry_of
+from crewrun.definitions.formats.entry_point import find_entry_point
 from crewrun.loading.block import loading
 from crewrun.references import load_file
 from crewrun.target import CrewTarget
@@ -33,7 +33,7 @@ def entry(text: str, **files: str) -> str | None:
     """The name that is found in demo.py."""
     write({"demo.py": text, "base.py": HEAD.replace("crewai", "crewrun"), **{f"{k}.py": v for k, v in files.items()}})
     with loading():
-        return entry_of(load_file(os.path.abspath("demo.py")), "demo.py")
+        return find_entry_point(load_file(os.path.abspath("demo.py")), "demo.py")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 import pytest
-from support import command as cli
 from support.command import parse_rows, problems, read_rows, topics, write_rows
 from support.forks import crewrun
 from support.mock_process import MockProcess
@@ -1106,7 +1105,7 @@ def test_a_foreign_target_is_run_by_the_command_with_each_rows_failure_its_own(t
         }
     )
     rows = write_rows(tmp_path / "rows.jsonl", topics(3))
-    done = cli.crewrun("batch", rows, "--crew", "demo:thing", "-o", "out.jsonl", cwd=tmp_path)
+    done = crewrun("batch", rows, "--crew", "demo:thing", "-o", "out.jsonl", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     results = read_rows(tmp_path / "out.jsonl")
     assert [row["output"] for row in results] == [{"about": "topic 0"}, None, {"about": "topic 2"}]

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from crewrun.errors import CallError, CallTimedOut, NetworkError, QuotaExhausted, RateLimited, ServerError
 from crewrun.limits import rate_headers
-from crewrun.limits.rate_limiter import RateLimiter, Ticket
+from crewrun.limits.permit import Permit
+from crewrun.limits.rate_limiter import RateLimiter
 from crewrun.llm.transports.retry_after import retry_after
 from crewrun.messages import RateLimits
 from crewrun.mock import rate_limits as mock_limits
@@ -79,7 +80,7 @@ def simulate(
         paced = rate_limiter()
 
         async def send(tokens: int) -> CallError | None:
-            ticket = await paced.admit(max(1, int(tokens * dice.uniform(0.7, 1.3))))
+            permit = await paced.admit(max(1, int(tokens * dice.uniform(0.7, 1.3))))
             await anyio.sleep(dice.uniform(0.01, 0.05))
             now = trio.current_time()
             answer = limits.admit(tokens, now)
@@ -88,7 +89,7 @@ def simulate(
             if answer.refused_by:
                 error = RateLimited("slow", retry_after_s=answer.wait_s if case.asks else None)
             await anyio.sleep(dice.uniform(*(case.refusal if error else case.latency)))
-            paced.settle(ticket, None if error else tokens, error, rate_headers.read(answer.headers))
+            paced.settle(permit, None if error else tokens, error, rate_headers.read(answer.headers))
             return error
 
         async def row() -> None:
@@ -201,11 +202,11 @@ def refusing(
     async def row() -> None:
         nonlocal sent
         for failures in range(100):
-            ticket = await rate_limiter.admit(1)
+            permit = await rate_limiter.admit(1)
             sent += 1
             error = RateLimited("no") if refuses(sent, rate_limiter.in_flight) else None
             await anyio.sleep(0.05 if error else latency)
-            rate_limiter.settle(ticket, 1, error)
+            rate_limiter.settle(permit, 1, error)
             if error is None:
                 return
             await anyio.sleep(dice.uniform(0, min(30, 0.5 * 2**failures)))
@@ -274,7 +275,7 @@ def test_no_minute_has_more_than_the_limits(requests: list[Any], rpm: int, tpm: 
         patience: float | None,
     ) -> None:
         with anyio.move_on_after(float("inf") if patience is None else patience) as scope:
-            ticket = await rate_limiter.admit(estimate)
+            permit = await rate_limiter.admit(estimate)
             now = trio.current_time()
             window = [tokens for at, tokens in sent if at > now - 60]
             assert len(window) + 1 <= rpm
@@ -284,10 +285,10 @@ def test_no_minute_has_more_than_the_limits(requests: list[Any], rpm: int, tpm: 
             try:
                 await anyio.sleep(lasts)
             except trio.Cancelled:
-                rate_limiter.drop(ticket)
+                rate_limiter.drop(permit)
                 raise
             entry[1] = estimate if real is None else real
-            rate_limiter.settle(ticket, real, error)
+            rate_limiter.settle(permit, real, error)
         if scope.cancelled_caught:
             left.append(estimate)
 
@@ -306,21 +307,21 @@ def test_no_minute_has_more_than_the_limits(requests: list[Any], rpm: int, tpm: 
 # --- one thing at a time ----------------------------------------------------------------------------------------------
 
 
-def take(rate_limiter: RateLimiter, count: int, tokens: int = 1) -> list[Ticket]:
+def take(rate_limiter: RateLimiter, count: int, tokens: int = 1) -> list[Permit]:
     """So many that go out without waiting."""
-    tickets = [rate_limiter.admit_nowait(tokens) for _ in range(count)]
-    assert all(tickets)
-    return [ticket for ticket in tickets if ticket]
+    permits = [rate_limiter.admit_nowait(tokens) for _ in range(count)]
+    assert all(permits)
+    return [permit for permit in permits if permit]
 
 
 def room(rate_limiter: RateLimiter) -> int:
     """How many more may go out right now; they are given up again."""
-    tickets: list[Ticket] = []
-    while ticket := rate_limiter.admit_nowait(0):
-        tickets.append(ticket)
-    for ticket in tickets:
-        rate_limiter.drop(ticket)
-    return len(tickets)
+    permits: list[Permit] = []
+    while permit := rate_limiter.admit_nowait(0):
+        permits.append(permit)
+    for permit in permits:
+        rate_limiter.drop(permit)
+    return len(permits)
 
 
 def test_what_comes_first_goes_first_and_who_gives_up_leaves_its_place() -> None:
@@ -329,10 +330,10 @@ def test_what_comes_first_goes_first_and_who_gives_up_leaves_its_place() -> None
 
     async def one(rate_limiter: RateLimiter, number: int, patience: float) -> None:
         with anyio.move_on_after(patience):
-            ticket = await rate_limiter.admit(1)
+            permit = await rate_limiter.admit(1)
             went.append((number, trio.current_time()))
             await anyio.sleep(10)
-            rate_limiter.settle(ticket, 1)
+            rate_limiter.settle(permit, 1)
 
     async def main() -> None:
         rate_limiter = RateLimiter(1)
@@ -450,8 +451,8 @@ def test_slow_start_doubles_with_each_round_trip() -> None:
         sizes = []
         for _ in range(6):
             sizes.append(room(rate_limiter))
-            for ticket in take(rate_limiter, sizes[-1]):
-                rate_limiter.settle(ticket, 1, None, limits)
+            for permit in take(rate_limiter, sizes[-1]):
+                rate_limiter.settle(permit, 1, None, limits)
         return sizes
 
     assert on_a_virtual_clock(partial(main, RateLimits(10**6))) == [8, 16, 32, 64, 128, 150]
@@ -477,18 +478,18 @@ def test_refusals_of_one_episode_cut_once() -> None:
         rate_limiter = RateLimiter(64)
         refused = RateLimited("slow", retry_after_s=0)
         sizes = [room(rate_limiter)]
-        for ticket in take(rate_limiter, 64):
-            rate_limiter.settle(ticket, None, refused)
+        for permit in take(rate_limiter, 64):
+            rate_limiter.settle(permit, None, refused)
         sizes.append(room(rate_limiter))
-        tickets = take(rate_limiter, 32)
-        for ticket in tickets[:16]:
-            rate_limiter.settle(ticket, None, refused)
+        permits = take(rate_limiter, 32)
+        for permit in permits[:16]:
+            rate_limiter.settle(permit, None, refused)
         sizes.append(room(rate_limiter) + rate_limiter.in_flight)
-        for ticket in tickets[16:]:
-            rate_limiter.settle(ticket, 1)
+        for permit in permits[16:]:
+            rate_limiter.settle(permit, 1)
         for _ in range(2):
-            for ticket in take(rate_limiter, room(rate_limiter)):
-                rate_limiter.settle(ticket, 1)
+            for permit in take(rate_limiter, room(rate_limiter)):
+                rate_limiter.settle(permit, 1)
             sizes.append(room(rate_limiter))
         return sizes
 
@@ -501,8 +502,8 @@ def test_a_ceiling_that_nobody_comes_near_is_cut_to_what_is_in_flight() -> None:
     async def main() -> list[int]:
         rate_limiter, sizes = RateLimiter(1000), []
         for _ in range(2):
-            for ticket in take(rate_limiter, 8):
-                rate_limiter.settle(ticket, None, RateLimited("slow", retry_after_s=0))
+            for permit in take(rate_limiter, 8):
+                rate_limiter.settle(permit, None, RateLimited("slow", retry_after_s=0))
             sizes.append(room(rate_limiter))
         return sizes
 
@@ -518,8 +519,8 @@ def test_failures_pause_growth_and_cut_nothing(error: CallError) -> None:
     async def main() -> list[int]:
         rate_limiter, sizes = RateLimiter(100, start=8), []
         for failure in (error, None, None):
-            for i, ticket in enumerate(take(rate_limiter, room(rate_limiter))):
-                rate_limiter.settle(ticket, 1, None if i else failure)
+            for i, permit in enumerate(take(rate_limiter, room(rate_limiter))):
+                rate_limiter.settle(permit, 1, None if i else failure)
             sizes.append(room(rate_limiter))
             await anyio.sleep(6)
         return sizes
@@ -532,8 +533,8 @@ def test_an_empty_account_cuts_nothing() -> None:
 
     async def main() -> int:
         rate_limiter = RateLimiter(8)
-        for ticket in take(rate_limiter, 8):
-            rate_limiter.settle(ticket, None, QuotaExhausted("pay"))
+        for permit in take(rate_limiter, 8):
+            rate_limiter.settle(permit, None, QuotaExhausted("pay"))
         return room(rate_limiter)
 
     assert on_a_virtual_clock(main) == 8
@@ -550,8 +551,8 @@ def test_what_the_provider_asks_to_wait_holds_for_all(asked: list[float], waits:
     async def main() -> tuple[str | None, float]:
         rate_limiter = RateLimiter(20)
         said: list[str | None] = []
-        for ticket, asked_s in zip(take(rate_limiter, len(asked)), asked, strict=True):
-            rate_limiter.settle(ticket, None, RateLimited("later", retry_after_s=asked_s))
+        for permit, asked_s in zip(take(rate_limiter, len(asked)), asked, strict=True):
+            rate_limiter.settle(permit, None, RateLimited("later", retry_after_s=asked_s))
         async with anyio.create_task_group() as group:
             group.start_soon(rate_limiter.admit, 1)
             await trio.testing.wait_all_tasks_blocked()
@@ -596,11 +597,11 @@ def test_what_was_sent_before_a_limit_was_known_counts() -> None:
 
     async def main() -> None:
         rate_limiter = RateLimiter(100, start=8)
-        tickets = take(rate_limiter, 8)
+        permits = take(rate_limiter, 8)
         sent.extend([0.0] * 8)
         await anyio.sleep(1)
-        for ticket in tickets:
-            rate_limiter.settle(ticket, 1, None, RateLimits(10))
+        for permit in permits:
+            rate_limiter.settle(permit, 1, None, RateLimits(10))
         for _ in range(20):
             rate_limiter.settle(await rate_limiter.admit(1), 1, None, RateLimits(10))
             sent.append(trio.current_time())
@@ -616,9 +617,9 @@ def test_nothing_left_waits_for_the_reset() -> None:
     async def main() -> None:
         rate_limiter = RateLimiter(1)
         for _ in range(4):
-            ticket = await rate_limiter.admit(1)
+            permit = await rate_limiter.admit(1)
             went.append(trio.current_time())
-            rate_limiter.settle(ticket, 1, None, RateLimits(600, None, 0, None, 30.0))
+            rate_limiter.settle(permit, 1, None, RateLimits(600, None, 0, None, 30.0))
 
     on_a_virtual_clock(main)
     assert went == [0, pytest.approx(30), pytest.approx(30), pytest.approx(30)]
@@ -643,8 +644,8 @@ def test_it_says_what_limits(
         paced = rate_limiter()
         assert paced.limiting is None
         if error:
-            for ticket in take(paced, fill):
-                paced.settle(ticket, None, error)
+            for permit in take(paced, fill):
+                paced.settle(permit, None, error)
         else:
             for _ in range(fill):
                 paced.settle((take(paced, 1, 100))[0], 100)

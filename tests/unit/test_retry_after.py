@@ -11,6 +11,7 @@ import trio.testing
 from crewrun import Agent, Crew, GatewayOptions, RetryPolicy, Task
 from crewrun.errors import CallError, RateLimited, ServerError
 from crewrun.limits.circuit_breaker import CircuitBreaker
+from crewrun.limits.permit import Permit
 from crewrun.messages import ChatRequest
 from crewrun.testing import scripted
 
@@ -77,17 +78,17 @@ def test_a_probe_of_an_outage_waits_as_long() -> None:
     """A 503 that asks for seven seconds: the first probe goes then, and not after the usual second."""
 
     async def main() -> float:
-        outage = CircuitBreaker("m", rng=Lowest())
+        breaker = CircuitBreaker("m", rng=Lowest())
         down = ServerError("HTTP 503", http_status=503, retry_after_s=ASKED_S)
-        numbers = [await outage.ready() for _ in range(10)]
+        numbers = [await breaker.ready() for _ in range(10)]
         for _ in range(2):  # attempts that were sent after the first failure make it an outage
             for number in numbers:
-                outage.failed(down, number)
-            if not outage.is_on:
-                numbers = [await outage.ready() for _ in range(10)]
-        assert outage.is_on
+                breaker.failed(Permit(attempt=number), down)
+            if not breaker.is_silent:
+                numbers = [await breaker.ready() for _ in range(10)]
+        assert breaker.is_silent
         began = trio.current_time()
-        await outage.ready()
+        await breaker.ready()
         return trio.current_time() - began
 
     assert trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0)) == pytest.approx(ASKED_S)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from crewrun import Agent, ConditionalTask, Crew, CrewOutput, DefinitionError, GuardrailFailed, Task, TaskOutput
+from crewrun.crew.llm_guardrail import LLMGuardrail
 from crewrun.crew.output_files import writing_below
 from crewrun.crew.steps import AgentAction, AgentFinish
 from crewrun.errors import InputInvalid, OutputInvalid, TaskTimedOut
 from crewrun.limits.windows import RequestWindow, admit
 from crewrun.messages import ChatRequest, Completion, ToolCall, Usage
-from crewrun.tasks.llm_guardrail import LLMGuardrail
 from crewrun.testing import Step, scripted
 from crewrun.tools import tool
 

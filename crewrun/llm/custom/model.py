@@ -7,16 +7,14 @@ they are when the object is first used: a counter that grows later makes no othe
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from functools import wraps
-from inspect import iscoroutinefunction
 from typing import Any, Final, NamedTuple
 
 from crewrun.errors import UsageError
 from crewrun.fingerprint import fingerprint
+from crewrun.llm.model_fields import ModelFields
 from crewrun.messages import Endpoint
 from crewrun.redaction.credentials import settings_without_credentials
 from crewrun.redaction.values import is_secret_name
-from crewrun.references import check_loaded
 
 # What a call may depend on by the names that all models have; it may be changed between calls.
 SETTINGS: Final = (
@@ -114,43 +112,14 @@ def custom_endpoint(llm: Any) -> Endpoint:
     )
 
 
-def routed(method: Callable[..., Any]) -> Callable[..., Any]:
-    """`method`, a `call` or `acall`, as a call of the run where a run's code calls it.
-
-    Outside a run, and within the run's own call of the model, it is the method itself.
-    """
-    if iscoroutinefunction(method):
-
-        @wraps(method)
-        async def acall(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if _is_here(self):
-                return await method(self, *args, **kwargs)
-            from crewrun.llm.direct import ask_custom  # which knows the gateway, and that knows LLM
-
-            return await ask_custom(self, Given(args, kwargs))
-
-        return acall
-
-    @wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _is_here(self):
-            return method(self, *args, **kwargs)
-        from crewrun.llm.direct import ask_custom
-        from crewrun.llm.sync import run_sync
-
-        return run_sync("call", "acall", ask_custom, self, Given(args, kwargs))
-
-    return call
-
-
-def _is_here(custom: Any) -> bool:
-    """Whether the method itself is to run. Raises DefinitionError while the user's code is loaded."""
-    from crewrun.row_context import current_row_context
-
-    if calling.get() is custom:
-        return True
-    check_loaded()
-    return current_row_context() is None
+def as_plain(llm: ModelFields) -> ModelFields:
+    """A model of the user's own as one that crewrun calls: its name and parameters. Any other stays what it is."""
+    if not calls_by_itself(llm):
+        return llm
+    fields = settings_of(custom_of(llm))
+    fields.pop("base_url", None)  # of a server that may speak anything
+    others = fields.pop("additional_params", {})
+    return ModelFields(**{"model": type(llm).__name__, **others, **fields})
 
 
 def _adapted(value: Any) -> Any:

@@ -102,16 +102,16 @@ class _Maker:
 
     def _target(self, reference: str) -> Any:
         """The target of a JSON pointer such as `#/$defs/Author`, or True, which allows any value."""
-        value = self._root if reference == "#" or reference.startswith("#/") else True
+        part = self._root if reference == "#" or reference.startswith("#/") else True
         for step in unquote(reference).split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
-                value = value[int(name)]
-            elif isinstance(value, dict):
-                value = value.get(name, True)
+            if isinstance(part, list) and name.isdecimal() and int(name) < len(part):
+                part = part[int(name)]
+            elif isinstance(part, dict):
+                part = part.get(name, True)
             else:
                 return True
-        return value
+        return part
 
     def _choose(self, flat: Mapping[str, Any], choices: list[list[Any]], place: _Place) -> Any:
         """A value for the first branch of the first choice that has a value."""

@@ -1,28 +1,30 @@
-"""The offline model `offline`: built in, deterministic, free, and obviously not a real model.
+"""The offline model: built in, deterministic, free, and obviously not a real model.
 
 If a request has tools, it calls the first one once per conversation; if it has a schema, it answers with JSON that
-fits. `offline?latency=0.2&jitter=0.1&fail=0.05&tools=0` sets the seconds per call, their spread, the share of calls
-that fail, and whether it calls tools. The same request always gets the same answer, wait and failure, so a trial run
-can be repeated exactly.
+validates. `offline?latency=0.2&jitter=0.1&fail=0.05&tools=0` sets the seconds per call, their spread, the share of
+calls that fail, and whether it calls tools. The same request always gets the same answer, wait and failure, so a run
+can be repeated exactly. `llm.offline_model` makes the answers.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import parse_qsl
 
 import anyio
 import anyio.lowlevel
 
 from crewrun.errors import BadRequest, UsageError, suggest
-from crewrun.llm.offline_model.values import example
-from crewrun.llm.offline_model.words import action, described_schema, described_tools, excerpt, final_answer, observed
-from crewrun.messages import ChatRequest, Completion, ToolCall, ToolSpec, Usage
+from crewrun.llm.offline_model.directives import PromptDirectives
+from crewrun.llm.offline_model.fake_model import FakeModel, Question, Turn
+from crewrun.llm.offline_model.words import excerpt, observed
+from crewrun.messages import ChatRequest, Completion, Usage
 
 _EXCERPT_CHARS = 160  # of the prompt in an answer: two lines of a terminal
 _CHARS_PER_TOKEN = 4  # OpenAI's rule of thumb for English, https://platform.openai.com/tokenizer
+# Directives in the prompt are for the mock; here an option says whether tools are called.
+_ASKS, _ASKS_FOR_NOTHING = PromptDirectives(), PromptDirectives(no_tools=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,11 @@ class OfflineTransport:
             await anyio.lowlevel.checkpoint()
         if chance < options.fail:
             raise BadRequest(f"offline model: this call fails, as fail={options.fail:g} asks for")
-        text, calls = _reply(request, digest.hex()[:8], asks=bool(options.tools))
-        output = text + "".join(call.arguments for call in calls)
+        model = _OfflineModel(digest.hex()[:8], request.messages[-1].shown)
+        text, calls = model.answer(_question(request, asks=bool(options.tools)))
+        chars = len(text) + sum(len(call.arguments) for call in calls)
         usage = Usage(
-            prompt_tokens=len(prompt) // _CHARS_PER_TOKEN + 1, completion_tokens=len(output) // _CHARS_PER_TOKEN + 1
+            prompt_tokens=len(prompt) // _CHARS_PER_TOKEN + 1, completion_tokens=chars // _CHARS_PER_TOKEN + 1
         )
         return Completion(text, usage, tool_calls=calls)
 
@@ -99,33 +102,37 @@ class OfflineTransport:
         return self._options[query]
 
 
-def _reply(request: ChatRequest, mark: str, *, asks: bool) -> tuple[str, tuple[ToolCall, ...]]:
-    """The text of the answer and the tools that it calls."""
+class _OfflineModel(FakeModel):
+    """Quotes the last message, and says that no model was called."""
+
+    def __init__(self, mark: str, last: str) -> None:
+        self._mark = mark
+        self._last = last
+
+    def prompt(self, question: Question, *, in_words: bool) -> str:
+        """The last message, of any role."""
+        return self._last
+
+    def quote(self, prompt: str) -> str:
+        """Its beginning."""
+        return excerpt(prompt, _EXCERPT_CHARS)
+
+    def text(self, prompt: str, results: Sequence[str]) -> str:
+        """The last message, which may be a tool's result."""
+        return f"[offline {self._mark}: no model was called] {self.quote(observed(prompt) or prompt)}"
+
+    def call_id(self, number: int, position: int) -> str:
+        """The same each time, since there is only one call in a conversation."""
+        return "call_offline"
+
+
+def _question(request: ChatRequest, *, asks: bool) -> Question:
+    """`request` in the fake model's terms; with `asks` it may call tools."""
     messages = request.messages
-    last = messages[-1].shown
-    if request.tools and asks and not any(message.role == "tool" for message in messages):
-        tool = request.tools[0]
-        return "", (ToolCall("call_offline", tool.name, _arguments(tool, last)),)
-    tools = () if request.tools else _described_tools(request)
-    results = [observed(message.content) for message in messages if message.role == "user"] if tools else []
-    if tools and asks and not any(result is not None for result in results):
-        return action(tools[0].name, _arguments(tools[0], last)), ()
-    text = f"[offline {mark}: no model was called] {excerpt(observed(last) or last, _EXCERPT_CHARS)}"
-    schema = request.schema.schema if request.schema else _described_schema(request)
-    if schema is not None:
-        text = json.dumps(example(dict(schema), text), ensure_ascii=False)
-    return final_answer(text) if tools else text, ()
-
-
-def _arguments(tool: ToolSpec, prompt: str) -> str:
-    return json.dumps(example(dict(tool.parameters), excerpt(prompt, _EXCERPT_CHARS)), ensure_ascii=False)
-
-
-def _described_tools(request: ChatRequest) -> tuple[ToolSpec, ...]:
-    """The tools described in the first message: the system prompt, or the user's message without one."""
-    return described_tools(request.messages[0].content)
-
-
-def _described_schema(request: ChatRequest) -> Mapping[str, Any] | None:
-    users = (message.content for message in reversed(request.messages) if message.role == "user")
-    return next((schema for text in users if (schema := described_schema(text)) is not None), None)
+    return Question(
+        turns=[Turn(message.role, message.content) for message in messages],
+        tools=request.tools,
+        results=[message.content for message in messages if message.role == "tool"] if request.tools else (),
+        schema=request.schema.schema if request.schema else None,
+        directives=_ASKS if asks else _ASKS_FOR_NOTHING,
+    )

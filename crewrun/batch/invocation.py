@@ -1,0 +1,41 @@
+"""What a batch is asked to do: the command as it was given, and what was read for it."""
+
+from dataclasses import dataclass
+
+from crewrun.batch.settings import BatchSettings
+from crewrun.definitions.definition import Definition
+from crewrun.errors import Category
+from crewrun.runs.manifest import Manifest
+from crewrun.terminal import say_all
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What the user asked for: `inputs` and `crew` as they were named, and the words of the command.
+
+    With `only`, only rows that failed with this category are run. `resume_command` is the command that goes on, where
+    it is not the same one. `retried` is the manifest of the run that `retry` goes on with: its rows must not be run by
+    another model than it had.
+    """
+
+    inputs: str
+    crew: str
+    command: list[str]
+    only: Category | None = None
+    resume_command: str | None = None
+    retried: Manifest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """A batch to run. `stdout_fd` is where results go when no file is named."""
+
+    invocation: Invocation
+    definition: Definition
+    settings: BatchSettings
+    stdout_fd: int
+
+    def say(self, message: str) -> None:
+        """Print a message on stderr, unless the run is to be quiet."""
+        if not self.settings.quiet:
+            say_all(message.split("\n"))

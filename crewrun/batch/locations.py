@@ -1,0 +1,185 @@
+"""Where a batch reads and writes: input, results, run folder and summary, and what is wrong with these places.
+
+Each function raises UsageError for what could only go wrong later.
+"""
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from crewrun.batch.settings import BatchSettings
+from crewrun.batch.shard import Shard
+from crewrun.batch.source import STDIN, Source, open_source, openable, stat_of
+from crewrun.errors import UsageError
+from crewrun.inspect.view import nearby
+from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
+from crewrun.runs.folder import RunFolder, beside
+from crewrun.runs.manifest import is_foreign
+
+# What --fresh puts into a name, and what names the folder beside that file.
+_ADDED_BYTES = len(f".999{FOLDER_SUFFIX}")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a batch writes: `output` is the results file, None for standard output; `folder` has the run's state."""
+
+    output: str | None
+    folder: RunFolder | None
+
+
+def output_path(inputs: str, output: str | None, shard: Shard | None = None) -> str | None:
+    """The results file, None for standard output: as gzip does it, a file beside a file, a stream for a stream.
+
+    Each shard has a file of its own.
+    """
+    if output == STDIN or (output is None and is_pipe(inputs)):
+        return None
+    if output is not None:
+        if output.endswith(".gz"):
+            raise UsageError(f"-o {output}: results are written as plain JSONL; compress them afterwards")
+        return output
+    stem = inputs
+    for suffix in (".gz", ".jsonl", ".ndjson", ".json", ".csv"):
+        stem = stem.removesuffix(suffix)
+    return f"{stem}{shard.suffix if shard else ''}{RESULTS_SUFFIX}"
+
+
+def check_output(output: str | None) -> None:
+    """Raise UsageError when results could not be written there."""
+    if output is None:
+        return
+    try:
+        if os.path.isdir(output):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = os.path.dirname(output) or "."
+        os.stat(os.path.join(folder, ""))
+        if not os.access(output if os.path.exists(output) else folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as refused:
+        raise UsageError(f"{output}: cannot be written: {refused.strerror}") from None
+
+
+def check_sortable(output: str | None, settings: BatchSettings) -> None:
+    """Raise UsageError when results should be in input order and go out as they come, the canary's first."""
+    if settings.canary and settings.ordered and (output is None or is_pipe(output)):
+        raise UsageError("--canary --ordered: a stream cannot be sorted when rows run out of order; name a file by -o")
+
+
+def real_path(output: str | None) -> Path | None:
+    """The results file itself, where `output` is a link to it; a pipe by the name that it was given."""
+    return None if output is None else Path(output if is_pipe(output) else os.path.realpath(output))
+
+
+def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
+    """Where the run's state is: named, or beside a results file; None for a stream without one.
+
+    Raises UsageError when it could not be kept there, or is the state of something else.
+    """
+    is_file = output is not None and (os.path.isfile(output) or not os.path.exists(output))
+    if settings.run_dir is not None:
+        if os.path.exists(settings.run_dir) and not os.path.isdir(settings.run_dir):
+            raise UsageError(f"--run-dir {settings.run_dir}: is not a folder")
+        _check_length(output if output is not None and is_file else settings.run_dir)
+        folder = RunFolder(Path(settings.run_dir))
+        if is_foreign(folder.manifest, torn=not folder.journal.exists()):
+            raise UsageError(
+                f"--run-dir {settings.run_dir}: has a {folder.manifest.name} that is not a run's; name another folder"
+            )
+        return folder
+    if output is not None and is_file:
+        _check_length(output)
+        return _folder_beside(output, fresh=settings.fresh)
+    for flag, is_set in (
+        ("--fresh", settings.fresh),
+        ("--replay", settings.replay),
+        ("--log-prompts", settings.log_prompts),
+    ):
+        if is_set:
+            raise UsageError(f"{flag}: results that go to a stream have no journal; name a file with -o, or --run-dir")
+    return None
+
+
+def _folder_beside(output: str, *, fresh: bool) -> RunFolder:
+    """The run folder beside the file that `output` is, or is a link to."""
+    path = os.path.realpath(output)
+    folder, old = beside(Path(path)), beside(Path(output))
+    if os.path.islink(output) and old.is_used and not folder.is_used and not fresh:
+        raise UsageError(
+            f"{output}: is a link to {nearby(path)} now, and the state of its run is still {old.path}; "
+            f"move that to {nearby(folder.path)}, or --fresh begins anew"
+        )
+    return folder
+
+
+def _check_length(path: str) -> None:
+    folder, name = os.path.split(os.path.realpath(path))
+    try:
+        most_bytes = os.pathconf(folder, "PC_NAME_MAX")
+    except OSError:
+        return  # there is no such folder, which `check_output` says better
+    excess = len(os.fsencode(name)) + _ADDED_BYTES - most_bytes
+    if excess > 0:
+        more = f"a run's folder is named after it, which takes {_ADDED_BYTES} bytes more"
+        raise UsageError(f"{path}: too long a name: {more}")
+
+
+def rows_opener(inputs: str, settings: BatchSettings) -> Callable[[], Source]:
+    """What opens the rows of `inputs` that the settings ask for, each time from the start."""
+    return partial(
+        open_source,
+        inputs,
+        offset=settings.offset,
+        limit=settings.limit,
+        id_field=settings.id_field,
+        constants=settings.input,
+    )
+
+
+def spooled(inputs: str, files: ExitStack) -> str:
+    """`inputs` as a file that can be read twice: what is a pipe is copied to one."""
+    if not is_pipe(inputs):
+        return inputs
+    suffix = ".jsonl" if inputs == STDIN else "".join(Path(inputs).suffixes)
+    copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))  # noqa: SIM115  (closed with files)
+    with open(openable(inputs), "rb") as pipe:
+        shutil.copyfileobj(pipe, copy)
+    copy.flush()
+    return copy.name
+
+
+def is_pipe(inputs: str) -> bool:
+    """Whether rows come from standard input, a FIFO or a process substitution, and not from a file on disk."""
+    return inputs == STDIN or (os.path.exists(inputs) and not os.path.isfile(inputs) and not os.path.isdir(inputs))
+
+
+def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
+    """Raise UsageError when results would be written into the input."""
+    try:
+        source = stat_of(inputs)
+    except OSError:
+        return  # opening it says so better
+    try:
+        same = stat.S_ISREG(source.st_mode) and os.path.samestat(source, os.stat(output or stdout_fd))
+    except OSError:
+        return
+    if same:
+        raise UsageError(f"{output or 'standard output'}: is the input file itself; name another with -o")
+
+
+def check_summary(summary: str, inputs: str, output: str | None) -> None:
+    """Raise UsageError when the summary could not be written, or would take the place of the rows."""
+    path = Path(summary)
+    if summary == STDIN:
+        raise UsageError("--summary -: standard output is for result lines; name a file, or /dev/stderr")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--summary {summary}: cannot be written there")
+    if any(other and path.resolve() == Path(other).resolve() for other in (inputs, output)):
+        raise UsageError(f"--summary {summary}: is the file of the rows; name another")

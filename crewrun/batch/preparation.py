@@ -1,0 +1,226 @@
+"""Everything before the first row of a batch, in five steps. What can be wrong is found here, before the first call.
+
+    read_settings → locate → check_calls → check_inputs → open_run
+
+Each step gives a value that the next ones need; together they are a `PreparedRun`. `run` makes a session of it. The
+single checks are in `preflight` and `locations`.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+
+from crewrun.aio import threads
+from crewrun.batch.first_crew import FirstCrewFailed, first_crew
+from crewrun.batch.history import NoHistory
+from crewrun.batch.invocation import BatchRequest
+from crewrun.batch.locations import (
+    Places,
+    check_not_input,
+    check_output,
+    check_sortable,
+    check_summary,
+    is_pipe,
+    output_path,
+    real_path,
+    rows_opener,
+    run_folder,
+    spooled,
+)
+from crewrun.batch.preflight import (
+    check_priced,
+    check_rows,
+    make_gateway,
+    moved_files,
+    open_budget,
+    reserve_descriptors,
+    unused_names,
+)
+from crewrun.batch.resume import remove_changed_rows
+from crewrun.batch.run_state import state_options
+from crewrun.batch.settings import BatchSettings
+from crewrun.batch.source import Source
+from crewrun.batch.unsupported import check_supported
+from crewrun.executors import Opener, find_executor
+from crewrun.library_warnings import written_by
+from crewrun.limits.limiter import LocalLimiters
+from crewrun.llm.cache import AnswerCache
+from crewrun.llm.gateway import Gateway
+from crewrun.messages import Endpoint
+from crewrun.runs.opening import Opened, open_state
+from crewrun.runs.state import RunState
+from crewrun.target import Target
+from crewrun.worker import Worker, check_models, check_tools, model_hints
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What the settings ask for, read: `deadline_s` is the time that is left, None without --deadline."""
+
+    open_executor: Opener
+    limiters: LocalLimiters
+    deadline_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How models are called, and which: `endpoints` are those of the crew, as far as they are known before it runs."""
+
+    limiters: LocalLimiters
+    gateway: Gateway
+    cache: AnswerCache | None
+    endpoints: list[Endpoint]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of the input. `open_again` opens it once more from its start, with another `offset` and `limit` if they
+    are given, unless it `is_pipe`. `may_change`: rows have their ids from a field, and may differ from what was done.
+    """
+
+    source: Source
+    open_again: Callable[..., Source]
+    is_pipe: bool
+    may_change: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A run that can begin. `opened` is its state, None when the results go to a stream that has none."""
+
+    request: BatchRequest
+    options: BatchOptions
+    places: Places
+    calls: Calls
+    rows: Rows
+    opened: Opened | None
+
+    @property
+    def state(self) -> RunState | None:
+        """The state beside the results, if there is one."""
+        return self.opened.state if self.opened else None
+
+    @property
+    def history(self) -> RunState | NoHistory:
+        """What is known of rows from earlier sessions."""
+        return self.state or NoHistory(self.request.settings.part)
+
+
+async def prepare(request: BatchRequest, resources: ExitStack) -> PreparedRun:
+    """Do all steps. `resources` closes what they opened.
+
+    Raises UsageError, DefinitionError, RunHeld and JournalDamaged.
+    """
+    options = read_settings(request.settings)
+    places = locate(request)
+    calls = await check_calls(request, options, resources)
+    rows = await check_inputs(request, places, calls, resources)
+    opened = await open_run(request, places, calls, rows, resources)
+    return PreparedRun(request, options, places, calls, rows, opened)
+
+
+def read_settings(settings: BatchSettings) -> BatchOptions:
+    """Step 1: the settings make sense, alone and together. Raises UsageError."""
+    settings.check()
+    open_executor = find_executor(settings.executor)
+    deadline_s = settings.deadline_s(datetime.now().astimezone())
+    return BatchOptions(open_executor, LocalLimiters(settings.limiter, deadline_s), deadline_s)
+
+
+def locate(request: BatchRequest) -> Places:
+    """Step 2: where results and state go. Raises UsageError."""
+    settings = request.settings
+    output = output_path(request.invocation.inputs, settings.output, settings.part)
+    check_sortable(output, settings)
+    return Places(output, run_folder(output, settings))
+
+
+async def check_calls(request: BatchRequest, options: BatchOptions, resources: ExitStack) -> Calls:
+    """Step 3: the models of the crew are known, and have their keys and prices. Raises UsageError."""
+    settings = request.settings
+    # Sync tools and callbacks wait in threads: a row must not wait for another row's.
+    threads.pool.max_threads = max(threads.pool.max_threads, settings.rows_at_once)
+    cache = AnswerCache.open(settings.cache, settings.cache_bytes) if settings.cache else None
+    if cache is not None:
+        resources.callback(cache.close)
+    gateway = make_gateway(settings, options.limiters, cache)
+    return Calls(options.limiters, gateway, cache, await _check_target(request, request.definition.target, gateway))
+
+
+async def check_inputs(request: BatchRequest, places: Places, calls: Calls, resources: ExitStack) -> Rows:
+    """Step 4: the input can be read, and does not lie where something is written. With --strict all rows are checked;
+    of the first one it is checked what crew is made for it. Raises UsageError and DefinitionError.
+    """
+    settings, inputs = request.settings, request.invocation.inputs
+    check_not_input(inputs, places.output, request.stdout_fd)
+    if settings.summary:
+        check_summary(settings.summary, inputs, places.output)
+    folder = places.folder
+    may_change = bool(settings.id_field and folder and folder.is_used and request.invocation.only is None)
+    readable = spooled(inputs, resources) if settings.strict or settings.canary or may_change else inputs
+    open_again = rows_opener(readable, settings)
+    if settings.strict:
+        worker = Worker(request.definition.target, calls.gateway)
+        await check_rows(inputs, open_again(), worker, settings.part)
+    if not is_pipe(readable):
+        await _check_first_crew(request, open_again, calls.gateway)
+    source = open_again()
+    check_output(places.output)
+    resources.callback(source.release)
+    return Rows(source, open_again, is_pipe(readable), may_change)
+
+
+async def open_run(
+    request: BatchRequest, places: Places, calls: Calls, rows: Rows, resources: ExitStack
+) -> Opened | None:
+    """Step 5: the state of the run, taken and in order, None without one; and what is left of its budget.
+
+    Raises UsageError, RunHeld and JournalDamaged.
+    """
+    opened = None
+    if places.folder is not None:
+        options = await state_options(request, places.folder, real_path(places.output), calls.endpoints)
+        opened = await open_state(options)
+        resources.enter_context(written_by(opened.state.warned))
+        calls.gateway.refused.update(opened.state.refused)
+        await _restore_limits(calls.limiters, opened.state)
+        if rows.may_change and opened.state.has_results:
+            await remove_changed_rows(rows.open_again(), opened.state)
+    if request.settings.budget_usd is not None:
+        state = opened.state if opened else None
+        calls.limiters.budget = await open_budget(request.settings.budget_usd, state, calls.endpoints, calls.gateway)
+    return opened
+
+
+async def _restore_limits(limiters: LocalLimiters, state: RunState) -> None:
+    """Give the limiters what earlier sessions learned, and have them keep what they learn."""
+    limiters.has_answered = state.has_calls
+    limiters.bounds = await state.bounds()
+    limiters.journal_bounds = state.keep_bounds
+    limiters.unknown_bills.journal = state.keep_owed
+
+
+async def _check_first_crew(request: BatchRequest, open_rows: Callable[[], Source], gateway: Gateway) -> None:
+    """Check the models of the crew that the user's code makes for the first row, if it makes one."""
+    try:
+        crew = await first_crew(request.definition.target, open_rows)
+    except FirstCrewFailed:  # the row's result will say so
+        return
+    if crew is not None:
+        await _check_target(request, crew, gateway)
+
+
+async def _check_target(request: BatchRequest, target: Target, gateway: Gateway) -> list[Endpoint]:
+    """Where the calls of `target` go. Raises UsageError where that, or what was asked for it, cannot be."""
+    settings = request.settings
+    check_supported(settings, target)
+    endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)
+    missing = check_tools(target, endpoints, refuses=settings.is_here and settings.checks_tool_keys)
+    check_priced(settings.flag_that_needs_prices, target, endpoints, gateway)
+    hints = [f"warning: {hint}" for hint in model_hints(endpoints)]
+    for warning in [*missing, *hints, *unused_names(settings, target, endpoints), *moved_files(target)]:
+        request.say(warning)
+    if settings.is_here:
+        reserve_descriptors(settings.rows_at_once, endpoints)
+    return endpoints

@@ -1,0 +1,128 @@
+"""What a row takes, estimated: calls, tokens, cost and time, each as a mean with a low and a high end."""
+
+from collections.abc import Callable, Sequence
+from operator import add, mul
+from typing import NamedTuple
+
+from crewrun.crew.crew import Crew
+from crewrun.crew.task_run import Assignment, opening
+from crewrun.errors import UsageError
+from crewrun.inspect.run_so_far import RunSoFar, usual
+from crewrun.limits.estimates import fewest_tokens, most_tokens
+from crewrun.llm.gateway import Gateway
+from crewrun.messages import ChatRequest, Endpoint, Usage
+from crewrun.row import Row
+
+
+class Range(NamedTuple):
+    """An amount as it usually is, and as low and as high as it mostly gets."""
+
+    mean: float
+    low: float
+    high: float
+
+
+# Guesses, for a run without a past: tokens of an answer, seconds per token of it and before the first one, and calls of
+# an agent that has tools.
+_ANSWER = Range(300, 60, 1200)
+_TOKEN_S = Range(0.015, 0.006, 0.04)
+_FIRST_TOKEN_S = Range(0.8, 0.3, 3.0)
+_TOOL_CALLS = Range(3, 1, 8)
+_OFFLINE_S = Range(0.01, 0.0, 0.05)
+
+
+class RowEstimate(NamedTuple):
+    """What one row takes."""
+
+    calls: Range
+    prompt_tokens: Range
+    completion_tokens: Range
+    cost_usd: Range | None
+    duration_s: Range
+
+    def plus(self, other: "RowEstimate") -> "RowEstimate":
+        """Both, one after the other."""
+        return RowEstimate(
+            for_each_bound(add, self.calls, other.calls),
+            for_each_bound(add, self.prompt_tokens, other.prompt_tokens),
+            for_each_bound(add, self.completion_tokens, other.completion_tokens),
+            sum_of(self.cost_usd, other.cost_usd),
+            for_each_bound(add, self.duration_s, other.duration_s),
+        )
+
+
+class RowEstimator:
+    """What rows of one crew take; `past` are the answers of earlier sessions."""
+
+    def __init__(self, crew: Crew, gateway: Gateway, past: RunSoFar) -> None:
+        self._crew = crew
+        self._gateway = gateway
+        self._past = past
+        self.uses_tools = False
+        self.unpriced: dict[str, None] = {}  # models whose price is not known, in order
+
+    def row(self, row: Row) -> RowEstimate:
+        """One row. Raises InputInvalid as its kickoff would."""
+        total: RowEstimate | None = None
+        answers: list[Range] = []
+        for assignment in self._crew.assignments(row.inputs or {}, self._gateway, reads_files=False):
+            endpoint = self._gateway.endpoint(assignment.agent.model)
+            answer = self._answer(endpoint, assignment.name)
+            task = self._task(assignment, endpoint, answer, answers)
+            answers.append(answer)
+            total = task if total is None else total.plus(task)
+        if total is None:
+            raise UsageError("the crew has no tasks")
+        return total
+
+    def _task(self, assignment: Assignment, endpoint: Endpoint, answer: Range, previous: list[Range]) -> RowEstimate:
+        seen = previous if assignment.task.context is None else previous[: len(assignment.task.context)]
+        context = scaled_sum(seen, 1.0) if seen else Range(0, 0, 0)
+        prompt = opening(assignment, "")
+        tools = assignment.toolbox.specs
+        schema = assignment.schema.wire if assignment.schema else None
+        fixed = fewest_tokens(ChatRequest(endpoint, prompt.messages(), tools, schema))
+        self.uses_tools = self.uses_tools or bool(tools)
+        calls = _TOOL_CALLS if tools else Range(1, 1, 1)
+        prompt_of_each = for_each_bound(add, Range(fixed, fixed, fixed), context)
+        prompts, completions = for_each_bound(mul, calls, prompt_of_each), for_each_bound(mul, calls, answer)
+        price = self._gateway.price(endpoint)
+        cost = None
+        if price is None:
+            self.unpriced[endpoint.model] = None
+        else:
+            usages = (Usage(round(p), 0, round(c)) for p, c in zip(prompt_of_each, answer, strict=True))
+            cost = for_each_bound(mul, calls, Range(*map(price.cost, usages)))
+        return RowEstimate(calls, prompts, completions, cost, self._time(endpoint, assignment.name, calls, answer))
+
+    def _answer(self, endpoint: Endpoint, task: str) -> Range:
+        answers = self._past.answers.get((endpoint.name, task))
+        if answers:
+            return Range(*usual(answers.tokens))
+        most = most_tokens(endpoint)
+        return _ANSWER if most is None else Range(*(min(end, most) for end in _ANSWER))
+
+    def _time(self, endpoint: Endpoint, task: str, calls: Range, answer: Range) -> Range:
+        answers = self._past.answers.get((endpoint.name, task))
+        if answers:
+            each = Range(*usual(answers.seconds))
+        elif endpoint.transport_name == "offline":
+            each = _OFFLINE_S
+        else:
+            each = for_each_bound(add, _FIRST_TOKEN_S, for_each_bound(mul, answer, _TOKEN_S))
+        return for_each_bound(mul, calls, each)
+
+
+def for_each_bound(what: Callable[..., float], *ranges: Range) -> Range:
+    """`what` of the means, of the low and of the high ends."""
+    return Range(*(what(*ends) for ends in zip(*ranges, strict=True)))
+
+
+def sum_of(one: Range | None, two: Range | None) -> Range | None:
+    """The sum, None when one of the two is not known."""
+    return for_each_bound(add, one, two) if one is not None and two is not None else None
+
+
+def scaled_sum(ranges: Sequence[Range], times: float) -> Range:
+    """`times` the sum of all."""
+    return Range(*(times * sum(column) for column in zip(*ranges, strict=True)))

@@ -1,0 +1,87 @@
+"""The input of a run, read once more: for those who look at the run from outside."""
+
+from collections.abc import Callable
+
+from crewrun.batch.settings import BatchSettings
+from crewrun.batch.shard import Shard
+from crewrun.batch.source import open_source
+from crewrun.errors import UsageError
+from crewrun.inspect.verify import Differences, Verification, check_journal
+from crewrun.inspect.view import View
+from crewrun.row import Row
+from crewrun.runs.manifest import Manifest
+
+
+async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) -> None:
+    """Give `visit` each row of the run's input, also those that --limit, --offset and --shard leave out, until it
+    returns True.
+
+    Raises UsageError when the input came through a pipe, or cannot be read any more.
+    """
+    path = manifest.input_file
+    if path is None:
+        raise UsageError(f"{manifest.inputs}: the rows came through a pipe, which cannot be read again")
+    settings = settings_of(manifest)
+    await open_source(str(path), id_field=settings.id_field, constants=settings.input).visit(visit)
+
+
+def settings_of(manifest: Manifest) -> BatchSettings:
+    """The settings of a run, as it keeps them: passwords blacked out. Raises UsageError when they are damaged."""
+    from pydantic import TypeAdapter, ValidationError
+
+    options = {name: value for name, value in manifest.options.items() if name in BatchSettings.__dataclass_fields__}
+    try:
+        return TypeAdapter(BatchSettings).validate_python(options)
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False)[0]
+        place = ".".join(map(str, ("options", *first["loc"])))
+        raise UsageError(
+            f"the manifest.json of the run is damaged ({place}: {first['msg']}); "
+            "repeat the command of the run, which writes it anew"
+        ) from None
+
+
+def is_wanted(manifest: Manifest) -> Callable[[Row], bool]:
+    """Which rows of its input a run is asked for: --limit, --offset and --shard leave others out. Raises UsageError."""
+    settings = settings_of(manifest)
+    first, limit = settings.offset, settings.limit
+    shard = Shard.parse(settings.shard) if settings.shard else None
+
+    def has(row: Row) -> bool:
+        is_there = row.index >= first and (limit is None or row.index < first + limit)
+        return is_there and (shard is None or shard.has(row))
+
+    return has
+
+
+async def visit_input(inputs: str, id_field: str | None, visit: Callable[[Row], bool | None]) -> None:
+    """Give `visit` each row of an input until it returns True. Raises UsageError when it cannot be read."""
+    await open_source(inputs, id_field=id_field).visit(visit)
+
+
+async def verify(view: View) -> Differences:
+    """Hold the results, the journal and the input of a run against each other. Raises JournalDamaged."""
+    differences = Differences()
+    if not check_journal(view, differences):
+        differences.notes.append("results and input: the journal is damaged")
+        return differences
+    verification = Verification(view, differences)
+    verification.read_results()
+    manifest = view.manifest
+    wanted = is_wanted(manifest)
+
+    def see(row: Row) -> None:
+        verification.see(row, wanted=wanted(row))
+
+    if manifest.input_file is None:
+        differences.notes.append("input: the rows came through a pipe, which cannot be read again")
+        verification.end_without_input()
+        return differences
+    try:
+        await visit_rows(manifest, see)
+    except UsageError as gone:
+        differences.add("input", str(gone))
+        verification.end_without_input()
+    else:
+        verification.end()
+    return differences

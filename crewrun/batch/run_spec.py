@@ -1,0 +1,57 @@
+"""What an executor is given to run the rows of a batch, here or elsewhere."""
+
+import sys
+from pathlib import Path
+
+from crewrun.batch.invocation import BatchRequest
+from crewrun.batch.locations import Places
+from crewrun.batch.preparation import PreparedRun
+from crewrun.batch.source import source_path
+from crewrun.confinement.own_files import OwnFiles
+from crewrun.executors.run_spec import RunSpec
+from crewrun.llm.request_identity import describe_endpoint
+from crewrun.run_files import FILES_SUFFIX, UNNAMED
+from crewrun.worker import Worker
+
+
+def run_spec_of(run: PreparedRun) -> RunSpec:
+    """The run, as its executor has to know it."""
+    request, gateway = run.request, run.calls.gateway
+    settings, definition = request.settings, request.definition
+    files = Path(f"{run.places.output or UNNAMED}{FILES_SUFFIX}")
+    own_files = _own_files(request, run.places).keeping(files)
+    return RunSpec(
+        worker=Worker(definition.target, gateway, settings.row_timeout, files, run.state, own_files),
+        definition=definition,
+        crew=request.invocation.crew,
+        engine=settings.engine,
+        options=gateway.options,
+        row_timeout_s=settings.row_timeout,
+        max_rows=settings.rows_at_once,
+        limiters=run.calls.limiters,
+        recorders=run.state,
+        cache=run.calls.cache,
+        files=files,
+        excluded=[Path(file) for file in sorted(own_files.private | own_files.inputs)],
+        own_files=own_files,
+        endpoints=tuple(describe_endpoint(endpoint) for endpoint in run.calls.endpoints),
+        refused=gateway.refused,
+        checks_keys=not settings.replay,
+        checks_tool_keys=settings.checks_tool_keys,
+        tells_prompts=settings.log_prompts,
+        workers=settings.worker_options,
+        say=request.say,
+    )
+
+
+def _own_files(request: BatchRequest, places: Places) -> OwnFiles:
+    """The files that no tool of the crew may read or change on a model's word; of streams, those that they lead to."""
+    state = places.folder.files if places.folder is not None else []
+    descriptors = [request.stdout_fd] if places.output is None else []
+    streams = [f"/dev/fd/{fd}" for fd in (*descriptors, sys.stderr.fileno())]
+    return (
+        OwnFiles()
+        .keeping(places.output, request.settings.summary, request.settings.cache, *state, *streams)
+        .with_inputs(source_path(request.invocation.inputs))
+        .with_crew(request.definition.path, request.definition.files)
+    )

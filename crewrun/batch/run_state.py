@@ -1,0 +1,122 @@
+"""How the state of a run is to be opened: what its manifest says, and whether a retry is of the same run."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from crewrun.batch.invocation import BatchRequest, Invocation
+from crewrun.batch.locations import is_pipe
+from crewrun.batch.model_changes import warn_of_changed_models
+from crewrun.batch.run_identity import Identity, endpoints_in_words, identify
+from crewrun.batch.settings import BatchSettings
+from crewrun.errors import UsageError
+from crewrun.inspect.view import command_of, is_in_place
+from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
+from crewrun.messages import Endpoint
+from crewrun.redaction.redactor import redact_value
+from crewrun.run_files import FILES_SUFFIX
+from crewrun.runs.folder import RunFolder
+from crewrun.runs.manifest import Manifest, digest_of, options_of
+from crewrun.runs.state import StateOptions
+
+
+async def state_options(
+    request: BatchRequest, folder: RunFolder, output: Path | None, endpoints: list[Endpoint]
+) -> StateOptions:
+    """How the state in `folder` is to be opened. Raises UsageError when it could not be kept, or not be retried."""
+    invocation, settings = request.invocation, request.settings
+    manifest, identity = await _manifest(request, output, endpoints)
+    if invocation.retried is not None:
+        _check_same(invocation, invocation.retried, manifest, identity.endpoints, folder)
+    if not settings.fresh:
+        warn_of_changed_models(folder, manifest.definition["endpoints"])
+    return StateOptions(
+        folder=folder,
+        output=output,
+        manifest=manifest,
+        definition=identity.definition,
+        fresh=settings.fresh,
+        lock=settings.lock,
+        aside=(Path(f"{output}{FILES_SUFFIX}"),) if output else (),
+        only=invocation.only,
+        log_prompts=settings.log_prompts,
+        is_mixed=settings.ordered and bool(settings.canary),
+        is_named=settings.id_field is not None,
+        is_replay=settings.replay,
+        is_ours=settings.part.has if settings.part else None,
+    )
+
+
+async def _manifest(request: BatchRequest, output: Path | None, endpoints: list[Endpoint]) -> tuple[Manifest, Identity]:
+    invocation, definition = request.invocation, request.definition
+    command = [redact_value(word) for word in invocation.command]
+    for name in (*command, invocation.inputs, invocation.crew, str(output or ""), os.getcwd()):
+        if not _is_text(name):
+            raise UsageError(f"{name!r}: is no UTF-8, so a run cannot keep the name; rename it")
+    is_file = not is_pipe(invocation.inputs)
+    digest = await anyio.to_thread.run_sync(digest_of, Path(invocation.inputs)) if is_file else None
+    identity = identify(definition, endpoints, request.settings.input)
+    options = options_of(request.settings, BatchSettings())
+    manifest = Manifest(
+        inputs=invocation.inputs,
+        crew=invocation.crew,
+        output=str(output) if output else None,
+        cwd=os.getcwd(),
+        command=command,
+        options={name: _redacted(value) for name, value in options.items()},
+        definition={
+            "kind": definition.kind,
+            "fingerprint": identity.crew,
+            "endpoints": [without_secrets(endpoint) for endpoint in identity.endpoints],
+            "texts": identity.texts,
+        },
+        input_digest=digest,
+    )
+    return manifest, identity
+
+
+def _check_same(
+    invocation: Invocation, previous: Manifest, now: Manifest, endpoints: Sequence[str], folder: RunFolder
+) -> None:
+    """Raise UsageError when a retry would ask other models than the run did, or lose sight of its results."""
+    old, new = previous.definition.get("endpoints"), now.definition["endpoints"]
+    if isinstance(old, list) and not _are_described_by([str(endpoint) for endpoint in old], endpoints):
+        own = f", or give its own command: {command_of(folder, previous)}" if is_in_place(folder, previous) else ""
+        raise UsageError(
+            f"{folder.path}: the run asks {endpoints_in_words(old)}, and here and now that is "
+            f"{endpoints_in_words(new)}; set OPENAI_BASE_URL, MODEL and the like as they were{own}"
+        )
+    if invocation.only is not None and previous.definition.get("fingerprint") != now.definition["fingerprint"]:
+        raise UsageError(
+            f"--only {invocation.only}: {previous.crew} has changed since, so that every row is to run again, and not "
+            "these alone; leave --only out, or make the crew what it was"
+        )
+
+
+def _are_described_by(shown: Sequence[str], endpoints: Sequence[str]) -> bool:
+    """Whether the endpoints of a manifest are these, apart from their secrets: a key may have been changed since."""
+    return (
+        len(shown) == len(endpoints)
+        and all(any(is_described_by(one, endpoint) for endpoint in endpoints) for one in shown)
+        and all(any(is_described_by(one, endpoint) for one in shown) for endpoint in endpoints)
+    )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _redacted(value: Any) -> Any:
+    """An option without the password that it may have: a retry gets that from the environment."""
+    if isinstance(value, dict):
+        return {name: _redacted(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(inner) for inner in value]
+    return redact_value(value) if isinstance(value, str) else value

@@ -1,0 +1,62 @@
+"""`--dry-run`: the plan of a batch, printed."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crewrun.batch.plan import Plan
+    from crewrun.batch.row_estimate import Range
+    from crewrun.batch.settings import BatchSettings
+    from crewrun.definitions.definition import Definition
+
+
+def show_plan(
+    inputs: str, definition: "Definition", settings: "BatchSettings", stdout_fd: int, *, as_json: bool
+) -> None:
+    """Print the plan of a batch."""
+    from crewrun.batch.plan import plan_batch
+    from crewrun.batch.sink import StreamSink
+    from crewrun.cli.setup import put_data, run_loop, tell
+
+    made = run_loop(plan_batch, inputs, definition, settings)
+    stdout = StreamSink(stdout_fd)
+    if as_json:
+        put_data(stdout, json.dumps(made.to_json(), indent=2))
+    else:
+        tell(stdout, lines(made))
+
+
+def lines(plan: "Plan") -> list[str]:
+    """The plan for a person to read."""
+    from crewrun.cli.wording import count, duration, money
+
+    done = f", {plan.done:,} {'is' if plan.done == 1 else 'are'} done" if plan.done else ""
+    report = [f"{count(plan.rows, 'row')} to run{done}"]
+    if plan.shard is not None:
+        report.append(f"shard {plan.shard}: {plan.elsewhere:,} rows belong to other shards")
+    if plan.failing_count:
+        report.append(f"{count(plan.failing_count, 'row')} would fail before their first call:")
+        report += [f"  {problem}" for problem in plan.failing]
+        if plan.failing_count > len(plan.failing):
+            report.append(f"  … and {plan.failing_count - len(plan.failing):,} more")
+    report += [f"model {model['name']}{'' if model['price_known'] else ': price not known'}" for model in plan.models]
+    if plan.calls and plan.prompt_tokens and plan.completion_tokens and plan.duration_s:
+        report.append(f"calls: {_range(plan.calls, _whole)}")
+        tokens = f"{_range(plan.prompt_tokens, _whole)} in, {_range(plan.completion_tokens, _whole)} out"
+        report.append(f"tokens: {tokens}")
+        report.append(f"cost: {_range(plan.cost_usd, money) if plan.cost_usd else 'unknown'}")
+        report.append(f"time: {_range(plan.duration_s, duration)}")
+        last = f"taken from the last {plan.answers_known:,} of this run" if plan.answers_known else "a guess"
+        report.append(f"the length of answers is {last}; --canary 100 measures it")
+    report += plan.notes
+    return [*report, "no model was called"]
+
+
+def _range(amount: "Range", words: Callable[[Any], str]) -> str:
+    low, mean, high = words(amount.low), words(amount.mean), words(amount.high)
+    return mean if low == high else f"about {mean} ({low} to {high})"
+
+
+def _whole(amount: float) -> str:
+    return f"{round(amount):,}"

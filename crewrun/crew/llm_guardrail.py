@@ -1,0 +1,38 @@
+"""`LLMGuardrail`: a sentence as a guardrail, with a model of its own as the judge."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from crewrun.crew.agent import Agent
+from crewrun.crew.guardrails import Judgement
+from crewrun.crew.output import AgentOutput, TaskOutput
+from crewrun.crew.prompts import judge_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class LLMGuardrail:
+    """A guardrail of a task or an agent. `description` is the rule, `llm` any that an agent takes.
+
+    A sentence as the guardrail does the same with the agent's own model.
+    """
+
+    # CrewAI's path, by which fingerprints of runs have known the class.
+    __module__ = "crewrun.tasks.llm_guardrail"
+
+    description: str
+    llm: Any = None
+
+    async def __call__(self, output: TaskOutput | AgentOutput) -> tuple[bool, str]:
+        """What the model says of `output`: (True, the answer) or (False, what must change). Raises CallError."""
+        judge = Agent(
+            role="Judge of answers",
+            goal="Say whether an answer keeps to a rule",
+            backstory="You are exact and brief, and you add no rule of your own.",
+            llm=self.llm,
+        )
+        task = getattr(output, "description", "")
+        judgement = await judge.akickoff(judge_prompt(self.description, task, output.raw), response_format=Judgement)
+        verdict = cast("Judgement", judgement.pydantic)
+        if verdict.valid:
+            return True, output.raw
+        return False, verdict.feedback or f"it does not keep to: {self.description}"

@@ -1,0 +1,192 @@
+"""`Work`, one thing that an agent has to do, and `Conversation`, the turns on the way to its answer.
+
+Neither knows agents or tasks. Values that are made for every row are named tuples, here and elsewhere in this room: a
+frozen dataclass takes three times as long to make.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from crewrun.aio.concurrency import call
+from crewrun.crew.prompts import Prompt
+from crewrun.crew.steps import Step
+from crewrun.crew.text_protocol import Actions, explain_tools, observation, read_reply
+from crewrun.errors import ContextTooLong, OutputInvalid, SchemaRefused
+from crewrun.hooks.dispatch import has_hooks
+from crewrun.hooks.scope import Site, current_site
+from crewrun.limits.estimates import fewest_tokens
+from crewrun.limits.windows import RequestWindow
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.model import LLM
+from crewrun.llm.schema import OutputSchema, Structured
+from crewrun.messages import ChatRequest, Completion, Message, ReplySchema, ToolSpec
+from crewrun.row_context import RowContext
+from crewrun.tools.base import BaseTool
+from crewrun.tools.toolbox import NO_TOOLS, Toolbox
+
+# Shortening below this is no help: then the task itself is what does not fit.
+_SHORTEST_CHARS = 400
+
+
+class Work(NamedTuple):
+    """One thing to do for one agent.
+
+    `windows` limit its requests, `on_step` are called after each turn, and at `cut_at` an answer ends. `agent` is how
+    errors name who does it, in at most `max_duration_s`; `max_retries` is how often it is started over.
+    """
+
+    prompt: Prompt
+    llm: LLM | None
+    gateway: Gateway
+    row_context: RowContext
+    toolbox: Toolbox = NO_TOOLS
+    schema: OutputSchema | None = None
+    max_iter: int = 25
+    shorten: bool = True
+    windows: Sequence[RequestWindow] = ()
+    on_step: Sequence[Callable[[Step], Any]] = ()
+    cut_at: str = ""
+    agent: str = ""
+    max_duration_s: float | None = None
+    max_retries: int = 0
+
+
+class Answer(NamedTuple):
+    """What came of it: the text, the conversation that led to it, and the value where there is a schema."""
+
+    text: str
+    messages: tuple[Message, ...]
+    structured: Structured | None = None
+
+
+class Conversation:
+    """The turns so far. What a tool or an earlier task said may be shortened in it, nothing else."""
+
+    __slots__ = ("_calls", "_opening", "in_words", "prompt", "turns", "used", "work")
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.turns: list[Message] = []
+        self.used: dict[BaseTool, int] = {}
+        self.in_words = False  # whether tools are asked for in text
+        self._calls = 0
+        self._begin(work.prompt)
+
+    def _begin(self, prompt: Prompt) -> None:
+        self.prompt = prompt
+        self._opening = prompt.messages()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All turns, from the beginning."""
+        return (*self._opening, *self.turns) if self.turns else self._opening
+
+    async def ask(self, tools: tuple[ToolSpec, ...] = (), schema: OutputSchema | None = None) -> Completion:
+        """The model's next turn. It is not added: the caller decides what becomes of it."""
+        work = self.work
+        wire = schema.wire if schema is not None and work.gateway.takes_schema(work.llm, schema.wire) else None
+        if work.shorten and (most := work.gateway.endpoint(work.llm).context_tokens) is not None:
+            while self._tokens(tools) > most and self._shorten():
+                pass
+        while True:
+            try:
+                return await self._complete(tools, wire)
+            except SchemaRefused:
+                wire = None  # it stands in the prompt as well
+            except ContextTooLong:
+                if not (work.shorten and self._shorten()):
+                    raise
+
+    async def _complete(self, tools: tuple[ToolSpec, ...], schema: ReplySchema | None) -> Completion:
+        work, messages = self.work, self.messages
+        if not has_hooks():
+            return await work.gateway.complete(
+                work.llm, messages, work.row_context, tools=tools, schema=schema, windows=work.windows
+            )
+        from crewrun.llm.hooked import complete_hooked  # few runs have hooks
+
+        completion, left = await complete_hooked(
+            *(work.gateway, work.llm, messages, work.row_context),
+            site=current_site.get() or Site(),
+            iterations=self._calls,
+            tools=tools,
+            schema=schema,
+            windows=work.windows,
+        )
+        self._calls += 1
+        if left is not messages:
+            self._keep(left)
+        return completion
+
+    def _keep(self, messages: tuple[Message, ...]) -> None:
+        """Go on with the messages that hooks left. An opening that they changed is not shortened any more."""
+        start = len(self._opening)
+        if messages[:start] == self._opening:
+            self.turns = list(messages[start:])
+        else:
+            self._opening, self.turns = messages, []
+            self.prompt = self.prompt._replace(context="")
+
+    def _tokens(self, tools: tuple[ToolSpec, ...]) -> int:
+        return fewest_tokens(ChatRequest(self.work.gateway.endpoint(self.work.llm), self.messages, tools))
+
+    def read(self, text: str) -> Actions | str:
+        """The answer in a reply's text, or the tools that it asks for there, natively or in words."""
+        work = self.work
+        if not work.toolbox.specs:
+            return text
+        schema = work.schema.text if work.schema is not None else ""
+        return read_reply(text, work.toolbox.resolve, schema, in_words=self.in_words)
+
+    def answer(self, completion: Completion, fault: str) -> str:
+        """The answer in a turn that may not ask for tools; OutputInvalid with `fault` if it does."""
+        reply = self.read(completion.text)
+        if completion.tool_calls or isinstance(reply, Actions):
+            error = OutputInvalid(fault)
+            error.raw = completion.text
+            raise error
+        return non_empty(reply)
+
+    async def report(self, step: Step) -> None:
+        """Call the step callbacks."""
+        for callback in self.work.on_step:
+            await call(callback, step)
+
+    def use_words(self) -> None:
+        """Explain the tools in the prompt, for a model that takes none."""
+        self.in_words = True
+        explained = explain_tools(self.work.toolbox.specs)
+        if self.prompt.system is None:
+            self._begin(self.prompt._replace(before=f"{explained}\n\n{self.prompt.before}"))
+        else:
+            self._begin(self.prompt._replace(system=f"{self.prompt.system}\n\n{explained}"))
+
+    def _shorten(self) -> bool:
+        """Halve the longest thing that a tool or an earlier task said. False when nothing is left to shorten."""
+        soft = [i for i, turn in enumerate(self.turns) if turn.role == "tool" or _is_observation(turn)]
+        longest = max(soft, key=lambda i: len(self.turns[i].content), default=None)
+        length = len(self.turns[longest].content) if longest is not None else 0
+        if max(length, len(self.prompt.context)) <= _SHORTEST_CHARS:
+            return False
+        if longest is not None and length >= len(self.prompt.context):
+            self.turns[longest] = replace(self.turns[longest], content=_halved(self.turns[longest].content))
+        else:
+            self._begin(self.prompt._replace(context=_halved(self.prompt.context)))
+        return True
+
+
+def _is_observation(turn: Message) -> bool:
+    return turn.role == "user" and turn.content.startswith(observation(""))
+
+
+def _halved(text: str) -> str:
+    quarter = len(text) // 4
+    left_out = len(text) - 2 * quarter
+    return f"{text[:quarter]}\n[… {left_out:,} characters left out, to fit the model's context …]\n{text[-quarter:]}"
+
+
+def non_empty(text: str) -> str:
+    if not text.strip():
+        raise OutputInvalid("the model's final answer is empty", http_status=200)
+    return text

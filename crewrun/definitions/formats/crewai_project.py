@@ -1,0 +1,162 @@
+"""A CrewAI project: a folder with `config/agents.yaml` and `config/tasks.yaml`, or a crew class, in it or below it.
+
+With a `crew.py` beside config/, or another file with a @CrewBase class, that says which crew it is (`python`);
+without one, the crew is all agents and all tasks, in the order of the files.
+"""
+
+import ast
+import os
+import re
+from dataclasses import dataclass
+
+from crewrun.compat.import_hook import refuse_foreign_engine
+from crewrun.definitions.definition import Definition
+from crewrun.definitions.file_text import read_bytes
+from crewrun.definitions.formats.folder_scripts import imported_by
+from crewrun.definitions.formats.folder_walk import MAX_DEPTH, below, classes_in, inside, path_in, python_files
+from crewrun.definitions.keys import Rules
+from crewrun.definitions.names import Names
+from crewrun.definitions.normalise import unwrap
+from crewrun.definitions.pipeline import assemble
+from crewrun.definitions.source import Expected, Source, joined
+from crewrun.definitions.yaml_source import read
+from crewrun.errors import DefinitionError
+
+_EXTENSIONS = (".yaml", ".yml")
+_CREW_CLASS = re.compile(rb"^@(?:\w+\.)*CrewBase\b.*\n(?:@.*\n)*class +(\w+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where a project's files are. `base` holds what belongs to the crew: config/, tools/ and crew.py."""
+
+    base: str
+    yaml: tuple[str, str] | None
+    """The files of the agents and of the tasks; None when a crew.py says where they are, or needs none."""
+
+    @property
+    def python(self) -> str | None:
+        """The file with the @CrewBase class, if there is one: crew.py, else the only file that has one.
+
+        They are looked for in `base` and in a folder `src` there. Of several it is the one that a main.py imports.
+        Raises DefinitionError when that does not tell them apart.
+        """
+        crew_py = path_in(self.base, "crew.py")
+        if os.path.isfile(crew_py):
+            return crew_py
+        places = [self.base, path_in(self.base, "src")]
+        matches = [(file, name) for place in places for file in python_files(place) for name in _crew_classes(file)]
+        if len(matches) > 1:
+            imported = {name for place in places for name in imported_by(path_in(place, "main.py"))}
+            matches = [one for one in matches if one[1] in imported] or matches
+        if len(matches) > 1:
+            names = [f"{file}:{name}" for file, name in matches]
+            raise DefinitionError(
+                f"{self.base}: has several @CrewBase classes, {', '.join(names)}; "
+                f"say which crew is meant: --crew {names[0]}"
+            )
+        return matches[0][0] if matches else None
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of its @CrewBase classes."""
+        places = [self.base, path_in(self.base, "src")]
+        return [name for place in places for file in python_files(place) for name in _crew_classes(file)]
+
+
+def load(folder: str, strict: bool = False) -> Definition:
+    """The crew of the project in `folder`. An unknown key is a warning, with `strict` an error. DefinitionError."""
+    project = find(folder)
+    root = project.base if os.path.relpath(project.base, folder).startswith(os.pardir) else os.path.normpath(folder)
+    python = project.python
+    if python is not None or project.yaml is None:
+        from crewrun.definitions.formats.python import load_project
+
+        return load_project(python or path_in(project.base, "crew.py"), root)
+    agents, tasks = project.yaml
+    refuse_foreign_engine(f"{folder} is a project without a crew.py")
+    source = joined(
+        Source(folder, {}),
+        {
+            ("agents",): unwrap(read(agents, Expected("agents.yaml", "an entry for every agent")), "agents"),
+            ("tasks",): unwrap(read(tasks, Expected("tasks.yaml", "an entry for every task")), "tasks"),
+        },
+    )
+    folders = list(dict.fromkeys([project.base, os.path.dirname(agents), root]))
+    tool_folders = [path_in(project.base, "tools"), path_in(root, "tools")]
+    names = Names(folders, list(dict.fromkeys(tool_folders)))
+    return assemble(source, names, Rules(crewai=True, strict=strict), "CrewAI project", folder)
+
+
+def is_project(folder: str) -> bool:
+    """Whether a project is right in `folder`, or where CrewAI makes it: in a folder of `src`, or in `src` itself."""
+    source = os.path.join(folder, "src")
+    places = [folder, source, *inside(source)]
+    return any(_project_at(os.path.join(place, "config")) is not None or _has_crew_py(place) for place in places)
+
+
+def find(folder: str) -> Project:
+    """The project in `folder`, else the only one below it. Raises DefinitionError when there is none, or several."""
+    matches = projects_in(folder)
+    if not matches:
+        raise DefinitionError(nothing_in(folder))
+    if len(matches) > 1:
+        bases = ", ".join(repr(project.base) for project in matches)
+        raise DefinitionError(f"{folder}: has {len(matches)} CrewAI projects in it: {bases}; name one of them")
+    return matches[0]
+
+
+def projects_in(folder: str) -> list[Project]:
+    """The project right in `folder`, else all that are below it."""
+    matches: dict[str, Project] = {}
+    for place in below(folder):
+        if (project := _project_at(place)) is not None:
+            if project.base == os.path.normpath(folder) or place == os.path.normpath(folder):
+                return [project]
+            matches.setdefault(project.base, project)
+    return list(matches.values())
+
+
+def nothing_in(folder: str) -> str:
+    """That there is no crew in `folder`, and what was looked for."""
+    for place in below(folder):
+        for name, other in (("agents", "tasks"), ("tasks", "agents")):
+            if (file := _file(place, name)) is not None:
+                return f"{file}: has no {other}.yaml beside it; a CrewAI project has both"
+    return (
+        f"{folder}: has no crew in it; looked for crew.yaml, crew.yml, crew.jsonc and crew.json, and for a CrewAI "
+        f"project (config/agents.yaml and config/tasks.yaml), that one {MAX_DEPTH} folders deep, "
+        "and a Python file that makes or runs a crew"
+    )
+
+
+def _project_at(config: str) -> Project | None:
+    agents, tasks = _file(config, "agents"), _file(config, "tasks")
+    if agents is not None and tasks is not None:
+        inner = os.path.basename(os.path.abspath(config)) == "config"
+        return Project(path_in(config, os.pardir) if inner else config, (agents, tasks))
+    return Project(config, None) if _has_crew_py(config) else None
+
+
+def _has_crew_py(folder: str) -> bool:
+    crew_py = path_in(folder, "crew.py")
+    return os.path.isfile(crew_py) and bool(_crew_classes(crew_py))
+
+
+def _crew_classes(file: str) -> list[str]:
+    """The names of the classes under @CrewBase in `file`, which is not run."""
+    text = read_bytes(file)
+    classes = classes_in(text) if b"CrewBase" in text else []
+    if classes is None:
+        return [name.decode() for name in _CREW_CLASS.findall(text)]
+    return [cls.name for cls in classes if any(map(_is_crew_base, cls.decorator_list))]
+
+
+def _is_crew_base(decorator: ast.expr) -> bool:
+    name = decorator.attr if isinstance(decorator, ast.Attribute) else getattr(decorator, "id", None)
+    return name == "CrewBase"
+
+
+def _file(folder: str, name: str) -> str | None:
+    files = (path_in(folder, name + extension) for extension in _EXTENSIONS)
+    return next((file for file in files if os.path.isfile(file)), None)

@@ -1,1 +1,0 @@
-"""CrewAI's import path for the user's own models: `crewai.llms.base_llm`."""

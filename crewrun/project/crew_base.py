@@ -1,5 +1,0 @@
-"""CrewAI's import path for `CrewBase`."""
-
-from crewrun.project.base import CrewBase
-
-__all__ = ["CrewBase"]

@@ -1,1 +1,0 @@
-"""CrewAI's import path for `UsageMetrics`."""

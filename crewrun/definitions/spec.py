@@ -5,7 +5,7 @@ run, so that a message can tell them from typing errors; `ignored` lists those t
 What the keys are for is in `descriptions`, which editors show.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -243,10 +243,19 @@ class NamedTaskSpec(TaskSpec):
     name: Name | None = None
 
 
-class BatchSpec(create_model("Flags", __base__=Spec, **batch_fields())):  # type: ignore[misc]  # a base that is made
+class _BatchSection(Spec):
     """Defaults for the flags of `crewrun batch`; here and there the same names, with `_` or `-`."""
 
     noun = "batch"
+
+
+if TYPE_CHECKING:
+
+    class BatchSpec(_BatchSection):
+        """The `batch:` section."""
+
+else:  # one model and not a subclass of one: pydantic would build the fields twice, at every start
+    BatchSpec = create_model("BatchSpec", __base__=_BatchSection, __doc__=_BatchSection.__doc__, **batch_fields())
 
 
 class CrewSpec(Spec):

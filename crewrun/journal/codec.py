@@ -6,19 +6,22 @@ whose text it was parsed from. How calls store their replies is in `replies`.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crewrun.errors import Category
 from crewrun.messages import Usage
 from crewrun.row import ErrorRecord, FailedTool, Outcome, Replayed, Row, TaskRecord, as_json
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
 
 def encode(outcome: Outcome, replies: Mapping[str, int], code: Callable[[str], int | str]) -> bytes:
     """The record of `outcome`. `replies` has the call that answered with each text, `code` shortens names."""
     replayed = outcome.replayed
     record: list[Any] = [
-        int(outcome.started_at.timestamp() * 1000),
+        (outcome.started_at - _EPOCH) // _MILLISECOND,
         int(outcome.duration_s * 1000 + 0.5),
         outcome.attempts,
         outcome.calls,

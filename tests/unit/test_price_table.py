@@ -1,6 +1,6 @@
 """What crewrun says that calls cost, against what litellm says: over the whole table, from the same replies.
 
-    pytest -m soak tests/test_price_table.py
+    pytest -m soak tests/unit/test_price_table.py
 
 is every model with every kind of usage; without `-m soak` it is a sample of the sets of prices. Both read the same
 table, so what is held here is what its keys mean. Where the two differ on purpose, `DIFFERENT` says why.

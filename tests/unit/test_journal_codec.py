@@ -93,7 +93,9 @@ def kept(outcome: Outcome) -> Outcome:
 
 @given(outcome=outcomes())
 @example(
-    outcome=Outcome(ROW, "ok", None, [], None, 0, 0, Usage(), None, [], datetime(1970, 1, 1, 9, 19, 14, 429000, UTC), 0)
+    outcome=Outcome(
+        ROW, "ok", None, [], None, 0, 0, Usage(), None, [], datetime(1970, 1, 1, 9, 19, 14, 429000, UTC), 0.0
+    )
 )
 @settings(max_examples=150, deadline=None)
 def test_a_result_line_comes_out_as_it_was(outcome: Outcome) -> None:

@@ -130,10 +130,10 @@ async def open_budget(
     if spent_usd is None or owed_usd is None:
         raise UsageError("--budget: earlier calls of this run have no known price; --fresh begins anew")
     before_usd = spent_usd + owed_usd
-    mark = HighWaterMark(state.raise_high_water, max(0.0, limit_usd - before_usd))
+    mark = HighWaterMark(state.accounts.raise_high_water, max(0.0, limit_usd - before_usd))
     budget = Budget(limit_usd, before_usd, owed_usd, mark)
     prices = {endpoint.name: gateway.price(endpoint) for endpoint in endpoints}
-    for model, task, tokens in await state.latest_answers():
+    for model, task, tokens in await state.accounts.latest_answers():
         if price := prices.get(model):
             budget.learn((model, task), price.cost(Usage(completion_tokens=tokens)))
     return budget

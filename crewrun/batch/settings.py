@@ -16,7 +16,7 @@ from crewrun.limits.limiter import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)  # those of the base: to make them takes time
 class BatchSettings(BatchFlags):
     """The flags, and what their values mean: properties of the same name in the plural, or with the unit.
 

@@ -5,7 +5,7 @@ support, so that messages can tell them from typing errors; `ignored` lists keys
 `descriptions` has a sentence about each key, which editors show.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -244,10 +244,19 @@ class NamedTaskSpec(TaskSpec):
     name: Name | None = None
 
 
-class BatchSpec(create_model("Flags", __base__=Spec, **batch_fields())):  # type: ignore[misc]  # a base class made at run time
+class _BatchSection(Spec):
     """Defaults for the flags of `crewrun batch`, under the same names, with `_` or `-`."""
 
     noun = "batch"
+
+
+if TYPE_CHECKING:
+
+    class BatchSpec(_BatchSection):
+        """The `batch:` section."""
+
+else:  # a single model: for a subclass of a created one pydantic would build the fields twice at every start
+    BatchSpec = create_model("BatchSpec", __base__=_BatchSection, __doc__=_BatchSection.__doc__, **batch_fields())
 
 
 class CrewSpec(Spec):

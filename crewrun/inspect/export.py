@@ -36,13 +36,13 @@ class LeftOut:
     foreign: int = 0
 
     def __str__(self) -> str:
-        parts = (
+        reasons = (
             f"{self.torn} not whole" if self.torn else "",
             f"{self.strange} not as the journal has them" if self.strange else "",
             f"{self.doubled} standing there twice" if self.doubled else "",
             f"{self.foreign} that are no results" if self.foreign else "",
         )
-        return ", ".join(part for part in parts if part)
+        return ", ".join(reason for reason in reasons if reason)
 
 
 class Lines:
@@ -143,8 +143,8 @@ class Written:
             if self._is_asked(position):
                 self.lines.add(start, start + len(line))
                 self._positions.append(position)
-                found = _INDEX.search(line)
-                self._indexes.append(int(found[1]) if found else 0)
+                match = _INDEX.search(line)
+                self._indexes.append(int(match[1]) if match else 0)
 
     def _is_asked(self, position: int) -> bool:
         return _ended_so(self._done, position, self._status)

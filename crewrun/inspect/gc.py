@@ -27,7 +27,7 @@ NEEDLESS: Final[frozenset[State]] = frozenset({"aside", "orphan"})
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRun:
     """A run folder. `rows` have an outcome, None when that cannot be read; `active_at` is in seconds since 1970."""
 
     folder: RunFolder
@@ -50,7 +50,7 @@ class Found:
         }
 
 
-def find_runs(top: Path) -> Iterator[Found]:
+def find_runs(top: Path) -> Iterator[FoundRun]:
     """The run folders at and below `top`, links not followed. Raises UsageError when `top` is no folder."""
     if not top.is_dir():
         raise UsageError(f"{top}: {'is not a folder' if top.exists() else 'no such folder'}")
@@ -62,32 +62,32 @@ def find_runs(top: Path) -> Iterator[Found]:
         folders.sort()
 
 
-def look_at(folder: RunFolder) -> Found:
+def look_at(folder: RunFolder) -> FoundRun:
     """What a run folder is. Raises nothing: what cannot be read is `damaged`."""
     if is_held(folder.lock):
-        return Found(folder, "running", _size(folder), time.time(), None)
+        return FoundRun(folder, "running", _size(folder), time.time(), None)
     try:
         with open_folder(folder) as view:
             status = read_status(view)
             state: State = "running" if status.state == "running" else _state(view, status)
     except CrewrunError as damaged:
-        return Found(folder, "damaged", _size(folder), _changed_at(folder), None, str(damaged))
+        return FoundRun(folder, "damaged", _size(folder), _changed_at(folder), None, str(damaged))
     session = status.session
     active_at = (session.ended_at or session.updated_at) if session else _changed_at(folder)
     # Measured after looking, which may leave a file of SQLite's, so that it is what deleting frees.
-    return Found(folder, state, _size(folder), active_at, status.ok + status.failed)
+    return FoundRun(folder, state, _size(folder), active_at, status.ok + status.failed)
 
 
-async def delete(found: Found) -> int:
+async def delete(run: FoundRun) -> int:
     """Delete a run's files, but no others that lie in its folder; how many bytes that freed.
 
     Raises RunHeld when a process has it, UsageError when it is not any more what it was, or cannot be deleted.
     """
-    folder = found.folder
+    folder = run.folder
     lock = RunLock(folder.lock)
     await lock.acquire()
     try:
-        if (now := _state_of(folder)) != found.state:
+        if (now := _state_of(folder)) != run.state:
             raise UsageError(f"{folder.path}: is {now} now; it stays")
         size_bytes = _size(folder)
         for path in folder.files:  # the lock last

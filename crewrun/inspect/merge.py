@@ -1,8 +1,8 @@
-"""`MergedResults`: of every row the best line out of several results, and how these lines compare with the input.
+"""`MergedResults`: the best line of each row in several results files, and how these lines compare with the input.
 
-A success is better than a failure, a later result better than an earlier one; in which order they come makes no
-difference. Where each line stands is kept in a private SQLite file that the system removes, so rows cost disk, not
-memory. Rows of the input are given to `see` by who can read it.
+A success is better than a failure, a later result better than an earlier one; the order of the files does not matter.
+The positions of the lines are in a temporary SQLite file, so rows cost disk, not memory. The caller reads the input and
+hands its rows to `see`.
 """
 
 import json
@@ -21,7 +21,7 @@ from crewrun.row import Row, as_json, content_id
 from crewrun.runs.manifest import write_pieces
 from crewrun.runs.results import is_result
 
-# What can be wrong with a union, and how it is said of a number of rows.
+# What can be wrong with merged results, worded for a number of rows.
 KINDS: Final = {
     "failed": "rows that failed",
     "without_result": "rows of the input without a result",
@@ -34,9 +34,9 @@ _MAX_PLACE: Final = 1 << 40
 _CACHE_KIB: Final = 32_768
 
 
-class Found(NamedTuple):
-    """What a result line says of its row. `content` stands for the inputs, `place` is where the row stood when it ran,
-    and `started_ms` is since 1970.
+class ResultSummary(NamedTuple):
+    """A result line without its texts. `content` is a digest of the inputs, `place` the row's index when it ran,
+    `started_ms` a Unix time.
     """
 
     id: str
@@ -46,8 +46,8 @@ class Found(NamedTuple):
     place: int
 
 
-def read_line(line: bytes) -> Found | None:
-    """What a line of results says, None for one that is no result."""
+def read_line(line: bytes) -> ResultSummary | None:
+    """The summary of a line, None for one that is no result."""
     try:
         record = json.loads(line)
         row_id, status, inputs, place = record["id"], record["status"], record["input"], record["index"]
@@ -55,17 +55,17 @@ def read_line(line: bytes) -> Found | None:
         if not is_ours or not isinstance(row_id, str) or not 0 <= place < _MAX_PLACE:
             return None
         started_ms = int(datetime.fromisoformat(record["started_at"]).timestamp() * 1000)
-        return Found(row_id, _number(inputs), status == "ok", started_ms, int(place))
+        return ResultSummary(row_id, _number(inputs), status == "ok", started_ms, int(place))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 class MergedResults:
-    """The best line of each row. `files` are the results, and `add` knows them by their places there."""
+    """The best line of each row. `files` are the results; `add` names one by its index there."""
 
     def __init__(self, files: Sequence[BinaryIO]) -> None:
         self._files = files
-        self.found = Differences()
+        self.differences = Differences()
         # An empty name is a temporary database on disk, gone when closed: https://sqlite.org/inmemorydb.html
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.executescript(
@@ -77,40 +77,40 @@ class MergedResults:
 
     def add(self, run: int, start: int, line: bytes) -> bool:
         """Take a line that begins at `start`. False when it is no result. Raises OutputFailed."""
-        found = read_line(line)
-        if found is None:
+        summary = read_line(line)
+        if summary is None:
             return False
-        key, rank = row_key(found.id), (found.is_ok, found.started_ms, line_digest(line))
-        stands = (start, len(line), found.place)
-        if self._execute(_ADD, (key, *rank, run, found.content, False, False, *stands)).rowcount:
+        key, rank = row_key(summary.id), (summary.is_ok, summary.started_ms, line_digest(line))
+        stands = (start, len(line), summary.place)
+        if self._execute(_ADD, (key, *rank, run, summary.content, False, False, *stands)).rowcount:
             return True
-        *known, before_run, content, shared, differs = self._execute(_GET, (key,)).fetchone()
-        flags = (shared or run != before_run, differs or found.content != content)
-        if rank > tuple(known):
-            self._execute(_REPLACE, (key, *rank, run, found.content, *flags, *stands))
+        *stored, before_run, content, shared, differs = self._execute(_GET, (key,)).fetchone()
+        flags = (shared or run != before_run, differs or summary.content != content)
+        if rank > tuple(stored):
+            self._execute(_REPLACE, (key, *rank, run, summary.content, *flags, *stands))
         else:
             self._execute("update best set shared = ?, differs = ? where key = ?", (*flags, key))
         return True
 
     def see(self, row: Row) -> None:
         """A row of the input. Raises OutputFailed."""
-        known = self._execute(_SEE, (row.index, row_key(row.id))).fetchone()
-        if known is None:
-            self.found.add("without_result", f"line {row.line}: {row.id}")
-        elif row.content and known[0] != _number(json.loads(as_json(row.own))):
-            self.found.add("changed", f"line {row.line}: {row.id}")
+        stored = self._execute(_SEE, (row.index, row_key(row.id))).fetchone()
+        if stored is None:
+            self.differences.add("without_result", f"line {row.line}: {row.id}")
+        elif row.content and stored[0] != _number(json.loads(as_json(row.own))):
+            self.differences.add("changed", f"line {row.line}: {row.id}")
 
     def end(self, *, checked: bool) -> Differences:
-        """All is added, and with `checked` all rows of the input are seen: what is wrong."""
+        """The differences, once every line is added; with `checked` every row of the input was seen too."""
         for kind, condition in (("failed", "not ok"), ("differing", "differs"), ("not_in_input", "not seen")):
             if kind == "not_in_input" and not checked:
                 continue
             (count,) = self._db.execute(f"select count(*) from best where {condition}").fetchone()  # noqa: S608  (conditions are ours)
             if count:
                 first = self._lines(f"where {condition} order by place, key limit {_EXAMPLES}")
-                self.found.counts[kind] = count
-                self.found.examples[kind] = [said.id for line in first if (said := read_line(line))]
-        return self.found
+                self.differences.counts[kind] = count
+                self.differences.examples[kind] = [summary.id for line in first if (summary := read_line(line))]
+        return self.differences
 
     def count(self) -> tuple[int, int, int]:
         """How many rows there are, how many succeeded, and how many of them several runs have."""
@@ -125,7 +125,7 @@ class MergedResults:
         write_pieces(path, grouped(self._lines(f"order by {order}")), part)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Close the temporary file, which removes it."""
         self._db.close()
 
     def _lines(self, which: str) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
-"""The runs that are to be merged: where their results are, what is to be said of them, and what their input was.
+"""The runs to merge: where their results are, what could not be taken from them, and what their input was.
 
-Their lines are read here, and united in `merge`.
+Their lines are read here and merged in `merge`.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, NamedTuple
 from crewrun.errors import UsageError
 from crewrun.inspect.export import LeftOut, Written
 from crewrun.inspect.merge import MergedResults
-from crewrun.inspect.results_file import find_loose, whole_lines
+from crewrun.inspect.results_file import find_results_file, whole_lines
 from crewrun.inspect.view import View, command_of, find_run, nearby, open_folder, results_of
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.lock import describe_holder, is_held
@@ -23,9 +23,9 @@ _BUFFER_BYTES: Final = 1 << 18
 
 
 @dataclass(slots=True)
-class Part:
+class MergeInput:
     """One run. `folder`, `manifest` and `crew`, which stands for a crew with its models, are None for results without
-    a run folder; `lacks` says what of it could not be taken.
+    a run folder; `omissions` says what could not be taken from it.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Part:
     folder: RunFolder | None
     manifest: Manifest | None
     crew: str | None = None
-    lacks: list[str] = field(default_factory=list)
+    omissions: list[str] = field(default_factory=list)
 
 
 class Input(NamedTuple):
@@ -43,9 +43,9 @@ class Input(NamedTuple):
     id_field: str | None
 
 
-def open_parts(runs: Sequence[str], files: ExitStack) -> tuple[list[Part], list[str]]:
-    """The runs that a user names, each once, and what is to be said of that. Raises UsageError for what is none."""
-    parts: dict[tuple[int, int], Part] = {}
+def open_merge_inputs(runs: Sequence[str], files: ExitStack) -> tuple[list[MergeInput], list[str]]:
+    """The runs that a user names, each once, and warnings. Raises UsageError for anything else."""
+    merge_inputs: dict[tuple[int, int], MergeInput] = {}
     warnings = []
     for run in runs:
         results, folder, manifest = _locate(run)
@@ -54,52 +54,53 @@ def open_parts(runs: Sequence[str], files: ExitStack) -> tuple[list[Part], list[
         except OSError as refused:
             raise UsageError(f"{run}: cannot be read: {refused.strerror}") from None
         stat = os.fstat(file.fileno())
-        part = parts.setdefault((stat.st_dev, stat.st_ino), Part(run, file, folder, manifest))
-        if part.file is not file:
-            warnings.append(f"{run}: is the same run as {part.name}; it is read once")
-    return list(parts.values()), warnings
+        merge_input = merge_inputs.setdefault((stat.st_dev, stat.st_ino), MergeInput(run, file, folder, manifest))
+        if merge_input.file is not file:
+            warnings.append(f"{run}: is the same run as {merge_input.name}; it is read once")
+    return list(merge_inputs.values()), warnings
 
 
 def _locate(run: str) -> tuple[Path, RunFolder | None, Manifest | None]:
     """The results of a run, by these or by its folder."""
-    loose = find_loose(run)
-    if loose is not None:
-        return loose, None, None
+    results_file = find_results_file(run)
+    if results_file is not None:
+        return results_file, None, None
     folder = find_run(run)
     manifest = read_manifest(folder.manifest)
     results = results_of(folder, manifest)
     if results is None:
         raise UsageError(f"{run}: its results went to a stream; crewrun export {run} -o FILE makes a file of them")
     if not os.path.isfile(results):
-        again = command_of(folder, manifest)
-        raise UsageError(f"{run}: {nearby(results)} is not there any more; to make it again: {again}")
+        command = command_of(folder, manifest)
+        raise UsageError(f"{run}: {nearby(results)} is not there any more; to make it again: {command}")
     return results, folder, manifest
 
 
-def read_part(part: Part, number: int, union: MergedResults) -> None:
-    """Put the results of a run into the union, under this number: those that its journal knows, or without one those
-    that are whole. Raises UsageError when nothing in it is a result, JournalDamaged and OutputFailed.
+def read_merge_input(merge_input: MergeInput, number: int, merged: MergedResults) -> None:
+    """Add the lines of a run to `merged`, under this number: those in its journal, or without one those that are whole.
+
+    Raises UsageError when no line is a result, JournalDamaged and OutputFailed.
     """
     left_out = LeftOut()
     taken = 0
     with ExitStack() as opened:
-        view = opened.enter_context(open_folder(part.folder)) if part.folder is not None else None
-        known = Written(view, part.file, None, left_out).lines.placed() if view is not None else None
-        for start, line in known or whole_lines(part.file, left_out):
-            if union.add(number, start, line):
+        view = opened.enter_context(open_folder(merge_input.folder)) if merge_input.folder is not None else None
+        placed = Written(view, merge_input.file, None, left_out).lines.placed() if view is not None else None
+        for start, line in placed or whole_lines(merge_input.file, left_out):
+            if merged.add(number, start, line):
                 taken += 1
             else:
                 left_out.foreign += 1
         if view is not None and is_held(view.folder.lock):
             left_out.torn = 0  # it is being written
         if left_out.foreign and not taken:
-            raise UsageError(f"{part.name}: no line of it is a result of crewrun batch")
-        if said := str(left_out):
+            raise UsageError(f"{merge_input.name}: no line of it is a result of crewrun batch")
+        if reasons := str(left_out):
             restore = f"; to restore them: {view.command}" if view is not None else ""
-            part.lacks.append(f"{part.name}: lines that are left out: {said}{restore}")
+            merge_input.omissions.append(f"{merge_input.name}: lines that are left out: {reasons}{restore}")
         if view is not None:
-            part.crew = view.name(view.definition())
-            part.lacks += _unfinished(part.name, view)
+            merge_input.crew = view.name(view.definition())
+            merge_input.omissions += _unfinished(merge_input.name, view)
 
 
 def _unfinished(name: str, view: View) -> list[str]:
@@ -111,13 +112,13 @@ def _unfinished(name: str, view: View) -> list[str]:
     return []
 
 
-def input_of(parts: Sequence[Part], inputs: str | None, id_field: str | None) -> Input | str:
+def input_of(merge_inputs: Sequence[MergeInput], inputs: str | None, id_field: str | None) -> Input | str:
     """What the merged rows are to be held against: `inputs`, else the file that the runs name if it is one and is
     there. A text says why nothing can be.
     """
-    manifests = [part.manifest for part in parts if part.manifest is not None]
-    given = (manifest.options.get("id_field") for manifest in manifests)
-    fields = {str(name) if name is not None else None for name in given}
+    manifests = [merge_input.manifest for merge_input in merge_inputs if merge_input.manifest is not None]
+    values = (manifest.options.get("id_field") for manifest in manifests)
+    fields = {str(name) if name is not None else None for name in values}
     if id_field is None and len(fields) > 1:
         return "the runs had different --id-field; --id-field says which one names the rows of the input"
     field_name = id_field if id_field is not None else next(iter(fields), None)

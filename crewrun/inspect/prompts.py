@@ -55,9 +55,9 @@ def rebuild(
     `outputs` are the row's finished tasks, by their names. Raises InputInvalid when the inputs do not fit the crew,
     UsageError when a model cannot be resolved.
     """
-    said: dict[str, deque[str]] = {}
+    outputs_by_task: dict[str, deque[str]] = {}
     for task_name, output in outputs:
-        said.setdefault(task_name, deque()).append(output)
+        outputs_by_task.setdefault(task_name, deque()).append(output)
     rebuilt = Rebuilt()
     results = _Results(calls, name, rebuilt.unrecorded)
     finished: dict[Task, TaskOutput] = {}
@@ -72,7 +72,7 @@ def rebuild(
         if mine:  # else the row did not come to it, and what it needs may be missing
             contexts = {context_of(task, seen, crew.tasks) for seen in (finished, before)}
             rebuilt.prompts.update(_Talk(assignment, contexts, gateway, results).follow(mine))
-        if left := said.get(assignment.name):
+        if left := outputs_by_task.get(assignment.name):
             finished[task] = TaskOutput(
                 raw=left.popleft(), description=assignment.texts.description, agent=assignment.texts.persona.role
             )
@@ -158,10 +158,10 @@ class _Talk:
         """What may follow an answer that asks for tools: itself and what they gave, as far as that was recorded."""
         if answer.tool_calls:
             texts = [self._results.texts(self._assignment, call.name, call.arguments) for call in answer.tool_calls]
-            asked = Message("assistant", answer.text, answer.tool_calls, carried=answer.carried)
-            for told in islice(product(*texts), _MOST_WAYS):
-                pairs = zip(answer.tool_calls, told, strict=True)
-                yield asked, *(Message("tool", text, tool_call_id=call.id) for call, text in pairs)
+            message = Message("assistant", answer.text, answer.tool_calls, carried=answer.carried)
+            for results in islice(product(*texts), _MOST_WAYS):
+                pairs = zip(answer.tool_calls, results, strict=True)
+                yield message, *(Message("tool", text, tool_call_id=call.id) for call, text in pairs)
             return
         toolbox, schema = self._assignment.toolbox, self._assignment.schema
         reply = read_reply(
@@ -169,8 +169,8 @@ class _Talk:
         )
         if isinstance(reply, Actions):
             texts = [self._results.texts(self._assignment, call.tool, call.arguments) for call in reply.calls]
-            for told in islice(product(*texts), _MOST_WAYS):
-                yield turns(reply, list(told))
+            for results in islice(product(*texts), _MOST_WAYS):
+                yield turns(reply, list(results))
 
 
 def _with_tools_in_words(prompt: Prompt, assignment: Assignment) -> Prompt:

@@ -1,7 +1,6 @@
-"""`ResultsFile`: results without a run folder, merged or copied from elsewhere. Which of their lines count, only they
-say.
+"""`ResultsFile`: results without a run folder, merged or copied. Which lines count follows from the lines alone.
 
-The lines of runs are held against their journals, in `export`.
+The lines of a run are checked against its journal, in `export`.
 """
 
 import os
@@ -18,18 +17,18 @@ from crewrun.journal.keys import row_key
 from crewrun.runs.folder import beside
 
 
-def find_loose(run: str) -> Path | None:
-    """The file that a user names, None when it is none, or has a run folder beside it."""
+def find_results_file(run: str) -> Path | None:
+    """The file that a user names, None for anything else and for the results of a run."""
     path = Path(os.path.realpath(run))
     try:
-        is_loose = os.path.isfile(path) and not beside(path).is_used and not beside(Path(run)).is_used
-    except OSError:  # who looks for a run says what is wrong
+        is_results_file = os.path.isfile(path) and not beside(path).is_used and not beside(Path(run)).is_used
+    except OSError:  # the caller then looks for a run, which says what is wrong
         return None
-    return path if is_loose else None
+    return path if is_results_file else None
 
 
 def whole_lines(file: BinaryIO, left_out: LeftOut) -> Iterator[tuple[int, bytes]]:
-    """Each line with its newline behind the position where it begins; one that has none is counted."""
+    """The start and the bytes of each line that ends in a newline. One that does not is counted in `left_out`."""
     start = 0
     for line in file:
         if line.endswith(b"\n"):
@@ -66,25 +65,25 @@ class ResultsFile:
     def lines(self, *, ordered: bool) -> Lines:
         """The lines as they stand in the file, or in the order that their rows had when they ran."""
         lines = Lines(self._file)
-        asked = (i for i in range(len(self)) if self._status is None or bool(self._ok[i]) == (self._status == "ok"))
+        positions = (i for i in range(len(self)) if self._status is None or bool(self._ok[i]) == (self._status == "ok"))
         places = self._indexes if ordered else self._starts
-        for position in sorted(asked, key=places.__getitem__):
+        for position in sorted(positions, key=places.__getitem__):
             lines.add(self._starts[position], self._ends[position])
         return lines
 
     def _take(self, start: int, line: bytes) -> bool:
         """Note a line, in the place of an earlier one of its row. False when it is no result."""
-        said = read_line(line)
-        if said is None:
+        result = read_line(line)
+        if result is None:
             return False
-        key = row_key(said.id)
+        key = row_key(result.id)
         position = self._by_key.find(key)
         if position is None:
             position = self._add(key)
         else:
             self.left_out.doubled += 1
         self._starts[position], self._ends[position] = start, start + len(line)
-        self._indexes[position], self._ok[position] = said.place, said.is_ok
+        self._indexes[position], self._ok[position] = result.place, result.is_ok
         return True
 
     def _add(self, key: int) -> int:

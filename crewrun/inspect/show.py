@@ -40,8 +40,8 @@ def find_row(view: View, name: str) -> FoundRow:
         "typeof(id) = 'blob' and substr(lower(hex(id)), 1, length(?1)) = ?1 "
         "or typeof(id) = 'text' and substr(id, 1, length(?1)) = ?1"
     )
-    asked = storable(name)
-    several = [unpack_id(packed) for packed in _ids(view.db, begins, asked, _SHOWN_IDS + 1)] if name else []
+    stored_name = storable(name)
+    several = [unpack_id(packed) for packed in _ids(view.db, begins, stored_name, _SHOWN_IDS + 1)] if name else []
     if len(several) > 1:
         more = ", …" if len(several) > _SHOWN_IDS else ""
         raise UsageError(f"{name!r}: several rows have such ids: {', '.join(several[:_SHOWN_IDS])}{more}; write it out")
@@ -49,7 +49,7 @@ def find_row(view: View, name: str) -> FoundRow:
         return found
     if view.db.execute("select 1 from calls where row = ? limit 1", (row_key(name),)).fetchone():
         return FoundRow(name, None, None)  # at work, or given up
-    raise UsageError(f"{name!r}: no such row in {view.folder.path}{suggest(name, _near(view.db, asked))}")
+    raise UsageError(f"{name!r}: no such row in {view.folder.path}{suggest(name, _near(view.db, stored_name))}")
 
 
 def find_line(view: View, row: FoundRow) -> dict[str, Any] | None:
@@ -98,8 +98,14 @@ def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None)
     if entry.kind == TOOL:
         return {**about, "kind": "tool", "tool": view.name(entry.name), "result": read_text(entry)}
     if entry.kind == TOOL_FAILURE:
-        reason, told = read_tool_failure(entry)
-        return {**about, "kind": "tool_failure", "tool": view.name(entry.name), "reason": reason, "error": redact(told)}
+        reason, message = read_tool_failure(entry)
+        return {
+            **about,
+            "kind": "tool_failure",
+            "tool": view.name(entry.name),
+            "reason": reason,
+            "error": redact(message),
+        }
     about |= {
         "kind": "failure" if entry.kind == FAILURE else "answer",
         "model": view.name(entry.name),

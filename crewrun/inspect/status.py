@@ -214,15 +214,15 @@ def _count(view: View, session: Session, state: State) -> list[_Ended]:
     """The rows that have an outcome, by how they ended."""
     if state == "running" and session.ended_at is None:
         # Rows of earlier sessions are redone, or their rows are gone from the input: this one will tell.
-        found = view.db.execute(f"{_GROUPS} from rows where session = ? group by ended", (session.id,))
-        return [*map(_Ended._make, found), _Ended(OK, session.kept, 0)]
+        of_session = view.db.execute(f"{_GROUPS} from rows where session = ? group by ended", (session.id,))
+        return [*map(_Ended._make, of_session), _Ended(OK, session.kept, 0)]
     # Beside max(), a bare column is that of the same entry: https://sqlite.org/lang_select.html#bareagg
     last = "select max(seq) as seq, ended from rows where definition = ? group by id"
-    known = [*map(_Ended._make, view.db.execute(f"{_GROUPS} from ({last}) group by ended", (session.definition,)))]
+    groups = [*map(_Ended._make, view.db.execute(f"{_GROUPS} from ({last}) group by ended", (session.definition,)))]
     results = view.results
-    if state == "finished" and results and results.is_file() and count_lines(results) != sum(g.rows for g in known):
+    if state == "finished" and results and results.is_file() and count_lines(results) != sum(g.rows for g in groups):
         return _count_written(view, results)  # rows that were taken out of the input are in the journal still
-    return known
+    return groups
 
 
 def _count_written(view: View, results: Path) -> list[_Ended]:
@@ -257,12 +257,12 @@ def _failing_tools(view: View) -> list[FailingTool]:
         "group by name order by count(*) desc, name limit ?",
         (_SHOWN_TOOLS,),
     ).fetchall()
-    found = []
+    failing = []
     for name, count, seq in groups:
         (latest,) = view.calls("seq = ?", (seq,))
-        reason, told = read_tool_failure(latest)
-        found.append(FailingTool(view.name(name), count, view.name(latest.task), reason, shortened_error(told)))
-    return found
+        reason, message = read_tool_failure(latest)
+        failing.append(FailingTool(view.name(name), count, view.name(latest.task), reason, shortened_error(message)))
+    return failing
 
 
 def _spent(session: Session, owed_usd: float | None) -> dict[str, Any]:

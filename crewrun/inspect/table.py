@@ -47,8 +47,8 @@ class Columns:
 
 def _note(names: _Names, value: object, index: int) -> None:
     for place, name in enumerate(_object(value)):
-        known = names.get(name)
-        if known is None or (index, place) < known:
+        first = names.get(name)
+        if first is None or (index, place) < first:
             names[name] = (index, place)
 
 
@@ -76,11 +76,11 @@ def _guarded(text: str) -> str:
 
 def _values(row: dict[str, Any], inputs: Sequence[str], fields: Sequence[str]) -> list[Any]:
     """What a row has in each column. Lines of a run have everything, those of a file without one may lack some."""
-    given, output, error, usage = (_object(row.get(name)) for name in ("input", "output", "error", "usage"))
+    row_inputs, output, error, usage = (_object(row.get(name)) for name in ("input", "output", "error", "usage"))
     models = row.get("models")
     return [
         *(_filled(row.get(name)) for name in _FIRST),
-        *(given.get(name, "") for name in inputs),
+        *(row_inputs.get(name, "") for name in inputs),
         "" if output else _filled(row.get("output")),
         *(output.get(name, "") for name in fields),
         *(_filled(error.get(name)) for name in ("category", "message")),

@@ -50,12 +50,12 @@ class Differences:
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        found = [
+        entries = [
             {"kind": kind, "count": self.counts[kind], "examples": self.examples[kind]}
             for kind in KINDS
             if kind in self.counts
         ]
-        return {"ok": not found, "differences": found, "not_compared": self.notes}
+        return {"ok": not entries, "differences": entries, "not_compared": self.notes}
 
 
 class Verification:
@@ -63,7 +63,7 @@ class Verification:
 
     def __init__(self, view: View, differences: Differences) -> None:
         self._view = view
-        self._found = differences
+        self._differences = differences
         self._done = DoneIndex.load(view.db, view.definition())
         self._edited = array("q")
 
@@ -71,26 +71,26 @@ class Verification:
         """Hold each line of the results against the journal."""
         path = self._view.results
         if path is None:
-            self._found.notes.append("results: they went to a stream")
+            self._differences.notes.append("results: they went to a stream")
             return
         if not path.is_file():
             return  # every row that is done will be found missing
-        known: array[int] | None = None
+        ids: array[int] | None = None
         others = self._digests()
         for number, line in enumerate(lines_of(path), 1):
             if not line.endswith(b"\n"):
-                self._found.add("torn", f"line {number}")
+                self._differences.add("torn", f"line {number}")
                 continue
             digest = line_digest(line)
             position = self._done.find_line(digest)
             if position is None:
                 if is_among(others, digest):
-                    self._found.add("outdated", f"line {number}")
+                    self._differences.add("outdated", f"line {number}")
                     continue
-                known = self._ids() if known is None else known
-                self._judge(number, line, known)
+                ids = self._ids() if ids is None else ids
+                self._judge(number, line, ids)
             elif self._done.written[position]:
-                self._found.add("doubled", f"line {number}")
+                self._differences.add("doubled", f"line {number}")
             else:
                 self._done.written[position] = 1
         self._edited = array("q", sorted(self._edited))
@@ -101,7 +101,7 @@ class Verification:
         position = self._done.find(row)
         if position is None:
             if wanted:
-                self._found.add("without_result", f"line {row.line}: {row.id}")
+                self._differences.add("without_result", f"line {row.line}: {row.id}")
             return
         self._done.see(position, row.index)
         if wanted and not self._done.written[position] and not self._is_edited(row.id):
@@ -113,7 +113,7 @@ class Verification:
             return
         for position in range(len(self._done)):
             if self._done.written[position] and not self._done.seen[position]:
-                self._found.add("not_in_input", self._view.row_id(self._done.seq(position)))
+                self._differences.add("not_in_input", self._view.row_id(self._done.seq(position)))
 
     def end_without_input(self) -> None:
         """The input cannot be read."""
@@ -124,22 +124,22 @@ class Verification:
 
     def _lack(self, row_id: str) -> None:
         if self._view.results is not None:
-            self._found.add("missing", row_id)
+            self._differences.add("missing", row_id)
 
-    def _judge(self, number: int, line: bytes, known: "array[int]") -> None:
+    def _judge(self, number: int, line: bytes, ids: "array[int]") -> None:
         """A line that the journal has no digest of."""
         try:
             record = json.loads(line)
             is_ours = is_result(record)
             row_id = str(record["id"])
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._found.add("unknown", f"line {number}: is no result")
+            self._differences.add("unknown", f"line {number}: is no result")
             return
-        if is_ours and is_among(known, row_key(row_id)):
+        if is_ours and is_among(ids, row_key(row_id)):
             self._edited.append(row_key(row_id))
-            self._found.add("edited", f"line {number}: {row_id}")
+            self._differences.add("edited", f"line {number}: {row_id}")
         else:
-            self._found.add("unknown", f"line {number}: {row_id}")
+            self._differences.add("unknown", f"line {number}: {row_id}")
 
     def _is_edited(self, row_id: str) -> bool:
         return is_among(self._edited, row_key(row_id))

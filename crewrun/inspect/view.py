@@ -77,8 +77,8 @@ class View:
     def session(self) -> Session | None:
         """The latest session, None when none has begun."""
         columns = ", ".join(Session._fields)
-        found = self.db.execute(f"select {columns} from sessions order by id desc limit 1").fetchone()  # noqa: S608  (columns are ours)
-        return Session(*found) if found else None
+        row = self.db.execute(f"select {columns} from sessions order by id desc limit 1").fetchone()  # noqa: S608  (columns are ours)
+        return Session(*row) if row else None
 
     def definition(self) -> int:
         """The number of the definition that the run has now, 0 when no session has begun."""
@@ -90,8 +90,8 @@ class View:
         if isinstance(code, str):
             return code
         if code not in self._names:
-            found = self.db.execute("select name from names where id = ?", (code,)).fetchone()
-            self._names[code] = found[0] if found else f"#{code}"
+            row = self.db.execute("select name from names where id = ?", (code,)).fetchone()
+            self._names[code] = row[0] if row else f"#{code}"
         return self._names[code]
 
     def calls(self, where: str, values: Sequence[Any]) -> list[CallEntry]:

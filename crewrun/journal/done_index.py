@@ -1,4 +1,11 @@
-"""`DoneIndex`: which rows of a run are done under its present definition; a million take a few dozen megabytes."""
+"""`DoneIndex`: which rows of a run are done under its present definition.
+
+It is a table in memory, about 50 bytes per row, and not a query per row, because that is what resuming a large run
+costs. Per row of 300,000, with loading, marking the results' lines and finding the input's rows: 5 µs of CPU time here,
+12 µs with a temporary SQLite table that is indexed by key and digest and marks in arrays, 26 µs with the marks in that
+table. All of resuming takes 17 µs per row (59,000 rows/s, 135 MB for a million), so either table would bring it below
+50,000 rows/s. Indexes in the journal itself would be written by every run, a page per entry since the keys are digests.
+"""
 
 import sqlite3
 from array import array
@@ -10,28 +17,28 @@ from crewrun.row import Row
 
 
 def is_among(numbers: "array[int]", number: int) -> bool:
-    """Whether sorted numbers have this one."""
+    """Whether `number` is one of the sorted `numbers`."""
     at = bisect_left(numbers, number)
     return at < len(numbers) and numbers[at] == number
 
 
 class Positions:
-    """Where 64-bit numbers stand in an array: a hash table of open addressing over that array, 8 bytes per number.
+    """The positions of 64-bit numbers in an array: a hash table with open addressing over it, 8 to 16 bytes per number.
 
-    A dictionary would take a hundred. The numbers are digests, so their low bits serve as hashes.
+    A dictionary takes a hundred. The numbers are digests, so their low bits are hashes already.
     """
 
     def __init__(self, numbers: "array[int]", most: int) -> None:
-        """`most` is how many numbers there can be in all; those that are there already are entered."""
+        """There can be `most` numbers in all; those that the array has already are entered."""
         size = 1 << max(4, (2 * most).bit_length())
         self._numbers = numbers
         self._mask = size - 1
-        self._slots = array("I", bytes(4 * size))  # a position and 1; 0 is an empty slot
+        self._slots = array("I", bytes(4 * size))  # a position plus 1; 0 is an empty slot
         for position in range(len(numbers)):
             self.enter(position)
 
     def enter(self, position: int) -> None:
-        """Note where the number at `position` stands."""
+        """Enter the number at `position`."""
         slots, mask = self._slots, self._mask
         slot = self._numbers[position] & mask
         while slots[slot]:
@@ -39,25 +46,27 @@ class Positions:
         slots[slot] = position + 1
 
     def find(self, number: int) -> int | None:
-        """A position of `number`, None when it is nowhere."""
+        """The position of `number`, None when the array does not have it."""
         slots, mask, numbers = self._slots, self._mask, self._numbers
         slot = number & mask
-        while found := slots[slot]:
-            if numbers[found - 1] == number:
-                return found - 1
+        while entry := slots[slot]:
+            if numbers[entry - 1] == number:
+                return entry - 1
             slot = (slot + 1) & mask
         return None
 
 
 class DoneIndex:
-    """Rows by their position in the arrays. `seen` marks those that the input still has, with their `places` in it;
-    `written` those whose line is in the results.
+    """Done rows, by their positions in arrays.
+
+    `seen` marks the rows that the input still has, `places` says where; `written` marks those whose line is in the
+    results.
     """
 
     def __init__(self, definition: int, most: int, *, by_id: bool = False) -> None:
-        """`by_id` is for ids out of a field: of the contents that an id had, its last one only is known."""
+        """`by_id` is for ids from a field: only the last content of each id counts."""
         self._definition = definition
-        # What each row says, where it is looked up by its id.
+        # The key of each row's content, where rows are looked up by their ids.
         self._contents: array[int] | None = array("q") if by_id else None
         self._keys, self._seqs, self._digests = array("q"), array("q"), array("q")
         self._ended = bytearray()
@@ -68,7 +77,7 @@ class DoneIndex:
 
     @classmethod
     def load(cls, db: sqlite3.Connection, definition: int, *, by_id: bool = False) -> "DoneIndex":
-        """Read the last entry of every row under `definition`."""
+        """Load the last entry of each row under `definition`."""
         (most,) = db.execute("select count(*) from rows where definition = ?", (definition,)).fetchone()
         done = cls(definition, most, by_id=by_id)
         columns = "key, seq, digest, ended, id" if by_id else "key, seq, digest, ended"
@@ -102,7 +111,7 @@ class DoneIndex:
         return len(self._keys)
 
     def find(self, row: Row) -> int | None:
-        """The position of `row`, None when it has not ended yet."""
+        """The position of `row`, None when it is not done."""
         content = done_key(row.id, row.content, self._definition)
         if self._contents is None:
             return self._by_key.find(content)
@@ -110,19 +119,19 @@ class DoneIndex:
         return position if position is not None and self._contents[position] == content else None
 
     def find_changed(self, row: Row) -> int | None:
-        """The position of the row that has the id of `row` and says something else, None when there is none."""
+        """The position of the row with the id of `row` and another content, None when there is none."""
         if self._contents is None or self.find(row) is not None:
             return None
         return self._by_key.find(id_key(pack_id(row.id)))
 
     def find_line(self, digest: int) -> int | None:
-        """The position of the row whose line has this digest, None for a line that no row has."""
+        """The position of the row whose line has this digest, None when no row's last line has."""
         if self._by_digest is None:
             self._by_digest = Positions(self._digests, len(self._digests))
         return self._by_digest.find(digest)
 
     def see(self, position: int, place: int) -> None:
-        """The input has the row at `place`."""
+        """Mark that the input has the row, at `place`."""
         self.seen[position] = 1
         self.places[position] = place
 
@@ -135,7 +144,7 @@ class DoneIndex:
         return self._ended[position] == OK
 
     def ended(self, position: int) -> int:
-        """How the row ended, as the journal writes it."""
+        """How the row ended, as a number of `ended_of`."""
         return self._ended[position]
 
     def seq(self, position: int) -> int:
@@ -143,9 +152,9 @@ class DoneIndex:
         return self._seqs[position]
 
     def count_stale(self) -> int:
-        """Rows whose lines are in the results and which the input does not have any more."""
+        """How many lines in the results are of rows that the input no longer has."""
         return sum(1 for seen, written in zip(self.seen, self.written, strict=True) if written and not seen)
 
     def forget_search(self) -> None:
-        """Give back what searching by lines needs."""
+        """Free the memory that `find_line` needs; the next call takes it again."""
         self._by_digest = None

@@ -142,9 +142,9 @@ def texts_of(path: Path) -> dict[str, str]:
 
 def options_of(settings: Any, defaults: Any) -> dict[str, Any]:
     """The settings that are not the defaults."""
-    given: Mapping[str, Any] = asdict(settings)
+    values: Mapping[str, Any] = asdict(settings)
     standard = asdict(defaults)
-    return {name: value for name, value in given.items() if value != standard[name]}
+    return {name: value for name, value in values.items() if value != standard[name]}
 
 
 def write_whole(path: Path, content: bytes) -> None:

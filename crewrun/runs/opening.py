@@ -203,8 +203,8 @@ def _others(db: sqlite3.Connection, definition: int, options: StateOptions) -> "
     """The digests of lines that were written before and may not count any more, sorted."""
     # Of rows with an id of their own those under the same definition may be outdated too.
     which = ("", ()) if options.is_named else ("where definition != ?", (definition,))
-    found = db.execute(f"select digest from rows {which[0]} order by digest", which[1])  # noqa: S608  (it is ours)
-    return array("q", (digest for (digest,) in found))
+    entries = db.execute(f"select digest from rows {which[0]} order by digest", which[1])  # noqa: S608  (it is ours)
+    return array("q", (digest for (digest,) in entries))
 
 
 def _keeper(done: DoneIndex, only: int | None, others: "array[int]") -> Callable[[int], bool | None]:
@@ -227,9 +227,9 @@ def _keeper(done: DoneIndex, only: int | None, others: "array[int]") -> Callable
 
 
 def _definition_id(db: sqlite3.Connection, fingerprint: str) -> int:
-    found = db.execute("select id from names where name = ?", (fingerprint,)).fetchone()
-    if found:
-        return int(found[0])
+    entries = db.execute("select id from names where name = ?", (fingerprint,)).fetchone()
+    if entries:
+        return int(entries[0])
     (last,) = db.execute("select count(*) from names").fetchone()
     db.execute("insert into names values (?, ?)", (last + 1, fingerprint))
     return int(last) + 1
@@ -246,10 +246,10 @@ def _begin_session(db: sqlite3.Connection, definition: int, command: str) -> int
 
 def _lost(db: sqlite3.Connection, settled: Settled, folder: RunFolder) -> int:
     """How many results the journal does not know the rows of. Raises JournalDamaged when it must have lost them."""
-    if not settled.strange_ids:
+    if not settled.unknown_ids:
         return 0
-    known = {packed for (packed,) in db.execute("select id from rows")}
-    lost = sum(1 for row_id in settled.strange_ids if pack_id(row_id) not in known)
-    if lost > settled.known or (lost > _MAY_BE_LOST and lost * 100 > settled.known):
+    recorded = {packed for (packed,) in db.execute("select id from rows")}
+    lost = sum(1 for row_id in settled.unknown_ids if pack_id(row_id) not in recorded)
+    if lost > settled.recorded or (lost > _MAY_BE_LOST and lost * 100 > settled.recorded):
         raise JournalDamaged(f"{folder.journal}: has lost {lost} rows that the results have")
     return lost

@@ -34,11 +34,11 @@ class Rebuilt:
     aside: Path | None = None
 
     def __str__(self) -> str:
-        parts = ["it has been made again"]
-        parts += [f"{self.restored} lines came from the journal"] if self.restored else []
-        parts += [f"{self.dropped} lines that are not this run's were taken out"] if self.dropped else []
-        parts += [f"what stood there is now {self.aside}"] if self.aside else []
-        return ", ".join(parts)
+        sentences = ["it has been made again"]
+        sentences += [f"{self.restored} lines came from the journal"] if self.restored else []
+        sentences += [f"{self.dropped} lines that are not this run's were taken out"] if self.dropped else []
+        sentences += [f"what stood there is now {self.aside}"] if self.aside else []
+        return ", ".join(sentences)
 
 
 class Rebuild:

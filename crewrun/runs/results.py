@@ -16,19 +16,19 @@ _BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What `settle` is to leave and to take out. `strange` are lines that no entry of the journal has; ids of those
-    that are whole result lines, by which one can tell an edited line from one that the journal has lost.
+    """How many lines `settle` leaves and removes. `unknown` of them are in no journal entry; `unknown_ids` are of
+    those that are whole result lines, which tells an edited line from one that the journal has lost.
     """
 
-    kept: int
-    taken_out: int
-    strange: int
-    strange_ids: list[str]
+    remaining: int
+    removed: int
+    unknown: int
+    unknown_ids: list[str]
 
     @property
-    def known(self) -> int:
-        """Lines that the journal has entries of, those that do not stay among them."""
-        return self.kept + self.taken_out - self.strange
+    def recorded(self) -> int:
+        """How many lines the journal has entries of, those that are removed included."""
+        return self.remaining + self.removed - self.unknown
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
@@ -49,27 +49,27 @@ def settle(path: Path, keep: Callable[[int], bool | None], count_lost: Callable[
     `keep` gets a line's digest; None says that nothing is known of it. Returns what `count_lost` says, which may raise
     too: nothing has been changed by then. Raises OutputFailed when the file cannot be changed.
     """
-    kept = taken_out = strange = 0
-    ids: list[str] = []
+    remaining = removed = unknown = 0
+    unknown_ids: list[str] = []
     position = 0
     pieces: list[tuple[int, int]] = []  # what stays: from where to where
     for line in lines_of(path):
         verdict = keep(line_digest(line)) if line.endswith(b"\n") else None
         if verdict:
-            kept += 1
+            remaining += 1
             if pieces and pieces[-1][1] == position:
                 pieces[-1] = (pieces[-1][0], position + len(line))
             else:
                 pieces.append((position, position + len(line)))
         else:
-            taken_out += 1
+            removed += 1
             if verdict is None:
-                strange += 1
+                unknown += 1
                 if (row_id := _id_of(line)) is not None:
-                    ids.append(row_id)
+                    unknown_ids.append(row_id)
         position += len(line)
-    lost = count_lost(Settled(kept, taken_out, strange, ids))
-    if taken_out:
+    lost = count_lost(Settled(remaining, removed, unknown, unknown_ids))
+    if removed:
         _keep_pieces(path, pieces)
     return lost
 
@@ -80,21 +80,21 @@ def arrange(path: Path, place: Callable[[int], int | None], *, ordered: bool) ->
     Returns how many were taken out. Raises OutputFailed.
     """
     places, starts, ends = array("q"), array("q"), array("q")
-    position = taken_out = 0
+    position = removed = 0
     for line in lines_of(path):
         where = place(line_digest(line))
         if where is None:
-            taken_out += 1
+            removed += 1
         else:
             places.append(where)
             starts.append(position)
             ends.append(position + len(line))
         position += len(line)
     is_sorted = all(places[i] <= places[i + 1] for i in range(len(places) - 1))
-    if taken_out or (ordered and not is_sorted):
+    if removed or (ordered and not is_sorted):
         order = range(len(places)) if is_sorted or not ordered else sorted(range(len(places)), key=places.__getitem__)
         _rewrite(path, ((starts[i], ends[i]) for i in order))
-    return taken_out
+    return removed
 
 
 def part_of(path: Path) -> Path:

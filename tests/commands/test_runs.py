@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support import command as cli
+from support import command as own_process
 from support.command import PROGRAM, clean_env, read_rows, topics, write_crew, write_rows
 from support.forks import Forks, shell, start
 from support.mock_process import MockProcess
@@ -1028,7 +1028,9 @@ def test_what_goes_on_with_a_run_does_not_begin_it_anew(
 
 def test_a_disk_that_is_full_before_the_first_row(place: Place) -> None:
     """The run and status say what goes on: the same command, since there is nothing yet to begin anew."""
-    said = cli.shell("trap '' XFSZ; (ulimit -f 4; crewrun batch in.jsonl; echo $?) 2>&1 | cat", place.folder).stdout
+    said = own_process.shell(
+        "trap '' XFSZ; (ulimit -f 4; crewrun batch in.jsonl; echo $?) 2>&1 | cat", place.folder
+    ).stdout
     assert said.splitlines()[1:] == ["to go on: crewrun batch in.jsonl", "1"]
     assert place.refused("status", RESULTS) == f"{STATE}: the run has not begun; to begin it: crewrun batch in.jsonl"
     place.do("batch", "in.jsonl")

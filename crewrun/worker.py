@@ -266,7 +266,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
             f"Export it or put it into .env; to rehearse without a model: -m offline"
         )
     if endpoint.transport_name == "litellm" and endpoint.params:
-        from crewrun.llm.transports.litellm import check_parameters
+        from crewrun.llm.transports.litellm.requests import check_parameters
 
         try:
             await anyio.to_thread.run_sync(check_parameters, endpoint)  # importing litellm takes seconds

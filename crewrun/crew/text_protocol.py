@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crewrun.llm.replies.written_calls import Known, end_of_marks, find_calls, in_code, json_at, said_before
+from crewrun.llm.replies.written_calls import NameLookup, end_of_marks, find_calls, in_code, json_at, said_before
 from crewrun.messages import Message, ToolSpec
 
 # No two parts of a pattern can take the same character, or the shorter one is bounded: a reply of blank lines costs its
@@ -90,7 +90,7 @@ def turns(actions: Actions, results: Sequence[str]) -> tuple[Message, Message]:
     return Message("assistant", actions.said), Message("user", "\n\n".join(map(observation, results)))
 
 
-def read_reply(text: str, known: Known, schema: str = "", *, in_words: bool = True) -> Actions | str:
+def read_reply(text: str, known: NameLookup, schema: str = "", *, in_words: bool = True) -> Actions | str:
     """The tools that a reply asks for, else its final answer; a reply in neither form is all answer.
 
     `known` says which tools there are, `schema` what the answer must look like, as JSON Schema. Unless `in_words`, the
@@ -116,12 +116,12 @@ def read_reply(text: str, known: Known, schema: str = "", *, in_words: bool = Tr
     return before or _as_actions(answer, action)
 
 
-def _asked(text: str, known: Known, schema: str, *, in_words: bool = True) -> Actions | None:
+def _asked(text: str, known: NameLookup, schema: str, *, in_words: bool = True) -> Actions | None:
     action = _find_action(text, known, in_words=in_words)
     return _as_actions(text, action) if action is not None else _written(text, known, schema)
 
 
-def _written(text: str, known: Known, schema: str) -> Actions | None:
+def _written(text: str, known: NameLookup, schema: str) -> Actions | None:
     calls = find_calls(text, known, schema)
     if not calls:
         return None
@@ -142,7 +142,7 @@ def _as_actions(text: str, action: _Action) -> Actions:
     return Actions(text[: action.end].strip(), thought, (Call(action.tool, action.arguments),))
 
 
-def _find_action(text: str, known: Known, *, in_words: bool) -> _Action | None:
+def _find_action(text: str, known: NameLookup, *, in_words: bool) -> _Action | None:
     """The first action: a known tool on a line of its own, or any tool with an input; among other words, or where
     nobody asked for this form, a known tool with an input.
     """
@@ -172,7 +172,7 @@ def _find_action(text: str, known: Known, *, in_words: bool) -> _Action | None:
     return None
 
 
-def _known_among(written: str, known: Known) -> str | None:
+def _known_among(written: str, known: NameLookup) -> str | None:
     """The tool in `Use the search tool`."""
     words = written.split()
     return next(filter(None, map(known, words)), None) if len(words) <= _MOST_WORDS_AROUND_NAMES else None
@@ -186,7 +186,7 @@ def _end(text: str, action: re.Match[str], start: int) -> int:
     return invented.start() if invented else len(text)
 
 
-def _with_arguments(text: str, found: re.Match[str], known: Known, *, in_words: bool) -> _Action | None:
+def _with_arguments(text: str, found: re.Match[str], known: NameLookup, *, in_words: bool) -> _Action | None:
     """The action of a line that has the arguments behind the tool."""
     start = found.end()
     line_end = text.find("\n", start)

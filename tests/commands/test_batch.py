@@ -705,7 +705,7 @@ def test_a_refused_connection_fails_no_row(folder: Path) -> None:
     words = ["batch", "in.jsonl", "-o", "-", "--retries", "0", "--base-url", address, "--outage-patience", "0"]
     done = crewrun(*words, cwd=folder)
     assert (done.returncode, done.stdout) == (4, "")
-    assert f"at last with: {urlsplit(address).netloc}: cannot connect: Connection refused; " in done.stderr
+    assert f"last error: {urlsplit(address).netloc}: cannot connect: Connection refused; " in done.stderr
 
 
 # On the wire

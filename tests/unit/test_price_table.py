@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from crewrun.llm.prices.price import find_price
-from crewrun.llm.transports.litellm import load_litellm
+from crewrun.llm.transports.litellm.library import load_litellm
 from crewrun.llm.usage.counts import usage_of
 from crewrun.messages import Endpoint
 

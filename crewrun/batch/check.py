@@ -24,7 +24,7 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.loading.question_fields import question_fields
 from crewrun.redaction.redactor import redact_line
 from crewrun.row import Row
-from crewrun.runs.folder import beside
+from crewrun.runs.folder import folder_of
 from crewrun.target import Target
 from crewrun.target.base import problem_of_missing
 from crewrun.worker import Worker, check_models, model_hints
@@ -144,7 +144,7 @@ async def _learned(
     """What the run of these inputs by this crew has found out about models, if there is one where it would be."""
     output = output_path(inputs, None) if inputs is not None else None
     with suppress(CrewrunError, OSError):
-        if output is not None and (folder := beside(Path(output))).is_used:
+        if output is not None and (folder := folder_of(Path(output))).is_used:
             endpoints = await check_models(definition.target, gateway, keys=False)
             return read_refusals(folder.journal, identify(definition, endpoints, constants).definition)
     return set()

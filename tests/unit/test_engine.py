@@ -372,3 +372,102 @@ def test_a_run_is_complete_when_every_row_is_written(
 
     ended = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     assert ended == (is_complete, written, 0)
+
+
+class Stuck(Memory):
+    """A sink whose first write takes `seconds`, as that of a pipe that nobody reads."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    async def write(self, lines: Sequence[bytes]) -> None:
+        seconds, self.seconds = self.seconds, 0.0
+        await anyio.sleep(seconds)
+        await super().write(lines)
+
+
+@pytest.mark.parametrize("wide", [1, 2, 4, 7])
+def test_rows_go_on_until_as_many_wait_to_be_written_as_run_at_once(wide: int) -> None:
+    """The one that is being written among them: nobody pays for what nobody reads."""
+    executor = Clockwork({n: 1 + n / 100 for n in range(100)})
+    started: list[int] = []
+
+    class Watched(Stuck):
+        async def write(self, lines: Sequence[bytes]) -> None:
+            await super().write([])
+            started.append(len(executor.started))
+            await super().write(lines)
+
+    sink = Watched(50.0)
+    _, _, progress, _ = run(100, executor, EngineOptions(max_concurrent=wide), sink=sink)
+    assert started[0] == 2 * wide - 1
+    assert (len(sink.lines), progress.unwritten) == (100, 0)
+
+
+@pytest.mark.parametrize(
+    ("grace_s", "at_once_s", "took_s"),
+    [
+        pytest.param(7.0, None, 5 + 7 + 7, id="the grace for the rows, and as long for the lines"),
+        pytest.param(0.5, None, 5 + 0.5 + 2, id="two seconds at least for the lines"),
+        pytest.param(20.0, 0.0, 5 + 2, id="at once"),
+        pytest.param(20.0, 3.0, 5 + 3 + 2, id="at once, a little later"),
+        pytest.param(6.0, 9.0, 5 + 9 + 2, id="at once, while lines are written"),
+        pytest.param(6.0, 11.0, 5 + 12, id="at once, a second before the end"),
+    ],
+)
+def test_a_stop_does_not_wait_for_ever_for_a_sink(grace_s: float, at_once_s: float | None, took_s: float) -> None:
+    """Stopped at 5 s, with a row that hangs and a line that nobody takes."""
+
+    async def main() -> tuple[float, int, int]:
+        progress, stop, sink = Progress(), Stop(), Stuck(1000.0)
+        source = Source(Numbers(2), None)
+        options = EngineOptions(max_concurrent=2, grace_s=grace_s)
+        engine = Engine(source, Clockwork({0: 1.0, 1: 900.0}), NoHistory(), sink, progress, stop, options)
+        async with anyio.create_task_group() as others:
+
+            async def turn() -> None:
+                await anyio.sleep(5)
+                stop.request(StopReason("interrupted", "interrupted"))
+                if at_once_s is not None:
+                    await anyio.sleep(at_once_s)
+                    stop.now(StopReason("interrupted", "again"))
+
+            others.start_soon(turn)
+            await engine.run()
+            ended = trio.current_time()
+            others.cancel_scope.cancel()
+        source.release()
+        assert not engine.is_complete
+        return ended - began[0], progress.abandoned, progress.unwritten
+
+    began: list[float] = []
+
+    async def timed() -> tuple[float, int, int]:
+        began.append(trio.current_time())
+        return await main()
+
+    ended_s, abandoned, unwritten = trio.run(timed, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert ended_s == pytest.approx(took_s)
+    assert (abandoned, unwritten) == (1, 1)
+
+
+def test_what_a_slow_sink_takes_in_time_is_written_after_a_stop_at_once() -> None:
+    """Two seconds are enough for a disk."""
+
+    async def main() -> tuple[float, list[int]]:
+        stop, sink = Stop(), Stuck(3.0)
+        source = Source(Numbers(9), None)
+        options = EngineOptions(max_concurrent=3)
+        engine = Engine(source, Clockwork(1.0), NoHistory(), sink, Progress(), stop, options)
+        began = trio.current_time()
+        async with anyio.create_task_group() as others:
+            others.start_soon(engine.run)
+            await anyio.sleep(2.5)
+            stop.now(StopReason("interrupted", "interrupted"))
+        source.release()
+        return trio.current_time() - began, sorted(sink.indexes)
+
+    took_s, indexes = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert took_s == pytest.approx(4)
+    assert indexes[:3] == [0, 1, 2]

@@ -9,6 +9,7 @@ import ast
 import gc
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
@@ -39,6 +40,7 @@ _CALCULATED: dict[type[ast.operator], type[ast.operator]] = {
     ast.Mult: ast.Div,
     ast.Div: ast.Mult,
 }
+_LINE = re.compile(r" \(line \d+\)$")
 _OTHER_CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
 
@@ -53,6 +55,11 @@ class Mutant(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.function}: {self.change}"
+
+    @property
+    def name(self) -> str:
+        """The mutant without numbers of lines: the same one after changes elsewhere in its file."""
+        return f"{self.path}: {self.function}: {_LINE.sub('', self.change)}"
 
 
 class _Change(NamedTuple):

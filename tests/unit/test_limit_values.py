@@ -311,6 +311,18 @@ def test_evidence_of_a_lower_limit_starts_the_search_again_further_down() -> Non
         assert trial.per_s() == pytest.approx(per_s)
 
 
+def test_refusals_in_a_row_count_for_several_when_they_are_in_vain() -> None:
+    """The fifth in a row says as much as three; with an early one before them that is eight, and no search begins."""
+    trial = limited()
+    trial.refused()
+    trial.answered(2)
+    trial.now += 1.0
+    trial.refused(4)
+    assert trial.estimator.is_set
+    trial.refused()
+    assert not trial.estimator.is_set
+
+
 def test_refusals_of_what_was_sent_before_a_change_have_had_their_effect() -> None:
     """However late they come."""
     trial = limited()

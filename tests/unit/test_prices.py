@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.model import LLM
+from crewrun.llm.prices.entry import schedules
 from crewrun.llm.prices.price import Price, find_price
 from crewrun.llm.prices.table import table_entry
 from crewrun.messages import Usage, UsageDetails
@@ -232,3 +233,63 @@ def test_the_most_is_what_a_call_can_cost() -> None:
     assert left_open is not None
     assert plain.most(1000, 100) == pytest.approx((1000 * 0.4e-6, 100 * 1.6e-6))
     assert dear.most(1000, 100) == left_open.most(1000, 100) == pytest.approx((1000 * 0.7e-6, 100 * 2.8e-6))
+
+
+BANDED = {
+    "input_cost_per_token": 1e-6,
+    "output_cost_per_token": 2e-6,
+    "input_cost_per_token_above_128k_tokens": 3e-6,
+    "output_cost_per_token_above_128k_tokens": 4e-6,
+    "input_cost_per_token_above_200000_tokens": 5e-6,
+    "input_cost_per_token_above_128k_tokens_priority": 9e-6,
+    "search_cost_above_1k_tokens": 1.0,
+    "output_cost_per_token_above_300k_tokens": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "prompt", "rates"),
+    [
+        ("gemini", 128_000, (1, 2)),
+        ("gemini", 128_001, (3, 4)),
+        ("gemini", 200_000, (3, 4)),
+        ("gemini", 200_001, (5, 4)),
+        ("gemini", 900_000, (5, 4)),
+        ("xai", 127_999, (1, 2)),
+        ("xai", 128_000, (3, 4)),
+    ],
+)
+def test_a_large_prompt_has_the_prices_of_its_size(provider: str, prompt: int, rates: tuple[int, int]) -> None:
+    """All of its tokens, and its answer's; what a larger size has no price for costs what the smaller one does."""
+    price = Price(schedules({"litellm_provider": provider, **BANDED}))
+    assert price.cost(Usage(prompt)) == pytest.approx(prompt * rates[0] * 1e-6)
+    assert price.cost(Usage(prompt, 0, 10)) - price.cost(Usage(prompt)) == pytest.approx(10 * rates[1] * 1e-6)
+    assert [band.from_tokens for band in price.schedules["standard"]] == (
+        [0, 128_000, 200_000] if provider == "xai" else [0, 128_001, 200_001]
+    )
+
+
+def test_explicitly_cached_tokens_have_a_price_of_their_own() -> None:
+    """Where the request asked for the cache; else they cost what the provider's own cache does."""
+    price = Price(
+        schedules(
+            {
+                "input_cost_per_token": 1e-6,
+                "output_cost_per_token": 2e-6,
+                "cache_read_input_token_cost": 4e-7,
+                "explicit_cache_read_input_token_cost": 1e-7,
+            }
+        )
+    )
+    for is_explicit, usd in ((True, 1e-7), (False, 4e-7)):
+        details = UsageDetails(is_explicit_cache=is_explicit)
+        assert price.cost(Usage(1000, 1000, details=details)) == pytest.approx(1000 * usd)
+
+
+def test_the_most_that_a_call_costs_allows_for_every_surcharge() -> None:
+    """By region and by speed, of the prompt and of the answer; a discount is not counted on."""
+    price = Price(
+        schedules({"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}),
+        surcharges={"eu": 1.5, "fast": 2.0, "slow": 0.5},
+    )
+    assert price.most(100, 10) == pytest.approx((100e-6 * 3, 20e-6 * 3))

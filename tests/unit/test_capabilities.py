@@ -98,6 +98,15 @@ def test_a_refusal_is_about_what_was_sent(met: CallError, request_: ChatRequest,
     assert type(classified(met, request_)) is kind
 
 
+def test_a_parameter_of_tools_that_is_not_taken_says_nothing_of_tools() -> None:
+    """They are sent again without it."""
+    met = error(BadRequest, "unsupported parameter: 'parallel_tool_calls' of tool calls", 400)
+    met.is_unsupported = True
+    endpoint = replace(ENDPOINT, params={"parallel_tool_calls": True})
+    assert type(classified(met, replace(WITH_TOOLS, endpoint=endpoint))) is BadRequest
+    assert type(classified(met, WITH_TOOLS)) is ToolsRefused
+
+
 @pytest.mark.parametrize(
     ("kind", "is_unsupported", "text", "param", "named"),
     [

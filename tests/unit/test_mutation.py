@@ -16,10 +16,6 @@ _SAID = re.compile(r"(?:survives|untested): (.+?):\d+(: .+?)(?: \(line \d+\))?")
 # Mutants of the sample that no test notices, and why none needs to.
 ALLOWED: dict[str, str] = {
     "crewrun/limits/outage_probes.py: OutageProbes.reset: without `self._at = 0.0`": "each outage begins with `plan`",
-    "crewrun/batch/plan.py: plan_batch: without `plan.answers_known = sum((len(answers.tokens) for (model, _), answers "
-    "in past.answers.items() if model in names))`": "it only says where an estimate comes from",
-    "crewrun/batch/sink.py: StreamSink.__init__: And in "
-    "`stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or self._is_terminal`": "it holds only `or` of kinds no test has",
 }
 
 

@@ -169,7 +169,7 @@ class Worker:
         target, inputs = self._target, row.inputs or {}
         if not self._runs_code:
             return value_of(await target.akickoff(inputs))
-        with answering(inputs, rehearsed=self._gateway.is_offline):
+        with answering(inputs, is_offline=self._gateway.is_offline):
             return value_of(await target.akickoff(inputs))
 
     async def _within_time(self, row: Row) -> Any:
@@ -236,7 +236,7 @@ async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -
 
 def check_tools(target: Target, endpoints: Sequence[Endpoint], *, refuses: bool = True) -> list[str]:
     """The keys that tools of `target` lack, as warnings. Raises UsageError instead, if that is what is to be done with
-    them; not where all models are rehearsed.
+    them; not where all models are offline.
     """
     missing = target.missing_tool_keys
     if missing and refuses and any(endpoint.transport_name != "offline" for endpoint in endpoints):
@@ -263,7 +263,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
     if missing:
         raise UsageError(
             f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set: agent {user!r} uses {endpoint.name}. "
-            f"Export it or put it into .env; to rehearse without a model: -m offline"
+            f"Export it or put it into .env; to try it without a model: -m offline"
         )
     if endpoint.transport_name == "litellm" and endpoint.params:
         from crewrun.llm.transports.litellm.requests import check_parameters

@@ -55,7 +55,7 @@ class Background(NamedTuple):
     async def chosen_for(self, query: str, gateway: Gateway, row_context: RowContext) -> str:
         """What of the knowledge is nearest to `query`; empty where the system turn has all of it.
 
-        An embedder is asked where there is one, except in a rehearsal. Raises what a call does.
+        An embedder is asked where there is one, except offline. Raises what a call does.
         """
         if self.embedded is None or gateway.is_offline:
             return self.passages_for(query)

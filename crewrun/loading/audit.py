@@ -1,6 +1,6 @@
 """The process's audit hook, which stops a call of a model and a server in a load; and the threads that a load starts.
 
-In a row that is rehearsed it stops calls of models too, those that the user's code makes with a client of its own. An
+In a row that runs offline it stops calls of models too, those that the user's code makes with a client of its own. An
 audit hook stays until the process ends; outside of these it looks at an event's name and that is all.
 """
 
@@ -12,7 +12,7 @@ from threading import Thread
 from types import FrameType
 from typing import Any
 
-from crewrun.loading.load import Load, LoadStopped, ModelCalled, current_load, is_rehearsed, note_thread
+from crewrun.loading.load import Load, LoadStopped, ModelCalled, current_load, note_thread, runs_offline
 from crewrun.loading.model_calls import called_model
 from crewrun.loading.user_code import frames_from, place_in
 
@@ -34,7 +34,7 @@ def install() -> None:
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     see = _EVENTS.get(event)
-    if see is not None and ((load := current_load()) is not None or is_rehearsed.get()):
+    if see is not None and ((load := current_load()) is not None or runs_offline.get()):
         see(load, args)
 
 

@@ -64,7 +64,7 @@ class LoadStopped(BaseException):
 
 
 class ModelCalled(BaseException):
-    """Ends the user's code where it would call a model by a client of its own while its row is rehearsed.
+    """Ends the user's code where it would call a model by a client of its own while its row runs offline.
 
     No Exception: clients wrap these, wait and try again.
     """
@@ -120,8 +120,8 @@ _started: WeakKeyDictionary[Thread, Load] = WeakKeyDictionary()
 _current: ContextVar[Load | None] = ContextVar("crewrun_load", default=None)
 # The inputs of the row that the user's code runs for.
 row_inputs: ContextVar[Mapping[str, Any] | None] = ContextVar("crewrun_row_inputs", default=None)
-# Whether that row is rehearsed (-m offline).
-is_rehearsed: ContextVar[bool] = ContextVar("crewrun_is_rehearsed", default=False)
+# Whether that row runs offline (-m offline).
+runs_offline: ContextVar[bool] = ContextVar("crewrun_runs_offline", default=False)
 
 
 def current_load() -> Load | None:

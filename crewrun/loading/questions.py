@@ -18,7 +18,7 @@ from typing import Any
 
 from crewrun.errors import CrewrunError, InputInvalid
 from crewrun.loading.answer_uses import Use, use_of
-from crewrun.loading.load import Load, current_load, is_rehearsed, row_inputs
+from crewrun.loading.load import Load, current_load, row_inputs, runs_offline
 from crewrun.loading.placeholder import Placeholder
 from crewrun.loading.user_code import place_in, place_raised, users_frame
 
@@ -64,15 +64,15 @@ def asking() -> Iterator[None]:
 
 
 @contextmanager
-def answering(inputs: Mapping[str, Any], *, rehearsed: bool = False) -> Iterator[None]:
+def answering(inputs: Mapping[str, Any], *, is_offline: bool = False) -> Iterator[None]:
     """The block runs for a row with these inputs: they answer `input()`, by the name that the answer is assigned to.
-    Where it is `rehearsed`, clients of the user's own call no model either: ModelCalled.
+    Where it `is_offline`, clients of the user's own call no model either: ModelCalled.
 
     InputInvalid is raised in the user's code for one that the row does not have, and AskedAgain where that goes on. It
     is raised here for an answer that the line that asks cannot use, as in `int(input())`.
     """
     asked = Asked()
-    token, asked_before, rehearsal = row_inputs.set(inputs), _asked.set(asked), is_rehearsed.set(rehearsed)
+    token, asked_before, offline = row_inputs.set(inputs), _asked.set(asked), runs_offline.set(is_offline)
     try:
         with asking():
             yield
@@ -81,7 +81,7 @@ def answering(inputs: Mapping[str, Any], *, rehearsed: bool = False) -> Iterator
             raise
         raise InputInvalid(why) from failed
     finally:
-        is_rehearsed.reset(rehearsal)
+        runs_offline.reset(offline)
         _asked.reset(asked_before)
         row_inputs.reset(token)
 

@@ -132,7 +132,7 @@ class _Mock:
         self._failed_once: set[int] = set()
         self._limits = RateLimits(settings.rpm, settings.tpm, time.monotonic(), tells=settings.limit_headers)
         # Two, so that --jitter does not change which requests a --seed fails.
-        self._fail_dice = random.Random(settings.seed)  # noqa: S311  # a rehearsal, not a secret
+        self._fail_dice = random.Random(settings.seed)  # noqa: S311  # a trial, not a secret
         self._jitter_dice = random.Random(settings.seed)  # noqa: S311
 
     async def report(self, request: web.Request) -> web.Response:

@@ -11,7 +11,7 @@ from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.errors import UsageError, suggest
 from crewrun.limits.budget import Budget
 from crewrun.limits.high_water import HighWaterMark
-from crewrun.limits.limiter import LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.gateway import Gateway

@@ -12,7 +12,7 @@ from crewrun.batch.stop import FailureLimit
 from crewrun.batch_flags import BatchFlags, batch_flags
 from crewrun.errors import UsageError
 from crewrun.executors.run_spec import WorkerOptions
-from crewrun.limits.limiter import MAX_CALLS, LimiterOptions
+from crewrun.limits.options import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
 
 

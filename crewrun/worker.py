@@ -169,7 +169,7 @@ class Worker:
         target, inputs = self._target, row.inputs or {}
         if not self._runs_code:
             return value_of(await target.akickoff(inputs))
-        with answering(inputs, rehearsed=self._gateway.is_offline):
+        with answering(inputs, is_offline=self._gateway.is_offline):
             return value_of(await target.akickoff(inputs))
 
     async def _within_time(self, row: Row) -> Any:

@@ -76,9 +76,9 @@ class EndpointResolver:
     def _resolve(self, llm: ModelFields | None) -> Endpoint:
         if llm is not None and (self._options.model or self._options.base_url):
             llm = as_plain(llm)
-        target = endpoints.override(llm, self._options.model, self._options.base_url)
-        endpoint = _resolved(target)
-        if target is not None and (others := getattr(target, "fallbacks", None)):
+        selected = endpoints.override(llm, self._options.model, self._options.base_url)
+        endpoint = _resolved(selected)
+        if selected is not None and (others := getattr(selected, "fallbacks", None)):
             self._fallbacks[endpoint] = tuple(_resolved(other) for other in others)
         return endpoint
 

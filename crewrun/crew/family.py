@@ -32,8 +32,8 @@ class KickoffFamily(Generic[Output]):
         """Run once, counted in `row_context`, with `files` for every task."""
         raise NotImplementedError
 
-    def _crewrun_apart(self) -> Self:
-        """What runs one of several inputs."""
+    def _crewrun_copy(self) -> Self:
+        """The object that runs one of several inputs: a copy where a kickoff changes the object."""
         return self
 
     @property
@@ -101,7 +101,7 @@ class KickoffFamily(Generic[Output]):
         files = _files(input_files)
 
         async def run(one: Inputs) -> Output:
-            return await self._crewrun_apart()._crewrun_kickoff(one, row_context.child(), files)
+            return await self._crewrun_copy()._crewrun_kickoff(one, row_context.child(), files)
 
         async with open_gateway():
             return await seen(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))

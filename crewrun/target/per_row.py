@@ -136,7 +136,7 @@ class PerRowTarget(Target):
 
     async def _kicked_off(self, result: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
         if isinstance(result, Flow):
-            return await result._crewrun_apart().akickoff(row)
+            return await result._crewrun_copy().akickoff(row)
         if missing := problem_of_missing(result.placeholders, row):
             raise InputInvalid(missing)
         if self.folder is not None and result.folder is None:

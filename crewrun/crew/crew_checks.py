@@ -1,4 +1,4 @@
-"""What keeps a crew from running, found when it is made."""
+"""Checks on a crew when it is created: whether its tasks and its manager can work."""
 
 import warnings
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def check_tasks(tasks: Sequence[Task], *, is_sequential: bool) -> None:
                 f"task {task.label} has human_input, and crewrun runs where nobody answers; take it out"
             )
         for other in task.context or ():
-            # Another crew's task is no mistake: it stands for its latest output.
+            # A task of another crew is allowed: its latest output is the context.
             if other not in earlier and other in tasks:
                 raise DefinitionError(f"task {task.label} has {other.label} as context, which is not an earlier task")
         if isinstance(task, ConditionalTask) and (position == 0 or task.async_execution):
@@ -34,7 +34,7 @@ def check_tasks(tasks: Sequence[Task], *, is_sequential: bool) -> None:
 
 
 def check_manager(manager: Agent | None, manager_llm: Any, agents: Sequence[Agent]) -> None:
-    """Raise DefinitionError for a hierarchical crew whose manager cannot be one."""
+    """Raise DefinitionError for a hierarchical crew without a manager, or with one that is an agent or has tools."""
     if manager is None and manager_llm is None:
         raise DefinitionError("a hierarchical crew needs manager_llm or manager_agent")
     if manager is None:
@@ -48,7 +48,7 @@ def check_manager(manager: Agent | None, manager_llm: Any, agents: Sequence[Agen
 
 
 def warn_of_equal_roles(coworkers: Sequence[Agent]) -> None:
-    """Work is delegated by role: of two coworkers with the same one, the first gets it, as in CrewAI."""
+    """Warn about coworkers with the same role: delegation goes by role, so the first gets all work, as in CrewAI."""
     by_role: dict[str, Agent] = {}
     for agent in coworkers:
         other = by_role.setdefault("".join(agent.role.split()).casefold(), agent)

@@ -1,6 +1,6 @@
-"""`KickoffFamily`: the ways to start a crew or a flow, each made of one coroutine that both have.
+"""`KickoffFamily`: the public methods that start a crew or a flow, all built on one coroutine of each.
 
-`Watch` sees the kickoffs that a function of the user's makes, for one that returns none of their answers.
+`Watch` records the kickoffs that a function of the user's makes, in case the function returns none of their answers.
 """
 
 from collections.abc import Awaitable, Iterable, Mapping
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class KickoffFamily(Generic[Output]):
-    """What `Crew` and `Flow` share. They bring `_crewrun_kickoff`, and `_crewrun_usage`, that of the latest kickoff."""
+    """What `Crew` and `Flow` share. They define `_crewrun_kickoff`, and `_crewrun_usage` for the latest kickoff."""
 
     _crewrun_usage: UsageCounter
 
@@ -38,13 +38,13 @@ class KickoffFamily(Generic[Output]):
 
     @property
     def usage_metrics(self) -> UsageMetrics:
-        """What the latest kickoff used, or all inputs of the latest for-each together."""
+        """The usage of the latest kickoff, or of all inputs of the latest for-each together."""
         return UsageMetrics.of(self._crewrun_usage)
 
     async def akickoff(self, inputs: Inputs | None = None, input_files: AnyFiles = None) -> Output:
         """Run once and return the answer. `input_files`, by name, go to the model with every task.
 
-        Raises InputInvalid (a ValueError) when the inputs do not fit, CallError when a model call fails for good.
+        Raises InputInvalid (a ValueError) if the inputs do not fit, CallError if a model call fails for good.
         """
         check_loaded()
         row_context = new_row_context()
@@ -88,12 +88,11 @@ class KickoffFamily(Generic[Output]):
         return_exceptions: bool = False,
         on_outcome: OnOutcome | None = None,
     ) -> Any:
-        """Run once per input, concurrently, all with `input_files`; the answers in input order.
+        """Run once per input, concurrently, all with `input_files`, and return the answers in input order.
 
-        Every input runs to its end whatever becomes of the others. Then, if any failed, one ForEachError whose
-        `results` holds output or exception per input; with `return_exceptions` that list is returned instead.
-        `max_concurrent` bounds how many run at once (None: all). `on_outcome(index, output_or_exception)` is called as
-        each one ends.
+        Every input runs to its end even if others fail. Then, if any failed, raises one ForEachError whose `results`
+        has an output or exception per input; with `return_exceptions` that list is returned instead. `max_concurrent`
+        bounds how many run at once (None: all). `on_outcome(index, output_or_exception)` is called as each one ends.
         """
         check_loaded()
         row_context = new_row_context()
@@ -131,12 +130,12 @@ class KickoffFamily(Generic[Output]):
         return run_sync("kickoff_for_each", "akickoff_for_each", run)
 
 
-def _files(given: AnyFiles) -> Files:
-    return as_files(given, "input_files") if given else {}
+def _files(input_files: AnyFiles) -> Files:
+    return as_files(input_files, "input_files") if input_files else {}
 
 
 class Watch:
-    """Sees the kickoffs in a `with`, but not those that they start themselves. `last` is the answer that came last."""
+    """Counts the kickoffs inside a `with` block, without nested ones. `last` is the latest answer."""
 
     __slots__ = ("_token", "count", "last")
 
@@ -156,7 +155,7 @@ _current: ContextVar[Watch | None] = ContextVar("crewrun_watch", default=None)
 
 
 async def seen(kickoff: Awaitable[T]) -> T:
-    """Await a kickoff, and show its answer to the watch of the code that starts it."""
+    """Await a kickoff and report its answer to the current watch, if any."""
     watch = _current.get()
     if watch is None:
         return await kickoff

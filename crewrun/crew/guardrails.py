@@ -1,4 +1,4 @@
-"""Guardrails: what an answer must pass before it counts, a function of the user's or a sentence that a model judges."""
+"""Guardrails: checks that an answer must pass, each a function of the user's or a sentence for a model to judge by."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -31,16 +31,16 @@ def judgement_schema() -> OutputSchema:
 
 @dataclass(frozen=True, slots=True)
 class GuardrailOutcome:
-    """What a guardrail says: the fault to mend, or what takes the answer's place (None: it stays)."""
+    """The result of a guardrail: the fault to mend, or a replacement for the answer (None: the answer stays)."""
 
     fault: str | None = None
-    instead: str | BaseModel | dict[str, Any] | list[Any] | None = None
+    replacement: str | BaseModel | dict[str, Any] | list[Any] | None = None
 
 
 async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, judge: Judge) -> GuardrailOutcome:
-    """Hold `output` against the `guardrail` of `whose`; a sentence goes to `judge`.
+    """Check `output` with the `guardrail` of `whose`; `judge` decides if it is a sentence.
 
-    Raises GuardrailFailed when the guardrail itself does not work.
+    Raises GuardrailFailed if the guardrail itself fails.
     """
     if isinstance(guardrail, str):
         valid, feedback = await judge(guardrail, output.raw)
@@ -62,19 +62,19 @@ async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, ju
     passed, what = result
     if not passed:
         return GuardrailOutcome(fault=str(what))
-    return GuardrailOutcome(instead=what if isinstance(what, str | BaseModel | dict | list) else None)
+    return GuardrailOutcome(replacement=what if isinstance(what, str | BaseModel | dict | list) else None)
 
 
 def replaced(
     output: AnyOutput, value: BaseModel | dict[str, Any] | list[Any], schema: OutputSchema | None
 ) -> AnyOutput:
-    """`output` with a value in its place that a guardrail returned; its text is then the value's JSON.
+    """`output` with the value that a guardrail returned; its text becomes the value's JSON.
 
-    A model is taken as it is, and fields too where the schema asks for JSON. Raises NotValid for fields of which the
-    model that the task asks for cannot be made.
+    A pydantic object is taken as it is, and so is a dict if the schema asks for JSON. If the task asks for a pydantic
+    model, a dict is validated by it; raises NotValid if it does not fit.
     """
     if isinstance(value, list) and schema is None:
-        return output  # CrewAI passes it by, too, and no field of an output holds one
+        return output  # CrewAI ignores it too, and an output has no field for a list
     plain = jsonable(value)
     changed = output.model_copy(update={"raw": as_text(plain), "pydantic": None, "json_dict": None, "structured": None})
     if isinstance(value, BaseModel) and (schema is None or schema.format == "pydantic"):

@@ -1,4 +1,4 @@
-"""The `input_files` of a crew's tasks: attached to a kickoff, and checked before there is one."""
+"""The `input_files` of a crew's tasks: checked before a kickoff, and attached to it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,9 +20,9 @@ def attach_files(
     *,
     reads: bool = True,
 ) -> dict[Task, tuple[Attachment, ...]]:
-    """The files of each task: its own, and those of the kickoff, `files`, unless it has one of the same name.
+    """The files of each task: its own, and the kickoff's `files` unless the task has one of the same name.
 
-    Raises InputInvalid. See `attach` for files that are not read.
+    Raises InputInvalid. `attach` says what happens without `reads`.
     """
     attached: dict[Task, tuple[Attachment, ...]] = {}
     for position, task in enumerate(tasks):
@@ -33,7 +33,7 @@ def attach_files(
 
 
 def check_fixed_files(tasks: Sequence[Task], folder: Path | None) -> None:
-    """Raise DefinitionError for a file that is the same for all rows and cannot be had."""
+    """Raise DefinitionError for a file that is the same for all rows and cannot be read."""
     for position, task in enumerate(tasks):
         fixed = {name: file for name, file in task.input_files.items() if not file.placeholders}
         try:
@@ -43,7 +43,7 @@ def check_fixed_files(tasks: Sequence[Task], folder: Path | None) -> None:
 
 
 def problem_with_files(tasks: Sequence[Task], inputs: Mapping[str, Any], folder: Path | None) -> str | None:
-    """Why a file that `inputs` name cannot be had, None when all can."""
+    """Why a file that `inputs` name cannot be read, None if all can."""
     for position, task in enumerate(tasks):
         named = {name: file for name, file in task.input_files.items() if file.placeholders}
         try:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from crewrun.aio.concurrency import call
 from crewrun.crew.agent_definition import AgentDefinition, Persona
-from crewrun.crew.family import seen
+from crewrun.crew.family import report_to_watch
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
@@ -70,7 +70,7 @@ class Agent(AgentDefinition):
         With `response_format` the answer is validated and is in the output's `pydantic`. Raises what a kickoff does;
         TypeError unless exactly one of `messages` and `query` is given.
         """
-        return await seen(self._crewrun_kickoff(self._one_of(messages, query), response_format, input_files))
+        return await report_to_watch(self._crewrun_kickoff(self._one_of(messages, query), response_format, input_files))
 
     async def _crewrun_kickoff(
         self,

@@ -73,12 +73,12 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
         names: dict[Task, str] = {}
         for assignment in self.assignments(inputs, Gateway(), reads_files=False):
             task, name = assignment.task, assignment.name
-            seen = (
+            context = (
                 list(names.values())
                 if task.context is None
                 else [names.get(other, other.label) for other in task.context]
             )
-            prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in seen))
+            prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in context))
             messages = [{"role": str(m.role), "content": m.shown} for m in prompt.messages()]
             previews.append(TaskPreview(name, assignment.texts.persona.role, messages))
             names[task] = name
@@ -101,8 +101,8 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
         for callback in self.before_kickoff_callbacks:
-            changed = await call(callback, dict(inputs or {}))
-            inputs = inputs if changed is None else changed
+            new_inputs = await call(callback, dict(inputs or {}))
+            inputs = inputs if new_inputs is None else new_inputs
         files = {**flow_files.get(), **files}
         if inputs:
             if own := files_among(inputs):

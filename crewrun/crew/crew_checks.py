@@ -12,12 +12,12 @@ from crewrun.errors import CrewrunWarning, DefinitionError
 
 def check_tasks(tasks: Sequence[Task], *, is_sequential: bool) -> None:
     """Raise DefinitionError for a task that cannot be done; in a sequential crew also for one without an agent."""
-    earlier: set[Task] = set()
+    previous: set[Task] = set()
     for position, task in enumerate(tasks):
         agent = agent_of(task) if is_sequential else task.agent
         if agent is not None:
             task.toolbox(agent)
-        if task in earlier:
+        if task in previous:
             raise DefinitionError(f"task {task.label} is in the crew twice")
         if task.human_input:
             raise DefinitionError(
@@ -25,12 +25,12 @@ def check_tasks(tasks: Sequence[Task], *, is_sequential: bool) -> None:
             )
         for other in task.context or ():
             # A task of another crew is allowed: its latest output is the context.
-            if other not in earlier and other in tasks:
+            if other not in previous and other in tasks:
                 raise DefinitionError(f"task {task.label} has {other.label} as context, which is not an earlier task")
         if isinstance(task, ConditionalTask) and (position == 0 or task.async_execution):
             why = "cannot be async" if position else "needs a task before it, whose output decides"
             raise DefinitionError(f"task {task.label} is conditional, so it {why}")
-        earlier.add(task)
+        previous.add(task)
 
 
 def check_manager(manager: Agent | None, manager_llm: Any, agents: Sequence[Agent]) -> None:

@@ -91,8 +91,8 @@ class _CoworkerTool(BaseTool):
         if kickoff is None:
             raise RuntimeError(f"{self.name} is for agents of a running crew")
         personas = [agent.persona(kickoff.inputs) for agent in self.coworkers]
-        wanted = _key(coworker) if coworker or len(personas) > 1 else _key(personas[0].role)
-        chosen = next((i for i, persona in enumerate(personas) if _key(persona.role) == wanted), None)
+        key = _key(coworker) if coworker or len(personas) > 1 else _key(personas[0].role)
+        chosen = next((i for i, persona in enumerate(personas) if _key(persona.role) == key), None)
         if chosen is None:
             roles = [persona.role for persona in personas]
             return f"There is no coworker {coworker!r}{suggest(coworker, roles)}. Coworkers: {'; '.join(roles)}."

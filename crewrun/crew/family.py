@@ -49,7 +49,7 @@ class KickoffFamily(Generic[Output]):
         check_loaded()
         row_context = new_row_context()
         self._crewrun_usage = row_context.usage
-        return await seen(self._crewrun_kickoff(inputs, row_context, _files(input_files)))
+        return await report_to_watch(self._crewrun_kickoff(inputs, row_context, _files(input_files)))
 
     kickoff_async = akickoff
 
@@ -103,7 +103,7 @@ class KickoffFamily(Generic[Output]):
             return await self._crewrun_copy()._crewrun_kickoff(one, row_context.child(), files)
 
         async with open_gateway():
-            return await seen(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))
+            return await report_to_watch(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))
 
     kickoff_for_each_async = akickoff_for_each
 
@@ -154,7 +154,7 @@ class Watch:
 _current: ContextVar[Watch | None] = ContextVar("crewrun_watch", default=None)
 
 
-async def seen(kickoff: Awaitable[T]) -> T:
+async def report_to_watch(kickoff: Awaitable[T]) -> T:
     """Await a kickoff and report its answer to the current watch, if any."""
     watch = _current.get()
     if watch is None:

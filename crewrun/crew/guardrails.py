@@ -46,17 +46,17 @@ async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, ju
         valid, feedback = await judge(guardrail, output.raw)
         return GuardrailOutcome() if valid else GuardrailOutcome(fault=feedback or f"it does not keep to: {guardrail}")
     name = getattr(guardrail, "__name__", type(guardrail).__name__)
-    named = f"guardrail {name!r} of {whose}"
+    label = f"guardrail {name!r} of {whose}"
     try:
         result = await call(guardrail, output)
     except CrewrunError:
         raise
     except Exception as failed:
-        raise GuardrailFailed(f"{named} raised {type(failed).__name__}: {failed}") from failed
+        raise GuardrailFailed(f"{label} raised {type(failed).__name__}: {failed}") from failed
     if not (isinstance(result, tuple | list) and len(result) == 2 and isinstance(result[0], bool)):
-        shown = repr(result)
+        text = repr(result)
         raise GuardrailFailed(
-            f"{named} returned {shown if len(shown) <= 80 else shown[:79] + '…'}; "
+            f"{label} returned {text if len(text) <= 80 else text[:79] + '…'}; "
             "a guardrail returns (True, answer) or (False, what is wrong)"
         )
     passed, what = result
@@ -76,16 +76,18 @@ def replaced(
     if isinstance(value, list) and schema is None:
         return output  # CrewAI ignores it too, and an output has no field for a list
     plain = jsonable(value)
-    changed = output.model_copy(update={"raw": as_text(plain), "pydantic": None, "json_dict": None, "structured": None})
+    new_output = output.model_copy(
+        update={"raw": as_text(plain), "pydantic": None, "json_dict": None, "structured": None}
+    )
     if isinstance(value, BaseModel) and (schema is None or schema.format == "pydantic"):
-        changed.pydantic = value
+        new_output.pydantic = value
     elif schema is not None and schema.format == "pydantic":
-        changed.put(schema.read(changed.raw), "pydantic")
+        new_output.put(schema.read(new_output.raw), "pydantic")
     elif isinstance(plain, dict):
-        changed.json_dict = value if isinstance(value, dict) else plain
+        new_output.json_dict = value if isinstance(value, dict) else plain
     else:
-        changed.structured = Read(plain, None, changed.raw)
-    return changed
+        new_output.structured = Read(plain, None, new_output.raw)
+    return new_output
 
 
 def no_more_tries(tries: int, fault: str) -> GuardrailFailed:

@@ -25,8 +25,8 @@ class LogFile:
 
     __slots__ = ("_is_new", "path")
 
-    def __init__(self, named: str | bool) -> None:
-        name = "logs.txt" if named is True else str(named)
+    def __init__(self, option: str | bool) -> None:
+        name = "logs.txt" if option is True else str(option)
         if not name.endswith((".json", ".txt")):
             name += ".txt"
         folder = output_folder()
@@ -40,8 +40,8 @@ class LogFile:
         await anyio.to_thread.run_sync(_write, self.path, entry, is_first)
 
 
-def _write(named: str, entry: dict[str, str], is_first: bool) -> None:
-    path = Path(named).expanduser()
+def _write(name: str, entry: dict[str, str], is_first: bool) -> None:
+    path = Path(name).expanduser()
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     path.parent.mkdir(parents=True, exist_ok=True)
     with _writing:

@@ -86,10 +86,10 @@ def _edges(tasks: list[Task]) -> Iterator[tuple[Task, Task, str]]:
     last: list[Task] = []  # the tasks that the async ones since then come after
     for task in tasks:
         after = last if task.async_execution else before or last
-        seen = task.context or []
-        yield from ((other, task, "context") for other in dict.fromkeys(seen))
+        context = task.context or []
+        yield from ((other, task, "context") for other in dict.fromkeys(context))
         kind = "all" if task.context is None else "order"
-        yield from ((other, task, kind) for other in after if other not in seen)
+        yield from ((other, task, kind) for other in after if other not in context)
         if task.async_execution:
             before.append(task)
         else:

@@ -110,12 +110,12 @@ def context_of(task: Task, outputs: dict[Task, TaskOutput], tasks: Sequence[Task
     """The earlier answers that are the context of `task`, as one text."""
     if task.context is None:
         return CONTEXT_SEPARATOR.join(output.raw for output in outputs.values() if output.raw)
-    seen = []
+    context = []
     for other in task.context:
         if other not in outputs and other in tasks:
             raise DefinitionError(f"task {task.label} has {other.label} as context, which is not an earlier task")
-        seen.append(outputs.get(other) or other.output)  # of another crew's task, the latest output
-    return CONTEXT_SEPARATOR.join(output.raw for output in seen if output is not None and output.raw)
+        context.append(outputs.get(other) or other.output)  # of another crew's task, the latest output
+    return CONTEXT_SEPARATOR.join(output.raw for output in context if output is not None and output.raw)
 
 
 def agent_of(task: Task) -> Agent:

@@ -163,10 +163,10 @@ class Task(Declared):
     def placeholders(self) -> frozenset[str]:
         """The names that the task's own texts need, without its agent's."""
         texts = (self.description, self.expected_output, self.output_file or "")
-        named = frozenset().union(*(compile_template(text).names for text in texts))
+        names = frozenset().union(*(compile_template(text).names for text in texts))
         if not self.input_files:
-            return named
-        return (named - self.input_files.keys()).union(*(file.placeholders for file in self.input_files.values()))
+            return names
+        return (names - self.input_files.keys()).union(*(file.placeholders for file in self.input_files.values()))
 
     def execute_sync(
         self, agent: Agent | None = None, context: str | None = None, tools: list[Any] | None = None
@@ -175,15 +175,15 @@ class Task(Declared):
 
         `context` is the text of earlier answers. Raises what a kickoff does.
         """
-        changed: dict[str, Any] = {"context": []}
+        update: dict[str, Any] = {"context": []}
         if agent is not None:
-            changed["agent"] = agent
+            update["agent"] = agent
         if tools is not None:
-            changed["tools"] = as_tools(tools)
+            update["tools"] = as_tools(tools)
         if context:
-            changed["description"] = with_context(self.description) + context
+            update["description"] = with_context(self.description) + context
         # By name, since the module of crews imports this one.
-        crew = import_module("crewrun.crew.crew").Crew(tasks=[self.model_copy(update=changed)])
+        crew = import_module("crewrun.crew.crew").Crew(tasks=[self.model_copy(update=update)])
         output: TaskOutput = crew.kickoff().tasks_output[0]
         return output
 

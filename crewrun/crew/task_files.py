@@ -26,9 +26,9 @@ def attach_files(
     """
     attached: dict[Task, tuple[Attachment, ...]] = {}
     for position, task in enumerate(tasks):
-        if named := {**files, **task.input_files}:
+        if task_files := {**files, **task.input_files}:
             where = folder or row_folder()
-            attached[task] = tuple(attach(named, inputs or {}, where, _field(task, position), reads=reads))
+            attached[task] = tuple(attach(task_files, inputs or {}, where, _field(task, position), reads=reads))
     return attached
 
 
@@ -45,9 +45,9 @@ def check_fixed_files(tasks: Sequence[Task], folder: Path | None) -> None:
 def problem_with_files(tasks: Sequence[Task], inputs: Mapping[str, Any], folder: Path | None) -> str | None:
     """Why a file that `inputs` name cannot be read, None if all can."""
     for position, task in enumerate(tasks):
-        named = {name: file for name, file in task.input_files.items() if file.placeholders}
+        by_row = {name: file for name, file in task.input_files.items() if file.placeholders}
         try:
-            check(named, inputs, folder or row_folder(), _field(task, position))
+            check(by_row, inputs, folder or row_folder(), _field(task, position))
         except InputInvalid as invalid:
             return str(invalid)
     return None

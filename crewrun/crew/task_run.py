@@ -89,8 +89,8 @@ def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> Texts:
 
 def _with_names(inputs: Mapping[str, Any], names: dict[str, str]) -> Mapping[str, Any]:
     """`inputs`, and names of files for which there is no input, or one that is the file's content."""
-    named = {name: filename for name, filename in names.items() if _is_content(inputs.get(name))}
-    return type(inputs)({**inputs, **named}) if isinstance(inputs, dict) else {**inputs, **named}
+    file_names = {name: filename for name, filename in names.items() if _is_content(inputs.get(name))}
+    return type(inputs)({**inputs, **file_names}) if isinstance(inputs, dict) else {**inputs, **file_names}
 
 
 def _is_content(value: Any) -> bool:
@@ -134,14 +134,14 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
             for callback in _callbacks(task, kickoff):
                 await call(callback, output)
         if texts.output_file is not None:  # after the callbacks, as in CrewAI, since they may change the output
-            written = await write_output(
+            path = await write_output(
                 task.output_file or texts.output_file,
                 texts.output_file,
                 output.text,
                 create_directory=task.create_directory,
                 field=f"tasks.{name}.output_file",
             )
-            kickoff.row_context.add_file(written)
+            kickoff.row_context.add_file(path)
         if kickoff.log is not None:
             await _log(kickoff.log, assignment, kickoff.row_context, status="completed", output=output.raw)
     except BaseException:  # includes cancellation: the task in which the row's time ran out
@@ -281,23 +281,23 @@ def _replaced(assignment: Assignment, output: TaskOutput, replacement: Any, text
                 return replacement
             replacement = replacement.raw
         if not isinstance(replacement, str):
-            changed = replaced(output, replacement, schema)
-            if changed.pydantic is not None:
-                changed.output_format = OutputFormat.PYDANTIC
-            elif changed is not output:
-                changed.output_format = OutputFormat.JSON
-            return changed
+            new_output = replaced(output, replacement, schema)
+            if new_output.pydantic is not None:
+                new_output.output_format = OutputFormat.PYDANTIC
+            elif new_output is not output:
+                new_output.output_format = OutputFormat.JSON
+            return new_output
         if replacement == text:
             output.raw = replacement
             return output
-        changed = output.model_copy(update={"raw": replacement})
+        new_output = output.model_copy(update={"raw": replacement})
         if schema is not None:
-            _put_value(assignment.task, changed, schema.read(replacement))
+            _put_value(assignment.task, new_output, schema.read(replacement))
     except NotValid as invalid:
         error = OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}")
         error.raw = replacement if isinstance(replacement, str) else as_text(jsonable(replacement))
         raise error from None
-    return changed
+    return new_output
 
 
 def _is_only_text(output: TaskOutput) -> bool:

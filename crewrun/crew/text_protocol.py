@@ -91,25 +91,25 @@ def turns(actions: Actions, results: Sequence[str]) -> tuple[Message, Message]:
     return Message("assistant", actions.text), Message("user", "\n\n".join(map(observation, results)))
 
 
-def read_reply(text: str, known: Known, schema: str = "", *, in_words: bool = True) -> Actions | str:
+def read_reply(text: str, find_tool: Known, schema: str = "", *, in_words: bool = True) -> Actions | str:
     """The tool calls in a reply, else its final answer; a reply in neither form is the answer as a whole.
 
-    `known` finds a tool by name, `schema` is the JSON Schema of the answer. Without `in_words`, the model was not told
-    about the form: then only calls of known tools count, and any other text is the answer as it is. Results that the
-    model invents after an action are cut off.
+    `find_tool` finds a tool by name, `schema` is the JSON Schema of the answer. Without `in_words`, the model was not
+    told about the form: then only calls of known tools count, and any other text is the answer as it is. Results that
+    the model invents after an action are cut off.
     """
     if not in_words:
-        return _actions_in(text, known, schema, in_words=False) or text
+        return _actions_in(text, find_tool, schema, in_words=False) or text
     final = _FINAL.search(text) or ("Final Answer" in text and _FINAL_IN_LINE.search(text)) or None
     if final is None:
-        return _actions_in(text, known, schema) or text.strip()
+        return _actions_in(text, find_tool, schema) or text.strip()
     # An answer after a call in the same reply was written without the tool's result, so the call counts.
-    if actions := _actions_in(text[: final.start()], known, schema):
+    if actions := _actions_in(text[: final.start()], find_tool, schema):
         return actions
     answer = text[final.end() :].strip()
-    if written := _written(answer, known, schema):
-        return written
-    action = _find_action(answer, known, in_words=False)
+    if actions := _written_calls(answer, find_tool, schema):
+        return actions
+    action = _find_action(answer, find_tool, in_words=False)
     if action is None:
         return answer
     # The model did not stop after its answer and began another question: the answer ends before it.
@@ -117,13 +117,13 @@ def read_reply(text: str, known: Known, schema: str = "", *, in_words: bool = Tr
     return before or _as_actions(answer, action)
 
 
-def _actions_in(text: str, known: Known, schema: str, *, in_words: bool = True) -> Actions | None:
-    action = _find_action(text, known, in_words=in_words)
-    return _as_actions(text, action) if action is not None else _written(text, known, schema)
+def _actions_in(text: str, find_tool: Known, schema: str, *, in_words: bool = True) -> Actions | None:
+    action = _find_action(text, find_tool, in_words=in_words)
+    return _as_actions(text, action) if action is not None else _written_calls(text, find_tool, schema)
 
 
-def _written(text: str, known: Known, schema: str) -> Actions | None:
-    calls = find_calls(text, known, schema)
+def _written_calls(text: str, find_tool: Known, schema: str) -> Actions | None:
+    calls = find_calls(text, find_tool, schema)
     if not calls:
         return None
     until = text[: end_of_marks(text, calls[-1].end)].strip()
@@ -143,7 +143,7 @@ def _as_actions(text: str, action: _Action) -> Actions:
     return Actions(text[: action.end].strip(), thought, (Call(action.tool, action.arguments),))
 
 
-def _find_action(text: str, known: Known, *, in_words: bool) -> _Action | None:
+def _find_action(text: str, find_tool: Known, *, in_words: bool) -> _Action | None:
     """The first action: a known tool on a line of its own, or any tool with an input.
 
     Inside a line, or if the model was not told about the form, only a known tool with an input counts.
@@ -157,11 +157,11 @@ def _find_action(text: str, known: Known, *, in_words: bool) -> _Action | None:
         line_end = line_end if line_end >= 0 else min(len(text), start + _MAX_NAME_LINE_CHARS)
         within = _INPUT_IN_LINE.search(text, start, line_end)
         name_end = within.start() if within else line_end
-        written = text[start:name_end].strip(_AROUND_NAMES)
-        tool = known(written)
+        spelling = text[start:name_end].strip(_AROUND_NAMES)
+        tool = find_tool(spelling)
         input_match = _INPUT.match(text, name_end)
         if input_match and input_match["whole"]:
-            tool = tool or _known_among(written, known) or (written if begins_line and in_words else None)
+            tool = tool or _tool_among(spelling, find_tool) or (spelling if begins_line and in_words else None)
         elif input_match is None or not (in_words or _BARE_INPUT.match(text, input_match.end())):
             input_match = _BARE_INPUT.match(text, name_end)
         if input_match and tool:
@@ -169,15 +169,15 @@ def _find_action(text: str, known: Known, *, in_words: bool) -> _Action | None:
             return _Action(tool, arguments, match.start(), end)
         if tool and in_words:
             return _Action(tool, "", match.start(), _end(text, match, line_end))
-        if begins_line and (action := _with_arguments(text, match, known, in_words=in_words)):
+        if begins_line and (action := _with_arguments(text, match, find_tool, in_words=in_words)):
             return action
     return None
 
 
-def _known_among(written: str, known: Known) -> str | None:
+def _tool_among(text: str, find_tool: Known) -> str | None:
     """The tool in `Use the search tool`."""
-    words = written.split()
-    return next(filter(None, map(known, words)), None) if len(words) <= _MAX_WORDS_AROUND_NAMES else None
+    words = text.split()
+    return next(filter(None, map(find_tool, words)), None) if len(words) <= _MAX_WORDS_AROUND_NAMES else None
 
 
 def _end(text: str, action: re.Match[str], start: int) -> int:
@@ -188,22 +188,22 @@ def _end(text: str, action: re.Match[str], start: int) -> int:
     return invented.start() if invented else len(text)
 
 
-def _with_arguments(text: str, match: re.Match[str], known: Known, *, in_words: bool) -> _Action | None:
+def _with_arguments(text: str, action_match: re.Match[str], find_tool: Known, *, in_words: bool) -> _Action | None:
     """The action of a line that has the arguments right after the tool."""
-    start = match.end()
+    start = action_match.end()
     line_end = text.find("\n", start)
     line = text[start : line_end if line_end >= 0 else len(text)].strip()
-    named = _WITH_ARGUMENTS.match(line)
-    tool = known(named["tool"]) if named else None
-    if named is None or tool is None:
+    call_match = _WITH_ARGUMENTS.match(line)
+    tool = find_tool(call_match["tool"]) if call_match else None
+    if call_match is None or tool is None:
         return None
     end = start + len(line)
-    if named["opening"] == "{":
-        arguments, end = json_at(text, start + named.start("opening"), len(text))
-    elif calls := in_code(line, known):
+    if call_match["opening"] == "{":
+        arguments, end = json_at(text, start + call_match.start("opening"), len(text))
+    elif calls := in_code(line, find_tool):
         arguments = calls[0].arguments
     elif in_words:
-        arguments = line[named.end() :].strip().removesuffix(")").removesuffix("]")
+        arguments = line[call_match.end() :].strip().removesuffix(")").removesuffix("]")
     else:
         return None
-    return _Action(tool, arguments, match.start(), end)
+    return _Action(tool, arguments, action_match.start(), end)

@@ -67,9 +67,9 @@ def _has_listener(graph: FlowGraph, router: Method) -> bool:
 
 def _check_names(graph: FlowGraph, method: Method) -> Iterator[str]:
     """The names that `method` listens to and nothing produces. Warns about each; CrewAI is silent about them."""
-    returned = [router.returned for router in graph.routers]
-    labels = {label for names in returned for label in names or ()}
-    any_label = any(names is None for names in returned)
+    label_sets = [router.returned for router in graph.routers]
+    labels = {label for names in label_sets for label in names or ()}
+    any_label = any(names is None for names in label_sets)
     for named in names_in(method.condition):
         if named.name in graph.methods or named.name in labels or (any_label and not named.is_method):
             continue

@@ -51,18 +51,18 @@ def labels_in_code(function: Callable[..., Any]) -> frozenset[str] | None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
-    values = list(_returned(tree.body[0]))
+    values = list(_return_values(tree.body[0]))
     labels = {str(value.value) for value in values if isinstance(value, ast.Constant) and value.value is not None}
     return frozenset(labels) if values and all(isinstance(value, ast.Constant) for value in values) else None
 
 
-def _returned(node: ast.AST) -> Iterator[ast.expr]:
+def _return_values(node: ast.AST) -> Iterator[ast.expr]:
     """The values of a function's `return` statements, both branches of `a if x else b`; not of nested functions."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Return):
             yield from _branches(child.value or ast.Constant(None))
         elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            yield from _returned(child)
+            yield from _return_values(child)
 
 
 def _branches(value: ast.expr) -> Iterator[ast.expr]:

@@ -82,10 +82,10 @@ def _labels(graph: FlowGraph) -> list[tuple[str | None, str]]:
     edges: dict[tuple[str | None, str], None] = {}
     for router in graph.routers:
         edges.update(dict.fromkeys((router.name, label) for label in sorted(router.labels or ())))
-    returned = {label for _, label in edges}
+    declared = {label for _, label in edges}
     undeclared = [router.name for router in graph.routers if router.labels is None]
     for label in graph.labels:
-        if label not in returned:
+        if label not in declared:
             edges.update(
                 dict.fromkeys((router, label) for router in undeclared) if undeclared else {(None, label): None}
             )

@@ -147,14 +147,14 @@ def _choice(choice: Any, tools: tuple[ToolSpec, ...]) -> str:
     return str(name)
 
 
-def _response_format(wanted: Any) -> tuple[bool, Any]:
+def _response_format(response_format: Any) -> tuple[bool, Any]:
     """Whether JSON is wanted, and its schema."""
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    if wanted is None or kind == "text":
+    kind = response_format.get("type") if isinstance(response_format, dict) else None
+    if response_format is None or kind == "text":
         return False, None
     if kind == "json_object":
         return True, None
-    json_schema = wanted.get("json_schema") if kind == "json_schema" else None
+    json_schema = response_format.get("json_schema") if kind == "json_schema" else None
     if (
         not isinstance(json_schema, dict)
         or not isinstance(json_schema.get("name"), str)

@@ -102,8 +102,8 @@ class Ledger:
     def report(self, last: int | None = None) -> dict[str, Any]:
         """The reply to `GET /ledger`: `totals`, and `requests`, the `last` ones, the oldest first."""
         requests = list(self._entries)
-        shown = requests if last is None else requests[max(0, len(requests) - last) :]
-        return {"totals": self._totals(), "requests": [self._row(entry) for entry in shown]}
+        latest = requests if last is None else requests[max(0, len(requests) - last) :]
+        return {"totals": self._totals(), "requests": [self._row(entry) for entry in latest]}
 
     def _totals(self) -> dict[str, Any]:
         return {

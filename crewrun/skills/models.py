@@ -90,8 +90,8 @@ class Skill(BaseModel):
         for folder, folders, names in os.walk(self.path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             paths = (os.path.relpath(os.path.join(folder, name), self.path) for name in sorted(names))
-            shown = (path for path in paths if path != "SKILL.md" and not os.path.basename(path).startswith("."))
-            files += [path for path in shown if (self.path / path).is_file()]
+            visible = (path for path in paths if path != "SKILL.md" and not os.path.basename(path).startswith("."))
+            files += [path for path in visible if (self.path / path).is_file()]
             if len(files) >= MAX_FILES:
                 break
         return files[:MAX_FILES]

@@ -55,23 +55,23 @@ class DirectoryReadTool(BaseTool):
         return self
 
     def _run(self, directory: str | None = None) -> str:
-        wanted = directory or self.directory or "."
-        place = place_in(self.root, wanted, self.directory)
+        path = directory or self.directory or "."
+        place = place_in(self.root, path, self.directory)
         if why := why_private(place):
             raise PermissionError(
-                f"{wanted!r} is not listed, since {why}; list another directory. Hidden directories and those of runs "
+                f"{path!r} is not listed, since {why}; list another directory. Hidden directories and those of runs "
                 "are listed only where the developer names them: DirectoryReadTool(directory=…)"
             )
         if not os.path.isdir(place.path):
-            raise NotADirectoryError(f"there is no directory {wanted!r}")
+            raise NotADirectoryError(f"there is no directory {path!r}")
         listing = _Listing(place, str(inside(self.root, ".")), self.max_files)
         files = iter(listing)
-        named = list(islice(files, self.max_files))
+        lines = list(islice(files, self.max_files))
         left_out = sum(1 for _ in files)
         if left_out:
-            named.append(f"[… and {left_out:,} more]")
-        named = named or [f"There are no files in {wanted!r}."]
-        return "\n".join([*named, _LEFT_OUT] if listing.has_private else named)
+            lines.append(f"[… and {left_out:,} more]")
+        lines = lines or [f"There are no files in {path!r}."]
+        return "\n".join([*lines, _LEFT_OUT] if listing.has_private else lines)
 
 
 class _Listing:
@@ -97,16 +97,16 @@ class _Listing:
                     directories.clear()
                     continue
                 around = {*directories, *names}
-                directories[:] = sorted(self._shown(folder, directories, around))
-                for name in self._shown(folder, sorted(names), around):
+                directories[:] = sorted(self._visible(folder, directories, around))
+                for name in self._visible(folder, sorted(names), around):
                     if count >= self._opened or self._is_public(folder, name, fd):
                         count += 1
                         yield self._printable(os.path.join(folder, name))
 
-    def _shown(self, folder: str, names: list[str], around: set[str]) -> list[str]:
-        shown = [name for name in names if not why_unlisted(folder, name, around.__contains__)]
-        self.has_private |= len(shown) < len(names)
-        return shown
+    def _visible(self, folder: str, names: list[str], around: set[str]) -> list[str]:
+        visible = [name for name in names if not why_unlisted(folder, name, around.__contains__)]
+        self.has_private |= len(visible) < len(names)
+        return visible
 
     def _is_public(self, folder: str, name: str, fd: int) -> bool:
         """Whether a file may be listed, judged by its content or, for a symlink, by where that leads."""

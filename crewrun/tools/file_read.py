@@ -56,34 +56,34 @@ class FileReadTool(BaseTool):
         return self
 
     def _run(self, file_path: str | None = None, start_line: int = 1, line_count: int | None = None) -> str:
-        wanted = file_path or self.file_path
-        if not wanted:
+        path = file_path or self.file_path
+        if not path:
             raise ValueError("file_path is missing, and there is no default file")
-        place = place_in(self.root, wanted, self.file_path)
+        place = place_in(self.root, path, self.file_path)
         if why := why_private(place):
-            raise _refusal(wanted, why)
+            raise _refusal(path, why)
         if os.path.isdir(place.path):
-            raise IsADirectoryError(f"{wanted!r} is a directory, not a file")
-        with _opened(place, wanted) as file, TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as text:
+            raise IsADirectoryError(f"{path!r} is a directory, not a file")
+        with _opened(place, path) as file, TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as text:
             start = file.read(START_BYTES)
             if not place.is_named and (why := why_withheld(start, os.fstat(file.fileno()))):
-                raise _refusal(wanted, why)
+                raise _refusal(path, why)
             if b"\0" in start + file.read(_SNIFFED_BYTES):
-                raise ValueError(f"{wanted!r} is a binary file, not text")
+                raise ValueError(f"{path!r} is a binary file, not text")
             file.seek(0)
             return _lines(text, start_line, line_count, self.max_chars)
 
 
-def _opened(place: Place, wanted: str) -> BinaryIO:
+def _opened(place: Place, path: str) -> BinaryIO:
     try:
         return open_regular(place)
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {wanted!r}") from None
+        raise FileNotFoundError(f"there is no file {path!r}") from None
 
 
-def _refusal(wanted: str, why: str) -> PermissionError:
+def _refusal(path: str, why: str) -> PermissionError:
     return PermissionError(
-        f"{wanted!r} is not read, since {why}; read another file. Hidden files and files of runs are read only where "
+        f"{path!r} is not read, since {why}; read another file. Hidden files and files of runs are read only where "
         "the developer names them: FileReadTool(file_path=…), or root=… for what is in a folder"
     )
 

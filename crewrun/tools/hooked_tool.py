@@ -31,10 +31,10 @@ class HookedTool:
         """The arguments as hooks left them."""
         return self._context.tool_input
 
-    def arguments(self, written: str) -> str:
+    def arguments(self, model_arguments: str) -> str:
         """The arguments for the call's identity: as the model wrote them, unless a hook changed them."""
         now = _canonical(self._context.tool_input)
-        return written if now == self._before else now
+        return model_arguments if now == self._before else now
 
     async def after(self, text: str) -> str:
         """Run the hooks after the call and return the result for the model."""

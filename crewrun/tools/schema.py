@@ -31,7 +31,7 @@ def arguments_of(function: Callable[..., Any], whose: str) -> type[BaseModel]:
     built-in ones.
     """
     try:
-        hints = get_type_hints(_written(function), include_extras=True)
+        hints = get_type_hints(_source_function(function), include_extras=True)
     except (NameError, TypeError, AttributeError, SyntaxError) as wrong:
         raise DefinitionError(f"{whose}: an annotation of its function cannot be read: {wrong}") from None
     described = {p.arg_name: p.description for p in parse_docstring(_docstring(function)).params}
@@ -67,7 +67,7 @@ def _parameters(function: Callable[..., Any], whose: str) -> dict[str, inspect.P
     return {name: parameter for name, parameter in parameters.items() if name not in fixed}
 
 
-def _written(function: Callable[..., Any]) -> Any:
+def _source_function(function: Callable[..., Any]) -> Any:
     """The function in the user's source: inside a functools.partial, or the `__call__` of an object."""
     bare = _without_partials(function)
     return bare if inspect.isroutine(bare) or inspect.isclass(bare) else bare.__call__
@@ -75,7 +75,7 @@ def _written(function: Callable[..., Any]) -> Any:
 
 def _docstring(function: Callable[..., Any]) -> str:
     """The docstring of `function`, not of functools.partial; for an object, of its class, else of its `__call__`."""
-    return inspect.getdoc(_without_partials(function)) or inspect.getdoc(_written(function)) or ""
+    return inspect.getdoc(_without_partials(function)) or inspect.getdoc(_source_function(function)) or ""
 
 
 def _without_partials(function: Any) -> Any:

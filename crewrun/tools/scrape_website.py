@@ -70,16 +70,16 @@ class ScrapeWebsiteTool(BaseTool):
         return anyio.run(self._arun, website_url)
 
     async def _arun(self, website_url: str | None = None) -> str:
-        wanted = website_url or self.website_url
-        if not wanted:
+        address = website_url or self.website_url
+        if not address:
             raise ValueError("website_url is missing")
         try:
             with anyio.fail_after(self.fetch_timeout_s):
-                page = await self._follow(_url(wanted.strip()))
+                page = await self._follow(_url(address.strip()))
                 # In a thread, since a page of two megabytes takes a second. After a timeout the thread still ends.
                 text = await anyio.to_thread.run_sync(readable, page, abandon_on_cancel=True)
         except TimeoutError:
-            raise TimeoutError(f"{wanted} was not read within {self.fetch_timeout_s:g} seconds") from None
+            raise TimeoutError(f"{address} was not read within {self.fetch_timeout_s:g} seconds") from None
         if not text:
             raise ValueError(f"{page.url} has no text; its content may be drawn by scripts")
         return f"{text}\n[… the page goes on; cut after {self.max_bytes:,} bytes]" if page.is_cut else text
@@ -122,13 +122,13 @@ class ScrapeWebsiteTool(BaseTool):
         content_type = response.content_type if "Content-Type" in response.headers else "text/html"
         if not _TEXT_TYPES.fullmatch(content_type) and content_type not in HTML_TYPES:
             raise ValueError(f"{response.url} is {content_type}, not a text that can be read")
-        sent = bytearray()
+        content = bytearray()
         async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-            sent += chunk
-            if len(sent) > self.max_bytes:
+            content += chunk
+            if len(content) > self.max_bytes:
                 break
-        body = _unpacked(bytes(sent), response.headers.get("Content-Encoding", ""), self.max_bytes + 1)
-        is_cut = max(len(sent), len(body)) > self.max_bytes
+        body = _unpacked(bytes(content), response.headers.get("Content-Encoding", ""), self.max_bytes + 1)
+        is_cut = max(len(content), len(body)) > self.max_bytes
         return Page(response.url, content_type, response.charset, body[: self.max_bytes], is_cut)
 
 

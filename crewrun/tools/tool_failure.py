@@ -63,8 +63,8 @@ class ToolFailure(Exception):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Lets pydantic serialise outputs that contain failures."""
-        written = core_schema.plain_serializer_function_ser_schema(cls.to_json)
-        return core_schema.is_instance_schema(cls, serialization=written)
+        serialization = core_schema.plain_serializer_function_ser_schema(cls.to_json)
+        return core_schema.is_instance_schema(cls, serialization=serialization)
 
 
 class ToolFailureRecord(BaseModel):

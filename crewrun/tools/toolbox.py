@@ -69,8 +69,8 @@ class Toolbox:
 
     def resolve(self, name: str) -> str | None:
         """The name here of the tool that a model means by `name`, or None. `functions.search` means `search`."""
-        for written in (name, name.rpartition(".")[2]):
-            if (wire := wire_name(written)) in self.tools:
+        for spelling in (name, name.rpartition(".")[2]):
+            if (wire := wire_name(spelling)) in self.tools:
                 return wire
         return None
 

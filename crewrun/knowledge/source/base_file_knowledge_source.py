@@ -32,13 +32,13 @@ class BaseFileKnowledgeSource(BaseKnowledgeSource):
 
     def model_post_init(self, context: Any, /) -> None:
         """Read the files."""
-        self.safe_file_paths = [self.convert_to_path(path) for path in self._named()]
+        self.safe_file_paths = [self.convert_to_path(path) for path in self._paths()]
         self.validate_content()
         self.content = self.load_content()
 
-    def _named(self) -> list[Path | str]:
-        named = self.file_paths or self.file_path
-        several = list(named) if isinstance(named, list) else [named] if named else []
+    def _paths(self) -> list[Path | str]:
+        paths = self.file_paths or self.file_path
+        several = list(paths) if isinstance(paths, list) else [paths] if paths else []
         if not several:
             raise DefinitionError(f"{type(self).__name__} needs file_paths, the files to read")
         return several

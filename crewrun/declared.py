@@ -1,4 +1,4 @@
-"""`Declared`: the base of pydantic classes that users construct, whose faults are raised as what they are."""
+"""`Declared`: the base of the pydantic classes that users construct, with our own errors left unwrapped."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from crewrun.errors import DefinitionError
 
 
 class Declared(BaseModel):
-    """A part of a definition. A DefinitionError of its validators comes out as itself, also where it is a ValueError,
-    which pydantic would put away in a ValidationError.
+    """A part of a definition. A DefinitionError raised by its validators reaches the caller as it is, although it is a
+    ValueError, which pydantic would wrap in a ValidationError.
     """
 
     def __init__(self, /, **fields: Any) -> None:

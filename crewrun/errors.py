@@ -4,29 +4,29 @@
     ├── UsageError            a flag, a file or a variable is wrong           exit 2
     │   └── ModelRefused          an llm asks for what its provider does not have
     ├── DefinitionError       the crew is wrong; a ValueError too             exit 2
-    ├── RunHeld               another process is writing these results          exit 75
-    ├── OutputFailed          the results cannot be written any more          exit 1
-    │   └── JournalFailed     the journal cannot be written any more
+    ├── RunHeld               another process is writing these results        exit 75
+    ├── OutputFailed          the results can no longer be written            exit 1
+    │   └── JournalFailed     the journal can no longer be written
     ├── JournalDamaged        the journal cannot be read                      exit 2
-    ├── OutputClosed          whoever read the results has gone               exit 141
-    ├── RunStopped            this call cannot be made, and no other one could   exit 4
+    ├── OutputClosed          the reader of the results is gone               exit 141
+    ├── RunStopped            neither this call nor any other can be made     exit 4
     │   ├── EndpointRefused       a key, an account or a model that does not work
     │   ├── OutageTooLong         no answer for longer than --outage-patience
-    │   ├── Interrupted           a signal, while a call held the event loop   exit 130
+    │   ├── Interrupted           a signal, while a call blocked the event loop   exit 130
     │   ├── WaitTooLong           a Retry-After of more than ten minutes
     │   └── BudgetExhausted       the next call may not fit into --budget     exit 5, category budget
     ├── InputInvalid          this row's inputs are wrong                     category input
-    ├── RowBudgetExceeded     the row cost all of its --row-budget            category budget
+    ├── RowBudgetExceeded     the row has used up its --row-budget            category budget
     ├── RowTimedOut           the row took longer than --row-timeout          category timeout
     ├── TaskTimedOut          an agent took longer than max_execution_time,
     │                         a TimeoutError too                              category timeout
-    ├── ToolFailed            a tool says that its row cannot be done         category tool
+    ├── ToolFailed            a tool ends its row                             category tool
     ├── GuardrailFailed       no answer passed a task's guardrail             category guardrail
-    ├── HookAborted           a hook says that the call is not to be made     category guardrail
+    ├── HookAborted           a hook forbids the call                         category guardrail
     │   └── LLMCallBlockedError   a before_llm_call hook returned False
     └── CallError             a model call failed
-        ├── NotRecorded       --replay, and the journal has no such call          category network
-        ├── Unreachable       a certificate, a proxy or a header that cannot work    category network
+        ├── NotRecorded       --replay, and the journal has no such call      category network
+        ├── Unreachable       a certificate, proxy or header that cannot work    category network
         ├── AuthRefused       401, 403, no key                                category auth
         ├── QuotaExhausted    402, a code such as insufficient_quota          category quota
         ├── ModelNotFound     404                                             category model_not_found
@@ -36,13 +36,13 @@
         ├── ContextTooLong    the prompt does not fit the model               category context_length
         ├── ContentFiltered   the provider's policy refused it                category content_filter
         ├── CustomModelFailed the code of a user's own model raised           category internal
-        ├── OutputInvalid     an answer that is no answer                     category output_invalid
+        ├── OutputInvalid     an answer that cannot be used                   category output_invalid
         │   └── EmptyReply        no answer at all, also a TransientError
         └── TransientError    worth another attempt
             ├── RateLimited   429                                             category rate_limit
             ├── CallTimedOut  408, or no reply within --call-timeout          category timeout
             ├── NetworkError  refused, reset, name not found                  category network
-            ├── ServerError   409, 424, 425, 498, 499, 5xx, no completion     category server
+            ├── ServerError   409, 424, 425, 498, 499, 5xx, not a completion  category server
             └── GenerationFailed  the model wrote what its server cannot read   category output_invalid
 
     ForEachError              an ExceptionGroup: some inputs of a for-each failed
@@ -61,7 +61,7 @@ from crewrun.redaction.redactor import redact
 
 
 class Category(StrEnum):
-    """What kind of failure a row's error record names. The set is closed: users match on it."""
+    """The kinds of failure that a row's error record may name. The set is closed, since users match on it."""
 
     INPUT = "input"
     AUTH = "auth"
@@ -82,7 +82,7 @@ class Category(StrEnum):
 
 
 class CrewrunError(Exception):
-    """The root: `except CrewrunError` catches what crewrun itself raises, nothing of the user's code."""
+    """The root: `except CrewrunError` catches what crewrun itself raises, and nothing that the user's code does."""
 
     category: ClassVar[Category] = Category.INTERNAL
     retryable: ClassVar[bool] = False
@@ -97,7 +97,7 @@ class UsageError(CrewrunError):
 
 
 class ModelRefused(UsageError):
-    """An llm of the crew asks for what there is not where its calls go: a parameter, or the model itself."""
+    """An llm of the crew asks its provider for a parameter or a model that the provider does not have."""
 
 
 class DefinitionError(CrewrunError, ValueError):
@@ -117,36 +117,36 @@ class RunHeld(CrewrunError):
 
 
 class OutputFailed(CrewrunError):
-    """The results cannot be written any more, for instance on a full disk. Whole lines written before stay."""
+    """The results can no longer be written, for instance because the disk is full. Whole lines written before stay."""
 
 
 class JournalFailed(OutputFailed):
-    """The journal cannot be written any more. What was committed stays."""
+    """The journal can no longer be written. What was committed stays."""
 
 
 class JournalDamaged(CrewrunError):
     """A run's journal cannot be read: it was cut, overwritten or deleted.
 
-    Nothing has been sent, unless it is a single entry that shows so when its row comes.
+    Nothing has been sent, unless only a single entry is damaged, which is noticed when its row is run.
     """
 
     exit_code = 2
 
 
 class OutputClosed(CrewrunError):
-    """The reader of standard output has gone, as `| head` does."""
+    """The reader of standard output has closed it, as `| head` does."""
 
     exit_code = 141
 
 
 class RunStopped(CrewrunError):
-    """A call cannot be made, and the same would meet every other one: rows that are not finished stay pending."""
+    """A call cannot be made, and no other call could be either: unfinished rows stay pending."""
 
     exit_code = 4
 
 
 class Interrupted(RunStopped):
-    """The signal `number` came while a call held the event loop that was to hear of it; the call was cancelled."""
+    """The signal `number` came while a call blocked the event loop that handles it; the call was cancelled."""
 
     exit_code = 130
 
@@ -159,7 +159,7 @@ class Interrupted(RunStopped):
 
 
 class EndpointRefused(RunStopped):
-    """A model's endpoint refuses every call, as it did with `refusal`."""
+    """A model's endpoint refuses every call, for the reason given in `refusal`."""
 
     def __init__(self, provider: str, refusal: Exception) -> None:
         super().__init__(f"{provider} refuses every call: {refusal}")
@@ -167,11 +167,11 @@ class EndpointRefused(RunStopped):
 
 
 class BudgetExhausted(RunStopped):
-    """What is left of the run's budget may not pay for the next call. Rows that are not finished stay pending.
+    """The rest of the run's budget may not cover the next call. Unfinished rows stay pending.
 
-    `needed_usd` is the most that the refused call could have cost: more than `limit_usd` when it alone is too dear.
-    Where no max_tokens made its answer `is_bound`, that was a guess. `owed_usd` of what is spent is what calls may
-    have cost whose bill nobody told: they timed out, broke off, or were in flight when a session was killed.
+    `needed_usd` is the most that the refused call could have cost; it exceeds `limit_usd` when that call alone is too
+    expensive. It is a guess unless max_tokens limits the answer (`is_bound`). `owed_usd` is the part of `spent_usd` for
+    calls whose real cost is unknown: they timed out, broke off, or were in flight when a session was killed.
     """
 
     category = Category.BUDGET
@@ -180,7 +180,7 @@ class BudgetExhausted(RunStopped):
     def __init__(
         self, spent_usd: float, limit_usd: float, needed_usd: float, *, is_bound: bool, owed_usd: float = 0.0
     ) -> None:
-        advice = "" if is_bound else " (a guess, since no max_tokens is set: one in the llm makes that less)"
+        advice = "" if is_bound else " (an estimate, since max_tokens is not set; setting it in the llm lowers this)"
         owed = f", up to ${owed_usd:.6g} of it on calls whose bill is not known," if owed_usd else ""
         super().__init__(
             f"${spent_usd:.6g} of the budget of ${limit_usd:.6g} is spent{owed} and the next call may cost "
@@ -192,7 +192,7 @@ class BudgetExhausted(RunStopped):
 
 
 class OutageTooLong(RunStopped):
-    """A provider has not answered for longer than the run waits for it. Rows that are not finished stay pending."""
+    """A provider has not answered for longer than the run waits for it. Unfinished rows stay pending."""
 
     category = Category.SERVER
 
@@ -203,22 +203,22 @@ class OutageTooLong(RunStopped):
         else:
             what = f"has not answered once in {silent_s:.0f} s"
             then = "check base_url and the network; the same command goes on, with --outage-patience 5m it waits longer"
-        super().__init__(f"{provider} {what}, at last with: {last}; {then}")
+        super().__init__(f"{provider} {what}, last error: {last}; {then}")
 
 
 class WaitTooLong(RunStopped):
     """A provider asks for a wait of more than ten minutes, and the run's deadline does not allow it.
 
-    Rows that are not finished stay pending.
+    Unfinished rows stay pending.
     """
 
     category = Category.RATE_LIMIT
 
     def __init__(self, provider: str, refusal: "CallError") -> None:
-        asked = _in_words(refusal.retry_after_s or 0.0)
+        wait = _in_words(refusal.retry_after_s or 0.0)
         super().__init__(
-            f"{provider} asks to wait for {asked} (Retry-After): {refusal}; the same command goes on after that, "
-            "and with a --deadline that is further away it waits by itself"
+            f"{provider} asks to wait for {wait} (Retry-After): {refusal}; the same command goes on after that, "
+            "or waits by itself with a later --deadline"
         )
         self.refusal = refusal
 
@@ -237,7 +237,7 @@ class InputInvalid(CrewrunError, ValueError):
 
 
 class RowBudgetExceeded(CrewrunError):
-    """The row has cost as much as one row may."""
+    """The row has used up the budget of one row."""
 
     category = Category.BUDGET
 
@@ -255,10 +255,10 @@ class TaskTimedOut(CrewrunError, TimeoutError):
 
 
 class ToolFailed(CrewrunError):
-    """A tool's failure that the model cannot help with: the row fails.
+    """A failure of a tool that the model cannot work around: the row fails.
 
-    Any other exception of a tool is told to the model, which may try again or do without; a tool raises this one to
-    end the row instead.
+    Any other exception from a tool is reported to the model, which may try again or do without; a tool raises this one
+    to end the row instead.
     """
 
     category = Category.TOOL
@@ -271,7 +271,7 @@ class GuardrailFailed(CrewrunError):
 
 
 class HookAborted(CrewrunError):
-    """A hook stops what it was called for; `source` may say which hook that is. Of a tool's call the model is told."""
+    """A hook stopped the call it was run for; `source` may name the hook. If it was a tool call, the model is told."""
 
     category = Category.GUARDRAIL
 
@@ -288,14 +288,15 @@ class LLMCallBlockedError(HookAborted, ValueError):
 class CallError(CrewrunError):
     """One model call failed.
 
-    `http_status` is the provider's status, None without a reply. `retry_after_s` is how long the provider asks
-    to wait, in seconds. `attempts` is how often the call was sent, set by the gateway. `usage` is what the provider
-    billed for an answer that could not be used, `billed` that of all attempts and its cost, set by the gateway.
-    `limits` is what the reply's headers said of the provider's rate limits. `is_coded` says that a structured code of
-    the provider's names the cause, and not only its words or the status; `param` is the request's parameter that it
-    names, and `is_unsupported` says that something is not taken at all. `probes` is how many requests had to be sent to
-    find out whose failure it is, set by the gateway, and `raw` what the model wrote, None where that is nothing or is
-    not told.
+    `http_status` is the provider's status, None without a reply. `retry_after_s` is how many seconds the provider asks
+    to wait. `usage` is what the provider billed for an answer that could not be used. `limits` are the provider's rate
+    limits according to the reply's headers. `is_coded` says that a structured error code names the cause, not just the
+    message or the status; `param` is the request parameter that the provider blames, and `is_unsupported` says that the
+    provider does not support something at all. `raw` is what the model wrote, None if it wrote nothing or that is not
+    known.
+
+    The gateway sets `attempts`, how often the call was sent; `billed`, the usage and cost of all attempts; and
+    `probes`, how many requests it took to find out whose failure this is.
     """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
@@ -313,7 +314,7 @@ class CallError(CrewrunError):
         self.is_unsupported = False
 
     def redact(self) -> Self:
-        """Black out what has become a known secret since the error was made, as where another's transport made it."""
+        """Black out secrets that were not known when the error was made, as in a transport that is not ours."""
         self.args = (redact(str(self)),)
         self.raw = self.raw and redact(self.raw)
         return self
@@ -332,7 +333,7 @@ class QuotaExhausted(CallError):
 
 
 class ModelNotFound(CallError):
-    """The endpoint knows no such model, or the base_url is not an endpoint."""
+    """The endpoint has no such model, or the base_url is not an endpoint."""
 
     category = Category.MODEL_NOT_FOUND
 
@@ -344,11 +345,11 @@ class BadRequest(CallError):
 
 
 class ToolsRefused(BadRequest):
-    """The model does not take tools: the same can be asked for in words."""
+    """The model does not support tools; they can be described in the prompt instead."""
 
 
 class SchemaRefused(BadRequest):
-    """The model does not take a schema for its reply: the same can be asked for in words."""
+    """The model does not support a schema for its reply; it can be described in the prompt instead."""
 
 
 class ContextTooLong(CallError):
@@ -370,41 +371,38 @@ class NotRecorded(CallError):
 
 
 class Unreachable(CallError):
-    """The endpoint cannot be reached as it is set up: another attempt would fail alike."""
+    """The endpoint cannot be reached as configured: another attempt would fail the same way."""
 
     category = Category.NETWORK
 
 
 class OutputInvalid(CallError):
-    """The model answered, but with nothing that can be used. `raw` is what it said, None when that is nothing."""
+    """The model answered, but with nothing that can be used. `raw` is what it wrote, None if it wrote nothing."""
 
     category = Category.OUTPUT_INVALID
 
 
 class CustomModelFailed(CallError):
-    """The code of a model of the user's own raised something that says no more than its place and its words.
-
-    Its cause is what was raised.
-    """
+    """The code of a user's own model raised an exception that maps to no other class here. `__cause__` is that one."""
 
 
 class TransientError(CallError):
-    """A failure that another attempt may not meet."""
+    """A failure that may not happen again on another attempt."""
 
     retryable = True
 
 
 class EmptyReply(OutputInvalid, TransientError):
-    """The model ended its reply, and there is nothing in it, or only reasoning.
+    """The model finished its reply without any content, or with nothing but reasoning.
 
-    Another attempt may well have an answer. A reply that max_tokens left empty is a plain OutputInvalid.
+    Another attempt may well bring an answer. A reply that is empty because of max_tokens is a plain OutputInvalid.
     """
 
 
 class RateLimited(TransientError):
-    """The provider asks for fewer requests or tokens a minute, or, if it `is_concurrency`, for fewer at once.
+    """The provider asks for fewer requests or tokens per minute, or, with `is_concurrency`, for fewer in flight.
 
-    `at_once` is how many in flight it says it takes, None where it does not say.
+    `at_once` is how many requests in flight it says it allows, None if it does not say.
     """
 
     category = Category.RATE_LIMIT
@@ -419,7 +417,7 @@ class CallTimedOut(TransientError):
 
 
 class NetworkError(TransientError):
-    """No connection, or one that broke before the reply was whole."""
+    """No connection, or one that broke before the reply was complete."""
 
     category = Category.NETWORK
 
@@ -437,7 +435,7 @@ class GenerationFailed(TransientError):
 
 
 class CrewrunWarning(UserWarning):
-    """Something in a crew that crewrun goes on without, such as a field that it does not know."""
+    """Something in a crew that crewrun ignores, such as an unknown field."""
 
 
 class ForEachError(ExceptionGroup[Exception]):
@@ -448,10 +446,10 @@ class ForEachError(ExceptionGroup[Exception]):
 
     results: list[Any]
 
-    def __new__(cls, message: str, results: Sequence[Any], told: Exception | None = None) -> "ForEachError":
-        """`told` is what a caller's `on_outcome` raised, when it did."""
+    def __new__(cls, message: str, results: Sequence[Any], callback_error: Exception | None = None) -> "ForEachError":
+        """`callback_error` is what the caller's `on_outcome` raised, if it did."""
         failures = [r for r in results if isinstance(r, Exception)]
-        error = super().__new__(cls, message, [*failures, told] if told else failures)
+        error = super().__new__(cls, message, [*failures, callback_error] if callback_error else failures)
         error.results = list(results)
         return error
 
@@ -463,19 +461,22 @@ AnyCallError = TypeVar("AnyCallError", bound=CallError)
 
 
 def recast(error: CallError, kind: type[AnyCallError]) -> AnyCallError:
-    """`error` as one of class `kind`, with all that is known of it."""
+    """`error` as an instance of `kind`, with all its attributes."""
     other = kind(str(error))
     other.__dict__.update(error.__dict__)
     return other
 
 
-def suggest(wrong: str, known: Sequence[str]) -> str:
-    """` (did you mean 'x'?)` for the known name nearest to `wrong`, else an empty string."""
-    match = nearest(wrong, known)
+def suggest(wrong: str, names: Sequence[str]) -> str:
+    """` (did you mean 'x'?)` with the one of `names` that is nearest to `wrong`, or an empty string if none is near."""
+    match = nearest(wrong, names)
     return f" (did you mean {match!r}?)" if match else ""
 
 
 def nearest(name: str, others: Sequence[str], *, at_least: float = 0.6) -> str | None:
-    """The one of `others` that `name` may be a slip of, case aside; `at_least` is how much of both must be alike."""
+    """The one of `others` that `name` may be a typo of, ignoring case, or None.
+
+    `at_least` is the similarity that counts, from 0 to 1; 0.6 is difflib's own default.
+    """
     near = get_close_matches(name.lower(), [other.lower() for other in others], n=1, cutoff=at_least)
     return next((other for other in others if near and other.lower() == near[0]), None)

@@ -1,7 +1,7 @@
-"""`fingerprint`: whether two objects that a user defined, such as a crew or a tool, would do the same.
+"""`fingerprint`: tells whether two objects that a user defined, such as crews or tools, would do the same.
 
-It goes over what they say, texts, settings and the source of functions and classes, and not over how the file that they
-come from is formatted. Equal fingerprints do not promise equal behaviour: what a function calls elsewhere is not seen.
+It covers texts, settings and the source of functions and classes, but not the formatting of the file that they come
+from. Equal fingerprints do not guarantee equal behaviour: code that a function calls elsewhere is not covered.
 """
 
 import inspect
@@ -17,29 +17,30 @@ from typing import Any
 
 from pydantic import BaseModel
 
-# Secrets, and what changes how much is printed: neither changes what is done.
+# Secrets, and how much is printed: neither changes what a crew does.
 _LEFT_OUT = frozenset({"api_key", "verbose"})
-# Fields that came later: where they are empty, what was done before there were any is known by the same.
+# Fields that were added later. Left out while empty, so that fingerprints from before they existed stay valid.
 _ADDED = frozenset({"input_files", "base_model", "tool_failure_policy"})
+# Deeper values count by their class alone: no crew is nested that deep, and Python's recursion limit is far off.
 _MAX_DEPTH = 50
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def fingerprint(value: Any) -> str:
-    """32 hex digits over `value` and all that it is made of."""
-    told = json.dumps(_Teller().tell(value), sort_keys=True, separators=(",", ":"))
-    return blake2b(told.encode(), digest_size=16).hexdigest()
+    """32 hex digits over `value` and everything that it consists of."""
+    text = json.dumps(_Encoder().encode(value), sort_keys=True, separators=(",", ":"))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-class _Teller:
-    """Turns objects into JSON. One that comes again is told by its number, so circles end."""
+class _Encoder:
+    """Turns objects into JSON. A repeated object is encoded as its number, so that cycles end."""
 
     def __init__(self) -> None:
         self._seen: dict[int, int] = {}
-        self._kept: list[Any] = []  # so that no later object gets the id of one that is gone
+        self._alive: list[Any] = []  # so that no later object can get the id of one that is gone
         self._depth = 0
 
-    def tell(self, value: Any) -> Any:
+    def encode(self, value: Any) -> Any:
         """`value` as JSON."""
         if value is None or isinstance(value, bool | int | float | str):
             return (
@@ -48,43 +49,46 @@ class _Teller:
         if id(value) in self._seen:
             return {"again": self._seen[id(value)]}
         self._seen[id(value)] = len(self._seen)
-        self._kept.append(value)
+        self._alive.append(value)
         if self._depth >= _MAX_DEPTH:
             return type(value).__qualname__
         self._depth += 1
         try:
-            return self._told(value)
+            return self._encode_object(value)
         finally:
             self._depth -= 1
 
-    def _told(self, value: Any) -> Any:
+    def _encode_object(self, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {str(key): self.tell(inner) for key, inner in value.items() if key not in _LEFT_OUT}
+            return {str(key): self.encode(inner) for key, inner in value.items() if key not in _LEFT_OUT}
         if isinstance(value, bytes):
             return blake2b(value, digest_size=16).hexdigest()
         if isinstance(value, list | tuple):
-            return [self.tell(inner) for inner in value]
+            return [self.encode(inner) for inner in value]
         if isinstance(value, set | frozenset):
-            return sorted(json.dumps(self.tell(inner), sort_keys=True) for inner in value)
+            return sorted(json.dumps(self.encode(inner), sort_keys=True) for inner in value)
         if isinstance(value, type):
-            return self._told_class(value)
+            return self._encode_class(value)
         if isinstance(value, partial):
-            return [self.tell(value.func), self.tell(value.args), self.tell(value.keywords)]
+            return [self.encode(value.func), self.encode(value.args), self.encode(value.keywords)]
         if isinstance(value, MethodType):
-            return [self.tell(value.__func__), self.tell(value.__self__)]
+            return [self.encode(value.__func__), self.encode(value.__self__)]
         if isinstance(value, BaseModel):
             own = getattr(value, "__fingerprint__", None)
-            told = own() if own is not None else {**value.__dict__, **(value.model_extra or {})}
-            told = {name: inner for name, inner in told.items() if inner or name not in _ADDED}
-            return [self.tell(type(value)), self.tell(told)]
+            items = own() if own is not None else {**value.__dict__, **(value.model_extra or {})}
+            items = {name: inner for name, inner in items.items() if inner or name not in _ADDED}
+            return [self.encode(type(value)), self.encode(items)]
         if is_dataclass(value):
-            return [self.tell(type(value)), self.tell({f.name: getattr(value, f.name, None) for f in fields(value)})]
+            return [
+                self.encode(type(value)),
+                self.encode({f.name: getattr(value, f.name, None) for f in fields(value)}),
+            ]
         if inspect.isroutine(value):
             return [_name(value), _source(value)]
-        return self.tell(type(value))
+        return self.encode(type(value))
 
-    def _told_class(self, kind: type) -> Any:
-        bases = [self.tell(base) for base in kind.__mro__[1:] if _is_users(base)]
+    def _encode_class(self, kind: type) -> Any:
+        bases = [self.encode(base) for base in kind.__mro__[1:] if _is_users(base)]
         return [_name(kind), _source(kind), bases]
 
 
@@ -93,7 +97,7 @@ def _name(value: Any) -> str:
 
 
 def _source(value: Any) -> str | None:
-    """The source text of the user's own functions and classes; libraries are known by their names."""
+    """The source of the user's own functions and classes; those of libraries are identified by name alone."""
     if not _is_users(value):
         return None
     try:

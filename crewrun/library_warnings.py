@@ -1,13 +1,13 @@
-"""What becomes of other libraries' warnings: never an exception inside a call, and in a command never the terminal.
+"""Handles other libraries' warnings: they never become exceptions inside a call, and a command never prints them.
 
-Filters such as `-W error`, `PYTHONWARNINGS=error` or `simplefilter("error")` in a user's file make exceptions of what a
-library warns of, and the call that it was in would fail. `warnings.catch_warnings` is no way out: it changes the
-filters of the whole process, so with several calls at once each undoes another's. Instead each filter that makes
-exceptions is preceded by one with the same conditions that holds for libraries alone and says "default": what would
-have been raised is shown. All other filters stay as they are.
+Filters such as `-W error`, `PYTHONWARNINGS=error` or `simplefilter("error")` in a user's file turn a library's warnings
+into exceptions, which would fail the call they occur in. `warnings.catch_warnings` does not help: it changes the
+filters of the whole process, so concurrent calls would undo each other's changes. Instead, each "error" filter is
+preceded by one with the same conditions that applies to libraries only and says "default": warnings that would have
+been raised are shown. All other filters stay as they are.
 
-A command (`take_over`) says so for all libraries and writes what they warn of to the run's log. In a program that
-imports crewrun it holds inside of `tolerant` functions, and where a warning is shown is for that program to say.
+In a command (`take_over`) this applies to all libraries, and their warnings go to the run's log. In a program that
+imports crewrun it applies inside `tolerant` functions, and the program decides where warnings are shown.
 """
 
 import os
@@ -27,11 +27,11 @@ from crewrun.redaction.redactor import redact
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# An entry of `warnings.filters`: action, message, category, module, line. Message and module are None, a text that is
-# compared, or anything with a method `match`.
+# An entry of `warnings.filters`: action, message, category, module, line. Message and module are None, a text to be
+# equal to, or any object with a `match` method.
 _Filter = tuple[str, Any, type[Warning], Any, int]
 
-# The warnings kept while there is no log, and how many different ones a process writes.
+# How many different warnings a process writes; some libraries put a number into each, and would fill the log.
 _MOST = 200
 
 _STDLIB = os.path.dirname(os.__file__) + os.sep
@@ -43,7 +43,7 @@ _is_tolerant: ContextVar[bool] = ContextVar("crewrun_is_tolerant", default=False
 
 
 class LibraryWarning(NamedTuple):
-    """One warning. `place` is file and line, from the folder on that libraries are installed in."""
+    """One warning. `place` is the file, relative to the folder that libraries are installed in, and the line."""
 
     place: str
     category: str
@@ -51,7 +51,7 @@ class LibraryWarning(NamedTuple):
 
 
 class _Process:
-    """What a command says of its process, whose filters and display there are once."""
+    """The state of a command's process, which has only one list of filters and one `showwarning`."""
 
     def __init__(self) -> None:
         self.is_command = False
@@ -65,7 +65,7 @@ _process = _Process()
 
 
 def take_over() -> None:
-    """Be the process of a command: from here on no library's warning is an exception or gets to the terminal."""
+    """Treat this process as a command: from now on no library's warning is raised or reaches the terminal."""
     if not _process.is_command:
         _process.is_command = True
         _process.show = warnings.showwarning
@@ -74,7 +74,7 @@ def take_over() -> None:
 
 
 def tolerant(function: Callable[P, T]) -> Callable[P, T]:
-    """Make `function`, async or not, one in which no warning becomes an exception, nor in what it starts."""
+    """Wrap `function`, async or not, so that no warning becomes an exception in it or in tasks that it starts."""
     if iscoroutinefunction(function):
 
         @wraps(function)
@@ -100,7 +100,7 @@ def tolerant(function: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def written_by(write: Callable[[LibraryWarning], None]) -> Iterator[None]:
-    """In the block, a command gives each different warning to `write`, first those that came before. Any thread may."""
+    """Inside the block, pass each distinct warning of a command to `write`, from any thread, earlier ones first."""
     _process.write = write
     try:
         while _process.unwritten:
@@ -111,14 +111,14 @@ def written_by(write: Callable[[LibraryWarning], None]) -> Iterator[None]:
 
 
 def show_again(caught: list[warnings.WarningMessage]) -> None:
-    """Show what `catch_warnings(record=True)` has kept from being shown."""
+    """Show the warnings that `catch_warnings(record=True)` has recorded."""
     for warning in caught:
         warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _enter() -> bool:
-    """Be tolerant; whether it was so before, to be set again. Not by a token, which a coroutine that is closed from
-    elsewhere could not use.
+    """Turn tolerance on and return the previous state for restoring. A context variable's token would not do: a
+    coroutine that is closed from another context could not reset it.
     """
     _soften_filters()
     before = _is_tolerant.get()
@@ -127,7 +127,7 @@ def _enter() -> bool:
 
 
 class _OfLibraries:
-    """The module field of the filter before `error`: it has that one's condition, where libraries are tolerated."""
+    """The module field of the filter that precedes `error`: it matches the same modules, where they are tolerated."""
 
     __slots__ = ("error",)
 
@@ -135,7 +135,7 @@ class _OfLibraries:
         self.error = error
 
     def match(self, module: str) -> bool:
-        """Whether a warning from `module` is one that must not be raised."""
+        """Whether a warning from `module` must not be raised."""
         wanted = self.error[3]
         if not (wanted is None or (wanted == module if isinstance(wanted, str) else wanted.match(module))):
             return False
@@ -143,9 +143,9 @@ class _OfLibraries:
 
 
 def _soften_filters() -> None:
-    """Put a filter for libraries before each one that makes exceptions, where it is missing.
+    """Insert a filter for libraries before each "error" filter that does not have one yet.
 
-    Done at each call, since the user's code, or pytest, may have changed the filters. It takes half a microsecond.
+    This runs on every call, since the user's code, or pytest, may change the filters. It takes half a microsecond.
     """
     filters = cast("list[_Filter]", warnings.filters)
     entries = list(filters)  # another thread may change the list
@@ -158,7 +158,7 @@ def _soften_filters() -> None:
 
 
 def _is_library(module: str) -> bool:
-    """Whether `module` is installed, Python's or ours. Warnings of the compiler have a path for it."""
+    """Whether `module` is installed, Python's own or ours. Warnings of the compiler give a path instead of a name."""
     file = module if os.sep in module else getattr(sys.modules.get(module), "__file__", None)
     return module.partition(".")[0] in sys.stdlib_module_names if file is None else _is_installed(file)
 
@@ -175,9 +175,9 @@ def _show(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show a warning of ours or of the user's code as Python does; log the others.
+    """Show our own warnings and those of the user's code as Python does; log the others.
 
-    Who forgets an `await` is not to be found in the frame in which that is noticed, so that is always shown.
+    A coroutine that was never awaited is always shown: the frame in which that is noticed does not tell whose it is.
     """
     is_ours = issubclass(category, CrewrunWarning) or _NEVER_AWAITED.match(str(message))
     if is_ours or file is not None or not _is_installed(filename):
@@ -188,7 +188,7 @@ def _show(
 
 
 def _log(warning: LibraryWarning) -> None:
-    """Write `warning` to the run's log, or keep it until there is one; and to Python's logging, for who set that up."""
+    """Write `warning` to the run's log, or keep it until there is one, and pass it to Python's logging as well."""
     if warning in _process.seen or len(_process.seen) >= _MOST:
         return
     _process.seen.add(warning)
@@ -200,5 +200,5 @@ def _log(warning: LibraryWarning) -> None:
 
     logger = logging.getLogger("py.warnings")  # as logging.captureWarnings names it
     if not logger.handlers:
-        logger.addHandler(logging.NullHandler())  # else logging prints what nobody set up a handler for
+        logger.addHandler(logging.NullHandler())  # without any handler, logging prints to stderr
     logger.warning("%s: %s: %s", *warning)

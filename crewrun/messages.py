@@ -1,7 +1,7 @@
-"""What goes to a model and what comes back, in no provider's dialect.
+"""Requests to models and their replies, independent of any provider's format.
 
-Frozen values: they are shared by rows, transports and, later, the journal. How they look on the wire is each
-transport's affair; only a `Part` is kept as OpenAI's chat completions have it, which every provider's client takes.
+These are frozen values, shared by rows, transports and the journal. Each transport decides what goes over the wire,
+except that a `Part` is stored in the format of OpenAI's chat completions, which every provider's client accepts.
 """
 
 import json
@@ -16,10 +16,10 @@ TransportName = Literal["direct", "litellm", "offline", "custom", "embeddings"]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool that the model asks for. `arguments` is the JSON text as the model wrote it, valid or not.
+    """A tool call requested by the model. `arguments` is the JSON text as the model wrote it, valid or not.
 
-    `carried` is a JSON object of what else came with the call and goes back with it, such as Gemini's thought
-    signatures; empty for nothing.
+    `carried` is a JSON object of whatever else came with the call and must go back with it, such as Gemini's thought
+    signatures; empty if there is nothing.
     """
 
     id: str
@@ -33,7 +33,7 @@ class Part:
     """One part of a message's content. Made by `Part.of`.
 
     `wire` is a JSON object of OpenAI's chat completions, `{"type": "image_url", "image_url": {"url": …}}`, and `digest`
-    16 bytes over it. `text` is that of a text part, None of any other; `label` stands for the others where people read.
+    a hash of it, 16 bytes. `text` is the text of a text part, else None; `label` represents any other part in logs.
     https://platform.openai.com/docs/api-reference/chat/create
     """
 
@@ -44,7 +44,7 @@ class Part:
 
     @classmethod
     def of(cls, wire: Mapping[str, Any], label: str = "", text: str | None = None) -> "Part":
-        """The part that `wire` is. Raises TypeError or ValueError for what JSON cannot have."""
+        """Make a part from its JSON object. Raises TypeError or ValueError for what JSON cannot represent."""
         canonical = json.dumps(wire, sort_keys=True, separators=(",", ":")).encode()
         return cls(wire, blake2b(canonical, digest_size=16).digest(), label, text)
 
@@ -58,10 +58,10 @@ class Part:
 class Message:
     """One turn of a conversation.
 
-    `content` is its text. `parts`, where there are any, are all of its content in order, and `content` is what of them
-    is text; see `in_parts`. An assistant's turn may ask for tools; each is answered by a turn of role `tool` with that
-    call's id. `carried` is a JSON object of what else belongs to the turn and goes with it as it came, such as
-    Anthropic's `thinking_blocks`, DeepSeek's `reasoning_content` and the `name` of who speaks; empty for nothing.
+    `content` is its text. `parts`, if there are any, are all of its content in order, and `content` is then the text
+    among them; see `in_parts`. An assistant's turn may call tools; each call is answered by a turn of role `tool` with
+    that call's id. `carried` is a JSON object of whatever else belongs to the turn and is sent back unchanged, such as
+    Anthropic's `thinking_blocks`, DeepSeek's `reasoning_content` and the speaker's `name`; empty if there is nothing.
     """
 
     role: Role
@@ -73,25 +73,25 @@ class Message:
 
     @property
     def shown(self) -> str:
-        """The content for people and logs: labels stand for images and files."""
+        """The content for people and logs, with labels in place of images and files."""
         if not self.parts:
             return self.content
         return "\n".join(f"[{part.label}]" if part.text is None else part.text for part in self.parts)
 
 
 def in_parts(parts: Iterable[Part]) -> dict[str, Any]:
-    """`content` and `parts` of a message that these parts are."""
-    kept = tuple(parts)
-    return {"content": "\n".join(part.text for part in kept if part.text is not None), "parts": kept}
+    """The `content` and `parts` fields of a message that consists of `parts`."""
+    all_parts = tuple(parts)
+    return {"content": "\n".join(part.text for part in all_parts if part.text is not None), "parts": all_parts}
 
 
 def as_parts(message: Message) -> tuple[Part, ...]:
-    """The content of any message in parts."""
+    """The content of any message as parts."""
     return message.parts or ((Part.of_text(message.content),) if message.content else ())
 
 
 def with_text(message: Message, text: str) -> Message:
-    """`message` with `text` behind its content, after a blank line or as a part of its own."""
+    """`message` with `text` appended to its content, after a blank line or as a part of its own."""
     if message.parts:
         return replace(message, **in_parts((*message.parts, Part.of_text(text))))
     return replace(message, content=f"{message.content}\n\n{text}")
@@ -99,7 +99,7 @@ def with_text(message: Message, text: str) -> Message:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ToolSpec:
-    """A tool as the model is told of it. `parameters` is the JSON Schema of its arguments, an object."""
+    """A tool as described to the model. `parameters` is the JSON Schema of its arguments, an object."""
 
     name: str
     description: str
@@ -108,9 +108,9 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplySchema:
-    """The JSON Schema that a reply must follow. `strict` says that it keeps to what OpenAI's strict mode takes.
+    """The JSON Schema that a reply must follow. `strict` says that it stays within what OpenAI's strict mode allows.
 
-    `original` is what a strict one was made from, as it was declared; see `relaxed`.
+    `original` is the declared schema that a strict one was made from; see `relaxed`.
     """
 
     name: str
@@ -120,7 +120,7 @@ class ReplySchema:
 
 
 def relaxed(schema: ReplySchema) -> ReplySchema:
-    """`schema` for an endpoint that does not take the strict form: as it was declared, the same object each time."""
+    """`schema` as it was declared, for endpoints that reject the strict form; the same object each time."""
     return schema.original or schema
 
 
@@ -128,19 +128,18 @@ def relaxed(schema: ReplySchema) -> ReplySchema:
 class Endpoint:
     """One model at one address, resolved from an `LLM` and the environment. Compared by identity.
 
-    `model` is the name that the provider knows; `base_url` ends without a slash and is None where the transport knows
-    the address itself. `params` are request fields beside the messages, such as temperature, `tool_params` those that
-    go with tools only, and `extra_body` what litellm is to put over the body. `query` is added to the address.
-    `reply_schema` is for replies to requests that have no schema of their own. `base_model` is the model behind a name
-    of the user's own, such as that of a deployment: only its price depends on it.
+    `model` is the provider's name for the model. `base_url` has no trailing slash and is None if the transport knows
+    the address itself. `params` are request fields other than the messages, such as temperature, `tool_params` are sent
+    only with tools, and litellm merges `extra_body` over the body. `query` is added to the address. `reply_schema` is
+    for replies to requests that have no schema of their own. `base_model` is the model behind a name that the user
+    chose, such as a deployment's; only the price depends on it.
 
-    `written_params` and `written_url` are what records say in place of `params` and `base_url`, without the values of
-    variables that may be secrets; None where they are the same. `secrets` are the values that variables put anywhere.
-    With `drops_params` a parameter that the server names as unsupported is left out from then on.
+    `written_params` and `written_url` replace `params` and `base_url` in records, without values of variables that may
+    be secrets; None if they are the same. `secrets` are all values taken from variables. With `drops_params`, a
+    parameter that the server calls unsupported is left out from then on.
 
-    `custom` is the user's object that answers in the transport of that name, and `context_tokens` what it says a prompt
-    may
-    have.
+    `custom` is the user's object that the custom transport calls, and `context_tokens` the longest prompt that it
+    declares.
     """
 
     transport_name: TransportName
@@ -167,18 +166,18 @@ class Endpoint:
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """The fields of a request's body beside messages, tools and schema, wherever they are put there."""
+        """The fields of a request's body other than messages, tools and schema, from `params` and `extra_body`."""
         return {**self.params, **self.extra_body} if self.extra_body else self.params
 
     @property
     def name(self) -> str:
-        """How rows and summaries name the model: `openai/gpt-4.1-mini`, `offline`."""
+        """The model's name in rows and summaries: `openai/gpt-4.1-mini`, `offline`."""
         return self.model if self.transport_name == "offline" else f"{self.provider}/{self.model}"
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One call as the crew asks for it, without those of its endpoint's parameters that are to be `left_out`."""
+    """One call as the crew asks for it. The endpoint's parameters named in `left_out` are not sent."""
 
     endpoint: Endpoint
     messages: tuple[Message, ...]
@@ -189,13 +188,13 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class UsageDetails:
-    """What of one call's usage only its price depends on; it is not summed.
+    """The parts of one call's usage that only its price depends on. They are not summed over calls.
 
-    Counts are parts of the call's counts, each token in one of them at most: of what was written to the cache, what is
-    kept for an hour and for twelve; of the rest of the prompt, what is sound, picture and film; of what the cache gave,
-    sound and pictures; of the completion, sound, pictures and film. `is_explicit_cache` says that the cache was asked
-    for, not found by the provider. `service_tier`, `region` and `speed` are how the provider says that it served the
-    call, empty where it does not; `cost_usd` is the price that it, or a gateway, states itself.
+    The counts break down the call's counts, and each token is in at most one of them: tokens written to the cache for
+    one hour and for twelve; audio, image and video in the uncached prompt; audio and image read from the cache; audio,
+    image and video in the completion. `is_explicit_cache` says that the request asked for caching, as opposed to the
+    provider's automatic cache. `service_tier`, `region` and `speed` are how the provider says it served the call, empty
+    if it does not; `cost_usd` is the price that the provider, or a gateway, states itself.
     """
 
     cache_write_1h_tokens: int = 0
@@ -217,11 +216,11 @@ class UsageDetails:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, as the provider counted them. Cached and written tokens are parts of the prompt, reasoning tokens of the
-    completion.
+    """Tokens, as counted by the provider. Cached and cache-written tokens are part of the prompt, reasoning tokens part
+    of the completion.
 
-    `estimated_calls` are those whose provider left out a count, or counted nonsense: their tokens are estimates.
-    `cache_write_prompt_tokens` were written to the provider's cache, which some sell dearer than plain input.
+    `estimated_calls` counts calls whose provider left out a count or sent nonsense: their tokens are estimates.
+    `cache_write_prompt_tokens` were written to the provider's cache, for which some charge more than for plain input.
     """
 
     prompt_tokens: int = 0
@@ -250,9 +249,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """What a provider says of its limits per minute: what they are, what is left, and in how many seconds all is again.
+    """A provider's per-minute limits as it reports them: the limits, what is left, and the seconds until they reset.
 
-    None is what was not said, or cannot be.
+    None stands for a value that is missing or impossible.
     """
 
     requests_per_min: int | None = None
@@ -265,12 +264,12 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One model's answer: a text, tools that it asks for, or both.
+    """A model's answer: text, tool calls, or both.
 
-    `truncated` says that it stopped at max_tokens, not at its end; `limits` is what the reply's headers said of the
-    provider's rate limits. `reasoning` is what the model thought before it answered, no part of the answer; `carried`
-    goes back with the turn, as `Message.carried`. `finish_reason` is the provider's word for how the reply ended where
-    that word is unknown, else None.
+    `truncated` says that it was cut off at max_tokens. `limits` are the provider's rate limits according to the reply's
+    headers. `reasoning` is what the model thought before it answered, not part of the answer; `carried` goes back with
+    the turn, see `Message.carried`. `finish_reason` is the provider's finish reason if crewrun does not know it, else
+    None.
     """
 
     text: str

@@ -1,7 +1,7 @@
-"""Names of Python objects in text: `package.module:attr` and `path/to/file.py:attr`; importing user's code.
+"""References to Python objects, `package.module:attr` and `path/to/file.py:attr`, and importing the user's code.
 
-What a reference leads to is the user's own code: what goes wrong in it is told with the user's file, line and
-traceback, ours cut off (`broken`).
+A reference leads to the user's own code, so errors in it are reported with the user's file, line and traceback, without
+our frames (`broken`).
 """
 
 import importlib
@@ -36,9 +36,9 @@ from crewrun.redaction.written_secrets import written_secrets
 
 @contextmanager
 def loading(script: str = "") -> Iterator[Load]:
-    """User's code is loaded in the block, and stops where it would call a model: see `crewrun.loading`.
+    """Load user code inside the block; it stops where it would call a model, see `crewrun.loading`.
 
-    Secrets that are written into it are known from then on.
+    Secrets written into that code are redacted from then on.
     """
     before = set(sys.modules)
     try:
@@ -49,7 +49,7 @@ def loading(script: str = "") -> Iterator[Load]:
 
 
 def is_reference(text: str) -> bool:
-    """Whether `text` has the form `module:attr` or `file.py:attr`, and is no sentence or Windows path."""
+    """Whether `text` has the form `module:attr` or `file.py:attr`, rather than being a sentence or a Windows path."""
     module, colon, attr = text.strip().rpartition(":")
     return bool(colon) and _is_dotted(attr) and (module.endswith(".py") or _is_dotted(module))
 
@@ -66,7 +66,7 @@ def resolve(reference: str, folder: str | os.PathLike[str] = "") -> Any:
 
 
 def pick(module: ModuleType, attr: str, reference: str) -> Any:
-    """`attr`, which may be dotted, out of `module`. Raises DefinitionError naming the nearest that is there."""
+    """`attr`, which may be dotted, from `module`. Raises DefinitionError that suggests the nearest existing name."""
     value: Any = module
     owner = f"module {module.__name__!r}"
     for part in attr.split("."):
@@ -75,17 +75,17 @@ def pick(module: ModuleType, attr: str, reference: str) -> Any:
         except AttributeError:
             if (stop := stop_of(module.__file__)) is not None and value is module:
                 raise DefinitionError(f"{reference}: {owner} has no {part!r} so far: {stop}") from None
-            known = sorted(dir(value), key=lambda name: name[:1].isupper() != part[:1].isupper())
-            near = suggest(part, [name for name in known if not name.startswith("_")])
+            names = sorted(dir(value), key=lambda name: name[:1].isupper() != part[:1].isupper())
+            near = suggest(part, [name for name in names if not name.startswith("_")])
             raise DefinitionError(f"{reference}: {owner} has no {part!r}{near}") from None
-        except Exception as failed:
-            raise broken(f"{reference}: reading {part!r}", failed) from None
+        except Exception as error:
+            raise broken(f"{reference}: reading {part!r}", error) from None
         owner = repr(part)
     return value
 
 
 def find_file(file: str, folder: str | os.PathLike[str] = "") -> str:
-    """The absolute path of `file`, which is below `folder` or the working directory. Raises DefinitionError."""
+    """The absolute path of `file` in `folder` or the working directory. Raises DefinitionError if it does not exist."""
     tried = [os.path.abspath(os.path.join(folder, file)), os.path.abspath(file)]
     for path in tried:
         if os.path.isfile(path):
@@ -95,16 +95,17 @@ def find_file(file: str, folder: str | os.PathLike[str] = "") -> str:
 
 
 def load_file(path: str, home: str | None = None, project: str | None = None) -> ModuleType:
-    """The module in the file at the absolute `path`; the same one each time.
+    """The module in the file at the absolute `path`, the same one each time.
 
-    A file in a package is imported as part of it, so that its relative imports work: `home` is the folder that holds
-    the top package, found by its `__init__.py` files unless it is given. Any other file is a script: it wins over an
-    installed module of its name. Its imports look first into the folders of `import_path`; `project` is one of them.
-    Raises DefinitionError.
+    A file in a package is imported as part of it, so that its relative imports work: `home` is the folder that contains
+    the top-level package, found by its `__init__.py` files if not given. Any other file is a script and takes
+    precedence over an installed module of the same name. Its imports search the folders of `import_path` first;
+    `project` is one of them. Raises DefinitionError.
     """
-    known = [module for module in list(sys.modules.values()) if getattr(module, "__dict__", {}).get("__file__") == path]
-    if known:
-        return known[0]
+    modules = list(sys.modules.values())
+    loaded = next((module for module in modules if getattr(module, "__dict__", {}).get("__file__") == path), None)
+    if loaded is not None:
+        return loaded
     home = home or root_of(path)
     make_importable(path, project)
     name = os.path.relpath(os.path.splitext(path)[0], home).replace(os.sep, ".")
@@ -113,7 +114,7 @@ def load_file(path: str, home: str | None = None, project: str | None = None) ->
         search([home])
         if _is_package_at(top):
             return _imported(name, path)
-        return _load_beside(top, name, path)
+        return _load_renamed(top, name, path)
     return _load_script(path)
 
 
@@ -148,12 +149,12 @@ def _import(name: str, folder: str | os.PathLike[str]) -> ModuleType:
         raise broken(f"importing {name!r}", absent) from None
     except KeyboardInterrupt:
         raise
-    except BaseException as failed:  # SystemExit too: a module that ends the process is no module to import
-        raise broken(f"importing {name!r}", failed) from None
+    except BaseException as error:  # SystemExit too: a module that ends the process cannot be imported
+        raise broken(f"importing {name!r}", error) from None
 
 
 def _file_of(name: str) -> str | None:
-    """The file of the user's that the module `name` would be loaded from."""
+    """The user's file that the module `name` would be loaded from."""
     try:
         spec = importlib.util.find_spec(name.partition(".")[0])
     except (ImportError, ValueError):
@@ -171,24 +172,24 @@ def _imported(name: str, path: str) -> ModuleType:
             return importlib.import_module(name)
     except KeyboardInterrupt:
         raise
-    except BaseException as failed:
-        raise broken(f"loading {shown(path)}", failed) from None
+    except BaseException as error:
+        raise broken(f"loading {shown(path)}", error) from None
 
 
 def _load_script(path: str) -> ModuleType:
     stem = os.path.splitext(os.path.basename(path))[0].replace(".", "_")
-    # A module that is loaded keeps its name; the number is the same in every process, as pickled classes need it.
+    # A loaded module keeps its name. The number is the same in every process, which pickled classes rely on.
     name = stem if stem not in sys.modules else f"{stem}_{zlib.crc32(path.encode()):x}"
     finder = _OneFile(name, path)
-    sys.meta_path.insert(0, finder)  # so that it is found before what is installed
+    sys.meta_path.insert(0, finder)  # before installed modules
     try:
         return _imported(name, path)
     finally:
         sys.meta_path.remove(finder)
 
 
-def _load_beside(top: str, name: str, path: str) -> ModuleType:
-    """The module in a package whose name another one has already: the package gets a name of its own."""
+def _load_renamed(top: str, name: str, path: str) -> ModuleType:
+    """The module at `path` in a package whose name is already taken: the package is loaded under a name of its own."""
     package, _, inner = name.partition(".")
     if not os.path.isfile(os.path.join(top, "__init__.py")):
         return _load_script(path)
@@ -202,7 +203,7 @@ def _load_beside(top: str, name: str, path: str) -> ModuleType:
 
 
 class _OneFile(MetaPathFinder):
-    """Finds one file under the name that it is given, wherever that file is."""
+    """An import finder for one file under one name, wherever that file is."""
 
     def __init__(self, name: str, path: str) -> None:
         self._name = name
@@ -224,7 +225,7 @@ class _OneFile(MetaPathFinder):
 
 
 def loader_of(name: str, path: str) -> SourceFileLoader:
-    """What reads the file at `path` for a module: a finder that reads some in its own way is asked."""
+    """The loader for the file at `path`: that of a finder with a `loader_for` method, else Python's own."""
     for finder in sys.meta_path:
         loader_for = getattr(finder, "loader_for", None)
         loader = loader_for(name, path) if loader_for is not None else None
@@ -234,7 +235,7 @@ def loader_of(name: str, path: str) -> SourceFileLoader:
 
 
 def _is_package_at(folder: str) -> bool:
-    """Whether Python finds this very folder under the package's name, and not another one of that name."""
+    """Whether importing the package's name would find this very folder, not another one of the same name."""
     try:
         spec = importlib.util.find_spec(os.path.basename(folder))
     except (ImportError, ValueError):
@@ -248,19 +249,17 @@ _NO_NAME = re.compile(r"cannot import name '(\w+)'")
 
 
 def broken(doing: str, failed: BaseException) -> DefinitionError:
-    """The error for user's code that raised `failed` while we were `doing` something.
+    """The error for user code that raised `failed` while we were `doing` something.
 
-    What our own classes refuse is told with the user's file and line; everything else with the user's traceback,
-    without the frames of importlib and crewrun.
+    If our own classes rejected something, it names the user's file and line; anything else comes with the user's
+    traceback, without the frames of importlib and crewrun.
     """
     if (stop := stop_in(failed)) is not None:
         stop.is_known = True
         return DefinitionError(f"{stop.short}: {stop.why}; name what makes the crew, not what runs it{stop.way_out}")
     if wants_arguments(failed):
         place = place_of(failed) or doing
-        return DefinitionError(
-            f"{place}: asks for its own arguments, of which it has none here; name what makes the crew"
-        )
+        return DefinitionError(f"{place}: expects command-line arguments, and has none here; name what makes the crew")
     _learn_from(frame.f_code.co_filename for frame, _ in traceback.walk_tb(failed.__traceback__))
     report = traceback.TracebackException.from_exception(failed)
     theirs = _trim(report)
@@ -270,66 +269,68 @@ def broken(doing: str, failed: BaseException) -> DefinitionError:
     if (name := missing_variable(failed)) is not None:
         return DefinitionError(f"{place}{name} is not set in the environment; export it, or put it into .env")
     hint = _unset(theirs.filename if theirs and not isinstance(failed, ImportError | SyntaxError) else None)
-    if theirs and (told := _absent_here(failed) or _cut_off(failed) or _faults(failed)):
-        return DefinitionError(f"{place}{redact(told)}{hint}")
+    if theirs and (message := _absent_here(failed) or _cut_off(failed) or _faults(failed)):
+        return DefinitionError(f"{place}{redact(message)}{hint}")
     lines = report.format() if report.stack else report.format_exception_only()
     return DefinitionError(f"{doing} failed:\n{redact(''.join(lines)).rstrip()}{hint}")
 
 
 def _unset(file: str | None) -> str:
-    """That variables may be what is missing, of which the code in `file` asks for some that are not set."""
+    """A hint that names the unset environment variables which the code in `file` reads, or an empty text."""
     names = unset_in(file) if file is not None and is_users(file) else []
     return f"\n(not set in the environment, and asked for in {shown(file or '')}: {', '.join(names)})" if names else ""
 
 
 def _learn_from(files: Iterable[str | None]) -> None:
-    """Know the secrets in the user's own files among `files`."""
+    """Register the secrets written into the user's own files among `files` for redaction."""
     for file in {file for file in files if file and file.endswith(".py") and is_users(file)}:
         with suppress(OSError, ValueError):
             learn(written_secrets(Path(file).read_text(encoding="utf-8"), is_python=True))
 
 
 def _trim(report: traceback.TracebackException) -> traceback.FrameSummary | None:
-    """Leave only what is not ours in the traceback; the last frame of the user's, None when none is."""
+    """Remove our frames from the traceback in place; returns the user's last frame, if any."""
     for part in (report.__cause__, report.__context__, *(report.exceptions or ())):
         if part is not None:
             _trim(part)
     frames = [frame for frame in report.stack if not frame.filename.startswith(_IMPORTLIB)]
     end = next((i for i in range(len(frames), 0, -1) if is_users(frames[i - 1].filename)), 0)
-    if end < len(frames) and is_ours(frames[end].filename):  # what our code was called for and raised
+    if end < len(frames) and is_ours(frames[end].filename):  # raised below a call into our code
         del frames[end:]
     report.stack[:] = [frame for frame in frames if not is_ours(frame.filename)]
     return frames[end - 1] if end else None
 
 
 def _absent_here(failed: BaseException) -> str | None:
-    """What the user imports from crewrun and it does not have, in words; None when it is something else."""
+    """The message for an import from crewrun of something that it does not have; None for any other error."""
     module = failed.name if isinstance(failed, ImportError) else None
     if module is None or module.partition(".")[0] != "crewrun":
         return None
     name = _NO_NAME.match(str(failed))
     if name is None:
-        told = str(failed)  # who refuses a module by its name says the way out
-        absent = f"there is no module {module!r} in this version of crewrun; take its import out"
-        return absent if told.startswith("No module named ") else told
-    known: Sequence[str] = getattr(sys.modules.get(module), "__all__", ())
+        message = str(failed)  # import hooks that reject a module by name say what to do instead
+        absent = f"there is no module {module!r} in this version of crewrun; remove its import"
+        return absent if message.startswith("No module named ") else message
+    names: Sequence[str] = getattr(sys.modules.get(module), "__all__", ())
     if module == "crewrun.tools":
         return (
-            f"crewrun has no tool {name[1]!r}{suggest(name[1], known)}; "
-            f"install crewai-tools for CrewAI's own, or take it out; crewrun has {', '.join(known)}"
+            f"crewrun has no tool {name[1]!r}{suggest(name[1], names)}; "
+            f"install crewai-tools for CrewAI's own, or take it out; crewrun has {', '.join(names)}"
         )
-    near = suggest(name[1], known)
+    near = suggest(name[1], names)
     return f"{module} has no {name[1]!r}{near} in this version{'' if near else '; take it out'}"
 
 
 def _cut_off(failed: BaseException) -> str | None:
-    """That a module has not got as far as to what is imported from it, in words."""
+    """The message for a name that its module lacks because its loading was stopped; None for other errors."""
     stop = stop_of(failed.path) if isinstance(failed, ImportError) and failed.path else None
     return None if stop is None else f"{str(failed).partition(' (')[0]}: {stop}"
 
 
 def _faults(failed: BaseException) -> str | None:
-    """A pydantic ValidationError in a line; None for anything else. By its looks: pydantic is not imported here."""
+    """A pydantic ValidationError as one line; None for anything else. Recognised by its attributes, so that pydantic
+    need not be imported here.
+    """
     title, errors = getattr(failed, "title", None), getattr(failed, "errors", None)
     if not isinstance(title, str) or not callable(errors):
         return None

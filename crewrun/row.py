@@ -1,6 +1,6 @@
-"""A row and what became of it: the two values that travel through a batch, and how an outcome is written.
+"""A row and its outcome: the two values that travel through a batch, and how an outcome is written.
 
-The line that `Outcome.to_line` makes is a public format, `crewrun.result/1`: fields are added, never changed.
+The line that `Outcome.to_line` returns is a public format, `crewrun.result/1`: fields may be added, never changed.
 """
 
 import json
@@ -20,7 +20,7 @@ from crewrun.messages import Usage
 SCHEMA = "crewrun.result/1"
 
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-# `encode` makes the encoder in C anew for each text, which costs more than short texts do.
+# `encode` creates the C encoder again on every call, which costs more than encoding a short text.
 _make: Any = getattr(json.encoder, "c_make_encoder", None)
 _in_c = _make and _make(None, _encoder.default, encode_basestring_ascii, None, ":", ",", True, False, True)
 _ascii = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
@@ -30,9 +30,9 @@ _ascii = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=Fa
 class Row:
     """One line of the input.
 
-    `index` counts rows from 0, `line` counts lines of the file from 1. A line that cannot be run has `problem`, the
-    message for the user, and may have no `inputs`. `content` names the inputs where `id`, from a field of the row, does
-    not. `fields` are the row's own where `inputs` has more, that of all rows; None where it has not.
+    `index` counts rows from 0, `line` counts lines of the file from 1. A line that cannot be run has a `problem`, the
+    message for the user, and may have no `inputs`. `content` is the content id if `id` comes from a field of the row.
+    `fields` are the row's own fields if `inputs` also has constants shared by all rows, else None.
     """
 
     index: int
@@ -45,18 +45,18 @@ class Row:
 
     @property
     def own(self) -> dict[str, Any] | None:
-        """The row's own fields: what names it, and what its result says."""
+        """The row's own fields, which its id is made of and its result line repeats."""
         return self.inputs if self.fields is None else self.fields
 
     def with_constants(self, constants: Mapping[str, Any]) -> "Row":
-        """The row with `constants` for what it has no field for."""
+        """The row with `constants` for the inputs that it has no field of its own for."""
         return self if self.inputs is None else replace(self, inputs={**constants, **self.inputs}, fields=self.inputs)
 
 
 def content_id(content: dict[str, Any] | bytes) -> str:
-    """16 hex digits that name a row by what it says: equal inputs, equal id, whatever their key order.
+    """16 hex digits that identify a row by its content: equal inputs have equal ids, whatever their key order.
 
-    A line that is not a JSON object is named by its bytes.
+    A line that is not a JSON object is identified by its bytes.
     """
     if isinstance(content, bytes):
         data = content
@@ -67,7 +67,7 @@ def content_id(content: dict[str, Any] | bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """Why a row failed, as its result line says it. `raw` is a model's answer that could not be used."""
+    """Why a row failed, as recorded in its result line. `raw` is a model's answer that could not be used."""
 
     category: Category
     type: str
@@ -95,7 +95,7 @@ class ErrorRecord:
 
 @dataclass(frozen=True, slots=True)
 class FailedTool:
-    """Calls of one tool that failed alike in a task. `error` is what the first of them failed with, shortened."""
+    """Calls of one tool that failed the same way in a task. `error` is the first one's error, shortened."""
 
     task: str
     tool: str
@@ -115,9 +115,9 @@ class FailedTool:
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """One finished task of a row. `skipped` says that its condition did not hold.
+    """One finished task of a row. `skipped` says that its condition was not met.
 
-    `finish_reason` are words with which replies ended and that crewrun does not know, None for none.
+    `finish_reason` holds the finish reasons of its replies that crewrun does not know, None if there were none.
     """
 
     name: str
@@ -151,7 +151,7 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The part of a row's account that an earlier session of the run paid for: calls answered from its journal."""
+    """The part of a row's cost that an earlier session of the run paid: calls answered from its journal."""
 
     calls: int
     attempts: int
@@ -164,11 +164,11 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one row. `cost_usd` is None when a price is unknown, never a guess.
+    """The outcome of one row. `cost_usd` is None if a price is unknown, never a guess.
 
-    Attempts, calls, usage and cost are all that the row took, whichever session of the run paid for it; `replayed` is
-    what of it was paid before. A row that `stopped` the run has no result: it is to be run again. `tool_failures` are
-    those on the way to this outcome.
+    Attempts, calls, usage and cost are the row's totals over all sessions of the run; `replayed` is the part that was
+    paid for before this session. A row with `stopped` stopped the run and has no result: it will be run again.
+    `tool_failures` are those of the attempt that led to this outcome.
     """
 
     row: Row
@@ -218,7 +218,7 @@ class Outcome:
 
 
 def as_json(record: Any) -> bytes:
-    """`record` as UTF-8 JSON without blanks."""
+    """`record` as compact UTF-8 JSON."""
     try:
         return to_json(record, inf_nan_mode="null")  # six times as fast as the standard library's
     except PydanticSerializationError:
@@ -227,12 +227,12 @@ def as_json(record: Any) -> bytes:
 
 
 def usd(cost_usd: float | None) -> float | None:
-    """US dollars as result lines give them: to 1e-10, less than any token costs, without the noise of binary sums."""
+    """US dollars as in result lines: rounded to 1e-10, less than any token costs, to drop floating-point noise."""
     return None if cost_usd is None else round(cost_usd, 10)
 
 
 def usage_json(usage: Usage, calls: int) -> dict[str, int]:
-    """Token counts as result lines and summaries give them; the rare ones only where there are some."""
+    """Token counts as in result lines and summaries; the rare ones only if they are not zero."""
     counts = {
         "prompt_tokens": usage.prompt_tokens,
         "cached_prompt_tokens": usage.cached_prompt_tokens,

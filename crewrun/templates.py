@@ -1,7 +1,8 @@
-"""Placeholders in prompts: `{topic}`, found once per text and filled once per row.
+"""Placeholders in prompts: `{topic}`, parsed once per text and filled in once per row.
 
-CrewAI's rules: a name is a letter or underscore, then letters, digits, underscores and hyphens; every other use of
-braces is text. Values are never templates: filling is one pass, so a value that contains `{other}` stays as it is.
+CrewAI's rules apply: a name is a letter or underscore, then letters, digits, underscores and hyphens; any other use of
+braces is plain text. Values are never templates: rendering is a single pass, so a value with `{other}` in it stays as
+it is.
 """
 
 import re
@@ -16,7 +17,7 @@ _SCALARS = (str, int, float, bool, type(None))
 
 
 class Template:
-    """A text with its placeholders found. Get one from `compile_template`, which remembers it."""
+    """A text split at its placeholders. Get one from `compile_template`, which caches it."""
 
     __slots__ = ("_parts", "names", "text")
 
@@ -40,20 +41,20 @@ class Template:
         except KeyError as missing:
             name = missing.args[0]
             near = nearest(name, list(inputs))
-            given = f"; the inputs have {near!r}" if near else ""
-            raise InputInvalid(f"missing input {name!r}, needed by {field}{given}") from None
+            hint = f"; the inputs have {near!r}" if near else ""
+            raise InputInvalid(f"missing input {name!r}, needed by {field}{hint}") from None
         return "".join(parts)
 
 
 @lru_cache(maxsize=4096)
 def compile_template(text: str) -> Template:
-    """The compiled form of `text`. The same text is parsed once per process, however many rows use it."""
+    """The compiled form of `text`, parsed once per process however many rows use it."""
     return Template(text)
 
 
 def check_inputs(inputs: Mapping[str, Any]) -> None:
     """Raise InputInvalid unless every value is None, str, int, float, bool, or a list or dict of these."""
-    if type(inputs) is not dict and not isinstance(inputs, Mapping):  # asking the ABC costs as much as the rest
+    if type(inputs) is not dict and not isinstance(inputs, Mapping):  # the ABC check costs as much as the rest
         raise InputInvalid(f"inputs are a mapping of names to values, not a {type(inputs).__name__}")
     for name, value in inputs.items():
         if not isinstance(value, _SCALARS):

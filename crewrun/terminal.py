@@ -1,9 +1,9 @@
-"""The door to a terminal: everything that crewrun prints for people goes through here.
+"""Everything that crewrun prints for people goes through here.
 
-`say` is a line on stderr, `complain` an error there, `announce` a line on stdout; `visible` is for what goes there by
-other ways. What comes from outside (servers, rows, files and their names) cannot steer the terminal, nor turn a line's
-reading direction around: such characters are shown as escapes. A line is redacted too, as the last net: what is quoted
-in it from outside has been already.
+`say` prints a line on stderr, `complain` an error there, and `announce` a line on stdout; `visible` is for text that is
+printed some other way. Text from outside (servers, rows, files and their names) cannot control the terminal or reverse
+the reading direction: such characters are shown as escapes. Lines are also redacted, as a last safeguard: text from
+outside that they quote should have been already.
 """
 
 import sys
@@ -13,45 +13,45 @@ from unicodedata import category
 
 from crewrun.redaction.redactor import redact_line
 
-# Blanks of other widths, and what joins letters and emoji: harmless, and a part of many languages' texts.
+# The joiners of letters and emoji, and spaces of other widths: harmless, and part of the text of many languages.
 _HARMLESS = frozenset("\u200c\u200d")
 _BLANKS = "Zs"
 
 
 def visible(text: str, *, keep: str = "\t") -> str:
-    """`text` with control, bidi and other characters that are not seen as escapes, `\\x1b`; not those in `keep`."""
+    """`text` with control, bidi and other invisible characters as escapes, `\\x1b`, except those in `keep`."""
     if text.isprintable():
         return text
     return "".join(char if _is_seen(char) or char in keep else _escape(char) for char in text)
 
 
 def visible_data(text: str) -> str:
-    """`visible` for JSON and CSV that goes to a terminal: the escapes are JSON's, and lines stay."""
+    """`visible` for JSON and CSV that goes to a terminal: with JSON's escapes, and with line breaks unchanged."""
     if text.isprintable():
         return text
-    lines = text.replace("\r\n", "\n")  # CSV's ends of lines
+    lines = text.replace("\r\n", "\n")  # CSV's line ends
     return "".join(char if _is_seen(char) or char in "\t\n" else _json_escape(char) for char in lines)
 
 
 def say(line: str) -> None:
-    """One line on stderr; a stderr that nobody reads any more is no reason to stop."""
+    """Print one line on stderr; a closed stderr is not an error."""
     _put(redact_line(line))
 
 
 def say_all(lines: Iterable[str]) -> None:
-    """Lines on stderr."""
+    """Print lines on stderr."""
     for line in lines:
         say(line)
 
 
 def complain(message: str, program: str = "crewrun") -> None:
-    """Say what is wrong, on stderr. A message may have several lines."""
-    for line in f"{program}: {redact_line(message)}".split("\n"):  # a secret may have several lines, too
+    """Print an error on stderr. The message may have several lines."""
+    for line in f"{program}: {redact_line(message)}".split("\n"):  # redacted first: a secret may span lines
         _put(line)
 
 
 def announce(line: str) -> None:
-    """One line on stdout, of a command whose stdout is for people."""
+    """Print one line on stdout, for commands whose stdout is for people."""
     print(visible(redact_line(line)), flush=True)
 
 

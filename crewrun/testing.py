@@ -1,15 +1,15 @@
-"""For tests of crews: a model that follows a script, and the contract that every transport must keep.
+"""For testing crews: a model that follows a script, and the contract that every transport must meet.
 
     async with scripted("first answer", ServerError("down"), "second answer") as model:
         output = await crew.akickoff({"topic": "AI"})
     assert model.requests[0].messages[-1].content == …
 
-A model that asks for tools is a step made by `calls`; its second form asks for several in one turn:
+A step made by `calls` is a turn in which the model calls tools, one or several:
 
     async with scripted(calls("search", query="AI"), calls(("search", {"query": "ML"}), ("clock", {})), "the answer"):
         …
 
-A script that is left unread, or overrun, fails the test.
+A script with steps left over, or with too few of them, fails the test.
 """
 
 import json
@@ -34,7 +34,7 @@ _USAGE = Usage(prompt_tokens=10, completion_tokens=5)
 class ScriptedTransport:
     """Answers each request with the next step: a text, a completion, an error to raise, or an async function.
 
-    With `forever` the last step answers every further request. `requests` lists what was asked.
+    With `forever`, the last step answers all further requests. `requests` lists the requests received.
     """
 
     def __init__(self, *steps: Step, forever: bool = False) -> None:
@@ -46,7 +46,7 @@ class ScriptedTransport:
         """Take the next step."""
         self.requests.append(request)
         if not self._steps:
-            raise AssertionError(f"the script has ended, and another request came: {request.messages[-1].content!r}")
+            raise AssertionError(f"another request came after the end of the script: {request.messages[-1].content!r}")
         step = self._steps[0] if self._forever and len(self._steps) == 1 else self._steps.pop(0)
         answer = await step(request) if callable(step) else step
         if isinstance(answer, CallError):
@@ -59,29 +59,29 @@ class ScriptedTransport:
         """Nothing to close."""
 
     def expect_finished(self) -> None:
-        """Raise AssertionError when steps are left."""
+        """Raise AssertionError if steps are left over."""
         if self._steps and not self._forever:
             raise AssertionError(f"{len(self._steps)} steps of the script were never asked for: {self._steps!r}")
 
 
 def calls(*tools: str | tuple[str, Mapping[str, Any] | str], **arguments: Any) -> Completion:
-    """A model's turn that asks for tools: `calls("search", query="AI")`, or several as pairs of name and arguments.
+    """A turn in which the model calls tools: `calls("search", query="AI")`, or several as pairs of name and arguments.
 
-    Arguments that are a text in such a pair go out as they are, JSON or not. The ids are `call_1`, `call_2` and so on;
-    where an earlier turn has them, the call is given another one, as with every model.
+    A string as the arguments of such a pair is sent unchanged, whether JSON or not. The ids are `call_1`, `call_2` and
+    so on; if an earlier turn has used them, the call gets another one, as with any model.
     """
-    asked = []
-    for number, one in enumerate(tools, 1):
-        name, given = (one, arguments) if isinstance(one, str) else one
-        asked.append(ToolCall(f"call_{number}", name, given if isinstance(given, str) else json.dumps(given)))
-    return Completion("", _USAGE, tool_calls=tuple(asked))
+    tool_calls = []
+    for number, tool in enumerate(tools, 1):
+        name, values = (tool, arguments) if isinstance(tool, str) else tool
+        tool_calls.append(ToolCall(f"call_{number}", name, values if isinstance(values, str) else json.dumps(values)))
+    return Completion("", _USAGE, tool_calls=tuple(tool_calls))
 
 
 @asynccontextmanager
 async def scripted(
     *steps: Step, forever: bool = False, options: GatewayOptions | None = None
 ) -> AsyncIterator[ScriptedTransport]:
-    """Every crew inside the block talks to a ScriptedTransport; at its end the script must have been read whole."""
+    """Inside the block every crew talks to a ScriptedTransport; at the end, all its steps must have been used."""
     transport = ScriptedTransport(*steps, forever=forever)
     async with Gateway(options, transport=transport):
         yield transport
@@ -90,7 +90,7 @@ async def scripted(
 
 @dataclass(frozen=True, slots=True)
 class TransportCase:
-    """One promise of `Transport`: a request that leads to an answer, or to an error of this class."""
+    """One clause of the `Transport` contract: a request that leads to an answer, or to an error of this class."""
 
     name: str
     request: ChatRequest
@@ -99,10 +99,11 @@ class TransportCase:
 
 
 async def check_transport(transport: Transport, cases: list[TransportCase], requests_sent: Callable[[], int]) -> None:
-    """Hold `transport` against the contract in `Transport`; raises AssertionError naming the case that broke it.
+    """Check `transport` against the contract in `Transport`; raises AssertionError naming the case that broke it.
 
-    The caller brings an endpoint of the transport's kind and knows how often that was asked: `requests_sent`. For every
-    case one send is one request; then all of them at once; then a send that is cancelled, after which another works.
+    The caller provides an endpoint for the transport, and `requests_sent`, which counts the requests that reached it.
+    Each case is sent once and must make exactly one request; then all run concurrently; then one send is cancelled, and
+    the next one must still work.
     """
     for case in cases:
         before = requests_sent()
@@ -131,7 +132,7 @@ async def _check_case(transport: Transport, case: TransportCase) -> None:
     _expect(completion.usage.total_tokens > 0, f"{case.name}: an answer without usage")
 
 
-def _expect(kept: bool, otherwise: str) -> None:
+def _expect(condition: bool, message: str) -> None:
     # Not `assert`: the contract is checked under `python -O` too.
-    if not kept:
-        raise AssertionError(otherwise)
+    if not condition:
+        raise AssertionError(message)

@@ -169,7 +169,7 @@ class Worker:
         target, inputs = self._target, row.inputs or {}
         if not self._runs_code:
             return value_of(await target.akickoff(inputs))
-        with answering(inputs, rehearsed=self._gateway.is_offline):
+        with answering(inputs, is_offline=self._gateway.is_offline):
             return value_of(await target.akickoff(inputs))
 
     async def _within_time(self, row: Row) -> Any:
@@ -271,7 +271,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
             f"Export it or put it into .env; to rehearse without a model: -m offline"
         )
     if endpoint.transport_name == "litellm" and endpoint.params:
-        from crewrun.llm.transports.litellm import check_parameters
+        from crewrun.llm.transports.litellm.requests import check_parameters
 
         try:
             await anyio.to_thread.run_sync(check_parameters, endpoint)  # importing litellm takes seconds

@@ -1,1 +1,1 @@
-"""Event loops, threads and signals. Nothing in here knows what a model is."""
+"""Event loops, threads and signals. Nothing here knows about models."""

@@ -1,4 +1,4 @@
-"""`gather` runs several coroutines together, all or none; `call` runs a function of the user's, sync or async."""
+"""`gather` runs several coroutines at once, all or none; `call` runs one of the user's functions, sync or async."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
-    """Await all `calls` at once; their results in order.
+    """Await all `calls` concurrently and return their results in order.
 
-    When one raises, the others are cancelled and that exception is raised, without the group that anyio wraps it in.
+    When one raises, the others are cancelled and that exception is raised, unwrapped from anyio's exception group.
     """
     if len(calls) == 1:
         return [await calls[0]()]
@@ -45,14 +45,14 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
 
 
 async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None = None, **kwargs: Any) -> Any:
-    """What the user's `function` returns: a coroutine function is awaited here, any other runs in a worker thread.
+    """Call the user's `function`: a coroutine function is awaited here, any other one runs in a worker thread.
 
-    A coroutine function that holds its loop while a crew runs, as far as `blocking_calls` knows, is awaited in a loop
-    of its own in a worker thread.
+    A coroutine function that `blocking_calls` expects to block its loop while a crew runs is awaited in a loop of its
+    own, in a worker thread.
 
-    Raises what it raises, TimeoutError after `timeout_s` seconds, and RuntimeError for what is no Exception, such as
-    sys.exit(): that would end more than the row. A thread cannot be stopped: one that is given up, by the time limit or
-    by cancellation, goes on until its function returns.
+    Raises whatever the function raises, TimeoutError after `timeout_s` seconds, and RuntimeError in place of anything
+    that is not an Exception, such as sys.exit(), which would end more than the row. A thread cannot be stopped: one
+    abandoned by the time limit or by cancellation goes on until its function returns.
     """
     try:
         with nullcontext() if timeout_s is None else anyio.fail_after(timeout_s):
@@ -60,12 +60,12 @@ async def call(function: Callable[..., Any], *args: Any, timeout_s: float | None
                 return await _in_loop(function, *args, **kwargs)
             result = await _in_thread(partial(function, *args, **kwargs))
             if iscoroutine(result):
-                return await _begun(result)
+                return await _await_coroutine(result)
             return await result if isawaitable(result) else result
     except (Exception, GeneratorExit):
         raise
-    except SystemExit as left:
-        raise RuntimeError(f"it called sys.exit({left.code!r})").with_traceback(left.__traceback__) from None
+    except SystemExit as error:
+        raise RuntimeError(f"it called sys.exit({error.code!r})").with_traceback(error.__traceback__) from None
     except anyio.get_cancelled_exc_class() as cancelled:
         if was_cancelled():
             raise
@@ -84,8 +84,8 @@ async def _in_loop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
         awaited_here.reset(token)
 
 
-async def _begun(coroutine: "CoroutineType[Any, Any, Any]") -> Any:
-    """As `_in_loop`, for what a sync function has made of an async one."""
+async def _await_coroutine(coroutine: "CoroutineType[Any, Any, Any]") -> Any:
+    """Like `_in_loop`, for a coroutine that a sync function returned, as a wrapper around an async one does."""
     code, frame = coroutine.cr_code, coroutine.cr_frame
     if does_code_block(code, lambda: frame.f_globals if frame else {}) and sniffio.current_async_library() == "asyncio":
         return await in_own_loop(lambda: coroutine)
@@ -103,9 +103,9 @@ async def _in_thread(function: Callable[[], Any]) -> Any:
 
 
 def was_cancelled() -> bool:
-    """Whether this task was asked to end, by whomever; if not, the user's code raised the exception by itself."""
+    """Whether somebody cancelled this task; if not, the user's code raised the cancellation itself."""
     try:
         task = asyncio.current_task()
-    except RuntimeError:  # trio, where nobody can raise it
+    except RuntimeError:  # trio, whose cancellation user code cannot raise
         return True
     return task is None or task.cancelling() > 0

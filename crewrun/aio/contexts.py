@@ -1,4 +1,4 @@
-"""Whose context variables code sees: `in_own_context` for a row, `let_threads_inherit` for threads of its code."""
+"""Which context variables code sees: `in_own_context` for a row, `let_threads_inherit` for threads that it starts."""
 
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from types import coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# Threads of these serve whoever has work for them: their work has a context, and they have none.
+# Threads started by these modules serve many callers: each piece of work brings its context, the thread has none.
 _SERVING = ("crewrun", "concurrent.futures", "anyio", "asyncio")
 
 
@@ -17,7 +17,7 @@ _SERVING = ("crewrun", "concurrent.futures", "anyio", "asyncio")
 def in_own_context(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     """Await `work` in a copy of the current context.
 
-    A task would do that too; one for each row costs several times as much.
+    A task would do that too, but one task per row costs several times as much.
     """
     run = copy_context().run
     step, value = work.send, None
@@ -39,10 +39,10 @@ def in_own_context(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
 
 
 def let_threads_inherit(when: Callable[[], bool]) -> None:
-    """From now on threads of the process, and work given to a ThreadPoolExecutor, have the context of their starter.
+    """Patch threading so that threads, and work submitted to a ThreadPoolExecutor, inherit the caller's context.
 
-    So that a row's kickoffs in threads of its own are the row's. `when` says whether the code that runs has a context
-    to hand on. Python 3.14 can do this for threads itself (sys.flags.thread_inherit_context).
+    Kickoffs in threads that a row starts then count as that row's. `when` says whether the running code has a context
+    to pass on. Python 3.14 can do this for threads itself (sys.flags.thread_inherit_context).
     """
     start, submit = Thread.start, ThreadPoolExecutor.submit
     if getattr(start, "__module__", None) == __name__:
@@ -51,7 +51,7 @@ def let_threads_inherit(when: Callable[[], bool]) -> None:
     def start_with_context(thread: Thread) -> None:
         target = getattr(thread, "_target", None)
         if when() and not (getattr(target, "__module__", None) or "").startswith(_SERVING):
-            setattr(thread, "run", partial(copy_context().run, thread.run))  # noqa: B010  (mypy takes no assignment)
+            setattr(thread, "run", partial(copy_context().run, thread.run))  # noqa: B010  (mypy rejects the assignment)
         start(thread)
 
     def submit_with_context(pool: ThreadPoolExecutor, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Any:

@@ -4,11 +4,12 @@ import asyncio
 from types import TracebackType
 
 
-class deadline:  # noqa: N801  (used as a function is: `with deadline(30) as limit`)
-    """`with deadline(seconds) as limit:` ends the block after so long; then `limit.passed` is true.
+class deadline:  # noqa: N801  (used like a function: `with deadline(30) as limit`)
+    """`with deadline(seconds) as limit:` ends the block after that time; `limit.passed` is true if it did.
 
-    As `asyncio.timeout` does it: a timer cancels the task, and the cancellation is taken back. That takes a fifth of
-    the time of an anyio cancel scope, which says it again until it is heard: for code that does not swallow a cancel.
+    It works as `asyncio.timeout` does: a timer cancels the task, and `__exit__` takes the cancellation back. That costs
+    a fifth of an anyio cancel scope, which repeats the cancellation until it takes effect, so use this only around code
+    that does not swallow a cancellation.
     """
 
     __slots__ = ("_cancelling", "_seconds", "_task", "_timer", "passed")
@@ -37,6 +38,6 @@ class deadline:  # noqa: N801  (used as a function is: `with deadline(30) as lim
         self._timer.cancel()
         if not self.passed:
             return False
-        # Somebody else may have cancelled the task meanwhile: then it stays cancelled.
+        # If something else has cancelled the task too, it stays cancelled.
         self.passed = self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError)
         return self.passed

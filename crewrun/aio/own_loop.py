@@ -1,4 +1,4 @@
-"""`in_own_loop`: an async function that may hold its event loop, in a thread with a loop of its own."""
+"""`in_own_loop`: runs an async function that may block its event loop, in a thread with a loop of its own."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -10,22 +10,23 @@ from typing import Any
 
 from crewrun.aio.threads import pool, take_over
 
+# Enough for 20,000 loops. Some systems allow a billion, and programs that close every descriptor then take minutes.
 _MOST_FILES = 65536
 _current: ContextVar["_OwnLoop | None"] = ContextVar("crewrun_own_loop", default=None)
 
 
 async def in_own_loop(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
-    """What the coroutine function returns or raises; this loop goes on meanwhile. Needs asyncio.
+    """Await the coroutine function in another thread, so that this loop keeps running. Needs asyncio.
 
-    When this is cancelled, so is the function in its loop, which is given a moment to end; one that does not is
-    abandoned as a sync function is.
+    Cancelling this cancels the function in its loop and gives it a moment to end; one that does not end is abandoned,
+    as a sync function is.
     """
-    _make_room()
+    _raise_file_limit()
     loop = _OwnLoop()
 
     def work() -> Any:
         context = copy_context()
-        # The thread's slot is free for the sync functions that the function may wait for.
+        # Frees the thread's slot for sync functions that the function may wait for.
         with pool.waiting(), asyncio.Runner() as runner:
             result = runner.run(loop.run(function, *args, **kwargs), context=context)
         take_over(context)
@@ -35,9 +36,9 @@ async def in_own_loop(function: Callable[..., Coroutine[Any, Any, Any]], *args: 
 
 
 @cache
-def _make_room() -> None:
-    """Let the process have as many open files as it may: a loop has three, and 1,024 are few for hundreds of rows."""
-    with suppress(ImportError, OSError, ValueError):  # Windows has no such limit, and macOS one of its own beside it
+def _raise_file_limit() -> None:
+    """Raise the soft limit of open files: a loop needs three, so the usual 1,024 are few for hundreds of rows."""
+    with suppress(ImportError, OSError, ValueError):  # Windows has no such limit; macOS has a second one of its own
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -47,7 +48,7 @@ def _make_room() -> None:
 
 
 def at_end(close: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-    """Have `close` awaited when the function that has this event loop for itself has ended; False in any other loop."""
+    """Await `close` when the function that this event loop was made for has ended. Returns False in any other loop."""
     own = _current.get()
     if own is None or not own.is_running_here():
         return False
@@ -56,11 +57,11 @@ def at_end(close: Callable[[], Coroutine[Any, Any, None]]) -> bool:
 
 
 class _OwnLoop:
-    """The loop of one call, for the thread that may have to end it. `closes` are awaited at its end."""
+    """The loop of one call, which another thread may have to stop. `closes` are awaited when the call ends."""
 
     def __init__(self) -> None:
         self.closes: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        # Protects the task, which its own thread sets and removes, and another one cancels.
+        # Protects the task, which the loop's thread sets and clears and another thread cancels.
         self._lock = Lock()
         self._task: asyncio.Task[Any] | None = None
         self._is_stopped = False
@@ -81,7 +82,7 @@ class _OwnLoop:
                 await close()
 
     def is_running_here(self) -> bool:
-        """Whether this code runs in this loop, and not in another one that was begun from there."""
+        """Whether the calling code runs in this very loop, not in another one started from it."""
         return self._task is not None and self._task.get_loop() is asyncio.get_running_loop()
 
     def stop(self) -> None:

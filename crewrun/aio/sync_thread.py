@@ -1,4 +1,4 @@
-"""`run_in_thread`: a coroutine for code that holds the loop of its own thread, which waits for it."""
+"""`run_in_thread`: runs a coroutine for sync code that blocks the event loop of its own thread while it waits."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import anyio
 import sniffio
 
-from crewrun.aio.signals import heard_signals
+from crewrun.aio.signals import watch_signals
 from crewrun.aio.threads import take_over
 from crewrun.errors import Interrupted, TaskTimedOut
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 def run_in_thread(call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
-    """What `call(*args)` gives, in an event loop in a thread of its own and within the time that is left here.
+    """Run `call(*args)` in an event loop in a new thread, within the time that the caller's deadline leaves.
 
-    Raises TaskTimedOut when there is none left, and Interrupted where a signal came that the held loop is to hear of;
-    the coroutine is cancelled before, and before KeyboardInterrupt.
+    Raises TaskTimedOut when that time is used up, and Interrupted when a signal came that the blocked loop should
+    handle. The coroutine is cancelled before Interrupted or a KeyboardInterrupt is raised.
     """
     deadline = anyio.current_effective_deadline()
     context = copy_context()
@@ -34,20 +34,20 @@ def run_in_thread(call: Callable[..., Coroutine[Any, Any, T]], *args: object) ->
     async def run() -> T:
         with anyio.CancelScope(deadline=deadline) as scope:
             interrupts.append(partial(asyncio.get_running_loop().call_soon_threadsafe, scope.cancel))
-            if is_over.is_set():  # before it could begin
+            if is_over.is_set():  # before the coroutine could start
                 scope.cancel()
             return await call(*args)
-        raise TaskTimedOut("a call that blocks the event loop took all of the time that is left here")
+        raise TaskTimedOut("a call that blocks the event loop took all of the time that was left for it")
 
     def work() -> None:
         context.run(sniffio.current_async_library_cvar.set, None)
         try:
             ended.set_result(context.run(anyio.run, run))
-        except BaseException as failed:  # raised where it is waited for
-            ended.set_exception(failed)
+        except BaseException as error:  # raised in the waiting thread
+            ended.set_exception(error)
 
-    thread = Thread(target=work, name="crewrun-beside", daemon=True)
-    with heard_signals() as wait_for:
+    thread = Thread(target=work, name="crewrun-sync", daemon=True)
+    with watch_signals() as wait_for:
         thread.start()
         try:
             if (number := wait_for(ended)) is not None:
@@ -56,7 +56,7 @@ def run_in_thread(call: Callable[..., Coroutine[Any, Any, T]], *args: object) ->
         except BaseException:
             is_over.set()
             for interrupt in interrupts:
-                with suppress(RuntimeError):  # it has ended, and its loop is closed
+                with suppress(RuntimeError):  # the coroutine has ended and its loop is closed
                     interrupt()
             raise
         finally:

@@ -1,7 +1,7 @@
-"""Worker threads for the user's sync functions: few while these are quick, as many as allowed when they wait.
+"""Worker threads for the user's sync functions: few while the functions are quick, up to the limit when they block.
 
-anyio starts a thread for every call that finds none idle. When the event loop is busy, many threads that each do a
-little spend their time on handing the interpreter over; one thread that finds several calls waiting does all in one go.
+anyio starts a thread for every call that finds no idle one. When the event loop is busy, many threads with little work
+each spend their time switching the GIL; a single thread that finds several calls in the queue does them in one go.
 """
 
 import asyncio
@@ -20,20 +20,22 @@ import sniffio
 from crewrun.aio.thread_loop import ThreadLoop
 
 T = TypeVar("T")
-# How long a call waits for a thread before another one is started for it.
+# How long a call waits for a thread before another one is started for it: twice Python's switch interval (5 ms), so
+# that quick functions share a thread, and little next to a function that waits for a network or a disk.
 PATIENCE_S = 0.01
-# How long a thread waits for a call before it ends.
+# How long a thread waits for a call before it ends; the default idle time of anyio's worker threads.
 IDLE_S = 10.0
-# How long a loop that something is to run in may take until it begins with it: longer, it waits for just that.
+# How long a loop may take to start work submitted to it before we assume a deadlock: that it waits for that very work.
+# Nothing healthy blocks a loop for a minute.
 BLOCKED_S = 60.0
-# How many times as long where a call is known to hold it, which ends by itself.
+# How many times longer to wait while a call is known to block the loop, since that call ends by itself.
 HELD_TIMES = 10
-# How long a call that can be stopped has for its cleanup before it is abandoned.
+# How long a call that can be stopped has for its cleanup before it is abandoned: closing connections takes less.
 GRACE_S = 1.0
 
 
 class LoopBlocked(RuntimeError):
-    """The event loop that is to do something does not get to it."""
+    """An event loop did not start the work submitted to it: something blocks the loop."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,8 +51,8 @@ class _Job:
     awaited: Future[Any] | None = None
 
     def settle(self, result: Any, error: Exception | None) -> None:
-        """Hand over what came of it, in the loop."""
-        if self.future.done():  # cancelled meanwhile
+        """Set the result or the error on the future; called in the loop."""
+        if self.future.done():  # cancelled in the meantime
             return
         if error is None:
             self.future.set_result(result)
@@ -59,27 +61,27 @@ class _Job:
 
 
 class ThreadPool:
-    """Threads of the process, for the loops of all its threads. `max_threads` may be raised at any time.
+    """The process's worker threads, shared by the event loops of all threads. `max_threads` may be raised at any time.
 
-    `max_abandoned` is how many more may be busy with functions that nobody waits for any more.
+    `max_abandoned` is how many threads, on top of those, may be busy with functions whose callers no longer wait.
     """
 
     def __init__(self, max_threads: int, max_abandoned: int = 256) -> None:
         self.max_threads = max_threads
         self.max_abandoned = max_abandoned
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
-        # Protects the counters and the states of jobs, which threads write as well as loops.
+        # Protects the counters and the job states, which both threads and loops write.
         self._lock = Lock()
-        self._threads = 0  # those with abandoned functions left out
+        self._threads = 0  # not counting those with abandoned functions
         self._abandoned = 0
         self._worker = local()
 
     async def run(self, function: Callable[[], Any], *, stop: Callable[[], None] | None = None) -> Any:
-        """What `function` returns or raises, called in a thread. Needs asyncio.
+        """Call `function` in a thread. Needs asyncio.
 
-        A thread cannot be stopped: when this is cancelled, the function goes on and nobody waits for it, but where
-        `stop` makes an end of it it has a moment for that. RuntimeError when `max_abandoned` go on already, and for
-        what is raised that is no Exception.
+        A thread cannot be stopped: when this is cancelled, the function is abandoned and goes on. If `stop` can end it,
+        it gets a moment to do so first. Raises RuntimeError when `max_abandoned` functions are abandoned already, and
+        in place of anything the function raises that is not an Exception.
         """
         if self._abandoned >= self.max_abandoned:
             raise RuntimeError(f"{self._abandoned} sync functions hang in their threads; no further thread is started")
@@ -89,12 +91,12 @@ class ThreadPool:
             return await self._run(function, stop)
 
     def wait(self, submit: Callable[[], Future[T]], began: Future[None], is_held: Callable[[], bool]) -> T:
-        """What comes of the future that `submit` gives; this thread waits for it here.
+        """Block this thread until the future that `submit` returns is done, and return its result.
 
-        Raises LoopBlocked when the future `began` is not done in time, and cancels it; `is_held` says whether a call
-        is known to hold the loop. In a thread of the pool whose
-        function nobody waits for any more the first one is cancelled, or not begun at all, and that is a RuntimeError:
-        what a cancelled row still asked for would be paid for in vain.
+        Raises LoopBlocked, and cancels `began`, when that future is not done in time; `is_held` says whether a call
+        is known to block the loop. In a pool thread whose function has been abandoned, the submitted future is
+        cancelled, or `submit` not called at all, and this raises RuntimeError: whatever a cancelled row still asks for
+        would be paid for in vain.
         """
         job: _Job | None = getattr(self._worker, "job", None)
         with self.waiting():
@@ -103,7 +105,7 @@ class ThreadPool:
             try:
                 if not job.is_unwanted:
                     awaited = job.awaited = submit()
-                    if job.is_unwanted:  # meanwhile
+                    if job.is_unwanted:  # became so while it was submitted
                         awaited.cancel()
                     return _result(awaited, began, is_held)
             except CancelledError:
@@ -111,13 +113,13 @@ class ThreadPool:
                     raise
             finally:
                 job.awaited = None
-            raise RuntimeError("nobody waits for this any more: what it is a part of was cancelled or ran out of time")
+            raise RuntimeError("the caller no longer waits for this: it was cancelled or ran out of time")
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While a thread of the pool waits for something that may need the pool, it does not count as one."""
+        """Do not count this pool thread while it waits for something that may itself need a pool thread."""
         depth = getattr(self._worker, "depth", None)
-        if depth is None:  # no thread of the pool
+        if depth is None:  # not a pool thread
             yield
             return
         self._worker.depth = depth + 1
@@ -144,7 +146,7 @@ class ThreadPool:
             self._start()
         timer = loop.call_later(PATIENCE_S, self._relieve, job)
         try:
-            # Shielded, a call that can be stopped is waited for once more.
+            # A call that can be stopped is shielded, since `_stop` waits for its future again.
             result = await (job.future if stop is None else asyncio.shield(job.future))
             take_over(job.context)
             return result
@@ -157,7 +159,7 @@ class ThreadPool:
             timer.cancel()
 
     async def _stop(self, job: _Job, stop: Callable[[], None]) -> None:
-        """Have the function end, and wait a moment until it has."""
+        """Ask the function to end, and give it a moment."""
         self._unwant(job)
         stop()
         with anyio.CancelScope(shield=True):
@@ -179,7 +181,7 @@ class ThreadPool:
             self._threads += 1
         try:
             Thread(target=self._work, name="crewrun-worker", daemon=True).start()
-        except RuntimeError:  # the machine has none left
+        except RuntimeError:  # the system allows no further thread
             with self._lock:
                 self._threads -= 1
             raise
@@ -214,7 +216,7 @@ class ThreadPool:
                 job.state = "ended"
                 if job.is_abandoned:
                     self._abandoned -= 1
-                    # Another thread may have taken this one's place.
+                    # Another thread may have replaced this one.
                     if self._threads >= self.max_threads:
                         return
                     self._threads += 1
@@ -225,13 +227,13 @@ class ThreadPool:
                 continue
 
     def _next(self) -> _Job | None:
-        """The next job that is still wanted, None when this thread may end."""
+        """The next job that is still wanted, or None when this thread may end."""
         while True:
             try:
                 job = self._jobs.get(timeout=IDLE_S)
             except Empty:
                 with self._lock:
-                    # Who puts a job in looks for threads afterwards, so none is left without one.
+                    # `_run` checks for threads after it has queued its job, so no job is left without a thread.
                     if self._jobs.empty():
                         self._threads -= 1
                         return None
@@ -258,32 +260,32 @@ def _result(awaited: Future[T], began: Future[None], is_held: Callable[[], bool]
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Take note of an error for which nobody waits any more, so that asyncio does not complain."""
+    """Retrieve an error that no caller waits for, so that asyncio does not complain about it."""
     if not future.cancelled():
         future.exception()
 
 
 def take_over(context: Context) -> None:
-    """Set here what the function set in its copy of the context, as if it had been called and not sent away."""
+    """Copy the variables that a function set in its own `context` to the current one, as a direct call would."""
     for variable, value in context.items():
         if variable is not sniffio.current_async_library_cvar and variable.get(None) is not value:
             variable.set(value)
 
 
 def _outcome(job: _Job) -> tuple[Any, Exception | None]:
-    # The function runs outside of the loop, whatever the context that it is given says.
+    # The function runs outside the loop, although its context was copied from code inside it.
     job.context.run(sniffio.current_async_library_cvar.set, None)
     try:
         return job.context.run(job.function), None
-    except StopIteration as stop:  # no future may hold it
+    except StopIteration as stop:  # a future cannot hold one
         return None, RuntimeError(f"it raised {stop!r}")
-    except Exception as failed:
-        return None, failed
-    except SystemExit as left:
-        return None, RuntimeError(f"it called sys.exit({left.code!r})").with_traceback(left.__traceback__)
-    except BaseException as failed:  # CancelledError, KeyboardInterrupt: they mean the thread here, not the row
-        return None, RuntimeError(f"it raised {failed!r}")
+    except Exception as error:
+        return None, error
+    except SystemExit as error:
+        return None, RuntimeError(f"it called sys.exit({error.code!r})").with_traceback(error.__traceback__)
+    except BaseException as error:  # CancelledError, KeyboardInterrupt: here they concern the thread, not the row
+        return None, RuntimeError(f"it raised {error!r}")
 
 
-# Threads belong to the process, and so does their number.
+# One pool per process, since the system limits threads per process. 40 is anyio's default limit for worker threads.
 pool = ThreadPool(max_threads=40)

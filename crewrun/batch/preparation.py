@@ -13,7 +13,7 @@ from datetime import datetime
 
 from crewrun.aio import threads
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
-from crewrun.batch.history import NoHistory
+from crewrun.batch.history import History, NoHistory
 from crewrun.batch.invocation import BatchRequest
 from crewrun.batch.locations import (
     Places,
@@ -44,7 +44,7 @@ from crewrun.batch.source import Source
 from crewrun.batch.unsupported import check_supported
 from crewrun.executors import Opener, find_executor
 from crewrun.library_warnings import written_by
-from crewrun.limits.limiter import LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
@@ -102,7 +102,7 @@ class PreparedRun:
         return self.opened.state if self.opened else None
 
     @property
-    def history(self) -> RunState | NoHistory:
+    def history(self) -> History:
         """What is known of rows from earlier sessions."""
         return self.state or NoHistory(self.request.settings.part)
 
@@ -185,7 +185,7 @@ async def open_run(
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)
         await _restore_limits(calls.limiters, opened.state)
-        if rows.may_change and opened.state.has_results:
+        if rows.may_change and opened.state.results.has_earlier_lines:
             await remove_changed_rows(rows.open_again(), opened.state)
     if request.settings.budget_usd is not None:
         state = opened.state if opened else None
@@ -196,9 +196,9 @@ async def open_run(
 async def _restore_limits(limiters: LocalLimiters, state: RunState) -> None:
     """Give the limiters what earlier sessions learned, and have them keep what they learn."""
     limiters.has_answered = state.has_calls
-    limiters.bounds = await state.bounds()
-    limiters.journal_bounds = state.keep_bounds
-    limiters.unknown_bills.journal = state.keep_owed
+    limiters.bounds = await state.accounts.bounds()
+    limiters.journal_bounds = state.accounts.write_bounds
+    limiters.unknown_bills.journal = state.accounts.write_owed
 
 
 async def _check_first_crew(request: BatchRequest, open_rows: Callable[[], Source], gateway: Gateway) -> None:

@@ -20,4 +20,4 @@ async def remove_changed_rows(source: Source, state: RunState) -> None:
             positions.append(position)
 
     await source.visit(see)
-    await anyio.to_thread.run_sync(state.take_out, positions)
+    await anyio.to_thread.run_sync(state.results.take_out, positions)

@@ -48,13 +48,13 @@ def export(
     not whole; 141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop
-    from crewrun.inspect.results_file import find_loose
+    from crewrun.inspect.results_file import find_results_file
     from crewrun.inspect.table import Columns
     from crewrun.inspect.view import open_run
 
     stdout_fd = claim_stdout()
     selection = _Selection(Columns() if form == "csv" else None, status, ordered, formula_guard)
-    results_file = find_loose(run)
+    results_file = find_results_file(run)
     if results_file is not None:
         with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(results_file)) as sink:
             missing = run_loop(_export_file, Path(run), selection, sink)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crewrun.batch.sink import StreamSink
-    from crewrun.inspect.gc import Found
+    from crewrun.inspect.gc import FoundRun
 
 _DAY_S = 86_400.0
 
@@ -47,7 +47,7 @@ class _Deletion(NamedTuple):
     has_failed: bool
 
 
-def _find(folders: list[str], older_than_days: float | None) -> "list[Found]":
+def _find(folders: list[str], older_than_days: float | None) -> "list[FoundRun]":
     """The runs below some folders, each once, in which nothing has happened for that time."""
     import time
     from pathlib import Path
@@ -61,7 +61,7 @@ def _find(folders: list[str], older_than_days: float | None) -> "list[Found]":
     ]
 
 
-def _delete(runs: "list[Found]") -> _Deletion:
+def _delete(runs: "list[FoundRun]") -> _Deletion:
     from crewrun.cli.setup import run_loop
     from crewrun.errors import CrewrunError
     from crewrun.inspect.gc import delete
@@ -78,7 +78,7 @@ def _delete(runs: "list[Found]") -> _Deletion:
     return _Deletion(paths, freed_bytes, has_failed)
 
 
-def _print(stdout: "StreamSink", runs: "list[Found]", deletion: _Deletion | None, *, as_json: bool) -> None:
+def _print(stdout: "StreamSink", runs: "list[FoundRun]", deletion: _Deletion | None, *, as_json: bool) -> None:
     from crewrun.cli.setup import put_data, tell
     from crewrun.cli.wording import size
     from crewrun.inspect.gc import SCHEMA
@@ -93,7 +93,7 @@ def _print(stdout: "StreamSink", runs: "list[Found]", deletion: _Deletion | None
     tell(stdout, [*lines, *([f"freed {size(freed_bytes)}"] if deletion else _prospects(runs))])
 
 
-def _line(run: "Found", *, deleted: bool) -> str:
+def _line(run: "FoundRun", *, deleted: bool) -> str:
     from crewrun.cli.wording import count, size
     from crewrun.inspect.status import when
     from crewrun.inspect.view import nearby
@@ -104,7 +104,7 @@ def _line(run: "Found", *, deleted: bool) -> str:
     return f"{nearby(run.folder.path)}: {state}, {rows}, {size(run.size_bytes)}, {when(run.active_at)}{problem}"
 
 
-def _prospects(runs: "list[Found]") -> list[str]:
+def _prospects(runs: "list[FoundRun]") -> list[str]:
     from crewrun.cli.wording import size
     from crewrun.inspect.gc import NEEDLESS
 

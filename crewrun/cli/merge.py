@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from crewrun.batch.shard import Shard
     from crewrun.inspect.merge import MergedResults
-    from crewrun.inspect.merge_inputs import Input, Part
+    from crewrun.inspect.merge_inputs import Input, MergeInput
     from crewrun.inspect.verify import Differences
     from crewrun.runs.manifest import Manifest
 
@@ -41,15 +41,15 @@ def merge(
     """
     from crewrun.cli.setup import run_loop
     from crewrun.inspect.merge import MergedResults
-    from crewrun.inspect.merge_inputs import Input, input_of, open_parts, read_part
+    from crewrun.inspect.merge_inputs import Input, input_of, open_merge_inputs, read_merge_input
 
     with ExitStack() as files:
-        runs_read, warnings = open_parts(runs, files)
+        runs_read, warnings = open_merge_inputs(runs, files)
         path = _check_output(output, runs_read, inputs, force=force)
         merged = MergedResults([run.file for run in runs_read])
         files.callback(merged.close)
         for number, run in enumerate(runs_read):
-            read_part(run, number, merged)
+            read_merge_input(run, number, merged)
         whole = input_of(runs_read, inputs, id_field)
         if isinstance(whole, Input):
             run_loop(_see_input, whole, merged)
@@ -61,7 +61,7 @@ def merge(
 
 def _say_result(
     output: str,
-    runs: "Sequence[Part]",
+    runs: "Sequence[MergeInput]",
     merged: "MergedResults",
     differences: "Differences",
     whole: "Input | str",
@@ -74,7 +74,7 @@ def _say_result(
 
     is_checked = not isinstance(whole, str)
     shards = _shards(runs)
-    missing = [lack for run in runs for lack in run.lacks]
+    missing = [lack for run in runs for lack in run.omissions]
     if "without_result" in differences.counts if is_checked else len(shards) == len(runs):
         missing += _missing_shards(runs, shards)
     for warning in (*warnings, *_other_crews(runs), *_other_divisions(shards), *missing):
@@ -91,17 +91,17 @@ async def _see_input(whole: "Input", merged: "MergedResults") -> None:
     await visit_input(whole.path, whole.id_field, merged.see)
 
 
-def _check_output(output: str, runs: "Sequence[Part]", inputs: str | None, *, force: bool) -> Path:
+def _check_output(output: str, runs: "Sequence[MergeInput]", inputs: str | None, *, force: bool) -> Path:
     """Where to write. Raises UsageError when that cannot be, or would take the place of what is not to be lost."""
     from crewrun.batch.locations import check_output, output_path
     from crewrun.errors import UsageError
-    from crewrun.runs.folder import beside
+    from crewrun.runs.folder import folder_of
 
     if output_path("-", output) is None:
         raise UsageError("-o -: the results are written whole or not at all; name a file")
     check_output(output)
     path = Path(os.path.realpath(output))
-    state = beside(path)
+    state = folder_of(path)
     if state.is_used:
         raise UsageError(f"-o {output}: {os.path.relpath(state.path)} has the state of a run; name another file")
     if not path.exists():
@@ -134,7 +134,7 @@ def _headline(output: str, runs: int, merged: "MergedResults") -> str:
     return f"{output}: {rows:,} rows of {count(runs, 'run')}{of_several}: {ok:,} ok, {rows - ok:,} failed"
 
 
-def _shards(runs: "Sequence[Part]") -> "dict[str, Shard]":
+def _shards(runs: "Sequence[MergeInput]") -> "dict[str, Shard]":
     """Those runs that are shards, by name."""
     from crewrun.batch.shard import Shard
     from crewrun.errors import UsageError
@@ -158,7 +158,7 @@ def _other_divisions(shards: "Mapping[str, Shard]") -> list[str]:
     return [warning] if len(kinds) > 1 else []
 
 
-def _missing_shards(runs: "Sequence[Part]", shards: "Mapping[str, Shard]") -> list[str]:
+def _missing_shards(runs: "Sequence[MergeInput]", shards: "Mapping[str, Shard]") -> list[str]:
     """Which shards none of the runs is; nothing when not all say what they are, or divide by the same number."""
     from crewrun.batch.shard import Shard
 
@@ -172,7 +172,7 @@ def _missing_shards(runs: "Sequence[Part]", shards: "Mapping[str, Shard]") -> li
     return [f"shard {listed} is missing" if lacking == 1 else f"shards {listed} are missing"]
 
 
-def _other_crews(runs: "Sequence[Part]") -> list[str]:
+def _other_crews(runs: "Sequence[MergeInput]") -> list[str]:
     """What is to be said when not all runs were of one crew with the same models: of each other one, what differs."""
     kinds: dict[str | None, tuple[str, Manifest]] = {}
     for run in runs:

@@ -1,7 +1,7 @@
-"""`BaseLLM`: a model that the user's own code calls, CrewAI's way to bring one.
+"""`BaseLLM`: CrewAI's base class for a model that the user's own code calls.
 
-A subclass has `call`, or `acall`, or both, and may have `supports_function_calling` and `get_context_window_size`. How
-it is called is in `llm.transports.custom`, what its endpoint is in `llm.custom.model`.
+A subclass defines `call`, `acall`, or both, and may define `supports_function_calling` and `get_context_window_size`.
+`llm.transports.custom` calls it, and `llm.custom.model` makes its endpoint.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from crewrun.crew.output import UsageMetrics
 from crewrun.llm.custom.usage import Counts, add_usage
 from crewrun.llm.model import LLM, as_fallbacks
 
-CONTEXT_WINDOW_TOKENS = 4096  # CrewAI's, of a model that does not say
+CONTEXT_WINDOW_TOKENS = 4096  # CrewAI's default
 
 
 if TYPE_CHECKING:
@@ -31,17 +31,18 @@ else:
 
 
 class _Kind(ModelMetaclass):
-    """CrewAI's `LLM` is a `BaseLLM`, and so is ours wherever a user's code asks."""
+    """In CrewAI every `LLM` is a `BaseLLM`, so `isinstance` says so for ours too."""
 
     def __instancecheck__(self, instance: Any) -> bool:
         return super().__instancecheck__(instance) or (self is BaseLLM and isinstance(instance, LLM))
 
 
 class BaseLLM(LLM, metaclass=_Kind):
-    """A model of the user's own. One object serves all rows at once, in several threads: what it keeps is shared.
+    """A model that the user implements. One object serves all concurrent rows, in several threads, so its state is
+    shared.
 
-    The fields are CrewAI's; what else the constructor is given is kept in `additional_params`, and a subclass may set
-    any other attributes. `base_model` names the published model behind it, whose price calls then have.
+    The fields are CrewAI's; other constructor arguments go to `additional_params`, and a subclass may set any further
+    attributes. `base_model` names the published model behind it, whose prices then apply.
     """
 
     model_config = ConfigDict(
@@ -59,7 +60,7 @@ class BaseLLM(LLM, metaclass=_Kind):
     _token_usage: dict[str, int] = PrivateAttr(default_factory=Counts)
 
     def __init__(self, model: str | None = None, temperature: float | None = None, **fields: Any) -> None:
-        # Older versions of CrewAI take the first two by position, and keep what was set before.
+        # As in older versions of CrewAI: the first two may be positional, and attributes set before this call survive.
         early = dict(self.__dict__)
         fields = {name: early.pop(name) for name in list(early) if name in type(self).model_fields} | fields
         super().__init__(model, **({} if temperature is None else {"temperature": temperature}), **fields)
@@ -68,7 +69,7 @@ class BaseLLM(LLM, metaclass=_Kind):
     @model_validator(mode="before")
     @classmethod
     def _accept(cls, values: Any) -> Any:
-        """CrewAI's arguments: `stop_sequences` for `stop`, a text for a list, and what is no field beside them."""
+        """Accept CrewAI's arguments: `stop_sequences` for `stop`, a text for a list, and any that are not fields."""
         if not isinstance(values, dict):
             return values
         fields = {name: value for name, value in values.items() if name in cls.model_fields}
@@ -81,11 +82,11 @@ class BaseLLM(LLM, metaclass=_Kind):
     @field_validator("*", mode="wrap")
     @classmethod
     def _look_up_later(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        """References to variables are for the models that crewrun calls itself."""
+        """Leave references to variables as they are: they are only looked up for models that crewrun itself calls."""
         return check(value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A subclass may set what it likes, also before it has called this class's constructor."""
+        """Let a subclass set any attribute, even before it has called this constructor."""
         if name in ("stop", "stop_sequences"):
             name, value = "stop", as_stops(value)
         try:
@@ -95,35 +96,35 @@ class BaseLLM(LLM, metaclass=_Kind):
 
     @property
     def stop_sequences(self) -> list[str]:
-        """`stop`, under its other name."""
+        """CrewAI's other name for `stop`."""
         return self.stop
 
     def supports_function_calling(self) -> bool:
-        """Whether `call` takes `tools`; without it tools are asked for in words."""
+        """Whether `call` accepts `tools`; if not, the prompt describes them."""
         return False
 
     def supports_stop_words(self) -> bool:
-        """Whether `call` heeds `stop`. It has no effect: replies are read as they are."""
+        """Whether `call` honours `stop`. This has no effect: replies are used as they are."""
         return True
 
     def supports_multimodal(self) -> bool:
-        """Whether messages may have images and files."""
+        """Whether messages may contain images and files."""
         return False
 
     def get_context_window_size(self) -> int:
-        """How many tokens a prompt may have. A subclass that says it has tool results shortened that do not fit."""
+        """How many tokens a prompt may have. In a subclass with its own, tool results that do not fit are shortened."""
         return CONTEXT_WINDOW_TOKENS
 
     def get_token_usage_summary(self) -> UsageMetrics:
-        """What all calls of this object used, as far as it was counted."""
+        """The usage of all calls of this object, as far as it was counted."""
         return UsageMetrics(**{name: n for name, n in self._token_usage.items() if name in UsageMetrics.model_fields})
 
     def _track_token_usage_internal(self, usage_data: dict[str, Any]) -> None:
-        """Count what a provider says that a call used; crewrun bills the row that it was made for."""
+        """Count the usage that a provider reported for a call; crewrun charges it to the row that made the call."""
         add_usage(self._token_usage, usage_data)
 
     def _apply_stop_words(self, content: str) -> str:
-        """`content` up to the first of the `stop` words."""
+        """`content` up to the first `stop` word."""
         ends = [end for word in self.stop if word and (end := content.find(word)) >= 0]
         return content[: min(ends)].strip() if ends else content
 
@@ -131,20 +132,20 @@ class BaseLLM(LLM, metaclass=_Kind):
         return bool(self.stop)
 
     def _format_messages(self, messages: Any) -> list[dict[str, Any]]:
-        """Messages as a list, whatever they were given as."""
+        """Messages as a list, also if they are a single text."""
         return [{"role": "user", "content": messages}] if isinstance(messages, str) else [dict(one) for one in messages]
 
     def _invoke_before_llm_call_hooks(self, messages: Any, from_agent: Any = None) -> bool:
-        """Hooks were called before this model was."""
+        """Do nothing: crewrun has called the hooks before it calls this model."""
         return True
 
     def _invoke_after_llm_call_hooks(self, messages: Any, response: Any, from_agent: Any = None) -> Any:
-        """Hooks are called with what this model returns."""
+        """Do nothing: crewrun calls the hooks with what this model returns."""
         return response
 
     @staticmethod
     def _validate_structured_output(response: str, response_format: type[BaseModel] | None) -> Any:
-        """`response` as an instance of `response_format`. Raises ValueError when it is none."""
+        """`response` as an instance of `response_format`. Raises ValueError if it does not validate."""
         if response_format is None:
             return response
         start, end = response.find("{"), response.rfind("}")
@@ -152,7 +153,7 @@ class BaseLLM(LLM, metaclass=_Kind):
 
 
 def as_stops(values: Any) -> list[str]:
-    """Stop words, of one or several."""
+    """A single stop word, a list of them, or None, as a list."""
     if values is None:
         return []
     return [values] if isinstance(values, str) else list(values)

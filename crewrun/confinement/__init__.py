@@ -1,5 +1,5 @@
-"""Which files a model's or a row's words may lead to: those inside a folder, but no hidden ones and nothing of a run.
+"""Which files a path from a model or a row may lead to: those inside a folder, except hidden files and files of runs.
 
-`place` is the wall around the folder, `private_files` what stays closed inside, `own_files` what the run at work says
-are its files.
+`place` confines paths to the folder, `private_files` says what stays closed inside it, and `own_files` holds the paths
+of the current run's files.
 """

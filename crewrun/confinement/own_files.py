@@ -1,4 +1,4 @@
-"""`OwnFiles`: the paths of a run's files and of its crew's. `private_files` and `crew_files` say what tools do about
+"""`OwnFiles`: the paths of a run's files and of its crew's. `private_files` and `crew_files` say what tools may do with
 them.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from crewrun.redaction.forms import FEWEST_CHARS
 from crewrun.redaction.written_secrets import written_secrets
 
-# A file of a crew that is longer is data.
+# No more of a crew's file is searched for secrets: a longer one holds data, not code or settings.
 _MOST_CHARS = 1_000_000
 
 
@@ -18,36 +18,37 @@ _MOST_CHARS = 1_000_000
 class OwnFiles:
     """Real absolute paths; a folder stands for everything in it.
 
-    `private`: what the run writes, i.e. results, state, summary, cache and the files of its tasks. `inputs` and `crew`,
-    the files that the crew was loaded from, may be read but not written; those of the crew that have a secret written
-    into them, `telling`, may not be read either. `homes`: folders where crews are looked for.
+    `private` is what the run writes: results, state, summary, cache and the files of its tasks. `inputs`, and `crew`,
+    the files that the crew was loaded from, may be read but not written. `secret_bearing` are those of the crew's files
+    that have a secret written into them; they may not be read either. `homes` are the folders where crews are looked
+    for.
     """
 
     private: frozenset[str] = frozenset()
     inputs: frozenset[str] = frozenset()
     crew: frozenset[str] = frozenset()
-    telling: frozenset[str] = frozenset()
+    secret_bearing: frozenset[str] = frozenset()
     homes: frozenset[str] = frozenset()
 
     def keeping(self, *paths: str | os.PathLike[str] | None) -> "OwnFiles":
-        """With more `private` paths; `-` and None are skipped."""
+        """A copy with more `private` paths; `-` and None are skipped."""
         return replace(self, private=self.private | _real(paths))
 
     def with_inputs(self, *paths: str | None) -> "OwnFiles":
-        """With the files that inputs come from, and their folders as `homes`."""
+        """A copy with the files that inputs come from, and their folders as `homes`."""
         files = _real(paths)
         return replace(self, inputs=self.inputs | files, homes=self.homes | set(map(os.path.dirname, files)))
 
     def with_crew(self, path: str | os.PathLike[str], files: Iterable[str]) -> "OwnFiles":
-        """With the crew at `path` (a file, a folder or a reference), which was loaded from `files`."""
+        """A copy with the crew at `path` (a file, a folder or a reference), which was loaded from `files`."""
         home = [path] if os.path.isdir(path) else [os.path.dirname(path)] if os.path.isfile(path) else []
         files = list(files)
-        telling = self.telling | _real(file for file in files if _has_secret(file))
-        return replace(self, crew=self.crew | _real(files), telling=telling, homes=self.homes | _real(home))
+        bearing = self.secret_bearing | _real(file for file in files if _has_secret(file))
+        return replace(self, crew=self.crew | _real(files), secret_bearing=bearing, homes=self.homes | _real(home))
 
 
 def _has_secret(path: str) -> bool:
-    """Whether a file of the crew has a secret written into it, and not a reference to one."""
+    """Whether a file of the crew has a secret written into it, rather than a reference to one."""
     if not os.path.isfile(path):  # opening a FIFO waits for its writer
         return False
     try:
@@ -63,5 +64,5 @@ def _real(paths: Iterable[str | os.PathLike[str] | None]) -> frozenset[str]:
 
 
 _NONE = OwnFiles()
-# Of the run that the current row belongs to; empty outside a run.
+# The files of the run that the current row belongs to; empty outside a run.
 current_own_files: ContextVar[OwnFiles] = ContextVar("crewrun_own_files", default=_NONE)

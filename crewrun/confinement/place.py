@@ -1,5 +1,5 @@
-"""The wall around the file tools: where a path leads, that it is inside the root they were given, and that it still is
-when it is opened. Which of the files inside they leave alone is in `private_files` and `crew_files`.
+"""Confines the file tools to their root: where a path leads, whether that is inside the root, and that it still is when
+the file is opened. Which files inside are off limits is decided in `private_files` and `crew_files`.
 """
 
 import os
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-# To look up names in a directory needs no right to list it; macOS has no such flag.
+# Looking up names in a directory does not take the permission to list it, given O_PATH; macOS has no such flag.
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A real `path` that is in `home`, a real directory, or is that.
+    """A `path` without symlinks, inside the real directory `home` or equal to it.
 
-    `spelled` is the same path with its symlinks, where it has any below `home`. `is_named`: the developer named it.
+    `spelled` is the same path with the symlinks that it has below `home`. `is_named` says that the developer named it.
     """
 
     home: str
@@ -38,42 +38,42 @@ class Place:
 
 
 def inside(root: Path, path: str | Path) -> Path:
-    """`path`, taken from `root`, absolute and without symlinks. It need not exist.
+    """`path`, relative to `root`, made absolute and without symlinks. It need not exist.
 
-    Raises PermissionError when it leaves `root`: by `..`, as an absolute path elsewhere, through a symlink, or because
-    it cannot be followed at all.
+    Raises PermissionError when it leaves `root` (through `..`, as an absolute path elsewhere, or through a symlink) or
+    cannot be resolved at all.
     """
     return Path(place_in(root, path).path)
 
 
 def place_in(root: Path, path: str | Path, named: str | None = None) -> Place:
-    """The place that `path` leads to from `root`, or from what the developer `named`, wherever that is: that file, or
-    all in that directory. Raises PermissionError as `inside` does.
+    """The place that `path` leads to from `root`. What the developer `named`, a file or a directory with all that is in
+    it, is allowed wherever it is. Raises PermissionError as `inside` does.
     """
-    home, found = _followed(root, "."), _followed(root, path)
-    top = None if named is None else _followed(root, named)
-    if top is not None and found == top:
+    home, target = _resolve(root, "."), _resolve(root, path)
+    top = None if named is None else _resolve(root, named)
+    if top is not None and target == top:
         return Place(str(top if top.is_dir() else top.parent), str(top), str(top), is_named=True)
-    if top is not None and found.is_relative_to(top):
+    if top is not None and target.is_relative_to(top):
         home = top
-    elif not found.is_relative_to(home):
+    elif not target.is_relative_to(home):
         raise PermissionError(f"{str(path)!r} leads out of {str(home)!r}; only files inside may be used")
-    spelled = os.path.normpath(os.path.join(_followed(root, "."), path))
-    return Place(str(home), str(found), spelled if Path(spelled).is_relative_to(home) else str(found))
+    spelled = os.path.normpath(os.path.join(_resolve(root, "."), path))
+    return Place(str(home), str(target), spelled if Path(spelled).is_relative_to(home) else str(target))
 
 
-def _followed(root: Path, path: str | Path) -> Path:
+def _resolve(root: Path, path: str | Path) -> Path:
     try:
         return (root.resolve() / path).resolve()
-    except (ValueError, RuntimeError, OSError) as wrong:  # a null byte, a lone surrogate, a ring of symlinks
-        raise PermissionError(f"{str(path)!r} is no path inside {str(root)!r}: {wrong}") from None
+    except (ValueError, RuntimeError, OSError) as error:  # a null byte, a lone surrogate, a symlink loop
+        raise PermissionError(f"{str(path)!r} is no path inside {str(root)!r}: {error}") from None
 
 
 @contextmanager
 def folder_at(home: str, folder: str, *, make: bool = False) -> Iterator[int]:
-    """A descriptor of `folder`, `home` or one below it, for names in it. With `make` it is made where it is missing.
+    """A file descriptor of `folder`, which is `home` or below it, for use as `dir_fd`. `make` creates missing folders.
 
-    No part below `home` is followed where it has become a symlink since: OSError.
+    Raises OSError when a part below `home` has become a symlink since its path was checked.
     """
     inner = os.path.relpath(folder, home)
     if make:
@@ -94,15 +94,15 @@ def folder_at(home: str, folder: str, *, make: bool = False) -> Iterator[int]:
 def open_regular(place: Place) -> BinaryIO:
     """Open the file at `place` for reading.
 
-    Raises OSError when a part of its path has become a symlink since, or when it is no regular file.
+    Raises OSError when a part of its path has become a symlink since, or when it is not a regular file.
     """
     with folder_at(place.home, place.folder) as fd:
         return open_in(fd, place.name)
 
 
 def open_in(folder_fd: int, name: str) -> BinaryIO:
-    """Open the file `name` in a directory for reading. Raises OSError for a symlink and for what is no regular file."""
-    # Without O_NONBLOCK, opening a FIFO waits for somebody to write into it.
+    """Open the file `name` in a directory for reading. Raises OSError unless it is a regular file, and no symlink."""
+    # Without O_NONBLOCK, opening a FIFO blocks until there is a writer.
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder_fd)
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return open(fd, "rb")

@@ -1,7 +1,7 @@
-"""Which files a model is shown neither on its own word nor a row's: hidden files, and the files of runs.
+"""Which files a model is never shown, whether it or a row names them: hidden files, and files of runs.
 
-Files of runs are recognised by name, by a run folder next to them or by their first bytes; those of this run also by
-path. A file that the developer names is exempt.
+Files of runs are recognised by name, by a run folder next to them or by their first bytes; those of this run by path as
+well. A file that the developer names is exempt.
 """
 
 import os
@@ -14,10 +14,10 @@ from crewrun.confinement.own_files import current_own_files
 from crewrun.confinement.place import Place
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, JOURNAL_NAME, RESULTS_SUFFIX, UNNAMED
 
-# Enough for the schema of a result line, a summary or a manifest.
+# Long enough to include the schema of a result line, a summary or a manifest.
 START_BYTES = 64
 _START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"schema"\s*:\s*"crewrun\.(?:result|summary|run)/')
-# One that `--fresh` moved aside has a number.
+# `--fresh` adds a number to the name of the results file that it backs up.
 _RESULTS = re.compile(rf".*{re.escape(RESULTS_SUFFIX.removesuffix('.jsonl'))}(?:\.\d+)?\.jsonl")
 
 
@@ -43,7 +43,7 @@ def _why_below(home: str, path: str) -> str | None:
         if why := why_unlisted(place, name, partial(_is_in, place)):
             return why
         place = os.path.join(place, name)
-        if _is_in(place, JOURNAL_NAME):  # `--run-dir` calls the folder as it likes
+        if _is_in(place, JOURNAL_NAME):  # `--run-dir` may give the folder any name
             return f"{name!r} is the state of a run"
     return None
 
@@ -53,14 +53,14 @@ def _is_in(folder: str, name: str) -> bool:
 
 
 def why_unlisted(folder: str, name: str, is_there: Callable[[str], bool]) -> str | None:
-    """As `why_private` for one name in a real `folder`; `is_there` tells whether the folder has another name."""
+    """Like `why_private`, for one name in a real `folder`; `is_there` says whether the folder has a certain file."""
     plain = folded(name)
     if plain.startswith(".") or (not plain and name):
         return f"{name!r} is hidden"
     if plain.endswith(FOLDER_SUFFIX) or plain.startswith(JOURNAL_NAME):
         return f"{name!r} is the state of a run"
     own = current_own_files.get()
-    if os.path.join(folder, name) in own.telling:
+    if os.path.join(folder, name) in own.secret_bearing:
         return f"{name!r} has a secret of the crew written into it"
     if os.path.join(folder, name) in own.private:
         return f"{name!r} belongs to this run"
@@ -77,17 +77,17 @@ def _is_results(name: str, is_there: Callable[[str], bool]) -> bool:
 
 
 def why_withheld(start: bytes, about: os.stat_result) -> str | None:
-    """Why a model may not see an open file that begins with `start`, whatever it is called, or None."""
+    """Why a model may not see an open file that begins with `start`, whatever its name, or None."""
     if _START.match(start):
         return "it holds the results of a run, or its summary"
     own = current_own_files.get()
-    if any(_is_same(path, about) for path in (*own.private, *own.telling, *_secrets())):
+    if any(_is_same(path, about) for path in (*own.private, *own.secret_bearing, *_secrets())):
         return "it is another name of a hidden file, or of one of this run"
     return None
 
 
 def _secrets() -> list[str]:
-    """Where keys are read from."""
+    """The .env files that keys are read from."""
     return [os.path.join(home, ".env") for home in (os.getcwd(), *current_own_files.get().homes)]
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crewrun.llm.replies.written_calls import Known, end_of_marks, find_calls, in_code, json_at, said_before
+from crewrun.llm.replies.written_calls import NameLookup, end_of_marks, find_calls, in_code, json_at, said_before
 from crewrun.messages import Message, ToolSpec
 
 # No two adjacent parts of a pattern match the same character, or one of them is bounded, so that matching takes time
@@ -91,25 +91,25 @@ def turns(actions: Actions, results: Sequence[str]) -> tuple[Message, Message]:
     return Message("assistant", actions.text), Message("user", "\n\n".join(map(observation, results)))
 
 
-def read_reply(text: str, find_tool: Known, schema: str = "", *, in_words: bool = True) -> Actions | str:
+def read_reply(text: str, lookup: NameLookup, schema: str = "", *, in_words: bool = True) -> Actions | str:
     """The tool calls in a reply, else its final answer; a reply in neither form is the answer as a whole.
 
-    `find_tool` finds a tool by name, `schema` is the JSON Schema of the answer. Without `in_words`, the model was not
+    `lookup` finds a tool by name, `schema` is the JSON Schema of the answer. Without `in_words`, the model was not
     told about the form: then only calls of known tools count, and any other text is the answer as it is. Results that
     the model invents after an action are cut off.
     """
     if not in_words:
-        return _actions_in(text, find_tool, schema, in_words=False) or text
+        return _actions_in(text, lookup, schema, in_words=False) or text
     final = _FINAL.search(text) or ("Final Answer" in text and _FINAL_IN_LINE.search(text)) or None
     if final is None:
-        return _actions_in(text, find_tool, schema) or text.strip()
+        return _actions_in(text, lookup, schema) or text.strip()
     # An answer after a call in the same reply was written without the tool's result, so the call counts.
-    if actions := _actions_in(text[: final.start()], find_tool, schema):
+    if actions := _actions_in(text[: final.start()], lookup, schema):
         return actions
     answer = text[final.end() :].strip()
-    if actions := _written_calls(answer, find_tool, schema):
+    if actions := _written_calls(answer, lookup, schema):
         return actions
-    action = _find_action(answer, find_tool, in_words=False)
+    action = _find_action(answer, lookup, in_words=False)
     if action is None:
         return answer
     # The model did not stop after its answer and began another question: the answer ends before it.
@@ -117,13 +117,13 @@ def read_reply(text: str, find_tool: Known, schema: str = "", *, in_words: bool 
     return before or _as_actions(answer, action)
 
 
-def _actions_in(text: str, find_tool: Known, schema: str, *, in_words: bool = True) -> Actions | None:
-    action = _find_action(text, find_tool, in_words=in_words)
-    return _as_actions(text, action) if action is not None else _written_calls(text, find_tool, schema)
+def _actions_in(text: str, lookup: NameLookup, schema: str, *, in_words: bool = True) -> Actions | None:
+    action = _find_action(text, lookup, in_words=in_words)
+    return _as_actions(text, action) if action is not None else _written_calls(text, lookup, schema)
 
 
-def _written_calls(text: str, find_tool: Known, schema: str) -> Actions | None:
-    calls = find_calls(text, find_tool, schema)
+def _written_calls(text: str, lookup: NameLookup, schema: str) -> Actions | None:
+    calls = find_calls(text, lookup, schema)
     if not calls:
         return None
     until = text[: end_of_marks(text, calls[-1].end)].strip()
@@ -143,7 +143,7 @@ def _as_actions(text: str, action: _Action) -> Actions:
     return Actions(text[: action.end].strip(), thought, (Call(action.tool, action.arguments),))
 
 
-def _find_action(text: str, find_tool: Known, *, in_words: bool) -> _Action | None:
+def _find_action(text: str, lookup: NameLookup, *, in_words: bool) -> _Action | None:
     """The first action: a known tool on a line of its own, or any tool with an input.
 
     Inside a line, or if the model was not told about the form, only a known tool with an input counts.
@@ -158,10 +158,10 @@ def _find_action(text: str, find_tool: Known, *, in_words: bool) -> _Action | No
         within = _INPUT_IN_LINE.search(text, start, line_end)
         name_end = within.start() if within else line_end
         spelling = text[start:name_end].strip(_AROUND_NAMES)
-        tool = find_tool(spelling)
+        tool = lookup(spelling)
         input_match = _INPUT.match(text, name_end)
         if input_match and input_match["whole"]:
-            tool = tool or _tool_among(spelling, find_tool) or (spelling if begins_line and in_words else None)
+            tool = tool or _tool_among(spelling, lookup) or (spelling if begins_line and in_words else None)
         elif input_match is None or not (in_words or _BARE_INPUT.match(text, input_match.end())):
             input_match = _BARE_INPUT.match(text, name_end)
         if input_match and tool:
@@ -169,15 +169,15 @@ def _find_action(text: str, find_tool: Known, *, in_words: bool) -> _Action | No
             return _Action(tool, arguments, match.start(), end)
         if tool and in_words:
             return _Action(tool, "", match.start(), _end(text, match, line_end))
-        if begins_line and (action := _with_arguments(text, match, find_tool, in_words=in_words)):
+        if begins_line and (action := _with_arguments(text, match, lookup, in_words=in_words)):
             return action
     return None
 
 
-def _tool_among(text: str, find_tool: Known) -> str | None:
+def _tool_among(text: str, lookup: NameLookup) -> str | None:
     """The tool in `Use the search tool`."""
     words = text.split()
-    return next(filter(None, map(find_tool, words)), None) if len(words) <= _MAX_WORDS_AROUND_NAMES else None
+    return next(filter(None, map(lookup, words)), None) if len(words) <= _MAX_WORDS_AROUND_NAMES else None
 
 
 def _end(text: str, action: re.Match[str], start: int) -> int:
@@ -188,19 +188,19 @@ def _end(text: str, action: re.Match[str], start: int) -> int:
     return invented.start() if invented else len(text)
 
 
-def _with_arguments(text: str, action_match: re.Match[str], find_tool: Known, *, in_words: bool) -> _Action | None:
+def _with_arguments(text: str, action_match: re.Match[str], lookup: NameLookup, *, in_words: bool) -> _Action | None:
     """The action of a line that has the arguments right after the tool."""
     start = action_match.end()
     line_end = text.find("\n", start)
     line = text[start : line_end if line_end >= 0 else len(text)].strip()
     call_match = _WITH_ARGUMENTS.match(line)
-    tool = find_tool(call_match["tool"]) if call_match else None
+    tool = lookup(call_match["tool"]) if call_match else None
     if call_match is None or tool is None:
         return None
     end = start + len(line)
     if call_match["opening"] == "{":
         arguments, end = json_at(text, start + call_match.start("opening"), len(text))
-    elif calls := in_code(line, find_tool):
+    elif calls := in_code(line, lookup):
         arguments = calls[0].arguments
     elif in_words:
         arguments = line[call_match.end() :].strip().removesuffix(")").removesuffix("]")

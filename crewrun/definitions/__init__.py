@@ -1,16 +1,16 @@
-"""Where crews come from: `load` a reference, or `find_beside` the inputs.
+"""Where crews come from: `load` a reference, or `find_beside` the inputs file.
 
     reference ─▶ formats ──▶ Source ─▶ normalise ─▶ keys ─▶ checks ─▶ names ─▶ spec ─▶ build ─▶ Definition
                     │                                                                              ▲
                     └─ Python code ─▶ crewrun.target ──────────────────────────────────────────────┘
 
-- `formats` has one file for each format: crew.yaml, crew.jsonc, CrewAI's projects, folders, Python files.
-- `source` is a file's data with the place of everything in it. `yaml_source` (over `yaml_nodes`) and `jsonc_source`
-  parse the text that `file_text` has read.
-- `pipeline` takes the steps: `normalise` puts CrewAI's spelling as ours, `keys` drops unknown ones, `checks` finds what
-  does not fit together, `names` looks up what is named (`local_tools` in a project's own files), `spec` says which keys
-  and `value_types` there are, `validation` holds the data against it, and `build` makes the crew.
-- `problems` words what is wrong, `definition` is the result, `schema` is crew.yaml's JSON Schema.
+- `formats` has one file per format: crew.yaml, crew.jsonc, CrewAI projects, folders, Python files.
+- `source` is a file's data with the line of everything in it. `yaml_source` (over `yaml_nodes`) and `jsonc_source`
+  parse the text that `file_text` reads.
+- `pipeline` takes the steps: `normalise` turns CrewAI's spelling into ours, `keys` drops unknown keys, `checks` finds
+  what does not fit together, `names` resolves references (`local_tools` in a project's own files), `validation` checks
+  the data against `spec` (the keys) and `value_types`, and `build` makes the crew.
+- `problems` words the error messages, `definition` is the result, `schema` is crew.yaml's JSON Schema.
 """
 
 import os.path
@@ -36,16 +36,16 @@ _LOADERS: dict[str, Callable[[str], Definition]] = {
     ".jsonc": crew_json.load,
     ".json": crew_json.load,
 }
-_FOUND_BY_ITSELF = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
+_CREW_FILES = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
 
 
 def load(ref: str | Path, strict: bool = False, engine: str = "crewrun") -> Definition:
-    """The crew that `ref` names, checked from top to bottom: a file, a folder, `module:attr` or `file.py:attr`.
+    """The crew that `ref` names, fully checked: a file, a folder, `module:attr` or `file.py:attr`.
 
-    What its agents know is read too. Raises DefinitionError, whose message has one line per problem,
-    `crew.yaml:14: tasks.draft.agent: …`. Warns with CrewrunWarning of what a CrewAI project says and crewrun does not
-    know; with `strict` that is an error. `crewai` in the user's files means crewrun, or with the `engine` "crewai" the
-    library that is installed.
+    Reads its agents' knowledge too. Raises DefinitionError with one line per problem,
+    `crew.yaml:14: tasks.draft.agent: …`. Warns with CrewrunWarning about keys of a CrewAI project that crewrun does not
+    have; with `strict` they are errors. `crewai` in the user's files means crewrun, or the installed library if
+    `engine` is "crewai".
     """
     with meaning(engine), files_read() as files:
         definition = outside_loops(lambda: _loaded(str(ref), strict))
@@ -78,7 +78,7 @@ def _load(file: str, strict: bool) -> Definition:
         from crewrun.definitions.formats.python import load as load_python
 
         return load_python(file)
-    problem = "is no crew file" if os.path.exists(file) else "no such file or folder"
+    problem = "is not a crew file" if os.path.exists(file) else "no such file or folder"
     raise DefinitionError(
         f"{file}: {problem}; a crew is a crew.yaml, a crew.jsonc, the folder of a CrewAI project, module:attr or "
         "file.py:attr"
@@ -86,9 +86,9 @@ def _load(file: str, strict: bool) -> Definition:
 
 
 def find_beside(inputs: Path | None) -> Path:
-    """The crew file beside `inputs`, else the one in the working directory, else a CrewAI project or script in these.
+    """The crew file next to `inputs` or in the working directory, else a CrewAI project or script in these folders.
 
-    None means inputs without a folder, stdin. Raises UsageError when there is none.
+    None stands for stdin, which has no folder. Raises UsageError if nothing is found.
     """
     folders = [Path()] if inputs is None or inputs.parent == Path() else [inputs.parent, Path()]
     for folder in folders:
@@ -102,5 +102,5 @@ def find_beside(inputs: Path | None) -> Path:
 
 
 def _crew_file(folder: str) -> str | None:
-    files = (os.path.normpath(os.path.join(folder, name)) for name in _FOUND_BY_ITSELF)
+    files = (os.path.normpath(os.path.join(folder, name)) for name in _CREW_FILES)
     return next((file for file in files if os.path.isfile(file)), None)

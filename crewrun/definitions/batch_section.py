@@ -1,4 +1,4 @@
-"""The types of the keys in crew.yaml's `batch:`, which are the flags of a batch."""
+"""The types of the keys in crew.yaml's `batch:` section, which are the flags of `crewrun batch`."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -39,7 +39,7 @@ _TYPES: Mapping[Kind, Any] = {
 
 
 def batch_fields() -> dict[str, Any]:
-    """The fields of the section's model, as `pydantic.create_model` takes them: each may be left out."""
+    """The fields of the section's model for `pydantic.create_model`. All are optional."""
     return {name: (_type(field) | None, None) for name, field in batch_flags().items()}
 
 

@@ -1,4 +1,4 @@
-"""From a spec to the crew that it describes: `build`. The spec's names are looked up already."""
+"""`build`: from a spec to the crew that it describes. The spec's names are already resolved."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +30,9 @@ _NOT_OF_THE_CREW = frozenset({"llm", "batch"})
 
 
 def build(spec: CrewSpec, source: Source, folder: Path, objects: Objects) -> Crew:
-    """The crew of `spec`, which is in `folder`; `objects` are in place of what it has at their paths.
+    """The crew of `spec`, whose paths count from `folder`; `objects` replace what the spec has at their paths.
 
-    Raises DefinitionError with the places of what the classes refuse.
+    Raises DefinitionError with the places of values that the classes reject.
     """
     builder = _Builder(spec, source, folder, objects)
     crew = builder.crew()
@@ -42,7 +42,7 @@ def build(spec: CrewSpec, source: Source, folder: Path, objects: Objects) -> Cre
 
 
 class _Builder:
-    """Builds agents, then tasks, then the crew, and notes what goes wrong on the way."""
+    """Builds agents, then tasks, then the crew, and collects problems on the way."""
 
     def __init__(self, spec: CrewSpec, source: Source, folder: Path, objects: Objects) -> None:
         self.problems: list[Problem] = []
@@ -55,7 +55,7 @@ class _Builder:
         self._tasks: dict[str, Task] = {}
 
     def crew(self) -> Crew | None:
-        """The crew, None when there are problems."""
+        """The crew, None if there are problems."""
         for key, agent in self._spec.agents.items():
             with self._noting(("agents", key)):
                 self._agents[key.strip()] = self._agent(key.strip(), agent, ("agents", key))
@@ -68,16 +68,16 @@ class _Builder:
         return None
 
     def _agent(self, name: str, spec: AgentSpec, path: KeyPath) -> Agent:
-        values = spec.given() | self._background(spec, path)
+        values = spec.explicit() | self._background(spec, path)
         llm = self._objects.get((*path, "llm")) or _llm(spec.llm) or self._llm
         values |= {"name": name, "role": spec.role.strip(), "llm": llm}
         agent: Agent = self._objects.get((*path, "type"), Agent)(**values)
         with self._noting((*path, "tools")):
-            _ = agent.toolbox  # made now, for what is wrong with the tools
+            _ = agent.toolbox  # made now, to report what is wrong with the tools
         return agent
 
     def _background(self, spec: AgentSpec | CrewSpec, path: KeyPath) -> dict[str, Any]:
-        """The fields for knowledge and skills, whose files are in the crew's folder."""
+        """The fields for knowledge and skills, with their files in the crew's folder."""
         made: dict[str, Any] = {}
         with definition_in(self._folder):
             if spec.knowledge_sources is not None:
@@ -93,16 +93,16 @@ class _Builder:
         if spec.knowledge_config is not None:
             made["knowledge_config"] = None
             with self._noting((*path, "knowledge_config")):
-                made["knowledge_config"] = _config(spec.knowledge_config.given())
+                made["knowledge_config"] = _config(spec.knowledge_config.explicit())
         return made
 
     def _task(self, key: str | int, spec: TaskSpec) -> None:
-        values = spec.given()
+        values = spec.explicit()
         values["name"] = _task_name(key, spec)
         agent = self._agents.get(spec.agent) if spec.agent else None
         values["agent"] = agent
         if spec.output_file is not None:
-            values["config"] = {"output_file": values.pop("output_file")}  # an absolute one is meant so
+            values["config"] = {"output_file": values.pop("output_file")}  # which allows absolute paths
         if spec.input_files is not None:
             values["input_files"] = self._files(spec.input_files, ("tasks", key, "input_files"))
         if spec.context is not None:
@@ -115,7 +115,7 @@ class _Builder:
                 task.toolbox(agent)
 
     def _files(self, values: dict[str, Any], path: KeyPath) -> dict[str, File]:
-        """The files that a task names; one that is the same for all rows is looked for now, in the crew's folder."""
+        """The files that a task names. One that is the same for all rows must exist in the crew's folder already."""
         files: dict[str, File] = {}
         for name, value in values.items():
             with self._noting((*path, name)):
@@ -130,7 +130,7 @@ class _Builder:
         return files
 
     def _crew(self) -> Crew:
-        spec, agents, values = self._spec, dict(self._agents), self._spec.given()
+        spec, agents, values = self._spec, dict(self._agents), self._spec.explicit()
         process = Process(spec.process or "sequential")
         manager = spec.manager_agent
         own_manager = self._objects.get(("manager_agent",))
@@ -139,7 +139,7 @@ class _Builder:
         elif isinstance(manager, AgentSpec):
             values["manager_agent"] = self._agent("manager", manager, ("manager_agent",))
         elif manager is not None:
-            # Who manages is not one of those who do the work.
+            # The manager is not one of the agents that do the work.
             values["manager_agent"] = agents.pop(manager)
         for when in ("before_kickoff", "after_kickoff"):
             values[f"{when}_callbacks"] = [*_many(values.pop(when, ())), *_many(values.pop(f"{when}_callbacks", ()))]
@@ -155,7 +155,7 @@ class _Builder:
             yield
         except DefinitionError as wrong:
             self.problems.append(self._source.at_key(path, str(wrong)))
-        except ValidationError as invalid:  # of a class or a model that is the user's own
+        except ValidationError as invalid:  # from the user's own classes and models
             for error in invalid.errors(include_url=False, include_input=False):
                 self.problems.append(self._source.at_key((*path, *error["loc"]), error["msg"]))
 
@@ -176,7 +176,7 @@ def _llm(spec: LLMSpec | str | list[LLMSpec | str] | None) -> LLM | None:
         return first
     fields = spec.model_dump(exclude_none=True, exclude={"fallbacks", "extra_body"})
     if spec.extra_body:
-        fields["extra_body"] = spec.extra_body  # whatever it has, nulls too
+        fields["extra_body"] = spec.extra_body  # unchanged, nulls included
     others = [_llm(one) for one in _many(spec.fallbacks or ())]
     return LLM(**{**fields.pop("additional_params"), **fields}, fallbacks=others)
 

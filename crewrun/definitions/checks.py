@@ -1,6 +1,6 @@
-"""What must fit together in a definition: names that are there once, agents, contexts and managers that are there.
+"""What must fit together in a definition: names are unique, and agents, contexts and managers refer to existing ones.
 
-All of it is checked on the plain data, so that a fault of another kind hides nothing here.
+The checks work on the plain data, so that faults of other kinds do not hide these.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from crewrun.errors import suggest
 
 
 def check(source: Source, *, is_crewai: bool = False) -> Iterator[Problem]:
-    """Every such fault of `source`, which `is_crewai` says to be in a format of CrewAI's."""
+    """All such faults of `source`. `is_crewai` means that it is in one of CrewAI's formats."""
     agents, tasks = _agent_names(source), _raw_tasks(source)
     yield from _check_agents(source)
     yield from _check_manager(source, agents)
-    if not is_crewai:  # there it is a warning of the crew's
+    if not is_crewai:  # in CrewAI's formats the crew only warns about it
         yield from _check_roles(source, tasks)
     first: dict[str, KeyPath] = {}
     for position, task in enumerate(tasks):
@@ -42,7 +42,7 @@ def needs_of_a_task(source: Source) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _RawTask:
-    """A task as the file has it, whatever else is wrong with it."""
+    """A task as the file has it, before any validation."""
 
     name: str
     path: KeyPath
@@ -56,13 +56,13 @@ def _raw_tasks(source: Source) -> list[_RawTask]:
         entries = list(tasks.items())
     elif isinstance(tasks, list):
         entries = list(enumerate(tasks))
-    found = []
+    raw_tasks = []
     for key, fields in entries:
         name = fields.get("name") if isinstance(key, int) and isinstance(fields, dict) else key
         if not isinstance(name, str):
             name = f"task_{int(key) + 1}"
-        found.append(_RawTask(name.strip(), ("tasks", key), fields if isinstance(fields, dict) else {}))
-    return found
+        raw_tasks.append(_RawTask(name.strip(), ("tasks", key), fields if isinstance(fields, dict) else {}))
+    return raw_tasks
 
 
 def _agents(source: Source) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _agent_names(source: Source) -> list[str]:
 
 
 def _manager(source: Source) -> str | None:
-    """The name of the agent that manages, when it is one by name."""
+    """The name of the managing agent, None if it is not given by name."""
     manager = source.data.get("manager_agent")
     return manager.strip() if is_hierarchical(source) and isinstance(manager, str) else None
 
@@ -87,7 +87,7 @@ def _check_agents(source: Source) -> Iterator[Problem]:
 
 
 def _check_name(kind: str, name: str, path: KeyPath, source: Source, first: dict[str, KeyPath]) -> Iterator[Problem]:
-    if not name and len(path) == 2:  # the name in a list's task is a field, and `spec` looks after it
+    if not name and len(path) == 2:  # in a list, a task's name is a field that `spec` checks
         yield source.at_key(path, "a name must not be empty")
     elif name and name in first:
         taken = source.place_of_key(first[name])
@@ -112,7 +112,7 @@ def _check_manager(source: Source, agents: list[str]) -> Iterator[Problem]:
 
 
 def _check_roles(source: Source, tasks: list[_RawTask]) -> Iterator[Problem]:
-    """Two agents may have one role, as long as nobody picks a coworker by it."""
+    """Agents may share a role unless coworkers are picked by it."""
     agents = {key: fields for key, fields in _agents(source).items() if isinstance(fields, dict)}
     if not is_hierarchical(source) and not any(fields.get("allow_delegation") is True for fields in agents.values()):
         return
@@ -124,7 +124,7 @@ def _check_roles(source: Source, tasks: list[_RawTask]) -> Iterator[Problem]:
         same = "".join(role.split()).casefold()
         if same in first:
             path = ("agents", key, "role")
-            message = f"is the role of agent {first[same]!r} too, and who delegates picks a coworker by the role"
+            message = f"is the role of agent {first[same]!r} too, and coworkers are picked by their role"
             yield source.at_value(path, message)
         first.setdefault(same, key.strip())
 
@@ -156,9 +156,9 @@ def _check_context(task: _RawTask, position: int, tasks: list[_RawTask], source:
         if name == task.name:
             message = "a task cannot be its own context"
         elif name not in names:
-            earlier = names[:position]
+            previous = names[:position]
             message = f"no task {name!r}{suggest(name, names)}; " + (
-                f"earlier tasks are {listed(earlier)}" if earlier else "no task comes before this one"
+                f"earlier tasks are {listed(previous)}" if previous else "no task comes before this one"
             )
         elif name not in names[:position]:
             message = f"task {name!r} comes later; a context is made of earlier tasks"

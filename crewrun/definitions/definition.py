@@ -1,4 +1,4 @@
-"""`Definition`: a crew file once it is loaded."""
+"""`Definition`: a loaded crew file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,10 @@ from crewrun.target.base import Target
 class Definition:
     """A crew and what its file says about running it.
 
-    `target` is the crew, or what else a Python reference names. `batch` holds only the settings that the file makes,
-    spelled as the fields of `spec.BatchSpec`. `path` is the file, the folder or the reference, as the user named it.
-    `kind` is the format in words, such as "crew.yaml" or "CrewAI project". `files` are all that were read for it,
-    Python modules left out.
+    `target` is the crew, or whatever else a Python reference names. `batch` has only the settings that the file sets,
+    under the field names of `spec.BatchSpec`. `path` is the file, folder or reference as the user named it. `kind` is
+    the format in words, such as "crew.yaml" or "CrewAI project". `files` are all files that were read for it, except
+    Python modules.
     """
 
     target: Target
@@ -27,12 +27,12 @@ class Definition:
 
     @property
     def crew(self) -> Crew:
-        """The crew. Raises DefinitionError where that is not what it defines."""
+        """The crew. Raises DefinitionError if the definition is of something else."""
         if self.target.crew is None:
-            raise DefinitionError(f"{self.path}: is no crew, but a {type(self.target).__name__}")
+            raise DefinitionError(f"{self.path}: is not a crew, but a {type(self.target).__name__}")
         return self.target.crew
 
     @property
     def folder(self) -> Path:
-        """The crew's folder, absolute: `path`, or where that file is."""
+        """The crew's folder as an absolute path: `path` itself, or the folder of that file."""
         return (self.path if self.path.is_dir() else self.path.parent).absolute()

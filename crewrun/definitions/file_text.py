@@ -1,4 +1,4 @@
-"""The text of a definition's file: `read_bytes`, then `decode`. What is in it is for the readers of its format."""
+"""The text of a definition's file: `read_bytes`, then `decode`. `yaml_source` and `jsonc_source` parse it."""
 
 import os
 import stat
@@ -10,6 +10,7 @@ from crewrun.errors import DefinitionError
 from crewrun.redaction.redactor import learn
 from crewrun.redaction.written_secrets import written_secrets
 
+# Refuses a data file that is given by mistake. 1 MiB of YAML takes 0.6 s of CPU to read.
 MAX_BYTES = 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
@@ -19,7 +20,7 @@ _read: ContextVar[set[str] | None] = ContextVar("crewrun_files_read", default=No
 
 @contextmanager
 def files_read() -> Iterator[set[str]]:
-    """The names of the files that are read in the block; complete at its end."""
+    """Collect the paths of all files that are read in the block. The set is complete when the block ends."""
     around = _read.get()
     files: set[str] = set()
     token = _read.set(files)
@@ -32,7 +33,7 @@ def files_read() -> Iterator[set[str]]:
 
 
 def read_bytes(file: str) -> bytes:
-    """What is in `file`, or a little more than is allowed. Raises DefinitionError when it cannot be read."""
+    """The content of `file`, up to one byte more than is allowed. Raises DefinitionError if it cannot be read."""
     try:
         # A FIFO without a writer would keep a plain open waiting forever.
         with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
@@ -41,7 +42,7 @@ def read_bytes(file: str) -> bytes:
             if (files := _read.get()) is not None:
                 files.add(os.path.abspath(file))
             return stream.read(MAX_BYTES + 1)
-    except DefinitionError:  # a ValueError too
+    except DefinitionError:  # which is a ValueError
         raise
     except FileNotFoundError:
         raise DefinitionError(f"{file}: no such file") from None
@@ -53,7 +54,7 @@ def read_bytes(file: str) -> bytes:
 
 
 def decode(content: bytes, file: str) -> str:
-    """`content` as text. Raises DefinitionError for more than 1 MiB and for what is not UTF-8."""
+    """`content` as text, its secrets known to the redactor. Raises DefinitionError if it is too large or not UTF-8."""
     if len(content) > MAX_BYTES:
         raise DefinitionError(f"{file}: is larger than 1 MiB, too large for a crew file")
     content = content.removeprefix(_BOM)
@@ -63,5 +64,5 @@ def decode(content: bytes, file: str) -> str:
         line = content.count(b"\n", 0, wrong.start) + 1
         byte = f"byte 0x{content[wrong.start]:02x}"
         raise DefinitionError(f"{file}:{line}: is not UTF-8 ({byte}); save it as UTF-8") from None
-    learn(written_secrets(text))  # before anything can be said of what is in it
+    learn(written_secrets(text))  # before any message can quote the text
     return text

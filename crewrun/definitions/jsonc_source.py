@@ -1,7 +1,7 @@
-"""JSON with comments and trailing commas as plain data, with the line of everything in it: `read` a file.
+"""`read` a file of JSON with comments and trailing commas as plain data, with the line of everything in it.
 
-Strings and numbers are read by the standard library; it has no positions of keys and values, which messages need, so
-the walk through objects and lists is here.
+The standard library parses the strings and numbers. It does not report positions of keys and values, which error
+messages need, so objects and lists are parsed here.
 """
 
 import re
@@ -22,16 +22,16 @@ _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _STRING = JSONDecoder()
 _CONSTANTS = {"true": True, "false": False, "null": None}
-# A part of what the standard library says, and what to tell the user.
+# A part of the standard library's message, and what to tell the user.
 _STRINGS = (
     ("Unterminated string", "a quote is not closed"),
-    ("Invalid control character", "a text cannot go on in the next line, nor hold a tab; write \\n and \\t"),
-    ("escape", "a backslash in a text is written twice"),
+    ("Invalid control character", "a text cannot contain a line break or a tab; write \\n and \\t"),
+    ("escape", "a backslash in a text must be written twice"),
 )
 
 
 def read(file: str, expected: Expected = CREW_FILE) -> Source:
-    """The JSON object in `file`. Raises DefinitionError when there is none to be had."""
+    """The JSON object in `file`. Raises DefinitionError if the file cannot be read or contains anything else."""
     reader = _Reader(decode(read_bytes(file), file), file)
     data = reader.document(expected)
     source = Source(file, data, reader.key_lines, reader.value_lines, reader.written, repeated=reader.repeated)
@@ -39,7 +39,7 @@ def read(file: str, expected: Expected = CREW_FILE) -> Source:
 
 
 class _Reader:
-    """Goes through the text once and notes where things are."""
+    """Parses the text in one pass and records the line of every key and value."""
 
     def __init__(self, text: str, file: str) -> None:
         self.key_lines: dict[KeyPath, int] = {}
@@ -49,7 +49,7 @@ class _Reader:
         self._text = text
         self._file = file
         self._at = 0
-        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+        self._starts = [0, *(newline.end() for newline in re.finditer("\n", text))]
 
     def document(self, expected: Expected) -> Any:
         """The one value of the file. Raises DefinitionError."""
@@ -57,7 +57,7 @@ class _Reader:
             raise empty(self._file, expected)
         data = self._value(())
         if self._peek():
-            raise self._wrong("something stands behind the end of the JSON value")
+            raise self._wrong("unexpected text after the end of the JSON value")
         return data
 
     def _value(self, path: KeyPath) -> Any:
@@ -99,7 +99,7 @@ class _Reader:
         return data
 
     def _forget(self, path: KeyPath) -> None:
-        """Take out the places of a value in whose stead another one comes."""
+        """Remove the lines of a value that a repeated key replaces."""
         for places in (self.key_lines, self.value_lines, self.written):
             for inner in [inner for inner in places if inner[: len(path)] == path]:
                 del places[inner]
@@ -132,8 +132,8 @@ class _Reader:
         return str(text)
 
     def _word(self, path: KeyPath) -> Any:
-        found = _WORD.match(self._text, self._at)
-        word = found[0] if found else ""
+        match = _WORD.match(self._text, self._at)
+        word = match[0] if match else ""
         self.written[path] = word
         try:
             if word in _CONSTANTS:
@@ -144,15 +144,15 @@ class _Reader:
                 value = float(word)
             else:
                 raise ValueError(word)
-        except ValueError:  # int() refuses more than some thousand digits
+        except ValueError:  # int() refuses more than 4,300 digits
             raise self._wrong(
-                f"{word[:40]!r} is no JSON value; texts need double quotes" if word else "expected a value"
+                f"{word[:40]!r} is not a JSON value; texts need double quotes" if word else "expected a value"
             ) from None
         self._at += len(word)
         return value
 
     def _peek(self) -> str:
-        """The character that comes after blanks and comments, an empty text at the end."""
+        """The next character after blanks and comments; empty at the end of the text."""
         self._at = _GAP.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches everywhere
         if self._text.startswith("/*", self._at):
             raise self._wrong("a comment is not closed")

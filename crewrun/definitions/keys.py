@@ -1,7 +1,7 @@
-"""Keys that crewrun does not have: `drop_unknown_keys` reports them, each format by its `Rules`.
+"""Keys that crewrun does not have: `drop_unknown_keys` reports them by the `Rules` of the format.
 
-crew.yaml is crewrun's own, so what has no effect there is an error. CrewAI's files run as they are: what CrewAI logs
-and traces with is let through, features that crewrun does not have are warned about.
+In crewrun's own crew.yaml a key without effect is an error. CrewAI's files run unchanged: keys for its logs and traces
+are ignored, and features that crewrun does not have get a warning.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from crewrun.errors import suggest
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`crewai` for CrewAI's formats; `strict` makes an unknown key an error, else it is a warning."""
+    """`crewai` is for CrewAI's formats, where `strict` makes an unknown key an error instead of a warning."""
 
     crewai: bool
     strict: bool
@@ -25,7 +25,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class KnownKeys:
-    """A source that has no unknown keys any more, and what there is to say about those that it had."""
+    """A source without its unknown keys, and the problems and warnings about those that it had."""
 
     source: Source
     problems: list[Problem] = field(default_factory=list)
@@ -33,16 +33,16 @@ class KnownKeys:
 
 
 def mappings(data: dict[str, Any]) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
-    """Each mapping for an agent, a task or the crew: its kind, its path, itself. What is no mapping is left out."""
+    """Each mapping of an agent, a task or the crew, with its kind and path. Values of other types are skipped."""
     yield "crew", (), data
     agents, tasks, manager = data.get("agents"), data.get("tasks"), data.get("manager_agent")
-    found: list[tuple[str, KeyPath, Any]] = [("agent", ("manager_agent",), manager)]
+    candidates: list[tuple[str, KeyPath, Any]] = [("agent", ("manager_agent",), manager)]
     if isinstance(agents, dict):
-        found += [("agent", ("agents", name), fields) for name, fields in agents.items()]
+        candidates += [("agent", ("agents", name), fields) for name, fields in agents.items()]
     if isinstance(tasks, dict | list):
         entries = tasks.items() if isinstance(tasks, dict) else enumerate(tasks)
-        found += [("task", ("tasks", key), fields) for key, fields in entries]
-    yield from ((kind, path, fields) for kind, path, fields in found if isinstance(fields, dict))
+        candidates += [("task", ("tasks", key), fields) for key, fields in entries]
+    yield from ((kind, path, fields) for kind, path, fields in candidates if isinstance(fields, dict))
 
 
 def drop_unknown_keys(source: Source, rules: Rules) -> KnownKeys:
@@ -58,15 +58,15 @@ def drop_unknown_keys(source: Source, rules: Rules) -> KnownKeys:
 
 
 def unknown_key(path: KeyPath) -> str:
-    """What is wrong with the key that `path` ends with, and what may be meant."""
+    """The message for an unknown key at the end of `path`, with a suggestion if there is one."""
     key, spec = str(path[-1]), spec_at(path[:-1])
     if key in spec.not_yet:
         return f"{key!r} is not supported by this version of crewrun"
     if key == "name" and len(path) == 3 and path[0] in ("agents", "tasks"):
         return f"is not a key here; the name of {spec.noun} is its key under {str(path[0])!r}"
-    known = list(spec.model_fields)
-    near = suggest(key, known)
-    return f"unknown key {key!r}{near}" if near else f"unknown key {key!r}; the keys of {spec.noun} are {listed(known)}"
+    names = list(spec.model_fields)
+    near = suggest(key, names)
+    return f"unknown key {key!r}{near}" if near else f"unknown key {key!r}; the keys of {spec.noun} are {listed(names)}"
 
 
 def _report(result: KnownKeys, rules: Rules, kind: str, path: KeyPath, value: Any) -> None:
@@ -86,7 +86,7 @@ def _report(result: KnownKeys, rules: Rules, kind: str, path: KeyPath, value: An
 
 
 def _without(data: Any, path: KeyPath, dropped: set[KeyPath]) -> Any:
-    if not dropped or len(path) > 2:  # the mappings that keys are dropped from are two levels down at most
+    if not dropped or len(path) > 2:  # keys are dropped at most two levels down
         return data
     if isinstance(data, dict):
         return {

@@ -1,6 +1,6 @@
-"""Tools in a CrewAI project's `tools/*.py`, by the name of the class, the function or the tool itself.
+"""Tools in a CrewAI project's `tools/*.py`, found by the name of the class, the function or the tool itself.
 
-Only files in which the name occurs are loaded: no other one's code is run.
+Only files that contain the name are loaded, so that no other file's code runs.
 """
 
 import glob
@@ -28,7 +28,7 @@ def find_custom(name: str, folders: Sequence[str]) -> Any:
     files = [os.path.join(folder, f"{stem}.py") for folder in folders] if stem.isidentifier() else []
     file = next((file for file in files if os.path.isfile(file)), None)
     if file is None:
-        raise DefinitionError(f"no tool {name!r}; looked for {' and '.join(files) or 'nothing, it is no file name'}")
+        raise DefinitionError(f"no tool {name!r}; looked for {' and '.join(files) or 'nothing, it is not a file name'}")
     module = load_file(os.path.abspath(file))
     for value in _public(module).values():
         if isclass(value) and value.__module__ == module.__name__ and _is_tool_class(value):
@@ -39,7 +39,7 @@ def find_custom(name: str, folders: Sequence[str]) -> Any:
 
 
 def find(name: str, folders: Sequence[str]) -> Any:
-    """What `name` names in the files of `folders`, None when it is nowhere. DefinitionError for a file that fails."""
+    """What `name` stands for in the files of `folders`, None if none has it. DefinitionError for a file that fails."""
     for folder in folders:
         for file in sorted(glob.glob(os.path.join(glob.escape(folder), "*.py"))):
             if os.path.basename(file) == "__init__.py" or not _mentions(file, name):
@@ -50,7 +50,7 @@ def find(name: str, folders: Sequence[str]) -> Any:
 
 
 def places(folders: Sequence[str]) -> str:
-    """Where `find` has looked, in words."""
+    """Where `find` looks, in words."""
     return " or ".join(f"{f}/*.py" if os.path.isdir(f) else f"{f} (no such folder)" for f in folders)
 
 
@@ -74,7 +74,7 @@ def _public(module: ModuleType) -> dict[str, Any]:
 
 
 def _own_name(value: Any) -> str | None:
-    """The name of a tool, or the one that a tool class gives."""
+    """The name that a tool has, or that a tool class gives its tools."""
     if isclass(value):
         field = getattr(value, "model_fields", {}).get("name")
         name = field.default if field is not None else getattr(value, "name", None)

@@ -1,6 +1,6 @@
-"""Looking up what the names in a definition name: tools, functions, classes, files with a schema, Python objects.
+"""`Names`: resolves what a definition refers to by name: tools, functions, classes, schema files, Python objects.
 
-A wrong name is a DefinitionError without a place, which the caller adds.
+A name that leads nowhere raises DefinitionError without a place in the file; the caller adds it.
 """
 
 import os
@@ -18,6 +18,7 @@ from crewrun.definitions import jsonc_source, local_tools, yaml_source
 from crewrun.definitions.problems import KeyPath, Problem, Value, listed
 from crewrun.definitions.source import Expected, Source
 from crewrun.errors import CrewrunError, DefinitionError, suggest
+from crewrun.knowledge.knowledge import Knowledge
 from crewrun.llm.schema import OutputSchema
 from crewrun.references import broken, is_reference, resolve
 from crewrun.tools.base import BaseTool
@@ -33,7 +34,7 @@ _READERS = {
     ".yml": yaml_source.read,
 }
 
-# Fields of tools that a file cannot say anything useful for.
+# Fields of tools whose values cannot be written in a file.
 _NOT_FOR_YAML = frozenset({"args_schema", "func", "cache_function", "env_vars", "package_dependencies"})
 
 
@@ -41,9 +42,9 @@ Objects = dict[KeyPath, Any]
 
 
 class Names:
-    """Looks names up in `folders`, where the definition's own modules and files are, the first one that has them.
+    """Resolves names. The definition's own modules and files are looked for in `folders`, in that order.
 
-    `tool_folders` are those of a CrewAI project, whose tools may be named without saying in which file they are.
+    `tool_folders` are those of a CrewAI project, where a tool may be named without its file.
     """
 
     def __init__(self, folders: Sequence[str], tool_folders: Sequence[str] = ()) -> None:
@@ -65,10 +66,10 @@ class Names:
         value = self._object(reference, "a function")
         if not callable(value):
             raise DefinitionError(f"{reference!r} is of type {type(value).__name__}; a function is needed here")
-        return value  # type: ignore[no-any-return]  # callable() says as much
+        return value  # type: ignore[no-any-return]  # callable() does not narrow to this signature
 
     def guardrail(self, text: str) -> str | Callable[..., Any]:
-        """A function if `text` is a reference to one, else the sentence that it is."""
+        """The function if `text` is a reference to one, else `text` itself: a rule for a model to judge."""
         return self.function(text) if is_reference(text) else text
 
     def model_class(self, reference: str) -> type[BaseModel]:
@@ -80,21 +81,25 @@ class Names:
         return value
 
     def object(self, reference: str, kind: type[T], needed: str) -> T:
-        """The object at `module:attr`, which is a `kind`; `needed` says so in words."""
+        """The object at `module:attr`, an instance of `kind`; `needed` describes `kind` in error messages."""
         value = self._object(reference, needed)
         if not isinstance(value, kind):
             raise DefinitionError(f"{reference!r} is of type {type(value).__name__}; {needed} is needed here")
         return value
 
     def subclass(self, reference: str, kind: type[T]) -> type[T]:
-        """The class at `module:attr`, which is `kind` or made from it."""
+        """The class at `module:attr`: `kind` or a subclass of it."""
         value = self._object(reference, "a class")
         if not (isclass(value) and issubclass(value, kind)):
-            raise DefinitionError(f"{reference!r} is no class made from crewai's {kind.__name__}, as is needed here")
+            raise DefinitionError(f"{reference!r} is not crewai's {kind.__name__} or a subclass, as is needed here")
         return value
 
+    def knowledge(self, reference: str) -> Knowledge:
+        """The `Knowledge` at `module:attr`."""
+        return self.object(reference, Knowledge, "a Knowledge")
+
     def knowledge_source(self, entry: str | dict[str, Any]) -> Any:
-        """The source at `module:attr` or `file.py:attr`; a path or a mapping is made one when the crew is built."""
+        """The source at `module:attr` or `file.py:attr`. A path or a mapping stays: `build` makes a source of it."""
         if not isinstance(entry, str) or not is_reference(entry):
             return entry
         value = self._resolved(entry)
@@ -102,14 +107,14 @@ class Names:
             return value
         return _user_code(f"making the source {entry}", value)
 
-    def json_schema(self, given: str | dict[str, Any]) -> dict[str, Any]:
-        """The JSON Schema itself, or in the file that is named."""
-        schema = self._read_schema(given) if isinstance(given, str) else given
+    def json_schema(self, entry: str | dict[str, Any]) -> dict[str, Any]:
+        """The JSON Schema: `entry` itself, or what is in the file of that name."""
+        schema = self._read_schema(entry) if isinstance(entry, str) else entry
         try:
             OutputSchema.of_json_schema(schema, "")
         except DefinitionError as wrong:
             reason = str(wrong).removeprefix(": output_schema").lstrip(".: ")
-            raise DefinitionError(f"{given}: {reason}" if isinstance(given, str) else reason) from None
+            raise DefinitionError(f"{entry}: {reason}" if isinstance(entry, str) else reason) from None
         return schema
 
     def _read_schema(self, file: str) -> dict[str, Any]:
@@ -132,15 +137,15 @@ class Names:
             return _made(local_tools.find_custom(name, self._tool_folders), name, arguments)
         if is_reference(name):
             return _made(self._resolved(name), name, arguments)
-        known = list(tools.BUILT_IN)
-        unknown = f"no tool {name!r}{suggest(name, known)}"
+        names = list(tools.BUILT_IN)
+        unknown = f"no tool {name!r}{suggest(name, names)}"
         if not self._tool_folders:
             raise DefinitionError(
-                f"{unknown}; built in are {listed(known)}; a tool of your own is named as module:attr or file.py:attr"
+                f"{unknown}; built in are {listed(names)}; a tool of your own is named as module:attr or file.py:attr"
             )
         if (value := local_tools.find(name, self._tool_folders)) is None:
             looked = local_tools.places(self._tool_folders)
-            raise DefinitionError(f"{unknown}; built in are {listed(known)}, and it is not in {looked}")
+            raise DefinitionError(f"{unknown}; built in are {listed(names)}, and it is not in {looked}")
         return _made(value, name, arguments)
 
     def _object(self, reference: str, needed: str) -> Any:
@@ -160,14 +165,14 @@ class Names:
 
 
 def look_up_objects(source: Source, names: Names, problems: list[Problem]) -> Objects:
-    """The objects of `source` by their paths; what is wrong with one is added to `problems`."""
-    found: Objects = {}
+    """The Python objects that `source` refers to, by path. What is wrong with one is added to `problems`."""
+    objects: Objects = {}
     for path, reference in source.objects.items():
         try:
-            found[path] = _object_at(path, reference, names)
+            objects[path] = _object_at(path, reference, names)
         except DefinitionError as wrong:
             problems.append(source.at_value(path, str(wrong)))
-    return found
+    return objects
 
 
 def _object_at(path: KeyPath, reference: str, names: Names) -> Any:
@@ -182,20 +187,20 @@ def _object_at(path: KeyPath, reference: str, names: Names) -> Any:
 
 
 def _made(value: Any, name: str, arguments: dict[str, Any]) -> BaseTool:
-    """The tool that `value` is, or is a class of."""
+    """The tool: `value` itself, or an instance if it is a class."""
     if not isclass(value):
         if arguments:
-            raise DefinitionError(f"{name!r} takes no arguments: it is no class")
+            raise DefinitionError(f"{name!r} takes no arguments: it is not a class")
         return _user_code(f"making the tool {name}", lambda: _as_tool(value, name))
-    # A tool of the user's with an `__init__` of its own may take what is no field.
+    # A user's tool with its own `__init__` may take arguments that are not fields.
     fields = None
     if issubclass(value, BaseTool):
         knows_all = value.__init__ is BaseTool.__init__ or value.__module__ in tools.BUILT_IN.values()
         fields = list(value.model_fields) if knows_all else None
     for argument in arguments:
         if fields is not None and argument not in fields:
-            known = [field for field in fields if field not in _NOT_FOR_YAML]
-            near = suggest(argument, known) or f"; its arguments are {listed(known)}"
+            usable = [field for field in fields if field not in _NOT_FOR_YAML]
+            near = suggest(argument, usable) or f"; its arguments are {listed(usable)}"
             raise DefinitionError(f"{name} has no argument {argument!r}{near}")
     return _user_code(f"making the tool {name}", lambda: _as_tool(_instance(value, name, arguments), name))
 
@@ -203,7 +208,7 @@ def _made(value: Any, name: str, arguments: dict[str, Any]) -> BaseTool:
 def _as_tool(value: Any, name: str) -> BaseTool:
     try:
         return as_tool(value)
-    except DefinitionError as wrong:  # says it of the object, where the user knows a name
+    except DefinitionError as wrong:  # its message has the object's repr; users know the tool by its name
         raise DefinitionError(str(wrong).replace(repr(value), repr(name), 1)) from None
 
 
@@ -220,5 +225,5 @@ def _user_code(doing: str, run: Callable[[], T]) -> T:
         return run()
     except CrewrunError:
         raise
-    except Exception as failed:  # a constructor or a property of theirs may raise anything
+    except Exception as failed:  # the user's constructors and properties may raise anything
         raise broken(doing, failed) from None

@@ -1,11 +1,11 @@
-"""CrewAI's spellings as those of crew.yaml: `normalise_json` for its JSON, `normalise_older` for older projects.
+"""CrewAI's spellings in those of crew.yaml: `normalise_json` for its JSON, `normalise_older` for older projects.
 
-In its JSON an agent's `settings` are fields like the others, `{"python": "app.steps.log"}` is `app.steps:log`, the
-model `{"provider": "groq", "model": "x"}` is `groq/x`, and a `type` that is no class of the user's says nothing.
-Models, managers and classes that are Python objects have no spelling in crew.yaml: they are the source's `objects`.
+In its JSON an agent's `settings` are fields like all others, `{"python": "app.steps.log"}` is `app.steps:log`, the
+model `{"provider": "groq", "model": "x"}` is `groq/x`, and a `type` that names one of CrewAI's own classes is dropped.
+Models, managers and classes that are Python objects cannot be written in crew.yaml: they become the source's `objects`.
 
-In older projects an agent's `model`, `base_url` and the like belong to its `llm`; a task may name its agent by the
-role; `verbose: 2` is true; an empty `output_file` is left out. `unwrap` takes off a key around all entries of a file.
+In older projects an agent's `model`, `base_url` and so on belong to its `llm`; a task may name its agent by the role;
+`verbose: 2` means true; an empty `output_file` is left out. `unwrap` removes a key around all entries of a file.
 """
 
 import os
@@ -20,7 +20,7 @@ from crewrun.definitions.source import Source
 
 _PLAIN_TYPES = frozenset({"agent", "Agent", "task", "Task"})
 _CONDITIONAL_TYPES = frozenset({"conditional", "conditional_task", "ConditionalTask"})
-# Keys whose value may be a Python object, and what stands in its place for the checks of names and types.
+# Keys whose value may be a Python object, and the placeholder that the checks of names and types see instead.
 _OBJECTS: Mapping[str, tuple[str, ...]] = {
     "agent": ("type", "llm"),
     "task": ("type",),
@@ -32,7 +32,7 @@ _TEXTS = frozenset({"role", "goal", "backstory", "description", "expected_output
 
 
 def normalise_json(source: Source, folder: str) -> Source:
-    """`source`, a project in `folder`, in the spelling of crew.yaml."""
+    """`source`, of a project in `folder`, in crew.yaml's spelling."""
     data = dict(source.data)
     modules = _Modules(folder)
     for kind, path, fields in list(mappings(source.data)):
@@ -51,13 +51,13 @@ def normalise_json(source: Source, folder: str) -> Source:
 
 
 class _Modules:
-    """Tells where in `app.hooks.Steps.log` the module ends: the longest one that there is in `folder`."""
+    """Tells where in `app.hooks.Steps.log` the module's name ends: at the longest one that exists in `folder`."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
     def reference(self, value: Any) -> str | None:
-        """`{"python": "app.steps.log"}` as `app.steps:log`, None for all else."""
+        """`{"python": "app.steps.log"}` as `app.steps:log`, None for anything else."""
         dotted = value.get("python") if isinstance(value, dict) and len(value) == 1 else None
         if not isinstance(dotted, str) or "." not in dotted:
             return None
@@ -119,7 +119,7 @@ def _values(fields: dict[str, Any], modules: _Modules) -> Iterator[tuple[str, An
 
 
 def _model(value: Any) -> Any:
-    """A model with its provider in its name. That of a deployment is the deployment's."""
+    """The model with its provider in its name. A `deployment_name` stands for a missing `model`."""
     if isinstance(value, dict) and "model" not in value and "deployment_name" in value:
         value = {"model": value["deployment_name"], **{k: v for k, v in value.items() if k != "deployment_name"}}
     if not isinstance(value, dict) or not isinstance(value.get("provider"), str):
@@ -132,7 +132,7 @@ def _model(value: Any) -> Any:
 
 
 def normalise_older(source: Source, warnings: list[Problem]) -> Source:
-    """`source` in today's spelling; what is said of it is added to `warnings`."""
+    """`source` in today's spelling. Warnings about the old spelling are added to `warnings`."""
     data = dict(source.data)
     for name in ("agents", "tasks"):
         if isinstance(data.get(name), dict | list):
@@ -153,7 +153,7 @@ def normalise_older(source: Source, warnings: list[Problem]) -> Source:
 
 
 def unwrap(source: Source, key: str) -> Source:
-    """`source` without a `key`, such as `agents`, around all of its entries. A list of named entries is a mapping."""
+    """`source` without a `key`, such as `agents`, around all its entries. A list of named entries becomes a mapping."""
     inner = source.data.get(key)
     if set(source.data) - {"agents", "tasks"} or not isinstance(inner, dict | list):
         return source
@@ -181,7 +181,7 @@ def _put_older(data: dict[str, Any], path: KeyPath, fields: dict[str, Any]) -> N
 
 
 def _keys_by_role(agents: Any) -> Mapping[str, str]:
-    """The names of agents by their roles, of those that are one's alone."""
+    """The names of agents by role, for the roles that only one agent has."""
     keys: dict[str, list[str]] = {}
     entries = agents if isinstance(agents, dict) else {}
     for name, fields in entries.items():

@@ -1,4 +1,4 @@
-"""From a source to its definition, the same steps for every format: normalise, keys, checks, names, spec, build."""
+"""`assemble`: from a source to a definition, in steps that are the same for all formats."""
 
 import warnings
 from pathlib import Path
@@ -18,20 +18,20 @@ from crewrun.target.crew import CrewTarget
 
 
 def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -> Definition:
-    """The definition that `source` describes; `path` is what the user named.
+    """The definition that `source` describes; `path` is the file or folder as the user named it.
 
-    Every fault that can be known is collected before any is raised, as DefinitionError with one line per fault in the
-    order of the file. Warns with CrewrunWarning of keys without effect, where `rules` let them pass.
+    Collects all faults that it can find before it raises DefinitionError, with one line per fault in the order of the
+    file. Warns with CrewrunWarning about keys that have no effect, where `rules` allow them.
     """
     notes = with_advice(source.repeated, LAST_COUNTS) if rules.crewai else []
     if rules.crewai:
         source = normalise_older(source, notes)
-    known = drop_unknown_keys(source, rules)
-    for warning in [*notes, *known.warnings]:
+    checked = drop_unknown_keys(source, rules)
+    for warning in [*notes, *checked.warnings]:
         warnings.warn(str(warning), CrewrunWarning, stacklevel=4)
-    source = known.source
-    problems = [*source.problems, *known.problems, *check(source, is_crewai=rules.crewai)]
-    if not rules.crewai:  # in crewrun's own format a repeated key, of which one has no effect, is an error
+    source = checked.source
+    problems = [*source.problems, *checked.problems, *check(source, is_crewai=rules.crewai)]
+    if not rules.crewai:  # in crewrun's own format a repeated key is an error, since all but the last have no effect
         problems += source.repeated
     objects = look_up_objects(source, names, problems)
     spec = validate(source, names, rules)

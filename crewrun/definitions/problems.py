@@ -1,6 +1,6 @@
-"""What is wrong with a crew file, in plain words: a `Problem` per fault, and pydantic's faults translated.
+"""What is wrong with a crew file, in plain words: a `Problem` per fault, with pydantic's errors translated.
 
-Where things stand in the file comes from `source`; which keys there are, from `spec`.
+`source` knows the lines, `spec` the keys.
 """
 
 import re
@@ -18,15 +18,15 @@ KeyPath = tuple[str | int, ...]
 
 LAST_COUNTS = "the last one counts"
 
+# Enough to see what to change, in a message that still fits a terminal.
 _MAX_PROBLEMS = 20
 _MAX_SHOWN_CHARS = 60
 _MAX_NAMES = 12
 _SECRET = frozenset({"api_key", "extra_headers", "extra_body", "extra_query"})
 _PLAIN_NAME = re.compile(r"[\w-]+")
 
-# pydantic's error types (https://docs.pydantic.dev/latest/errors/validation_errors/) and those of `spec`. What is
-# missing or unknown depends on the place: `validation` and `keys` word that. Without `{value}` the value is not
-# repeated.
+# By pydantic's error types (https://docs.pydantic.dev/latest/errors/validation_errors/) and those of `spec` and
+# `value_types`. Missing and unknown keys need the place to describe: `validation` and `keys` do that.
 _WORDS = {
     "string_type": "needs text, not {value}{quote}",
     "blank": "must not be empty",
@@ -51,13 +51,13 @@ _WORDS = {
     "no_reference": "{text} is not a reference to an environment variable; write ${{NAME}}, or $${{…}} for that text",
     "reserved": "{name!r} is a key of the llm itself; write it beside additional_params",
     "name": "{why}",
-    "human_input": "asks somebody, and crewrun runs where nobody answers; take it out",
+    "human_input": "needs a person to answer, and crewrun runs unattended; remove it",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault: its file and line (None for the file as a whole), where it is in the structure, and what to do."""
+    """One fault: its file, its line (None for the file as a whole), its path in the data, and what to do."""
 
     file: str
     line: int | None
@@ -72,7 +72,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A faulty value, where it is, and as it is `written` in the file unless it is a text."""
+    """A faulty value as messages show it: secrets are not. `written` is its spelling in the file unless it is text."""
 
     path: KeyPath
     content: Any
@@ -94,12 +94,12 @@ class Value:
 
 
 def with_advice(problems: Iterable[Problem], advice: str) -> list[Problem]:
-    """The same `problems`, with `advice` behind what each says."""
+    """The same `problems`, with `advice` after each message."""
     return [replace(problem, message=f"{problem.message}; {advice}") for problem in problems]
 
 
 def failure(file: str, problems: Iterable[Problem]) -> DefinitionError:
-    """The error that lists `problems` by file and line, the first twenty of them; `file` is the definition."""
+    """The error that lists up to `_MAX_PROBLEMS` problems by file and line, those of the definition's `file` first."""
     lines = [str(p) for p in sorted(problems, key=lambda p: (p.file != file, p.file, p.line or 0))]
     if len(lines) > _MAX_PROBLEMS:
         lines[_MAX_PROBLEMS:] = [f"{file}: and {len(lines) - _MAX_PROBLEMS} more problems"]
@@ -108,10 +108,10 @@ def failure(file: str, problems: Iterable[Problem]) -> DefinitionError:
 
 def explain(error: "ErrorDetails", value: Value) -> str:
     """What pydantic's `error` says about `value`, in words for the author of the file."""
-    known = {"quote": _quoting(value), "near": "", "msg": error["msg"], **error.get("ctx", {})}
+    details = {"quote": _quoting(value), "near": "", "msg": error["msg"], **error.get("ctx", {})}
     if error["type"] == "literal_error" and isinstance(value.content, str):
-        known["near"] = suggest(value.content, re.findall(r"'([^']+)'", str(known["expected"])))
-    return _WORDS.get(error["type"], "{value} is not accepted here").format_map({**known, "value": value})
+        details["near"] = suggest(value.content, re.findall(r"'([^']+)'", str(details["expected"])))
+    return _WORDS.get(error["type"], "{value} is not accepted here").format_map({**details, "value": value})
 
 
 def listed(names: Sequence[str]) -> str:
@@ -121,19 +121,19 @@ def listed(names: Sequence[str]) -> str:
 
 
 def repeated(lines: Sequence[int]) -> str:
-    """What is wrong with a key that is on all of these `lines` before."""
+    """The message for a key that is on all of these `lines` already."""
     before = " and ".join(map(str, lines))
     return f"this key is on line{'s' if lines[1:] else ''} {before} already"
 
 
 def missing(noun: str, needed: Sequence[str]) -> str:
-    """What is said of a key that `noun` must have and has not."""
+    """The message for a key that `noun` must have and does not."""
     *others, last = needed
     return f"is missing; {noun} needs {', '.join(others)}{' and ' if others else ''}{last}"
 
 
 def dotted(path: KeyPath) -> str:
-    """`tasks[1].agent`. A key that is not a plain word is quoted."""
+    """`path` as `tasks[1].agent`. A key that is not a plain word is quoted."""
     text = ""
     for key in path:
         if isinstance(key, int):
@@ -144,7 +144,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def _quoting(value: Value) -> str:
-    """The advice to quote what YAML took for something else than text."""
+    """The advice to put a text into quotes where YAML read something else."""
     content = value.content
     if isinstance(content, dict) and list(content.values()) == [None] and (key := next(iter(content))).isprintable():
         return f'; a text that starts with a brace needs quotes: "{{{_cut(key)}}}"'

@@ -1,6 +1,6 @@
-"""The JSON Schema of crew.yaml, made of the specs: editors complete and check with it as one types.
+"""The JSON Schema of crew.yaml, generated from `spec`, for completion and checks in editors.
 
-It says what `spec` says. What must fit together (names of agents and tasks, what references lead to) only `load` knows.
+It cannot check what must fit together, such as names of agents and tasks, nor what references lead to; `load` does.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ def _describe(part: dict[str, Any], spec: type[Spec], words: Mapping[str, str]) 
 
 
 def _allow_reference(value: dict[str, Any]) -> None:
-    """Let a value that is no text be a text that refers to a variable."""
+    """Allow a text that refers to a variable where the value is of another type."""
     forms = value.get("anyOf", [])
     if forms and not any(form.get("type") == "string" for form in forms):
         forms.append(_REFERENCE)

@@ -1,6 +1,6 @@
-"""`Source`: a definition's data and the place of everything in it, out of one file or of several.
+"""`Source`: a definition's data with the line of everything in it, from one file or several.
 
-`yaml_source` and `jsonc_source` read one; `joined` puts several together.
+`yaml_source` and `jsonc_source` read a file; `joined` combines several.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from crewrun.definitions.problems import KeyPath, Problem
 from crewrun.errors import DefinitionError
 
+# The readers recurse twice per level: well under Python's limit of 1,000 nested calls.
 MAX_DEPTH = 100
 
 T = TypeVar("T")
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a file should hold, in the words of the message for one that does not."""
+    """What a file should contain, worded for the error message if it does not."""
 
     noun: str = "a crew file"
     content: str = "`agents:` and `tasks:`"
@@ -30,10 +31,11 @@ CREW_FILE = Expected()
 class Source:
     """`data` is a mapping of plain values.
 
-    `key_lines` and `value_lines` map the path of a key and of a value to its line, from 1. `written` has the spelling
-    of each value that is not text. `problems` are faults that did not keep the rest from being read. `repeated` are
-    keys that are there more than once: `data` has the last one. `parts` names the files that parts of the data come
-    from; all else is in `file`. `objects` are references to Python objects, `module:attr`, in place of what `data` has.
+    `key_lines` and `value_lines` map the path of a key or a value to its line, counted from 1. `written` has the
+    original spelling of each value that is not text. `problems` are faults after which reading could go on. `repeated`
+    are keys that occur more than once: `data` has the last one. `parts` names the files that parts of the data come
+    from; everything else is from `file`. `objects` are references to Python objects, `module:attr`, that replace what
+    `data` has at their paths.
     """
 
     file: str
@@ -47,20 +49,20 @@ class Source:
     objects: dict[KeyPath, str] = field(default_factory=dict)
 
     def at_key(self, path: KeyPath, message: str) -> Problem:
-        """The problem of the key that `path` ends with, or of the nearest thing around it."""
+        """A problem with the key at the end of `path`, on its line or that of the nearest thing around it."""
         return self._problem(path, self.key_lines, message)
 
     def at_value(self, path: KeyPath, message: str) -> Problem:
-        """The problem of the value at `path`, or of the nearest thing around it."""
+        """A problem with the value at `path`, on its line or that of the nearest thing around it."""
         return self._problem(path, self.value_lines, message)
 
     def place_of_key(self, path: KeyPath) -> str:
-        """`line 3`, with the file when the data come from several."""
+        """`line 3`, with the file if the data comes from several."""
         problem = self.at_key(path, "")
         return f"line {problem.line}" + (f" of {problem.file}" if self.parts else "")
 
     def move(self, old: KeyPath, new: KeyPath) -> None:
-        """Make the places of `old`, and of what is in it, those of `new` too."""
+        """Copy the lines and spellings of `old`, and of everything in it, to `new`."""
         for places in (self.key_lines, self.value_lines):
             _copy(places, old, new)
         _copy(self.written, old, new)
@@ -71,8 +73,8 @@ class Source:
 
     def _nearest(self, path: KeyPath, lines: dict[KeyPath, int]) -> int | None:
         while path:
-            if found := lines.get(path) or self.key_lines.get(path) or self.value_lines.get(path):
-                return found
+            if line := lines.get(path) or self.key_lines.get(path) or self.value_lines.get(path):
+                return line
             path = path[:-1]
         return self.value_lines.get(())
 
@@ -83,7 +85,7 @@ def empty(file: str, expected: Expected) -> DefinitionError:
 
 
 def as_mapping(source: Source, expected: Expected) -> Source:
-    """`source` itself. Raises DefinitionError when its data is no mapping."""
+    """`source` itself. Raises DefinitionError if its data is not a mapping."""
     if source.data is None:
         raise empty(source.file, expected)
     if not isinstance(source.data, dict):
@@ -93,7 +95,7 @@ def as_mapping(source: Source, expected: Expected) -> Source:
 
 
 def joined(whole: Source, parts: Mapping[KeyPath, Source]) -> Source:
-    """`whole` with the data of `parts` put in at their paths, whose mappings are made where they are missing."""
+    """`whole` with the data of `parts` inserted at their paths; missing mappings on the way are created."""
     result = Source(
         whole.file,
         dict(whole.data),

@@ -1,11 +1,11 @@
-"""Which keys a definition may have, and of what type. What must fit together is checked in `checks`.
+"""Which keys a definition may have, and their types. `checks` is for what must fit together.
 
-The keys are the fields of `Agent`, `Task`, `Crew` and `LLM`. `not_yet` lists those of CrewAI that this version does not
-run, so that a message can tell them from typing errors; `ignored` lists those that crew.yaml takes without any effect.
-What the keys are for is in `descriptions`, which editors show.
+The keys are the fields of `Agent`, `Task`, `Crew` and `LLM`. `not_yet` lists CrewAI keys that this version does not
+support, so that messages can tell them from typing errors; `ignored` lists keys that crew.yaml accepts without effect.
+`descriptions` has a sentence about each key, which editors show.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -52,7 +52,7 @@ from crewrun.llm.variables import is_reference, malformed
 
 
 def _key_or_reference(text: str) -> str:
-    if text.startswith(("$", "os.environ/")):  # a reference that is one does not come here
+    if text.startswith(("$", "os.environ/")):  # well-formed references are never checked here
         raise PydanticCustomError("reference", "reference")
     return text
 
@@ -68,7 +68,8 @@ def _keys(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-# What `additional_params` may not have. The keys that came later stood there once, and still may.
+# Keys of the llm itself, which `additional_params` may not have. Keys that `LLMSpec` got later are not listed: existing
+# files have them in `additional_params`.
 _RESERVED = _keys(
     "self model provider temperature top_p max_tokens max_completion_tokens stop seed presence_penalty "
     "frequency_penalty reasoning_effort base_url api_base api_key timeout extra_headers function_calling "
@@ -77,7 +78,7 @@ _RESERVED = _keys(
 
 
 class Spec(BaseModel):
-    """One mapping of the file. `noun` is what messages call it."""
+    """One mapping in the file. `noun` is its name in messages."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -85,15 +86,15 @@ class Spec(BaseModel):
     not_yet: ClassVar[frozenset[str]] = frozenset()
     ignored: ClassVar[frozenset[str]] = frozenset()
 
-    def given(self) -> dict[str, Any]:
-        """The values that the file gives, by key."""
+    def explicit(self) -> dict[str, Any]:
+        """The values that the file sets, by key."""
         return {name: value for name, value in self if value is not None and name in self.model_fields_set}
 
 
 class LLMSpec(Spec):
-    """A model and its parameters. What is in `additional_params` goes into every request as it is.
+    """A model and its parameters. `additional_params` go into every request unchanged.
 
-    Any value may be a text with references to variables in it: it is checked when they are looked up.
+    Any value may be a text with references to environment variables; it is checked once they are looked up.
     """
 
     noun = "an llm"
@@ -157,7 +158,7 @@ LLMSpec.model_rebuild()
 
 
 class KnowledgeConfigSpec(Spec):
-    """How much of what they know agents are given; see `KnowledgeConfig`."""
+    """How much of the knowledge goes into a prompt; see `KnowledgeConfig`."""
 
     noun = "a knowledge_config"
 
@@ -208,7 +209,7 @@ Manager = Annotated[
 
 
 class TaskSpec(Spec):
-    """A task of the mapping form; its name is its key under `tasks`. `context` left out means all earlier tasks."""
+    """A task in the mapping form; its name is its key under `tasks`. Without `context` it sees all earlier tasks."""
 
     noun = "a task"
     ignored = _keys("security_config")
@@ -238,19 +239,28 @@ class TaskSpec(Spec):
 
 
 class NamedTaskSpec(TaskSpec):
-    """A task of the list form. Without a name it is `task_1`, `task_2`, … by its place."""
+    """A task in the list form. Without a name it is `task_1`, `task_2`, … by position."""
 
     name: Name | None = None
 
 
-class BatchSpec(create_model("Flags", __base__=Spec, **batch_fields())):  # type: ignore[misc]  # a base that is made
-    """Defaults for the flags of `crewrun batch`; here and there the same names, with `_` or `-`."""
+class _BatchSection(Spec):
+    """Defaults for the flags of `crewrun batch`, under the same names, with `_` or `-`."""
 
     noun = "batch"
 
 
+if TYPE_CHECKING:
+
+    class BatchSpec(_BatchSection):
+        """The `batch:` section."""
+
+else:  # a single model: for a subclass of a created one pydantic would build the fields twice at every start
+    BatchSpec = create_model("BatchSpec", __base__=_BatchSection, __doc__=_BatchSection.__doc__, **batch_fields())
+
+
 class CrewSpec(Spec):
-    """The file. `llm` is for the agents that name none; `inputs` are defaults for placeholders."""
+    """The whole file. `llm` is for agents without one of their own; `inputs` are defaults for placeholders."""
 
     noun = "a crew"
     ignored = _keys("cache chat_llm full_output language prompt_file security_config share_crew tracing")

@@ -1,4 +1,4 @@
-"""Holding a source against the spec: `validate`. pydantic's faults become problems with their places."""
+"""`validate` a source against the spec. pydantic's errors become problems with their places."""
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -13,9 +13,9 @@ from crewrun.definitions.value_types import TAG
 
 
 def validate(source: Source, names: Names, rules: Rules) -> CrewSpec | list[Problem]:
-    """The spec of `source`, its names looked up, or what is wrong with it.
+    """The spec of `source` with its names resolved, or what is wrong with it.
 
-    CrewAI's formats are read as CrewAI does: `"5"` is a number where one is needed.
+    CrewAI's formats are read leniently, as CrewAI reads them: `"5"` is a number where one is needed.
     """
     try:
         return CrewSpec.model_validate(source.data, strict=not rules.crewai, context=names)

@@ -1,7 +1,7 @@
-"""The types of the values in a definition. Those that name something become what they name.
+"""The types of the values in a definition. A value that names something becomes what it names.
 
-The names are looked up in the `Names` that is the context of the validation; so a wrong name is one more fault of the
-file, beside all others. Which key has which type is `spec`.
+Validation has a `Names` as its context, which resolves them; so a wrong name is reported with all other faults of the
+file. `spec` says which key has which type.
 """
 
 import re
@@ -15,13 +15,13 @@ from crewrun.errors import DefinitionError
 from crewrun.knowledge.sources import SOURCE_TYPES
 from crewrun.tools import BUILT_IN
 
-# Tags of unions stand in pydantic's locations; a key of a file hardly starts like this.
+# pydantic's locations contain the tags of unions; no key of a file is likely to start like this.
 TAG = "\0"
 TEXT, MAPPING, LIST, NUMBER, FLAG = (Tag(f"{TAG}{shape}") for shape in ("text", "mapping", "list", "number", "flag"))
 
 
 def one_of(needed: str) -> Discriminator:
-    """What tells the members of a union apart: their shapes. `needed` is for the message about any other."""
+    """Tells the members of a union apart by their shapes. `needed` describes them, for the message about any other."""
     return Discriminator(_shape, custom_error_type="shape", custom_error_message=needed)
 
 
@@ -38,13 +38,13 @@ def _not_blank(text: str) -> str:
 
 
 def _share(text: str) -> str:
-    found = _SHARE.fullmatch(text)
-    if not found or not 0 < float(found[1]) <= 100:
+    match = _SHARE.fullmatch(text)
+    if not match or not 0 < float(match[1]) <= 100:
         raise ValueError("needs a number of rows, or a share of them above 0% and up to 100%, such as '5%'")
     return text
 
 
-def _nobody_there(wanted: bool) -> bool:
+def _no_human_input(wanted: bool) -> bool:
     if wanted:
         raise PydanticCustomError("human_input", "human_input")
     return wanted
@@ -57,8 +57,8 @@ def _file(template: str) -> str:
         raise PydanticCustomError("name", "{why}", {"why": str(wrong)}) from None
 
 
-def _found(method: str) -> AfterValidator:
-    """Turns a name into what it names, by that method of `Names`."""
+def _looked_up(method: str) -> AfterValidator:
+    """Replaces a name by what it names, using this method of `Names`."""
 
     def find(value: Any, info: ValidationInfo) -> Any:
         try:
@@ -117,36 +117,36 @@ Dollars = Annotated[Annotated[Positive, NUMBER] | Annotated[Text, TEXT], one_of(
 Prices = dict[str, Annotated[list[NotNegative], Field(min_length=2, max_length=4)]]
 LogName = Annotated[Annotated[bool, FLAG] | Annotated[Text, TEXT], one_of("the name of a file, or true for logs.txt")]
 OutputFile = Annotated[Text, AfterValidator(_file)]
-NoHumanInput = Annotated[bool, AfterValidator(_nobody_there), WithJsonSchema({"const": False})]
+NoHumanInput = Annotated[bool, AfterValidator(_no_human_input), WithJsonSchema({"const": False})]
 
 Tool = Annotated[
     Annotated[Name, TEXT] | Annotated[dict[str, Any], MAPPING],
     one_of("the name of a tool, or a mapping of one name to the tool's arguments"),
-    _found("tool"),
+    _looked_up("tool"),
     _TOOL,
 ]
 ToolChoice = Annotated[
     Annotated[Text, TEXT] | Annotated[dict[str, Any], MAPPING],
     one_of("auto, none, required, or a mapping that names a function"),
 ]
-Function = Annotated[Name, _found("function"), _REFERENCE]
+Function = Annotated[Name, _looked_up("function"), _REFERENCE]
 Functions = Annotated[
     Annotated[Function, TEXT] | Annotated[list[Function], LIST], one_of("a reference module:attr, or a list of them")
 ]
-Guardrail = Annotated[Text, _found("guardrail"), _WORDS]
+Guardrail = Annotated[Text, _looked_up("guardrail"), _WORDS]
 Guardrails = Annotated[
     Annotated[Guardrail, TEXT] | Annotated[list[Guardrail], LIST], one_of("a guardrail, or a list of them")
 ]
-ModelClass = Annotated[Name, _found("model_class"), _REFERENCE]
+ModelClass = Annotated[Name, _looked_up("model_class"), _REFERENCE]
 InputFile = Annotated[
     Annotated[Text, TEXT] | Annotated[dict[str, Text], MAPPING],
     one_of("the path or address of a file"),
 ]
-KnowledgeObject = Annotated[Name, _found("knowledge"), _REFERENCE]
+KnowledgeObject = Annotated[Name, _looked_up("knowledge"), _REFERENCE]
 KnowledgeSource = Annotated[
     Annotated[Text, TEXT] | Annotated[dict[str, Any], MAPPING],
     one_of("the path of a file, a reference module:attr, or a mapping with source_type"),
-    _found("knowledge_source"),
+    _looked_up("knowledge_source"),
     WithJsonSchema(
         {
             "anyOf": [
@@ -163,5 +163,5 @@ KnowledgeSource = Annotated[
 JSONSchema = Annotated[
     Annotated[Name, TEXT] | Annotated[dict[str, Any], MAPPING],
     one_of("a JSON Schema, or the path of a file that holds one"),
-    _found("json_schema"),
+    _looked_up("json_schema"),
 ]

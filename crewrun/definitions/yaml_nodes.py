@@ -1,7 +1,7 @@
-"""From YAML nodes to plain data: `convert`.
+"""`convert`: from YAML nodes to plain data.
 
-YAML 1.1 as PyYAML's safe loader has it, less its surprises: 2024-01-01, 12:30 and 010 stay text, 1e3 is a number, every
-key is text. Of a key that is there twice the last one counts, and is noted.
+YAML 1.1 as PyYAML's safe loader reads it, without its surprises: 2024-01-01, 12:30 and 010 stay text, 1e3 is a number,
+and every key is text. If a key is repeated, the last one counts and the repetition is recorded.
 """
 
 import re
@@ -20,6 +20,7 @@ try:
 except ImportError:  # PyYAML built without libyaml
     from yaml import SafeLoader  # type: ignore[assignment]  # the same interface
 
+# Bounds what aliases may expand to: reading 100,000 values takes 0.8 s of CPU, and an alias bomb has billions.
 MAX_VALUES = 100_000
 
 _TAG = "tag:yaml.org,2002:"
@@ -34,18 +35,18 @@ _IMPLICIT = (
 
 
 def convert(root: yaml.Node, file: str) -> Source:
-    """The data of `root` and the places in it. Raises DefinitionError for what is too large, too deep or endless."""
+    """The data of `root` with its lines. Raises DefinitionError if it is too large, too deep or contains itself."""
     converter = _Converter(file)
     return replace(converter.source, data=converter.value(root, ()))
 
 
 def too_deep(file: str, line: int) -> DefinitionError:
-    """The error for nesting beyond `MAX_DEPTH`, so deep on `line`."""
+    """The error for nesting that exceeds `MAX_DEPTH` on `line`."""
     return DefinitionError(f"{file}:{line}: is nested more than {MAX_DEPTH} levels deep")
 
 
 def too_many(file: str) -> DefinitionError:
-    """The error for more than `MAX_VALUES` values, as an alias bomb has them."""
+    """The error for more than `MAX_VALUES` values, as in an alias bomb."""
     return DefinitionError(
         f"{file}: has more than {MAX_VALUES:,} values, aliases written out; too many for a crew file"
     )
@@ -60,24 +61,24 @@ def _by_first_character() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
 
 
 class Loader(SafeLoader):
-    """Composes nodes, constructs nothing."""
+    """Composes nodes, with `_IMPLICIT` for plain scalars. It never constructs objects."""
 
     yaml_implicit_resolvers = _by_first_character()
 
 
 class _Converter:
-    """Turns nodes into plain data and notes where they were. An alias is written out, wherever it stands."""
+    """Turns nodes into plain data and records their lines. Aliases are expanded."""
 
     def __init__(self, file: str) -> None:
         self.source = Source(file, None)
         self._count = 0
-        # Nodes by id, for an alias is the node of its anchor: those around the current one, and those with a fault,
-        # which is reported once.
+        # Ids of nodes, since an alias is the same node as its anchor: the nodes around the current one, and those with
+        # a fault, so that it is reported once.
         self._open: set[int] = set()
         self._reported: set[int] = set()
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        """The data of `node`, which stands at `path`."""
+        """The data of `node`, which is at `path`."""
         self._enter(node)
         try:
             self.source.value_lines[path] = _line(node)
@@ -118,7 +119,7 @@ class _Converter:
         return data
 
     def _pairs(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """The keys of `node` with its merges (https://yaml.org/type/merge.html): its own win, then the earlier ones."""
+        """The keys of `node` and of its merges (https://yaml.org/type/merge.html): its own win, then earlier merges."""
         merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         named: dict[str, list[tuple[yaml.Node, yaml.Node]]] = {}
         for key, value in node.value:
@@ -163,7 +164,7 @@ class _Converter:
         try:
             return _SCALARS[kind](text)
         except (ValueError, OverflowError, KeyError):
-            self._report(node, path, f"{text[:40]!r} is no usable {kind}; put it in quotes if it is text")
+            self._report(node, path, f"{text[:40]!r} is not a usable {kind}; put it in quotes if it is text")
             return None
 
     def _report(self, node: yaml.Node, path: KeyPath, message: str) -> None:

@@ -1,6 +1,6 @@
 """YAML as plain data, with the line of everything in it: `read` a file, `parse` bytes.
 
-Here is the way from text to YAML nodes; from nodes to data is `yaml_nodes`. Which keys mean what is in `spec`.
+This file takes text to YAML nodes and words syntax errors; `yaml_nodes` takes nodes to data.
 """
 
 import re
@@ -14,7 +14,7 @@ from crewrun.definitions.source import CREW_FILE, MAX_DEPTH, Expected, Source, a
 from crewrun.definitions.yaml_nodes import MAX_VALUES, Loader, convert, too_deep, too_many
 from crewrun.errors import DefinitionError
 
-# How long the text before the ':' of a key may be, https://yaml.org/spec/1.1/#simple%20key
+# The longest text of a key before its ':', in characters: https://yaml.org/spec/1.1/#simple%20key
 _READ_AHEAD = 1024
 # https://yaml.org/spec/1.1/#c-printable
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -24,8 +24,8 @@ _EXPECTED_KEY = (
     "expected a key here; keys of one mapping need the same indentation, and a text that starts with a brace or a "
     "quote needs quotes around all of it"
 )
-# What to tell the user. Which of them it is follows from the error's class and the text at its marks: the words of
-# libyaml and PyYAML differ, and change.
+# Advice for the user. The error's class and the text at its marks select one: the messages of libyaml and PyYAML
+# differ from each other and between versions.
 _COLON = (
     "a ':' that is out of place; a text that contains ': ' needs quotes, "
     "and keys of one mapping need the same indentation"
@@ -42,7 +42,7 @@ _QUOTED = re.compile(r"""'(?:[^']|'')*+'|"(?:[^"\\]|\\.)*+\"""", re.DOTALL)
 
 
 def read(file: str, expected: Expected = CREW_FILE) -> Source:
-    """The YAML mapping in `file`. Raises DefinitionError when there is none to be had."""
+    """The YAML mapping in `file`. Raises DefinitionError if the file cannot be read or contains anything else."""
     return parse(read_bytes(file), file, expected)
 
 
@@ -65,12 +65,12 @@ def parse(content: bytes, file: str, expected: Expected = CREW_FILE) -> Source:
 
 
 def _check_shape(text: str, file: str) -> None:
-    """Refuse what would take the composer, which recurses in C, too deep or too long; and a second document."""
+    """Refuse a second document, and nesting or size that is too much for the composer, which recurses in C."""
     try:
         _check_events(text, file)
     except yaml.YAMLError as broken:
-        # libyaml may have a limit of its own, and looks for the end of a key ahead of the events. When that is
-        # where it stopped, the events of half as much text show the depth.
+        # libyaml may have a depth limit of its own, and scans ahead of the events for the end of a key. If that is
+        # where it stopped, the events of the text up to half that distance before the mark show the depth.
         if mark := getattr(broken, "problem_mark", None):
             with suppress(yaml.YAMLError):
                 _check_events(text[: max(0, mark.index - _READ_AHEAD // 2)], file)
@@ -113,32 +113,32 @@ def _syntax_error(broken: Exception, text: str, file: str) -> DefinitionError:
 
 
 def _advice(broken: Exception, text: str, mark: Any, start: Any) -> str | None:
-    """What to say of the character at `mark`, in what begins at `start`, if that is known."""
-    found = text[mark.index : mark.index + 1]
+    """Advice about the character at `mark`, in what begins at `start`; None if there is none to give."""
+    character = text[mark.index : mark.index + 1]
     is_inside = start is not None and start.index < mark.index
     match broken:
-        case yaml.composer.ComposerError() if found == "*":
+        case yaml.composer.ComposerError() if character == "*":
             return _ALIAS
         case yaml.scanner.ScannerError():
             if is_inside:
                 return _unfinished(text, mark, start)
-            return _COLON if found == ":" else _NO_START if found and found in "@`%>|" else None
+            return _COLON if character == ":" else _NO_START if character and character in "@`%>|" else None
         case yaml.parser.ParserError() if is_inside:
             return _misplaced(text)
-        case yaml.parser.ParserError() if start is not None and found:
-            return _EXPECTED_KEY if found == ":" else _VALUE
+        case yaml.parser.ParserError() if start is not None and character:
+            return _EXPECTED_KEY if character == ":" else _VALUE
     return None
 
 
 def _unfinished(text: str, mark: Any, start: Any) -> str | None:
-    """What to say of a word that begins at `start` and breaks off at `mark`."""
+    """Advice about a token that begins at `start` and breaks off at `mark`."""
     if text[start.index] in "'\"" and _QUOTED.match(text, start.index) is None:
         return _OPEN_QUOTE if mark.index >= len(text) else None
     return _NO_COLON if mark.line > start.line or mark.index - start.index > _READ_AHEAD else None
 
 
 def _misplaced(text: str) -> str | None:
-    """What to say of what the parser stops at: what the list or mapping that it is in has instead."""
+    """Advice about where the parser stopped: what the list or mapping around it needs there."""
     opened: list[yaml.CollectionStartEvent] = []
     with suppress(yaml.YAMLError):
         for event in yaml.parse(text, Loader):

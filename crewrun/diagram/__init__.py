@@ -1,7 +1,7 @@
-"""Pictures of what follows what: a `Diagram` of nodes and edges becomes a page that needs nothing but itself.
+"""Draws directed graphs: a `Diagram` of nodes and edges becomes a self-contained HTML page.
 
-`model` has the values, `text` how much room words take, `layers`, `order` and `places` where the nodes go, `routes` how
-edges get from one to the other, `svg` the drawing and `page` the page around it. Nothing here knows what a flow is.
+`model` has the values, `text` estimates the size of words, `layers`, `order` and `places` arrange the nodes, `routes`
+the edges, `svg` makes the drawing and `page` the page around it. Nothing here knows about flows.
 """
 
 from crewrun.diagram.model import Diagram, Edge, Node, Shape, Table

@@ -1,4 +1,4 @@
-"""Which row each node goes into: below all that leads to it. Rows that would become too wide are broken."""
+"""Assigns each node a row, below all nodes that lead to it. Rows that would become too wide are split."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,9 @@ from itertools import pairwise
 from crewrun.diagram.model import Diagram, Edge, Node
 from crewrun.diagram.text import size_of
 
+# In pixels, chosen by eye: 28 keeps boxes apart at a glance, and half of it is enough between two lines.
 NODE_GAP, EDGE_GAP = 28.0, 14.0
+# The widest row: what a usual screen shows without scrolling, and about eight nodes.
 _ROW_WIDTH = 1500.0
 
 Ahead = Mapping[str, list[Edge]]
@@ -16,9 +18,8 @@ Ahead = Mapping[str, list[Edge]]
 
 @dataclass(slots=True, eq=False)
 class Spot:
-    """A place in a row: that of a node, or of an edge that passes by (`node` None). `x` and `y` are its middle.
-
-    `row_height` is that of the highest spot in its row.
+    """A place in a row, for a node or for an edge that passes through the row (`node` is None). `x` and `y` are its
+    centre, `row_height` the height of the tallest spot in the row.
     """
 
     node: Node | None
@@ -33,25 +34,25 @@ class Spot:
 
     @property
     def gap(self) -> float:
-        """How far away others keep from it."""
+        """The distance to keep from its neighbours."""
         return EDGE_GAP if self.node is None else NODE_GAP
 
 
 @dataclass(slots=True)
 class Grid:
-    """The rows from top to bottom; `ways` has the spots that each edge leads through, from its source to its target.
+    """The rows from top to bottom. `paths` has the spots that each edge passes, from its source to its target.
 
-    The edges in `back` lead upwards, or to where they come from, and have no spots of their own.
+    The edges in `back` lead upwards, or back to their own node, and have no spots.
     """
 
     rows: list[list[Spot]]
     spots: dict[str, Spot]
-    ways: list[tuple[Edge, list[Spot]]]
+    paths: list[tuple[Edge, list[Spot]]]
     back: list[Edge]
 
 
 def grid_of(diagram: Diagram) -> Grid:
-    """The rows, in the order of the diagram's nodes, and what is linked with what."""
+    """The rows, each in the order of the diagram's nodes, with linked spots connected."""
     back = set(_back_edges(diagram))
     forward = [edge for edge in diagram.edges if edge not in back]
     spots = {
@@ -61,36 +62,36 @@ def grid_of(diagram: Diagram) -> Grid:
     rows: list[list[Spot]] = [[] for _ in range(max((spot.row for spot in spots.values()), default=-1) + 1)]
     for spot in spots.values():
         rows[spot.row].append(spot)
-    ways = [(edge, _way(spots[edge.source], spots[edge.target], rows)) for edge in forward]
-    return Grid(rows, spots, ways, [edge for edge in diagram.edges if edge in back])
+    paths = [(edge, _path_between(spots[edge.source], spots[edge.target], rows)) for edge in forward]
+    return Grid(rows, spots, paths, [edge for edge in diagram.edges if edge in back])
 
 
-def _way(source: Spot, target: Spot, rows: list[list[Spot]]) -> list[Spot]:
-    way = [source, *(Spot(None, row) for row in range(source.row + 1, target.row)), target]
-    for spot in way[1:-1]:
+def _path_between(source: Spot, target: Spot, rows: list[list[Spot]]) -> list[Spot]:
+    path = [source, *(Spot(None, row) for row in range(source.row + 1, target.row)), target]
+    for spot in path[1:-1]:
         rows[spot.row].append(spot)
-    for upper, lower in pairwise(way):
+    for upper, lower in pairwise(path):
         upper.below.append(lower)
         lower.above.append(upper)
-    return way
+    return path
 
 
-def _leaving(diagram: Diagram, edges: Sequence[Edge]) -> Ahead:
-    leaving: dict[str, list[Edge]] = {node.id: [] for node in diagram.nodes}
+def _outgoing(diagram: Diagram, edges: Sequence[Edge]) -> Ahead:
+    outgoing: dict[str, list[Edge]] = {node.id: [] for node in diagram.nodes}
     for edge in edges:
-        leaving[edge.source].append(edge)
-    return leaving
+        outgoing[edge.source].append(edge)
+    return outgoing
 
 
 def _back_edges(diagram: Diagram) -> Iterator[Edge]:
-    """Those that lead to where a walk from the first nodes has come through."""
-    leaving = _leaving(diagram, diagram.edges)
-    known: set[str] = set()
+    """The edges that close a cycle: in a depth-first walk, those to a node on the current path."""
+    outgoing = _outgoing(diagram, diagram.edges)
+    visited: set[str] = set()
     for node in diagram.nodes:
-        if node.id in known:
+        if node.id in visited:
             continue
-        known.add(node.id)
-        path = {node.id: iter(leaving[node.id])}
+        visited.add(node.id)
+        path = {node.id: iter(outgoing[node.id])}
         while path:
             here = next(reversed(path))
             edge = next(path[here], None)
@@ -98,18 +99,18 @@ def _back_edges(diagram: Diagram) -> Iterator[Edge]:
                 del path[here]
             elif edge.target in path:
                 yield edge
-            elif edge.target not in known:
-                known.add(edge.target)
-                path[edge.target] = iter(leaving[edge.target])
+            elif edge.target not in visited:
+                visited.add(edge.target)
+                path[edge.target] = iter(outgoing[edge.target])
 
 
 def _rows(diagram: Diagram, edges: list[Edge]) -> list[int]:
-    """The row of each node. Where a row has no room for all, those that most depends on come first."""
-    leaving = _leaving(diagram, edges)
+    """The row of each node. If a row has no room for all, nodes with the longest chains below them come first."""
+    outgoing = _outgoing(diagram, edges)
     waits = {node.id: 0 for node in diagram.nodes}
     for edge in edges:
         waits[edge.target] += 1
-    ranks = _ranks(leaving)
+    ranks = _ranks(outgoing)
     widths = {node.id: size_of(node)[0] + NODE_GAP for node in diagram.nodes}
     ready = [name for name, count in waits.items() if not count]
     rows: dict[str, int] = {}
@@ -117,7 +118,7 @@ def _rows(diagram: Diagram, edges: list[Edge]) -> list[int]:
     while ready:
         taken, ready = _fitting(sorted(ready, key=ranks.__getitem__), widths)
         rows.update(dict.fromkeys(taken, row))
-        for edge in (edge for name in taken for edge in leaving[name]):
+        for edge in (edge for name in taken for edge in outgoing[name]):
             waits[edge.target] -= 1
             ready += [] if waits[edge.target] else [edge.target]
         row += 1
@@ -125,7 +126,7 @@ def _rows(diagram: Diagram, edges: list[Edge]) -> list[int]:
 
 
 def _fitting(names: list[str], widths: Mapping[str, float]) -> tuple[list[str], list[str]]:
-    """The names that one row has room for, at least one, and the others."""
+    """The names that fit into one row, at least one, and the rest."""
     room, taken, left = _ROW_WIDTH, list[str](), list[str]()
     for name in names:
         fits = not taken or widths[name] <= room
@@ -134,10 +135,10 @@ def _fitting(names: list[str], widths: Mapping[str, float]) -> tuple[list[str], 
     return taken, left
 
 
-def _ranks(leaving: Ahead) -> dict[str, tuple[int, int]]:
-    """What comes first: that from which the longest way leads on, then that which the diagram has first."""
+def _ranks(outgoing: Ahead) -> dict[str, tuple[int, int]]:
+    """Sort keys: nodes with the longest path below them come first, then those that come first in the diagram."""
     heights: dict[str, int] = {}
-    onwards = {name: [edge.target for edge in edges] for name, edges in leaving.items()}
-    for name in TopologicalSorter(onwards).static_order():  # the last ones first
+    onwards = {name: [edge.target for edge in edges] for name, edges in outgoing.items()}
+    for name in TopologicalSorter(onwards).static_order():  # targets before their sources
         heights[name] = max((heights[target] + 1 for target in onwards[name]), default=0)
-    return {name: (-heights[name], position) for position, name in enumerate(leaving)}
+    return {name: (-heights[name], position) for position, name in enumerate(outgoing)}

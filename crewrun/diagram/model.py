@@ -1,17 +1,17 @@
-"""What is drawn: nodes, edges between them, and the words around the picture."""
+"""What is drawn: nodes, the edges between them, and the text around the picture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-# A box has a tag, a title and lines; a rounded one begins something, one with cut corners decides something. A join is
-# a small round, a label a word on the way from one node to others.
+# A box has a tag, a title and lines; a rounded box starts something, one with cut corners decides something. A join is
+# a small circle, a label a word between one node and others.
 Shape = Literal["box", "rounded", "cut", "join", "label"]
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`kind` is what the legend and the colours go by; `tip` is shown where the pointer rests."""
+    """One node. `kind` selects its colour and its entry in the legend; `tip` is its tooltip."""
 
     id: str
     title: str
@@ -24,7 +24,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From the node with the id `source` to that with the id `target`. Without an arrow it leads to a label."""
+    """From the node with the id `source` to the one with the id `target`. An edge to a label has no arrow."""
 
     source: str
     target: str
@@ -34,7 +34,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The picture in words: as many cells in each row as there are heads."""
+    """The same content as a table. Each row has as many cells as there are `heads`."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -42,10 +42,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """`legend` says what the kinds mean, in its order; those that the picture does not have are left out.
+    """A graph to draw. `legend` explains the kinds, in its own order; kinds that do not occur are left out.
 
-    An edge that closes a cycle is of the kind `back`, whatever its own. Nodes that come first are drawn first in such
-    a cycle. Every edge's ends are among `nodes`.
+    An edge that closes a cycle is drawn as kind `back`, whatever its own kind. In a cycle, nodes that come first in
+    `nodes` are drawn on top. Both ends of every edge are in `nodes`.
     """
 
     title: str

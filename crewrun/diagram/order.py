@@ -1,4 +1,4 @@
-"""In which order the spots of each row stand, so that few edges cross: sweeps by barycentre, the best of them kept.
+"""Orders the spots in each row so that few edges cross: barycentre sweeps, of which the best one is kept.
 
 K. Sugiyama, S. Tagawa, M. Toda, "Methods for visual understanding of hierarchical system structures", 1981.
 """
@@ -9,11 +9,12 @@ from itertools import pairwise
 
 from crewrun.diagram.layers import Grid, Spot
 
+# Graphviz's dot allows 24 iterations for graphs that are far larger than a flow.
 _SWEEPS = 16
 
 
 def untangle(grid: Grid) -> None:
-    """Reorder the rows."""
+    """Reorder the rows of `grid` in place."""
     best, fewest = [list(row) for row in grid.rows], crossings(grid.rows)
     for sweep in range(_SWEEPS):
         if not fewest:
@@ -21,14 +22,14 @@ def untangle(grid: Grid) -> None:
         downwards = sweep % 2 == 0
         for by, row in pairwise(grid.rows if downwards else reversed(grid.rows)):
             _sort(row, by, up=downwards)
-        found = crossings(grid.rows)
-        if found < fewest:
-            best, fewest = [list(row) for row in grid.rows], found
+        count = crossings(grid.rows)
+        if count < fewest:
+            best, fewest = [list(row) for row in grid.rows], count
     grid.rows[:] = best
 
 
 def crossings(rows: Sequence[Sequence[Spot]]) -> int:
-    """How often edges cross between the rows."""
+    """How many times edges cross between the rows."""
     count = 0
     for upper, lower in pairwise(rows):
         place = {spot: i for i, spot in enumerate(lower)}
@@ -42,10 +43,10 @@ def crossings(rows: Sequence[Sequence[Spot]]) -> int:
 
 
 def _sort(row: list[Spot], by: Sequence[Spot], *, up: bool) -> None:
-    """Each spot goes to the mean place of what it is linked with in the row `by`; one without links stays."""
+    """Sort `row` by the mean position of each spot's neighbours in the row `by`; a spot without neighbours stays."""
     places = {spot: float(i) for i, spot in enumerate(by)}
-    wanted = {}
+    targets = {}
     for i, spot in enumerate(row):
         linked = spot.above if up else spot.below
-        wanted[spot] = sum(places[one] for one in linked) / len(linked) if linked else i * len(by) / len(row)
-    row.sort(key=wanted.__getitem__)
+        targets[spot] = sum(places[one] for one in linked) / len(linked) if linked else i * len(by) / len(row)
+    row.sort(key=targets.__getitem__)

@@ -1,4 +1,4 @@
-"""The page around a drawing: heading, legend, the picture, and the same in a table. It loads and runs nothing."""
+"""The page around a drawing: heading, legend, picture, and the same as a table. It loads nothing and runs no script."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from crewrun.diagram.svg import sample_of_edge, sample_of_node, svg
 from crewrun.diagram.text import markup
 from crewrun.errors import UsageError
 
-# Whatever a name in the user's code says, the browser fetches nothing and runs nothing for it.
+# Whatever the names in the user's code contain, the browser fetches nothing and runs nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = """
 :root {
@@ -75,7 +75,7 @@ td:first-child, .title, .word { font-family: ui-monospace, "SF Mono", Menlo, Con
 
 
 def page(diagram: Diagram) -> str:
-    """`diagram` as an HTML document that shows it."""
+    """An HTML document that shows `diagram`."""
     layout = lay_out(diagram)
     return "\n".join(
         [
@@ -103,24 +103,24 @@ def page(diagram: Diagram) -> str:
 
 
 def write(diagram: Diagram, path: str | os.PathLike[str]) -> Path:
-    """Write the page to `path`, in place of a page that is there; the path.
+    """Write the page to `path`, replacing an existing page, and return the path.
 
-    Raises UsageError when it cannot be written, and for a file there that is no page.
+    Raises UsageError when it cannot be written, or when the file there is not an HTML page.
     """
     file = Path(path)
     try:
         if file.is_file() and not _is_page(file):
-            raise UsageError(f"{file}: is there already and is no HTML page, so it is not written over; name another")
+            raise UsageError(f"{file} exists and is not an HTML page, so it is not overwritten; name another file")
         file.write_text(page(diagram), encoding="utf-8")
-    except (OSError, ValueError) as refused:
-        why = refused.strerror if isinstance(refused, OSError) else refused
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{file}: the picture cannot be written: {why}") from None
     return file
 
 
 def _is_page(file: Path) -> bool:
-    with file.open("rb") as there:
-        beginning = there.read(1024).lstrip().lower()
+    with file.open("rb") as existing:
+        beginning = existing.read(1024).lstrip().lower()
     return not beginning or beginning.startswith((b"<!doctype html", b"<html"))
 
 

@@ -1,6 +1,6 @@
-"""The drawing itself: one `<g>` for each node and a `<path>` for each edge. Colours are the page's style sheet's.
+"""The drawing itself: one `<g>` per node and one `<path>` per edge. Colours come from the page's style sheet.
 
-`data-node`, `data-from` and `data-to` carry the ids, for whoever reads the picture by a program.
+`data-node`, `data-from` and `data-to` hold the ids, for programs that read the picture.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from crewrun.diagram.model import Node, Shape
 from crewrun.diagram.routes import Layout, Route
 from crewrun.diagram.text import LINE_HEIGHT, PADDING_PX, TAG_HEIGHT, TITLE_HEIGHT, markup, short
 
-_CUT = 12.0
+_CUT = 12.0  # pixels that the corners of a "cut" box lose, chosen by eye
 
 
 def svg(title: str, layout: Layout) -> str:
-    """The picture as an `<svg>` element that is called `title`."""
+    """The picture as an `<svg>` element labelled `title`."""
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{markup(title)}" '
@@ -28,12 +28,12 @@ def svg(title: str, layout: Layout) -> str:
 
 
 def sample_of_node(kind: str, shape: Shape) -> str:
-    """A small one, for the legend."""
+    """A small node, for the legend."""
     return _sample(f'<g class="node {kind}">{_outline(shape, 1, 1, 32, 16)}</g>')
 
 
 def sample_of_edge(kind: str) -> str:
-    """A short one, for the legend."""
+    """A short edge, for the legend."""
     return _sample(f'<path class="edge {kind}" d="M2 9H31" marker-end="url(#arrow-{kind})"/>')
 
 
@@ -42,7 +42,7 @@ def _sample(drawn: str) -> str:
 
 
 def _arrows(layout: Layout) -> Iterator[str]:
-    """An arrow's head for each kind of edge, since a head does not take the colour of its line everywhere."""
+    """An arrow head for each kind of edge, since not every browser lets a head inherit the colour of its line."""
     yield "<defs>"
     for kind in sorted({route.kind for route in layout.routes}):
         yield (

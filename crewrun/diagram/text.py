@@ -1,4 +1,4 @@
-"""How much room words take, without a font at hand: estimates on the safe side."""
+"""Estimates how much room text takes, without measuring a font: rather too much than too little."""
 
 import textwrap
 import unicodedata
@@ -7,16 +7,19 @@ from html import escape
 from crewrun.diagram.model import Node
 from crewrun.terminal import visible
 
+# Font sizes as in the page's style sheet, and the space around and between lines of these sizes.
 TITLE_PX, LINE_PX, TAG_PX = 13.0, 12.0, 10.0
 PADDING_PX = 14.0
 TITLE_HEIGHT, LINE_HEIGHT, TAG_HEIGHT = 18.0, 15.0, 14.0
-# Of the font's size, for a narrow character: titles are monospaced, the rest is not.
+# Width of a narrow character in units of the font size: 0.6 in common monospaced fonts, which titles use, and a little
+# more than the average of system fonts for the others; tags are in capitals and spaced out.
 _TITLE_EM, _LINE_EM, _TAG_EM = 0.61, 0.58, 0.72
+# Boxes of at most about 300 pixels, so that five fit into a row.
 _MOST_TITLE_CELLS, _LINE_CELLS, _MOST_LINES = 34, 34, 2
 
 
 def size_of(node: Node) -> tuple[float, float]:
-    """The width and height that `node` is drawn with, in pixels."""
+    """The width and height of `node` as drawn, in pixels."""
     if node.shape == "join":
         return 40.0, 22.0
     if node.shape == "label":
@@ -31,7 +34,7 @@ def size_of(node: Node) -> tuple[float, float]:
 
 
 def short(title: str) -> str:
-    """A title that fits: the middle of a long one is left out, since names differ at their ends."""
+    """A title shortened to fit. The middle of a long one is left out, since names differ at their ends."""
     title = visible(title)
     if cells(title) <= _MOST_TITLE_CELLS:
         return title
@@ -45,7 +48,7 @@ def short(title: str) -> str:
 
 
 def wrapped(text: str) -> tuple[str, ...]:
-    """`text` in at most two lines; what does not fit ends in an ellipsis."""
+    """`text` in at most two lines, with an ellipsis if it does not fit."""
     words = visible(" ".join(text.split()))
     wide = cells(words) > len(words)
     return tuple(
@@ -54,12 +57,12 @@ def wrapped(text: str) -> tuple[str, ...]:
 
 
 def cells(text: str) -> int:
-    """How many narrow characters `text` is as wide as."""
+    """The width of `text` in narrow characters."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
 def markup(text: str) -> str:
-    """`text` to stand in HTML or SVG, in quotes too."""
+    """`text` escaped for HTML or SVG, attributes included."""
     return escape(visible(text, keep="\t\n"))

@@ -1,13 +1,13 @@
-"""Files that go to a model with a message: images, PDFs, sound, films and texts, as CrewAI's `crewai_files` has them.
+"""Files sent to a model with a message: images, PDFs, audio, video and texts, compatible with CrewAI's `crewai_files`.
 
-`file` is what users write, `source` where the content is, `content_type` what kind it is, and `attachment` makes a part
-of a message of it. `folder` says from where paths count, and which ones may not leave it.
+`file` has the classes that users construct, `source` says where the content is, `content_type` detects its type, and
+`attachment` turns it into a message part. `folder` holds the folder that paths are relative to and may not leave.
 """
 
 from crewrun.files.file import AudioFile, File, ImageFile, PDFFile, TextFile, VideoFile
 from crewrun.files.source import FileBytes, FilePath, FileStream, FileUrl
 
-# CrewAI's names for any of them.
+# CrewAI's names for a file of any kind.
 BaseFile = FileInput = File
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""From files to the parts of a message: `attach`, and how a prompt tells of them."""
+"""Turns files into the parts of a message: `attach`, and how a prompt lists them."""
 
 from base64 import b64encode
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
@@ -13,15 +13,15 @@ from crewrun.files.file import File
 from crewrun.files.source import Content
 from crewrun.messages import Part
 
-# OpenAI's words for kinds of sound. https://platform.openai.com/docs/guides/audio
+# OpenAI's names for audio formats. https://platform.openai.com/docs/guides/audio
 _SOUNDS = {"mpeg": "mp3", "mp4": "m4a"}
-# Module state, because rows that run at once share a file of their crew: each would hold its megabytes otherwise. A
-# part is here as long as a row has it.
+# Module state, so that concurrent rows share the megabytes of their crew's files. A part stays here as long as a row
+# holds it.
 _PARTS: WeakValueDictionary[tuple[Any, ...], Part] = WeakValueDictionary()
 
 
 class Attachment(NamedTuple):
-    """A file of a message: its name there, that of the file itself, what it is, and the part that goes to the model."""
+    """A file in a message: its name there, its own file name, a description, and the part that goes to the model."""
 
     name: str
     filename: str
@@ -37,37 +37,37 @@ def attach(
     *,
     reads: bool = True,
 ) -> Iterator[Attachment]:
-    """The files with `inputs` filled in; `folder` is the crew's, and `field` names the mapping in messages.
+    """The files with `inputs` filled in. `folder` is the crew's, and `field` names the mapping in error messages.
 
-    Without `reads`, for a look at the prompt, only parts of text have their content, and a placeholder may stand for
-    itself. Raises InputInvalid for a file that cannot be had.
+    Without `reads`, for previewing a prompt, only text parts have their content, and placeholders may stay unfilled.
+    Raises InputInvalid for a file that cannot be used.
     """
     for name, file in files.items():
         where = f"{field}.{name}"
-        found = list(file.filled(inputs, folder, where))
-        for number, one in enumerate(found, 1):
-            own = name if len(found) == 1 else f"{name}_{number}"
+        instances = list(file.filled(inputs, folder, where))
+        for number, one in enumerate(instances, 1):
+            own = name if len(instances) == 1 else f"{name}_{number}"
             if not reads and one.text and one.text == file.text and file.placeholders:
                 yield Attachment(own, one.text, one.text, Part.of({"type": "file"}, f"{own}: {one.text}"))
                 continue
             try:
                 yield _attachment(own, _content(one, folder, reads=reads))
-            except (ValueError, OSError) as wrong:
-                raise InputInvalid(f"{where}: {wrong}") from None
+            except (ValueError, OSError) as error:
+                raise InputInvalid(f"{where}: {error}") from None
 
 
 def check(files: Mapping[str, File], inputs: Mapping[str, Any], folder: Path | None, field: str) -> None:
-    """Raise InputInvalid for a file that `attach` could not have, as far as its beginning tells."""
+    """Raise InputInvalid for a file that `attach` could not use, as far as its first bytes show."""
     for name, file in files.items():
         for one in file.filled(inputs, folder, f"{field}.{name}"):
             try:
                 _check_kind(one.look(folder, reads=False))
-            except (ValueError, OSError) as wrong:
-                raise InputInvalid(f"{field}.{name}: {wrong}") from None
+            except (ValueError, OSError) as error:
+                raise InputInvalid(f"{field}.{name}: {error}") from None
 
 
 def tell_of(attachments: Sequence[Attachment]) -> str:
-    """What a prompt says of the files behind it; an empty text where there are none."""
+    """The list of files at the end of a prompt, or an empty text."""
     if not attachments:
         return ""
     lines = (f"\n- {one.name}: {one.about}" for one in attachments)
@@ -75,12 +75,12 @@ def tell_of(attachments: Sequence[Attachment]) -> str:
 
 
 def parts_of(attachments: Iterable[Attachment]) -> tuple[Part, ...]:
-    """What goes to the model."""
+    """The message parts that go to the model."""
     return tuple(one.part for one in attachments)
 
 
 def _content(file: File, folder: Path | None, *, reads: bool) -> Content:
-    """A text's content is read in any case: prompts are shown and counted with it."""
+    """The file's content. A text is read even without `reads`, since previews and token counts include it."""
     content = file.look(folder, reads=reads)
     needs_data = not reads and content.data is None and content.url is None and is_text(content.content_type)
     return file.look(folder, reads=True) if needs_data else content
@@ -110,7 +110,7 @@ def _label(name: str, content: Content) -> str:
 
 
 def _part(name: str, content: Content) -> Part:
-    """Raises ValueError for content that no message can have."""
+    """The message part for `content`. Raises ValueError for content that no message can carry."""
     _check_kind(content)
     label, kind = _label(name, content), content.content_type
     if is_text(kind):
@@ -130,13 +130,13 @@ def _check_kind(content: Content) -> None:
     kind, what = content.content_type, repr(content.filename) if content.filename else "the content"
     if content.url is None:
         if kind == BINARY:
-            raise ValueError(f"{what} is no image, PDF, text, sound or film that is known")
+            raise ValueError(f"{what} is not an image, PDF, text, audio or video of a known format")
     elif is_text(kind) or kind.startswith("audio/"):
-        raise ValueError(f"{what} is {kind} at an address, and nothing is fetched from there; name a local file")
+        raise ValueError(f"{what} is {kind} at a URL, and crewrun fetches nothing from URLs; name a local file")
 
 
 def _wire_type(content: Content) -> str:
-    """An address that does not say what it leads to is taken for an image's, as CrewAI does."""
+    """The part's `type`. A URL whose content type is unknown counts as an image, as in CrewAI."""
     kind = content.content_type
     if kind.startswith("image/") or (content.url is not None and kind.startswith((BINARY, "application/x-"))):
         return "image_url"
@@ -151,7 +151,7 @@ def _text_part(name: str, content: Content) -> Part:
         text = data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(
-            f"{content.filename or 'the content'!r} is a text in another encoding than UTF-8; save it so"
+            f"{content.filename or 'the content'!r} is a text that is not in UTF-8; save it as UTF-8"
         ) from None
     head = f"{name} ({content.filename})" if content.filename else name
     return Part.of_text(f"File {head}:\n{text}")

@@ -1,6 +1,6 @@
-"""What kind of content a file has, as a MIME type: by its first bytes, else by its name, else whether it is text.
+"""Detects a file's MIME type: by its first bytes, else by its name, else by whether it is text.
 
-No file of the system's is asked, so that a crew sends the same from every machine.
+The system's own tables of types are not used, so that a crew sends the same from every machine.
 """
 
 import re
@@ -9,11 +9,11 @@ from functools import cache
 from mimetypes import MimeTypes
 from urllib.parse import urlsplit
 
-# As many first bytes as `detect` wants to see.
+# How many bytes from the start of a file `detect` needs: every magic number, and enough to tell text from binary.
 HEAD_BYTES = 4096
 BINARY = "application/octet-stream"
 
-# https://www.iana.org/assignments/media-types and the formats' own specifications: what stands where.
+# Offset, bytes and type, after https://www.iana.org/assignments/media-types and the formats' own specifications.
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -64,22 +64,22 @@ _OTHER_WORDS = {"audio/x-wav": "audio/wav", "audio/mp3": "audio/mpeg", "audio/x-
 
 
 def detect(head: bytes, filename: str | None) -> str:
-    """The MIME type of content that begins with `head`; `application/octet-stream` where nobody can say."""
-    for start, mark, found in _MAGIC:
-        if head.startswith(mark, start) and (found not in _IN_RIFF or head.startswith(b"RIFF")):
-            return found
+    """The MIME type of content that begins with `head`; `application/octet-stream` if it cannot be told."""
+    for start, mark, kind in _MAGIC:
+        if head.startswith(mark, start) and (kind not in _IN_RIFF or head.startswith(b"RIFF")):
+            return kind
     return of_name(filename or "") or ("text/plain" if _is_text(head) else BINARY)
 
 
 def of_name(name: str) -> str | None:
-    """The MIME type that a file's name or an address ends in, None where it says nothing."""
+    """The MIME type for the extension of a file name or URL, None without a known one."""
     path = urlsplit(name).path if "://" in name else name
-    found, _ = _types().guess_type(path.rpartition("/")[2], strict=False)
-    return _OTHER_WORDS.get(found or "", found)
+    kind, _ = _types().guess_type(path.rpartition("/")[2], strict=False)
+    return _OTHER_WORDS.get(kind or "", kind)
 
 
 def is_text(content_type: str) -> bool:
-    """Whether content of this type is for reading as text."""
+    """Whether content of this type is read as text."""
     return _TEXTS.fullmatch(content_type) is not None and content_type != "image/svg+xml"
 
 
@@ -87,7 +87,7 @@ def _is_text(head: bytes) -> bool:
     if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         return True
     try:
-        # The last character may be cut in two.
+        # The last character may be incomplete.
         getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD_BYTES)
     except UnicodeDecodeError:
         return False

@@ -1,4 +1,4 @@
-"""`File` and its kinds: what users write for a file that goes to a model, with CrewAI's names.
+"""`File` and its subclasses: what users write for a file that goes to a model, with CrewAI's names.
 
 ImageFile(source="chart.png")   PDFFile(source="https://…/report.pdf")   File(source=b"…")   File(source="{photo}")
 """
@@ -19,22 +19,22 @@ _NO_FILES = frozenset({str, int, float, bool, list, dict, type(None)})
 
 
 class File(BaseModel):
-    """A file of any kind. `source` is a path, an address, bytes or an open file.
+    """A file of any kind. `source` is a path, a URL, bytes or an open file.
 
-    A path or an address may have `{placeholders}`, which a row's inputs fill in; then the path stays in the crew's
-    folder. `mode` is CrewAI's word for what to do with a file that is too large for a provider, and has no effect.
+    A path or a URL may have `{placeholders}`, which a row's inputs fill in; such a path may not leave the crew's
+    folder. `mode` is CrewAI's setting for files that are too large for a provider, and has no effect.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    # What its content types begin with; everything where there are none.
+    # Prefixes of the content types that it accepts; an empty tuple accepts all.
     kinds: ClassVar[tuple[str, ...]] = ()
 
     source: Annotated[Any, BeforeValidator(as_source)]
     mode: Annotated[str, SkipValidation] = "auto"
 
     def __init__(self, **fields: Any) -> None:
-        """Raises InputInvalid (a ValueError) for a source that is none: in a row it is what the row names."""
+        """Raises InputInvalid (a ValueError) for an unusable source, since it may come from a row's inputs."""
         try:
             super().__init__(**fields)
         except ValidationError as invalid:
@@ -42,20 +42,20 @@ class File(BaseModel):
 
     @property
     def filename(self) -> str | None:
-        """The file's name, None for bytes without one."""
+        """The file's name, None for bytes without a name."""
         name: str | None = self.source.filename
         return name
 
     @property
     def content_type(self) -> str:
-        """The MIME type. Raises what reading does."""
+        """The MIME type. Raises the same errors as reading the file."""
         return self.look(row_folder(), reads=False).content_type
 
     def read(self) -> bytes:
-        """The content. Raises ValueError for an address: nothing is fetched."""
+        """The content. Raises ValueError for a URL, since nothing is fetched."""
         data = self.look(row_folder(), reads=True).data
         if data is None:
-            raise ValueError("crewrun passes addresses on to the model's provider and fetches nothing from them")
+            raise ValueError("crewrun passes URLs on to the model's provider and fetches nothing from them")
         return data
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -63,7 +63,7 @@ class File(BaseModel):
         return self.read().decode(encoding)
 
     def keys(self) -> list[str]:
-        """For `{**ImageFile(source="chart.png")}`, which is `{"chart": …}`."""
+        """Lets `{**ImageFile(source="chart.png")}` become `{"chart": …}`, as in CrewAI."""
         return [Path(self.filename or "").stem or "file"]
 
     def __getitem__(self, key: str) -> Self:
@@ -73,29 +73,29 @@ class File(BaseModel):
 
     @property
     def placeholders(self) -> frozenset[str]:
-        """The inputs that its path or address needs."""
+        """The inputs that its path or URL needs."""
         return compile_template(self.text).names
 
     def look(self, folder: Path | None, *, reads: bool) -> Content:
-        """The content, with its bytes if it `reads`. Raises ValueError or OSError, also for content of another kind."""
+        """The content, with its bytes if `reads`. Raises ValueError or OSError, also for the wrong kind of content."""
         content: Content = self.source.look(folder, reads=reads)
         if not self.kinds or content.content_type.startswith(self.kinds):
             return content
         if content.url is None:
             what = repr(content.filename) if content.filename else "the content"
-            raise ValueError(f"{what} is {content.content_type}, no {type(self).__name__}")
-        kind = self.kinds[0]  # what an address ends in says less than who wrote it
+            raise ValueError(f"{what} is {content.content_type}, which is not for {type(self).__name__}")
+        kind = self.kinds[0]  # the user's choice of class says more than a URL's extension
         return content._replace(content_type=f"{kind}*" if kind.endswith("/") else kind)
 
     def filled(self, inputs: Inputs, folder: Path | None, field: str) -> Iterator["File"]:
-        """The file, or several of a list, that `inputs` name. Raises InputInvalid, which says `field`."""
+        """The file that `inputs` name, or several if the input is a list. Raises InputInvalid that mentions `field`."""
         template = compile_template(self.text)
         if not template.names:
             yield self
             return
         for name in template.names:
             if inputs.get(name, 0) is None or not str(inputs.get(name, 0)).strip():
-                raise InputInvalid(f"{field}: input {name!r} is empty, and it is to name a file")
+                raise InputInvalid(f"{field}: input {name!r} is empty, but it has to name a file")
         only = next(iter(template.names))
         value = inputs.get(only)
         several = value if isinstance(value, list) and self.text == f"{{{only}}}" else [None]
@@ -103,8 +103,8 @@ class File(BaseModel):
             text = template.render(inputs if one is None else {only: one}, field)
             try:
                 source = as_source(text)
-            except ValueError as wrong:
-                raise InputInvalid(f"{field}: {reason(wrong)}") from None
+            except ValueError as error:
+                raise InputInvalid(f"{field}: {reason(error)}") from None
             yield self.model_copy(update={"source": self._confined(source, folder)})
 
     def _confined(self, source: AnySource, folder: Path | None) -> AnySource:
@@ -115,7 +115,7 @@ class File(BaseModel):
 
     @property
     def text(self) -> str:
-        """The path or address, which may have placeholders; empty where the content itself is given."""
+        """The path or URL, which may have placeholders; empty if the source is the content itself."""
         source = self.source
         if isinstance(source, FilePath):
             return source.path
@@ -135,33 +135,33 @@ class PDFFile(File):
 
 
 class AudioFile(File):
-    """Sound."""
+    """An audio file."""
 
     kinds = ("audio/",)
 
 
 class VideoFile(File):
-    """A film."""
+    """A video."""
 
     kinds = ("video/",)
 
 
 class TextFile(File):
-    """A text, whatever its format is."""
+    """A text file of any format."""
 
     kinds = ("text/", "application/")
 
 
 def as_file(value: Any) -> File:
-    """What users give for a file, as one; another library's file is taken over with its content.
+    """Convert anything that users may give for a file, including another library's file objects.
 
-    Raises ValueError for what is none.
+    Raises ValueError for anything that is not a file.
     """
     if isinstance(value, File):
         return value
     if isinstance(value, Mapping):
         if not {"source"} <= set(value) <= {"source", "mode"}:
-            raise ValueError("a file as a mapping has `source`, its path or address")
+            raise ValueError("a file written as a mapping has `source`, its path or URL")
         return File(source=as_source(value["source"]))
     kind = next((kind for kind in File.__subclasses__() if kind.__name__ == type(value).__name__), File)
     inner = getattr(value, "source", value)
@@ -174,18 +174,18 @@ def as_file(value: Any) -> File:
     return kind(source=as_source(inner))
 
 
-def as_files(given: Any, whose: str) -> dict[str, File]:
-    """`input_files` by name. Raises ValueError that says which one is none."""
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{whose} is a mapping of names to files, not {type(given).__name__}")
+def as_files(mapping: Any, whose: str) -> dict[str, File]:
+    """`input_files` by name. Raises ValueError that names the entry which is not a file."""
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"{whose} is a mapping of names to files, not {type(mapping).__name__}")
     files: dict[str, File] = {}
-    for name, value in given.items():
+    for name, value in mapping.items():
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"{whose}: {name!r} is no name of a file")
+            raise ValueError(f"{whose}: {name!r} is not a name for a file")
         try:
             files[name] = as_file(value)
-        except (ValueError, OSError) as wrong:
-            raise ValueError(f"{whose}.{name}: {reason(wrong)}") from None
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{whose}.{name}: {reason(error)}") from None
     return files
 
 
@@ -195,13 +195,13 @@ def is_file(value: Any) -> bool:
 
 
 def files_among(inputs: Any) -> dict[str, File]:
-    """The file objects among a kickoff's inputs, by name: CrewAI takes them out of there."""
+    """The file objects among a kickoff's inputs, by name. CrewAI accepts files there too."""
     if not isinstance(inputs, Mapping):
         return {}
     return {name: as_file(value) for name, value in inputs.items() if type(value) not in _NO_FILES and is_file(value)}
 
 
-def reason(wrong: Exception) -> str:
-    """What is wrong, without pydantic's words around it."""
-    errors = getattr(wrong, "errors", None)
-    return str(errors()[0]["msg"]).removeprefix("Value error, ") if callable(errors) else str(wrong)
+def reason(error: Exception) -> str:
+    """The error's message, without pydantic's text around it."""
+    errors = getattr(error, "errors", None)
+    return str(errors()[0]["msg"]).removeprefix("Value error, ") if callable(errors) else str(error)

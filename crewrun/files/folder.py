@@ -1,7 +1,7 @@
-"""The folder of the crew that a row runs: from there its paths count, and none of them leaves it.
+"""The folder of the crew that the current row runs: its paths are relative to that folder and may not leave it.
 
-Who runs rows says which it is. A path that comes to be while a row runs may be of the row's making, whoever wrote the
-code, so it is confined as one that stands in the row is.
+The code that runs rows sets it. A path that is constructed while a row runs may come from the row's data, no matter who
+wrote the code, so it is confined just like a path in the row itself.
 """
 
 from contextvars import ContextVar
@@ -11,10 +11,10 @@ _folder: ContextVar[Path | None] = ContextVar("crewrun_crew_folder", default=Non
 
 
 def run_in(folder: Path) -> None:
-    """From here on a row of the crew in `folder` runs in this context."""
+    """Set the folder of the crew whose row runs in the current context."""
     _folder.set(folder)
 
 
 def row_folder() -> Path | None:
-    """The folder of the crew whose row runs here; None where none does."""
+    """The folder of the crew whose row runs in the current context, None outside a row."""
     return _folder.get()

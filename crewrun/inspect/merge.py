@@ -1,8 +1,8 @@
-"""`MergedResults`: of every row the best line out of several results, and how these lines compare with the input.
+"""`MergedResults`: the best line of each row in several results files, and how these lines compare with the input.
 
-A success is better than a failure, a later result better than an earlier one; in which order they come makes no
-difference. Where each line stands is kept in a private SQLite file that the system removes, so rows cost disk, not
-memory. Rows of the input are given to `see` by who can read it.
+A success is better than a failure, a later result better than an earlier one; the order of the files does not matter.
+The positions of the lines are in a temporary SQLite file, so rows cost disk, not memory. The caller reads the input and
+hands its rows to `see`.
 """
 
 import json
@@ -21,22 +21,23 @@ from crewrun.row import Row, as_json, content_id
 from crewrun.runs.manifest import write_pieces
 from crewrun.runs.results import is_result
 
-# What can be wrong with a union, and how it is said of a number of rows.
+# What can be wrong with merged results, worded for a number of rows.
 KINDS: Final = {
     "failed": "rows that failed",
     "without_result": "rows of the input without a result",
-    "changed": "results of rows that have another input now",
+    "changed": "results of rows whose input has changed",
     "differing": "rows that two runs have with different inputs",
     "not_in_input": "results whose rows are not in the input",
 }
-_EXAMPLES: Final = 5
-_MAX_PLACE: Final = 1 << 40
+_EXAMPLES: Final = 5  # as many ids as fit on a line of the terminal
+_MAX_PLACE: Final = 1 << 40  # larger than any row index
+# 32 MiB of SQLite's pages: keys are digests, so lines arrive at random pages. More memory, fewer reads from the disk.
 _CACHE_KIB: Final = 32_768
 
 
-class Found(NamedTuple):
-    """What a result line says of its row. `content` stands for the inputs, `place` is where the row stood when it ran,
-    and `started_ms` is since 1970.
+class ResultSummary(NamedTuple):
+    """What merging needs of a result line. `content` is a digest of the inputs, `place` the row's index when it ran,
+    `started_ms` a Unix time in milliseconds.
     """
 
     id: str
@@ -46,8 +47,8 @@ class Found(NamedTuple):
     place: int
 
 
-def read_line(line: bytes) -> Found | None:
-    """What a line of results says, None for one that is no result."""
+def read_line(line: bytes) -> ResultSummary | None:
+    """The summary of a line, None when it is not a result."""
     try:
         record = json.loads(line)
         row_id, status, inputs, place = record["id"], record["status"], record["input"], record["index"]
@@ -55,17 +56,17 @@ def read_line(line: bytes) -> Found | None:
         if not is_ours or not isinstance(row_id, str) or not 0 <= place < _MAX_PLACE:
             return None
         started_ms = int(datetime.fromisoformat(record["started_at"]).timestamp() * 1000)
-        return Found(row_id, _number(inputs), status == "ok", started_ms, int(place))
+        return ResultSummary(row_id, _number(inputs), status == "ok", started_ms, int(place))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 class MergedResults:
-    """The best line of each row. `files` are the results, and `add` knows them by their places there."""
+    """The best line of each row. `files` are the results files; `add` refers to one by its index in them."""
 
     def __init__(self, files: Sequence[BinaryIO]) -> None:
         self._files = files
-        self.found = Differences()
+        self.differences = Differences()
         # An empty name is a temporary database on disk, gone when closed: https://sqlite.org/inmemorydb.html
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.executescript(
@@ -76,56 +77,59 @@ class MergedResults:
         )
 
     def add(self, run: int, start: int, line: bytes) -> bool:
-        """Take a line that begins at `start`. False when it is no result. Raises OutputFailed."""
-        found = read_line(line)
-        if found is None:
+        """Take a line that begins at `start` in the file with index `run`. False when it is not a result.
+
+        Raises OutputFailed.
+        """
+        summary = read_line(line)
+        if summary is None:
             return False
-        key, rank = row_key(found.id), (found.is_ok, found.started_ms, line_digest(line))
-        stands = (start, len(line), found.place)
-        if self._execute(_ADD, (key, *rank, run, found.content, False, False, *stands)).rowcount:
+        key, rank = row_key(summary.id), (summary.is_ok, summary.started_ms, line_digest(line))
+        stands = (start, len(line), summary.place)
+        if self._execute(_ADD, (key, *rank, run, summary.content, False, False, *stands)).rowcount:
             return True
-        *known, before_run, content, shared, differs = self._execute(_GET, (key,)).fetchone()
-        flags = (shared or run != before_run, differs or found.content != content)
-        if rank > tuple(known):
-            self._execute(_REPLACE, (key, *rank, run, found.content, *flags, *stands))
+        *stored, before_run, content, shared, differs = self._execute(_GET, (key,)).fetchone()
+        flags = (shared or run != before_run, differs or summary.content != content)
+        if rank > tuple(stored):
+            self._execute(_REPLACE, (key, *rank, run, summary.content, *flags, *stands))
         else:
             self._execute("update best set shared = ?, differs = ? where key = ?", (*flags, key))
         return True
 
     def see(self, row: Row) -> None:
-        """A row of the input. Raises OutputFailed."""
-        known = self._execute(_SEE, (row.index, row_key(row.id))).fetchone()
-        if known is None:
-            self.found.add("without_result", f"line {row.line}: {row.id}")
-        elif row.content and known[0] != _number(json.loads(as_json(row.own))):
-            self.found.add("changed", f"line {row.line}: {row.id}")
+        """Compare a row of the input with its line. Raises OutputFailed."""
+        stored = self._execute(_SEE, (row.index, row_key(row.id))).fetchone()
+        if stored is None:
+            self.differences.add("without_result", f"line {row.line}: {row.id}")
+        elif row.content and stored[0] != _number(json.loads(as_json(row.own))):
+            self.differences.add("changed", f"line {row.line}: {row.id}")
 
     def end(self, *, checked: bool) -> Differences:
-        """All is added, and with `checked` all rows of the input are seen: what is wrong."""
+        """The differences, after every line was added. `checked` says that every row of the input was seen too."""
         for kind, condition in (("failed", "not ok"), ("differing", "differs"), ("not_in_input", "not seen")):
             if kind == "not_in_input" and not checked:
                 continue
             (count,) = self._db.execute(f"select count(*) from best where {condition}").fetchone()  # noqa: S608  (conditions are ours)
             if count:
                 first = self._lines(f"where {condition} order by place, key limit {_EXAMPLES}")
-                self.found.counts[kind] = count
-                self.found.examples[kind] = [said.id for line in first if (said := read_line(line))]
-        return self.found
+                self.differences.counts[kind] = count
+                self.differences.examples[kind] = [summary.id for line in first if (summary := read_line(line))]
+        return self.differences
 
     def count(self) -> tuple[int, int, int]:
-        """How many rows there are, how many succeeded, and how many of them several runs have."""
+        """How many rows there are, how many of them succeeded, and how many are in several runs."""
         columns = "count(*), coalesce(sum(ok), 0), coalesce(sum(shared), 0)"
         rows, ok, shared = self._db.execute(f"select {columns} from best").fetchone()  # noqa: S608  (columns are ours)
         return rows, ok, shared
 
     def write(self, path: Path, *, ordered: bool) -> None:
-        """Write the lines to `path`, whole or not at all. Raises OutputFailed."""
+        """Write the lines to `path`, all or nothing. Raises OutputFailed."""
         order = "seen desc, place, key" if ordered else "run, start"
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two may write the same file at once
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write the same file at once
         write_pieces(path, grouped(self._lines(f"order by {order}")), part)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Close the temporary file, which removes it."""
         self._db.close()
 
     def _lines(self, which: str) -> Iterator[bytes]:
@@ -148,6 +152,6 @@ _SEE: Final = "update best set seen = 1, place = ? where key = ? returning conte
 
 
 def _number(inputs: object) -> int:
-    """64 bits, signed, that stand for the inputs of a row."""
+    """A digest of a row's inputs: 64 bits, signed."""
     content = inputs if isinstance(inputs, dict) else as_json(inputs)
     return int(content_id(content), 16) - (1 << 63)

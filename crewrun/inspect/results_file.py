@@ -1,7 +1,7 @@
-"""`ResultsFile`: results without a run folder, merged or copied from elsewhere. Which of their lines count, only they
-say.
+"""`ResultsFile`: results without a run folder, for example merged or copied ones. Only the lines themselves are
+checked.
 
-The lines of runs are held against their journals, in `export`.
+`export` checks the lines of a run against its journal.
 """
 
 import os
@@ -15,21 +15,21 @@ from crewrun.inspect.merge import read_line
 from crewrun.inspect.table import Columns
 from crewrun.journal.done_index import Positions
 from crewrun.journal.keys import row_key
-from crewrun.runs.folder import beside
+from crewrun.runs.folder import folder_of
 
 
-def find_loose(run: str) -> Path | None:
-    """The file that a user names, None when it is none, or has a run folder beside it."""
+def find_results_file(run: str) -> Path | None:
+    """The results file without a run folder that `run` names; None for a run, and when there is no such file."""
     path = Path(os.path.realpath(run))
     try:
-        is_loose = os.path.isfile(path) and not beside(path).is_used and not beside(Path(run)).is_used
-    except OSError:  # who looks for a run says what is wrong
+        is_results_file = os.path.isfile(path) and not folder_of(path).is_used and not folder_of(Path(run)).is_used
+    except OSError:  # the caller then looks for a run, and that error says what is wrong
         return None
-    return path if is_loose else None
+    return path if is_results_file else None
 
 
 def whole_lines(file: BinaryIO, left_out: LeftOut) -> Iterator[tuple[int, bytes]]:
-    """Each line with its newline behind the position where it begins; one that has none is counted."""
+    """The offset and the bytes of each line that ends in a newline. A line that does not is counted in `left_out`."""
     start = 0
     for line in file:
         if line.endswith(b"\n"):
@@ -40,10 +40,10 @@ def whole_lines(file: BinaryIO, left_out: LeftOut) -> Iterator[tuple[int, bytes]
 
 
 class ResultsFile:
-    """The results in a file: of each id the last line, if it ended with `status`. The others are `left_out`.
+    """The results in a file: the last line of each id, if the row ended with `status`. Other lines are `left_out`.
 
-    `columns` are shown all results, whatever their status. Ids are told apart by 64 bits of each: a million take a few
-    dozen megabytes.
+    `columns` sees all results, whatever their status. Ids are compared by 64-bit digests: a million take a few dozen
+    megabytes.
     """
 
     def __init__(self, file: BinaryIO, status: Status | None, columns: Columns | None) -> None:
@@ -64,31 +64,31 @@ class ResultsFile:
         return len(self._keys)
 
     def lines(self, *, ordered: bool) -> Lines:
-        """The lines as they stand in the file, or in the order that their rows had when they ran."""
+        """The lines in the order of the file, or with `ordered` in the order that the rows had in their input."""
         lines = Lines(self._file)
-        asked = (i for i in range(len(self)) if self._status is None or bool(self._ok[i]) == (self._status == "ok"))
+        positions = (i for i in range(len(self)) if self._status is None or bool(self._ok[i]) == (self._status == "ok"))
         places = self._indexes if ordered else self._starts
-        for position in sorted(asked, key=places.__getitem__):
+        for position in sorted(positions, key=places.__getitem__):
             lines.add(self._starts[position], self._ends[position])
         return lines
 
     def _take(self, start: int, line: bytes) -> bool:
-        """Note a line, in the place of an earlier one of its row. False when it is no result."""
-        said = read_line(line)
-        if said is None:
+        """Note a line, replacing an earlier one of the same row. False when it is not a result."""
+        result = read_line(line)
+        if result is None:
             return False
-        key = row_key(said.id)
+        key = row_key(result.id)
         position = self._by_key.find(key)
         if position is None:
             position = self._add(key)
         else:
             self.left_out.doubled += 1
         self._starts[position], self._ends[position] = start, start + len(line)
-        self._indexes[position], self._ok[position] = said.place, said.is_ok
+        self._indexes[position], self._ok[position] = result.place, result.is_ok
         return True
 
     def _add(self, key: int) -> int:
-        """The position of a row that is new."""
+        """Make a position for a new row."""
         position = len(self._keys)
         self._keys.append(key)
         for column in (self._starts, self._ends, self._indexes):

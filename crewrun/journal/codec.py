@@ -1,24 +1,29 @@
-"""How a finished row is kept in the journal: everything of its result line but the input, and no reply twice.
+"""Encodes an outcome for its row's entry: all of the result line except the input, and no reply twice.
 
-An output that is a recorded reply is kept as the number of that call; a structured one as the number of the call whose
-text it was read from.
+An output that is a recorded reply is stored as the number of that call, a structured output as the number of the call
+whose text it was parsed from. `replies` encodes the replies of calls.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crewrun.errors import Category
 from crewrun.messages import Usage
 from crewrun.row import ErrorRecord, FailedTool, Outcome, Replayed, Row, TaskRecord, as_json
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
 
 def encode(outcome: Outcome, replies: Mapping[str, int], code: Callable[[str], int | str]) -> bytes:
-    """The record of `outcome`. `replies` has the call that answered with each text, `code` shortens names."""
+    """The record of `outcome`. `replies` maps a text to the number of the call that replied it; `code` shortens
+    names.
+    """
     replayed = outcome.replayed
     record: list[Any] = [
-        int(outcome.started_at.timestamp() * 1000),
+        (outcome.started_at - _EPOCH) // _MILLISECOND,
         int(outcome.duration_s * 1000 + 0.5),
         outcome.attempts,
         outcome.calls,
@@ -46,15 +51,17 @@ def _failed_tools(failures: Sequence[FailedTool]) -> list[list[Any]]:
 
 
 def _task(task: TaskRecord, replies: Mapping[str, int], code: Callable[[str], int | str]) -> list[Any]:
-    kept = [code(task.name), code(task.agent), replies.get(task.output, task.output), task.calls, _usage(task.usage)]
+    record = [code(task.name), code(task.agent), replies.get(task.output, task.output), task.calls, _usage(task.usage)]
     more = {"finish_reason": task.finish_reason} if task.finish_reason is not None else {}
     if task.truncated or task.skipped or more:
-        kept.append(task.truncated + 2 * task.skipped)
-    return [*kept, more] if more else kept
+        record.append(task.truncated + 2 * task.skipped)
+    return [*record, more] if more else record
 
 
 def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[[int | str], str]) -> Outcome:
-    """The outcome of `row` that `encode` kept. `reply` gives a call's text by its number, `name` undoes `code`."""
+    """The outcome of `row` from a record. `reply` returns a call's text by its number, `name` is the inverse of
+    `code`.
+    """
     started_ms, duration_ms, attempts, calls, usage, cost_usd, models, output, tasks, *more = json.loads(record)
     error: Any
     files: Any
@@ -70,7 +77,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
             TaskRecord(
                 name(task),
                 name(agent),
-                _read_text(said, reply),
+                _read_text(text, reply),
                 calls_of_it,
                 Usage(*used),
                 truncated=bool(flags) and bool(flags[0] & 1),
@@ -78,7 +85,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
                 tool_failures=failed_in_it,
                 **(flags[1] if len(flags) > 1 else {}),
             )
-            for (task, agent, said, calls_of_it, used, *flags), failed_in_it in zip(tasks, failures[1:], strict=True)
+            for (task, agent, text, calls_of_it, used, *flags), failed_in_it in zip(tasks, failures[1:], strict=True)
         ],
         error=_read_error(error) if error else None,
         attempts=attempts,
@@ -102,31 +109,31 @@ def _usage(usage: Usage) -> list[int]:
     return counts
 
 
-def _read_text(kept: str | int, reply: Callable[[int], str]) -> str:
-    return kept if isinstance(kept, str) else reply(kept)
+def _read_text(stored: str | int, reply: Callable[[int], str]) -> str:
+    return stored if isinstance(stored, str) else reply(stored)
 
 
 def _value(output: Any, replies: Mapping[str, int]) -> Any:
-    """A text, or the number of the call that said it; anything else in a list, likewise by a number or as itself."""
+    """A text output as itself or as its call's number; any other output in a list: `[number]`, or `[0, output]`."""
     if isinstance(output, str):
         return replies.get(output, output)
     if output is None:
         return None
-    said = as_json(output)
+    encoded = as_json(output)
     for text, number in replies.items():
         try:
-            if as_json(json.loads(text)) == said:
+            if as_json(json.loads(text)) == encoded:
                 return [number]
         except (ValueError, RecursionError):
             continue
     return [0, output]
 
 
-def _read_value(kept: Any, reply: Callable[[int], str]) -> Any:
-    if not isinstance(kept, list):
-        return None if kept is None else _read_text(kept, reply)
-    return kept[1] if len(kept) > 1 else json.loads(reply(kept[0]))
+def _read_value(stored: Any, reply: Callable[[int], str]) -> Any:
+    if not isinstance(stored, list):
+        return None if stored is None else _read_text(stored, reply)
+    return stored[1] if len(stored) > 1 else json.loads(reply(stored[0]))
 
 
-def _read_error(kept: Mapping[str, Any]) -> ErrorRecord:
-    return ErrorRecord(**{**kept, "category": Category(kept["category"])})
+def _read_error(stored: Mapping[str, Any]) -> ErrorRecord:
+    return ErrorRecord(**{**stored, "category": Category(stored["category"])})

@@ -9,7 +9,7 @@ How many may be in flight is `concurrency_limit`'s; limits that are known are wi
 
 from math import inf
 
-# A tally of outcomes after a first refusal, +1 for each refusal and -1/2 for each success: this much is a limit, not
+# A score of outcomes after a first refusal, +1 for each refusal and -1/2 for each success: this much is a limit, not
 # chance.
 _EVIDENCE = 5.0
 _RELIEF = 0.5

@@ -1,7 +1,7 @@
-"""`--cache DIR`: answers on disk, for requests that any run made before in exactly the same words.
+"""`--cache DIR`: answers on disk, for requests that any earlier run made in exactly the same words.
 
-diskcache does the storage, the bound on its size and what several processes need; this is the only file that imports
-it. Entries are texts: a pickle, which diskcache would load as well, is refused, since it may hold code.
+diskcache handles storage, the size limit and concurrent processes; this is the only file that imports it. Entries are
+texts: a pickle, which diskcache would load too, is rejected, since it may contain code.
 """
 
 import json
@@ -15,37 +15,38 @@ from crewrun.errors import UsageError
 from crewrun.llm.turns import decode_turn, encode_turn
 from crewrun.messages import Completion, Usage
 
-# How long one that another process writes to is waited for.
+# How long to wait while another process writes to the cache. A write takes milliseconds; diskcache's own default of 60
+# s would hold up a row for longer than a call does.
 _TIMEOUT_S = 10.0
 
 
 class Answers(Protocol):
-    """Answers by their requests' identities, wherever they are kept."""
+    """Answers by the identities of their requests, wherever they are stored."""
 
     async def get(self, identity: bytes) -> Completion | None:
-        """The answer to a request, None when it is not there. It has no usage: it costs nothing."""
+        """The answer to a request, if any. Its usage is zero, since it costs nothing."""
         ...
 
     async def put(self, identity: bytes, answer: Completion) -> None:
-        """Keep the answer to a request."""
+        """Store the answer to a request."""
         ...
 
 
 class AnswerCache:
-    """Answers by their requests' identities. A cache that fails is no failure: what it cannot give is asked for."""
+    """Answers by the identities of their requests. Errors of the cache do not fail a call: the model is called."""
 
     def __init__(self, store: Any, path: Path) -> None:
         self._store = store
         self._path = path
         self._before = len(store)
         self._new = 0
-        self._counting = Lock()  # answers are kept in several threads
+        self._counting = Lock()  # protects `_new`, since answers are stored from several threads
         self.hits = 0
         self.problem: str | None = None
 
     @classmethod
     def open(cls, folder: str, size_bytes: int) -> "AnswerCache":
-        """The cache in `folder`, of at most `size_bytes`. Raises UsageError when there can be none."""
+        """Open the cache in `folder`, of at most `size_bytes`. Raises UsageError if that is not possible."""
         try:
             import diskcache
         except ImportError:
@@ -54,7 +55,7 @@ class AnswerCache:
         class Texts(diskcache.Disk):  # type: ignore[misc]  # untyped
             def fetch(self, mode: int, filename: Any, value: Any, read: bool) -> Any:
                 if mode == diskcache.core.MODE_PICKLE:
-                    raise ValueError("an entry is not of crewrun's making")
+                    raise ValueError("an entry was not written by crewrun")
                 return super().fetch(mode, filename, value, read)
 
         path = Path(folder)
@@ -68,16 +69,16 @@ class AnswerCache:
                 eviction_policy="least-recently-used",
             )
             return cls(store, path)
-        except Exception as wrong:  # SQLite's, the system's, or whatever else such a folder may bring about
-            raise UsageError(f"--cache {folder}: cannot be used: {wrong}") from None
+        except Exception as error:  # from SQLite, the system, or anything else about such a folder
+            raise UsageError(f"--cache {folder}: cannot be used: {error}") from None
 
     async def get(self, identity: bytes) -> Completion | None:
-        """The answer to a request, None when it is not there. It has no usage: it costs nothing."""
-        kept = await anyio.to_thread.run_sync(self._get, identity.hex())
-        if kept is None:
+        """The answer to a request, if any. Its usage is zero, since it costs nothing."""
+        text = await anyio.to_thread.run_sync(self._get, identity.hex())
+        if text is None:
             return None
         try:
-            answer = decode_turn(json.loads(kept), Usage())
+            answer = decode_turn(json.loads(text), Usage())
         except (ValueError, TypeError):
             self.problem = "an entry cannot be read"
             return None
@@ -85,38 +86,40 @@ class AnswerCache:
         return answer
 
     async def put(self, identity: bytes, answer: Completion) -> None:
-        """Keep the answer to a request."""
-        kept = json.dumps(encode_turn(answer))
-        await anyio.to_thread.run_sync(self._put, identity.hex(), kept)
+        """Store the answer to a request."""
+        text = json.dumps(encode_turn(answer))
+        await anyio.to_thread.run_sync(self._put, identity.hex(), text)
 
     def notes(self) -> list[str]:
-        """What the user should know of it at the end of a run."""
-        said = [f"{self.hits:,} calls were answered by the cache {self._path}"] if self.hits else []
+        """What to tell the user about it at the end of a run."""
+        lines = [f"{self.hits:,} calls were answered by the cache {self._path}"] if self.hits else []
         try:
-            # Less than nothing is gone when another process has added to it.
-            if (gone := self._before + self._new - len(self._store)) > 0:
-                said.append(f"the cache {self._path} is full: {gone:,} answers that were not used for longest are gone")
-        except Exception as wrong:
-            self.problem = str(wrong)
+            # Negative if another process has added entries.
+            if (evicted := self._before + self._new - len(self._store)) > 0:
+                lines.append(
+                    f"the cache {self._path} is full: it has dropped the {evicted:,} least recently used answers"
+                )
+        except Exception as error:
+            self.problem = str(error)
         if self.problem:
-            said.append(f"warning: the cache {self._path} did not work all the time: {self.problem}")
-        return said
+            lines.append(f"warning: the cache {self._path} did not always work: {self.problem}")
+        return lines
 
     def close(self) -> None:
-        """Close it."""
+        """Close the cache."""
         self._store.close()
 
     def _get(self, key: str) -> Any:
         try:
             return self._store.get(key)
-        except Exception as wrong:
-            self.problem = str(wrong) or type(wrong).__name__
+        except Exception as error:
+            self.problem = str(error) or type(error).__name__
             return None
 
-    def _put(self, key: str, kept: str) -> None:
+    def _put(self, key: str, text: str) -> None:
         try:
-            if self._store.add(key, kept):
+            if self._store.add(key, text):
                 with self._counting:
                     self._new += 1
-        except Exception as wrong:
-            self.problem = str(wrong) or type(wrong).__name__
+        except Exception as error:
+            self.problem = str(error) or type(error).__name__

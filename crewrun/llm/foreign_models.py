@@ -1,13 +1,13 @@
-"""Model objects of other libraries, LangChain's above all, as the fields of an LLM.
+"""Reads model objects of other libraries, mostly LangChain's, as the fields of an LLM.
 
-crewrun calls the model itself, so an object stands for its name, its provider, its address, its key and its parameters.
-Whose model it is says the object's class: `ChatOllama(model="llama3")` is none of OpenAI's.
+crewrun calls the model itself, so it takes only the name, provider, address, key and parameters from such an object.
+The object's class determines the provider: `ChatOllama(model="llama3")` is not one of OpenAI's models.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-# Classes of LangChain, and of libraries for it, by the provider in litellm's words.
+# Classes of LangChain and its integrations, with litellm's names of their providers.
 # https://python.langchain.com/docs/integrations/chat/
 _PROVIDERS: Final[Mapping[str, str]] = {
     "AzureChatOpenAI": "azure",
@@ -31,7 +31,7 @@ _PROVIDERS: Final[Mapping[str, str]] = {
     "Ollama": "ollama",
     "OllamaLLM": "ollama",
 }
-# A field of LLM, and the attributes that may hold it, the first that is set.
+# Each field of LLM, with the attributes that may hold it; the first one that is set counts.
 _ATTRIBUTES: Final[Mapping[str, Sequence[str]]] = {
     "temperature": ("temperature",),
     "top_p": ("top_p",),
@@ -51,12 +51,12 @@ _NAMES: Final = ("deployment_name", "azure_deployment", "model_name", "model", "
 
 
 def fields_of_model(value: Any) -> dict[str, Any] | None:
-    """The fields of an LLM for `value`, None where it has no model's name."""
+    """The fields of an LLM for `value`, None if it does not name a model."""
     name = _first(value, _NAMES)
     if not isinstance(name, str):
         return None
-    found = {field: _first(value, attributes) for field, attributes in _ATTRIBUTES.items()}
-    fields = {field: given for field, given in found.items() if isinstance(given, str | int | float | list | dict)}
+    values = {field: _first(value, attributes) for field, attributes in _ATTRIBUTES.items()}
+    fields = {field: value for field, value in values.items() if isinstance(value, str | int | float | list | dict)}
     provider = next((_PROVIDERS[kind.__name__] for kind in type(value).__mro__ if kind.__name__ in _PROVIDERS), None)
     if provider is None:
         fields.pop("api_version", None)
@@ -68,11 +68,11 @@ def fields_of_model(value: Any) -> dict[str, Any] | None:
 
 
 def _first(value: Any, names: Sequence[str]) -> Any:
-    """The first attribute that is set and not empty; a secret as its text."""
+    """The first attribute that is set and not empty, with secrets unwrapped."""
     for name in names:
-        found = getattr(value, name, None)
-        if callable(reveal := getattr(found, "get_secret_value", None)):
-            found = reveal()
-        if found not in (None, "", [], {}):
-            return found
+        attribute = getattr(value, name, None)
+        if callable(reveal := getattr(attribute, "get_secret_value", None)):
+            attribute = reveal()
+        if attribute not in (None, "", [], {}):
+            return attribute
     return None

@@ -30,7 +30,8 @@ from crewrun.errors import (
 )
 from crewrun.limits.cross_loop import CrossLoopLimiters
 from crewrun.limits.frozen import frozen
-from crewrun.limits.limiter import Limiters, LocalLimiters
+from crewrun.limits.limiter import Limiters
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm import current_gateway, endpoints
 from crewrun.llm.cache import Answers

@@ -1,4 +1,6 @@
-"""What litellm's table knows of models beside prices: which speak the Responses API only, and which a slip may mean."""
+"""What litellm's table says about models besides prices: which support only the Responses API, and what a misspelt name
+probably means.
+"""
 
 import re
 from collections.abc import Mapping
@@ -11,19 +13,20 @@ from crewrun.llm.providers import OFFLINE
 from crewrun.llm.transports.error_body import compact
 from crewrun.messages import Endpoint
 
-# Users choose the names there: deployments, inference profiles, repositories, whatever a server has loaded.
+# Providers whose model names are chosen by users: deployments, inference profiles, repositories, local models.
 _NAMED_BY_USERS: Final = (
     *("azure", "bedrock", "sagemaker", "databricks", "huggingface", "replicate", "predibase", "baseten", "ollama"),
     *("hosted_vllm", "lm_studio", "litellm_proxy", "custom", "openai_like", "vertex_ai", "watsonx", "fireworks_ai"),
 )
-# What tells versions of a model apart: numbers, dates, and words for the newest.
+# What distinguishes versions of a model: numbers, dates, and words for the newest.
 _VERSION: Final = re.compile(r"[-.:]?(?:\d[\d.]*|latest|preview|beta|exp)(?![a-z])")
 
 
 def check_speaks_chat(endpoint: Endpoint) -> None:
     """Raise ModelRefused for a model that its provider serves over the Responses API only.
 
-    litellm translates for its transport, and a server of one's own may have any name.
+    The litellm transport is exempt, since litellm translates, and so are the user's own servers, which may use any
+    name.
     """
     if endpoint.transport_name != "direct" or not is_own_address(endpoint.provider, endpoint.base_url):
         return
@@ -37,8 +40,10 @@ def check_speaks_chat(endpoint: Endpoint) -> None:
 
 
 def slip(endpoint: Endpoint, *, is_known_wrong: bool = False) -> str | None:
-    """The known model of the same provider whose name `endpoint`'s may be a slip of. None also for names that users
-    choose, addresses of their own, and, unless the provider has said that it has no such model, new versions.
+    """The provider's known model that `endpoint`'s model may be a misspelling of, or None.
+
+    None also for names that users choose and for their own servers. A new version of a known model counts as misspelt
+    only if the provider has said that it has no such model (`is_known_wrong`).
     """
     if endpoint.transport_name in (OFFLINE, "custom") or endpoint.provider.startswith(_NAMED_BY_USERS):
         return None
@@ -52,12 +57,12 @@ def slip(endpoint: Endpoint, *, is_known_wrong: bool = False) -> str | None:
 
 
 def _is_version_of(model: str, other: str) -> bool:
-    """Whether two names are of versions of one model, and not two spellings of one version."""
+    """Whether two names are versions of one model, as opposed to two spellings of the same version."""
     return _VERSION.sub("", model) == _VERSION.sub("", other) and compact(model) != compact(other)
 
 
 def with_slip(error: CallError, endpoint: Endpoint) -> CallError:
-    """`error`, with the nearest known model where the provider says that it has no such one."""
+    """`error`, with a suggestion of the nearest known model if the provider says that there is no such model."""
     near = slip(endpoint, is_known_wrong=True) if isinstance(error, ModelNotFound) else None
     if near is not None:
         error.args = (f"{error} (did you mean {near!r}?)",)
@@ -65,7 +70,7 @@ def with_slip(error: CallError, endpoint: Endpoint) -> CallError:
 
 
 def _entry(endpoint: Endpoint) -> Mapping[str, Any] | None:
-    """What the table says of the model as this provider has it."""
+    """The table's entry for the model at this provider."""
     for name in (endpoint.name, endpoint.model):
         entry = table_entry(name)
         if entry is not None and entry["litellm_provider"] == endpoint.provider:

@@ -1,7 +1,7 @@
-"""The parameters of a request beside its messages: their types, where each has a meaning, and which go out when.
+"""A request's parameters, i.e. everything but its messages: their types, and which ones are sent when.
 
-A parameter that is not listed here is sent to the provider as it is. Names of fields and their aliases are in `model`,
-how an endpoint is put together in `endpoints`.
+A parameter that is not listed here is sent to the provider unchanged. Field names and aliases are in `model`;
+`endpoints` assembles an endpoint.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from crewrun.messages import ChatRequest
 Name = Annotated[str, Field(pattern=r"\S")]
 
 
-# https://platform.openai.com/docs/api-reference/chat/create, and litellm's names beside OpenAI's.
+# https://platform.openai.com/docs/api-reference/chat/create, and further names of litellm's.
 TYPES: Final[Mapping[str, Any]] = {
     "service_tier": Name,
     "verbosity": Name,
@@ -36,7 +36,7 @@ TYPES: Final[Mapping[str, Any]] = {
     "drop_params": bool,
     "additional_drop_params": list[Name],
 }
-# Mappings and lists: a variable, which holds a text, can stand within, but not for one.
+# Mappings and lists: a variable is a text, so it can be used inside one, but not in place of it.
 STRUCTURED: Final = frozenset(
     {
         "thinking",
@@ -48,15 +48,15 @@ STRUCTURED: Final = frozenset(
         "fallbacks",
     }
 )
-# They say how a turn with tools goes, and OpenAI refuses them in a request without.
+# They control turns with tools; OpenAI rejects them in a request without tools.
 OF_TOOLS: Final = frozenset({"tool_choice", "parallel_tool_calls"})
-# Values of `tool_choice` that leave the model its choice.
+# Values of `tool_choice` that leave the choice to the model.
 _FREE: Final = frozenset({"auto", "none"})
-# What the run itself says in every request.
+# Set by the run itself in every request.
 OURS: Final = frozenset({"messages", "model"})
-# Nobody reads a stream in a batch.
+# Dropped: a batch has no reader for a stream.
 STREAMING: Final = frozenset({"stream", "stream_options"})
-# One limit under two names: https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens
+# Two names for one limit: https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens
 OTHER_NAME: Final[Mapping[str, str]] = {
     "max_tokens": "max_completion_tokens",
     "max_completion_tokens": "max_tokens",
@@ -70,24 +70,24 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 
 
 def checked(name: str, value: Any) -> Any:
-    """The value of a parameter, as its type has it. Raises ValueError that begins with its name.
+    """Validate the value of a parameter. Raises ValueError whose message starts with the parameter's name.
 
-    A reference to a variable is checked when it has been looked up, and any value of an unlisted parameter is right.
+    A reference to a variable is checked after it has been looked up. Parameters that are not listed may have any value.
     """
     if value is None or name not in TYPES or (is_reference(value) and name not in STRUCTURED):
         return value
     try:
         return _adapter(name).validate_python(value)
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False, include_input=False)[0]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{name}: {first['msg']}") from None
 
 
 def fields_of(request: ChatRequest) -> dict[str, Any]:
-    """The request fields that `request` has by its endpoint's parameters: those of tools only with tools.
+    """The fields of `request` that come from its endpoint's parameters; those for tools only if there are tools.
 
-    A `tool_choice` that forces a call is left out once a tool has been called: the model could never answer. A limit
-    of the answer's tokens that the endpoint refuses goes by its other name: what it costs would have no bound.
+    A `tool_choice` that forces a call is left out once a tool has been called, or the model could never answer. If the
+    endpoint rejects a limit on the answer's tokens, it is sent under its other name, or the cost would be unlimited.
     """
     endpoint = request.endpoint
     fields = dict(endpoint.params)
@@ -102,13 +102,13 @@ def fields_of(request: ChatRequest) -> dict[str, Any]:
 
 
 def forces(choice: object) -> bool:
-    """Whether a `tool_choice` leaves the model nothing but to call a tool."""
+    """Whether a `tool_choice` forces the model to call a tool."""
     kind = choice.get("type") if isinstance(choice, Mapping) else choice
     return isinstance(kind, str) and kind.lower() not in _FREE
 
 
 def without(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """`fields` less those of `names`, which may be paths such as `thinking.budget_tokens`."""
+    """`fields` without those in `names`, which may be paths such as `thinking.budget_tokens`."""
     left = dict(fields)
     for name in names:
         head, _, rest = name.partition(".")

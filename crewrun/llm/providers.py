@@ -1,6 +1,6 @@
-"""Providers by name: the well-known endpoints of the direct transport, and whose model a name is.
+"""Providers by name: the well-known endpoints of the direct transport, and the provider that a model name belongs to.
 
-Every other provider is litellm's: what those need is in `provider_settings`.
+All other providers are called through litellm; `provider_settings` has what they need.
 """
 
 import re
@@ -16,12 +16,12 @@ OFFLINE = "offline"
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A well-known endpoint of the direct transport: its address, and the variables that give address and key."""
+    """A well-known endpoint of the direct transport: its address, and the variables for its address and key."""
 
     base_url: str
     key_env: tuple[str, ...] = ()
     base_env: tuple[str, ...] = ()
-    local: bool = False  # runs without a key
+    local: bool = False  # needs no key
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -45,21 +45,21 @@ PROVIDERS: Mapping[str, Provider] = {
     "lm_studio": Provider("http://localhost:1234", ("LM_STUDIO_API_KEY",), ("LM_STUDIO_API_BASE",), local=True),
 }
 _ALIASES = {"ollama_chat": "ollama", "vllm": "hosted_vllm", "together": "together_ai"}
-# Names that say their maker; the price table knows the others.
+# Names that reveal their provider; the price table has the others.
 _MAKERS = (
     (re.compile(r"(?:ft:)?(?:gpt-|chatgpt-|o[1-9])"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
     (re.compile(r"gemini-"), "gemini"),
 )
-# These are a name's first part for a server at base_url too; of others litellm's table says so, since a server of one's
-# own may have models such as `reka/flash`.
+# Prefixes that name a provider even if base_url is set. Other prefixes then count only if litellm's table has them,
+# since the user's own server may have models such as `reka/flash`.
 _AT_BASE_URL = frozenset({"litellm_proxy", "custom_openai"})
 
 
 def split_name(name: str, has_base_url: bool, env: Mapping[str, str]) -> tuple[str, str]:
-    """`name` as (provider, the model as that provider knows it).
+    """Split `name` into the provider and that provider's name for the model.
 
-    A name whose first part is no provider belongs to whatever speaks OpenAI's protocol at base_url.
+    A name whose first part is not a provider belongs to the OpenAI-compatible server at base_url.
     """
     prefix, slash, rest = name.partition("/")
     provider = _ALIASES.get(prefix.lower(), prefix.lower())
@@ -79,7 +79,7 @@ def split_name(name: str, has_base_url: bool, env: Mapping[str, str]) -> tuple[s
 
 
 def provider_named(provider: str, model: str) -> str:
-    """The provider that an LLM names beside its `model`. Raises UsageError when there is none."""
+    """The provider that an LLM names separately from its `model`. Raises UsageError if it does not exist."""
     name = provider.strip().lower()
     name = _ALIASES.get(name, name)
     if name not in PROVIDERS and name not in SERVED and name not in known_providers():
@@ -88,7 +88,7 @@ def provider_named(provider: str, model: str) -> str:
 
 
 def prefix_of(name: str) -> str:
-    """Whose model `name` is, by its first part alone: what decides whether an address and a key still belong to it."""
+    """The provider of `name` by its first part alone, which decides whether an address and a key still fit it."""
     prefix, slash, _ = name.partition("/")
     if name.partition("?")[0] == OFFLINE:
         return OFFLINE
@@ -97,9 +97,9 @@ def prefix_of(name: str) -> str:
 
 
 def check_offline(name: str) -> None:
-    """Raise UsageError for a model that is `offline` but for a slip: a rehearsal is meant, and calls would be paid for.
+    """Raise UsageError for a misspelt `offline`: the user wants no real calls, and these would cost money.
 
-    A server's own model of such a name is written with its provider, as `openai/ofline`.
+    A server's own model of such a name can be written with its provider, as `openai/ofline`.
     """
     model = name.strip().partition("?")[0]
     if model != OFFLINE and "/" not in model and nearest(re.sub(r"[\W_]", "", model), [OFFLINE], at_least=0.8):
@@ -109,12 +109,12 @@ def check_offline(name: str) -> None:
 
 
 def first_set(names: tuple[str, ...], env: Mapping[str, str]) -> str | None:
-    """The value of the first of the variables that is set."""
+    """The value of the first variable that is set."""
     return next((value for name in names if (value := env.get(name, "").strip())), None)
 
 
 def _litellm_name(provider: str) -> str:
-    """The prefix that litellm takes for a provider as its table calls it."""
+    """The prefix that litellm expects in model names for a provider in its table."""
     if provider.startswith("vertex_ai-"):
         return "vertex_ai"
     return "bedrock" if provider == "bedrock_converse" else provider

@@ -1,6 +1,6 @@
-"""Structured output: the schema that an answer must validate against, in which words a model is told, and the check.
+"""Structured output: the schema that an answer must follow, how a model is told about it, and the validation.
 
-How JSON is found in an answer is in `json_values.py`, which schemas go out in the strict form in `strict_schema.py`.
+`replies.json_values` finds JSON in an answer, and `strict_schema` converts schemas to OpenAI's strict form.
 """
 
 import json
@@ -20,14 +20,15 @@ from crewrun.messages import ReplySchema
 
 Format = Literal["pydantic", "json"]
 
+# How many faults a model is told at once; the text is part of recorded requests, so it must not change.
 _MAX_FAULTS = 10
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class NotValid(ValueError):
-    """An answer that does not validate. The message lists the faults, for the model to read.
+    """An answer that does not validate. The message lists the faults, and is sent to the model.
 
-    `is_other_kind` says that it is not even of the kind that is wanted, such as a list in place of an object.
+    `is_other_kind` says that it does not even have the right type, such as a list in place of an object.
     """
 
     def __init__(self, faults: str, fault_count: int = 1, *, is_other_kind: bool = False) -> None:
@@ -38,14 +39,14 @@ class NotValid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Structured:
-    """A validated answer: `value` is plain JSON, `instance` the pydantic object where the task asks for one."""
+    """A validated answer: `value` is plain JSON, `instance` the pydantic object if the task asks for one."""
 
     value: Any
     instance: BaseModel | None
 
 
 class OutputSchema:
-    """What an answer must look like. `format` says which field of the output carries it."""
+    """The schema of an answer. `format` says which field of the output the answer goes into."""
 
     def __init__(self, name: str, schema: Mapping[str, Any], model: type[BaseModel] | None, format: Format) -> None:  # noqa: A002
         self.format: Format = format
@@ -64,7 +65,7 @@ class OutputSchema:
         output_schema: Mapping[str, Any] | bool | None,
         whose: str,
     ) -> "OutputSchema | None":
-        """The one that is declared, if any. Raises DefinitionError for one that is no schema."""
+        """The declared schema, if any. Raises DefinitionError if it is not a valid schema."""
         model = output_pydantic or output_json
         if model is not None:
             return cls.of_model(model, "pydantic" if output_pydantic else "json", whose)
@@ -75,37 +76,37 @@ class OutputSchema:
         """The schema of a pydantic class."""
         try:
             return cls(model.__name__, without_titles(model.model_json_schema()), model, format)
-        except (PydanticUserError, ValueError, TypeError) as wrong:
-            raise DefinitionError(f"{whose}: {model.__name__} has no JSON Schema: {wrong}") from None
+        except (PydanticUserError, ValueError, TypeError) as error:
+            raise DefinitionError(f"{whose}: {model.__name__} has no JSON Schema: {error}") from None
 
     @classmethod
     def of_json_schema(cls, schema: Mapping[str, Any] | bool, whose: str) -> "OutputSchema":
-        """A JSON Schema, draft 2020-12 unless its `$schema` says another."""
+        """A JSON Schema, draft 2020-12 unless its `$schema` names another."""
         from jsonschema.exceptions import SchemaError
 
         if not isinstance(schema, dict):
             raise DefinitionError(f"{whose}: output_schema is a JSON Schema, a mapping such as {{type: object, …}}")
         try:
             validator = _validator_of(schema)
-        except SchemaError as wrong:
-            where = ".".join(map(str, wrong.absolute_path))
-            raise DefinitionError(f"{whose}: output_schema{'.' + where if where else ''}: {wrong.message}") from None
-        except _BadReference as wrong:
-            raise DefinitionError(f"{whose}: output_schema: {wrong}") from None
+        except SchemaError as error:
+            where = ".".join(map(str, error.absolute_path))
+            raise DefinitionError(f"{whose}: output_schema{'.' + where if where else ''}: {error.message}") from None
+        except _BadReference as error:
+            raise DefinitionError(f"{whose}: output_schema: {error}") from None
         made = cls(str(schema.get("title") or "answer"), schema, None, "json")
         made._validator = validator
         return made
 
     def read(self, text: str) -> Structured:
-        """The value of an answer: the text as a whole, or the last value in it that validates. Raises NotValid.
+        """The value of an answer: the whole text, or the last value in it that validates. Raises NotValid.
 
-        Where a broken object stands behind that value, it is the answer: what stands before is a draft. NotValid for a
-        text without any value that validates names the faults of the one that comes nearest.
+        If a malformed object follows that value, that object is the answer, and what comes before it is a draft. For a
+        text without a valid value, NotValid lists the faults of the one that comes closest.
         """
         try:
             value = decode(text)
-        except (ValueError, RecursionError) as wrong:
-            return self._read_among(find_values(text), f"it is not JSON: {wrong}")
+        except (ValueError, RecursionError) as error:
+            return self._read_among(find_values(text), f"it is not JSON: {error}")
         try:
             return self._validated(value)
         except NotValid as invalid:
@@ -113,21 +114,21 @@ class OutputSchema:
                 raise
             return self._read_among(find_values(value), str(invalid))  # JSON that was encoded twice
 
-    def _read_among(self, found: Values, otherwise: str) -> Structured:
-        """The last value that validates; `otherwise` is what is wrong with a text that has none."""
+    def _read_among(self, values: Values, otherwise: str) -> Structured:
+        """The last value that validates; `otherwise` is the fault to report if the text has no values at all."""
         invalid: list[tuple[tuple[bool, int, int], NotValid]] = []
-        last_broken = next((one for one in reversed(found.broken) if one.has_key), None)
-        for one in reversed(found.values):
+        last_broken = next((one for one in reversed(values.broken) if one.has_key), None)
+        for one in reversed(values.values):
             try:
                 valid = self._validated(one.value)
-            except NotValid as wrong:
-                invalid.append(((wrong.is_other_kind, wrong.fault_count, one.start - one.end), wrong))
+            except NotValid as error:
+                invalid.append(((error.is_other_kind, error.fault_count, one.start - one.end), error))
             else:
                 if last_broken is not None and last_broken.start > one.start:
                     raise NotValid(f"it is not JSON: {last_broken.problem}")
                 return valid
         nearest = min(invalid, key=itemgetter(0), default=None)
-        broken = max(found.broken, key=lambda one: one.end - one.start, default=None)
+        broken = max(values.broken, key=lambda one: one.end - one.start, default=None)
         if broken is not None and (nearest is None or broken.end - broken.start > -nearest[0][2]):
             raise NotValid(f"it is not JSON: {broken.problem}")
         raise nearest[1] if nearest is not None else NotValid(otherwise)
@@ -159,17 +160,17 @@ class OutputSchema:
 
 
 def schema_prompt(schema: str) -> str:
-    """How the answer must look, as JSON Schema."""
+    """Tells the model the JSON Schema of its answer."""
     return f"Reply with one JSON value only, which validates against this JSON Schema: {schema}"
 
 
 def repair_prompt(faults: str, schema: str) -> str:
-    """Asks for an answer once more that did not validate."""
+    """Asks the model to correct an answer that did not validate."""
     return f"This answer cannot be used: {faults}\nGive the same answer again, mended. {schema_prompt(schema)}"
 
 
 def without_titles(schema: Any) -> Any:
-    """`schema` less the titles that pydantic makes from names: they say nothing new and cost tokens in every call."""
+    """`schema` without the titles that pydantic derives from names: they add nothing and cost tokens in every call."""
     if isinstance(schema, list):
         return [without_titles(part) for part in schema]
     if not isinstance(schema, dict):
@@ -181,8 +182,8 @@ def without_titles(schema: Any) -> Any:
 def _finite_only(value: Any) -> Any:
     try:
         json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError) as wrong:
-        raise NotValid(f"it has what JSON cannot say: {wrong}") from None
+    except (ValueError, RecursionError) as error:
+        raise NotValid(f"it has what JSON cannot say: {error}") from None
     return value
 
 
@@ -192,7 +193,7 @@ class _BadReference(Exception):
 
 @tolerant
 def _validator_of(schema: dict[str, Any]) -> Any:
-    """A validator that fetches nothing. Raises SchemaError, and _BadReference for a $ref that leads nowhere."""
+    """A validator that fetches nothing. Raises SchemaError, or _BadReference for a $ref without a target."""
     from jsonschema.validators import Draft202012Validator, validator_for
     from referencing import Registry
     from referencing.exceptions import Unresolvable

@@ -1,11 +1,11 @@
-"""JSON Schemas made to fit the subset that OpenAI's strict mode takes, which other providers took over.
+"""Converts JSON Schemas to the subset that OpenAI's strict mode allows, which other providers have adopted.
 
-https://platform.openai.com/docs/guides/structured-outputs#supported-schemas: every object is closed and requires all of
-its properties, every schema has a type, unions are `anyOf`, a `$ref` stands alone, nothing has a default.
+https://platform.openai.com/docs/guides/structured-outputs#supported-schemas: every object is closed and requires all
+its properties, every schema has a type, unions are `anyOf`, a `$ref` has no siblings, nothing has a default.
 
-What limits a value only, such as `minimum`, `pattern` or `format`, is left out: providers differ in which of these they
-take, one that is not taken refuses the request, and the answer is held against the whole schema anyway. What shapes a
-value and has no strict form, such as an open object, makes the whole schema not strict.
+Keywords that only limit a value, such as `minimum`, `pattern` or `format`, are left out: providers differ in which of
+them they accept, an unaccepted one fails the request, and the answer is validated against the full schema anyway. A
+keyword that shapes a value and has no strict form, such as an open object, makes the whole schema non-strict.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import unquote
 
 _ABOUT = frozenset({"title", "description"})
-_KNOWN = _ABOUT | frozenset(
+_KEYWORDS = _ABOUT | frozenset(
     {"type", "properties", "required", "additionalProperties", "items", "enum", "const"}
     | {"anyOf", "oneOf", "allOf", "$ref"}
 )
-# Shapes that strict mode does not know. All other words are limits or remarks, and left out.
+# Keywords that strict mode does not support. All others are limits or annotations, and left out.
 _NOT_STRICT = frozenset(
     {"not", "if", "then", "else", "dependentSchemas", "dependentRequired", "dependencies", "patternProperties"}
     | {"propertyNames", "minProperties", "maxProperties", "unevaluatedProperties", "unevaluatedItems", "prefixItems"}
@@ -26,18 +26,18 @@ _NOT_STRICT = frozenset(
     | {"$recursiveAnchor", "$recursiveRef"}
 )
 _DEFINITIONS = ("$defs", "definitions")
-# Descriptions beside references are kept by writing the definition out, which can double a schema at every level.
+# References with descriptions are replaced by their definitions, to keep the descriptions. That can double a schema at
+# every level, so this limits the work; OpenAI itself allows 5,000 properties.
 _MOST_SCHEMAS = 5000
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
 _SCALAR_TYPES = {"boolean", "number", "string", "null"}
 
 
 def strict_form(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`schema` in the strict subset, None where it has no form there.
+    """`schema` in the strict subset, None if it cannot be expressed there.
 
-    An answer to the strict form also validates against `schema`, but for limits on single values that are left out:
-    what was optional is always there, and defaults mean nothing any more. References that lead back to where they stand
-    remain references.
+    An answer that follows the strict form also validates against `schema`, apart from the limits that are left out:
+    optional properties are always present, and defaults lose their meaning. Recursive references remain references.
     """
     try:
         return _Fitting(schema).fit_root()
@@ -50,55 +50,55 @@ class _NotStrict(Exception):
 
 
 class _Fitting:
-    """One schema on its way. Definitions are made to fit when something refers to them, and left out otherwise."""
+    """The conversion of one schema. Definitions are converted when something refers to them, and otherwise left out."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = {word: part for word, part in root.items() if word not in (*_DEFINITIONS, "$id")}
         self._definitions = {group: root.get(group) for group in _DEFINITIONS}
         self._fitted: dict[str, Any] = {}
-        self._around: list[str] = []  # references that are written out around this place
+        self._open: list[str] = []  # references being expanded around the current position
         self._schemas_left = _MOST_SCHEMAS
 
     def fit_root(self) -> dict[str, Any]:
-        """The whole schema. Its root must be an object: no union, no reference."""
+        """Convert the whole schema. Its root must be an object, not a union or a reference."""
         if None not in self._definitions.values():
-            raise _NotStrict  # a name may be in both
+            raise _NotStrict  # both may define the same name
         fitted = self._fit(self._root, keep_reference=False)
         if fitted.get("type") != "object":
             raise _NotStrict
         return {**fitted, "$defs": self._fitted} if self._fitted else fitted
 
     def _fit(self, schema: Any, *, keep_reference: bool = True) -> dict[str, Any]:
-        before = len(self._around)
+        before = len(self._open)
         fitted = self._shape(self._flat(schema, keep_reference=keep_reference))
-        del self._around[before:]
+        del self._open[before:]
         return fitted
 
     def _flat(self, schema: Any, *, keep_reference: bool) -> dict[str, Any]:
-        """`schema` without `allOf`, and without a `$ref` that has anything beside it: that one is written out."""
-        flat = self._known_words(schema)
+        """`schema` with `allOf` merged and with any `$ref` that has siblings replaced by its definition."""
+        flat = self._keywords(schema)
         while True:
             if "allOf" in flat:
                 parts = flat.pop("allOf")
                 if not (isinstance(parts, list) and len(parts) == 1):
                     raise _NotStrict
-                flat = _merged(self._known_words(parts[0]), flat)
+                flat = _merged(self._keywords(parts[0]), flat)
             elif "$ref" in flat and not (keep_reference and len(flat) == 1):
                 reference = flat.pop("$ref")
-                if reference in self._around:  # written out it would have no end
+                if reference in self._open:  # expanding it would never end
                     if not keep_reference or flat.keys() - _ABOUT:
                         raise _NotStrict
                     return {"$ref": reference}
-                self._around.append(reference)
-                flat = _merged(self._known_words(self._lookup(reference)[1]), flat)
+                self._open.append(reference)
+                flat = _merged(self._keywords(self._lookup(reference)[1]), flat)
             else:
                 return flat
 
-    def _known_words(self, schema: Any) -> dict[str, Any]:
+    def _keywords(self, schema: Any) -> dict[str, Any]:
         self._schemas_left -= 1
         if not isinstance(schema, dict) or schema.keys() & _NOT_STRICT or self._schemas_left < 0:
             raise _NotStrict
-        return {word: part for word, part in schema.items() if word in _KNOWN}
+        return {word: part for word, part in schema.items() if word in _KEYWORDS}
 
     def _shape(self, flat: dict[str, Any]) -> dict[str, Any]:
         about: dict[str, Any] = {word: flat.pop(word) for word in ("title", "description") if word in flat}
@@ -141,7 +141,7 @@ class _Fitting:
         return {"anyOf": fitted}
 
     def _are_disjoint(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
-        """Whether no value is both, as far as types and a property that tells them apart say."""
+        """Whether types, or a property that distinguishes them, show that no value fits both."""
         one, other = self._resolved(one), self._resolved(other)
         if not (_type_set(one) & _type_set(other)):
             return bool(_type_set(one) and _type_set(other))
@@ -156,7 +156,7 @@ class _Fitting:
         return mine is not None and others is not None and not mine & others
 
     def _resolved(self, fitted: dict[str, Any]) -> dict[str, Any]:
-        """`fitted`, or what it refers to; empty for one that is not ready, being around this place."""
+        """`fitted`, or the target of its reference; empty if that is still being converted."""
         if "$ref" not in fitted:
             return fitted
         return self._fitted.get(fitted["$ref"].rpartition("/")[2]) or {}
@@ -166,12 +166,12 @@ class _Fitting:
             return "#"
         name, definition = self._lookup(reference)
         if name not in self._fitted:
-            self._fitted[name] = {}  # a reference to itself finds it here
+            self._fitted[name] = {}  # found by references to itself
             self._fitted[name] = self._fit(definition)
         return f"#/$defs/{name}"
 
     def _lookup(self, reference: Any) -> tuple[str, Any]:
-        """The name of a definition, as references write it, and the definition."""
+        """A definition, and its name as written in references."""
         for group in _DEFINITIONS:
             prefix = f"#/{group}/"
             if isinstance(reference, str) and reference.startswith(prefix):
@@ -184,9 +184,9 @@ class _Fitting:
 
 
 def _merged(inner: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
-    """One schema for a value that is to fit both. `outer` words it.
+    """One schema for values that fit both; title and description are those of `outer`.
 
-    Two shapes of one kind are not merged: each may forbid what the other wants.
+    If both have keywords other than `type` they are not merged, since each may forbid what the other requires.
     """
     shapes = inner.keys() - _ABOUT, outer.keys() - _ABOUT
     if all(shape - {"type"} for shape in shapes):
@@ -197,41 +197,41 @@ def _merged(inner: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kinds(flat: dict[str, Any]) -> list[str]:
-    """The types that are said, or that the other words imply."""
-    said = flat.get("type")
-    if said is None:
+    """The declared types, or those that the other keywords imply."""
+    declared = flat.get("type")
+    if declared is None:
         if flat.keys() & {"properties", "required", "additionalProperties"}:
             return ["object"]
         if "items" in flat:
             return ["array"]
         raise _NotStrict
-    kinds = said if isinstance(said, list) else [said]
+    kinds = declared if isinstance(declared, list) else [declared]
     if not kinds or not all(isinstance(kind, str) for kind in kinds):
         raise _NotStrict
     return kinds
 
 
 def _scalars(flat: dict[str, Any]) -> dict[str, Any]:
-    """An `enum` or `const` with a type."""
+    """An `enum` or `const` with its type added."""
     if flat.keys() & {"properties", "items", "additionalProperties"} or {"enum", "const"} <= flat.keys():
         raise _NotStrict
     values = flat["enum"] if "enum" in flat else [flat["const"]]
     if not isinstance(values, list) or not values or any(type(value) not in _TYPES for value in values):
         raise _NotStrict
     kinds = sorted({_TYPES[type(value)] for value in values})
-    said = flat.get("type") or (kinds if len(kinds) > 1 else kinds[0])
-    if not _type_set({"type": said}) <= _SCALAR_TYPES:
+    types = flat.get("type") or (kinds if len(kinds) > 1 else kinds[0])
+    if not _type_set({"type": types}) <= _SCALAR_TYPES:
         raise _NotStrict
-    return {"type": said, **{word: flat[word] for word in ("enum", "const") if word in flat}}
+    return {"type": types, **{word: flat[word] for word in ("enum", "const") if word in flat}}
 
 
 def _type_set(fitted: dict[str, Any]) -> set[str]:
-    """The types of a schema that fits, integers among the numbers; empty when they are not known."""
+    """The types of a converted schema, with integers counted as numbers; empty if unknown."""
     kinds = fitted.get("type", [])
     return {"number" if kind == "integer" else kind for kind in ([kinds] if isinstance(kinds, str) else kinds)}
 
 
 def _allowed(fitted: dict[str, Any]) -> set[tuple[str, Any]] | None:
-    """The values that an enum or a const allows, with their types: in Python True is 1. None for other schemas."""
+    """The values that an enum or const allows, None for other schemas. Booleans are marked, since True == 1."""
     values: Iterable[Any] | None = fitted.get("enum", [fitted["const"]] if "const" in fitted else None)
     return None if values is None else {("boolean" if isinstance(v, bool) else "", v) for v in values}

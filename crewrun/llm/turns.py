@@ -1,6 +1,6 @@
-"""A model's turn as journal and cache keep it: a JSON array.
+"""The format in which the journal and the cache store a model's turn: a JSON array.
 
-Its text, whether it was cut off, its calls of tools, and an object of what else there is, if there is anything.
+It holds the text, whether it was cut off, the tool calls and, if needed, an object with further fields.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ _MORE = ("reasoning", "carried", "finish_reason")
 
 
 def is_plain(completion: Completion) -> bool:
-    """Whether there is nothing but a whole text."""
+    """Whether the turn is nothing but a complete text."""
     return not (
         completion.tool_calls
         or completion.truncated
@@ -23,7 +23,7 @@ def is_plain(completion: Completion) -> bool:
 
 
 def encode_turn(completion: Completion) -> list[Any]:
-    """What `decode_turn` reads."""
+    """The array for a turn; `decode_turn` reads it."""
     calls = [
         [call.id, call.name, call.arguments, *([call.carried] if call.carried else [])]
         for call in completion.tool_calls
@@ -33,9 +33,9 @@ def encode_turn(completion: Completion) -> list[Any]:
 
 
 def decode_turn(turn: list[Any], usage: Usage) -> Completion:
-    """The completion that was kept, also by a version that knew no more than three elements.
+    """The stored completion, also if it was written by a version that stored only three elements.
 
-    Raises ValueError or TypeError for what is none.
+    Raises ValueError or TypeError for anything else.
     """
     text, truncated, calls, *rest = turn
     more = rest[0] if rest else {}

@@ -1,7 +1,7 @@
-"""References to environment variables in what a user says of a model: `${NAME}` anywhere in a text.
+"""References to environment variables in a model's settings: `${NAME}` anywhere in a text.
 
-A whole value may also be `$NAME`, or litellm's `os.environ/NAME`. `$${NAME}` and a whole `$$NAME` are that text, with
-one dollar. Definitions and records keep the reference; its value is looked up when an endpoint is resolved.
+A whole value may also be `$NAME`, or litellm's `os.environ/NAME`. `$${NAME}` and a whole `$$NAME` stand for the text
+with a single dollar. Definitions and records keep the reference; its value is looked up when an endpoint is resolved.
 """
 
 import re
@@ -12,18 +12,18 @@ from crewrun.errors import UsageError
 
 _WHOLE = re.compile(r"\s*(?:\$([A-Za-z_]\w*)|os\.environ/([A-Za-z_]\w*))\s*")
 _ESCAPED_WHOLE = re.compile(r"\s*\$(\$[A-Za-z_]\w*)\s*")
-# What has a name behind the brace is meant as a reference, `${HOST:-localhost}` and `${MY-KEY}` too.
+# Anything with a name after the brace is meant as a reference, even `${HOST:-localhost}` and `${MY-KEY}`.
 _PART = re.compile(r"(\$)?\$\{([A-Za-z_][^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def is_reference(value: object) -> bool:
-    """Whether `value` is a text in which something is to be looked up, or an escaped dollar to be taken away."""
+    """Whether `value` is a text with a reference to look up, or with an escaped dollar to unescape."""
     return isinstance(value, str) and bool(_PART.search(value) or _WHOLE.fullmatch(value) or _is_escaped(value))
 
 
 def has_references(value: object) -> bool:
-    """Whether `value`, or anything in it, is one."""
+    """Whether `value`, or anything inside it, is a reference."""
     if isinstance(value, Mapping):
         return any(has_references(inner) for inner in value.values())
     if isinstance(value, list | tuple):
@@ -32,27 +32,27 @@ def has_references(value: object) -> bool:
 
 
 def malformed(value: object) -> str | None:
-    """The first text in `value` that looks like a reference and is none, such as `${HOST:-localhost}`."""
+    """The first text in `value` that looks like a reference but is not a valid one, such as `${HOST:-localhost}`."""
     if isinstance(value, Mapping | list | tuple):
         inner = value.values() if isinstance(value, Mapping) else value
         return next((wrong for one in inner if (wrong := malformed(one)) is not None), None)
-    found = _PART.finditer(value) if isinstance(value, str) else ()
-    return next((one[0] for one in found if not one[1] and not _NAME.fullmatch(one[2])), None)
+    references = _PART.finditer(value) if isinstance(value, str) else ()
+    return next((one[0] for one in references if not one[1] and not _NAME.fullmatch(one[2])), None)
 
 
 class Variables:
-    """Looks references up. `values` are what the variables held, each once: candidates for a redactor."""
+    """Looks up references. `values` collects the values found, each once, for redaction."""
 
     def __init__(self, env: Mapping[str, str], whose: str) -> None:
-        """`whose` begins the messages, such as `model 'gpt-4o'`."""
+        """`whose` starts the error messages, such as `model 'gpt-4o'`."""
         self.values: list[str] = []
         self._env = env
         self._whose = whose
 
     def fill(self, value: Any, place: str) -> Any:
-        """`value` with the variables' values, texts in mappings and lists too; `place` is for messages.
+        """`value` with references replaced by the variables' values, also inside mappings and lists.
 
-        Raises UsageError for a variable that is not set.
+        `place` is for error messages. Raises UsageError for a variable that is not set.
         """
         if isinstance(value, Mapping):
             return {name: self.fill(inner, f"{place}.{name}") for name, inner in value.items()}
@@ -64,12 +64,14 @@ class Variables:
             return self._value(whole[1] or whole[2], place)
         if escaped := _ESCAPED_WHOLE.fullmatch(value):
             return escaped[1]
-        return _PART.sub(lambda found: found[0][1:] if found[1] else self._value(found[2], place), value)
+        return _PART.sub(
+            lambda reference: reference[0][1:] if reference[1] else self._value(reference[2], place), value
+        )
 
     def _value(self, name: str, place: str) -> str:
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{self._whose}: its {place} has ${{{name}}}, which is no reference: write ${{NAME}}, "
+                f"{self._whose}: its {place} has ${{{name}}}, which is not a valid reference: write ${{NAME}}, "
                 "or $${…} for the text itself"
             )
         value = self._env.get(name, "").strip()

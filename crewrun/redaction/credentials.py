@@ -1,6 +1,6 @@
-"""Credentials that a value has by its structure, whatever secrets are known: in URLs, and under the names of secrets.
+"""Credentials recognised by structure alone: in URLs, and under names that suggest a secret.
 
-What is without them is the same in all processes and at all times, and so can be compared.
+No registry of known secrets is used, so the result is the same in every process and at any time and can be compared.
 """
 
 import re
@@ -12,13 +12,13 @@ from crewrun.redaction.key_shapes import REDACTED, without_userinfo
 from crewrun.redaction.values import HEADER_BLOCKS, PLAIN_HEADERS, is_secret_name, literals_of, snake
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
-# In a text that is a URL as a whole a password may have what would end it elsewhere, such as a blank.
+# When the whole text is a URL, its password may contain what would end a URL elsewhere, such as a space.
 _USERINFO = re.compile(r"(?<=://)[^/?#]+(?=@)")
 _PARAMETER = re.compile(r"(?<=[?&;])([^=&;#?\s]{1,100})=([^&;#\s\"'<>]+)")
 
 
 def without_credentials(text: str) -> str:
-    """A word that a user wrote, without passwords in URLs and the values of a query's secret parameters."""
+    """A word that a user wrote, without passwords in URLs or the values of secret query parameters."""
     if "://" not in text:
         return text
     text = _USERINFO.sub(REDACTED, text, count=1) if _URL.match(text) else without_userinfo(text)
@@ -26,7 +26,7 @@ def without_credentials(text: str) -> str:
 
 
 def settings_without_credentials(value: Any, name: str = "") -> Any:
-    """Parameters without what stands below the names of secrets; references to variables stay."""
+    """Parameters without the values under secret names; references to variables stay."""
     if isinstance(value, Mapping):
         is_headers = snake(name) in HEADER_BLOCKS
         return {
@@ -41,7 +41,7 @@ def settings_without_credentials(value: Any, name: str = "") -> Any:
 
 
 def _below(value: Any) -> Any:
-    """All texts below the name of a secret."""
+    """`value`, which stands under a secret name, with all its texts redacted."""
     if isinstance(value, Mapping):
         return {key: _below(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -49,6 +49,6 @@ def _below(value: Any) -> Any:
     return REDACTED if isinstance(value, str) and literals_of(value) else value
 
 
-def _unless_plain(found: re.Match[str]) -> str:
-    is_secret = is_secret_name(unquote_plus(found[1])) and bool(literals_of(found[2]))
-    return f"{found[1]}={REDACTED}" if is_secret else found[0]
+def _unless_plain(parameter: re.Match[str]) -> str:
+    is_secret = is_secret_name(unquote_plus(parameter[1])) and bool(literals_of(parameter[2]))
+    return f"{parameter[1]}={REDACTED}" if is_secret else parameter[0]

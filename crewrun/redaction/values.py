@@ -1,7 +1,7 @@
-"""Which values are secrets: by the names of fields, headers and variables, and in URLs.
+"""Which values are secrets: judged by the names of fields, headers and variables, and by their place in URLs.
 
-Finding them is all; `redaction` blacks them out. Those in the text of a file are found by `written_secrets`, and what
-an LLM's endpoint has is put together in `llm.endpoint_secrets`.
+This only finds them; `redactor` blacks them out. `written_secrets` finds those in the text of a file, and
+`llm.endpoint_secrets` collects those of an LLM's endpoint.
 """
 
 import json
@@ -13,20 +13,20 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-# Parts of names that say a secret, in any case and with any punctuation: `api-key`, `awsSecretAccessKey`, `DB_PWD`.
+# Words that make a name secret, in any case and with any punctuation: `api-key`, `awsSecretAccessKey`, `DB_PWD`.
 _SECRET_WORDS: Final = frozenset(
     {"key", "keys", "token", "secret", "secrets", "password", "passwd", "passphrase", "pass", "pwd", "pw", "auth"}
     | {"passwords", "passphrases", "cookies"}
     | {"authorization", "authorisation", "credential", "credentials", "cookie", "signature", "sig", "jwt", "bearer"}
 )
 _SECRET_ENDING = re.compile(r"(?:apikey|token|secret|password|passwd|passphrase)$")
-# Ends of names that are about a secret and have none: `AWS_SHARED_CREDENTIALS_FILE`, `RAY_AUTH_MODE`.
+# Last words of names that are about a secret but hold none: `AWS_SHARED_CREDENTIALS_FILE`, `RAY_AUTH_MODE`.
 _ABOUT: Final = frozenset(
     {"file", "path", "dir", "folder", "name", "type", "mode", "url", "uri", "host", "port", "sock", "limit", "count"}
     | {"size", "policy", "method", "provider", "enabled", "timeout", "version", "env", "var"}
 )
 _OF_TOKENS: Final = frozenset({"api", "access", "refresh", "session", "team", "user", "bot", "service"})
-# Named like a secret, and none: OpenAI's and CrewAI's fields, the shell's variables.
+# Named like a secret but not one: OpenAI's and CrewAI's fields, the shell's variables.
 _NO_SECRETS: Final = frozenset({"prompt_cache_key", "cache_key", "primary_key", "sort_key", "group_key"})
 _OF_THE_SHELL: Final = frozenset({"PWD", "OLDPWD"})
 # Personal access tokens; in fields `pat` is short for a pattern.
@@ -36,33 +36,34 @@ _CONNECTION = re.compile(r"[\w .-]{1,60}=[^;]*(?:;[\w .-]{1,60}=[^;]*)+;?\s*")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 HEADER_BLOCKS: Final = frozenset({"extra_headers", "default_headers", "headers"})
-# Headers that say what is sent and by which program; every other one of a user's own may be a secret.
+# Headers that only describe the content or the program; any other header that a user sets may be a secret.
 PLAIN_HEADERS: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "content-type", "user-agent", "referer", "http-referer"}
     | {"x-title", "anthropic-version", "anthropic-beta", "openai-beta", "connection", "cache-control"}
 )
 _REFERENCE = re.compile(r"\$\{[^}]*\}|\$\w+|os\.environ/\w+|\{\w*\}|<.*>")
 _REFERENCE_WITHIN = re.compile(r"\$\{[^}\n]{0,80}\}")
+# A limit for objects that produce values without end; no crew's settings come near it.
 _MOST_VALUES: Final = 10_000
 
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Whether a field or variable of this name has a secret."""
+    """Whether a field or variable of this name holds a secret."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not words or words[-1] in _ABOUT or "_".join(words) in _NO_SECRETS:
         return False
-    if words[-1] == "tokens":  # elsewhere these are counted
+    if words[-1] == "tokens":  # other tokens are counted, as in max_tokens
         return len(words) == 1 or words[-2] in _SECRET_WORDS or words[-2] in _OF_TOKENS
     return not _SECRET_WORDS.isdisjoint(words) or bool(_SECRET_ENDING.search("".join(words)))
 
 
 def secrets_in(fields: Mapping[str, Any]) -> Iterator[str]:
-    """The secrets in settings, however deep, in pydantic's models too: all below a name that says so, headers, and what
-    URLs carry.
+    """The secrets in settings at any depth, also inside pydantic models: everything under a secret name, headers, and
+    credentials in URLs.
     """
     left: list[tuple[str, Any, bool]] = [("", fields, False)]
-    seen: set[int] = set()  # objects of users may refer to each other
+    seen: set[int] = set()  # users' objects may refer to each other
     for _ in range(_MOST_VALUES):
         if not left:
             return
@@ -87,12 +88,12 @@ def secrets_in(fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 def literals_of(value: str) -> list[str]:
-    """What of a value as it is written is no reference to a variable: references are no secrets and stay readable."""
+    """The parts of a written value that are not references to variables, which are not secrets and stay readable."""
     return [] if _REFERENCE.fullmatch(value.strip()) else _REFERENCE_WITHIN.split(value)
 
 
 def secrets_of_headers(headers: Mapping[str, Any]) -> Iterator[str]:
-    """The values of headers of a user's own, and what stands in them behind the scheme."""
+    """The values of headers that a user sets, and what follows the scheme in them."""
     for name, value in headers.items():
         if not isinstance(value, str) or name.lower() in PLAIN_HEADERS:
             continue
@@ -110,7 +111,7 @@ def secrets_of_headers(headers: Mapping[str, Any]) -> Iterator[str]:
 
 
 def secrets_of_url(url: str) -> Iterator[str]:
-    """Name and password of a URL, and what its query has under the name of a secret."""
+    """A URL's user name and password, and the values of query parameters with secret names."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
     except ValueError:
@@ -125,8 +126,8 @@ def secrets_of_url(url: str) -> Iterator[str]:
 
 
 def environment_secrets(env: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """The secrets in variables of the environment, by their names, in addresses, such as those of proxies, and in
-    connection strings.
+    """The secrets in environment variables: by their names, in addresses such as those of proxies, and in connection
+    strings.
     """
     for name, value in env.items():
         if is_secret_name(name) and name not in _OF_THE_SHELL and not _is_location(value):
@@ -135,7 +136,7 @@ def environment_secrets(env: Mapping[str, str] = os.environ) -> Iterator[str]:
             yield value
         elif "://" in value and ("WEBHOOK" in name.upper() or "@" in value):
             yield from secrets_of_url(value)
-            if "WEBHOOK" in name.upper():  # who knows it may post
+            if "WEBHOOK" in name.upper():  # anybody who has the URL may post to it
                 yield value
         elif _CONNECTION.fullmatch(value):
             for pair in value.split(";"):
@@ -145,13 +146,13 @@ def environment_secrets(env: Mapping[str, str] = os.environ) -> Iterator[str]:
 
 
 def _secrets_of_text(text: str, *, is_secret: bool) -> Iterator[str]:
-    """What is secret in the text of a field: all of it, or of JSON in a text the fields with such names."""
+    """The secrets in a field's text: all of it, or, if it is a JSON object, that object's secret fields."""
     if text.lstrip().startswith("{"):
         try:
             inner = json.loads(text)
         except (ValueError, RecursionError):
             inner = None
-        if isinstance(inner, dict):  # a service account's file: most of it is the same for everybody
+        if isinstance(inner, dict):  # such as a service account's file, most of which is the same for everybody
             yield from secrets_in(inner)
             return
     if is_secret:
@@ -163,7 +164,7 @@ def _secrets_of_text(text: str, *, is_secret: bool) -> Iterator[str]:
 def _userinfo(userinfo: str) -> Iterator[str]:
     name, _, password = userinfo.partition(":")
     yield from (userinfo, password)
-    if not (password and name.isalpha()):  # a person's name stands in paths too, and is no token
+    if not (password and name.isalpha()):  # a plain user name is not a token, and appears in paths too
         yield name
 
 
@@ -175,7 +176,7 @@ def _decoded(token: str) -> str:
 
 
 def _is_location(value: str) -> bool:
-    """Whether it names a file: an error that says which one is of use."""
+    """Whether it names a file; errors are more useful when they show its path."""
     return value.startswith(("~", "./", "../")) or (len(value) < 4096 and "\0" not in value and os.path.exists(value))
 
 

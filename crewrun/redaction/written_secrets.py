@@ -1,6 +1,7 @@
-"""The secrets that are written into a crew's files as they are, and not as references to the environment.
+"""Secrets written literally into a crew's files, rather than as references to the environment.
 
-Found by the names that stand before them: in Python by its syntax, in YAML and JSON, which may be broken, by lines.
+They are found by the names before them: in Python through its syntax tree, in YAML and JSON, which may be malformed,
+with a regular expression.
 """
 
 import ast
@@ -17,8 +18,8 @@ from crewrun.redaction.values import (
     snake,
 )
 
-_OF_DATA: Final = frozenset({"key", "keys", "tokens"})  # what any JSON may have
-# `api_key: value`, `"api-key": "value"`, `token = 'value'`, and YAML's block texts.
+_OF_DATA: Final = frozenset({"key", "keys", "tokens"})  # ordinary fields of any JSON
+# `api_key: value`, `"api-key": "value"`, `token = 'value'`, and YAML's block scalars.
 _FIELD = re.compile(
     r"""(["']?)(?P<name>[A-Za-z_][\w.-]{0,80})\1[ \t]{0,20}[:=](?:[ \t]{0,20}[>|][+-]?[ \t]{0,20}\n)?[ \t]{0,40}"""
     r"""(?:"(?P<double>(?:[^"\\\n]|\\.)*)"|'(?P<single>(?:[^'\\\n]|\\.)*)'"""
@@ -26,14 +27,14 @@ _FIELD = re.compile(
 )
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s\"'<>]{1,2000}", re.IGNORECASE)
-# What an example has in the place of a secret.
-_STAND_INS: Final = frozenset({"username", "password", "user:password", "user:pass", "username:password"})
-# What `field(default=…)`, pydantic's `Field` and `os.environ.get` give where there is nothing else.
+# What examples have in place of a secret.
+_PLACEHOLDERS: Final = frozenset({"username", "password", "user:password", "user:pass", "username:password"})
+# Keywords with which `field(default=…)`, pydantic's `Field` and `os.environ.get` declare a default.
 _DEFAULTS: Final = frozenset({"default", "default_factory", "secret_value"})
 
 
 def written_secrets(text: str, *, is_python: bool = False) -> Iterator[str]:
-    """The secrets that stand in a crew's file as they are, and not as references."""
+    """The secrets in the text of a crew's file that are written literally, not as references."""
     if is_python:
         try:
             tree = ast.parse(text)
@@ -42,15 +43,15 @@ def written_secrets(text: str, *, is_python: bool = False) -> Iterator[str]:
         for value in _literals(tree):
             yield from literals_of(value)
         return
-    for found in _FIELD.finditer(text):
-        value = next((value for value in found.group("double", "single", "bare") if value is not None), "")
-        is_secret = is_secret_name(found["name"]) and found["name"].lower() not in _OF_DATA
+    for field in _FIELD.finditer(text):
+        value = next((value for value in field.group("double", "single", "bare") if value is not None), "")
+        is_secret = is_secret_name(field["name"]) and field["name"].lower() not in _OF_DATA
         if is_secret:
             yield from literals_of(value)
 
 
 def _literals(tree: ast.AST) -> Iterator[str]:
-    """The texts that Python code gives to parameters, keys and variables with the names of secrets."""
+    """The literal texts that Python code assigns to parameters, keys and variables with secret names."""
     docstrings: set[ast.AST] = set()
     for node in ast.walk(tree):
         for name, value in _named(node):
@@ -66,11 +67,11 @@ def _literals(tree: ast.AST) -> Iterator[str]:
             yield from _texts(node)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
             for url in _URL.findall(node.value):
-                yield from (secret for secret in secrets_of_url(url) if secret not in _STAND_INS)
+                yield from (secret for secret in secrets_of_url(url) if secret not in _PLACEHOLDERS)
 
 
 def _named(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
-    """What a node gives a name to."""
+    """The names that a node assigns, each with its value."""
     match node:
         case ast.keyword():
             yield node.arg or "", node.value
@@ -97,7 +98,7 @@ def _name_of(node: ast.AST | None) -> str:
 
 
 def _texts(node: ast.AST | None) -> Iterator[str]:
-    """The texts of an expression that are its value; the names of variables that it looks up are not."""
+    """The literal texts that an expression may evaluate to, not the names of variables that it looks up."""
     match node:
         case ast.Constant(value=str() as text):
             yield text

@@ -16,7 +16,7 @@ from crewrun.flow.flow import Flow
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.loading.block import attempt
-from crewrun.loading.questions import asked_in_row
+from crewrun.loading.questions import questions_of_row
 from crewrun.references import broken, loading
 from crewrun.row_context import current_row_context
 from crewrun.target.base import Target, kind_of, problem_of_missing
@@ -104,7 +104,7 @@ class PerRowTarget(Target):
             try:
                 result = await self._made(row)
             except Exception:
-                if (question := asked_in_row()) is None or question.end is None:
+                if (question := questions_of_row()) is None or question.end is None:
                     raise
                 if not kickoffs.count:
                     raise InputInvalid(question.end) from None

@@ -122,7 +122,8 @@ def kills() -> None:
         def killing() -> None:
             ends = time.monotonic() + 60
             while not done.wait(2) and time.monotonic() < ends:
-                if workers := actors(int(os.environ["HEAD"])):
+                has_begun = mock.ledger(last=0)["totals"]["requests"] > 0
+                if has_begun and (workers := actors(int(os.environ["HEAD"]))):
                     in_flight.append(int(mock.ledger(last=0)["totals"]["in_flight"]))
                     os.kill(workers[len(in_flight) % len(workers)], signal.SIGKILL)
 

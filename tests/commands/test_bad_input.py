@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support import command as cli
+from support import command as own_process
 from support.command import parse_rows, problems, read_rows, topics, write_crew, write_rows
 from support.forks import crewrun, shell, start
 
@@ -473,7 +473,7 @@ def test_head_ends_the_run_quietly(folder: Path) -> None:
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_do_no_harm(folder: Path, closed: str) -> None:
     """A run with streams closed from the start writes its file, and nothing but results into it."""
-    done = cli.shell(f"crewrun batch in.jsonl {closed}", folder)
+    done = own_process.shell(f"crewrun batch in.jsonl {closed}", folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert [row["status"] for row in read_rows(folder / "in.results.jsonl")] == ["ok"]
@@ -482,14 +482,14 @@ def test_closed_standard_streams_do_no_harm(folder: Path, closed: str) -> None:
 @pytest.mark.parametrize("command", ["crewrun batch in.jsonl -o - >&-", "crewrun batch - <&-"])
 def test_a_closed_stream_that_is_needed_is_no_success(folder: Path, command: str) -> None:
     """Results that have nowhere to go, and rows that cannot come, are refused before the first call."""
-    done = cli.shell(command, folder)
+    done = own_process.shell(command, folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
 
 
 def test_a_closed_stderr_hides_a_refusal_but_not_its_code(folder: Path) -> None:
     """`2>&-` and a missing input: exit code 2."""
-    assert cli.shell("crewrun batch nope.jsonl 2>&-", folder).returncode == 2
+    assert own_process.shell("crewrun batch nope.jsonl 2>&-", folder).returncode == 2
 
 
 def test_a_full_stderr_does_not_stop_a_run(folder: Path) -> None:

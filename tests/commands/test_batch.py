@@ -19,7 +19,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import pytest
-from support import command as cli
+from support import command as own_process
 from support.command import CREW, PROGRAM, clean_env, parse_rows, read_rows, topics, write_crew, write_rows
 from support.forks import crewrun, start
 from support.mock_process import MockProcess
@@ -705,7 +705,7 @@ def test_a_refused_connection_fails_no_row(folder: Path) -> None:
     words = ["batch", "in.jsonl", "-o", "-", "--retries", "0", "--base-url", address, "--outage-patience", "0"]
     done = crewrun(*words, cwd=folder)
     assert (done.returncode, done.stdout) == (4, "")
-    assert f"at last with: {urlsplit(address).netloc}: cannot connect: Connection refused; " in done.stderr
+    assert f"last error: {urlsplit(address).netloc}: cannot connect: Connection refused; " in done.stderr
 
 
 # On the wire
@@ -920,10 +920,10 @@ def test_run_is_interrupted_quietly(folder: Path, mock: MockProcess) -> None:
 
 def test_version_and_help(tmp_path: Path) -> None:
     """Both are on stdout and succeed; help names every command."""
-    version = cli.crewrun("--version", cwd=tmp_path)
+    version = own_process.crewrun("--version", cwd=tmp_path)
     assert (version.returncode, version.stderr) == (0, "")
     assert re.fullmatch(r"crewrun \d+\.\d+\.\d+\n", version.stdout)
-    shown = cli.crewrun("--help", cwd=tmp_path)
+    shown = own_process.crewrun("--help", cwd=tmp_path)
     assert (shown.returncode, shown.stderr) == (0, "")
     for command in ("batch", "run", "mock"):
         assert re.search(rf"^  {command} ", shown.stdout, re.MULTILINE)
@@ -961,7 +961,7 @@ def test_the_commands_program_is_the_module(tmp_path: Path) -> None:
     """`crewrun` as it is installed and `python -m crewrun` are the same program."""
     installed = Path(sys.executable).with_name("crewrun")
     done = subprocess.run([installed, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == cli.crewrun("--version", cwd=tmp_path).stdout
+    assert done.stdout == own_process.crewrun("--version", cwd=tmp_path).stdout
 
 
 def test_a_row_that_cancels_itself_is_a_failed_row(folder: Path) -> None:

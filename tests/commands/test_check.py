@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from support import command as cli
+from support import command as own_process
 from support.command import CREW as PLAIN
 from support.command import read_rows, write_crew, write_rows
 from support.forks import crewrun, shell
@@ -255,7 +255,7 @@ def test_findings_that_have_nowhere_to_go_are_one_clear_line(
 ) -> None:
     """As for the results of `run` and `batch`."""
     write_crew(tmp_path)
-    done = (cli.shell if "&-" in redirection else shell)(f"crewrun {command} {redirection}", tmp_path)
+    done = (own_process.shell if "&-" in redirection else shell)(f"crewrun {command} {redirection}", tmp_path)
     assert (done.returncode, done.stderr) == (code, f"crewrun: {message}\n")
 
 
@@ -269,7 +269,7 @@ def test_head_ends_a_check_quietly(tmp_path: Path) -> None:
 
 def test_init_makes_a_folder_that_works_at_once(tmp_path: Path) -> None:
     """Checked and run, as its own README says."""
-    made = cli.crewrun("init", "new/crew", cwd=tmp_path)
+    made = own_process.crewrun("init", "new/crew", cwd=tmp_path)
     assert (made.returncode, made.stderr) == (0, "")
     folder = tmp_path / "new/crew"
     assert crewrun("check", "inputs.jsonl", "-m", "offline", cwd=folder).returncode == 0
@@ -290,7 +290,7 @@ def test_init_writes_over_nothing(tmp_path: Path) -> None:
 
 def test_schema_prints_what_editors_check_a_crew_by(tmp_path: Path) -> None:
     """A JSON Schema, on stdout."""
-    done = cli.crewrun("schema", cwd=tmp_path)
+    done = own_process.crewrun("schema", cwd=tmp_path)
     schema = json.loads(done.stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
     assert (done.returncode, done.stderr, schema["properties"]["agents"]["type"]) == (0, "", "object")
@@ -298,7 +298,7 @@ def test_schema_prints_what_editors_check_a_crew_by(tmp_path: Path) -> None:
 
 def test_bench_compares_parallel_with_sequential(tmp_path: Path) -> None:
     """Four crews of a tenth of a second each: at once, and one after another."""
-    done = cli.crewrun("bench", "-m", "offline?latency=0.1", cwd=tmp_path)
+    done = own_process.crewrun("bench", "-m", "offline?latency=0.1", cwd=tmp_path)
     found = re.fullmatch(
         r"Parallel: +([\d.]+) s for 4 crews\nSequential: +([\d.]+) s\nSpeedup: +([\d.]+)x\n", done.stdout
     )

@@ -9,7 +9,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from support import command as cli
+from support import command as own_process
 from support.command import problems, read_rows, write_rows
 from support.forks import crewrun
 from support.mock_process import MockProcess
@@ -104,7 +104,7 @@ def test_a_row_s_tasks_are_the_flow_s_methods(tmp_path: Path) -> None:
     rows = write_rows(
         tmp_path / "in.jsonl", [{"topic": "AI"}, {"topic": "ML", "n": "x"}, {"n": 1}, {"topic": "X", "seen": []}]
     )
-    done = cli.crewrun("batch", rows, "--crew", "flow.py:Research", "-o", "out.jsonl", "-q", cwd=tmp_path)
+    done = own_process.crewrun("batch", rows, "--crew", "flow.py:Research", "-o", "out.jsonl", "-q", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
     results = read_rows(tmp_path / "out.jsonl")
     assert problems(results) == {
@@ -572,7 +572,7 @@ def test_a_rehearsed_flow_runs_again_with_its_models(tmp_path: Path, mock: MockP
     write_flow(tmp_path, "openai/mock", text=sound())
     rows = write_rows(tmp_path / "in.jsonl", [{"topic": "AI"}])
     command = ("batch", rows, "--crew", "flow.py:Research", "-o", "out.jsonl", "-q")
-    rehearsal = cli.crewrun(*command, "-m", "offline", cwd=tmp_path)
+    rehearsal = own_process.crewrun(*command, "-m", "offline", cwd=tmp_path)
     assert (rehearsal.returncode, rehearsal.stderr) == (0, "")
-    done = cli.crewrun(*command, cwd=tmp_path, env={"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "x"})
+    done = own_process.crewrun(*command, cwd=tmp_path, env={"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "x"})
     assert (done.returncode, read_rows(tmp_path / "out.jsonl")[0]["models"]) == (0, ["openai/mock"]), done.stderr

@@ -128,7 +128,7 @@ def test_a_file_that_may_not_be_read_fails_its_row_before_a_call(gallery: Place)
         f"leads out of {there}; only files inside may be used",
         "may not be named by a row, since",
     )
-    no_address = "is no address that goes to a model; those begin with https: or data:"
+    no_address = "is not a URL for a model; those begin with https: or data:"
     faults: dict[Any, str] = {
         f"../{outside.name}": f"'../{outside.name}' {leaves}",
         str(outside): f"{str(outside)!r} {leaves}",
@@ -142,16 +142,16 @@ def test_a_file_that_may_not_be_read_fails_its_row_before_a_call(gallery: Place)
         "photos": "'photos' is a folder, not a file",
         "photos/pipe.png": "'photos/pipe.png' cannot be read: 'pipe.png' is a pipe, a socket or a device, not a file",
         "photos/empty.png": "'photos/empty.png' is empty",
-        "photos/big.png": "'photos/big.png' is larger than 50 MB, the most that may go with a message",
-        "photos/data.bin": "'data.bin' is no image, PDF, text, sound or film that is known",
-        "photos/latin.txt": "'latin.txt' is a text in another encoding than UTF-8; save it so",
+        "photos/big.png": "'photos/big.png' is larger than 50 MB, the limit for files in a message",
+        "photos/data.bin": "'data.bin' is not an image, PDF, text, audio or video of a known format",
+        "photos/latin.txt": "'latin.txt' is a text that is not in UTF-8; save it as UTF-8",
         "file:///etc/passwd": f"'file:///etc/passwd' {no_address}",
         "ftp://x/a.png": f"'ftp://x/a.png' {no_address}",
-        "https://x/a b.png": "'https://x/a b.png' has blanks or control characters in it, so it is no address",
-        "https://x/a.txt": "'a.txt' is text/plain at an address, and nothing is fetched from there; name a local file",
-        "data:image/png": "'data:image/png' is no data URI, which is data:TYPE;base64,CONTENT",
-        "": "input 'photo' is empty, and it is to name a file",
-        None: "input 'photo' is empty, and it is to name a file",
+        "https://x/a b.png": "'https://x/a b.png' contains spaces or control characters, so it is not a URL",
+        "https://x/a.txt": "'a.txt' is text/plain at a URL, and crewrun fetches nothing from URLs; name a local file",
+        "data:image/png": "'data:image/png' is not a data URI, which has the form data:TYPE;base64,CONTENT",
+        "": "input 'photo' is empty, but it has to name a file",
+        None: "input 'photo' is empty, but it has to name a file",
     }
     gallery.rows(*({"photo": photo} for photo in faults))
     assert gallery.batch(code=3) == []
@@ -210,8 +210,8 @@ def test_a_changed_file_is_another_question(gallery: Place) -> None:
         ("../rules.md", "'../rules.md' leads out of "),
         ("/etc/hostname", "'/etc/hostname' leads out of "),
         ("5", "needs the path or address of a file, not 5"),
-        ("{path: rules.md}", "a file as a mapping has `source`, its path or address"),
-        ("'file:///etc/x'", "'file:///etc/x' is no address that goes to a model; those begin with https: or data:"),
+        ("{path: rules.md}", "a file written as a mapping has `source`, its path or URL"),
+        ("'file:///etc/x'", "'file:///etc/x' is not a URL for a model; those begin with https: or data:"),
     ],
 )
 def test_a_wrong_file_of_the_crew_is_named_with_its_line(gallery: Place, value: str, said: str) -> None:
@@ -446,10 +446,10 @@ async def test_every_kind_of_file_goes_in_its_form() -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"a": 5}, "input_files.a: a file is a path, an address, bytes or an open file, not int"),
+        ({"a": 5}, "input_files.a: a file is a path, a URL, bytes or an open file, not int"),
         (["a.png"], "input_files is a mapping of names to files, not list"),
-        ({"a": " "}, "input_files.a: an empty text names no file"),
-        ({"": b"x"}, "input_files: '' is no name of a file"),
+        ({"a": " "}, "input_files.a: an empty text does not name a file"),
+        ({"": b"x"}, "input_files: '' is not a name for a file"),
     ],
 )
 async def test_what_is_no_file_says_which(files: Any, said: str) -> None:
@@ -465,7 +465,8 @@ async def test_content_of_another_kind_than_said_is_refused() -> None:
     """A provider would call it a broken image."""
     async with scripted():
         with pytest.raises(
-            InputInvalid, match=r"^tasks\.task_1\.input_files\.a: the content is application/pdf, no ImageFile$"
+            InputInvalid,
+            match=r"^tasks\.task_1\.input_files\.a: the content is application/pdf, which is not for ImageFile$",
         ):
             await looking(a=ImageFile(source=b"%PDF-1.7")).akickoff()
 
@@ -481,7 +482,7 @@ def test_a_file_object_can_be_looked_at_and_unpacked(tmp_path: Path) -> None:
         png(),
         {"chart": file},
     )
-    with pytest.raises(InputInvalid, match=r"^ImageFile: an empty text names no file$"):
+    with pytest.raises(InputInvalid, match=r"^ImageFile: an empty text does not name a file$"):
         ImageFile(source="")
     with path.open("rb") as stream:
         assert File(source=stream).read() == png()

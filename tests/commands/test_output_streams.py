@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support import command as cli
+from support import command as own_process
 from support.command import CREW, parse_rows, read_rows
 from support.forks import crewrun, shell, start
 
@@ -117,6 +117,8 @@ def test_a_flag_for_failures_overrules_what_the_file_says_of_them(folder: Path) 
 @pytest.mark.parametrize(("redirection", "code"), [("> /dev/full", 1), (">&-", 2)])
 def test_an_answer_that_has_nowhere_to_go_is_no_traceback(folder: Path, redirection: str, code: int) -> None:
     """`crewrun run`, one kickoff."""
-    done = (cli.shell if "&-" in redirection else shell)(f"crewrun run -i topic=owls -m offline {redirection}", folder)
+    done = (own_process.shell if "&-" in redirection else shell)(
+        f"crewrun run -i topic=owls -m offline {redirection}", folder
+    )
     assert done.returncode == code
     assert "Traceback" not in done.stderr

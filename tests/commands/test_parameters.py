@@ -188,7 +188,7 @@ async def test_a_variable_may_stand_in_any_value(tmp_path: Path, provider: Provi
         ({"extra_body": {"a": [{"b": "$NOPE"}]}}, "extra_body.a[0].b refers to $NOPE, which is not set"),
         ({"api_version": "os.environ/NOPE"}, "api_version refers to $NOPE, which is not set"),
         ({"max_tokens": "${NOPE}"}, "max_tokens refers to $NOPE, which is not set"),
-        ({"base_url": "http://${NOPE:-h}"}, "base_url has ${NOPE:-h}, which is no reference"),
+        ({"base_url": "http://${NOPE:-h}"}, "base_url has ${NOPE:-h}, which is not a valid reference"),
         ({"max_tokens": "${HOST}"}, "what a variable holds does not fit; max_tokens: Input should be a valid integer"),
         ({"logprobs": "${HOST}"}, "what a variable holds does not fit; logprobs: Input should be a valid boolean"),
     ],

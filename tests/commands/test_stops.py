@@ -217,7 +217,7 @@ def test_patience_ends(place: Place, flags: list[str], said: str) -> None:
     place.batch(*["-j", "4", "--summary", "s.json", "--outage-patience", *flags], code=4, OPENAI_BASE_URL=url)
     assert read_rows(place.results) == []
     assert re.fullmatch(
-        rf"openai/gpt-4\.1-mini has not answered for {said} s \(--outage-patience\), at last with: "
+        rf"openai/gpt-4\.1-mini has not answered for {said} s \(--outage-patience\), last error: "
         r"127\.0\.0\.1:\d+: cannot connect: Connection refused; the same command goes on when it is back",
         place.stopped(),
     )

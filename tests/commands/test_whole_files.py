@@ -76,12 +76,12 @@ def test_a_file_that_takes_nothing_from_rows_is_warned_of() -> None:
         pytest.param(
             "import streamlit as st\nif st.button('Go'):\n    agent.kickoff('Go')\n",
             "demo.py: is a Streamlit app that makes its crew once somebody has filled in fields and pressed a button; "
-            "put what makes it into a function with parameters",
+            "move the code that makes it into a function with parameters",
             id="Streamlit",
         ),
         pytest.param(
             "import sys\ntopic = sys.argv[1]\nagent.kickoff(topic)\n",
-            "demo.py: nothing in it so far can be run: demo.py:6: loading stopped at its own arguments, of which it "
+            "demo.py: defines nothing that can be run: demo.py:6: loading stopped at its own arguments, of which it "
             "has none here, and what follows in the file was not run; give them defaults, or read them under "
             "`if __name__ == '__main__':`",
             id="sys.argv",

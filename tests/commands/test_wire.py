@@ -2,7 +2,7 @@
 
 The suite has a sample. Everything, each case by itself and each refusal in every place of a hundred rows:
 
-    pytest -m soak tests/test_wire.py
+    pytest -m soak tests/commands/test_wire.py
 
 which takes about an hour on two cores. `-k` picks cases by their ids, which are those in `wire_cases`.
 """

@@ -4,7 +4,7 @@ The provider bills each request when it comes, in full, and then answers it, or 
 5xx, or counts nothing. It keeps to max_tokens and counts at most one token for each byte of a prompt. The soak runs a
 thousand campaigns, which takes half an hour:
 
-    pytest -m soak tests/test_budget_campaigns.py
+    pytest -m soak tests/crash/test_budgets_of_killed_runs.py
 """
 
 import json

@@ -352,7 +352,7 @@ def check_damage(damaged: Damaged, run: str, damage: Damage, *, with_shm: bool) 
             r"crewrun: \S+journal\.sqlite: "
             r"(is damaged: .+|is missing|is empty|has lost \d+ rows that the results have)\n"
             r"--fresh moves it aside, with the results, and runs every row again"
-            r"(: for the \d+ rows that \S+ has, \d+ calls \(\$\d+\.\d\d\) would be paid a second time)?\n",
+            r"(: for the \d+ rows that \S+ has, \d+ calls \(\$\d+\.\d\d\) would be paid for a second time)?\n",
             done.stderr,
         ), done.stderr
         assert (results.read_bytes() if results.exists() else b"") == before

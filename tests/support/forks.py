@@ -1,7 +1,7 @@
-"""`crewrun` as a process that costs little to start: as `cli` has it, but in a fork of one process that is warm.
+"""`crewrun` as a process that starts in milliseconds: a fork of one process that has imported it.
 
-It is a process of its own from its first line on. Tests of the start itself use `cli`: what is imported, which streams
-are closed and which signals are ignored by then, what a variable says to the interpreter.
+It is a process of its own from its first line on. Tests of the start itself use `support.command`: what is imported,
+which streams are closed and which signals are ignored by then, what a variable says to the interpreter.
 """
 
 import atexit
@@ -19,7 +19,7 @@ from socket import AF_UNIX, SOCK_SEQPACKET, send_fds, socketpair
 from threading import Event, Thread
 from typing import BinaryIO, Self, TextIO
 
-from support import command as cli
+from support import command as own_process
 from support import mutants
 from support.command import clean_env
 from support.kill_points import Point
@@ -129,7 +129,7 @@ class Forks:
         pipe_stdin: bool = False,
         kill_at: Point | None = None,
     ) -> Fork:
-        """As `cli.start` does. With `kill_at` the process is killed there, if it comes to it."""
+        """As `command.start` does. With `kill_at` the process is killed there, if it comes to it."""
         words = {
             "args": list(map(str, args)),
             "cwd": os.path.abspath(cwd),
@@ -158,15 +158,15 @@ class Forks:
         timeout: float = 60,
         kill_at: Point | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """As `cli.crewrun` does. With `kill_at` the process is killed there, if it comes to it."""
+        """As `command.crewrun` does. With `kill_at` the process is killed there, if it comes to it."""
         with self.start(*args, cwd=cwd, env=env, pipe_stdin=True, kill_at=kill_at) as process:
             stdout, stderr = process.communicate(stdin or b"", timeout)
         return subprocess.CompletedProcess(args, process.wait(), stdout, stderr)
 
     def shell(self, command: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """As `cli.shell` does, `ulimit -f` too. No stream may be closed."""
+        """As `command.shell` does, `ulimit -f` too. No stream may be closed."""
         line = self._line.fileno()
-        return cli.shell(command, cwd, env, (sys.executable, "-IS", _CLIENT, str(line)), pass_fds=[line])
+        return own_process.shell(command, cwd, env, (sys.executable, "-IS", _CLIENT, str(line)), pass_fds=[line])
 
 
 @cache
@@ -184,15 +184,15 @@ def crewrun(
     stdin: str | bytes | None = None,
     timeout: float = 60,
 ) -> subprocess.CompletedProcess[str]:
-    """As `cli.crewrun` does, in a fork."""
+    """As `command.crewrun` does, in a fork."""
     return shared().crewrun(*args, cwd=cwd, env=env, stdin=stdin, timeout=timeout)
 
 
 def start(*args: str | Path, cwd: Path, env: Mapping[str, str] | None = None, pipe_stdin: bool = False) -> Fork:
-    """As `cli.start` does, in a fork."""
+    """As `command.start` does, in a fork."""
     return shared().start(*args, cwd=cwd, env=env, pipe_stdin=pipe_stdin)
 
 
 def shell(command: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """As `cli.shell` does, in forks. No stream may be closed."""
+    """As `command.shell` does, in forks. No stream may be closed."""
     return shared().shell(command, cwd, env)

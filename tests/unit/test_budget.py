@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from crewrun.errors import BudgetExhausted, Category, RowBudgetExceeded
 from crewrun.limits.budget import Budget, Hold, check_row
 from crewrun.limits.cross_loop import CrossLoopLimiters
-from crewrun.limits.limiter import LimiterOptions, LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
+from crewrun.limits.options import LimiterOptions
 from crewrun.limits.permit import Price
 from crewrun.messages import Endpoint
 
@@ -347,8 +348,8 @@ def test_a_guess_is_said_to_be_one() -> None:
     with pytest.raises(BudgetExhausted) as refused:
         Budget(1).admit_nowait("draft", 2, 30, is_bound=False)
     assert str(refused.value) == (
-        "$0 of the budget of $1 is spent and the next call may cost $32 (a guess, since no max_tokens is set: one in "
-        "the llm makes that less); the same command with a larger --budget goes on"
+        "$0 of the budget of $1 is spent and the next call may cost $32 (an estimate, since max_tokens is not set; "
+        "setting it in the llm lowers this); the same command with a larger --budget goes on"
     )
 
 

@@ -241,7 +241,7 @@ def test_too_long_an_outage_stops_the_run_and_fails_no_row() -> None:
     assert (done.ok, done.failed, sorted(done.pending)) == ([], [], list(range(8)))
     assert done.took_s == pytest.approx(120, abs=0.5)
     assert done.stopped == (
-        "openai/m has not answered for 120 s (--outage-patience), at last with: HTTP 503: no; "
+        "openai/m has not answered for 120 s (--outage-patience), last error: HTTP 503: no; "
         "the same command goes on when it is back"
     )
     assert (OutageTooLong.exit_code, OutageTooLong.category) == (4, "server")

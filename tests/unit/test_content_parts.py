@@ -151,27 +151,27 @@ async def test_shorter_forms_become_openai_s(tmp_path: Path, monkeypatch: pytest
         ),
         pytest.param(
             {"role": "user", "content": [{"type": "image_url", "url": URL}]},
-            ".content[0] needs `image_url` with a `url`: an address, a data URI or a path",
+            ".content[0] needs `image_url` with a `url`: a URL, a data URI or a path",
             id="an image without address",
         ),
         pytest.param(
             {"role": "user", "content": [image("file:///etc/passwd")]},
-            ".content[0]: 'file:///etc/passwd' is no address that goes to a model; those begin with https: or data:",
+            ".content[0]: 'file:///etc/passwd' is not a URL for a model; those begin with https: or data:",
             id="an address of this machine",
         ),
         pytest.param(
             {"role": "tool", "content": "2"},
-            " is what a tool gave, and needs `tool_call_id`, the id of the call",
+            " is a tool's result and needs `tool_call_id`, the id of the call",
             id="a tool without its call",
         ),
         pytest.param(
             {"role": "assistant", "tool_calls": [{"name": "add"}]},
-            ".tool_calls[0] is no call with `id` and `function`, a mapping with `name` and `arguments`",
+            ".tool_calls[0] is not a call with `id` and `function`, a mapping with `name` and `arguments`",
             id="a call without id",
         ),
         pytest.param(
             {"role": "user", "content": [{"type": "odd", "x": b"1"}]},
-            ".content[0] is no JSON: Object of type bytes is not JSON serializable",
+            ".content[0] is not JSON: Object of type bytes is not JSON serializable",
             id="bytes",
         ),
     ],

@@ -226,7 +226,7 @@ def test_json_may_name_python_objects_for_models_managers_and_classes() -> None:
     [
         ({"llm": ref("lib.app.none")}, {}, "writer.jsonc:1: llm: lib.app:none: module 'lib.app' has no 'none'"),
         ({"llm": ref("lib.app.make")}, {}, "writer.jsonc:1: llm: "),
-        ({"type": ref("lib.app.Models")}, {}, "'lib.app:Models' is no class made from crewai's Agent, as is needed"),
+        ({"type": ref("lib.app.Models")}, {}, "'lib.app:Models' is not crewai's Agent or a subclass, as is needed"),
         ({}, {"manager_agent": ref("lib.app.nothing")}, "'lib.app:nothing' is of type int; an agent is needed here"),
         ({}, {"manager_llm": ref("lob.app.x")}, "crew.jsonc:1: manager_llm: no module 'lob.app'"),
     ],

@@ -633,10 +633,10 @@ CONTENT: dict[str, tuple[str, list[str]]] = {
     "tagged number": (
         GOOD + "inputs: {a: !!int x, b: !!float inf, c: 1e999, d: !!bool maybe}\n",
         [
-            ":11: inputs.a: 'x' is no usable int; put it in quotes if it is text",
-            ":11: inputs.b: 'inf' is no usable float; put it in quotes if it is text",
-            ":11: inputs.c: '1e999' is no usable float; put it in quotes if it is text",
-            ":11: inputs.d: 'maybe' is no usable bool; put it in quotes if it is text",
+            ":11: inputs.a: 'x' is not a usable int; put it in quotes if it is text",
+            ":11: inputs.b: 'inf' is not a usable float; put it in quotes if it is text",
+            ":11: inputs.c: '1e999' is not a usable float; put it in quotes if it is text",
+            ":11: inputs.d: 'maybe' is not a usable bool; put it in quotes if it is text",
         ],
     ),
     "duplicate keys": (
@@ -939,7 +939,7 @@ TOOLS = {
     "arguments beside the name": ("{name: FileReadTool, root: docs}", IN_WORDS),
     "arguments that are no mapping": ("FileReadTool: docs", IN_WORDS),
     "missing argument": ("shop.py:Needy", "shop.py:Needy: token: Field required"),
-    "arguments of a function": ("shop.py:price: {a: 1}", "'shop.py:price' takes no arguments: it is no class"),
+    "arguments of a function": ("shop.py:price: {a: 1}", "'shop.py:price' takes no arguments: it is not a class"),
     "not a tool": ("shop.py:NUMBER", f"'shop.py:NUMBER' {NO_TOOL}"),
     "a class of something else": ("shop.py:Record: {sku: a}", f"'shop.py:Record' {NO_TOOL}"),
     "without a docstring": (
@@ -1040,7 +1040,7 @@ NAMES: dict[str, tuple[str, list[str]]] = {
             ":10: tasks.t3.output_schema: none.json: no such file",
             ":11: tasks.t4.output_schema: 'note.txt' is neither a JSON Schema nor a .json or .yaml file that holds one",
             ":12: tasks.t5.output_schema: needs a JSON Schema, or the path of a file that holds one, not a list",
-            ":13: tasks.t6.output_schema: bad.json:1: column 10: not valid JSON: 'objct' is no JSON value; "
+            ":13: tasks.t6.output_schema: bad.json:1: column 10: not valid JSON: 'objct' is not a JSON value; "
             "texts need double quotes",
             ":14: tasks.t7.output_schema: list.yaml: is a list; a JSON Schema is a mapping with `type` and "
             "`properties`",
@@ -1055,7 +1055,7 @@ NAMES: dict[str, tuple[str, list[str]]] = {
     ),
     "nobody to ask": (
         GOOD + "    human_input: true\n",
-        [":11: tasks.draft.human_input: asks somebody, and crewrun runs where nobody answers; take it out"],
+        [":11: tasks.draft.human_input: needs a person to answer, and crewrun runs unattended; remove it"],
     ),
     "conditions": (
         GOOD + "    condition: shop.py:see\n  two: {description: a, expected_output: b, agent: writer, "
@@ -1104,7 +1104,7 @@ NAMES: dict[str, tuple[str, list[str]]] = {
     "one role for two to whom work is delegated": (
         AGENTS + "    allow_delegation: true\n  other: {role: ' writer ', goal: g, backstory: b}\n" + TASKS,
         [
-            ":7: agents.other.role: is the role of agent 'writer' too, and who delegates picks a coworker by the role",
+            ":7: agents.other.role: is the role of agent 'writer' too, and coworkers are picked by their role",
         ],
     ),
 }
@@ -1258,3 +1258,22 @@ def _paths_or_problems(content: bytes) -> list[str]:
         return [str(load_text(content).path)]
     except DefinitionError as refused:
         return str(refused).splitlines()
+
+
+def test_knowledge_is_named_by_a_reference(tmp_path: Path) -> None:
+    """A `Knowledge` in Python code, for an agent and for the crew; anything else is a fault on its line."""
+    (tmp_path / "shop.py").write_text(
+        "from crewrun.knowledge import Knowledge\n"
+        "from crewrun.knowledge.source.string_knowledge_source import StringKnowledgeSource\n"
+        "\n"
+        "house = Knowledge(collection_name='house', sources=[StringKnowledgeSource(content='Ants sleep.')])\n"
+        "number = 5\n"
+    )
+    file = tmp_path / "crew.yaml"
+    file.write_text(f"{AGENTS}    knowledge: shop.py:house\n{TASKS}knowledge: shop.py:house\n")
+    crew = load(file).crew
+    assert [owner.knowledge and owner.knowledge.collection_name for owner in (crew.agents[0], crew)] == ["house"] * 2
+
+    file.write_text(f"{AGENTS}    knowledge: shop.py:number\n{TASKS}")
+    with pytest.raises(DefinitionError, match=r"'shop\.py:number' is of type int; a Knowledge is"):
+        load(file)

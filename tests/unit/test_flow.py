@@ -596,7 +596,7 @@ async def test_a_crew_that_a_sync_method_started_ends_with_its_flow() -> None:
             await begun.wait()
             group.cancel_scope.cancel()
         await anyio.to_thread.run_sync(over.wait, 10)
-    words = "nobody waits for this any more: what it is a part of was cancelled or ran out of time"
+    words = "the caller no longer waits for this: it was cancelled or ran out of time"
     assert (sorted(log), len(model.requests)) == (["cancelled", words, words], 1)
 
 

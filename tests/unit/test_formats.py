@@ -417,7 +417,8 @@ def test_a_file_without_a_tool_is_no_custom_tool() -> None:
     assert message_for("press").splitlines() == [
         "press/config/agents.yaml:12: writer.tools[0]: press/tools/empty.py: has no tool in it, neither a class with "
         "`_run` nor a function under @tool",
-        "press/config/agents.yaml:12: writer.tools[1]: no tool 'custom:../x'; looked for nothing, it is no file name",
+        "press/config/agents.yaml:12: writer.tools[1]: no tool 'custom:../x'; looked for nothing, it is not a file "
+        "name",
     ]
 
 
@@ -550,7 +551,7 @@ JSON_SYNTAX = {
     "empty": ("// nothing\n", "crew.jsonc: is empty; a crew file has `agents:` and `tasks:`"),
     "null": ("null", "crew.jsonc: is empty; a crew file has `agents:` and `tasks:`"),
     "a list": ("[]", "crew.jsonc: is a list; a crew file is a mapping with `agents:` and `tasks:`"),
-    "two values": ("{}\n{}", "2: column 1: not valid JSON: something stands behind the end of the JSON value"),
+    "two values": ("{}\n{}", "2: column 1: not valid JSON: unexpected text after the end of the JSON value"),
     "key without quotes": ("{\n  a: 1}", "2: column 3: not valid JSON: expected a key in double quotes, or '}'"),
     "single quotes": ("{'a': 1}", "1: column 2: not valid JSON: expected a key in double quotes, or '}'"),
     "no colon": ('{"a" 1}', "1: column 6: not valid JSON: expected a ':' after the key"),
@@ -559,19 +560,19 @@ JSON_SYNTAX = {
     "only a comma": ("{,}", "1: column 2: not valid JSON: expected a key in double quotes, or '}'"),
     "not closed": ('{"a": [1', "1: column 9: not valid JSON: expected ',' or ']'"),
     "no value": ('{"a": }', "1: column 7: not valid JSON: expected a value"),
-    "a word": ('{"a": tru}', "1: column 7: not valid JSON: 'tru' is no JSON value; texts need double quotes"),
-    "infinity": ('{"a": 1e999}', "1: column 7: not valid JSON: '1e999' is no JSON value; texts need double quotes"),
+    "a word": ('{"a": tru}', "1: column 7: not valid JSON: 'tru' is not a JSON value; texts need double quotes"),
+    "infinity": ('{"a": 1e999}', "1: column 7: not valid JSON: '1e999' is not a JSON value; texts need double quotes"),
     "very long number": (
         f'{{"a": {"1" * 5000}}}',
-        f"1: column 7: not valid JSON: '{'1' * 40}' is no JSON value; texts need double quotes",
+        f"1: column 7: not valid JSON: '{'1' * 40}' is not a JSON value; texts need double quotes",
     ),
     "open comment": ('{"a": 1 /* b }', "1: column 9: not valid JSON: a comment is not closed"),
     "open quote": ('{"a": "b}', "1: column 7: not valid JSON: a quote is not closed"),
     "line break in a text": (
         '{"a": "b\nc"}',
-        "1: column 9: not valid JSON: a text cannot go on in the next line, nor hold a tab; write \\n and \\t",
+        "1: column 9: not valid JSON: a text cannot contain a line break or a tab; write \\n and \\t",
     ),
-    "escape": ('{"a": "\\q"}', "1: column 8: not valid JSON: a backslash in a text is written twice"),
+    "escape": ('{"a": "\\q"}', "1: column 8: not valid JSON: a backslash in a text must be written twice"),
     "half a character": (
         '{"a": "\\ud83c"}',
         "1: column 7: not valid JSON: a \\u escape is half a character; write the character itself",
@@ -597,7 +598,7 @@ JSON_CONTENT: dict[str, tuple[dict[str, str], list[str]]] = {
             "there is no agents/reseacher.jsonc or agents/reseacher.json",
             "crew.jsonc:4: agents[2]: the agent 'writer' is in this list twice",
             "crew.jsonc:4: agents[3]: needs the name of an agent, whose file is agents/<name>.jsonc",
-            "crew.jsonc:4: agents[4]: '../x' is no name of a file without its ending",
+            "crew.jsonc:4: agents[4]: '../x' is not a file name without its extension",
             "crew.jsonc:4: agents[5]: needs the name of an agent, whose file is agents/<name>.jsonc",
             "crew.jsonc:6: tasks[0].agent: no agent 'researcher' (did you mean 'reseacher'?); "
             "agents are 'reseacher', 'writer', '../x'",
@@ -692,7 +693,7 @@ def test_a_fault_of_a_crew_jsonc_has_its_file_and_line(files: dict[str, str], li
         ),
         (
             "crew.toml",
-            "crew.toml: is no crew file; a crew is a crew.yaml, a crew.jsonc, the folder of a CrewAI project, "
+            "crew.toml: is not a crew file; a crew is a crew.yaml, a crew.jsonc, the folder of a CrewAI project, "
             "module:attr or file.py:attr",
         ),
         (

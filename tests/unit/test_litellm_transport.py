@@ -48,7 +48,8 @@ from crewrun.errors import (
     ServerError,
 )
 from crewrun.llm.endpoints import resolve
-from crewrun.llm.transports.litellm import LitellmTransport, check_parameters
+from crewrun.llm.transports.litellm.requests import check_parameters
+from crewrun.llm.transports.litellm.transport import LitellmTransport
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Part, ToolCall, Usage, UsageDetails, in_parts
 from crewrun.testing import check_transport
 from crewrun.tools import tool
@@ -748,7 +749,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from crewrun.errors import CallError
 from crewrun.llm.endpoints import resolve
-from crewrun.llm.transports.litellm import LitellmTransport, check_parameters
+from crewrun.llm.transports.litellm.requests import check_parameters
+from crewrun.llm.transports.litellm.transport import LitellmTransport
 from crewrun.messages import ChatRequest, Endpoint, Message
 
 assert not {"litellm", "openai", "httpx"} & sys.modules.keys(), "litellm is imported with the module"

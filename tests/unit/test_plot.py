@@ -316,9 +316,7 @@ def test_the_command_writes_a_page_named_after_what_it_shows(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"no/x.html: the picture cannot be written: No such file or directory$"):
         Article.plot(tmp_path / "no" / "x")
     (tmp_path / "notes.html").write_text("not to be lost", encoding="utf-8")
-    with pytest.raises(
-        UsageError, match=r"notes.html: is there already and is no HTML page, so it is not written over"
-    ):
+    with pytest.raises(UsageError, match=r"notes.html exists and is not an HTML page, so it is not overwritten"):
         Article.plot(tmp_path / "notes.html")
 
 

@@ -1,6 +1,6 @@
 """What crewrun says that calls cost, against what litellm says: over the whole table, from the same replies.
 
-    pytest -m soak tests/test_price_table.py
+    pytest -m soak tests/unit/test_price_table.py
 
 is every model with every kind of usage; without `-m soak` it is a sample of the sets of prices. Both read the same
 table, so what is held here is what its keys mean. Where the two differ on purpose, `DIFFERENT` says why.
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from crewrun.llm.prices.price import find_price
-from crewrun.llm.transports.litellm import load_litellm
+from crewrun.llm.transports.litellm.library import load_litellm
 from crewrun.llm.usage.counts import usage_of
 from crewrun.messages import Endpoint
 

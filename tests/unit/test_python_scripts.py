@@ -139,13 +139,13 @@ def test_a_script_is_run_by_the_surest_thing_in_it(body: str, name: str) -> None
         ),
         pytest.param(
             "if __name__ == '__main__':\n    crew = Crew(tasks=[])\n",
-            "demo.py: all that could be run is under `if __name__ == '__main__':`, which is left out; "
-            "put what makes the crew into a function",
+            "demo.py: all that could be run is under `if __name__ == '__main__':`, which is not executed; "
+            "move the code that makes the crew into a function",
             id="all under main",
         ),
         pytest.param(
             "import sys\nsys.exit(3)\ncrew = Crew(tasks=[])\n",
-            "demo.py: nothing in it so far can be run: demo.py:3: loading stopped at sys.exit(3), "
+            "demo.py: defines nothing that can be run: demo.py:3: loading stopped at sys.exit(3), "
             "and what follows in the file was not run; put that under `if __name__ == '__main__':`",
             id="left before",
         ),

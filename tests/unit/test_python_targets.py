@@ -606,7 +606,7 @@ def test_what_has_no_effect_is_an_error_with_strict(tmp_path: Path) -> None:
         ),
         pytest.param(
             "from crewai.utilities.converter import X",
-            "there is no module 'crewrun.utilities.converter' in this version of crewrun; take its import out",
+            "there is no module 'crewrun.utilities.converter' in this version of crewrun; remove its import",
             id="a module",
         ),
         pytest.param(

@@ -153,7 +153,7 @@ def test_an_overrun_script_fails_the_test() -> None:
             await crew().akickoff()
             await crew().akickoff()
 
-    with pytest.raises(AssertionError, match="the script has ended"):
+    with pytest.raises(AssertionError, match="after the end of the script"):
         trio.run(main)
 
 

@@ -25,7 +25,8 @@ from crewrun.aio import threads
 from crewrun.aio.concurrency import call
 from crewrun.errors import Category, TaskTimedOut
 from crewrun.flow import Flow, start
-from crewrun.limits.limiter import LimiterOptions, LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
+from crewrun.limits.options import LimiterOptions
 from crewrun.messages import ChatRequest
 from crewrun.testing import ScriptedTransport, Step, calls, scripted
 from crewrun.tools import tool
@@ -360,7 +361,7 @@ async def test_the_time_that_is_left_holds_where_the_loop_is_blocked() -> None:
         return str(unforeseen(crew, {"n": 1}).raw)
 
     async with scripted(never):
-        with pytest.raises(TaskTimedOut, match="took all of the time that is left here"), anyio.move_on_after(0.1):
+        with pytest.raises(TaskTimedOut, match="took all of the time that was left for it"), anyio.move_on_after(0.1):
             await ask()
 
 
@@ -397,7 +398,7 @@ async def test_a_method_in_its_own_loop_is_cancelled_there() -> None:
             assert scope.cancelled_caught
     assert seen == [
         "cleaned up",
-        "nobody waits for this any more: what it is a part of was cancelled or ran out of time",
+        "the caller no longer waits for this: it was cancelled or ran out of time",
     ]
 
 

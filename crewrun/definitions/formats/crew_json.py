@@ -1,9 +1,9 @@
-"""CrewAI's `crew.jsonc` or `crew.json`, with an `agents/<name>.jsonc` or `.json` beside it for each of its agents.
+"""CrewAI's `crew.jsonc` or `crew.json`, with a file `agents/<name>.jsonc` or `.json` for each of its agents.
 
     {"agents": ["writer"], "tasks": [{"name": "draft", …, "agent": "writer"}], "process": "sequential", "inputs": {…}}
 
-`agents` may be a mapping of names to agents as well, as in crew.yaml. What CrewAI spells in another way than crew.yaml
-is put right by `normalise`; from there on it is the same.
+`agents` may also be a mapping of names to agents, as in crew.yaml. `normalise` turns CrewAI's spellings into those of
+crew.yaml; everything after that is the same for both.
 """
 
 import os
@@ -26,7 +26,7 @@ _EXTENSIONS = (".jsonc", ".json")
 
 
 def load(file: str) -> Definition:
-    """The crew that `file` defines. Raises DefinitionError as for crew.yaml; warns of what crewrun does not have."""
+    """The crew that `file` defines. Raises DefinitionError as for crew.yaml; warns about features that are missing."""
     folder = os.path.dirname(file)
     source = normalise_json(_with_agents(read(file), os.path.join(folder, "agents")), folder)
     names = Names([folder], [os.path.join(folder, "tools")])
@@ -35,7 +35,7 @@ def load(file: str) -> Definition:
 
 
 def _with_agents(source: Source, folder: str) -> Source:
-    """`source` with the agents that it names read from their files in `folder`."""
+    """`source` with the agents that it names, read from their files in `folder`."""
     named = source.data.get("agents")
     if not isinstance(named, list):
         return source
@@ -51,7 +51,7 @@ def _with_agents(source: Source, folder: str) -> Source:
             files[name] = read(file, _AGENT_FILE)
             if name == manager and path[0] == "agents" and source.data.get("process") == "hierarchical":
                 source.problems.append(source.at_value(path, f"{name!r} is the manager_agent, and only manages"))
-    # An agent whose file is not there is a fault once, and not again in the tasks that name it.
+    # A placeholder for each agent, so that a missing file is reported once and not again for each task that names it.
     named = [name for _, name in entries if isinstance(name, str) and name.strip()]
     data = {**source.data, "agents": {name: {"role": name, "goal": "-", "backstory": "-"} for name in named}}
     return joined(replace(source, data=data), {("agents", name): agent for name, agent in files.items()})
@@ -61,14 +61,14 @@ def _problem_with(name: Any, files: dict[str, Source], folder: str) -> str | Non
     if not isinstance(name, str) or not name.strip():
         return f"needs the name of an agent, whose file is {os.path.join(folder, '<name>.jsonc')}"
     if os.path.basename(name) != name or "\0" in name:
-        return f"{name!r} is no name of a file without its ending"
+        return f"{name!r} is not a file name without its extension"
     if name in files:
         return f"the agent {name!r} is in this list twice"
     if _file_of(name, folder) is None:
         there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        known = [os.path.splitext(file)[0] for file in there if file.endswith(_EXTENSIONS)]
+        names = [os.path.splitext(file)[0] for file in there if file.endswith(_EXTENSIONS)]
         tried = " or ".join(os.path.join(folder, name + extension) for extension in _EXTENSIONS)
-        return f"no agent {name!r}{suggest(name, known)}; there is no {tried}"
+        return f"no agent {name!r}{suggest(name, names)}; there is no {tried}"
     return None
 
 

@@ -8,7 +8,7 @@
         tools:
         - SerperDevTool                    # built in
         - FileReadTool: {root: docs}       # built in, with arguments
-        - shop.py:look_up                  # a function or class in a file beside this one; or package.module:attr
+        - shop.py:look_up                  # a function or class in a file in this folder; or package.module:attr
     tasks:
       draft:
         description: Write about {topic}
@@ -16,7 +16,7 @@
         agent: writer
         output_schema: page.schema.json    # or the JSON Schema itself
 
-The keys are `spec`.
+`spec` has all keys.
 """
 
 import os
@@ -40,7 +40,7 @@ def load(file: str) -> Definition:
 
 
 def normalise_batch_keys(source: Source) -> Source:
-    """`source` with the flags' spelling in `batch`, `max-concurrent`, turned into that of the fields."""
+    """`source` with the keys of `batch` as field names, `max_concurrent`, where it spells them like flags."""
     batch = source.data.get("batch")
     if not isinstance(batch, dict):
         return source

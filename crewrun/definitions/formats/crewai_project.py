@@ -1,7 +1,7 @@
 """A CrewAI project: a folder with `config/agents.yaml` and `config/tasks.yaml`, or a crew class, in it or below it.
 
-With a `crew.py` beside config/, or another file with a @CrewBase class, that says which crew it is (`python`);
-without one, the crew is all agents and all tasks, in the order of the files.
+A `crew.py` next to config/, or another file with a @CrewBase class, defines the crew (`python`). Without one the crew
+has all agents and all tasks, in the order of the YAML files.
 """
 
 import ast
@@ -28,18 +28,18 @@ _CREW_CLASS = re.compile(rb"^@(?:\w+\.)*CrewBase\b.*\n(?:@.*\n)*class +(\w+)", r
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Where a project's files are. `base` holds what belongs to the crew: config/, tools/ and crew.py."""
+    """Where a project's files are. `base` is the folder of config/, tools/ and crew.py."""
 
     base: str
     yaml: tuple[str, str] | None
-    """The files of the agents and of the tasks; None when a crew.py says where they are, or needs none."""
+    """The files of agents and tasks; None if a crew.py says where they are, or needs none."""
 
     @property
     def python(self) -> str | None:
-        """The file with the @CrewBase class, if there is one: crew.py, else the only file that has one.
+        """The file with the @CrewBase class, None without one: crew.py, else the only file that has such a class.
 
-        They are looked for in `base` and in a folder `src` there. Of several it is the one that a main.py imports.
-        Raises DefinitionError when that does not tell them apart.
+        Looks in `base` and `base/src`. Of several files it is the one whose class a main.py imports. Raises
+        DefinitionError if more than one is left.
         """
         crew_py = path_in(self.base, "crew.py")
         if os.path.isfile(crew_py):
@@ -59,13 +59,13 @@ class Project:
 
     @property
     def classes(self) -> list[str]:
-        """The names of its @CrewBase classes."""
+        """The names of the project's @CrewBase classes."""
         places = [self.base, path_in(self.base, "src")]
         return [name for place in places for file in python_files(place) for name in _crew_classes(file)]
 
 
 def load(folder: str, strict: bool = False) -> Definition:
-    """The crew of the project in `folder`. An unknown key is a warning, with `strict` an error. DefinitionError."""
+    """The crew of the project in `folder`. Unknown keys are warnings, with `strict` errors. Raises DefinitionError."""
     project = find(folder)
     root = project.base if os.path.relpath(project.base, folder).startswith(os.pardir) else os.path.normpath(folder)
     python = project.python
@@ -89,14 +89,14 @@ def load(folder: str, strict: bool = False) -> Definition:
 
 
 def is_project(folder: str) -> bool:
-    """Whether a project is right in `folder`, or where CrewAI makes it: in a folder of `src`, or in `src` itself."""
+    """Whether there is a project in `folder` itself or where CrewAI creates it: in `src` or a folder of `src`."""
     source = os.path.join(folder, "src")
     places = [folder, source, *inside(source)]
     return any(_project_at(os.path.join(place, "config")) is not None or _has_crew_py(place) for place in places)
 
 
 def find(folder: str) -> Project:
-    """The project in `folder`, else the only one below it. Raises DefinitionError when there is none, or several."""
+    """The project in `folder` itself, else the only one below it. Raises DefinitionError for none or several."""
     matches = projects_in(folder)
     if not matches:
         raise DefinitionError(nothing_in(folder))
@@ -107,7 +107,7 @@ def find(folder: str) -> Project:
 
 
 def projects_in(folder: str) -> list[Project]:
-    """The project right in `folder`, else all that are below it."""
+    """The project in `folder` itself, else all projects below it."""
     matches: dict[str, Project] = {}
     for place in below(folder):
         if (project := _project_at(place)) is not None:
@@ -118,7 +118,7 @@ def projects_in(folder: str) -> list[Project]:
 
 
 def nothing_in(folder: str) -> str:
-    """That there is no crew in `folder`, and what was looked for."""
+    """The message for a `folder` without a crew, with what was looked for."""
     for place in below(folder):
         for name, other in (("agents", "tasks"), ("tasks", "agents")):
             if (file := _file(place, name)) is not None:
@@ -144,7 +144,7 @@ def _has_crew_py(folder: str) -> bool:
 
 
 def _crew_classes(file: str) -> list[str]:
-    """The names of the classes under @CrewBase in `file`, which is not run."""
+    """The names of the classes under @CrewBase in `file`, found without running it."""
     text = read_bytes(file)
     classes = classes_in(text) if b"CrewBase" in text else []
     if classes is None:

@@ -1,7 +1,7 @@
-"""The one crew, flow, factory or runner in a Python file that is named without `:name`: `find_entry_point`.
+"""`find_entry_point`: the one crew, flow, factory or runner in a Python file that the user named without `:name`.
 
-The file is loaded, and what its names hold is looked at together with its source (`outline`): only that tells a
-function that makes a crew from one that runs it.
+It looks at the objects in the loaded file and at its source (`outline`), which alone tells a function that makes a crew
+from one that runs it.
 """
 
 import os
@@ -29,11 +29,11 @@ _LOOKED_FOR = (
 
 
 def find_entry_point(module: ModuleType, file: str) -> str | None:
-    """The name in `module`, which was loaded from `file`, of what a row runs; None when that is the file as a whole.
+    """The name in `module`, which was loaded from `file`, of what a row runs; None if rows run the file as a whole.
 
-    Kinds are looked for one after the other, from the flow on down; what rows cannot reach, since it has inputs of its
-    own, comes last, and then a file that kicks off by itself. Of several it is the one that the file itself runs.
-    Raises DefinitionError that lists them when that leaves several of the first kind, or none.
+    The first kind that the file has counts: flows, crews, crew classes, factories, runners. Functions without
+    parameters, which no row's fields reach, come last, followed by a file that kicks off by itself. Of several of a
+    kind it is the one that the file itself runs. Raises DefinitionError if several are left, with a list, or none.
     """
     outline = outline_of(read_bytes(file), _imported_parts(module)) or Outline()
     names = next((names for names in _kinds(module, outline) if names), [])
@@ -42,7 +42,7 @@ def find_entry_point(module: ModuleType, file: str) -> str | None:
     if len(names) == 1:
         part = outline.parts.get(names[0])
         if part is not None and part.kicks and not (part.takes or part.makes or part.is_class):
-            if outline.kicks and outline.asks:  # what the function works with is asked for before it is called
+            if outline.kicks and outline.asks:  # the file asks for the function's inputs before it calls it
                 return None
             _warn_of_no_input(f"{file}: {names[0]}()", "one with parameters, or a crew")
         return names[0]
@@ -60,17 +60,17 @@ def find_entry_point(module: ModuleType, file: str) -> str | None:
 
 
 def _warn_of_no_input(what: str, instead: str) -> None:
-    told = f"takes nothing from a row, so that every row runs the same; name {instead}"
-    warnings.warn(f"{what} {told}", CrewrunWarning, stacklevel=3)
+    consequence = f"takes nothing from a row, so that every row runs the same; name {instead}"
+    warnings.warn(f"{what} {consequence}", CrewrunWarning, stacklevel=3)
 
 
 def _is_streamlit(module: ModuleType) -> bool:
-    """Whether the file is an app in which somebody has to press buttons."""
+    """Whether the file is a Streamlit app, which waits for a person to press buttons."""
     return any(ismodule(value) and value.__name__ == "streamlit" for value in vars(module).values())
 
 
 def _kinds(module: ModuleType, outline: Outline) -> Iterable[list[str]]:
-    """The names of each kind that `module` has, the most likely kind first."""
+    """The names of each kind in `module`, the most likely kind first."""
     values = known_names(module)
     own = {name: value for name, value in values.items() if _is_own(name, value, module, outline)}
     yield from _values(own)
@@ -78,21 +78,21 @@ def _kinds(module: ModuleType, outline: Outline) -> Iterable[list[str]]:
     yield from _functions(_outermost([part for part in parts if part.takes or part.makes]))
     imported = {name: value for name, value in values.items() if name not in own and _is_users(value)}
     others = [*_values(imported), *_functions(list(outline.imported.values()))]
-    found: list[str] = next((names for names in others if names), [])
-    yield found if len(found) == 1 else []
+    choices: list[str] = next((names for names in others if names), [])
+    yield choices if len(choices) == 1 else []
     yield [part.name for part in _outermost(parts) if part.kicks and not part.is_class]
-    yield found
+    yield choices
 
 
 def _functions(parts: list[Part]) -> Iterable[list[str]]:
-    """The names of factories, of classes that run a crew, and of functions that kick off among `parts`."""
+    """The names among `parts` of factories, of classes that run a crew, and of functions that kick off."""
     yield [part.name for part in parts if part.makes and not part.is_class and not part.kicks]
     yield [part.name for part in parts if part.is_class and (part.makes or part.kicks)]
     yield [part.name for part in parts if part.kicks and not part.is_class and part.takes]
 
 
 def _imported_parts(module: ModuleType) -> dict[str, Part]:
-    """The functions and plain classes of other files of the user's that `module` has imported."""
+    """The functions and plain classes that `module` imports from the user's other files."""
     parts: dict[str, Part] = {}
     for name, value in known_names(module).items():
         origin = sys.modules.get(getattr(value, "__module__", None) or "")
@@ -107,7 +107,7 @@ def _imported_parts(module: ModuleType) -> dict[str, Part]:
 
 
 def _values(values: dict[str, Any]) -> Iterable[list[str]]:
-    """The names of flows, crews and crew classes among `values`."""
+    """The names among `values` of flow classes, flows, crews and crew classes."""
     flows = {name: value for name, value in values.items() if _is_flow_class(value)}
     bases = {base for value in flows.values() for base in value.__mro__[1:]}
     yield [name for name, value in flows.items() if value not in bases]
@@ -132,7 +132,7 @@ def _is_own(name: str, value: Any, module: ModuleType, outline: Outline) -> bool
 
 
 def _is_users(value: Any) -> bool:
-    """Whether a class, or that of an object, is the user's own; a crew that the file imports is, too."""
+    """Whether a class, or an object's class, is the user's own. Crews count as the user's, whatever their class."""
     if ismodule(value):
         return False
     if _is_crew(value):
@@ -155,7 +155,7 @@ def _is_crew(value: Any) -> bool:
 
 
 def _outermost(parts: list[Part]) -> list[Part]:
-    """Those of `parts` that no other one calls."""
+    """Those of `parts` that no other part calls."""
     running = [part for part in parts if part.makes or part.kicks]
     called = {name for part in running for name in part.calls if name != part.name}
     return [part for part in running if part.name not in called]
@@ -163,15 +163,15 @@ def _outermost(parts: list[Part]) -> list[Part]:
 
 def _nothing_in(module: ModuleType, outline: Outline, file: str) -> str:
     if (stop := stop_of(module.__file__)) is not None:
-        return f"{file}: nothing in it so far can be run: {stop}"
+        return f"{file}: defines nothing that can be run: {stop}"
     if _is_streamlit(module):
         return (
             f"{file}: is a Streamlit app that makes its crew once somebody has filled in fields and pressed a button; "
-            "put what makes it into a function with parameters"
+            "move the code that makes it into a function with parameters"
         )
     if outline.is_in_main:
         return (
-            f"{file}: all that could be run is under `if __name__ == '__main__':`, which is left out; "
-            "put what makes the crew into a function"
+            f"{file}: all that could be run is under `if __name__ == '__main__':`, which is not executed; "
+            "move the code that makes the crew into a function"
         )
     return f"{file}: nothing in it can be run; looked for {_LOOKED_FOR}"

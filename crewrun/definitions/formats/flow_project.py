@@ -1,6 +1,6 @@
-"""A CrewAI flow project: a folder with the flow in its main.py, or whose pyproject.toml says `type = "flow"`.
+"""A CrewAI flow project: a folder with a flow in its main.py, or whose pyproject.toml says `type = "flow"`.
 
-Its crews are what its methods run, so none of them is the one that is meant by the folder.
+The flow's methods run the project's crews, so the folder stands for the flow and never for one of these crews.
 """
 
 import ast
@@ -20,12 +20,12 @@ _FLOW_CLASS = re.compile(rb"^class +(\w+) *\([^)]*Flow\b", re.MULTILINE)
 
 
 def is_flow_project(folder: str) -> bool:
-    """Whether the pyproject.toml in `folder` says so, or says nothing and what it starts, or main.py, has a flow."""
+    """Whether the pyproject.toml in `folder` says so, or gives no type and its scripts or a main.py have a flow."""
     project = read_project(folder)
     if project.type is not None:
         return project.type == "flow"
     source = path_in(folder, "src")
-    # Without a pyproject.toml what is in other folders may be other projects.
+    # Without a pyproject.toml, other folders may be other projects.
     inner = inside(folder) if os.path.isfile(path_in(folder, "pyproject.toml")) else []
     near = {path_in(folder, "."), source, *inside(source), *inner}
     mains = [main for main in mains_of(folder, project) if (os.path.dirname(main) or ".") in near]
@@ -40,10 +40,10 @@ def _imported(mains: list[str], folder: str) -> list[tuple[str, str]]:
 
 
 def load(folder: str) -> Definition:
-    """The flow of the project in `folder`: the one class of a flow in its main.py, which is found without running it.
+    """The flow of the project in `folder`: the only flow class in its main.py, found without running it.
 
-    Of several it is the one that the project's script runs. Without one in main.py it is the only one elsewhere.
-    Raises DefinitionError, which names the flows that could be meant, when there is none or there are several.
+    Of several it is the one that the project's script runs. If main.py has none, it is the only one elsewhere. Raises
+    DefinitionError if that leaves none or several, with the names of the candidates.
     """
     project = read_project(folder)
     mains = mains_of(folder, project)
@@ -60,7 +60,7 @@ def load(folder: str) -> Definition:
 
 
 def _run_by(project: ProjectFile, flows: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those of `flows` that the function of the project's first script names."""
+    """Those of `flows` that are mentioned in the function of the project's first script."""
     for script in project.scripts[:1]:
         for file in script.files:
             outline = outline_of(read_bytes(file))
@@ -84,7 +84,7 @@ def _flows(files: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _flow_classes(file: str) -> list[str]:
-    """The names of the flows' classes in `file`, which is not run; one that is the base of another is none to run."""
+    """The names of flow classes in `file`, found without running it, except base classes of other flows."""
     text = read_bytes(file)
     classes = classes_in(text) if b"Flow" in text else []
     if classes is None:

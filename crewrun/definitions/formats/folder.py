@@ -1,6 +1,6 @@
-"""A folder: the flow, the CrewAI project or the script in it that its owner would run, looked for in this order.
+"""A folder stands for the flow, the CrewAI project or the script that its owner would run, looked for in this order.
 
-`flow_project`, `crewai_project` and `folder_scripts` know one of these each.
+`flow_project`, `crewai_project` and `folder_scripts` handle one of these each.
 """
 
 import os
@@ -17,7 +17,7 @@ from crewrun.errors import DefinitionError
 
 
 def load(folder: str, strict: bool = False) -> Definition:
-    """The crew or flow of `folder`. Raises DefinitionError that says what there is when it has none, or several."""
+    """The crew or flow of `folder`. Raises DefinitionError if there is none, or several, which it lists."""
     if flow_project.is_flow_project(folder):
         return flow_project.load(folder)
     projects = crewai_project.projects_in(folder)
@@ -28,22 +28,22 @@ def load(folder: str, strict: bool = False) -> Definition:
         return _load_project(folder, projects[0], strict)
     project = read_project(folder)
     if projects:
-        return crewai_project.load(_meant(folder, projects, project).base, strict)
+        return crewai_project.load(_main_project(folder, projects, project).base, strict)
     return _load_script(folder, project) or _load_inner(folder, strict)
 
 
 def is_found_in(folder: str) -> bool:
-    """Whether a flow, a project or a script is right in `folder`, so that it needs not be named."""
+    """Whether there is a flow, a project or a script in `folder` itself, so that it need not be named."""
     if flow_project.is_flow_project(folder) or crewai_project.is_project(folder):
         return True
     try:
         return script_in(folder, read_project(folder)) is not None
-    except DefinitionError:  # several, which loading it says
+    except DefinitionError:  # several scripts: loading reports them
         return True
 
 
 def _load_project(folder: str, project: Project, strict: bool) -> Definition:
-    """The project, or the script that makes its crew where neither a crew class nor the YAML alone does."""
+    """The project, or the script that makes its crew if there is no crew class and the YAML files are not enough."""
     try:
         return crewai_project.load(folder, strict)
     except DefinitionError:
@@ -65,7 +65,7 @@ def _load_script(folder: str, project: ProjectFile) -> Definition | None:
 
 
 def _load_inner(folder: str, strict: bool) -> Definition:
-    """The only project inside `folder`, by its pyproject.toml."""
+    """The only project below `folder` that has a pyproject.toml."""
     inner: list[str] = []
     for place in below(folder):
         is_outermost = not any(place.startswith(other + os.sep) for other in inner)
@@ -82,7 +82,7 @@ def _load_inner(folder: str, strict: bool) -> Definition:
 
 
 def _flow_around(base: str, folder: str) -> str | None:
-    """The flow project between `base` and `folder` that the crew in `base` is a part of."""
+    """The flow project below `folder` that the crew in `base` is a part of, None without one."""
     parts = os.path.relpath(base, folder).split(os.sep)
     if parts[0] == os.pardir or read_project(folder).type == "crew":
         return None
@@ -92,8 +92,8 @@ def _flow_around(base: str, folder: str) -> str | None:
     )
 
 
-def _meant(folder: str, projects: list[Project], file: ProjectFile) -> Project:
-    """The one of `projects` that the project's main file imports, or that has the project's name."""
+def _main_project(folder: str, projects: list[Project], file: ProjectFile) -> Project:
+    """The one of `projects` that the main file imports, or that has the name in pyproject.toml."""
     names = {name for main in mains_of(folder, file)[:1] for name in imported_by(main)}
     imported = [one for one in projects if names & set(one.classes)]
     if len(imported) == 1:

@@ -1,4 +1,4 @@
-"""The Python file that a folder's owner would run: what its pyproject.toml names, else the one that is about a crew."""
+"""The Python file that a folder's owner would run: a script of its pyproject.toml, else the one about a crew."""
 
 import ast
 import os
@@ -10,12 +10,12 @@ from crewrun.definitions.formats.outline import outline_of
 from crewrun.definitions.formats.pyproject import ProjectFile
 from crewrun.errors import DefinitionError
 
-# Which of several files is the one that is run.
+# Which of several files is run, the most likely first.
 _MAIN = ("main.py", "crew.py", "app.py", "run.py", "run_crew.py", "flow.py")
 
 
 def mains_of(folder: str, project: ProjectFile) -> list[str]:
-    """The files that start the project in `folder`: those of its scripts, and each main.py where one may be."""
+    """The files that may start the project in `folder`: those of its scripts, and main.py in the usual places."""
     source = path_in(folder, "src")
     named = [file for script in project.scripts for file in script.files]
     places = [path_in(folder, "."), source, *inside(source), *inside(folder)]
@@ -25,9 +25,9 @@ def mains_of(folder: str, project: ProjectFile) -> list[str]:
 
 
 def script_in(folder: str, project: ProjectFile) -> str | None:
-    """The file in `folder`, its `src` or a folder of these that is about a crew; None when there is none.
+    """The file about a crew in `folder`, its `src` or a folder of these; None if there is none.
 
-    Raises DefinitionError that lists them when several are, and none of them has the name of one that is run.
+    Of several it is the one with the most likely name. Raises DefinitionError with a list if that decides nothing.
     """
     named = [file for script in project.scripts for file in script.files]
     if named and is_about_crews(named[0]):
@@ -41,7 +41,7 @@ def script_in(folder: str, project: ProjectFile) -> str | None:
 
 
 def is_about_crews(file: str) -> bool:
-    """Whether `file` makes or runs a crew or flow, or does not compile, which loading it says."""
+    """Whether `file` makes or runs a crew or a flow."""
     text = read_bytes(file)
     if not any(word in text for word in (b"Crew", b"Flow", b"kickoff")):
         return False
@@ -50,7 +50,7 @@ def is_about_crews(file: str) -> bool:
 
 
 def imported_by(file: str) -> set[str]:
-    """The names that `file` imports from other modules; none where it is not there."""
+    """The names that `file` imports from other modules; empty if there is no such file."""
     if not os.path.isfile(file):
         return set()
     try:

@@ -1,6 +1,6 @@
-"""What the functions and classes of a Python file do about crews, read off its source: `outline_of` a file.
+"""`outline_of` a Python file: what its functions and classes do with crews, according to its source.
 
-A function makes a crew and returns it, or kicks one off; it may do so through another function of the file. Nothing of
+A function makes a crew and returns it, or kicks one off, itself or through another function of the file. No code of
 the file is run.
 """
 
@@ -14,21 +14,21 @@ KICKOFFS = frozenset(
         *("kickoff_for_each", "kickoff_for_each_async", "akickoff_for_each"),
     }
 )
-# Methods of a plain class that run its crew or make it, the surest first.
+# Methods of a plain class that run its crew or make it, the most certain first.
 ENTRANCES = ("kickoff", "akickoff", "run", "crew", "create_crew", "execute")
 _STARTING = KICKOFFS | frozenset(ENTRANCES)
-# What CrewAI's template has in a main.py beside `run`, and tests.
+# The other functions in the main.py of CrewAI's templates, which has `run` too.
 _OTHER_COMMANDS = frozenset({"train", "test", "replay", "run_with_trigger", "plot"})
 _ASKING = frozenset({"input", "getpass", "parse_args", "parse_known_args"})
 
 
 @dataclass(slots=True)
 class Part:
-    """A function or a plain class: what it `makes` and returns, whether it `kicks` off, what of the file it `calls`.
+    """A function or a plain class.
 
-    `keeps` says that a method makes a crew for another one to run.
-
-    `takes` says that rows can reach it: by parameters, or by questions that they answer. `methods` are a class's.
+    `makes`: it returns a crew that it makes. `kicks`: it kicks one off. `keeps`: a method that stores a crew on `self`.
+    `takes`: a row's fields can reach it, through parameters or as answers to questions. `calls`: the names that it
+    uses. `methods`: those of a class.
     """
 
     name: str
@@ -39,16 +39,16 @@ class Part:
     takes: bool = False
     calls: set[str] = field(default_factory=set)
     methods: set[str] = field(default_factory=set)
-    is_command: bool = True  # not a tool, a test, or a command beside the one that runs
+    is_command: bool = True  # not a tool, a test, or one of the template's other commands
 
 
 @dataclass(slots=True)
 class Outline:
-    """The `parts` of a file by name, the classes that are flows and crew classes, and what else the top level has.
+    """The `parts` of a file by name, its `flows` and `projects` (@CrewBase classes), and what its top level does.
 
-    `imported` are parts of other files, under their names here. `assigned` are names of values. `is_in_main` says that
-    crews are made or run under `if __name__ == "__main__"`, `kicks` that the file kicks off when it is executed, there
-    or at its top level, and `asks` that it asks for something then. `started` are the names that it runs by itself.
+    `imported` are parts of other files under their names in this one. `assigned` are names of values, `crews` those of
+    crews. `is_in_main`: crews are made or run under `if __name__ == "__main__"`. `kicks`: executing the file, including
+    that block, kicks something off; `asks`: it then asks for input. `started` are the names that the file itself runs.
     """
 
     parts: dict[str, Part] = field(default_factory=dict)
@@ -64,13 +64,13 @@ class Outline:
 
     @property
     def is_about_crews(self) -> bool:
-        """Whether the file has anything that could be run."""
-        known = self.flows or self.projects or self.crews or self.is_in_main or self.kicks
-        return bool(known) or any(part.makes or part.kicks for part in self.parts.values())
+        """Whether the file has anything that a row could run."""
+        entrances = self.flows or self.projects or self.crews or self.is_in_main or self.kicks
+        return bool(entrances) or any(part.makes or part.kicks for part in self.parts.values())
 
 
 def outline_of(source: bytes | str, imported: Mapping[str, Part] | None = None) -> Outline | None:
-    """The outline of a file with this text, which knows what it has `imported`; None when it does not parse."""
+    """The outline of a file with this source and these `imported` parts; None if it does not parse."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
@@ -80,7 +80,7 @@ def outline_of(source: bytes | str, imported: Mapping[str, Part] | None = None) 
     for node in statements:
         if isinstance(node, ast.ClassDef):
             _add_class(outline, node)
-    for _ in range(2):  # a function may return what one below it makes
+    for _ in range(2):  # a function may call one that is defined after it
         outline.crews = []
         for node in statements:
             _add(outline, node)
@@ -95,7 +95,7 @@ def outline_of(source: bytes | str, imported: Mapping[str, Part] | None = None) 
 
 
 def is_main(node: ast.If) -> bool:
-    """Whether it is `if __name__ == "__main__":`."""
+    """Whether `node` is `if __name__ == "__main__":`."""
     return "__name__" in ast.unparse(node.test) and "__main__" in ast.unparse(node.test)
 
 
@@ -110,7 +110,7 @@ def name_of(node: ast.expr) -> str:
 
 
 def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that are run when the file is loaded, those in blocks too."""
+    """The statements that run when the file is loaded, including those in blocks."""
     for node in body:
         yield node
         if isinstance(node, ast.If) and is_main(node):
@@ -128,7 +128,7 @@ def _add_class(outline: Outline, node: ast.ClassDef) -> None:
         return
     bases = {name_of(base) for base in node.bases}
     if any(base.endswith("Flow") or base in outline.flows for base in bases):
-        outline.flows = [name for name in outline.flows if name not in bases]  # a base of another is none to run
+        outline.flows = [name for name in outline.flows if name not in bases]  # rows run no base classes
         outline.flows.append(node.name)
 
 
@@ -192,14 +192,14 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, outline: Outline) ->
 
 
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes in a function, in the order of its text."""
+    """All nodes in a function, in source order."""
     for inner in ast.iter_child_nodes(node):
         yield inner
         yield from _own_nodes(inner)
 
 
 def _makes(value: ast.expr, outline: Outline, crews: set[str]) -> bool:
-    """Whether `value` is a crew or a flow: made here, or in one of the variables `crews`."""
+    """Whether `value` is a crew or a flow: one made here, or one of the variables in `crews`."""
     match value:
         case ast.Name(id=name):
             return name in crews
@@ -222,12 +222,12 @@ def _defines(node: ast.stmt) -> bool:
 
 
 def _part_of(call: ast.Call, outline: Outline) -> Part:
-    """The function of the file that `call` calls; one that does nothing where it is none."""
+    """The function of the file that `call` calls; one that does nothing if it is not of the file."""
     return outline.parts.get(name_of(call.func)) or Part("")
 
 
 def _started_by(call: ast.Call) -> Iterator[str]:
-    """The names of a function that is called, and of the crew, class or factory whose kickoff is."""
+    """The name of the function that is called, or of the crew, class or factory whose kickoff is called."""
     match call.func:
         case ast.Name(id=name):
             yield name
@@ -247,13 +247,13 @@ def _is_crew_call(call: ast.Call, outline: Outline) -> bool:
     return is_own or name_of(call.func) in KICKOFFS or name_of(call.func) == "Crew"
 
 
-def _spread(parts: dict[str, Part], known: dict[str, Part]) -> None:
-    """What calls a function of the file that kicks off does so too."""
-    changed = True
-    while changed:
-        changed = False
+def _spread(parts: dict[str, Part], all_parts: dict[str, Part]) -> None:
+    """Mark the parts that kick off through other functions."""
+    is_spreading = True
+    while is_spreading:
+        is_spreading = False
         for part in parts.values():
-            called = [known[name] for name in part.calls if name in known and name != part.name]
+            called = [all_parts[name] for name in part.calls if name in all_parts and name != part.name]
             may_run = not part.is_class or bool(part.methods & set(ENTRANCES))
             if not part.kicks and may_run and any(other.kicks for other in called):
-                part.kicks = changed = True
+                part.kicks = is_spreading = True

@@ -1,4 +1,4 @@
-"""What a folder's pyproject.toml says of its crew: `[tool.crewai] type`, the project's name and its scripts."""
+"""What a folder's pyproject.toml says about its crew: `[tool.crewai] type`, the project's name and its scripts."""
 
 import os
 import tomllib
@@ -10,14 +10,14 @@ from crewrun.definitions.file_text import read_bytes
 from crewrun.definitions.formats.folder_walk import path_in
 from crewrun.errors import DefinitionError
 
-# The scripts of CrewAI's templates that run the project, the surest first, and those that do something else.
+# The scripts of CrewAI's templates that run the project, the most certain first, and those that do something else.
 _RUNNING = ("kickoff", "run_crew", "run")
 _OTHERS = frozenset({"train", "test", "replay", "plot", "run_with_trigger"})
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """`module:function` under a name; `files` are where that module would be."""
+    """The `function` of a script `module:function`, and the existing `files` that the module may be."""
 
     function: str
     files: tuple[str, ...]
@@ -25,7 +25,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class ProjectFile:
-    """`type` is "flow", "crew" or None; `package` is the project's name as a package has it."""
+    """`type` is "flow", "crew" or None; `package` is the project's name in the spelling of a package."""
 
     type: str | None = None
     package: str | None = None
@@ -33,13 +33,13 @@ class ProjectFile:
 
 
 def read_project(folder: str) -> ProjectFile:
-    """What the pyproject.toml in `folder` says; nothing when there is none, or it is no TOML."""
+    """What the pyproject.toml in `folder` says; empty if there is none or it is not valid TOML."""
     file = path_in(folder, "pyproject.toml")
     if not os.path.isfile(file):
         return ProjectFile()
     try:
         content = tomllib.loads(read_bytes(file).decode())
-    except (DefinitionError, ValueError, RecursionError):  # what is wrong with it is for other tools to say
+    except (DefinitionError, ValueError, RecursionError):  # other tools report what is wrong with it
         return ProjectFile()
     tool = _table(content, "tool")
     poetry = _table(tool, "poetry")

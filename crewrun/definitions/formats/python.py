@@ -1,6 +1,6 @@
-"""Crews in Python: `load` a `module:attr` or `file.py:attr`, and CrewAI projects by `load_project` and `load_flow`.
+"""Crews in Python: `load` a `module:attr` or `file.py:attr`; `load_project` and `load_flow` are for CrewAI projects.
 
-How a file is found and imported is `references`, what it may name is `target`.
+`references` finds and imports files, `target` says what may be run.
 """
 
 import os
@@ -18,7 +18,7 @@ from crewrun.target.script import script_target
 
 
 def load(ref: str) -> Definition:
-    """What `ref` names, made ready to run. Raises DefinitionError."""
+    """The target that `ref` names. Raises DefinitionError."""
     name = ref.strip().rpartition(":")[0]
     target = as_target(resolve(ref), ref.strip())
     return Definition(target, {}, Path(name), target.kind)
@@ -35,9 +35,9 @@ def load_script(file: str) -> Definition:
 
 
 def load_project(crew_py: str, root: str) -> Definition:
-    """The crew of the @CrewBase class in `crew_py`, a file of the CrewAI project in the folder `root`, as it is.
+    """The crew of the @CrewBase class in `crew_py`, a file of the CrewAI project in the folder `root`.
 
-    Without such a class it is what else can be run there, as `entry_point` finds it. Raises DefinitionError.
+    Without such a class it is whatever else `entry_point` finds there. Raises DefinitionError.
     """
     module = _load_below(root, crew_py)
     name = _crew_class(module, crew_py) or find_entry_point(module, crew_py)
@@ -48,7 +48,7 @@ def load_project(crew_py: str, root: str) -> Definition:
 
 
 def load_flow(file: str, name: str, root: str) -> Definition:
-    """The flow `name` in `file`, which is in the CrewAI flow project in the folder `root`. Raises DefinitionError."""
+    """The flow `name` in `file`, a file of the CrewAI flow project in the folder `root`. Raises DefinitionError."""
     ref = f"{file}:{name}"
     return Definition(as_target(pick(_load_below(root, file), name, ref), ref), {}, Path(root), "CrewAI flow project")
 
@@ -59,7 +59,7 @@ def _load_below(root: str, file: str) -> ModuleType:
 
 
 def _source_root(path: str, top: str) -> str | None:
-    """The project's `src` folder if the file is below it: the packages in it may lack their `__init__.py`."""
+    """The project's `src` folder if the file is below it, since packages there may lack an `__init__.py`."""
     parts = os.path.relpath(path, top).split(os.sep)
     if "src" not in parts[:-2] or parts[0] == os.pardir:
         return None
@@ -68,7 +68,7 @@ def _source_root(path: str, top: str) -> str | None:
 
 
 def _crew_class(module: ModuleType, file: str) -> str | None:
-    """The name of the file's own @CrewBase class. Raises DefinitionError when it has several."""
+    """The name of the file's own @CrewBase class, None without one. Raises DefinitionError if it has several."""
     names = [
         name
         for name, value in known_names(module).items()

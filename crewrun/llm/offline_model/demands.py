@@ -1,4 +1,4 @@
-"""What a JSON Schema demands: its keywords read with care, since anything may stand in them, and two schemas as one."""
+"""What a JSON Schema demands: reads its keywords defensively, since they may hold anything, and merges two schemas."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
-# What a schema without a type is about, by its keywords.
+# The type that a keyword implies in a schema without a type.
 _IMPLIED: Mapping[str, str] = {
     **dict.fromkeys(("properties", "required", "additionalProperties", "minProperties"), "object"),
     **dict.fromkeys(("items", "prefixItems", "minItems", "uniqueItems"), "array"),
@@ -20,13 +20,13 @@ _ELSEWHERE = frozenset({"$ref", "$defs", "definitions", "allOf", "anyOf", "oneOf
 
 
 class NoValue(Exception):
-    """Nothing fits here; another branch of an anyOf may."""
+    """No value fits here; another branch of an anyOf may have one."""
 
 
 def merge(flat: dict[str, Any], part: Mapping[str, Any]) -> None:
-    """Add the demands of `part` to those of `flat`. Raises NoValue where they exclude each other.
+    """Add the demands of `part` to those of `flat`. Raises NoValue if they exclude each other.
 
-    References and parts of parts are left to the caller.
+    The caller handles references and nested schemas.
     """
     for word, demand in part.items():
         if word in _ELSEWHERE:
@@ -56,13 +56,13 @@ def _both(word: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Any:
 
 
 def types_in(schema: Mapping[str, Any]) -> list[str]:
-    """The types that `schema` names, none for every type."""
+    """The types that `schema` names; an empty list allows every type."""
     named = schema.get("type")
     return [kind for kind in (named if isinstance(named, list) else [named]) if kind in _TYPES]
 
 
 def implied_type(schema: Mapping[str, Any]) -> str:
-    """The type that the keywords of a schema without one are about."""
+    """The type that the keywords of a schema without a type imply."""
     return next((_IMPLIED[word] for word in schema if word in _IMPLIED), "string")
 
 
@@ -78,19 +78,19 @@ def _common_types(ours: list[str], theirs: list[str]) -> list[str]:
 
 
 def list_in(schema: Mapping[str, Any], word: str) -> list[Any]:
-    """The list at `word`, an empty one when there is something else."""
+    """The list at `word`, an empty one if there is anything else."""
     value = schema.get(word)
     return value if isinstance(value, list) else []
 
 
 def mapping_in(schema: Mapping[str, Any], word: str) -> dict[str, Any]:
-    """The mapping at `word`, an empty one when there is something else."""
+    """The mapping at `word`, an empty one if there is anything else."""
     value = schema.get(word)
     return value if isinstance(value, dict) else {}
 
 
 def fraction_in(schema: Mapping[str, Any], word: str) -> Fraction | None:
-    """The number at `word` as it is written: 0.1 is a tenth. None when there is none."""
+    """The number at `word` exactly as written: 0.1 is one tenth. None if there is no number."""
     value = schema.get(word)
     if isinstance(value, float) and math.isfinite(value):
         return Fraction(repr(value))
@@ -98,6 +98,6 @@ def fraction_in(schema: Mapping[str, Any], word: str) -> Fraction | None:
 
 
 def count_in(schema: Mapping[str, Any], word: str, otherwise: int) -> int:
-    """The number at `word` as a number of things, `otherwise` when there is none."""
+    """The number at `word` as a count, `otherwise` if there is no valid one."""
     value = fraction_in(schema, word)
     return otherwise if value is None or value < 0 else int(value)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from crewrun.llm.offline_model.directives import PromptDirectives
 from crewrun.llm.offline_model.values import example
-from crewrun.llm.offline_model.words import action, final_answer, observed, schema_told, tools_told
+from crewrun.llm.offline_model.words import action, described_schema, described_tools, final_answer, observed
 from crewrun.messages import ToolCall, ToolSpec
 
 # By this a bad answer of its own is recognised when it is sent back to be repaired.
@@ -79,7 +79,7 @@ class FakeModel:
 
     def answer(self, question: Question) -> FakeAnswer:
         """The same answer to the same question."""
-        explained = () if question.tools else tools_told(question.turns[0].text)
+        explained = () if question.tools else described_tools(question.turns[0].text)
         if explained:
             return FakeAnswer(self._answer_in_words(question, explained))
         prompt = self.prompt(question, in_words=False)
@@ -146,7 +146,7 @@ def _formed(question: Question, text: str) -> str:
     """`text` as the question wants it: in JSON, or as it is."""
     schema = question.schema
     if schema is None:
-        explained = (schema_told(text) for text in reversed(question.users))
+        explained = (described_schema(text) for text in reversed(question.users))
         schema = next((one for one in explained if one is not None), None)
     if schema is None and not question.wants_json:
         return text

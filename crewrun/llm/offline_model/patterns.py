@@ -1,4 +1,4 @@
-"""A text that a regular expression matches, made from the parts that Python's own parser finds in it."""
+"""Makes a text that matches a regular expression, from the expression's parts according to Python's own parser."""
 
 import re
 import warnings
@@ -6,26 +6,27 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
+# Longer texts are given up: no sensible pattern needs one, and `(a{1000}){1000}` would take all memory.
 _MAX_CHARS = 10_000
 _CATEGORIES = {"CATEGORY_DIGIT": "1", "CATEGORY_WORD": "a", "CATEGORY_SPACE": " "}
 _ODD_CATEGORIES = {"CATEGORY_NOT_DIGIT": "a", "CATEGORY_NOT_WORD": "-", "CATEGORY_NOT_SPACE": "a"}
-# What to try where a set says what must not stand there.
+# Characters to try for a negated set.
 _ANY = "aA1 -_.,/"
 
 
 class _Unknown(Exception):
-    """A part for which no text is made: a look-around, a reference to a group."""
+    """A part that is not supported: a look-around, a reference to a group."""
 
 
 def matching(pattern: str, repeats: int) -> str | None:
-    """A text that `pattern` matches, None when it is no expression or has parts that are not understood.
+    """A text that `pattern` matches, None if it is not a valid expression or has unsupported parts.
 
-    What may be repeated stands `repeats` times in it, as far as the pattern allows.
+    Repeated parts occur `repeats` times, as far as the pattern allows.
     """
-    # Undocumented, yet the same since 3.11, and an expression in another dialect fails in it as it does in `re`.
+    # Undocumented but unchanged since 3.11. An expression in another dialect fails here just as it does in `re`.
     parser: Any = import_module("re._parser")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what a later Python may read differently
+        with warnings.catch_warnings(action="ignore"):  # about syntax that a later Python may change
             return _spell(parser.parse(pattern), repeats)
     except (re.error, ValueError, _Unknown, RecursionError, OverflowError):
         return None
@@ -80,7 +81,7 @@ def _from_set(members: list[tuple[str, Any]]) -> str:
             return chr(value[0])
         case "CATEGORY":
             return {**_CATEGORIES, **_ODD_CATEGORIES}[str(value)]
-    # NEGATE: the others are what must not stand there.
+    # NEGATE: the other members are excluded.
     for char in _ANY:
         if not any(_is_in(char, *member) for member in members[1:]):
             return char

@@ -1,4 +1,4 @@
-"""Made-up texts and numbers, and the choice from an enum. `turn` counts values that must differ, from 0."""
+"""Makes up texts and numbers, and picks from an enum. `turn` counts values that must differ, from 0."""
 
 import math
 from collections.abc import Mapping
@@ -8,8 +8,9 @@ from typing import Any
 from crewrun.llm.offline_model.demands import NoValue, count_in, fraction_in, list_in, types_in
 from crewrun.llm.offline_model.patterns import matching
 
+# Longer than any answer of a real model; a larger minLength has no value.
 _MAX_CHARS = 20_000
-# One for each, https://json-schema.org/draft/2020-12/json-schema-validation#section-7.3
+# An example of each, https://json-schema.org/draft/2020-12/json-schema-validation#section-7.3
 _FORMATS = {
     "date-time": "2024-01-01T00:00:00Z",
     "date": "2024-01-01",
@@ -25,7 +26,7 @@ _FORMATS = {
 
 
 def pick(schema: Mapping[str, Any], turn: int) -> Any:
-    """The value of `const`, or the one of `enum` at `turn`, among those of the schema's types. Raises NoValue."""
+    """The value of `const`, or the `turn`th of `enum`, if the schema's types allow it. Raises NoValue if not."""
     values, types = list_in(schema, "enum"), types_in(schema)
     if "const" in schema:
         values = [schema["const"]] if "enum" not in schema or schema["const"] in values else []
@@ -44,7 +45,7 @@ def _is_a(kind: str, value: Any) -> bool:
 
 
 def text(schema: Mapping[str, Any], seed_text: str, turn: int) -> str:
-    """A text of the schema's format, pattern or length: `seed_text` where it allows that. Raises NoValue."""
+    """A text with the schema's format, pattern or length: `seed_text` if that fits. Raises NoValue."""
     named = schema.get("format")
     if isinstance(named, str) and named in _FORMATS:
         return _FORMATS[named]
@@ -63,10 +64,10 @@ def text(schema: Mapping[str, Any], seed_text: str, turn: int) -> str:
 
 
 def number(schema: Mapping[str, Any], turn: int, *, whole: bool) -> int | float:
-    """A number within the schema's bounds, 1 where they allow that. Raises NoValue."""
+    """A number within the schema's bounds, 1 if they allow that. Raises NoValue."""
     step = fraction_in(schema, "multipleOf")
     step = step if step is not None and step > 0 else None
-    # The whole multiples of p/q are those of p.
+    # The integers among the multiples of p/q are the multiples of p.
     grid = Fraction(step.numerator if step else 1) if whole else step or Fraction(1)
     low, high = _lowest(schema), _highest(schema)
     first = None if low is None else math.ceil(low[0] / grid) + (low[1] and low[0] % grid == 0)
@@ -79,7 +80,7 @@ def number(schema: Mapping[str, Any], turn: int, *, whole: bool) -> int | float:
 
 
 def _lowest(schema: Mapping[str, Any]) -> tuple[Fraction, bool] | None:
-    """The lower bound, and whether it is itself excluded."""
+    """The lower bound, and whether it is exclusive."""
     bounds = [(b, x) for b, x in ((fraction_in(schema, w), w != "minimum") for w in _LOW) if b is not None]
     return max(bounds, default=None)
 
@@ -94,7 +95,9 @@ _HIGH = ("maximum", "exclusiveMaximum")
 
 
 def _nth_nearest_1(first: int | None, last: int | None, turn: int) -> int:
-    """The whole numbers from `first` to `last`, from 1 or near it upwards, then downwards; then the same one again."""
+    """The `turn`th integer between `first` and `last`, counting up from 1 (or the nearest to it), then down from there;
+    beyond the last one, that one repeated.
+    """
     start = 1 if first is None else max(1, first)
     start = start if last is None else min(start, last)
     if last is None or start + turn <= last:

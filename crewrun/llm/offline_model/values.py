@@ -1,7 +1,8 @@
-"""Values made up from a JSON Schema: what rehearsal models call tools and answer with.
+"""Makes up values for a JSON Schema, which fake models use as tool arguments and answers.
 
-No validator: a value is built to fit. The keywords are those that pydantic and tool definitions write; `not`, `if`,
-`contains` and `dependentRequired` are passed over. https://json-schema.org/draft/2020-12/json-schema-validation
+A value is constructed to fit, not validated. The supported keywords are those that pydantic and tool definitions use;
+`not`, `if`, `contains` and `dependentRequired` are ignored.
+https://json-schema.org/draft/2020-12/json-schema-validation
 """
 
 from collections.abc import Mapping
@@ -12,17 +13,18 @@ from urllib.parse import unquote
 from crewrun.llm.offline_model.demands import NoValue, count_in, implied_type, list_in, mapping_in, merge, types_in
 from crewrun.llm.offline_model.scalars import number, pick, text
 
-# Bounds for schemas that are hostile or have no end: far above what a sensible one needs.
+# Limits for hostile or endless schemas, far above what a sensible one needs.
 _MAX_STEPS = 5_000
 _MAX_DEPTH = 60
 _CHARS_PER_STEP = 100
 
 
 def example(schema: Any, seed_text: str) -> Any:
-    """A value that validates against `schema`, the same for the same arguments.
+    """A value that validates against `schema`. The same arguments always give the same value.
 
-    Objects have their required properties only; enums give their first value, texts are `seed_text`, cut or repeated to
-    fit. Never raises and always ends: where no value fits or can be found, it is {} for an object's schema, else None.
+    Objects get only their required properties, enums their first value, and texts are `seed_text`, cut or repeated to
+    fit. Never raises, and always terminates: if no value fits or is found, it returns {} for an object schema, else
+    None.
     """
     try:
         return _Maker(schema, seed_text or "text").make(schema, _Place())
@@ -31,12 +33,12 @@ def example(schema: Any, seed_text: str) -> Any:
 
 
 class _TooMuch(Exception):
-    """A bound was met: the whole attempt is given up."""
+    """A limit was reached: the whole attempt is abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the value: which references led here, how deep it is, and the how-manieth of values that must differ."""
+    """A position in the value: references that led here, its depth, and its number among values that must differ."""
 
     followed: frozenset[str] = frozenset()
     depth: int = 0
@@ -50,7 +52,7 @@ class _Maker:
         self._steps = 0
 
     def make(self, schema: Any, place: _Place) -> Any:
-        """A value for `schema`. Raises NoValue where none fits, _TooMuch at a bound."""
+        """A value for `schema`. Raises NoValue if none fits, _TooMuch at a limit."""
         if place.depth >= _MAX_DEPTH:
             raise _TooMuch
         flat, choices, place = self._flatten(schema, replace(place, depth=place.depth + 1))
@@ -58,7 +60,7 @@ class _Maker:
             return self._choose(flat, choices, place)
         if "const" in flat or "enum" in flat:
             return pick(flat, place.turn)
-        # Null comes last: an optional value is more use when it is there.
+        # Null comes last: an optional value is more useful if it is present.
         kinds = sorted(types_in(flat) or [implied_type(flat)], key="null".__eq__)
         for kind in kinds[:-1]:
             try:
@@ -68,9 +70,9 @@ class _Maker:
         return self._make_kind(kinds[-1], flat, place)
 
     def _flatten(self, schema: Any, place: _Place) -> tuple[dict[str, Any], list[list[Any]], _Place]:
-        """`schema` in one with what its `$ref` and `allOf` lead to, and the lists of which one branch each must be met.
+        """`schema` merged with the targets of its `$ref` and `allOf`, and its `anyOf` and `oneOf` lists.
 
-        A value of finite size needs no reference twice on one path, so the second time there is no value.
+        A finite value never needs the same reference twice on one path, so the second time there is no value.
         """
         flat: dict[str, Any] = {}
         choices: list[list[Any]] = []
@@ -99,7 +101,7 @@ class _Maker:
             raise _TooMuch
 
     def _target(self, reference: str) -> Any:
-        """What a JSON pointer such as `#/$defs/Author` leads to; True, which any value fits, when it is not in here."""
+        """The target of a JSON pointer such as `#/$defs/Author`, or True, which allows any value."""
         part = self._root if reference == "#" or reference.startswith("#/") else True
         for step in unquote(reference).split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
@@ -112,7 +114,7 @@ class _Maker:
         return part
 
     def _choose(self, flat: Mapping[str, Any], choices: list[list[Any]], place: _Place) -> Any:
-        """A value for the first branch of the first choice that has one."""
+        """A value for the first branch of the first choice that has a value."""
         later = [{"anyOf": choice} for choice in choices[1:]]
         for branch in choices[0]:
             try:
@@ -153,7 +155,7 @@ class _Maker:
         return value
 
     def _array(self, flat: Mapping[str, Any], place: _Place) -> list[Any]:
-        # Before draft 2020-12 a list in `items` was what `prefixItems` is now.
+        # Before draft 2020-12, `items` could be a list, which is now called `prefixItems`.
         first = list_in(flat, "prefixItems") or list_in(flat, "items")
         rest = flat.get("additionalItems" if list_in(flat, "items") else "items", True)
         fewest, most = count_in(flat, "minItems", 0), count_in(flat, "maxItems", _MAX_STEPS)

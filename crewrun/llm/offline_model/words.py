@@ -1,6 +1,6 @@
-"""Tools and schemas that a prompt explains in words, read as a model reads them, and replies in the same form.
+"""Reads the tools and schemas that a prompt describes, as a model would, and writes replies in the same format.
 
-The wording is the crew's, `crewrun.crew.text_protocol` and `crewrun.crew.prompts`, which stand above this layer.
+The wording is that of `crewrun.crew.text_protocol` and `crewrun.crew.prompts`, which belong to a higher layer.
 """
 
 import json
@@ -18,8 +18,8 @@ _OBSERVATION = "Observation: "
 _DECODER = json.JSONDecoder()
 
 
-def tools_told(text: str) -> tuple[ToolSpec, ...]:
-    """The tools that `text` lists, in its order; none unless it also says how to ask for one."""
+def described_tools(text: str) -> tuple[ToolSpec, ...]:
+    """The tools that `text` lists, in its order; none unless it also says how to call one."""
     at = text.find(_TOOLS)
     if at < 0 or _HOW_TO_ASK not in text:
         return ()
@@ -31,29 +31,29 @@ def tools_told(text: str) -> tuple[ToolSpec, ...]:
         if not isinstance(parameters, dict):
             break
         tools.append(ToolSpec(named[1], text[named.end() : begin], parameters))
-        at += 1  # the line's end
+        at += 1  # the newline
     return tuple(tools)
 
 
-def schema_told(text: str) -> dict[str, Any] | None:
-    """The JSON Schema that `text` wants its answer to validate against, None without one."""
+def described_schema(text: str) -> dict[str, Any] | None:
+    """The JSON Schema that `text` asks the answer to follow, or None."""
     begin = text.find(_SCHEMA)
     schema = _json_at(text, begin + len(_SCHEMA))[0] if begin >= 0 else None
     return schema if isinstance(schema, dict) else None
 
 
 def observed(text: str) -> str | None:
-    """The tool's result that the turn `text` brings, None when it is another turn."""
+    """The tool result in the turn `text`, None if it is any other turn."""
     return text[len(_OBSERVATION) :] if text.startswith(_OBSERVATION) else None
 
 
 def action(name: str, arguments: str) -> str:
-    """A reply that asks for a tool."""
+    """A reply that calls a tool."""
     return f"Thought: {name} may tell more\nAction: {name}\nAction Input: {arguments}"
 
 
 def final_answer(text: str) -> str:
-    """A reply that is an answer, where tools were explained."""
+    """A reply that answers, to a prompt that describes tools."""
     return f"Thought: I know the answer\nFinal Answer: {text}"
 
 
@@ -65,7 +65,7 @@ def excerpt(text: str, most_chars: int) -> str:
 
 
 def _json_at(text: str, at: int) -> tuple[Any, int]:
-    """The JSON value that begins at `at` and where it ends; None when there is none."""
+    """The JSON value that starts at `at`, and where it ends; None if there is no valid one."""
     try:
         return _DECODER.raw_decode(text, at)
     except (ValueError, RecursionError):

@@ -1,1 +1,1 @@
-"""What calls cost: litellm's price table, read as data, and the rates of one model in it."""
+"""What calls cost: litellm's price table, read as data, and the rates of each model in it."""

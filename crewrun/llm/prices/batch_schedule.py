@@ -1,6 +1,6 @@
-"""What batch jobs cost, out of an entry of litellm's price table: half, where the table has no prices of their own.
+"""What batch jobs cost by an entry of litellm's price table: half, if the entry has no batch prices.
 
-What calls cost is in `price_entry`.
+`entry` reads the prices of ordinary calls.
 https://platform.openai.com/docs/guides/batch, https://docs.anthropic.com/en/docs/build-with-claude/batch-processing
 """
 
@@ -11,11 +11,12 @@ from crewrun.llm.prices import keys
 from crewrun.llm.prices.keys import Entry, bounds, first, number
 from crewrun.llm.prices.rates import Band, Rates, Schedule, band_of, times
 
+# The discount on the pages above.
 _SHARE: Final = 0.5
 
 
 def batch_schedule(entry: Entry, standard: Schedule) -> Schedule:
-    """The bands of a batch job, whose calls would be in those of `standard`."""
+    """The bands for batch jobs of a model whose ordinary calls have the bands `standard`."""
     if not any(name.endswith(keys.BATCH) for name in entry):
         return tuple(Band(band.from_tokens, times(band.rates, _SHARE)) for band in standard)
     return tuple(
@@ -25,14 +26,14 @@ def batch_schedule(entry: Entry, standard: Schedule) -> Schedule:
 
 
 class _Prices:
-    """Prices of a batch job by name."""
+    """Batch prices by name."""
 
     def __init__(self, entry: Entry, above: Sequence[str]) -> None:
         self._entry = entry
         self._above = above
 
     def get(self, name: str) -> float | None:
-        """The price of the largest threshold that has one, else the one of any size."""
+        """The price at the largest threshold that has one, else the one for prompts of any size."""
         spellings = [name + above + keys.BATCH for above in reversed(self._above)] + [name + keys.BATCH]
         return next((value for key in spellings if (value := number(self._entry.get(key))) is not None), None)
 

@@ -1,7 +1,7 @@
-"""What an entry of litellm's price table says: the rates of its model by service tier and prompt size.
+"""Reads an entry of litellm's price table: the rates of its model by service tier and prompt size.
 
-What the keys mean is written down nowhere but in litellm's own calculator, and a test holds both against each other.
-Which entry is a model's is in `price_lookup`.
+The meaning of the keys is documented nowhere except in litellm's own calculator; a test compares the two. `lookup`
+finds a model's entry.
 https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/llm_cost_calc/utils.py
 """
 
@@ -14,24 +14,24 @@ from crewrun.llm.prices.batch_schedule import batch_schedule
 from crewrun.llm.prices.keys import Entry, bounds, first, number
 from crewrun.llm.prices.rates import Band, Rates, Schedule
 
-# A service tier, and how keys of the table end for it.
+# Service tiers, and the suffixes of their keys in the table.
 _SUFFIXES: Final = {
     "standard": "",
     **{tier: f"_{tier}" for tier in ("flex", "balanced", "priority", "ultrafast")},
 }
-# https://docs.fireworks.ai/guides/prompt-caching: half of the input price where a model has no price of its own.
+# https://docs.fireworks.ai/guides/prompt-caching: half the input price, unless a model has its own price.
 _FIREWORKS_CACHED: Final = 0.5
-# Units other than tokens that a model is sold by.
+# Units other than tokens that models are billed by.
 _OTHER_UNIT: Final = re.compile(r"(?:input_|output_)?cost_per_(?:second|character|query|request|image|page|pixel)")
 
 
 def flat(prompt: float, completion: float, cached: float | None = None, written: float | None = None) -> Rates:
-    """The rates of a model that has these prices alone."""
+    """The rates of a model with these prices only."""
     return _rates(_Prices({keys.INPUT: prompt, keys.OUTPUT: completion, keys.READ: cached, keys.WRITE: written}, ""))
 
 
 def is_priced_by_tokens(entry: Entry) -> bool:
-    """Whether `entry` says what calls cost by their tokens alone; nothing, where other units have a price, does not."""
+    """Whether tokens alone determine what calls cost. Token prices of 0 do not count if other units have a price."""
     if entry.get("tiered_pricing"):
         return True
     prompt, completion = number(entry.get(keys.INPUT)), number(entry.get(keys.OUTPUT))
@@ -43,10 +43,10 @@ def is_priced_by_tokens(entry: Entry) -> bool:
 
 
 def schedules(entry: Entry, off_peak: Entry | None = None) -> dict[str, Schedule]:
-    """The bands of every service tier that `entry` has prices for, `standard` and `batch` always.
+    """The bands of every service tier that `entry` has prices for; `standard` and `batch` are always included.
 
-    `off_peak` are prices that replace the entry's own. Raises ValueError, or what comes of it, for an entry that is
-    not as the table has them.
+    `off_peak` are prices that replace the entry's own. Raises ValueError, or some other error, for an entry that does
+    not have the table's format.
     """
     entry = _with_cached(entry)
     off_peak = off_peak or {}
@@ -63,7 +63,7 @@ def schedules(entry: Entry, off_peak: Entry | None = None) -> dict[str, Schedule
 
 
 class _Prices:
-    """Prices by name, of a tier and of prompts above some thresholds, each with its stand-in where it is missing."""
+    """Prices by name for one tier and prompt size, each with a fallback if it is missing."""
 
     def __init__(self, entry: Entry, suffix: str, above: Sequence[str] = (), off_peak: Entry | None = None) -> None:
         self._entry = entry
@@ -72,12 +72,12 @@ class _Prices:
         self._off_peak = off_peak or {}
 
     def own(self, name: str) -> float | None:
-        """The price of the tier, else the standard one."""
+        """The tier's price, else the standard one."""
         value = number(self._entry.get(name + self._suffix))
         return number(self._entry.get(name)) if value is None else value
 
     def banded(self, name: str) -> float | None:
-        """The price of the largest threshold that has one, by day or night."""
+        """The off-peak price, else the one at the largest threshold that has one."""
         if (value := number(self._off_peak.get(name))) is not None:
             return value
         price = self.own(name)
@@ -87,7 +87,7 @@ class _Prices:
         return price
 
     def long_lived(self, name: str) -> float | None:
-        """The price of writing to the cache for longer: of a threshold only where the tier has its own there."""
+        """The price of a longer-lived cache write. A threshold counts only if the tier has a price of its own there."""
         key = name + self._suffix
         for above in self._above:
             larger = name + above + self._suffix
@@ -96,14 +96,14 @@ class _Prices:
         return number(self._entry.get(name)) if value is None else value
 
     def medium(self, name: str, *, is_banded: bool = False) -> float | None:
-        """The price of sound, pictures or film in a prompt."""
+        """The price of audio, images or video in a prompt."""
         for above in reversed(self._above) if is_banded else ():
             if (larger := self.own(name + above)) is not None:
                 return larger
         return self.own(name)
 
     def reasoning(self, completion: float) -> float:
-        """The price of reasoning: the tier's own, else the tier's completion, else the standard one."""
+        """The price of reasoning: the tier's own, else the tier's completion price, else the standard one."""
         if (value := number(self._off_peak.get(keys.REASONING))) is not None:
             return value
         of_tier = number(self._entry.get(keys.REASONING + self._suffix))
@@ -115,7 +115,7 @@ class _Prices:
 def _rates(prices: _Prices) -> Rates:
     prompt, completion = prices.banded(keys.INPUT), prices.banded(keys.OUTPUT) or prices.own(keys.IMAGE_OUT)
     if prompt is None:
-        raise ValueError("no price of a prompt token")
+        raise ValueError("no price for prompt tokens")
     completion = completion or 0.0
     cached, written = first(prices.banded(keys.READ), prompt), first(prices.banded(keys.WRITE), prompt)
     return Rates(
@@ -144,7 +144,7 @@ def _schedule(entry: Entry, suffix: str, off_peak: Entry) -> Schedule:
 
 
 def _ranges(entry: Entry, off_peak: Entry) -> Schedule:
-    """The bands of a model whose prices are in a table of prompt sizes: all of a call is at its prompt's price.
+    """The bands of a model with a table of prices by prompt size. The prompt's size decides the price of all tokens.
 
     https://help.aliyun.com/zh/model-studio/billing-for-model-studio
     """
@@ -159,7 +159,7 @@ def _ranges(entry: Entry, off_peak: Entry) -> Schedule:
 
 
 def _with_cached(entry: Entry) -> Entry:
-    """`entry` with the price of cached tokens that its provider has for every model, or spells otherwise."""
+    """`entry` with a price for cached tokens that is under another key, or that its provider has for every model."""
     if entry.get(keys.READ) is not None:
         return entry
     if (hit := number(entry.get(keys.READ_HIT))) is not None:

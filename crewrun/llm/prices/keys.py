@@ -1,7 +1,4 @@
-"""How litellm's price table spells its prices: the names of its keys, with tiers and prompt sizes in them.
-
-What an entry says by them is in `price_entry`.
-"""
+"""The keys of litellm's price table, which may include a tier and a prompt size. `entry` gives them meaning."""
 
 import re
 from collections.abc import Mapping
@@ -20,21 +17,21 @@ AUDIO_OUT, IMAGE_OUT, VIDEO_OUT = (f"output_cost_per_{medium}_token" for medium 
 READ_AUDIO, READ_IMAGE = "cache_read_input_audio_token_cost", "cache_read_input_image_token_cost"
 _BANDED: Final = (INPUT, OUTPUT, READ, WRITE, WRITE_1H, WRITE_12H, AUDIO)
 _ABOVE: Final = re.compile(r"(.+)_above_(\d+)(k?)_tokens(_[a-z]+)?")
-# xAI's larger prompts begin at their threshold, the others' behind it: https://docs.x.ai/docs/models
+# A threshold belongs to the higher band at xAI (https://docs.x.ai/docs/models), elsewhere to the lower one.
 _INCLUSIVE: Final = frozenset({"xai"})
 
 
 def bounds(entry: Entry, suffix: str) -> list[tuple[int, list[str]]]:
-    """The prompt sizes at which a tier's bands begin, with the spelling of all thresholds that they are above."""
+    """The prompt sizes at which a tier's bands start, each with the key parts of all thresholds below it."""
     starts: list[tuple[int, list[str]]] = [(0, [])]
-    is_behind = entry.get("litellm_provider") not in _INCLUSIVE
+    is_exclusive = entry.get("litellm_provider") not in _INCLUSIVE
     for tokens, spellings in _thresholds(entry, suffix).items():
-        starts.append((tokens + is_behind, starts[-1][1] + spellings))
+        starts.append((tokens + is_exclusive, starts[-1][1] + spellings))
     return starts
 
 
 def _thresholds(entry: Entry, suffix: str) -> dict[int, list[str]]:
-    """Prompt sizes in tokens, ascending, above which a tier has other prices, with how keys spell each of them."""
+    """The prompt sizes, in tokens and ascending, above which a tier has other prices, with their spellings in keys."""
     sizes: dict[int, list[str]] = {}
     for name, value in entry.items():
         parts = _ABOVE.fullmatch(name)
@@ -48,7 +45,7 @@ def _thresholds(entry: Entry, suffix: str) -> dict[int, list[str]]:
 
 
 def number(value: Any) -> float | None:
-    """A price, which may be a text such as "3e-7"."""
+    """A price, which may be a string such as "3e-7"; None if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -58,5 +55,5 @@ def number(value: Any) -> float | None:
 
 
 def first(value: float | None, other: float) -> float:
-    """`value`, or `other` where that is None."""
+    """`value`, or `other` if that is None."""
     return other if value is None else value

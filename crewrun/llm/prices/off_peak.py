@@ -1,4 +1,4 @@
-"""`OffPeak`: hours at which a provider sells the same tokens for less, as litellm's table has them."""
+"""`OffPeak`: hours at which a provider charges less for the same tokens, as given in litellm's table."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from crewrun.llm.prices.rates import Schedule
 
 
 class Window(NamedTuple):
-    """Hours of the day, UTC, from `start` on and before `end`, which may be past midnight; `weekdays` are 1 to 7, None
-    for all, on the calendar of `zone`.
+    """Hours of the day in UTC, from `start` up to but not including `end`, which may be past midnight. `weekdays` are 1
+    to 7 in the time zone `zone`, None for all.
     """
 
     start: time
@@ -20,7 +20,7 @@ class Window(NamedTuple):
     zone: tzinfo
 
     def has(self, at: datetime) -> bool:
-        """Whether `at`, in UTC, is in it."""
+        """Whether `at`, in UTC, falls into it."""
         if self.weekdays is not None and at.astimezone(self.zone).isoweekday() not in self.weekdays:
             return False
         now = at.time()
@@ -29,28 +29,28 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OffPeak:
-    """The schedules that hold inside of `windows`."""
+    """The schedules that apply during `windows`."""
 
     windows: tuple[Window, ...]
     schedules: Mapping[str, Schedule]
 
     def is_open(self, at: datetime) -> bool:
-        """Whether they hold at `at`."""
+        """Whether they apply at `at`."""
         at = at.astimezone(UTC)
         return any(window.has(at) for window in self.windows)
 
 
 def read_windows(block: Mapping[str, Any]) -> tuple[Window, ...]:
-    """The windows of an entry's `off_peak_pricing`; one that cannot be read is left out, so that its hours are dear."""
+    """The windows of an entry's `off_peak_pricing`. One that cannot be parsed is left out: full price applies."""
     try:
         zone: tzinfo = ZoneInfo(block.get("weekday_timezone") or "UTC")
     except (ValueError, ZoneInfoNotFoundError):
         zone = UTC
-    found = list(_hours(block.get("hours_utc"), None, zone))
+    windows = list(_hours(block.get("hours_utc"), None, zone))
     for rule in block.get("windows") or ():
         days = rule.get("weekdays")
-        found += _hours(rule.get("hours_utc"), None if days is None else frozenset(days), zone)
-    return tuple(found)
+        windows += _hours(rule.get("hours_utc"), None if days is None else frozenset(days), zone)
+    return tuple(windows)
 
 
 def _hours(spans: Any, weekdays: frozenset[int] | None, zone: tzinfo) -> Iterator[Window]:

@@ -1,6 +1,6 @@
 """`Price`: what calls of one model cost.
 
-Prices are those of the table that litellm ships (`price_table`, `price_lookup`, `price_entry`), or the user's own.
+Prices come from the table that litellm ships (`table`, `lookup`, `entry`), or from the user.
 """
 
 import re
@@ -25,7 +25,7 @@ _SEARCHING: Final = re.compile(r"search|sonar|\bpplx")
 
 
 class Most(NamedTuple):
-    """The most that a call can cost, in US dollars: its prompt, and its answer."""
+    """The most that a call's prompt and its answer can cost, in US dollars."""
 
     prompt_usd: float
     answer_usd: float
@@ -33,11 +33,11 @@ class Most(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What tokens of a model cost, by service tier and size of the prompt.
+    """What tokens of a model cost, by service tier and prompt size.
 
-    `schedules` has the tier `standard`, which stands in for those that the model has no prices for. `tier` is the one
-    that requests ask for, empty where they leave it to the provider. `surcharges` are factors by the region or speed
-    that a reply says it was served at.
+    `schedules` always has the tier `standard`, which is used for tiers that have no prices of their own. `tier` is the
+    one that requests ask for, empty if they leave it to the provider. `surcharges` are factors by the region or speed
+    that a reply names.
     """
 
     schedules: Mapping[str, Schedule]
@@ -48,12 +48,12 @@ class Price:
 
     def __post_init__(self) -> None:
         names = {STANDARD, self.tier} if self.tier else self.schedules.keys() - {"batch"}
-        found = ceilings(self.schedules[name] for name in names if name in self.schedules)
-        object.__setattr__(self, "_ceilings", found)  # frozen, and asked for at each call under a budget
+        bands = ceilings(self.schedules[name] for name in names if name in self.schedules)
+        object.__setattr__(self, "_ceilings", bands)  # computed once, since every call under a budget needs them
 
     def cost(self, usage: Usage, *, tier: str = "", at: datetime | None = None) -> float:
-        """The price of one call's `usage` in US dollars, at `tier` where that is known, else as the reply says, else as
-        the request asked for. `at` is when it was made, now unless given.
+        """The price of one call's `usage` in US dollars, at `tier` if given, else at the tier that the reply names,
+        else at the one that the request asked for. `at` is the time of the call, by default now.
         """
         details = usage.details
         bands = self._bands(tier or (details.service_tier if details is not None else "") or self.tier, at)
@@ -70,20 +70,20 @@ class Price:
         return (cost_usd + _difference_usd(details, cached, rates)) * self._surcharge(details)
 
     def most(self, prompt_tokens: int, answer_tokens: int) -> Most:
-        """The most that a call can cost, by the largest numbers of tokens of its prompt and its answer.
+        """The most that a call with at most these numbers of tokens can cost.
 
-        Whatever of them is cached, written or sound, and at whatever tier it is served: the one that requests ask for
-        or the standard one, any that the model has where they ask for none.
+        That holds whichever tokens are cached, written to the cache or audio, and whichever tier serves the call: the
+        one that requests ask for or the standard one or, if they ask for none, any that the model has.
         """
         dearest = next(one for one in self._ceilings if prompt_tokens >= one.from_tokens)
         factor = prod(max(1.0, each) for each in self.surcharges.values()) if self.surcharges else 1.0
         return Most(prompt_tokens * dearest.prompt * factor, answer_tokens * dearest.completion * factor)
 
     def _bands(self, tier: str, at: datetime | None) -> Schedule:
-        found = self.schedules
+        by_tier = self.schedules
         if self.off_peak is not None and self.off_peak.is_open(at or datetime.now(UTC)):
-            found = self.off_peak.schedules
-        return found.get(tier) or found[STANDARD]
+            by_tier = self.off_peak.schedules
+        return by_tier.get(tier) or by_tier[STANDARD]
 
     def _surcharge(self, details: UsageDetails) -> float:
         if not self.surcharges:
@@ -92,7 +92,7 @@ class Price:
 
 
 def _difference_usd(details: UsageDetails, cached: int, rates: Rates) -> float:
-    """What sound, pictures, film and longer caches cost more than as many plain tokens."""
+    """The extra cost of audio, images, video and longer-lived caches over the same number of plain tokens."""
     cached_rate = rates.explicit_cached_prompt if details.is_explicit_cache else rates.cached_prompt
     return (
         cached * (cached_rate - rates.cached_prompt)
@@ -110,9 +110,9 @@ def _difference_usd(details: UsageDetails, cached: int, rates: Rates) -> float:
 
 
 def flat_price(prompt: float, completion: float, cached: float | None = None, written: float | None = None) -> Price:
-    """A price of the user's own, in US dollars for one token: the same at every tier and size.
+    """A price set by the user, in US dollars per token, for every tier and prompt size.
 
-    What is cached or written to the cache costs as much as the rest of the prompt unless given.
+    Without prices for cached tokens and cache writes, these cost as much as other prompt tokens.
     """
     return Price({STANDARD: (Band(0, flat(prompt, completion, cached, written)),)})
 
@@ -121,22 +121,22 @@ FREE = flat_price(0.0, 0.0)
 
 
 def find_price(endpoint: Endpoint) -> Price | None:
-    """The price of `endpoint`'s model, None when nobody published one or it is not sold by tokens."""
+    """The price of `endpoint`'s model, None if there is no published one or the model is not billed by tokens."""
     if endpoint.transport_name == "offline":
         return FREE
     if endpoint.transport_name == "custom" and endpoint.base_model is None:
-        return None  # the name is the user's own, whatever it looks like
+        return None  # the user chose the name, whatever it looks like
     entry = entry_of(endpoint)
     if entry is None or not is_priced_by_tokens(entry) or _has_search_fee(endpoint, entry):
         return None
     try:
         return _read(entry, uplift(entry, endpoint), requested_tier(endpoint.fields))
     except (ValueError, LookupError, TypeError, AttributeError):
-        return None  # a table of another litellm, which says it otherwise
+        return None  # the table of another version of litellm, in another format
 
 
 def _has_search_fee(endpoint: Endpoint, entry: Mapping[str, Any]) -> bool:
-    """Whether each call of the model searches, for a fee beside its tokens."""
+    """Whether each call of the model runs a search that is charged in addition to its tokens."""
     return bool(entry.get("search_context_cost_per_query") and _SEARCHING.search(endpoint.base_model or endpoint.model))
 
 
@@ -149,6 +149,6 @@ def _read(entry: Mapping[str, Any], factor: float, tier: str) -> Price:
 
 
 def requested_tier(params: Mapping[str, Any]) -> str:
-    """The service tier that a request asks for, as schedules name it; empty where it leaves that to the provider."""
+    """The service tier that a request asks for, by its name in schedules; empty if it leaves that to the provider."""
     named = params.get("service_tier")
     return TIERS.get(named.strip().lower(), "") if isinstance(named, str) else ""

@@ -1,6 +1,6 @@
-"""`Rates`: what a token of each kind costs, and `Band`s of them by the size of a prompt.
+"""`Rates`: what a token of each kind costs, and `Band`s of rates by prompt size.
 
-How they stand in litellm's table is in `price_entry`; what a call costs by them, in `prices`.
+`entry` reads them from litellm's table; `price` computes what a call costs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """US dollars for one token of each kind; what a model has no price of its own for is sold at the price of plain
-    prompt or completion tokens.
+    """US dollars per token of each kind. Kinds that the model has no price for cost as much as plain prompt or
+    completion tokens.
     """
 
     prompt: float
@@ -33,12 +33,12 @@ class Rates:
 
     @property
     def dearest_prompt(self) -> float:
-        """The most that a token of the prompt can cost."""
+        """The most that a prompt token can cost."""
         return max(float(getattr(self, name)) for name in _OF_PROMPT)
 
     @property
     def dearest_completion(self) -> float:
-        """The most that a token of the completion can cost."""
+        """The most that a completion token can cost."""
         return max(float(getattr(self, name)) for name in _OF_COMPLETION)
 
 
@@ -47,18 +47,18 @@ _OF_PROMPT = frozenset(field.name for field in fields(Rates)) - _OF_COMPLETION
 
 
 class Band(NamedTuple):
-    """The rates of prompts of `from_tokens` tokens and more, up to the next band."""
+    """The rates for prompts of at least `from_tokens` tokens, up to the next band."""
 
     from_tokens: int
     rates: Rates
 
 
-# The bands of a tier, the first from 0 on, ascending.
+# The bands of a tier, ascending; the first starts at 0.
 Schedule = tuple[Band, ...]
 
 
 def band_of(schedule: Schedule, prompt_tokens: int) -> Band:
-    """The band of a prompt of `prompt_tokens`."""
+    """The band for a prompt of `prompt_tokens`."""
     for band in reversed(schedule):
         if prompt_tokens >= band.from_tokens:
             return band
@@ -66,34 +66,34 @@ def band_of(schedule: Schedule, prompt_tokens: int) -> Band:
 
 
 def times(rates: Rates, factor: float) -> Rates:
-    """`rates`, all times `factor`."""
+    """All `rates` multiplied by `factor`."""
     return Rates(*(getattr(rates, field.name) * factor for field in fields(Rates)))
 
 
-def scaled(found: Mapping[str, Schedule], factor: float) -> dict[str, Schedule]:
-    """All rates of `found` times `factor`."""
+def scaled(schedules: Mapping[str, Schedule], factor: float) -> dict[str, Schedule]:
+    """`schedules` with all rates multiplied by `factor`."""
     return {
         tier: tuple(Band(band.from_tokens, times(band.rates, factor)) for band in schedule)
-        for tier, schedule in found.items()
+        for tier, schedule in schedules.items()
     }
 
 
 class Ceiling(NamedTuple):
-    """The most that a token can cost, of a prompt of `from_tokens` tokens and more and of its answer."""
+    """The most that a token of a prompt of at least `from_tokens` tokens, and of its answer, can cost."""
 
     from_tokens: int
     prompt: float
     completion: float
 
 
-def ceilings(found: Iterable[Schedule]) -> tuple[Ceiling, ...]:
-    """The ceilings over all of `found`, of the largest prompts first; a smaller prompt's price is in those of larger
-    ones, since a prompt may turn out smaller than thought.
+def ceilings(schedules: Iterable[Schedule]) -> tuple[Ceiling, ...]:
+    """The ceilings over all `schedules`, largest prompts first. Each covers the prices of smaller prompts as well,
+    since a prompt may turn out smaller than estimated.
     """
     prompt = completion = 0.0
-    made: list[Ceiling] = []
-    for band in sorted((band for schedule in found for band in schedule), key=lambda band: band.from_tokens):
+    result: list[Ceiling] = []
+    for band in sorted((band for schedule in schedules for band in schedule), key=lambda band: band.from_tokens):
         prompt = max(prompt, band.rates.dearest_prompt)
         completion = max(completion, band.rates.dearest_completion)
-        made.append(Ceiling(band.from_tokens, prompt, completion))
-    return tuple(reversed(made))
+        result.append(Ceiling(band.from_tokens, prompt, completion))
+    return tuple(reversed(result))

@@ -1,4 +1,4 @@
-"""What a model costs more for where it is served: factors on all of its prices, by the address that is called."""
+"""Regional surcharges: factors on all of a model's prices, by the address or location that is called."""
 
 import os
 import re
@@ -22,7 +22,7 @@ _VERTEX_KEY: Final = "regional_endpoint_uplift_multiplier"
 
 
 def uplift(entry: Mapping[str, Any], endpoint: Endpoint) -> float:
-    """The factor for where `endpoint` is, out of its model's entry of the price table; 1 where that says nothing."""
+    """The factor for `endpoint`'s region from its model's entry in the price table; 1 if the entry has none."""
     key = _key(endpoint)
     return float(entry.get(key) or 1.0) if key else 1.0
 
@@ -33,6 +33,6 @@ def _key(endpoint: Endpoint) -> str | None:
         return _OPENAI_KEYS[host[1]] if host else None
     if not endpoint.provider.startswith("vertex_ai"):
         return None
-    given = [endpoint.fields.get(name) for name in _LOCATION_PARAMS] + [os.environ.get(name) for name in _LOCATION_ENV]
-    location = next((str(value).strip().lower() for value in given if value), "global")
+    values = [endpoint.fields.get(name) for name in _LOCATION_PARAMS] + [os.environ.get(name) for name in _LOCATION_ENV]
+    location = next((str(value).strip().lower() for value in values if value), "global")
     return None if location == "global" else _VERTEX_KEY

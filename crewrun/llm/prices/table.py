@@ -1,7 +1,7 @@
-"""The price table that litellm ships, read as data: litellm itself is not imported.
+"""The price table that litellm ships, read as data, without importing litellm.
 
-The table is a JSON file of 3 MB with an object per model; a batch needs one or two of them, so only those are parsed.
-Which of its entries a model's is, is in `price_lookup`; what an entry means, in `rates`.
+The table is a JSON file of 3 MB with one object per model; a batch needs one or two of them, so only those are parsed.
+`lookup` finds a model's entry, and `entry` reads it.
 """
 
 import json
@@ -17,7 +17,7 @@ _OBJECT = re.compile(r"\s*:\s*(?=\{)")
 
 @lru_cache(maxsize=1024)
 def table_entry(name: str) -> dict[str, Any] | None:
-    """What litellm's table says of the model `name`, spelled exactly so, or of the one that it is another name of."""
+    """The entry of litellm's table under exactly this `name`, or the one that the name is an alias of."""
     text, key = _table_text(), json.dumps(name)
     at = text.find(key)
     while at >= 0:
@@ -33,20 +33,20 @@ def table_entry(name: str) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=128)
 def names_like(pattern: str) -> tuple[str, ...]:
-    """The models of the table whose whole name matches `pattern`."""
-    found = re.findall(rf'"({pattern})"\s*:\s*\{{', _table_text())
-    return tuple(name for name in found if table_entry(name) is not None)
+    """The names of models in the table that match `pattern` as a whole."""
+    names = re.findall(rf'"({pattern})"\s*:\s*\{{', _table_text())
+    return tuple(name for name in names if table_entry(name) is not None)
 
 
 @lru_cache(maxsize=1)
 def known_providers() -> frozenset[str]:
-    """Every provider that litellm's table names."""
+    """Every provider in litellm's table."""
     return frozenset(re.findall(r'"litellm_provider"\s*:\s*"([^"]+)"', _table_text()))
 
 
 @lru_cache(maxsize=16)
 def chat_models(provider: str) -> tuple[str, ...]:
-    """The models of `provider` that the table has for chat, as that provider names them."""
+    """The chat models of `provider` in the table, by the provider's own names."""
     table = json.loads(_table_text() or "{}")
     return tuple(
         name.removeprefix(f"{provider}/")

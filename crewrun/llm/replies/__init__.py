@@ -1,1 +1,1 @@
-"""What a completion says: its answer, reasoning, tool calls and how it ended. No transport is known here."""
+"""Interprets completions: the answer, reasoning, tool calls, and how they ended. Independent of any transport."""

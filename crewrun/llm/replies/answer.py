@@ -1,7 +1,7 @@
-"""What of a completion is the answer to its request: without reasoning left in the text, with ids that are unique.
+"""Turns a completion into the answer to its request: without reasoning in the text, and with unique call ids.
 
-A transport reads what a provider says, and does not know what was asked for. Here the request decides: a tag that the
-task itself asks for stays.
+A transport reads what a provider sends, without knowing what was asked for. Here the request is taken into account: a
+tag that the task itself asks for stays.
 """
 
 import json
@@ -17,9 +17,9 @@ _ADVICE: Final = "raise max_tokens, lower the reasoning effort, or change the pr
 
 
 def fresh_answer(completion: Completion, request: ChatRequest, own_texts: tuple[str, ...] | None) -> Completion:
-    """`completion` as the caller is to have it. Raises EmptyReply, and OutputInvalid where max_tokens left it empty.
+    """The answer for the caller. Raises EmptyReply, or OutputInvalid if it is empty because of max_tokens.
 
-    `own_texts` are what the task itself says, without what a row fills in; None when that is all messages.
+    `own_texts` are the task's own texts, without a row's values; None if all messages count as such.
     """
     answer = _without_reasoning(completion, request, own_texts)
     if answer.tool_calls:
@@ -30,7 +30,7 @@ def fresh_answer(completion: Completion, request: ChatRequest, own_texts: tuple[
 
 
 def no_answer(reply: Completion, finish_reason: object) -> OutputInvalid:
-    """The error for a reply without text and tools, with what it cost. Another attempt helps unless it was cut off."""
+    """The error for a reply without text and tool calls, with its usage. A retry may help unless it was cut off."""
     what = "is only reasoning, without an answer" if reply.reasoning.strip() else "is empty"
     how = f" (finish_reason {finish_reason!r})" if finish_reason else ""
     kind: type[OutputInvalid] = EmptyReply
@@ -44,10 +44,10 @@ def no_answer(reply: Completion, finish_reason: object) -> OutputInvalid:
 def recalled_answer(
     completion: Completion, request: ChatRequest, own_texts: tuple[str, ...] | None
 ) -> Completion | None:
-    """An answer that was recorded, by an earlier version perhaps, which kept what stood in the text.
+    """A recorded answer, possibly from an earlier version that left reasoning in the text; None if nothing remains.
 
-    None when there is no answer in it. A turn with tools is left as it is: its words are nobody's answer, and the
-    requests behind it were recorded with them.
+    A turn with tool calls is left unchanged: its text is not an answer, and the requests after it were recorded with
+    that text.
     """
     if completion.tool_calls:
         return completion
@@ -59,22 +59,22 @@ def _without_reasoning(completion: Completion, request: ChatRequest, own_texts: 
     parts = part(completion.text)
     if parts.tags and _is_named(request, own_texts, parts.tags):
         return completion
-    if parts.tags and own_texts is not None and names_tag(_told(request), parts.tags):
-        parts = part(completion.text, is_about_tags=True)  # a row's text is about such tags
+    if parts.tags and own_texts is not None and names_tag(_prompt_texts(request), parts.tags):
+        parts = part(completion.text, is_about_tags=True)  # a row's text mentions such tags
     if not parts.tags:
         return completion
     return replace(completion, text=parts.answer, reasoning=_joined(completion.reasoning, parts))
 
 
 def _is_named(request: ChatRequest, own_texts: tuple[str, ...] | None, tags: frozenset[str]) -> bool:
-    """Whether the task or the schema of its answer names one of these tags."""
-    if names_tag(own_texts if own_texts is not None else _told(request), tags):
+    """Whether the task, or the schema of its answer, mentions one of these tags."""
+    if names_tag(own_texts if own_texts is not None else _prompt_texts(request), tags):
         return True
     schema = request.schema.schema if request.schema is not None else request.endpoint.params.get("response_format")
     return schema is not None and names_tag([json.dumps(schema, default=str, ensure_ascii=False)], tags)
 
 
-def _told(request: ChatRequest) -> Iterable[str]:
+def _prompt_texts(request: ChatRequest) -> Iterable[str]:
     return (message.content for message in request.messages if message.role in ("system", "developer", "user"))
 
 
@@ -83,8 +83,8 @@ def _joined(reasoning: str, parts: Parts) -> str:
 
 
 def _with_unique_ids(completion: Completion, request: ChatRequest) -> Completion:
-    """`completion` with ids that no other call of the conversation has: some servers number each turn's from 0, and
-    refuse, as others do, a request in which two calls have one id.
+    """`completion` with call ids that are unique in the conversation. Some servers number the calls of each turn from
+    0, and servers reject a request in which two calls have the same id.
     """
     used = {call.id for message in request.messages for call in message.tool_calls}
     mine = {call.id for call in completion.tool_calls}
@@ -105,5 +105,5 @@ def _with_unique_ids(completion: Completion, request: ChatRequest) -> Completion
 
 
 def tool_call_id(number: int) -> str:
-    """An id that every server takes: Mistral's templates want nine letters and digits."""
+    """An id that every server accepts: Mistral's templates require nine letters and digits."""
     return f"call{number:05d}"

@@ -1,7 +1,7 @@
-"""How a reply ended, by its `finish_reason`: the one table of what providers call it.
+"""How a reply ended, according to its `finish_reason`: the one table of the values that providers use.
 
-Providers write these words in any case, and write others than they document, so a word that the table does not have is
-looked through for parts that say what kind it is. What says nothing is UNKNOWN.
+Providers use any case, and values that they do not document, so a value that is not in the table is searched for
+telling parts. Without any, it is UNKNOWN.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 
 class End(Enum):
-    """How a reply ended: whole, at max_tokens, by the provider's policy, by a failure on its side."""
+    """How a reply ended: complete, at max_tokens, by the provider's policy, or by a failure on its side."""
 
     DONE = auto()
     TRUNCATED = auto()
@@ -20,7 +20,7 @@ class End(Enum):
     UNKNOWN = auto()
 
 
-# OpenAI and what is compatible with it, Anthropic's stop_reason, Gemini's finishReason, Bedrock's stopReason, Cohere.
+# OpenAI and compatible servers, Anthropic's stop_reason, Gemini's finishReason, Bedrock's stopReason, Cohere.
 _WORDS: Final[Mapping[str, End]] = {
     **dict.fromkeys(("", "null", "none", "stop", "eos", "eos_token", "end_turn", "stop_sequence"), End.DONE),
     **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call", "complete"), End.DONE),
@@ -32,7 +32,7 @@ _WORDS: Final[Mapping[str, End]] = {
     **dict.fromkeys(("network_error", "insufficient_system_resource", "timeout", "time_limit"), End.FAILED),
     **dict.fromkeys(("malformed_function_call", "malformed_response"), End.FAILED),
 }
-# Parts of words, in the order in which they count.
+# Telling parts, in order of precedence.
 _PARTS: Final[tuple[tuple[tuple[str, ...], End], ...]] = (
     (("filter", "safety", "moderat", "policy", "prohibited", "guardrail", "refus", "flagged"), End.FILTERED),
     (("error", "fail", "abort", "cancel", "overload", "timeout", "timed_out", "deadline", "malformed"), End.FAILED),
@@ -43,13 +43,13 @@ _PARTS: Final[tuple[tuple[tuple[str, ...], End], ...]] = (
 
 
 def read_end(finish_reason: Any) -> End:
-    """How the reply ended, by the provider's word; DONE without one."""
+    """How the reply ended; DONE if the provider does not say."""
     return _read(finish_reason) if isinstance(finish_reason, str) else End.DONE
 
 
 @lru_cache(maxsize=256)
 def _read(finish_reason: str) -> End:
     word = finish_reason.strip().lower().replace("-", "_").replace(" ", "_").removeprefix("finishreason.")
-    if (known := _WORDS.get(word)) is not None:
-        return known
+    if (end := _WORDS.get(word)) is not None:
+        return end
     return next((end for parts, end in _PARTS if any(part in word for part in parts)), End.UNKNOWN)

@@ -1,11 +1,10 @@
-"""JSON in a reply: the values in it, wherever models put them, whole, in code fences or among words.
+"""Finds JSON values in a reply, wherever models put them: alone, in code fences or in the middle of prose.
 
-A value counts only as a whole: never a part of a larger one, and never a part of one that is broken, since an inner
-object of a cut or misspelt answer may well look like an answer itself. What a reader takes of the values is its own
-decision.
+Only whole values count: never a part of a larger one, and never a part of a broken one, since an object inside a
+truncated or malformed answer may well look like an answer itself. The caller decides which of the values to use.
 
-Every text costs its length. A bracket that begins no JSON fails at once; one that does is skipped with all that is in
-it. https://www.rfc-editor.org/rfc/rfc8259
+The time is linear in the text's length: a bracket that does not start JSON fails immediately, and one that does is
+skipped together with its contents. https://www.rfc-editor.org/rfc/rfc8259
 """
 
 import json
@@ -14,31 +13,33 @@ from bisect import bisect_right
 from collections import deque
 from typing import Any, NamedTuple
 
-# More in one reply are noise; the last ones are the ones that count.
+# More values in one reply are noise; the last ones are kept, since drafts come before the answer.
 _MOST_VALUES = 200
+# Most brackets in prose fail within this many characters; pieces then grow 16-fold, so a long value is read few times.
 _FIRST_PIECE_CHARS = 128
-# What of a number's, a word's or an escape's beginning can stand at a piece's end.
+# How much of a number, a word or an escape may be cut off at the end of a piece.
 _LONGEST_WORD_CHARS = 16
 
 _BRACKET = re.compile(r"[\[{]")
-# A bracket that may begin JSON, by what stands behind it: a key, a value, or the end. In prose few do.
+# A bracket that may start JSON, judged by what follows: a key, a value, or the end. Few brackets in prose match.
 _OPENING = re.compile(
     r'\{\s*+(?:\}|"(?:[^"\\]|\\.)*+"\s*+:)'
     r'|\[\s*+(?:["\[{\]]|(?:-?\d[\d.eE+-]*+|-?Infinity|true|false|null)\s*+[,\]])',
     re.DOTALL,
 )
-# An object with a key, or a list of such.
+# An object with a key, or a list of such objects.
 _KEY = re.compile(r'(?:\[\s*+)?\{\s*+"(?:[^"\\]|\\.)*+"\s*+:', re.DOTALL)
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _WHOLE_FENCE = re.compile(r"```(?:[\w+-]{0,20}(?=[\s{\[\"]))?(.*?)(?:```|\Z)", re.DOTALL)
-# Strings and brackets. As far as the text was JSON a string ends at its quote, on whichever line.
+# Strings and brackets. In valid JSON a string ends at its closing quote, on whichever line.
 _TOKEN_OF_JSON = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-# Behind a fault nobody knows which quotes open and which close: a string ends with its line, and a fence ends all.
-_TOKEN_BEHIND_A_FAULT = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|[\[\]{}]|\n[^\S\n]*```')
+# After a fault it is unknown which quotes open and which close: a string ends with its line, and a fence ends the
+# value.
+_TOKEN_AFTER_A_FAULT = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|[\[\]{}]|\n[^\S\n]*```')
 
 
 class Value(NamedTuple):
-    """A JSON value, and where in the text it stands."""
+    """A JSON value and its position in the text."""
 
     value: Any
     start: int
@@ -46,8 +47,8 @@ class Value(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """What begins as JSON and is none, where it stands, and why. `has_key` says that it begins with an object that has
-    a key, or with a list of such, as prose never does.
+    """A part of the text that starts like JSON but is malformed, its position, and the problem. `has_key` says that it
+    starts with an object that has a key, or with a list of such objects, as prose never does.
     """
 
     start: int
@@ -57,27 +58,27 @@ class Broken(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What a text has: values, and broken ones, both in their order."""
+    """The values in a text and the broken ones, both in order."""
 
     values: list[Value]
     broken: list[Broken]
 
 
 def decode(text: str) -> Any:
-    """The one JSON value that `text` is. Raises ValueError, and RecursionError for one that is too deep.
+    """Parse `text` as one JSON value. Raises ValueError, or RecursionError if it is nested too deeply.
 
-    Control characters inside strings are let through: models write line breaks there.
+    Control characters in strings are accepted, since models write line breaks there.
     """
     return _DECODER.decode(text.strip())
 
 
 def decode_first(text: str, start: int = 0) -> tuple[Any, int]:
-    """The JSON value that begins at `start` and where it ends. Raises as `decode` does."""
+    """The JSON value that starts at `start`, and where it ends. Raises like `decode`."""
     return _DECODER.raw_decode(text, start)
 
 
 def unfenced(text: str) -> str:
-    """`text` without blanks around it, and without the code fence that all of it stands in."""
+    """`text` without surrounding whitespace and without a code fence around all of it."""
     text = text.strip()
     if not text.startswith("```"):
         return text
@@ -86,7 +87,7 @@ def unfenced(text: str) -> str:
 
 
 def decode_written(text: str) -> Any:
-    """The value of a JSON text that may be fenced, and may be encoded twice. Raises as `decode` does."""
+    """The value of a JSON text that may be in a code fence, and may be encoded twice. Raises like `decode`."""
     value = decode(unfenced(text))
     if isinstance(value, str) and unfenced(value).startswith(("{", "[")):
         return decode(unfenced(value))
@@ -94,7 +95,7 @@ def decode_written(text: str) -> Any:
 
 
 def find_values(text: str) -> Values:
-    """The objects and arrays in `text`, and the values of other kinds that fill a code fence."""
+    """The objects and arrays in `text`, and values of other types if one fills a code fence."""
     values: deque[Value] = deque(maxlen=_MOST_VALUES)
     broken: deque[Broken] = deque(maxlen=_MOST_VALUES)
     spans: list[tuple[int, int]] = []
@@ -116,7 +117,7 @@ def find_values(text: str) -> Values:
 
 
 class _Fault(Exception):
-    """Why there is no value; `at` is where in the text, None where that is not known."""
+    """The reason why there is no value; `at` is its position in the text, None if unknown."""
 
     def __init__(self, problem: str, at: int | None) -> None:
         super().__init__(problem)
@@ -124,7 +125,8 @@ class _Fault(Exception):
 
 
 def _decode_at(text: str, start: int) -> tuple[Any, int]:
-    """`decode_first` on pieces that grow: a JSONDecodeError counts the lines before it, from the text's beginning on.
+    """`decode_first` on growing pieces: a JSONDecodeError counts the lines before it, from the start of what it is
+    given, so failing on the whole text would take quadratic time.
 
     Raises _Fault.
     """
@@ -134,20 +136,20 @@ def _decode_at(text: str, start: int) -> tuple[Any, int]:
         is_rest = start + size >= len(text)
         try:
             value, length = _DECODER.raw_decode(piece)
-        except json.JSONDecodeError as wrong:
-            # Near the end of a piece, or in a string, the fault may be that the piece ends there.
-            if is_rest or (wrong.pos < size - _LONGEST_WORD_CHARS and not wrong.msg.startswith("Unterminated")):
-                raise _Fault(str(wrong), start + wrong.pos) from None
-        except (ValueError, RecursionError) as wrong:
-            raise _Fault(str(wrong), None) from None
+        except json.JSONDecodeError as error:
+            # Near the end of a piece, or inside a string, the fault may just be that the piece ends there.
+            if is_rest or (error.pos < size - _LONGEST_WORD_CHARS and not error.msg.startswith("Unterminated")):
+                raise _Fault(str(error), start + error.pos) from None
+        except (ValueError, RecursionError) as error:
+            raise _Fault(str(error), None) from None
         else:
             return value, start + length
         size *= 16
 
 
 def _begins_as_json(text: str, start: int, fault_at: int) -> bool:
-    """Whether a bracket opens JSON that is broken only later: an object with a key, an array with something in it that
-    has brackets. `[1]: see`, `{topic}` and `[0, 5)` are prose.
+    """Whether a bracket starts JSON that breaks only later: an object with a key, or an array that contains brackets.
+    `[1]: see`, `{topic}` and `[0, 5)` are prose.
     """
     if text[start] == "{":
         return text.find(":", start, fault_at) >= 0
@@ -155,13 +157,13 @@ def _begins_as_json(text: str, start: int, fault_at: int) -> bool:
 
 
 def _end_of_broken(text: str, start: int, fault_at: int) -> int:
-    """Where the brackets that are open at the fault have been closed again, as far as one can tell."""
+    """Where the brackets that are open at the fault are closed, as far as that can be told."""
     if text.startswith("```", fault_at):
         return fault_at
     depth = 0
     for pattern, begin, end in (
         (_TOKEN_OF_JSON, start, fault_at),
-        (_TOKEN_BEHIND_A_FAULT, fault_at, len(text)),
+        (_TOKEN_AFTER_A_FAULT, fault_at, len(text)),
     ):
         for token in pattern.finditer(text, begin, end):
             match token[0][0]:
@@ -177,20 +179,20 @@ def _end_of_broken(text: str, start: int, fault_at: int) -> int:
 
 
 def _scalars(text: str, spans: list[tuple[int, int]]) -> list[Value]:
-    """Texts, numbers and the like that fill a code fence. `spans` are taken, in their order."""
+    """Strings, numbers and other scalars that fill a code fence. `spans` are occupied already, in order."""
     if "```" not in text:
         return []
-    found = []
+    values = []
     for fence in _FENCED.finditer(text):
         inner, start = fence[1].strip(), fence.start(1)
         before = bisect_right(spans, (start, len(text))) - 1
         if inner.startswith(("{", "[")) or (before >= 0 and spans[before][1] > start):
             continue
         try:
-            found.append(Value(_DECODER.decode(inner), start, fence.end(1)))
+            values.append(Value(_DECODER.decode(inner), start, fence.end(1)))
         except (ValueError, RecursionError):
             continue
-    return found[-_MOST_VALUES:]
+    return values[-_MOST_VALUES:]
 
 
 def _no_constant(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The ways to a provider, one module each, and what they share: requests and replies as JSON, errors, bodies.
+"""The transports, one module each, and what they share: requests and replies as JSON, errors, bodies.
 
-`base` is the protocol, `registry` opens the transport that an endpoint names.
+`base` has the protocol, and `registry` opens the transport that an endpoint names.
 """

@@ -1,7 +1,7 @@
-"""The way out to a provider: the protocol that every transport keeps.
+"""`Transport`: the protocol for sending requests to a provider.
 
-What a refusal means is read in `http_errors`, what an answer says in `chat_json`. `crewrun.testing.check_transport`
-holds any implementation against the contract written here.
+`http_errors` interprets refusals, `chat_json` answers. `crewrun.testing.check_transport` checks any implementation
+against the contract given here.
 """
 
 from typing import Protocol
@@ -15,12 +15,12 @@ class Transport(Protocol):
     async def send(self, request: ChatRequest) -> Completion:
         """Send `request` and return the model's answer.
 
-        One call is one attempt on the wire: no retries, no time limit of its own. Raises a CallError of the class that
-        `http_errors` and `errors.py` give for every way in which it can fail, nothing else. Cancellation ends it at
-        once and leaves the transport usable. Any number of sends may run at once.
+        One call is one attempt on the wire, without retries and without a time limit of its own. However it fails, it
+        raises a CallError of the class that `http_errors` and `errors.py` define, and nothing else. Cancellation ends
+        it immediately and leaves the transport usable. Any number of sends may run concurrently.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close connections. No send is running and none follows."""
+        """Close connections. Called when no send is running and none will follow."""
         ...

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as JSON: a request's parts on their way out, and the answer in a reply's body.
+"""OpenAI's chat completions as JSON: writes the parts of a request, and reads the answer in a reply's body.
 
 https://platform.openai.com/docs/api-reference/chat/object
 """
@@ -19,49 +19,51 @@ from crewrun.llm.usage.counts import usage_of
 from crewrun.messages import Completion, Message, RateLimits, ReplySchema, ToolCall, ToolSpec, Usage
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 
-# Under this name litellm, and a proxy of it, has what its provider's dialect has more than OpenAI's.
+# The field in which litellm and its proxy put what a provider's format has in addition to OpenAI's.
 _LITELLM = "provider_specific_fields"
-# What of an assistant's turn goes back with it, where it asks for tools: without it DeepSeek, Gemini and others refuse
-# the next turn, or think less well. https://api-docs.deepseek.com/guides/thinking_mode,
+# Fields of an assistant's turn with tool calls that are sent back with it. Without them DeepSeek, Gemini and others
+# reject the next turn or reason less well. https://api-docs.deepseek.com/guides/thinking_mode,
 # https://openrouter.ai/docs/use-cases/reasoning-tokens, https://ai.google.dev/gemini-api/docs/thought-signatures
 _CARRIED = (
     *("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "extra_content"),
     _LITELLM,
 )
-# Where reasoning stands, as a text and as a list of parts.
+# Fields with reasoning, as a text and as a list of parts.
 _IN_WORDS = ("reasoning_content", "reasoning", "thinking")
 _IN_PARTS = ("thinking_blocks", "reasoning_details")
 _REASONING = frozenset((*_IN_WORDS, *_IN_PARTS))
 _OF_A_CALL = frozenset({"id", "type", "index", "function"})
 _OF_A_FUNCTION = frozenset({"name", "arguments"})
+# How much is quoted of an unknown finish reason, which may be anything, and considered of a body that is no completion;
+# more than that is cut after redaction anyway.
 _WORD_CHARS = 100
 _MOST_BYTES_SHOWN = 4_000
-# OpenRouter sends lines such as `: OPENROUTER PROCESSING` while it waits for a model, as server-sent events have them.
+# OpenRouter sends comment lines of server-sent events, such as `: OPENROUTER PROCESSING`, while it waits for a model.
 _COMMENTS = re.compile(rb"\A(?:\s*:[^\n]*\n)+")
-# Parts of a content in parts that are no answer.
+# Types of content parts that are not part of the answer.
 _THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_text", "thought"})
 
 
 def read_completion(
     body: bytes, limits: RateLimits | None = None, headers: Mapping[str, str] | None = None
 ) -> Completion:
-    """The answer in an OpenAI chat completion, whose headers said `limits`.
+    """The answer in an OpenAI chat completion. `limits` are the rate limits from its headers.
 
-    Raises ServerError when the body is no completion or failed on the server's side, ContentFiltered for a refusal,
-    OutputInvalid for an answer that max_tokens cut to nothing, EmptyReply for an empty one, and for an error inside the
-    body what that means. https://platform.openai.com/docs/api-reference/chat/object
+    Raises ServerError if the body is not a completion or the server failed, ContentFiltered for a refusal,
+    OutputInvalid for an answer that max_tokens cut to nothing, EmptyReply for an empty one, and the matching CallError
+    for an error inside the body. https://platform.openai.com/docs/api-reference/chat/object
     """
     try:
         refuse_too_many_values(body)
         reply = _parse(body)
         if isinstance(reply, list) and len(reply) == 1:
-            reply = reply[0]  # Gemini's errors, at its OpenAI address
+            reply = reply[0]  # an error of Gemini's OpenAI endpoint
         headers = headers or {}
-        if (failed := embedded_failure(reply, headers)) is not None:
-            raise with_usage(failed, usage_of(reply, headers))
+        if (error := embedded_failure(reply, headers)) is not None:
+            raise with_usage(error, usage_of(reply, headers))
         choice = reply["choices"][0]
-        said = read_message(choice["message"], choice.get("finish_reason"))
-        return finished(said, usage_of(reply, headers), limits)
+        raw = read_message(choice["message"], choice.get("finish_reason"))
+        return finished(raw, usage_of(reply, headers), limits)
     except BodyRefused as refused:
         raise ServerError(str(refused), http_status=200) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -69,8 +71,8 @@ def read_completion(
         raise ServerError(f"the reply is not a chat completion: {start!r}", http_status=200) from None
 
 
-class Said(NamedTuple):
-    """What a message says, as it came: `text` may be anything. `cut_call` says that a call of a tool was cut off."""
+class RawMessage(NamedTuple):
+    """A message as received; `text` may be anything. `cut_call` says that a tool call was cut off."""
 
     text: Any
     finish_reason: Any
@@ -81,41 +83,43 @@ class Said(NamedTuple):
     carried: str = ""
 
 
-def read_message(message: Mapping[str, Any], finish_reason: Any, *, has_made_arguments: bool = False) -> Said:
-    """An OpenAI message. Raises ValueError, or what comes of it, for one that is none.
+def read_message(message: Mapping[str, Any], finish_reason: Any, *, has_made_arguments: bool = False) -> RawMessage:
+    """Read an OpenAI message. Raises ValueError, or some other error, for anything else.
 
-    With `has_made_arguments` the text of the arguments is not the model's own, so it is whole even of a call that was
-    cut off.
+    `has_made_arguments` says that the arguments' text is not the model's own, so that it is valid JSON even in a call
+    that was cut off.
     """
     text, reasoning = _text(message.get("content")), _reasoning(message)
     calls = _calls(message)
     if not calls:
-        return Said(text, finish_reason, message.get("refusal"), reasoning=reasoning)
-    kept = calls
+        return RawMessage(text, finish_reason, message.get("refusal"), reasoning=reasoning)
+    whole_calls = calls
     if read_end(finish_reason) in (End.TRUNCATED, End.UNKNOWN):
         last = len(calls) - 1
-        kept = [call for i, call in enumerate(calls) if not _is_cut(call, i == last, has_made_arguments)]
-    asked = tuple(_read_call(call, i) for i, call in enumerate(kept))
-    carried = _carried(message) if asked else ""
-    return Said(text, finish_reason, message.get("refusal"), asked, len(asked) < len(calls), reasoning, carried)
+        whole_calls = [call for i, call in enumerate(calls) if not _is_cut(call, i == last, has_made_arguments)]
+    tool_calls = tuple(_read_call(call, i) for i, call in enumerate(whole_calls))
+    carried = _carried(message) if tool_calls else ""
+    return RawMessage(
+        text, finish_reason, message.get("refusal"), tool_calls, len(tool_calls) < len(calls), reasoning, carried
+    )
 
 
-def finished(said: Said, usage: Usage, limits: RateLimits | None = None) -> Completion:
-    """A completion, or the error for an answer that is none. What was used is kept in the error's `usage`.
+def finished(raw: RawMessage, usage: Usage, limits: RateLimits | None = None) -> Completion:
+    """The completion for a message. Raises an error, with `usage` set, if there is no usable answer in it.
 
-    A call of a tool that max_tokens cut off is left out: the model asks again when it sees the results of the others.
-    Without others there is no answer in the turn, and its words are none.
+    A tool call that max_tokens cut off is left out: the model repeats it once it sees the results of the others. If
+    there are no others, the turn has no answer, and its text does not count as one.
     """
-    end = read_end(said.finish_reason)
-    text = said.text if isinstance(said.text, str) else ""
-    if end is End.FAILED or (end is End.UNKNOWN and said.cut_call):
-        why = f"the reply ended with finish_reason {said.finish_reason!r}"
+    end = read_end(raw.finish_reason)
+    text = raw.text if isinstance(raw.text, str) else ""
+    if end is End.FAILED or (end is End.UNKNOWN and raw.cut_call):
+        why = f"the reply ended with finish_reason {raw.finish_reason!r}"
         raise with_usage(ServerError(f"{why}: the model's server failed", http_status=200), usage)
-    refusal = said.refusal if isinstance(said.refusal, str) else ""
+    refusal = raw.refusal if isinstance(raw.refusal, str) else ""
     if end is End.FILTERED or refusal.strip():
         why = refusal or redact(text[:LONGEST_QUOTATION])[:300] or "content filter"
         raise with_usage(ContentFiltered(f"the model declined: {why}"), usage)
-    if said.cut_call and not said.tool_calls:
+    if raw.cut_call and not raw.tool_calls:
         raise with_usage(
             OutputInvalid("the reply was cut off in a call of a tool; raise max_tokens", http_status=200), usage
         )
@@ -123,19 +127,19 @@ def finished(said: Said, usage: Usage, limits: RateLimits | None = None) -> Comp
         text,
         usage,
         end is End.TRUNCATED,
-        said.tool_calls,
+        raw.tool_calls,
         limits,
-        said.reasoning,
-        said.carried,
-        redact(str(said.finish_reason)[:LONGEST_QUOTATION]).strip()[:_WORD_CHARS] if end is End.UNKNOWN else None,
+        raw.reasoning,
+        raw.carried,
+        redact(str(raw.finish_reason)[:LONGEST_QUOTATION]).strip()[:_WORD_CHARS] if end is End.UNKNOWN else None,
     )
-    if not (said.tool_calls or text.strip()):
-        raise no_answer(completion, said.finish_reason)
+    if not (raw.tool_calls or text.strip()):
+        raise no_answer(completion, raw.finish_reason)
     return completion
 
 
 def _calls(message: Mapping[str, Any]) -> list[Any]:
-    """The tools that a message asks for, also in the older form of one `function_call`."""
+    """The tool calls in a message, also in the older form of a single `function_call`."""
     calls = message.get("tool_calls")
     if not calls:
         older = message.get("function_call")
@@ -144,7 +148,7 @@ def _calls(message: Mapping[str, Any]) -> list[Any]:
 
 
 def _is_cut(call: Any, is_last: bool, has_made_arguments: bool) -> bool:
-    """Whether a call's arguments are not whole. Of the last one they may not have begun."""
+    """Whether a call's arguments are incomplete. Those of the last call may be missing altogether."""
     function = call.get("function") or {}
     arguments = function.get("arguments")
     if has_made_arguments or not isinstance(arguments, str):
@@ -159,9 +163,7 @@ def _is_cut(call: Any, is_last: bool, has_made_arguments: bool) -> bool:
 
 
 def _read_call(call: Any, position: int) -> ToolCall:
-    """One call. Raises ValueError for one without a name. Some servers leave the id out, or give arguments as an
-    object.
-    """
+    """One tool call. Raises ValueError without a name. Some servers leave out the id or send arguments as an object."""
     function = call["function"]
     name, arguments = function["name"], function.get("arguments")
     if not isinstance(name, str):
@@ -170,17 +172,17 @@ def _read_call(call: Any, position: int) -> ToolCall:
     number = call.get("id")
     call_id = "" if number is None else str(number).strip()
     carried = {key: value for key, value in call.items() if key not in _OF_A_CALL and _is_something(value)}
-    beside = {key: value for key, value in function.items() if key not in _OF_A_FUNCTION and _is_something(value)}
-    if beside:
-        carried["function"] = beside
-    # Sent back as it is, an empty text would be refused for not being JSON.
+    extra = {key: value for key, value in function.items() if key not in _OF_A_FUNCTION and _is_something(value)}
+    if extra:
+        carried["function"] = extra
+    # An empty text would be rejected when it is sent back, since it is not JSON.
     return ToolCall(
         call_id or tool_call_id(position), name, text if text.strip() else "{}", _json(carried) if carried else ""
     )
 
 
 def _reasoning(message: Mapping[str, Any]) -> str:
-    """What the model thought, under whichever name the server has for it."""
+    """The model's reasoning, under whichever name the server uses."""
     content = message.get("content")
     if not isinstance(content, list) and _REASONING.isdisjoint(message):
         return ""
@@ -196,12 +198,12 @@ def _reasoning(message: Mapping[str, Any]) -> str:
 def _thoughts(parts: Any) -> str:
     if not isinstance(parts, list):
         return ""
-    found: list[str] = []
+    texts: list[str] = []
     for part in parts:
         values = [part.get(name) for name in ("thinking", "text", "summary")] if isinstance(part, dict) else []
         value = next((value for value in values if value), None)
-        found.append(value if isinstance(value, str) else _thoughts(value))
-    return "\n".join(filter(None, found))
+        texts.append(value if isinstance(value, str) else _thoughts(value))
+    return "\n".join(filter(None, texts))
 
 
 def _is_thought(part: Any) -> bool:
@@ -217,7 +219,7 @@ def _is_something(value: Any) -> bool:
 def _carried(message: Mapping[str, Any]) -> str:
     carried = {name: message[name] for name in _CARRIED if _is_something(message.get(name))}
     if "thinking_blocks" in carried:
-        carried.pop("reasoning_content", None)  # litellm says the same in both
+        carried.pop("reasoning_content", None)  # litellm repeats it in both
     if isinstance(more := carried.get(_LITELLM), dict):
         rest = {name: value for name, value in more.items() if name not in carried and _is_something(value)}
         carried = {**carried, _LITELLM: rest} if rest else {k: v for k, v in carried.items() if k != _LITELLM}
@@ -225,12 +227,12 @@ def _carried(message: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    # ASCII, so that a lone surrogate does no harm on its way through the journal.
+    # ASCII, so that a lone surrogate can be stored in the journal.
     return json.dumps(value, separators=(",", ":"))
 
 
 def message_on_wire(message: Message) -> dict[str, Any]:
-    """`message` as OpenAI's chat completions have it, with what it carries."""
+    """`message` in the format of OpenAI's chat completions, including `carried`."""
     if message.parts or message.carried or message.tool_calls or message.role == "tool":
         return _whole_on_wire(message)
     return {"role": message.role, "content": message.content}
@@ -247,7 +249,7 @@ def _whole_on_wire(message: Message) -> dict[str, Any]:
     if not message.carried:
         return turn
     if message.role == "assistant":
-        turn["content"] = content or None  # what it carries may be all of it, such as a refusal
+        turn["content"] = content or None  # `carried` may be all there is, such as a refusal
     return {**json.loads(message.carried), **turn}
 
 
@@ -260,7 +262,7 @@ def _call_on_wire(call: ToolCall) -> dict[str, Any]:
 
 
 def tool_on_wire(spec: ToolSpec) -> dict[str, Any]:
-    """`spec` as OpenAI's chat completions have it."""
+    """`spec` in the format of OpenAI's chat completions."""
     function = {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
     return {"type": "function", "function": function}
 
@@ -277,19 +279,19 @@ def _parse(body: bytes) -> Any:
     try:
         return from_json(body)  # three times as fast as the standard library's
     except ValueError:
-        # Takes what some servers send: half an emoji, comments before the JSON.
+        # This accepts what some servers send: half an emoji, comments before the JSON.
         return json.loads(_COMMENTS.sub(b"", body))
 
 
 def _text(content: Any) -> Any:
-    """Some servers answer in content parts."""
+    """The content as text; some servers send it in parts."""
     if not isinstance(content, list):
         return content
     return "".join(_text_of(part.get("text")) for part in content if isinstance(part, dict) and not _is_thought(part))
 
 
 def _text_of(text: Any) -> str:
-    """A part's text, also in the form of OpenAI's Assistants, `{"value": …, "annotations": […]}`. A number is one."""
+    """A part's text, also in the format of OpenAI's Assistants, `{"value": …, "annotations": […]}`; also a number."""
     if isinstance(text, dict):
         text = text.get("value")
         return text if isinstance(text, str) else ""
@@ -297,6 +299,6 @@ def _text_of(text: Any) -> str:
 
 
 def with_usage(error: CallError, usage: Usage) -> CallError:
-    """`error`, for an answer that was billed."""
+    """`error` with the usage of an answer that was billed."""
     error.usage = usage
     return error

@@ -1,6 +1,6 @@
-"""Errors inside a reply whose HTTP status is 2xx: gateways answer so when the provider behind them failed.
+"""Errors inside a reply with a 2xx status, as gateways send them when the provider behind them failed.
 
-What they mean is read in `http_errors`, as if the code inside were the HTTP status.
+`http_errors` interprets them as if the code inside were the HTTP status.
 """
 
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from crewrun.errors import CallError, ServerError
 from crewrun.llm.transports.http_errors import embedded_status, failure_in, named_status
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 
-_SHOWN_CHARS: Final = 1000
+_SHOWN_CHARS: Final = 1000  # of an error's text: whole messages fit, and a row's error record stays readable
 _FINE: Final = frozenset({0, 200, "0", "200", "success", "ok"})
 
 
 def embedded_failure(reply: Any, headers: Mapping[str, str]) -> CallError | None:
-    """The error that a parsed reply reports beside or in place of its choices, or in the first one; None for none."""
+    """The error that a parsed reply reports next to its choices, instead of them, or in the first one; else None."""
     if not isinstance(reply, dict):
         return None
     choice = _first_choice(reply)
     if choice is not None and not (choice.get("error") or reply.get("error")) and choice.get("message"):
-        return None  # what nearly all are
+        return None  # as in nearly every reply
     has_message = choice is not None and isinstance(choice.get("message"), dict)
     if (error := _error_in(reply)) is None and choice is not None:
         error = _error_in(choice)
@@ -32,7 +32,7 @@ def embedded_failure(reply: Any, headers: Mapping[str, str]) -> CallError | None
         return None
     status = embedded_status(error)
     if status is None and not has_message:
-        status = named_status(reply)  # beside it
+        status = named_status(reply)  # next to the error
     if status is None:
         return ServerError(f"the reply reports an error: {_message(error)}", http_status=200)
     return failure_in(status, error, headers)
@@ -45,7 +45,7 @@ def _first_choice(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _error_in(holder: Mapping[str, Any]) -> Any:
-    """What stands there as an error, None for nothing: an empty one is none."""
+    """The error in `holder`, None if it is missing or empty."""
     error = holder.get("error")
     if not error:
         errors = holder.get("errors")
@@ -62,6 +62,6 @@ def _is_fine(error: Mapping[str, Any]) -> bool:
 
 def _message(error: Any) -> str:
     if isinstance(error, dict):
-        found = next((error[name] for name in ("message", "detail", "msg", "type") if error.get(name)), error)
-        return redact(str(found)[:LONGEST_QUOTATION])[:_SHOWN_CHARS]
+        text = next((error[name] for name in ("message", "detail", "msg", "type") if error.get(name)), error)
+        return redact(str(text)[:LONGEST_QUOTATION])[:_SHOWN_CHARS]
     return redact(str(error)[:LONGEST_QUOTATION])[:_SHOWN_CHARS]

@@ -1,6 +1,4 @@
-"""The transport for embeddings: posts to `base_url` + /embeddings, as the direct transport does to
-/chat/completions.
-"""
+"""The transport for embeddings: posts to `base_url` + /embeddings; otherwise like the direct transport."""
 
 from typing import Any
 
@@ -15,7 +13,7 @@ from crewrun.redaction.redactor import redact
 
 
 class EmbeddingsTransport(OpenAITransport):
-    """The text of its completions is made by `embeddings.encode`."""
+    """Returns completions whose text is made by `embeddings.encode`."""
 
     _path = "/embeddings"
 

@@ -1,11 +1,11 @@
-"""What the body of a refused reply says, taken apart: structured codes, words, a time to wait. No meaning is given.
+"""Parses the body of a refused reply into structured codes, words and a time to wait, without interpreting them.
 
-Seen: an object, an array around one (Gemini's OpenAI address), `{"error": "text"}` (xAI, TGI, LM Studio), problem
-details, another provider's JSON inside a string (the LiteLLM proxy's `message`, OpenRouter's `metadata.raw`), the
-`repr` of one, plain text, HTML of a proxy, and all of these cut off or not in UTF-8.
+Formats seen: an object, an array around one (Gemini's OpenAI endpoint), `{"error": "text"}` (xAI, TGI, LM Studio),
+problem details, another provider's JSON inside a string (the LiteLLM proxy's `message`, OpenRouter's `metadata.raw`),
+the `repr` of one, plain text, HTML from a proxy, and all of these truncated or not in UTF-8.
 
-A refusal may quote the request, and a row's text could then say anything. So what quotes it is left out by its key, and
-JSON in a string is read only where a proxy puts it: as the whole string, or behind the name of an error or a status.
+A refusal may quote the request, and a row's text can contain anything. Quotations are therefore skipped by their keys,
+and JSON in a string is read only where proxies put it: as the whole string, or after the name of an error or a status.
 """
 
 import json
@@ -20,12 +20,14 @@ from crewrun.llm.transports.bodies import MOST_ERROR_BYTES
 from crewrun.llm.transports.retry_after import wait_of
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 
+# In characters: of a message for people, of the text that is searched for a meaning, and of what the model wrote.
 _LONGEST_DETAIL, _LONGEST_WORDS, _LONGEST_GENERATION = 1_000, 8_000, 20_000
-# Values that are looked at, and JSON in strings in strings: more than any provider nests, few enough for many 429s.
+# How many values are visited, and how deep JSON in strings is followed: more than any provider nests, and few enough to
+# be cheap when many 429s arrive.
 _MOST_VALUES: Final = 1_000
 _MOST_LAYERS: Final = 3
 
-# Keys are compared without case and punctuation: `errorCode` and `error_code` are one.
+# Keys are compared without case and punctuation: `errorCode` equals `error_code`.
 _PUNCTUATION = re.compile(r"[^a-z0-9]")
 _CODE_KEYS = ("code", "type", "status", "reason", "quotaid", "quotalimit", "quotametric")
 _TEXT_KEYS = ("message", "msg", "error", "errors", "detail", "details", "description", "title", "raw", "cause", "body")
@@ -37,7 +39,7 @@ _WAIT_KEYS = {
     "retryafterms": 0.001,
     "xratelimitreset": 1.0,  # OpenRouter, in `metadata.headers`
 }
-# Parts of the request and of an answer: pydantic's `input` is the whole request, `flagged_input` the row's text.
+# Keys with parts of the request or of an answer: pydantic's `input` is the whole request, `flagged_input` a row's text.
 _QUOTING_KEYS = frozenset(
     {"input", "flaggedinput", "failedgeneration", "messages", "prompt", "content", "tools", "toolcalls", "arguments"}
     | {"request", "delta", "reasoning", "reasoningcontent", "ctx", "finishreason", "nativefinishreason", "stopreason"}
@@ -45,7 +47,7 @@ _QUOTING_KEYS = frozenset(
 _NO_CODES = frozenset({"", "error", "none", "null", "true", "false", "unknown", "object", "blank"})
 _CODE = re.compile(r"[\w.:/#-]{1,100}", re.ASCII)
 _HTTP_STATUS = re.compile(r"[1-5]\d\d")
-# An object in a string, and what proxies write before theirs: "GeminiException - {…}",
+# An object in a string, and what proxies write before one: "GeminiException - {…}",
 # "Error code: 400 - {'error': …}", "status: 429. {…}", "upstream: b'{…}'", "data: {…}".
 _OBJECT = re.compile(r"[{\[]\s{0,20}[{\"']")
 _PROXIED = re.compile(
@@ -60,9 +62,10 @@ _TAG = re.compile(r"<[^<>]{0,500}>")
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """`detail` is for people; `words` are all texts in lower case, without addresses, and `codes` all structured codes
-    in lower case, which are no HTTP statuses. `keys` are those of all fields, without punctuation. `wait_s` is what a
-    field, such as Google's RetryInfo, asks to wait. `generation` is what the model wrote, where that is the trouble.
+    """A parsed error. `detail` is the message for people; `words` are all texts in lower case, without URLs, and
+    `codes` all structured codes in lower case, except HTTP statuses. `keys` are the keys of all fields, without
+    punctuation. `wait_s` is the wait that a field asks for, such as Google's RetryInfo. `generation` is what the model
+    wrote, if that caused the error.
     """
 
     detail: str
@@ -76,7 +79,7 @@ class ErrorBody:
 
 
 def read_error(body: bytes) -> ErrorBody:
-    """Take a reply's body apart. Never raises."""
+    """Parse a reply's body. Never raises."""
     text = body[:MOST_ERROR_BYTES].decode("utf-8-sig", "replace").strip()
     try:
         value = from_json(text, allow_partial="trailing-strings")
@@ -86,26 +89,26 @@ def read_error(body: bytes) -> ErrorBody:
 
 
 def read_value(value: Any) -> ErrorBody:
-    """Take an error apart that has been parsed already, the one inside a 200 for instance."""
+    """Parse an error that is already decoded, for instance one inside a 200."""
     is_html = isinstance(value, str) and value.lstrip()[:1] == "<" and "<html" in value[:500].lower()
-    found = _Findings()
-    found.visit("error", _TAG.sub(" ", value) if is_html else value)
-    words = _ADDRESS.sub("", " ".join(" ".join(found.words)[:_LONGEST_WORDS].split())).lower()
-    detail = _detail(value, found.messages) if not is_html else _shown(str(value))
+    findings = _Findings()
+    findings.visit("error", _TAG.sub(" ", value) if is_html else value)
+    words = _ADDRESS.sub("", " ".join(" ".join(findings.words)[:_LONGEST_WORDS].split())).lower()
+    detail = _detail(value, findings.messages) if not is_html else _shown(str(value))
     return ErrorBody(
         detail or "no explanation",
         words,
-        frozenset(found.codes),
-        frozenset(found.keys),
-        found.param,
-        found.wait_s,
-        found.generation,
+        frozenset(findings.codes),
+        frozenset(findings.keys),
+        findings.param,
+        findings.wait_s,
+        findings.generation,
         is_html,
     )
 
 
 def compact(name: str) -> str:
-    """`name` in lower case without punctuation, so that `rateLimit`, `rate_limit` and `rate-limit` are one."""
+    """`name` in lower case without punctuation, so that `rateLimit`, `rate_limit` and `rate-limit` are equal."""
     return _PUNCTUATION.sub("", name.lower())
 
 
@@ -118,20 +121,22 @@ def _detail(value: Any, messages: list[str]) -> str:
         except (ValueError, RecursionError):
             return ""
     first, *others = messages
-    # OpenRouter: "Provider returned error", with what that one said beside it.
+    # OpenRouter: "Provider returned error", with the provider's own message in another field.
     if first.lower().rstrip(".") == "provider returned error" and others:
         first = f"{first}: {others[0]}"
     return redact(first[:_LONGEST_WORDS])[:_LONGEST_DETAIL]
 
 
 def _shown(text: str) -> str:
-    """The beginning of what is no message, in one line. Redacted before it is cut: a half secret is harder to know."""
+    """The beginning of a text without a message, on one line. It is redacted before it is cut, since half a secret is
+    harder to recognise.
+    """
     return " ".join(redact(text[:_LONGEST_WORDS])[:300].split())
 
 
 @dataclass(slots=True)
 class _Findings:
-    """Collects what `ErrorBody` tells, value by value, in the order of the document."""
+    """Collects the fields of an `ErrorBody`, value by value, in document order."""
 
     messages: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
@@ -142,7 +147,7 @@ class _Findings:
     generation: str | None = None
 
     def visit(self, key: str, value: Any) -> None:
-        """Look at `value` and all that is in it, without recursion: a body may nest as deep as it likes."""
+        """Visit `value` and everything inside it, without recursion, since a body may be nested arbitrarily deep."""
         left: list[tuple[str, Any, int]] = [(key, value, 0)]
         for _ in range(_MOST_VALUES):
             if not left:
@@ -169,7 +174,7 @@ class _Findings:
         return key in _QUOTING_KEYS
 
     def _look(self, key: str, value: Any) -> list[tuple[str, Any]]:
-        """Take what one text or number tells. Returns the fields of an object that stands in it."""
+        """Record one text or number. Returns the fields of an object contained in it."""
         text = f"{value:g}" if isinstance(value, float) else str(value)[:MOST_ERROR_BYTES].strip()
         if key == "param":
             self.param = self.param or redact(text[:LONGEST_QUOTATION])[:200] or None
@@ -189,7 +194,7 @@ class _Findings:
         if not _CODE.fullmatch(text):
             self.words.append(text)  # xAI and gRPC put sentences there
             return
-        code = re.split(r"[/#]", text.lower().rstrip("/#"))[-1]  # RFC 9457 has addresses
+        code = re.split(r"[/#]", text.lower().rstrip("/#"))[-1]  # in RFC 9457 it is a URI
         if code not in _NO_CODES and not _HTTP_STATUS.fullmatch(code) and redact(code) == code:
             self.codes.add(code)
 
@@ -200,17 +205,15 @@ class _Findings:
 
 
 def _messages_first(fields: Mapping[Any, Any]) -> list[tuple[str, Any]]:
-    """The fields, `message` before all others: Spring's `error` is no more than the status in words. Google's `@type`
-    is the name of a message, and no code.
+    """The fields, with `message` first, since Spring's `error` is just the status in words. Google's `@type` is left
+    out: it names a message type and is not a code.
     """
     named = [(str(name), value) for name, value in fields.items() if not str(name).startswith("@")]
     return sorted(named, key=lambda item: item[0] != "message")
 
 
 def _embedded(text: str) -> tuple[str, list[tuple[str, Any]]]:
-    """What stands in `text` before another server's object, and the object's fields: of JSON, of JSON in quotes, or of
-    a `repr`.
-    """
+    """The text before another server's object in `text`, and its fields, from JSON, quoted JSON or a `repr`."""
     opening = _OBJECT.search(text) if "{" in text else None
     if opening is None or not _PROXIED.search(text[max(0, opening.start() - 100) : opening.start()]):
         return text, []
@@ -220,5 +223,5 @@ def _embedded(text: str) -> tuple[str, list[tuple[str, Any]]]:
             return before, [("error", json.JSONDecoder(strict=False).raw_decode(attempt)[0])]
         except (ValueError, RecursionError):
             continue
-    found = _FIELD.findall(rest)
-    return before, [(compact(name), single or double or number) for name, single, double, number in found]
+    pairs = _FIELD.findall(rest)
+    return before, [(compact(name), single or double or number) for name, single, double, number in pairs]

@@ -1,4 +1,4 @@
-"""What the class of another library's exception says about a call of a model: `kind_by_class`."""
+"""What the class of another library's exception says about a failed model call: `kind_by_class`."""
 
 from collections.abc import Mapping
 
@@ -16,10 +16,10 @@ from crewrun.errors import (
     RateLimited,
 )
 
-# What a class of litellm, httpx or a cloud's SDK says about a failure, by name: the names hold across litellm's
-# versions, and nothing needs importing. Looked up along the class's ancestors, so ContextWindowExceededError is not the
-# BadRequestError that it derives from. Missing on purpose: APIConnectionError, InternalServerError and APIError, which
-# litellm puts around anything. They say nothing, so the cause within is asked, and else it is a ServerError.
+# Exception classes of litellm, httpx and cloud SDKs by name: names are stable across litellm's versions, and nothing
+# has to be imported. They are looked up along the MRO, so that ContextWindowExceededError does not count as the
+# BadRequestError that it derives from. APIConnectionError, InternalServerError and APIError are missing on purpose:
+# litellm wraps anything in them, so the cause inside decides, and if that says nothing it is a ServerError.
 BY_CLASS: Mapping[str, type[CallError]] = {
     "ContextWindowExceededError": ContextTooLong,
     "ContentPolicyViolationError": ContentFiltered,
@@ -45,5 +45,5 @@ BY_CLASS: Mapping[str, type[CallError]] = {
 
 
 def kind_by_class(error: BaseException) -> type[CallError] | None:
-    """The class of ours for what `error` is called; None when its name says nothing."""
+    """Our class for `error`, judged by the name of its class; None if that says nothing."""
     return next((BY_CLASS[c.__name__] for c in type(error).__mro__ if c.__name__ in BY_CLASS), None)

@@ -1,6 +1,6 @@
-"""What an exception of somebody else's client says of a model call: its HTTP status, or what its class is called.
+"""What an exception from another client says about a model call, by its HTTP status or the name of its class.
 
-Nothing is imported for that: names and attributes hold for the clients of providers, httpx, requests, litellm, google's
+This needs no imports: the names and attributes are those of the providers' clients, httpx, requests, litellm, Google's
 libraries and botocore.
 """
 
@@ -21,8 +21,8 @@ from crewrun.errors import (
 from crewrun.llm.transports.foreign_reply import error_of_reply, links_of
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 
-_LONGEST_TEXT: Final = 500
-# By the class's name, or that of a class it derives from; asked where there is no status.
+_LONGEST_TEXT: Final = 500  # of the exception's message; clients put whole requests into it
+# By the name of the class or of one of its bases; used if there is no status.
 _BY_CLASS: Final[Mapping[str, type[CallError]]] = {
     "ContextWindowExceededError": ContextTooLong,
     "ContentPolicyViolationError": ContentFiltered,
@@ -50,9 +50,9 @@ _BY_CLASS: Final[Mapping[str, type[CallError]]] = {
 
 
 def call_error_of(failed: BaseException) -> CallError | None:
-    """The CallError that `failed`, or what it was raised from, stands for; None when nothing tells.
+    """The CallError that `failed`, or an exception that it was raised from, stands for; None if none can be told.
 
-    It is not looked for beyond a call of crewrun's own.
+    The search ends at a CallError, which belongs to a call of crewrun's own.
     """
     chain = list(takewhile(lambda link: not isinstance(link, CallError), links_of(failed)))
     for link in chain:

@@ -1,7 +1,7 @@
-"""`cause_of`: the failed call of a model behind an exception that another library, or the user's code, has raised.
+"""`cause_of`: the failed model call behind an exception that another library or the user's code raised.
 
-CrewAI's own calls go past crewrun. What they end with comes wrapped, in one exception after the other; the one that the
-provider's client raised is among them, with a status or a telling class.
+CrewAI's own calls bypass crewrun. Their failures arrive wrapped in several exceptions; one of these is the provider
+client's, with a status or a telling class.
 """
 
 from crewrun.errors import CallError, CallTimedOut, CrewrunError, NetworkError, ServerError
@@ -9,7 +9,7 @@ from crewrun.llm.transports.error_classes import kind_by_class
 from crewrun.llm.transports.foreign_reply import error_of_reply, links_of
 from crewrun.loading.user_code import crewai_place_of
 
-# Clients of models, by their packages.
+# Packages of model clients.
 _CLIENTS = frozenset(
     {
         *("openai", "anthropic", "litellm", "groq", "mistralai", "cohere", "ollama", "google", "together", "cerebras"),
@@ -20,13 +20,13 @@ _SERVER = frozenset({"InternalServerError", "ServiceUnavailableError", "BadGatew
 
 
 def cause_of(failed: BaseException) -> CrewrunError | None:
-    """The error of ours that stands for the call behind `failed`; None when no failed call is to be seen there."""
+    """Our error for the call behind `failed`; None if there is no sign of a failed call."""
     links = list(links_of(failed))
     own = next((link for link in links if isinstance(link, CrewrunError)), None)
     if own is not None:
         return own
     calls = [link for link in links if _package(link) in _CLIENTS]
-    # litellm gives a status to whatever it wraps: the client within knows better.
+    # litellm assigns a status to anything it wraps; the inner client's is more reliable.
     for link in sorted(calls, key=lambda one: _package(one) == "litellm"):
         if (error := error_of_reply(link)) is not None:
             return error
@@ -43,7 +43,7 @@ def _package(error: BaseException) -> str:
 
 
 def _built_in(links: list[BaseException]) -> type[CallError] | None:
-    """For Python's own exceptions of time and connections, when CrewAI has raised them."""
+    """The class for Python's own timeout and connection errors, if CrewAI raised them."""
     for link in links:
         if crewai_place_of(link) is not None:
             if isinstance(link, TimeoutError):

@@ -1,7 +1,7 @@
-"""`error_of_reply`: the refused reply of a provider that an exception of somebody else's client stands for.
+"""`error_of_reply`: the provider's refusal behind an exception from another client.
 
-Nothing is imported for that: attributes are read by their names, as the clients of providers, httpx, requests, aiohttp,
-litellm, google's libraries and botocore have them.
+This needs no imports: attributes are read by the names that the providers' clients, httpx, requests, aiohttp, litellm,
+Google's libraries and botocore use.
 """
 
 import json
@@ -14,7 +14,7 @@ from crewrun.redaction.redactor import LONGEST_QUOTATION
 
 
 def links_of(failed: BaseException) -> Iterator[BaseException]:
-    """`failed` and all that it was raised from, in handling of or as a group of, outermost first."""
+    """`failed`, its causes and contexts, and the members of exception groups, outermost first."""
     waiting, seen = [failed], set[int]()
     while waiting:
         link = waiting.pop(0)
@@ -27,8 +27,8 @@ def links_of(failed: BaseException) -> Iterator[BaseException]:
 
 
 def error_of_reply(link: BaseException) -> CallError | None:
-    """The error for the status of the reply that `link` is about, and what that says; None when it has no status."""
-    if type(link).__name__ == "APIConnectionError":  # litellm's has a status that nobody replied
+    """The error for the status and body of the reply that `link` is about; None if it has no status."""
+    if type(link).__name__ == "APIConnectionError":  # litellm's has a status although there was no reply
         return None
     status = _status(link)
     return None if status is None else failure(status, _body(link), _headers(link))
@@ -36,21 +36,21 @@ def error_of_reply(link: BaseException) -> CallError | None:
 
 def _status(link: BaseException) -> int | None:
     response = getattr(link, "response", None)
-    found = [getattr(link, name, None) for name in ("status_code", "status", "code", "http_status")]
-    found.append(getattr(response, "status_code", None))
+    values = [getattr(link, name, None) for name in ("status_code", "status", "code", "http_status")]
+    values.append(getattr(response, "status_code", None))
     if isinstance(response, Mapping):  # botocore
-        found.append((response.get("ResponseMetadata") or {}).get("HTTPStatusCode"))
-    return next((s for s in found if isinstance(s, int) and not isinstance(s, bool) and 400 <= s < 600), None)
+        values.append((response.get("ResponseMetadata") or {}).get("HTTPStatusCode"))
+    return next((s for s in values if isinstance(s, int) and not isinstance(s, bool) and 400 <= s < 600), None)
 
 
 def _body(link: BaseException) -> bytes:
-    """The refused reply's body, else what the exception says."""
+    """The body of the refused reply, else one with the exception's message."""
     try:
         body = getattr(link, "body", None)
-        if isinstance(body, Mapping):  # what a client has made of the `error` in it
+        if isinstance(body, Mapping):  # the `error` in it, parsed by the client
             return json.dumps({"error": body}).encode()
         content: Any = getattr(getattr(link, "response", None), "content", None)
-    except Exception:  # httpx, of a reply that was not read; or something else under that name
+    except Exception:  # from httpx if the reply was not read, or from an unrelated property of that name
         content = None
     if isinstance(content, bytes) and content:
         return content

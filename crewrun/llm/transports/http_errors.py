@@ -1,7 +1,7 @@
-"""What a refused reply means: from status, body and headers to a CallError, for both transports.
+"""Maps a refused reply's status, body and headers to a CallError, for both transports.
 
-The only place where a status, a provider's code or its words get a meaning. `error_body` takes a body apart,
-`refusal_rules` is the table by which a class is chosen.
+This is the only place that interprets statuses and providers' codes and messages. `error_body` parses a body, and
+`refusal_rules` has the table that selects the class.
 """
 
 import re
@@ -23,7 +23,7 @@ from crewrun.llm.transports.refusal_rules import BY_STATUS, RULES
 from crewrun.llm.transports.retry_after import number_of, retry_after, wait_in
 from crewrun.redaction.redactor import redact
 
-# A reply that asks to wait, whatever else it says: of money, plans, quotas.
+# A reply that asks to wait, whatever else it says about money, plans or quotas.
 _ASKS_TO_WAIT = re.compile(
     r"\b(?:try(?:ing)? again|retry(?:ing)?) (?:in|after)\b|\bper[ -](?:second|minute|hour)\b|/ ?(?:sec|min|hour)\b|"
     r"\b[rtq]p[smh]\b|please wait"
@@ -65,37 +65,37 @@ def failure(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
 
 
 def failure_in(status: int, error: Any, headers: Mapping[str, str]) -> CallError:
-    """The error that a 2xx reports in its body, as if `status` were the HTTP status."""
+    """The error that a 2xx reports in its body, interpreted as if `status` were the HTTP status."""
     return _error(status, read_value({"error": error}), headers)
 
 
-def _error(status: int, said: ErrorBody, given: Mapping[str, str]) -> CallError:
-    headers = {str(name).lower(): str(value) for name, value in given.items()}
+def _error(status: int, parsed: ErrorBody, raw_headers: Mapping[str, str]) -> CallError:
+    headers = {str(name).lower(): str(value) for name, value in raw_headers.items()}
     in_headers = [redact(headers[name].split(":")[0].lower()) for name in _CODE_HEADERS if headers.get(name)]
-    codes = said.codes.union(in_headers)
-    marks = _marks(codes, said)
+    codes = parsed.codes.union(in_headers)
+    marks = _marks(codes, parsed)
     wait_s = retry_after(headers)
     if wait_s is None:
-        wait_s = wait_in(said.words) if said.wait_s is None else said.wait_s
-    kind, is_coded = _kind(status, said.words if not said.is_html else "", marks, asks=wait_s is not None)
-    error = kind(f"HTTP {status}: {said.detail}", http_status=status, retry_after_s=wait_s)
+        wait_s = wait_in(parsed.words) if parsed.wait_s is None else parsed.wait_s
+    kind, is_coded = _kind(status, parsed.words if not parsed.is_html else "", marks, asks=wait_s is not None)
+    error = kind(f"HTTP {status}: {parsed.detail}", http_status=status, retry_after_s=wait_s)
     error.limits = rate_headers.read(headers)
-    error.is_coded, error.param = is_coded, said.param
-    error.is_unsupported = bool(_CODES_OF_UNSUPPORTED.search(marks) or _UNSUPPORTED.search(said.words))
+    error.is_coded, error.param = is_coded, parsed.param
+    error.is_unsupported = bool(_CODES_OF_UNSUPPORTED.search(marks) or _UNSUPPORTED.search(parsed.words))
     if isinstance(error, RateLimited):
-        error.is_concurrency, error.at_once = _concurrency(said.words, marks)
-    error.raw = said.generation
+        error.is_concurrency, error.at_once = _concurrency(parsed.words, marks)
+    error.raw = parsed.generation
     return error
 
 
-def _marks(codes: frozenset[str], said: ErrorBody) -> str:
-    """All codes without punctuation, a line each, with the two fields whose presence says as much as a code."""
-    fields = said.keys & {"failedgeneration", "flaggedinput"}
+def _marks(codes: frozenset[str], parsed: ErrorBody) -> str:
+    """All codes without punctuation, one per line, and two fields whose mere presence is as good as a code."""
+    fields = parsed.keys & {"failedgeneration", "flaggedinput"}
     return "\n".join([*(compact(code) for code in codes), *fields])
 
 
 def _kind(status: int, words: str, marks: str, *, asks: bool) -> tuple[type[CallError], bool]:
-    """The class of a refusal, and whether a code says so."""
+    """The class of a refusal, and whether a code determined it."""
     waits = asks or bool(_ASKS_TO_WAIT.search(words) or _CODES_OF_WAITING.search(marks))
     for rule in RULES:
         if status not in rule.statuses or rule.waiting not in (None, waits):
@@ -108,14 +108,14 @@ def _kind(status: int, words: str, marks: str, *, asks: bool) -> tuple[type[Call
 
 
 def _concurrency(words: str, marks: str) -> tuple[bool, int | None]:
-    """Whether a rate limit is one of requests in flight, and how many it allows."""
+    """Whether a rate limit concerns requests in flight, and how many it allows."""
     if not (_CONCURRENCY.search(marks) or (_CONCURRENCY.search(words) and not _OF_A_WINDOW.search(words))):
         return False, None
-    found = next((match for pattern in _AT_ONCE if (match := pattern.search(words))), None)
-    return True, int(found[1]) or None if found else None
+    match = next((match for pattern in _AT_ONCE if (match := pattern.search(words))), None)
+    return True, int(match[1]) or None if match else None
 
 
-# The status that a class stands for where none is given.
+# The status to assume for a class if the error has none.
 _STATUS_OF: Final[Mapping[type[CallError], int]] = {
     AuthRefused: 401,
     QuotaExhausted: 402,
@@ -136,9 +136,9 @@ _STATUS_IN_TEXT: Final = re.compile(r"(?:\b(?:code|status|http|error)\b\W{0,3}|^
 
 
 def embedded_status(error: Any) -> int | None:
-    """The HTTP status that an error inside a 2xx stands for: its own number, else by its codes and words.
+    """The HTTP status that an error inside a 2xx stands for: its own number, else one derived from its codes and words.
 
-    None if they do not say.
+    None if they do not tell.
     """
     fields = error if isinstance(error, Mapping) else {}
     inner = fields.get("error")
@@ -148,16 +148,16 @@ def embedded_status(error: Any) -> int | None:
             return number
     if isinstance(error, str) and (in_text := _STATUS_IN_TEXT.search(error)):
         return int(in_text[1])
-    said = read_value(error)
-    marks = _marks(said.codes, said)
-    kind, is_coded = _kind(400, said.words, marks, asks=said.wait_s is not None)
+    parsed = read_value(error)
+    marks = _marks(parsed.codes, parsed)
+    kind, is_coded = _kind(400, parsed.words, marks, asks=parsed.wait_s is not None)
     if is_coded or kind is not BadRequest:
         return _STATUS_OF.get(kind, 400)
-    return next((status for words, status in _STATUS_WORDS if words.search(f"{said.words}\n{marks}")), None)
+    return next((status for words, status in _STATUS_WORDS if words.search(f"{parsed.words}\n{marks}")), None)
 
 
 def named_status(fields: Mapping[str, Any]) -> int | None:
-    """The status of an error that a field of an object names, None where none does."""
+    """The error status in one of an object's fields, or None."""
     numbers = (
         _http_status(fields.get(name)) for name in ("code", "status", "status_code", "statusCode", "http_status")
     )
@@ -165,6 +165,6 @@ def named_status(fields: Mapping[str, Any]) -> int | None:
 
 
 def _http_status(value: object) -> int | None:
-    """`value` as the status of an error, None for anything else."""
+    """`value` as an error status, None if it is anything else."""
     number = number_of(value)
     return int(number) if number is not None and 400 <= number < 600 else None

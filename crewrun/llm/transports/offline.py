@@ -1,9 +1,9 @@
-"""The offline model: embedded, deterministic, free, and visibly no model.
+"""The offline model: built in, deterministic, free, and obviously not a real model.
 
-Of the tools that it is offered it asks for the first one, once in each conversation; given a schema, it answers with
-JSON that validates. `offline?latency=0.2&jitter=0.1&fail=0.05&tools=0` shapes it: seconds per call, seconds of spread,
-share of calls that fail, and whether it asks for tools. The same request always gets the same answer, wait and failure,
-so a run can be repeated. How an answer is made is in `llm/offline_model`.
+If a request has tools, it calls the first one once per conversation; if it has a schema, it answers with JSON that
+validates. `offline?latency=0.2&jitter=0.1&fail=0.05&tools=0` sets the seconds per call, their spread, the share of
+calls that fail, and whether it calls tools. The same request always gets the same answer, wait and failure, so a run
+can be repeated exactly. `llm.offline_model` makes the answers.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from crewrun.llm.offline_model.fake_model import FakeModel, Question, Turn
 from crewrun.llm.offline_model.words import excerpt, observed
 from crewrun.messages import ChatRequest, Completion, Usage
 
-_EXCERPT_CHARS = 160
-_CHARS_PER_TOKEN = 4
-# Directives in the prompt are for the mock; here an option says whether tools are asked for.
+_EXCERPT_CHARS = 160  # of the prompt in an answer: two lines of a terminal
+_CHARS_PER_TOKEN = 4  # OpenAI's rule of thumb for English, https://platform.openai.com/tokenizer
+# Directives in the prompt are for the mock; here an option says whether tools are called.
 _ASKS, _ASKS_FOR_NOTHING = PromptDirectives(), PromptDirectives(no_tools=True)
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineOptions:
-    """What may stand behind `offline?`. `tools` is 0 for a model that never asks for one."""
+    """The options after `offline?`. With `tools=0` the model never calls a tool."""
 
     latency: float = 0.0
     jitter: float = 0.0
@@ -57,7 +57,7 @@ class OfflineOptions:
 
 
 def _out_of_range(name: str, value: float) -> str | None:
-    """What `value` should have been."""
+    """What `value` should be, None if it is in range."""
     if name == "tools":
         return None if value in (0, 1) else "0 or 1"
     if name == "fail":
@@ -66,7 +66,7 @@ def _out_of_range(name: str, value: float) -> str | None:
 
 
 class OfflineTransport:
-    """Answers from the request itself."""
+    """Makes up answers from the request itself."""
 
     def __init__(self) -> None:
         self._options: dict[str, OfflineOptions] = {}
@@ -110,7 +110,7 @@ class _OfflineModel(FakeModel):
         self._last = last
 
     def prompt(self, question: Question, *, in_words: bool) -> str:
-        """The last message, whoever it is from."""
+        """The last message, of any role."""
         return self._last
 
     def quote(self, prompt: str) -> str:
@@ -122,12 +122,12 @@ class _OfflineModel(FakeModel):
         return f"[offline {self._mark}: no model was called] {self.quote(observed(prompt) or prompt)}"
 
     def call_id(self, number: int, position: int) -> str:
-        """There is one call in a conversation."""
+        """The same each time, since there is only one call in a conversation."""
         return "call_offline"
 
 
 def _question(request: ChatRequest, *, asks: bool) -> Question:
-    """`request` as the fake model reads it; with `asks` it may ask for tools."""
+    """`request` in the fake model's terms; with `asks` it may call tools."""
     messages = request.messages
     return Question(
         turns=[Turn(message.role, message.content) for message in messages],

@@ -1,7 +1,7 @@
-"""The direct transport: any endpoint that speaks OpenAI's chat completions, over one aiohttp session.
+"""The direct transport, for any endpoint that speaks OpenAI's chat completions, over one aiohttp session.
 
-Why not litellm for these: on one core aiohttp makes about thirty times as many calls a second, and a batch of small
-calls would otherwise be bound by its client. https://platform.openai.com/docs/api-reference/chat/create
+It does not use litellm because aiohttp makes about thirty times as many calls per second on one core, and the client
+would otherwise limit a batch of small calls. https://platform.openai.com/docs/api-reference/chat/create
 """
 
 import json
@@ -28,12 +28,13 @@ from crewrun.llm.transports.chat_json import message_on_wire, read_completion, s
 from crewrun.llm.transports.http_errors import failure
 from crewrun.messages import ChatRequest, Completion, Endpoint
 
-# For the first byte a model may need minutes, for a connection nobody does: an address that drops packets is down.
+# A model may need minutes until the first byte, but a connection never does: an address that drops packets is down.
+# 30 s allow for four retransmissions of a lost SYN (after 1, 3, 7 and 15 s).
 _CONNECT_S = 30.0
 
 
 class _Route(NamedTuple):
-    """What is the same for every request to one endpoint."""
+    """What all requests to one endpoint have in common."""
 
     url: URL
     headers: CIMultiDict[str]
@@ -41,19 +42,19 @@ class _Route(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A reply that says that all went well."""
+    """A successful reply."""
 
     body: bytes
     headers: Mapping[str, str]
 
 
 class OpenAITransport:
-    """Posts to `base_url` + /chat/completions. Must be made inside a running asyncio loop.
+    """Posts to `base_url` + /chat/completions. Must be constructed inside a running asyncio loop.
 
-    The pool is unbounded: how many requests are in flight is decided by who sends them.
+    The connection pool is unbounded: the caller decides how many requests are in flight.
     """
 
-    # What another transport of the same wire has of its own, besides `_body` and `_read`.
+    # Overridden, like `_body` and `_read`, by transports for other paths of the same protocol.
     _path = "/chat/completions"
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class OpenAITransport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # `read_body` does that, within a limit
+            auto_decompress=False,  # `read_body` does it, up to a limit
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             headers={
                 "User-Agent": f"crewrun/{__version__}",
@@ -79,7 +80,7 @@ class OpenAITransport:
         try:
             response = await self._session.post(
                 route.url,
-                data=aiohttp.BytesPayload(self._body(request)),  # else aiohttp looks for a type that it may be
+                data=aiohttp.BytesPayload(self._body(request)),  # spares aiohttp's search for a payload type
                 headers=route.headers,
                 proxy=route.proxy,
                 allow_redirects=False,  # a redirect would turn the POST into a GET, or carry the key elsewhere
@@ -90,7 +91,7 @@ class OpenAITransport:
             raise ServerError(str(refused), http_status=status) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as broken:
             error = _network_error(broken, route)
-            error.http_status = status  # of a reply that broke off: whoever sent its beginning is there
+            error.http_status = status  # set if the reply broke off: the server that sent its beginning is up
             raise error from broken
         if 200 <= status < 300:
             return self._read(Reply(payload, response.headers), request)
@@ -114,21 +115,21 @@ class OpenAITransport:
         query = "&".join(filter(None, [parts.query, urlencode(endpoint.query)]))
         url = urlunsplit(parts._replace(path=parts.path + self._path, query=query))
         headers = CIMultiDict(endpoint.headers)
-        if endpoint.api_key and "@" not in parts.netloc:  # name and password in the address are its authorization
+        if endpoint.api_key and "@" not in parts.netloc:  # a URL with name and password brings its own authorization
             headers.setdefault("Authorization", f"Bearer {endpoint.api_key}")
         route = self._routes[endpoint] = _Route(URL(url, encoded=True), headers, proxy_for(url))
         return route
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """The body. The connection is free for the next request, or closed where not all was read. Raises BodyRefused."""
+    """Read the body, then release the connection, or close it if not all was read. Raises BodyRefused."""
     headers, status = response.headers, response.status
     length, encoding = response.content_length, headers.get("Content-Encoding")
     try:
         if length is not None and length > limit_of(status):
             raise too_large(status)
         if length is not None and encoding is None:
-            return await response.read()  # no more than that
+            return await response.read()  # at most `length` bytes
         return await read_body(response.content.iter_any(), encoding or "", status)
     except BaseException:
         response.close()
@@ -145,11 +146,11 @@ def _body(request: ChatRequest) -> bytes:
     try:
         return to_json(fields)
     except PydanticSerializationError:
-        return json.dumps(fields).encode()  # a lone surrogate has no UTF-8, but it has an escape
+        return json.dumps(fields).encode()  # a lone surrogate cannot be UTF-8, but it can be escaped
 
 
 def _network_error(broken: Exception, route: _Route) -> CallError:
-    """aiohttp's and the system's words for a connection that did not work, in ours."""
+    """Our error for aiohttp's and the system's errors about a failed connection."""
     host = route.url.authority.rpartition("@")[2]
     if route.proxy:
         host = f"{host} (through the proxy {urlsplit(route.proxy).netloc.rpartition('@')[2]})"

@@ -1,8 +1,8 @@
-"""Whether the words of a refusal say that the prompt is longer than the model's context.
+"""Whether the message of a refusal says that the prompt exceeds the model's context.
 
-Every server has its own sentence, so none is listed: what counts is that a text of the request (prompt, input,
-messages, tokens) or the context exceeds something, is too long, or longer than a maximum, and that this is no limit of
-tokens in a window of time, of the answer's length (`max_tokens`), or of an image.
+Every server words this differently, so no sentences are listed. What counts is that a text of the request (prompt,
+input, messages, tokens) or the context exceeds something, is too long, or longer than a maximum, and that this is not a
+limit on tokens per time, on the answer's length (`max_tokens`), or on an image.
 """
 
 import re
@@ -79,19 +79,19 @@ def is_overflow(words: str) -> bool:
     if _OF_MONEY.search(words) or not _OVERFLOW.search(words):
         return False
     if _OF_THE_ANSWER.search(words) and not _OF_THE_PROMPT.search(words):
-        return False  # an answer of so many tokens is not offered: mend max_tokens, not the prompt
+        return False  # the answer may not be that long: max_tokens is at fault, not the prompt
     return not _OF_A_MEDIUM.search(words) or bool(_OF_A_LENGTH.search(words))
 
 
 def is_overflow_surely(words: str) -> bool:
-    """As `is_overflow`, for a reply that would otherwise be about a rate: tokens alone are not enough."""
+    """Like `is_overflow`, for a reply that otherwise counts as a rate limit: a mention of tokens is not enough."""
     if _OF_A_WINDOW.search(words) or _OF_MONEY.search(words):
         return False
     return bool(_SURELY.search(words) or (_CONTEXT.search(words) and _CONTEXT_IS_LESS.search(words)))
 
 
 def requests_more_than_its_limit(words: str) -> bool:
-    """Whether a refusal for a rate says that this request alone is over it: "Limit 6000, Requested 9000"."""
+    """Whether a rate limit refusal says that this request alone exceeds it: "Limit 6000, Requested 9000"."""
     requested, limit = _REQUESTED.search(words), _LIMIT.search(words)
     if requested is None or limit is None:
         return bool(re.search(r"\brequest (?:is )?too large\b", words))

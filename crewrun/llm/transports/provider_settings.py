@@ -1,8 +1,8 @@
-"""What must be set before a provider of the litellm transport can be called: the variables of its key and its address.
+"""The environment variables that a provider of the litellm transport needs, for its key and its address.
 
-The facts are litellm's, by the variables that it looks up when a call of each provider is made. Providers that are
-authenticated in other ways have no key here: AWS profiles, Google's and Microsoft's own logins, device logins, local
-servers. A key that is wrongly demanded stops a run that would work.
+They are taken from litellm: the variables that it looks up when it calls each provider. Providers that authenticate in
+other ways have no key here: AWS profiles, Google's and Microsoft's own logins, device logins, local servers. Wrongly
+demanding a key would stop a run that works.
 """
 
 import os
@@ -26,7 +26,7 @@ _BY_NAME: Final = _words(
     "predibase prism publicai refuseless reka sail sambanova sarvam streamlake synthetic tencent v0 volcengine "
     "wally wandb xiaomi_mimo zai zerogpu"
 )
-# Any of these will do; messages name the first.
+# Any of these works; messages name the first.
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "ai21_chat": ("AI21_API_KEY",),
     "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
@@ -66,18 +66,18 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "watsonx": ("WATSONX_API_KEY", "WATSONX_APIKEY", "WX_API_KEY", "WATSONX_TOKEN", "WATSONX_ZENAPIKEY"),
     "watsonx_text": ("WATSONX_API_KEY", "WATSONX_APIKEY", "WX_API_KEY", "WATSONX_TOKEN", "WATSONX_ZENAPIKEY"),
 }
-# Other ways in, by variables and by fields of the LLM.
+# Other ways to authenticate, by variables and by fields of the LLM.
 _AZURE_LOGINS: Final = ("AZURE_AD_TOKEN", "AZURE_OPENAI_AD_TOKEN", "AZURE_CLIENT_ID", "AZURE_USERNAME")
 _LOGIN_FIELDS: Final = frozenset(
     {"api_key", "azure_ad_token", "azure_ad_token_provider", "client_id", "client_secret", "tenant_id", "token"}
     | {"azure_username", "azure_credential", "zen_api_key", "vertex_credentials"}
 )
 _LOGIN_HEADERS: Final = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
-# Sent without a key where there is none, which a server of one's own may take.
+# litellm calls these even without a key, which the user's own server may accept.
 _GO_WITHOUT: Final = _words(
     "cohere cohere_chat cometapi compactifai datarobot edenai huggingface minimax nadir nlp_cloud replicate"
 )
-# Providers that have no address of their own; with () nothing but base_url gives one.
+# Providers without a fixed address, with the variables for it; with () only base_url can set it.
 _ADDRESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "a2a": ("A2A_API_BASE",),
     "azure": ("AZURE_API_BASE",),
@@ -93,7 +93,7 @@ _ADDRESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "watsonx": ("WATSONX_API_BASE", "WATSONX_URL", "WX_URL", "WML_URL"),
     "watsonx_text": ("WATSONX_API_BASE", "WATSONX_URL", "WX_URL", "WML_URL"),
 }
-# What litellm serves beside these and its price table does not list.
+# Further providers of litellm that its price table does not list.
 _OTHERS: Final = _words(
     "aiohttp_openai auto_router azure_ai bedrock chatgpt databricks databricks_agent docker_model_runner gdc "
     "github_copilot infinity langflow langgraph lemonade llamafile microsoft_365_copilot oci openai_like ovhcloud "
@@ -103,9 +103,9 @@ SERVED: Final = _BY_NAME | _KEYS.keys() | _ADDRESSES.keys() | _OTHERS
 
 
 def missing_settings(endpoint: Endpoint, env: Mapping[str, str] = os.environ) -> list[str]:
-    """The variables to set before `endpoint` of the litellm transport can be called: of its key, and of its address.
+    """The variables for key and address that must be set before `endpoint` can be called through litellm.
 
-    `base_url` may give the address too. Empty when nothing is known to be missing.
+    `base_url` may provide the address instead. Empty if nothing is known to be missing.
     """
     missing = []
     if not _has_key(endpoint, env):
@@ -117,13 +117,13 @@ def missing_settings(endpoint: Endpoint, env: Mapping[str, str] = os.environ) ->
 
 
 def keys_of(provider: str) -> tuple[str, ...]:
-    """The variables that may hold the key of `provider`; none where it needs none, or nobody knows."""
+    """The variables that may hold the key of `provider`; empty if it needs no key, or if that is unknown."""
     by_name = (f"{provider.upper()}_API_KEY",) if provider in _BY_NAME else ()
     return _KEYS.get(provider, by_name)
 
 
 def has_login(endpoint: Endpoint) -> bool:
-    """Whether the llm itself has another way in than a key: a header, or fields of a login."""
+    """Whether the llm itself authenticates without a key: by a header or by login fields."""
     headers = {name.lower() for name in endpoint.headers}
     return not (_LOGIN_HEADERS.isdisjoint(headers) and _LOGIN_FIELDS.isdisjoint(endpoint.params))
 
@@ -135,7 +135,7 @@ def _has_key(endpoint: Endpoint, env: Mapping[str, str]) -> bool:
     if provider.startswith("azure") and _set(_AZURE_LOGINS, env):
         return True
     own = endpoint.base_url or env.get(f"{provider.upper()}_API_BASE")
-    # litellm's way to servers like OpenAI's falls back to OpenAI's key; another provider is not to get that.
+    # For OpenAI-compatible servers litellm falls back to OpenAI's key, which must not go to another provider.
     return bool(own) and (provider in _GO_WITHOUT or _set(("OPENAI_API_KEY",), env))
 
 

@@ -1,8 +1,8 @@
-"""The table of refusals: which codes, words and statuses of a reply stand for which CallError, in order.
+"""The table of refusals: which codes, words and statuses of a reply map to which CallError, in order.
 
-Codes come before words, since a text may quote the row's own, and words before the status. The first rule that applies
-gives the class, else `BY_STATUS` does. How a body is taken apart is in `error_body`, what is made of the class in
-`http_errors`. Wordings are of a kind, not of a provider: each names where it was seen.
+Codes come before words, since a message may quote a row's text, and words before the status. The first rule that
+applies determines the class, else `BY_STATUS` does. `error_body` parses the body, and `http_errors` makes the error.
+Rules are per kind of error, not per provider; comments name where a wording was seen.
 """
 
 import re
@@ -42,14 +42,14 @@ BY_STATUS: Final[Mapping[int, type[CallError]]] = {
 _4XX, _5XX = frozenset(range(400, 500)), frozenset(range(500, 600))
 _4XX_5XX = _4XX | _5XX
 _OF_A_SERVER = re.compile(r"\bqueue|\bbusy\b|overload|\bbuffer|\bprox(?:y|ies)\b|\bupstream\b|unavailable|\bcapacity\b")
-# Where the words of a refusal may say what the status does not.
+# Statuses that leave the meaning to the words.
 _UNCLEAR = frozenset({400, 403, 404, 406, 409, 410, 422, 424})
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Holds for `statuses`, where a code, without its punctuation, matches `codes`, or where the words are as `words`
-    says. `waiting`: only for a reply that asks to wait, or only for one that does not.
+    """Applies to `statuses` if a code without punctuation matches `codes`, or if `words` accepts the message. `waiting`
+    restricts it to replies that ask to wait, or to those that do not.
     """
 
     kind: type[CallError]
@@ -60,17 +60,17 @@ class Rule:
 
 
 def _codes(pattern: str) -> re.Pattern[str]:
-    """`pattern` for codes in lower case without punctuation, a line each."""
+    """`pattern` for codes in lower case without punctuation, one per line."""
     return re.compile(pattern, re.MULTILINE)
 
 
 def _words(pattern: str, unless: str = "") -> Callable[[str], object]:
-    """Whether `pattern` is in a text, and `unless` is not."""
-    found, not_found = re.compile(pattern).search, re.compile(unless).search if unless else None
-    return lambda words: found(words) and not (not_found and not_found(words))
+    """A test for texts that contain `pattern` but not `unless`."""
+    is_in, is_excluded = re.compile(pattern).search, re.compile(unless).search if unless else None
+    return lambda words: is_in(words) and not (is_excluded and is_excluded(words))
 
 
-# The subject is an account or a key, not the text that was sent.
+# The subject of the message is an account or a key, not the text that was sent.
 _OF_AN_ACCOUNT = (
     r"\b(?:account|organi[sz]ation|key|access|project|subscription|workspace|team)\b[^.,]{0,40}"
     r"\b(?:was|is|has|have|been|were|must|not)\b|"
@@ -78,7 +78,7 @@ _OF_AN_ACCOUNT = (
 )
 
 RULES: Final = (
-    # Groq and OpenAI: "tokens per minute: Limit 6000, Requested 9000". Waiting never helps this one.
+    # Groq and OpenAI: "tokens per minute: Limit 6000, Requested 9000". Waiting never helps with this one.
     Rule(ContextTooLong, frozenset({400, 413, 422, 429}), words=requests_more_than_its_limit),
     # https://console.groq.com/docs/errors: tool_use_failed, json_validate_failed, output_parse_failed; Gemini's
     # MALFORMED_FUNCTION_CALL. `failed_generation` is a field of the same errors.
@@ -125,7 +125,7 @@ RULES: Final = (
         ),
     ),
     # Google's quotaId "GenerateRequestsPerDay…", ModelArk's QuotaExceeded, OpenAI's organization_usage_limit_exceeded:
-    # gone for long, unless the same reply says when to come back.
+    # exhausted for long, unless the same reply says when to retry.
     Rule(
         QuotaExhausted,
         _4XX,
@@ -163,7 +163,7 @@ RULES: Final = (
             "requestlimit|^130[23]$"
         ),
     ),
-    # https://platform.openai.com/docs/guides/error-codes: this model or this request does not take a field
+    # https://platform.openai.com/docs/guides/error-codes: this model or request does not support a field
     Rule(
         BadRequest,
         frozenset({400, 404, 405, 415, 422}),
@@ -206,7 +206,7 @@ RULES: Final = (
         ),
     ),
     Rule(ContextTooLong, _4XX - {401, 402, 429}, words=is_overflow),
-    # Only a 500: what a gateway says of sizes is about its own queues and buffers.
+    # Only for a 500: what a gateway says about sizes concerns its own queues and buffers.
     Rule(ContextTooLong, frozenset({500}), words=lambda words: is_overflow(words) and not _OF_A_SERVER.search(words)),
     Rule(ContextTooLong, frozenset({429}), words=is_overflow_surely, waiting=False),
     # Anthropic (400): "Your credit balance is too low"; xAI (403): "doesn't have any credits"

@@ -26,7 +26,7 @@ def _embeddings() -> Callable[[], Transport]:
 
 
 def _litellm() -> Callable[[], Transport]:
-    from crewrun.llm.transports.litellm import LitellmTransport
+    from crewrun.llm.transports.litellm.transport import LitellmTransport
 
     return LitellmTransport
 

@@ -1,7 +1,7 @@
-"""How long a provider asks to wait: in a header, in a field of the body, or in its words.
+"""How long a provider asks to wait: in a header, in a field of the body, or in its message.
 
-What is nonsensical counts as not asked: a negative number, or more than a week, which is what a time since 1970 written
-into a field for seconds looks like.
+Nonsensical values are ignored: negative numbers, and more than a week, which usually is a Unix time in a field for
+seconds.
 """
 
 import email.utils
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from crewrun.limits.rate_headers import span_s
 
-_LONGEST_S = 7 * 86_400.0
-# Seconds since 1970 have been more than this since 2001, milliseconds a thousand times as much.
+_LONGEST_S = 7 * 86_400.0  # no provider has a limit for longer than a week
+# Unix times have been above this since 2001; in milliseconds, above a thousand times this.
 _EPOCH_S = 1e9
 _UNITS_S = {"ms": 0.001, "milli": 0.001, "mi": 60.0, "m": 60.0, "s": 1.0, "h": 3_600.0, "d": 86_400.0}
 _PART = (
@@ -30,10 +30,10 @@ _ASKING = re.compile(
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds in `retry-after-ms` or `Retry-After`, None where neither can be read.
+    """The seconds in `retry-after-ms` or `Retry-After`, None if neither can be parsed.
 
-    RFC 9110 §10.2.3: seconds or an HTTP date; also seen are fractions, `1m30s` and `500ms`. The milliseconds are
-    OpenAI's and Azure's. The names of `headers` are in lower case, or the mapping ignores case.
+    RFC 9110 §10.2.3 allows seconds or an HTTP date; fractions, `1m30s` and `500ms` have been seen too. OpenAI and Azure
+    send the milliseconds. Names in `headers` must be in lower case, unless the mapping ignores case.
     """
     milliseconds = _plausible(number_of(headers.get("retry-after-ms")), 0.001)
     if milliseconds is not None:
@@ -46,7 +46,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def wait_in(words: str) -> float | None:
-    """The seconds in a sentence such as "Please try again in 1m30s"; None without one. `words` are in lower case."""
+    """The seconds in a sentence such as "Please try again in 1m30s", else None. `words` must be in lower case."""
     for asking in _ASKING.finditer(words):
         span = _SPAN.match(words, asking.end())
         if span is not None:
@@ -55,8 +55,8 @@ def wait_in(words: str) -> float | None:
 
 
 def wait_of(value: object, unit_s: float = 1.0) -> float | None:
-    """The seconds in a field's value: a number, `"2s"` as Google writes durations, `{"seconds": 2, "nanos": 5}`, or a
-    time since 1970 in seconds or milliseconds.
+    """The seconds in a field's value: a number, a duration in Google's format `"2s"` or `{"seconds": 2, "nanos": 5}`,
+    or a Unix time in seconds or milliseconds.
     """
     if isinstance(value, Mapping):
         return _plausible(number_of(value.get("seconds")) or 0.0) if "seconds" in value else None
@@ -69,7 +69,7 @@ def wait_of(value: object, unit_s: float = 1.0) -> float | None:
 
 
 def _plausible(number: float | None, unit_s: float = 1.0) -> float | None:
-    """`number` of `unit_s` in seconds, None for what nobody means."""
+    """`number` in units of `unit_s`, converted to seconds; None if the value is nonsensical."""
     seconds = None if number is None else number * unit_s
     return seconds if seconds is not None and 0 <= seconds <= _LONGEST_S else None
 
@@ -92,7 +92,7 @@ def number_of(value: object) -> float | None:
 def _until_s(date: str) -> float | None:
     """The seconds until an HTTP date, 0 for one in the past."""
     try:
-        # A date is wall-clock time, so it is the one thing here that is compared with the wall clock.
+        # A date is wall-clock time, so here, as an exception, the wall clock is used.
         return max(0.0, email.utils.parsedate_to_datetime(date).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError, OSError):
         return None

@@ -1,1 +1,1 @@
-"""Token counts of a reply, in every provider's spelling, as one `Usage`."""
+"""Reads the token counts of a reply, in any provider's spelling, into one `Usage`."""

@@ -1,6 +1,6 @@
-"""What of a usage only the price of its call depends on: `UsageDetails`, and how providers name tiers and state costs.
+"""The details of a usage that only the price depends on: `UsageDetails`, and how providers name tiers and state costs.
 
-The counts themselves are read in `usage`.
+`counts` reads the counts themselves.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from typing import Any
 from crewrun.llm.usage.numbers import count, details_of
 from crewrun.messages import UsageDetails
 
-# How replies and requests name a tier, and how the price table does. Capacity that was paid for beforehand, OpenAI's
-# scale tier, is priced as the standard one: https://platform.openai.com/docs/api-reference/chat/object
+# A tier's name in replies and requests, and in the price table. Prepaid capacity, OpenAI's scale tier, is priced as the
+# standard one: https://platform.openai.com/docs/api-reference/chat/object
 TIERS: Mapping[str, str] = {
     **dict.fromkeys(("default", "standard", "standard_only", "on_demand"), "standard"),
     **dict.fromkeys(("scale", "reserved", "provisioned_throughput"), "standard"),
@@ -20,11 +20,11 @@ TIERS: Mapping[str, str] = {
     **{tier: tier for tier in ("balanced", "ultrafast", "batch")},
 }
 _COST_HEADER = "x-litellm-response-cost"
-_MOST_USD = 10_000.0  # more for one call is a slip of whoever states it
+_MOST_USD = 10_000.0  # more than this for one call must be a mistake of the server
 
 
 def is_special(counts: Mapping[str, Any], prompt: Mapping[str, Any], completion: Mapping[str, Any]) -> bool:
-    """Whether a usage has more than text, or was served at more than a tier."""
+    """Whether a usage has anything but text, or names a region or a speed."""
     return bool(
         (prompt and (_has_media(prompt) or prompt.get("cache_type")))
         or (completion and _has_media(completion))
@@ -45,10 +45,10 @@ def read_details(
     answer: int,
     lifetimes: Mapping[str, Any],
 ) -> UsageDetails:
-    """What only the price depends on, each part at most what the others leave of the whole.
+    """The details that only the price depends on. Each part is at most what the others leave of the whole.
 
-    `in_prompt` are the tokens of the prompt, and of them those from the cache and into it, `lifetimes` says for how
-    long; `answer` are those of the completion that are no reasoning.
+    `in_prompt` are the prompt's tokens, and those of them read from and written to the cache; `lifetimes` says how long
+    they are cached. `answer` are the completion's tokens without reasoning.
     """
     prompt, cached, written = in_prompt
     prompt_details = details_of(counts, "prompt_tokens_details", "input_tokens_details")
@@ -78,14 +78,14 @@ def read_details(
 
 
 def _shares(details: Mapping[str, Any], whole: int, audio: int = 0, image: int = 0) -> tuple[int, int, int]:
-    """Sound, pictures and film in `whole`; `audio` and `image` of what `details` count are elsewhere."""
+    """The audio, image and video tokens in `whole`; `audio` and `image` of those in `details` are counted elsewhere."""
     spoken = min(whole, max(0, count(details, "audio_tokens") - audio))
     drawn = min(whole - spoken, max(0, count(details, "image_tokens") - image))
     return spoken, drawn, min(whole - spoken - drawn, count(details, "video_tokens"))
 
 
 def tier_of(value: Any) -> str:
-    """The tier that a reply or a request names, in the price table's word; empty for no tier that has a price."""
+    """The tier that a reply or a request names, by the price table's name; empty if it has no price there."""
     return TIERS.get(_word(value), "") if value else ""
 
 
@@ -93,19 +93,19 @@ def _word(value: Any) -> str:
     return value.strip().lower() if isinstance(value, str) else ""
 
 
-# Of tiers there are five, and a record for each reply would be made a million times.
+# There are only five tiers, so a million replies share a few records.
 @lru_cache(maxsize=64)
 def served_at(tier: str, cost_usd: float | None) -> UsageDetails:
-    """The details of a call that has no others."""
+    """The details of a call that has no other details."""
     return UsageDetails(service_tier=tier, cost_usd=cost_usd)
 
 
 def stated_cost_usd(counts: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """What the call cost in US dollars, as a LiteLLM proxy's header, OpenRouter, Perplexity or DeepInfra has it.
+    """The call's cost in US dollars as stated by a LiteLLM proxy's header, OpenRouter, Perplexity or DeepInfra.
 
-    With a key of one's own OpenRouter bills its fee and the model's provider the rest, and the reply has both:
-    https://openrouter.ai/docs/use-cases/usage-accounting. Where nothing says whose key it was, a rest that is more than
-    the fee is one.
+    If the user brings a key (BYOK), OpenRouter bills its fee and the model's provider the rest, and the reply has both:
+    https://openrouter.ai/docs/use-cases/usage-accounting. If the reply does not say whose key it was, an upstream cost
+    above the fee is added.
     """
     if headers and (stated := _dollars(headers.get(_COST_HEADER))) is not None:
         return stated

@@ -1,18 +1,18 @@
-"""Numbers and mappings out of a usage object, whose values may be anything."""
+"""Reads numbers and mappings from a usage object, whose values may be anything."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# More than any model takes: a count beyond is a slip of the server.
+# More than any model's context: a larger count is a mistake of the server.
 MOST_TOKENS = 50_000_000
 NOTHING: Mapping[str, Any] = {}
-# A count in a string; longer ones are no counts.
+# A count in a string; more digits than these cannot be a count.
 _COUNT = re.compile(r"\s*(\d{1,11})(?:\.\d{1,11})?\s*", re.ASCII)
 
 
 def count(counts: Mapping[str, Any], name: str) -> int:
-    """The tokens under `name`, 0 for what is missing, negative, absurd or no number; a fraction is rounded."""
+    """The tokens under `name`, rounded; 0 if the value is missing, negative, absurd or not a number."""
     value = counts.get(name)
     if type(value) is int:
         return value if 0 < value < MOST_TOKENS else 0
@@ -22,15 +22,15 @@ def count(counts: Mapping[str, Any], name: str) -> int:
 
 
 def is_left_out(counts: Mapping[str, Any], prompt: int, completion: int) -> bool:
-    """Whether one of two counts was left out, as null or as nonsense: a completion may have none, a prompt may not."""
+    """Whether one of the two counts is missing, null or nonsense. A completion may have 0 tokens, a prompt may not."""
     if completion:
         return not prompt
-    said = counts.get("completion_tokens", counts.get("output_tokens"))
-    return bool(prompt) and (said is None or isinstance(said, bool) or said not in (0, "0"))
+    value = counts.get("completion_tokens", counts.get("output_tokens"))
+    return bool(prompt) and (value is None or isinstance(value, bool) or value not in (0, "0"))
 
 
 def details_of(counts: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    """The mapping under the first of `names` that has one, else an empty one."""
+    """The mapping under the first of `names` that has one, else an empty mapping."""
     for name in names:
         if isinstance(value := counts.get(name), dict):
             return value

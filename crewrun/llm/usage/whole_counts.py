@@ -1,17 +1,17 @@
-"""Counts of a reply's usage as whole numbers: over one that is not, litellm gives up a reply that was billed."""
+"""Rounds the counts in a reply's usage: litellm rejects a reply with a fractional count, although it was billed."""
 
 import json
 import re
 from typing import Any
 
-# Where providers have their counts, and how they name each: `prompt_tokens`, `totalTokenCount`, `tokenCount`.
+# The fields in which providers put their counts, and the names of counts: `prompt_tokens`, `totalTokenCount`.
 _USAGES = ("usage", "usageMetadata")
 _COUNT = re.compile(r".*token.*", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*\d{1,11}(?:\.\d{1,11})?\s*", re.ASCII)
 
 
 def with_whole_counts(body: bytes) -> bytes:
-    """`body` with every count of its usage as a whole number, without those that are null; the same if all are."""
+    """`body` with whole numbers for all counts of its usage and without null counts; unchanged if it needs neither."""
     try:
         reply = json.loads(body)
     except (ValueError, RecursionError):
@@ -20,7 +20,7 @@ def with_whole_counts(body: bytes) -> bytes:
         return body
     usages = {name: reply[name] for name in _USAGES if name in reply}
     whole = {name: _whole(name, usage) or {} for name, usage in usages.items()}
-    if json.dumps(whole) == json.dumps(usages):  # not ==, to which 12.0 is 12
+    if json.dumps(whole) == json.dumps(usages):  # not ==, since 12.0 == 12
         return body
     return json.dumps(reply | whole).encode()
 

@@ -20,7 +20,7 @@ from crewrun.batch.source import STDIN, Source, open_source, openable, stat_of
 from crewrun.errors import UsageError
 from crewrun.inspect.view import nearby
 from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
-from crewrun.runs.folder import RunFolder, beside
+from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.manifest import is_foreign
 
 # What --fresh puts into a name, and what names the folder beside that file.
@@ -96,7 +96,7 @@ def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
         return folder
     if output is not None and is_file:
         _check_length(output)
-        return _folder_beside(output, fresh=settings.fresh)
+        return _folder_of_link(output, fresh=settings.fresh)
     for flag, is_set in (
         ("--fresh", settings.fresh),
         ("--replay", settings.replay),
@@ -107,14 +107,14 @@ def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
     return None
 
 
-def _folder_beside(output: str, *, fresh: bool) -> RunFolder:
+def _folder_of_link(output: str, *, fresh: bool) -> RunFolder:
     """The run folder beside the file that `output` is, or is a link to."""
     path = os.path.realpath(output)
-    folder, old = beside(Path(path)), beside(Path(output))
+    folder, old = folder_of(Path(path)), folder_of(Path(output))
     if os.path.islink(output) and old.is_used and not folder.is_used and not fresh:
         raise UsageError(
             f"{output}: is a link to {nearby(path)} now, and the state of its run is still {old.path}; "
-            f"move that to {nearby(folder.path)}, or --fresh begins anew"
+            f"move that to {nearby(folder.path)}, or --fresh starts over"
         )
     return folder
 

@@ -21,7 +21,7 @@ from crewrun.batch.unsupported import check_supported
 from crewrun.definitions.definition import Definition
 from crewrun.errors import InputInvalid, UsageError
 from crewrun.inspect.run_so_far import RunSoFar, read_known
-from crewrun.limits.limiter import LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
 from crewrun.row import Row

@@ -11,7 +11,7 @@ from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.errors import UsageError, suggest
 from crewrun.limits.budget import Budget
 from crewrun.limits.high_water import HighWaterMark
-from crewrun.limits.limiter import LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.gateway import Gateway
@@ -128,7 +128,7 @@ async def open_budget(
     in_all = await state.in_all()
     spent_usd, owed_usd = in_all["cost_usd"], in_all["owed_usd"]
     if spent_usd is None or owed_usd is None:
-        raise UsageError("--budget: earlier calls of this run have no known price; --fresh begins anew")
+        raise UsageError("--budget: earlier calls of this run have no known price; --fresh starts over")
     before_usd = spent_usd + owed_usd
     mark = HighWaterMark(state.accounts.raise_high_water, max(0.0, limit_usd - before_usd))
     budget = Budget(limit_usd, before_usd, owed_usd, mark)

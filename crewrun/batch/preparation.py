@@ -44,7 +44,7 @@ from crewrun.batch.source import Source
 from crewrun.batch.unsupported import check_supported
 from crewrun.executors import Opener, find_executor
 from crewrun.library_warnings import written_by
-from crewrun.limits.limiter import LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint

@@ -37,7 +37,7 @@ def settings_of(manifest: Manifest) -> BatchSettings:
         place = ".".join(map(str, ("options", *first["loc"])))
         raise UsageError(
             f"the manifest.json of the run is damaged ({place}: {first['msg']}); "
-            "repeat the command of the run, which writes it anew"
+            "repeat the command of the run, which writes a new one"
         ) from None
 
 

@@ -40,7 +40,7 @@ async def state_options(
         definition=identity.definition,
         fresh=settings.fresh,
         lock=settings.lock,
-        aside=(Path(f"{output}{FILES_SUFFIX}"),) if output else (),
+        companions=(Path(f"{output}{FILES_SUFFIX}"),) if output else (),
         only=invocation.only,
         log_prompts=settings.log_prompts,
         is_mixed=settings.ordered and bool(settings.canary),

@@ -220,7 +220,7 @@ class Session:
             stop=reason,
             output=self._output,
             folder=str(opened.state.path) if opened else None,
-            backup=str(opened.aside) if opened and opened.aside else None,
+            backup=str(opened.backup) if opened and opened.backup else None,
             lost=opened.lost if opened else 0,
             gone=gone,
             notes=self._notes,

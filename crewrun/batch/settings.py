@@ -12,7 +12,7 @@ from crewrun.batch.stop import FailureLimit
 from crewrun.batch_flags import BatchFlags, batch_flags
 from crewrun.errors import UsageError
 from crewrun.executors.run_spec import WorkerOptions
-from crewrun.limits.limiter import MAX_CALLS, LimiterOptions
+from crewrun.limits.options import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
 
 
@@ -43,7 +43,7 @@ class BatchSettings(BatchFlags):
         if self.max_forecast_usd is not None and not self.canary:
             raise UsageError("--max-forecast: the forecast comes from a canary; add --canary 100")
         if self.fresh and self.replay:
-            raise UsageError("--fresh --replay: a run that begins anew has nothing to replay; leave one out")
+            raise UsageError("--fresh --replay: a run that starts over has nothing to replay; leave one out")
 
     @property
     def worker_options(self) -> WorkerOptions:

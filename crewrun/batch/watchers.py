@@ -15,7 +15,7 @@ from crewrun.batch.canary import Canary, Forecast, exceeds
 from crewrun.batch.progress import Progress
 from crewrun.batch.stop import SIGNALS, Stop, StopReason
 from crewrun.journal.changes import Heartbeat
-from crewrun.limits.limiter import LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
 
 _HEARTBEAT_S = 1.0
 

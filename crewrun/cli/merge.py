@@ -95,13 +95,13 @@ def _check_output(output: str, runs: "Sequence[MergeInput]", inputs: str | None,
     """Where to write. Raises UsageError when that cannot be, or would take the place of what is not to be lost."""
     from crewrun.batch.locations import check_output, output_path
     from crewrun.errors import UsageError
-    from crewrun.runs.folder import beside
+    from crewrun.runs.folder import folder_of
 
     if output_path("-", output) is None:
         raise UsageError("-o -: the results are written whole or not at all; name a file")
     check_output(output)
     path = Path(os.path.realpath(output))
-    state = beside(path)
+    state = folder_of(path)
     if state.is_used:
         raise UsageError(f"-o {output}: {os.path.relpath(state.path)} has the state of a run; name another file")
     if not path.exists():

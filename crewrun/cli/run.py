@@ -132,7 +132,7 @@ async def _kickoff(
     own_files: "OwnFiles",
 ) -> "Outcome":
     from crewrun.errors import UsageError
-    from crewrun.limits.limiter import LocalLimiters
+    from crewrun.limits.local_limiters import LocalLimiters
     from crewrun.llm.gateway import Gateway
     from crewrun.row import Row, content_id
     from crewrun.terminal import say

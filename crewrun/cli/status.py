@@ -79,8 +79,8 @@ def lines(status: "Status") -> list[str]:
         how = f"{failing.reason} in task {failing.task}"
         report.append(f"  {count(failing.count, 'call')} of tool {failing.tool!r} failed ({how}): {error}")
     if status.results and not os.path.exists(status.results):
-        gone = f"{nearby(status.results)}: is not there any more"
-        report.append(gone if status.state == "running" else f"{gone}; to make it again: {status.command}")
+        gone = f"{nearby(status.results)}: no longer exists"
+        report.append(gone if status.state == "running" else f"{gone}; to restore it: {status.command}")
     if status.state in ("stopped", "died"):
         report.append(f"to go on: {status.command}")
     elif status.state == "finished" and status.failed:
@@ -96,7 +96,7 @@ def verify_lines(differences: "Differences", command: str, fresh_command: str | 
     if not differences.counts:
         return [*report, "verified: no difference"]
     if "journal" in differences.counts:
-        return [*report, "the run cannot go on" + (f"; begin anew with: {fresh_command}" if fresh_command else "")]
+        return [*report, "the run cannot go on" + (f"; start over with: {fresh_command}" if fresh_command else "")]
     if differences.counts.keys() == {"input"}:
         return report  # the run's own command cannot help
     return [*report, f"to put the results right: {command}"]

@@ -11,7 +11,7 @@ from crewrun._version import __version__
 from crewrun.confinement.own_files import OwnFiles
 from crewrun.definitions.definition import Definition
 from crewrun.errors import CallError, UsageError
-from crewrun.limits.limiter import LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.cache import Answers
 from crewrun.llm.options import GatewayOptions
 from crewrun.messages import ChatRequest, Completion

@@ -1,7 +1,7 @@
-"""The results of a run for other programs: those lines that the journal knows.
+"""The results of a run for other programs: the lines that the journal has a record of.
 
-Where they are not in a results file any more they come from a spool, made again from the journal and the input. Results
-without a run folder are in `loose`, lines as CSV in `table`.
+Lines that are no longer in the results file are rebuilt from the journal and the input into a spool. Results without a
+run folder are read by `results_file`; `table` writes lines as CSV.
 """
 
 import os
@@ -20,15 +20,16 @@ from crewrun.row import Row
 
 Status = Literal["ok", "failed"]
 
-# In a text of JSON the quotes would have backslashes: only the line's own key is written so.
+# Inside a JSON string the quotes would be escaped, so this matches the line's own key only.
 _INDEX = re.compile(rb',"index":(\d+),')
+# Larger pieces save few system calls; a piece is all that is held in memory.
 _GROUP_BYTES = 1 << 18
-_BEHIND = 1 << 40  # no input has so many rows
+_BEHIND = 1 << 40  # larger than any row index
 
 
 @dataclass(slots=True)
 class LeftOut:
-    """Lines of the results that are not exported, by what is wrong with them."""
+    """How many lines of the results are not exported, by what is wrong with them."""
 
     torn: int = 0
     strange: int = 0
@@ -37,16 +38,16 @@ class LeftOut:
 
     def __str__(self) -> str:
         reasons = (
-            f"{self.torn} not whole" if self.torn else "",
-            f"{self.strange} not as the journal has them" if self.strange else "",
-            f"{self.doubled} standing there twice" if self.doubled else "",
-            f"{self.foreign} that are no results" if self.foreign else "",
+            f"{self.torn} incomplete" if self.torn else "",
+            f"{self.strange} different from the journal" if self.strange else "",
+            f"{self.doubled} duplicated" if self.doubled else "",
+            f"{self.foreign} that are not results" if self.foreign else "",
         )
         return ", ".join(reason for reason in reasons if reason)
 
 
 class Lines:
-    """Result lines in a file, by where they begin and end: an array each, so a million rows take a few megabytes."""
+    """The offsets of result lines in a file, in two arrays: 16 bytes per line."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -56,12 +57,12 @@ class Lines:
         return len(self._starts)
 
     def add(self, start: int, end: int) -> None:
-        """A line that begins at `start`, and the next one at `end`."""
+        """Add the line from `start` up to `end`."""
         self._starts.append(start)
         self._ends.append(end)
 
     def sort(self, place: Callable[[int], int]) -> None:
-        """Put them in the order of their places, which `place` knows by their numbers."""
+        """Sort the lines by `place`, a function of a line's number."""
         order = array("q", sorted(range(len(self)), key=place))
         self._starts = array("q", (self._starts[i] for i in order))
         self._ends = array("q", (self._ends[i] for i in order))
@@ -70,7 +71,7 @@ class Lines:
         return (line for _, line in self.placed())
 
     def placed(self) -> Iterator[tuple[int, bytes]]:
-        """Each line behind the position where it begins."""
+        """Each line with the offset at which it begins."""
         position = -1
         for start, end in zip(self._starts, self._ends, strict=True):
             if start != position:
@@ -80,10 +81,10 @@ class Lines:
 
 
 class Written:
-    """What stands in a results file: the `lines` that are their rows' last ones, and how many are `left_out`.
+    """What is in a results file: the `lines` that are the latest of their rows, and the counts of those `left_out`.
 
-    `columns` are shown all of them, whatever their `status`. Rows of the input are given to `see`. Then `missing` rows
-    are done and have no line, and `sort` knows the order.
+    `columns` sees all of them, whatever their `status`. After every row of the input was passed to `see`, `missing` is
+    the number of rows that are done but have no line, and `sort` can put the lines in the input's order.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Written:
         self._columns = columns
         self.lines, self.left_out, self.missing = Lines(file), left_out, 0
         self._positions, self._indexes = array("q"), array("q")
-        # A run commits its rows before it writes them: all lines that were there before the journal is read are known.
+        # A run commits its rows before it writes them, so the journal has every line up to the size taken here.
         size_bytes = os.fstat(file.fileno()).st_size
         self._done = DoneIndex.load(view.db, view.definition())
         start = 0
@@ -104,22 +105,22 @@ class Written:
 
     @property
     def may_lack(self) -> bool:
-        """Whether rows are done that have no line, be it that the input does not have them any more."""
+        """Whether any row is done but has no line, counting rows that the input no longer has."""
         return any(not written and self._is_asked(at) for at, written in enumerate(self._done.written))
 
     def see(self, row: Row, *, wanted: bool) -> None:
-        """A row of the input, and whether the run was asked for it."""
+        """Take a row of the input into account; `wanted` says whether it belongs to the run."""
         position = self._done.find(row)
         if position is not None:
             self._done.see(position, row.index)
             self.missing += wanted and not self._done.written[position] and self._is_asked(position)
 
     def end_without_input(self) -> None:
-        """The input cannot be read."""
+        """Count `missing` without the input, which cannot be read."""
         self.missing = sum(1 for position in surely_missing(self._view, self._done) if self._is_asked(position))
 
     def sort(self) -> None:
-        """Put the lines in the input's order; those that it does not have, or all, by the places that they once had."""
+        """Put the lines in the input's order; those not in the input come last, by the index they had when they ran."""
         done, positions, indexes = self._done, self._positions, self._indexes
 
         def place(number: int) -> int:
@@ -151,9 +152,9 @@ class Written:
 
 
 class Spool:
-    """Result lines made again: a temporary file of those rows of the input that are done, in its order.
+    """Result lines rebuilt from the journal: a temporary file of the input's rows that are done, in the input's order.
 
-    `columns` are shown all of them, whatever their `status`.
+    `columns` sees all of them, whatever their `status`.
     """
 
     def __init__(self, view: View, file: BinaryIO, status: Status | None, columns: Columns | None = None) -> None:
@@ -166,7 +167,7 @@ class Spool:
         self.lines = Lines(file)
 
     def add(self, row: Row) -> None:
-        """A row of the input."""
+        """Add the line of a row of the input, if the row is done."""
         position = self._done.find(row)
         if position is None:
             return
@@ -183,12 +184,12 @@ class Spool:
 
 
 def _ended_so(done: DoneIndex, position: int, status: Status | None) -> bool:
-    """Whether a row ended with `status`, which is None for any."""
+    """Whether a row ended with `status`; None means any."""
     return status is None or done.is_ok(position) == (status == "ok")
 
 
 def grouped(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines in pieces of some hundred kilobytes."""
+    """The lines joined into pieces of about 256 KiB."""
     pieces: list[bytes] = []
     size_bytes = 0
     for piece in lines:

@@ -1,4 +1,4 @@
-"""Run folders on disk: which there are, what each is still good for, and how one is deleted."""
+"""Run folders on disk: finding them, telling which are still needed, and deleting one."""
 
 import json
 import os
@@ -13,22 +13,22 @@ from crewrun.errors import CrewrunError, UsageError
 from crewrun.inspect.status import Status, read_status, when
 from crewrun.inspect.view import View, has_number, open_folder
 from crewrun.run_files import FOLDER_SUFFIX
-from crewrun.runs.folder import RunFolder, beside
+from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.lock import RunLock, is_held
 from crewrun.runs.manifest import SCHEMA as RUN_SCHEMA
 
 SCHEMA: Final = "crewrun.gc/1"
 
-# `aside` was moved by --fresh, and a newer run is in its place. All rows of the others have succeeded, unless they are
-# `unfinished`; of `orphan` the results are gone.
+# `aside`: moved away by --fresh, with a newer run in its place. `unfinished`: not all rows have succeeded. `finished`
+# and `orphan`: they have; an orphan's results file is gone.
 State = Literal["running", "finished", "unfinished", "aside", "orphan", "damaged"]
-# Nothing goes on with these, while `finished` ones still tell the next batch which rows are done.
+# No command continues these. A `finished` run still tells the next batch which rows are done.
 NEEDLESS: Final[frozenset[State]] = frozenset({"aside", "orphan"})
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRun:
-    """A run folder. `rows` have an outcome, None when that cannot be read; `active_at` is in seconds since 1970."""
+    """A run folder. `rows` is how many have an outcome (None: cannot be read), `active_at` a Unix time in seconds."""
 
     folder: RunFolder
     state: State
@@ -51,7 +51,7 @@ class FoundRun:
 
 
 def find_runs(top: Path) -> Iterator[FoundRun]:
-    """The run folders at and below `top`, links not followed. Raises UsageError when `top` is no folder."""
+    """The run folders at and below `top`; links are not followed. Raises UsageError when `top` is not a folder."""
     if not top.is_dir():
         raise UsageError(f"{top}: {'is not a folder' if top.exists() else 'no such folder'}")
     for path, folders, _ in os.walk(top):
@@ -63,7 +63,7 @@ def find_runs(top: Path) -> Iterator[FoundRun]:
 
 
 def look_at(folder: RunFolder) -> FoundRun:
-    """What a run folder is. Raises nothing: what cannot be read is `damaged`."""
+    """Inspect a run folder. Raises nothing: a folder that cannot be read is `damaged`."""
     if is_held(folder.lock):
         return FoundRun(folder, "running", _size(folder), time.time(), None)
     try:
@@ -74,21 +74,22 @@ def look_at(folder: RunFolder) -> FoundRun:
         return FoundRun(folder, "damaged", _size(folder), _changed_at(folder), None, str(damaged))
     session = status.session
     active_at = (session.ended_at or session.updated_at) if session else _changed_at(folder)
-    # Measured after looking, which may leave a file of SQLite's, so that it is what deleting frees.
+    # Measured last, because reading the journal may create SQLite's own files, which deleting frees too.
     return FoundRun(folder, state, _size(folder), active_at, status.ok + status.failed)
 
 
 async def delete(run: FoundRun) -> int:
-    """Delete a run's files, but no others that lie in its folder; how many bytes that freed.
+    """Delete a run's own files and leave any others in its folder. Returns how many bytes that freed.
 
-    Raises RunHeld when a process has it, UsageError when it is not any more what it was, or cannot be deleted.
+    Raises RunHeld when a process is working on the run, UsageError when its state has changed since `find_runs`, or it
+    cannot be deleted.
     """
     folder = run.folder
     lock = RunLock(folder.lock)
     await lock.acquire()
     try:
         if (now := _state_of(folder)) != run.state:
-            raise UsageError(f"{folder.path}: is {now} now; it stays")
+            raise UsageError(f"{folder.path}: is {now} now; it is not deleted")
         size_bytes = _size(folder)
         for path in folder.files:  # the lock last
             path.unlink(missing_ok=True)
@@ -102,7 +103,7 @@ async def delete(run: FoundRun) -> int:
 
 
 def _state_of(folder: RunFolder) -> State:
-    """As `look_at` finds it, by who holds the lock himself."""
+    """The state as `look_at` would give it, for a caller that holds the lock itself."""
     try:
         with open_folder(folder) as view:
             return _state(view, read_status(view, held=False))
@@ -111,26 +112,26 @@ def _state_of(folder: RunFolder) -> State:
 
 
 def _state(view: View, status: Status) -> State:
-    if _is_aside(view):
+    if _is_backup(view):
         return "aside"
     if status.state != "finished" or status.failed:
         return "unfinished"
     return "orphan" if view.manifest.output is not None and not (view.results and view.results.exists()) else "finished"
 
 
-def _is_aside(view: View) -> bool:
-    """Whether --fresh gave the run a number, and a newer one has the place that the manifest still says."""
+def _is_backup(view: View) -> bool:
+    """Whether --fresh moved the run to a numbered name, and a newer run is at the place that its manifest names."""
     if not has_number(view.folder, view.manifest):
         return False
     results, run_dir = view.manifest.results, view.manifest.options.get("run_dir")
-    place = Path(view.manifest.cwd, str(run_dir)) if run_dir else beside(results).path if results else None
-    moved = view.folder.path.with_name(place.name) if place else None  # all of it together
+    place = Path(view.manifest.cwd, str(run_dir)) if run_dir else folder_of(results).path if results else None
+    moved = view.folder.path.with_name(place.name) if place else None  # both runs were moved together
     is_newer = any(one is not None and RunFolder(one).is_used for one in (place, moved))
     return is_newer or (results is not None and results.exists())
 
 
 def _is_run(folder: RunFolder) -> bool:
-    """Whether it is a run folder, and not one that only has files of such names."""
+    """Whether it is a run folder, and not a folder that happens to have files of the same names."""
     try:
         if folder.path.name.endswith(FOLDER_SUFFIX):
             return folder.is_used
@@ -143,14 +144,14 @@ def _is_run(folder: RunFolder) -> bool:
 def _size(folder: RunFolder) -> int:
     size_bytes = 0
     for path in folder.files:
-        if path != folder.lock:  # which has a few bytes of whoever looks
-            with suppress(OSError):  # not all exist, and a run that ends takes some of them away
+        if path != folder.lock:  # `delete` itself writes a few bytes to it
+            with suppress(OSError):  # not all exist, and a run that is ending removes some of them
                 size_bytes += path.stat().st_size
     return size_bytes
 
 
 def _changed_at(folder: RunFolder) -> float:
-    """When its files were last written to."""
+    """When the run's files were last written to."""
     at = 0.0
     for path in (folder.manifest, folder.journal):
         with suppress(OSError):

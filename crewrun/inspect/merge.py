@@ -25,18 +25,19 @@ from crewrun.runs.results import is_result
 KINDS: Final = {
     "failed": "rows that failed",
     "without_result": "rows of the input without a result",
-    "changed": "results of rows that have another input now",
+    "changed": "results of rows whose input has changed",
     "differing": "rows that two runs have with different inputs",
     "not_in_input": "results whose rows are not in the input",
 }
-_EXAMPLES: Final = 5
-_MAX_PLACE: Final = 1 << 40
+_EXAMPLES: Final = 5  # as many ids as fit on a line of the terminal
+_MAX_PLACE: Final = 1 << 40  # larger than any row index
+# 32 MiB of SQLite's pages: keys are digests, so lines arrive at random pages. More memory, fewer reads from the disk.
 _CACHE_KIB: Final = 32_768
 
 
 class ResultSummary(NamedTuple):
-    """A result line without its texts. `content` is a digest of the inputs, `place` the row's index when it ran,
-    `started_ms` a Unix time.
+    """What merging needs of a result line. `content` is a digest of the inputs, `place` the row's index when it ran,
+    `started_ms` a Unix time in milliseconds.
     """
 
     id: str
@@ -47,7 +48,7 @@ class ResultSummary(NamedTuple):
 
 
 def read_line(line: bytes) -> ResultSummary | None:
-    """The summary of a line, None for one that is no result."""
+    """The summary of a line, None when it is not a result."""
     try:
         record = json.loads(line)
         row_id, status, inputs, place = record["id"], record["status"], record["input"], record["index"]
@@ -61,7 +62,7 @@ def read_line(line: bytes) -> ResultSummary | None:
 
 
 class MergedResults:
-    """The best line of each row. `files` are the results; `add` names one by its index there."""
+    """The best line of each row. `files` are the results files; `add` refers to one by its index in them."""
 
     def __init__(self, files: Sequence[BinaryIO]) -> None:
         self._files = files
@@ -76,7 +77,10 @@ class MergedResults:
         )
 
     def add(self, run: int, start: int, line: bytes) -> bool:
-        """Take a line that begins at `start`. False when it is no result. Raises OutputFailed."""
+        """Take a line that begins at `start` in the file with index `run`. False when it is not a result.
+
+        Raises OutputFailed.
+        """
         summary = read_line(line)
         if summary is None:
             return False
@@ -93,7 +97,7 @@ class MergedResults:
         return True
 
     def see(self, row: Row) -> None:
-        """A row of the input. Raises OutputFailed."""
+        """Compare a row of the input with its line. Raises OutputFailed."""
         stored = self._execute(_SEE, (row.index, row_key(row.id))).fetchone()
         if stored is None:
             self.differences.add("without_result", f"line {row.line}: {row.id}")
@@ -101,7 +105,7 @@ class MergedResults:
             self.differences.add("changed", f"line {row.line}: {row.id}")
 
     def end(self, *, checked: bool) -> Differences:
-        """The differences, once every line is added; with `checked` every row of the input was seen too."""
+        """The differences, after every line was added. `checked` says that every row of the input was seen too."""
         for kind, condition in (("failed", "not ok"), ("differing", "differs"), ("not_in_input", "not seen")):
             if kind == "not_in_input" and not checked:
                 continue
@@ -113,15 +117,15 @@ class MergedResults:
         return self.differences
 
     def count(self) -> tuple[int, int, int]:
-        """How many rows there are, how many succeeded, and how many of them several runs have."""
+        """How many rows there are, how many of them succeeded, and how many are in several runs."""
         columns = "count(*), coalesce(sum(ok), 0), coalesce(sum(shared), 0)"
         rows, ok, shared = self._db.execute(f"select {columns} from best").fetchone()  # noqa: S608  (columns are ours)
         return rows, ok, shared
 
     def write(self, path: Path, *, ordered: bool) -> None:
-        """Write the lines to `path`, whole or not at all. Raises OutputFailed."""
+        """Write the lines to `path`, all or nothing. Raises OutputFailed."""
         order = "seen desc, place, key" if ordered else "run, start"
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two may write the same file at once
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write the same file at once
         write_pieces(path, grouped(self._lines(f"order by {order}")), part)
 
     def close(self) -> None:
@@ -148,6 +152,6 @@ _SEE: Final = "update best set seen = 1, place = ? where key = ? returning conte
 
 
 def _number(inputs: object) -> int:
-    """64 bits, signed, that stand for the inputs of a row."""
+    """A digest of a row's inputs: 64 bits, signed."""
     content = inputs if isinstance(inputs, dict) else as_json(inputs)
     return int(content_id(content), 16) - (1 << 63)

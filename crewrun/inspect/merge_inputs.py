@@ -1,6 +1,6 @@
-"""The runs to merge: where their results are, what could not be taken from them, and what their input was.
+"""The runs to merge: where their results are, which lines could not be taken from them, and what their input was.
 
-Their lines are read here and merged in `merge`.
+Lines are read here and merged in `merge`.
 """
 
 import os
@@ -19,13 +19,13 @@ from crewrun.runs.folder import RunFolder
 from crewrun.runs.lock import describe_holder, is_held
 from crewrun.runs.manifest import Manifest, read_manifest
 
-_BUFFER_BYTES: Final = 1 << 18
+_BUFFER_BYTES: Final = 1 << 18  # lines are read one by one: fewer system calls than with Python's 8 KiB
 
 
 @dataclass(slots=True)
 class MergeInput:
-    """One run. `folder`, `manifest` and `crew`, which stands for a crew with its models, are None for results without
-    a run folder; `omissions` says what could not be taken from it.
+    """One run. `folder`, `manifest` and `crew` (the fingerprint of the crew with its models) are None for results
+    without a run folder; `omissions` says which lines could not be taken.
     """
 
     name: str
@@ -37,14 +37,14 @@ class MergeInput:
 
 
 class Input(NamedTuple):
-    """What all rows are."""
+    """The file that the merged rows are compared with, and the field that has their ids."""
 
     path: str
     id_field: str | None
 
 
 def open_merge_inputs(runs: Sequence[str], files: ExitStack) -> tuple[list[MergeInput], list[str]]:
-    """The runs that a user names, each once, and warnings. Raises UsageError for anything else."""
+    """The runs that a user names, each once, and warnings. Raises UsageError for a name that is not a run."""
     merge_inputs: dict[tuple[int, int], MergeInput] = {}
     warnings = []
     for run in runs:
@@ -61,7 +61,7 @@ def open_merge_inputs(runs: Sequence[str], files: ExitStack) -> tuple[list[Merge
 
 
 def _locate(run: str) -> tuple[Path, RunFolder | None, Manifest | None]:
-    """The results of a run, by these or by its folder."""
+    """The results of a run that is named by its results file or by its folder."""
     results_file = find_results_file(run)
     if results_file is not None:
         return results_file, None, None
@@ -69,15 +69,16 @@ def _locate(run: str) -> tuple[Path, RunFolder | None, Manifest | None]:
     manifest = read_manifest(folder.manifest)
     results = results_of(folder, manifest)
     if results is None:
-        raise UsageError(f"{run}: its results went to a stream; crewrun export {run} -o FILE makes a file of them")
+        raise UsageError(f"{run}: its results went to a stream; crewrun export {run} -o FILE writes them to a file")
     if not os.path.isfile(results):
         command = command_of(folder, manifest)
-        raise UsageError(f"{run}: {nearby(results)} is not there any more; to make it again: {command}")
+        raise UsageError(f"{run}: {nearby(results)} no longer exists; to restore it: {command}")
     return results, folder, manifest
 
 
 def read_merge_input(merge_input: MergeInput, number: int, merged: MergedResults) -> None:
-    """Add the lines of a run to `merged`, under this number: those in its journal, or without one those that are whole.
+    """Add the lines of a run to `merged` under `number`: those that its journal has, or without a journal every whole
+    one.
 
     Raises UsageError when no line is a result, JournalDamaged and OutputFailed.
     """
@@ -92,9 +93,9 @@ def read_merge_input(merge_input: MergeInput, number: int, merged: MergedResults
             else:
                 left_out.foreign += 1
         if view is not None and is_held(view.folder.lock):
-            left_out.torn = 0  # it is being written
+            left_out.torn = 0  # the last line is still being written
         if left_out.foreign and not taken:
-            raise UsageError(f"{merge_input.name}: no line of it is a result of crewrun batch")
+            raise UsageError(f"{merge_input.name}: none of its lines is a result of crewrun batch")
         if reasons := str(left_out):
             restore = f"; to restore them: {view.command}" if view is not None else ""
             merge_input.omissions.append(f"{merge_input.name}: lines that are left out: {reasons}{restore}")
@@ -106,15 +107,15 @@ def read_merge_input(merge_input: MergeInput, number: int, merged: MergedResults
 def _unfinished(name: str, view: View) -> list[str]:
     session = view.session()
     if is_held(view.folder.lock):
-        return [f"{name}: {describe_holder(view.folder.lock)} is working on it; what it has so far is taken"]
+        return [f"{name}: {describe_holder(view.folder.lock)} is working on it; its results so far are taken"]
     if session is None or session.ended_at is None or session.stopped:
         return [f"{name}: is not finished; to go on: {view.command}"]
     return []
 
 
 def input_of(merge_inputs: Sequence[MergeInput], inputs: str | None, id_field: str | None) -> Input | str:
-    """What the merged rows are to be held against: `inputs`, else the file that the runs name if it is one and is
-    there. A text says why nothing can be.
+    """The input to compare the merged rows with: `inputs`, else the file that the runs name, if they agree on one and
+    it exists. A text says why there is no comparison.
     """
     manifests = [merge_input.manifest for merge_input in merge_inputs if merge_input.manifest is not None]
     values = (manifest.options.get("id_field") for manifest in manifests)
@@ -129,7 +130,7 @@ def input_of(merge_inputs: Sequence[MergeInput], inputs: str | None, id_field: s
     files = {os.path.realpath(manifest.input_file) for manifest in manifests if manifest.input_file is not None}
     if not all(manifest.input_file for manifest in manifests):
         return "rows came through a pipe; --input names a file of them"
-    # Of several machines each has a path of its own, and one of these may be here.
+    # Each machine may have its own path to the same file, and one of these paths may exist here.
     is_one = len(files) == 1 or len({manifest.input_digest for manifest in manifests}) == 1
     there = sorted(path for path in files if os.path.isfile(path))
     if not is_one or not there:

@@ -1,8 +1,9 @@
-"""Prompts made again from a crew and what its run recorded: the journal keeps none.
+"""Rebuilds prompts from the crew and what its run recorded, because the journal does not store them.
 
-What a call was asked is put together as the crew does it, from the row's inputs, earlier tasks' outputs, recorded
-replies and what tools gave or failed with, and counts only if its identity is the recorded one: then it is, word for
-word, what was sent. No guardrail, callback or tool is called for it, so what came out of those cannot be made again.
+A prompt is composed as the crew composes it, from the row's inputs, the outputs of earlier tasks, recorded replies and
+tool results or failures. It counts as proven only if its request identity equals the recorded one: then it is what was
+sent, word for word. No guardrail, callback or tool is called, so prompts that contain their results and were not
+recorded cannot be rebuilt.
 """
 
 from collections import deque
@@ -28,14 +29,15 @@ from crewrun.tools.toolbox import wire_name
 
 Name = Callable[[int | str], str]
 
-# One call of a tool may have given something else each time that the row ran.
-_MOST_WAYS = 16
+# A tool may have returned something different in each session, so a turn has several possible continuations. A prompt
+# beyond this many combinations is shown as not rebuilt; trying all would grow with the product of the results.
+_MAX_COMBINATIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """The `prompts` that could be made again and proven, by the numbers of their calls. `unrecorded` are the tools
-    without whose results the others cannot be.
+    """The `prompts` that could be rebuilt and proven, by the numbers of their calls. `unrecorded` are the tools whose
+    results are missing for the others.
     """
 
     prompts: dict[int, tuple[Message, ...]] = field(default_factory=dict)
@@ -61,7 +63,7 @@ def rebuild(
     rebuilt = Rebuilt()
     results = _Results(calls, name, rebuilt.unrecorded)
     finished: dict[Task, TaskOutput] = {}
-    before: dict[Task, TaskOutput] = {}  # what the async tasks of one stretch see
+    before: dict[Task, TaskOutput] = {}  # what consecutive async tasks see
     was_async = False
     for assignment in crew.assignments(inputs, gateway):
         task = assignment.task
@@ -69,7 +71,7 @@ def rebuild(
             before = dict(finished)
         was_async = task.async_execution
         mine = [entry for entry in calls if not _is_of_tool(entry) and name(entry.task) == assignment.name]
-        if mine:  # else the row did not come to it, and what it needs may be missing
+        if mine:  # else the row did not get to this task, and its context may be incomplete
             contexts = {context_of(task, seen, crew.tasks) for seen in (finished, before)}
             rebuilt.prompts.update(_Talk(assignment, contexts, gateway, results).follow(mine))
         if left := outputs_by_task.get(assignment.name):
@@ -84,7 +86,7 @@ def _is_of_tool(entry: CallEntry) -> bool:
 
 
 class _Results:
-    """What models were told of the calls of tools: results, and what went wrong."""
+    """The recorded texts that models got for tool calls: results and error messages."""
 
     def __init__(self, calls: Iterable[CallEntry], name: Name, unrecorded: dict[str, None]) -> None:
         self._unrecorded = unrecorded
@@ -94,7 +96,7 @@ class _Results:
                 self._texts.setdefault((name(entry.task), entry.request), {})[read_text(entry)] = None
 
     def texts(self, assignment: Assignment, tool_name: str, arguments: str) -> list[str]:
-        """All that one call was ever answered with. Nothing when that was not recorded."""
+        """Every text that one call was answered with, in any session; empty when none was recorded."""
         tool = assignment.toolbox.tools.get(wire_name(tool_name))
         version = fingerprint(tool) if tool is not None else ""
         identity = tool_identity(version, wire_name(tool_name), arguments)
@@ -110,7 +112,7 @@ class _Turn(NamedTuple):
 
 
 class _Talk:
-    """One task's conversation: `_expected` has what may be asked next, by its identity."""
+    """One task's conversation. `_expected` has the requests that may come next, by their identities."""
 
     def __init__(self, assignment: Assignment, contexts: Iterable[str], gateway: Gateway, results: _Results) -> None:
         self._assignment = assignment
@@ -125,7 +127,7 @@ class _Talk:
                 self._expect(_Turn(_with_tools_in_words(prompt, assignment).messages(), in_words=True))
 
     def follow(self, calls: Iterable[CallEntry]) -> dict[int, tuple[Message, ...]]:
-        """The prompts of these calls that are proven."""
+        """The prompts of those calls that can be proven."""
         proven: dict[int, tuple[Message, ...]] = {}
         for entry in calls:
             turn = self._expected.get(entry.request)
@@ -141,7 +143,7 @@ class _Talk:
             self._expected.setdefault(self._identities.of(request), turn._replace(messages=messages))
 
     def _requests(self, turn: _Turn) -> Iterator[tuple[ChatRequest, tuple[Message, ...]]]:
-        """The forms in which a turn may have been sent: with tools or a schema, without, and as the last one."""
+        """The forms in which a turn may have been sent: with tools or a schema, without them, and as the last turn."""
         assignment, messages = self._assignment, turn.messages
         schema = assignment.schema.wire if assignment.schema else None
         if assignment.toolbox.specs:
@@ -155,11 +157,11 @@ class _Talk:
         yield ChatRequest(self._endpoint, messages), messages
 
     def _reactions(self, turn: _Turn, answer: Completion) -> Iterator[tuple[Message, ...]]:
-        """What may follow an answer that asks for tools: itself and what they gave, as far as that was recorded."""
+        """The messages that may follow an answer that calls tools: the answer and the recorded results."""
         if answer.tool_calls:
             texts = [self._results.texts(self._assignment, call.name, call.arguments) for call in answer.tool_calls]
             message = Message("assistant", answer.text, answer.tool_calls, carried=answer.carried)
-            for results in islice(product(*texts), _MOST_WAYS):
+            for results in islice(product(*texts), _MAX_COMBINATIONS):
                 pairs = zip(answer.tool_calls, results, strict=True)
                 yield message, *(Message("tool", text, tool_call_id=call.id) for call, text in pairs)
             return
@@ -169,12 +171,12 @@ class _Talk:
         )
         if isinstance(reply, Actions):
             texts = [self._results.texts(self._assignment, call.tool, call.arguments) for call in reply.calls]
-            for results in islice(product(*texts), _MOST_WAYS):
+            for results in islice(product(*texts), _MAX_COMBINATIONS):
                 yield turns(reply, list(results))
 
 
 def _with_tools_in_words(prompt: Prompt, assignment: Assignment) -> Prompt:
-    """As `crewrun.crew.perform` asks a model that takes no tools."""
+    """The prompt as `crewrun.crew.perform` sends it to a model that does not support tools."""
     explained = explain_tools(assignment.toolbox.specs)
     if prompt.system is None:
         return prompt._replace(before=f"{explained}\n\n{prompt.before}")

@@ -1,6 +1,7 @@
-"""`ResultsFile`: results without a run folder, merged or copied. Which lines count follows from the lines alone.
+"""`ResultsFile`: results without a run folder, for example merged or copied ones. Only the lines themselves are
+checked.
 
-The lines of a run are checked against its journal, in `export`.
+`export` checks the lines of a run against its journal.
 """
 
 import os
@@ -14,21 +15,21 @@ from crewrun.inspect.merge import read_line
 from crewrun.inspect.table import Columns
 from crewrun.journal.done_index import Positions
 from crewrun.journal.keys import row_key
-from crewrun.runs.folder import beside
+from crewrun.runs.folder import folder_of
 
 
 def find_results_file(run: str) -> Path | None:
-    """The file that a user names, None for anything else and for the results of a run."""
+    """The results file without a run folder that `run` names; None for a run, and when there is no such file."""
     path = Path(os.path.realpath(run))
     try:
-        is_results_file = os.path.isfile(path) and not beside(path).is_used and not beside(Path(run)).is_used
-    except OSError:  # the caller then looks for a run, which says what is wrong
+        is_results_file = os.path.isfile(path) and not folder_of(path).is_used and not folder_of(Path(run)).is_used
+    except OSError:  # the caller then looks for a run, and that error says what is wrong
         return None
     return path if is_results_file else None
 
 
 def whole_lines(file: BinaryIO, left_out: LeftOut) -> Iterator[tuple[int, bytes]]:
-    """The start and the bytes of each line that ends in a newline. One that does not is counted in `left_out`."""
+    """The offset and the bytes of each line that ends in a newline. A line that does not is counted in `left_out`."""
     start = 0
     for line in file:
         if line.endswith(b"\n"):
@@ -39,10 +40,10 @@ def whole_lines(file: BinaryIO, left_out: LeftOut) -> Iterator[tuple[int, bytes]
 
 
 class ResultsFile:
-    """The results in a file: of each id the last line, if it ended with `status`. The others are `left_out`.
+    """The results in a file: the last line of each id, if the row ended with `status`. Other lines are `left_out`.
 
-    `columns` are shown all results, whatever their status. Ids are told apart by 64 bits of each: a million take a few
-    dozen megabytes.
+    `columns` sees all results, whatever their status. Ids are compared by 64-bit digests: a million take a few dozen
+    megabytes.
     """
 
     def __init__(self, file: BinaryIO, status: Status | None, columns: Columns | None) -> None:
@@ -63,7 +64,7 @@ class ResultsFile:
         return len(self._keys)
 
     def lines(self, *, ordered: bool) -> Lines:
-        """The lines as they stand in the file, or in the order that their rows had when they ran."""
+        """The lines in the order of the file, or with `ordered` in the order that the rows had in their input."""
         lines = Lines(self._file)
         positions = (i for i in range(len(self)) if self._status is None or bool(self._ok[i]) == (self._status == "ok"))
         places = self._indexes if ordered else self._starts
@@ -72,7 +73,7 @@ class ResultsFile:
         return lines
 
     def _take(self, start: int, line: bytes) -> bool:
-        """Note a line, in the place of an earlier one of its row. False when it is no result."""
+        """Note a line, replacing an earlier one of the same row. False when it is not a result."""
         result = read_line(line)
         if result is None:
             return False
@@ -87,7 +88,7 @@ class ResultsFile:
         return True
 
     def _add(self, key: int) -> int:
-        """The position of a row that is new."""
+        """Make a position for a new row."""
         position = len(self._keys)
         self._keys.append(key)
         for column in (self._starts, self._ends, self._indexes):

@@ -1,6 +1,6 @@
-"""What the journal says to a command that plans the next session: rows that are done, answers, refusals.
+"""What a command that plans the next session reads from the journal: rows that are done, answers, refusals.
 
-Read once; nothing stays open.
+It is read once; nothing stays open.
 """
 
 import sqlite3
@@ -16,13 +16,13 @@ from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.schema import ANSWER, TURN
 from crewrun.row import Row
 
-# As many as a forecast needs: the latest ones are made with the prompts of today.
+# Enough for the percentiles of a forecast. Older answers may come from prompts that have changed since.
 _LATEST_ANSWERS: Final = 2000
 
 
 @dataclass(slots=True)
 class Answers:
-    """The last answers of one task by one model: completion tokens, and seconds."""
+    """The latest answers of one model in one task: completion tokens and seconds."""
 
     tokens: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Answers:
 
 @dataclass(slots=True)
 class RunSoFar:
-    """The rows that are done under one definition, and the last `answers` by (model, task)."""
+    """The rows that are done under one definition, and the latest `answers` by (model, task)."""
 
     done: DoneIndex | None = None
     answers: dict[tuple[str, str], Answers] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class RunSoFar:
 
 
 def read_known(path: Path, definition: str) -> RunSoFar:
-    """What the journal at `path` has of a definition, given by its fingerprint. Raises as `read_journal` does."""
+    """What the journal at `path` has for the definition with this fingerprint. Raises as `read_journal` does."""
     with _reading(path) as db:
         so_far = RunSoFar()
         number = db.execute("select id from names where name = ?", (definition,)).fetchone()
@@ -62,7 +62,10 @@ def read_known(path: Path, definition: str) -> RunSoFar:
 
 
 def read_refusals(path: Path, definition: str) -> set[tuple[str, str]]:
-    """What endpoints turned out not to take for a definition, by its fingerprint. Raises as `read_journal` does."""
+    """What endpoints refused for the definition with this fingerprint, as (endpoint, feature).
+
+    Raises as `read_journal` does.
+    """
     with _reading(path) as db:
         number = "(select id from names where name = ?)"
         query = f"select endpoint, what from refusals where definition = {number}"  # noqa: S608  (ours)

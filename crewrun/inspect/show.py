@@ -1,4 +1,4 @@
-"""One row of a run: how it is found, what became of it, and each of its calls that the journal has."""
+"""One row of a run: finding it, its outcome, and the calls that the journal has of it."""
 
 import json
 import sqlite3
@@ -20,12 +20,12 @@ from crewrun.runs.results import lines_of
 
 SCHEMA: Final = "crewrun.show/1"
 
-_SHOWN_IDS = 5
-_NEAR_IDS = 2000
+_SHOWN_IDS = 5  # as many ids as fit on a line of the terminal
+_NEAR_IDS = 2000  # comparing a name with this many takes some 10 ms
 
 
 class FoundRow(NamedTuple):
-    """A row by its id. `seq` and `digest` are those of its last entry, None when it has not ended yet."""
+    """A row's id, with `seq` and `digest` of its last entry, or None when the row has not ended yet."""
 
     id: str
     seq: int | None
@@ -33,7 +33,7 @@ class FoundRow(NamedTuple):
 
 
 def find_row(view: View, name: str) -> FoundRow:
-    """The row whose id is `name`, or begins so. Raises UsageError for none and for several."""
+    """The row whose id is `name` or begins with it. Raises UsageError when there is none or there are several."""
     if exact := _last_entry(view, name):
         return exact
     begins = (
@@ -45,15 +45,15 @@ def find_row(view: View, name: str) -> FoundRow:
     if len(several) > 1:
         more = ", …" if len(several) > _SHOWN_IDS else ""
         raise UsageError(f"{name!r}: several rows have such ids: {', '.join(several[:_SHOWN_IDS])}{more}; write it out")
-    if several and (found := _last_entry(view, several[0])):
-        return found
+    if several and (entry := _last_entry(view, several[0])):
+        return entry
     if view.db.execute("select 1 from calls where row = ? limit 1", (row_key(name),)).fetchone():
-        return FoundRow(name, None, None)  # at work, or given up
+        return FoundRow(name, None, None)  # in flight, or given up
     raise UsageError(f"{name!r}: no such row in {view.folder.path}{suggest(name, _near(view.db, stored_name))}")
 
 
 def find_line(view: View, row: FoundRow) -> dict[str, Any] | None:
-    """The row's line in the results, None when there is none that the journal knows."""
+    """The row's line in the results, None when the results do not have the line that the journal recorded."""
     if row.digest is None or view.results is None or not view.results.is_file():
         return None
     quoted = as_json(row.id)
@@ -64,30 +64,33 @@ def find_line(view: View, row: FoundRow) -> dict[str, Any] | None:
     return None
 
 
-def make_record(view: View, found: FoundRow, row: Row | None) -> dict[str, Any] | None:
-    """The row's result made again from the journal, None when it has not ended. `row` is that of the input, if any."""
-    if found.seq is None:
+def make_record(view: View, match: FoundRow, row: Row | None) -> dict[str, Any] | None:
+    """The row's result, rebuilt from the journal; None when it has not ended.
+
+    `row` is the input's, None without one.
+    """
+    if match.seq is None:
         return None
-    record = view.outcome(found.seq, row or Row(-1, -1, found.id, None)).to_json()
+    record = view.outcome(match.seq, row or Row(-1, -1, match.id, None)).to_json()
     return record if row else {**record, "index": None}
 
 
-def calls_of(view: View, found: FoundRow) -> list[CallEntry]:
-    """All calls that the row ever made, in their order."""
-    return view.calls("row = ?", (row_key(found.id),))
+def calls_of(view: View, match: FoundRow) -> list[CallEntry]:
+    """All calls of the row, from every session, in their order."""
+    return view.calls("row = ?", (row_key(match.id),))
 
 
-def logged_prompts(view: View, found: FoundRow) -> dict[int, list[dict[str, str]]]:
-    """The prompts that --log-prompts kept of the row, by the numbers of their calls."""
+def logged_prompts(view: View, match: FoundRow) -> dict[int, list[dict[str, str]]]:
+    """The row's prompts that --log-prompts wrote to the log, by the numbers of their calls."""
     prompts = {}
-    for event in _events(view, b'"event":"prompt"', as_json(found.id)):
-        if event.get("event") == "prompt" and event.get("row") == found.id:
+    for event in _events(view, b'"event":"prompt"', as_json(match.id)):
+        if event.get("event") == "prompt" and event.get("row") == match.id:
             prompts[int(event["seq"])] = event["messages"]
     return prompts
 
 
 def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None) -> dict[str, Any]:
-    """A call as `--json` prints it. `source` says where the prompt is from: the log, or rebuilt and proven."""
+    """A call as `--json` prints it. `source` says where the prompt comes from: the log, or rebuilt and proven."""
     about: dict[str, Any] = {
         "seq": entry.seq,
         "session": entry.session,
@@ -125,15 +128,15 @@ def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None)
 
 
 def turns(view: View, entries: Iterable[CallEntry]) -> dict[int, int]:
-    """In which turn of their task tools failed, by the numbers of these calls: 1 is the task's first answer."""
+    """In which turn of its task each failed tool was called, by the call's number; 1 is the task's first answer."""
     answers: Counter[str] = Counter()
-    found: dict[int, int] = {}
+    turn_numbers: dict[int, int] = {}
     for entry in entries:
         if entry.kind == TOOL_FAILURE:
-            found[entry.seq] = answers[view.name(entry.task)]
+            turn_numbers[entry.seq] = answers[view.name(entry.task)]
         elif entry.kind not in (TOOL, FAILURE):
             answers[view.name(entry.task)] += 1
-    return found
+    return turn_numbers
 
 
 def tool_failures(view: View, entries: Iterable[CallEntry]) -> list[dict[str, Any]]:
@@ -143,7 +146,7 @@ def tool_failures(view: View, entries: Iterable[CallEntry]) -> list[dict[str, An
 
 
 def totals(entries: Iterable[CallEntry]) -> dict[str, Any]:
-    """What all these calls took together, failed ones too."""
+    """The usage, cost and time of all these calls together, failed ones included."""
     calls = [entry for entry in entries if entry.kind not in (TOOL, TOOL_FAILURE)]
     usage = sum((usage_of(entry) for entry in calls), Usage())
     costs = [entry.cost_usd for entry in calls]
@@ -165,13 +168,13 @@ def as_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
 
 
 def _last_entry(view: View, row_id: str) -> FoundRow | None:
-    """The row's last entry under the run's present definition, else under an earlier one."""
+    """The row's last entry under the run's current definition, else under an earlier one."""
     packed = pack_id(row_id)
-    found = view.db.execute(
+    entry = view.db.execute(
         "select seq, digest from rows where id = ? order by definition = ? desc, seq desc limit 1",
         (packed if isinstance(packed, bytes) else storable(packed), view.definition()),
     ).fetchone()
-    return FoundRow(row_id, *found) if found else None
+    return FoundRow(row_id, *entry) if entry else None
 
 
 def _ids(db: sqlite3.Connection, where: str, name: str, limit: int) -> list[bytes | str]:
@@ -179,15 +182,15 @@ def _ids(db: sqlite3.Connection, where: str, name: str, limit: int) -> list[byte
 
 
 def _near(db: sqlite3.Connection, name: str) -> list[str]:
-    """Ids among which the one that was meant may be: they begin or end like it; else the first ones."""
+    """Candidates for a suggestion: ids that begin or end like `name`, else the first ids."""
     text = "case typeof(id) when 'blob' then lower(hex(id)) else lower(id) end"
     like = f"substr({text}, 1, 3) = substr(lower(?1), 1, 3) or substr({text}, -3) = substr(lower(?1), -3)"
-    found = _ids(db, like, name, _NEAR_IDS) or _ids(db, "?1 is not null", name, _NEAR_IDS)
-    return [unpack_id(packed) for packed in found]
+    ids = _ids(db, like, name, _NEAR_IDS) or _ids(db, "?1 is not null", name, _NEAR_IDS)
+    return [unpack_id(packed) for packed in ids]
 
 
 def _events(view: View, *parts: bytes) -> Iterator[Mapping[str, Any]]:
-    """The log's events whose lines have these parts."""
+    """The log's events whose lines contain all `parts`."""
     if not view.folder.log.is_file():
         return
     for line in lines_of(view.folder.log):

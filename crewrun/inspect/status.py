@@ -1,4 +1,4 @@
-"""`Status`: how far a run is, what it spent and what failed in it, while a process works on it and afterwards."""
+"""`Status`: how far a run is, what it has spent and what failed, while a process works on it and afterwards."""
 
 import json
 from collections import Counter
@@ -21,15 +21,15 @@ from crewrun.runs.results import count_lines, lines_of
 
 SCHEMA = "crewrun.status/1"
 
-_SHOWN_TOOLS = 20
+_SHOWN_TOOLS = 20  # a screenful; further ones failed less often
 
-# `died` is a session that neither goes on nor has said how it ended.
+# `died`: no process works on the run, and its last session has not recorded an end.
 State = Literal["running", "finished", "stopped", "died"]
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRows:
-    """The rows that failed with one category, and the latest of them."""
+    """The rows that failed with one category: how many, and id and message of the latest."""
 
     category: str
     count: int
@@ -39,7 +39,7 @@ class FailedRows:
 
 @dataclass(frozen=True, slots=True)
 class FailingTool:
-    """A tool whose calls failed, in all sessions together, and what the model was told of the latest."""
+    """A tool whose calls failed: how often, over all sessions, and the error that the model got for the latest."""
 
     tool: str
     count: int
@@ -50,13 +50,14 @@ class FailingTool:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is known of a run.
+    """The state of a run.
 
-    Of one that is going those rows are counted that its latest session has come to, of one that is finished those that
-    its results have, of any other those that the journal has under its present definition. `holder` is who works on it.
-    `share` (0 to 1), `rows_per_s` and `eta_s` are None where they are not known; `spent` is the latest session's,
-    `in_all` that of all `sessions`. `command` goes on with the run, `redo` asks for the calls that --replay left out.
-    `elsewhere` rows are in other shards than `shard`, None until the session has ended.
+    Which rows `ok` and `failed` count depends on `state`: of a running run those that its latest session has got to, of
+    a finished one those in its results, of any other those that the journal has under the current definition. `holder`
+    is the process that works on it. `share` (0 to 1), `rows_per_s` and `eta_s` are None where they are unknown. `spent`
+    is the latest session's, `in_all` that of all `sessions`. `command` continues the run; `redo` does too, and makes
+    the calls that --replay left out. `elsewhere` is how many rows belong to other shards than `shard`, None until the
+    session has ended.
     """
 
     run: str
@@ -78,12 +79,12 @@ class Status:
 
     @property
     def is_going(self) -> bool:
-        """Whether the latest session is at work, and not one before it while the next prepares to begin."""
+        """Whether the latest session is running. False while a process holds the lock and has not begun its session."""
         return self.state == "running" and self.session is not None and self.session.ended_at is None
 
     @property
     def in_flight(self) -> int:
-        """Rows at work now."""
+        """Rows in flight now."""
         return self.session.in_flight if self.session and self.is_going else 0
 
     @property
@@ -92,7 +93,7 @@ class Status:
         session = self.session
         if session is None:
             return 0.0
-        # By the clock that cannot be set, as far as that was written.
+        # `elapsed_s` is from the monotonic clock, as of the last heartbeat.
         return max(session.elapsed_s, (session.ended_at or session.updated_at) - session.started_at)
 
     @property
@@ -103,12 +104,12 @@ class Status:
 
     @property
     def share(self) -> float | None:
-        """The share of the input that is done, while the run goes on."""
+        """The share of the input that is done, while the run is running."""
         return self.session.share if self.session and self.is_going else None
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to the end, if the rest of the input goes like what this session has done of it."""
+        """Seconds to the end, if the rest of the input takes as long as what this session has done of it."""
         session, share = self.session, self.share
         done = session.ok + session.failed if session else 0
         if session is None or not share or not done:
@@ -152,9 +153,9 @@ class Status:
 
 
 def read_status(view: View, *, held: bool | None = None) -> Status:
-    """The status of a run now. Whether a process has it is `held`; None finds out."""
+    """The status of a run now. `held` says whether a process has its lock; None looks."""
     held = is_held(view.folder.lock) if held is None else held
-    view.db.execute("begin")  # all that follows is of one moment
+    view.db.execute("begin")  # one snapshot for all queries below
     session = view.session()
     state = _state(session, held=held)
     ended = _count(view, session, state) if session else []
@@ -187,7 +188,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
 
 
 def when(seconds: float) -> str:
-    """A time as result lines write it, `2026-01-31T12:00:00.000Z`."""
+    """A time in the format of result lines, `2026-01-31T12:00:00.000Z`."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -200,7 +201,7 @@ def _state(session: Session | None, *, held: bool) -> State:
 
 
 class _Ended(NamedTuple):
-    """How many rows ended alike, and the entry of the latest."""
+    """How many rows ended in the same way, and the entry of the latest."""
 
     ended: int
     rows: int
@@ -213,15 +214,15 @@ _GROUPS = "select ended, count(*), max(seq)"
 def _count(view: View, session: Session, state: State) -> list[_Ended]:
     """The rows that have an outcome, by how they ended."""
     if state == "running" and session.ended_at is None:
-        # Rows of earlier sessions are redone, or their rows are gone from the input: this one will tell.
+        # Rows of earlier sessions may run again or be gone from the input; this session counts those that it has seen.
         of_session = view.db.execute(f"{_GROUPS} from rows where session = ? group by ended", (session.id,))
         return [*map(_Ended._make, of_session), _Ended(OK, session.kept, 0)]
-    # Beside max(), a bare column is that of the same entry: https://sqlite.org/lang_select.html#bareagg
+    # Next to max(), a bare column comes from the same entry: https://sqlite.org/lang_select.html#bareagg
     last = "select max(seq) as seq, ended from rows where definition = ? group by id"
     groups = [*map(_Ended._make, view.db.execute(f"{_GROUPS} from ({last}) group by ended", (session.definition,)))]
     results = view.results
     if state == "finished" and results and results.is_file() and count_lines(results) != sum(g.rows for g in groups):
-        return _count_written(view, results)  # rows that were taken out of the input are in the journal still
+        return _count_written(view, results)  # the journal still has rows that were taken out of the input
     return groups
 
 
@@ -244,14 +245,14 @@ def _count_written(view: View, results: Path) -> list[_Ended]:
 def _failed_rows(view: View, group: _Ended) -> FailedRows:
     (record,) = view.db.execute("select record from rows where seq = ?", (group.seq,)).fetchone()
     with view.legible(group.seq):
-        error = json.loads(record)[9]  # where `outcomes.encode` puts it
+        error = json.loads(record)[9]  # its place in what `codec.encode` writes
         category = category_of(group.ended)
         return FailedRows(str(category), group.rows, view.row_id(group.seq), redact(error["message"]) if error else "")
 
 
 def _failing_tools(view: View) -> list[FailingTool]:
-    """The tools that failed most."""
-    # The kind is written out, for SQLite to see that its index has them all.
+    """The tools that failed most often."""
+    # The kind is a literal, not a parameter, so that SQLite uses the partial index.
     groups = view.db.execute(
         f"select name, count(*), max(seq) from calls where kind = {TOOL_FAILURE} "  # noqa: S608  (a number of ours)
         "group by name order by count(*) desc, name limit ?",

@@ -1,4 +1,4 @@
-"""Result lines as a table: which columns they have, and how they are written as CSV."""
+"""Result lines as a table: its columns, and how they are written as CSV."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-# What every row has. Behind the first ones stand its inputs, its output and the fields of that.
+# The columns of every table. A row's inputs, its output and the output's fields come after `_FIRST`.
 _FIRST: Final = ("id", "index", "status")
 _ERROR: Final = ("error.category", "error.message")
 _LAST: Final = ("cost_usd", "prompt_tokens", "completion_tokens", "duration_s", "models")
@@ -14,14 +14,14 @@ _LAST: Final = ("cost_usd", "prompt_tokens", "completion_tokens", "duration_s", 
 # https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
-# Names by the first row of the input that has them, and where in it.
+# For each name the index of the first row that has it, and its place in that row.
 _Names = dict[str, tuple[int, int]]
 
 
 class Columns:
-    """The inputs and the output fields of all lines that were given to `see`: what they are called is kept, no more.
+    """The names of the inputs and output fields of all lines that were passed to `see`.
 
-    They stand in the order in which the input's rows have them, whichever row was done first.
+    They are in the order of the input's rows, whichever row was done first.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Columns:
         self._fields: _Names = {}
 
     def see(self, line: bytes) -> None:
-        """A line of results."""
+        """Take the names of a result line."""
         row = json.loads(line)
         _note(self._inputs, row["input"], row["index"])
         _note(self._fields, row.get("output"), row["index"])
@@ -41,7 +41,7 @@ class Columns:
 
     @property
     def fields(self) -> list[str]:
-        """The names in outputs that are objects."""
+        """The field names of outputs that are objects."""
         return sorted(self._fields, key=self._fields.__getitem__)
 
 
@@ -53,13 +53,13 @@ def _note(names: _Names, value: object, index: int) -> None:
 
 
 def as_csv(lines: Iterable[bytes], columns: Columns, *, guards_formulas: bool) -> Iterator[bytes]:
-    """A header, and a record for each line, as RFC 4180 has them.
+    """A header and a record for each line, as in RFC 4180.
 
-    With `guards_formulas`, an apostrophe is put before text that a spreadsheet would take for a formula; what is a
-    number in the row never gets one.
+    With `guards_formulas`, text that a spreadsheet would take as a formula gets an apostrophe in front; numbers of the
+    row never do.
 
-    An input and a field of an output have a column each, with what is nested in them as JSON; an output that is no
-    object, or has no fields, is in `output`. What a row has not is empty.
+    Each input and each field of an output has a column of its own, with nested values as JSON; an output that is not an
+    object, or has no fields, is in `output`. A cell is empty where the row has no value.
     """
     inputs, fields = columns.inputs, columns.fields
     named = [f"input.{name}" for name in inputs], [f"output.{name}" for name in fields]
@@ -75,7 +75,7 @@ def _guarded(text: str) -> str:
 
 
 def _values(row: dict[str, Any], inputs: Sequence[str], fields: Sequence[str]) -> list[Any]:
-    """What a row has in each column. Lines of a run have everything, those of a file without one may lack some."""
+    """A row's value for each column. Lines without a run folder may lack some keys."""
     row_inputs, output, error, usage = (_object(row.get(name)) for name in ("input", "output", "error", "usage"))
     models = row.get("models")
     return [
@@ -106,5 +106,5 @@ def _written(value: Any) -> str:
 def _record(cells: Sequence[str]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerow(cells)
-    # JSON may have lone surrogates, UTF-8 has none.
+    # JSON may contain lone surrogates, which UTF-8 cannot encode.
     return text.getvalue().encode("utf-8", "backslashreplace")

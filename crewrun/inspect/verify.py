@@ -1,6 +1,6 @@
-"""`Verification`: a run's results, journal and input held against each other.
+"""`Verification`: compares a run's results with its journal and its input.
 
-The results and the journal are compared here; rows of the input are given to `see` by who can read it.
+The caller reads the input and passes its rows to `see`.
 """
 
 import json
@@ -18,15 +18,15 @@ from crewrun.runs.results import is_result, lines_of
 
 _EXAMPLES: Final = 5
 
-# What can differ, and how it is said of a number of them.
+# What can differ, worded for a number of cases.
 KINDS: Final = {
     "journal": "faults in the journal",
-    "torn": "lines that are not whole",
-    "edited": "lines that are not as they were written",
+    "torn": "lines that are incomplete",
+    "edited": "lines that were edited",
     "unknown": "lines that the journal does not know",
-    "doubled": "lines that stand there twice",
-    "outdated": "lines of which the journal has a later one",
-    "missing": "rows that are done and have no line",
+    "doubled": "lines that are duplicated",
+    "outdated": "lines that are older than the journal's",
+    "missing": "rows that are done but have no line",
     "without_result": "rows of the input without a result",
     "not_in_input": "results whose rows are not in the input",
     "input": "inputs that cannot be read",
@@ -35,14 +35,14 @@ KINDS: Final = {
 
 @dataclass(slots=True)
 class Differences:
-    """What was found: of each kind how many, and the first ones. `notes` say what could not be compared, and why."""
+    """Differences by kind: how many, and the first examples. `notes` say what could not be compared, and why."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def add(self, kind: str, example: str) -> None:
-        """Count one."""
+        """Count one difference."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
         examples = self.examples.setdefault(kind, [])
         if len(examples) < _EXAMPLES:
@@ -59,7 +59,7 @@ class Differences:
 
 
 class Verification:
-    """One comparison: `read_results`, then `see` for every row of the input and `end`, or `end_without_input`."""
+    """One comparison: `read_results`, then `see` for every row of the input and `end`; or `end_without_input`."""
 
     def __init__(self, view: View, differences: Differences) -> None:
         self._view = view
@@ -68,13 +68,13 @@ class Verification:
         self._edited = array("q")
 
     def read_results(self) -> None:
-        """Hold each line of the results against the journal."""
+        """Compare each line of the results with the journal."""
         path = self._view.results
         if path is None:
             self._differences.notes.append("results: they went to a stream")
             return
         if not path.is_file():
-            return  # every row that is done will be found missing
+            return  # every row that is done will count as missing
         ids: array[int] | None = None
         others = self._digests()
         for number, line in enumerate(lines_of(path), 1):
@@ -97,7 +97,7 @@ class Verification:
         self._done.forget_search()
 
     def see(self, row: Row, *, wanted: bool) -> None:
-        """A row of the input, and whether the run was asked for it."""
+        """Take a row of the input into account; `wanted` says whether it belongs to the run."""
         position = self._done.find(row)
         if position is None:
             if wanted:
@@ -108,7 +108,7 @@ class Verification:
             self._lack(row.id)
 
     def end(self) -> None:
-        """The input has no more rows."""
+        """Note the results whose rows were not in the input, after its last row."""
         if self._view.results is None:
             return
         for position in range(len(self._done)):
@@ -116,7 +116,7 @@ class Verification:
                 self._differences.add("not_in_input", self._view.row_id(self._done.seq(position)))
 
     def end_without_input(self) -> None:
-        """The input cannot be read."""
+        """Note missing rows without the input, which cannot be read."""
         for position in surely_missing(self._view, self._done):
             row_id = self._view.row_id(self._done.seq(position))
             if not self._is_edited(row_id):
@@ -127,13 +127,13 @@ class Verification:
             self._differences.add("missing", row_id)
 
     def _judge(self, number: int, line: bytes, ids: "array[int]") -> None:
-        """A line that the journal has no digest of."""
+        """Tell whether a line that the journal has no digest of was edited or is unknown."""
         try:
             record = json.loads(line)
             is_ours = is_result(record)
             row_id = str(record["id"])
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._differences.add("unknown", f"line {number}: is no result")
+            self._differences.add("unknown", f"line {number}: is not a result")
             return
         if is_ours and is_among(ids, row_key(row_id)):
             self._edited.append(row_key(row_id))
@@ -145,7 +145,7 @@ class Verification:
         return is_among(self._edited, row_key(row_id))
 
     def _digests(self) -> "array[int]":
-        """The digests of all lines that were ever written, sorted."""
+        """The digests of the lines of all entries, sorted."""
         return array("q", (digest for (digest,) in self._view.db.execute("select digest from rows order by digest")))
 
     def _ids(self) -> "array[int]":
@@ -155,10 +155,10 @@ class Verification:
 
 
 def surely_missing(view: View, done: DoneIndex) -> Iterator[int]:
-    """The rows without a line that should have one, as far as can be known without the input.
+    """The rows without a line that should certainly have one, judged without the input.
 
-    A row that is done and was not in the results when a later session had read its whole input may have been taken out
-    of it: only those of later sessions are surely missing.
+    A session that reads its whole input drops the lines of rows that are no longer in it. So a row that is done and has
+    no line may have been taken out of the input, unless its session is at least as late as the last such session.
     """
     (whole,) = view.db.execute(
         "select coalesce(max(id), 0) from sessions where ended_at is not null and stopped is null"
@@ -171,7 +171,7 @@ def surely_missing(view: View, done: DoneIndex) -> Iterator[int]:
 
 
 def check_journal(view: View, differences: Differences) -> bool:
-    """Whether the journal can be trusted. What SQLite finds wrong with it is added to `differences`."""
+    """Whether SQLite finds the journal sound. What is wrong with it is added to `differences`."""
     try:
         fault = str(view.db.execute("pragma quick_check(1)").fetchone()[0])
     except (sqlite3.DatabaseError, UnicodeDecodeError) as damaged:

@@ -1,6 +1,6 @@
-"""`View`: a run opened for looking at it, also while a process works on it. Nothing is written.
+"""`View`: a run opened for reading, also while a process works on it.
 
-What the other files here say of a run, they read through this one.
+The rest of this package reads runs through it.
 """
 
 import os
@@ -21,12 +21,12 @@ from crewrun.messages import Usage
 from crewrun.redaction.redactor import redact_value
 from crewrun.row import Outcome, Row, usage_json
 from crewrun.run_files import FOLDER_SUFFIX
-from crewrun.runs.folder import RunFolder, beside, find
+from crewrun.runs.folder import RunFolder, find, folder_of
 from crewrun.runs.manifest import Manifest, read_manifest, without
 
 
 class Session(NamedTuple):
-    """One process's work on a run, as the journal has it; times in seconds since 1970."""
+    """A row of the journal's table `sessions`; times are Unix times in seconds."""
 
     id: int
     started_at: float
@@ -54,7 +54,7 @@ class Session(NamedTuple):
 
 
 class View:
-    """A run's files, read only. `results` is where its results are now, None when they went to a stream."""
+    """A run's files, read-only. `results` is where its results are now, None when they went to a stream."""
 
     def __init__(self, folder: RunFolder, manifest: Manifest, db: sqlite3.Connection) -> None:
         self.folder = folder
@@ -66,12 +66,12 @@ class View:
 
     @property
     def command(self) -> str:
-        """The command that goes on with the run, for a shell in the present working directory."""
+        """The command that continues the run, for a shell in the current working directory."""
         return command_of(self.folder, self.manifest)
 
     @property
     def fresh_command(self) -> str | None:
-        """The command that begins the run anew, None for one that was moved aside."""
+        """The command that starts the run over, None for a backup."""
         return fresh_command(self.folder, self.manifest)
 
     def session(self) -> Session | None:
@@ -81,7 +81,7 @@ class View:
         return Session(*row) if row else None
 
     def definition(self) -> int:
-        """The number of the definition that the run has now, 0 when no session has begun."""
+        """The number of the run's current definition, 0 when no session has begun."""
         session = self.session()
         return session.definition if session else 0
 
@@ -95,31 +95,31 @@ class View:
         return self._names[code]
 
     def calls(self, where: str, values: Sequence[Any]) -> list[CallEntry]:
-        """The call entries that an SQL condition is true of, in their order."""
+        """The call entries that meet an SQL condition, oldest first."""
         return self._entries.calls(where, values)
 
     def outcome(self, seq: int, row: Row) -> Outcome:
-        """What became of `row`, by the number of its entry."""
+        """The outcome of `row`, by the number of its entry."""
         return self._entries.outcome(seq, row)
 
     def legible(self, seq: int) -> AbstractContextManager[None]:
-        """Raise JournalDamaged when an entry is not what was written."""
+        """Raise JournalDamaged when an entry cannot be decoded in the block."""
         return self._entries.legible(seq)
 
     def row_id(self, seq: int) -> str:
-        """The id of the row that an entry is of."""
+        """The id of the row in an entry."""
         (packed,) = self.db.execute("select id from rows where seq = ?", (seq,)).fetchone()
         return unpack_id(packed)
 
 
 def open_run(run: str) -> AbstractContextManager[View]:
-    """The run that a user names. Raises UsageError and JournalDamaged, also for what is found while it is open."""
+    """The run that a user names. Raises UsageError and JournalDamaged, also for errors while it is open."""
     return open_folder(find_run(run))
 
 
 def find_run(run: str) -> RunFolder:
-    """The run folder that a user names, also by a link to it or to its results. Raises UsageError."""
-    return find(os.path.realpath(run) if os.path.islink(run) and not beside(Path(run)).is_used else run)
+    """The run folder that a user names, directly or by a link to it or to its results. Raises UsageError."""
+    return find(os.path.realpath(run) if os.path.islink(run) and not folder_of(Path(run)).is_used else run)
 
 
 @contextmanager
@@ -133,13 +133,13 @@ def open_folder(folder: RunFolder) -> Iterator[View]:
             yield View(folder, manifest, db)
         except sqlite3.Error as wrong:
             raise failure(folder.journal, wrong) from wrong
-        except UnicodeDecodeError as wrong:  # a text that is none
+        except UnicodeDecodeError as wrong:  # a text column that is not UTF-8
             raise JournalDamaged(f"{folder.journal}: is damaged: {wrong}") from wrong
         finally:
             db.close()
     except JournalDamaged as damaged:
-        anew = fresh_command(folder, manifest)
-        raise JournalDamaged(f"{damaged}; to begin anew: {anew}" if anew else str(damaged)) from damaged
+        command = fresh_command(folder, manifest)
+        raise JournalDamaged(f"{damaged}; to start over: {command}" if command else str(damaged)) from damaged
     except JournalFailed as failed:
         raise UsageError(str(failed).replace("cannot be written", "cannot be read")) from failed
     except OSError as refused:
@@ -147,7 +147,7 @@ def open_folder(folder: RunFolder) -> Iterator[View]:
 
 
 def results_of(folder: RunFolder, manifest: Manifest) -> Path | None:
-    """The results of a run: beside its folder, wherever both were moved, or with --run-dir where the manifest says."""
+    """The results of a run: next to its folder, wherever both were moved, or with --run-dir where the manifest says."""
     if manifest.output is None:
         return None
     is_beside = "run_dir" not in manifest.options or has_number(folder, manifest)
@@ -157,7 +157,7 @@ def results_of(folder: RunFolder, manifest: Manifest) -> Path | None:
 
 
 def has_number(folder: RunFolder, manifest: Manifest) -> bool:
-    """Whether --fresh has moved the run aside: it is called `x.1.jsonl` and the manifest says `x.jsonl`."""
+    """Whether --fresh has renamed the run: it is called `x.1.jsonl`, and its manifest says `x.jsonl`."""
     for name, old in (
         (folder.path.name.removesuffix(FOLDER_SUFFIX), Path(manifest.output or "").name),
         (folder.path.name, Path(str(manifest.options.get("run_dir") or "")).name),
@@ -170,18 +170,18 @@ def has_number(folder: RunFolder, manifest: Manifest) -> bool:
 
 
 def is_in_place(folder: RunFolder, manifest: Manifest) -> bool:
-    """Whether the run is where its own command looks for it, neither moved nor aside."""
+    """Whether the run is where its own command looks for it, and not moved or a backup."""
     results, run_dir = manifest.results, manifest.options.get("run_dir")
     if run_dir is None and results is None:
         return False
-    place = Path(manifest.cwd, str(run_dir)) if run_dir is not None or results is None else beside(results).path
+    place = Path(manifest.cwd, str(run_dir)) if run_dir is not None or results is None else folder_of(results).path
     return os.path.realpath(place) == os.path.realpath(folder.path)
 
 
 def command_of(folder: RunFolder, manifest: Manifest, *, replay: bool = True) -> str:
-    """The command that goes on with a run, for a shell in the present working directory.
+    """The command that continues a run, for a shell in the current working directory.
 
-    Without `replay` it asks for the calls that --replay left out.
+    Without `replay` the command makes the calls that --replay left out.
     """
     if not is_in_place(folder, manifest):
         return shlex.join(["crewrun", "retry", nearby(results_of(folder, manifest) or folder.path)])
@@ -192,19 +192,19 @@ def command_of(folder: RunFolder, manifest: Manifest, *, replay: bool = True) ->
 
 
 def fresh_command(folder: RunFolder, manifest: Manifest) -> str | None:
-    """The command that begins a run anew; for one that was moved aside there is none, a newer one has its place."""
+    """The command that starts a run over. None for a backup: a newer run has its place."""
     if has_number(folder, manifest):
         return None
     return _there(manifest, [*without("fresh", manifest.command, is_set=False), "--fresh"])
 
 
 def _there(manifest: Manifest, words: Sequence[str]) -> str:
-    command = shlex.join(map(redact_value, words))  # runs of earlier versions have kept more than this one
+    command = shlex.join(map(redact_value, words))  # manifests of older versions may contain secrets
     return command if manifest.cwd == os.getcwd() else f"cd {shlex.quote(manifest.cwd)} && {command}"
 
 
 def _refuse_unbegun(folder: RunFolder, manifest: Manifest) -> None:
-    """Raise UsageError for a run that ended, for instance on a full disk, before there was anything to look at."""
+    """Raise UsageError for a run that ended, for instance on a full disk, before it wrote anything."""
     results = results_of(folder, manifest)
     begun = [folder.log, folder.journal.with_name(f"{folder.journal.name}-wal"), *([results] if results else [])]
     if not any(path.exists() and path.stat().st_size for path in begun) and _is_blank(folder.journal):
@@ -212,7 +212,7 @@ def _refuse_unbegun(folder: RunFolder, manifest: Manifest) -> None:
 
 
 def _is_blank(path: Path) -> bool:
-    """Whether a journal is not even of a version: https://sqlite.org/fileformat.html#user_version_number."""
+    """Whether a journal has no schema version yet: https://sqlite.org/fileformat.html#user_version_number."""
     if not path.exists():
         return True
     with path.open("rb") as file:
@@ -220,13 +220,13 @@ def _is_blank(path: Path) -> bool:
 
 
 def nearby(path: str | Path) -> str:
-    """`path` from the working directory if it is below that, else as it is."""
+    """`path` relative to the working directory if it is below it, else unchanged."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith(os.pardir) else relative
 
 
 def spent_json(sums: Mapping[str, Any]) -> dict[str, Any]:
-    """Calls, tokens and US dollars of one or all sessions, from the columns that count them."""
+    """Calls, tokens and US dollars of one session or of all, from the columns of `sessions`."""
     cost_usd, owed_usd = sums["cost_usd"], sums["owed_usd"]
     return {
         "usage": usage_json(Usage(**{name: sums[name] for name in TOKEN_COLUMNS}), sums["calls"]),

@@ -1,4 +1,4 @@
-"""`RunAccounts`: what the sessions of a run spent and learned about models, read and written by the present one."""
+"""`RunAccounts`: what the sessions of a run have spent and learned about models, for the current session."""
 
 from asyncio import Future
 from typing import Any, Final
@@ -11,12 +11,12 @@ from crewrun.journal.writer import JournalWriter
 from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.unknown_bills import Owed
 
-# Enough to know the length of each task's answers, and read in a few milliseconds.
+# Enough to know how long each task's answers are; reading them takes a few milliseconds.
 _LATEST_ANSWERS: Final = 2000
 
 
 class RunAccounts:
-    """The accounts of one run, in the journal of its session."""
+    """The accounts of one run, in its journal."""
 
     def __init__(self, writer: JournalWriter, names: Names, session: int) -> None:
         self._writer = writer
@@ -24,7 +24,7 @@ class RunAccounts:
         self._session = session
 
     async def total(self) -> dict[str, Any]:
-        """What all sessions of the run spent together."""
+        """What all sessions of the run have spent together."""
         return await self._writer.read(lambda db: total_spent(db, current=self._session))
 
     def raise_high_water(self, usd: float) -> "Future[None]":
@@ -32,11 +32,11 @@ class RunAccounts:
         return self._writer.high_water(usd)
 
     def write_owed(self, owed: Owed) -> None:
-        """Write what attempts of this session may cost whose bill is not known."""
+        """Write what this session's attempts with an unknown bill may cost."""
         self._writer.note(UnknownBills(owed))
 
     def write_bounds(self, model: str, bounds: LearnedBounds) -> None:
-        """Write how far a provider counts beyond what bounds a call."""
+        """Write by how much a provider's counts exceed the bounds of a call."""
         self._writer.note(ModelBounds(model, bounds))
 
     async def bounds(self) -> dict[str, LearnedBounds]:
@@ -46,7 +46,7 @@ class RunAccounts:
         return {model: LearnedBounds(tokens, factor) for model, tokens, factor in entries}
 
     async def latest_answers(self) -> list[tuple[str, str, int]]:
-        """Model, task and completion tokens of the last answers, oldest first."""
+        """Model, task and completion tokens of the latest answers, oldest first."""
         query = "select name, task, completion_tokens from calls where kind not in (?, ?) order by seq desc limit ?"
         values = (TOOL, TOOL_FAILURE, _LATEST_ANSWERS)
         entries = await self._writer.read(lambda db: db.execute(query, values).fetchall())

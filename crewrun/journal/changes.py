@@ -1,6 +1,6 @@
-"""What a session writes to its journal: call and row entries, and the changes of its own record, as SQL.
+"""What a session writes to its journal, as SQL: call entries, row entries, and updates of its own record.
 
-`writer` decides when; here is how. Used in the writer's thread, inside its transaction.
+`writer` decides when. Everything here runs in the writer's thread, inside its transaction.
 """
 
 import sqlite3
@@ -12,14 +12,15 @@ from crewrun.journal.schema import FAILURE, OK, TOOL, TOOL_FAILURE, CallEntry, R
 from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.unknown_bills import Owed
 
-# Rows of one INSERT. Each statement releases Python's lock once and waits for the event loop to get it back.
+# Rows per INSERT. Each statement releases the GIL and competes with the event loop to get it back, so a few large
+# statements are cheaper than many small ones; a fixed set of sizes lets sqlite3 reuse its prepared statements.
 _CHUNKS: Final = (64, 16, 4, 1)
 
 Statement = tuple[str, Sequence[Any]]
 
 
 class Change(Protocol):
-    """One change of the journal besides calls and rows."""
+    """A change of the journal other than a call or a row."""
 
     def statement(self, session: int) -> Statement:
         """The SQL with its values, for the session with this number."""
@@ -27,7 +28,7 @@ class Change(Protocol):
 
 
 class NewName(NamedTuple):
-    """A name that entries have by its number from now on."""
+    """A name that later entries refer to by its number."""
 
     number: int
     name: str
@@ -37,7 +38,7 @@ class NewName(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """What an endpoint does not take of a definition's requests."""
+    """A feature of a definition's requests that an endpoint refuses."""
 
     definition: int
     endpoint: str
@@ -48,7 +49,7 @@ class Refusal(NamedTuple):
 
 
 class ModelBounds(NamedTuple):
-    """How far a model's provider counts beyond what bounds a call."""
+    """By how much the counts of a model's provider exceed the bounds of a call."""
 
     model: str
     bounds: LearnedBounds
@@ -58,7 +59,7 @@ class ModelBounds(NamedTuple):
 
 
 class HighWater(NamedTuple):
-    """The most that the session may have been billed. Marks only rise."""
+    """The most that the session may have been billed. It only rises."""
 
     usd: float
 
@@ -67,7 +68,7 @@ class HighWater(NamedTuple):
 
 
 class UnknownBills(NamedTuple):
-    """What attempts of the session may cost whose bill is not known, all of them together."""
+    """What all attempts of the session with an unknown bill may cost together."""
 
     owed: Owed
 
@@ -77,7 +78,7 @@ class UnknownBills(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """How far the session is, for readers in other processes: rows, and the share of the input that is done."""
+    """The session's progress, for readers in other processes: rows, and the share of the input that is done."""
 
     in_flight: int
     kept: int
@@ -90,7 +91,7 @@ class Heartbeat(NamedTuple):
 
 
 class SessionEnd(NamedTuple):
-    """The session has ended; `stopped` says why before its end, None for a finished one."""
+    """The end of the session; `stopped` says why it ended early, None when it finished."""
 
     stopped: str | None
     exit_code: int
@@ -101,14 +102,17 @@ class SessionEnd(NamedTuple):
 
 
 class FinishedRows(NamedTuple):
-    """Rows with an outcome. The session counts them as its own unless an earlier one ran them."""
+    """Rows with an outcome. `is_counted` says that this session ran them, so they count in its sums."""
 
     entries: Sequence[RowEntry]
     is_counted: bool
 
 
 def write(db: sqlite3.Connection, session: int, changes: Sequence[CallEntry | FinishedRows | Change]) -> None:
-    """Write the changes and add calls and rows to the session's sums. Of several heartbeats only the last counts."""
+    """Write the changes, and add calls and rows to the session's sums.
+
+    Of several heartbeats only the last is written.
+    """
     calls: list[CallEntry] = []
     finished: list[FinishedRows] = []
     heartbeat: Heartbeat | None = None
@@ -126,7 +130,8 @@ def write(db: sqlite3.Connection, session: int, changes: Sequence[CallEntry | Fi
     _insert(db, "rows", [entry for rows in finished for entry in rows.entries])
     if calls or finished:
         _count(db, session, calls, [entry for rows in finished if rows.is_counted for entry in rows.entries])
-    for change in (heartbeat, *others) if heartbeat is not None else others:  # the session's end has the last word
+    # The heartbeat first, for the session's end overrides it.
+    for change in (heartbeat, *others) if heartbeat is not None else others:
         db.execute(*change.statement(session))
 
 

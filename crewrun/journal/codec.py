@@ -1,7 +1,7 @@
-"""An outcome as its row's entry stores it: all of its result line except the input, and no reply twice.
+"""Encodes an outcome for its row's entry: all of the result line except the input, and no reply twice.
 
-An output that is a recorded reply is stored as the number of that call; a structured one as the number of the call
-whose text it was parsed from. How calls store their replies is in `replies`.
+An output that is a recorded reply is stored as the number of that call, a structured output as the number of the call
+whose text it was parsed from. `replies` encodes the replies of calls.
 """
 
 import json
@@ -18,7 +18,9 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def encode(outcome: Outcome, replies: Mapping[str, int], code: Callable[[str], int | str]) -> bytes:
-    """The record of `outcome`. `replies` has the call that answered with each text, `code` shortens names."""
+    """The record of `outcome`. `replies` maps a text to the number of the call that replied it; `code` shortens
+    names.
+    """
     replayed = outcome.replayed
     record: list[Any] = [
         (outcome.started_at - _EPOCH) // _MILLISECOND,
@@ -57,7 +59,9 @@ def _task(task: TaskRecord, replies: Mapping[str, int], code: Callable[[str], in
 
 
 def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[[int | str], str]) -> Outcome:
-    """The outcome of `row` from a record. `reply` gives a call's text by its number, `name` inverts `code`."""
+    """The outcome of `row` from a record. `reply` returns a call's text by its number, `name` is the inverse of
+    `code`.
+    """
     started_ms, duration_ms, attempts, calls, usage, cost_usd, models, output, tasks, *more = json.loads(record)
     error: Any
     files: Any
@@ -110,7 +114,7 @@ def _read_text(stored: str | int, reply: Callable[[int], str]) -> str:
 
 
 def _value(output: Any, replies: Mapping[str, int]) -> Any:
-    """A text or the number of the call that replied it; anything else in a list, as a number or as it is."""
+    """A text output as itself or as its call's number; any other output in a list: `[number]`, or `[0, output]`."""
     if isinstance(output, str):
         return replies.get(output, output)
     if output is None:

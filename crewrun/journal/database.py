@@ -1,4 +1,4 @@
-"""Opening `journal.sqlite`, for the one process that writes and for any that read; and what its errors mean."""
+"""Opens `journal.sqlite`, for the one process that writes and for any that read, and translates SQLite's errors."""
 
 import os
 import sqlite3
@@ -7,7 +7,7 @@ from pathlib import Path
 from crewrun.errors import JournalDamaged, JournalFailed, UsageError
 from crewrun.journal.schema import MIGRATIONS, SCHEMA, VERSION
 
-# https://sqlite.org/rescode.html: codes that say nothing about what is in the file.
+# Result codes that do not mean that the file is damaged: https://sqlite.org/rescode.html
 _OBSTACLES = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -23,10 +23,10 @@ _OBSTACLES = frozenset(
 
 
 def open_journal(path: Path, *, expected: bool) -> sqlite3.Connection:
-    """Open the journal for writing, or make it when none is `expected`. One thread at a time may use the connection.
+    """Open the journal for writing, or make it where none is `expected`. One thread at a time may use the connection.
 
-    Raises JournalDamaged when it cannot be read, or is empty where one with entries is expected, and UsageError when it
-    was made by a newer crewrun.
+    Raises JournalDamaged when it cannot be read, or is missing or empty although `expected`, and UsageError when it was
+    made by a newer crewrun.
     """
     existed = path.exists() and path.stat().st_size > 0
     if expected and not existed:
@@ -46,7 +46,7 @@ def open_journal(path: Path, *, expected: bool) -> sqlite3.Connection:
         db.close()
         raise UsageError(
             f"{path}: was made by a newer crewrun (schema {version}, this one knows {VERSION}); use that one, "
-            "or --fresh to begin anew"
+            "or --fresh to start over"
         )
     return db
 
@@ -70,17 +70,17 @@ def read_journal(path: Path) -> sqlite3.Connection:
     if version < VERSION:
         db.close()
         raise UsageError(
-            f"{path}: was made by an older crewrun; give the run's command once, that brings it up to date"
+            f"{path}: was made by an older crewrun; repeat the run's command once, which brings it up to date"
         )
     return db
 
 
 def _to_read(path: Path) -> str:
-    """The journal as an SQLite URI for a reader."""
+    """The SQLite URI of the journal, for a reader."""
     address = f"{path.resolve().as_uri()}?mode="
     if os.access(path.parent, os.W_OK):
-        return f"{address}rw"  # readers share its -wal and -shm too: only one that may write removes them at the end
-    # In a read-only folder nothing changes, so neither file is needed:
+        return f"{address}rw"  # readers create -wal and -shm too, and only a connection that may write removes them
+    # In a read-only folder without a -wal nothing changes, so neither file is needed:
     # https://sqlite.org/wal.html#read_only_databases
     return f"{address}ro" if path.with_name(f"{path.name}-wal").exists() else f"{address}ro&immutable=1"
 
@@ -90,7 +90,7 @@ def failure(path: Path, error: sqlite3.Error) -> JournalFailed | JournalDamaged:
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in _OBSTACLES:
         return JournalFailed(f"{path}: cannot be written: {error}")
-    if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:  # somebody else has used our next numbers
+    if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:  # another process has used our next numbers
         return JournalFailed(
             f"{path}: another process works on this run too, as it can when the lock file is deleted; "
             "let that end, then repeat the command"
@@ -99,7 +99,7 @@ def failure(path: Path, error: sqlite3.Error) -> JournalFailed | JournalDamaged:
 
 
 def _prepare(db: sqlite3.Connection, expected: bool) -> int:
-    # NORMAL: a commit survives the process. If the machine dies, the last ones may be lost, but none is torn.
+    # NORMAL: commits survive a crash of the process. After a power failure the latest may be lost, but none is torn.
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = normal")
     version = int(db.execute("pragma user_version").fetchone()[0])

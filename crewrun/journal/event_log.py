@@ -1,8 +1,8 @@
 """`log.jsonl`: what happened in a run, one event per line, for finding causes afterwards.
 
-Events are `run`, `call`, `tool`, `tool_failure`, `retry`, `failure` (of a model's call, for good), `row`, `warning` (of
-a library) and `stop`, with ids and timings. Prompts and replies are in it only with `--log-prompts`, as events
-`prompt`.
+Events are `run`, `call`, `tool`, `tool_failure`, `retry`, `failure` (a model's call that failed for good), `row`,
+`warning` (of a library) and `stop`, with ids and timings. Prompts and replies are logged only with `--log-prompts`, as
+`prompt` events.
 """
 
 import json
@@ -17,11 +17,11 @@ from crewrun.errors import UsageError
 from crewrun.recorder import Spent
 from crewrun.row import Outcome, as_json
 
-_TAIL_BYTES = 1 << 16
+_TAIL_BYTES = 1 << 16  # longer than any `stop` event, the only one that is read back
 
 
 class EventLog:
-    """Appends to one file. Lines that cannot be written are dropped: a run does not stop because of its log."""
+    """Appends to one log file. Lines that cannot be written are dropped: a run does not stop because of its log."""
 
     def __init__(self, path: Path) -> None:
         """Raises UsageError when the file cannot be opened."""
@@ -35,11 +35,11 @@ class EventLog:
         self._mend = b"\n" if size and os.pread(self._fd, 1, size - 1) != b"\n" else b""
 
     def event(self, name: str, /, **fields: Any) -> bytes:
-        """One line."""
+        """An event as a line."""
         return as_json({"at": self._now(), "event": name, **fields}) + b"\n"
 
     def call(self, row: str, task: str, seq: int, spent: Spent) -> bytes:
-        """The event of an answered call, as `event` would make it in three times the time."""
+        """The event of an answered call: the same line as from `event`, in a third of the time."""
         usage, cost = spent.usage, "null" if spent.cost_usd is None else spent.cost_usd
         return (
             f'{{"at":"{self._now()}","event":"call","row":{_quoted(row)},"task":{_quoted(task)},"seq":{seq},'
@@ -49,7 +49,7 @@ class EventLog:
         ).encode()
 
     def row(self, outcome: Outcome) -> bytes:
-        """The event of a row's end, made as `call` makes its."""
+        """The event of a row's end, formatted by hand as in `call`."""
         category = "null" if outcome.error is None else f'"{outcome.error.category}"'
         return (
             f'{{"at":"{self._now()}","event":"row","row":{_quoted(outcome.row.id)},"line":{outcome.row.line},'
@@ -58,14 +58,14 @@ class EventLog:
         ).encode()
 
     def _now(self) -> str:
-        # Two events per call: the part that changes once a second is reused.
+        # Called for every event, so the part that changes once a second is reused.
         second, fraction = divmod(time.time(), 1)
         if second != self._second:
             self._second, self._prefix = int(second), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._prefix}.{int(fraction * 1000):03d}Z"
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Append lines, together."""
+        """Append lines in one write."""
         try:
             os.write(self._fd, self._mend + b"".join(lines))
             self._mend = b""

@@ -1,6 +1,7 @@
-"""How the journal's tables name rows and result lines: digests of 64 bits, and ids in the form that takes least room.
+"""How the journal refers to rows and result lines: by 64-bit digests, and by ids in their shortest form.
 
-Signed, since SQLite's integers are. These values are in the journals of existing runs: they may not change.
+Digests are signed because SQLite's integers are. The values are in the journals of existing runs, so they may not
+change.
 """
 
 from hashlib import blake2b
@@ -20,13 +21,13 @@ def done_key(row_id: str, content: str, definition: int) -> int:
 
 
 def storable(text: str) -> str:
-    """`text` without lone surrogates, which SQLite does not take."""
+    """`text` without lone surrogates, which SQLite does not accept."""
     return text.encode("utf-8", "replace").decode()
 
 
 def pack_id(row_id: str) -> bytes | str:
-    """A row's id as the journal stores it: 16 hex digits, as content gives them, become 8 bytes."""
-    if not row_id.isascii():  # SQLite takes no lone surrogates
+    """A row's id as the journal stores it: the 16 hex digits of a content id become 8 bytes."""
+    if not row_id.isascii():  # SQLite does not accept lone surrogates
         return row_id.encode("utf-8", "backslashreplace").decode()
     if len(row_id) == _CONTENT_ID_CHARS:
         try:

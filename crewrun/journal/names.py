@@ -1,6 +1,6 @@
-"""`Names`: numbers in place of the words of every entry: models, tasks, agents.
+"""`Names`: numbers in place of the names in entries: models, tasks, agents, tools.
 
-All are in memory, 500 at most, since each call needs two of them and only the writer's thread may ask the database.
+All of them, at most 500, are in memory: each call needs two, and only the writer's thread may query the database.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,14 +9,14 @@ from typing import Final
 
 from crewrun.journal.keys import storable
 
-# Roles may have a row's inputs in them. Words beyond these limits are stored as they are, so that a million rows do not
-# fill the memory.
+# Roles may contain a row's inputs. Names beyond these limits are stored in full in each entry, so that a million rows
+# do not fill the memory.
 _MAX_NAMES: Final = 500
 _MAX_CHARS: Final = 200
 
 
 class Names:
-    """Numbers for words, beginning with those of `entries`. `write` is called with each new pair."""
+    """Numbers for names, starting with those in `entries`. `write` is called with each new pair."""
 
     def __init__(self, entries: Mapping[int, str], write: Callable[[int, str], None]) -> None:
         self._names = dict(entries)
@@ -25,7 +25,7 @@ class Names:
         self._lock = Lock()  # two threads must not give one number to two names
 
     def code(self, name: str) -> int | str:
-        """The number of `name`, or the name itself when there are too many."""
+        """The number of `name`, or the name itself when it is too long or there are too many."""
         number = self._numbers.get(name)
         if number is not None:
             return number

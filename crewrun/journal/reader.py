@@ -1,4 +1,4 @@
-"""`JournalReader`: calls and outcomes from a journal, for a run that is resumed and for commands that look at one."""
+"""`JournalReader`: calls and outcomes from a journal, for resuming a run and for commands that read one."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from crewrun.row import Outcome, Row
 
 
 class JournalReader:
-    """Reads an open journal, in the thread of `db`. `name` gives the word behind a number."""
+    """Reads an open journal, in the thread of `db`. `name` returns the name behind a number."""
 
     def __init__(self, db: sqlite3.Connection, path: Path, name: Callable[[int | str], str]) -> None:
         self._db = db
@@ -46,7 +46,7 @@ class JournalReader:
 
     @contextmanager
     def legible(self, seq: int) -> Iterator[None]:
-        """Raise JournalDamaged when an entry cannot be decoded: SQLite has no checksums that would show the damage."""
+        """Raise JournalDamaged when an entry cannot be decoded in the block: SQLite has no checksums to show damage."""
         try:
             yield
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:

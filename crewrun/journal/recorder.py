@@ -1,4 +1,4 @@
-"""One row's recorder: calls that the journal has are answered from it, the others are appended to it.
+"""`JournalRecorder`: answers a row's calls from the journal where it has them, and appends the others to it.
 
 See `crewrun.recorder.Recorder` for the contract, `journal.replies` for what an entry stores.
 """
@@ -34,7 +34,7 @@ from crewrun.row import Row
 
 
 class SessionJournal(NamedTuple):
-    """What the recorders of one session share. `numbers` gives each new call its own."""
+    """What the recorders of one session share. `numbers` are the numbers of new calls."""
 
     writer: JournalWriter
     names: Names
@@ -50,9 +50,9 @@ class SessionJournal(NamedTuple):
 
 
 class JournalRecorder:
-    """A `Recorder` over the journal, which `entries` of earlier sessions answer from.
+    """A row's `Recorder` in the journal. `entries` are its calls of earlier sessions, which are replayed.
 
-    `replies` has the number of the call that answered with each text, so that no text is stored twice.
+    `replies` maps a text to the number of the call that replied it, so that no text is stored twice.
     """
 
     __slots__ = ("_journal", "_key", "_replayable", "_row", "replies")
@@ -69,7 +69,7 @@ class JournalRecorder:
                 self._replayable.setdefault(request, deque()).append(entry)
 
     def known(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
-        """What `replay` and `replay_tool` would answer: task, identity and answer, equal requests in their order."""
+        """What `replay` and `replay_tool` would return: task, identity and answer, equal requests in their order."""
         name = self._journal.names.name
         return [
             (task, identity, read_text(entry) if entry.kind == TOOL else (read_answer(entry), spent_on(entry, name)))
@@ -113,12 +113,12 @@ class JournalRecorder:
         )
 
     def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> Future[None]:
-        """Commit what a failed call was billed, as `record` does."""
+        """Commit a failed call and what was billed for it, as `record` does."""
         why = f"{type(error).__name__}: {redact(str(error))[:500]}"
         return self._fail(task, identity, why, spent, category=error.category, http_status=error.http_status)
 
     def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
-        """Append what an interrupted call was billed. Nobody waits for it: a full disk shows in the next call."""
+        """Append what was billed for an interrupted call. Nothing waits for it: an error shows in the next call."""
         self._fail(task, identity, why, spent, category=None, http_status=None).add_done_callback(_retrieve)
 
     def _fail(
@@ -139,7 +139,7 @@ class JournalRecorder:
         return self._journal.writer.append(entry)
 
     def refused(self, endpoint: str, what: str) -> None:
-        """Append what an endpoint does not take."""
+        """Append a feature that an endpoint refuses."""
         self._journal.writer.note(Refusal(self._journal.definition, endpoint, what))
 
     def replay_tool(self, task: str, identity: bytes) -> str | None:
@@ -155,18 +155,18 @@ class JournalRecorder:
         return self._journal.writer.append(entry)
 
     def record_tool_failure(
-        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+        self, task: str, identity: bytes, tool: str, reason: str, message: str, duration_s: float
     ) -> Future[None]:
         """Commit that a tool failed, as `record` does."""
         spent = Spent(tool, Usage(), None, 0, duration_s)
-        entry = self._entry(task, TOOL_FAILURE, identity, encode_tool_failure(reason, told), spent)
+        entry = self._entry(task, TOOL_FAILURE, identity, encode_tool_failure(reason, message), spent)
         self._say(
             "tool_failure",
             task=task,
             tool=tool,
             seq=entry.seq,
             reason=reason,
-            error=shortened_error(told),
+            error=shortened_error(message),
             duration_s=round(duration_s, 3),
         )
         return self._journal.writer.append(entry)
@@ -204,5 +204,5 @@ class JournalRecorder:
 
 
 def _retrieve(future: Future[None]) -> None:
-    """Retrieve a future's error, so that asyncio does not warn that nobody has."""
+    """Retrieve a future's error, so that asyncio does not warn that nobody did."""
     future.exception()

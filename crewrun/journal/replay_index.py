@@ -1,4 +1,4 @@
-"""`ReplayIndex`: the calls that earlier sessions of a run recorded, found by their row."""
+"""`ReplayIndex`: finds the calls of a row that earlier sessions of the run recorded."""
 
 import sqlite3
 from array import array
@@ -14,15 +14,15 @@ from crewrun.journal.schema import ANSWER, TURN, CallEntry, ended_of
 from crewrun.journal.writer import JournalWriter
 from crewrun.row import Row
 
-# Rows that failed with these had answers, none of which could be used: the same answers would fail them again.
+# A row that failed with one of these had answers that could not be used: the same answers would fail it again.
 _UNUSABLE = (Category.OUTPUT_INVALID, Category.GUARDRAIL)
 
 
 class ReplayIndex:
-    """The calls of one journal. Unless `with_unusable`, answers that a row failed for are left out.
+    """The calls of one journal. Unless `with_unusable`, answers that made their row fail are left out.
 
-    It is made for the first row that asks. Rows without calls, most of those that a resumed run still has to do, are
-    told by an array of 8 bytes per row and never wait for the writer's thread.
+    It is built for the first row. Most rows that a resumed run still has to do have no calls; an array of 8 bytes per
+    row tells these, so that they never wait for the writer's thread.
     """
 
     def __init__(self, writer: JournalWriter, reader: JournalReader, names: Names, *, with_unusable: bool) -> None:
@@ -31,7 +31,7 @@ class ReplayIndex:
         self._names = names
         self._with_unusable = with_unusable
         self._rows: array[int] | None = None
-        self._indexing = anyio.Lock()  # protects `_rows`, which is made once
+        self._indexing = anyio.Lock()  # `_rows` is built once
 
     async def calls_of(self, row: Row) -> list[CallEntry]:
         """The recorded calls of `row` that may be replayed, oldest first. Raises JournalDamaged and JournalFailed."""
@@ -55,16 +55,16 @@ class ReplayIndex:
         return calls
 
     def _is_answer(self, call: CallEntry, task: str) -> bool:
-        """Whether a model answered in `task`, or in a crew that works for it."""
+        """Whether it is a model's answer in `task`, or in a crew that was started in it."""
         name = self._names.name(call.task)
         return call.kind in (ANSWER, TURN) and (name == task or name.startswith(f"{task}/"))
 
 
 def _index(db: sqlite3.Connection) -> "array[int]":
-    """Index the calls by their rows, on disk and for this session only. Returns the keys of all rows with calls.
+    """Index the calls by their rows, in temporary tables on disk. Returns the keys of all rows with calls.
 
-    An index in the journal would cost every run: the keys are digests, so each call of a group would write a page of
-    its own. Most runs are never resumed.
+    An index in the journal would cost every run, and most are never resumed: the keys are digests, so each call would
+    write a page of its own.
     """
     db.execute("create temp table called (row integer, seq integer, primary key (row, seq)) without rowid")
     db.execute("insert into temp.called select row, seq from calls order by row, seq")

@@ -1,7 +1,7 @@
-"""What a call was answered with, as its entry stores it and as it is read again.
+"""Encodes and decodes what a call was answered with.
 
-An answer that is only its text is stored as that text, any other (tool calls, cut off, reasoning) as JSON; a tool's
-failure as its reason and the text that the model got.
+An answer that is nothing but text is stored as that text, any other (with tool calls or reasoning, or truncated) as
+JSON; a tool's failure as its reason and the text that the model got.
 """
 
 import json
@@ -14,22 +14,22 @@ from crewrun.messages import Completion, Usage
 from crewrun.recorder import Spent
 from crewrun.row import as_json
 
-# A provider may report any count. Millions of rows with this many tokens still add up within SQLite's 64 bits.
+# A provider may report any count. Sums over millions of calls with this many tokens still fit into SQLite's 64 bits.
 _MAX_TOKENS: Final = 10**12
 
 
 def encode_text(text: str) -> bytes:
-    """`text` as bytes. Lone surrogates are legal in a model's JSON, and come back as they were."""
+    """`text` as bytes. Lone surrogates, which are legal in a model's JSON, survive the round trip."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def encode_answer(completion: Completion) -> tuple[int, bytes]:
-    """The kind of entry that an answer makes, and its reply."""
+    """The kind of an answer's entry, and its encoded reply."""
     return (ANSWER, encode_text(completion.text)) if is_plain(completion) else (TURN, as_json(encode_turn(completion)))
 
 
 def encode_tool_failure(reason: str, message: str) -> bytes:
-    """The reply of a tool that failed: why, and the text that the model got."""
+    """The encoded reply of a tool that failed: why, and the text that the model got."""
     return as_json([reason, message])
 
 
@@ -67,7 +67,7 @@ def usage_of(entry: CallEntry) -> Usage:
 
 
 def spent_on(entry: CallEntry, name: Callable[[int | str], str]) -> Spent:
-    """What a call used. `name` gives the word behind a number."""
+    """What a call used. `name` returns the name behind a number."""
     return Spent(name(entry.name), usage_of(entry), entry.cost_usd, entry.attempts, entry.duration_ms / 1000)
 
 

@@ -1,7 +1,7 @@
-"""The tables of `journal.sqlite`, the entries in them, and how the tables of older versions become these.
+"""The tables of `journal.sqlite`, the entries in them, and the migrations from older versions.
 
-Entries are added, never changed or deleted: a row that ran again has a later entry. Prompts are not in the journal, a
-request is known by its digest.
+Entries are only added, never changed or deleted: a row that ran again has a later entry. Prompts are not in the
+journal; a request is identified by its digest.
 """
 
 from typing import Final, NamedTuple
@@ -14,11 +14,11 @@ _REFUSALS = (
     "create table refusals (definition integer not null, endpoint text not null, what text not null, "
     "primary key (definition, endpoint, what)) without rowid"
 )
-# `status` counts failed tools, which are few among the calls: 4 is TOOL_FAILURE below.
+# A partial index for `status`, which counts the failed tools among all calls; 4 is TOOL_FAILURE below.
 _TOOL_FAILURES = "create index if not exists tool_failures on calls (name) where kind = 4"
 _CACHE_WRITES = "cache_write_prompt_tokens integer not null default 0"
-# Of a session: the upper bound of what it spent and what its calls in flight may cost (null without a budget), and what
-# attempts whose bill is unknown may cost.
+# Columns of sessions since version 4: the most that the session may have spent, its calls in flight included (null
+# without a budget), and what its attempts with an unknown bill may cost.
 _SINCE_4 = (
     _CACHE_WRITES,
     "high_water_usd real",
@@ -30,10 +30,10 @@ _LEARNED_BOUNDS = (
     "create table learned_bounds (model text primary key, extra_prompt_tokens integer not null, "
     "answer_factor real not null) without rowid"
 )
-# By version: the statements that make a journal of it one of the next version.
+# By version: the statements that migrate a journal to the next version.
 MIGRATIONS: Final = {
     1: "alter table calls add column estimated_calls integer not null default 0",
-    # A conclusion from one reply no longer counts as evidence.
+    # Refusals that version 2 concluded from a single reply are dropped: they no longer count as evidence.
     2: f"drop table refusals; {_REFUSALS}; {_TOOL_FAILURES}",
     3: "; ".join(
         [
@@ -44,21 +44,21 @@ MIGRATIONS: Final = {
     ),
 }
 
-# The token counts of a call, and the sums of a session.
+# The token columns of calls, and of the sums in sessions.
 TOKEN_COLUMNS: Final = (
     *("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens"),
     "cache_write_prompt_tokens",
 )
 
-# The kinds of call entries. An answer is stored as its text alone, a turn (with tool calls, cut off, or with more than
-# its text) as JSON. Failures of calls and of tools are stored for `show` and never replayed.
+# The kinds of call entries. An answer is stored as its text alone, a turn (an answer with more than text, or truncated)
+# as JSON. Failures of calls and of tools are stored for `show` and never replayed.
 ANSWER: Final = 0
 TURN: Final = 1
 TOOL: Final = 2
 FAILURE: Final = 3
 TOOL_FAILURE: Final = 4
 
-# How rows ended: 0 is success, a failure is the position of its category here. New categories go to the end.
+# How rows ended: 0 is success, otherwise the position of the failure's category here. New categories go to the end.
 OK: Final = 0
 _CATEGORIES = (
     *("", "input", "auth", "quota", "model_not_found", "bad_request", "context_length", "content_filter", "rate_limit"),
@@ -97,7 +97,10 @@ commit;
 
 
 class CallEntry(NamedTuple):
-    """A call. `row` is `row_key` of its id, `name` the model or the tool; `task` and `name` are numbers in `names`."""
+    """A call.
+
+    `row` is the `row_key` of the row's id, `name` the model or tool; `task` and `name` are codes of `Names`.
+    """
 
     seq: int
     session: int
@@ -120,8 +123,8 @@ class CallEntry(NamedTuple):
 
 
 class RowEntry(NamedTuple):
-    """A finished row. `key` is its `done_key`, `id` its packed id, `digest` that of its line in the results, and
-    `record` the encoded outcome.
+    """A finished row. `key` is its `done_key`, `id` its packed id, `digest` that of its result line, and `record` the
+    encoded outcome.
     """
 
     seq: int

@@ -1,21 +1,21 @@
-"""What the sessions of a run have spent together, and what they may owe besides."""
+"""What the sessions of a run have spent together, and what they may owe on top of that."""
 
 import sqlite3
 from typing import Any, Final
 
 from crewrun.journal.schema import TOKEN_COLUMNS
 
-# The dearest of the last calls bounds what one that was lost with its session may have cost. As many as the budget
-# learns from, see `Accounts.latest_answers`.
+# The most expensive of the latest calls bounds what a call that was lost with its session may have cost. The same
+# number as the budget learns from: see `RunAccounts.latest_answers`.
 _LATEST_CALLS: Final = 2000
 
 
 def owed_usd(db: sqlite3.Connection, *, current: int, only: int | None = None) -> float | None:
     """What attempts of all sessions, or of `only` one, may have cost beyond what they are known to have spent.
 
-    In US dollars, None when a price is not known. The `current` session, 0 for none, knows what it owes. A killed one
-    counts with its high-water mark; without a budget it has none, and each row that it had in flight counts as the
-    dearest of the last calls.
+    In US dollars, None when a price is unknown. The `current` session (0 for none) has an exact record of what it owes.
+    A killed session owes up to its high-water mark; without a budget it has no mark, and each row that it had in flight
+    counts as much as the most expensive of the latest calls.
     """
     query = (
         "select coalesce(sum(case when ended_at is not null or id = ? then owed_usd "

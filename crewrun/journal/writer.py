@@ -1,7 +1,7 @@
-"""The journal's writer: one thread, which commits in groups what has come since its last commit.
+"""The journal's writer: a thread that commits, as one group, everything that was queued since its last commit.
 
-The caller waits until its entry is committed. A group costs about the same whether it has one entry or a hundred, so
-the more rows are at work the less each of them pays. Only that thread uses the database, for reading too.
+A caller waits until its entry is committed. A commit costs about the same for one entry as for a hundred, so the more
+rows are in flight, the less each pays. Only this thread uses the database, for reading too.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ from crewrun.journal.schema import CallEntry, RowEntry
 
 T = TypeVar("T")
 
-# A `stat` per commit would cost a few percent of a group's time; one that is late by a second loses nothing more.
+# How often the writer checks that the file still exists. A `stat` per commit would cost a few percent of the time of a
+# group, and noticing a second later loses nothing more: the rows are still in the open file.
 _LOOK_EVERY_S: Final = 1.0
 
 
@@ -45,7 +46,7 @@ _COMMITTED: Final = _Answer(None)
 
 
 class _Entry(NamedTuple):
-    """What is to be done in a transaction, and the future of the caller that waits for it, if one does."""
+    """A job for a transaction, and the future of the caller that waits for it, if any."""
 
     job: CallEntry | FinishedRows | Change | _Read
     future: "asyncio.Future[Any] | None"
@@ -54,8 +55,8 @@ class _Entry(NamedTuple):
 class JournalWriter:
     """Commits to one open journal for one session. Event loops of several threads may append at once.
 
-    `log` appends the event lines of `say` to the log, after the commit of what they are about. `rescue` writes the
-    other files of the run's folder when that was deleted.
+    `log` appends the lines passed to `say` to the log, after the commit of the entries that they describe. `rescue`
+    writes the other files of the run's folder when the folder was deleted.
     """
 
     def __init__(
@@ -84,20 +85,20 @@ class JournalWriter:
         self._thread.start()
 
     def append(self, entry: CallEntry) -> "asyncio.Future[None]":
-        """Commit a call: the future is done when it is. Raises JournalFailed, then for every later entry too."""
+        """Commit a call; the future is done when it is committed. It raises JournalFailed, and so do all later ones."""
         return self._queued(entry)
 
     async def append_all(self, entries: Sequence[RowEntry], *, is_counted: bool = True) -> None:
-        """Commit some rows, as `append` does. Rows that another session has run are not counted as this one's."""
+        """Commit rows, as `append` does. `is_counted` is false for rows that an earlier session ran."""
         await self._queued(FinishedRows(entries, is_counted))
 
     async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """What `function` reads from the database. Raises JournalFailed, and JournalDamaged for this caller alone."""
+        """Call `function` with the database. Raises JournalFailed, and JournalDamaged for this caller alone."""
         future: asyncio.Future[T] = self._queued(_Read(function))
         return await future
 
     def note(self, change: Change) -> None:
-        """Write a change with the next commit; nothing waits for it."""
+        """Write a change with the next commit, without waiting for it."""
         self._put(_Entry(change, None))
 
     def high_water(self, usd: float) -> "asyncio.Future[None]":
@@ -105,7 +106,7 @@ class JournalWriter:
         return self._queued(HighWater(usd))
 
     def say(self, line: bytes) -> None:
-        """A line for the log. It is written with the next commit; on its own it starts none."""
+        """Write a line to the log with the next commit; a line alone does not cause one."""
         self._lines.append(line)
 
     async def close(self, stopped: str | None, exit_code: int) -> None:
@@ -157,7 +158,7 @@ class JournalWriter:
         return group
 
     def _commit(self, group: Sequence[_Entry]) -> None:
-        """Commit all of `group` or nothing; in that case everything after it fails too."""
+        """Commit all of `group` or nothing; after a failure everything later fails too."""
         answers: dict[asyncio.Future[Any], _Answer] = {}
         if self._failed is None:
             try:
@@ -186,11 +187,11 @@ class JournalWriter:
     def _flush_log(self) -> None:
         lines = self._lines[:]
         if lines:
-            del self._lines[: len(lines)]  # other threads may append meanwhile
+            del self._lines[: len(lines)]  # other threads may append between these statements
             self._log(lines)
 
     def _look_for_file(self) -> None:
-        """Raise JournalFailed when the file is gone: SQLite would go on writing into one that no name leads to."""
+        """Raise JournalFailed when the file is gone: SQLite would go on writing to an unlinked file."""
         now = time.monotonic()
         if now - self._looked_at < _LOOK_EVERY_S:
             return
@@ -203,7 +204,10 @@ class JournalWriter:
             raise JournalFailed(f"{self._path}: was deleted or replaced while the run was going{self._rescue()}")
 
     def _rescue(self) -> str:
-        """Write the deleted file's content to a new one, unless another took its place. The result, in words."""
+        """Copy the deleted file's content to a new file, unless another file has its name.
+
+        Returns a clause to report.
+        """
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
             if self._path.exists():
@@ -214,7 +218,7 @@ class JournalWriter:
             self._rescue_others()
         except (sqlite3.Error, OSError, OutputFailed):
             return ""
-        return "; what it held has been written there again"
+        return "; its content has been written there again"
 
     def _failure(self, error: Exception) -> JournalFailed:
         if isinstance(error, JournalFailed):

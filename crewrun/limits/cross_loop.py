@@ -83,18 +83,18 @@ class CrossLoopLimiter:
         if isinstance(permit, Permit):
             self.given_up(permit)
 
-    def answered(self, permit: Permit, end: CallResult) -> None:
+    def answered(self, permit: Permit, result: CallResult) -> None:
         """See `Limiter.answered`."""
-        self._loop.call_soon_threadsafe(lambda: self._limiters.of(self._endpoint).answered(permit, end))
+        self._loop.call_soon_threadsafe(lambda: self._limiters.of(self._endpoint).answered(permit, result))
 
-    async def failed(self, permit: Permit, error: CallError, end: CallResult) -> FailureScope:
+    async def failed(self, permit: Permit, error: CallError, result: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
 
         async def failed() -> FailureScope:
-            return await self._limiters.of(self._endpoint).failed(permit, error, end)
+            return await self._limiters.of(self._endpoint).failed(permit, error, result)
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(failed(), self._loop))
 
-    def given_up(self, permit: Permit, end: CallResult | None = None) -> None:
+    def given_up(self, permit: Permit, result: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""
-        self._loop.call_soon_threadsafe(lambda: self._limiters.of(self._endpoint).given_up(permit, end))
+        self._loop.call_soon_threadsafe(lambda: self._limiters.of(self._endpoint).given_up(permit, result))

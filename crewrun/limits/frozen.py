@@ -8,7 +8,9 @@ the budget has no room the kickoff fails. Requests and tokens per minute hold.
 from crewrun.errors import CallError
 from crewrun.limits.cross_loop import CrossLoopLimiters
 from crewrun.limits.learned_bounds import LearnedBounds
-from crewrun.limits.limiter import Limiters, LocalLimiter, LocalLimiters
+from crewrun.limits.limiter import Limiters
+from crewrun.limits.local_limiter import LocalLimiter
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
 from crewrun.messages import Endpoint
 
@@ -70,14 +72,14 @@ class FrozenLimiter:
         """No probe: the failure is the call's own."""
         return True
 
-    def answered(self, permit: Permit, end: CallResult) -> None:
+    def answered(self, permit: Permit, result: CallResult) -> None:
         """See `Limiter.answered`."""
-        self._limiter.answered(permit, end)
+        self._limiter.answered(permit, result)
 
-    async def failed(self, permit: Permit, error: CallError, end: CallResult) -> FailureScope:
+    async def failed(self, permit: Permit, error: CallError, result: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
-        return await self._limiter.failed(permit, error, end)
+        return await self._limiter.failed(permit, error, result)
 
-    def given_up(self, permit: Permit, end: CallResult | None = None) -> None:
+    def given_up(self, permit: Permit, result: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""
-        self._limiter.given_up(permit, end)
+        self._limiter.given_up(permit, result)

@@ -1,4 +1,4 @@
-"""Where a run keeps its state: `FILE.crewrun/` beside its results, or the folder that `--run-dir` names."""
+"""Where a run keeps its state: `FILE.crewrun/` next to its results, or the folder that `--run-dir` names."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        """What the run was asked to do: `manifest.py`."""
+        """What the run was asked to do: see `manifest.py`."""
         return self.path / "manifest.json"
 
     @property
@@ -27,22 +27,22 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """Which process is at work: `lock.py`."""
+        """Which process is working on the run: see `lock.py`."""
         return self.path / "lock"
 
     @property
     def log(self) -> Path:
-        """What happened when, one event per line: see `log.py`."""
+        """What happened when, one event per line: see `crewrun.journal.event_log`."""
         return self.path / "log.jsonl"
 
     @property
     def state(self) -> list[Path]:
-        """The files that a run cannot do without, and what SQLite keeps beside them; those that exist."""
+        """The files that a run needs, and SQLite's companions of the journal; only those that exist."""
         return [path for path in self._state if path.exists()]
 
     @property
     def files(self) -> list[Path]:
-        """Every file that a run may have there, whether it exists or not; the lock last."""
+        """Every file that a run may have in its folder, whether it exists or not; the lock comes last."""
         return [*self._state, self.manifest.with_name(f".{self.manifest.name}.part"), self.lock]
 
     @property
@@ -53,18 +53,18 @@ class RunFolder:
 
     @property
     def is_used(self) -> bool:
-        """Whether a run has begun there."""
+        """Whether a run has begun in this folder."""
         return self.manifest.exists() or self.journal.exists()
 
     @property
     def is_all_ours(self) -> bool:
-        """Whether it is a folder by itself, not a link nor where we are, and has no files but a run's."""
+        """Whether it has no files but a run's, and is neither a link nor the working directory."""
         if self.path.is_symlink() or os.path.realpath(self.path) == os.getcwd():
             return False
         return set(self.files).issuperset(self.path.iterdir())
 
     def make(self) -> None:
-        """Make the folder, for its owner only. Raises UsageError when that cannot be."""
+        """Make the folder, for its owner only. Raises UsageError when it cannot be made."""
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
         except OSError as refused:
@@ -73,7 +73,7 @@ class RunFolder:
             ) from None
 
 
-def beside(output: Path) -> RunFolder:
+def folder_of(output: Path) -> RunFolder:
     """The run folder of a results file."""
     return RunFolder(output.with_name(output.name + FOLDER_SUFFIX))
 
@@ -82,47 +82,47 @@ def find(run: str) -> RunFolder:
     """The run folder that a user names: itself, or the results file that it belongs to. Raises UsageError."""
     path = Path(run)
     try:
-        folder = RunFolder(path) if path.is_dir() else beside(path)
+        folder = RunFolder(path) if path.is_dir() else folder_of(path)
         if folder.is_used:
             return folder
     except OSError as wrong:
-        raise UsageError(f"{run[:200]}: cannot be looked at: {wrong.strerror}") from None
+        raise UsageError(f"{run[:200]}: cannot be read: {wrong.strerror}") from None
     if path.is_dir():
-        raise UsageError(f"{run}: is no run folder; there is no {folder.manifest.name} in it")
+        raise UsageError(f"{run}: is not a run folder; there is no {folder.manifest.name} in it")
     missing = "no such run" if not os.path.exists(path) else f"has no run folder {folder.path}"
-    raise UsageError(f"{run}: {missing}; RUN is a results file of crewrun batch, or the run folder beside it")
+    raise UsageError(f"{run}: {missing}; RUN is a results file of crewrun batch, or the run folder next to it")
 
 
-def set_aside(output: Path | None, folder: RunFolder, *more: Path) -> Path | None:
-    """Move the results, the run folder and `more` files that go with `output` to the next free number.
+def back_up(output: Path | None, folder: RunFolder, *more: Path) -> Path | None:
+    """Move the results, the run folder and the `more` files that go with `output` to the next free number.
 
-    `x.jsonl` becomes `x.1.jsonl` with `x.1.jsonl.crewrun`, itself a run that can be looked at. Returns what the
-    results, or without results the folder, are now called; None when there was nothing. Killed between two steps, what
-    was there is still a run: the folder goes last and all at once, and makes results anew that it does not find.
-    Raises UsageError when something cannot be moved.
+    `x.jsonl` becomes `x.1.jsonl` with `x.1.jsonl.crewrun`, which is a run like any other. Returns the new path of the
+    results, or of the folder where there are no results; None when there was nothing to move. A process killed between
+    two steps leaves a run that still works: the folder is moved last and in one step, and restores results that are
+    missing. Raises UsageError when something cannot be moved.
     """
     named = output or folder.path
     try:
         has_state = folder.is_used or folder.log.exists()
         if not has_state and (output is None or not output.is_file() or not output.stat().st_size):
             return None
-        aside = free_name(named)
+        backup = free_name(named)
         for path in (*more, *([output] if output is not None else [])):
             if path.exists():
-                path.rename(aside.with_name(aside.name + path.name.removeprefix(named.name)))
+                path.rename(backup.with_name(backup.name + path.name.removeprefix(named.name)))
         if has_state:
-            _move(folder, beside(aside) if output is not None else RunFolder(aside))
+            _move(folder, folder_of(backup) if output is not None else RunFolder(backup))
     except OSError as refused:
         raise UsageError(f"{named}: cannot be moved aside (--fresh): {refused.strerror}") from None
-    return aside
+    return backup
 
 
 def free_name(path: Path) -> Path:
-    """`path` with the first number that neither a file nor a run folder beside it has."""
+    """`path` with the lowest number that neither a file nor a run folder next to it has."""
     number = 1
-    while _exists_any(aside := _numbered(path, number)):
+    while _exists_any(backup := _numbered(path, number)):
         number += 1
-    return aside
+    return backup
 
 
 def _move(folder: RunFolder, moved: RunFolder) -> None:
@@ -131,7 +131,7 @@ def _move(folder: RunFolder, moved: RunFolder) -> None:
             folder.path.rename(moved.path)
             return
         except OSError:
-            pass  # it is the root of a disk, or the other place is on another one
+            pass  # the folder is a mount point, or the new path is on another file system
     moved.make()
     for path in folder.state:
         shutil.move(path, moved.path / path.name)
@@ -143,4 +143,4 @@ def _numbered(path: Path, number: int) -> Path:
 
 
 def _exists_any(path: Path) -> bool:
-    return path.exists() or beside(path).path.exists()
+    return path.exists() or folder_of(path).path.exists()

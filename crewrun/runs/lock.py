@@ -1,6 +1,6 @@
-"""One process at a time works on a run: a lock on the folder's `lock` file, which the system gives back at its end.
+"""One process at a time works on a run: it locks the folder's `lock` file, and the system releases that when it ends.
 
-Another one on the results keeps away runs that have them too, with a folder of their own.
+A second lock, on the results file, keeps out a run with another folder and the same results.
 """
 
 import fcntl
@@ -26,18 +26,18 @@ class RunLock:
     """Held from `acquire` to `release`, or to the end of the process, however that comes."""
 
     def __init__(self, path: Path, make: Callable[[], None] | None = None) -> None:
-        """`make` makes the folder, when it was moved or deleted while the lock was waited for."""
+        """`make` makes the folder again when it was moved or deleted while waiting for the lock."""
         self._path = path
         self._make = make
         self._fd: int | None = None
 
     @property
     def is_right(self) -> bool:
-        """Whether what is held is still the lock of the run, and was not moved with an older one."""
+        """Whether the held file is still the run's lock, and was not moved away with a backup."""
         return self._fd is not None and _is_still(self._fd, self._path)
 
     async def acquire(self, *, wait: bool = False) -> None:
-        """Take the lock. Raises RunHeld when another process has it, unless it shall be waited for."""
+        """Take the lock. When another process has it, waits for it with `wait`, else raises RunHeld."""
         while True:
             fd = self._open()
             try:
@@ -50,7 +50,7 @@ class RunLock:
             except BaseException:
                 os.close(fd)
                 raise
-            # Its folder was deleted or moved while we waited: this is the lock of nothing.
+            # The folder was deleted or moved while we waited, so this file is no longer the run's lock.
             os.close(fd)
         self._fd = fd
         about = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
@@ -58,10 +58,10 @@ class RunLock:
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(about).encode() + b"\n", 0)
         except OSError:
-            pass  # a full disk: what the file says is for people only
+            pass  # a full disk: the content is only informative
 
     def release(self) -> None:
-        """Give the lock back. The file stays: who waits for it has it open."""
+        """Release the lock. The file stays, since processes that wait for the lock have it open."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -88,9 +88,10 @@ class ResultsLock:
         self._fd: int | None = None
 
     def take(self, *, wait: bool = False) -> None:
-        """Take the lock, or take it anew where another file has the results' place. The file is made if need be.
+        """Take the lock, again if another file has replaced the results. Makes the file where there is none.
 
-        Raises RunHeld when another process has it, unless it shall be waited for; UsageError when it cannot be opened.
+        When another process has the lock, waits for it with `wait`, else raises RunHeld. Raises UsageError when the
+        file cannot be opened.
         """
         while self._fd is None or not _is_still(self._fd, self._path):
             self.release()
@@ -104,20 +105,20 @@ class ResultsLock:
                         raise RunHeld(f"{self._path}: another process is writing these results")
                     _wait_lock(self._fd)
             except OSError:
-                return  # a file system without locks
+                return  # the file system does not support locks
             except RunHeld:
                 self.release()
                 raise
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
 
 class RunLocks:
-    """Both locks of a run. Results that go to a stream have none."""
+    """Both locks of a run. Results that go to a stream are not locked."""
 
     def __init__(self, folder: RunFolder, output: Path | None, *, wait: bool) -> None:
         self._wait = wait
@@ -127,7 +128,7 @@ class RunLocks:
         self._results = ResultsLock(output) if output is not None and is_file else None
 
     async def acquire(self) -> None:
-        """Take both, or those anew whose files were moved. Raises RunHeld and UsageError."""
+        """Take both locks, again those whose files were moved. Raises RunHeld and UsageError."""
         if not self._run.is_right:
             run = RunLock(self._folder.lock, self._folder.make)
             await run.acquire(wait=self._wait)
@@ -137,12 +138,12 @@ class RunLocks:
             await anyio.to_thread.run_sync(self._take_results, abandon_on_cancel=self._wait)
 
     def renew(self) -> None:
-        """Another file was put in the place of the results. Raises RunHeld for who was faster to take that."""
+        """Lock the results again after they were replaced. Raises RunHeld when another process was faster."""
         if self._results is not None:
             self._results.take()
 
     def release(self) -> None:
-        """Give both back."""
+        """Release both locks."""
         if self._results is not None:
             self._results.release()
         self._run.release()
@@ -170,7 +171,7 @@ def is_held(path: Path) -> bool:
 
 
 def describe_holder(path: Path) -> str:
-    """Who has the lock, in words: `process 4711`, with its host when that is another one."""
+    """The process that has the lock, in words: `process 4711`, with its host when that is not this one."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         where = "" if about["host"] == socket.gethostname() else f" on {about['host']}"
@@ -180,14 +181,14 @@ def describe_holder(path: Path) -> str:
 
 
 async def _try_lock(fd: int) -> bool:
-    """False when another process has it; a file system without locks has none to have."""
+    """False when another process has the lock. True on a file system that does not support locks."""
     try:
         while not _take(fd, fcntl.LOCK_EX):
-            # Whoever looks whether it is held shares it for an instant: that is not to have it.
+            # `is_held` takes a shared lock for an instant, which does not count as holding the lock.
             if not _take(fd, fcntl.LOCK_SH):
                 return False
             fcntl.flock(fd, fcntl.LOCK_UN)
-            await anyio.sleep(random.uniform(0.001, 0.01))  # noqa: S311  (two that try must not keep in step)
+            await anyio.sleep(random.uniform(0.001, 0.01))  # noqa: S311  (two processes must not retry in step)
     except OSError:
         return True
     return True
@@ -211,4 +212,4 @@ def _is_still(fd: int, path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as refused:
-        raise UsageError(f"{path}: cannot be looked at: {refused.strerror}") from None
+        raise UsageError(f"{path}: cannot be read: {refused.strerror}") from None

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a run was asked to do, written whole before anything else and again by every session."""
+"""`manifest.json`: what a run was asked to do. It is written before anything else, and again by every session."""
 
 import errno
 import json
@@ -19,17 +19,18 @@ from crewrun.errors import OutputFailed, UsageError
 SCHEMA = "crewrun.run/1"
 
 _FAMILY = "crewrun.run/"
-_ANEW = "repeat the command of the run, which writes it anew"
+_REMEDY = "repeat the command of the run, which writes a new one"
 _CHUNK_BYTES = 1 << 20
-_MAX_TEXT_BYTES = 4 << 20
+_MAX_TEXT_BYTES = 4 << 20  # the texts are for people; a crew's folder may contain data files too
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`inputs`, `crew` and `output` are as the user named them, from the folder `cwd`; `options` the batch's settings.
+    """`inputs`, `crew` and `output` are paths as the user wrote them, relative to `cwd`; `options` the batch's
+    settings.
 
-    `definition` has the crew's fingerprint, the text of its files and the `endpoints` of its calls, `input_digest` is
-    the input file's (None: a pipe), `command` the words of the command line. Passwords are in none of them.
+    `definition` has the crew's fingerprint, the text of its files and the `endpoints` of its calls. `input_digest` is
+    that of the input file (None for a pipe), `command` the words of the command line. None of them contains a secret.
     """
 
     inputs: str
@@ -46,7 +47,7 @@ class Manifest:
     schema: str = SCHEMA
 
     def write(self, path: Path) -> None:
-        """Write it, whole or not at all. Raises OutputFailed."""
+        """Write it to `path`, all or nothing. Raises OutputFailed."""
         write_whole(path, json.dumps(asdict(self), indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
 
     @property
@@ -61,29 +62,29 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest at `path`. Raises UsageError when it is missing, damaged, or made by a newer crewrun."""
+    """The manifest at `path`. Raises UsageError when it is missing, damaged, or written by a newer crewrun."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
         data = _load(path)
         if not _is_ours(data):
-            raise UsageError(f"{path}: is no manifest")
+            raise UsageError(f"{path}: is not a manifest")
         _refuse_newer(path, data)
         return TypeAdapter(Manifest).validate_python(data)
     except FileNotFoundError:
-        raise UsageError(f"{path}: is missing; {_ANEW}") from None
+        raise UsageError(f"{path}: is missing; {_REMEDY}") from None
     except OSError as refused:
         raise UsageError(f"{path}: cannot be read: {refused.strerror}") from None
     except ValidationError as wrong:
         first = wrong.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path}: is damaged ({place}: {first['msg']}); {_ANEW}") from None
+        raise UsageError(f"{path}: is damaged ({place}: {first['msg']}); {_REMEDY}") from None
     except (ValueError, RecursionError) as damaged:
-        raise UsageError(f"{path}: is damaged ({type(damaged).__name__}: {damaged}); {_ANEW}") from None
+        raise UsageError(f"{path}: is damaged ({type(damaged).__name__}: {damaged}); {_REMEDY}") from None
 
 
 def created_at(path: Path) -> str:
-    """When the run began, if its manifest still says so; else now. Raises UsageError for one of a newer crewrun."""
+    """When the run began, if its manifest can be read, else now. Raises UsageError for one of a newer crewrun."""
     with suppress(OSError, ValueError, RecursionError):
         data = _load(path)
         if _is_ours(data):
@@ -94,7 +95,7 @@ def created_at(path: Path) -> str:
 
 
 def is_foreign(path: Path, *, torn: bool) -> bool:
-    """Whether the file at `path` is another program's. `torn` says whether one that is no JSON is."""
+    """Whether the file at `path` belongs to another program. `torn` is the answer for a file that is not JSON."""
     try:
         return not _is_ours(_load(path))
     except FileNotFoundError:
@@ -106,9 +107,9 @@ def is_foreign(path: Path, *, torn: bool) -> bool:
 
 
 def without(flag: Literal["fresh", "replay"], command: Sequence[str], *, is_set: bool) -> list[str]:
-    """`command` as it is to be repeated, without a flag that had its effect; `is_set` says whether the run had it.
+    """`command` for repeating it, without a flag that has had its effect; `is_set` says whether the run had the flag.
 
-    Where it did not come from the command alone, but from the environment or the crew's file, it is denied.
+    A flag that came from the environment or from the crew file is switched off with `--no-FLAG`.
     """
     words = [word for word in command if word != f"--{flag}"]
     is_elsewhere = len(words) == len(command) or os.environ.get(f"CREWRUN_{flag.upper()}")
@@ -116,7 +117,7 @@ def without(flag: Literal["fresh", "replay"], command: Sequence[str], *, is_set:
 
 
 def digest_of(inputs: Path) -> str:
-    """32 hex digits over the bytes of a file. Raises UsageError."""
+    """The digest of a file's bytes, 32 hex digits. Raises UsageError."""
     digest = blake2b(digest_size=16)
     try:
         with inputs.open("rb") as file:
@@ -128,7 +129,7 @@ def digest_of(inputs: Path) -> str:
 
 
 def texts_of(path: Path) -> dict[str, str]:
-    """The text of a crew's file, or of the YAML, JSON and Python files of its folder, by name."""
+    """The text of a crew file, or of the YAML, JSON and Python files of a crew's folder, by path."""
     if path.is_file():
         return {str(path): path.read_text(encoding="utf-8", errors="replace")}
     texts: dict[str, str] = {}
@@ -141,19 +142,19 @@ def texts_of(path: Path) -> dict[str, str]:
 
 
 def options_of(settings: Any, defaults: Any) -> dict[str, Any]:
-    """The settings that are not the defaults."""
+    """The settings that differ from the defaults."""
     values: Mapping[str, Any] = asdict(settings)
     standard = asdict(defaults)
     return {name: value for name, value in values.items() if value != standard[name]}
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all, readable by its owner only. Raises OutputFailed."""
+    """Write a file, all or nothing, readable by its owner only. Raises OutputFailed."""
     write_pieces(path, [content], path.with_name(f".{path.name}.part"))
 
 
 def write_pieces(path: Path, pieces: Iterable[bytes], part: Path) -> None:
-    """As `write_whole`, piece by piece; it is `part` until it is whole."""
+    """As `write_whole`, piece by piece: into `part`, which replaces `path` at the end."""
     try:
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -172,7 +173,7 @@ def write_pieces(path: Path, pieces: Iterable[bytes], part: Path) -> None:
 
 
 def _load(path: Path) -> Any:
-    """The JSON in a file. Raises OSError and ValueError; a pipe, which nobody may write to, is not waited for."""
+    """The JSON in a file. Raises OSError and ValueError; does not wait for a pipe that nobody writes to."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "is not a file")

@@ -1,4 +1,4 @@
-"""`open_state`: a run taken and its files brought in order, before the first row of a session."""
+"""`open_state`: locks a run and brings its files into a consistent state, before the first row of a session."""
 
 import os
 import shlex
@@ -18,30 +18,31 @@ from crewrun.journal.done_index import DoneIndex, is_among
 from crewrun.journal.event_log import EventLog
 from crewrun.journal.keys import pack_id
 from crewrun.journal.schema import ended_of
-from crewrun.runs.folder import RunFolder, beside, set_aside
+from crewrun.runs.folder import RunFolder, back_up, folder_of
 from crewrun.runs.lock import RunLocks, is_held
 from crewrun.runs.manifest import created_at, read_manifest
 from crewrun.runs.results import Settled, settle, spent_in
 from crewrun.runs.state import RunState, StateOptions
 
-# So many of the last results may be missing from the journal without it being damaged, if they are not most of them: a
-# machine that lost its power had written them, and not yet what SQLite committed before.
+# After a power failure, the latest results may be on disk without the commits before them: with synchronous = NORMAL
+# SQLite flushes its WAL at checkpoints only. Up to this many missing rows, or up to 1 % of the results, count as that
+# unless they are most of the results; more means that the journal is damaged.
 _MAY_BE_LOST = 64
 
 
 class Opened(NamedTuple):
-    """What `open_state` finds and does before the first row. `lost` results are not in the journal any more."""
+    """An opened run: where `--fresh` moved the previous one, and how many results the journal has `lost`."""
 
     state: RunState
-    aside: Path | None
+    backup: Path | None
     lost: int
 
 
 async def open_state(options: StateOptions) -> Opened:
-    """Take the run, and bring its results in order.
+    """Lock the run and make its results agree with its journal.
 
-    Raises RunHeld when another process has it or its results, UsageError when it cannot be opened, JournalDamaged when
-    its journal cannot be read.
+    Raises RunHeld when another process has the run or its results, UsageError when it cannot be opened, JournalDamaged
+    when its journal cannot be read.
     """
     _refuse_unknown(options, is_ours=False)
     options.folder.make()
@@ -51,19 +52,19 @@ async def open_state(options: StateOptions) -> Opened:
         _refuse_other(options)
         _refuse_other_ids(options)
         _refuse_other_engine(options)
-        aside = None
+        backup = None
         if options.fresh:
-            aside = await anyio.to_thread.run_sync(set_aside, options.output, options.folder, *options.aside)
+            backup = await anyio.to_thread.run_sync(back_up, options.output, options.folder, *options.companions)
             await locks.acquire()
-        return await anyio.to_thread.run_sync(_open, options, locks, aside)
+        return await anyio.to_thread.run_sync(_open, options, locks, backup)
     except BaseException:
         locks.release()
         raise
 
 
-def _open(options: StateOptions, locks: RunLocks, aside: Path | None) -> Opened:
+def _open(options: StateOptions, locks: RunLocks, backup: Path | None) -> Opened:
     folder, output = options.folder, options.output
-    _refuse_unknown(options, is_ours=True)  # what another process did before we had the lock
+    _refuse_unknown(options, is_ours=True)  # again: another process may have written before we had the lock
     is_known = folder.is_used
     manifest = replace(options.manifest, created_at=created_at(folder.manifest))
     options = replace(options, manifest=manifest)
@@ -71,11 +72,11 @@ def _open(options: StateOptions, locks: RunLocks, aside: Path | None) -> Opened:
         manifest.write(folder.manifest)
     db: sqlite3.Connection | None = None
     try:
-        # The log is begun after the journal, so where it has lines there was one.
+        # The log is created after the journal, so a log with lines means that there was a journal.
         db = open_journal(folder.journal, expected=has_lines(output) or has_lines(folder.log))
         if is_known:
             manifest.write(folder.manifest)
-        return _opened(options, locks, db, aside)
+        return _opened(options, locks, db, backup)
     except BaseException as wrong:
         if db is not None:
             db.close()
@@ -88,25 +89,26 @@ def _open(options: StateOptions, locks: RunLocks, aside: Path | None) -> Opened:
 
 
 def has_lines(output: Path | None) -> bool:
-    """Whether it is a file that is not empty."""
+    """Whether `output` is a file that is not empty."""
     return output is not None and output.is_file() and output.stat().st_size > 0
 
 
 def with_cost(damaged: JournalDamaged, output: Path | None) -> JournalDamaged:
-    """The same error, with the way out and what that would cost."""
+    """The same error, with the remedy and what that would cost."""
     keeps = "--fresh moves it aside, with the results, and runs every row again"
     if output is None or not has_lines(output):
         return JournalDamaged(f"{damaged}\n{keeps}")
     rows, calls, cost_usd = spent_in(output)
     cost = "cost unknown" if cost_usd is None else f"${cost_usd:.2f}"
-    spent = f"for the {rows} rows that {output} has, {calls} calls ({cost}) would be paid a second time"
+    spent = f"for the {rows} rows that {output} has, {calls} calls ({cost}) would be paid for a second time"
     return JournalDamaged(f"{damaged}\n{keeps}: {spent}")
 
 
 def _refuse_unknown(options: StateOptions, *, is_ours: bool) -> None:
-    """Raise UsageError for results of which the run folder is not there: they would be lost, or paid for again.
+    """Raise UsageError for results without a run folder: they would be lost, or paid for again.
 
-    Raises RunHeld while another process writes them, unless the lock `is_ours`. To wait for that leads no further.
+    Raises RunHeld while another process writes them, unless the lock `is_ours`. Waiting for that process would not
+    help: its results would be refused too.
     """
     if options.output is not None and has_lines(options.output) and not (options.fresh or options.folder.is_used):
         if not is_ours and options.lock != "wait" and is_held(options.output):
@@ -115,8 +117,8 @@ def _refuse_unknown(options: StateOptions, *, is_ours: bool) -> None:
 
 
 def _refuse_results(output: Path, folder: RunFolder) -> NoReturn:
-    """Raise UsageError that says where their run goes on."""
-    name, own = os.path.relpath(output), beside(output)
+    """Raise UsageError that says how to continue the run of these results."""
+    name, own = os.path.relpath(output), folder_of(output)
     if own.is_used:
         raise UsageError(
             f"{name}: the state of its run is in {os.path.relpath(own.path)}, not in {os.path.relpath(folder.path)}; "
@@ -129,9 +131,9 @@ def _refuse_results(output: Path, folder: RunFolder) -> NoReturn:
 
 
 def _refuse_other(options: StateOptions) -> None:
-    """Raise UsageError for a run folder that --run-dir names and that is another run's: it would lose its rows."""
+    """Raise UsageError when --run-dir names the folder of another run, which would lose its rows."""
     output, folder = options.output, options.folder
-    if output is None or os.path.realpath(folder.path) == os.path.realpath(beside(output).path):
+    if output is None or os.path.realpath(folder.path) == os.path.realpath(folder_of(output).path):
         return  # results and folder may have been moved together
     try:
         other = read_manifest(folder.manifest).results
@@ -145,7 +147,7 @@ def _refuse_other(options: StateOptions) -> None:
 
 
 def _refuse_other_ids(options: StateOptions) -> None:
-    """Raise UsageError for ids from elsewhere than before: no row would be known again, and all would be paid twice."""
+    """Raise UsageError when ids come from another field than before: every row would be new and be paid for again."""
     if options.fresh or not has_lines(options.output):
         return
     try:
@@ -154,15 +156,15 @@ def _refuse_other_ids(options: StateOptions) -> None:
         return
     now = options.manifest.options.get("id_field")
     if before != now:
-        way = f"--id-field {before}" if before else "leave --id-field out"
+        remedy = f"--id-field {before}" if before else "leave --id-field out"
         raise UsageError(
             f"{os.path.relpath(options.folder.path)}: its rows have their ids from {_ids_in_words(before)}, so with "
-            f"{_ids_in_words(now)} every row would run again: {way}, or begin anew with --fresh"
+            f"{_ids_in_words(now)} every row would run again: {remedy}, or start over with --fresh"
         )
 
 
 def _refuse_other_engine(options: StateOptions) -> None:
-    """Raise UsageError for another engine than before: no call of the run would be known again."""
+    """Raise UsageError for another engine than before: none of the run's recorded calls could be replayed."""
     if options.fresh or not has_lines(options.output):
         return
     try:
@@ -173,7 +175,7 @@ def _refuse_other_engine(options: StateOptions) -> None:
     if before != now:
         raise UsageError(
             f"{os.path.relpath(options.folder.path)}: its rows were run by {before}, and by {now} every row would run "
-            f"again: --engine {before} goes on, --fresh begins anew"
+            f"again: --engine {before} continues, --fresh starts over"
         )
 
 
@@ -181,7 +183,7 @@ def _ids_in_words(field: Any) -> str:
     return f"the field {field!r}" if field else "their inputs"
 
 
-def _opened(options: StateOptions, locks: RunLocks, db: sqlite3.Connection, aside: Path | None) -> Opened:
+def _opened(options: StateOptions, locks: RunLocks, db: sqlite3.Connection, backup: Path | None) -> Opened:
     definition = _definition_id(db, options.definition)
     session = _begin_session(db, definition, shlex.join(options.manifest.command))
     done = DoneIndex.load(db, definition, by_id=options.is_named)
@@ -192,7 +194,7 @@ def _opened(options: StateOptions, locks: RunLocks, db: sqlite3.Connection, asid
         locks.renew()
     done.forget_search()
     log = EventLog(options.folder.log)
-    return Opened(RunState(options, locks, db, session, definition, done, log), aside, lost)
+    return Opened(RunState(options, locks, db, session, definition, done, log), backup, lost)
 
 
 def _redone(options: StateOptions) -> int | None:
@@ -200,17 +202,17 @@ def _redone(options: StateOptions) -> int | None:
 
 
 def _others(db: sqlite3.Connection, definition: int, options: StateOptions) -> "array[int]":
-    """The digests of lines that were written before and may not count any more, sorted."""
-    # Of rows with an id of their own those under the same definition may be outdated too.
+    """The digests of lines that were written before and may be outdated, sorted."""
+    # Where rows have ids from a field, lines of the current definition may be outdated too.
     which = ("", ()) if options.is_named else ("where definition != ?", (definition,))
     entries = db.execute(f"select digest from rows {which[0]} order by digest", which[1])  # noqa: S608  (it is ours)
     return array("q", (digest for (digest,) in entries))
 
 
 def _keeper(done: DoneIndex, only: int | None, others: "array[int]") -> Callable[[int], bool | None]:
-    """Which lines stay: each row's last one if it succeeded, or is not to be redone; each once.
+    """A function that tells which lines stay: each row's last one, once, if the row succeeded or is not to run again.
 
-    `others` are lines of earlier definitions and contents, sorted: their rows run again, through the journal.
+    `others` are lines of earlier definitions and contents, sorted: their rows run again, replaying recorded calls.
     """
 
     def keep(digest: int) -> bool | None:
@@ -245,7 +247,7 @@ def _begin_session(db: sqlite3.Connection, definition: int, command: str) -> int
 
 
 def _lost(db: sqlite3.Connection, settled: Settled, folder: RunFolder) -> int:
-    """How many results the journal does not know the rows of. Raises JournalDamaged when it must have lost them."""
+    """How many results have rows that the journal does not know. Raises JournalDamaged when there are too many."""
     if not settled.unknown_ids:
         return 0
     recorded = {packed for (packed,) in db.execute("select id from rows")}

@@ -1,7 +1,6 @@
-"""`Projection`: a run's results file, kept a projection of its journal while a session adds lines to it.
+"""`Projection`: which lines belong in a run's results file, in which order, while a session adds lines to it.
 
-`results` has the operations on the file, `rebuild` makes one that was changed from outside again; here is which lines
-belong into it and in which order.
+`results` has the operations on the file; `rebuild` restores it when something else has changed it.
 """
 
 from array import array
@@ -20,10 +19,10 @@ from crewrun.runs.results import arrange
 
 
 class Projection:
-    """The results file at `path`, None for results that went to a stream.
+    """The results file at `path`, None for results that go to a stream.
 
-    `is_mixed` says that lines are written in another order than the input's, and are sorted at the end if that is asked
-    for. `size_bytes` is how large the file was when the session began; what stands behind that is the session's own.
+    `is_mixed` says that lines are not written in the input's order and may have to be sorted at the end. `size_bytes`
+    is the size of the file when the session began; everything after that was written by this session.
     """
 
     def __init__(self, path: Path | None, done: DoneIndex, locks: RunLocks, *, is_mixed: bool) -> None:
@@ -31,7 +30,7 @@ class Projection:
         self._done = done
         self._locks = locks
         self._is_mixed = is_mixed
-        # New lines and their rows' places in the input, for sorting. A run that begins, in order, never needs them.
+        # New lines and their rows' places in the input, for sorting. A new run in the input's order never needs them.
         self._has_places = len(done) > 0 or is_mixed
         self._new_digests, self._new_places = array("q"), array("q")
         self._restored = array("q")  # lines of earlier sessions that are written again
@@ -53,7 +52,7 @@ class Projection:
         self._restored.append(digest)
 
     def take_out(self, positions: Sequence[int]) -> None:
-        """Take the lines of done rows, by their positions, out of the file, all at once. Raises OutputFailed."""
+        """Remove the lines of done rows, by their positions, from the file, in one step. Raises OutputFailed."""
         done = self._done
         for position in positions:
             done.written[position] = 0
@@ -69,9 +68,10 @@ class Projection:
         done.forget_search()
 
     def arrange(self, *, complete: bool, ordered: bool) -> int:
-        """Bring the file into its final form. Returns how many lines of rows that are gone from the input it loses.
+        """Bring the file into its final form: sorted when `ordered`, and without rows that are gone from the input.
 
-        It is sorted when `ordered`; such lines are known only when the session was `complete` and read the whole input.
+        Returns how many lines of such rows were removed. They are known only when the session was `complete`, which
+        means that it read the whole input.
         """
         path, done = self._path, self._done
         if path is None or not path.is_file():
@@ -102,11 +102,11 @@ class Projection:
         ordered: bool,
         unwritten: int,
     ) -> Rebuilt | None:
-        """Make the file whole when it is no longer what was written to `fd`. None when it is whole after all.
+        """Restore the file when it is no longer what was written to `fd`. Returns None when nothing was wrong with it.
 
-        `new_digests` are those of the session's lines. `restore` adds what is missing from the journal, None where that
-        cannot be done; `unwritten` rows have no line yet. Raises OutputFailed when lines are lost, with the file as
-        whole as it can be.
+        `new_digests` are those of the session's lines. `restore` adds missing lines from the journal, None where that
+        is not possible; `unwritten` rows have no line yet. Raises OutputFailed when lines are lost, after restoring
+        what can be restored.
         """
         if self._path is None:
             return None
@@ -125,10 +125,10 @@ class Projection:
         return rebuilt
 
     def _wanted(self, new_digests: Iterable[int]) -> "array[int]":
-        """The digests of the lines that belong into the file, sorted."""
+        """The digests of the lines that belong in the file, sorted."""
         done = self._done
-        earlier = (done.digest(position) for position, written in enumerate(done.written) if written)
-        return array("q", sorted({*earlier, *self._restored, *new_digests}))
+        previous = (done.digest(position) for position, written in enumerate(done.written) if written)
+        return array("q", sorted({*previous, *self._restored, *new_digests}))
 
 
 def _size_bytes(path: Path | None) -> int:

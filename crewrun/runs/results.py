@@ -1,4 +1,4 @@
-"""The results file as a projection of the journal: a line of it counts only if the journal knows it, byte for byte."""
+"""Operations on a results file, which is a projection of the journal: only lines that the journal knows count."""
 
 import json
 import os
@@ -16,8 +16,8 @@ _BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How many lines `settle` leaves and removes. `unknown` of them are in no journal entry; `unknown_ids` are of
-    those that are whole result lines, which tells an edited line from one that the journal has lost.
+    """How many lines `settle` leaves and removes. Of those removed, `unknown` have no journal entry; `unknown_ids` are
+    the ids of the well-formed ones, by which an edited line is told from one whose entry the journal has lost.
     """
 
     remaining: int
@@ -27,12 +27,12 @@ class Settled:
 
     @property
     def recorded(self) -> int:
-        """How many lines the journal has entries of, those that are removed included."""
+        """How many lines the journal has entries of, including those that are removed."""
         return self.remaining + self.removed - self.unknown
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """The lines of a file with their newlines; the last one may lack it."""
+    """The lines of a file with their newlines, which the last one may lack."""
     with path.open("rb", buffering=_BUFFER_BYTES) as file:
         yield from file
 
@@ -44,18 +44,18 @@ def count_lines(path: Path) -> int:
 
 
 def settle(path: Path, keep: Callable[[int], bool | None], count_lost: Callable[[Settled], int]) -> int:
-    """Leave only the lines in the results that `keep` says yes to, each once; all at once, or not at all.
+    """Remove the lines for which `keep` does not return True, all of them or none.
 
-    `keep` gets a line's digest; None says that nothing is known of it. Returns what `count_lost` says, which may raise
-    too: nothing has been changed by then. Raises OutputFailed when the file cannot be changed.
+    `keep` gets a line's digest and returns None when the journal does not know it. Returns what `count_lost` returns;
+    it is called before the file is changed, and may raise. Raises OutputFailed when the file cannot be changed.
     """
     remaining = removed = unknown = 0
     unknown_ids: list[str] = []
     position = 0
-    pieces: list[tuple[int, int]] = []  # what stays: from where to where
+    pieces: list[tuple[int, int]] = []  # the ranges that stay, as start and end
     for line in lines_of(path):
-        verdict = keep(line_digest(line)) if line.endswith(b"\n") else None
-        if verdict:
+        stays = keep(line_digest(line)) if line.endswith(b"\n") else None
+        if stays:
             remaining += 1
             if pieces and pieces[-1][1] == position:
                 pieces[-1] = (pieces[-1][0], position + len(line))
@@ -63,7 +63,7 @@ def settle(path: Path, keep: Callable[[int], bool | None], count_lost: Callable[
                 pieces.append((position, position + len(line)))
         else:
             removed += 1
-            if verdict is None:
+            if stays is None:
                 unknown += 1
                 if (row_id := _id_of(line)) is not None:
                     unknown_ids.append(row_id)
@@ -75,9 +75,9 @@ def settle(path: Path, keep: Callable[[int], bool | None], count_lost: Callable[
 
 
 def arrange(path: Path, place: Callable[[int], int | None], *, ordered: bool) -> int:
-    """Take out the lines that have no `place`, by their digests, and with `ordered` sort the rest by it.
+    """Remove the lines for whose digest `place` returns None, and with `ordered` sort the rest by place.
 
-    Returns how many were taken out. Raises OutputFailed.
+    Returns how many were removed. Raises OutputFailed.
     """
     places, starts, ends = array("q"), array("q"), array("q")
     position = removed = 0
@@ -98,7 +98,7 @@ def arrange(path: Path, place: Callable[[int], int | None], *, ordered: bool) ->
 
 
 def part_of(path: Path) -> Path:
-    """What a new file for `path` is called until it is whole."""
+    """The temporary name of a new file for `path`, until it is complete."""
     return path.with_name(f".{path.name}.part")
 
 
@@ -118,12 +118,12 @@ def spent_in(path: Path) -> tuple[int, int, float | None]:
 
 
 def is_result(record: Any) -> bool:
-    """Whether it is what a line of results has. Raises KeyError and TypeError for what has no `schema`."""
+    """Whether a decoded line is a result. Raises KeyError and TypeError when it has no `schema`."""
     return str(record["schema"]).startswith("crewrun.result/")
 
 
 def _id_of(line: bytes) -> str | None:
-    """The id in a line that is a result, None for anything else."""
+    """The id in a result line, None for any other line."""
     try:
         record = json.loads(line)
         return str(record["id"]) if is_result(record) else None
@@ -133,7 +133,7 @@ def _id_of(line: bytes) -> str | None:
 
 def _keep_pieces(path: Path, pieces: list[tuple[int, int]]) -> None:
     if not pieces or (len(pieces) == 1 and pieces[0][0] == 0):
-        # All that goes is at the end, as when a process was killed: cutting it off is one step.
+        # Only the end goes, as after a kill: truncating is a single step.
         try:
             os.truncate(path, pieces[0][1] if pieces else 0)
         except OSError as refused:
@@ -143,7 +143,7 @@ def _keep_pieces(path: Path, pieces: list[tuple[int, int]]) -> None:
 
 
 def _rewrite(path: Path, pieces: Iterator[tuple[int, int]]) -> None:
-    """Put a file in the place of `path` that has only these pieces of it."""
+    """Replace `path` with a file of these pieces of it, in this order."""
     part = part_of(path)
     try:
         with path.open("rb") as old, open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as new:

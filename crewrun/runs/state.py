@@ -41,12 +41,12 @@ from crewrun.runs.rebuild import Rebuild, Rebuilt, Visit
 
 @dataclass(frozen=True, slots=True)
 class StateOptions:
-    """`output` is the results file, None for a stream; `aside` are files that move with it when `fresh` starts over.
+    """`output` is the results file, None for a stream; `companions` are files that `fresh` moves with it.
 
     `only` runs the rows that failed with that category again, and no others. `definition` is the crew's fingerprint.
-    `is_mixed` says that lines are written in another order than the input's and are sorted at the end. `is_ours` says
-    which rows belong to this run's shard, None for all. `is_named` says that rows have their ids from a field,
-    `is_replay` that only the journal may answer.
+    `is_mixed` says that lines are not written in the input's order and are sorted at the end. `is_ours` says which rows
+    belong to this run's shard, None for all of them. `is_named` says that rows have their ids from a field, `is_replay`
+    that calls are answered from the journal only.
     """
 
     folder: RunFolder
@@ -55,7 +55,7 @@ class StateOptions:
     definition: str
     fresh: bool = False
     lock: LockMode = "fail"
-    aside: tuple[Path, ...] = ()
+    companions: tuple[Path, ...] = ()
     only: Category | None = None
     log_prompts: bool = False
     is_mixed: bool = False
@@ -65,9 +65,9 @@ class StateOptions:
 
 
 class StoredRow(NamedTuple):
-    """A row that is not run: done in an earlier session, left alone, or another shard's.
+    """A row that does not run: it is done, not selected by `only`, or another shard's.
 
-    `is_written` says that no line of it has to be written.
+    `is_written` says that no line has to be written for it.
     """
 
     position: int
@@ -81,7 +81,7 @@ ELSEWHERE: Final = StoredRow(-1, "elsewhere", is_written=True)
 class RunState:
     """One session of a run. `close` ends it and releases the lock.
 
-    `refused` is what endpoints turned out not to take in earlier sessions, by endpoint.
+    `refused` is what endpoints refused in earlier sessions, as (endpoint, feature).
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class RunState:
 
     @property
     def rows_done(self) -> int:
-        """How many rows have ended in earlier sessions, well or not."""
+        """How many rows have succeeded or failed in earlier sessions."""
         return len(self._done)
 
     @property
@@ -138,7 +138,7 @@ class RunState:
         return self._replay_index is not None
 
     def find(self, row: Row) -> StoredRow | None:
-        """What there is of the row, None when it has to be run."""
+        """What is stored of the row, None when it has to run."""
         only = self._options.only
         position = self._done.find(row) if self._done and (row.problem is None or only is not None) else None
         if position is not None:
@@ -154,7 +154,7 @@ class RunState:
         return StoredRow(position, "failed", bool(self._done.written[position]))
 
     def is_due(self, row: Row) -> bool:
-        """Whether the row has to be run."""
+        """Whether the row has to run."""
         return self.find(row) is None
 
     def has_failed(self, row: Row) -> bool:
@@ -163,16 +163,16 @@ class RunState:
         return position is not None and not self._done.is_ok(position)
 
     def find_changed(self, row: Row) -> int | None:
-        """The position of the row with the same id and other inputs whose line is in the results, None for none."""
+        """The position of the row with the same id, different inputs and a line in the results; None without one."""
         position = self._done.find_changed(row)
         return position if position is not None and self._done.written[position] else None
 
     async def restore(self, row: Row, stored: StoredRow) -> bytes:
-        """The line of a row that is done, made from the journal again. Raises JournalDamaged."""
+        """The line of a row that is done, rebuilt from the journal. Raises JournalDamaged."""
         seq = self._done.seq(stored.position)
         outcome = await self._writer.read(lambda _: self._reader.outcome(seq, row))
         line = outcome.to_line()
-        if line_digest(line) != self._done.digest(stored.position):  # the input's keys have another order now
+        if line_digest(line) != self._done.digest(stored.position):  # the input's keys are in another order now
             record = await self._writer.read(lambda _: self._reader.record(seq))
             await self._writer.append_all([self._entry(outcome, line, record)], is_counted=False)
         else:
@@ -180,13 +180,13 @@ class RunState:
         return line
 
     async def recall(self, row: Row) -> JournalRecorder:
-        """The recorder of a row, with the calls that earlier sessions recorded of it. Raises JournalDamaged."""
+        """The recorder for a row, with the calls that earlier sessions recorded. Raises JournalDamaged."""
         entries = await self._replay_index.calls_of(row) if self._replay_index is not None else ()
         recorder = self._recorders[row.id] = JournalRecorder(row, self._journal, entries)
         return recorder
 
     async def keep(self, outcomes: Sequence[Outcome]) -> list[bytes]:
-        """Commit the outcomes of some rows. Returns their lines for the results."""
+        """Commit outcomes. Returns their lines for the results."""
         lines, entries = [], []
         for outcome in outcomes:
             line = outcome.to_line()
@@ -199,7 +199,7 @@ class RunState:
         return lines
 
     def forget(self, row: Row) -> None:
-        """The row was given up. What it recorded stays in the journal."""
+        """Drop the recorder of a row that was given up. Its recorded calls stay in the journal."""
         self._recorders.pop(row.id, None)
 
     def warned(self, warning: LibraryWarning) -> None:
@@ -207,7 +207,7 @@ class RunState:
         self._journal.say("warning", **warning._asdict())
 
     def heartbeat(self, beat: Heartbeat) -> None:
-        """Write how far the session is."""
+        """Write the session's progress."""
         self._writer.note(beat)
 
     def arrange(self, *, complete: bool, ordered: bool) -> int:
@@ -215,17 +215,17 @@ class RunState:
         return self.results.arrange(complete=complete, ordered=ordered)
 
     async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> Rebuilt | None:
-        """See `Projection.rebuild`. `visit` reads the input again, None where that cannot be done."""
+        """See `Projection.rebuild`. `visit` reads the input again, None where it cannot be read twice."""
         query, session = "select digest from rows where session = ?", self._journal.session
         digests = await self._writer.read(lambda db: [digest for (digest,) in db.execute(query, (session,))])
         restore = partial(self._restore_missing, visit) if visit is not None else None
         return await self.results.rebuild(fd, digests, restore, ordered=ordered, unwritten=unwritten)
 
     async def _restore_missing(self, visit: Visit, rebuild: Rebuild) -> None:
-        """Add the missing lines, made from the journal and the input."""
+        """Add the missing lines, rebuilt from the journal and the input."""
         by_id, definition = self._options.is_named, self._journal.definition
         done = await self._writer.read(lambda db: DoneIndex.load(db, definition, by_id=by_id))
-        changed: list[RowEntry] = []
+        rewritten: list[RowEntry] = []
         path = self._options.folder.journal
         with closing(read_journal(path)) as db:
             reader = JournalReader(db, path, self._journal.names.name)
@@ -237,19 +237,19 @@ class RunState:
                 outcome = reader.outcome(done.seq(position), row)
                 line = outcome.to_line()
                 if line_digest(line) != done.digest(position):  # as in `restore`
-                    changed.append(self._entry(outcome, line, reader.record(done.seq(position))))
+                    rewritten.append(self._entry(outcome, line, reader.record(done.seq(position))))
                 rebuild.restore(done.digest(position), line)
 
             await visit(see)
-        if changed:
-            await self._writer.append_all(changed, is_counted=False)
+        if rewritten:
+            await self._writer.append_all(rewritten, is_counted=False)
 
     async def in_all(self) -> dict[str, Any]:
-        """What all sessions of the run spent together."""
+        """What all sessions of the run have spent together."""
         return await self.accounts.total()
 
     async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:
-        """End the session; `elsewhere` rows belong to other shards. Raises JournalFailed when it cannot be written."""
+        """End the session; `elsewhere` rows belong to other shards. Raises JournalFailed when it cannot be recorded."""
         stopped = None if stopped is None else redact_line(stopped)
         self._journal.say("stop", why=stopped, exit_code=exit_code, elsewhere=elsewhere)
         try:

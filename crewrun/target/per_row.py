@@ -16,7 +16,7 @@ from crewrun.flow.flow import Flow
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.loading.block import attempt
-from crewrun.loading.questions import asked_in_row
+from crewrun.loading.questions import questions_of_row
 from crewrun.references import broken, loading
 from crewrun.row_context import current_row_context
 from crewrun.target.base import Target, kind_of, problem_of_missing
@@ -89,7 +89,7 @@ class PerRowTarget(Target):
         if outcome.stop is not None or not (isinstance(result, Crew) and result.tasks):
             return None
         if self.folder is not None and result.folder is None:
-            result.stands_in(self.folder)
+            result.set_folder(self.folder)
         return CrewTarget(result)
 
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
@@ -104,7 +104,7 @@ class PerRowTarget(Target):
             try:
                 result = await self._made(row)
             except Exception:
-                if (question := asked_in_row()) is None or question.end is None:
+                if (question := questions_of_row()) is None or question.end is None:
                     raise
                 if not kickoffs.count:
                     raise InputInvalid(question.end) from None
@@ -136,11 +136,11 @@ class PerRowTarget(Target):
 
     async def _kicked_off(self, result: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
         if isinstance(result, Flow):
-            return await result._crewrun_apart().akickoff(row)
+            return await result._crewrun_copy().akickoff(row)
         if missing := problem_of_missing(result.placeholders, row):
             raise InputInvalid(missing)
         if self.folder is not None and result.folder is None:
-            result.stands_in(self.folder)
+            result.set_folder(self.folder)
         return await result.akickoff(row)
 
     def _answer(self, result: Any, kickoffs: Watch) -> Any:

@@ -197,13 +197,13 @@ def test_ids_from_elsewhere_than_before_are_refused(place: Place) -> None:
     assert place.batch("--id-field", "n", code=2) == []
     assert place.stderr == (
         f"crewrun: {STATE}: its rows have their ids from their inputs, so with the field 'n' every row would run "
-        "again: leave --id-field out, or begin anew with --fresh\n"
+        "again: leave --id-field out, or start over with --fresh\n"
     )
     assert place.batch("--id-field", "n", "--fresh") == ALL[:2]
     assert place.batch(code=2) == []
     assert place.stderr == (
         f"crewrun: {STATE}: its rows have their ids from the field 'n', so with their inputs every row would run "
-        "again: --id-field n, or begin anew with --fresh\n"
+        "again: --id-field n, or start over with --fresh\n"
     )
 
 
@@ -514,7 +514,7 @@ def test_a_journal_that_lost_its_rows_says_what_fresh_would_cost(place: Place) -
     assert place.stderr == (
         f"crewrun: {place.folder / STATE}/journal.sqlite: is missing\n"
         "--fresh moves it aside, with the results, and runs every row again: "
-        f"for the 3 rows that {place.results} has, 3 calls ($0.00) would be paid a second time\n"
+        f"for the 3 rows that {place.results} has, 3 calls ($0.00) would be paid for a second time\n"
     )
     assert place.batch("--fresh") == ALL
 
@@ -561,7 +561,7 @@ def test_a_result_that_cannot_be_read_out_of_the_journal_is_said_to_be_damaged(
         assert place.stderr.splitlines()[-2:] == [
             f"crewrun: {place.folder / STATE}/journal.sqlite: is damaged: its entry {entry} cannot be read",
             "--fresh moves it aside, with the results, and runs every row again: "
-            f"for the 1 rows that {place.results} has, 1 calls ($0.00) would be paid a second time",
+            f"for the 1 rows that {place.results} has, 1 calls ($0.00) would be paid for a second time",
         ]
 
 
@@ -640,7 +640,7 @@ def test_a_run_folder_with_other_files_in_it_keeps_them(place: Place) -> None:
     assert place.batch(*flags) == []
 
 
-def test_fresh_moves_what_was_there_aside(place: Place) -> None:
+def test_fresh_moves_what_was_there_away(place: Place) -> None:
     """Each time to the next number, as a run that can be looked at; all is paid again."""
     place.batch()
     first = place.results.read_bytes()
@@ -680,7 +680,7 @@ def test_a_journal_of_an_older_crewrun_is_brought_up_to_date(place: Place) -> No
     )
     db.close()
     looked = crewrun("status", RESULTS, cwd=place.folder)
-    assert (looked.returncode, "was made by an older crewrun; give the run's command" in looked.stderr) == (2, True)
+    assert (looked.returncode, "was made by an older crewrun; repeat the run's command" in looked.stderr) == (2, True)
     assert place.batch() == []
     assert crewrun("status", RESULTS, cwd=place.folder).returncode == 0
 
@@ -1007,7 +1007,7 @@ def test_a_run_folder_that_is_deleted_during_the_run_ends_it(place: Place) -> No
         wait_for(process, (place.folder / STATE / "journal.sqlite").exists)
         _, stderr = process.communicate(json.dumps(T1) + "\n", timeout=20)
     assert (process.returncode, "Traceback" in stderr) == (1, False)
-    assert "was deleted or replaced while the run was going; what it held has been written there again" in stderr
+    assert "was deleted or replaced while the run was going; its content has been written there again" in stderr
     assert (place.folder / STATE / "manifest.json").read_bytes() == manifest
     lines = "".join(json.dumps(row) + "\n" for row in (T0, T1, T2))
     assert set(place.batch(*command, inputs="-", stdin=lines)) <= {ALL[1], ALL[2]}

@@ -94,7 +94,7 @@ def test_what_cannot_be_retried_is_refused(place: Place) -> None:
     assert place.stderr.startswith("crewrun: --only 'serv': no such category (did you mean 'server'?); one of input, ")
     assert place.crewrun("retry", "gone.jsonl", code=2) == []
     assert place.stderr == (
-        "crewrun: gone.jsonl: no such run; RUN is a results file of crewrun batch, or the run folder beside it\n"
+        "crewrun: gone.jsonl: no such run; RUN is a results file of crewrun batch, or the run folder next to it\n"
     )
     (place.folder / "in.jsonl").rename(place.folder / "moved.jsonl")
     assert place.crewrun("retry", RESULTS, code=2) == []

@@ -310,7 +310,7 @@ EDITS: list[Any] = [
     pytest.param(lambda a, b, c: [a, b, c[:-9]], {"torn": ["line 3"], "missing": [T2]}, id="torn"),
     pytest.param(lambda a, b, c: [a, b, c, a], {"doubled": ["line 4"]}, id="doubled"),
     pytest.param(lambda a, _, c: [c, a], {"missing": [T1]}, id="deleted"),
-    pytest.param(lambda a, b, c: [a, b"me\n", b, c], {"unknown": ["line 2: is no result"]}, id="not ours"),
+    pytest.param(lambda a, b, c: [a, b"me\n", b, c], {"unknown": ["line 2: is not a result"]}, id="not ours"),
     pytest.param(
         lambda a, b, c: [a, b, c.replace(T2.encode(), b"me")],
         {"unknown": ["line 3: me"], "missing": [T2]},
@@ -333,9 +333,9 @@ def test_the_command_that_verify_names_puts_the_results_right(place: Place) -> N
     before = place.results.read_bytes()
     place.results.write_bytes(before[:-200].replace(b"topic 0", b"topic X"))
     assert place.said("status", RESULTS, "--verify", code=3)[-4:] == [
-        "  1 × lines that are not whole: line 3",
-        f"  1 × lines that are not as they were written: line 1: {T0}",
-        f"  1 × rows that are done and have no line: {T2}",
+        "  1 × lines that are incomplete: line 3",
+        f"  1 × lines that were edited: line 1: {T0}",
+        f"  1 × rows that are done but have no line: {T2}",
         "to put the results right: crewrun batch in.jsonl --ordered",
     ]
     place.do("batch", "in.jsonl", "--ordered")
@@ -650,7 +650,7 @@ def test_export_of_results_without_a_run_folder(place: Place) -> None:
     del failed["usage"], failed["cost_usd"], failed["duration_s"], failed["models"]
     write_rows(place.folder / "copy.jsonl", [old, failed, "nothing", {}, text, new])
     place.results.unlink()
-    left_out = "crewrun: lines of copy.jsonl that are left out: 1 standing there twice, 2 that are no results\n"
+    left_out = "crewrun: lines of copy.jsonl that are left out: 1 duplicated, 2 that are not results\n"
 
     done = place.do("export", "copy.jsonl")
     assert ([json.loads(line) for line in done.stdout.splitlines()], done.stderr) == ([failed, text, new], left_out)
@@ -683,7 +683,7 @@ def test_results_without_a_run_folder_that_are_not_whole(copy: Place) -> None:
     done = copy.do("export", RESULTS, code=3)
     assert (done.stdout.encode(), done.stderr) == (
         one + two,
-        f"crewrun: lines of {RESULTS} that are left out: 1 not whole\n",
+        f"crewrun: lines of {RESULTS} that are left out: 1 incomplete\n",
     )
     assert copy.refused("export", RESULTS, "-o", RESULTS) == f"-o {RESULTS}: is a file of the run itself; name another"
     assert copy.refused("export", "in.jsonl", "-o", "out.csv") == (
@@ -702,8 +702,8 @@ def test_export_leaves_out_what_is_no_result_of_the_run(copy: Place) -> None:
     done = copy.do("export", RESULTS, "--ordered", code=3)
     assert done.stdout.encode() == two + three
     assert done.stderr == (
-        f"crewrun: lines of {RESULTS} that are left out: 1 not whole, 1 not as the journal has them, 1 standing there "
-        f"twice; missing in {RESULTS}: 1 result; to restore them: crewrun retry {RESULTS}\n"
+        f"crewrun: lines of {RESULTS} that are left out: 1 incomplete, 1 different from the journal, 1 duplicated; "
+        f"missing in {RESULTS}: 1 result; to restore them: crewrun retry {RESULTS}\n"
     )
 
 
@@ -745,7 +745,7 @@ def test_export_of_results_that_were_deleted(copy: Place) -> None:
     before = copy.results.read_bytes()
     copy.results.unlink()
     assert copy.do("export", RESULTS).stdout.encode() == before
-    assert copy.do("status", STATE).stdout.splitlines()[-1].startswith(f"{RESULTS}: is not there any more; to make it")
+    assert copy.do("status", STATE).stdout.splitlines()[-1].startswith(f"{RESULTS}: no longer exists; to restore it")
 
 
 def test_export_to_a_file(copy: Place) -> None:
@@ -805,7 +805,7 @@ def test_a_run_whose_rows_came_through_a_pipe(place: Place) -> None:
 
 # --- what is no run, or a damaged one ---------------------------------------------------------------------------------
 
-IS = "RUN is a results file of crewrun batch, or the run folder beside it"
+IS = "RUN is a results file of crewrun batch, or the run folder next to it"
 
 
 @pytest.mark.parametrize(
@@ -813,8 +813,8 @@ IS = "RUN is a results file of crewrun batch, or the run folder beside it"
     [
         pytest.param(("status", "nix"), f"nix: no such run; {IS}", id="nothing"),
         pytest.param(("show", "in.jsonl", "x"), f"in.jsonl: has no run folder in.jsonl.crewrun; {IS}", id="the input"),
-        pytest.param(("export", "."), ".: is no run folder; there is no manifest.json in it", id="a folder"),
-        pytest.param(("status", "x" * 300), f"{'x' * 200}: cannot be looked at: File name too long", id="a long name"),
+        pytest.param(("export", "."), ".: is not a run folder; there is no manifest.json in it", id="a folder"),
+        pytest.param(("status", "x" * 300), f"{'x' * 200}: cannot be read: File name too long", id="a long name"),
         pytest.param(("gc", "nix"), "nix: no such folder", id="gc of nothing"),
         pytest.param(("gc", "in.jsonl"), "in.jsonl: is not a folder", id="gc of a file"),
         pytest.param(
@@ -832,14 +832,14 @@ def test_what_is_no_run_is_refused(offline_run: Place, words: tuple[str, ...], s
     [
         pytest.param(
             *("status", "journal.sqlite"),
-            *(lambda whole: whole[:9000], "is damaged: database disk image is malformed; to begin anew: "),
+            *(lambda whole: whole[:9000], "is damaged: database disk image is malformed; to start over: "),
             id="a cut journal",
         ),
-        pytest.param("show", "journal.sqlite", lambda _: b"", "is empty; to begin anew: ", id="an empty journal"),
-        pytest.param("export", "journal.sqlite", None, "is missing; to begin anew: ", id="no journal"),
+        pytest.param("show", "journal.sqlite", lambda _: b"", "is empty; to start over: ", id="an empty journal"),
+        pytest.param("export", "journal.sqlite", None, "is missing; to start over: ", id="no journal"),
         pytest.param(
             *("verify", "journal.sqlite"),
-            *(lambda _: b"nothing of SQLite's", "is damaged: file is not a database; to begin anew: "),
+            *(lambda _: b"nothing of SQLite's", "is damaged: file is not a database; to start over: "),
             id="no journal's",
         ),
         pytest.param(
@@ -849,7 +849,7 @@ def test_what_is_no_run_is_refused(offline_run: Place, words: tuple[str, ...], s
         ),
         pytest.param(
             *("export", "manifest.json", None),
-            "is missing; repeat the command of the run, which writes it anew",
+            "is missing; repeat the command of the run, which writes a new one",
             id="no manifest",
         ),
         pytest.param("show", "manifest.json", lambda _: b"{", "is damaged (JSONDecodeError: ", id="a cut manifest"),
@@ -863,7 +863,7 @@ def test_what_is_no_run_is_refused(offline_run: Place, words: tuple[str, ...], s
             pytest.param(
                 *(command, "manifest.json"),
                 lambda whole, wrong=wrong: json.dumps(json.loads(whole) | wrong).encode(),
-                f"is damaged ({why}); repeat the command of the run, which writes it anew",
+                f"is damaged ({why}); repeat the command of the run, which writes a new one",
                 id=f"{command} with {wrong}",
             )
             for command, wrong, why in (
@@ -895,7 +895,7 @@ def test_a_manifest_of_the_wrong_kind_hides_no_other_run(copy: Place, offline_ru
     path.write_text(json.dumps(whole | {"options": {"limit": "x"}, "cwd": str(copy.folder)}))
     assert copy.refused("retry", RESULTS) == (
         "the manifest.json of the run is damaged (options.limit: Input should be a valid integer, unable to parse "
-        "string as an integer); repeat the command of the run, which writes it anew"
+        "string as an integer); repeat the command of the run, which writes a new one"
     )
     path.write_text(json.dumps(whole | {"command": 7}))
     shutil.copytree(offline_run.folder, copy.folder / "other")
@@ -918,7 +918,7 @@ def test_verify_finds_what_is_wrong_inside_the_journal(copy: Place) -> None:
     said = copy.said("status", RESULTS, "--verify", code=3)
     assert said[0] == "not compared: results and input: the journal is damaged"
     assert said[1].startswith("  1 × faults in the journal: ")
-    assert said[2].startswith("the run cannot go on; begin anew with: ")
+    assert said[2].startswith("the run cannot go on; start over with: ")
     assert said[2].endswith("crewrun batch in.jsonl -j 1 --fresh")
 
 
@@ -968,7 +968,7 @@ def test_results_that_became_a_link(place: Place) -> None:
     place.results.symlink_to("far.jsonl")
     assert place.refused("batch", "in.jsonl") == (
         f"{RESULTS}: is a link to far.jsonl now, and the state of its run is still {STATE}; "
-        "move that to far.jsonl.crewrun, or --fresh begins anew"
+        "move that to far.jsonl.crewrun, or --fresh starts over"
     )
     assert place.json("status", RESULTS)["rows"] == {"ok": 3, "failed": 0, "in_flight": 0}
     (place.folder / STATE).rename(place.folder / "far.jsonl.crewrun")
@@ -986,22 +986,22 @@ def test_a_run_folder_that_was_named_says_where_the_results_are(place: Place) ->
         assert differences(place, run_dir) == {}
 
 
-def test_a_run_that_was_moved_aside_is_a_run_of_its_own(place: Place) -> None:
+def test_a_run_that_was_moved_away_is_a_run_of_its_own(place: Place) -> None:
     """Its command is a retry, which leaves the newer run alone, also with a run folder that was named."""
     for flags in ((), ("-o", "r.jsonl", "--run-dir", "state")):
         write_rows(place.folder / "in.jsonl", ["nonsense", *topics(2)])
         place.do("batch", "in.jsonl", *flags, code=3)
         place.do("batch", "in.jsonl", *flags, "--fresh", code=3)
-        newer, aside = (place.folder / name for name in (("r.jsonl", "r.1.jsonl") if flags else (RESULTS, OLDER)))
-        before = newer.read_bytes(), len(aside.read_bytes().splitlines())
-        aside.write_bytes(b"")
-        assert place.said("status", aside.name, "--verify", code=3)[-1] == (
-            f"to put the results right: crewrun retry {aside.name}"
+        newer, backup = (place.folder / name for name in (("r.jsonl", "r.1.jsonl") if flags else (RESULTS, OLDER)))
+        before = newer.read_bytes(), len(backup.read_bytes().splitlines())
+        backup.write_bytes(b"")
+        assert place.said("status", backup.name, "--verify", code=3)[-1] == (
+            f"to put the results right: crewrun retry {backup.name}"
         )
-        place.do("retry", aside.name, code=3)
-        assert (newer.read_bytes(), len(aside.read_bytes().splitlines())) == before
-        assert differences(place, aside.name) == {}
-        assert place.said("status", aside.name)[-1] == f"to run what failed again: crewrun retry {aside}"
+        place.do("retry", backup.name, code=3)
+        assert (newer.read_bytes(), len(backup.read_bytes().splitlines())) == before
+        assert differences(place, backup.name) == {}
+        assert place.said("status", backup.name)[-1] == f"to run what failed again: crewrun retry {backup}"
 
 
 @pytest.mark.parametrize(
@@ -1078,7 +1078,7 @@ def test_gc_keeps_a_run_of_which_rows_have_failed(place: Place) -> None:
     assert done.stderr.startswith("1 ok, 0 failed, 2 done before in ")
 
 
-def test_gc_knows_what_fresh_moved_aside(place: Place) -> None:
+def test_gc_knows_what_fresh_moved_away(place: Place) -> None:
     """The newer run has its place; without --delete it says what could go, and looking changes nothing."""
     write_rows(place.folder / "in.jsonl", topics(1))
     place.do("batch", "in.jsonl")

@@ -293,7 +293,7 @@ def test_what_is_not_as_the_input_has_it_is_said_and_written_all_the_same(folder
         "not complete: held against in.jsonl",
         "  1 × rows that failed: c",
         "  7 × rows of the input without a result: line 4: m0, line 5: m1, line 6: m2, line 7: m3, line 8: m4, …",
-        "  1 × results of rows that have another input now: line 1: a",
+        "  1 × results of rows whose input has changed: line 1: a",
         "  1 × rows that two runs have with different inputs: b",
         "  1 × results whose rows are not in the input: x",
     ]
@@ -310,9 +310,9 @@ def test_torn_edited_and_foreign_lines_are_left_out(divided: Folder) -> None:
     lost = {json.loads(line)["id"] for kept in (lines[0], lines[2]) for line in (kept[0], kept[-1])}
     said = divided.merge(*SHARDS, code=3)
     assert said[:2] == [
-        f"warning: {first.name}: lines that are left out: 1 not whole, 1 not as the journal has them; to restore them: "
+        f"warning: {first.name}: lines that are left out: 1 incomplete, 1 different from the journal; to restore them: "
         f"crewrun batch in.jsonl --shard 1/3",
-        f"warning: {third.name}: lines that are left out: 1 not whole, 4 that are no results",
+        f"warning: {third.name}: lines that are left out: 1 incomplete, 4 that are not results",
     ]
     assert said[3] == "not complete: held against in.jsonl"
     assert {row["id"] for row in divided.results()} == set(ids(divided.results("whole.jsonl"))) - lost
@@ -402,7 +402,7 @@ def test_an_unfinished_run_is_said_to_be(folder: Folder) -> None:
     assert said[0].startswith("warning: run.jsonl: is not finished; to go on: crewrun batch in.jsonl --fail-fast")
     with (folder.path / "run.jsonl.crewrun" / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "is working on it; what it has so far is taken" in folder.merge("run.jsonl", code=3)[0]
+        assert "is working on it; its results so far are taken" in folder.merge("run.jsonl", code=3)[0]
 
 
 @pytest.mark.parametrize(
@@ -411,9 +411,9 @@ def test_an_unfinished_run_is_said_to_be(folder: Folder) -> None:
         pytest.param(
             ["nix"], "nix: no such run; RUN is a results file of crewrun batch, or the run folder", id="nothing"
         ),
-        pytest.param(["in.jsonl"], "in.jsonl: no line of it is a result of crewrun batch", id="the input"),
-        pytest.param(["empty"], "empty: is no run folder; there is no manifest.json in it", id="a folder"),
-        pytest.param(["gone"], "gone.crewrun: gone is not there any more; to make it again: crewrun batch", id="gone"),
+        pytest.param(["in.jsonl"], "in.jsonl: none of its lines is a result of crewrun batch", id="the input"),
+        pytest.param(["empty"], "empty: is not a run folder; there is no manifest.json in it", id="a folder"),
+        pytest.param(["gone"], "gone.crewrun: gone no longer exists; to restore it: crewrun batch", id="gone"),
         pytest.param([], "Error: Missing argument 'RUN'", id="no run"),
     ],
 )

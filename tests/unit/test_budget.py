@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from crewrun.errors import BudgetExhausted, Category, RowBudgetExceeded
 from crewrun.limits.budget import Budget, Hold, check_row
 from crewrun.limits.cross_loop import CrossLoopLimiters
-from crewrun.limits.limiter import LimiterOptions, LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
+from crewrun.limits.options import LimiterOptions
 from crewrun.limits.permit import Price
 from crewrun.messages import Endpoint
 

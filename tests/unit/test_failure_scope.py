@@ -24,7 +24,8 @@ from crewrun.errors import (
     WaitTooLong,
 )
 from crewrun.limits.budget import Budget
-from crewrun.limits.limiter import LimiterOptions, LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
+from crewrun.limits.options import LimiterOptions
 from crewrun.limits.permit import CallResult, FailureScope
 from crewrun.limits.retry import RetryPolicy
 from crewrun.limits.unknown_bills import Owed
@@ -324,7 +325,7 @@ def test_an_outage_longer_than_the_patience_fails_no_row_either(at_once: int) ->
     provider = Provider(lambda name: down if len(provider.asked) > 5 else None)
     done = run(provider, 40, at_once, patience_s=120)
     assert (done.failed, len(done.pending)) == ({}, at_once)
-    assert {why.partition(", at last")[0] for why in done.pending.values()} == {
+    assert {why.partition(", last error")[0] for why in done.pending.values()} == {
         "openai/m has not answered for 120 s (--outage-patience)"
     }
 

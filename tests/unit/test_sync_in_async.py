@@ -25,7 +25,8 @@ from crewrun.aio import threads
 from crewrun.aio.concurrency import call
 from crewrun.errors import Category, TaskTimedOut
 from crewrun.flow import Flow, start
-from crewrun.limits.limiter import LimiterOptions, LocalLimiters
+from crewrun.limits.local_limiters import LocalLimiters
+from crewrun.limits.options import LimiterOptions
 from crewrun.messages import ChatRequest
 from crewrun.testing import ScriptedTransport, Step, calls, scripted
 from crewrun.tools import tool

@@ -76,15 +76,15 @@ class RemoteLimiter:
             return Permit(permit, is_probe=granted.is_probe)
         return granted
 
-    def answered(self, permit: Permit, end: CallResult) -> None:
+    def answered(self, permit: Permit, result: CallResult) -> None:
         """See `Limiter.answered`."""
-        self._channel.notify("answered", permit.number, end)
+        self._channel.notify("answered", permit.number, result)
 
-    async def failed(self, permit: Permit, error: CallError, end: CallResult) -> FailureScope:
+    async def failed(self, permit: Permit, error: CallError, result: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
-        scope: FailureScope = await self._channel.request("failed", permit.number, Fault.of(error), end)
+        scope: FailureScope = await self._channel.request("failed", permit.number, Fault.of(error), result)
         return scope
 
-    def given_up(self, permit: Permit, end: CallResult | None = None) -> None:
+    def given_up(self, permit: Permit, result: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""
-        self._channel.notify("given_up", permit.number, end)
+        self._channel.notify("given_up", permit.number, result)

@@ -12,7 +12,7 @@ import anyio
 from crewrun.executors.remote.assignment import Assignment
 from crewrun.executors.remote.messages import Fault, GrantedPermit
 from crewrun.executors.run_spec import RunSpec
-from crewrun.limits.limiter import LocalLimiter
+from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
 from crewrun.messages import Endpoint
 

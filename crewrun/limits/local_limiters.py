@@ -1,0 +1,44 @@
+"""`LocalLimiters`: a `LocalLimiter` for each model at each address, and what they share."""
+
+from crewrun.limits.local_limiter import LocalLimiter
+from crewrun.limits.options import SLOW_START, LimiterOptions
+from crewrun.limits.run_limits import RunLimits
+from crewrun.messages import Endpoint
+
+
+class LocalLimiters(RunLimits):
+    """The limiters of a run that is to end in `deadline_s` from now, if that is given."""
+
+    def __init__(self, options: LimiterOptions | None = None, deadline_s: float | None = None) -> None:
+        super().__init__(deadline_s)
+        self._options = options or LimiterOptions()
+        self._limiters: dict[tuple[str | None, ...], LocalLimiter] = {}
+
+    @property
+    def is_of_a_run(self) -> bool:
+        """Whether these limiters belong to a run: then a failure that every call would meet ends the run."""
+        return self._options.outage_patience_s is not None
+
+    def of(self, endpoint: Endpoint) -> LocalLimiter:
+        """The limiter of an endpoint: the same one for the same model, address and key."""
+        key = (endpoint.transport_name, endpoint.name, endpoint.base_url, endpoint.api_key)
+        limiter = self._limiters.get(key)
+        if limiter is None:
+            limiter = self._limiters[key] = LocalLimiter(endpoint, self._options, self)
+        return limiter
+
+    def is_idle(self) -> bool:
+        """Whether hardly any call waits for a permit, or will soon, so that more rows at once would help."""
+        waiting = sum(limiter.rate_limiter.waiting for limiter in self._limiters.values())
+        return self.on_their_way + waiting < SLOW_START
+
+    @property
+    def limiting(self) -> str | None:
+        """What calls wait for now, in words; None when they do not wait."""
+        if self.budget is not None and self.budget.waiting:
+            return "the budget: calls in flight first"
+        limiters = self._limiters.values()
+        reasons = [(limiter.name, reason) for limiter in limiters if (reason := limiter.limiting)]
+        if len(reasons) <= 1:
+            return reasons[0][1] if reasons else None
+        return ", ".join(f"{name}: {reason}" for name, reason in reasons)

@@ -778,7 +778,7 @@ def test_the_method_under_crew_may_have_any_name() -> None:
         roles[attr] = found.crew.agents[0].role
     assert roles == {"One": "Marketer", "Two": "Seller", "made": "Marketer"}
     assert message_for("demo.py:Unclear") == (
-        "demo.py:Unclear has several @crew methods, marketing, sales; call the one that is meant `crew`"
+        "demo.py:Unclear has several @crew methods, marketing, sales; name the one to run `crew`"
     )
 
 

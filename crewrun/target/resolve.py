@@ -133,7 +133,7 @@ def _per_row_copy(crew: Crew, project: Any, value: Any, recipe: Recipe) -> PerRo
 
 def _copied(project: Any, row: Mapping[str, Any]) -> Crew:
     """The crew that a copy of `project`, an object of one of our @CrewBase classes, makes."""
-    crew: Crew = project._crewrun_again(crew_method_of(project, ""))
+    crew: Crew = project._crewrun_fresh_crew(crew_method_of(project, ""))
     return crew
 
 

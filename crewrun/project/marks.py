@@ -146,7 +146,7 @@ def _finished(kind: Kind, method: Callable[..., Any], result: Any, owner: Any) -
         result.name = result.name or type(owner).__name__
         result.before_kickoff_callbacks = [*result.before_kickoff_callbacks, *_bound(owner, "before_kickoff")]
         result.after_kickoff_callbacks = [*result.after_kickoff_callbacks, *_bound(owner, "after_kickoff")]
-        result.meets(hooks_of(owner))
+        result.set_hooks(hooks_of(owner))
     elif isinstance(result, Agent | Task):
         result.name = result.name or method.__name__
     return result

@@ -115,7 +115,7 @@ class CrewTarget(Target):
     def set_folder(self, folder: Path) -> None:
         """Make paths of `input_files` relative to `folder`."""
         super().set_folder(folder)
-        self.crew.stands_in(folder)
+        self.crew.set_folder(folder)
 
     def identity(self, texts: Mapping[str, str]) -> Any:
         """The crew itself, whatever its format."""
@@ -162,7 +162,7 @@ class CrewTarget(Target):
             return self.crew
         other: Crew = await call(self._copies.make, inputs)
         if self.folder is not None:
-            other.stands_in(self.folder)
+            other.set_folder(self.folder)
         if self.crew.max_rpm:
             share_window(self.crew, other, self.crew.max_rpm)
         for agent, twin in zip(self.crew.agents, other.agents, strict=False):

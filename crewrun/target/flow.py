@@ -40,7 +40,7 @@ class FlowTarget(Target):
             raise DefinitionError(no_start(sample._crewrun_graph))
 
         async def copied() -> AnyFlow:
-            return sample._crewrun_apart()
+            return sample._crewrun_copy()
 
         if factory is None:
             return cls(sample, copied)

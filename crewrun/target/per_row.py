@@ -91,7 +91,7 @@ class PerRowTarget(Target):
         if outcome.stop is not None or not (isinstance(result, Crew) and result.tasks):
             return None
         if self.folder is not None and result.folder is None:
-            result.stands_in(self.folder)
+            result.set_folder(self.folder)
         return CrewTarget(result)
 
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
@@ -137,11 +137,11 @@ class PerRowTarget(Target):
 
     async def _kicked_off(self, result: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
         if isinstance(result, Flow):
-            return await result._crewrun_apart().akickoff(row)
+            return await result._crewrun_copy().akickoff(row)
         if missing := problem_of_missing(result.placeholders, row):
             raise InputInvalid(missing)
         if self.folder is not None and result.folder is None:
-            result.stands_in(self.folder)
+            result.set_folder(self.folder)
         return await result.akickoff(row)
 
     def _answer(self, result: Any, kickoffs: Watch) -> Any:

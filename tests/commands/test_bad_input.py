@@ -391,7 +391,7 @@ def test_the_input_is_safe_from_redirection(folder: Path) -> None:
     assert (folder / "in.jsonl").read_text() == ROW + "\n"
 
 
-def test_fresh_moves_what_is_there_aside_and_keeps_it(folder: Path) -> None:
+def test_fresh_moves_what_is_there_away_and_keeps_it(folder: Path) -> None:
     """Results of which nothing is known, and then a run with its state: each is a file with a number."""
     (folder / "out.jsonl").write_text("old\n")
     for _ in range(2):

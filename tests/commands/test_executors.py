@@ -624,8 +624,8 @@ def test_pipes_beside_a_crew_do_not_travel(tmp_path: Path) -> None:
     (folder / "inner").mkdir(parents=True)
     write_crew(folder)
     os.mkfifo(folder / "inner/a pipe")
-    luggage = package_crew(str(folder), load(folder / "crew.yaml"), [tmp_path / "elsewhere", folder / "in.jsonl"])
-    assert (luggage.folder, luggage.excluded[-2:]) == (str(folder), ("/in.jsonl", "/inner/a pipe"))
+    package = package_crew(str(folder), load(folder / "crew.yaml"), [tmp_path / "elsewhere", folder / "in.jsonl"])
+    assert (package.folder, package.excluded[-2:]) == (str(folder), ("/in.jsonl", "/inner/a pipe"))
 
 
 def test_without_ray_the_command_says_how_to_install_it(tmp_path: Path) -> None:

@@ -986,22 +986,22 @@ def test_a_run_folder_that_was_named_says_where_the_results_are(place: Place) ->
         assert differences(place, run_dir) == {}
 
 
-def test_a_run_that_was_moved_aside_is_a_run_of_its_own(place: Place) -> None:
+def test_a_run_that_was_moved_away_is_a_run_of_its_own(place: Place) -> None:
     """Its command is a retry, which leaves the newer run alone, also with a run folder that was named."""
     for flags in ((), ("-o", "r.jsonl", "--run-dir", "state")):
         write_rows(place.folder / "in.jsonl", ["nonsense", *topics(2)])
         place.do("batch", "in.jsonl", *flags, code=3)
         place.do("batch", "in.jsonl", *flags, "--fresh", code=3)
-        newer, aside = (place.folder / name for name in (("r.jsonl", "r.1.jsonl") if flags else (RESULTS, OLDER)))
-        before = newer.read_bytes(), len(aside.read_bytes().splitlines())
-        aside.write_bytes(b"")
-        assert place.said("status", aside.name, "--verify", code=3)[-1] == (
-            f"to put the results right: crewrun retry {aside.name}"
+        newer, backup = (place.folder / name for name in (("r.jsonl", "r.1.jsonl") if flags else (RESULTS, OLDER)))
+        before = newer.read_bytes(), len(backup.read_bytes().splitlines())
+        backup.write_bytes(b"")
+        assert place.said("status", backup.name, "--verify", code=3)[-1] == (
+            f"to put the results right: crewrun retry {backup.name}"
         )
-        place.do("retry", aside.name, code=3)
-        assert (newer.read_bytes(), len(aside.read_bytes().splitlines())) == before
-        assert differences(place, aside.name) == {}
-        assert place.said("status", aside.name)[-1] == f"to run what failed again: crewrun retry {aside}"
+        place.do("retry", backup.name, code=3)
+        assert (newer.read_bytes(), len(backup.read_bytes().splitlines())) == before
+        assert differences(place, backup.name) == {}
+        assert place.said("status", backup.name)[-1] == f"to run what failed again: crewrun retry {backup}"
 
 
 @pytest.mark.parametrize(
@@ -1078,7 +1078,7 @@ def test_gc_keeps_a_run_of_which_rows_have_failed(place: Place) -> None:
     assert done.stderr.startswith("1 ok, 0 failed, 2 done before in ")
 
 
-def test_gc_knows_what_fresh_moved_aside(place: Place) -> None:
+def test_gc_knows_what_fresh_moved_away(place: Place) -> None:
     """The newer run has its place; without --delete it says what could go, and looking changes nothing."""
     write_rows(place.folder / "in.jsonl", topics(1))
     place.do("batch", "in.jsonl")

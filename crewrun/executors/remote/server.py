@@ -35,7 +35,7 @@ from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.values import environment_secrets
 from crewrun.row import Row
 from crewrun.target import Target
-from crewrun.worker import Worker, check_models, check_tools, taken_back
+from crewrun.worker import Worker, check_models, check_tools, undo_own_cancellation
 
 
 class WorkerServer:
@@ -152,7 +152,7 @@ class WorkerService:
                         return await self._run_row(number, row, answers)
                     except CancelledError:
                         # A timer that the row's own code left may cancel this task after the row has ended.
-                        if not taken_back():
+                        if not undo_own_cancellation():
                             raise
             finally:
                 del self._rows[number]

@@ -262,7 +262,7 @@ async def _guarded(
         answer = await assignment.agent.perform(
             retry, kickoff, row_context, assignment.toolbox, assignment.schema, assignment.task_of_row
         )
-        output, position = _output(assignment, answer, row_context), 0  # a new answer passes all of them
+        output, position = _output(assignment, answer, row_context), 0  # a new answer must pass all of them
     return output
 
 
@@ -306,5 +306,5 @@ def _is_only_text(output: TaskOutput) -> bool:
 
 
 def _summary(description: str) -> str:
-    """The first ten words, as CrewAI makes it."""
+    """The first ten words, as in CrewAI."""
     return " ".join(description.split(" ", 10)[:10]) + "..."

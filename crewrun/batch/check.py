@@ -21,7 +21,7 @@ from crewrun.library_warnings import show_again
 from crewrun.llm.capabilities import Refused
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.options import GatewayOptions
-from crewrun.loading.fields_asked import fields_asked
+from crewrun.loading.question_fields import question_fields
 from crewrun.redaction.redactor import redact_line
 from crewrun.row import Row
 from crewrun.runs.folder import folder_of
@@ -105,7 +105,7 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
-    code_fields = fields_asked(definition.target.user_code)
+    code_fields = question_fields(definition.target.user_code)
     needed = code_fields | findings.crew["placeholders"] | dict(definition.target.placeholders)
     findings.crew["placeholders"] = {name: place for name, place in needed.items() if name not in findings.constants}
     findings.warnings += unused_constants(findings.constants, target)

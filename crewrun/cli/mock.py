@@ -1,4 +1,4 @@
-"""`crewrun mock`: the flags of the mock server. The server itself is `crewrun.mock`."""
+"""`crewrun mock`: the flags of the mock server; the server itself is in `crewrun.mock`."""
 
 import math
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -1,6 +1,6 @@
-"""How a crew's tasks follow each other, and which agent does each: `run_tasks`.
+"""`run_tasks`: runs a crew's tasks in order, each by its agent.
 
-Tasks go in the crew's order. A stretch of async tasks runs together and is awaited before what follows.
+Adjacent async tasks run together, and the task after them waits for all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,19 +20,19 @@ from crewrun.llm.model import LLM
 from crewrun.messages import Usage
 from crewrun.row import TaskRecord
 
-# Who does a task with which tools, in one kickoff.
+# Decides which agent performs a task in one kickoff, with which tools and texts.
 Assign = Callable[[Task, str, Kickoff], Assignment]
 
 
 class Process(StrEnum):
-    """The order of work in a crew."""
+    """Who performs the tasks of a crew: each its own agent, or a manager that delegates."""
 
     sequential = "sequential"
     hierarchical = "hierarchical"
 
 
 def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
-    """Every task is done by its own agent."""
+    """Each task is performed by its own agent."""
     agent = agent_of(task)
     background = kickoff.background(agent)
     own = task.toolbox(agent)
@@ -45,7 +45,7 @@ def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
 
 
 def assign_to(manager: Agent) -> Assign:
-    """Every task is done by `manager`, which may delegate to the task's agent, or to all when it has none."""
+    """Each task is performed by `manager`, which may delegate to the task's agent, or to all if it has none."""
 
     def assign(task: Task, name: str, kickoff: Kickoff) -> Assignment:
         team = kickoff.team() if kickoff.team else Team(())
@@ -67,9 +67,9 @@ def make_manager(llm: LLM | None) -> Agent:
 
 
 async def run_tasks(tasks: Sequence[Task], assign: Assign, kickoff: Kickoff) -> list[TaskOutput]:
-    """Perform `tasks` in order; their outputs in the same order. The first failure ends the run and is raised.
+    """Perform `tasks` in order and return their outputs in that order. The first failure ends the run and is raised.
 
-    All texts are filled in before the first call: what is wrong with the inputs costs nothing.
+    All texts are filled in before the first call, so that a mistake in the inputs costs nothing.
     """
     assignments = [assign(task, task_name(task, position), kickoff) for position, task in enumerate(tasks)]
     outputs: dict[Task, TaskOutput] = {}
@@ -83,15 +83,15 @@ async def run_tasks(tasks: Sequence[Task], assign: Assign, kickoff: Kickoff) -> 
                 outputs[task] = await perform_task(assignments[position], context_of(task, outputs, tasks), kickoff)
             position += 1
             continue
-        stretch = _stretch(tasks, position)
-        # Contexts are read before anything of the stretch runs: async siblings do not see each other.
+        together = _async_tasks(tasks, position)
+        # Contexts are read before any of these runs: they do not see each other's outputs.
         jobs = [
             partial(perform_task, assignment, context_of(assignment.task, outputs, tasks), kickoff)
-            for assignment in assignments[position : position + len(stretch)]
+            for assignment in assignments[position : position + len(together)]
         ]
         results = await gather(jobs)
-        outputs.update(zip(stretch, results, strict=True))
-        position += len(stretch)
+        outputs.update(zip(together, results, strict=True))
+        position += len(together)
     return list(outputs.values())
 
 
@@ -107,15 +107,15 @@ def task_name(task: Task, position: int) -> str:
 
 
 def context_of(task: Task, outputs: dict[Task, TaskOutput], tasks: Sequence[Task]) -> str:
-    """The earlier answers that `task` sees, as one text."""
+    """The earlier answers that are the context of `task`, as one text."""
     if task.context is None:
         return CONTEXT_SEPARATOR.join(output.raw for output in outputs.values() if output.raw)
-    seen = []
+    context = []
     for other in task.context:
         if other not in outputs and other in tasks:
             raise DefinitionError(f"task {task.label} has {other.label} as context, which is not an earlier task")
-        seen.append(outputs.get(other) or other.output)  # that of another crew's task is its latest
-    return CONTEXT_SEPARATOR.join(output.raw for output in seen if output is not None and output.raw)
+        context.append(outputs.get(other) or other.output)  # of another crew's task, the latest output
+    return CONTEXT_SEPARATOR.join(output.raw for output in context if output is not None and output.raw)
 
 
 def agent_of(task: Task) -> Agent:
@@ -137,8 +137,8 @@ def _skipped(assignment: Assignment, kickoff: Kickoff) -> TaskOutput:
     )
 
 
-def _stretch(tasks: Sequence[Task], start: int) -> Sequence[Task]:
-    """The async tasks from `start` on that run together: neighbours that do not read each other."""
+def _async_tasks(tasks: Sequence[Task], start: int) -> Sequence[Task]:
+    """The async tasks from `start` on that run together: neighbours that do not have each other as context."""
     end = start + 1
     while end < len(tasks) and tasks[end].async_execution and not set(tasks[end].context or ()) & set(tasks[start:end]):
         end += 1

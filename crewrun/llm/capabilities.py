@@ -22,6 +22,7 @@ from crewrun.llm.endpoint_secrets import without_secrets
 from crewrun.llm.parameters import OF_TOOLS, OTHER_NAME, fields_of
 from crewrun.llm.request_identity import describe_endpoint, schema_digest
 from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
+from crewrun.recorder import Recorder
 
 TOOLS: Final = "tools"
 _PARAMETER: Final = "parameter:"
@@ -84,6 +85,12 @@ class Capabilities:
     def refusal(self, endpoint: Endpoint, what: str) -> Refused:
         """A conclusion about an endpoint. It is kept and shown, so it has none of the endpoint's secrets."""
         return self._of(endpoint).name, what
+
+    def conclude(self, conclusion: Refused, recorder: Recorder | None) -> None:
+        """Remember a conclusion, in the journal too."""
+        self.refused.add(conclusion)
+        if recorder is not None:
+            recorder.refused(*conclusion)
 
     def answered(self, request: ChatRequest, asked: ChatRequest) -> None:
         """`request` was answered, which is what was made of `asked`, with the same schema or a relaxed one."""

@@ -54,8 +54,8 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
         shared = _shared.get()
         if shared is None:
             # A loop of its own inside a run's, as a sync tool may have one, calls models as that run says.
-            shared = _Shared(around.beside() if around else Gateway())
-            shared.gateway.settle()
+            shared = _Shared(around.for_another_loop() if around else Gateway())
+            shared.gateway.bind_to_loop()
             shared.stays = at_end(shared.close)
             _shared.set(shared)
         shared.users += 1

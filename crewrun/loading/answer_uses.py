@@ -1,8 +1,8 @@
-"""What the user's code does with the answer to a question, read off its source: the name it gets, what it is taken for.
+"""What the user's code does with the answer to a question, from its source: the name it is assigned to, and its type.
 
 topic = input("Topic? ").strip() or "AI"      the name is `topic`
 count = int(input("How many? "))              the name is `count`, and the answer is used as a number
-crew = build(input("Which? "))                the name is that of the parameter, where `build` is in the file
+crew = build(input("Which? "))                the name is that of the parameter, if `build` is in the file
 """
 
 import ast
@@ -17,17 +17,17 @@ _SAME = frozenset({"strip", "lstrip", "rstrip"})
 _TEXT = frozenset({"str"})
 _STARTS = frozenset({"kickoff", "kickoff_async", "akickoff", "run", "execute"})
 _MOST_CALLERS = 5
-# The names of a function's parameters by its own.
+# The names of functions' parameters, by the name of the function.
 Parameters = Mapping[str, Sequence[str]]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """The `name` of what the answer is assigned to, None without one, and what is made of the answer before.
+    """The `name` that the answer is assigned to, None without one, and what the code does with the answer first.
 
-    `doing` is None for a text as it is. `is_unused` when nothing is done with it, `is_variable` when it is put into the
-    environment.
+    `doing` describes that in words; None means that the answer stays a text. `is_unused` means that the answer is
+    dropped, `is_variable` that it becomes an environment variable.
     """
 
     name: str | None = None
@@ -37,7 +37,7 @@ class Use:
 
 
 def use_of(frame: FrameType) -> Use:
-    """What becomes of the result of the call that `frame` is in. A function that returns it leads to its caller."""
+    """What happens to the result of the call that `frame` is in. If a function returns it, its caller is looked at."""
     doing: str | None = None
     current: FrameType | None = frame
     for _ in range(_MOST_CALLERS):
@@ -88,7 +88,7 @@ def _parsed(file: str) -> ast.Module | None:
 
 
 def parameters_in(tree: ast.Module | None) -> Parameters:
-    """The names of what the functions at the top of a file take by position, and of what the classes' `__init__` do."""
+    """The positional parameters of the top-level functions of a file, and of its classes' `__init__`."""
     functions: dict[str, Sequence[str]] = {}
     for node in tree.body if tree is not None else ():
         if isinstance(node, _Function):
@@ -105,10 +105,10 @@ def _positional(function: _Function) -> Sequence[str]:
 
 
 def use_in(path: list[ast.AST], parameters: Parameters) -> Use:
-    """What becomes of the result of the call that `path` begins with, by the nodes around it from the inside out.
+    """What happens to the result of the call that `path` begins with; `path` has the nodes around it, innermost first.
 
-    `parameters` are those of the file's functions. What is given to one of these beside other arguments has the name
-    that it has there; a function of one argument may be a conversion, so the name that its result gets comes first.
+    `parameters` are those of the file's functions. An argument among several takes the name of its parameter. A call
+    with a single argument may be a conversion, so the name that its result is assigned to is preferred.
     """
     doing: str | None = None
     parameter: str | None = None
@@ -130,14 +130,14 @@ def use_in(path: list[ast.AST], parameters: Parameters) -> Use:
                 return Use("return", doing)
             case ast.Expr():
                 return Use(parameter, doing, is_unused=doing is parameter is None)
-            case ast.Attribute(attr=attr) if attr in _STARTS:  # the result is a crew's and no answer any more
+            case ast.Attribute(attr=attr) if attr in _STARTS:  # the result comes from a crew and is not the answer
                 break
         doing = doing or (None if _is_same(inner, node) else _words(node))
     return Use(parameter, doing)
 
 
 def _is_same(inner: ast.AST, node: ast.AST) -> bool:
-    """Whether `node` leaves what `inner` gives the text that it is."""
+    """Whether the value of `node` is still the text that `inner` gives."""
     match node:
         case ast.Attribute(attr=attr):
             return attr in _SAME

@@ -1,7 +1,7 @@
-"""The process's audit hook, which stops a call of a model and a server in a load; and the threads that a load starts.
+"""The process's audit hook, which stops model calls and servers while code is loaded, and tracks threads of a load.
 
-In a row that is rehearsed it stops calls of models too, those that the user's code makes with a client of its own. An
-audit hook stays until the process ends; outside of these it looks at an event's name and that is all.
+In a row of an offline run it also stops model calls that the user's code makes with a client of its own. An audit hook
+cannot be removed; outside of loads and such rows it only looks at the event's name.
 """
 
 import socket
@@ -12,7 +12,7 @@ from threading import Thread
 from types import FrameType
 from typing import Any
 
-from crewrun.loading.load import Load, LoadStopped, ModelCalled, current_load, is_rehearsed, note_thread
+from crewrun.loading.load import Load, LoadStopped, ModelCalled, current_load, is_offline_row, note_thread
 from crewrun.loading.model_calls import called_model
 from crewrun.loading.user_code import frames_from, place_in
 
@@ -34,7 +34,7 @@ def install() -> None:
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     see = _EVENTS.get(event)
-    if see is not None and ((load := current_load()) is not None or is_rehearsed.get()):
+    if see is not None and ((load := current_load()) is not None or is_offline_row.get()):
         see(load, args)
 
 
@@ -84,11 +84,11 @@ _EVENTS: dict[str, Callable[[Load | None, tuple[Any, ...]], None]] = {
 
 
 def _note_threads() -> None:
-    """Note each thread that a load starts, from now on: Python 3.11 has no event for that."""
+    """Record each thread that a load starts from now on: Python 3.11 has no audit event for that."""
     start = Thread.start
 
     def noting(self: Thread) -> None:
-        # crewrun's own threads run functions in their caller's context.
+        # crewrun's own threads run functions in their caller's context already.
         if (load := current_load()) is not None and not self.name.startswith("crewrun-"):
             note_thread(self, load)
         start(self)
@@ -97,7 +97,7 @@ def _note_threads() -> None:
 
 
 def _quieten_threads() -> None:
-    """A thread that is stopped says nothing: the load warns of it."""
+    """Print no traceback for a thread that a load stops, since the load warns about it."""
     show = threading.excepthook
 
     def hook(args: Any) -> None:

@@ -23,22 +23,22 @@ T = TypeVar("T")
 
 @contextmanager
 def loading(script: str = "") -> Iterator[Load]:
-    """User's code is loaded in the block: imported, or called for the crew that it makes.
+    """The user's code is loaded in the block: imported, or called for the crew that it makes.
 
-    `script` is its file: what its `sys.argv` begins with, and ends. Where it stopped is warned of when the block has
-    ended well.
+    `script` is its file and becomes the whole `sys.argv`. If the block ends without an exception, it warns about every
+    place where the code stopped.
     """
     outer = current_load()
     if outer is not None and not outer.is_over:
         yield outer
         return
-    # litellm would fetch its table of prices when it is imported.
+    # Otherwise litellm fetches its table of prices when it is imported.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     audit.install()
     partial_modules.install()
     command_line.install()
     load, argv = Load(threading.get_ident()), sys.argv
-    if row_inputs.get() is None:  # else several rows may load something at once
+    if row_inputs.get() is None:  # rows may load something at the same time
         sys.argv = [script or argv[0]]
     try:
         with begun(load), asking(), warn_when_slow(load.thread):
@@ -50,7 +50,7 @@ def loading(script: str = "") -> Iterator[Load]:
 
 
 def outside_loops(function: Callable[[], T]) -> T:
-    """What `function` returns, called where no event loop runs: a file that is loaded may run one of its own."""
+    """Call `function` where no event loop is running, since a file that is loaded may start one of its own."""
     if asyncio._get_running_loop() is None:
         return function()
     with ThreadPoolExecutor(1, "crewrun-load") as thread:
@@ -58,8 +58,8 @@ def outside_loops(function: Callable[[], T]) -> T:
 
 
 def _with_loop(function: Callable[[], T]) -> T:
-    """What `function` returns, called in a thread where code that asks for the event loop is given one."""
-    sniffio.current_async_library_cvar.set(None)  # the context is of a thread that runs one
+    """Call `function` in a thread where `asyncio.get_event_loop()` has a loop to return."""
+    sniffio.current_async_library_cvar.set(None)  # the context comes from a thread that runs a loop
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -71,9 +71,9 @@ def _with_loop(function: Callable[[], T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Attempt(Generic[T]):
-    """What came of a function that was called while loading: its `value`, or where it would have called a model.
+    """The result of a function that was called while loading: its `value`, or the `stop` where it would call a model.
 
-    Both when its code swallowed the stop and went on.
+    Both are set if its code swallowed the stop and went on.
     """
 
     value: T | None
@@ -81,9 +81,9 @@ class Attempt(Generic[T]):
 
 
 def attempt(function: Callable[[], T]) -> Attempt[T]:
-    """Call the user's `function` up to its first kickoff, call of a model or question that a row answers.
+    """Call the user's `function` up to its first kickoff, model call or question that a row answers.
 
-    Raises what else it raises.
+    Any other exception of the function is raised.
     """
     with loading() as load:
         since = len(load.stops)

@@ -1,8 +1,8 @@
-"""`may_block`: whether an async function of the user's starts a crew with a call that nothing awaits.
+"""`may_block`: whether an async function of the user's starts a crew with a sync call.
 
-`crew.kickoff()`, `llm.call()` and the like are for sync code. In an async function they hold its event loop, and with
-it all that the loop has to do. Such functions are known by their source: by what they call themselves, and by what the
-user's functions that they call do. Where that cannot be seen, the first such call at run time is remembered.
+`crew.kickoff()`, `llm.call()` and so on are for sync code. In an async function they block its event loop and all that
+runs in it. Such functions are recognised by their source: by what they call, and by what the user's functions that they
+call do. If that does not show it, the first such call at run time is remembered.
 """
 
 import ast
@@ -19,21 +19,22 @@ from weakref import WeakKeyDictionary
 
 from crewrun.loading.user_code import is_users, place_in
 
-# These start a crew, a flow or an agent whoever has them; a `call` that is awaited is somebody else's.
+# Methods of these names start a crew, a flow or an agent on any object. A `call` does unless it is awaited.
 _STARTS = frozenset(("kickoff", "kickoff_for_each"))
 _CALLS = frozenset(("call",))
 _NO_MODELS = frozenset(("subprocess",))
-# What is handed to these runs in a thread, and the loop goes on.
+# Functions passed to these run in a thread and do not block the loop.
 _INTO_THREADS = frozenset(("to_thread", "run_in_executor", "run_sync"))
+# Bounds the time of the first check in a large project; beyond it only calls at run time are noticed.
 _MOST_FILES = 300
-_known: WeakKeyDictionary[CodeType, bool] = WeakKeyDictionary()
-# The async function of the user's that this code was called by, if it is awaited in the loop of its caller.
+_blocking: WeakKeyDictionary[CodeType, bool] = WeakKeyDictionary()
+# The user's async function that this code runs in, if it is awaited in its caller's loop.
 awaited_here: ContextVar[CodeType | None] = ContextVar("crewrun_awaited_here", default=None)
 
 
 @dataclass(slots=True)
 class _Function:
-    """What a function's source says: `blocks` by itself, and the names of what it calls, awaited or not."""
+    """What a function's source says: whether it `blocks` by itself, and the names that it `calls` and `awaits`."""
 
     name: str
     line: int
@@ -44,11 +45,11 @@ class _Function:
 
 
 def code_of(function: Callable[..., Any]) -> CodeType | None:
-    """The code of a function, a method, a partial or an object that can be called; None where there is none."""
+    """The code of a function, a method, a partial or a callable object; None if it is not written in Python."""
     while isinstance(function, partial):
         function = function.func
     function = unwrap(function)
-    for one in (function, getattr(function, "__call__", None)):  # noqa: B004  (its code is what is asked for)
+    for one in (function, getattr(function, "__call__", None)):  # noqa: B004  (for its code)
         code = getattr(one, "__code__", None)
         if isinstance(code, CodeType):
             return code
@@ -56,27 +57,27 @@ def code_of(function: Callable[..., Any]) -> CodeType | None:
 
 
 def may_block(function: Callable[..., Any]) -> bool:
-    """Whether the async `function` holds its event loop while a crew runs, as far as that is known."""
+    """Whether the async `function` is known to block its event loop while a crew runs."""
     code = code_of(function)
     return code is not None and does_code_block(code, partial(_globals_of, function))
 
 
 def does_code_block(code: CodeType, names: Callable[[], Mapping[str, Any]]) -> bool:
-    """As `may_block`, of a function's code, which sees the global `names`."""
-    known = _known.get(code)
-    if known is None:
-        known = _known[code] = _blocks(code, names())
-    return known
+    """The same as `may_block` for a function's code with these global `names`."""
+    blocks = _blocking.get(code)
+    if blocks is None:
+        blocks = _blocking[code] = _blocks(code, names())
+    return blocks
 
 
 def remember_blocking() -> None:
-    """The function that `awaited_here` names has just held the loop of its caller: the next call is known to."""
+    """Record that the function in `awaited_here` has just blocked its caller's loop, for its next call."""
     if (code := awaited_here.get()) is not None:
-        _known[code] = True
+        _blocking[code] = True
 
 
 def place_in_users_code() -> str:
-    """`flow.py:12: `, the line of the user's that this is called by; nothing where there is none."""
+    """`flow.py:12: `, the line of the user's code that this is called from; empty if there is none."""
     place = place_in(sys._getframe(1))
     return f"{place}: " if place is not None else ""
 
@@ -86,9 +87,9 @@ def _globals_of(function: Callable[..., Any]) -> Mapping[str, Any]:
         function = function.func
     function = unwrap(function)
     for one in (function, getattr(function, "__func__", None), getattr(type(function), "__call__", None)):  # noqa: B004  (as above)
-        found = getattr(one, "__globals__", None)
-        if isinstance(found, dict):
-            return found
+        names = getattr(one, "__globals__", None)
+        if isinstance(names, dict):
+            return names
     return {}
 
 
@@ -101,17 +102,17 @@ def _blocks(code: CodeType, names: Mapping[str, Any]) -> bool:
 
 
 def _blocking_names(functions: list[_Function]) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of the functions that block, sync and async, by what they call in the end."""
-    found: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+    """The names of the functions that block, sync and async, directly or through what they call."""
+    names: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
     while True:
-        blocking = [one for one in functions if _does_block(one, found)]
-        now = (
+        blocking = [one for one in functions if _does_block(one, names)]
+        more_names = (
             frozenset(one.name for one in blocking if not one.is_async),
             frozenset(one.name for one in blocking if one.is_async),
         )
-        if now == found:
-            return found
-        found = now
+        if more_names == names:
+            return names
+        names = more_names
 
 
 def _does_block(one: _Function, blocking: tuple[frozenset[str], frozenset[str]]) -> bool:
@@ -120,7 +121,7 @@ def _does_block(one: _Function, blocking: tuple[frozenset[str], frozenset[str]])
 
 
 def _reached(path: str, names: Mapping[str, Any]) -> Iterator[_Function]:
-    """The functions of the user's other files that those names come from, and of what these import."""
+    """The functions in the user's other files that these names come from, and in files that those import."""
     seen, waiting = {path}, [names]
     while waiting and len(seen) < _MOST_FILES:
         for value in list(waiting.pop().values()):
@@ -133,7 +134,7 @@ def _reached(path: str, names: Mapping[str, Any]) -> Iterator[_Function]:
 
 
 def _is_users(path: str) -> bool:
-    """Whether `path` is a source file of the user's, or a cell of a notebook."""
+    """Whether `path` is one of the user's source files, or a notebook cell."""
     return path.startswith("<ipython-input") or (path.endswith(".py") and is_users(path))
 
 
@@ -150,33 +151,33 @@ def _functions_of(tree: ast.AST, of_class: str) -> Iterator[_Function]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             line = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-            # Whoever calls a class runs its __init__.
+            # A call of the class runs its __init__.
             name = of_class if node.name == "__init__" and of_class else node.name
-            found = _Function(name, line, isinstance(node, ast.AsyncFunctionDef))
+            function = _Function(name, line, isinstance(node, ast.AsyncFunctionDef))
             for child in node.body:
-                _look(child, found)
-            yield found
+                _look(child, function)
+            yield function
         yield from _functions_of(node, node.name if isinstance(node, ast.ClassDef) else of_class)
 
 
-def _look(node: ast.AST, found: _Function, *, is_awaited: bool = False) -> None:
-    """Note what `node` and all in it call; functions inside a function are a part of it."""
+def _look(node: ast.AST, function: _Function, *, is_awaited: bool = False) -> None:
+    """Record what `node` and everything in it call. Inner functions count as parts of `function`."""
     children = ast.iter_child_nodes(node)
     if isinstance(node, ast.Await):
-        return _look(node.value, found, is_awaited=True)
+        return _look(node.value, function, is_awaited=True)
     if isinstance(node, ast.Call):
         name = _name_of(node.func)
         if name in _INTO_THREADS:
             return None
-        (found.awaits if is_awaited else found.calls).add(name)
-        # A function that is handed on may be called there, and waited for.
-        found.calls |= {_name_of(value) for value in (*node.args, *(one.value for one in node.keywords))}
+        (function.awaits if is_awaited else function.calls).add(name)
+        # A function that is passed as an argument may be called and waited for.
+        function.calls |= {_name_of(value) for value in (*node.args, *(one.value for one in node.keywords))}
         if isinstance(node.func, ast.Attribute) and name in _CALLS and not is_awaited:
-            found.blocks |= _name_of(node.func.value) not in _NO_MODELS
+            function.blocks |= _name_of(node.func.value) not in _NO_MODELS
     elif isinstance(node, ast.Attribute):
-        found.blocks |= node.attr in _STARTS  # called here, or by whatever gets it
+        function.blocks |= node.attr in _STARTS  # called here, or by code that it is passed to
     for child in children:
-        _look(child, found)
+        _look(child, function)
     return None
 
 

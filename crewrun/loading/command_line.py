@@ -1,4 +1,4 @@
-"""A row as the command line of code that reads its arguments with argparse: the field `topic` is `--topic`."""
+"""A row as the command line of code that uses argparse: the field `topic` is the argument `--topic`."""
 
 import argparse
 import json
@@ -15,13 +15,13 @@ _error = argparse.ArgumentParser.error
 
 
 def install() -> None:
-    """Have rows answer `parse_args()` from now on, in the process."""
+    """Let rows answer `parse_args()` from now on, in the whole process."""
     argparse.ArgumentParser.parse_known_args = _parse_known_args  # type: ignore[method-assign]
     argparse.ArgumentParser.error = _refuse  # type: ignore[method-assign]
 
 
 def _row() -> Mapping[str, Any] | None:
-    """The inputs of the row that runs here; None where code is loaded, or where there is no row."""
+    """The inputs of the row that runs here; None outside of rows and while code is loaded."""
     return row_inputs.get() if current_load() is None else None
 
 
@@ -31,14 +31,14 @@ def _parse_known_args(self: argparse.ArgumentParser, args: Any = None, namespace
 
 
 def _is_library() -> bool:
-    """Whether no code of the user's waits for the arguments: a library may parse those of the process."""
+    """Whether a library parses the process's arguments, without any of the user's code waiting for them."""
     callers = (frame.f_code.co_filename for frame in frames_from(sys._getframe(2)))
     return not is_users(next(file for file in callers if file != argparse.__file__))
 
 
 def _refuse(self: argparse.ArgumentParser, message: str) -> NoReturn:
     if current_load() is not None:
-        raise SystemExit(2)  # without usage on stderr: what loads the code tells it in its own way
+        raise SystemExit(2)  # without usage on stderr: the load reports it
     if _row() is None:
         _error(self, message)
     place = place_in(sys._getframe(1))
@@ -46,7 +46,7 @@ def _refuse(self: argparse.ArgumentParser, message: str) -> NoReturn:
 
 
 def command_line(parser: argparse.ArgumentParser, inputs: Mapping[str, Any]) -> Iterator[str]:
-    """The arguments that give `parser` the fields of `inputs`; those that it does not know are left out."""
+    """The arguments that pass the fields of `inputs` to `parser`; fields that it does not have are left out."""
     plain: list[str] = []
     inner: list[str] = []
     for action in parser._actions:
@@ -73,7 +73,7 @@ def _option(action: argparse.Action, value: Any) -> Iterator[str]:
         is_on = _is_true(value)
         yield next(name for name in action.option_strings if name.startswith("--no-") is not is_on)
     elif action.nargs == 0:
-        # A flag stands for its constant: `--quiet` may be what makes `verbose` false.
+        # A flag stands for its constant: `--quiet` may be the flag that makes `verbose` false.
         times = value if isinstance(value, int) and isinstance(action, argparse._CountAction) else 1
         if isinstance(action, argparse._CountAction) or _is_true(value) == bool(action.const):
             yield from [flag] * int(times)

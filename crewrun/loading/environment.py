@@ -1,4 +1,4 @@
-"""Variables of the environment that the user's code lacks: `missing_variable` it failed for, `unset_in` its file."""
+"""Environment variables that the user's code needs: `missing_variable` made it fail, `unset_in` a file are not set."""
 
 import ast
 import linecache
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 
 def missing_variable(failed: BaseException) -> str | None:
-    """The name of the variable that `os.environ[name]` did not find, None for any other failure."""
+    """The name of the variable that `os.environ[name]` did not find; None for any other exception."""
     frames = traceback.extract_tb(failed.__traceback__)
     is_lookup = isinstance(failed, KeyError) and bool(frames) and frames[-1].filename in (os.__file__, "<frozen os>")
     return str(failed.args[0]) if is_lookup and failed.args else None
 
 
 def unset_in(file: str) -> list[str]:
-    """The variables that the code in `file` looks up without a default, and that are not set."""
+    """The variables that the code in `file` reads without a default and that are not set."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Where the imports in a file of the user's may start: `make_importable` puts these folders into `sys.path`."""
+"""Where imports in one of the user's files may start: `make_importable` puts these folders into `sys.path`."""
 
 import ast
 import os
@@ -8,14 +8,14 @@ from importlib.machinery import PathFinder
 
 from crewrun.loading.user_code import is_users
 
-# What stands at the top of a project, the surest first.
+# Files at the top of a project, the most certain sign first.
 _MARKS = (("pyproject.toml", ".git"), ("setup.py", "setup.cfg", "requirements.txt"))
 
 
 def make_importable(file: str, project: str | None = None) -> None:
-    """Have imports look into the folders of `file`, in their order; last into those around it in its project.
+    """Let imports look in the folders of `file`, in order, and last in the folders around it in its project.
 
-    An application that is started in `backend` has files in `backend/ai` that import what is beside that.
+    An application that is started in `backend` may have files in `backend/ai` that import modules from `backend`.
     """
     search(places_of(file, project))
     sys.path += [folder for folder in _around(os.path.dirname(file)) if folder not in sys.path]
@@ -32,7 +32,7 @@ def _around(folder: str) -> list[str]:
 def places_of(file: str, project: str | None = None) -> list[str]:
     """The folder of `file`, its package's root, the project's `src`, the project itself and the working directory.
 
-    `project` is the user's own name for the project; its file may lie in a larger one.
+    `project` is the folder that the user named, which may be a part of a larger project.
     """
     folder = os.path.dirname(file)
     named = _inside(project) if project is not None else []
@@ -40,7 +40,7 @@ def places_of(file: str, project: str | None = None) -> list[str]:
 
 
 def project_places(folder: str) -> list[str]:
-    """The `src` and the top of the project that `folder` is in; none where it is in no project."""
+    """The `src` and the top folder of the project that `folder` is in; empty if it is in none."""
     top = project_of(folder)
     return [] if top is None else _inside(top)
 
@@ -52,7 +52,7 @@ def _inside(top: str) -> list[str]:
 
 
 def project_of(folder: str) -> str | None:
-    """The nearest folder around `folder`, or it itself, with a pyproject.toml or .git, else one with other marks."""
+    """`folder` or the nearest folder around it with a pyproject.toml or .git, else with one of the weaker signs."""
     around = [folder]
     while (above := os.path.dirname(around[-1])) != around[-1]:
         around.append(above)
@@ -64,16 +64,16 @@ def project_of(folder: str) -> str | None:
 
 
 def above_packages(folder: str) -> str:
-    """The nearest folder around `folder`, or it itself, that is no package: the one that imports start at."""
+    """`folder` or the nearest folder around it that is not a package: where imports start."""
     while os.path.isfile(os.path.join(folder, "__init__.py")):
         folder = os.path.dirname(folder)
     return folder
 
 
 def root_of(file: str) -> str:
-    """The folder that the imports of `file` start at: above its package, and as far up as its relative imports lead.
+    """The folder where the imports of `file` start: above its package, and above all that its relative imports reach.
 
-    Folders without `__init__.py` are packages too where that is so.
+    Folders that relative imports reach are packages even without an `__init__.py`.
     """
     root = above_packages(os.path.dirname(file))
     depth = len(os.path.relpath(file, root).split(os.sep)) - 1
@@ -85,7 +85,7 @@ def root_of(file: str) -> str:
 
 
 def search(folders: Sequence[str]) -> None:
-    """Have imports look into `folders`: first, in their order; last into packages that would hide other modules."""
+    """Let imports look in `folders` first, in order, except that packages which would hide other modules come last."""
     first = [folder for folder in folders if folder not in sys.path and not _hides(folder)]
     last = [folder for folder in folders if folder not in sys.path and folder not in first]
     sys.path[:0] = first
@@ -93,7 +93,7 @@ def search(folders: Sequence[str]) -> None:
 
 
 def _hides(folder: str) -> bool:
-    """Whether `folder` is a package, made so that what is in it may have any names, and some are taken."""
+    """Whether `folder` is a package with modules whose names are taken by others."""
     if not os.path.isfile(os.path.join(folder, "__init__.py")):
         return False
     with os.scandir(folder) as entries:
@@ -113,7 +113,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _levels(file: str) -> int:
-    """How many packages the relative imports of `file` are in."""
+    """How many packages up the relative imports of `file` reach."""
     try:
         with open(file, "rb") as stream:
             tree = ast.parse(stream.read())

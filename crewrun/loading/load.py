@@ -1,8 +1,9 @@
-"""`Load`: one load of the user's code, and the `Stop` at its first kickoff or call of a model. `block` begins one.
+"""`Load`: one load of the user's code, with a `Stop` at its first kickoff or model call. `block` begins one.
 
-A file that kicks off when it is loaded would be paid for each time, with inputs that no row has. `Load.stop` raises a
-BaseException there, which `except Exception` in the user's code does not catch; `partial_modules` catches it at the end
-of the module and keeps what that has defined so far. Code that ends the process by itself is stopped too (`exit_of`).
+A file that kicks off while it is loaded would cost money each time, with inputs that no row has. `Load.stop` makes a
+BaseException to raise there, which `except Exception` in the user's code does not catch. `partial_modules` catches it
+at the end of the module and keeps what the module has defined so far. Code that exits the process is stopped too
+(`exit_of`).
 """
 
 import os
@@ -21,17 +22,17 @@ from weakref import WeakKeyDictionary
 from crewrun.errors import CrewrunWarning
 from crewrun.loading.user_code import frames_from, is_ours, is_users, place_in, place_in_thread, place_of
 
-# Why a load stops where it most often does.
+# The most frequent reason for a stop.
 _NO_CALL = "no model is called while a file is loaded"
 
 
 @dataclass(slots=True, eq=False)
 class Stop:
-    """Where a load stopped: the user's `place`, `what` came next there, and `why` that was not done.
+    """Where a load stopped: the `place` in the user's code, `what` it was about to do, and `why` that was prevented.
 
-    `has_ended` says that it ended a module or a function, and not only a thread or a call whose exception the user's
-    code swallowed. `after` is what went wrong afterwards, if something did. `is_known` spares the warning.
-    `is_final` says that a row would get no further.
+    `has_ended`: it ended a module or a function, and not just a thread or a call whose exception the user's code
+    swallowed. `after` is what went wrong afterwards, if anything. `is_known`: no warning is needed. `is_final`: a row
+    would get no further either.
     """
 
     place: str | None
@@ -56,7 +57,10 @@ class Stop:
 
 
 class LoadStopped(BaseException):
-    """Ends the user's code where it would call a model while it is loaded. No Exception: nobody handles it."""
+    """Ends the user's code where it would call a model while it is loaded.
+
+    Not an Exception, so that handlers in the user's code do not catch it.
+    """
 
     def __init__(self, stop: Stop) -> None:
         super().__init__(str(stop))
@@ -64,23 +68,23 @@ class LoadStopped(BaseException):
 
 
 class ModelCalled(BaseException):
-    """Ends the user's code where it would call a model by a client of its own while its row is rehearsed.
+    """Ends the user's code where it would call a model with its own client in a row of an offline run.
 
-    No Exception: clients wrap these, wait and try again.
+    Not an Exception: clients wrap those, wait and try again.
     """
 
 
 @dataclass(slots=True, eq=False)
 class Load:
-    """One load of the user's code, from the outermost `loading` to its end, and what it starts that outlives it."""
+    """One load of the user's code: from the outermost `loading` to its end, and in threads that outlive it."""
 
     thread: int
     stops: list[Stop] = field(default_factory=list)
-    depth: int = 0  # how many of the user's modules are being executed, one imported by the other
+    depth: int = 0  # how many nested imports of the user's modules are being executed
     is_over: bool = False
 
     def stop(self, what: str, why: str = _NO_CALL, way_out: str = "") -> LoadStopped:
-        """The exception to raise here, before `what`; the fields are those of a `Stop`."""
+        """Record a `Stop` with these fields at the current place, and return the exception to raise."""
         place = place_in(sys._getframe(1)) or (None if self.is_over else place_in_thread(self.thread))
         stop = Stop(place, what, why, way_out)
         self.stops.append(stop)
@@ -90,9 +94,9 @@ class Load:
         return LoadStopped(stop)
 
     def ended_by(self, failed: BaseException, since: int) -> Stop | None:
-        """The stop that ended a module or function which raised `failed`; None when it failed by itself.
+        """The stop that ended a module or function which raised `failed`; None if it failed for another reason.
 
-        `since` is how many stops there were before it began: one that its code swallowed explains what went wrong then.
+        `since` is the number of stops before it began. A later stop that its code swallowed explains the failure.
         """
         stop = stop_in(failed)
         if stop is not None:
@@ -106,7 +110,7 @@ class Load:
         return stop
 
     def warn(self) -> None:
-        """Say where it stopped, each place once."""
+        """Warn about each place where it stopped, once."""
         places = set()
         for stop in self.stops:
             if not stop.is_known and stop.place not in places:
@@ -115,17 +119,17 @@ class Load:
             stop.is_known = True
 
 
-# A thread does not have the context of the code that started it: `audit` notes those that a load starts.
+# Threads do not inherit the context of the code that starts them, so `audit` records those that a load starts.
 _started: WeakKeyDictionary[Thread, Load] = WeakKeyDictionary()
 _current: ContextVar[Load | None] = ContextVar("crewrun_load", default=None)
 # The inputs of the row that the user's code runs for.
 row_inputs: ContextVar[Mapping[str, Any] | None] = ContextVar("crewrun_row_inputs", default=None)
-# Whether that row is rehearsed (-m offline).
-is_rehearsed: ContextVar[bool] = ContextVar("crewrun_is_rehearsed", default=False)
+# Whether that row's run is offline (-m offline).
+is_offline_row: ContextVar[bool] = ContextVar("crewrun_is_offline_row", default=False)
 
 
 def current_load() -> Load | None:
-    """The load that this code is a part of, or that started its thread; None in a row."""
+    """The load that this code belongs to, or that started its thread; None in a row."""
     load = _current.get()
     if load is not None or not _started:
         return load
@@ -134,7 +138,7 @@ def current_load() -> Load | None:
 
 @contextmanager
 def begun(load: Load) -> Iterator[None]:
-    """The code in the block is a part of `load`."""
+    """The code in the block belongs to `load`."""
     token = _current.set(load)
     try:
         yield
@@ -144,18 +148,18 @@ def begun(load: Load) -> Iterator[None]:
 
 
 def note_thread(thread: Thread, load: Load) -> None:
-    """The `load` has started `thread`."""
+    """Record that `load` has started `thread`."""
     _started[thread] = load
 
 
 def check_loaded() -> None:
-    """Raise LoadStopped while user's code is loaded: for a kickoff, which would be paid for each time."""
+    """Raise LoadStopped if the user's code is being loaded. Kickoffs call this, since each load would pay for them."""
     if (load := current_load()) is not None:
         raise load.stop(_called_here())
 
 
 def stop_in(failed: BaseException) -> Stop | None:
-    """The stop that `failed` is, has in its group, or was raised because of."""
+    """The stop of `failed`, of an exception in its group, or of its causes; None without one."""
     waiting, seen = [failed], set[int]()
     while waiting:
         one = waiting.pop()
@@ -168,7 +172,7 @@ def stop_in(failed: BaseException) -> Stop | None:
 
 
 def exit_of(failed: BaseException) -> Stop | None:
-    """The stop that `failed` is: the end of the process, or arguments that are not there. None for anything else."""
+    """The stop that `failed` stands for: an exit of the process or missing arguments. None for anything else."""
     if wants_arguments(failed):
         way_out = "; give them defaults, or read them under `if __name__ == '__main__':`"
         what = "its own arguments, of which it has none here"
@@ -190,14 +194,14 @@ def wants_arguments(failed: BaseException) -> bool:
 
 
 def wants_options(failed: BaseException) -> bool:
-    """Whether argparse ended the code that raised `failed`: a row answers it with its fields."""
+    """Whether argparse ended the code that raised `failed`. In a row, its fields are the arguments."""
     frames = traceback.extract_tb(failed.__traceback__)
     is_parser = any(os.path.basename(frame.filename) == "argparse.py" for frame in frames)
     return isinstance(failed, SystemExit) and failed.code == 2 and is_parser
 
 
 def _called_here() -> str:
-    """`kickoff()`: what of ours the user's code calls."""
+    """The function of crewrun that the user's code calls, as `kickoff()`."""
     name = "kickoff"
     for frame in frames_from(sys._getframe(1)):
         file = frame.f_code.co_filename

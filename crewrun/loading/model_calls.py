@@ -1,4 +1,4 @@
-"""What takes a connection for a call of a model: its host, its port, or whose code makes it.
+"""`called_model`: which connections are model calls, by their host, their port, or the package that opens them.
 
 Everything else may be read while a file is loaded: tables, prompts, a database.
 """
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-# Hosts of models' providers, and the ends of such.
+# Hosts of model providers, or the ends of their names.
 _PROVIDERS = (
     *("api.openai.com", ".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"),
     *("models.inference.ai.azure.com", "models.github.ai", "api.githubcopilot.com"),
@@ -22,11 +22,11 @@ _PROVIDERS = (
     *("open.bigmodel.cn", "api.z.ai", "api.minimax.io", "api.minimax.chat", "ark.cn-beijing.volces.com"),
 )
 _BEDROCK = re.compile(r"bedrock(-agent)?-runtime[.-]")
-# Ollama's port, as its servers have it unless told otherwise: https://docs.ollama.com/faq
+# Ollama's default port: https://docs.ollama.com/faq
 _OLLAMA_PORT = 11434
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104  (compared, not bound)
 _ADDRESSES = re.compile(r"(_BASE_URL|_API_BASE|_API_URL|OLLAMA_HOST|OPENAI_ENDPOINT)$")
-# Packages that call models, and those parts of others that do, as paths below site-packages.
+# Packages that call models, or the parts of packages that do, as paths below site-packages.
 _CLIENTS = (
     *("openai/", "litellm/", "anthropic/", "groq/", "google/genai/", "google/generativeai/", "vertexai/"),
     *("ollama/", "mistralai/", "cohere/", "together/", "cerebras/", "replicate/", "fireworks/", "xai_sdk/"),
@@ -36,19 +36,19 @@ _CLIENTS = (
     *("langchain/chat_models/", "langchain/llms/", "langchain_community/chat_models/", "langchain_community/llms/"),
     *("langchain_community/embeddings/", "langchain_huggingface/", "llama_index/llms/", "llama_index/core/llms/"),
 )
-# What such packages read besides: tables of prices, tokenizers, models' files, credentials; and what they report.
+# Hosts that such packages also use: for price tables, tokenizers, model files, credentials and telemetry.
 _FREE = (
     *("raw.githubusercontent.com", "github.com", "huggingface.co", "openaipublic.blob.core.windows.net"),
     *(".googleapis.com", "accounts.google.com", "metadata.google.internal", ".amazonaws.com"),
     *("login.microsoftonline.com", "smith.langchain.com", ".posthog.com", ".sentry.io", ".datadoghq.com"),
 )
-_METADATA = "169.254."  # of the cloud that the machine is in
+_METADATA = "169.254."  # the metadata service of a cloud
 
 
 def called_model(host: str, port: int | None, files: Iterable[str], env: Mapping[str, str] = os.environ) -> str | None:
-    """A description of the model that is called at `host`; None when it is something else.
+    """A description of the model that is called at `host`; None if the connection is for something else.
 
-    `files` are those of the code that calls, from the inside out; variables of `env` name endpoints of the user's.
+    `files` are the files of the calling code, innermost first. Variables in `env` may name endpoints of the user's.
     """
     host = host.lower().rstrip(".")
     where = f"{host}:{port}" if host in _LOCAL and port else host
@@ -69,17 +69,17 @@ def _is_named(host: str, port: int | None, env: Mapping[str, str]) -> bool:
         try:
             url = urlsplit(value if "//" in value else f"//{value}")
             named, named_port = (url.hostname or "").lower(), url.port
-        except ValueError:  # no address
+        except ValueError:  # not an address
             continue
         if named == host or {named, host} <= _LOCAL:
             named_port = named_port or (443 if url.scheme == "https" else 80)
-            # A host of one's own may serve other things on other ports.
+            # The user's host may serve other things on other ports.
             return port is None or named_port == port
     return False
 
 
 def _client(file: str) -> str | None:
-    """The package that calls models and that `file` is in."""
+    """The package of `file` if it is one that calls models."""
     for folder in ("site-packages", "dist-packages"):
         _, separator, inner = file.rpartition(f"{os.sep}{folder}{os.sep}")
         if separator:

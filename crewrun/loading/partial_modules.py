@@ -1,4 +1,4 @@
-"""Keeps what a module of the user's has defined when its execution stops: `install` the hook for imports."""
+"""Keeps what one of the user's modules has defined when its execution stops: `install` the import hook."""
 
 import sys
 from collections.abc import Sequence
@@ -11,35 +11,35 @@ from weakref import WeakKeyDictionary
 from crewrun.loading.load import Load, Stop, current_load, exit_of
 from crewrun.loading.user_code import is_users
 
-# Those that are loaded in part; a module is loaded once in a process.
+# The stops of partly loaded modules. They stay for the process, which loads a module once.
 _stopped: WeakKeyDictionary[ModuleType, Stop] = WeakKeyDictionary()
 
 
 def install() -> None:
-    """See to it that the user's modules are imported so, while they are loaded."""
+    """Import the user's modules with this hook from now on, while they are loaded."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 def stop_of(file: str | None) -> Stop | None:
-    """The stop that ended the module in `file`."""
+    """The stop that ended the module in `file`, None if it was loaded completely."""
     return next((stop for module, stop in _stopped.items() if module.__file__ == file), None)
 
 
 def stoppable(spec: ModuleSpec | None) -> ModuleSpec | None:
-    """`spec`, whose module keeps what it has defined if its execution stops, when it is a file of the user's."""
+    """`spec`; if it is of one of the user's files, its module keeps what it has defined when its execution stops."""
     if spec is not None and isinstance(spec.loader, SourceFileLoader) and is_users(spec.origin or "<"):
         spec.loader = _Loader(spec.loader)
     return spec
 
 
 class _Finder(MetaPathFinder):
-    """Finds what the other finders find, in their order."""
+    """Asks the other finders in order and wraps the loaders of the user's modules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of a module of the user's that is loaded; None leaves it to the others."""
+        """The spec of one of the user's modules during a load; None for other modules, which others find."""
         if current_load() is None:
             return None
         for finder in sys.meta_path:
@@ -52,7 +52,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(Loader):
-    """Executes a module with the loader that Python has for it, up to where that stops."""
+    """Executes a module with Python's own loader, up to the point where it stops."""
 
     def __init__(self, inner: SourceFileLoader) -> None:
         self._inner = inner
@@ -61,11 +61,11 @@ class _Loader(Loader):
         return getattr(self._inner, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As the inner one does."""
+        """Leave it to the inner loader."""
         return self._inner.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Raises what the module does, unless it was stopped, or the load's outermost module leaves the process."""
+        """Execute the module. Raises what the module raises, except stops and an exit in the outermost module."""
         module.__loader__ = self._inner
         if module.__spec__ is not None:
             module.__spec__.loader = self._inner
@@ -89,7 +89,7 @@ class _Loader(Loader):
 
 
 def _left(load: Load, failed: BaseException) -> Stop | None:
-    """The stop that it is when the outermost module ends the process: it may have defined what is wanted."""
+    """The stop for an outermost module that exits the process: it may have defined what is wanted before."""
     stop = exit_of(failed) if load.depth == 1 else None
     if stop is not None:
         load.stops.append(stop)

@@ -1,4 +1,4 @@
-"""`Placeholder`: the text `{topic}` in place of an answer that only a row can give."""
+"""`Placeholder`: the text `{topic}` that stands for an answer which only a row can give."""
 
 import sys
 from collections.abc import Callable
@@ -18,9 +18,9 @@ _REFUSED = (
 
 
 class Placeholder(str):
-    """A text that may be put into other texts. What would make something of its value is refused in the user's code.
+    """A text that may be put into other texts. The user's code cannot do anything that depends on its value.
 
-    Libraries may compare and measure it as any text.
+    Libraries may compare and measure it like any other text.
     """
 
     __slots__ = ("_refuse",)
@@ -28,7 +28,7 @@ class Placeholder(str):
 
     @classmethod
     def named(cls, name: str, refuse: Callable[[str], BaseException]) -> Self:
-        """That of the input `name`. `refuse` makes the exception for what cannot be done with it."""
+        """The placeholder of the input `name`. `refuse` makes the exception for a use of its value."""
         self = cls(f"{{{name}}}")
         self._refuse = refuse
         return self
@@ -74,7 +74,7 @@ def _checked(name: str) -> Callable[..., Any]:
     return method
 
 
-def _kept(name: str) -> Callable[..., Placeholder]:
+def _unchanged(name: str) -> Callable[..., Placeholder]:
     def method(self: Placeholder, characters: str | None = None) -> Placeholder:
         return self
 
@@ -85,4 +85,4 @@ def _kept(name: str) -> Callable[..., Placeholder]:
 for _name in _REFUSED:
     setattr(Placeholder, _name, _checked(_name))
 for _name in _SAME:
-    setattr(Placeholder, _name, _kept(_name))
+    setattr(Placeholder, _name, _unchanged(_name))

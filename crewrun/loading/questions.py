@@ -1,7 +1,7 @@
-"""`input()` in the user's code: a placeholder while it is loaded, the row's field of its name while a row runs.
+"""`input()` in the user's code: it returns a placeholder while code is loaded, and a field of the row in a row.
 
-Standard input may be where the rows come from, so it is never read for an answer. `asking` puts the functions that ask
-in place for a block, `answering` does so for a row.
+Standard input may be where the rows come from, so it is never read for an answer. `asking` replaces the functions that
+ask for the time of a block, `answering` for a row.
 """
 
 import builtins
@@ -18,20 +18,20 @@ from typing import Any
 
 from crewrun.errors import CrewrunError, InputInvalid
 from crewrun.loading.answer_uses import Use, use_of
-from crewrun.loading.load import Load, current_load, is_rehearsed, row_inputs
+from crewrun.loading.load import Load, current_load, is_offline_row, row_inputs
 from crewrun.loading.placeholder import Placeholder
 from crewrun.loading.user_code import place_in, place_raised, users_frame
 
 _NOT_READ = "standard input is not read while a file is loaded"
-# A loop over a few steps may wait for Enter after each; one without an end would go on forever.
+# A loop over a few steps may wait for Enter after each; an endless one has to be stopped.
 _MOST_PAUSES = 20
-# Code that catches the refusal and asks until it likes the answer.
+# For code that catches InputInvalid and asks again until it gets a valid answer.
 _MOST_UNANSWERED = 100
 _SECRETS = ("key", "token", "secret", "password", "passwd")
 
 
 class _Standard:
-    """The functions and the stream of the process that ask, and how many blocks have replaced them."""
+    """The process's own functions and stream for questions, and how many blocks have replaced them."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()  # protects the count and the replacement that goes with it
@@ -46,7 +46,7 @@ _standard = _Standard()
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """In the block nobody is asked by code that is loaded or runs for a row; other code asks as before."""
+    """In the block, code that is loaded or runs for a row asks no person; other code asks as usual."""
     with _standard.lock:
         _standard.blocks += 1
         if _standard.blocks == 1:
@@ -64,60 +64,61 @@ def asking() -> Iterator[None]:
 
 
 @contextmanager
-def answering(inputs: Mapping[str, Any], *, rehearsed: bool = False) -> Iterator[None]:
-    """The block runs for a row with these inputs: they answer `input()`, by the name that the answer is assigned to.
-    Where it is `rehearsed`, clients of the user's own call no model either: ModelCalled.
+def answering(inputs: Mapping[str, Any], *, is_offline: bool = False) -> Iterator[None]:
+    """The block runs for a row with these inputs: they answer `input()`, by the name that its result is assigned to.
 
-    InputInvalid is raised in the user's code for one that the row does not have, and AskedAgain where that goes on. It
-    is raised here for an answer that the line that asks cannot use, as in `int(input())`.
+    Raises InputInvalid in the user's code if the row has no such field, and RepeatedQuestion if the code keeps asking.
+    Raises InputInvalid here if the line that asks cannot use the answer, as in `int(input())`. With `is_offline`,
+    ModelCalled ends calls of models by the user's own clients.
     """
-    asked = Asked()
-    token, asked_before, rehearsal = row_inputs.set(inputs), _asked.set(asked), is_rehearsed.set(rehearsed)
+    questions = Questions()
+    token, questions_token = row_inputs.set(inputs), _questions.set(questions)
+    offline_token = is_offline_row.set(is_offline)
     try:
         with asking():
             yield
     except (ValueError, TypeError, LookupError) as failed:
-        if (why := asked.unfit(failed)) is None:
+        if (why := questions.unfit(failed)) is None:
             raise
         raise InputInvalid(why) from failed
     finally:
-        is_rehearsed.reset(rehearsal)
-        _asked.reset(asked_before)
+        is_offline_row.reset(offline_token)
+        _questions.reset(questions_token)
         row_inputs.reset(token)
 
 
-class AskedAgain(SystemExit):
-    """Ends the code of a row that asks the same again, whatever it was told: a loop would ask, and pay, forever."""
+class RepeatedQuestion(SystemExit):
+    """Ends the code of a row that repeats a question whatever the answer: its loop would ask, and pay, forever."""
 
 
 @dataclass(slots=True)
-class Asked:
-    """How often a row was asked in each place; `end` says where its code was ended, since it was asked again."""
+class Questions:
+    """How often each place asked the row, in `times`. `end` says where a repeated question ended the row's code."""
 
     times: Counter[str] = field(default_factory=Counter)
     end: str | None = None
     answers: dict[str, str] = field(default_factory=dict)  # the field that answered last, by place
 
-    def note(self, place: str, call: str, most: int, told: str = "has given its answer") -> None:
-        """Count a question. Raises AskedAgain for one more than `most` of it."""
+    def note(self, place: str, call: str, most: int, reason: str = "has given its answer") -> None:
+        """Count a question. Raises RepeatedQuestion if it was asked more than `most` times."""
         self.times[place] += 1
         if self.times[place] > most:
-            self.end = f"{place.partition(' ')[0]}: {call} asks the row again, which {told}"
-            raise AskedAgain(self.end)
+            self.end = f"{place.partition(' ')[0]}: {call} asks the row again, which {reason}"
+            raise RepeatedQuestion(self.end)
 
     def unfit(self, failed: Exception) -> str | None:
-        """What is wrong with an answer, where `failed` was raised by the line itself that asked for it."""
+        """What is wrong with an answer if `failed` was raised by the very line that asked for it, else None."""
         place = place_raised(failed)
         name = None if isinstance(failed, CrewrunError) or place is None else self.answers.get(place)
         return None if name is None else f"{place}: field {name!r} does not fit: {type(failed).__name__}: {failed}"
 
 
-_asked: ContextVar[Asked | None] = ContextVar("crewrun_asked", default=None)
+_questions: ContextVar[Questions | None] = ContextVar("crewrun_questions", default=None)
 
 
-def asked_in_row() -> Asked | None:
-    """What the row that runs here was asked; None outside of `answering`."""
-    return _asked.get()
+def questions_of_row() -> Questions | None:
+    """The questions to the row that runs here; None outside of `answering`."""
+    return _questions.get()
 
 
 def _input(prompt: object = "", /) -> str:
@@ -131,24 +132,24 @@ def _getpass(prompt: str = "Password: ", *args: Any, **kwargs: Any) -> str:
 
 
 def _answer(call: str, frame: FrameType, *, is_secret: bool = False) -> str | None:
-    """What is answered to `call` in `frame`; None where the user may be asked."""
+    """The answer to `call` in `frame`; None if the user may be asked."""
     load, inputs = current_load(), row_inputs.get()
     if load is None and inputs is None:
         return None
     use = use_of(users_frame(frame) or frame)
     if load is not None:
         return _placeholder(load, call, use, is_secret=is_secret)
-    assert inputs is not None  # noqa: S101  (one of both is there)
-    asked, place = _asked.get() or Asked(), place_in(frame) or call
+    assert inputs is not None  # noqa: S101  (there is a load or a row)
+    questions, place = _questions.get() or Questions(), place_in(frame) or call
     if use.name is None and use.is_unused:
-        asked.note(place, call, _MOST_PAUSES)
+        questions.note(place, call, _MOST_PAUSES)
         return ""
     if use.name is not None and use.name in inputs:
-        asked.note(f"{place} ({use.name})", call, 1)
-        asked.answers[place] = use.name
+        questions.note(f"{place} ({use.name})", call, 1)
+        questions.answers[place] = use.name
         return str(inputs[use.name])
     field = f"the field {use.name!r}, which it does not have" if use.name else "no field, as it is assigned to no name"
-    asked.note(f"{place} (unanswered)", call, _MOST_UNANSWERED, f"answers with {field}")
+    questions.note(f"{place} (unanswered)", call, _MOST_UNANSWERED, f"answers with {field}")
     raise InputInvalid(f"{place_in(frame)}: {call} is answered by the row, with {field}")
 
 
@@ -170,7 +171,7 @@ def _placeholder(load: Load, call: str, use: Use, *, is_secret: bool) -> str:
 
 
 class _Stdin:
-    """Standard input for code that must not read it; for all other code it is what it was."""
+    """Standard input that code in a load or a row cannot read. Other code reads it as usual."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -189,7 +190,7 @@ class _Stdin:
         return self.readline()
 
     def read(self, size: int = -1) -> str:
-        """All that is left, or the answer to a question."""
+        """The rest of the stream, or the answer to a question."""
         answer = _answer("sys.stdin.read()", sys._getframe(1))
         return self._stream.read(size) if answer is None else answer
 
@@ -199,6 +200,6 @@ class _Stdin:
         return self._stream.readline(size) if answer is None else answer
 
     def close(self) -> None:
-        """Nothing, in code that may not read it: exit() closes it."""
+        """Do nothing in code that may not read it, since exit() closes standard input."""
         if current_load() is None and row_inputs.get() is None:
             self._stream.close()

@@ -1,4 +1,4 @@
-"""Says in which line of the user's a load is that takes long."""
+"""Reports the line of the user's code that a slow load is in."""
 
 import linecache
 import sys
@@ -10,13 +10,13 @@ from types import FrameType
 from crewrun.loading.user_code import frames_from, is_ours, is_users, shown
 from crewrun.terminal import say
 
-# A slow import of large libraries takes about half as long.
+# Twice as long as a slow import of large libraries.
 PATIENCE_S = 10.0
 
 
 @contextmanager
 def warn_when_slow(thread: int) -> Iterator[None]:
-    """If what the thread of this number does in the block takes longer than PATIENCE_S, say so once on stderr."""
+    """Report once on stderr if the block takes longer than PATIENCE_S. `thread` is the id of the thread it runs in."""
     ended = Event()
     Thread(target=_watch, args=(thread, ended), name="crewrun-patience", daemon=True).start()
     try:
@@ -32,12 +32,12 @@ def _watch(thread: int, ended: Event) -> None:
             file, line = frame.f_code.co_filename, frame.f_lineno
             text = linecache.getline(file, line).strip()
             place = f"{shown(file)}:{line}"
-            say(f"{place}: is being loaded for {PATIENCE_S:g} s now, and is in this line: {text} (Ctrl-C ends it)")
+            say(f"{place}: loading has taken {PATIENCE_S:g} s so far and is in this line: {text} (Ctrl-C ends it)")
             return
 
 
 def _loaded_frame(thread: int) -> FrameType | None:
-    """The innermost frame of the user's that crewrun has called: the caller of crewrun is not being loaded."""
+    """The innermost frame of the user's code that crewrun has called; callers of crewrun are not being loaded."""
     frames = list(frames_from(sys._current_frames().get(thread)))
     ours = [i for i, frame in enumerate(frames) if is_ours(frame.f_code.co_filename)]
     inner = frames[: ours[-1]] if ours else []

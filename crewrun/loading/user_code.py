@@ -25,36 +25,36 @@ def is_users(file: str) -> bool:
 
 
 def shown(path: str) -> str:
-    """`path` as messages have it: from the working directory on when it is below that."""
+    """`path` as messages show it: relative if it is below the working directory."""
     here = os.getcwd() + os.sep
     return path.removeprefix(here) if os.path.isabs(path) else path
 
 
 def frames_from(frame: FrameType | None) -> Iterator[FrameType]:
-    """`frame` and those that called it, from the inside out."""
+    """`frame` and its callers, innermost first."""
     while frame is not None:
         yield frame
         frame = frame.f_back
 
 
 def users_frame(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame of the user's own code from `frame` on, None when there is none."""
+    """The innermost frame of the user's own code among `frame` and its callers, None without one."""
     return next((one for one in frames_from(frame) if is_users(one.f_code.co_filename)), None)
 
 
 def place_in(frame: FrameType | None) -> str | None:
-    """Where the user's code is, from `frame` on, as `file.py:12`."""
+    """The place in the user's code among `frame` and its callers, as `file.py:12`."""
     own = users_frame(frame)
     return None if own is None else f"{shown(own.f_code.co_filename)}:{own.f_lineno}"
 
 
 def place_in_thread(thread: int) -> str | None:
-    """Where the user's code is that the thread of this number runs."""
+    """The place in the user's code that the thread with this id is running."""
     return place_in(sys._current_frames().get(thread))
 
 
 def place_of(failed: BaseException) -> str | None:
-    """Where in the user's code `failed` was raised, as `file.py:12`; None when it was not there."""
+    """Where in the user's code `failed` was raised or passed through, as `file.py:12`; None if nowhere."""
     place = None
     for frame, line in traceback.walk_tb(failed.__traceback__):
         if is_users(frame.f_code.co_filename):
@@ -63,14 +63,14 @@ def place_of(failed: BaseException) -> str | None:
 
 
 def place_raised(failed: BaseException) -> str | None:
-    """As `place_of`, but None also where other code raised it that the user's had called."""
+    """As `place_of`, but None if `failed` was raised in other code that the user's code had called."""
     *_, (frame, line) = traceback.walk_tb(failed.__traceback__)
     file = frame.f_code.co_filename
     return f"{shown(file)}:{line}" if is_users(file) else None
 
 
 def crewai_place_of(failed: BaseException) -> str | None:
-    """Where below an installed CrewAI `failed` was raised, as `crewai/crew.py:12`; None when it was not there."""
+    """Where in an installed CrewAI `failed` was raised, as `crewai/crew.py:12`; None if it was not there."""
     inner: tuple[str, int] | None = None
     for frame, line in traceback.walk_tb(failed.__traceback__):
         file = frame.f_code.co_filename

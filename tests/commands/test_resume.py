@@ -640,7 +640,7 @@ def test_a_run_folder_with_other_files_in_it_keeps_them(place: Place) -> None:
     assert place.batch(*flags) == []
 
 
-def test_fresh_moves_what_was_there_aside(place: Place) -> None:
+def test_fresh_moves_what_was_there_away(place: Place) -> None:
     """Each time to the next number, as a run that can be looked at; all is paid again."""
     place.batch()
     first = place.results.read_bytes()

@@ -754,7 +754,7 @@ def listening(*marks: tuple[str, Any], starts: bool = True) -> Callable[[], Any]
         ),
         pytest.param(
             listening(("a", listen(and_("begin", "b"))), ("b", listen("a"))),
-            "F.a can never run: and_(begin, b) waits for 'b', which no way leads to before it",
+            "F.a can never run: and_(begin, b) waits for 'b', which nothing leads to before it",
             id="an and_ that waits for what comes after it",
         ),
         pytest.param(

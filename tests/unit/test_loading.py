@@ -12,9 +12,9 @@ from crewrun import CrewrunWarning, DefinitionError
 from crewrun.definitions import load
 from crewrun.errors import InputInvalid
 from crewrun.loading import slow_load
-from crewrun.loading.fields_asked import fields_asked
 from crewrun.loading.model_calls import called_model
-from crewrun.loading.questions import AskedAgain, answering
+from crewrun.loading.question_fields import question_fields
+from crewrun.loading.questions import RepeatedQuestion, answering
 from crewrun.target import CrewTarget
 from crewrun.testing import scripted
 
@@ -378,7 +378,7 @@ def test_what_is_given_to_a_function_has_the_name_of_its_parameter() -> None:
     demo = sys.modules["demo"]
     with answering({"city": "Rome", "days": "3"}):
         assert demo.run() == "3 DAYS IN ROME"
-    assert list(fields_asked(demo.run)) == ["city", "days"]
+    assert list(question_fields(demo.run)) == ["city", "days"]
 
 
 def test_what_a_kickoff_gives_is_no_answer() -> None:
@@ -403,7 +403,7 @@ def test_code_that_asks_until_it_is_answered_ends() -> None:
 
     with (
         answering({}),
-        pytest.raises(AskedAgain, match="asks the row again, which answers with the field 'choice', which it"),
+        pytest.raises(RepeatedQuestion, match="asks the row again, which answers with the field 'choice', which it"),
     ):
         ask()
 
@@ -475,9 +475,7 @@ def test_a_load_that_takes_long_says_where_it_is(monkeypatch: pytest.MonkeyPatch
     write({"demo.py": f"{ASKING}{waiting}crew = make('it')\n"})
     load("demo.py:crew")
     assert told.getvalue().count("\n") == 1
-    assert told.getvalue().startswith(
-        ("demo.py:9: is being loaded for 0.01 s", "demo.py:10: is being loaded for 0.01 s")
-    )
+    assert told.getvalue().startswith(("demo.py:9: loading has taken 0.01 s", "demo.py:10: loading has taken 0.01 s"))
 
 
 def test_the_price_table_is_the_local_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_a_reply_of_blank_lines_costs_its_length(before: str, blank: str) -> Non
     """A pattern that tries all ways to share them out would take minutes."""
     reply = f"{before}{blank * 200_000}\nz"
     read = read_reply(reply, known)
-    assert (read.said if isinstance(read, Actions) else read) == reply.strip()
+    assert (read.text if isinstance(read, Actions) else read) == reply.strip()
 
 
 _MARKS = [
@@ -70,4 +70,4 @@ def test_a_reply_of_marks_costs_its_length(pieces: list[str], before: list[str])
     reply = "".join(before) + piece * (60_000 // len(piece))
     for in_words in (True, False):
         read = read_reply(reply, known, in_words=in_words)
-        assert isinstance(read, str) or read.said in reply
+        assert isinstance(read, str) or read.text in reply

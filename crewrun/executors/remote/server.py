@@ -37,7 +37,7 @@ from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.values import environment_secrets
 from crewrun.row import Row
 from crewrun.target import Target
-from crewrun.worker import Worker, check_models, check_tools, taken_back
+from crewrun.worker import Worker, check_models, check_tools, undo_own_cancellation
 
 
 class WorkerServer:
@@ -156,8 +156,8 @@ class WorkerService:
                     try:
                         return await self._run_row(number, row, answers)
                     except CancelledError:
-                        # A timer that the row's own code left behind may cancel this task after the row has ended.
-                        if not taken_back():
+                        # A timer that the row's own code left may cancel this task after the row has ended.
+                        if not undo_own_cancellation():
                             raise
             finally:
                 del self._rows[number]

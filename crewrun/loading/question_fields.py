@@ -1,7 +1,7 @@
-"""Which fields of a row answer the questions in the user's code, read off its source: `fields_asked` by what it runs.
+"""`question_fields`: the fields of a row that answer the questions in the user's code, according to its source.
 
-`input()` is answered by the field of the name that its answer is assigned to, and what argparse must have by that of
-its option. A question may stand in a branch that no row reaches.
+`input()` is answered by the field with the name that its result is assigned to, a required argument of argparse by the
+field of its name. Questions in branches that no row reaches are included.
 """
 
 import ast
@@ -18,10 +18,10 @@ _QUESTIONS = frozenset({"input", "getpass"})
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def fields_asked(source: Any) -> dict[str, str]:
-    """The names of the fields, each with its place, that `source` or what it calls asks for.
+def question_fields(source: Any) -> dict[str, str]:
+    """The names of the fields that `source` and the code it calls ask for, each with its place.
 
-    `source` is a function, a class, or the path of a file that is run as a whole. Only code in its file is followed.
+    `source` is a function, a class, or the path of a file that is run as a whole. Calls are followed within its file.
     """
     file = source if isinstance(source, str) else _file_of(source)
     if file is None or not is_users(file):
@@ -32,11 +32,11 @@ def fields_asked(source: Any) -> dict[str, str]:
         return {}
     scopes = {node.name: node for node in tree.body if isinstance(node, _Scope)}
     parameters = parameters_in(tree)
-    asked: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for scope in [tree] if file is source else _reached(scopes, inspect.unwrap(source).__qualname__.partition(".")[0]):
         for field, line in sorted(_asked_in(scope, parameters), key=itemgetter(1)):
-            asked.setdefault(field, f"{shown(file)}:{line}")
-    return asked
+            fields.setdefault(field, f"{shown(file)}:{line}")
+    return fields
 
 
 def _file_of(source: Any) -> str | None:
@@ -44,12 +44,12 @@ def _file_of(source: Any) -> str | None:
         return None
     try:
         return inspect.getsourcefile(inspect.unwrap(source))
-    except TypeError:  # it is built in
+    except TypeError:  # built in
         return None
 
 
 def _reached(scopes: dict[str, _Scope], name: str) -> Iterator[_Scope]:
-    """The function or class of this name, then those of the file that it uses."""
+    """The function or class `name`, then those of the file that it uses."""
     waiting, seen = [name], set[str]()
     while waiting:
         scope = scopes.get(current := waiting.pop(0))
@@ -83,7 +83,7 @@ def _outwards(node: ast.AST, around: dict[ast.AST, ast.AST]) -> list[ast.AST]:
 
 
 def _argument(call: ast.Call) -> str | None:
-    """The name of an argument that must be there."""
+    """The name of the argument that the `add_argument` call declares, None if it is optional."""
     names = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
     words = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
     if not names:

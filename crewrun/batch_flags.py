@@ -95,7 +95,7 @@ class BatchFlags:
         str | None,
         Flag(
             Kind.NAME,
-            "The model of every agent; `offline` rehearses without one.",
+            "The model of every agent; `offline` calls none.",
             short="-m",
             concerns_calls=True,
         ),

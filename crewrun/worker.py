@@ -268,7 +268,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
     if missing:
         raise UsageError(
             f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set: agent {user!r} uses {endpoint.name}. "
-            f"Export it or put it into .env; to rehearse without a model: -m offline"
+            f"Export it or put it into .env; to try it without a model: -m offline"
         )
     if endpoint.transport_name == "litellm" and endpoint.params:
         from crewrun.llm.transports.litellm.requests import check_parameters

@@ -32,7 +32,7 @@ def report_lines(report: Report, command: str, redo: str) -> list[str]:
         lines.append(f"shard {shard['part']}: {shard['elsewhere']:,} rows belong to other shards")
     lines += _warnings(summary)
     if summary["models"] == ["offline"]:
-        lines.append("no model was called: `offline` is the rehearsal model")
+        lines.append("no model was called: the answers are those of the offline model")
     if summary["not_counted"]:
         lines.append(summary["not_counted"])
     if summary["stopped"]:

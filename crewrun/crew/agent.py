@@ -53,7 +53,7 @@ class Agent(AgentDefinition):
     """
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     async def akickoff(

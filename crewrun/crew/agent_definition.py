@@ -79,7 +79,7 @@ class AgentDefinition(Declared):
         return self is other
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
@@ -89,13 +89,13 @@ class AgentDefinition(Declared):
 
     @property
     def label(self) -> str:
-        """How messages name the agent."""
+        """The agent's name in messages."""
         return repr(self.name or self.role.strip())
 
     @property
     def model(self) -> LLM | None:
         """The model of the agent, None for the run's default."""
-        return cast("LLM | None", self.llm)  # the validator leaves nothing else
+        return cast("LLM | None", self.llm)  # the validator has turned any other form into an LLM
 
     @property
     def toolbox(self) -> Toolbox:

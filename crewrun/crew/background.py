@@ -22,7 +22,7 @@ _DEFAULT = KnowledgeConfig()
 
 
 class Knows(Protocol):
-    """An agent or a crew, as far as it has knowledge and skills."""
+    """The part of an agent or a crew that is needed here: its knowledge and skills."""
 
     knowledge: Knowledge | None
     knowledge_sources: list[BaseKnowledgeSource] | None

@@ -61,7 +61,7 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
     """
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     def preview(self, inputs: Inputs | None = None) -> list[TaskPreview]:
@@ -87,7 +87,7 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
     def assignments(self, inputs: Inputs | None, gateway: Gateway, *, reads_files: bool = True) -> list[Assignment]:
         """The agent, tools, texts and files that each task would have in a kickoff over `gateway`.
 
-        Raises InputInvalid. See `attach` for files that are not read.
+        Raises InputInvalid. `attach` says what happens without `reads_files`.
         """
         if inputs:
             check_inputs(inputs)

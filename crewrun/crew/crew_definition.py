@@ -82,7 +82,7 @@ class CrewDefinition(Declared):
         return self is other
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
@@ -249,7 +249,7 @@ class CrewDefinition(Declared):
         return list(dict.fromkeys([*own, *(self._coworkers() if delegating else ())]))
 
     def fetch_inputs(self) -> set[str]:
-        """The names that the crew's texts need, as CrewAI's method gives them."""
+        """The names of the inputs that the crew's texts need, like CrewAI's method."""
         agents = {agent for task in self.tasks if (agent := task.agent) is not None} | set(self.agents)
         needed = [*(task.placeholders for task in self.tasks), *(agent.placeholders for agent in agents)]
         return set().union(*needed)

@@ -101,7 +101,7 @@ def check_output_file(template: str, *, is_of_config: bool = False) -> str:
 
     An absolute path stays absolute where CrewAI leaves it so, in a YAML file (`is_of_config`) or with placeholders, and
     if its top directory exists. Otherwise the leading slash is removed, as CrewAI does. Raises DefinitionError for a
-    path that leaves its folder whatever is filled in.
+    path that leaves its folder for any inputs.
     """
     path = template.strip()
     if not path.strip("/") or path.endswith("/"):

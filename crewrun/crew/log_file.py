@@ -21,7 +21,7 @@ _writing = threading.Lock()
 
 
 class LogFile:
-    """The log of one kickoff. `path` is as the row lists it."""
+    """The log of one kickoff. `path` is the path that the row lists."""
 
     __slots__ = ("_is_new", "path")
 

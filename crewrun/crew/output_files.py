@@ -16,6 +16,7 @@ from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.templates import compile_template
 from crewrun.tools.crew_files import why_active, why_fixed
 
+# NAME_MAX of Linux's file systems and of APFS.
 _MAX_NAME_BYTES = 255
 _folder: ContextVar[Path | None] = ContextVar("crewrun_output_folder", default=None)
 
@@ -85,7 +86,7 @@ def check_filled(template: str, path: str, field: str) -> None:
 
 
 def _literal_folder(template: str) -> Path:
-    """The folder that a template names whatever is filled in."""
+    """The folder that a template names before its first placeholder."""
     *folders, _ = template.split("/")
     literal = next((i for i, part in enumerate(folders) if compile_template(part).names), len(folders))
     return Path("/".join(folders[:literal]) or ("/" if template.startswith("/") else ""))

@@ -90,7 +90,7 @@ class Task(Declared):
         return self is other
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
@@ -124,7 +124,7 @@ class Task(Declared):
 
     @property
     def label(self) -> str:
-        """How messages name a task that may have no name."""
+        """The task's name in messages: its own, or the beginning of its description."""
         return repr(self.name or self.description.strip()[:40])
 
     @property

@@ -175,7 +175,7 @@ def _find_action(text: str, lookup: NameLookup, *, in_words: bool) -> _Action | 
 
 
 def _tool_among(text: str, lookup: NameLookup) -> str | None:
-    """The tool in `Use the search tool`."""
+    """A tool named among other words, as in `Use the search tool`."""
     words = text.split()
     return next(filter(None, map(lookup, words)), None) if len(words) <= _MAX_WORDS_AROUND_NAMES else None
 

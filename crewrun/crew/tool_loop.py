@@ -71,7 +71,7 @@ async def _run(talk: Conversation, tool: str, arguments: str) -> ToolResult:
 
 
 async def _forced(talk: Conversation) -> str:
-    """The answer of an agent that has used up its turns: one last call, without tools."""
+    """Get an answer from an agent that has used up its turns, by one last call without tools."""
     talk.turns.append(Message("user", FINAL_ANSWER_NOW))
     fault = f"the model still asks for tools after {talk.work.max_iter} turns (max_iter)"
     return talk.answer(await talk.ask(), fault)

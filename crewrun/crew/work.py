@@ -105,7 +105,7 @@ class Conversation:
             return await work.gateway.complete(
                 work.llm, messages, work.row_context, tools=tools, schema=schema, windows=work.windows
             )
-        from crewrun.llm.hooked import complete_hooked  # few runs have hooks
+        from crewrun.llm.hooked import complete_hooked  # imported here, since few runs have hooks
 
         completion, hooked_messages = await complete_hooked(
             *(work.gateway, work.llm, messages, work.row_context),

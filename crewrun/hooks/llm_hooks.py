@@ -37,7 +37,7 @@ class LLMCallHookContext:
         self.iterations = iterations
 
     def request_human_input(self, prompt: str, default_message: str = "") -> str:
-        """Refused with DefinitionError: crewrun runs where nobody answers."""
+        """Raise DefinitionError, since a run has nobody to answer."""
         return refuse_human_input(prompt)
 
 
@@ -64,12 +64,12 @@ def register_after_llm_call_hook(hook: Hook) -> None:
 
 
 def unregister_before_llm_call_hook(hook: Hook) -> bool:
-    """Forget `hook`; False when it is not there."""
+    """Remove `hook`; False if it is not registered."""
     return unregister_hook(_BEFORE, hook)
 
 
 def unregister_after_llm_call_hook(hook: Hook) -> bool:
-    """Forget `hook`; False when it is not there."""
+    """Remove `hook`; False if it is not registered."""
     return unregister_hook(_AFTER, hook)
 
 

@@ -62,7 +62,7 @@ def _read(file: Path, kind: str, mtime_ns: int, size_bytes: int) -> Document:
 
 def _bytes(file: Path, name: str) -> bytes:
     try:
-        # A FIFO without a writer would keep a plain open waiting forever.
+        # Without O_NONBLOCK, opening a FIFO that has no writer would wait forever.
         with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise DefinitionError(f"{name}: is not a regular file")

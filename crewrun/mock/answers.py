@@ -12,6 +12,7 @@ from crewrun.llm.offline_model.words import excerpt, observed
 from crewrun.mock import faults
 from crewrun.mock.chat import Chat
 
+# Of the prompt and of tools' results: enough to see which row an answer belongs to.
 _EXCERPT_CHARS = 80
 
 

@@ -148,7 +148,7 @@ def _choice(choice: Any, tools: tuple[ToolSpec, ...]) -> str:
 
 
 def _response_format(response_format: Any) -> tuple[bool, Any]:
-    """Whether JSON is wanted, and its schema."""
+    """Whether the request asks for JSON, and the schema of it."""
     kind = response_format.get("type") if isinstance(response_format, dict) else None
     if response_format is None or kind == "text":
         return False, None

@@ -113,7 +113,7 @@ class RateLimits:
         return Admission(f"--{name}", message, wait_s, {**self._headers(), **retry_after})
 
     def _headers(self) -> dict[str, str]:
-        """As OpenAI sends them: https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers."""
+        """OpenAI's headers: https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers."""
         headers: dict[str, str] = {}
         for name, bucket in self._buckets.items() if self._has_headers else ():
             unit = _UNITS[name]

@@ -15,7 +15,9 @@ from crewrun.errors import DefinitionError
 from crewrun.tools.schema import arguments_of, documented
 from crewrun.tools.tool_failure import ToolFailurePolicy
 
+# Longer than tools usually take, so that it ends only calls that hang.
 DEFAULT_TIMEOUT_S = 300.0
+# About 25,000 tokens: most of a context of 32,000, and affordable in those of 128,000 and more.
 MAX_RESULT_CHARS = 100_000
 _EVERY_TOOL_HAS = frozenset({"name", "description"})
 

@@ -109,7 +109,7 @@ class _Listing:
         return visible
 
     def _is_public(self, folder: str, name: str, fd: int) -> bool:
-        """Whether a file may be listed, judged by its content or, for a symlink, by where that leads."""
+        """Whether a file may be listed, by its content or, for a symlink, by its target."""
         why = None
         with suppress(OSError):
             mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode

@@ -24,6 +24,8 @@ class Page:
 
 
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+# The HTML standard wants the charset within the first 1,024 bytes (https://html.spec.whatwg.org/#charset); not all
+# pages keep to that.
 _META_BYTES = 4096
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 # Codecs of Python that are not charsets of pages, and are slow or cannot replace invalid bytes.

@@ -18,7 +18,9 @@ from crewrun.tools.base import BaseTool
 from crewrun.tools.page_text import HTML_TYPES, Page, readable
 from crewrun.tools.public_address import Pinned, addresses_of, refuse_private
 
+# Enough for https, www and a moved page one after the other; each takes a share of `fetch_timeout_s`.
 _MAX_REDIRECTS = 5
+# How far a page is read past `max_bytes` at most.
 _CHUNK_BYTES = 65_536
 _REQUEST_HEADERS = {
     "User-Agent": f"Mozilla/5.0 (compatible; crewrun/{__version__})",

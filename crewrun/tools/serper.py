@@ -18,6 +18,7 @@ from crewrun.redaction.redactor import learn, redact
 from crewrun.tools.base import BaseTool
 
 _BASE_URL = "https://google.serper.dev"
+# Of an error message: a model reads it, and Serper's own take a line.
 _SHOWN_REASON_CHARS = 300
 # The parts of a reply that a model can use; the rest is pictures, their positions and the request itself.
 _SECTIONS: Mapping[str, tuple[str, ...]] = {

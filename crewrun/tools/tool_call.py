@@ -20,6 +20,7 @@ from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 from crewrun.tools.base import BaseTool
 from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, declared_failure
 
+# Of an exception's message: about 500 tokens, which go into every later turn of the task.
 _SHOWN_ERROR_CHARS = 2000
 
 

@@ -146,7 +146,7 @@ class Toolbox:
         return await (self._use_with_hooks(use) if has_hooks() else self._use_within_limit(use))
 
     async def _use_with_hooks(self, use: "_Use") -> ToolResult:
-        from crewrun.tools.hooked_tool import HookedTool  # few runs have hooks
+        from crewrun.tools.hooked_tool import HookedTool  # imported here, since few runs have hooks
 
         hooks = HookedTool(use.tool, wire_name(use.name), use.values)
         refusal = await hooks.before()

@@ -22,7 +22,7 @@ ROW = '{"topic": "owls"}'
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working directory with a crew that rehearses, and `in.jsonl` with one good row."""
+    """A working directory with a crew of the offline model, and `in.jsonl` with one good row."""
     write_crew(tmp_path)
     write_rows(tmp_path / "in.jsonl", [ROW])
     return tmp_path
@@ -556,7 +556,7 @@ def test_a_missing_key_is_refused_before_the_first_call(folder: Path) -> None:
     """Exit code 2 naming the variable, who needs it and how to do without; no output file is left behind."""
     assert refusal("in.jsonl", "-m", "gpt-4.1-mini", cwd=folder) == (
         "crewrun: OPENAI_API_KEY is not set: agent 'writer' uses openai/gpt-4.1-mini. "
-        "Export it or put it into .env; to rehearse without a model: -m offline\n"
+        "Export it or put it into .env; to try it without a model: -m offline\n"
     )
 
 

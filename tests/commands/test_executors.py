@@ -645,7 +645,7 @@ def test_a_worker_that_lacks_the_key_says_so_once(house: House) -> None:
     house.batch(code=2)
     assert house.stderr == (
         "crewrun: OPENAI_API_KEY is not set: agent 'writer' uses openai/gpt-4.1-mini. Export it or put it into .env; "
-        "to rehearse without a model: -m offline; --env NAME gives workers a variable of the environment\n"
+        "to try it without a model: -m offline; --env NAME gives workers a variable of the environment\n"
     )
 
 

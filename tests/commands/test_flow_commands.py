@@ -566,7 +566,7 @@ def test_a_store_that_cannot_be_written_stops_the_batch(tmp_path: Path) -> None:
     assert "name another file, @persist(SQLiteFlowPersistence(…)) or CREWRUN_FLOW_STATES" in done.stderr
 
 
-def test_a_rehearsed_flow_runs_again_with_its_models(tmp_path: Path, mock: MockProcess) -> None:
+def test_an_offline_flow_runs_again_with_its_models(tmp_path: Path, mock: MockProcess) -> None:
     """Rows that no model has answered are not done."""
     mock.clear()
     write_flow(tmp_path, "openai/mock", text=sound())

@@ -81,7 +81,7 @@ def mock() -> Iterator[MockProcess]:
 
 @pytest.fixture
 def place(tmp_path: Path, forks: Forks) -> Place:
-    """A folder with a crew that rehearses, and three rows."""
+    """A folder with a crew of the offline model, and three rows."""
     write_crew(tmp_path)
     write_rows(tmp_path / "in.jsonl", topics(3))
     return Place(tmp_path, {}, forks)
@@ -99,9 +99,9 @@ def looked_at(tmp_path_factory: pytest.TempPathFactory, mock: MockProcess, forks
 
 
 @pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Place:
+def offline_run(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Place:
     """A finished run of three rows without a provider. Not to be changed."""
-    place = Place(tmp_path_factory.mktemp("rehearsed"), {}, forks)
+    place = Place(tmp_path_factory.mktemp("offline"), {}, forks)
     write_crew(place.folder)
     write_rows(place.folder / "in.jsonl", topics(3))
     place.do("batch", "in.jsonl", "-j", "1")
@@ -109,10 +109,10 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Place:
 
 
 @pytest.fixture
-def copy(rehearsed: Place, tmp_path: Path) -> Place:
+def copy(offline_run: Place, tmp_path: Path) -> Place:
     """The run of three rows, moved to where it may be damaged. Its input is where it was."""
-    shutil.copytree(rehearsed.folder, tmp_path / "copy")
-    return Place(tmp_path / "copy", {}, rehearsed.forks)
+    shutil.copytree(offline_run.folder, tmp_path / "copy")
+    return Place(tmp_path / "copy", {}, offline_run.forks)
 
 
 def environment(mock: MockProcess) -> dict[str, str]:
@@ -822,9 +822,9 @@ IS = "RUN is a results file of crewrun batch, or the run folder next to it"
         ),
     ],
 )
-def test_what_is_no_run_is_refused(rehearsed: Place, words: tuple[str, ...], said: str) -> None:
+def test_what_is_no_run_is_refused(offline_run: Place, words: tuple[str, ...], said: str) -> None:
     """In one line, which says what a run is."""
-    assert rehearsed.refused(*words) == said
+    assert offline_run.refused(*words) == said
 
 
 @pytest.mark.parametrize(
@@ -888,7 +888,7 @@ def test_a_run_that_is_damaged(
     assert f"{STATE}/{name}: {said}" in copy.refused(*commands.get(words, (words, RESULTS)))
 
 
-def test_a_manifest_of_the_wrong_kind_hides_no_other_run(copy: Place, rehearsed: Place) -> None:
+def test_a_manifest_of_the_wrong_kind_hides_no_other_run(copy: Place, offline_run: Place) -> None:
     """gc lists the run as damaged and goes on; a batch writes the manifest anew, save one of a newer crewrun's."""
     path = copy.folder / STATE / "manifest.json"
     whole = json.loads(path.read_text()) | {"cwd": str(copy.folder), "output": str(copy.results)}
@@ -898,7 +898,7 @@ def test_a_manifest_of_the_wrong_kind_hides_no_other_run(copy: Place, rehearsed:
         "string as an integer); repeat the command of the run, which writes a new one"
     )
     path.write_text(json.dumps(whole | {"command": 7}))
-    shutil.copytree(rehearsed.folder, copy.folder / "other")
+    shutil.copytree(offline_run.folder, copy.folder / "other")
     assert [run["state"] for run in copy.json("gc")["runs"]] == ["damaged", "finished"]
     path.unlink()
     os.mkfifo(path)  # that nobody writes to
@@ -1040,11 +1040,11 @@ def test_a_disk_that_is_full_before_the_first_row(place: Place) -> None:
 # --- gc ---------------------------------------------------------------------------------------------------------------
 
 
-def test_gc_deletes_what_nothing_needs(rehearsed: Place, tmp_path: Path) -> None:
+def test_gc_deletes_what_nothing_needs(offline_run: Place, tmp_path: Path) -> None:
     """Finished runs when that is asked for; what is damaged stays, and so do results and other files."""
-    place = Place(tmp_path, {}, rehearsed.forks)
+    place = Place(tmp_path, {}, offline_run.forks)
     for name in ("finished", "orphan", "damaged"):
-        shutil.copytree(rehearsed.folder, tmp_path / name)
+        shutil.copytree(offline_run.folder, tmp_path / name)
     (tmp_path / "orphan" / RESULTS).unlink()
     (tmp_path / "orphan" / STATE / "mine.txt").touch()
     (tmp_path / "damaged" / STATE / "journal.sqlite").write_bytes(b"")

@@ -46,7 +46,7 @@ class Folder:
         return done
 
     def batch(self, *flags: str, code: int | None = 0) -> CompletedProcess[str]:
-        """Run `in.jsonl` with the rehearsal model."""
+        """Run `in.jsonl` with the offline model."""
         return self.crewrun("batch", "in.jsonl", *flags, code=code)
 
     def merge(self, *args: str, code: int | None = 0) -> list[str]:

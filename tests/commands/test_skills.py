@@ -30,7 +30,7 @@ def skills_in(place: Place, skills: str) -> None:
 
 
 def agent(**fields: Any) -> Agent:
-    """An agent that is rehearsed."""
+    """An agent of the offline model."""
     return Agent(role="r", goal="g", backstory="b", llm="offline", **fields)
 
 

@@ -429,7 +429,7 @@ def test_a_method_that_swallows_the_end_of_a_run_makes_no_row_ok(place: Place) -
 
 
 def test_threads_that_a_method_starts_belong_to_the_run(place: Place) -> None:
-    """Its model is theirs: a rehearsal sends nothing."""
+    """Its model is theirs: an offline run sends nothing."""
     (place.folder / "flows.py").write_text(FLOWS)
     place.rows(*topics(2))
     with Fickle(lambda _: Reply(text="paid")) as provider:

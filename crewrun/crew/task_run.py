@@ -134,14 +134,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
             for callback in _callbacks(task, kickoff):
                 await call(callback, output)
         if texts.output_file is not None:  # after the callbacks, as in CrewAI, since they may change the output
-            path = await write_output(
-                task.output_file or texts.output_file,
-                texts.output_file,
-                output.text,
-                create_directory=task.create_directory,
-                field=f"tasks.{name}.output_file",
-            )
-            kickoff.row_context.add_file(path)
+            await _write_file(assignment, texts.output_file, output, kickoff)
         if kickoff.log is not None:
             await _log(kickoff.log, assignment, kickoff.row_context, status="completed", output=output.raw)
     except BaseException:  # includes cancellation: the task in which the row's time ran out
@@ -151,19 +144,36 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         if counted is not None:
             end_counting(counted)
     latest_outputs[task] = output
-    kickoff.row_context.add_task(
-        TaskRecord(
-            name,
-            texts.persona.role,
-            output.raw,
-            row_context.usage.calls,
-            row_context.usage.tokens,
-            row_context.usage.truncated > 0,
-            tool_failures=row_context.tool_failures,
-            finish_reason=row_context.usage.finish_reason,
-        )
-    )
+    kickoff.row_context.add_task(_record(assignment, output, row_context))
     return output
+
+
+def _record(assignment: Assignment, output: TaskOutput, row_context: RowContext) -> TaskRecord:
+    """What the row says of the task, which `row_context` is that of."""
+    usage = row_context.usage
+    return TaskRecord(
+        assignment.name,
+        assignment.texts.persona.role,
+        output.raw,
+        usage.calls,
+        usage.tokens,
+        usage.truncated > 0,
+        tool_failures=row_context.tool_failures,
+        finish_reason=usage.finish_reason,
+    )
+
+
+async def _write_file(assignment: Assignment, output_file: str, output: TaskOutput, kickoff: Kickoff) -> None:
+    """Write the output to `output_file`, the task's with the row's inputs filled in."""
+    task = assignment.task
+    path = await write_output(
+        task.output_file or output_file,
+        output_file,
+        output.text,
+        create_directory=task.create_directory,
+        field=f"tasks.{assignment.name}.output_file",
+    )
+    kickoff.row_context.add_file(path)
 
 
 async def _log(log: LogFile, assignment: Assignment, row_context: RowContext, **entry: str) -> None:

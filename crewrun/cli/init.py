@@ -1,4 +1,4 @@
-"""`crewrun init`: a folder with a crew that works at once."""
+"""`crewrun init`: makes a folder with a crew that works at once."""
 
 from pathlib import Path
 

@@ -123,7 +123,7 @@ LINES = [
     Line("string", b'"x"', says="a JSON string, where a JSON object is needed"),
     Line("null", b"null", says="null, where a JSON object is needed"),
     Line("boolean", b"true", says="true or false, where a JSON object is needed"),
-    Line("duplicate key", b'{"topic":1,"topic":2}', says="the key 'topic' stands twice in one object"),
+    Line("duplicate key", b'{"topic":1,"topic":2}', says="the key 'topic' occurs twice in one object"),
     Line("NaN", b'{"topic":NaN}', says="NaN is not JSON"),
     Line("Infinity", b'{"topic":Infinity}', says="Infinity is not JSON"),
     Line("-Infinity", b'{"topic":[-Infinity]}', says="-Infinity is not JSON"),
@@ -356,8 +356,8 @@ WRONG_OUTPUTS = {
     "-o x.jsonl.gz": "-o x.jsonl.gz: results are written as plain JSONL; compress them afterwards",
     "-o old": "old: has results, and old.crewrun has no state of their run; if that was moved, --run-dir names it; "
     "-o names another file; --fresh moves the results aside and runs every row again",
-    "-o pipe": "pipe: cannot be written: nobody reads this pipe",
-    "-o a\udcff.jsonl": "'a\\udcff.jsonl': is no UTF-8, so a run cannot keep the name; rename it",
+    "-o pipe": "pipe: cannot be written: this pipe has no reader",
+    "-o a\udcff.jsonl": "'a\\udcff.jsonl': is not UTF-8, so a run cannot store the name; rename it",
     f"-o {'x' * 250}": f"{'x' * 250}: too long a name: a run's folder is named after it, which takes 12 bytes more",
     "--run-dir strange": "--run-dir strange: has a manifest.json that is not a run's; name another folder",
 }

@@ -587,7 +587,7 @@ def test_sigterm_ends_the_run_and_its_calls(house: House, mock: MockProcess) -> 
         ),
         pytest.param(
             ["--executor", "ray://somewhere"],
-            "crewrun: --executor: 'ray://somewhere' is no address of a cluster; ray://HOST:PORT, the port usually "
+            "crewrun: --executor: 'ray://somewhere' is not the address of a cluster; ray://HOST:PORT, the port usually "
             "10001\n",
             id="no port",
             marks=needs_ray,
@@ -614,7 +614,7 @@ def test_a_cluster_that_was_started_here_and_is_gone_is_not_waited_for(tmp_path:
     assert (done.returncode, done.stdout, done.stderr) == (
         2,
         "",
-        "crewrun: --executor: RAY_ADDRESS=auto means the Ray cluster at 127.0.0.1:1, and that is gone\n",
+        "crewrun: --executor: RAY_ADDRESS=auto means the Ray cluster at 127.0.0.1:1, which is gone\n",
     )
 
 

@@ -321,7 +321,7 @@ def test_a_canary_of_any_size_runs_all_rows(place: Place, n: str) -> None:
         assert found["forecast"] is None
     elif n == "1":
         assert found["forecast"]["cost_usd"]["high"] is None
-        assert re.search(r" \(90 %: at least \$0\.\d+; one row tells no more\) ", place.stderr)
+        assert re.search(r" \(90 %: at least \$0\.\d+; a single row does not tell more\) ", place.stderr)
     else:
         cost_usd = found["forecast"]["cost_usd"]
         assert (cost_usd["low"], cost_usd["mean"], cost_usd["high"]) == (pytest.approx(found["cost_usd"]),) * 3

@@ -275,7 +275,7 @@ def test_status_while_the_run_is_going(going: Going) -> None:
 def test_the_other_commands_while_the_run_is_going(going: Going) -> None:
     """What is done can be exported; nothing is verified that changes, and nothing deleted that is needed."""
     assert going.export == going.results != ""
-    assert going.verify == f"{RESULTS}: process <pid> is working on this run; --verify it when that has ended"
+    assert going.verify == f"{RESULTS}: process <pid> is working on this run; use --verify when that has ended"
     assert [re.sub(r"[\d.]+ kB", "<size>", line) for line in going.gc] == [
         f"{STATE}: running, rows unknown, <size>, <then>",
         "freed 0 bytes",
@@ -336,7 +336,7 @@ def test_the_command_that_verify_names_puts_the_results_right(place: Place) -> N
         "  1 × lines that are incomplete: line 3",
         f"  1 × lines that were edited: line 1: {T0}",
         f"  1 × rows that are done but have no line: {T2}",
-        "to put the results right: crewrun batch in.jsonl --ordered",
+        "to repair the results: crewrun batch in.jsonl --ordered",
     ]
     place.do("batch", "in.jsonl", "--ordered")
     assert (place.results.read_bytes(), differences(place)) == (before, {})
@@ -456,7 +456,7 @@ def test_show_has_only_prompts_that_were_sent(edited: Place) -> None:
     assert prompts() == [*kept, (2, None, "")]
     assert edited.do("show", RESULTS, T0).stdout.splitlines()[-3] == (
         "prompts that are not shown: --log-prompts would have kept them; "
-        "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback had a part in them"
+        "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback contributed"
     )
     (edited.folder / "crew.yaml").unlink()
     assert edited.do("show", RESULTS, T0).stdout.splitlines()[-3] == (
@@ -668,7 +668,8 @@ def test_export_of_results_without_a_run_folder(place: Place) -> None:
         [T2, "2", "failed", "topic 2", "", "", "", "", "x", "y", "", ""],
     ]
     assert done.stderr == (
-        f"{left_out}crewrun: --ordered by the places that rows had when they ran, since copy.jsonl has no run folder\n"
+        f"{left_out}crewrun: --ordered by the places that rows had when they ran, because copy.jsonl has no run "
+        "folder\n"
     )
     table = list(csv.reader(io.StringIO(place.do("export", "copy.jsonl", "--status", "failed", "-f", "csv").stdout)))
     assert (table[0][:8], [row[0] for row in table[1:]]) == (names[:8], [T2])
@@ -687,7 +688,7 @@ def test_results_without_a_run_folder_that_are_not_whole(copy: Place) -> None:
     )
     assert copy.refused("export", RESULTS, "-o", RESULTS) == f"-o {RESULTS}: is a file of the run itself; name another"
     assert copy.refused("export", "in.jsonl", "-o", "out.csv") == (
-        "in.jsonl: has no run folder, and no line of it is a result; "
+        "in.jsonl: has no run folder, and none of its lines is a result; "
         "RUN is a results file of crewrun batch or merge, or a run folder"
     )
     assert not (copy.folder / "out.csv").exists()
@@ -796,10 +797,10 @@ def test_a_run_whose_rows_came_through_a_pipe(place: Place) -> None:
     assert (shown["status"], shown["input"], shown["no_prompt"]) == (
         "ok",
         None,
-        "the row's input is not there any more",
+        "the row's input no longer exists",
     )
     assert place.refused("export", "rd") == (
-        "rd: its results went to a stream and its rows came through a pipe: there is nothing to make the results from"
+        "rd: its results went to a stream and its rows came through a pipe, so the results cannot be restored"
     )
 
 
@@ -955,7 +956,7 @@ def test_a_run_that_was_moved_is_found_where_it_is(copy: Place) -> None:
     assert (status["results"], status["rows"]) == (str(copy.results), {"ok": 3, "failed": 0, "in_flight": 0})
     before = copy.results.read_bytes()
     copy.results.write_bytes(b"")
-    assert copy.said("status", STATE, "--verify", code=3)[-1] == f"to put the results right: crewrun retry {RESULTS}"
+    assert copy.said("status", STATE, "--verify", code=3)[-1] == f"to repair the results: crewrun retry {RESULTS}"
     copy.do("retry", RESULTS)
     assert (copy.results.read_bytes(), differences(copy)) == (before, {})
 
@@ -996,7 +997,7 @@ def test_a_run_that_was_moved_away_is_a_run_of_its_own(place: Place) -> None:
         before = newer.read_bytes(), len(backup.read_bytes().splitlines())
         backup.write_bytes(b"")
         assert place.said("status", backup.name, "--verify", code=3)[-1] == (
-            f"to put the results right: crewrun retry {backup.name}"
+            f"to repair the results: crewrun retry {backup.name}"
         )
         place.do("retry", backup.name, code=3)
         assert (newer.read_bytes(), len(backup.read_bytes().splitlines())) == before

@@ -311,7 +311,7 @@ def test_the_command_writes_a_page_named_after_what_it_shows(tmp_path: Path) -> 
     foreign = crewrun("plot", "flow.py:Foreign", cwd=tmp_path)
     assert (foreign.returncode, foreign.stderr) == (
         2,
-        "crewrun: Foreign is no flow and no crew of crewrun's own, so there is nothing that could be drawn\n",
+        "crewrun: Foreign is neither a flow nor a crew of crewrun's own, so it cannot be drawn\n",
     )
     with pytest.raises(UsageError, match=r"no/x.html: the picture cannot be written: No such file or directory$"):
         Article.plot(tmp_path / "no" / "x")

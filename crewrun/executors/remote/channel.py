@@ -1,7 +1,8 @@
 """`Channel`: one end of the calls and replies between a run and a worker.
 
-Calls of this end wait for their replies; calls of the other end are answered by the methods of this end's service.
-Messages gather until the carrier takes them all as one bundle, since a bundle costs about the same whatever is in it.
+Calls from this end wait for their replies; calls from the other end are answered by the methods of this end's service.
+Messages are collected until the connection takes all of them as one bundle, because a bundle costs about the same
+whatever its size.
 """
 
 import asyncio
@@ -20,11 +21,11 @@ from crewrun.executors.remote.messages import Call, Fault, Reply, WireMessage
 
 
 class Channel:
-    """Made, served and closed in one event loop; `request` and `notify` may be called in any other of the process."""
+    """Belongs to one event loop; `request` and `notify` may also be called from other loops of the process."""
 
     def __init__(self, service: object, unexpected: Callable[[str], Exception] = RuntimeError) -> None:
         """The methods of `service` answer the other end's calls, with a value or an awaitable. What they raise is
-        raised at the caller; an exception that is not ours becomes an `unexpected`.
+        raised at the caller; an exception that is not a CrewrunError becomes an `unexpected`.
         """
         self._service = service
         self._unexpected = unexpected
@@ -37,7 +38,7 @@ class Channel:
         self._failure: Exception | None = None
 
     def call(self, method: str, *arguments: object) -> Future[Any]:
-        """Call a method of the other end. The reply comes even if nobody waits for the future any more."""
+        """Call a method of the other end. The reply arrives even if the caller no longer waits for the future."""
         reply: Future[Any] = asyncio.get_running_loop().create_future()
         if self._failure is not None:
             reply.set_exception(self._failure)
@@ -56,7 +57,7 @@ class Channel:
         self._post(Call(0, method, arguments))
 
     async def next_bundle(self) -> bytes:
-        """Wait until there is something to send, and take all of it. Raises what the channel was closed with."""
+        """Wait until there are messages to send, and take all of them. Raises the error the channel was closed with."""
         while not self._outgoing:
             if self._failure is not None:
                 raise self._failure
@@ -66,7 +67,7 @@ class Channel:
         return pack(messages)
 
     def dispatch(self, bundle: bytes) -> None:
-        """Take the messages of a bundle of the other end: answer calls, and give replies to their callers."""
+        """Process a bundle from the other end: answer calls, and pass replies to their callers."""
         for message in unpack(bundle):
             if isinstance(message, Reply):
                 self._settle(message)
@@ -74,7 +75,7 @@ class Channel:
                 self._answer(message)
 
     def close(self, failure: Exception) -> None:
-        """Raise `failure` in all callers that wait for replies. Calls being answered go on, without a reply."""
+        """Raise `failure` in all callers that wait for replies. Calls being answered continue, without a reply."""
         self._failure = failure
         self._has_outgoing.set()
         for reply in list(self._pending.values()):
@@ -159,7 +160,7 @@ def _set_exception(reply: Future[Any], error: Exception) -> None:
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop of this thread; None where none runs."""
+    """The event loop of this thread, None when none is running."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -58,7 +58,7 @@ class Hold:
 
 
 @dataclass(slots=True, eq=False)
-class _Waiter:
+class _BudgetWaiter:
     hold: Hold
     is_optional: bool = False
     is_admitted: bool = False
@@ -86,7 +86,7 @@ class Budget:
         self._mark = mark
         self._reserved = 0
         self._sent = 0  # the part reserved for calls that are on the wire
-        self._waiting: deque[_Waiter] = deque()
+        self._waiting: deque[_BudgetWaiter] = deque()
         self._outputs: dict[object, deque[int]] = {}
         self._missed: Hold | None = None  # that of the first call that did not fit
         self.in_flight = 0
@@ -130,7 +130,7 @@ class Budget:
         hold = self.admit_nowait(kind, input_usd, worst_usd, is_bound=is_bound)
         if hold is not None:
             return hold
-        waiter = _Waiter(self._hold_for(kind, input_usd, worst_usd, is_bound=is_bound))
+        waiter = _BudgetWaiter(self._hold_for(kind, input_usd, worst_usd, is_bound=is_bound))
         self._waiting.append(waiter)
         await self._decided(waiter)
         if not waiter.is_admitted:
@@ -161,7 +161,7 @@ class Budget:
             return None
         if self._fits(hold):
             return self._take(hold)
-        waiter = _Waiter(hold, is_optional=True)
+        waiter = _BudgetWaiter(hold, is_optional=True)
         self._waiting.appendleft(waiter)
         await self._decided(waiter)
         return waiter.hold if waiter.is_admitted else None
@@ -227,7 +227,7 @@ class Budget:
         if self._waiting:
             self._wake()
 
-    async def _decided(self, waiter: _Waiter) -> None:
+    async def _decided(self, waiter: _BudgetWaiter) -> None:
         """Wait until the call is admitted or refused."""
         try:
             await waiter.decided.wait()

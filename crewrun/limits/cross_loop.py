@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from crewrun.errors import CallError
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.limiter import Limiters
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.messages import Endpoint
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class CrossLoopLimiter:
 
     bounds = NOTHING_LEARNED  # the run's are not read from another loop
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+    async def enter(self, tokens: int, price: CallPrice | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
 
         async def enter() -> Permit:
@@ -54,7 +54,7 @@ class CrossLoopLimiter:
 
         return await self._entered(enter())
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: CallPrice | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
 
         async def enter() -> Permit | bool:

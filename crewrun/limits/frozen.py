@@ -11,7 +11,7 @@ from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.limiter import Limiters
 from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.local_limiters import LocalLimiters
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.messages import Endpoint
 
 
@@ -62,11 +62,11 @@ class FrozenLimiter:
         """See `Limiter.bounds`."""
         return self._limiter.bounds
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+    async def enter(self, tokens: int, price: CallPrice | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
         return await self._limiter.enter_unqueued(tokens, price)
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: CallPrice | None) -> Permit | bool:
         """No probe: the failure is the call's own."""
         return True
 

@@ -11,7 +11,7 @@ from crewrun.limits.windows import TokenEntry
 from crewrun.messages import RateLimits
 
 
-class Price(NamedTuple):
+class CallPrice(NamedTuple):
     """The most that a call may cost: tokens of its prompt and of its answer, with the US dollars for each. Those of the
     answer are a guess unless it `is_bound`. Calls of one `kind`, (model, task), are likely to cost the same.
     """
@@ -64,7 +64,7 @@ class Permit:
     is_probe: bool = False
     hold: Hold | None = None
     suspicion: Suspicion | None = None
-    price: Price | None = None
+    price: CallPrice | None = None
 
 
 class FailureScope(Enum):

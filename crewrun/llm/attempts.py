@@ -61,7 +61,7 @@ class Attempts:
         """One attempt, within the call's time limit. Calls that the user's own code makes in it are the row's."""
         endpoint = request.endpoint
         timeout_s = self._options.call_timeout_s or endpoint.timeout_s or DEFAULT_CALL_TIMEOUT_S
-        transport, is_ours = self._transports.of(endpoint.transport_name), self._transports.given is None
+        transport, is_ours = self._transports.of(endpoint.transport_name), self._transports.substitute is None
         request = self._capabilities.trimmed(request)
         if is_ours and endpoint.transport_name == "custom":
             with use_row_context(row_context), anyio.move_on_after(timeout_s):

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from crewrun.errors import CallError
-from crewrun.limits.permit import CallResult
-from crewrun.limits.permit import Price as CallPrice
+from crewrun.limits.permit import CallPrice, CallResult
 from crewrun.limits.unknown_bills import may_be_billed
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm.endpoint_state import EndpointState

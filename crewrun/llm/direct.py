@@ -30,7 +30,7 @@ from crewrun.row_context import RowContext, new_row_context
 _Functions = Mapping[str, Callable[..., Any]]
 
 
-class Question(NamedTuple):
+class DirectQuestion(NamedTuple):
     """A question to a model. `functions` run the `tools`; a reply to a `schema` is validated."""
 
     messages: tuple[Message, ...]
@@ -45,7 +45,7 @@ class Question(NamedTuple):
         tools: Sequence[Mapping[str, Any]] | None,
         functions: _Functions | None,
         model: object,
-    ) -> "Question":
+    ) -> "DirectQuestion":
         """The arguments of `LLM.call` as a question; local files of the messages are read.
 
         Raises TypeError for an argument that does not fit, InputInvalid for a file that cannot be read.
@@ -79,13 +79,13 @@ async def ask_model(
     """`LLM.acall` of a model that crewrun calls. `model` is the class of the reply, None for a text."""
     arguments = (messages, tools, functions, model)
     if may_read_files(messages):
-        question = await concurrency.call(Question.of, *arguments)
+        question = await concurrency.call(DirectQuestion.of, *arguments)
     else:
-        question = Question.of(*arguments)
+        question = DirectQuestion.of(*arguments)
     return await ask(llm, question)
 
 
-async def ask(llm: ModelFields, question: Question) -> Any:
+async def ask(llm: ModelFields, question: DirectQuestion) -> Any:
     """The reply's text, or an instance of the schema's class; the result of a tool as text, if the reply asks for one.
 
     Raises CallError, OutputInvalid for a reply that is empty or does not validate, and what a tool raises.
@@ -108,24 +108,24 @@ async def ask(llm: ModelFields, question: Question) -> Any:
         return _read(_some(await _complete(gateway, llm, second, row_context)), question.schema)
 
 
-async def ask_custom(llm: ModelFields, given: CallArguments) -> Any:
+async def ask_custom(llm: ModelFields, arguments: CallArguments) -> Any:
     """The result of a model of the user's own, called with the arguments of their code, as a call of the run.
 
     If the run replaces it by another model, that one is called. Raises what the model's code raises.
     """
-    messages, *_ = (*given.args, given.kwargs.get("messages"))
+    messages, *_ = (*arguments.args, arguments.kwargs.get("messages"))
     async with open_gateway() as gateway:
         if gateway.endpoint(llm).transport_name != "custom":
-            return await _ask_instead(as_plain(llm), *given.args, **given.kwargs)
+            return await _ask_instead(as_plain(llm), *arguments.args, **arguments.kwargs)
         turns = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
-        token = given_call.set(given)
+        token = given_call.set(arguments)
         try:
             completion = await gateway.complete(llm, turns, new_row_context())
         except CustomModelFailed as failed:
             raise failed.__cause__ or failed from None
         finally:
             given_call.reset(token)
-    return _as_returned(completion, given.kwargs.get("response_model"))
+    return _as_returned(completion, arguments.kwargs.get("response_model"))
 
 
 async def _ask_instead(
@@ -151,7 +151,9 @@ def _as_returned(completion: Completion, model: type[BaseModel] | None) -> Any:
     return completion.text
 
 
-async def _complete(gateway: Gateway, llm: ModelFields, question: Question, row_context: RowContext) -> Completion:
+async def _complete(
+    gateway: Gateway, llm: ModelFields, question: DirectQuestion, row_context: RowContext
+) -> Completion:
     # With tools the schema is only in the prompt: a reply that asks for a tool would not fit it.
     wire = question.schema.wire if question.schema is not None and not question.tools else None
     if wire is not None and not gateway.takes_schema(llm, wire):
@@ -163,7 +165,7 @@ async def _complete(gateway: Gateway, llm: ModelFields, question: Question, row_
 
 
 async def _complete_once(
-    gateway: Gateway, llm: ModelFields, question: Question, row_context: RowContext, schema: ReplySchema | None
+    gateway: Gateway, llm: ModelFields, question: DirectQuestion, row_context: RowContext, schema: ReplySchema | None
 ) -> Completion:
     if not has_hooks():
         return await gateway.complete(llm, question.messages, row_context, tools=question.tools, schema=schema)
@@ -189,7 +191,7 @@ def _read(text: str, schema: OutputSchema) -> BaseModel | None:
         raise error from None
 
 
-def _written_call(text: str, question: Question) -> ToolCall | None:
+def _written_call(text: str, question: DirectQuestion) -> ToolCall | None:
     """The first tool call written in the reply's text, which the server did not recognise."""
     schema = question.schema.text if question.schema is not None else ""
     calls = find_calls(text, lambda name: _function_named(name, question.functions), schema)

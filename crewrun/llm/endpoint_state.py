@@ -2,7 +2,7 @@
 
 from crewrun.limits.estimates import GUESSED_TOKENS, fewest_tokens, most_answer_tokens, most_tokens
 from crewrun.limits.limiter import Limiter
-from crewrun.limits.permit import Price as CallPrice
+from crewrun.limits.permit import CallPrice
 from crewrun.llm.prices.price import Price
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
 from crewrun.usage import UsageCounter

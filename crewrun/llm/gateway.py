@@ -237,7 +237,7 @@ class Gateway(LoopBound):
         return (self._options.model or "").partition("?")[0].strip() == OFFLINE
 
     def _with_limiters(self, limiters: Limiters | None) -> Self:
-        other = type(self)(self._options, transport=self._transports.given, limiters=limiters, cache=self._cache)
+        other = type(self)(self._options, transport=self._transports.substitute, limiters=limiters, cache=self._cache)
         other._sender.capabilities.refused = self.refused
         return other
 

@@ -11,7 +11,7 @@ from crewrun.errors import CallError
 from crewrun.executors.remote.channel import Channel
 from crewrun.executors.remote.messages import GrantedPermit, RemoteFault
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.messages import Endpoint
 
 # The number of the row that runs in this context.
@@ -52,13 +52,13 @@ class RemoteLimiter:
         self._channel = channel
         self._permits = permits
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+    async def enter(self, tokens: int, price: CallPrice | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
         permit = next(self._permits)
         acquired: Permit = await self._acquire("acquire", permit, row_number.get(), tokens, price, is_patient)
         return acquired
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: CallPrice | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
         permit, fault = next(self._permits), RemoteFault.of(error) if error is not None else None
         acquired: Permit | bool = await self._acquire("acquire_probe", permit, fault, tokens, price)

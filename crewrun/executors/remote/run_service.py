@@ -14,7 +14,7 @@ from crewrun.executors.remote.assignment import Assignment
 from crewrun.executors.remote.messages import GrantedPermit, RemoteFault
 from crewrun.executors.run_spec import RunSpec
 from crewrun.limits.local_limiter import LocalLimiter
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.messages import Endpoint
 
 
@@ -39,7 +39,7 @@ class RunService:
         self._limiters[number] = self._run_spec.limiters.of(endpoint)
 
     def acquire(
-        self, permit: int, endpoint: int, row: int, tokens: int, price: Price | None, is_patient: bool
+        self, permit: int, endpoint: int, row: int, tokens: int, price: CallPrice | None, is_patient: bool
     ) -> GrantedPermit | Coroutine[Any, Any, GrantedPermit | bool]:
         """See `Limiter.enter`; for a call of `row`, 0 if unknown."""
         limiter = self._limiters[endpoint]
@@ -52,7 +52,7 @@ class RunService:
         return GrantedPermit(acquired.is_probe)
 
     def acquire_probe(
-        self, permit: int, endpoint: int, fault: RemoteFault | None, tokens: int, price: Price | None
+        self, permit: int, endpoint: int, fault: RemoteFault | None, tokens: int, price: CallPrice | None
     ) -> Coroutine[Any, Any, GrantedPermit | bool]:
         """See `Limiter.enter_probe`."""
         limiter = self._limiters[endpoint]

@@ -58,26 +58,26 @@ class CustomTransport:
 
     async def _reply(self, request: ChatRequest) -> Any:
         custom: Any = request.endpoint.custom
-        given = given_call.get()
+        arguments = given_call.get()
         token, outer = calling.set(custom), given_call.set(None)  # what the model's own code calls is another call
         try:
             kind: Any = type(custom)
             if _waits(kind) and kind not in self._without_acall:
                 try:
-                    return await _call(custom.acall, request, given)
+                    return await _call(custom.acall, request, arguments)
                 except NotImplementedError:
                     if own_method(kind, "call") is None:
                         raise
                     self._without_acall.add(kind)
-            return await _call(custom.call, request, given)
+            return await _call(custom.call, request, arguments)
         finally:
             calling.reset(token)
             given_call.reset(outer)
 
 
-async def _call(method: Callable[..., Any], request: ChatRequest, given: CallArguments | None) -> Any:
-    given = given or _arguments(method, request)
-    return await concurrency.call(method, *given.args, **given.kwargs)
+async def _call(method: Callable[..., Any], request: ChatRequest, arguments: CallArguments | None) -> Any:
+    arguments = arguments or _arguments(method, request)
+    return await concurrency.call(method, *arguments.args, **arguments.kwargs)
 
 
 def _arguments(method: Callable[..., Any], request: ChatRequest) -> CallArguments:
@@ -125,9 +125,9 @@ def _waits(kind: Any) -> bool:
 
 
 def _as_call_error(failed: Exception, request: ChatRequest) -> CallError:
-    known = call_error_of(failed)
-    if known is not None:
-        return known
+    call_error = call_error_of(failed)
+    if call_error is not None:
+        return call_error
     place = place_of(failed)
     words = f"{type(failed).__name__}: {redact(str(failed)[:LONGEST_QUOTATION])}".rstrip(": ")
     return CustomModelFailed(f"{place}: {words}" if place else f"{request.endpoint.name}: {words}")

@@ -249,7 +249,7 @@ class Gateway(LoopBound):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        current_gateway.leave(self, self._token)
+        current_gateway.restore(self, self._token)
         await self.aclose()
 
     async def aclose(self) -> None:

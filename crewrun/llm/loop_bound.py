@@ -90,7 +90,7 @@ class LoopBound(ABC):
             try:
                 return await call(*args)
             finally:
-                current_gateway.leave(other, token)
+                current_gateway.restore(other, token)
                 self._stand_in = None
                 await other.aclose()
 

@@ -15,7 +15,7 @@ from crewrun.aio import concurrency
 from crewrun.errors import CallError, CrewrunError, CustomModelFailed
 from crewrun.hooks.scope import current_site
 from crewrun.limits.estimates import believable
-from crewrun.llm.custom.model import Given, calling, given_call, own_method
+from crewrun.llm.custom.model import CallArguments, calling, given_call, own_method
 from crewrun.llm.custom.replies import read_reply
 from crewrun.llm.custom.usage import current_counts, usage_of
 from crewrun.llm.transports.chat_json import message_on_wire, tool_on_wire
@@ -75,12 +75,12 @@ class CustomTransport:
             given_call.reset(outer)
 
 
-async def _call(method: Callable[..., Any], request: ChatRequest, given: Given | None) -> Any:
+async def _call(method: Callable[..., Any], request: ChatRequest, given: CallArguments | None) -> Any:
     given = given or _arguments(method, request)
     return await concurrency.call(method, *given.args, **given.kwargs)
 
 
-def _arguments(method: Callable[..., Any], request: ChatRequest) -> Given:
+def _arguments(method: Callable[..., Any], request: ChatRequest) -> CallArguments:
     """CrewAI's arguments, as far as `method` takes them."""
     messages = [message_on_wire(message) for message in request.messages]
     site = current_site.get()
@@ -93,7 +93,7 @@ def _arguments(method: Callable[..., Any], request: ChatRequest) -> Given:
         "response_model": None,
     }
     taken = _parameters(getattr(method, "__func__", method))
-    return Given((messages,), {n: v for n, v in offered.items() if taken is None or n in taken})
+    return CallArguments((messages,), {n: v for n, v in offered.items() if taken is None or n in taken})
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from crewrun.batch.shard import Shard
 from crewrun.errors import OutputFailed
 from crewrun.journal.changes import Heartbeat
 from crewrun.row import Outcome, Row
-from crewrun.runs.rebuild import Rebuilt, Visit
+from crewrun.runs.rebuild import RestoredResults, Visit
 from crewrun.runs.state import ELSEWHERE, StoredRow
 
 
@@ -53,7 +53,7 @@ class History(Protocol):
         """
         ...
 
-    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> Rebuilt | None:
+    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> RestoredResults | None:
         """Restore results that something else has changed. Raises OutputFailed when lines are lost."""
         ...
 
@@ -104,7 +104,7 @@ class NoHistory:
         """There is no file to arrange."""
         return 0
 
-    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> Rebuilt | None:
+    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> RestoredResults | None:
         """Raises OutputFailed: without a journal no line can be restored."""
         raise OutputFailed("the results were changed while the run was going, and it has no journal")
 

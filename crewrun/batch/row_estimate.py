@@ -5,7 +5,7 @@ from operator import add, mul
 from typing import NamedTuple
 
 from crewrun.crew.crew import Crew
-from crewrun.crew.task_run import Assignment, opening
+from crewrun.crew.task_run import TaskAssignment, opening
 from crewrun.errors import UsageError
 from crewrun.inspect.run_so_far import RunSoFar, usual
 from crewrun.limits.estimates import fewest_tokens, most_tokens
@@ -75,7 +75,9 @@ class RowEstimator:
             raise UsageError("the crew has no tasks")
         return total
 
-    def _task(self, assignment: Assignment, endpoint: Endpoint, answer: Range, previous: list[Range]) -> RowEstimate:
+    def _task(
+        self, assignment: TaskAssignment, endpoint: Endpoint, answer: Range, previous: list[Range]
+    ) -> RowEstimate:
         seen = previous if assignment.task.context is None else previous[: len(assignment.task.context)]
         context = scaled_sum(seen, 1.0) if seen else Range(0, 0, 0)
         prompt = opening(assignment, "")

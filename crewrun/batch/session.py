@@ -19,7 +19,7 @@ from crewrun.batch.progress import Progress
 from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink
 from crewrun.batch.source import Source
 from crewrun.batch.stop import Stop, StopReason
-from crewrun.batch.summary import Report, SessionEnd, summarise
+from crewrun.batch.summary import Report, SessionResult, summarise
 from crewrun.batch.watchers import (
     CanaryWatcher,
     DeadlineWatcher,
@@ -200,7 +200,7 @@ class Session:
         gone: int,
     ) -> Report:
         forecast = self._canary_watcher.forecast if self._canary_watcher else None
-        end = SessionEnd(
+        end = SessionResult(
             output=self._output,
             stop=reason,
             exit_code=1 if error else code,

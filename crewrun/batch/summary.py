@@ -46,7 +46,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionEnd:
+class SessionResult:
     """How a session ended, except for its counters.
 
     `output` is the results file, None for standard output; `not_counted` says whose calls crewrun does not see;
@@ -65,7 +65,7 @@ class SessionEnd:
     shard: Shard | None
 
 
-def summarise(progress: Progress, end: SessionEnd) -> dict[str, Any]:
+def summarise(progress: Progress, end: SessionResult) -> dict[str, Any]:
     """The summary as JSON. `unread` of the pending rows had not begun; None means that there may be more than are
     counted.
     """

@@ -34,14 +34,14 @@ class StubFinder(MetaPathFinder):
         why = _entry(WITHOUT_EFFECT, name)
         if why is None and not any(module.startswith(f"{name}.") for module in WITHOUT_EFFECT):
             return None
-        return ModuleSpec(fullname, _Loader(why), is_package=True)
+        return ModuleSpec(fullname, _StubLoader(why), is_package=True)
 
 
 def _entry(table: Mapping[str, str], name: str) -> str | None:
     return next((text for module, text in table.items() if f"{name}.".startswith(f"{module}.")), None)
 
 
-class _Loader(Loader):
+class _StubLoader(Loader):
     """Gives a module whatever name is imported from it; none if it is only the parent of others (no `why`)."""
 
     def __init__(self, why: str | None) -> None:

@@ -24,7 +24,7 @@ from crewrun.crew.process import (
 )
 from crewrun.crew.task import Task
 from crewrun.crew.task_files import attach_files
-from crewrun.crew.task_run import Assignment, opening
+from crewrun.crew.task_run import TaskAssignment, opening
 from crewrun.errors import DefinitionError
 from crewrun.files.attachment import Attachment
 from crewrun.files.file import files_among
@@ -84,7 +84,7 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
             names[task] = name
         return previews
 
-    def assignments(self, inputs: Inputs | None, gateway: Gateway, *, reads_files: bool = True) -> list[Assignment]:
+    def assignments(self, inputs: Inputs | None, gateway: Gateway, *, reads_files: bool = True) -> list[TaskAssignment]:
         """The agent, tools, texts and files that each task would have in a kickoff over `gateway`.
 
         Raises InputInvalid. `attach` says what happens without `reads_files`.

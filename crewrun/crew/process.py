@@ -14,14 +14,14 @@ from crewrun.crew.kickoff import Kickoff
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.prompts import CONTEXT_SEPARATOR, manager_texts
 from crewrun.crew.task import ConditionalTask, Task
-from crewrun.crew.task_run import Assignment, fill_in, perform_task
+from crewrun.crew.task_run import TaskAssignment, fill_in, perform_task
 from crewrun.errors import DefinitionError
 from crewrun.llm.model import LLM
 from crewrun.messages import Usage
 from crewrun.row import TaskRecord
 
 # Decides which agent performs a task in one kickoff, with which tools and texts.
-Assign = Callable[[Task, str, Kickoff], Assignment]
+Assign = Callable[[Task, str, Kickoff], TaskAssignment]
 
 
 class Process(StrEnum):
@@ -31,7 +31,7 @@ class Process(StrEnum):
     hierarchical = "hierarchical"
 
 
-def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
+def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> TaskAssignment:
     """Each task is performed by its own agent."""
     agent = agent_of(task)
     background = kickoff.background(agent)
@@ -41,13 +41,13 @@ def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
         toolbox = kickoff.team().toolbox_of(agent, toolbox, kickoff)
     texts = fill_in(task, name, agent, kickoff)
     files, schema = kickoff.files.get(task, ()), task.schema_of_output
-    return Assignment(task, name, agent, toolbox, texts, schema, files, background, background.system_text(own))
+    return TaskAssignment(task, name, agent, toolbox, texts, schema, files, background, background.system_text(own))
 
 
 def assign_to(manager: Agent) -> Assign:
     """Each task is performed by `manager`, which may delegate to the task's agent, or to all if it has none."""
 
-    def assign(task: Task, name: str, kickoff: Kickoff) -> Assignment:
+    def assign(task: Task, name: str, kickoff: Kickoff) -> TaskAssignment:
         team = kickoff.team() if kickoff.team else Team(())
         coworkers = (task.agent,) if task.agent is not None else team.agents
         background = kickoff.background(manager)
@@ -55,7 +55,9 @@ def assign_to(manager: Agent) -> Assign:
         toolbox = team.toolbox_for(background.toolbox(own), coworkers, kickoff)
         texts = fill_in(task, name, manager, kickoff)
         files, schema = kickoff.files.get(task, ()), task.schema_of_output
-        return Assignment(task, name, manager, toolbox, texts, schema, files, background, background.system_text(own))
+        return TaskAssignment(
+            task, name, manager, toolbox, texts, schema, files, background, background.system_text(own)
+        )
 
     return assign
 
@@ -125,7 +127,7 @@ def agent_of(task: Task) -> Agent:
     return task.agent
 
 
-def _skipped(assignment: Assignment, kickoff: Kickoff) -> TaskOutput:
+def _skipped(assignment: TaskAssignment, kickoff: Kickoff) -> TaskOutput:
     texts = assignment.texts
     kickoff.row_context.add_task(TaskRecord(assignment.name, texts.persona.role, "", 0, Usage(), skipped=True))
     return TaskOutput(

@@ -27,7 +27,7 @@ from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import Toolbox
 
 
-class Texts(NamedTuple):
+class TaskTexts(NamedTuple):
     """The texts of a task and its agent with one row's inputs. `trigger` follows the description in the prompt."""
 
     persona: Persona
@@ -37,7 +37,7 @@ class Texts(NamedTuple):
     trigger: str = ""
 
 
-class Assignment(NamedTuple):
+class TaskAssignment(NamedTuple):
     """A task of one kickoff, with its agent and tools. `name` is its name in rows and messages.
 
     `background` is the agent's knowledge and skills, `system` the text about them for the system turn. `passages` are
@@ -48,7 +48,7 @@ class Assignment(NamedTuple):
     name: str
     agent: Agent
     toolbox: Toolbox
-    texts: Texts
+    texts: TaskTexts
     schema: OutputSchema | None
     files: Sequence[Attachment] = ()
     background: Background = NO_BACKGROUND
@@ -68,7 +68,7 @@ class _Open(dict[str, str]):
         return f"{{{name}}}"
 
 
-def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> Texts:
+def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> TaskTexts:
     """The texts for one row. Raises InputInvalid for a missing input, or one that cannot be part of a file's name."""
     inputs = kickoff.inputs
     persona = agent.persona(inputs)
@@ -76,9 +76,9 @@ def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> Texts:
         names = {file.name: file.filename for file in kickoff.files[task]}
         inputs = _Open(names) if not inputs else _with_names(inputs, names)
     if not inputs:
-        return Texts(persona, task.description, task.expected_output, task.output_file)
+        return TaskTexts(persona, task.description, task.expected_output, task.output_file)
     where = f"tasks.{name}"
-    return Texts(
+    return TaskTexts(
         persona,
         compile_template(task.description).render(inputs, f"{where}.description"),
         compile_template(task.expected_output).render(inputs, f"{where}.expected_output"),
@@ -105,7 +105,7 @@ def _trigger(task: Task, inputs: Mapping[str, Any], *, is_first: bool) -> str:
     return f"\n\nTrigger Payload: {payload}"
 
 
-async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -> TaskOutput:
+async def perform_task(assignment: TaskAssignment, context: str, kickoff: Kickoff) -> TaskOutput:
     """Perform the task and return its output.
 
     Adds the task to the kickoff's row context, as finished or as the one that failed. Raises what `Agent.perform` does,
@@ -148,7 +148,7 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
     return output
 
 
-def _record(assignment: Assignment, output: TaskOutput, row_context: RowContext) -> TaskRecord:
+def _record(assignment: TaskAssignment, output: TaskOutput, row_context: RowContext) -> TaskRecord:
     """What the row says of the task, which `row_context` is that of."""
     usage = row_context.usage
     return TaskRecord(
@@ -163,7 +163,7 @@ def _record(assignment: Assignment, output: TaskOutput, row_context: RowContext)
     )
 
 
-async def _write_file(assignment: Assignment, output_file: str, output: TaskOutput, kickoff: Kickoff) -> None:
+async def _write_file(assignment: TaskAssignment, output_file: str, output: TaskOutput, kickoff: Kickoff) -> None:
     """Write the output to `output_file`, the task's with the row's inputs filled in."""
     task = assignment.task
     path = await write_output(
@@ -176,7 +176,7 @@ async def _write_file(assignment: Assignment, output_file: str, output: TaskOutp
     kickoff.row_context.add_file(path)
 
 
-async def _log(log: LogFile, assignment: Assignment, row_context: RowContext, **entry: str) -> None:
+async def _log(log: LogFile, assignment: TaskAssignment, row_context: RowContext, **entry: str) -> None:
     """Add an entry about the task to the crew's log."""
     if log.path not in row_context.files:
         row_context.add_file(log.path)
@@ -193,7 +193,7 @@ def _callbacks(task: Task, kickoff: Kickoff) -> list[Any]:
     return several
 
 
-def _own_texts(assignment: Assignment) -> tuple[str, ...]:
+def _own_texts(assignment: TaskAssignment) -> tuple[str, ...]:
     """The texts of task and agent without a row's inputs; a tag of reasoning that they ask for stays in the answer."""
     task, agent, schema = assignment.task, assignment.agent, assignment.schema
     templates = (agent.system_template or "", agent.prompt_template or "")
@@ -201,7 +201,7 @@ def _own_texts(assignment: Assignment) -> tuple[str, ...]:
     return (*words, *templates, schema.text if schema else "")
 
 
-def opening(assignment: Assignment, context: str) -> Prompt:
+def opening(assignment: TaskAssignment, context: str) -> Prompt:
     """The first prompt for the task's agent, with earlier answers as `context`."""
     task = assignment.task
     texts, schema = assignment.texts, assignment.schema
@@ -222,7 +222,7 @@ def opening(assignment: Assignment, context: str) -> Prompt:
     return prompt._replace(parts=parts_of(assignment.files)) if assignment.files else prompt
 
 
-def _output(assignment: Assignment, answer: Answer, row_context: RowContext) -> TaskOutput:
+def _output(assignment: TaskAssignment, answer: Answer, row_context: RowContext) -> TaskOutput:
     texts = assignment.texts
     output = TaskOutput(
         raw=answer.text,
@@ -247,7 +247,7 @@ def _put_value(task: Task, output: TaskOutput, structured: Structured) -> None:
 
 
 async def _guarded(
-    assignment: Assignment, prompt: Prompt, kickoff: Kickoff, row_context: RowContext, output: TaskOutput
+    assignment: TaskAssignment, prompt: Prompt, kickoff: Kickoff, row_context: RowContext, output: TaskOutput
 ) -> TaskOutput:
     """An output that passes every guardrail in turn. After one that does not, the agent is told why and tries again."""
     task = assignment.task
@@ -276,7 +276,7 @@ async def _guarded(
     return output
 
 
-def _replaced(assignment: Assignment, output: TaskOutput, replacement: Any, text: str) -> TaskOutput:
+def _replaced(assignment: TaskAssignment, output: TaskOutput, replacement: Any, text: str) -> TaskOutput:
     """The output after a guardrail, which may have returned a replacement.
 
     `text` is the output's text before the guardrail: a text that differs from it is validated against the schema.

@@ -46,7 +46,7 @@ _AROUND_NAMES = " \t\r`*\"'.,;"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolUse:
     """One tool call in a reply: the tool's name, or what the model wrote for it, and the arguments as written."""
 
     tool: str
@@ -59,7 +59,7 @@ class Actions:
 
     text: str
     thought: str
-    calls: tuple[Call, ...]
+    calls: tuple[ToolUse, ...]
 
 
 def explain_tools(specs: Sequence[ToolSpec]) -> str:
@@ -127,7 +127,9 @@ def _written_calls(text: str, lookup: NameLookup, schema: str) -> Actions | None
     if not calls:
         return None
     until = text[: end_of_marks(text, calls[-1].end)].strip()
-    return Actions(until, said_before(text, calls[0].start), tuple(Call(call.name, call.arguments) for call in calls))
+    return Actions(
+        until, said_before(text, calls[0].start), tuple(ToolUse(call.name, call.arguments) for call in calls)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class _Action:
 
 def _as_actions(text: str, action: _Action) -> Actions:
     thought = text[: action.start].strip().removeprefix("Thought:").strip()
-    return Actions(text[: action.end].strip(), thought, (Call(action.tool, action.arguments),))
+    return Actions(text[: action.end].strip(), thought, (ToolUse(action.tool, action.arguments),))
 
 
 def _find_action(text: str, lookup: NameLookup, *, in_words: bool) -> _Action | None:

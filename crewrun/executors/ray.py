@@ -22,7 +22,7 @@ from crewrun.errors import CrewrunError
 from crewrun.executors.cluster import close, import_ray, in_thread, join
 from crewrun.executors.cluster_watch import Lifeline, lifelines, wait_gone
 from crewrun.executors.remote.connection import ConnectionLost
-from crewrun.executors.remote.messages import Fault
+from crewrun.executors.remote.messages import RemoteFault
 from crewrun.executors.remote.packaging import package_crew
 from crewrun.executors.remote.pool import WorkerPool, open_pool
 from crewrun.executors.remote.server import WorkerServer
@@ -149,7 +149,7 @@ class _Actor:
         self._server = WorkerServer()
         self._serving: asyncio.Task[None] | None = None
 
-    async def open(self, worker_spec: WorkerSpec) -> tuple[Fault | None, str]:
+    async def open(self, worker_spec: WorkerSpec) -> tuple[RemoteFault | None, str]:
         """Load the crew. Returns what is wrong with it, if anything, and the name of this host."""
         place = socket.gethostname()
         # Every primitive of anyio asks which library is running; detecting it costs more than the primitive itself.
@@ -157,7 +157,7 @@ class _Actor:
         try:
             await self._server.open(worker_spec)
         except CrewrunError as wrong:
-            return Fault.of(wrong), place
+            return RemoteFault.of(wrong), place
         # As in `cli.batch`: what is loaded by now lives until the end, so the collector need not traverse it again.
         gc.collect()
         gc.freeze()

@@ -17,7 +17,7 @@ from crewrun.errors import CrewrunWarning, InputInvalid
 from crewrun.flow.faults import unknown_label
 from crewrun.flow.graph import FlowGraph, Method
 from crewrun.flow.saving import Saver
-from crewrun.flow.schedule import Call, Schedule
+from crewrun.flow.schedule import MethodCall, Schedule
 from crewrun.flow.store import EndedCall, Saved, load_result
 from crewrun.row import TaskRecord
 from crewrun.row_context import RowContext, use_row_context
@@ -66,7 +66,7 @@ class FlowRun:
             await self._saver.close()
         return self._outputs[-1] if self._outputs else None
 
-    def _resume(self, saved: Saved) -> list[Call]:
+    def _resume(self, saved: Saved) -> list[MethodCall]:
         """The calls that were open when `saved` was written.
 
         Calls are replayed up to the first one whose result was not stored, or that the class no longer makes; that one
@@ -97,9 +97,9 @@ class FlowRun:
             raise ValueError(f"the result of {method.name} was not stored")
         return None
 
-    async def _follow(self, first: Call) -> None:
+    async def _follow(self, first: MethodCall) -> None:
         """Run a call, then the first of the calls that follow it, and so on; a new task runs each other one."""
-        call: Call | None = first
+        call: MethodCall | None = first
         try:
             while call is not None:
                 result = await self._perform(call)
@@ -114,7 +114,7 @@ class FlowRun:
             self._failures.append(failed)
             self._group.cancel_scope.cancel()
 
-    async def _perform(self, call: Call) -> Any:
+    async def _perform(self, call: MethodCall) -> Any:
         method = call.method
         row_context = self._row_context.for_method(method.name)
         try:

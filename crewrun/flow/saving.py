@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pydantic_core import PydanticSerializationError
 
 from crewrun.errors import UsageError
-from crewrun.flow.schedule import Call
+from crewrun.flow.schedule import MethodCall
 from crewrun.flow.store import EndedCall, Save, Saved, Store, dump_result
 
 # How often to try to serialise a state that a sync method is changing at that moment. A try takes far less time than
@@ -42,7 +42,7 @@ class Saver:
         """Drop all calls of the stored run but these, at the next save."""
         self._begins, self._ended = True, list(ended)
 
-    async def ended(self, call: Call, result: object, *, is_last: bool) -> None:
+    async def ended(self, call: MethodCall, result: object, *, is_last: bool) -> None:
         """Save, if the method is one to save after. Raises UsageError or OutputFailed if that fails."""
         name = call.method.name
         self._ended.append(EndedCall(call.number, name, dump_result(result)))

@@ -27,7 +27,7 @@ class Trace(NamedTuple):
         return Trace(self.lap, self.methods | {method})
 
 
-class Call(NamedTuple):
+class MethodCall(NamedTuple):
     """One call of a method, the `number`th of the run. `result` is the result of the call before it."""
 
     number: int
@@ -55,11 +55,11 @@ class Schedule:
         # The lap in which a method's or_ last held.
         self._held_in: dict[str, int] = {}
 
-    def begin(self) -> list[Call]:
+    def begin(self) -> list[MethodCall]:
         """The calls that the run begins with."""
         return [self._call(method, None, Trace(0, frozenset((method.name,)))) for method in self._graph.starts]
 
-    def ended(self, call: Call, result: Any) -> list[Call]:
+    def ended(self, call: MethodCall, result: Any) -> list[MethodCall]:
         """The calls that follow the end of `call`. A router's label is its `result` as text; None is no label.
 
         Raises RecursionError if that would call a method too often.
@@ -70,7 +70,7 @@ class Schedule:
             following += self._listeners(_Event(label, call.trace), result)
         return following
 
-    def _listeners(self, event: _Event, result: Any) -> list[Call]:
+    def _listeners(self, event: _Event, result: Any) -> list[MethodCall]:
         calls = []
         for method in self._graph.listeners.get(event.name, ()):
             held_in = self._held_in.get(method.name, -1) if isinstance(method.condition, AnyOf) else -1
@@ -103,7 +103,7 @@ class Schedule:
         del places[place]
         return _joined(list(seen.values()))
 
-    def _call(self, method: Method, result: Any, trace: Trace) -> Call:
+    def _call(self, method: Method, result: Any, trace: Trace) -> MethodCall:
         calls = self._calls_of[method.name] = self._calls_of.get(method.name, 0) + 1
         if calls > self._max_calls:
             raise RecursionError(
@@ -112,7 +112,7 @@ class Schedule:
                 "without an end. Let a router return None or another label in time, or raise max_method_calls"
             )
         self._calls += 1
-        return Call(self._calls, method, result, trace)
+        return MethodCall(self._calls, method, result, trace)
 
 
 def _joined(traces: Sequence[Trace]) -> Trace:

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from crewrun.knowledge.ranking import words_of
-from crewrun.mock.replies import Reply
+from crewrun.mock.replies import MockReply
 from crewrun.mock.request_body import read_request
 
 # Enough that the words of a short text mostly fall on different places, and small enough for replies of 64 texts.
@@ -18,30 +18,30 @@ _DIMENSIONS = 256
 _CHARS_PER_TOKEN = 4
 
 
-class Texts(NamedTuple):
+class EmbeddedTexts(NamedTuple):
     """A request for embeddings."""
 
     model: str
     texts: Sequence[str]
 
 
-def read_texts(body: bytes) -> Texts:
+def read_texts(body: bytes) -> EmbeddedTexts:
     """The request in `body`. Raises ValueError with what OpenAI would refuse."""
     request = read_request(body)
     model, texts = request["model"], request.get("input")
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
         raise ValueError("input must be a text, or a list of texts that are not empty")
-    return Texts(model, texts)
+    return EmbeddedTexts(model, texts)
 
 
-def embeddings(request: Texts) -> Reply:
+def embeddings(request: EmbeddedTexts) -> MockReply:
     """The reply: for each text a vector with a 1 for each of its words, at a place that is a hash of the word."""
     tokens = sum(max(1, len(text) // _CHARS_PER_TOKEN) for text in request.texts)
     data = [{"object": "embedding", "index": i, "embedding": _vector(text)} for i, text in enumerate(request.texts)]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     body = {"object": "list", "data": data, "model": request.model, "usage": usage}
-    return Reply(200, json.dumps(body).encode(), prompt_tokens=tokens)
+    return MockReply(200, json.dumps(body).encode(), prompt_tokens=tokens)
 
 
 def _vector(text: str) -> list[float]:

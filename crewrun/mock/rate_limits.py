@@ -70,7 +70,7 @@ class Admission:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class RateLimits:
+class MockLimits:
     """Limits that can change while requests come; None is no limit. `has_headers`: replies report them."""
 
     def __init__(self, rpm: int | None, tpm: int | None, now_s: float, *, has_headers: bool = True) -> None:

@@ -16,7 +16,7 @@ from crewrun.mock.faults import Fault
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class MockReply:
     """An HTTP reply. `answer` is set if a provider would charge for it; `cut` breaks the connection instead."""
 
     status: int
@@ -30,7 +30,7 @@ class Reply:
 
 def completion(
     chat: Chat, number: int, created: int, headers: Mapping[str, str], answer: FakeAnswer, *, cut_off: bool = False
-) -> Reply:
+) -> MockReply:
     """`answer` as a chat completion, the mock's `number`th; `created` is in Unix seconds."""
     prompt_tokens, completion_tokens = count_prompt(chat), count_completion(answer)
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
@@ -51,7 +51,7 @@ def completion(
     }
     if chat.tier is not None:
         body["service_tier"] = chat.tier
-    return Reply(200, json.dumps(body).encode(), headers, answer, prompt_tokens, completion_tokens)
+    return MockReply(200, json.dumps(body).encode(), headers, answer, prompt_tokens, completion_tokens)
 
 
 def count_prompt(chat: Chat) -> int:
@@ -81,7 +81,7 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
-def refusal_for(fault: Fault, headers: Mapping[str, str]) -> Reply:
+def refusal_for(fault: Fault, headers: Mapping[str, str]) -> MockReply:
     """The reply for a fault that has a status."""
     if fault.kind == "quota":
         message = "You exceeded your current quota, please check your plan and billing details."
@@ -99,8 +99,8 @@ def refusal(
     code: str | None = None,
     kind: str | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Reply:
+) -> MockReply:
     """An error in OpenAI's form; `kind` is its `type`, by default the usual one for the status."""
     kind = kind or _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     error = {"message": message, "type": kind, "param": None, "code": code}
-    return Reply(status, json.dumps({"error": error}).encode(), headers or {})
+    return MockReply(status, json.dumps({"error": error}).encode(), headers or {})

@@ -26,8 +26,8 @@ from crewrun.mock.chat import Chat, read_chat
 from crewrun.mock.embeddings import embeddings, read_texts
 from crewrun.mock.faults import Fault, RandomFault, find_fault
 from crewrun.mock.ledger import Entry, Ledger
-from crewrun.mock.rate_limits import RateLimits, read_limits
-from crewrun.mock.replies import Reply, completion, count_completion, count_prompt, half, refusal, refusal_for
+from crewrun.mock.rate_limits import MockLimits, read_limits
+from crewrun.mock.replies import MockReply, completion, count_completion, count_prompt, half, refusal, refusal_for
 
 # aiohttp's own limit is 1 MiB. Requests with images and documents take tens of MB.
 _MAX_BODY_BYTES = 128 * 1024 * 1024
@@ -131,7 +131,7 @@ class _Mock:
         self._settings = settings
         self._ledger = Ledger()
         self._failed_once: set[int] = set()
-        self._limits = RateLimits(settings.rpm, settings.tpm, time.monotonic(), has_headers=settings.limit_headers)
+        self._limits = MockLimits(settings.rpm, settings.tpm, time.monotonic(), has_headers=settings.limit_headers)
         # Two, so that --jitter does not change which requests fail with a --seed.
         self._fail_dice = random.Random(settings.seed)  # noqa: S311  # for tests, not for secrets
         self._jitter_dice = random.Random(settings.seed)  # noqa: S311
@@ -198,7 +198,7 @@ class _Mock:
         ledger.end(entry, reply.status)
         return _response(reply)
 
-    async def _answer(self, entry: Entry) -> Reply:
+    async def _answer(self, entry: Entry) -> MockReply:
         try:
             chat = read_chat(entry.body)
         except (ValueError, RecursionError) as error:
@@ -253,7 +253,7 @@ class _Mock:
         if delay_s:
             await anyio.sleep(delay_s)
 
-    def _compose(self, chat: Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]) -> Reply:
+    def _compose(self, chat: Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]) -> MockReply:
         if fault and fault.kind in ("status", "once", "quota"):
             return refusal_for(fault, headers)
         fake_answer = self._fake_answer(chat, entry)
@@ -275,7 +275,7 @@ def _peer(request: web.Request) -> tuple[str, int]:
     return peer[:2] if peer else ("", 0)
 
 
-def _response(reply: Reply) -> web.Response:
+def _response(reply: MockReply) -> web.Response:
     return web.Response(
         body=reply.body, status=reply.status, headers={**reply.headers, "Content-Type": "application/json"}
     )

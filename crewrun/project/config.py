@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from crewrun.definitions.names import Names
+from crewrun.definitions.names import NameResolver
 from crewrun.definitions.problems import LAST_COUNTS, KeyPath, failure, listed, with_advice
-from crewrun.definitions.source import Expected, Source
+from crewrun.definitions.source import DefinitionSource, Expected
 from crewrun.definitions.yaml_source import read
 from crewrun.errors import CrewrunWarning, DefinitionError, suggest
 from crewrun.project.marks import Kind, names_of
@@ -65,13 +65,13 @@ class ConfigAttribute:
     def _entries(self, value: Any, owner: Any) -> "Entries":
         whose = f"{type(owner).__name__}.{self._name}"
         if isinstance(value, Mapping):
-            return Entries(self._kind, Source(whose, dict(value)), owner, self._folders)
+            return Entries(self._kind, DefinitionSource(whose, dict(value)), owner, self._folders)
         if not isinstance(value, str | os.PathLike):
             raise DefinitionError(f"{whose} is a path or a dict, not a {type(value).__name__}")
         paths = [os.path.join(folder, value) for folder in self._folders]
         path = next((path for path in paths if os.path.isfile(path)), None)
         if path is None:  # a class whose agents are written in Python needs no file
-            return Entries(self._kind, Source(shown(paths[0]), None), owner, self._folders)
+            return Entries(self._kind, DefinitionSource(shown(paths[0]), None), owner, self._folders)
         source = read(shown(path), _FILES[self._kind])
         if source.problems:
             raise failure(source.file, source.problems)
@@ -83,7 +83,7 @@ class ConfigAttribute:
 class Entries(dict[str, Any]):
     """The entries of one file by name; empty if there is no file."""
 
-    def __init__(self, kind: EntryKind, source: Source, owner: Any, folders: Sequence[str]) -> None:
+    def __init__(self, kind: EntryKind, source: DefinitionSource, owner: Any, folders: Sequence[str]) -> None:
         super().__init__(source.data or {})
         self._kind = kind
         self._source = source
@@ -131,7 +131,7 @@ class Entries(dict[str, Any]):
         self._linking.append(name)
         try:
             self[name] = fields = dict(entry)
-            links = _Links(self._source, self._owner, Names(self._folders))
+            links = _Links(self._source, self._owner, NameResolver(self._folders))
             for key, kind in _ONE[self._kind].items():
                 if isinstance(fields.get(key), str):
                     fields[key] = links.made(kind, fields[key], (name, key))
@@ -147,9 +147,9 @@ class Entries(dict[str, Any]):
 class _Links:
     """Resolves the names in one entry."""
 
-    source: Source
+    source: DefinitionSource
     owner: Any
-    names: Names
+    names: NameResolver
 
     def all_made(self, kind: Kind, values: Any, path: KeyPath) -> Iterator[Any]:
         if not isinstance(values, list | tuple):

@@ -25,7 +25,7 @@ from crewrun.target.engine import current_engine
 from crewrun.target.foreign import Used, is_crewai, refuse_foreign, run_foreign
 from crewrun.target.methods import entrance_of, has_kickoff, may_run
 from crewrun.target.projects import crew_method_of, is_project
-from crewrun.target.recipe import Method, Recipe
+from crewrun.target.recipe import MethodStep, Recipe
 from crewrun.target.values import OUTPUTS
 
 # A factory may return an object whose method returns another; more than this is a loop.
@@ -126,14 +126,14 @@ class PerRowTarget(Target):
             result = await method.run(result, row)
         return result
 
-    def _method_of(self, result: Any) -> Method | None:
+    def _method_of(self, result: Any) -> MethodStep | None:
         """The method to call on what the code returned, None if that is a crew, a flow or an answer."""
         kind = type(result)
         if is_project(result):
-            return Method.of(kind, crew_method_of(result, self.name), self.name)
+            return MethodStep.of(kind, crew_method_of(result, self.name), self.name)
         if isinstance(result, (Crew, Flow, Agent, Task, *OUTPUTS)) or is_crewai(result) or not may_run(result):
             return None
-        return Method.of(kind, entrance_of(kind, self.name), self.name)
+        return MethodStep.of(kind, entrance_of(kind, self.name), self.name)
 
     async def _kicked_off(self, result: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
         if isinstance(result, Flow):

@@ -32,14 +32,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class MethodStep:
     """The method `name` of what the previous step returned."""
 
     name: str
     arguments: Arguments
 
     @classmethod
-    def of(cls, kind: type, name: str, what: str) -> "Method":
+    def of(cls, kind: type, name: str, what: str) -> "MethodStep":
         """The method of objects of `kind`, which messages call `what`."""
         function = method_of(kind, name)
         return cls(
@@ -65,7 +65,7 @@ class Recipe:
     what: str
     source: Any
     make: Step | None = None
-    method: Method | None = None
+    method: MethodStep | None = None
     owner: Any = None
 
     @property

@@ -21,7 +21,7 @@ from crewrun.target.foreign import ForeignTarget, is_copied_whole, is_crewai, no
 from crewrun.target.methods import entrance_of, has_kickoff, may_run, owner_of
 from crewrun.target.per_row import PerRowTarget
 from crewrun.target.projects import crew_method_of, is_project
-from crewrun.target.recipe import Method, Recipe, Step
+from crewrun.target.recipe import MethodStep, Recipe, Step
 
 
 def as_target(value: Any, name: str) -> Target:
@@ -50,23 +50,25 @@ def _recipe(value: Any, name: str) -> Recipe | None:
     if inspect.isclass(value):
         return _of_class(value, name)
     if is_project(value):
-        return Recipe(name, type(value), owner=value, method=Method.of(type(value), crew_method_of(value, name), name))
+        return Recipe(
+            name, type(value), owner=value, method=MethodStep.of(type(value), crew_method_of(value, name), name)
+        )
     if (owner := owner_of(value)) is not None:
         what = name.rpartition(".")[0]
-        return Recipe(name, owner, Step.of(owner, what), Method.of(owner, value.__name__, what))
+        return Recipe(name, owner, Step.of(owner, what), MethodStep.of(owner, value.__name__, what))
     if has_kickoff(value) or (may_run(value) and not callable(value)):
         entrance = entrance_of(type(value), name)
-        return Recipe(name, type(value), owner=value, method=Method.of(type(value), entrance, name))
+        return Recipe(name, type(value), owner=value, method=MethodStep.of(type(value), entrance, name))
     return Recipe(name, value, Step.of(value, name)) if callable(value) else None
 
 
 def _of_class(value: type, name: str) -> Recipe:
     make = Step.of(value, name)
     if is_project(value):
-        return Recipe(name, value, make, Method.of(value, crew_method_of(value, name), name))
+        return Recipe(name, value, make, MethodStep.of(value, crew_method_of(value, name), name))
     if issubclass(value, Flow) or any(kind.__module__.partition(".")[0] == "crewai" for kind in value.__mro__):
         return Recipe(name, value, make)
-    return Recipe(name, value, make, Method.of(value, entrance_of(value, name), name))
+    return Recipe(name, value, make, MethodStep.of(value, entrance_of(value, name), name))
 
 
 def _of_object(value: Any, name: str) -> Target:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crewrun.crew.text_protocol import Actions, Call, read_reply
+from crewrun.crew.text_protocol import Actions, ToolUse, read_reply
 
 
 def known(name: str) -> str | None:
@@ -24,16 +24,16 @@ def known(name: str) -> str | None:
             Actions(
                 "It is so.\nObservation: dark\nAction: look\nAction Input: {}",
                 "It is so.\nObservation: dark",
-                (Call("look", "{}"),),
+                (ToolUse("look", "{}"),),
             ),
             id="before-and-after-an-action",
         ),
         pytest.param(
-            "Action: look\nObservation: light", Actions("Action: look", "", (Call("look", ""),)), id="no-input"
+            "Action: look\nObservation: light", Actions("Action: look", "", (ToolUse("look", ""),)), id="no-input"
         ),
         pytest.param(
             "**Action 1:** look\n\n \n**Action 1 Input 1:** ant\nfinal answer: 4",
-            Actions("**Action 1:** look\n\n \n**Action 1 Input 1:** ant", "", (Call("look", "ant"),)),
+            Actions("**Action 1:** look\n\n \n**Action 1 Input 1:** ant", "", (ToolUse("look", "ant"),)),
             id="numbered-and-bold",
         ),
         pytest.param("Action:  \nlook", "Action:  \nlook", id="nothing-named"),

@@ -10,7 +10,7 @@ from typing import Any
 import anyio.to_thread
 
 from crewrun.errors import Category, RunStopped
-from crewrun.executors.remote.messages import Fault, OutputFile, RecordedAnswer, RowResult
+from crewrun.executors.remote.messages import OutputFile, RecordedAnswer, RemoteFault, RowResult
 from crewrun.executors.run_spec import RowRecorder
 from crewrun.failed_tools import FailedCall, FailedTools
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage
@@ -46,7 +46,7 @@ class Assignment:
         request = ChatRequest(_ANY_ENDPOINT, messages)
         return self.recorder.record(task, identity, request, completion, spent) if self.recorder else None
 
-    def record_failure(self, task: str, identity: bytes, fault: Fault, spent: Spent) -> Future[None] | None:
+    def record_failure(self, task: str, identity: bytes, fault: RemoteFault, spent: Spent) -> Future[None] | None:
         """See `Recorder.record_failure`."""
         return self.recorder.record_failure(task, identity, fault.call_error(), spent) if self.recorder else None
 
@@ -68,7 +68,7 @@ class Assignment:
         recorder = self.recorder
         return recorder.record_tool_failure(task, identity, tool, reason, message, duration_s) if recorder else None
 
-    def retrying(self, task: str, fault: Fault, delay_s: float) -> None:
+    def retrying(self, task: str, fault: RemoteFault, delay_s: float) -> None:
         """See `Recorder.retrying`."""
         if self.recorder is not None:
             self.recorder.retrying(task, fault.call_error(), delay_s)

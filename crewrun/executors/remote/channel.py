@@ -17,7 +17,7 @@ import anyio
 
 from crewrun.errors import CrewrunError
 from crewrun.executors.remote.codec import pack, unpack
-from crewrun.executors.remote.messages import Call, Fault, Reply, WireMessage
+from crewrun.executors.remote.messages import RemoteCall, RemoteFault, RemoteReply, WireMessage
 
 
 class Channel:
@@ -45,7 +45,7 @@ class Channel:
             return reply
         number = next(self._numbers)
         self._pending[number] = reply
-        self._post(Call(number, method, arguments))
+        self._post(RemoteCall(number, method, arguments))
         return reply
 
     async def request(self, method: str, *arguments: object) -> Any:
@@ -54,7 +54,7 @@ class Channel:
 
     def notify(self, method: str, *arguments: object) -> None:
         """Call a method of the other end without a reply."""
-        self._post(Call(0, method, arguments))
+        self._post(RemoteCall(0, method, arguments))
 
     async def next_bundle(self) -> bytes:
         """Wait until there are messages to send, and take all of them. Raises the error the channel was closed with."""
@@ -69,7 +69,7 @@ class Channel:
     def dispatch(self, bundle: bytes) -> None:
         """Process a bundle from the other end: answer calls, and pass replies to their callers."""
         for message in unpack(bundle):
-            if isinstance(message, Reply):
+            if isinstance(message, RemoteReply):
                 self._settle(message)
             else:
                 self._answer(message)
@@ -98,7 +98,7 @@ class Channel:
         if len(self._outgoing) == 1:
             self._has_outgoing.set()
 
-    def _answer(self, call: Call) -> None:
+    def _answer(self, call: RemoteCall) -> None:
         number = call.number
         try:
             value = getattr(self._service, call.method)(*call.arguments)
@@ -113,7 +113,7 @@ class Channel:
         if isinstance(value, Future):
             value.add_done_callback(partial(self._reply_when_done, number))
         elif number:
-            self._append(Reply(number, value))
+            self._append(RemoteReply(number, value))
 
     def _reply_when_done(self, number: int, answer: Future[Any]) -> None:
         self._answering.discard(answer)
@@ -123,15 +123,15 @@ class Channel:
         if not number:
             return
         if error is None:
-            self._append(Reply(number, answer.result()))
+            self._append(RemoteReply(number, answer.result()))
         else:
             self._reply_fault(number, error)
 
     def _reply_fault(self, number: int, error: BaseException) -> None:
         ours = error if isinstance(error, CrewrunError) else self._unexpected(f"{type(error).__name__}: {error}")
-        self._append(Reply(number, fault=Fault.of(ours)))
+        self._append(RemoteReply(number, fault=RemoteFault.of(ours)))
 
-    def _settle(self, message: Reply) -> None:
+    def _settle(self, message: RemoteReply) -> None:
         reply = self._pending.pop(message.number, None)
         if reply is None:
             return

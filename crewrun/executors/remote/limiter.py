@@ -9,7 +9,7 @@ import anyio
 
 from crewrun.errors import CallError
 from crewrun.executors.remote.channel import Channel
-from crewrun.executors.remote.messages import Fault, GrantedPermit
+from crewrun.executors.remote.messages import GrantedPermit, RemoteFault
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
 from crewrun.messages import Endpoint
@@ -60,7 +60,7 @@ class RemoteLimiter:
 
     async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
-        permit, fault = next(self._permits), Fault.of(error) if error is not None else None
+        permit, fault = next(self._permits), RemoteFault.of(error) if error is not None else None
         acquired: Permit | bool = await self._acquire("acquire_probe", permit, fault, tokens, price)
         return acquired
 
@@ -80,7 +80,7 @@ class RemoteLimiter:
 
     async def failed(self, permit: Permit, error: CallError, result: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
-        scope: FailureScope = await self._channel.request("failed", permit.number, Fault.of(error), result)
+        scope: FailureScope = await self._channel.request("failed", permit.number, RemoteFault.of(error), result)
         return scope
 
     def given_up(self, permit: Permit, result: CallResult | None = None) -> None:

@@ -17,7 +17,7 @@ from crewrun.row import Outcome
 _SIMPLE = (str, int, float, type(None), Usage, RateLimits)
 
 
-class Call(NamedTuple):
+class RemoteCall(NamedTuple):
     """Call `method` of the other end's service. Number 0 is a notification: it gets no reply."""
 
     number: int
@@ -25,18 +25,18 @@ class Call(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Reply(NamedTuple):
+class RemoteReply(NamedTuple):
     """What the call with this number returned, or the exception that it raised."""
 
     number: int
     value: Any = None
-    fault: "Fault | None" = None
+    fault: "RemoteFault | None" = None
 
 
-WireMessage: TypeAlias = Call | Reply
+WireMessage: TypeAlias = RemoteCall | RemoteReply
 
 
-class Fault(NamedTuple):
+class RemoteFault(NamedTuple):
     """An exception in transit. Pickle would call its class with its message alone, which not every class accepts."""
 
     kind: type[Exception]
@@ -44,7 +44,7 @@ class Fault(NamedTuple):
     fields: dict[str, Any]
 
     @classmethod
-    def of(cls, error: Exception) -> "Fault":
+    def of(cls, error: Exception) -> "RemoteFault":
         """`error` in transit. An exception of a user's class becomes the class of ours from which it derives.
 
         It is redacted here, in the process that knows the secrets.
@@ -100,7 +100,7 @@ class RowResult(NamedTuple):
     """
 
     outcome: Outcome
-    stopped: Fault | None = None
+    stopped: RemoteFault | None = None
     replayed: tuple[tuple[str, bytes], ...] = ()
     files: tuple[OutputFile, ...] = ()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from crewrun.errors import CallError
 from crewrun.executors.remote.channel import Channel
-from crewrun.executors.remote.messages import Fault, RecordedAnswer
+from crewrun.executors.remote.messages import RecordedAnswer, RemoteFault
 from crewrun.messages import ChatRequest, Completion, Message
 from crewrun.recorder import Spent
 
@@ -55,7 +55,7 @@ class RemoteRecorder:
 
     async def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> None:
         """See `Recorder.record_failure`."""
-        await self._record("record_failure", task, identity, Fault.of(error), spent)
+        await self._record("record_failure", task, identity, RemoteFault.of(error), spent)
 
     def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
         """See `Recorder.record_unfinished`."""
@@ -73,7 +73,7 @@ class RemoteRecorder:
 
     def retrying(self, task: str, error: CallError, delay_s: float) -> None:
         """See `Recorder.retrying`."""
-        self._notify("retrying", task, Fault.of(error), delay_s)
+        self._notify("retrying", task, RemoteFault.of(error), delay_s)
 
     def refused(self, endpoint: str, what: str) -> None:
         """See `Recorder.refused`."""

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from crewrun.executors.remote.assignment import Assignment
-from crewrun.executors.remote.messages import Fault, GrantedPermit
+from crewrun.executors.remote.messages import GrantedPermit, RemoteFault
 from crewrun.executors.run_spec import RunSpec
 from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
@@ -52,7 +52,7 @@ class RunService:
         return GrantedPermit(acquired.is_probe)
 
     def acquire_probe(
-        self, permit: int, endpoint: int, fault: Fault | None, tokens: int, price: Price | None
+        self, permit: int, endpoint: int, fault: RemoteFault | None, tokens: int, price: Price | None
     ) -> Coroutine[Any, Any, GrantedPermit | bool]:
         """See `Limiter.enter_probe`."""
         limiter = self._limiters[endpoint]
@@ -95,7 +95,7 @@ class RunService:
         limiter, acquired = self._permits.pop(permit)
         limiter.answered(acquired, end)
 
-    def failed(self, permit: int, fault: Fault, end: CallResult) -> Coroutine[Any, Any, FailureScope]:
+    def failed(self, permit: int, fault: RemoteFault, end: CallResult) -> Coroutine[Any, Any, FailureScope]:
         """See `Limiter.failed`."""
         limiter, acquired = self._permits.pop(permit)
         return limiter.failed(acquired, fault.call_error(), end)

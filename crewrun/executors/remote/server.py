@@ -26,7 +26,7 @@ from crewrun.definitions import Definition, load
 from crewrun.errors import CrewrunError, UsageError
 from crewrun.executors.remote.channel import Channel
 from crewrun.executors.remote.limiter import RemoteLimiters, row_number
-from crewrun.executors.remote.messages import Fault, OutputFile, RecordedAnswer, RowResult
+from crewrun.executors.remote.messages import OutputFile, RecordedAnswer, RemoteFault, RowResult
 from crewrun.executors.remote.recorder import RemoteCache, RemoteRecorder
 from crewrun.executors.run_spec import WorkerSpec
 from crewrun.llm.gateway import Gateway
@@ -174,7 +174,7 @@ class WorkerService:
         if outcome.files and self._scratch is not None:
             paths, files = await anyio.to_thread.run_sync(_take_files, self._scratch, outcome.files)
             outcome = replace(outcome, files=paths)
-        stopped = Fault.of(outcome.stopped) if outcome.stopped is not None else None
+        stopped = RemoteFault.of(outcome.stopped) if outcome.stopped is not None else None
         return RowResult(outcome, stopped, tuple(recorder.replayed), files)
 
     def cancel_row(self, number: int) -> None:

@@ -280,7 +280,7 @@ class BatchFlags:
         str,
         Flag(
             Kind.NAME,
-            "Where rows run: here, on a Ray cluster, or your own place.",
+            "Where rows run: here, on a Ray cluster, or by your own executor.",
             in_file="Where rows run: inline, ray, ray://HOST:PORT, or module:attr.",
             metavar="inline|ray|ray://HOST:PORT|MODULE:ATTR",
         ),

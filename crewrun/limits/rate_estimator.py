@@ -9,20 +9,21 @@ How many may be in flight is `concurrency_limit`'s; limits that are known are wi
 
 from math import inf
 
-# All values were chosen against the marks of tests/unit/test_rate_limiter.py, which compares with a true token bucket on
-# a virtual clock. Where a value comes from elsewhere, that is said.
+# All values were chosen against the marks of tests/unit/test_rate_limiter.py, which compares with a true token bucket
+# on a virtual clock. Where a value comes from elsewhere, that is said.
 
-# After a first refusal each further one adds 1 to a score and each success takes _RELIEF away. At _EVIDENCE the refusals
-# are taken for a limit and no longer for chance.
+# After a first refusal each further one adds 1 to a score and each success takes _RELIEF away. At _EVIDENCE the
+# refusals count as a limit and no longer as chance.
 _EVIDENCE = 5.0
 _RELIEF = 0.5
-# In slow start the rate doubles in _DOUBLING_S, as TCP's does in a round trip, but not within fewer requests than these.
+# In slow start the rate doubles in _DOUBLING_S, as TCP's does in a round trip, but not within fewer requests than
+# these.
 _DOUBLING_S = 2.0
 _DOUBLING_COUNT = 4
 # A search that has multiplied the rate by this without a refusal shows that there was no limit.
 _ESCAPE = 16
-# A refusal cuts the rate to this share (RFC 9438 has 0.7; a bucket's own measurement needs less). It is back at the whole
-# rate after about as long as the rate was measured, within these bounds.
+# A refusal cuts the rate to this share (RFC 9438 has 0.7; a bucket's own measurement needs less). It is back at the
+# whole rate after about as long as the rate was measured, within these bounds.
 _CUT = 0.85
 _SHORTEST_RETURN_S = 10.0
 _LONGEST_RETURN_S = 60.0
@@ -32,9 +33,9 @@ _LEAST_COUNT = 20
 _FIRST_PER_S = 0.25
 _LOWEST_PER_S = 1 / 60
 _UNLIMITED_PER_S = 1000.0
-# A right rate that was just cut is not refused again within _QUIET_S or _QUIET_COUNT requests. After _IN_VAIN cuts that
-# did not help, the rate was not the cause: no rate is kept for _REST_S, then for twice as long each time. A new _EVIDENCE
-# counts as _EVIDENCE_ANEW of these.
+# A right rate that was just cut is not refused again within _QUIET_S or _QUIET_COUNT requests. After _IN_VAIN cuts
+# that did not help, the rate was not the cause: no rate is kept for _REST_S, then for twice as long each time. A new
+# _EVIDENCE counts as _EVIDENCE_ANEW of these.
 _QUIET_S = 10.0
 _QUIET_COUNT = 10
 _IN_VAIN = 8

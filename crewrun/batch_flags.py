@@ -1,8 +1,8 @@
-"""The flags of a batch: one field each, with everything that is said about it anywhere.
+"""The flags of a batch, each declared once, as a field.
 
 `cli.flags` makes Typer's parameters from these fields, `definitions.batch_section` the keys of crew.yaml's `batch:`,
-and `definitions.schema` their descriptions in the JSON Schema. What the values mean is in `batch.settings`.
-To add a flag, add a field here, and its meaning there.
+and `definitions.schema` their descriptions in the JSON Schema. `batch.settings` interprets the values.
+To add a flag, add a field here and its meaning there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
 
 
 class Kind(Enum):
-    """Forms of values. On the command line most are text; a crew file has numbers, lists and mappings as well."""
+    """The kinds of values. On the command line most are text; a crew file also has numbers, lists and mappings."""
 
     TEXT = auto()
     NAME = auto()
@@ -37,12 +37,12 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """What a field does not say by its name, type and default.
+    """What a field's name, type and default do not say.
 
-    `help` is for the command line and, unless there is `in_file`, for the crew file. `default` says in words what
-    happens without the flag, where the field's own default does not. `off` is the opposite of a switch, by default
-    `--no-…`. `choices_in_file` are the words that a crew file may have, by default all. `concerns_calls` flags cannot
-    hold for another library's crew, which calls models by itself.
+    `help` is for the command line and, without `in_file`, for the crew file. `default` says in words what happens
+    without the flag, where the field's own default does not. `off` is the opposite of a switch, by default `--no-…`.
+    `choices_in_file` are the words that a crew file may use, by default all. A flag that `concerns_calls` cannot work
+    for another library's crew, which calls models itself.
     """
 
     kind: Kind
@@ -58,9 +58,9 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class BatchFlags:
-    """One field per flag; times in seconds. The values here are the defaults that `--help` names.
+    """One field per flag; times are in seconds. The values here are the defaults that `--help` shows.
 
-    What has a form of its own, such as `rpm`, is kept as it was written.
+    Values with a form of their own, such as `rpm`, stay as the user wrote them.
     """
 
     output: Annotated[
@@ -95,7 +95,7 @@ class BatchFlags:
         str | None,
         Flag(
             Kind.NAME,
-            "The model of every agent; `offline` rehearses without one.",
+            "The model of every agent; `offline` calls none.",
             short="-m",
             concerns_calls=True,
         ),
@@ -148,7 +148,7 @@ class BatchFlags:
             metavar="FILE",
         ),
     ] = None
-    fresh: Annotated[bool, Flag(Kind.SWITCH, "Begin anew: move the results and the state of an earlier run aside.")] = (
+    fresh: Annotated[bool, Flag(Kind.SWITCH, "Start over: move the results and the state of an earlier run aside.")] = (
         False
     )
     run_dir: Annotated[
@@ -227,7 +227,7 @@ class BatchFlags:
         str | float | None,
         Flag(
             Kind.DOLLARS,
-            "Fail a row that has cost so much before its next call; it may cost one call more.",
+            "Fail a row that has cost this much before its next call; it may cost one call more.",
             in_file="US dollars that one row may cost.",
             metavar="USD",
             concerns_calls=True,
@@ -280,7 +280,7 @@ class BatchFlags:
         str,
         Flag(
             Kind.NAME,
-            "Where rows run: here, on a Ray cluster, or your own place.",
+            "Where rows run: here, on a Ray cluster, or by your own executor.",
             in_file="Where rows run: inline, ray, ray://HOST:PORT, or module:attr.",
             metavar="inline|ray|ray://HOST:PORT|MODULE:ATTR",
         ),
@@ -327,7 +327,7 @@ class BatchFlags:
 
 
 class FlagField(NamedTuple):
-    """One flag with what its field says. `type` is that of the value, `default` None where there is none to name."""
+    """A flag, read from its field. `type` is the value's type; `default` is None where there is nothing to show."""
 
     name: str
     type: Any
@@ -336,29 +336,29 @@ class FlagField(NamedTuple):
 
     @property
     def option(self) -> str:
-        """As the command line has it."""
+        """The flag on the command line."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
     def variable(self) -> str:
-        """The environment variable that stands for it."""
+        """The environment variable for it."""
         return f"CREWRUN_{self.name.upper()}"
 
     @property
     def help(self) -> str:
-        """For `--help`."""
+        """The text for `--help`."""
         return self.flag.help if self.default is None else f"{self.flag.help} [default: {self.default}]"
 
     @property
     def description(self) -> str:
-        """For the JSON Schema of crew.yaml."""
+        """The text for the JSON Schema of crew.yaml."""
         text = self.flag.in_file or self.flag.help
         return text if self.default is None else f"{text} Default: {self.default}."
 
 
 @cache
 def batch_flags() -> Mapping[str, FlagField]:
-    """The flags of a batch by the names of their fields, in the order of `--help`."""
+    """The flags of a batch by field name, in the order of `--help`."""
     flags = {}
     for one in fields(BatchFlags):
         (flag,) = one.type.__metadata__  # type: ignore[union-attr]  # each is an Annotated
@@ -367,7 +367,7 @@ def batch_flags() -> Mapping[str, FlagField]:
 
 
 def _in_words(default: Any) -> str | None:
-    """A default that says something: not that of a switch, and not 0."""
+    """A default to show, None for those of switches and for 0."""
     if isinstance(default, float):
         return f"{default:g}"
     return str(default) if default and isinstance(default, str | int) else None

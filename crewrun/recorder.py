@@ -61,7 +61,7 @@ class Recorder(Protocol):
         ...
 
     def record_tool_failure(
-        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+        self, task: str, identity: bytes, tool: str, reason: str, message: str, duration_s: float
     ) -> Awaitable[None]:
         """Record that a call of a tool failed, and the text that the model got. It is never replayed."""
         ...

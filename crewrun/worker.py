@@ -1,6 +1,6 @@
-"""A loaded target and its gateway: `run(row)` gives an outcome, whatever happens inside.
+"""`Worker`: a loaded target and its gateway. `run(row)` returns an outcome, whatever happens inside.
 
-With `recorders` every call of a row is recorded, and what was recorded of the row before is not called again.
+With `recorders`, every call of a row is recorded, and calls that an earlier session recorded are replayed.
 """
 
 import asyncio
@@ -46,20 +46,20 @@ from crewrun.row_context import RowContext, current_row_context, use_row_context
 from crewrun.target import Target, value_of
 from crewrun.target.failure import describe_failure
 
-# Ids that users give may be any text; what is no plain name cannot name a folder.
+# A row's id may be any text. One that does not match is not used as a folder's name; a hash of it is.
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 class Recorders(Protocol):
-    """What a run remembers of the calls that its rows made."""
+    """Where a worker gets the recorder of each row."""
 
     async def recall(self, row: Row) -> Recorder:
-        """The recorder of one row, with all that earlier sessions recorded of it."""
+        """The recorder of one row, with everything that earlier sessions recorded of it."""
         ...
 
 
 class Worker:
-    """Runs rows, any number at once, each within `row_timeout_s`. Opened in an event loop, `async with`."""
+    """Runs rows, any number at once, each within `row_timeout_s`. Use it with `async with` in an event loop."""
 
     def __init__(
         self,
@@ -70,9 +70,9 @@ class Worker:
         recorders: Recorders | None = None,
         own_files: OwnFiles | None = None,
     ) -> None:
-        """`files` is where each row gets a folder for the files that its tasks write; None is the working directory.
+        """In `files`, each row gets a folder for the files of its tasks; None for the working directory.
 
-        `own_files` are those that tools leave alone.
+        `own_files` are files that tools must not touch.
         """
         self._recorders = recorders
         self._own_files = own_files
@@ -80,7 +80,7 @@ class Worker:
         self._gateway = gateway
         self._timeout_s = row_timeout_s
         self._files = files if target.writes_files else None
-        # A target that runs no code of the user's is spared what keeps that from asking and calling on its own.
+        # Without user code, a row does not need `answering`, which handles code that asks for input or calls models.
         self._runs_code = target.runs_code
         self._folder = target.folder or Path()
         self._open = AsyncExitStack()
@@ -96,9 +96,9 @@ class Worker:
         await self._open.aclose()
 
     async def run(self, row: Row) -> Outcome:
-        """Run the target on one row. Every failure, a bug included, becomes the outcome's error.
+        """Run the target on one row. Every failure, even a bug, becomes the outcome's error.
 
-        Raises OutputFailed when nothing can be recorded any more.
+        Raises OutputFailed if calls cannot be recorded any more.
         """
         started_at, began = datetime.now(UTC), anyio.current_time()
         recorder = await self._recorders.recall(row) if self._recorders is not None else None
@@ -114,15 +114,15 @@ class Worker:
             error = describe_failure(failed, row_context)
             stopped = failed if isinstance(failed, RunStopped) else None
         except anyio.get_cancelled_exc_class() as cancelled:
-            if not taken_back():
+            if not undo_own_cancellation():
                 raise
             error = describe_failure(RuntimeError(f"the row's own code cancelled it: {cancelled!r}"), row_context)
-        except GeneratorExit as odd:  # raised by the row's own code, or nobody waits for the row any more
+        except GeneratorExit as odd:  # raised by the row's own code, or because this coroutine is being closed
             error = describe_failure(RuntimeError(f"it raised {odd!r}"), row_context)
         else:
             await _absorb_cancellation()
         if error is None and row_context.refusal is not None:
-            # The row's own code went on without an answer that it should have had.
+            # The row's own code caught the refusal of a call and went on without its answer.
             output, error = None, describe_failure(row_context.refusal, row_context)
             stopped = row_context.refusal if isinstance(row_context.refusal, RunStopped) else None
         return Outcome(
@@ -145,7 +145,7 @@ class Worker:
         )
 
     def problem(self, row: Row) -> str | None:
-        """Why `row` cannot be run, None when it can: found without a call."""
+        """Why `row` cannot run, None if it can; without calling a model."""
         if row.problem is not None or row.inputs is None:
             return row.problem or f"line {row.line}: not a JSON object"
         unfit = self._target.problem(row.inputs)
@@ -155,7 +155,7 @@ class Worker:
         if problem := self.problem(row):
             raise InputInvalid(problem)
         if self._own_files is not None:
-            current_own_files.set(self._own_files)  # in the row's own context
+            current_own_files.set(self._own_files)  # the row has a context of its own
         run_in(self._folder)
         with use_row_context(row_context):
             if self._files is None and self._timeout_s is None:
@@ -180,13 +180,14 @@ class Worker:
                 return await self._answer(row)
             except TaskTimedOut:
                 if anyio.current_time() < time.deadline:
-                    raise  # else a call held the loop until the row's time was over
+                    raise  # after the deadline, the row's timeout is the cause: something had blocked the event loop
         raise RowTimedOut(f"the row took longer than {self._timeout_s:g} s (--row-timeout)")
 
 
-def taken_back() -> bool:
-    """Whether this task was cancelled by a row's own code, and not by the run: that ends the row and nothing more, so
-    it is taken back.
+def undo_own_cancellation() -> bool:
+    """If a row's own code has cancelled this task, and not the run, undo that, so that only the row ends.
+
+    Returns False if the run has cancelled it.
     """
     if anyio.current_effective_deadline() == -math.inf:
         return False
@@ -197,13 +198,16 @@ def taken_back() -> bool:
 
 
 async def _absorb_cancellation() -> None:
-    """Where cancelling this task was the last thing that a row's code did, let it not meet who comes next."""
+    """If the last thing that a row's code did was to cancel this task, receive the cancellation here.
+
+    Otherwise it would be raised at the next `await`, in code that has nothing to do with the row.
+    """
     task = asyncio.current_task() if sniffio.current_async_library() == "asyncio" else None
     if task is not None and task.cancelling():
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
-            if not taken_back():
+            if not undo_own_cancellation():
                 raise
 
 
@@ -214,29 +218,30 @@ def _folder_name(row_id: str) -> str:
 async def check_models(target: Target, gateway: Gateway, *, keys: bool = True) -> list[Endpoint]:
     """The endpoints that `target` may call. Raises UsageError for one that cannot work, before the first call.
 
-    Without `keys` nothing will be sent, so none are needed.
+    Without `keys`, keys are not checked, for a run that sends nothing.
     """
     target.check()
-    found: dict[Endpoint, None] = {}
+    endpoints: dict[Endpoint, None] = {}
     for user, llm in target.models(gateway):
         try:
             first = gateway.endpoint(llm)
         except ModelRefused as refused:
             raise ModelRefused(f"agent {user!r}: {refused}") from None
         for endpoint in (first, *gateway.fallbacks(first)):
-            learn(secrets_of(endpoint))  # not to be forgotten, however many others rows make
+            learn(secrets_of(endpoint))  # for the whole run; the secrets of endpoints that rows create are evicted
             await _check(endpoint, user, keys=keys)
-            found[endpoint] = None
+            endpoints[endpoint] = None
     for embedder in () if gateway.is_offline else target.embedders:
         endpoint = gateway.embedding_endpoint(embedder)
         await _check(endpoint, "embedder", keys=keys)
-        found[endpoint] = None
-    return list(found)
+        endpoints[endpoint] = None
+    return list(endpoints)
 
 
 def check_tools(target: Target, endpoints: Sequence[Endpoint], *, refuses: bool = True) -> list[str]:
-    """The keys that tools of `target` lack, as warnings. Raises UsageError instead, if that is what is to be done with
-    them; not where all models are rehearsed.
+    """Warnings about keys that tools of `target` need and that are not set.
+
+    Raises UsageError instead if `refuses`, unless all models are offline.
     """
     missing = target.missing_tool_keys
     if missing and refuses and any(endpoint.transport_name != "offline" for endpoint in endpoints):
@@ -253,7 +258,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
 
         OfflineOptions.parse(endpoint.params["options"])
     if endpoint.transport_name in ("direct", "embeddings") and endpoint.base_url:
-        proxy_for(endpoint.base_url)  # one that cannot be used is a UsageError
+        proxy_for(endpoint.base_url)  # raises UsageError for a proxy that cannot be used
     if not keys:
         return
     if endpoint.transport_name == "litellm":
@@ -263,7 +268,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
     if missing:
         raise UsageError(
             f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set: agent {user!r} uses {endpoint.name}. "
-            f"Export it or put it into .env; to rehearse without a model: -m offline"
+            f"Export it or put it into .env; to try it without a model: -m offline"
         )
     if endpoint.transport_name == "litellm" and endpoint.params:
         from crewrun.llm.transports.litellm.requests import check_parameters
@@ -275,7 +280,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
 
 
 def model_hints(endpoints: Sequence[Endpoint]) -> list[str]:
-    """What there is to say of names of models that may be slips, and of parameters that are left out."""
+    """Notes on model names that may be misspelt, and on parameters that will be left out."""
     hints = []
     for endpoint in endpoints:
         if (near := slip(endpoint)) is not None:

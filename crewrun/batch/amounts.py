@@ -1,4 +1,4 @@
-"""Amounts as users write them for a batch: times, sizes, limits and prices. UsageErrors name the flag."""
+"""Parses amounts as users write them for a batch: times, sizes, limits and prices. UsageErrors name the flag."""
 
 import math
 import re
@@ -39,7 +39,7 @@ def _span_s(raw: str | float) -> float | None:
 
 
 def seconds_until(flag: str, raw: str | float, now: datetime) -> float:
-    """A deadline: a duration from now on, a time of day such as `06:30`, the next one, or a date and time of ISO 8601.
+    """Seconds until a deadline: a duration from now, the next time that it is `06:30`, or an ISO 8601 date and time.
 
     `now` has a time zone; a date without one is in that zone.
     """
@@ -59,14 +59,14 @@ def seconds_until(flag: str, raw: str | float, now: datetime) -> float:
                 raise UsageError(f"{flag} {raw!r}: leaves no time")
             return left_s
     except (ValueError, OverflowError):
-        raise UsageError(f"{flag} {raw!r}: is no time; write it as 6h, 06:30 or 2026-01-31T06:30") from None
+        raise UsageError(f"{flag} {raw!r}: is not a time; write it as 6h, 06:30 or 2026-01-31T06:30") from None
     if at <= now:
         raise UsageError(f"{flag} {raw!r}: is in the past; it is {now.isoformat(timespec='seconds')}")
     return (at - now).total_seconds()
 
 
 def per_model(flag: str, raw: Any) -> dict[str, int]:
-    """Limits: a number for every model, `MODEL=N` for one, or several of these. The number for all is that of ""."""
+    """Limits by model: `N` for every model, `MODEL=N` for one, or several of these. The key of the former is ""."""
     limits: dict[str, int] = {}
     for model, value in _pairs(raw):
         try:
@@ -80,7 +80,7 @@ def per_model(flag: str, raw: Any) -> dict[str, int]:
 
 
 def prices(flag: str, raw: Any) -> dict[str, Price]:
-    """Prices in US dollars per million tokens: `MODEL=IN,OUT`, or with those of cache reads and cache writes
+    """Prices in US dollars per million tokens: `MODEL=IN,OUT`, or with prices of cache reads and writes
     `MODEL=IN,OUT,CACHED,WRITTEN`.
     """
     by_model: dict[str, Price] = {}
@@ -121,7 +121,7 @@ def size_bytes(flag: str, raw: str | float) -> int:
 
 
 def _pairs(raw: Any) -> Iterable[tuple[str, Any]]:
-    """(model, value) of all entries: of a mapping, or of one or several texts."""
+    """(model, value) of each entry in a mapping, or in one or several texts."""
     if raw is None:
         return
     if isinstance(raw, Mapping):

@@ -1,8 +1,8 @@
-"""The breaker: whether the failures so far say that the rows to come would fail as well.
+"""The breaker: decides whether the failures so far mean that the remaining rows would fail as well.
 
-It only decides. The engine stops the run, and leaves the rows that failed so pending. A key, an account or a model
-that every call is refused for and a provider that does not answer at all are found by `limits/circuit_breaker.py`, and
-normally neither gets here; when rows fail of an outage all the same, they are waited out as long as one is.
+The engine then stops the run and leaves the rows that failed this way pending. A key, account or model that every call
+is refused for, and a provider that does not answer at all, are noticed by `limits/circuit_breaker.py` first. When rows
+fail because of an outage all the same, the breaker waits as long as the circuit breaker would.
 """
 
 from collections import Counter, deque
@@ -14,11 +14,12 @@ from crewrun.batch.failures import fingerprint
 from crewrun.errors import Category
 from crewrun.row import ErrorRecord, Outcome
 
-# How many rows must have failed alike when no other row has ended yet.
+# How many rows must have failed alike when no other row has ended yet. Fewer could be chance; each one more is paid
+# for.
 FEWEST: Final = 5
 
 _PASSING = frozenset({Category.SERVER, Category.NETWORK})
-# The only ones of category `input` that are not one line's fault.
+# The only errors of category `input` that are not the fault of a single line.
 _DEFINITION = frozenset({"DefinitionError", "UsageError"})
 _NOT_SENT = "NotRecorded"
 _SHOWN_CHARS = 200
@@ -33,13 +34,13 @@ class Trip(NamedTuple):
 
 
 class Breaker:
-    """Fed with every row that ends, in order.
+    """Observes every row that ends, in order, and trips when one fingerprint dominates.
 
-    - The same fingerprint on all of the first rows, `FEWEST` at least, or on over half of the last `window` rows stops
-      the run, whatever the category: five answers that no guardrail lets pass are a broken guardrail.
-    - Failures of the provider's side must have been that many for `outage_patience_s` seconds.
+    - That is when all of the first rows, at least `FEWEST`, or more than half of the last `window` rows have the same
+      fingerprint, whatever its category: five answers that a guardrail refuses mean that the guardrail is broken.
+    - Failures on the provider's side must have dominated for `outage_patience_s` seconds.
 
-    Lines of the input that cannot be run, and calls that --replay does not send, cost nothing and count for nothing.
+    Lines of the input that cannot be run, and calls that --replay does not send, cost nothing and are not counted.
     """
 
     def __init__(self, outage_patience_s: float = 300.0, window: int = 50) -> None:
@@ -50,22 +51,22 @@ class Breaker:
         self._patience_s = outage_patience_s
         self._last: deque[str | None] = deque(maxlen=window)
         self._counts: Counter[str] = Counter()
-        # The first rows that were begun, with how they ended: the first to end may be the ones that fail fast.
+        # The first rows that began, with their failures: the first rows to end may just be those that fail fast.
         self._first: dict[int, str | None] = {}
-        self._since: dict[str, float] = {}  # when failures of the provider's side became that many
+        self._since: dict[str, float] = {}  # since when failures on the provider's side have dominated
         self._trip: Trip | None = None
 
     def begin(self, index: int) -> None:
-        """A row begins. The first ones are told by the order of these calls."""
+        """Note that a row begins. The first calls determine which rows are the first."""
         if len(self._first) < FEWEST:
             self._first[index] = None
 
     def observe(self, outcome: Outcome, *, failed_before: bool = False) -> Trip | None:
-        """Count one row. The trip if the run should stop, and again for every later row that failed of the same.
+        """Count a row. Returns the trip if the run should stop, also for every later row with the same failure.
 
-        A row that was answered from the journal alone says nothing about now. Nor does one that `failed_before`, in an
-        earlier session: five rows that always fail at the head of an input must not keep every session from the rows
-        behind them.
+        A row that was answered from the journal alone says nothing about the present. Nor does a row that
+        `failed_before`, in an earlier session: five rows at the head of an input that always fail must not keep every
+        session from the rows after them.
         """
         error = outcome.error
         if error is None:

@@ -1,7 +1,7 @@
-"""`--canary N`: a random sample of the rows runs first, and says what all of them will take.
+"""`--canary N`: a random sample of the rows runs first, for a forecast of what all rows will take.
 
-The sample is drawn in a pass over the input of its own; `CanarySource` hands it out before the rest, which waits until
-the sample's rows have ended and somebody has decided to go on.
+The sample is drawn in a separate pass over the input. `CanarySource` hands it out first; the rest waits until the
+sample's rows have ended and the watcher lets the run go on.
 """
 
 from collections.abc import Callable, Collection, Coroutine
@@ -15,19 +15,19 @@ from crewrun.batch.source import Source
 from crewrun.executors import Executor
 from crewrun.row import Outcome, Row
 
-# Which rows are drawn follows from the input alone: the same command draws the same ones.
+# A constant, so that the same command on the same input draws the same rows.
 _SEED = 20_250_101
 
 
 class Sample(NamedTuple):
-    """Rows drawn from `total` that are to be run."""
+    """Rows drawn from the `total` rows that are due."""
 
     rows: list[Row]
     total: int
 
 
 async def draw(source: Source, n: int, is_due: Callable[[Row], bool]) -> Sample:
-    """Read `source` to its end and draw `n` of the rows that are due, each set of them equally likely."""
+    """Read `source` to its end and draw `n` of the rows that are due, every set of them equally likely."""
     reservoir: Reservoir[Row] = Reservoir(n, _SEED)
 
     def see(row: Row) -> None:
@@ -40,8 +40,8 @@ async def draw(source: Source, n: int, is_due: Callable[[Row], bool]) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What all rows of a session will take, each as a mean and nine chances in ten: US dollars (None: a price is not
-    known), seconds, and the share of rows that fail.
+    """What all rows of a session will take, as means with 90 % intervals: US dollars (None: a price is unknown),
+    seconds, and the share of rows that fail.
     """
 
     rows: int
@@ -84,17 +84,17 @@ class Canary:
             self.ended.set()
 
     def watched(self, executor: Executor) -> Executor:
-        """`executor`, whose outcomes of the sample are noted."""
+        """An executor that runs rows with `executor` and notes the outcomes of the sample."""
         return _Watched(executor, self)
 
     def add(self, outcome: Outcome) -> None:
-        """A row of the sample has ended."""
+        """Note the outcome of a row of the sample."""
         self._outcomes.append(outcome)
         if len(self._outcomes) == len(self.sample.rows):
             self.ended.set()
 
     def forecast(self) -> Forecast:
-        """What all rows will take, the sample's among them."""
+        """What all rows will take, including the sample's."""
         outcomes, total = self._outcomes, self.sample.total
         costs = [_cost_of(outcome) for outcome in outcomes]
         known_costs = [cost for cost in costs if cost is not None]
@@ -138,7 +138,7 @@ class _Watched:
 
 
 class CanarySource:
-    """A source that hands out the sample first; the rest follows when the canary says so."""
+    """A source that hands out the sample first, and the rest once `Canary.go_on` is set."""
 
     def __init__(self, source: Source, canary: Canary) -> None:
         self._source = source
@@ -166,7 +166,7 @@ class CanarySource:
         await self._source.fill()
 
     async def read(self) -> Row | None:
-        """The next row of the sample, then of all that are not in it."""
+        """The next row of the sample, then of the rows that are not in it."""
         if self._first:
             return self._first.pop()
         await self._canary.go_on.wait()
@@ -181,9 +181,10 @@ class CanarySource:
 
 
 def known_to_exceed(left: int, done: int, sample: int, spent_usd: float, limit_usd: float | None) -> str | None:
-    """Why not even a sample of the `left` rows is to be run: by what the `done` ones cost, if they are as many as that.
+    """Why not even the sample of the `left` rows should run, judged by what the `done` rows cost; None to run it.
 
-    None when that is not known. A command that stopped and is repeated must not pay for a sample each time.
+    At least `sample` rows must be done for that. A command that stopped and is repeated must not pay for a new sample
+    each time.
     """
     if limit_usd is None or not left:
         return None
@@ -195,14 +196,14 @@ def known_to_exceed(left: int, done: int, sample: int, spent_usd: float, limit_u
 
 
 def exceeds(forecast: Forecast, spent_usd: float, limit_usd: float | None) -> str | None:
-    """Why the rest must not run, None when it may. Earlier sessions `spent_usd`: the limit is for all of them."""
+    """Why the rest must not run, None when it may. The limit includes what earlier sessions spent, `spent_usd`."""
     if limit_usd is None or forecast.rows <= forecast.sample:
         return None
     if forecast.cost_usd is None:
-        return "the price of a model is not known, so nobody can say whether --max-forecast holds (--price)"
+        return "the price of a model is not known, so --max-forecast cannot be checked (--price)"
     whole_usd = spent_usd + forecast.cost_usd.mean
     if whole_usd <= limit_usd:
         return None
-    # Less than a billionth is what the difference of two sums leaves over.
+    # Less than a billionth is a rounding error of floating-point sums.
     before = f" with the ${spent_usd:,.4g} spent before" if spent_usd >= 1e-9 else ""
     return f"all {forecast.rows:,} rows would cost about ${whole_usd:,.4g}{before}, more than --max-forecast allows"

@@ -1,4 +1,4 @@
-"""What `crewrun check` finds: the crew, its faults, the rows that would fail, the first row's prompts."""
+"""What `crewrun check` finds: the crew, its problems, the rows that would fail, and the first row's prompts."""
 
 import warnings
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.check/1"
 
-_MAX_FAILING = 1000
+_MAX_FAILING = 1000  # bounds the memory for an input in which every row fails
 
 
 @dataclass(slots=True)
@@ -72,10 +72,10 @@ class Findings:
 
 
 async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -> Findings:
-    """Look at the crew that `crew` names, or that lies beside `inputs`, and at the rows in `inputs`.
+    """Check the crew that `crew` names, or the one next to `inputs`, and the rows in `inputs`.
 
     `flags` has `engine`, `model`, `base_url`, `strict` and `input` from flags and environment; where one is None the
-    crew file's `batch:` says. With `strict` a warning is a problem.
+    crew file's `batch:` counts. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(flags, {})
     with warnings.catch_warnings(record=True) as caught:
@@ -116,7 +116,7 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     except ModelRefused as refused:
         findings.problems.append(str(refused))
     except UsageError as missing:
-        # The crew is right, this machine is not ready: a check in CI has no keys.
+        # The crew is fine, only this machine is not set up for it: a check in CI has no keys.
         findings.warnings.append(str(missing))
     try:
         if inputs is not None:
@@ -128,7 +128,7 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
 
 
 async def _made_for_first_row(target: Target, inputs: str | None, findings: Findings) -> Target:
-    """The target, or where each row has a crew of its own that of the first one."""
+    """The target; where it makes a crew for each row, the first row's crew."""
     if inputs is None or is_pipe(inputs):
         return target
     try:
@@ -141,7 +141,7 @@ async def _made_for_first_row(target: Target, inputs: str | None, findings: Find
 async def _learned(
     definition: Definition, constants: Mapping[str, Any], inputs: str | None, gateway: Gateway
 ) -> set[Refused]:
-    """What the run of these inputs by this crew has found out about models, if there is one where it would be."""
+    """What endpoints refused in an earlier run of this crew on these inputs, if it is in the usual place."""
     output = output_path(inputs, None) if inputs is not None else None
     with suppress(CrewrunError, OSError):
         if output is not None and (folder := folder_of(Path(output))).is_used:
@@ -153,7 +153,7 @@ async def _learned(
 async def _look_at_rows(
     definition: Definition, findings: Findings, inputs: str, worker: Worker, target: Target
 ) -> None:
-    """`target` is what stands for those of all rows."""
+    """Check every row. `target` stands for the targets of all rows."""
     source = open_source(inputs, constants=findings.constants)
     findings.rows = 0
     good: list[Row] = []
@@ -181,7 +181,7 @@ def _previews(target: Target, inputs: Mapping[str, Any]) -> list[dict[str, Any]]
 
 
 def describe(definition: Definition, gateway: Gateway) -> dict[str, Any]:
-    """What was loaded. Raises nothing: a model that cannot be resolved is named as it was written."""
+    """The definition as `--json` prints it. Raises nothing: a model that cannot be resolved is shown as written."""
     target = definition.target
     about: dict[str, Any] = {
         "path": str(definition.path),

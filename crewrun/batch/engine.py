@@ -1,10 +1,10 @@
-"""The engine: at most `max_concurrent` rows at once from a source through an executor to a sink.
+"""The engine: moves rows from a source through an executor to a sink, at most `max_concurrent` at once.
 
-Rows that the run's history knows as done pass by. Those that have ended go to one publisher, which has them kept by the
-history and then written.
+Rows that are done according to the run's history are skipped. Rows that have ended go to one publisher, which commits
+them to the history and then writes their lines.
 
-Workers pull rows, so what is held is bounded by what is in flight, whatever the input's length. Each row that is taken
-starts the next worker until there are enough: the first calls are on the wire before the last worker exists.
+Worker tasks pull rows, so memory is bounded by the rows in flight, whatever the input's length. Each task that takes a
+row starts the next task until there are enough: the first calls are on the wire before the last task exists.
 """
 
 from collections.abc import Callable
@@ -27,15 +27,16 @@ from crewrun.row import Outcome, Row
 from crewrun.runs.state import StoredRow
 
 _CLOSED = StopReason("closed", "standard output was closed")
-# However little time a stop has, what has ended already gets this much to be written.
+# However short the grace period of a stop is, rows that have ended get this long to be written.
 _LAST_WRITES_S = 2.0
+# How often to look for room for one more row: at most 20 rows more per second without an ended one.
 _GROW_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """`first` is the index of the first row; `grace_s` is how long a stop waits for rows in flight. `is_room` says
-    whether one more row at once is of use, `breaker` whether those that failed say that all would.
+    whether one more row at once would be useful; None means always.
     """
 
     max_concurrent: int = 8
@@ -67,14 +68,14 @@ class Engine:
         self._progress = progress
         self._stop = stop
         self._options = options
-        # How far finished rows may run ahead of an unfinished one: enough that one slow row does not idle the others.
+        # How far finished rows may run ahead of an unfinished one, so that one slow row does not make the others idle.
         window = max(64, 8 * options.max_concurrent)
         self._workers = self._at_work = self._reading = 0
         self._left_rows = False
         self._failure: Exception | None = None
         self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
-        # Rows that have ended and are not yet published. Workers go on until as many rows wait here as there are
-        # workers: what nobody reads is not paid for without end.
+        # Rows that have ended and are not yet published. Workers wait once there are `max_concurrent` of them, so that
+        # rows are not paid for without bound while the reader of the results is slow.
         self._ended: list[_EndedRow] = []
         self._publishing = 0
         self._is_finished = False
@@ -82,11 +83,11 @@ class Engine:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every row of the input has been run to its end and written, or was done before."""
+        """Whether every row of the input has ended and is written, or was done before."""
         return not (self._left_rows or self._failure or self._progress.abandoned or self._progress.unwritten)
 
     async def run(self) -> None:
-        """Run until the input ends or `stop` is turned. Raises OutputFailed when results cannot be written."""
+        """Run until the input ends or a stop is requested. Raises OutputFailed when results cannot be written."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._source.fill)
             rows, writing = anyio.CancelScope(), anyio.CancelScope()
@@ -105,12 +106,12 @@ class Engine:
             raise self._failure
 
     def _start_worker(self, workers: TaskGroup) -> None:
-        # Counted here and not by itself: until it runs, others that take a row must know of it.
+        # Counted here and not in the task: other tasks must count it before it runs.
         self._workers += 1
         workers.start_soon(self._work, workers)
 
     async def _grow(self, workers: TaskGroup) -> None:
-        """One more worker now and then, when there is room: it may come without that a row has ended."""
+        """Start one more worker from time to time when there is room, which may appear without a row ending."""
         while self._options.is_room is not None and not self._source.is_drained:
             await anyio.sleep(_GROW_S)
             is_wanted = self._at_work and not self._reading and self._workers < self._options.max_concurrent
@@ -123,14 +124,14 @@ class Engine:
             while not self._stop.requested.is_set() and await self._run_next(workers):
                 pass
         except Exception as broken:
-            # Whatever one worker cannot go on with, no other can: nothing can be recorded, or this is a bug.
+            # What stops one worker would stop every other: nothing can be recorded, or this is a bug.
             self._failure = self._failure or broken
             workers.cancel_scope.cancel()
         finally:
             self._at_work -= 1
 
     async def _run_next(self, workers: TaskGroup) -> bool:
-        """Take one row to its end. False when there is none, or the run stops."""
+        """Run the next row to its end. False when there is no row left, or the run stops."""
         self._reading += 1
         row = await self._source.read()
         self._reading -= 1
@@ -152,21 +153,21 @@ class Engine:
         return await self._run_row(row)
 
     async def _pass_by(self, row: Row, stored: StoredRow) -> None:
-        """A row that the results have already: lines that waited for it are due now."""
+        """Skip a row that is in the results already; lines that waited for it are due now."""
         self._progress.count_stored(stored.status)
         await self._order.admit(row.index)
         if due := self._order.release(row.index, b""):
             await self._hand_on(_EndedRow(row, lines=due))
 
     async def _restore(self, row: Row, stored: StoredRow) -> None:
-        """A row that only the journal has."""
+        """Publish a row that is done in the journal but not in the results."""
         line = await self._history.restore(row, stored)
         self._progress.count_stored(stored.status)
         self._progress.unwritten += 1
         await self._hand_on(_EndedRow(row, line=line))
 
     async def _run_row(self, row: Row) -> bool:
-        """Run a row. False when no row should follow it."""
+        """Run a row. False when no other row should start after it."""
         if self._options.breaker is not None:
             self._options.breaker.begin(row.index)
         self._progress.in_flight += 1
@@ -193,7 +194,7 @@ class Engine:
         return is_room is None or is_room()
 
     def _reason_to_stop(self, outcome: Outcome) -> StopReason | None:
-        """Why no row should follow this one, which then has no result either: it is run again when the rest is."""
+        """Why no row should start after this one. If so, this row gets no result and runs again with the rest."""
         if outcome.stopped is not None:
             return StopReason.of(outcome.stopped)
         breaker = self._options.breaker
@@ -204,7 +205,7 @@ class Engine:
         return StopReason("breaker", trip.why) if trip is not None else None
 
     def _count(self, outcome: Outcome) -> None:
-        """What the row used is counted when it is known, whether or not its line can be written."""
+        """Count a row as soon as its usage is known, whether or not its line can be written."""
         self._progress.add(outcome)
         self._progress.unwritten += 1
         limit = self._options.failure_limit
@@ -213,14 +214,14 @@ class Engine:
             self._stop.request(StopReason("failures", f"{why} ({limit})"))
 
     async def _hand_on(self, ended: "_EndedRow") -> None:
-        """Give a row to the publisher, and wait while too many are ahead of it."""
+        """Hand a row to the publisher, and wait while too many are ahead of it."""
         self._ended.append(ended)
         self._row_ended.set()
         while len(self._ended) + self._publishing >= self._options.max_concurrent:
             await self._room.wait()
 
     async def _publish(self, rows: anyio.CancelScope) -> None:
-        """Keep and write what has ended, all of it that there is at a time: one commit and one write for many rows."""
+        """Commit and write rows that have ended, all that are there at once: one commit and one write for many rows."""
         try:
             while self._ended or not self._is_finished:
                 if not self._ended:
@@ -274,9 +275,9 @@ class Engine:
 
 @dataclass(slots=True)
 class _EndedRow:
-    """A row on its way to the sink: with its outcome, or with the line that the journal had of it.
+    """A row on its way to the sink, with its outcome or with its `line` from the journal.
 
-    `lines` are those that were held up for a row which needs none itself.
+    `lines` are lines that waited for a row which has no line to write itself.
     """
 
     row: Row

@@ -1,7 +1,6 @@
-"""Failed rows grouped by what went wrong: `fingerprint` says which are alike, `Failures` counts them in little memory.
+"""Groups failed rows by what went wrong: `fingerprint` says which are alike, `Failures` counts them in bounded memory.
 
-`likely_cause` says in words what is behind a failure and the way out. The breaker decides whether failures end the
-run.
+`likely_cause` explains a failure and its remedy. The breaker decides whether failures end the run.
 """
 
 import re
@@ -13,19 +12,20 @@ from typing import Any, Final
 from crewrun.errors import Category
 from crewrun.row import ErrorRecord, Row
 
-MOST_GROUPS: Final = 200
+MOST_GROUPS: Final = 200  # more than anyone reads; bounds the memory when every message differs
 OTHERS: Final = "others"
 
-# How much of a message tells failures apart: its head says what failed, the tail often what it failed on.
+# How much of a message distinguishes failures: its head says what failed, its tail often on which data.
 _HEAD_CHARS = 200
-# Shorter input values, and those after the first 100, are left in: they are words of the message too often.
+# Input values shorter than this, and those after the first 100, are not removed from messages: short ones are often
+# ordinary words of the message, and each value costs a search in it.
 _FEWEST_CHARS, _MOST_VALUES = 4, 100
 
-# What varies between messages of one cause, in this order; quotes before what may be quoted.
+# What varies between messages with the same cause, replaced in this order; quotes before what may be inside them.
 _VARYING: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"\bthe last one: .*", re.DOTALL), "…"),  # a guardrail's or a model's own words
     (re.compile(r"(\bhttps?://[^/\s'\"<>]+)[^\s'\"<>]*"), r"\1"),
-    (re.compile(r"(?<!\w)(['\"`]).*?(?:\1(?!\w)|…|$)|“.*?(?:”|$)", re.DOTALL), "''"),  # cut off ones too
+    (re.compile(r"(?<!\w)(['\"`]).*?(?:\1(?!\w)|…|$)|“.*?(?:”|$)", re.DOTALL), "''"),  # unterminated ones too
     (re.compile(r"(?<![\w/])(?:~|\.{1,2})?(?:/[\w.@%+~-]+){2,}"), "/…"),
     (re.compile(r"\b(?:chatcmpl-|(?:req|request|resp|msg|call|run|trace|org|proj|user)_)\w{6,}"), "#"),
     (re.compile(r"\b(?=\w*[a-z])(?=\w*[A-Z])\w{20,}\b"), "#"),  # an id that happens to have no digit
@@ -53,11 +53,11 @@ _CAUSES: Mapping[Category, str] = {
     Category.BUDGET: "the row cost all that a row may; raise --row-budget, or look for a loop in the row's calls",
     Category.INTERNAL: "an error in the crew's own code, or a bug in crewrun; the message says where",
 }
-# `crew.py:12: ValueError: …`: crewrun's own errors name no such place.
+# `crew.py:12: ValueError: …`: crewrun's own errors do not begin like this.
 _OF_OTHER_CODE: Final = re.compile(r"[^\s:]+\.py:\d+: \w+")
 _OF_ALL_ROWS: Final = frozenset({Category.AUTH, Category.QUOTA, Category.MODEL_NOT_FOUND})
-# What is known closer, by the error's type or the HTTP status.
-_CLOSER: Mapping[tuple[Category, str | int | None], str] = {
+# More specific causes, by the error's type or the HTTP status.
+_SPECIFIC_CAUSES: Mapping[tuple[Category, str | int | None], str] = {
     (Category.INPUT, "DefinitionError"): "the crew's definition is wrong for these rows; mend the place that is named",
     (
         Category.AUTH,
@@ -94,24 +94,26 @@ _CLOSER: Mapping[tuple[Category, str | int | None], str] = {
 
 
 def fingerprint(error: ErrorRecord, inputs: Mapping[str, Any] | None = None) -> str:
-    """12 hex digits, equal for failures of one cause, in every run: of category, type, status and task, and of the
-    message's head without what varies, which is numbers, ids, what is quoted, paths, and the row's own `inputs`.
+    """12 hex digits that are equal for failures with the same cause, in every run.
+
+    They are a digest of category, type, status, task and the head of the message, without the parts that vary: numbers,
+    ids, quoted text, paths, and the row's own `inputs`.
     """
     text = f"{error.category}\n{error.type}\n{error.http_status}\n{error.task}\n{_plain(error.message, inputs)}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def likely_cause(error: ErrorRecord, *, others_succeeded: bool = False) -> str:
-    """What is probably behind `error` and what to do about it, in one sentence.
+    """What probably caused `error` and what to do about it, in one sentence.
 
-    A refusal of key, account or model cannot be what it says where `others_succeeded` in the same run.
+    Where `others_succeeded` in the same run, a refused key, account or model cannot be the real cause.
     """
     if others_succeeded and error.category in _OF_ALL_ROWS:
         return "other rows of this run succeeded, so these are refused for what they send; look at their inputs"
     if error.category is Category.INTERNAL and _OF_OTHER_CODE.match(error.message):
         return "the crew's own code failed, or a library that it uses; mend it where the message says"
-    by_type = _CLOSER.get((error.category, error.type))
-    return by_type or _CLOSER.get((error.category, error.http_status)) or _CAUSES[error.category]
+    by_type = _SPECIFIC_CAUSES.get((error.category, error.type))
+    return by_type or _SPECIFIC_CAUSES.get((error.category, error.http_status)) or _CAUSES[error.category]
 
 
 def _plain(message: str, inputs: Mapping[str, Any] | None) -> str:
@@ -127,7 +129,7 @@ def _plain(message: str, inputs: Mapping[str, Any] | None) -> str:
 
 
 def _values(inputs: Mapping[str, Any]) -> Iterator[str]:
-    """The texts and numbers of a row, however deep, as a template writes them."""
+    """The texts and numbers of a row, at any depth, as a template writes them."""
     left: list[Any] = [inputs]
     for _ in range(_MOST_VALUES):
         if not left:
@@ -143,10 +145,10 @@ def _values(inputs: Mapping[str, Any]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures of one cause, with the first one as the example; `crewrun retry RUN --only category` runs them again.
+    """Failures with one cause; the first one is the example. `crewrun retry RUN --only category` runs them again.
 
-    `cause` is the likely one and the way out. The `type` of failures that have no group of their own is "others": they
-    have the category in common, and nothing else.
+    `cause` is the likely cause and its remedy. Failures without a group of their own have the `type` "others": they
+    have only the category in common.
     """
 
     count: int
@@ -168,18 +170,18 @@ class _Alike:
 
 
 class Failures:
-    """Counts failures by fingerprint: `MOST_GROUPS` at most, the rest together by category.
+    """Counts failures by fingerprint, in at most `MOST_GROUPS` groups; the rest is counted by category.
 
-    When all groups are taken, a new cause takes the place of the oldest that was met only once.
+    When all groups are taken, a new cause replaces the oldest one that occurred only once.
     """
 
     def __init__(self) -> None:
         self._groups: dict[str, _Alike] = {}
-        self._once: dict[str, None] = {}  # in the order in which they came
+        self._once: dict[str, None] = {}  # groups of one failure, oldest first
         self._others: dict[Category, _Alike] = {}
 
     def add(self, row: Row, error: ErrorRecord) -> None:
-        """Count the failure of a row, whose inputs do not tell failures apart."""
+        """Count the failure of a row. Its inputs do not distinguish it from other failures."""
         mark = fingerprint(error, row.inputs)
         alike = self._groups.get(mark)
         if alike is not None:
@@ -197,7 +199,7 @@ class Failures:
         self._once[mark] = None
 
     def groups(self, *, others_succeeded: bool = False) -> list[FailureGroup]:
-        """All failures, the largest group first; of equals the one that was met first."""
+        """All failures, the largest group first; groups of the same size in the order in which they occurred."""
 
         def group(alike: _Alike, kind: str, task: str | None) -> FailureGroup:
             cause = likely_cause(alike.error, others_succeeded=others_succeeded)

@@ -1,7 +1,7 @@
-"""`first_crew`: the crew of the first row, where each row has one that the user's code makes.
+"""`first_crew`: the first row's crew, for targets whose code makes a crew for each row.
 
-It says before the first call which models and keys there have to be. Where code kicks off by itself nothing is known
-before: a key that is missing stops the run at its first call.
+It shows before the first call which models and keys are needed. Where the code calls kickoff itself, nothing is known
+in advance, and a missing key stops the run at its first call.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,17 @@ from crewrun.errors import CrewrunError, CrewrunWarning
 from crewrun.row import Row
 from crewrun.target import Target
 
-_PATIENCE_S = 10
+_PATIENCE_S = 10  # how long the user's code may delay the start of the run
 
 
 class FirstCrewFailed(Exception):
-    """The user's code failed for the first row, as it will when that runs."""
+    """The user's code failed for the first row, and will fail again when that row runs."""
 
 
 async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Target | None:
-    """The crew that `target` makes for the first row that fits; None when it makes none. Raises FirstCrewFailed."""
+    """The crew that `target` makes for the first valid row; None when it does not make crews. Raises
+    FirstCrewFailed.
+    """
     if not target.makes_crews:
         return None
     rows: list[Row] = []
@@ -36,9 +38,9 @@ async def first_crew(target: Target, open_rows: Callable[[], Source]) -> Target 
 
 
 async def make_crew(target: Target, row: Row) -> Target | None:
-    """The crew that `target` makes for `row`, in a worker thread, for the user's code may block.
+    """The crew that `target` makes for `row`, in a worker thread, since the user's code may block.
 
-    None where it runs one by itself, or takes longer than ten seconds, which is a warning. Raises FirstCrewFailed.
+    None where the code runs the crew itself, or takes longer than ten seconds, which warns. Raises FirstCrewFailed.
     """
     try:
         crew: Target | None = await call(target.crew_of_row, row.inputs or {}, timeout_s=_PATIENCE_S)

@@ -1,7 +1,7 @@
-"""What a whole batch will take, from a random sample of its rows: cost, share of failures, time.
+"""Forecasts what a whole batch will take from a random sample of its rows: cost, share of failures, time.
 
-Random positions are what makes a sample speak for the rest: the first rows of an input sorted by length would not.
-The rows of the sample are known and only the rest is estimated. Dice are thrown from a seed, and only to choose rows.
+The sample has to be random to be representative: the first rows of an input sorted by length would not be. The rows of
+the sample are known; only the rest is estimated. Randomness is used only to choose rows, and is seeded.
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,16 +15,16 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_BELOW = 0.04  # how often the truth may be below a sum's interval
-_ABOVE = 0.02  # and above: the rows that a sample lacks are rare and dear, never rare and cheap
-_TAIL = 0.05  # on either side of the other intervals
-_STEPS = 200  # of an integral over time
-_REACH = 20  # times the longest row of the sample: what is longer is left out
+_BELOW = 0.04  # how often the true value may be below the interval of a sum
+_ABOVE = 0.02  # and above it: the rows that a sample misses are rare and expensive, not rare and cheap
+_TAIL = 0.05  # the same for both sides of the other intervals
+_STEPS = 200  # of the numerical integral over time: trades precision against time
+_REACH = 20  # rows longer than this many times the sample's longest row are not considered
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and where the truth lies nine times out of ten. `high` is infinite when nothing can be said."""
+    """An estimate with its 90 % interval. `high` is infinite when there is no upper bound."""
 
     mean: float
     low: float
@@ -46,7 +46,7 @@ class Reservoir(Generic[T]):
         self.count = 0
 
     def offer(self, item: T) -> None:
-        """The stream's next item."""
+        """Take the stream's next item."""
         if len(self._items) < self._n:
             self._items.append((self.count, item))
         elif (place := self._random.randrange(self.count + 1)) < self._n:
@@ -55,18 +55,18 @@ class Reservoir(Generic[T]):
 
     @property
     def items(self) -> list[T]:
-        """The sample of all that was offered so far, in the order of the stream."""
+        """The sample of the items offered so far, in the order of the stream."""
         return [item for _, item in sorted(self._items, key=lambda placed: placed[0])]
 
 
 def extrapolate(samples: Sequence[float], total: int) -> Interval:
-    """The sum over `total` rows, of which those of a random sample came to `samples`, none of them negative.
+    """The sum over `total` rows, from the values `samples` of a random sample of them, none negative.
 
-    Student's interval, bent by the sample's skewness (Hall, "On the removal of skewness by transformation", JRSS B 54,
-    1992), for a finite population. A small sample lacks the long rows, and its skewness shows it only in part: so the
-    upper end is at least that of a lognormal with its logarithms (Cox's method: Land, Technometrics 14(1), 1972).
-    What no sample can tell is a kind of rows that is not in it: 2 % of the rows that cost 30 times the others are
-    missing in one of three samples of 50 and in one of eight of 100, and then the truth is above the interval.
+    Student's interval for a finite population, corrected for the sample's skewness (Hall, "On the removal of skewness
+    by transformation", JRSS B 54, 1992). A small sample misses long rows, and its skewness shows that only in part, so
+    the upper end is at least that of a lognormal with the same logarithms (Cox's method: Land, Technometrics 14(1),
+    1972). No sample can show a kind of row that is not in it: when 2 % of the rows cost 30 times as much as the others,
+    one of three samples of 50 and one of eight of 100 has none of them, and then the true value is above the interval.
     Raises ValueError without samples, or with more of them than rows.
     """
     n, sampled = len(samples), sum(samples)
@@ -88,7 +88,7 @@ def extrapolate(samples: Sequence[float], total: int) -> Interval:
 
 
 def _unbent(t: float, skewness: float, n: int) -> float:
-    """The quantile of a mean's t statistic whose skewness Hall's transformation, turned round here, takes away."""
+    """The quantile of a mean's t statistic, by the inverse of Hall's transformation, which removes its skewness."""
     a = skewness / sqrt(n)
     if abs(a) < 1e-6:
         return t
@@ -111,15 +111,15 @@ def _student(p: float, n: int) -> float:
 
 
 def proportion(failures: int, n: int, total: int) -> Interval:
-    """The share, 0 to 1, of failures among `total` rows, of which `failures` are among a random sample of `n`.
+    """The share of failures, 0 to 1, among `total` rows, from `failures` in a random sample of `n`.
 
-    Clopper's and Pearson's exact interval (Biometrika 26(4), 1934) with the hypergeometric distribution in place of
-    the binomial, since the rows are finitely many. It holds the truth at least nine times out of ten, more often when
-    failures are few. Raises ValueError for counts that cannot be.
+    Clopper and Pearson's exact interval (Biometrika 26(4), 1934), with the hypergeometric distribution instead of the
+    binomial since the number of rows is finite. It covers the true value at least nine times out of ten, more often
+    when failures are few. Raises ValueError for impossible counts.
     """
     if not (0 <= failures <= n <= total and n > 0):
         raise ValueError(f"no sample: {failures} failures in {n} of {total} rows")
-    # The number of failures in all rows, as low and as high as would not make the sample a surprise.
+    # The lowest and the highest number of failures in all rows under which the sample is not improbable.
     may_be = range(failures, total - n + failures + 1)
     low = bisect_left(may_be, True, key=lambda bad: _chance(n - failures, n, total - bad, total) > _TAIL)
     high = bisect_left(may_be, True, key=lambda bad: _chance(failures, n, bad, total) <= _TAIL) - 1
@@ -127,7 +127,7 @@ def proportion(failures: int, n: int, total: int) -> Interval:
 
 
 def _chance(most: int, n: int, marked: int, total: int) -> float:
-    """How probable it is that `n` of `total` rows have at most `most` of the `marked` ones among them."""
+    """The probability that at most `most` of the `marked` rows are among `n` rows drawn from `total`."""
     every, counts = _log_ways(total, n), range(max(0, n - total + marked), min(most, marked, n) + 1)
     return sum(exp(_log_ways(marked, k) + _log_ways(total - marked, n - k) - every) for k in counts)
 
@@ -139,11 +139,11 @@ def _log_ways(total: int, n: int) -> float:
 def duration(samples_s: Sequence[float], total: int, in_flight: int, elapsed_s: float = 0.0) -> Interval:
     """How many seconds `total` rows take with `in_flight` of them at a time.
 
-    `samples_s` is how long each row of a random sample took, and `elapsed_s` how long all of them together. Of the rest
-    one row starts as another ends; then the rows in flight run out, and the longest of them is waited for. How much of
-    a row is left at that moment is the residual life of renewal theory (Feller, vol. II, XI.4). The upper end allows
-    for longer rows than any in the sample, but not for limits that only the rest runs into. Raises ValueError as
-    `extrapolate` does, and without a row in flight.
+    `samples_s` is how long each row of a random sample took, `elapsed_s` how long all of them took together. Of the
+    rest, one row starts as another ends, until no row is left to start; then the run waits for the longest row still in
+    flight. How much of a row is left at that moment is the residual life of renewal theory (Feller, vol. II, XI.4). The
+    upper end allows for rows longer than any in the sample, but not for limits that only the rest runs into. Raises
+    ValueError as `extrapolate` does, and without a row in flight.
     """
     if in_flight < 1:
         raise ValueError(f"no batch runs with {in_flight} rows in flight")
@@ -171,9 +171,9 @@ def _longest(samples: Sequence[float], count: int) -> Interval:
 
 
 def _last(samples: Sequence[float], k: int, in_flight: int) -> Interval:
-    """How long the last of those in flight takes to its end.
+    """How long the last of the rows in flight takes to end.
 
-    From where the `k` longest of the sample are a power law goes on, as in Hill (Annals of Statistics 3(5), 1975).
+    The tail above the `k` longest rows of the sample is a power law, as in Hill (Annals of Statistics 3(5), 1975).
     """
     ordered, n = sorted(samples), len(samples)
     k = k if ordered[n - k - 1] > 0 else 0
@@ -182,7 +182,7 @@ def _last(samples: Sequence[float], k: int, in_flight: int) -> Interval:
     power = 1 / min(0.5, slope) - 1 if slope else inf
 
     def overrun(s: float) -> float:
-        """By how much rows are longer than `s`, in all."""
+        """By how much all rows together exceed `s`."""
         if s >= start:
             decay: float = (start / s) ** power
             return k * start / power * decay

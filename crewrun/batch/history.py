@@ -1,4 +1,4 @@
-"""`History`: what a batch needs of its run's state. `RunState` is one with a journal, `NoHistory` one without."""
+"""`History`: what a batch needs of its run's state. `RunState` implements it with a journal, `NoHistory` without."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ from crewrun.batch.shard import Shard
 from crewrun.errors import OutputFailed
 from crewrun.journal.changes import Heartbeat
 from crewrun.row import Outcome, Row
-from crewrun.runs.rebuild import Rebuilt, Visit
+from crewrun.runs.rebuild import RestoredResults, Visit
 from crewrun.runs.state import ELSEWHERE, StoredRow
 
 
@@ -20,11 +20,11 @@ class History(Protocol):
         ...
 
     def find(self, row: Row) -> StoredRow | None:
-        """What there is of the row, None when it has to be run."""
+        """What is stored of the row, None when it has to run."""
         ...
 
     def is_due(self, row: Row) -> bool:
-        """Whether the row has to be run."""
+        """Whether the row has to run."""
         ...
 
     def has_failed(self, row: Row) -> bool:
@@ -36,33 +36,33 @@ class History(Protocol):
         ...
 
     async def keep(self, outcomes: Sequence[Outcome]) -> list[bytes]:
-        """Commit the outcomes of some rows. Returns their lines. Raises OutputFailed when they cannot be written."""
+        """Commit outcomes. Returns their lines. Raises OutputFailed when they cannot be written."""
         ...
 
     def forget(self, row: Row) -> None:
-        """The row was given up."""
+        """Drop a row that was given up."""
         ...
 
     def heartbeat(self, beat: Heartbeat) -> None:
-        """Tell readers in other processes how far the session is."""
+        """Write the session's progress, for readers in other processes."""
         ...
 
     def arrange(self, *, complete: bool, ordered: bool) -> int:
-        """Bring the results into their final form. Returns how many lines of rows they lose that the input no longer
-        has. Raises OutputFailed.
+        """Bring the results into their final form. Returns how many lines were removed because their rows are no longer
+        in the input. Raises OutputFailed.
         """
         ...
 
-    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> Rebuilt | None:
-        """Make the results whole that were changed from outside. Raises OutputFailed when lines are lost."""
+    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> RestoredResults | None:
+        """Restore results that something else has changed. Raises OutputFailed when lines are lost."""
         ...
 
     async def in_all(self) -> dict[str, Any] | None:
-        """What all sessions of the run spent together, None where there are no others."""
+        """What all sessions of the run have spent together, None where there is only this one."""
         ...
 
     async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:
-        """End the session. Raises OutputFailed when its end cannot be written."""
+        """End the session. Raises OutputFailed when its end cannot be recorded."""
         ...
 
 
@@ -79,11 +79,11 @@ class NoHistory:
         return None if self._shard is None or self._shard.has(row) else ELSEWHERE
 
     def is_due(self, row: Row) -> bool:
-        """Every row of the shard is."""
+        """Every row of the shard is due."""
         return self.find(row) is None
 
     def has_failed(self, row: Row) -> bool:
-        """No row has."""
+        """No row has failed before."""
         return False
 
     async def restore(self, row: Row, stored: StoredRow) -> bytes:
@@ -91,7 +91,7 @@ class NoHistory:
         raise LookupError(row.id)
 
     async def keep(self, outcomes: Sequence[Outcome]) -> list[bytes]:
-        """Their lines."""
+        """The lines of the outcomes; nothing is stored."""
         return [outcome.to_line() for outcome in outcomes]
 
     def forget(self, row: Row) -> None:
@@ -104,8 +104,8 @@ class NoHistory:
         """There is no file to arrange."""
         return 0
 
-    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> Rebuilt | None:
-        """Without a journal no line can be made again. Raises OutputFailed."""
+    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> RestoredResults | None:
+        """Raises OutputFailed: without a journal no line can be restored."""
         raise OutputFailed("the results were changed while the run was going, and it has no journal")
 
     async def in_all(self) -> dict[str, Any] | None:

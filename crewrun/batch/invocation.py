@@ -1,4 +1,4 @@
-"""What a batch is asked to do: the command as it was given, and what was read for it."""
+"""What a batch is asked to do: the command as the user wrote it, and what was loaded for it."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from crewrun.terminal import say_all
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What the user asked for: `inputs` and `crew` as they were named, and the words of the command.
+    """What the user asked for: `inputs` and `crew` as the user wrote them, and the words of the command.
 
-    With `only`, only rows that failed with this category are run. `resume_command` is the command that goes on, where
-    it is not the same one. `retried` is the manifest of the run that `retry` goes on with: its rows must not be run by
-    another model than it had.
+    With `only`, only rows that failed with this category run. `resume_command` is the command that continues the run,
+    where it differs from `command`. `retried` is the manifest of the run that `retry` continues: its rows must not be
+    run by other models than before.
     """
 
     inputs: str
@@ -36,6 +36,6 @@ class BatchRequest:
     stdout_fd: int
 
     def say(self, message: str) -> None:
-        """Print a message on stderr, unless the run is to be quiet."""
+        """Print a message on stderr, unless --quiet is set."""
         if not self.settings.quiet:
             say_all(message.split("\n"))

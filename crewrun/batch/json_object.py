@@ -1,9 +1,9 @@
-"""One line of JSON as a row's inputs, read more strictly than usual: nothing in it is dropped silently."""
+"""Parses one line of JSON as a row's inputs, more strictly than `json` does: nothing in it is dropped silently."""
 
 import json
 from typing import Any
 
-_MAX_DEPTH = 100
+_MAX_DEPTH = 100  # far below Python's recursion limit, which encoding a row again must not reach
 
 
 def parse_object(line: bytes) -> tuple[dict[str, Any] | None, str | None]:
@@ -20,7 +20,7 @@ def parse_object(line: bytes) -> tuple[dict[str, Any] | None, str | None]:
         return None, str(wrong)
     if not isinstance(value, dict):
         return None, f"{_kind(value)}, where a JSON object is needed"
-    # Fewer brackets than levels: nearly every line, and far cheaper to see.
+    # Counting brackets is cheap, and rules out deep nesting in nearly every line.
     if line.count(b"{") + line.count(b"[") > _MAX_DEPTH and _is_deep(value):
         return None, f"nested deeper than {_MAX_DEPTH} levels"
     return value, None
@@ -31,7 +31,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        raise ValueError(f"the key {twice!r} occurs twice in one object")
     return value
 
 

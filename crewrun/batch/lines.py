@@ -1,12 +1,12 @@
-"""Bytes into lines, however they are cut into chunks, with a bound on what one line may hold."""
+"""Splits chunks of bytes into lines, with a limit on the length of a line."""
 
 from typing import NamedTuple
 
-MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_LINE_BYTES = 64 * 1024 * 1024  # a row with images fits; a file that is one endless line does not fill the memory
 
 
 class Line(NamedTuple):
-    """One line without its newline. `number` counts from 1. `too_long` lines have lost their text."""
+    """One line without its newline. `number` counts from 1. The text of a `too_long` line is dropped."""
 
     number: int
     text: bytes
@@ -14,9 +14,9 @@ class Line(NamedTuple):
 
 
 class LineSplitter:
-    """Feed it chunks, get whole lines; `end` gives the last line when it has no newline.
+    """`feed` takes chunks and returns whole lines; `end` returns the last line when it has no newline.
 
-    Only `\\n` ends a line; a `\\r` before it is left for the parser, for which it is white space. A line longer than
+    Only `\\n` ends a line; a `\\r` before it is left to the parser, which treats it as white space. A line longer than
     `max_bytes` is dropped up to its newline and reported as too long, so hostile input cannot fill the memory.
     """
 
@@ -29,7 +29,7 @@ class LineSplitter:
 
     @property
     def lines(self) -> int:
-        """How many lines have been given out."""
+        """How many lines have been returned."""
         return self._number
 
     def feed(self, chunk: bytes) -> list[Line]:
@@ -40,7 +40,7 @@ class LineSplitter:
         return lines
 
     def end(self) -> list[Line]:
-        """What is left when the input ends."""
+        """The last line, if it has no newline."""
         return [self._complete(b"")] if self._held or self._overlong else []
 
     def _hold(self, piece: bytes) -> None:

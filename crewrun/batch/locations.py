@@ -1,6 +1,6 @@
-"""Where a batch reads and writes: input, results, run folder and summary, and what is wrong with these places.
+"""Where a batch reads and writes: input, results, run folder and summary.
 
-Each function raises UsageError for what could only go wrong later.
+The functions raise UsageError for what would otherwise go wrong in the middle of a run.
 """
 
 import errno
@@ -23,7 +23,7 @@ from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.manifest import is_foreign
 
-# What --fresh puts into a name, and what names the folder beside that file.
+# How much longer than the results' name a name may get: the number that --fresh adds, and the suffix of the run folder.
 _ADDED_BYTES = len(f".999{FOLDER_SUFFIX}")
 
 
@@ -36,9 +36,9 @@ class Places:
 
 
 def output_path(inputs: str, output: str | None, shard: Shard | None = None) -> str | None:
-    """The results file, None for standard output: as gzip does it, a file beside a file, a stream for a stream.
+    """The results file, None for standard output. As with gzip, a file gives a file next to it, a stream a stream.
 
-    Each shard has a file of its own.
+    Each shard has its own file.
     """
     if output == STDIN or (output is None and is_pipe(inputs)):
         return None
@@ -53,7 +53,7 @@ def output_path(inputs: str, output: str | None, shard: Shard | None = None) -> 
 
 
 def check_output(output: str | None) -> None:
-    """Raise UsageError when results could not be written there."""
+    """Raise UsageError when results cannot be written to `output`."""
     if output is None:
         return
     try:
@@ -68,20 +68,20 @@ def check_output(output: str | None) -> None:
 
 
 def check_sortable(output: str | None, settings: BatchSettings) -> None:
-    """Raise UsageError when results should be in input order and go out as they come, the canary's first."""
+    """Raise UsageError for --ordered with --canary on a stream: the canary's rows come first, and cannot be sorted."""
     if settings.canary and settings.ordered and (output is None or is_pipe(output)):
         raise UsageError("--canary --ordered: a stream cannot be sorted when rows run out of order; name a file by -o")
 
 
 def real_path(output: str | None) -> Path | None:
-    """The results file itself, where `output` is a link to it; a pipe by the name that it was given."""
+    """The results file with links resolved; a pipe keeps the name that the user wrote."""
     return None if output is None else Path(output if is_pipe(output) else os.path.realpath(output))
 
 
 def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
-    """Where the run's state is: named, or beside a results file; None for a stream without one.
+    """Where the run's state is: in --run-dir, or next to a results file; None for a stream without --run-dir.
 
-    Raises UsageError when it could not be kept there, or is the state of something else.
+    Raises UsageError when it cannot be there, or the folder belongs to something else.
     """
     is_file = output is not None and (os.path.isfile(output) or not os.path.exists(output))
     if settings.run_dir is not None:
@@ -108,7 +108,7 @@ def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
 
 
 def _folder_of_link(output: str, *, fresh: bool) -> RunFolder:
-    """The run folder beside the file that `output` is, or is a link to."""
+    """The run folder next to the file that `output` names, with links resolved."""
     path = os.path.realpath(output)
     folder, old = folder_of(Path(path)), folder_of(Path(output))
     if os.path.islink(output) and old.is_used and not folder.is_used and not fresh:
@@ -124,7 +124,7 @@ def _check_length(path: str) -> None:
     try:
         most_bytes = os.pathconf(folder, "PC_NAME_MAX")
     except OSError:
-        return  # there is no such folder, which `check_output` says better
+        return  # the folder does not exist; `check_output` has the better message
     excess = len(os.fsencode(name)) + _ADDED_BYTES - most_bytes
     if excess > 0:
         more = f"a run's folder is named after it, which takes {_ADDED_BYTES} bytes more"
@@ -132,7 +132,7 @@ def _check_length(path: str) -> None:
 
 
 def rows_opener(inputs: str, settings: BatchSettings) -> Callable[[], Source]:
-    """What opens the rows of `inputs` that the settings ask for, each time from the start."""
+    """A function that opens the rows of `inputs` that the settings select, each time from the start."""
     return partial(
         open_source,
         inputs,
@@ -144,7 +144,7 @@ def rows_opener(inputs: str, settings: BatchSettings) -> Callable[[], Source]:
 
 
 def spooled(inputs: str, files: ExitStack) -> str:
-    """`inputs` as a file that can be read twice: what is a pipe is copied to one."""
+    """`inputs` as a file that can be read twice: a pipe is copied to a temporary file."""
     if not is_pipe(inputs):
         return inputs
     suffix = ".jsonl" if inputs == STDIN else "".join(Path(inputs).suffixes)
@@ -165,7 +165,7 @@ def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
     try:
         source = stat_of(inputs)
     except OSError:
-        return  # opening it says so better
+        return  # opening it has the better message
     try:
         same = stat.S_ISREG(source.st_mode) and os.path.samestat(source, os.stat(output or stdout_fd))
     except OSError:
@@ -175,7 +175,7 @@ def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
 
 
 def check_summary(summary: str, inputs: str, output: str | None) -> None:
-    """Raise UsageError when the summary could not be written, or would take the place of the rows."""
+    """Raise UsageError when the summary cannot be written, or would overwrite the input or the results."""
     path = Path(summary)
     if summary == STDIN:
         raise UsageError("--summary -: standard output is for result lines; name a file, or /dev/stderr")

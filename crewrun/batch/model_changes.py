@@ -1,6 +1,6 @@
-"""`warn_of_changed_models`: a model of the user's own that is not what it was, so that every row is paid for again.
+"""`warn_of_changed_models`: warns when a user's own model class has changed, since every row is then paid for again.
 
-That is right after a change that was meant. A clock or a random id in a public attribute differs in each session.
+That is right after an intended change. But a clock or a random id in a public attribute differs in each session.
 """
 
 import json
@@ -19,12 +19,12 @@ class _Model(NamedTuple):
 
 
 def warn_of_changed_models(folder: RunFolder, endpoints: Sequence[str]) -> None:
-    """Warn with CrewrunWarning of the attributes in which `endpoints`, as in a manifest, differ from the run's."""
+    """Warn (CrewrunWarning) of attributes in which `endpoints`, as a manifest has them, differ from the run's."""
     if not folder.is_used:
         return
     try:
         previous = read_manifest(folder.manifest).definition.get("endpoints")
-    except UsageError:  # whoever opens the run says so
+    except UsageError:  # opening the run reports it
         return
     if not isinstance(previous, list):
         return
@@ -51,7 +51,7 @@ def _is_same_code(one: _Model, other: _Model) -> bool:
 
 
 def _custom(endpoint: str) -> _Model | None:
-    """What `describe_endpoint` says of a model of the user's own, None of any other."""
+    """Name and attributes from `describe_endpoint` of a user's own model, None for any other."""
     try:
         transport_name, provider, model, _, attributes = json.loads(endpoint)
     except (ValueError, TypeError):

@@ -1,13 +1,13 @@
-"""In which order result lines are written: as they come, or as the rows came.
+"""In which order result lines are written: as rows finish, or in the input's order.
 
-Both bound what they hold: `admit` keeps a row back while too many later lines wait for an earlier one.
+The latter bounds what it holds: `admit` holds a row back while too many later lines wait for an earlier one.
 """
 
 from typing import Protocol
 
 import anyio
 
-_HELD_BYTES = 32 * 1024 * 1024
+_HELD_BYTES = 32 * 1024 * 1024  # memory against idle workers, when one slow row holds up large lines
 
 
 class Order(Protocol):
@@ -18,19 +18,19 @@ class Order(Protocol):
         ...
 
     def release(self, index: int, line: bytes) -> list[bytes]:
-        """Take a finished row's line, empty if nothing is to be written; the lines to be written now, in order."""
+        """Take a finished row's line, empty if there is nothing to write. Returns the lines that are due, in order."""
         ...
 
     def flush(self) -> list[bytes]:
-        """What is still held when no more rows finish."""
+        """The lines still held when no more rows finish."""
         ...
 
 
 class AsTheyFinish:
-    """No order, nothing held."""
+    """Lines are due at once; nothing is held."""
 
     async def admit(self, index: int) -> None:
-        """At once."""
+        """Returns at once."""
 
     def release(self, index: int, line: bytes) -> list[bytes]:
         """The line itself."""
@@ -42,7 +42,7 @@ class AsTheyFinish:
 
 
 class InInputOrder:
-    """Input order. At most `window` rows, and some megabytes of lines, are ahead of the next line to be written."""
+    """The input's order. At most `window` rows, and some megabytes of lines, are ahead of the next line to write."""
 
     def __init__(self, window: int, first: int = 0) -> None:
         self._window = window
@@ -52,12 +52,12 @@ class InInputOrder:
         self._moved = anyio.Event()
 
     async def admit(self, index: int) -> None:
-        """Wait until the row is within the window. The row that the others wait for has been admitted long before."""
+        """Wait until the row is within the window. The row that the others wait for was admitted before them."""
         while index >= self._next + self._window or (self._held_bytes > _HELD_BYTES and index > self._next):
             await self._moved.wait()
 
     def release(self, index: int, line: bytes) -> list[bytes]:
-        """The run of lines that is complete from the next index on."""
+        """The consecutive lines that are complete, starting at the next index to write."""
         self._held[index] = line
         self._held_bytes += len(line)
         due: list[bytes] = []
@@ -74,7 +74,7 @@ class InInputOrder:
         return due
 
     def flush(self) -> list[bytes]:
-        """The rest, in input order: what stood behind rows that were given up."""
+        """The lines that waited for rows which were given up, in the input's order."""
         rest = [line for index in sorted(self._held) if (line := self._held[index])]
         self._held.clear()
         return rest

@@ -1,7 +1,7 @@
-"""`crewrun plan`: what a batch would do and take, found out without a call.
+"""`crewrun plan`: what a batch would do and take, without making a call.
 
-Prompts are counted as they would be sent, on a random sample of the rows. How long answers are is known from earlier
-sessions of the run, else guessed; so are calls after the first where an agent has tools. A canary measures both.
+Prompts of a random sample of the rows are counted as they would be sent. The length of answers comes from earlier
+sessions of the run, else it is guessed, and so is the number of calls where an agent has tools. A canary measures both.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,14 +31,14 @@ from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.plan/1"
 
-_SAMPLE = 200
+_SAMPLE = 200  # rows whose prompts are composed: precision against the time that a plan takes
 _MAX_FAILING = 20
 
 
 @dataclass(slots=True)
 class Plan:
-    """`rows` are to be run, `done` were before, `elsewhere` are in other shards than `shard`. What they take is None
-    where nobody can say before it happens; costs are in US dollars, times in seconds.
+    """`rows` would run, `done` are done already, `elsewhere` are in other shards than `shard`. Estimates are None where
+    nothing is known in advance; costs are in US dollars, times in seconds.
     """
 
     rows: int = 0
@@ -57,7 +57,7 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def add_failing(self, problem: str) -> None:
-        """Count a row that would fail; the first ones are examples."""
+        """Count a row that would fail; the first ones are kept as examples."""
         self.failing_count += 1
         if len(self.failing) < _MAX_FAILING:
             self.failing.append(problem)
@@ -83,7 +83,7 @@ class Plan:
 
 
 async def plan_batch(inputs: str, definition: Definition, settings: BatchSettings) -> Plan:
-    """Look at everything that a batch would begin with. Raises what `run_batch` raises before its first call."""
+    """Check and estimate what a batch would do. Raises what `run_batch` raises before its first call."""
     settings.check()
     check_supported(settings, definition.target)
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
@@ -107,7 +107,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     if target.crew is not None:
         _estimate(plan, sample.rows, RowEstimator(target.crew, gateway, past), settings)
     else:
-        plan.notes.append("what the calls of this target are is known when they are made: --canary 20 measures it")
+        plan.notes.append("the calls of this target are only known when they are made: --canary 20 measures them")
     return plan
 
 
@@ -118,7 +118,7 @@ async def _endpoints(target: Target, gateway: Gateway, settings: BatchSettings) 
 
 
 async def _sample(plan: Plan, inputs: str, settings: BatchSettings, past: RunSoFar, worker: Worker) -> Sample:
-    """Some of the rows that are due. The others are counted in the plan."""
+    """A sample of the rows that are due. Rows that are not due are counted in the plan."""
     part = settings.part
 
     def is_due(row: Row) -> bool:
@@ -138,7 +138,7 @@ async def _sample(plan: Plan, inputs: str, settings: BatchSettings, past: RunSoF
 
 
 async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
-    """The target, or where each row has a crew of its own that of one of `rows`, which stands for all."""
+    """The target; where it makes a crew for each row, that of the first of `rows`, which stands for all."""
     if not target.makes_crews or not rows:
         return target
     try:
@@ -170,7 +170,7 @@ def _past(folder: RunFolder | None, definition: str) -> RunSoFar:
 
 
 def _estimate(plan: Plan, rows: list[Row], estimator: RowEstimator, settings: BatchSettings) -> None:
-    """Fill in what the rows take, from what those of the sample would."""
+    """Fill in what all rows take, from estimates for the sample."""
     estimates = []
     for row in rows:
         try:
@@ -202,13 +202,13 @@ def _price_note(models: Iterable[str]) -> str:
 
 
 def _limited(plan: Plan, settings: BatchSettings) -> Range:
-    """How long the limits that are known make it last."""
+    """How long the run takes at least under the known rate limits."""
     limited_s = Range(0.0, 0.0, 0.0)
     limiter = settings.limiter
     tokens = sum_of(plan.prompt_tokens, plan.completion_tokens)
     for limits, amount in ((limiter.rpm, plan.calls), (limiter.tpm, tokens)):
         if limits and amount is not None:
-            # Of several models nobody knows which one takes how much: all their limits together.
+            # How the calls are divided among several models is unknown, so their limits are added up.
             per_s = sum(limits.values()) / 60
             limited_s = for_each_bound(max, limited_s, Range(*(end / per_s for end in amount)))
     return limited_s

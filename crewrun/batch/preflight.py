@@ -1,4 +1,4 @@
-"""What is checked before a batch begins: each function raises UsageError for what could only go wrong later."""
+"""Checks before a batch begins: they raise UsageError for what would otherwise go wrong in the middle of a run."""
 
 import resource
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ from crewrun.target import Target
 from crewrun.worker import Worker
 
 _STRICT_EXAMPLES = 20
-# Where models have names of the user's own.
+# Providers at which users name the models themselves.
 _OF_DEPLOYMENTS = frozenset({"azure", "azure_ai", "bedrock", "sagemaker", "databricks"})
 
 
 def make_gateway(settings: BatchSettings, limiters: LocalLimiters, cache: AnswerCache | None = None) -> Gateway:
-    """The gateway of a run. Raises UsageError for prices that do not parse."""
+    """The gateway of a run. Raises UsageError for prices that cannot be parsed."""
     options = GatewayOptions(
         retry=RetryPolicy(retries=settings.retries),
         call_timeout_s=settings.call_timeout,
@@ -43,7 +43,7 @@ def make_gateway(settings: BatchSettings, limiters: LocalLimiters, cache: Answer
 
 
 async def check_rows(name: str, source: Source, worker: Worker, shard: Shard | None) -> None:
-    """`--strict`: read the whole input first. Raises UsageError with the first problems of rows in `shard`."""
+    """`--strict`: read the whole input in advance. Raises UsageError with the first problems of rows in `shard`."""
     problems: list[str] = []
     count = 0
 
@@ -62,7 +62,7 @@ async def check_rows(name: str, source: Source, worker: Worker, shard: Shard | N
 
 
 def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint], gateway: Gateway) -> None:
-    """Raise UsageError when nobody can say what the calls of `target` cost, which `flag`, if there is one, needs."""
+    """Raise UsageError when `flag` (None: no flag) needs prices that are unknown for the calls of `target`."""
     if flag is None:
         return
     if target.uncounted_reason is not None:
@@ -79,7 +79,7 @@ def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint]
 
 
 def unused_constants(constants: Mapping[str, Any], target: Target) -> list[str]:
-    """What there is to say of inputs for all rows that no text of a crew has, where its code does not read them."""
+    """Warnings for inputs for all rows that no text of the crew uses, where no code can read them either."""
     if target.readable_inputs is None:
         return []
     names = sorted(target.readable_inputs)
@@ -88,8 +88,8 @@ def unused_constants(constants: Mapping[str, Any], target: Target) -> list[str]:
 
 
 def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[Endpoint]) -> list[str]:
-    """Warnings for models that `--rpm`, `--tpm` and `--price` name and no agent calls, where all calls are known; and
-    for inputs of all rows that nobody reads.
+    """Warnings for models that `--rpm`, `--tpm` or `--price` name and no agent calls, where all calls are known; and
+    for inputs for all rows that are not used.
     """
     return [
         *(f"warning: {unused}" for unused in unused_constants(settings.input, target)),
@@ -111,7 +111,7 @@ def _unused_models(settings: BatchSettings, target: Target, endpoints: Sequence[
 
 
 def moved_files(target: Target) -> list[str]:
-    """Warnings for output files that are not written where the crew says: one absolute path would be all rows'."""
+    """Warnings for absolute output files, which are written elsewhere: all rows would share the one path."""
     return [
         f"warning: output_file {file!r} is absolute, and would be one file for all rows; "
         f"in a batch each row has its own, RESULTS{FILES_SUFFIX}/<id>{file}"
@@ -122,7 +122,7 @@ def moved_files(target: Target) -> list[str]:
 async def open_budget(
     limit_usd: float, state: RunState | None, endpoints: Sequence[Endpoint], gateway: Gateway
 ) -> Budget:
-    """The budget of a run, less what its earlier sessions spent. Raises UsageError when that is not known."""
+    """The budget of a run, less what its earlier sessions spent. Raises UsageError when that is unknown."""
     if state is None:
         return Budget(limit_usd)
     in_all = await state.in_all()
@@ -140,7 +140,7 @@ async def open_budget(
 
 
 def reserve_descriptors(max_concurrent: int, endpoints: list[Endpoint]) -> None:
-    """Make room for a socket per row in flight. Raises UsageError when the system does not allow as many."""
+    """Raise the limit of open files to a socket per row in flight. Raises UsageError when the system forbids it."""
     if all(endpoint.transport_name == "offline" for endpoint in endpoints):
         return
     needed = max_concurrent + 64

@@ -1,9 +1,9 @@
-"""Everything before the first row of a batch, in five steps. What can be wrong is found here, before the first call.
+"""Everything before the first row of a batch, in five steps. Errors that can be found before the first call are.
 
     read_settings → locate → check_calls → check_inputs → open_run
 
-Each step gives a value that the next ones need; together they are a `PreparedRun`. `run` makes a session of it. The
-single checks are in `preflight` and `locations`.
+Each step returns a value that later steps need; together they are a `PreparedRun`, of which `run` makes a session. The
+individual checks are in `preflight` and `locations`.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ from crewrun.worker import Worker, check_models, check_tools, model_hints
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """What the settings ask for, read: `deadline_s` is the time that is left, None without --deadline."""
+    """What the settings ask for, parsed. `deadline_s` is the time that is left, None without --deadline."""
 
     open_executor: Opener
     limiters: LocalLimiters
@@ -65,7 +65,7 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How models are called, and which: `endpoints` are those of the crew, as far as they are known before it runs."""
+    """How models are called, and which: `endpoints` are the crew's, as far as they are known before it runs."""
 
     limiters: LocalLimiters
     gateway: Gateway
@@ -75,8 +75,8 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of the input. `open_again` opens it once more from its start, with another `offset` and `limit` if they
-    are given, unless it `is_pipe`. `may_change`: rows have their ids from a field, and may differ from what was done.
+    """The rows of the input. `open_again` opens the input from its start, by default with the same `offset` and
+    `limit`, unless it `is_pipe`. With `may_change` rows have ids from a field, and one may have changed.
     """
 
     source: Source
@@ -87,7 +87,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """A run that can begin. `opened` is its state, None when the results go to a stream that has none."""
+    """A run that can begin. `opened` is its state, None when results go to a stream and there is no --run-dir."""
 
     request: BatchRequest
     options: BatchOptions
@@ -98,7 +98,7 @@ class PreparedRun:
 
     @property
     def state(self) -> RunState | None:
-        """The state beside the results, if there is one."""
+        """The run's state, if it has one."""
         return self.opened.state if self.opened else None
 
     @property
@@ -108,7 +108,7 @@ class PreparedRun:
 
 
 async def prepare(request: BatchRequest, resources: ExitStack) -> PreparedRun:
-    """Do all steps. `resources` closes what they opened.
+    """Take all five steps. `resources` closes what they open.
 
     Raises UsageError, DefinitionError, RunHeld and JournalDamaged.
     """
@@ -121,7 +121,7 @@ async def prepare(request: BatchRequest, resources: ExitStack) -> PreparedRun:
 
 
 def read_settings(settings: BatchSettings) -> BatchOptions:
-    """Step 1: the settings make sense, alone and together. Raises UsageError."""
+    """Step 1: check that the settings make sense, alone and together. Raises UsageError."""
     settings.check()
     open_executor = find_executor(settings.executor)
     deadline_s = settings.deadline_s(datetime.now().astimezone())
@@ -129,7 +129,7 @@ def read_settings(settings: BatchSettings) -> BatchOptions:
 
 
 def locate(request: BatchRequest) -> Places:
-    """Step 2: where results and state go. Raises UsageError."""
+    """Step 2: decide where results and state go. Raises UsageError."""
     settings = request.settings
     output = output_path(request.invocation.inputs, settings.output, settings.part)
     check_sortable(output, settings)
@@ -137,9 +137,9 @@ def locate(request: BatchRequest) -> Places:
 
 
 async def check_calls(request: BatchRequest, options: BatchOptions, resources: ExitStack) -> Calls:
-    """Step 3: the models of the crew are known, and have their keys and prices. Raises UsageError."""
+    """Step 3: check that the crew's models are known and have the keys and prices they need. Raises UsageError."""
     settings = request.settings
-    # Sync tools and callbacks wait in threads: a row must not wait for another row's.
+    # Sync tools and callbacks block a thread each: enough for all rows, so that none waits for another's.
     threads.pool.max_threads = max(threads.pool.max_threads, settings.rows_at_once)
     cache = AnswerCache.open(settings.cache, settings.cache_bytes) if settings.cache else None
     if cache is not None:
@@ -149,8 +149,8 @@ async def check_calls(request: BatchRequest, options: BatchOptions, resources: E
 
 
 async def check_inputs(request: BatchRequest, places: Places, calls: Calls, resources: ExitStack) -> Rows:
-    """Step 4: the input can be read, and does not lie where something is written. With --strict all rows are checked;
-    of the first one it is checked what crew is made for it. Raises UsageError and DefinitionError.
+    """Step 4: check that the input can be read and would not be overwritten, every row with --strict, and the crew that
+    is made for the first row. Raises UsageError and DefinitionError.
     """
     settings, inputs = request.settings, request.invocation.inputs
     check_not_input(inputs, places.output, request.stdout_fd)
@@ -174,7 +174,7 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
 async def open_run(
     request: BatchRequest, places: Places, calls: Calls, rows: Rows, resources: ExitStack
 ) -> Opened | None:
-    """Step 5: the state of the run, taken and in order, None without one; and what is left of its budget.
+    """Step 5: lock and open the run's state, None without one, and set the rest of its budget.
 
     Raises UsageError, RunHeld and JournalDamaged.
     """
@@ -194,7 +194,7 @@ async def open_run(
 
 
 async def _restore_limits(limiters: LocalLimiters, state: RunState) -> None:
-    """Give the limiters what earlier sessions learned, and have them keep what they learn."""
+    """Give the limiters what earlier sessions learned, and have them record what they learn."""
     limiters.has_answered = state.has_calls
     limiters.bounds = await state.accounts.bounds()
     limiters.journal_bounds = state.accounts.write_bounds
@@ -212,7 +212,7 @@ async def _check_first_crew(request: BatchRequest, open_rows: Callable[[], Sourc
 
 
 async def _check_target(request: BatchRequest, target: Target, gateway: Gateway) -> list[Endpoint]:
-    """Where the calls of `target` go. Raises UsageError where that, or what was asked for it, cannot be."""
+    """The endpoints of `target`. Raises UsageError when they, or the settings for them, cannot work."""
     settings = request.settings
     check_supported(settings, target)
     endpoints = await check_models(target, gateway, keys=settings.is_here and not settings.replay)

@@ -1,4 +1,4 @@
-"""What a run has done so far: counters only. The command line shows them."""
+"""`Progress`: counters of what a run has done so far. The command line shows them."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from crewrun.batch.tool_failures import ToolFailures
 from crewrun.messages import Usage
 from crewrun.row import Outcome, Replayed
 
-# Row times are counted in buckets 2 % wide, so percentiles of a million rows need no list of them.
+# Row times are counted in buckets 2 % wide, so the percentiles of a million rows do not need a list of their times.
 _BUCKET = math.log(1.02)
 _SHORTEST_S = 1e-4
 _MOST_WORDS = 20
@@ -18,14 +18,13 @@ _MOST_WORDS = 20
 
 @dataclass(slots=True)
 class Progress:
-    """Counted by the engine, read by displays and by the summary. Tokens and cost count failed rows too.
+    """Updated by the engine, read by displays and the summary. Tokens and cost include failed rows.
 
-    `abandoned` rows were given up while they ran; `unwritten` ones finished, but their lines are not written (yet).
-    `done_before` rows succeeded in an earlier session; this one leaves `failed_before` and `pending` rows as they are;
-    `elsewhere` are those of other shards. Attempts, calls, tokens and cost are this session's; earlier ones paid for
-    `replayed_calls`. `limiting` is what calls wait for now, in words, and `finish_reasons` are words with which replies
-    ended and that crewrun does not know. `unread` rows are those that a run which stopped had not begun, None when
-    their number is not known.
+    `abandoned` rows were given up while they ran; `unwritten` rows have ended, but their lines are not written (yet).
+    `done_before` rows succeeded in an earlier session; `failed_before` and `pending` rows are left as they are;
+    `elsewhere` rows belong to other shards. Attempts, calls, tokens and cost are this session's; earlier sessions paid
+    for `replayed_calls`. `limiting` says in words what calls are waiting for now. `finish_reasons` are those of replies
+    that crewrun does not know. `unread` rows had not begun when the run stopped, None when their number is unknown.
     """
 
     started: float = field(default_factory=anyio.current_time)
@@ -65,7 +64,7 @@ class Progress:
 
     @property
     def begun(self) -> int:
-        """Rows that this session began and did not find done."""
+        """Rows that this session has begun, without those that were done."""
         return self.done + self.in_flight + self.abandoned + self.unwritten + self.pending
 
     @property
@@ -91,7 +90,7 @@ class Progress:
         return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     def share(self, handed_out: float | None) -> float | None:
-        """How much of the input is done, 0 to 1, when this share of it has been handed out."""
+        """The share of the input that is done, 0 to 1, when the share `handed_out` has been read."""
         if handed_out is None:
             return None
         ended = self.done + self.done_before + self.failed_before + self.pending + self.elsewhere
@@ -99,7 +98,7 @@ class Progress:
         return handed_out * ended / begun if begun else 0.0
 
     def count_stored(self, status: str) -> None:
-        """Count one row that is not run."""
+        """Count a row that does not run."""
         if status == "ok":
             self.done_before += 1
         elif status == "failed":
@@ -110,13 +109,13 @@ class Progress:
             self.elsewhere += 1
 
     def eta_s(self, share: float | None) -> float | None:
-        """Seconds to the end, if the rest of the input goes like the `share` that is done."""
+        """Seconds to the end, if the rest of the input takes as long as the `share` that is done."""
         before = self.done_before + self.failed_before + self.pending
         gained = share * self.done / (self.done + before) if share and self.done else None
         return self.elapsed_s * (1 - share) / gained if share is not None and gained else None
 
     def add(self, outcome: Outcome) -> None:
-        """Count one finished row."""
+        """Count a finished row."""
         if outcome.error is None:
             self.ok += 1
         else:
@@ -127,12 +126,12 @@ class Progress:
         self._times[bucket] = self._times.get(bucket, 0) + 1
 
     def add_pending(self, outcome: Outcome) -> None:
-        """Count one row that used something, but has no result."""
+        """Count a row that has no result, and what it used."""
         self.pending += 1
         self._spend(outcome)
 
     def row_time_s(self, quantile: float) -> float | None:
-        """The time under which this share of the rows stayed, within 2 %; None without rows."""
+        """This quantile of the rows' times, within 2 %; None without rows."""
         left = math.ceil(quantile * self.done)
         for bucket in sorted(self._times):
             left -= self._times[bucket]
@@ -166,7 +165,7 @@ class Progress:
             self._subtract(outcome.replayed)
 
     def _subtract(self, replayed: Replayed) -> None:
-        """An earlier session paid for these: the counters say what this one spends."""
+        """Subtract replayed calls, which an earlier session paid for: the counters say what this session spends."""
         self.replayed_calls += replayed.calls
         self.attempts -= replayed.attempts
         self.calls -= replayed.calls

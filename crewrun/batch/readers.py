@@ -1,6 +1,7 @@
-"""Formats of an input: bytes into records, in groups. JSON lines, plain or in gzip, and CSV.
+"""Input formats: readers that turn bytes into groups of records. JSON lines, plain or gzipped, and CSV.
 
-Files are read in threads, since a disk can block; pipes are waited for, since a thread that waits cannot be stopped.
+Files are read in threads, since a disk can block. Pipes are polled by the event loop: a blocked thread cannot be
+stopped.
 """
 
 import codecs
@@ -17,12 +18,13 @@ import anyio.to_thread
 from crewrun.batch.lines import MAX_LINE_BYTES, Line, LineSplitter
 from crewrun.errors import UsageError
 
+# What is read at once, in a thread: the switch to the thread costs more than reading a small chunk.
 CHUNK_BYTES = 128 * 1024
-_CSV_GROUP = 256
+_CSV_GROUP = 256  # records, for the same reason
 
 
 class Record(NamedTuple):
-    """One line or CSV record before it is a row: content, or why there is none. `size_bytes` is what it occupied."""
+    """A line or CSV record of the input. `problem` says why it has no valid content, `size_bytes` is its input size."""
 
     line: int
     content: bytes | dict[str, Any]
@@ -31,7 +33,7 @@ class Record(NamedTuple):
 
 
 class Reader(Protocol):
-    """A format: groups of records in input order. `is_cut` says that a damaged input gave not all that it had."""
+    """A format: groups of records in input order. `is_cut` says that a damaged input could not be read to its end."""
 
     is_cut: bool
 
@@ -41,7 +43,7 @@ class Reader(Protocol):
 
 
 class JsonLines:
-    """One record a line. `read(size)` gives the next bytes; without it `raw` is a pipe, which is waited for."""
+    """A record per line. `read(size)` returns the next bytes and may block; None for a pipe, which is polled."""
 
     def __init__(self, raw: BinaryIO, read: Callable[[int], bytes] | None) -> None:
         self.is_cut = False
@@ -49,7 +51,7 @@ class JsonLines:
         self._blocking_read = read
 
     async def groups(self) -> AsyncIterator[list[Record]]:
-        """The lines of each chunk that was read."""
+        """The lines of each chunk."""
         splitter = LineSplitter()
         first = True
         try:
@@ -74,7 +76,7 @@ class JsonLines:
 
 
 def _cannot_read(line: int, broken: Exception) -> Record:
-    """A row in place of all that a damaged file does not give: the run must not look complete."""
+    """A failing record for the unreadable rest of a damaged file, so that the run does not look complete."""
     return Record(line, b"", f"the input cannot be read further: {broken}", 0)
 
 
@@ -84,7 +86,7 @@ def _line_record(line: Line) -> Record:
 
 
 class CsvReader:
-    """One record a CSV record; the header row names the inputs, values are strings."""
+    """A record per CSV record. The header names the inputs; values are strings."""
 
     def __init__(self, raw: BinaryIO, name: str) -> None:
         self.is_cut = False
@@ -108,7 +110,7 @@ class CsvReader:
             raise UsageError(f"{name}:1: the CSV header is not UTF-8")
 
     async def groups(self) -> AsyncIterator[list[Record]]:
-        """Some hundred records at a time, read in a thread."""
+        """A few hundred records at a time, read in a thread."""
         try:
             while group := await anyio.to_thread.run_sync(self._take, _CSV_GROUP, abandon_on_cancel=True):
                 yield group
@@ -145,10 +147,10 @@ class CsvReader:
         return Record(line, dict(zip(self._header, fields, strict=True)), None, size_bytes)
 
     def close(self) -> None:
-        """Close the file: not the text on top of it, which a thread that still reads would hold."""
+        """Close the file itself: the text layer may be locked by a thread that is still reading."""
         self._raw.close()
 
 
 def _is_damaged(text: str) -> bool:
-    """Whether decoding left bytes that are not UTF-8."""
+    """Whether the decoded text contains bytes that are not UTF-8."""
     return any("\udc80" <= c <= "\udcff" for c in text) if not text.isascii() else False

@@ -1,4 +1,4 @@
-"""Rows that have their ids from a field, and say something else than when they were done."""
+"""Rows with ids from a field whose content has changed since they were done."""
 
 import anyio.to_thread
 
@@ -8,10 +8,10 @@ from crewrun.runs.state import RunState
 
 
 async def remove_changed_rows(source: Source, state: RunState) -> None:
-    """Read `source` to its end, and take the lines out of the results that it has other rows for, all at once.
+    """Read `source` to its end, and remove the lines of rows that have changed from the results, all at once.
 
-    A new line is written when its row ends: the old one would be a second one of the same id until then, and
-    for good where a part of the input is all that is run. Raises OutputFailed.
+    Otherwise the old line would stay next to the new one until the row ends, and for good where only part of the input
+    runs. Raises OutputFailed.
     """
     positions: list[int] = []
 

@@ -1,11 +1,11 @@
-"""What a row takes, estimated: calls, tokens, cost and time, each as a mean with a low and a high end."""
+"""Estimates what a row takes: calls, tokens, cost and time, each as a mean with a low and a high end."""
 
 from collections.abc import Callable, Sequence
 from operator import add, mul
 from typing import NamedTuple
 
 from crewrun.crew.crew import Crew
-from crewrun.crew.task_run import Assignment, opening
+from crewrun.crew.task_run import TaskAssignment, opening
 from crewrun.errors import UsageError
 from crewrun.inspect.run_so_far import RunSoFar, usual
 from crewrun.limits.estimates import fewest_tokens, most_tokens
@@ -15,15 +15,15 @@ from crewrun.row import Row
 
 
 class Range(NamedTuple):
-    """An amount as it usually is, and as low and as high as it mostly gets."""
+    """A usual amount, and how low and how high it mostly gets."""
 
     mean: float
     low: float
     high: float
 
 
-# Guesses, for a run without a past: tokens of an answer, seconds per token of it and before the first one, and calls of
-# an agent that has tools.
+# Guesses for a run without earlier sessions: tokens of an answer, seconds per token and until the first one, and calls
+# of an agent that has tools.
 _ANSWER = Range(300, 60, 1200)
 _TOKEN_S = Range(0.015, 0.006, 0.04)
 _FIRST_TOKEN_S = Range(0.8, 0.3, 3.0)
@@ -41,7 +41,7 @@ class RowEstimate(NamedTuple):
     duration_s: Range
 
     def plus(self, other: "RowEstimate") -> "RowEstimate":
-        """Both, one after the other."""
+        """The sum, as of two tasks one after the other."""
         return RowEstimate(
             for_each_bound(add, self.calls, other.calls),
             for_each_bound(add, self.prompt_tokens, other.prompt_tokens),
@@ -52,17 +52,17 @@ class RowEstimate(NamedTuple):
 
 
 class RowEstimator:
-    """What rows of one crew take; `past` are the answers of earlier sessions."""
+    """Estimates rows of one crew; `past` has the answers of earlier sessions."""
 
     def __init__(self, crew: Crew, gateway: Gateway, past: RunSoFar) -> None:
         self._crew = crew
         self._gateway = gateway
         self._past = past
         self.uses_tools = False
-        self.unpriced: dict[str, None] = {}  # models whose price is not known, in order
+        self.unpriced: dict[str, None] = {}  # models of unknown price, in order
 
     def row(self, row: Row) -> RowEstimate:
-        """One row. Raises InputInvalid as its kickoff would."""
+        """The estimate of one row. Raises InputInvalid as its kickoff would."""
         total: RowEstimate | None = None
         answers: list[Range] = []
         for assignment in self._crew.assignments(row.inputs or {}, self._gateway, reads_files=False):
@@ -75,7 +75,9 @@ class RowEstimator:
             raise UsageError("the crew has no tasks")
         return total
 
-    def _task(self, assignment: Assignment, endpoint: Endpoint, answer: Range, previous: list[Range]) -> RowEstimate:
+    def _task(
+        self, assignment: TaskAssignment, endpoint: Endpoint, answer: Range, previous: list[Range]
+    ) -> RowEstimate:
         seen = previous if assignment.task.context is None else previous[: len(assignment.task.context)]
         context = scaled_sum(seen, 1.0) if seen else Range(0, 0, 0)
         prompt = opening(assignment, "")
@@ -114,15 +116,15 @@ class RowEstimator:
 
 
 def for_each_bound(what: Callable[..., float], *ranges: Range) -> Range:
-    """`what` of the means, of the low and of the high ends."""
+    """Apply `what` to the means, to the low ends and to the high ends."""
     return Range(*(what(*ends) for ends in zip(*ranges, strict=True)))
 
 
 def sum_of(one: Range | None, two: Range | None) -> Range | None:
-    """The sum, None when one of the two is not known."""
+    """The sum, None when either is unknown."""
     return for_each_bound(add, one, two) if one is not None and two is not None else None
 
 
 def scaled_sum(ranges: Sequence[Range], times: float) -> Range:
-    """`times` the sum of all."""
+    """The sum of `ranges`, multiplied by `times`."""
     return Range(*(times * sum(column) for column in zip(*ranges, strict=True)))

@@ -1,9 +1,9 @@
-"""Telling rows apart: of two with the same inputs the second gets `-2` behind its content's id, and of two with the
-same id from a field the second is refused.
+"""Distinguishes rows: the second row with the same inputs gets `-2` appended to its content id, and the second row with
+the same id from a field is refused.
 
-The first million contents are kept in memory, 16 MB for them all. What comes after them, and what comes twice, is in
-a private SQLite file that the system removes, so that more rows cost disk, not memory. A bitmap in front of that file
-answers "surely new" for nearly every row, whose insertion can then wait for company.
+The contents of the first million rows are in memory, in 16 MB. Later ones, and duplicates, are in a private SQLite file
+that the system removes, so that more rows cost disk, not memory. A bitmap in front of that file tells for nearly every
+row that it is certainly new, so that its insertion can be batched.
 """
 
 import sqlite3
@@ -14,14 +14,14 @@ from crewrun.errors import OutputFailed
 from crewrun.row import content_id
 
 _CACHE_KIB = 4096
-_BITMAP_BITS = 1 << 24
-_GROUP = 1000
+_BITMAP_BITS = 1 << 24  # 2 MB: with a million rows in the file, one in 17 is looked up for nothing
+_GROUP = 1000  # insertions per statement
 _SLOTS = 1 << 21
-_MOST = _SLOTS * 5 // 8  # of the slots in use; beyond, the searches in the table grow long
+_MOST = _SLOTS * 5 // 8  # slots in use; beyond, searches in the table get long
 
 
 class _Seen:
-    """64-bit digests, the first `most` of them: a hash table of open addressing, pages that it never uses not counted.
+    """The first `most` 64-bit digests, in a hash table with open addressing. Untouched pages take no memory.
 
     A set would take ten times the memory.
     """
@@ -31,7 +31,7 @@ class _Seen:
         self._room = most
 
     def add(self, key: int) -> bool | None:
-        """Whether `key`, not 0, is new. None when nothing is known of it and there is no room."""
+        """Add `key`, which is not 0. Whether it is new; None when it is not in the table and there is no room."""
         slots = self._slots
         slot = key & (_SLOTS - 1)
         while stored := slots[slot]:
@@ -46,7 +46,7 @@ class _Seen:
 
 
 class RowIds:
-    """Names rows in input order, with at most `in_memory` contents in memory."""
+    """Gives rows their ids, in input order, with at most `in_memory` contents in memory."""
 
     def __init__(self, in_memory: int = _MOST) -> None:
         # An empty name is a temporary database on disk, gone when closed: https://sqlite.org/inmemorydb.html
@@ -85,7 +85,7 @@ class RowIds:
         return digits if times == 1 else f"{digits}-{times}"
 
     def claim(self, row_id: str, line: int) -> int | None:
-        """Take an id that stands on `line`. The line that had it before, None when it is new. Raises as `name` does."""
+        """Claim an id for `line`. Returns the line that has it already, None when it is new. Raises as `name` does."""
         key = int(content_id(row_id.encode("utf-8", "surrogatepass")), 16)
         place, bit = (key >> 3) & (_BITMAP_BITS // 8 - 1), 1 << (key & 7)
         signed = key - (1 << 63)
@@ -105,7 +105,7 @@ class RowIds:
             raise OutputFailed(f"the temporary file of row ids cannot be written: {full}") from full
 
     def close(self) -> None:
-        """Forget everything."""
+        """Close the temporary file, which removes it."""
         self._db.close()
 
     def _flush(self) -> None:
@@ -115,7 +115,7 @@ class RowIds:
         self._claims.clear()
 
     def _count(self, key: int, first: int) -> int:
-        """How often `key` has come; `first` is what it is when the file has nothing of it."""
+        """How often `key` has occurred; `first` is the answer when it is not in the file."""
         (times,) = self._db.execute(
             "insert into seen values (?, ?) on conflict do update set times = times + 1 returning times", (key, first)
         ).fetchone()

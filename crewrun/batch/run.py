@@ -31,7 +31,7 @@ async def run_batch(request: BatchRequest, display: Display) -> Report:
     with ExitStack() as resources:
         run = await prepare(request, resources)
         async with _open_executor(run) as executor:
-            # From here on a signal asks for an orderly end; before there was nothing to put in order.
+            # From here on a signal asks for an orderly end; before, there is nothing to finish.
             signals = resources.enter_context(anyio.open_signal_receiver(*_obeyed_signals()))
             session = Session(run, await _draw_canary(run), display)
             display.start()
@@ -41,7 +41,7 @@ async def run_batch(request: BatchRequest, display: Display) -> Report:
 
 @asynccontextmanager
 async def _open_executor(run: PreparedRun) -> AsyncIterator[Executor]:
-    """Open the executor; when there can be none, the session ends before its first row."""
+    """Open the executor; when that fails, end the session before its first row."""
     async with AsyncExitStack() as stack:
         try:
             executor = await stack.enter_async_context(run.options.open_executor(run_spec_of(run)))
@@ -62,7 +62,7 @@ async def _draw_canary(run: PreparedRun) -> Canary | None:
 
 
 def _with_notes(report: Report, calls: Calls) -> Report:
-    """`report` with what models turned out not to take, and what the cache has to say."""
+    """`report` with notes on what models refused, and the cache's notes."""
     refused = sorted(calls.gateway.refused)
     names = {endpoint: endpoints_in_words([endpoint]) for endpoint, _ in refused}
     notes = [f"{names[endpoint]} {in_words(what)}" for endpoint, what in refused]
@@ -76,5 +76,5 @@ def _with_notes(report: Report, calls: Calls) -> Report:
 
 
 def _obeyed_signals() -> list[signal.Signals]:
-    """The signals to obey: not those that the process which started us, such as nohup, wants ignored."""
+    """The signals to obey, without those that the parent process, such as nohup, has set to be ignored."""
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]

@@ -1,4 +1,4 @@
-"""Which run a batch is: what decides its answers. Rows that are done under another identity are run again."""
+"""The identity of a run: what decides its answers. Rows that are done under another identity run again."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ from crewrun.runs.manifest import texts_of
 
 
 class Identity(NamedTuple):
-    """What decides the answers of a run: the texts of its crew without the secrets in them, the crew's fingerprint, and
-    that with its models.
+    """What decides the answers of a run: the texts of its crew without secrets, and the fingerprint of the `crew`.
 
-    `endpoints` are these in the words of `describe_endpoint`.
+    `endpoints` are its models, as from `describe_endpoint`; `definition` is the fingerprint of crew, models and
+    constants together.
     """
 
     texts: dict[str, str]
@@ -32,7 +32,7 @@ class Identity(NamedTuple):
 def identify(
     definition: Definition, endpoints: list[Endpoint], constants: Mapping[str, Any] = MappingProxyType({})
 ) -> Identity:
-    """Which run this is: rows that are done under it need not run again. `constants` are the inputs of all rows."""
+    """The identity of a run of `definition`. `constants` are the inputs for all rows."""
     texts = texts_of(definition.path)
     for name, text in texts.items():
         learn(written_secrets(text, is_python=name.endswith(".py")))
@@ -46,7 +46,7 @@ def identify(
 
 
 def endpoints_in_words(endpoints: Sequence[str]) -> str:
-    """What `describe_endpoint` says of some, for people."""
+    """Endpoints as from `describe_endpoint`, in words for people."""
     return " and ".join(map(_words_of, endpoints)) or "no model"
 
 

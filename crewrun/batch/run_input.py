@@ -1,4 +1,4 @@
-"""The input of a run, read once more: for those who look at the run from outside."""
+"""Reads the input of a run again, for commands that inspect the run."""
 
 from collections.abc import Callable
 
@@ -13,10 +13,10 @@ from crewrun.runs.manifest import Manifest
 
 
 async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) -> None:
-    """Give `visit` each row of the run's input, also those that --limit, --offset and --shard leave out, until it
-    returns True.
+    """Pass each row of the run's input to `visit`, including those that --limit, --offset and --shard leave out, until
+    it returns True.
 
-    Raises UsageError when the input came through a pipe, or cannot be read any more.
+    Raises UsageError when the input came through a pipe, or can no longer be read.
     """
     path = manifest.input_file
     if path is None:
@@ -26,7 +26,7 @@ async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) ->
 
 
 def settings_of(manifest: Manifest) -> BatchSettings:
-    """The settings of a run, as it keeps them: passwords blacked out. Raises UsageError when they are damaged."""
+    """The settings of a run from its manifest, with passwords redacted. Raises UsageError when they are damaged."""
     from pydantic import TypeAdapter, ValidationError
 
     options = {name: value for name, value in manifest.options.items() if name in BatchSettings.__dataclass_fields__}
@@ -42,7 +42,10 @@ def settings_of(manifest: Manifest) -> BatchSettings:
 
 
 def is_wanted(manifest: Manifest) -> Callable[[Row], bool]:
-    """Which rows of its input a run is asked for: --limit, --offset and --shard leave others out. Raises UsageError."""
+    """A function that tells which rows of the input the run was asked for, by --limit, --offset and --shard.
+
+    Raises UsageError.
+    """
     settings = settings_of(manifest)
     first, limit = settings.offset, settings.limit
     shard = Shard.parse(settings.shard) if settings.shard else None
@@ -55,12 +58,12 @@ def is_wanted(manifest: Manifest) -> Callable[[Row], bool]:
 
 
 async def visit_input(inputs: str, id_field: str | None, visit: Callable[[Row], bool | None]) -> None:
-    """Give `visit` each row of an input until it returns True. Raises UsageError when it cannot be read."""
+    """Pass each row of an input to `visit` until it returns True. Raises UsageError when it cannot be read."""
     await open_source(inputs, id_field=id_field).visit(visit)
 
 
 async def verify(view: View) -> Differences:
-    """Hold the results, the journal and the input of a run against each other. Raises JournalDamaged."""
+    """Compare the results, the journal and the input of a run. Raises JournalDamaged."""
     differences = Differences()
     if not check_journal(view, differences):
         differences.notes.append("results and input: the journal is damaged")

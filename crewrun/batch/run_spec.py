@@ -1,4 +1,4 @@
-"""What an executor is given to run the rows of a batch, here or elsewhere."""
+"""Makes the `RunSpec` of a batch: what an executor needs to run its rows, here or elsewhere."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from crewrun.worker import Worker
 
 
 def run_spec_of(run: PreparedRun) -> RunSpec:
-    """The run, as its executor has to know it."""
+    """The spec for the executor of `run`."""
     request, gateway = run.request, run.calls.gateway
     settings, definition = request.settings, request.definition
     files = Path(f"{run.places.output or UNNAMED}{FILES_SUFFIX}")
@@ -45,7 +45,7 @@ def run_spec_of(run: PreparedRun) -> RunSpec:
 
 
 def _own_files(request: BatchRequest, places: Places) -> OwnFiles:
-    """The files that no tool of the crew may read or change on a model's word; of streams, those that they lead to."""
+    """The files that no tool of the crew may read or change at a model's request, including those behind streams."""
     state = places.folder.files if places.folder is not None else []
     descriptors = [request.stdout_fd] if places.output is None else []
     streams = [f"/dev/fd/{fd}" for fd in (*descriptors, sys.stderr.fileno())]

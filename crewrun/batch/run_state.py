@@ -1,4 +1,4 @@
-"""How the state of a run is to be opened: what its manifest says, and whether a retry is of the same run."""
+"""Options for opening a run's state: its manifest, and the check that a retry asks the same models."""
 
 import os
 from collections.abc import Sequence
@@ -26,7 +26,9 @@ from crewrun.runs.state import StateOptions
 async def state_options(
     request: BatchRequest, folder: RunFolder, output: Path | None, endpoints: list[Endpoint]
 ) -> StateOptions:
-    """How the state in `folder` is to be opened. Raises UsageError when it could not be kept, or not be retried."""
+    """The options for opening the state in `folder`. Raises UsageError for names that it cannot store, and for a retry
+    that would not be the same run.
+    """
     invocation, settings = request.invocation, request.settings
     manifest, identity = await _manifest(request, output, endpoints)
     if invocation.retried is not None:
@@ -55,7 +57,7 @@ async def _manifest(request: BatchRequest, output: Path | None, endpoints: list[
     command = [redact_value(word) for word in invocation.command]
     for name in (*command, invocation.inputs, invocation.crew, str(output or ""), os.getcwd()):
         if not _is_text(name):
-            raise UsageError(f"{name!r}: is no UTF-8, so a run cannot keep the name; rename it")
+            raise UsageError(f"{name!r}: is not UTF-8, so a run cannot store the name; rename it")
     is_file = not is_pipe(invocation.inputs)
     digest = await anyio.to_thread.run_sync(digest_of, Path(invocation.inputs)) if is_file else None
     identity = identify(definition, endpoints, request.settings.input)
@@ -81,7 +83,7 @@ async def _manifest(request: BatchRequest, output: Path | None, endpoints: list[
 def _check_same(
     invocation: Invocation, previous: Manifest, now: Manifest, endpoints: Sequence[str], folder: RunFolder
 ) -> None:
-    """Raise UsageError when a retry would ask other models than the run did, or lose sight of its results."""
+    """Raise UsageError when a retry would ask other models than the run did, or with --only run a changed crew."""
     old, new = previous.definition.get("endpoints"), now.definition["endpoints"]
     if isinstance(old, list) and not _are_described_by([str(endpoint) for endpoint in old], endpoints):
         own = f", or give its own command: {command_of(folder, previous)}" if is_in_place(folder, previous) else ""
@@ -97,7 +99,7 @@ def _check_same(
 
 
 def _are_described_by(shown: Sequence[str], endpoints: Sequence[str]) -> bool:
-    """Whether the endpoints of a manifest are these, apart from their secrets: a key may have been changed since."""
+    """Whether the endpoints of a manifest are these, apart from secrets: a key may have been changed since."""
     return (
         len(shown) == len(endpoints)
         and all(any(is_described_by(one, endpoint) for endpoint in endpoints) for one in shown)
@@ -114,7 +116,7 @@ def _is_text(name: str) -> bool:
 
 
 def _redacted(value: Any) -> Any:
-    """An option without the password that it may have: a retry gets that from the environment."""
+    """An option's value without a password that may be in it: a retry gets that from the environment."""
     if isinstance(value, dict):
         return {name: _redacted(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,4 @@
-"""One session of a run: the part between its first row and its summary.
-
-What runs next to the engine is in `watchers`.
-"""
+"""One session of a run, from its first row to its summary. `watchers` has the tasks that run next to the engine."""
 
 import os
 import signal
@@ -22,7 +19,7 @@ from crewrun.batch.progress import Progress
 from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink
 from crewrun.batch.source import Source
 from crewrun.batch.stop import Stop, StopReason
-from crewrun.batch.summary import Report, SessionEnd, summarise
+from crewrun.batch.summary import Report, SessionResult, summarise
 from crewrun.batch.watchers import (
     CanaryWatcher,
     DeadlineWatcher,
@@ -37,7 +34,7 @@ from crewrun.executors import Executor
 from crewrun.row import Row
 from crewrun.runs.opening import with_cost
 
-# How long the rest of the input is counted when a run stops, and when a signal wants it to end.
+# How long to count the rest of the input when a run stops by itself, and when a signal stops it.
 _COUNT_S = 3.0
 _COUNT_AT_SIGNAL_S = 0.5
 
@@ -45,7 +42,7 @@ Failure = OutputFailed | JournalDamaged
 
 
 class Session:
-    """Runs the rows of one run once."""
+    """One session: `run` is called once."""
 
     def __init__(self, run: PreparedRun, canary: Canary | None, display: Display) -> None:
         self._run = run
@@ -62,14 +59,14 @@ class Session:
         self._notes: list[str] = []
 
     async def run(self, executor: Executor, signals: AsyncIterator[signal.Signals]) -> Report:
-        """Run the rows and bring everything to its end. Raises JournalDamaged, with the state closed."""
+        """Run the rows, finish the results and close the state. Raises JournalDamaged, after closing."""
         sink = self._open_sink()
         executor = self._canary.watched(executor) if self._canary else executor
         engine = Engine(self._source, executor, self._history, sink, self._progress, self._stop, self._engine_options())
         error = await self._run_rows(engine, signals)
         reason = self._stop.reason
         if reason is not None and reason.is_signal and engine.is_complete and error is None:
-            reason = None  # all that was asked for is done: the result says how the run ended
+            reason = None  # the signal came after the last row, so the rows decide how the run ended
         if reason is not None or error is not None:
             self._progress.unread = await self._count_unread(reason)
         gone, error = await self._finish_results(sink, reason, error)
@@ -86,7 +83,7 @@ class Session:
         return open_sink(path, self._history.results_bytes)
 
     async def _run_rows(self, engine: Engine, signals: AsyncIterator[signal.Signals]) -> Failure | None:
-        """Run the engine and the watchers; the failure that ended it, if one did."""
+        """Run the engine and the watchers. Returns the failure that ended the run, if any."""
         error: Failure | None = None
         async with anyio.create_task_group() as watching:
             for watcher in self._watchers(signals):
@@ -122,8 +119,8 @@ class Session:
     async def _finish_results(
         self, sink: Sink, reason: StopReason | None, error: Failure | None
     ) -> tuple[int, Failure | None]:
-        """See to it that the results are whole, and close them: how many of their rows are not in the input any more,
-        and what went wrong.
+        """Restore the results if necessary, and close them. Returns how many of their rows are no longer in the input,
+        and the failure, if any.
         """
         gone = 0
         try:
@@ -139,10 +136,10 @@ class Session:
         return gone, error
 
     async def _make_whole(self, sink: FileSink, reason: StopReason | None) -> None:
-        """See to it that the results are what was written to them. Raises OutputFailed when they cannot be."""
+        """Restore the results if something else has changed them. Raises OutputFailed when that is not possible."""
         fault = sink.fault()
         if fault is not None:
-            # After a signal nobody waits for the input to be read: the next session does that.
+            # After a signal there is no time to read the input again; the next session does that.
             is_hurried = reason is not None and reason.is_signal
             visit = None if self._reopen is None or is_hurried else self._visit
             try:
@@ -162,11 +159,11 @@ class Session:
         """Read the input again, as far as it is still there."""
         if self._reopen is not None:
             with suppress(UsageError):
-                # All of it: the results have lines from sessions with another --limit and --offset, too.
+                # The whole input: the results also have lines from sessions with another --limit and --offset.
                 await self._reopen(offset=0, limit=None).visit(see)
 
     async def _count_unread(self, reason: StopReason | None) -> int | None:
-        """How many rows are due and were not begun. None when that cannot be read, or not in time."""
+        """How many rows are due and had not begun. None when they cannot be counted, or not in time."""
         patience_s = _COUNT_AT_SIGNAL_S if reason is not None and reason.is_signal else _COUNT_S
         due = 0
 
@@ -187,7 +184,7 @@ class Session:
             max_concurrent=settings.rows_at_once,
             is_room=self._run.calls.limiters.is_idle if settings.is_adaptive else None,
             breaker=Breaker(settings.outage_patience_s),
-            # Of a sample of the whole input nothing can be written in order: at its end the file is sorted instead.
+            # The rows of a canary are from all over the input, so the file is sorted at the end instead.
             ordered=settings.ordered and self._canary is None,
             first=settings.offset,
             failure_limit=settings.failure_limit,
@@ -203,7 +200,7 @@ class Session:
         gone: int,
     ) -> Report:
         forecast = self._canary_watcher.forecast if self._canary_watcher else None
-        end = SessionEnd(
+        end = SessionResult(
             output=self._output,
             stop=reason,
             exit_code=1 if error else code,
@@ -229,7 +226,7 @@ class Session:
     async def _close_state(
         self, reason: StopReason | None, code: int, error: Failure | None
     ) -> tuple[dict[str, Any] | None, Failure | None]:
-        """Close the run's state; what all its sessions spent, and what went wrong with it."""
+        """Close the run's state. Returns what all its sessions have spent, and the failure, if any."""
         totals = None
         try:
             if error is None:

@@ -1,4 +1,4 @@
-"""What one `crewrun batch` was asked to do, after flags, environment and crew file have been brought together."""
+"""The settings of a batch, merged from flags, environment and crew file, and what their values mean."""
 
 import math
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from crewrun.limits.options import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)  # those of the base: to make them takes time
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)  # inherited: generating them takes time
 class BatchSettings(BatchFlags):
-    """The flags, and what their values mean: properties of the same name in the plural, or with the unit.
+    """The flags, with properties for what their values mean, named by the plural or with the unit.
 
-    Values are kept as they were written: the manifest of a run has them so.
+    The fields have the values as the user wrote them, which is how the manifest stores them.
     """
 
     @classmethod
@@ -28,7 +28,7 @@ class BatchSettings(BatchFlags):
         """`flags` and the environment (None where there is neither) over the crew file's `batch:` over the defaults."""
         merged = {name: value for name, value in file.items() if name in batch_flags()}
         if flags.get("max_failures") is not None or flags.get("fail_fast") is not None:
-            # The two say the same thing: a flag for one overrules what the file says of the other.
+            # Both set the same limit, so a flag for either one overrides both keys of the file.
             merged.pop("max_failures", None)
             merged.pop("fail_fast", None)
         merged.update({name: value for name, value in flags.items() if value is not None})
@@ -37,7 +37,7 @@ class BatchSettings(BatchFlags):
         return cls(**merged)
 
     def check(self) -> None:
-        """Raise UsageError for settings that make no sense, alone or together."""
+        """Raise UsageError for invalid settings and for combinations that make no sense."""
         self.failure_limit, self.limiter, self.prices, self.row_budget_usd, self.budget_usd, self.cache_bytes, self.part  # noqa: B018  (each may raise)
         self.worker_options  # noqa: B018  (this too)
         if self.max_forecast_usd is not None and not self.canary:
@@ -54,12 +54,12 @@ class BatchSettings(BatchFlags):
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether the number of rows at once is found out."""
+        """Whether the number of rows at once adapts to the providers."""
         return self.max_concurrent == "auto"
 
     @property
     def rows_at_once(self) -> int:
-        """The most rows at once."""
+        """The largest number of rows at once."""
         return MAX_CALLS if self.max_concurrent == "auto" else self.max_concurrent
 
     @property
@@ -69,7 +69,7 @@ class BatchSettings(BatchFlags):
 
     @property
     def outage_patience_s(self) -> float:
-        """How long a provider that does not answer is waited for."""
+        """How long to wait for a provider that does not answer."""
         return seconds("--outage-patience", "5m" if self.outage_patience is None else self.outage_patience)
 
     @property
@@ -100,7 +100,7 @@ class BatchSettings(BatchFlags):
 
     @property
     def checks_tool_keys(self) -> bool:
-        """Whether a run is refused when a tool lacks a key; with --replay none is called."""
+        """Whether a run is refused when a tool lacks a key; with --replay no tool is called."""
         return self.missing_tool_keys == "fail" and not self.replay
 
     @property

@@ -1,4 +1,4 @@
-"""`Shard`: one of several parts of an input, which several runs take on without knowing of each other."""
+"""`Shard`: one of several parts of an input, for separate runs that do not know of each other."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _FORM = re.compile(r"([0-9]{1,9})/([0-9]{1,9})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Part `number` of `count`, from 1. Every row is in one of them, by its id: wherever it stands, on any machine."""
+    """Part `number` of `count`, from 1. A row's id decides which part it is in, on every machine and in any order."""
 
     number: int
     count: int
@@ -33,7 +33,7 @@ class Shard:
 
     @property
     def suffix(self) -> str:
-        """What tells the files of this part from those of the others."""
+        """A suffix that distinguishes the files of this part from those of the others."""
         return f".shard-{self.number}-of-{self.count}"
 
     def has(self, row: Row) -> bool:

@@ -14,37 +14,37 @@ import anyio
 from crewrun.errors import OutputClosed, OutputFailed, UsageError
 from crewrun.terminal import visible_data
 
-# A pipe that polls as writable takes this much without blocking: pipe(7), PIPE_BUF.
+# A pipe that polls as writable accepts this much without blocking: pipe(7), PIPE_BUF.
 _PIPE_BYTES = 4096
-_FINISH_LINE_S = 5.0
-# Writes that follow more closely than this go without a look at the file: its times are no finer than a tick of the
-# kernel, which is 10 ms at most, and rows that end faster should not pay for more system calls.
+_FINISH_LINE_S = 5.0  # how long a stop waits for the reader of a line that has been written in part
+# The file is not checked before writes that follow more closely than this: its times are no finer than a tick of the
+# kernel, at most 10 ms, and rows that end faster should not pay for more system calls.
 _LOOK_AFTER_S = 0.01
 
 
 class Sink(Protocol):
-    """Takes result lines, and counts those that it has written whole."""
+    """Writes result lines, and counts those that are written in full."""
 
     @property
     def lines_written(self) -> int: ...
 
     async def write(self, lines: Sequence[bytes]) -> None:
-        """Write whole lines, together and behind those of calls made before. Raises OutputFailed or OutputClosed."""
+        """Write lines together, after those of earlier calls. Raises OutputFailed or OutputClosed."""
         ...
 
     def close(self) -> None:
-        """No more lines come. Raises OutputFailed."""
+        """Finish after the last line. Raises OutputFailed."""
         ...
 
 
 class FileSink:
-    """A file to which lines are appended, readable by its owner. A killed run tears one of them at most.
+    """Appends lines to a file that is readable by its owner only. A killed run tears at most one of them.
 
-    Other runs are kept away by the run's lock. Whatever else does something to the file is noticed: `fault` says it.
+    The run's lock keeps other runs away. Changes by anything else are noticed: see `fault`.
     """
 
     def __init__(self, path: Path, size_bytes: int | None = None) -> None:
-        """`size_bytes` is how large the file should be, None when it may be anything."""
+        """`size_bytes` is how large the file should be, None for any size."""
         self.path = path
         self.lines_written = 0
         self.fd = _open(path, os.O_RDWR)
@@ -52,7 +52,7 @@ class FileSink:
         self._seen = "was changed" if size_bytes not in (None, self._size_bytes) else None
 
     async def write(self, lines: Sequence[bytes]) -> None:
-        """Append lines. On a full disk a torn one is cut off again, then OutputFailed."""
+        """Append lines. On a full disk a torn line is removed again. Raises OutputFailed."""
         if time.time() - self._written_at > _LOOK_AFTER_S:
             self._look()
         written, full = _write_whole_lines(self.fd, lines)
@@ -63,9 +63,10 @@ class FileSink:
             raise OutputFailed(f"{self.path}: cannot be written: {full.strerror}") from full
 
     def fault(self) -> str | None:
-        """What became of the file that is not what was written to it, in words. None when nothing says so.
+        """How the file differs from what was written to it, in words. None when no difference was noticed.
 
-        What is written over with as many bytes is noticed by the clock, between writes that are not close together.
+        Overwriting with the same number of bytes is noticed by the file's time, unless it happens between two writes in
+        quick succession.
         """
         if not stat.S_ISREG(os.fstat(self.fd).st_mode):
             return None
@@ -78,7 +79,7 @@ class FileSink:
         return self._seen
 
     def _look(self) -> None:
-        """Notice that something else wrote to the file: its size is not ours, or it was written to after we did."""
+        """Notice that something else wrote to the file: its size is not as expected, or its time is later than ours."""
         info = os.fstat(self.fd)
         if info.st_size == self._size_bytes and info.st_mtime <= self._written_at:
             return
@@ -93,7 +94,10 @@ class FileSink:
 
 
 class StreamSink:
-    """An open descriptor: standard output, or a pipe with a name. A slow reader holds up rows, not the event loop."""
+    """Writes lines to an open descriptor: standard output or a named pipe.
+
+    A slow reader delays rows, not the event loop.
+    """
 
     def __init__(self, fd: int, name: str = "standard output") -> None:
         self._fd = fd
@@ -101,7 +105,7 @@ class StreamSink:
         self.lines_written = 0
         info = os.fstat(fd)
         mode = info.st_mode
-        # Where the next line goes in a file, which others may write to as well, behind it.
+        # For a file, the offset of the next line. Others may write to the file as well, after our lines.
         self._end: int | None = None
         self._is_named = bool(info.st_nlink)
         self._lost: str | None = None
@@ -112,13 +116,11 @@ class StreamSink:
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or self._is_terminal
         if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise UsageError("standard output is closed; name a file with -o")
-        # Keeps lines whole and in order where writing has to wait: it is taken in the order of asking.
+        # Keeps lines whole and in order where writing has to wait: anyio's lock is fair.
         self._turn = anyio.Lock(fast_acquire=True)
 
     async def write(self, lines: Sequence[bytes]) -> None:
-        """Write lines, as they are unless it is to a terminal, which they must not steer. OutputClosed when the reader
-        has gone.
-        """
+        """Write lines; for a terminal, control characters are escaped. Raises OutputClosed when the reader is gone."""
         if self._is_terminal:
             lines = [visible_data(line.decode("utf-8", "surrogateescape")).encode() for line in lines]
         try:
@@ -144,7 +146,7 @@ class StreamSink:
             raise OutputFailed(f"{self._name}: cannot be written: {failed.strerror}") from failed
 
     async def _finish(self, rest: bytes) -> None:
-        """A line that was begun is finished, however slowly it is read; a stop waits for it a moment only."""
+        """Finish a line that has been written in part, however slow the reader; after a stop only for a moment."""
         while rest:
             try:
                 await anyio.wait_writable(self._fd)
@@ -157,13 +159,13 @@ class StreamSink:
             rest = rest[os.write(self._fd, rest[:_PIPE_BYTES]) :]
 
     def close(self) -> None:
-        """The descriptor stays open: its opener closes it. Raises OutputFailed for a file that has lost lines."""
+        """Raises OutputFailed for a file that has lost lines. The descriptor stays open: its opener closes it."""
         self._look()
         if self._lost is not None:
             raise OutputFailed(f"{self._name} is a file that was {self._lost} while the run was going")
 
     def _look(self) -> None:
-        """Notice that a file has lost what was written to it: the next line may fill the hole with zeros."""
+        """Notice that a file has lost lines: after the next write the gap may be filled with zeros."""
         if self._end is None or self._lost is not None:
             return
         info = os.fstat(self._fd)
@@ -174,28 +176,31 @@ class StreamSink:
 
 
 def open_sink(path: Path, size_bytes: int | None = None) -> FileSink | StreamSink:
-    """The sink for what has a name: a file, or a pipe that somebody reads already. Raises UsageError."""
+    """The sink for a path: a file, or a named pipe that has a reader. Raises UsageError."""
     return StreamSink(_open(path, os.O_WRONLY), str(path)) if path.is_fifo() else FileSink(path, size_bytes)
 
 
 def _open(path: Path, access: int) -> int:
-    # A pipe that nobody reads would be waited for, deaf to every signal.
+    # O_NONBLOCK: opening a pipe without a reader would block, and not react to signals.
     flags = access | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         fd = os.open(path, flags, 0o600)
         os.set_blocking(fd, True)
         return fd
     except PermissionError as refused:
-        if access == os.O_RDWR:  # what may not be read may be written to all the same
+        if access == os.O_RDWR:  # the file may be write-only
             return _open(path, os.O_WRONLY)
         raise UsageError(f"{path}: cannot be written: {refused.strerror}") from None
     except OSError as refused:
-        why = "nobody reads this pipe" if refused.errno == errno.ENXIO else refused.strerror
+        why = "this pipe has no reader" if refused.errno == errno.ENXIO else refused.strerror
         raise UsageError(f"{path}: cannot be written: {why}") from None
 
 
 def _write_whole_lines(fd: int, lines: Sequence[bytes]) -> tuple[int, OSError | None]:
-    """Write lines in one go; how many are written, and what kept the others. A torn one is cut off again."""
+    """Write lines together.
+
+    Returns how many are written, and the error that stopped the rest; a torn line is removed.
+    """
     data = b"".join(lines)
     written = 0
     try:

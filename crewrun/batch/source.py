@@ -1,6 +1,6 @@
-"""Rows out of a file or a pipe: JSONL, JSONL in gzip, CSV. Streamed; what is not a row becomes a row with a problem.
+"""Streams rows from a file or a pipe: JSONL, gzipped JSONL, CSV. An invalid line becomes a row with a problem.
 
-Reading happens ahead of the engine in `Source.fill`, bounded by bytes, off the event loop where it could block.
+`Source.fill` reads ahead of the engine, bounded by bytes, and off the event loop where reading could block.
 """
 
 import codecs
@@ -24,11 +24,11 @@ from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
 
 STDIN = "-"
-_stdin_fd = 0  # where it can be read
+_stdin_fd = 0  # the descriptor from which rows on stdin are read
 
 
 class Source:
-    """The rows of one input: `visit` them all, or run `fill` in a task beside the callers of `read`."""
+    """The rows of one input: `visit` them all, or run `fill` in a task of its own and call `read`."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Source:
         id_field: str | None = None,
         constants: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """`constants` are inputs of all rows, which a row's own fields come before."""
+        """`constants` are inputs for all rows; a row's own fields override them."""
         self._reader = reader
         self._constants = constants
         self._id_field = id_field
@@ -58,7 +58,7 @@ class Source:
 
     @property
     def fraction(self) -> float | None:
-        """The share of the input that has been handed out, None when its length is not known."""
+        """The share of the input that has been handed out, None when its length is unknown."""
         left = (self._size_bytes or 0) - self._skipped_bytes
         by_bytes = (self._taken_bytes - self._skipped_bytes) / left if left > 0 else None
         if self._last is None:
@@ -68,13 +68,13 @@ class Source:
 
     @property
     def is_drained(self) -> bool:
-        """Whether there are no more rows: the input, or its part that was asked for, has been handed out."""
+        """Whether there are no more rows: the whole input, or the part up to the limit, has been handed out."""
         at_limit = self._last is not None and self._index >= self._last
         return at_limit or (self._ended and not self._ready)
 
     @property
     def is_whole(self) -> bool:
-        """Whether every row that the input has was handed out, none left out and none unreadable."""
+        """Whether every row of the input was handed out: none was skipped, cut off by a limit, or unreadable."""
         return self._is_exhausted and not self._skip and not self._reader.is_cut
 
     async def fill(self) -> None:
@@ -92,7 +92,7 @@ class Source:
         self._wake()
 
     async def read(self) -> Row | None:
-        """The next row, None when there is none. Any number of callers; each row goes to one of them."""
+        """The next row, None at the end. There may be any number of callers; each row goes to one of them."""
         while True:
             if self._last is not None and self._index >= self._last:
                 self.close()
@@ -106,8 +106,8 @@ class Source:
                 await self._more.wait()
 
     async def visit(self, see: Callable[[Row], bool | None]) -> None:
-        """Give `see` each row until it returns True, and release the source. Raises what `see` raises, and OutputFailed
-        when the temporary file of row ids cannot grow.
+        """Pass each row to `see` until it returns True, then release the source. Raises what `see` raises, and
+        OutputFailed when the temporary file of row ids cannot grow.
         """
         try:
             async with anyio.create_task_group() as reading:
@@ -130,7 +130,7 @@ class Source:
         self._wake()
 
     def release(self) -> None:
-        """Close files. `fill` has ended."""
+        """Close files, after `fill` has ended."""
         self._reader.close()
         self._ids.close()
 
@@ -165,7 +165,7 @@ class Source:
         return Row(index, record.line, self._ids.name(content), None, problem)
 
     def _named_row(self, index: int, line: int, inputs: dict[str, Any], field: str) -> Row:
-        """The row whose id is in one of its fields. One without an id, or with another row's, is a problem."""
+        """The row whose id is in `field`. A missing id, or one that another row has, becomes its problem."""
         row_id = inputs.get(field)
         problem = None
         if field not in inputs:
@@ -187,7 +187,7 @@ def open_source(
     id_field: str | None = None,
     constants: Mapping[str, Any] = MappingProxyType({}),
 ) -> Source:
-    """The source for what the user named, `-` for standard input. `id_field` is the field that names a row.
+    """The source for an input as the user wrote it, `-` for standard input. `id_field` is the field with a row's id.
 
     Raises UsageError when the input cannot be read.
     """
@@ -200,13 +200,15 @@ def open_source(
     if inputs != STDIN and suffix == ".gz":
         if Path(inputs).with_suffix("").suffix.lower() == ".csv":
             raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
-        # Not `read`: it would throw away what a damaged file still gave before the damage.
+        # Not `read`: it would discard the data before the damage in a damaged file.
         return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, id_field, constants)
     return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, id_field, constants)
 
 
 def claimed(inputs: str) -> str:
-    """`inputs`. Standard input, `-`, is kept for rows: an `input()` in the crew's code finds nothing there."""
+    """`inputs`, with `-` for every name of standard input, which is reserved for rows: `input()` in user code gets
+    EOF.
+    """
     global _stdin_fd  # noqa: PLW0603  (the process has one)
     if inputs not in (STDIN, "/dev/stdin"):
         return inputs
@@ -219,17 +221,17 @@ def claimed(inputs: str) -> str:
 
 
 def openable(inputs: str) -> str | int:
-    """What opens `inputs`: their name, or for standard input a descriptor that the caller owns."""
+    """What `open` takes for `inputs`: the path, or for standard input a new descriptor that the caller owns."""
     return os.dup(_stdin_fd) if inputs == STDIN else inputs
 
 
 def source_path(inputs: str) -> str:
-    """Where the system has `inputs`, standard input too."""
+    """A path for `inputs`, also for standard input."""
     return f"/dev/fd/{_stdin_fd}" if inputs == STDIN else inputs
 
 
 def stat_of(inputs: str) -> os.stat_result:
-    """What the system knows of `inputs`. Raises OSError."""
+    """`os.stat` of `inputs`. Raises OSError."""
     return os.stat(_stdin_fd if inputs == STDIN else inputs)
 
 
@@ -251,7 +253,7 @@ def _open(inputs: str) -> BinaryIO:
 
 
 def _check_start(raw: BinaryIO, inputs: str) -> None:
-    """Refuse at once what no line of could be read. Only files that can be rewound are looked into."""
+    """Raise UsageError for a file of which no line could be read. Only seekable files are checked."""
     if not raw.seekable():
         return
     start = raw.read(4)
@@ -266,6 +268,6 @@ def _check_start(raw: BinaryIO, inputs: str) -> None:
 
 
 def _is_stream(raw: BinaryIO) -> bool:
-    """Whether `raw` is something to wait for (a pipe, a socket, a terminal) and not a file on disk."""
+    """Whether `raw` can be polled (a pipe, a socket, a terminal), and is not a file on disk."""
     mode = os.fstat(raw.fileno()).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(raw.fileno())

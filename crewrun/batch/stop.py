@@ -1,4 +1,4 @@
-"""Why and how a run ends before its input does."""
+"""Why and how a run stops before the end of its input."""
 
 import signal
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ class StopReason:
 
     @classmethod
     def of(cls, stopped: RunStopped) -> "StopReason":
-        """For a call that said that no other one can be made."""
+        """The reason for an exception that says that no more calls can be made."""
         if isinstance(stopped, Interrupted):
             return SIGNALS[signal.Signals(stopped.number)]
         return cls("budget" if isinstance(stopped, BudgetExhausted) else "breaker", str(stopped))
 
     @property
     def is_signal(self) -> bool:
-        """Whether somebody asked for it from outside."""
+        """Whether a signal stopped the run."""
         return self.kind in ("interrupted", "terminated", "hung up")
 
     @property
@@ -58,7 +58,7 @@ SIGNALS = {
 
 
 class Stop:
-    """A switch that anyone may turn once. `request` lets calls in flight end; `now` does not wait for them."""
+    """Stops a run, once. `request` lets rows in flight end; `now` does not wait for them."""
 
     def __init__(self) -> None:
         self.reason: StopReason | None = None
@@ -66,7 +66,7 @@ class Stop:
         self.at_once = anyio.Event()
 
     def request(self, reason: StopReason) -> None:
-        """Start no more rows. The first reason counts."""
+        """Let no more rows start. The first reason counts."""
         self.reason = self.reason or reason
         self.requested.set()
 
@@ -78,13 +78,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class FailureLimit:
-    """How many failed rows end a run: a count, or a percentage of the finished ones once enough have finished."""
+    """How many failed rows stop a run: a number, or a percentage of the finished rows once enough have finished."""
 
     count: int | None = None
     percent: float | None = None
     flag: str = "--max-failures"
 
-    # Below these a percentage says nothing: the first row failing is 100 %.
+    # Below these a percentage is meaningless: one failed row of one is 100 %.
     MIN_FAILED = 3
     MIN_DONE = 20
 

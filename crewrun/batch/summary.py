@@ -1,4 +1,4 @@
-"""The end of a run as a value: what `--summary` writes and what the command line says in words."""
+"""How a run ended, as values: what `--summary` writes and what the command line reports in words."""
 
 import json
 import os
@@ -25,8 +25,8 @@ SCHEMA = "crewrun.summary/1"
 class Report:
     """How a run ended. `output` is where the results are, None for standard output; `folder` the run's state, if any.
 
-    `backup` is where --fresh moved what was there before; `lost` results were not in the journal, and `gone` rows are
-    not in the input any more; `notes` are to be printed too.
+    `backup` is where --fresh moved the previous run; `lost` results were not in the journal, and `gone` rows are no
+    longer in the input; `notes` are printed too.
     """
 
     summary: dict[str, Any]
@@ -46,12 +46,12 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionEnd:
-    """How a session ended, but for its counters.
+class SessionResult:
+    """How a session ended, except for its counters.
 
     `output` is the results file, None for standard output; `not_counted` says whose calls crewrun does not see;
-    `totals` is what all sessions of the run spent together, `owed` what attempts of this one may cost whose bill is not
-    known, and `forecast` what the canary said. `shard` is the part of the input that was to be run, None for all of it.
+    `totals` is what all sessions of the run have spent together, `owed` what this session's attempts with an unknown
+    bill may cost, and `forecast` the canary's. `shard` is the part of the input to run, None for all of it.
     """
 
     output: str | None
@@ -65,8 +65,8 @@ class SessionEnd:
     shard: Shard | None
 
 
-def summarise(progress: Progress, end: SessionEnd) -> dict[str, Any]:
-    """The summary as JSON. Of the pending rows `unread` were not begun; None means that there may be more than are
+def summarise(progress: Progress, end: SessionResult) -> dict[str, Any]:
+    """The summary as JSON. `unread` of the pending rows had not begun; None means that there may be more than are
     counted.
     """
     why = end.stop.why if end.stop else end.error
@@ -100,10 +100,10 @@ def summarise(progress: Progress, end: SessionEnd) -> dict[str, Any]:
 
 
 def write_summary(path: str, summary: dict[str, Any]) -> None:
-    """Write `summary` to `path` as JSON, whole or not at all. Raises OutputFailed.
+    """Write `summary` to `path` as JSON, all or nothing. Raises OutputFailed.
 
-    It quotes errors, and with them rows: a new file is readable by its owner only, as results are. One that is there
-    keeps the mode that somebody gave it.
+    It quotes errors, which may quote rows, so a new file is readable by its owner only, as results are. An existing
+    file keeps its mode.
     """
     target = Path(path)
     try:

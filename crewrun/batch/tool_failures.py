@@ -7,7 +7,7 @@ from typing import Any
 from crewrun.failed_tools import OTHERS
 from crewrun.row import FailedTool, Row
 
-# Models ask for tools that do not exist, by any name.
+# Models also call tools that do not exist, by arbitrary names.
 _MAX_TOOLS = 50
 
 
@@ -30,13 +30,13 @@ class FailingTool:
 
 
 class ToolFailures:
-    """Counts by tool, `_MAX_TOOLS` at most; the rest together."""
+    """Counts by tool, for at most `_MAX_TOOLS` of them; the rest is counted together."""
 
     def __init__(self) -> None:
         self._tools: dict[str, FailingTool] = {}
 
     def add(self, row: Row, failed: Iterable[FailedTool]) -> None:
-        """Count what failed in one row."""
+        """Count the failed tools of one row."""
         met: set[str] = set()
         for failure in failed:
             tool = failure.tool if failure.tool in self._tools or len(self._tools) < _MAX_TOOLS else OTHERS
@@ -48,5 +48,5 @@ class ToolFailures:
             met.add(tool)
 
     def groups(self) -> list[FailingTool]:
-        """All of them, the most frequent first."""
+        """All failing tools, the most frequent first."""
         return sorted(self._tools.values(), key=lambda group: -group.count)

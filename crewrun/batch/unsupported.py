@@ -1,4 +1,4 @@
-"""What cannot hold for another library's crew, whose calls go past crewrun: `check_supported` refuses it."""
+"""`check_supported` refuses settings that cannot work for another library's crew, whose calls bypass crewrun."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from crewrun.target import Target
 
 
 def check_supported(settings: BatchSettings, target: Target) -> None:
-    """Raise UsageError for settings that `target` would not keep, wherever they were made."""
+    """Raise UsageError for settings that have no effect on `target`, from flags, environment or file."""
     defaults = BatchSettings()
     used = {
         flag.option: getattr(settings, name)
@@ -21,7 +21,7 @@ def check_supported(settings: BatchSettings, target: Target) -> None:
 
 
 def check_flags_supported(target: Target, flags: Mapping[str, Any]) -> None:
-    """Raise UsageError for those of `flags` that have a value, not None, and that `target` would not keep."""
+    """Raise UsageError when any of `flags` is set (not None) and would have no effect on `target`."""
     used = [flag for flag, value in flags.items() if value is not None]
     if target.uncounted_reason is not None and used:
         raise UsageError(

@@ -1,6 +1,6 @@
-"""What runs next to the engine while a session goes on. Each watcher looks after one thing.
+"""Tasks that run next to the engine during a session, one watcher for each concern.
 
-The session starts them with its first row and cancels them after the last one.
+The session starts them before its first row and cancels them after the last.
 """
 
 import os
@@ -17,11 +17,11 @@ from crewrun.batch.stop import SIGNALS, Stop, StopReason
 from crewrun.journal.changes import Heartbeat
 from crewrun.limits.local_limiters import LocalLimiters
 
-_HEARTBEAT_S = 1.0
+_HEARTBEAT_S = 1.0  # how old the progress that `status` shows may be
 
 
 class Display(Protocol):
-    """Shows progress while a run goes on."""
+    """Shows the progress of a run."""
 
     interval_s: float
 
@@ -35,7 +35,7 @@ class Display(Protocol):
 
 
 class Watcher(Protocol):
-    """Looks after one thing while rows run, until it is cancelled."""
+    """A task that runs until it is cancelled."""
 
     async def watch(self) -> None: ...
 
@@ -47,15 +47,15 @@ class _Input(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SignalWatcher:
-    """The first signal asks for a stop, the second does not wait. The third ends the process: code of the user's that
-    cannot be cancelled may keep the second from its end, and the journal survives a sudden death.
+    """The first signal requests a stop, the second does not wait for rows in flight. The third ends the process, since
+    user code that cannot be cancelled may block the second; the journal survives that.
     """
 
     signals: AsyncIterator[signal.Signals]
     stop: Stop
 
     async def watch(self) -> None:
-        """Obey signals."""
+        """Handle each signal as it comes."""
         steps: list[Callable[[StopReason], None]] = [self.stop.request, self.stop.now]
         async for number in self.signals:
             if not steps:
@@ -65,28 +65,28 @@ class SignalWatcher:
 
 @dataclass(frozen=True, slots=True)
 class DeadlineWatcher:
-    """Ends the run after `deadline_s`; `deadline` is how the user wrote it."""
+    """Stops the run after `deadline_s`; `deadline` is the deadline as the user wrote it."""
 
     deadline_s: float
     deadline: str | float | None
     stop: Stop
 
     async def watch(self) -> None:
-        """Wait for the deadline."""
+        """Wait for the deadline, then request a stop."""
         await anyio.sleep(self.deadline_s)
         self.stop.request(StopReason("deadline", f"the deadline has come (--deadline {self.deadline})"))
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatWatcher:
-    """Says in the run's state every second that the session is alive, and how far it is: `status` reads that."""
+    """Writes every second to the run's state that the session is alive and how far it is, for `status` to read."""
 
     beat: Callable[[Heartbeat], None]
     progress: Progress
     input: _Input
 
     async def watch(self) -> None:
-        """Beat."""
+        """Write heartbeats."""
         progress = self.progress
         while True:
             share = progress.share(self.input.fraction)
@@ -96,7 +96,7 @@ class HeartbeatWatcher:
 
 @dataclass(frozen=True, slots=True)
 class DisplayWatcher:
-    """Shows the progress as often as the display likes."""
+    """Updates the display at its interval."""
 
     display: Display
     progress: Progress
@@ -104,22 +104,22 @@ class DisplayWatcher:
     limiters: LocalLimiters
 
     async def watch(self) -> None:
-        """Show."""
+        """Update the display again and again."""
         while True:
             await anyio.sleep(self.display.interval_s)
             self.progress.limiting = self.limiters.limiting
             self.show()
 
     def show(self) -> None:
-        """Show this moment."""
+        """Update the display once."""
         self.display.update(self.progress, self.progress.share(self.input.fraction))
 
 
 @dataclass(slots=True)
 class CanaryWatcher:
-    """When the sample has ended: says what all rows will take, and lets them run unless that is too much.
+    """When the sample has ended, shows the forecast for all rows and lets them run unless it exceeds the limit.
 
-    `totals` gives what all sessions of the run spent, None when there is no other.
+    `totals` returns what all sessions of the run have spent, None when there is only this one.
     """
 
     canary: Canary
@@ -131,7 +131,7 @@ class CanaryWatcher:
     forecast: Forecast | None = None
 
     async def watch(self) -> None:
-        """Wait for the end of the sample."""
+        """Wait for the end of the sample, then decide."""
         await self.canary.ended.wait()
         if self.canary.sample.rows:
             self.forecast = forecast = self.canary.forecast()

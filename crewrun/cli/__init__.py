@@ -1,1 +1,1 @@
-"""The command line: `app` and one file per command. Nothing here is imported by the rest of the package."""
+"""The command line: `app`, and one file per command. Nothing else in the package imports it."""

@@ -1,4 +1,4 @@
-"""The commands, and what is the same for all of them: how errors are said and how the process ends."""
+"""The commands, and what they have in common: how errors are reported and how the process ends."""
 
 import io
 import sys
@@ -100,7 +100,7 @@ def run() -> None:
 
 
 class _Misuse(Protocol):
-    """What is wrong with flags and arguments, as typer says it."""
+    """Typer's exception for wrong flags and arguments."""
 
     exit_code: int
 
@@ -108,14 +108,14 @@ class _Misuse(Protocol):
 
 
 def _is_of_the_command_line(wrong: Exception) -> TypeGuard[_Misuse]:
-    """Whether it is typer's. It has had click's classes, and now has a click of its own, without a public name."""
+    """Whether it is Typer's. Typer raised click's classes, and now has its own copy of click without public names."""
     return callable(getattr(wrong, "show", None)) and isinstance(getattr(wrong, "exit_code", None), int)
 
 
 def _as_a_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """A warning as it is shown: ours say where by themselves."""
+    """Format a warning: crewrun's own already say where."""
     if issubclass(category, CrewrunWarning):
         text = f"warning: {message}"
     else:
@@ -124,12 +124,12 @@ def _as_a_line(
 
 
 def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A bug's traceback. The user's code and files may be in it, and so may their secrets."""
+    """Print the traceback of a bug, redacted: it may quote the user's code and files, and secrets in them."""
     say_all(redact("".join(traceback.format_exception(kind, error, trace))).rstrip("\n").split("\n"))
 
 
 def _guard_logging() -> None:
-    """What libraries log where nobody has set a handler up goes to stderr too: asyncio's lost exceptions, for one."""
+    """Redact what libraries log to stderr when no handler is set up, for example asyncio's lost exceptions."""
     import logging
 
     class Guarded(logging.Formatter):

@@ -25,13 +25,13 @@ def batch(
         False, "--dry-run", help="Call no model: say what would be done, what it would cost and how long it would take."
     ),
     as_json: bool = typer.Option(False, "--json", help="With --dry-run: print the plan as JSON."),
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Run a crew on every row of INPUTS, or go on where an earlier run of the same command stopped.
 
     Exit codes: 0 all rows succeeded, those done before included; 1 a bug, or results that cannot be written; 2 usage,
-    crew, input or journal is wrong and nothing was sent; 3 some rows failed; 4 stopped since all rows would fail, or by
-    --fail-fast or --max-failures; 5 by --budget or --max-forecast; 6 by --deadline; 75 another process has this run;
+    crew, input or journal is wrong and nothing was sent; 3 some rows failed; 4 stopped because all rows would fail, or
+    by --fail-fast or --max-failures; 5 by --budget or --max-forecast; 6 by --deadline; 75 another process has this run;
     129, 130 and 143 interrupted; 141 stdout was closed.
     """
     from crewrun.batch.invocation import BatchRequest, Invocation
@@ -40,11 +40,11 @@ def batch(
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
 
     load_env()
-    given["input"] = read_inputs(given["input"]) if given["input"] else None
+    values["input"] = read_inputs(values["input"]) if values["input"] else None
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
-    definition = load_crew(crew, inputs, strict=given["strict"], engine=given["engine"] or "crewrun")
-    settings = BatchSettings.merge(given, definition.batch)
+    definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"] or "crewrun")
+    settings = BatchSettings.merge(values, definition.batch)
     if dry_run:
         from crewrun.cli.dry_run import show_plan
 
@@ -79,7 +79,8 @@ def _run(request: "BatchRequest") -> "Report":
     from crewrun.cli.setup import run_loop
 
     display = choose_display(request.settings.progress, request.settings.quiet)
-    # What was loaded so far lives to the end of the process: the collector need not look through it again and again.
+    # What is loaded by now lives until the end of the process, so the collector need not traverse it again and again.
+    # The thresholds trade memory for time: rows make many objects and few cycles.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -87,23 +88,21 @@ def _run(request: "BatchRequest") -> "Report":
 
 
 def end(report: "Report", request: "BatchRequest") -> NoReturn:
-    """Say how the run went and end the process with its exit code."""
+    """Report how the run went and end the process with its exit code."""
     from crewrun.batch.summary import write_summary
     from crewrun.cli.report import say_report
-    from crewrun.cli.setup import leave
+    from crewrun.cli.setup import exit_now
 
     settings = request.settings
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
         say_report(report, resume_command(request), resume_command(request, replay=False))
     if settings.summary:
         write_summary(settings.summary, report.summary)
-    leave(report.exit_code)
+    exit_now(report.exit_code)
 
 
 def resume_command(request: "BatchRequest", *, replay: bool = True) -> str:
-    """The command that goes on with a run, without --fresh; without `replay` it may send what --replay could
-    not answer.
-    """
+    """The command that continues a run, without --fresh; without `replay` it also makes the calls --replay left out."""
     from crewrun.redaction.redactor import redact_value
     from crewrun.runs.manifest import without
 

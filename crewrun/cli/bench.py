@@ -1,4 +1,4 @@
-"""`crewrun bench`: some crews in parallel, then one after another, and how much faster that is."""
+"""`crewrun bench`: runs some crews in parallel, then one after another, and compares the times."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import typer
 
 from crewrun.cli import flags
 
-_SHORTEST_S = 0.01  # of a call that is worth waiting for at the same time as others
+_SHORTEST_S = 0.01  # shorter calls do not wait for the network, so running them in parallel gains nothing
 
 
 def bench(
@@ -43,7 +43,7 @@ def bench(
 
 def _speedup(parallel_s: float, sequential_s: float, count: int) -> str:
     if sequential_s / count < _SHORTEST_S:
-        return "Speedup:    not told: these calls take no time; those of -m 'offline?latency=0.5' take half a second"
+        return "Speedup:    none: these calls take no time; those of -m 'offline?latency=0.5' take half a second"
     return f"Speedup:    {sequential_s / max(parallel_s, 1e-9):.1f}x"
 
 
@@ -68,7 +68,7 @@ async def _measure(gateway: Any, count: int) -> tuple[float, float]:
     crews = [timing_crew(f"crew {i + 1}") for i in range(count)]
     await check_models(CrewTarget(crews[0]), gateway)
     async with gateway:
-        # One call first, which opens the connection: both measurements begin alike.
+        # One call first, which opens the connection, so that both measurements start from the same state.
         await timing_crew("warm-up").akickoff()
         began = anyio.current_time()
         await gather([crew.akickoff for crew in crews])

@@ -1,4 +1,4 @@
-"""`crewrun check`: what a batch would run, and everything that is wrong with it, without a call."""
+"""`crewrun check`: what a batch would run, and everything that is wrong with it, without calling a model."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any

@@ -15,19 +15,19 @@ from crewrun.terminal import visible
 
 
 class _Bar(Bar):
-    """The bar, and below it in whole what limits the run: on a narrow terminal a column would cut it off."""
+    """The bar, with what limits the run on a line below it: a narrow terminal would cut off a column."""
 
     limiting: str | None = None
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """What is drawn, line by line."""
+        """The lines to draw."""
         yield from super().get_renderables()
         if self.limiting:
             yield Text(f"  limited by {visible(redact_line(self.limiting))}", style="yellow")
 
 
 class RichDisplay:
-    """A bar with the counters, redrawn a few times a second on stderr. NO_COLOR is obeyed by rich."""
+    """A bar with the counters, redrawn a few times a second on stderr. Rich obeys NO_COLOR."""
 
     interval_s = 0.25
 
@@ -56,11 +56,11 @@ class RichDisplay:
         )
 
     def start(self) -> None:
-        """Begin to draw."""
+        """Start drawing."""
         self._bar.start()
 
     def update(self, progress: Progress, share: float | None) -> None:
-        """Draw the counters of this moment."""
+        """Draw the current counters."""
         eta_s = progress.eta_s(share)
         self._bar.limiting = progress.limiting
         self._bar.update(
@@ -79,9 +79,9 @@ class RichDisplay:
         self._bar.refresh()
 
     def foresee(self, forecast: Forecast) -> None:
-        """A line above the bar."""
+        """Print the forecast above the bar."""
         self._bar.console.print(in_words(forecast), highlight=False, markup=False)
 
     def stop(self) -> None:
-        """Take the bar away; the summary follows."""
+        """Remove the bar; the summary follows."""
         self._bar.stop()

@@ -1,4 +1,4 @@
-"""Progress for people and machines, on stderr: plain lines, JSON lines, or nothing. The live one is in `console`."""
+"""Shows progress on stderr: as plain lines, as JSON lines, or not at all. `console` has the live display."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ def choose_display(style: ProgressStyle, quiet: bool) -> Display:
 
 
 def snapshot(progress: Progress, share: float | None) -> dict[str, Any]:
-    """The counters of this moment."""
+    """The current counters, as JSON."""
     eta_s = progress.eta_s(share)
     return {
         "ok": progress.ok,
@@ -46,7 +46,7 @@ def snapshot(progress: Progress, share: float | None) -> dict[str, Any]:
 
 
 def one_line(progress: Progress, share: float | None) -> str:
-    """The counters as a line for people."""
+    """The current counters as a line for people."""
     parts = [
         f"{progress.done} done",
         f"{progress.failed} failed",
@@ -82,15 +82,15 @@ class NoDisplay:
 
 
 class SilentDisplay(NoDisplay):
-    """Shows no progress, but what a canary found out."""
+    """Shows no progress, only a canary's forecast."""
 
     def foresee(self, forecast: Forecast) -> None:
-        """A line."""
+        """Print the forecast as a line."""
         say(in_words(forecast))
 
 
 class PlainDisplay(SilentDisplay):
-    """One line every ten seconds; for logs."""
+    """Prints a line every ten seconds, for logs."""
 
     interval_s = _PLAIN_S
 
@@ -98,21 +98,21 @@ class PlainDisplay(SilentDisplay):
         self._shown = 0.0
 
     def update(self, progress: Progress, share: float | None) -> None:
-        """A line, unless the run ends before the first is due: then the summary says it all."""
+        """Print a line when one is due. A run that ends before the first has only its summary."""
         if progress.elapsed_s - self._shown >= self.interval_s * 0.9:
             self._shown = progress.elapsed_s
             say(one_line(progress, share))
 
 
 class JsonDisplay(NoDisplay):
-    """One JSON object every second and at the end; for programs."""
+    """Prints a JSON object every second and at the end, for programs."""
 
     interval_s = _JSON_S
 
     def update(self, progress: Progress, share: float | None) -> None:
-        """One object."""
+        """Print the counters as an object."""
         say(json.dumps(snapshot(progress, share)))
 
     def foresee(self, forecast: Forecast) -> None:
-        """One object."""
+        """Print the forecast as an object."""
         say(json.dumps({"forecast": forecast.to_json()}))

@@ -1,4 +1,4 @@
-"""`--dry-run`: the plan of a batch, printed."""
+"""`--dry-run`: prints the plan of a batch."""
 
 import json
 from collections.abc import Callable

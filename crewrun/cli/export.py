@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Selection(NamedTuple):
-    """What is to be exported. `columns` are those of a CSV, None for JSONL; `guards_formulas` is about its texts."""
+    """What to export. `columns` are those of a CSV, None for JSONL; `guards_formulas` applies to a CSV's texts."""
 
     columns: "Columns | None"
     status: Literal["ok", "failed"] | None
@@ -40,12 +40,12 @@ def export(
 ) -> None:
     """Write the results of a run as JSONL or CSV, also while it is going.
 
-    Lines that were torn or edited are left out. Results that went to a stream, or were deleted, are made again from the
-    journal and the input. Of results without a run folder, merged or copied, the last line of each id is taken. A CSV
-    has the same columns whatever --status; text in it that begins with = + - @, a tab or a carriage return gets an
-    apostrophe in front, unless --no-formula-guard. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is none,
-    or cannot be exported; 3 it is written, and results are missing that the run had (unless it is going), or a line is
-    not whole; 141 stdout was closed.
+    Torn or edited lines are left out. Results that went to a stream, or were deleted, are restored from the journal and
+    the input. Of results without a run folder, merged or copied, the last line of each id is taken. A CSV has the same
+    columns whatever --status; text in it that begins with = + - @, a tab or a carriage return gets an apostrophe in
+    front, unless --no-formula-guard. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is not a run, or cannot
+    be exported; 3 it is written, but results that the run had are missing (unless it is going), or a line is
+    incomplete; 141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop
     from crewrun.inspect.results_file import find_results_file
@@ -65,7 +65,7 @@ def export(
 
 
 async def _export(view: "View", selection: _Selection, sink: "Sink") -> int:
-    """Write the export. Returns how many results are missing in it."""
+    """Write the export. Returns how many results it lacks."""
     from crewrun.cli.wording import count
     from crewrun.inspect.export import LeftOut, Written
     from crewrun.runs.lock import is_held
@@ -83,7 +83,7 @@ async def _export(view: "View", selection: _Selection, sink: "Sink") -> int:
             results.sort()
         await _write(results.lines, selection, sink)
     if is_going:
-        results.left_out.torn = results.missing = 0  # they are being written
+        results.left_out.torn = results.missing = 0  # they are still being written
     faults = [f"lines of {view.results} that are left out: {results.left_out}"] if str(results.left_out) else []
     faults += [f"missing in {view.results}: {count(results.missing, 'result')}"] if results.missing else []
     if faults:
@@ -92,7 +92,7 @@ async def _export(view: "View", selection: _Selection, sink: "Sink") -> int:
 
 
 async def _read_input(view: "View", results: "Written", selection: _Selection) -> None:
-    """Find out which rows the input has, and in which order."""
+    """Pass the rows of the input to `results`."""
     from crewrun.batch.run_input import is_wanted, visit_rows
     from crewrun.errors import UsageError
     from crewrun.terminal import say
@@ -107,11 +107,11 @@ async def _read_input(view: "View", results: "Written", selection: _Selection) -
     except UsageError as gone:
         results.end_without_input()
         if selection.ordered:
-            say(f"crewrun: --ordered by the places that rows had when they ran, since {gone}")
+            say(f"crewrun: --ordered by the places that rows had when they ran, because {gone}")
 
 
 async def _export_again(view: "View", selection: _Selection, sink: "Sink") -> None:
-    """Export results that are in no file from the journal and the input."""
+    """Export results that are not in a file, from the journal and the input."""
     from crewrun.batch.run_input import visit_rows
     from crewrun.errors import OutputFailed, UsageError
     from crewrun.inspect.export import Spool
@@ -119,7 +119,7 @@ async def _export_again(view: "View", selection: _Selection, sink: "Sink") -> No
     if view.manifest.input_file is None:
         gone = "its results went to a stream" if view.results is None else f"{view.results} is gone"
         raise UsageError(
-            f"{view.folder.path}: {gone} and its rows came through a pipe: there is nothing to make the results from"
+            f"{view.folder.path}: {gone} and its rows came through a pipe, so the results cannot be restored"
         )
     try:
         with tempfile.TemporaryFile() as file:
@@ -131,7 +131,7 @@ async def _export_again(view: "View", selection: _Selection, sink: "Sink") -> No
 
 
 async def _export_file(run: Path, selection: _Selection, sink: "Sink") -> int:
-    """Export results without a run folder. Returns how many results are surely missing: lines that are not whole."""
+    """Export results without a run folder. Returns how many are certainly missing: the incomplete lines."""
     from crewrun.errors import UsageError
     from crewrun.inspect.results_file import ResultsFile
     from crewrun.terminal import say
@@ -141,7 +141,7 @@ async def _export_file(run: Path, selection: _Selection, sink: "Sink") -> int:
             results = ResultsFile(file, selection.status, selection.columns)
             if not len(results) and str(results.left_out):
                 raise UsageError(
-                    f"{run}: has no run folder, and no line of it is a result; "
+                    f"{run}: has no run folder, and none of its lines is a result; "
                     "RUN is a results file of crewrun batch or merge, or a run folder"
                 )
             await _write(results.lines(ordered=selection.ordered), selection, sink)
@@ -150,7 +150,7 @@ async def _export_file(run: Path, selection: _Selection, sink: "Sink") -> int:
     if str(results.left_out):
         say(f"crewrun: lines of {run} that are left out: {results.left_out}")
     if selection.ordered:
-        say(f"crewrun: --ordered by the places that rows had when they ran, since {run} has no run folder")
+        say(f"crewrun: --ordered by the places that rows had when they ran, because {run} has no run folder")
     return results.left_out.torn
 
 
@@ -166,7 +166,7 @@ async def _write(lines: "Iterable[bytes]", selection: _Selection, sink: "Sink") 
 
 @contextmanager
 def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bool]) -> "Iterator[Sink]":
-    """Standard output, or a file that is there when it is whole. `is_taken` knows what belongs to the run."""
+    """Standard output, or a file that appears when it is complete. `is_taken` tells which paths belong to the run."""
     from crewrun.batch.locations import check_output
     from crewrun.batch.sink import FileSink, StreamSink, open_sink
     from crewrun.errors import UsageError
@@ -193,7 +193,7 @@ def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bo
 
 
 def _is_of_run(path: Path, view: "View") -> bool:
-    """Whether it is a file of the run, or has the name of one that SQLite makes and takes away."""
+    """Whether it is a file of the run, or has the name of one that SQLite creates and removes."""
     files = view.folder.files
     if path.name in {file.name for file in files} and path.parent.samefile(view.folder.path):
         return True

@@ -1,4 +1,4 @@
-"""Typer's parameters for flags that several commands have. Those of a batch are made from `crewrun.batch_flags`."""
+"""Typer's parameters for flags that several commands share. Those of a batch are made from `crewrun.batch_flags`."""
 
 import inspect
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import typer
 
 from crewrun.batch_flags import FlagField, Kind, batch_flags
 
-# The shortest time and the smallest share of a CPU that make sense: Typer's `min` includes its value, and 0 does not.
+# Stands for "more than 0" in times and shares of a CPU: Typer's `min` is inclusive, and 0 makes no sense.
 _ABOVE_0 = 0.001
 
 
@@ -25,8 +25,8 @@ def _number_or_auto(text: str) -> int | str:
     return number
 
 
-# What the command line takes for each kind, and what Typer checks of it. Text of other forms is parsed by
-# `batch.settings`, which also gets a crew file's values.
+# The type of each kind on the command line, and what Typer checks. Other forms of text are parsed by `batch.settings`,
+# which gets the crew file's values too.
 _TYPES: dict[Kind, Any] = {
     **dict.fromkeys(Kind, str),
     Kind.SWITCH: bool,
@@ -59,7 +59,7 @@ def option(name: str, *, help: str | None = None) -> Any:  # noqa: A002  (as Typ
 
 
 def takes_batch_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """`command`, whose `**given` are a batch's flags: Typer sees a parameter for each, after the positional ones."""
+    """`command`, whose `**values` are a batch's flags: Typer sees a parameter for each, after the positional ones."""
 
     @wraps(command)
     def with_flags(**parameters: Any) -> None:

@@ -1,4 +1,4 @@
-"""`crewrun gc`: the run folders on a disk, and room where they are not needed any more."""
+"""`crewrun gc`: lists run folders and deletes those that are no longer needed."""
 
 import json
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,16 +19,16 @@ def gc(
     delete: bool = typer.Option(False, "--delete", help="Delete those that are aside or orphan."),
     finished: bool = typer.Option(False, "--finished", help="With --delete: those that are finished, too."),
     older_than: float | None = typer.Option(
-        None, "--older-than", metavar="DAYS", min=0, help="Only runs that nothing happened in for so long."
+        None, "--older-than", metavar="DAYS", min=0, help="Only runs in which nothing has happened for this long."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print the list as JSON."),
 ) -> None:
-    """List the run folders, and with --delete remove what is not needed any more; never a results file.
+    """List the run folders, and with --delete remove those that are no longer needed; never a results file.
 
-    Of `finished` runs all rows have succeeded, `aside` ones were moved by --fresh, of `orphan` ones the results are
-    gone. What is running, unfinished (failed rows can run again) or damaged stays. A run whose folder is deleted cannot
-    be continued: the next batch of a finished one is refused (exit 2), or with --fresh pays for every row again.
-    Exit codes: 0 done; 2 a DIR is none, or something could not be deleted.
+    All rows of `finished` runs have succeeded, `aside` runs were moved by --fresh, and the results of `orphan` runs are
+    gone. Runs that are running, unfinished (failed rows can run again) or damaged stay. A run whose folder is deleted
+    cannot be continued: the next batch of a finished one is refused (exit 2), or with --fresh pays for every row again.
+    Exit codes: 0 done; 2 a DIR is not a folder, or something could not be deleted.
     """
     from crewrun.cli.setup import open_stdout
     from crewrun.inspect.gc import NEEDLESS
@@ -48,7 +48,7 @@ class _Deletion(NamedTuple):
 
 
 def _find(folders: list[str], older_than_days: float | None) -> "list[FoundRun]":
-    """The runs below some folders, each once, in which nothing has happened for that time."""
+    """The runs in and below `folders`, each once, in which nothing has happened for that many days."""
     import time
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`crewrun init`: a folder with a crew that works at once."""
+"""`crewrun init`: makes a folder with a crew that works at once."""
 
 from pathlib import Path
 
@@ -42,11 +42,11 @@ batch:
     "README.md": """\
 # A crew for crewrun
 
-Rehearse it without a model, a key or a cost:
+Try it offline, without a model, a key or any cost:
 
     crewrun batch inputs.jsonl -m offline
 
-Run it with a model; the same command with a key in the environment or in `.env`:
+Run it with a model, with its key in the environment or in `.env`:
 
     export OPENAI_API_KEY=…
     crewrun batch inputs.jsonl -m gpt-4.1-mini -j 20

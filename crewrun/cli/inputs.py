@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_inputs(pairs: Sequence[str], whole: str | None = None) -> dict[str, Any]:
-    """The inputs of `--inputs` with each `-i` over it, the later ones over the earlier. Raises UsageError."""
+    """The inputs of `--inputs`, overridden by each `-i` in turn. Raises UsageError."""
     from crewrun.errors import UsageError
 
     values = {} if whole is None else _object("--inputs", whole)
@@ -24,7 +24,7 @@ def read_inputs(pairs: Sequence[str], whole: str | None = None) -> dict[str, Any
 
 
 def _object(flag: str, text: str) -> dict[str, Any]:
-    """A JSON object, or that in the file which `@FILE` names."""
+    """A JSON object, from the text itself or from the file that `@FILE` names."""
     from crewrun.batch.json_object import parse_object
     from crewrun.errors import UsageError
 
@@ -40,7 +40,7 @@ def _object(flag: str, text: str) -> dict[str, Any]:
 
 
 def _line(content: bytes) -> str:
-    """`line 2: `, where the JSON of several lines is wrong."""
+    """`line 2: ` for an error in JSON of several lines."""
     try:
         json.loads(content)
     except json.JSONDecodeError as wrong:

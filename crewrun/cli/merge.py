@@ -1,4 +1,4 @@
-"""`crewrun merge`: the results of several runs in one file, and whether that has every row of the input."""
+"""`crewrun merge`: writes the results of several runs to one file and checks it against the input."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def merge(
     runs: list[str] = typer.Argument(..., metavar="RUN", help="Results files, or run folders."),
     output: str = typer.Option(..., "--output", "-o", metavar="FILE", help="Where the merged results go."),
     inputs: str | None = typer.Option(
-        None, "--input", metavar="INPUTS", help="What all rows are. [default: the input that the runs name]"
+        None, "--input", metavar="INPUTS", help="The input with all rows. [default: the input that the runs name]"
     ),
     ordered: bool = typer.Option(False, "--ordered", help="In input order. [default: run after run]"),
     id_field: str | None = typer.Option(
@@ -34,10 +34,10 @@ def merge(
 ) -> None:
     """Unite the results of shards, or of the same rows run several times: one line for each row.
 
-    A success is taken before a failure, a later result before an earlier one. Then all rows of the input are looked
-    for, whatever --limit, --offset and --shard the runs had. FILE is written whole or not at all; it is no run, so it
-    cannot be continued. Exit codes: 0 it is written; 1 it cannot be written; 2 a RUN is none, or FILE exists; 3 it is
-    written, and rows failed, are missing, are not in the input, or had different inputs.
+    A success is preferred to a failure, a later result to an earlier one. The result is then compared with the input,
+    whatever --limit, --offset and --shard the runs had. FILE is written all or nothing; it is not a run, so it cannot
+    be continued. Exit codes: 0 it is written; 1 it cannot be written; 2 a RUN is not a run, or FILE exists; 3 it is
+    written, but rows failed, are missing, are not in the input, or had different inputs.
     """
     from crewrun.cli.setup import run_loop
     from crewrun.inspect.merge import MergedResults
@@ -67,7 +67,7 @@ def _say_result(
     whole: "Input | str",
     warnings: Sequence[str],
 ) -> bool:
-    """Say what was merged, and what is missing in it. Whether nothing is, as far as that can be known."""
+    """Report what was merged and what is missing. Returns whether the result is complete, as far as can be known."""
     from crewrun.cli.status import difference_lines
     from crewrun.inspect.merge import KINDS
     from crewrun.terminal import say, say_all
@@ -81,7 +81,7 @@ def _say_result(
         say(f"warning: {warning}")
     say(_headline(output, len(runs), merged))
     say_all((_conclusion(differences, whole), *difference_lines(differences, KINDS)))
-    # What is left out may be missing, unless all rows were found.
+    # Without a check against the input, lines that were left out may be missing rows.
     return not differences.counts and (is_checked or not missing)
 
 
@@ -92,7 +92,7 @@ async def _see_input(whole: "Input", merged: "MergedResults") -> None:
 
 
 def _check_output(output: str, runs: "Sequence[MergeInput]", inputs: str | None, *, force: bool) -> Path:
-    """Where to write. Raises UsageError when that cannot be, or would take the place of what is not to be lost."""
+    """The path to write to. Raises UsageError when it cannot be written, or would overwrite an input or a run."""
     from crewrun.batch.locations import check_output, output_path
     from crewrun.errors import UsageError
     from crewrun.runs.folder import folder_of
@@ -121,9 +121,9 @@ def _check_output(output: str, runs: "Sequence[MergeInput]", inputs: str | None,
 
 def _conclusion(differences: "Differences", whole: "Input | str") -> str:
     if isinstance(whole, str):
-        return f"warning: not held against the input: {whole}"
+        return f"warning: not compared with the input: {whole}"
     is_whole = not {"without_result", "changed", "not_in_input"} & differences.counts.keys()
-    return f"{'complete: these are the rows of' if is_whole else 'not complete: held against'} {whole.path}"
+    return f"{'complete: these are the rows of' if is_whole else 'not complete: compared with'} {whole.path}"
 
 
 def _headline(output: str, runs: int, merged: "MergedResults") -> str:
@@ -135,7 +135,7 @@ def _headline(output: str, runs: int, merged: "MergedResults") -> str:
 
 
 def _shards(runs: "Sequence[MergeInput]") -> "dict[str, Shard]":
-    """Those runs that are shards, by name."""
+    """The shards among the runs, by name."""
     from crewrun.batch.shard import Shard
     from crewrun.errors import UsageError
 
@@ -143,23 +143,23 @@ def _shards(runs: "Sequence[MergeInput]") -> "dict[str, Shard]":
     for run in runs:
         shard = run.manifest.options.get("shard") if run.manifest is not None else None
         if shard is not None:
-            with suppress(UsageError):  # a manifest that somebody edited
+            with suppress(UsageError):  # an edited manifest
                 shards[run.name] = Shard.parse(str(shard))
     return shards
 
 
 def _other_divisions(shards: "Mapping[str, Shard]") -> list[str]:
-    """What to say when not all shards are of the same number: the first run of each."""
+    """A warning when the shards are parts of different divisions, with the first run of each."""
     kinds: dict[int, str] = {}
     for name, shard in shards.items():
         kinds.setdefault(shard.count, f"{name} is shard {shard}")
-    ways = ", ".join(kinds.values())
-    warning = f"the input was divided in several ways: {ways}; rows may be in two of them, or in none"
+    divisions = ", ".join(kinds.values())
+    warning = f"the input was divided in several ways: {divisions}; rows may be in two of them, or in none"
     return [warning] if len(kinds) > 1 else []
 
 
 def _missing_shards(runs: "Sequence[MergeInput]", shards: "Mapping[str, Shard]") -> list[str]:
-    """Which shards none of the runs is; nothing when not all say what they are, or divide by the same number."""
+    """The shards that are missing; nothing when a run does not say which it is, or they are not of one division."""
     from crewrun.batch.shard import Shard
 
     there, counts = {shard.number for shard in shards.values()}, {shard.count for shard in shards.values()}
@@ -173,38 +173,38 @@ def _missing_shards(runs: "Sequence[MergeInput]", shards: "Mapping[str, Shard]")
 
 
 def _other_crews(runs: "Sequence[MergeInput]") -> list[str]:
-    """What is to be said when not all runs were of one crew with the same models: of each other one, what differs."""
+    """Warnings when the runs had different crews or models: how each differs from the first."""
     kinds: dict[str | None, tuple[str, Manifest]] = {}
     for run in runs:
         if run.manifest is not None:
             kinds.setdefault(run.crew, (run.name, run.manifest))
     crews = list(kinds.values())
     return [
-        f"{name}: its crew or models are others than those of {crews[0][0]}: {_difference(crews[0][1], manifest)}"
+        f"{name}: its crew or models differ from those of {crews[0][0]}: {_difference(crews[0][1], manifest)}"
         for name, manifest in crews[1:]
     ]
 
 
 def _difference(one: "Manifest", other: "Manifest") -> str:
-    """The first place in which the definitions of two runs differ."""
+    """The first difference between the definitions of two runs."""
     from crewrun.batch.run_identity import endpoints_in_words
 
     first, second = _texts(one), _texts(other)
-    if len(first) == len(second) == 1:  # whatever the two files are called
+    if len(first) == len(second) == 1:  # compare the two files even if their names differ
         first = dict(zip(second, first.values(), strict=True))
     for name in sorted(first.keys() | second.keys()):
         lines, others = (texts.get(name, "").splitlines() for texts in (second, first))
         for number, (line, expected) in enumerate(zip_longest(lines, others, fillvalue=""), 1):
             if line != expected:
                 return f"{name}:{number}: {_excerpt(line)} and not {_excerpt(expected)}"
-    asked, expected = (endpoints_in_words(manifest.definition.get("endpoints", ())) for manifest in (other, one))
-    if asked != expected:
-        return f"{asked} and not {expected}"
+    models, expected = (endpoints_in_words(manifest.definition.get("endpoints", ())) for manifest in (other, one))
+    if models != expected:
+        return f"{models} and not {expected}"
     return _other_constants(one, other) or "files or code that the crew's own file does not show"
 
 
 def _other_constants(one: "Manifest", other: "Manifest") -> str | None:
-    """The first input for all rows that two runs do not share; None when there is none."""
+    """The first input for all rows in which two runs differ, None without a difference."""
     expected, constants = (manifest.options.get("input") or {} for manifest in (one, other))
     for name in sorted(expected.keys() | constants.keys()):
         if (name in constants, constants.get(name)) != (name in expected, expected.get(name)):
@@ -217,7 +217,7 @@ def _constant(name: str, constants: "Mapping[str, Any]") -> str:
 
 
 def _texts(manifest: "Manifest") -> dict[str, str]:
-    """The texts of a crew's files by their names below its folder."""
+    """The texts of a crew's files, by their paths relative to the crew's folder."""
     texts = manifest.definition.get("texts")
     if not isinstance(texts, dict) or not texts:
         return {}

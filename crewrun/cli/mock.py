@@ -1,4 +1,4 @@
-"""`crewrun mock`: the flags of the rehearsal server. What it does is in `crewrun.mock`."""
+"""`crewrun mock`: the flags of the mock server; the server itself is in `crewrun.mock`."""
 
 import math
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -1,4 +1,4 @@
-"""`crewrun plan`: what a batch would take, before it begins. It is `crewrun batch --dry-run` by another name."""
+"""`crewrun plan`: what a batch would take, before it begins. It is another name for `crewrun batch --dry-run`."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""`crewrun plot`: a picture of a flow or a crew, as a page of its own."""
+"""`crewrun plot`: draws a flow or a crew as an HTML page."""
 
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ def plot(
     name = _name_of(ref, definition)
     diagram = definition.target.diagram(name)
     if diagram is None:
-        raise UsageError(f"{name} is no flow and no crew of crewrun's own, so there is nothing that could be drawn")
+        raise UsageError(f"{name} is neither a flow nor a crew of crewrun's own, so it cannot be drawn")
     if output == "-":
         put_data(stdout, page(diagram).rstrip("\n"))
     else:
@@ -43,6 +43,6 @@ def plot(
 
 
 def _name_of(ref: str | None, definition: "Definition") -> str:
-    """`flow.py:Article` is called Article, and a file or a folder by its own name."""
+    """The page's name: `Article` for `flow.py:Article`, otherwise the name of the file or folder."""
     attribute = (ref or "").rpartition(":")[2] if definition.kind in ("flow", "Python") else ""
     return attribute.strip() or definition.path.resolve().stem

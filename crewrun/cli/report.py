@@ -1,4 +1,4 @@
-"""The end of a run in words, on stderr."""
+"""Reports in words, on stderr, how a run ended."""
 
 import shlex
 from typing import Any
@@ -12,27 +12,27 @@ from crewrun.terminal import say_all
 _EXAMPLE_CHARS = 300
 _SHOWN_TOOLS = 10
 _ROUNDING_USD = 1.5e-6  # amounts are rounded to a millionth
-# With these a run that has stopped would stop again at once.
+# A run that was stopped by one of these flags would stop again at once with the same value.
 _LIMITS: dict[StopKind, str] = {"budget": "--budget", "forecast": "--max-forecast"}
 
 
 def say_report(report: Report, command: str, redo: str) -> None:
-    """Say how the run went, why it stopped if it did, and what to do about it.
+    """Report how the run went, why it stopped if it did, and what to do next.
 
-    `command` is how to go on with it, `redo` how to run what failed again.
+    `command` continues the run, `redo` runs failed rows again.
     """
     say_all(report_lines(report, command, redo))
 
 
 def report_lines(report: Report, command: str, redo: str) -> list[str]:
-    """The report, line by line."""
+    """The lines of the report."""
     summary = report.summary
     lines = [_headline(summary), *_failure_lines(report), *_tool_lines(summary)]
     if shard := summary["shard"]:
         lines.append(f"shard {shard['part']}: {shard['elsewhere']:,} rows belong to other shards")
     lines += _warnings(summary)
     if summary["models"] == ["offline"]:
-        lines.append("no model was called: `offline` is the rehearsal model")
+        lines.append("no model was called: the answers are those of the offline model")
     if summary["not_counted"]:
         lines.append(summary["not_counted"])
     if summary["stopped"]:
@@ -40,12 +40,12 @@ def report_lines(report: Report, command: str, redo: str) -> list[str]:
     if report.output:
         lines.append(f"results: {report.output}")
     if report.backup:
-        lines.append(f"what was there before is now {report.backup}")
+        lines.append(f"the previous run is now {report.backup}")
     if report.lost:
         lines.append(f"warning: the journal had lost {report.lost} rows that the results had; they were run again")
     if report.gone:
         lines.append(
-            f"{report.gone} results were taken out: their rows are not in the input any more (the journal keeps them)"
+            f"{report.gone} results were removed: their rows are no longer in the input (the journal keeps them)"
         )
     lines += report.notes
     if summary["stopped"] and report.folder:
@@ -59,7 +59,7 @@ def report_lines(report: Report, command: str, redo: str) -> list[str]:
 
 
 def _warnings(summary: dict[str, Any]) -> list[str]:
-    """What is odd about the answers."""
+    """Warnings about the answers."""
     lines = []
     if cut_off := summary["truncated"]:
         lines.append(f"warning: {cut_off} answers were cut off at max_tokens (their tasks say truncated)")
@@ -95,7 +95,7 @@ def _headline(summary: dict[str, Any]) -> str:
 
 
 def _is_more(in_all: dict[str, Any], summary: dict[str, Any]) -> bool:
-    """Whether earlier sessions made calls, or were billed or may be for attempts that gave no answer."""
+    """Whether earlier sessions made calls, or were or may have been billed for attempts without an answer."""
     spent = [(in_all[name] or 0.0) - (summary[name] or 0.0) for name in ("cost_usd", "may_be_owed_usd")]
     return in_all["usage"]["calls"] > summary["usage"]["calls"] or max(spent) > _ROUNDING_USD
 

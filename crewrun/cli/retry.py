@@ -1,4 +1,4 @@
-"""`crewrun retry`: the rows of a run that failed once more, with the options that the run had."""
+"""`crewrun retry`: runs the failed rows of a run again, with the options that the run had."""
 
 import os
 import shlex
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 def retry(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
     only: str | None = typer.Option(
-        None, "--only", metavar="CATEGORY", help="Only rows that failed so, such as rate_limit, and no others."
+        None, "--only", metavar="CATEGORY", help="Only rows that failed with this category, such as rate_limit."
     ),
     input: flags.ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
 ) -> None:
-    """Run the rows of RUN again that failed, and those that it did not come to, as its own command would.
+    """Run the failed rows of RUN again, and those that it did not get to, as its own command would.
 
-    With --only the other rows are left alone. Options, crew and inputs are those of the run, -i too, save --fresh and
-    --replay; keys and passwords come from the environment, which has to lead to the same models, and -i has to say what
-    the run's said. Exit codes are those of
-    `crewrun batch`.
+    With --only the other rows are left alone. Options, crew and inputs are those of the run, -i included, except
+    --fresh and --replay; keys and passwords come from the environment, which has to lead to the same models, and -i has
+    to repeat the run's. Exit codes are those of `crewrun batch`.
     """
     from crewrun.batch.invocation import BatchRequest
     from crewrun.cli.batch import carry_out
@@ -50,12 +49,12 @@ def retry(
     stdout_fd = claim_stdout()
     definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
     if not Path(manifest.inputs).exists():
-        raise UsageError(f"{run}: its input {manifest.inputs} is not there any more")
+        raise UsageError(f"{run}: its input {manifest.inputs} no longer exists")
     carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
 
 
 def _category(only: str | None) -> "Category | None":
-    """What --only names. Raises UsageError."""
+    """The category that --only names. Raises UsageError."""
     from crewrun.errors import Category, UsageError, suggest
 
     categories = [str(category) for category in Category]
@@ -67,7 +66,7 @@ def _category(only: str | None) -> "Category | None":
 
 
 def _find(run: str) -> "tuple[RunFolder, Manifest]":
-    """The run that can be retried. Raises UsageError."""
+    """The run to retry. Raises UsageError when it cannot be retried."""
     from crewrun.errors import UsageError
     from crewrun.inspect.view import find_run
     from crewrun.runs.folder import RunFolder
@@ -83,15 +82,15 @@ def _find(run: str) -> "tuple[RunFolder, Manifest]":
 def _invocation(
     folder: "RunFolder", manifest: "Manifest", category: "Category | None"
 ) -> "tuple[Invocation, Path | None]":
-    """The run's own command once more, and where its results are now."""
+    """The run's own command, for a retry, and where its results are now."""
     from crewrun.batch.invocation import Invocation
     from crewrun.inspect.view import is_in_place, results_of
 
     results = results_of(folder, manifest)
-    # By its whole path, as the results are named in the report: we leave the directory that RUN was named from.
+    # By its absolute path, as in the report: the working directory changes to the run's.
     whole = ["crewrun", "retry", str(results or folder.path)]
     resume_command = shlex.join([*whole, *(["--only", str(category)] if category else [])])
-    # Its own command does not find a run that was moved.
+    # The run's own command would not find a run that was moved.
     command = manifest.command if is_in_place(folder, manifest) else whole
     return Invocation(manifest.inputs, manifest.crew, command, category, resume_command, manifest), results
 
@@ -111,11 +110,11 @@ def _enter_directory(run: str, manifest: "Manifest") -> None:
 def _settings(
     run: str, folder: "RunFolder", manifest: "Manifest", results: Path | None, inputs: Mapping[str, Any]
 ) -> "BatchSettings":
-    """The run's settings, with the secrets that it does not keep. Raises UsageError."""
+    """The run's settings, with the secrets that a run does not store. Raises UsageError."""
     from crewrun.batch.run_input import settings_of
 
     settings = settings_of(manifest)
-    # Where they are now, wherever they were moved. With --fresh or --replay it would be no retry.
+    # The present paths, in case the run was moved. With --fresh or --replay it would not be a retry.
     settings = replace(
         settings,
         output=str(results) if results else settings.output,
@@ -127,7 +126,7 @@ def _settings(
 
 
 def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs for all rows that the run had. Raises UsageError for others, and for a secret that it did not keep."""
+    """The run's inputs for all rows. Raises UsageError for different ones, and for a secret that it did not store."""
     from crewrun.errors import UsageError
     from crewrun.redaction.key_shapes import REDACTED
 
@@ -145,7 +144,7 @@ def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any
 
 
 def _with_passwords(settings: "BatchSettings") -> "BatchSettings":
-    """The settings with the passwords that a run does not keep, from the environment. Raises UsageError."""
+    """The settings with passwords, which a run does not store, from the environment. Raises UsageError."""
     from crewrun.errors import UsageError
     from crewrun.redaction.key_shapes import REDACTED
 

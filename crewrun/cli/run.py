@@ -1,4 +1,4 @@
-"""`crewrun run`: one kickoff, the answer on standard output."""
+"""`crewrun run`: one kickoff, whose answer goes to standard output."""
 
 import json
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def run(
 def _options(
     target: "Target", model: str | None, base_url: str | None, retries: int | None, call_timeout: float | None
 ) -> "GatewayOptions":
-    """How models are called. Raises UsageError for flags that cannot hold for the target."""
+    """How models are called. Raises UsageError for flags that have no effect on the target."""
     from crewrun.batch.unsupported import check_flags_supported
     from crewrun.limits.retry import RetryPolicy
     from crewrun.llm.options import GatewayOptions
@@ -84,7 +84,7 @@ def _options(
 
 
 def _own_files(definition: "Definition", inputs: str | None, pairs: Sequence[str]) -> "OwnFiles":
-    """The files that no tool of the crew may read or change on a model's word: those of a batch in this place too."""
+    """The files that no tool may read or change at a model's request, including those of the crew's batches."""
     from crewrun.confinement.own_files import OwnFiles
 
     of_batches = map(definition.batch.get, ("output", "summary", "cache"))
@@ -113,7 +113,7 @@ def _print(stdout: "StreamSink", outcome: "Outcome", *, as_json: bool) -> None:
 
 
 def _split(words: list[str]) -> tuple[str | None, list[str]]:
-    """The crew, which comes first if it is there, and the inputs. Raises UsageError."""
+    """Split `words` into the crew, an optional first word, and the inputs. Raises UsageError."""
     from crewrun.errors import UsageError
 
     named, pairs = (words[0], words[1:]) if words and "=" not in words[0] else (None, words)
@@ -157,7 +157,7 @@ async def _kickoff(
 
 
 def _say_usage(outcome: "Outcome", owed: "Owed") -> None:
-    """What each task took, and all together; `owed` is what attempts may cost whose bill is not known."""
+    """Print what each task and all of them took; `owed` is what attempts with an unknown bill may cost."""
     from crewrun.cli.wording import may_be_owed, money
     from crewrun.terminal import say
 

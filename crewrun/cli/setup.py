@@ -1,4 +1,4 @@
-"""What the commands that run crews do first: keys from `.env`, standard output for results alone, the crew."""
+"""What commands that run crews do first: load keys from `.env`, reserve standard output for results, load the crew."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def run_loop(main: Callable[..., Awaitable[T]], *args: object) -> T:
-    """Run `main(*args)` in an event loop, uvloop's where it is installed."""
+    """Run `main(*args)` in an event loop, with uvloop where it is installed."""
     from importlib.util import find_spec
 
     import anyio
@@ -30,8 +30,8 @@ def run_loop(main: Callable[..., Awaitable[T]], *args: object) -> T:
     return anyio.run(main, *args, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 
-def leave(code: int) -> NoReturn:
-    """End the process now: a thread that waits on a dead disk or in a user's tool must not keep it."""
+def exit_now(code: int) -> NoReturn:
+    """End the process without waiting for threads, which may be blocked by a dead disk or a user's tool."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -39,17 +39,17 @@ def leave(code: int) -> NoReturn:
 
 
 def claim_stdout() -> int:
-    """Return a private descriptor of standard output, and send all other prints, of any library, to standard error."""
+    """Return a private descriptor of standard output, and redirect what any other code prints to standard error."""
     sys.stdout.flush()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # what users print comes when they print it
+        sys.stdout.reconfigure(line_buffering=True)  # what user code prints appears at once
     results = os.dup(1)
     os.dup2(2, 1)
     return results
 
 
 def open_stdout() -> "StreamSink":
-    """Standard output, claimed, for a command whose result is text. Raises UsageError when it is closed."""
+    """Claimed standard output, for a command that prints text. Raises UsageError when it is closed."""
     from crewrun.batch.sink import StreamSink
 
     stdout_fd = claim_stdout()
@@ -60,24 +60,24 @@ def open_stdout() -> "StreamSink":
 
 
 def put_data(stdout: "StreamSink", text: str) -> None:
-    """Print `text`, which programs read too (JSON, a page), and a newline. Raises OutputFailed, or OutputClosed when
-    nobody reads it any more.
+    """Print `text` for programs (JSON, a page) and a newline, unescaped. Raises OutputFailed, or OutputClosed when the
+    reader is gone.
     """
     run_loop(stdout.write, [text.encode("utf-8", "replace") + b"\n"])
 
 
 def tell(stdout: "StreamSink", lines: Iterable[str]) -> None:
-    """Print lines for people to read, one each whatever is in it. Raises as `put_data` does."""
+    """Print lines for people, with control characters escaped. Raises as `put_data` does."""
     put_data(stdout, "\n".join(visible(line) for line in lines))
 
 
 def load_env(folder: Path | None = None) -> None:
-    """Take variables that are not set from `.env` in `folder`, the working directory by default.
+    """Set variables that are not set yet from `.env` in `folder`, by default the working directory.
 
-    Raises UsageError when it is unreadable.
+    Raises UsageError when the file cannot be read.
     """
     path = (folder or Path()) / ".env"
-    if os.path.isfile(path):  # pathlib's raises for a name that is too long
+    if os.path.isfile(path):  # `Path.is_file` raises for a name that is too long
         from dotenv import load_dotenv
 
         try:
@@ -88,15 +88,15 @@ def load_env(folder: Path | None = None) -> None:
 
 
 def folder_of(crew: str) -> Path:
-    """The folder that a crew is in: itself, or where its file is."""
+    """The folder of a crew: the crew itself if it is a folder, else its file's folder."""
     return Path(crew) if os.path.isdir(crew) else Path(crew).parent
 
 
 def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False, engine: str = "crewrun") -> "Definition":
-    """The crew that `--crew` names, else the one beside `inputs` or in the working directory.
+    """The crew that `--crew` names, else the one next to `inputs` or in the working directory.
 
-    What it has that crewrun goes on without is said on stderr, once each; with `strict` it is an error. None leaves
-    that to the file's `batch:`.
+    Each thing in it that crewrun ignores is a warning on stderr, printed once; with `strict` it is an error. None
+    leaves that to the file's `batch:`.
     """
     import warnings
 

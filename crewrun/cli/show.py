@@ -1,4 +1,4 @@
-"""`crewrun show`: one row of a run, with everything that its calls were asked and answered."""
+"""`crewrun show`: one row of a run, with the prompts and replies of all its calls."""
 
 import json
 import os
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from crewrun.messages import Message
     from crewrun.row import Row
 
-_CHANGED = "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback had a part in them"
+_CREW_CHANGED = "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback contributed"
 
 
 def show(
@@ -23,8 +23,8 @@ def show(
 ) -> None:
     """Show one row: its input, tasks and output, and each call with its prompt, reply, tools, tokens, cost and time.
 
-    A run keeps prompts only with --log-prompts. Else they are put together again from the crew, and shown where they
-    are proven to be what was sent. Exit codes: 0 it was shown; 2 RUN is none, or has no such row.
+    A run stores prompts only with --log-prompts. Otherwise they are rebuilt from the crew, and shown where they are
+    proven to be what was sent. Exit codes: 0 it was shown; 2 RUN is not a run, or has no such row.
     """
     from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
     from crewrun.inspect.view import open_run
@@ -39,7 +39,7 @@ def show(
 
 
 async def _find(view: "View", row_id: str) -> dict[str, Any]:
-    """The row that `--json` prints. Raises UsageError."""
+    """The row as `--json` prints it. Raises UsageError."""
     from crewrun.inspect.show import SCHEMA, calls_of, describe_call, find_row, tool_failures, totals, turns
 
     row = find_row(view, row_id)
@@ -66,7 +66,7 @@ async def _find(view: "View", row_id: str) -> dict[str, Any]:
 
 
 async def _inputs_and_result(view: "View", entry: "FoundRow") -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The row's own inputs, None when they are nowhere, and its result, None for a row that is unfinished."""
+    """The row's own inputs, None when they cannot be found, and its result, None for an unfinished row."""
     from crewrun.inspect.show import find_line, make_record
 
     if record := find_line(view, entry):
@@ -82,7 +82,7 @@ def _prompts(
     record: dict[str, Any] | None,
     calls: "list[CallEntry]",
 ) -> "tuple[dict[int, tuple[Any, str]], str | None]":
-    """The prompts of calls with where they are from, and why others are not shown; None when all are."""
+    """The prompts of calls with their sources, and why others are not shown, None when all are."""
     from crewrun.batch.run_input import settings_of
     from crewrun.inspect.show import as_messages, logged_prompts
     from crewrun.journal.schema import TOOL, TOOL_FAILURE
@@ -97,7 +97,7 @@ def _prompts(
 
 
 async def _row_of_input(view: "View", entry: "FoundRow") -> "Row | None":
-    """The row in the run's input, None when that cannot be read again or has it no more."""
+    """The row in the run's input, None when the input cannot be read again or no longer has it."""
     from crewrun.batch.run_input import visit_rows
     from crewrun.errors import UsageError
 
@@ -118,7 +118,7 @@ async def _row_of_input(view: "View", entry: "FoundRow") -> "Row | None":
 def _rebuild(
     view: "View", inputs: dict[str, Any] | None, record: dict[str, Any] | None, calls: "list[CallEntry]"
 ) -> tuple[dict[int, "tuple[Message, ...]"], str]:
-    """The prompts of calls, as far as the crew is still what it was, and why others cannot be had."""
+    """The prompts of calls, as far as the crew has not changed, and why others are not available."""
     import warnings
 
     from crewrun.cli.setup import folder_of, load_env
@@ -129,7 +129,7 @@ def _rebuild(
     from crewrun.llm.options import GatewayOptions
 
     if inputs is None:
-        return {}, "the row's input is not there any more"
+        return {}, "the row's input no longer exists"
     options = view.manifest.options
     outputs = [(task["name"], task["output"]) for task in record["tasks"]] if record else []
     here = os.getcwd()
@@ -145,7 +145,7 @@ def _rebuild(
         gateway = Gateway(GatewayOptions(model=options.get("model"), base_url=options.get("base_url")))
         rebuilt = rebuild(crew, inputs, outputs, calls, gateway, view.name)
         lost = ", ".join(map(repr, rebuilt.unrecorded))
-        return rebuilt.prompts, f"what {lost} gave, or failed with, is not in the journal" if lost else _CHANGED
+        return rebuilt.prompts, f"the result or failure of {lost} is not in the journal" if lost else _CREW_CHANGED
     except (CrewrunError, OSError) as gone:
         return {}, " ".join(str(gone).split())
     finally:

@@ -1,4 +1,4 @@
-"""`crewrun status`: how far a run is, and whether its files agree."""
+"""`crewrun status`: how far a run is, and with --verify whether its files agree."""
 
 import json
 import os
@@ -19,13 +19,13 @@ def status(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
     as_json: bool = typer.Option(False, "--json", help="Print the status as JSON."),
     check: bool = typer.Option(
-        False, "--verify", help="Hold results, journal and input against each other; only when the run is not going."
+        False, "--verify", help="Compare results, journal and input; only when the run is not going."
     ),
 ) -> None:
     """Say how far a run is, what it has spent and what failed, while it is going and afterwards.
 
-    Exit codes: 0 it was said; 2 RUN is none, or cannot be read; 3 --verify found a difference; 75 --verify, and a
-    process is working on the run.
+    Exit codes: 0 it was shown; 2 RUN is not a run, or cannot be read; 3 --verify found a difference; 75 --verify, and
+    a process is working on the run.
     """
     from crewrun.cli.setup import open_stdout, put_data, tell
     from crewrun.inspect.status import SCHEMA, read_status
@@ -54,7 +54,7 @@ def _verify(run: str, view: "View") -> "Differences":
 
     if is_held(view.folder.lock):
         holder = describe_holder(view.folder.lock)
-        raise RunHeld(f"{run}: {holder} is working on this run; --verify it when that has ended")
+        raise RunHeld(f"{run}: {holder} is working on this run; use --verify when that has ended")
     return run_loop(verify, view)
 
 
@@ -89,7 +89,7 @@ def lines(status: "Status") -> list[str]:
 
 
 def verify_lines(differences: "Differences", command: str, fresh_command: str | None) -> list[str]:
-    """What was compared, for a person to read, with the commands that put it right or start over."""
+    """The differences for a person to read, with the command that repairs the results or starts over."""
     from crewrun.inspect.verify import KINDS
 
     report = [f"not compared: {note}" for note in differences.notes] + difference_lines(differences, KINDS)
@@ -98,12 +98,12 @@ def verify_lines(differences: "Differences", command: str, fresh_command: str | 
     if "journal" in differences.counts:
         return [*report, "the run cannot go on" + (f"; start over with: {fresh_command}" if fresh_command else "")]
     if differences.counts.keys() == {"input"}:
-        return report  # the run's own command cannot help
-    return [*report, f"to put the results right: {command}"]
+        return report  # the run's own command cannot repair its input
+    return [*report, f"to repair the results: {command}"]
 
 
 def difference_lines(differences: "Differences", kinds: "Mapping[str, str]") -> list[str]:
-    """What differs: how many of each kind, in these words, and the first ones."""
+    """The differences by kind: how many, in the words of `kinds`, and the first examples."""
     report = []
     for kind, words in kinds.items():
         if kind in differences.counts:
@@ -126,7 +126,7 @@ def _state(status: "Status") -> str:
 
     session = status.session
     if status.state == "running":
-        return f"running, by {status.holder}" if status.is_going else f"{status.holder} is about to go on with it"
+        return f"running, by {status.holder}" if status.is_going else f"{status.holder} is about to continue it"
     if session is None:
         return "died before its first row"
     if status.state == "died":

@@ -1,4 +1,4 @@
-"""Amounts in words."""
+"""Formats amounts for people."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,18 +7,18 @@ if TYPE_CHECKING:
     from crewrun.batch.canary import Forecast
     from crewrun.batch.forecast import Interval
 
-_NO_USD = 1e-9
+_NO_USD = 1e-9  # smaller amounts are rounding errors of floating-point sums
 
 
 def money(cost_usd: float | None) -> str:
-    """US dollars with as many digits as they need; less than a billionth of one is what sums of floats leave over."""
+    """US dollars: two decimals from one dollar up, else four."""
     if cost_usd is None:
         return "cost unknown"
     return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd < _NO_USD else f"${cost_usd:.4f}"
 
 
 def may_be_owed(spent: Mapping[str, Any]) -> str:
-    """` (may be owed: $0.12 more)` for attempts whose bill is not known, nothing where there are none."""
+    """` (may be owed: $0.12 more)` for attempts with an unknown bill, an empty text when nothing may be owed."""
     owed_usd = spent["may_be_owed_usd"]
     if owed_usd is None:
         return " (more may be owed, of unknown price)"
@@ -31,7 +31,7 @@ def count(number: int, noun: str) -> str:
 
 
 def tokens(usage: Mapping[str, Any]) -> str:
-    """`1,200 tokens (900 in, 300 out)`, from counts as `row.usage_json` gives them."""
+    """`1,200 tokens (900 in, 300 out)`, from the counts of `row.usage_json`."""
     return f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
 
 
@@ -57,7 +57,7 @@ def duration(seconds: float) -> str:
 
 
 def in_words(forecast: "Forecast") -> str:
-    """What a canary found out."""
+    """A canary's forecast as a line."""
     cost = forecast.cost_usd
     parts = (
         "cost unknown" if cost is None else f"{money(cost.mean)} (90 %: {_between(cost, money)})",
@@ -73,7 +73,7 @@ def _share(share: float) -> str:
 
 def _between(interval: "Interval", words: Callable[[float], str]) -> str:
     if interval.high == float("inf"):
-        return f"at least {words(interval.low)}; one row tells no more"
+        return f"at least {words(interval.low)}; a single row does not tell more"
     return f"{words(interval.low)} to {words(interval.high)}"
 
 

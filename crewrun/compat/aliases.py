@@ -1,6 +1,6 @@
-"""Modules of the table in `paths`: `import crewrun.tasks.task_output` gives one with the names of that entry.
+"""Modules made from the table in `paths`: `import crewrun.tasks.task_output` gets one with the names of that entry.
 
-`crewrun/__init__` asks for one after all other finders have found nothing, so that no other import is slower.
+`crewrun/__init__` uses them only after all other finders have found nothing, so that no other import gets slower.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from crewrun.compat.paths import PATHS, REFUSED, WITHOUT_EFFECT, is_stub
 
 
 def alias_spec(fullname: str) -> ModuleSpec | None:
-    """The spec of the module `crewrun.…` that stands for CrewAI's of the same path, None when the table has none."""
+    """The spec of the module `crewrun.…` that stands for CrewAI's module of the same path, None if there is none."""
     path = fullname.removeprefix("crewrun.")
     names = PATHS.get(path)
     if names is None:
@@ -31,7 +31,7 @@ class _AliasLoader(Loader):
         self._names = names
 
     def exec_module(self, module: ModuleType) -> None:
-        """`import *` leaves out what does nothing: it needs the stubs, which are there while a crew is loaded."""
+        """`import *` leaves out names that do nothing: they need the stubs, which exist only while a crew is loaded."""
         namespace: dict[str, Any] = module.__dict__
 
         def look_up(name: str) -> Any:

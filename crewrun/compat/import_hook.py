@@ -1,8 +1,8 @@
-"""`crewai` in a user's imports means crewrun, or with `--engine crewai` what is installed.
+"""`crewai` in a user's imports means crewrun, or with `--engine crewai` the installed library.
 
-The import statements of the user's files, wherever these lie, are read as those of crewrun (`import_rewriting`); the
-files stay as they are. A file is the user's when it is imported while a crew is loaded, or by another such file, and
-is not installed. Installed libraries get the installed `crewai`, else crewrun under that name.
+Import statements in the user's files are rewritten in memory (`import_rewriting`); the files themselves do not change.
+A file is the user's if it is imported while a crew is loaded, or by another such file, and is not an installed one.
+Installed libraries get the installed `crewai`, or crewrun under that name if there is none.
 """
 
 import importlib
@@ -30,13 +30,15 @@ _IMPORTING = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep,
 
 @contextmanager
 def engine(name: str) -> Iterator[None]:
-    """In the block `crewai` in the user's files means the classes of the engine `name`.
+    """In the block, `crewai` in the user's files means the classes of the engine `name`.
 
-    Raises UsageError for one that there is not, or that is not installed.
+    Raises UsageError if there is no such engine or it is not installed.
     """
-    known = get_args(Engine)
-    if name not in known:
-        raise UsageError(f"--engine {name!r}: no such engine{suggest(name, known)}; there are {' and '.join(known)}")
+    engines = get_args(Engine)
+    if name not in engines:
+        raise UsageError(
+            f"--engine {name!r}: no such engine{suggest(name, engines)}; there are {' and '.join(engines)}"
+        )
     if name == "crewai" and not is_installed("crewai"):
         raise UsageError("--engine crewai: CrewAI is not installed here; pip install crewai")
     with loading_for("crewai" if name == "crewai" else "crewrun"):
@@ -46,7 +48,7 @@ def engine(name: str) -> Iterator[None]:
 
 
 def refuse_foreign_engine(what: str) -> None:
-    """Raise DefinitionError where `what` cannot be run by another engine than ours."""
+    """Raise DefinitionError if the engine is not ours, for `what` no other engine can run."""
     if current_engine() != "crewrun":
         raise DefinitionError(
             f"--engine crewai: {what}, which only crewrun reads; name the crew in Python, as in --crew crew.py:MyCrew"
@@ -54,7 +56,7 @@ def refuse_foreign_engine(what: str) -> None:
 
 
 def is_installed(package: str) -> bool:
-    """Whether `import package` would find one; a mere folder of that name is none, nor is crewrun under its name."""
+    """Whether `package` is installed. A folder of that name does not count, nor does crewrun under its name."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):
@@ -63,7 +65,7 @@ def is_installed(package: str) -> bool:
 
 
 def install() -> None:
-    """Have `crewai` mean crewrun in what is loaded from now on, unless its engine is another one."""
+    """Let `crewai` mean crewrun in everything that is loaded from now on with our engine."""
     if any(isinstance(finder, _UserFinder) for finder in sys.meta_path):
         return
     standard = next((i for i, other in enumerate(sys.meta_path) if other is PathFinder), 0)
@@ -72,12 +74,12 @@ def install() -> None:
 
 
 class _UserFinder(MetaPathFinder):
-    """Finds what Python's own finder finds, and reads it with `_RewritingLoader` if it is the user's."""
+    """Finds what Python's own finder finds, and loads the user's modules with `_RewritingLoader`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of a module whose imports are rewritten; None leaves it to the others."""
+        """The spec of a module whose imports are rewritten; None for all others."""
         if not _is_users_import():
             return None
         spec = PathFinder.find_spec(fullname, path, target)
@@ -87,7 +89,7 @@ class _UserFinder(MetaPathFinder):
         return spec if spec.loader is not None else None
 
     def loader_for(self, fullname: str, path: str) -> SourceFileLoader | None:
-        """What reads the file at `path`, which is loaded now; None when that is not to be rewritten."""
+        """The loader for the file at `path`, which is imported now; None if it is not to be rewritten."""
         if current_engine() != "crewrun" or not is_users(os.path.realpath(path)):
             return None
         return _RewritingLoader(fullname, path)
@@ -97,7 +99,7 @@ class _RewritingLoader(SourceFileLoader):
     """Reads a source file with crewrun's modules in place of CrewAI's."""
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """The module's code. Rewritten code never goes into `__pycache__`, where Python would find it."""
+        """The module's code. It is not cached in `__pycache__`, where Python would use it without this hook."""
         path = self.get_filename(fullname)
         source = self.get_data(path)
         names = {name: ours for name, ours in PACKAGES.items() if name == "crewai" or not is_installed(name)}
@@ -107,7 +109,7 @@ class _RewritingLoader(SourceFileLoader):
 
 
 def _is_users_import() -> bool:
-    """Whether a crew is loaded now, or the module that imports was rewritten itself."""
+    """Whether a crew is being loaded, or the importing module was itself rewritten."""
     if current_load() is not None:
         return current_engine() == "crewrun"
     importer = next(
@@ -121,7 +123,7 @@ def _is_rewritten(frame: FrameType) -> bool:
 
 
 def _serves_user() -> bool:
-    """Whether code of the user's that was rewritten waits for what runs now."""
+    """Whether rewritten code of the user's is on the stack."""
     return any(map(_is_rewritten, frames_from(sys._getframe(1))))
 
 
@@ -130,12 +132,12 @@ def _is_crewrun(package: str) -> bool:
 
 
 class _CrewaiFinder(MetaPathFinder):
-    """Finds crewrun under CrewAI's name, for installed libraries where CrewAI is not installed. Comes last."""
+    """Finds crewrun under CrewAI's name, for installed libraries if CrewAI is not installed. It is the last finder."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of the alias; None for every other name, and where no code of a crew asks for it."""
+        """The spec of the alias; None for any other name, and for imports that no crew's code causes."""
         top, _, rest = fullname.partition(".")
         if top != "crewai" or not (_is_crewrun(top) if rest else current_load() is not None or _serves_user()):
             return None
@@ -143,13 +145,13 @@ class _CrewaiFinder(MetaPathFinder):
 
 
 class _CrewaiLoader(Loader):
-    """Fills a module with what another one has."""
+    """Gives a module the names of another one."""
 
     def __init__(self, ours: str) -> None:
         self._ours = ours
 
     def exec_module(self, module: ModuleType) -> None:
-        """Names are looked up when they are asked for, as crewrun itself loads them."""
+        """Names are looked up on first use, since crewrun itself loads them lazily."""
         try:
             ours = importlib.import_module(self._ours)
         except ModuleNotFoundError as absent:

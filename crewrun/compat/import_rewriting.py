@@ -1,16 +1,16 @@
-"""`rewritten`: a source file with crewrun's modules wherever it imports CrewAI's, by statement or by name."""
+"""`rewritten`: a source file that imports crewrun's modules where it imported CrewAI's, by statement or by name."""
 
 import ast
 from collections.abc import Mapping
 
 from crewrun.compat.paths import place_of
 
-# Functions that take the name of a module or of a distribution: of importlib and importlib.metadata.
+# Functions of importlib and importlib.metadata that take the name of a module or a distribution.
 _BY_NAME = frozenset({"import_module", "__import__", "find_spec", "version", "distribution"})
 
 
 def rewritten(source: bytes, path: str, names: Mapping[str, str]) -> ast.Module:
-    """The syntax tree of `source` with other modules in place of those that `names` has. Raises SyntaxError."""
+    """The syntax tree of `source`, with modules renamed as `names` says. Raises SyntaxError."""
     tree: ast.Module = _Rewriter(names).visit(ast.parse(source, path))
     return tree
 
@@ -28,7 +28,7 @@ class _Rewriter(ast.NodeTransformer):
         if module is None:
             return node
         if node.module is not None and node.module.startswith("crewai_tools."):
-            module = self._names["crewai_tools"]  # each of its tools is in a package of its own
+            module = self._names["crewai_tools"]  # each of its tools is in its own package
         homes: dict[str, list[ast.alias]] = {}
         for alias in node.names:
             home, name = place_of(module, alias.name)
@@ -53,7 +53,7 @@ class _Rewriter(ast.NodeTransformer):
             return [alias]
         if alias.asname is not None:
             return [ast.alias(module, alias.asname)]
-        # `import crewai.tools` binds `crewai`, and what comes after it in the user's code is looked up there.
+        # `import crewai.tools` binds the name `crewai`, which the rest of the user's code uses.
         top = alias.name.partition(".")[0]
         whole = ast.alias(self._names[top], top)
         return [whole] if alias.name == top else [ast.alias(module), whole]

@@ -1,7 +1,7 @@
-"""Modules that an earlier release had: importing one gives its public names from where they are now, with a warning.
+"""Modules of an earlier release: importing one gives its public names from their new places, with a warning.
 
-They are in one table and not in files of their own, so that nothing at the old places looks like code to read. An entry
-stays for one release.
+They are in one table instead of files, so that nothing at the old places looks like code to read. An entry stays for
+one release.
 """
 
 import sys
@@ -30,7 +30,7 @@ MOVED: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 
 class _MovedModules(MetaPathFinder, Loader):
-    """Finds the modules of the table after everything else was asked."""
+    """Finds the modules of the table after all other finders."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -49,6 +49,6 @@ class _MovedModules(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Have `import` know the modules of the table. Calling it again changes nothing."""
+    """Let `import` find the modules of the table. Further calls do nothing."""
     if not any(isinstance(finder, _MovedModules) for finder in sys.meta_path):
         sys.meta_path.append(_MovedModules())

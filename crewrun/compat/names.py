@@ -1,4 +1,4 @@
-"""Names that exist only for code that was written for CrewAI. Which import leads here is in `paths`."""
+"""Names that exist only for code that was written for CrewAI. `paths` says which imports lead here."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,14 +14,14 @@ SerializableCallable = Callable[..., Any]
 
 
 class LLMGuardrailResult(BaseModel):
-    """What a model says of an answer that it judges."""
+    """A model's judgement of an answer."""
 
     valid: bool
     feedback: str | None = None
 
 
 def create_llm(llm_value: Any = None) -> LLM:
-    """A model of a name, a mapping or an object; of None the run's default."""
+    """A model from a name, a mapping or an object; the run's default for None."""
     llm: LLM = as_llm(default_model() if llm_value is None else llm_value)
     return llm
 

@@ -1,7 +1,7 @@
-"""CrewAI's import paths and where crewrun has what is there. Data only; modules are named without `crewai.`.
+"""CrewAI's import paths, and where crewrun has what is there. Data only; modules are named without `crewai.`.
 
-Packages that have the same modules and names as CrewAI's need no entry: `crew`, `flow`, `hooks`, `knowledge`, `skills`,
-`tools`. An entry for a name of theirs is for what CrewAI has there, and crewrun elsewhere.
+Packages with the same modules and names as CrewAI's need no entry: `crew`, `flow`, `hooks`, `knowledge`, `skills`,
+`tools`. Entries for names in these packages are for names that crewrun has elsewhere.
 """
 
 from collections.abc import Mapping
@@ -90,41 +90,42 @@ PATHS: Mapping[str, Mapping[str, str]] = {
 # CrewAI's other packages, whose names crewrun has in the ones on the right.
 PACKAGES: Mapping[str, str] = {"crewai": "crewrun", "crewai_tools": "crewrun.tools", "crewai_files": "crewrun.files"}
 
-# Modules of CrewAI, with all below them, without which a crew answers the same; and why what they have does nothing.
+# CrewAI's modules, with everything below them, that do not affect a crew's answers; and why their names do nothing.
 WITHOUT_EFFECT: Mapping[str, str] = {
     "agents.cache": "crewrun keeps models' answers, with --cache",
     "events": "crewrun sends no events; callback, task_callback and step_callback are called",
     "hooks.types": "types are for type checkers",
-    "hooks.wrappers": "write the decorators",
+    "hooks.wrappers": "use the decorators",
     "knowledge.storage": "crewrun keeps passages of knowledge in memory",
-    "knowledge.utils": "crewrun puts knowledge into prompts by itself",
-    "llms.cache": "providers cache prompts by themselves",
+    "knowledge.utils": "crewrun puts knowledge into prompts itself",
+    "llms.cache": "providers cache prompts themselves",
     "memory": "crewrun has no memory",
     "planning": "crewrun does not plan",
     "rag": "crewrun has no memory, and chooses passages of knowledge by their words",
     "security": "crewrun gives no fingerprints",
-    "telemetry": "crewrun sends nobody anything",
+    "telemetry": "crewrun sends no telemetry",
     "types.streaming": "crewrun does not stream",
     "utilities.events": "crewrun sends no events; callback, task_callback and step_callback are called",
     "utilities.exceptions": "crewrun has errors of its own",
     "utilities.i18n": "crewrun's prompts are in English",
     "utilities.logger": "crewrun writes a log of its own; use logging",
-    "utilities.printer": "crewrun prints by itself; use print",
+    "utilities.printer": "crewrun prints its own messages; use print",
 }
-# Modules without which a crew would do something else, and the way out.
+# Modules without which a crew would do something else, and what to do instead.
 REFUSED: Mapping[str, str] = {
-    "a2a": "it talks to no agents elsewhere; give the agent a tool that does",
-    "flow.human_feedback": "nobody is there to be asked; take @human_feedback off the method",
+    "a2a": "it does not talk to remote agents; give the agent a tool that does",
+    "flow.human_feedback": "it runs unattended; take @human_feedback off the method",
     "llms.hooks": "it does not hand out its requests; use before_llm_call and after_llm_call, or LLM(extra_headers=…)",
-    "llms.providers": "it calls providers by itself; write LLM(model='provider/model'), or a BaseLLM of your own",
+    "llms.providers": "it calls providers itself; write LLM(model='provider/model'), or a BaseLLM of your own",
     "mcp": "it talks to no MCP servers; give the agent tools, or take them out",
     "tasks.hallucination_guardrail": "write the rule as the task's guardrail: a sentence that the agent's model judges",
 }
 
 
 def place_of(module: str, name: str) -> tuple[str, str]:
-    """The module of crewrun and the name in it that `from module import name` asks for, where `module` is one of
-    crewrun's that was CrewAI's: `crewrun.tasks.task_output`.
+    """The module of crewrun, and the name in it, that `from module import name` stands for.
+
+    `module` is CrewAI's path below crewrun, as in `crewrun.tasks.task_output`.
     """
     place = PATHS.get(module.removeprefix("crewrun").removeprefix("."), {}).get(name)
     home, _, attribute = (place or f"{module}:{name}").partition(":")
@@ -132,6 +133,6 @@ def place_of(module: str, name: str) -> tuple[str, str]:
 
 
 def is_stub(place: str) -> bool:
-    """Whether `place`, a value of the table, is in a module whose names do nothing."""
+    """Whether `place`, a value in the table, is in a module whose names do nothing."""
     module = place.partition(":")[0].removeprefix("crewrun.")
     return any(f"{module}.".startswith(f"{stub}.") for stub in WITHOUT_EFFECT)

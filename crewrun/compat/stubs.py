@@ -1,6 +1,6 @@
-"""Stubs of what CrewAI has and crewrun has not: modules whose names do nothing, and refusals of the others.
+"""Stubs for CrewAI's modules that crewrun does not have: their names do nothing, or the import is refused.
 
-Which modules these are is in `paths`. `import_hook` installs the `StubFinder`; what crewrun has is found before it.
+`paths` lists these modules. `import_hook` installs the `StubFinder` after the finders of crewrun's own modules.
 """
 
 import inspect
@@ -20,35 +20,35 @@ from crewrun.references import shown
 
 
 class StubFinder(MetaPathFinder):
-    """Finds the stubs of CrewAI's modules, as parts of crewrun. Comes last, after what is there."""
+    """Finds the stubs of CrewAI's modules as modules of crewrun. It is the last finder, after those of real modules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of a stub. ModuleNotFoundError that says the way out for a module that is refused."""
+        """The spec of a stub. Raises ModuleNotFoundError, which says what to do, for a module that is refused."""
         package, _, name = fullname.partition(".")
         if package != "crewrun":
             return None
         if (way_out := _entry(REFUSED, name)) is not None:
             raise ModuleNotFoundError(f"crewrun has no crewai.{name}: {way_out}", name=fullname)
         why = _entry(WITHOUT_EFFECT, name)
-        if why is None and not any(known.startswith(f"{name}.") for known in WITHOUT_EFFECT):
+        if why is None and not any(module.startswith(f"{name}.") for module in WITHOUT_EFFECT):
             return None
-        return ModuleSpec(fullname, _Loader(why), is_package=True)
+        return ModuleSpec(fullname, _StubLoader(why), is_package=True)
 
 
 def _entry(table: Mapping[str, str], name: str) -> str | None:
-    return next((text for known, text in table.items() if f"{name}.".startswith(f"{known}.")), None)
+    return next((text for module, text in table.items() if f"{name}.".startswith(f"{module}.")), None)
 
 
-class _Loader(Loader):
-    """Fills a module with whatever is asked for; with nothing when it only leads to others (no `why`)."""
+class _StubLoader(Loader):
+    """Gives a module whatever name is imported from it; none if it is only the parent of others (no `why`)."""
 
     def __init__(self, why: str | None) -> None:
         self._why = why
 
     def exec_module(self, module: ModuleType) -> None:
-        """CrewAI's names differ from version to version, so all of them are there."""
+        """CrewAI's names differ between versions, so the module has any name."""
         why = self._why
         if why is not None:
             module.__dict__["__getattr__"] = lambda name: _stub(name, why, module.__name__)
@@ -65,20 +65,20 @@ def _stub(name: str, why: str, module: str) -> Any:
 
 @dataclass(slots=True)
 class _Notice:
-    """The warning for what one import brought; given once, for its first use may be in every row."""
+    """The warning about one imported name, given once, since each row may use it."""
 
     name: str
     why: str
-    given: bool = False
+    is_given: bool = False
 
     def give(self) -> None:
-        if not self.given:
-            self.given = True
+        if not self.is_given:
+            self.is_given = True
             warnings.warn(f"{_place()}{self.name} has no effect: {self.why}", CrewrunWarning, stacklevel=3)
 
 
 def _place() -> str:
-    """`crew.py:14: `, the line of the user's that is running."""
+    """`crew.py:14: `, the line of the user's code that is running."""
     frame = inspect.currentframe()
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "crewrun":
         frame = frame.f_back
@@ -86,9 +86,9 @@ def _place() -> str:
 
 
 class _Stub:
-    """Takes any arguments, has any method, is empty, may be a base class, and decorates functions as they are.
+    """Takes any arguments, has any method, is empty, may be a base class, and returns functions that it decorates.
 
-    Of a plain metaclass, since users' classes inherit from it beside others.
+    Its metaclass is `type`, so that users' classes can inherit from it and from others.
     """
 
     _notice: _Notice
@@ -127,5 +127,5 @@ class _Stub:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *of: Any) -> core_schema.CoreSchema:
-        """Lets it be the type of a field in a model of the user's."""
+        """Allow it as the type of a field in the user's models."""
         return core_schema.any_schema()

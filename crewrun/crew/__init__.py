@@ -1,4 +1,4 @@
-"""Crews: the definitions users write (`agent`, `task`, `crew`), and how one kickoff goes through them."""
+"""Crews: the definitions that users write (`agent`, `task`, `crew`), and the code that runs one kickoff of them."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from crewrun.crew.crew import Crew
     from crewrun.crew.output import CrewOutput
 
-# `from crewrun.crew import Crew` is CrewAI's spelling.
+# CrewAI's users write `from crewai.crew import Crew`.
 __all__ = ["Crew", "CrewOutput"]
 
 _HOME = {"Crew": "crewrun.crew.crew", "CrewOutput": "crewrun.crew.output"}

@@ -1,6 +1,6 @@
-"""`Agent`: does a task, or answers when asked directly. A definition; its texts for one row are a `Persona`.
+"""`Agent`: performs a task, or answers a prompt directly. It is a definition; its texts for one row are a `Persona`.
 
-How an agent works on a task, with tools and schemas, is in `perform`.
+`perform` has how an agent works on a task, with tools and schemas.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from crewrun.aio.concurrency import call
 from crewrun.crew.agent_definition import AgentDefinition, Persona
-from crewrun.crew.family import seen
+from crewrun.crew.family import report_to_watch
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.output import AgentOutput, UsageMetrics, as_dict
@@ -34,7 +34,7 @@ from crewrun.row_context import RowContext, new_row_context
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
-# A call of these needs no Site, unless there are hooks.
+# Calls of these need no Site, unless there are hooks.
 _WITHOUT_SITE = (LLM, type(None))
 
 
@@ -46,14 +46,14 @@ class Agent(AgentDefinition):
     before it must answer. `max_execution_time` (seconds) bounds its work on one task, `max_rpm` its requests per
     minute over all rows of the process. With `respect_context_window` tool results and earlier outputs are shortened
     when the model's context is full. `max_retry_limit` is how often it starts a task over after an empty reply or a
-    failed tool; each time is paid for, so it is 0 unless it is set.
+    failed tool; it defaults to 0, since every retry costs money.
 
-    What `knowledge_sources` say goes into its prompts, as `knowledge_config` bounds it; of `skills` it is told the
-    descriptions, and asks for their instructions.
+    The text of `knowledge_sources` goes into its prompts, within the bounds of `knowledge_config`. Its prompts have the
+    descriptions of `skills`; it loads their instructions when it needs them.
     """
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     async def akickoff(
@@ -64,23 +64,23 @@ class Agent(AgentDefinition):
         *,
         query: str | None = None,
     ) -> AgentOutput:
-        """Ask the agent directly, without a crew: a text, or messages with `role` and `content`; the last is the task.
+        """Ask the agent directly, without a crew. The last of `messages` is the task; a string is the task itself.
 
         Messages are as `LLM.acall` takes them. `input_files`, by name, go to the model with the task.
         With `response_format` the answer is validated and is in the output's `pydantic`. Raises what a kickoff does;
         TypeError unless exactly one of `messages` and `query` is given.
         """
-        return await seen(self._crewrun_kickoff(self._given(messages, query), response_format, input_files))
+        return await report_to_watch(self._crewrun_kickoff(self._one_of(messages, query), response_format, input_files))
 
     async def _crewrun_kickoff(
         self,
-        given: Any,
+        messages: Any,
         response_format: type[BaseModel] | None,
         input_files: Mapping[str, Any] | None,
     ) -> AgentOutput:
         schema = None
-        reads = bool(input_files or self.knowledge or self.knowledge_sources) or may_read_files(given)
-        prompt = await call(self._opening, given, input_files) if reads else self._opening(given, None)
+        reads = bool(input_files or self.knowledge or self.knowledge_sources) or may_read_files(messages)
+        prompt = await call(self._opening, messages, input_files) if reads else self._opening(messages, None)
         if response_format is not None:
             schema = OutputSchema.of_model(response_format, "pydantic", f"agent {self.label}")
             prompt = prompt._replace(after=f"{prompt.after}\n\n{schema_prompt(schema.text)}")
@@ -90,18 +90,18 @@ class Agent(AgentDefinition):
             toolbox = self.background.toolbox(self.toolbox)
             output = self._output(await self.perform(prompt, kickoff, row_context, toolbox, schema))
             for attempt in range(self.guardrail_max_retries + 1) if self.guardrail else ():
-                asked = prompt.messages()[-1].content
+                question = prompt.messages()[-1].content
                 judge = partial(
-                    self.judge, description=prompt.before or asked, kickoff=kickoff, row_context=row_context
+                    self.judge, description=prompt.before or question, kickoff=kickoff, row_context=row_context
                 )
-                verdict = await check(self.guardrail, output, f"agent {self.label}", judge)
-                if verdict.fault is None:
-                    output = self._replaced(output, verdict.instead, schema)
+                outcome = await check(self.guardrail, output, f"agent {self.label}", judge)
+                if outcome.fault is None:
+                    output = self._replaced(output, outcome.replacement, schema)
                     break
                 if attempt == self.guardrail_max_retries:
-                    raise no_more_tries(attempt + 1, verdict.fault)
-                again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
-                output = self._output(await self.perform(again, kickoff, row_context, toolbox, schema))
+                    raise no_more_tries(attempt + 1, outcome.fault)
+                retry = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(outcome.fault, output.raw)}")
+                output = self._output(await self.perform(retry, kickoff, row_context, toolbox, schema))
         output.usage_metrics = UsageMetrics.of(row_context.usage)
         if row_context.failed_tools is not None:
             output.tool_failures = records_of(row_context.failed_tools.calls, output.agent_role, None)
@@ -131,50 +131,50 @@ class Agent(AgentDefinition):
             output.put(answer.structured, "pydantic")
         return output
 
-    def _replaced(self, output: AgentOutput, instead: Any, schema: OutputSchema | None) -> AgentOutput:
-        """What the guardrail made of an answer."""
-        if instead is None or instead is output or isinstance(instead, AgentOutput):
-            return output if instead is None else instead
-        if isinstance(instead, str):
-            return output.model_copy(update={"raw": instead})
+    def _replaced(self, output: AgentOutput, replacement: Any, schema: OutputSchema | None) -> AgentOutput:
+        """The output after a guardrail, which may have returned a replacement for its answer."""
+        if replacement is None or replacement is output or isinstance(replacement, AgentOutput):
+            return output if replacement is None else replacement
+        if isinstance(replacement, str):
+            return output.model_copy(update={"raw": replacement})
         try:
-            return replaced(output, instead, schema)
+            return replaced(output, replacement, schema)
         except NotValid as invalid:
             raise OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}") from None
 
     async def judge(
         self, rule: str, answer: str, *, description: str, kickoff: Kickoff, row_context: RowContext
     ) -> tuple[bool, str]:
-        """What the agent's model says on whether `answer` keeps to `rule`, and what must change if not."""
+        """Ask the agent's model whether `answer` keeps to `rule`; returns that and what must change if it does not."""
         schema = judgement_schema()
         question = f"{judge_prompt(rule, description, answer)}\n\n{schema_prompt(schema.text)}"
         unseen = kickoff._replace(on_step=())
         row_context = row_context.child()
-        row_context.own_texts = ()  # a tag that the task asks for is not asked of its judge
+        row_context.own_texts = ()  # a tag of reasoning that the task asks for is not expected from its judge
         reply = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
-        verdict: dict[str, Any] = reply.structured.value if reply.structured else {}
-        return verdict["valid"], verdict["feedback"] or ""
+        judgement: dict[str, Any] = reply.structured.value if reply.structured else {}
+        return judgement["valid"], judgement["feedback"] or ""
 
-    def _given(self, messages: str | Sequence[Mapping[str, Any]] | None, query: str | None) -> Any:
+    def _one_of(self, messages: str | Sequence[Mapping[str, Any]] | None, query: str | None) -> Any:
         if (messages is None) == (query is None):
             raise TypeError("an agent's kickoff takes messages or query=, one of them")
         return query if messages is None else messages
 
-    def _opening(self, given: str | Sequence[Mapping[str, Any]], files: Mapping[str, Any] | None) -> Prompt:
-        """The prompt for messages whose last one is the task; local files are read."""
+    def _opening(self, messages: str | Sequence[Mapping[str, Any]], files: Mapping[str, Any] | None) -> Prompt:
+        """The prompt for messages of which the last is the task. Reads local files."""
         persona = self.persona(None)
         attached = [*attach(as_files(files, "input_files"), {}, row_folder(), "input_files")] if files else []
-        if isinstance(given, str):
-            return self._informed(persona, f"{given}{tell_of(attached)}")._replace(parts=parts_of(attached))
-        *earlier, last = as_messages(given, "an agent's kickoff")
+        if isinstance(messages, str):
+            return self._informed(persona, f"{messages}{tell_of(attached)}")._replace(parts=parts_of(attached))
+        *history, last = as_messages(messages, "an agent's kickoff")
         if last.role == "tool" or last.tool_calls:
             raise TypeError("the last message of an agent's kickoff is its task, and no turn with tools")
         text = f"{'' if last.parts else last.content}{tell_of(attached)}"
         prompt = self._informed(persona, text.lstrip())
-        return prompt._replace(history=tuple(earlier), parts=(*last.parts, *parts_of(attached)))
+        return prompt._replace(history=tuple(history), parts=(*last.parts, *parts_of(attached)))
 
     def _informed(self, persona: Persona, text: str) -> Prompt:
-        """The prompt for `text`, with what the agent knows."""
+        """The prompt for `text`, with the agent's knowledge and skills."""
         background = self.background
         if passages := background.passages_for(text):
             text = with_passages(text, passages)
@@ -189,12 +189,12 @@ class Agent(AgentDefinition):
         schema: OutputSchema | None,
         task_of_row: Callable[[], Any] | None = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`, counted in `row_context`. `task_of_row` makes the task that
-        hooks see, where there is one.
+        """Answer `prompt` with the tools in `toolbox`, counted in `row_context`.
 
-        Raises CallError, ToolFailed, TaskTimedOut, and what a step callback raises.
+        `task_of_row` builds the task that hooks see, where there is one. Raises CallError, ToolFailed, TaskTimedOut,
+        and what a step callback raises.
         """
-        mine = window_of(self, self.max_rpm) if self.max_rpm else None
+        window = window_of(self, self.max_rpm) if self.max_rpm else None
         work = Work(
             prompt=prompt,
             llm=self.model,
@@ -204,7 +204,7 @@ class Agent(AgentDefinition):
             schema=schema,
             max_iter=self.max_iter,
             shorten=self.respect_context_window,
-            windows=(*kickoff.windows, mine) if mine else kickoff.windows,
+            windows=(*kickoff.windows, window) if window else kickoff.windows,
             on_step=self._step_callbacks(kickoff),
             cut_at=(self.response_template or "").partition("{{ .Response }}")[2].strip(),
             agent=self.label,
@@ -220,7 +220,7 @@ class Agent(AgentDefinition):
         return await (self._within_kickoff(work, kickoff) if toolbox.specs else perform(work))
 
     async def _within_kickoff(self, work: Work, kickoff: Kickoff) -> Answer:
-        """Do `work` where its tools can find the kickoff."""
+        """Perform `work` with the kickoff in a context variable, where delegation tools find it."""
         token = current_kickoff.set(kickoff._replace(row_context=work.row_context, parts=work.prompt.parts))
         try:
             return await perform(work)
@@ -228,13 +228,13 @@ class Agent(AgentDefinition):
             current_kickoff.reset(token)
 
     def _site(self, kickoff: Kickoff, task_of_row: Callable[[], Any] | None) -> Site:
-        """Caller of models and tools, as hooks and the user's own models see it: with the row's inputs filled in."""
+        """The caller of models and tools as hooks and the user's own models see it, with the row's inputs filled in."""
         outer, persona = current_site.get() or Site(), self.persona(kickoff.inputs)
         agent = self if not kickoff.inputs else self.model_copy(update=persona._asdict())
         task = task_of_row() if task_of_row is not None else outer.task
         return Site(agent, task, kickoff.crew or outer.crew)
 
     def _step_callbacks(self, kickoff: Kickoff) -> tuple[Callable[[Any], Any], ...]:
-        """The crew's and the agent's own, which may be one and the same."""
-        mine, others = self.step_callback, kickoff.on_step
-        return others if mine is None or mine in others else (*others, mine)
+        """The crew's callback and the agent's; a function that is both is called once."""
+        own, others = self.step_callback, kickoff.on_step
+        return others if own is None or own in others else (*others, own)

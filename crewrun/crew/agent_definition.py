@@ -34,7 +34,7 @@ class Persona(NamedTuple):
 
 
 class AgentDefinition(Declared):
-    """What users write of an agent, see `Agent`. No run writes to it."""
+    """The fields of an `Agent`. Runs never write to it."""
 
     # Assignments are validated so that `agent.llm = "…"` becomes an LLM, as in the constructor.
     model_config = ConfigDict(
@@ -72,14 +72,14 @@ class AgentDefinition(Declared):
     _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
     _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
 
-    # Two agents with equal texts are still two agents.
+    # Agents are compared by identity: two with equal texts are two agents.
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
         return self is other
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
@@ -89,19 +89,19 @@ class AgentDefinition(Declared):
 
     @property
     def label(self) -> str:
-        """How messages name the agent."""
+        """The agent's name in messages."""
         return repr(self.name or self.role.strip())
 
     @property
     def model(self) -> LLM | None:
         """The model of the agent, None for the run's default."""
-        return cast("LLM | None", self.llm)  # the validator leaves nothing else
+        return cast("LLM | None", self.llm)  # the validator has turned any other form into an LLM
 
     @property
     def toolbox(self) -> Toolbox:
-        """The agent's tools, made ready once for each list of tools."""
+        """The agent's tools, prepared once for each list of tools."""
         if not self.tools:
-            return NO_TOOLS  # the way of most rows, which a private attribute would slow down
+            return NO_TOOLS  # the common case, which reading a private attribute of pydantic's would slow down
         if self._toolbox is None or self._toolbox[0] != self.tools:
             self._toolbox = (list(self.tools), Toolbox(self.tools))
         return self._toolbox[1]
@@ -111,7 +111,7 @@ class AgentDefinition(Declared):
 
     @property
     def background(self) -> Background:
-        """What the agent knows by itself, without a crew. Raises DefinitionError."""
+        """The agent's own knowledge and skills, without a crew's. Raises DefinitionError."""
         return self._backgrounds.of(self)
 
     @property
@@ -120,7 +120,7 @@ class AgentDefinition(Declared):
         return frozenset().union(*(compile_template(text).names for text in (self.role, self.goal, self.backstory)))
 
     def persona(self, inputs: Mapping[str, Any] | None) -> Persona:
-        """The agent's texts with `inputs` filled in; without inputs as they stand."""
+        """The agent's texts with `inputs` filled in; without inputs, the templates themselves."""
         if not inputs:
             return Persona(self.role.strip(), self.goal, self.backstory)
         where = f"agents.{self.name or self.role.strip()}"
@@ -131,14 +131,14 @@ class AgentDefinition(Declared):
         )
 
     def compose(self, persona: Persona, before: str, context: str = "", background: str = "") -> Prompt:
-        """The prompt that asks `persona` for `before`, then `context`; in the agent's own templates if it has them.
+        """The prompt for `persona` of `before`, then `context`, in the agent's own templates if it has them.
 
-        `background` is what the system turn says of the agent's knowledge and skills.
+        `background` is the text about the agent's knowledge and skills for the system turn.
         """
         date = datetime.now().astimezone().strftime(self.date_format) if self.inject_date else None
         system = system_prompt(persona, date, background)
         if self.system_template and self.prompt_template:
-            # Both or none, and then all is one turn: CrewAI's rule.
+            # As in CrewAI: templates take effect only together, and then everything is in one user turn.
             head, _, tail = self.prompt_template.partition("{{ .Prompt }}")
             start = (self.response_template or "").partition("{{ .Response }}")[0]
             before = f"{self.system_template.replace('{{ .System }}', system)}{head}{before}"

@@ -1,4 +1,4 @@
-"""`Background`: what an agent brings to every task besides its texts and tools, its knowledge and its skills."""
+"""`Background`: an agent's knowledge and skills."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ _DEFAULT = KnowledgeConfig()
 
 
 class Knows(Protocol):
-    """An agent or a crew, as far as it has knowledge and skills."""
+    """The part of an agent or a crew that is needed here: its knowledge and skills."""
 
     knowledge: Knowledge | None
     knowledge_sources: list[BaseKnowledgeSource] | None
@@ -32,8 +32,10 @@ class Knows(Protocol):
 
 
 class Background(NamedTuple):
-    """What one agent knows, and can learn; either may be None. `embedded` chooses passages where a crew has an embedder
-    that can; `unused_embedder` is the provider of one that cannot.
+    """One agent's knowledge and skills; either may be None.
+
+    `embedded` chooses passages by an embedding model, if the crew names one that crewrun can call; `unused_embedder` is
+    the provider of one that it cannot.
     """
 
     knowledge: KnowledgeBase | None = None
@@ -42,7 +44,7 @@ class Background(NamedTuple):
     unused_embedder: str | None = None
 
     def system_text(self, own: Toolbox) -> str:
-        """What the system turn says of it, the same for all rows. `own` are the agent's other tools."""
+        """The text for the system turn, the same for all rows. `own` are the agent's other tools."""
         parts = []
         if self.knowledge is not None and self.knowledge.whole:
             parts.append(
@@ -53,20 +55,20 @@ class Background(NamedTuple):
         return "\n\n".join(parts)
 
     async def chosen_for(self, query: str, gateway: Gateway, row_context: RowContext) -> str:
-        """What of the knowledge is nearest to `query`; empty where the system turn has all of it.
+        """The passages nearest to `query`; empty if the system turn has all of the knowledge.
 
-        An embedder is asked where there is one, except in a rehearsal. Raises what a call does.
+        Calls the embedding model, if there is one and the run is not offline. Raises what a call does.
         """
         if self.embedded is None or gateway.is_offline:
             return self.passages_for(query)
         return await self.embedded.nearest(query, gateway, row_context)
 
     def passages_for(self, query: str) -> str:
-        """As `chosen_for`, by words alone."""
+        """As `chosen_for`, by shared words, without an embedding model."""
         return self.knowledge.passages_for(query) if self.knowledge is not None else ""
 
     def toolbox(self, own: Toolbox) -> Toolbox:
-        """`own`, and what loads skills."""
+        """`own`, with the tool that loads skills if there are any."""
         return own if self.skills is None else self.skills.toolbox(own)
 
 
@@ -74,14 +76,14 @@ NO_BACKGROUND = Background()
 
 
 class Backgrounds:
-    """Makes backgrounds, each once for what it is made of."""
+    """Builds backgrounds, once for each combination of parts."""
 
     def __init__(self) -> None:
-        # The parts are kept with what is made of them, so that nothing else can come by their ids.
-        self._made: dict[tuple[int, ...], tuple[list[Any], Background]] = {}
+        # By the ids of the parts. The entry refers to the parts, so that no other object can get one of their ids.
+        self._backgrounds: dict[tuple[int, ...], tuple[list[Any], Background]] = {}
 
     def of(self, *owners: Knows) -> Background:
-        """That of an agent, together with its crew's where the crew is given behind it. Raises DefinitionError."""
+        """The background of an agent, with its crew's if that is the second argument. Raises DefinitionError."""
         sources, skills = _sources(owners), _skills(owners)
         if not sources and not skills:
             return NO_BACKGROUND
@@ -89,27 +91,27 @@ class Backgrounds:
         spec = next((owner.embedder for owner in owners if owner.embedder is not None), None)
         parts = [*sources, *skills, config, spec]
         key = tuple(map(id, parts))
-        if key not in self._made:
+        if key not in self._backgrounds:
             base = KnowledgeBase.of(sources, config) if sources else None
-            made = Background(base, SkillCatalog(skills) if skills else None)
-            self._made[key] = (parts, _with_embedder(made, spec) if spec is not None else made)
-        return self._made[key][1]
+            background = Background(base, SkillCatalog(skills) if skills else None)
+            self._backgrounds[key] = (parts, background if spec is None else _with_embedder(background, spec))
+        return self._backgrounds[key][1]
 
 
-def _with_embedder(made: Background, spec: Any) -> Background:
-    if made.knowledge is None or not made.knowledge.passages:
-        return made
+def _with_embedder(background: Background, spec: Any) -> Background:
+    if background.knowledge is None or not background.knowledge.passages:
+        return background
     if (embedder := embedder_of(spec)) is None:
-        named = spec.get("provider") if isinstance(spec, Mapping) else type(spec).__name__
-        return made._replace(unused_embedder=str(named))
-    return made._replace(embedded=EmbeddedPassages(made.knowledge, embedder))
+        provider = spec.get("provider") if isinstance(spec, Mapping) else type(spec).__name__
+        return background._replace(unused_embedder=str(provider))
+    return background._replace(embedded=EmbeddedPassages(background.knowledge, embedder))
 
 
 def _sources(owners: Sequence[Knows]) -> list[BaseKnowledgeSource]:
     sources: list[BaseKnowledgeSource] = []
     for owner in owners:
         if owner.knowledge is None and not owner.knowledge_sources:
-            continue  # the way of most rows
+            continue  # the common case
         for source in (*(owner.knowledge.sources if owner.knowledge else ()), *(owner.knowledge_sources or ())):
             if not any(source is other for other in sources):
                 sources.append(source)
@@ -117,7 +119,7 @@ def _sources(owners: Sequence[Knows]) -> list[BaseKnowledgeSource]:
 
 
 def _skills(owners: Sequence[Knows]) -> list[Skill]:
-    """Of two skills with one name the agent's own."""
+    """The skills of all owners; if two have the same name, the agent's own."""
     skills: dict[str, Skill] = {}
     for owner in owners:
         for skill in owner.skills or ():
@@ -131,7 +133,7 @@ def has_background(owners: Sequence[Knows]) -> bool:
 
 
 def files_of(owners: Sequence[Knows]) -> frozenset[str]:
-    """The files that `owners` have their knowledge and skills from."""
+    """The files of the knowledge and skills of `owners`."""
     files: list[Path] = []
     for source in _sources(owners):
         files += source.safe_file_paths if isinstance(source, BaseFileKnowledgeSource) else []

@@ -1,6 +1,6 @@
-"""`Crew`: agents and their tasks, and how one kickoff goes through them.
+"""`Crew`: agents and their tasks, and one kickoff of them.
 
-What it is made of is in `crew_definition`, the ways to start it are in `family`.
+`crew_definition` has its fields and their checks, `family` the methods that start it.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from crewrun.crew.process import (
 )
 from crewrun.crew.task import Task
 from crewrun.crew.task_files import attach_files
-from crewrun.crew.task_run import Assignment, opening
+from crewrun.crew.task_run import TaskAssignment, opening
 from crewrun.errors import DefinitionError
 from crewrun.files.attachment import Attachment
 from crewrun.files.file import files_among
@@ -38,7 +38,7 @@ from crewrun.templates import check_inputs
 
 @dataclass(frozen=True, slots=True)
 class TaskPreview:
-    """What a task's agent would be asked first, as `role` and `content` of each message."""
+    """The first request for a task, as `role` and `content` of each message."""
 
     task: str
     agent: str
@@ -49,22 +49,23 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
     """Agents and the tasks they perform, in order.
 
     One crew object serves any number of kickoffs at once; each has its own texts, outputs and usage.
-    `default_inputs` fill placeholders that a kickoff's inputs leave open. In a hierarchical crew a manager does every
-    task and delegates: `manager_agent`, or one made for `manager_llm`. `max_rpm` limits the requests per minute of all
-    kickoffs of the process together. Every agent also knows what `knowledge_sources` say, and has `skills`.
+    `default_inputs` fill placeholders that a kickoff's inputs leave open. In a hierarchical crew a manager performs
+    every task and may delegate: `manager_agent`, or an agent created for `manager_llm`. `max_rpm` limits the requests
+    per minute of all kickoffs of the process together. Every agent also has the crew's `knowledge_sources` and
+    `skills`.
 
-    Callbacks may be sync or async: `before_kickoff_callbacks` get the inputs and return them changed, or None;
+    Callbacks may be sync or async: `before_kickoff_callbacks` get the inputs and return changed ones, or None;
     `after_kickoff_callbacks` do the same with the output; `task_callback` gets every TaskOutput, `step_callback` every
-    step of an agent. What a callback raises fails the kickoff. `output_log_file` is where tasks are noted as they begin
-    and end: a name, or True for logs.txt. `config` may bring agents, tasks and process, as a dict or JSON text.
+    step of an agent. An exception in a callback fails the kickoff. `output_log_file` is a log of when tasks begin and
+    end: a name, or True for logs.txt. `config` may have the agents, tasks and process, as a dict or JSON text.
     """
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     def preview(self, inputs: Inputs | None = None) -> list[TaskPreview]:
-        """What each task's agent would be asked first, without a call; earlier outputs stand as `[output of …]`.
+        """The first request for each task, without calling a model; earlier outputs appear as `[output of …]`.
 
         Raises InputInvalid as a kickoff does.
         """
@@ -72,21 +73,21 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
         names: dict[Task, str] = {}
         for assignment in self.assignments(inputs, Gateway(), reads_files=False):
             task, name = assignment.task, assignment.name
-            seen = (
+            context = (
                 list(names.values())
                 if task.context is None
                 else [names.get(other, other.label) for other in task.context]
             )
-            prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in seen))
+            prompt = opening(assignment, "\n\n".join(f"[output of {other!r}]" for other in context))
             messages = [{"role": str(m.role), "content": m.shown} for m in prompt.messages()]
             previews.append(TaskPreview(name, assignment.texts.persona.role, messages))
             names[task] = name
         return previews
 
-    def assignments(self, inputs: Inputs | None, gateway: Gateway, *, reads_files: bool = True) -> list[Assignment]:
+    def assignments(self, inputs: Inputs | None, gateway: Gateway, *, reads_files: bool = True) -> list[TaskAssignment]:
         """The agent, tools, texts and files that each task would have in a kickoff over `gateway`.
 
-        Raises InputInvalid. See `attach` for files that are not read.
+        Raises InputInvalid. `attach` says what happens without `reads_files`.
         """
         if inputs:
             check_inputs(inputs)
@@ -100,8 +101,8 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
         for callback in self.before_kickoff_callbacks:
-            changed = await call(callback, dict(inputs or {}))
-            inputs = inputs if changed is None else changed
+            new_inputs = await call(callback, dict(inputs or {}))
+            inputs = inputs if new_inputs is None else new_inputs
         files = {**flow_files.get(), **files}
         if inputs:
             if own := files_among(inputs):
@@ -109,7 +110,8 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
                 inputs = {name: value for name, value in inputs.items() if name not in own}
             check_inputs(inputs)
         if not self._is_read and has_background([self, *self.agents_at_work]):
-            # A crew that the user's code has made: sources may do network calls, and an index takes its time.
+            # The user's code has built this crew. In a thread: sources may use the network, and building the index
+            # takes time.
             await call(self.check_knowledge)
         async with open_gateway() as gateway:
             kickoff = self._kickoff(inputs, gateway, row_context)
@@ -135,9 +137,9 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
 
     def _kickoff(self, inputs: Inputs | None, gateway: Gateway, row_context: RowContext) -> Kickoff:
         window = window_of(self, self.max_rpm) if self.max_rpm else None
-        given: Inputs | None = {**self.default_inputs, **(inputs or {})} or None
+        completed: Inputs | None = {**self.default_inputs, **(inputs or {})} or None
         return Kickoff(
-            inputs=LeftOpen(given) if given is not None and row_context.is_in_flow else given,
+            inputs=LeftOpen(completed) if completed is not None and row_context.is_in_flow else completed,
             gateway=gateway,
             row_context=row_context,
             windows=(window,) if window else (),

@@ -1,6 +1,6 @@
 """`Crew(config=…)`, CrewAI's oldest form: a dict, or JSON text, with lists of agents and of tasks.
 
-A task names its agent by the role. `process` is taken too, and nothing else, as in CrewAI.
+A task names its agent by the role. Besides them only `process` is used, as in CrewAI.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`CrewDefinition`: the fields of a crew, the checks on them, and what is known of a kickoff before there is one."""
+"""`CrewDefinition`: the fields of a crew, the checks on them, and what a kickoff of it will need and use."""
 
 import warnings
 from collections.abc import Callable
@@ -40,12 +40,12 @@ from crewrun.usage import UsageCounter
 Callbacks = Annotated[list[Callable[[Any], Any]], SkipValidation]
 
 
-# Where a crew keeps its hooks: in its `__dict__`, so that they are in its fingerprint.
+# The key of a crew's hooks in its `__dict__`, where they are a part of its fingerprint.
 _HOOKS = "scoped_hooks"
 
 
 class CrewDefinition(Declared):
-    """What users write of a crew, see `Crew`. Nothing here calls a model, and no run writes to it."""
+    """The fields of a `Crew`. Nothing here calls a model, and runs never write to it."""
 
     model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
 
@@ -82,7 +82,7 @@ class CrewDefinition(Declared):
         return self is other
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
@@ -91,13 +91,13 @@ class CrewDefinition(Declared):
         return accept("crew", cls, with_config(fields) if isinstance(fields, dict) else fields)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Refuse a wrong crew when it is made; one without tasks may still get them."""
+        """Check a crew when it is created. One without tasks may get them later, so it is not checked yet."""
         if self.tasks:
             self.check()
             self._warn_of_equal_roles()
 
     def check(self) -> None:
-        """Raise DefinitionError unless the crew can run: each task has an agent, and reads only tasks before it."""
+        """Raise DefinitionError unless the crew can run: each task has an agent, and reads only earlier tasks."""
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
         is_sequential = self.process is Process.sequential
@@ -112,9 +112,9 @@ class CrewDefinition(Declared):
 
     @property
     def placeholders(self) -> dict[str, str]:
-        """The inputs that a kickoff must have, each with the first place that needs it.
+        """The inputs that a kickoff must have, each with the first task or agent that needs it.
 
-        None are named where a callback may still add some: then a missing one is found when the kickoff begins.
+        Empty if there are callbacks before the kickoff, which may add inputs: a missing one is found after them.
         """
         if self.before_kickoff_callbacks:
             return {}
@@ -132,17 +132,17 @@ class CrewDefinition(Declared):
 
     @property
     def models(self) -> list[tuple[str, LLM | None]]:
-        """Every model that a kickoff may call, each with the agent that uses it; None is the default model."""
+        """Every model that a kickoff may call, with the name of its agent; None is the default model."""
         return [(agent.name or agent.role.strip(), agent.model) for agent in self.agents_at_work]
 
     @property
     def tool_problems(self) -> list[str]:
-        """What keeps tools from working, as far as it shows before a kickoff; see also `missing_tool_keys`."""
+        """What prevents tools from working, as far as it can be seen before a kickoff; see also `missing_tool_keys`."""
         return list(dict.fromkeys(problem for _, box in self._toolboxes() for problem in box.problems))
 
     @property
     def missing_tool_keys(self) -> list[str]:
-        """The variables of the environment that tools need and that are not set, with who has the tool."""
+        """The environment variables that tools need and that are not set, each with the agent and its tool."""
         return list(
             dict.fromkeys(
                 f"{name} is not set: agent {agent.label} has the tool {tool.name!r}"
@@ -153,7 +153,7 @@ class CrewDefinition(Declared):
         )
 
     def _toolboxes(self) -> list[tuple[Agent, Toolbox]]:
-        """The toolboxes that a kickoff may use, with whose they are."""
+        """The toolboxes that a kickoff may use, each with its agent."""
         if self.process is Process.hierarchical:
             boxes = [(self._the_manager(), task.toolbox(self._the_manager())) for task in self.tasks]
             return boxes + [(agent, agent.toolbox) for agent in self._coworkers()]
@@ -169,23 +169,24 @@ class CrewDefinition(Declared):
 
     @property
     def folder(self) -> Path | None:
-        """The crew's own folder: paths of `input_files` count from it, and those that rows name stay in it."""
+        """The crew's folder: paths of `input_files` are relative to it, and those that rows name stay inside it."""
         return self._folder
 
-    def stands_in(self, folder: Path) -> None:
-        """Let that be the crew's folder."""
+    def set_folder(self, folder: Path) -> None:
+        """Make `folder` the crew's folder."""
         self._folder = folder
 
     def __fingerprint__(self) -> dict[str, Any]:
         return effective_fields(self)
 
     def background_of(self, agent: Agent) -> Background:
-        """What `agent` knows in this crew. Raises DefinitionError for knowledge that cannot be had."""
+        """The knowledge and skills of `agent` in this crew. Raises DefinitionError if they cannot be read."""
         return self._backgrounds.of(agent, self)
 
     def check_knowledge(self) -> None:
-        """Read all that agents know. Raises DefinitionError for what cannot be read; warns of embedders that are not
-        asked, and of skills that fill prompts.
+        """Read the knowledge and skills of all agents. Raises DefinitionError for what cannot be read.
+
+        Warns about embedders that are not used, and about skills that fill prompts.
         """
         providers = dict.fromkeys(self.background_of(agent).unused_embedder for agent in self.agents_at_work)
         self._is_read = True
@@ -213,18 +214,18 @@ class CrewDefinition(Declared):
         return files_of([self, *self.agents_at_work])
 
     def check_files(self) -> None:
-        """Raise DefinitionError for a file that is the same for all rows and cannot be had."""
+        """Raise DefinitionError for a file that is the same for all rows and cannot be read."""
         check_fixed_files(self.tasks, self._folder)
 
     def problem_with_files(self, inputs: Inputs) -> str | None:
-        """Why a file that `inputs` name cannot be had; None when all can, or callbacks may name others."""
+        """Why a file that `inputs` name cannot be read; None if all can, or if callbacks may change the inputs."""
         if self.before_kickoff_callbacks:
             return None
         return problem_with_files(self.tasks, {**self.default_inputs, **inputs}, self._folder)
 
     @property
     def runs_code(self) -> bool:
-        """Whether a kickoff runs tools, callbacks, hooks, conditions or guardrails, which may ask and call at will."""
+        """Whether a kickoff runs the user's code, such as tools, callbacks, hooks, conditions or guardrails."""
         crew = (self.before_kickoff_callbacks, self.after_kickoff_callbacks, self.task_callback, self.step_callback)
         agents = ((agent.tools, agent.step_callback, callable(agent.guardrail)) for agent in self.agents_at_work)
         tasks = (
@@ -240,7 +241,7 @@ class CrewDefinition(Declared):
 
     @property
     def agents_at_work(self) -> list[Agent]:
-        """The agents that a kickoff may use: those of tasks, those who may be delegated to, the manager."""
+        """The agents that a kickoff may use: those of tasks, those that may be delegated to, the manager."""
         own = [task.agent for task in self.tasks if task.agent is not None]
         if self.process is Process.hierarchical:
             return list(dict.fromkeys([self._the_manager(), *own, *self.agents]))
@@ -248,19 +249,19 @@ class CrewDefinition(Declared):
         return list(dict.fromkeys([*own, *(self._coworkers() if delegating else ())]))
 
     def fetch_inputs(self) -> set[str]:
-        """The names that the crew's texts need, as CrewAI's method gives them."""
+        """The names of the inputs that the crew's texts need, like CrewAI's method."""
         agents = {agent for task in self.tasks if (agent := task.agent) is not None} | set(self.agents)
         needed = [*(task.placeholders for task in self.tasks), *(agent.placeholders for agent in agents)]
         return set().union(*needed)
 
     @property
     def scoped_hooks(self) -> ScopedHooks | None:
-        """The hooks that only this crew's calls meet, those of a @CrewBase class; None without any."""
-        # No private attribute: each kickoff reads it, and pydantic takes ten microseconds for one.
+        """The hooks for this crew's calls only, from a @CrewBase class, or None."""
+        # Not a private attribute: each kickoff reads it, and pydantic takes ten microseconds for one.
         return self.__dict__.get(_HOOKS)
 
-    def meets(self, hooks: ScopedHooks | None) -> None:
-        """Have these called around the models and tools of each kickoff."""
+    def set_hooks(self, hooks: ScopedHooks | None) -> None:
+        """Call `hooks` around the models and tools of each kickoff."""
         if hooks:
             self.__dict__[_HOOKS] = hooks
 

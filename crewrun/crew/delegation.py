@@ -1,4 +1,4 @@
-"""Delegation: the two tools by which an agent hands work to a coworker, and the team that it may choose from."""
+"""Delegation: the two tools with which an agent hands work to a coworker, and the team that it chooses from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -13,28 +13,26 @@ from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.toolbox import Toolbox
 
-# How often work may be delegated on: agents that delegate to each other would never stop.
+# How deep delegated work may be delegated again: without a bound, agents that delegate to each other never stop.
 MAX_DEPTH = 3
 
 
 class Team:
-    """The agents of a crew as coworkers of each other. Toolboxes are made once and kept, where no role has a
-    placeholder in it.
-    """
+    """The agents of a crew as coworkers of each other. Toolboxes are cached, unless a role has a placeholder."""
 
     def __init__(self, agents: Sequence[Agent]) -> None:
         self.agents = tuple(agents)
-        # A toolbox is kept with the one it was made from, so that no other one can come by its id.
+        # By the ids of a toolbox and agents. The entry refers to that toolbox, so that no other can get its id.
         self._toolboxes: dict[tuple[int, ...], tuple[Toolbox, Toolbox]] = {}
 
     def toolbox_of(self, agent: Agent, own: Toolbox, kickoff: Kickoff) -> Toolbox:
-        """`own` with the delegation tools, if `agent` may delegate and there is somebody to delegate to."""
+        """`own` with the delegation tools, if `agent` may delegate and has coworkers."""
         if not agent.allow_delegation:
             return own
         return self.toolbox_for(own, tuple(other for other in self.agents if other is not agent), kickoff)
 
     def toolbox_for(self, own: Toolbox, coworkers: tuple[Agent, ...], kickoff: Kickoff) -> Toolbox:
-        """`own` with the tools that delegate to `coworkers`, unless work was handed on too often already."""
+        """`own` with the tools that delegate to `coworkers`, unless this work is delegated too deep already."""
         if not coworkers or kickoff.depth >= MAX_DEPTH:
             return own
         if kickoff.inputs and any(compile_template(agent.role).names for agent in coworkers):
@@ -59,7 +57,7 @@ def _with_delegation(own: Toolbox, coworkers: tuple[Agent, ...], inputs: Mapping
         coworkers=coworkers,
     )
     both = Toolbox([delegate, ask])
-    # The agent's own tools keep the schemas that they have.
+    # The agent's own tools keep their prepared schemas.
     both.tools = {**own.tools, **both.tools}
     both.specs = (*own.specs, *both.specs)
     return both
@@ -85,7 +83,7 @@ class _CoworkerTool(BaseTool):
     replay: bool = False
     calls_models: ClassVar[bool] = True
     coworkers: tuple[Agent, ...] = Field(repr=False)
-    # A coworker's work has limits of its own.
+    # No time limit: a coworker's work has its own.
     timeout_s: float | None = None
 
     async def _hand_over(self, what: str, expected: str, context: str, coworker: str) -> str:
@@ -93,8 +91,8 @@ class _CoworkerTool(BaseTool):
         if kickoff is None:
             raise RuntimeError(f"{self.name} is for agents of a running crew")
         personas = [agent.persona(kickoff.inputs) for agent in self.coworkers]
-        wanted = _key(coworker) if coworker or len(personas) > 1 else _key(personas[0].role)
-        chosen = next((i for i, persona in enumerate(personas) if _key(persona.role) == wanted), None)
+        key = _key(coworker) if coworker or len(personas) > 1 else _key(personas[0].role)
+        chosen = next((i for i, persona in enumerate(personas) if _key(persona.role) == key), None)
         if chosen is None:
             roles = [persona.role for persona in personas]
             return f"There is no coworker {coworker!r}{suggest(coworker, roles)}. Coworkers: {'; '.join(roles)}."
@@ -109,7 +107,7 @@ class _CoworkerTool(BaseTool):
             before = with_passages(before, passages)
         before = with_context(before) if context else before
         prompt = agent.compose(personas[chosen], before, context, background.system_text(agent.toolbox))
-        prompt = prompt._replace(parts=kickoff.parts)  # nobody can tell a coworker in words what is on a picture
+        prompt = prompt._replace(parts=kickoff.parts)  # images cannot be passed on in words
         return (await agent.perform(prompt, inner, inner.row_context, toolbox, None)).text
 
 
@@ -132,5 +130,5 @@ class AskQuestion(_CoworkerTool):
 
 
 def _key(role: str) -> str:
-    """Roles are matched without regard to case, blanks and quotes."""
+    """`role` for comparison, which ignores case, blanks and quotes."""
     return "".join(role.split()).strip("\"'").casefold()

@@ -1,6 +1,6 @@
-"""`KickoffFamily`: the ways to start a crew or a flow, each made of one coroutine that both have.
+"""`KickoffFamily`: the public methods that start a crew or a flow, all built on one coroutine of each.
 
-`Watch` sees the kickoffs that a function of the user's makes, for one that returns none of their answers.
+`Watch` records the kickoffs that a function of the user's makes, in case the function returns none of their answers.
 """
 
 from collections.abc import Awaitable, Iterable, Mapping
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class KickoffFamily(Generic[Output]):
-    """What `Crew` and `Flow` share. They bring `_crewrun_kickoff`, and `_crewrun_usage`, that of the latest kickoff."""
+    """What `Crew` and `Flow` share. They define `_crewrun_kickoff`, and `_crewrun_usage` for the latest kickoff."""
 
     _crewrun_usage: UsageCounter
 
@@ -32,24 +32,24 @@ class KickoffFamily(Generic[Output]):
         """Run once, counted in `row_context`, with `files` for every task."""
         raise NotImplementedError
 
-    def _crewrun_apart(self) -> Self:
-        """What runs one of several inputs."""
+    def _crewrun_copy(self) -> Self:
+        """The object that runs one of several inputs: a copy where a kickoff changes the object."""
         return self
 
     @property
     def usage_metrics(self) -> UsageMetrics:
-        """What the latest kickoff used, or all inputs of the latest for-each together."""
+        """The usage of the latest kickoff, or of all inputs of the latest for-each together."""
         return UsageMetrics.of(self._crewrun_usage)
 
     async def akickoff(self, inputs: Inputs | None = None, input_files: AnyFiles = None) -> Output:
         """Run once and return the answer. `input_files`, by name, go to the model with every task.
 
-        Raises InputInvalid (a ValueError) when the inputs do not fit, CallError when a model call fails for good.
+        Raises InputInvalid (a ValueError) if the inputs do not fit, CallError if a model call fails for good.
         """
         check_loaded()
         row_context = new_row_context()
         self._crewrun_usage = row_context.usage
-        return await seen(self._crewrun_kickoff(inputs, row_context, _files(input_files)))
+        return await report_to_watch(self._crewrun_kickoff(inputs, row_context, _files(input_files)))
 
     kickoff_async = akickoff
 
@@ -88,12 +88,11 @@ class KickoffFamily(Generic[Output]):
         return_exceptions: bool = False,
         on_outcome: OnOutcome | None = None,
     ) -> Any:
-        """Run once per input, concurrently, all with `input_files`; the answers in input order.
+        """Run once per input, concurrently, all with `input_files`, and return the answers in input order.
 
-        Every input runs to its end whatever becomes of the others. Then, if any failed, one ForEachError whose
-        `results` holds output or exception per input; with `return_exceptions` that list is returned instead.
-        `max_concurrent` bounds how many run at once (None: all). `on_outcome(index, output_or_exception)` is called as
-        each one ends.
+        Every input runs to its end even if others fail. Then, if any failed, raises one ForEachError whose `results`
+        has an output or exception per input; with `return_exceptions` that list is returned instead. `max_concurrent`
+        bounds how many run at once (None: all). `on_outcome(index, output_or_exception)` is called as each one ends.
         """
         check_loaded()
         row_context = new_row_context()
@@ -101,10 +100,10 @@ class KickoffFamily(Generic[Output]):
         files = _files(input_files)
 
         async def run(one: Inputs) -> Output:
-            return await self._crewrun_apart()._crewrun_kickoff(one, row_context.child(), files)
+            return await self._crewrun_copy()._crewrun_kickoff(one, row_context.child(), files)
 
         async with open_gateway():
-            return await seen(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))
+            return await report_to_watch(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))
 
     kickoff_for_each_async = akickoff_for_each
 
@@ -131,12 +130,12 @@ class KickoffFamily(Generic[Output]):
         return run_sync("kickoff_for_each", "akickoff_for_each", run)
 
 
-def _files(given: AnyFiles) -> Files:
-    return as_files(given, "input_files") if given else {}
+def _files(input_files: AnyFiles) -> Files:
+    return as_files(input_files, "input_files") if input_files else {}
 
 
 class Watch:
-    """Sees the kickoffs in a `with`, but not those that they start themselves. `last` is the answer that came last."""
+    """Counts the kickoffs inside a `with` block, without nested ones. `last` is the latest answer."""
 
     __slots__ = ("_token", "count", "last")
 
@@ -155,8 +154,8 @@ class Watch:
 _current: ContextVar[Watch | None] = ContextVar("crewrun_watch", default=None)
 
 
-async def seen(kickoff: Awaitable[T]) -> T:
-    """Await a kickoff, and show its answer to the watch of the code that starts it."""
+async def report_to_watch(kickoff: Awaitable[T]) -> T:
+    """Await a kickoff and report its answer to the current watch, if any."""
     watch = _current.get()
     if watch is None:
         return await kickoff

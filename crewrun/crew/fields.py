@@ -1,7 +1,7 @@
 """Fields of agents, tasks and crews: which of CrewAI's constructor arguments are accepted, and which have an effect.
 
-A CrewAI crew runs as it is: what crewrun does in another way is accepted, what it does not do is accepted with a
-warning, and so are unknown names, which CrewAI drops in silence.
+A CrewAI crew runs unchanged: arguments for what crewrun does differently are accepted silently, arguments for features
+that it lacks with a warning, and so are unknown names, which CrewAI drops silently.
 """
 
 import os
@@ -22,7 +22,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Without any effect on what a crew answers: how CrewAI logs, traces, caches and names things.
+# No effect on a crew's answers: how CrewAI logs, traces, caches and names things.
 SILENT: Mapping[str, frozenset[str]] = {
     "agent": _names(
         "id cache crew cache_handler tools_handler agent_executor i18n formatting_errors max_tokens security_config "
@@ -56,16 +56,16 @@ _MEMORIES = _names("memory short_term_memory long_term_memory entity_memory exte
 
 
 def no_effect(name: str) -> str:
-    """What is said of a field in `MISSING`, behind its name."""
+    """The message for a field in `MISSING`, without its name."""
     if name in _MEMORIES:
         return "has no effect: crewrun has no memory, so that no row knows of another one"
     return "is not supported by this version of crewrun and has no effect"
 
 
 def accept(kind: str, model: type[BaseModel], fields: Any) -> Any:
-    """The constructor arguments `fields` of `model` less what has no effect; `kind` is agent, task or crew.
+    """The constructor arguments `fields` of `model` without those that have no effect; `kind` is agent, task or crew.
 
-    A `config` mapping is merged in; fields that are also arguments win, as in CrewAI. Warns with CrewrunWarning.
+    A `config` mapping is merged in; direct arguments win over it, as in CrewAI. Warns with CrewrunWarning.
     """
     if not isinstance(fields, dict):
         return fields
@@ -97,11 +97,11 @@ def _warn(kind: str, model: type[BaseModel], name: str, value: Any) -> None:
 
 
 def check_output_file(template: str, *, is_of_config: bool = False) -> str:
-    """`template` less the newline that folded YAML ends in. An absolute one stays absolute where CrewAI leaves it so,
-    in a YAML file (`is_of_config`) and with placeholders, and where its top directory is there; else the leading slash
-    is taken off, as CrewAI does.
+    """`template` without the newline at the end of folded YAML.
 
-    Raises DefinitionError for a path that leaves its folder whatever is filled in.
+    An absolute path stays absolute where CrewAI leaves it so, in a YAML file (`is_of_config`) or with placeholders, and
+    if its top directory exists. Otherwise the leading slash is removed, as CrewAI does. Raises DefinitionError for a
+    path that leaves its folder for any inputs.
     """
     path = template.strip()
     if not path.strip("/") or path.endswith("/"):
@@ -116,16 +116,16 @@ def check_output_file(template: str, *, is_of_config: bool = False) -> str:
     return f"/{whole}" if is_meant else whole
 
 
-# An embedder is known by its endpoint, which is a part of a run's identity where it is asked.
+# An embedder that is called is in a run's identity by its endpoint.
 _WITHOUT_EFFECT = frozenset({"embedder", "output_log_file"})
 _ADDED_LATER = frozenset({"knowledge", "knowledge_sources", "knowledge_config", "skills"})
 
 
 def effective_fields(part: BaseModel) -> dict[str, Any]:
-    """The fields of an agent, a task or a crew that are set and decide what it does, for its fingerprint.
+    """The fields of an agent, a task or a crew that decide what it does, for its fingerprint.
 
-    Runs that were begun before there were these fields go on without paying again: where a field has no effect, or did
-    not exist then and is empty, the fingerprint is what it was.
+    Fields without effect are left out, and so are empty ones that older versions did not have: a run begun with such a
+    version keeps its fingerprint and resumes without paying again.
     """
     return {
         name: value

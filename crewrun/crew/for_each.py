@@ -1,4 +1,4 @@
-"""One call per input with each failure kept to itself: the for-each family's core."""
+"""The core of the for-each methods: one kickoff per input, where a failure does not stop the others."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from inspect import isawaitable
@@ -27,9 +27,9 @@ async def for_each(
     waiting = iter(enumerate(inputs))
 
     async def work() -> None:
-        for index, one in waiting:
+        for index, values in waiting:
             try:
-                results[index] = await run(one)
+                results[index] = await run(values)
             except Exception as failure:
                 results[index] = failure
             if on_outcome is not None and not callback_errors:
@@ -37,7 +37,7 @@ async def for_each(
                     pending = on_outcome(index, results[index])
                     if isawaitable(pending):
                         await pending
-                except Exception as wrong:  # the caller's own bug must not cost the inputs that are paid for
+                except Exception as wrong:  # a bug in the callback must not lose answers that are paid for
                     callback_errors.append(wrong)
 
     async with anyio.create_task_group() as group:

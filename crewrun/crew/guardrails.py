@@ -1,4 +1,4 @@
-"""Guardrails: what an answer must pass before it counts, a function of the user's or a sentence that a model judges."""
+"""Guardrails: checks that an answer must pass, each a function of the user's or a sentence for a model to judge by."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -31,61 +31,63 @@ def judgement_schema() -> OutputSchema:
 
 @dataclass(frozen=True, slots=True)
 class GuardrailOutcome:
-    """What a guardrail says: the fault to mend, or what takes the answer's place (None: it stays)."""
+    """The result of a guardrail: the fault to mend, or a replacement for the answer (None: the answer stays)."""
 
     fault: str | None = None
-    instead: str | BaseModel | dict[str, Any] | list[Any] | None = None
+    replacement: str | BaseModel | dict[str, Any] | list[Any] | None = None
 
 
 async def check(guardrail: Any, output: TaskOutput | AgentOutput, whose: str, judge: Judge) -> GuardrailOutcome:
-    """Hold `output` against the `guardrail` of `whose`; a sentence goes to `judge`.
+    """Check `output` with the `guardrail` of `whose`; `judge` decides if it is a sentence.
 
-    Raises GuardrailFailed when the guardrail itself does not work.
+    Raises GuardrailFailed if the guardrail itself fails.
     """
     if isinstance(guardrail, str):
         valid, feedback = await judge(guardrail, output.raw)
         return GuardrailOutcome() if valid else GuardrailOutcome(fault=feedback or f"it does not keep to: {guardrail}")
     name = getattr(guardrail, "__name__", type(guardrail).__name__)
-    named = f"guardrail {name!r} of {whose}"
+    label = f"guardrail {name!r} of {whose}"
     try:
         result = await call(guardrail, output)
     except CrewrunError:
         raise
     except Exception as failed:
-        raise GuardrailFailed(f"{named} raised {type(failed).__name__}: {failed}") from failed
+        raise GuardrailFailed(f"{label} raised {type(failed).__name__}: {failed}") from failed
     if not (isinstance(result, tuple | list) and len(result) == 2 and isinstance(result[0], bool)):
-        shown = repr(result)
+        text = repr(result)
         raise GuardrailFailed(
-            f"{named} returned {shown if len(shown) <= 80 else shown[:79] + '…'}; "
+            f"{label} returned {text if len(text) <= 80 else text[:79] + '…'}; "
             "a guardrail returns (True, answer) or (False, what is wrong)"
         )
     passed, what = result
     if not passed:
         return GuardrailOutcome(fault=str(what))
-    return GuardrailOutcome(instead=what if isinstance(what, str | BaseModel | dict | list) else None)
+    return GuardrailOutcome(replacement=what if isinstance(what, str | BaseModel | dict | list) else None)
 
 
 def replaced(
     output: AnyOutput, value: BaseModel | dict[str, Any] | list[Any], schema: OutputSchema | None
 ) -> AnyOutput:
-    """`output` with a value in its place that a guardrail returned; its text is then the value's JSON.
+    """`output` with the value that a guardrail returned; its text becomes the value's JSON.
 
-    A model is taken as it is, and fields too where the schema asks for JSON. Raises NotValid for fields of which the
-    model that the task asks for cannot be made.
+    A pydantic object is taken as it is, and so is a dict if the schema asks for JSON. If the task asks for a pydantic
+    model, a dict is validated by it; raises NotValid if it does not fit.
     """
     if isinstance(value, list) and schema is None:
-        return output  # CrewAI passes it by, too, and no field of an output holds one
+        return output  # CrewAI ignores it too, and an output has no field for a list
     plain = jsonable(value)
-    changed = output.model_copy(update={"raw": as_text(plain), "pydantic": None, "json_dict": None, "structured": None})
+    new_output = output.model_copy(
+        update={"raw": as_text(plain), "pydantic": None, "json_dict": None, "structured": None}
+    )
     if isinstance(value, BaseModel) and (schema is None or schema.format == "pydantic"):
-        changed.pydantic = value
+        new_output.pydantic = value
     elif schema is not None and schema.format == "pydantic":
-        changed.put(schema.read(changed.raw), "pydantic")
+        new_output.put(schema.read(new_output.raw), "pydantic")
     elif isinstance(plain, dict):
-        changed.json_dict = value if isinstance(value, dict) else plain
+        new_output.json_dict = value if isinstance(value, dict) else plain
     else:
-        changed.structured = Read(plain, None, changed.raw)
-    return changed
+        new_output.structured = Read(plain, None, new_output.raw)
+    return new_output
 
 
 def no_more_tries(tries: int, fault: str) -> GuardrailFailed:

@@ -1,4 +1,4 @@
-"""What one kickoff carries through the crew, in place of writing to the definitions."""
+"""`Kickoff`: the values of one kickoff, passed along since nothing is written to the definitions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -17,7 +17,7 @@ from crewrun.messages import Part
 from crewrun.row_context import RowContext
 from crewrun.tools.toolbox import Toolbox
 
-# The input under which CrewAI's triggers hand over what set them off: an e-mail, a row of a form.
+# The input in which CrewAI's triggers pass what triggered them: an e-mail, a row of a form.
 TRIGGER_PAYLOAD = "crewai_trigger_payload"
 
 
@@ -44,12 +44,12 @@ def _own_background(agent: Any) -> Background:
 
 
 class Kickoff(NamedTuple):
-    """One run of one crew: its inputs (None: templates stay as they are), the gateway to the models, the row context.
+    """One run of one crew: its inputs (None: templates are not filled in), the gateway to the models, the row context.
 
-    `team` gives the agents that work may be delegated to, `depth` how often it has been delegated on the way here.
-    `first` is the task whose prompt has a trigger's payload unless the task declines it. `files` are those of each
-    task, and `parts` what a coworker is shown of those of the task at hand. `crew` is the crew as hooks see it,
-    `background` gives what an agent of the crew knows. Agents and tasks stand above this module, so none is typed here.
+    `team` returns the agents that work may be delegated to, `depth` is how deep this work is delegated. `first` is the
+    task whose prompt has a trigger's payload, unless the task declines it. `files` are the files of each task, `parts`
+    those of the current task, for coworkers. `crew` is the crew as hooks see it, `background` returns an agent's
+    knowledge and skills. Agents and tasks are untyped here, since their modules import this one.
     """
 
     inputs: Mapping[str, Any] | None
@@ -69,9 +69,9 @@ class Kickoff(NamedTuple):
 
 
 class LeftOpen(dict[str, Any]):
-    """Inputs of a crew inside a flow, where placeholders without a value stand as they are.
+    """Inputs of a crew inside a flow, where a placeholder without a value is left as it is, with a warning.
 
-    A kickoff of its own refuses them. Published flows have crews that share their texts and are not given all of them.
+    A crew outside a flow refuses a missing input. Published flows have crews whose texts name inputs that they lack.
     """
 
     def __missing__(self, name: str) -> str:
@@ -79,7 +79,7 @@ class LeftOpen(dict[str, Any]):
         return f"{{{name}}}"
 
 
-# The files of the flow that the code here is a method of: crews that it starts have them too.
+# The `input_files` of the flow whose method is running; the crews that it starts get them too.
 flow_files: ContextVar[Mapping[str, File]] = ContextVar("crewrun_flow_files", default=MappingProxyType({}))
 # The kickoff whose agent is calling a tool, for the tools that call agents.
 current_kickoff: ContextVar[Kickoff | None] = ContextVar("crewrun_kickoff", default=None)

@@ -11,19 +11,19 @@ from crewrun.crew.prompts import judge_prompt
 
 @dataclass(frozen=True, slots=True)
 class LLMGuardrail:
-    """A guardrail of a task or an agent. `description` is the rule, `llm` any that an agent takes.
+    """A guardrail of a task or an agent. `description` is the rule, `llm` is a model in any form that an agent takes.
 
-    A sentence as the guardrail does the same with the agent's own model.
+    A plain sentence as the guardrail does the same with the agent's own model.
     """
 
-    # CrewAI's path, by which fingerprints of runs have known the class.
+    # CrewAI's path, which the fingerprints of existing runs have.
     __module__ = "crewrun.tasks.llm_guardrail"
 
     description: str
     llm: Any = None
 
     async def __call__(self, output: TaskOutput | AgentOutput) -> tuple[bool, str]:
-        """What the model says of `output`: (True, the answer) or (False, what must change). Raises CallError."""
+        """Judge `output`: (True, the answer) or (False, what must change). Raises CallError."""
         judge = Agent(
             role="Judge of answers",
             goal="Say whether an answer keeps to a rule",
@@ -32,7 +32,7 @@ class LLMGuardrail:
         )
         task = getattr(output, "description", "")
         judgement = await judge.akickoff(judge_prompt(self.description, task, output.raw), response_format=Judgement)
-        verdict = cast("Judgement", judgement.pydantic)
-        if verdict.valid:
+        result = cast("Judgement", judgement.pydantic)
+        if result.valid:
             return True, output.raw
-        return False, verdict.feedback or f"it does not keep to: {self.description}"
+        return False, result.feedback or f"it does not keep to: {self.description}"

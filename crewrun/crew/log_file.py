@@ -1,7 +1,7 @@
-"""`output_log_file` of a crew: when each task began and what it answered, in a file of text or of JSON.
+"""`output_log_file` of a crew: when each task began and what it answered, as text or JSON.
 
-As CrewAI has it: True is logs.txt, a name that ends in .json holds a list of objects, any other one is text and ends in
-.txt. It grows from kickoff to kickoff in the working directory; a row of a batch has its own, which begins empty.
+As in CrewAI, True is logs.txt, a file whose name ends in .json has a list of objects, and any other is text and ends in
+.txt. In the working directory, each kickoff appends to it; a row of a batch has a file of its own, which begins empty.
 """
 
 import json
@@ -16,32 +16,32 @@ import anyio.to_thread
 
 from crewrun.crew.output_files import output_folder
 
-# A JSON list is read, added to and written: by one kickoff of the process at a time.
+# Protects a JSON list from the moment it is read until it is written with a new entry.
 _writing = threading.Lock()
 
 
 class LogFile:
-    """The log of one kickoff. `path` is as the row lists it."""
+    """The log of one kickoff. `path` is the path that the row lists."""
 
     __slots__ = ("_is_new", "path")
 
-    def __init__(self, named: str | bool) -> None:
-        name = "logs.txt" if named is True else str(named)
+    def __init__(self, option: str | bool) -> None:
+        name = "logs.txt" if option is True else str(option)
         if not name.endswith((".json", ".txt")):
             name += ".txt"
         folder = output_folder()
-        # In a row's folder, wherever the name would lead.
+        # Inside the row's folder, even if the name is absolute or has `..` in it.
         self.path = name if folder is None else str(folder / posixpath.normpath(f"/{name}").lstrip("/"))
         self._is_new = folder is not None
 
     async def write(self, **entry: str) -> None:
-        """Add an entry. Raises OSError when the disk refuses."""
+        """Add an entry. Raises OSError if it cannot be written."""
         is_first, self._is_new = self._is_new, False
         await anyio.to_thread.run_sync(_write, self.path, entry, is_first)
 
 
-def _write(named: str, entry: dict[str, str], is_first: bool) -> None:
-    path = Path(named).expanduser()
+def _write(name: str, entry: dict[str, str], is_first: bool) -> None:
+    path = Path(name).expanduser()
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     path.parent.mkdir(parents=True, exist_ok=True)
     with _writing:
@@ -59,7 +59,7 @@ def _write(named: str, entry: dict[str, str], is_first: bool) -> None:
 
 
 def _entries(path: Path) -> list[Any]:
-    """What the file has so far; nothing if that is no list."""
+    """The entries in the file; none if it has no list."""
     try:
         entries = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Keys of a model that older CrewAI scaffolds write on the agent itself: `model`, `base_url`, `temperature`, …"""
+"""Keys of a model that older CrewAI scaffolds put on the agent itself: `model`, `base_url`, `temperature`, …"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,16 +8,16 @@ _KEYS = ("model", "provider", "base_url", "api_base", "api_key", "temperature", 
 
 
 class ModelKeys(NamedTuple):
-    """An agent's `llm` made of such keys, and which ones went into it; none where there is no model to have them."""
+    """An agent's `llm` with such keys merged in, and which keys those are; none if there is no model."""
 
     llm: Any
     keys: tuple[str, ...] = ()
 
 
 def model_keys(fields: Mapping[str, Any]) -> ModelKeys:
-    """What the keys in an agent's `fields` make of its `llm`.
+    """Merge such keys in an agent's `fields` into its `llm`.
 
-    An `llm` that is a name or a mapping gets what it does not have; one that is an object stays as it is.
+    An `llm` that is a name or a mapping gets those that it lacks; an object stays as it is.
     """
     llm = fields.get("llm")
     values = {key: fields[key] for key in _KEYS if fields.get(key) is not None}
@@ -32,6 +32,6 @@ def model_keys(fields: Mapping[str, Any]) -> ModelKeys:
 
 
 def described(keys: tuple[str, ...]) -> str:
-    """What is said of keys that went into the llm."""
+    """The warning about keys that went into the llm."""
     names, is_one = " and ".join(map(repr, keys)), len(keys) == 1
     return f"{names} {'is' if is_one else 'are'} used for the llm; CrewAI ignores {'it' if is_one else 'them'}"

@@ -1,4 +1,4 @@
-"""What a kickoff returns: `CrewOutput`, `TaskOutput`, `AgentOutput`, `UsageMetrics`, with CrewAI's fields."""
+"""The outputs of a kickoff: `CrewOutput`, `TaskOutput`, `AgentOutput`, `UsageMetrics`, with CrewAI's fields."""
 
 import json
 from collections.abc import Generator
@@ -15,7 +15,7 @@ from crewrun.usage import UsageCounter
 
 
 class UsageMetrics(BaseModel):
-    """Tokens and calls. `cost_usd` is None when the price of a model that was used is not known."""
+    """Tokens and calls. `cost_usd` is None if the price of a model in use is unknown."""
 
     total_tokens: int = 0
     prompt_tokens: int = 0
@@ -43,7 +43,7 @@ class UsageMetrics(BaseModel):
 
 
 class OutputFormat(StrEnum):
-    """In which field of an output the answer is, besides `raw`."""
+    """Which field of an output has the answer in addition to `raw`."""
 
     RAW = "raw"
     JSON = "json"
@@ -51,7 +51,7 @@ class OutputFormat(StrEnum):
 
 
 class Read(NamedTuple):
-    """What was read from the text of an answer. `instance` is in the output's `pydantic`, None where it is not."""
+    """The value read from an answer, `raw`. `instance` is the object in the output's `pydantic`, if there is one."""
 
     value: Any
     instance: BaseModel | None
@@ -59,38 +59,38 @@ class Read(NamedTuple):
 
 
 class _Answer(BaseModel):
-    """What the two outputs share: an answer as text and, when a task declares a schema, as a value."""
+    """What all outputs share: an answer as text and, if a task declares a schema, as a value."""
 
     raw: str = ""
     pydantic: BaseModel | None = None
     json_dict: dict[str, Any] | None = None
 
-    # A field, not a private attribute: those are looked up in Python, which every row would pay for.
+    # A field, not a private attribute: pydantic looks those up in Python, which would slow down every row.
     structured: Annotated[Read | None, SkipValidation] = Field(default=None, exclude=True, repr=False)
 
     @property
     def value(self) -> Any:
-        """The answer as a result row has it: the JSON of what the fields hold now, whoever put it there; else the text.
+        """The answer for a result row: the JSON of what the fields hold now, even if a callback set it; else the text.
 
-        Of `pydantic` and `json_dict` that one counts which is not as it was read. A value that neither holds, such as a
-        list, counts until the text is another one.
+        Of `pydantic` and `json_dict`, the one that has been changed counts. A value that fits neither, such as a list,
+        counts until the text is changed.
         """
         model, fields, read = self.pydantic, self.json_dict, self.structured
         if fields is not None and (model is None or (read is not None and model is read.instance)):
             return jsonable(fields)
         if model is not None:
             return jsonable(model)
-        is_left = read is not None and read.instance is None and read.raw == self.raw
-        return read.value if read is not None and is_left and not isinstance(read.value, dict) else self.raw
+        is_unchanged = read is not None and read.instance is None and read.raw == self.raw
+        return read.value if read is not None and is_unchanged and not isinstance(read.value, dict) else self.raw
 
     @property
     def text(self) -> str:
-        """The answer as files have it: JSON where it is structured, else the text."""
+        """The answer for a file: JSON if it is structured, else the text."""
         value = self.value
         return self.raw if value is self.raw else as_text(value)
 
     def put(self, structured: Structured, format: Format) -> None:  # noqa: A002
-        """Take over a validated answer, which was read from `raw`."""
+        """Set the fields from a validated answer, which was read from `raw`."""
         self.pydantic = structured.instance if format == "pydantic" else None
         is_fields = format == "json" and isinstance(structured.value, dict)
         self.json_dict = structured.value if is_fields else None
@@ -98,13 +98,13 @@ class _Answer(BaseModel):
 
     @property
     def json(self) -> str:  # type: ignore[override]  # CrewAI's name, over pydantic's deprecated method
-        """The answer as JSON text. ValueError when the task declares no output_json."""
+        """The answer as JSON text. ValueError if the task declares no output_json."""
         if self.json_dict is None:
             raise ValueError("no JSON here: the task declares no output_json")
         return json.dumps(self.json_dict, ensure_ascii=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer's fields; empty when the task declares no schema."""
+        """The answer's fields; empty if the task declares no schema."""
         if self.json_dict is not None:
             return dict(self.json_dict)
         return self.pydantic.model_dump() if self.pydantic is not None else {}
@@ -116,9 +116,9 @@ class _Answer(BaseModel):
 
 
 class TaskOutput(_Answer):
-    """One task's answer, with the texts that led to it as this run filled them in.
+    """One task's answer, with the task's texts as this run filled them in.
 
-    `tool_failures` are the failed calls of tools on the way to it, the first hundred.
+    `tool_failures` are the task's failed calls of tools, at most the first hundred.
     """
 
     description: str
@@ -137,10 +137,7 @@ class TaskOutput(_Answer):
 
 
 class AgentOutput(_Answer):
-    """An agent's own answer, from `Agent.kickoff`.
-
-    `await agent.kickoff(…)`, as CrewAI has it in async code, gives it too.
-    """
+    """An agent's own answer, from `Agent.kickoff`. Awaitable, since CrewAI's users write `await agent.kickoff(…)`."""
 
     agent_role: str
     usage_metrics: UsageMetrics = Field(default_factory=UsageMetrics)
@@ -148,9 +145,9 @@ class AgentOutput(_Answer):
     tool_failures: list[ToolFailureRecord] = Field(default_factory=list)
 
     def __await__(self) -> Generator[Any, None, Self]:
-        """Itself, at once."""
+        """Return itself without waiting."""
         return self
-        yield  # which makes it a generator
+        yield  # makes this a generator
 
     @property
     def has_tool_failures(self) -> bool:
@@ -159,7 +156,7 @@ class AgentOutput(_Answer):
 
 
 class CrewOutput(_Answer):
-    """A crew's answer: the last one that is not empty, every task's, and what they used."""
+    """A crew's answer, which is the last non-empty one of its tasks, with every task's output and the usage."""
 
     tasks_output: list[TaskOutput] = Field(default_factory=list)
     token_usage: UsageMetrics = Field(default_factory=UsageMetrics)
@@ -175,19 +172,19 @@ class CrewOutput(_Answer):
         return any(task.tool_failures for task in self.tasks_output)
 
     def __getitem__(self, key: str) -> Any:
-        """An attribute of `pydantic`, else an entry of `json_dict`, as it is there. KeyError when there is neither."""
+        """An attribute of `pydantic`, else an entry of `json_dict`. KeyError if there is neither."""
         if self.pydantic is not None and hasattr(self.pydantic, key):
             return getattr(self.pydantic, key)
         return (self.json_dict or {})[key]
 
 
 def jsonable(value: Any) -> Any:
-    """`value` as JSON has it; what JSON does not know is its text. Models have the names of their fields."""
+    """`value` as JSON data; anything else becomes text. Pydantic objects use the names of their fields, not aliases."""
     if isinstance(value, BaseModel):
         try:
             return value.model_dump(mode="json", warnings=False)
         except PydanticSerializationError:
-            pass  # a field was given what its class does not allow
+            pass  # a field was set to a value of a type that it does not allow
     return to_jsonable_python(value, by_alias=False, fallback=str)
 
 
@@ -197,7 +194,7 @@ def as_text(value: Any) -> str:
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """`message` as CrewAI's outputs list it."""
+    """`message` as in CrewAI's outputs."""
     content: Any = [dict(part.wire) for part in message.parts] if message.parts else message.content
     if message.tool_calls:
         calls = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in message.tool_calls]

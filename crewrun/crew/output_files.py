@@ -1,4 +1,4 @@
-"""Where tasks with an `output_file` write: below one folder, which in a batch is the row's own."""
+"""Where tasks with an `output_file` write: inside one folder, which in a batch is the row's own."""
 
 import os
 import posixpath
@@ -16,12 +16,13 @@ from crewrun.errors import DefinitionError, InputInvalid
 from crewrun.templates import compile_template
 from crewrun.tools.crew_files import why_active, why_fixed
 
+# NAME_MAX of Linux's file systems and of APFS.
 _MAX_NAME_BYTES = 255
 _folder: ContextVar[Path | None] = ContextVar("crewrun_output_folder", default=None)
 
 
 class writing_below:  # noqa: N801  (used as a function is)
-    """`with writing_below(folder)`: files of tasks go there; without, into the working directory."""
+    """`with writing_below(folder)`: tasks write their files into `folder`. Outside, into the working directory."""
 
     __slots__ = ("_folder", "_token")
 
@@ -36,14 +37,14 @@ class writing_below:  # noqa: N801  (used as a function is)
 
 
 def output_folder() -> Path | None:
-    """The folder in force, None for the working directory."""
+    """The current folder for files of tasks, None for the working directory."""
     return _folder.get()
 
 
 def render_path(template: str, inputs: Mapping[str, Any] | None, field: str) -> str:
-    """The path of an output file with `inputs` filled in. Raises InputInvalid when a value would lead elsewhere.
+    """The path of an output file with `inputs` filled in. Raises InputInvalid if a value would lead out of its folder.
 
-    A value may have slashes in it: directories below the one that the template names.
+    A value may contain slashes, for directories inside the one that the template names.
     """
     if not inputs:
         return template
@@ -68,16 +69,16 @@ def render_path(template: str, inputs: Mapping[str, Any] | None, field: str) -> 
 
 
 def check_filled(template: str, path: str, field: str) -> None:
-    """Raise InputInvalid when inputs made `path` a hidden file, one of a run, or a part of the crew.
+    """Raise InputInvalid if inputs made `path` a hidden file, a file of a run, or a part of the crew.
 
-    A row's folder has none of these, and what the template itself names is intended.
+    A row's own folder has none of these, and a path that the template alone names is intended.
     """
     if path == template or _folder.get() is not None:
         return
     home = _literal_folder(template)
     try:
         place = place_in(home, os.path.relpath(path, home))
-    except PermissionError:  # a link leads out, which writing says
+    except PermissionError:  # a link leads out; writing reports it
         return
     has_more_folders = path.count("/") > template.count("/")
     if why := why_private(place) or why_fixed(place.path) or (why_active(place) if has_more_folders else None):
@@ -85,14 +86,14 @@ def check_filled(template: str, path: str, field: str) -> None:
 
 
 def _literal_folder(template: str) -> Path:
-    """The folder that a template names whatever is filled in."""
+    """The folder that a template names before its first placeholder."""
     *folders, _ = template.split("/")
     literal = next((i for i, part in enumerate(folders) if compile_template(part).names), len(folders))
     return Path("/".join(folders[:literal]) or ("/" if template.startswith("/") else ""))
 
 
 class HasOutputFile(Protocol):
-    """A task, as far as it is needed here."""
+    """The part of a task that is needed here."""
 
     @property
     def output_file(self) -> str | None:
@@ -101,16 +102,16 @@ class HasOutputFile(Protocol):
 
 
 def absolute_files(tasks: Iterable[HasOutputFile]) -> list[str]:
-    """The output files of `tasks` that are absolute: in a batch each row has them in its own folder."""
+    """The output files of `tasks` with absolute paths: in a batch they go into each row's own folder."""
     return [task.output_file for task in tasks if task.output_file is not None and task.output_file.startswith("/")]
 
 
 async def write_output(template: str, path: str, text: str, *, create_directory: bool, field: str) -> str:
-    """Write a task's answer to `path`, which inputs made of `template`, and return it as the row lists it.
+    """Write a task's answer to `path`, which is `template` with the inputs, and return the path that the row lists.
 
-    It is below the folder in force, else taken from the working directory. Raises DefinitionError when the directory is
-    missing and may not be made, InputInvalid when it is a file or a link leads out of the folder, OSError when the disk
-    refuses.
+    `path` is inside the current folder, else relative to the working directory. Raises DefinitionError if the directory
+    is missing and may not be created, InputInvalid if it is a file or a link leads out of the folder, OSError if
+    writing fails.
     """
     folder = _folder.get()
     if folder is None:
@@ -131,7 +132,7 @@ class _Place(NamedTuple):
 
 def _write(place: _Place, text: str, create_directory: bool, is_named: bool, field: str) -> None:
     folder, target = place
-    # A link at an absolute path that the developer named as a whole is the developer's.
+    # An absolute path without placeholders is the developer's choice, even if it leads through a link.
     if not is_named and not target.resolve().is_relative_to(folder.resolve()):
         raise InputInvalid(f"{field}: {str(target)!r} leads out of {str(folder.resolve())!r} through a link")
     if not target.parent.is_dir():

@@ -1,6 +1,6 @@
-"""How an agent gets to its answer: one call, or turns with tools, then the check against a schema.
+"""How an agent gets to its answer: one call, or turns with tools, then validation against a schema.
 
-perform → _perform_with_retries → _perform_once → _ask_once                          what most rows are
+perform → _perform_with_retries → _perform_once → _ask_once                          most rows
                                                 → answer_with_tools → _validated     with tools and a schema
 """
 
@@ -16,8 +16,9 @@ from crewrun.messages import Message
 
 
 async def perform(work: Work) -> Answer:
-    """Do `work`. Raises CallError, ToolFailed, TaskTimedOut, and OutputInvalid with the raw reply when that does not
-    validate.
+    """Perform `work` and return the answer.
+
+    Raises CallError, ToolFailed, TaskTimedOut, and OutputInvalid, with the raw reply, if the reply does not validate.
     """
     if work.max_duration_s is None:
         return await (_perform_with_retries(work) if work.max_retries else _perform_once(work))
@@ -34,7 +35,7 @@ async def _perform_with_retries(work: Work) -> Answer:
         try:
             return await _perform_once(work)
         except OutputInvalid as invalid:
-            if invalid.raw is not None:  # it was sent back to be mended already
+            if invalid.raw is not None:  # the model has been asked to repair it already
                 raise
         except ToolFailed:
             pass
@@ -61,7 +62,7 @@ async def _perform_once(work: Work) -> Answer:
 
 
 async def _ask_once(work: Work) -> Answer:
-    """A single call, which is all that most rows are; they do not pay for the rest."""
+    """A single call. Most rows need no more, and are spared the cost of a Conversation."""
     messages = work.prompt.messages()
     completion = await work.gateway.complete(work.llm, messages, work.row_context, windows=work.windows)
     text = non_empty(completion.text)
@@ -69,15 +70,15 @@ async def _ask_once(work: Work) -> Answer:
 
 
 async def _validated(talk: Conversation, text: str, schema: OutputSchema) -> tuple[str, Structured]:
-    """`text` and the value in it. One that does not validate is sent back once; then OutputInvalid."""
+    """`text` and the value in it. If it does not validate, the model repairs it once; then OutputInvalid."""
     try:
         return text, schema.read(text)
     except NotValid as invalid:
         talk.turns += [Message("assistant", text), Message("user", repair_prompt(str(invalid), schema.text))]
-    mended = talk.answer(await talk.ask(schema=schema), "the model asks for a tool instead of mending its answer")
+    repaired = talk.answer(await talk.ask(schema=schema), "the model asks for a tool instead of mending its answer")
     try:
-        return mended, schema.read(mended)
+        return repaired, schema.read(repaired)
     except NotValid as invalid:
         error = OutputInvalid(f"the answer does not validate, nor did its repair: {invalid}")
-        error.raw = mended
+        error.raw = repaired
         raise error from None

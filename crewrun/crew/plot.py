@@ -1,4 +1,4 @@
-"""A crew's tasks as a diagram: which follows which, whose outputs each gets, and the agents who do them."""
+"""A crew's tasks as a diagram: their order, the outputs that each gets, and the agents that perform them."""
 
 from collections.abc import Iterator
 from textwrap import shorten
@@ -10,16 +10,16 @@ from crewrun.diagram import Diagram, Edge, Node, Table
 from crewrun.diagram.text import wrapped
 
 LEGEND = {
-    "task": "a task, and the agent who does it",
-    "async": "an async task: runs beside its neighbours",
+    "task": "a task, and the agent that performs it",
+    "async": "an async task: runs together with its neighbours",
     "all": "comes after, and gets the outputs of all tasks before",
     "context": "gets this output, and only those drawn so",
-    "order": "comes after, and gets nothing of it",
+    "order": "comes after, and does not get its output",
 }
 
 
 def diagram_of(crew: Crew, title: str) -> Diagram:
-    """What `crew` is made of, under `title`."""
+    """The diagram of `crew` with `title`."""
     names = {task: task_name(task, position) for position, task in enumerate(crew.tasks)}
     ids = {task: f"task {position}" for position, task in enumerate(crew.tasks, 1)}
     manager = crew.agents_at_work[0] if crew.process is Process.hierarchical else None
@@ -39,7 +39,7 @@ def diagram_of(crew: Crew, title: str) -> Diagram:
         title,
         _caption(crew),
         tuple(nodes),
-        tuple(Edge(ids[a], ids[b], kind) for a, b, kind in _ways(crew.tasks)),
+        tuple(Edge(ids[a], ids[b], kind) for a, b, kind in _edges(crew.tasks)),
         LEGEND,
         Table(
             ("task", "agent", "gets", "description"),
@@ -80,16 +80,16 @@ def _gets(task: Task, names: dict[Task, str]) -> str:
     return ", ".join(names[other] for other in task.context) or "nothing"
 
 
-def _ways(tasks: list[Task]) -> Iterator[tuple[Task, Task, str]]:
-    """From task to task: what each gets, and, where it gets nothing of the one before, that it comes after."""
-    before: list[Task] = []  # what the next task that is not async waits for
-    last: list[Task] = []  # what the async ones since then came after
+def _edges(tasks: list[Task]) -> Iterator[tuple[Task, Task, str]]:
+    """Edges between tasks: the outputs that each gets, and the order where it does not get the one before."""
+    before: list[Task] = []  # the tasks that the next one that is not async waits for
+    last: list[Task] = []  # the tasks that the async ones since then come after
     for task in tasks:
         after = last if task.async_execution else before or last
-        seen = task.context or []
-        yield from ((other, task, "context") for other in dict.fromkeys(seen))
+        context = task.context or []
+        yield from ((other, task, "context") for other in dict.fromkeys(context))
         kind = "all" if task.context is None else "order"
-        yield from ((other, task, kind) for other in after if other not in seen)
+        yield from ((other, task, kind) for other in after if other not in context)
         if task.async_execution:
             before.append(task)
         else:

@@ -1,6 +1,6 @@
-"""How a crew's tasks follow each other, and which agent does each: `run_tasks`.
+"""`run_tasks`: runs a crew's tasks in order, each by its agent.
 
-Tasks go in the crew's order. A stretch of async tasks runs together and is awaited before what follows.
+Adjacent async tasks run together, and the task after them waits for all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,25 +14,25 @@ from crewrun.crew.kickoff import Kickoff
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.prompts import CONTEXT_SEPARATOR, manager_texts
 from crewrun.crew.task import ConditionalTask, Task
-from crewrun.crew.task_run import Assignment, fill_in, perform_task
+from crewrun.crew.task_run import TaskAssignment, fill_in, perform_task
 from crewrun.errors import DefinitionError
 from crewrun.llm.model import LLM
 from crewrun.messages import Usage
 from crewrun.row import TaskRecord
 
-# Who does a task with which tools, in one kickoff.
-Assign = Callable[[Task, str, Kickoff], Assignment]
+# Decides which agent performs a task in one kickoff, with which tools and texts.
+Assign = Callable[[Task, str, Kickoff], TaskAssignment]
 
 
 class Process(StrEnum):
-    """The order of work in a crew."""
+    """Who performs the tasks of a crew: each its own agent, or a manager that delegates."""
 
     sequential = "sequential"
     hierarchical = "hierarchical"
 
 
-def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
-    """Every task is done by its own agent."""
+def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> TaskAssignment:
+    """Each task is performed by its own agent."""
     agent = agent_of(task)
     background = kickoff.background(agent)
     own = task.toolbox(agent)
@@ -41,13 +41,13 @@ def assign_sequential(task: Task, name: str, kickoff: Kickoff) -> Assignment:
         toolbox = kickoff.team().toolbox_of(agent, toolbox, kickoff)
     texts = fill_in(task, name, agent, kickoff)
     files, schema = kickoff.files.get(task, ()), task.schema_of_output
-    return Assignment(task, name, agent, toolbox, texts, schema, files, background, background.system_text(own))
+    return TaskAssignment(task, name, agent, toolbox, texts, schema, files, background, background.system_text(own))
 
 
 def assign_to(manager: Agent) -> Assign:
-    """Every task is done by `manager`, which may delegate to the task's agent, or to all when it has none."""
+    """Each task is performed by `manager`, which may delegate to the task's agent, or to all if it has none."""
 
-    def assign(task: Task, name: str, kickoff: Kickoff) -> Assignment:
+    def assign(task: Task, name: str, kickoff: Kickoff) -> TaskAssignment:
         team = kickoff.team() if kickoff.team else Team(())
         coworkers = (task.agent,) if task.agent is not None else team.agents
         background = kickoff.background(manager)
@@ -55,7 +55,9 @@ def assign_to(manager: Agent) -> Assign:
         toolbox = team.toolbox_for(background.toolbox(own), coworkers, kickoff)
         texts = fill_in(task, name, manager, kickoff)
         files, schema = kickoff.files.get(task, ()), task.schema_of_output
-        return Assignment(task, name, manager, toolbox, texts, schema, files, background, background.system_text(own))
+        return TaskAssignment(
+            task, name, manager, toolbox, texts, schema, files, background, background.system_text(own)
+        )
 
     return assign
 
@@ -67,9 +69,9 @@ def make_manager(llm: LLM | None) -> Agent:
 
 
 async def run_tasks(tasks: Sequence[Task], assign: Assign, kickoff: Kickoff) -> list[TaskOutput]:
-    """Perform `tasks` in order; their outputs in the same order. The first failure ends the run and is raised.
+    """Perform `tasks` in order and return their outputs in that order. The first failure ends the run and is raised.
 
-    All texts are filled in before the first call: what is wrong with the inputs costs nothing.
+    All texts are filled in before the first call, so that a mistake in the inputs costs nothing.
     """
     assignments = [assign(task, task_name(task, position), kickoff) for position, task in enumerate(tasks)]
     outputs: dict[Task, TaskOutput] = {}
@@ -83,15 +85,15 @@ async def run_tasks(tasks: Sequence[Task], assign: Assign, kickoff: Kickoff) -> 
                 outputs[task] = await perform_task(assignments[position], context_of(task, outputs, tasks), kickoff)
             position += 1
             continue
-        stretch = _stretch(tasks, position)
-        # Contexts are read before anything of the stretch runs: async siblings do not see each other.
+        together = _async_tasks(tasks, position)
+        # Contexts are read before any of these runs: they do not see each other's outputs.
         jobs = [
             partial(perform_task, assignment, context_of(assignment.task, outputs, tasks), kickoff)
-            for assignment in assignments[position : position + len(stretch)]
+            for assignment in assignments[position : position + len(together)]
         ]
         results = await gather(jobs)
-        outputs.update(zip(stretch, results, strict=True))
-        position += len(stretch)
+        outputs.update(zip(together, results, strict=True))
+        position += len(together)
     return list(outputs.values())
 
 
@@ -107,15 +109,15 @@ def task_name(task: Task, position: int) -> str:
 
 
 def context_of(task: Task, outputs: dict[Task, TaskOutput], tasks: Sequence[Task]) -> str:
-    """The earlier answers that `task` sees, as one text."""
+    """The earlier answers that are the context of `task`, as one text."""
     if task.context is None:
         return CONTEXT_SEPARATOR.join(output.raw for output in outputs.values() if output.raw)
-    seen = []
+    context = []
     for other in task.context:
         if other not in outputs and other in tasks:
             raise DefinitionError(f"task {task.label} has {other.label} as context, which is not an earlier task")
-        seen.append(outputs.get(other) or other.output)  # that of another crew's task is its latest
-    return CONTEXT_SEPARATOR.join(output.raw for output in seen if output is not None and output.raw)
+        context.append(outputs.get(other) or other.output)  # of another crew's task, the latest output
+    return CONTEXT_SEPARATOR.join(output.raw for output in context if output is not None and output.raw)
 
 
 def agent_of(task: Task) -> Agent:
@@ -125,7 +127,7 @@ def agent_of(task: Task) -> Agent:
     return task.agent
 
 
-def _skipped(assignment: Assignment, kickoff: Kickoff) -> TaskOutput:
+def _skipped(assignment: TaskAssignment, kickoff: Kickoff) -> TaskOutput:
     texts = assignment.texts
     kickoff.row_context.add_task(TaskRecord(assignment.name, texts.persona.role, "", 0, Usage(), skipped=True))
     return TaskOutput(
@@ -137,8 +139,8 @@ def _skipped(assignment: Assignment, kickoff: Kickoff) -> TaskOutput:
     )
 
 
-def _stretch(tasks: Sequence[Task], start: int) -> Sequence[Task]:
-    """The async tasks from `start` on that run together: neighbours that do not read each other."""
+def _async_tasks(tasks: Sequence[Task], start: int) -> Sequence[Task]:
+    """The async tasks from `start` on that run together: neighbours that do not have each other as context."""
     end = start + 1
     while end < len(tasks) and tasks[end].async_execution and not set(tasks[end].context or ()) & set(tasks[start:end]):
         end += 1

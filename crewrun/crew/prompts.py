@@ -1,6 +1,6 @@
-"""The words around a crew's own: what an agent is told, in this order, and nothing else is.
+"""The texts of prompts around a crew's own. An agent's prompt consists of these and nothing else, in this order.
 
-What is the same for all rows comes first where the definition allows it, since providers cache common prefixes.
+Texts that are the same for all rows come first where the definition allows it, since providers cache common prefixes.
 """
 
 from typing import NamedTuple, Protocol
@@ -30,9 +30,9 @@ class PersonaTexts(Protocol):
 
 
 class Prompt(NamedTuple):
-    """What an agent is to do. `context`, earlier answers, is what may be shortened when the model's context is full.
+    """One request to an agent. `context`, the earlier answers, may be shortened if the model's context is full.
 
-    `system` is None when there is no system turn. `parts`, such as images, stand between `context` and `after`.
+    `system` is None if there is no system turn. `parts`, such as images, come between `context` and `after`.
     """
 
     system: str | None
@@ -43,7 +43,7 @@ class Prompt(NamedTuple):
     parts: tuple[Part, ...] = ()
 
     def messages(self) -> tuple[Message, ...]:
-        """The turns that begin the conversation."""
+        """The first turns of the conversation."""
         user = Message("user", f"{self.before}{self.context}{self.after}") if not self.parts else self._in_parts()
         if self.system is None:
             return (*self.history, user)
@@ -53,7 +53,8 @@ class Prompt(NamedTuple):
         head, tail = f"{self.before}{self.context}", self.after.strip()
         before, after = [(Part.of_text(text),) if text.strip() else () for text in (head, tail)]
         parts = (*before, *self.parts, *after)
-        # Texts alone are one text, which servers take that know no parts; but not those with marks, as of a cache.
+        # Plain text parts become one text, since some servers accept no parts; not those with other keys, such as
+        # cache_control.
         texts = [part.text for part in parts if part.text is not None and part.wire.keys() == _OF_A_TEXT]
         if len(texts) == len(parts):
             return Message("user", "\n\n".join(texts))
@@ -61,7 +62,7 @@ class Prompt(NamedTuple):
 
 
 def system_prompt(persona: PersonaTexts, date: str | None = None, background: str = "") -> str:
-    """Who the model is to be, and today's date where an agent wants it.
+    """The role that the model plays, and today's date if the agent wants it.
 
     `background` comes first: it is long and the same for all rows, while a persona may have placeholders.
     """
@@ -71,7 +72,7 @@ def system_prompt(persona: PersonaTexts, date: str | None = None, background: st
 
 
 def user_prompt(description: str, expected_output: str, *, markdown: bool = False, schema: str | None = None) -> str:
-    """What it is to do now: the task, what the answer must satisfy and how it must look."""
+    """The task, what the answer must satisfy, and its form."""
     prompt = (
         f"Your task: {description.strip()}\n\n"
         f"Your final answer must satisfy: {expected_output.strip()}\n"
@@ -83,17 +84,17 @@ def user_prompt(description: str, expected_output: str, *, markdown: bool = Fals
 
 
 def with_context(prompt: str) -> str:
-    """`prompt` so that earlier answers can follow it."""
+    """`prompt` with the line that introduces earlier answers, which follow it."""
     return f"{prompt}\n\nUse what was found earlier:\n"
 
 
 def with_passages(prompt: str, passages: str) -> str:
-    """`prompt` with the passages of the agent's knowledge that are nearest to it."""
+    """`prompt`, followed by passages of the agent's knowledge."""
     return f"{prompt}\n\nFrom what you know, to be used where it helps:\n<knowledge>\n{passages}\n</knowledge>"
 
 
 def retry_prompt(fault: str, answer: str) -> str:
-    """Tells an agent why its earlier answer was sent back by a guardrail."""
+    """Tells an agent why a guardrail refused its answer, and asks for a better one."""
     return (
         f"An earlier answer of yours was not accepted: {fault}\n"
         f"That answer was:\n{answer}\n\nDo the task again, better."
@@ -113,7 +114,7 @@ JUDGE = "You judge whether an answer keeps to a rule. You are exact and brief, a
 
 
 def manager_texts() -> tuple[str, str, str]:
-    """Role, goal and backstory of the manager that a crew with `manager_llm` has."""
+    """Role, goal and backstory of the manager of a crew with `manager_llm`."""
     return (
         "Crew Manager",
         "Get the task done as well as the crew can do it",

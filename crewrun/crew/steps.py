@@ -1,11 +1,11 @@
-"""What a `step_callback` is given, with CrewAI's names: a tool that was used, or the answer."""
+"""The argument of a `step_callback`, with CrewAI's names: the use of a tool, or the answer."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class AgentAction:
-    """The agent used a tool. `tool_input` is the JSON text of the arguments, `text` what the model said with it."""
+    """The agent used a tool. `tool_input` is the JSON text of the arguments, `text` the model's reply with the call."""
 
     thought: str
     tool: str
@@ -16,7 +16,7 @@ class AgentAction:
 
 @dataclass(frozen=True, slots=True)
 class AgentFinish:
-    """The agent has its answer, `output`; `text` is the reply that it stood in."""
+    """The agent has its answer, `output`; `text` is the reply that contains it."""
 
     thought: str
     output: str

@@ -1,4 +1,4 @@
-"""`Task`: what is to be done, by whom, and which earlier outputs it sees. `ConditionalTask`: only if it is due."""
+"""`Task`: what to do, by which agent, and with which earlier outputs. `ConditionalTask` runs only on a condition."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -39,18 +39,18 @@ Files = Annotated[dict[str, File], PlainValidator(partial(as_files, whose="input
 class Task(Declared):
     """One step of a crew. `description` and `expected_output` may contain `{placeholders}`, and so may `output_file`.
 
-    `context` None means every earlier task's output, `[]` none, a list just those tasks' outputs. With
+    `context` None means the outputs of all earlier tasks, `[]` none, a list the outputs of those tasks. With
     `async_execution` the task starts at once and is awaited before the next task that is not async, or at the end.
-    `tools` are used in place of the agent's.
+    `tools` replace the agent's.
 
-    At most one of `output_pydantic` and `output_json` (pydantic classes) and `output_schema` (a JSON Schema) says what
-    the answer must validate against. Each of `guardrail` and `guardrails` is a function of the TaskOutput that returns
-    `(passed, what)`, or a sentence that the agent's model judges the answer by; an answer that does not pass is asked
-    for again, `guardrail_max_retries` times. `callback` and all `callbacks` get the finished TaskOutput.
+    The answer must validate against at most one of `output_pydantic` and `output_json` (pydantic classes) and
+    `output_schema` (a JSON Schema). Each of `guardrail` and `guardrails` is a function of the TaskOutput that returns
+    `(passed, what)`, or a sentence by which the agent's model judges the answer. If an answer does not pass, the agent
+    tries again, at most `guardrail_max_retries` times. `callback` and all `callbacks` get the finished TaskOutput.
 
-    `input_files` go to the model with the prompt, which names them: files, paths or addresses by name. A placeholder in
-    one is filled in by a row, whose path may not leave the crew's folder. `{name}` in a text is the file's name, unless
-    there is an input of that name.
+    `input_files` are files, paths or URLs by name. They go to the model with the prompt, which names them. A path may
+    have placeholders, and with a row's inputs may not leave the crew's folder. `{name}` in a text is the file's name,
+    unless there is an input of that name.
 
     An input `crewai_trigger_payload` follows the description of a sequential crew's first task, and that of every task
     with `allow_crewai_trigger_context`; False keeps it out of the first one too.
@@ -90,7 +90,7 @@ class Task(Declared):
         return self is other
 
     if TYPE_CHECKING:
-        # `config=` may bring the fields that are required, so a type checker cannot ask for them.
+        # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
 
     @model_validator(mode="before")
@@ -100,14 +100,14 @@ class Task(Declared):
             fields = {"guardrail_max_retries": fields["max_retries"], **fields}
         is_of_config = not (isinstance(fields, dict) and "output_file" in fields)
         fields = accept("task", cls, fields)
-        if isinstance(fields, dict) and fields.get("output_file") == "":  # CrewAI writes none then
+        if isinstance(fields, dict) and fields.get("output_file") == "":  # CrewAI writes no file then
             fields["output_file"] = None
         if isinstance(fields, dict) and isinstance(fields.get("output_file"), str):
             fields["output_file"] = check_output_file(fields["output_file"], is_of_config=is_of_config)
         return fields
 
     def model_post_init(self, context: Any, /) -> None:
-        """Refuse what contradicts itself when the task is made."""
+        """Check the fields when the task is created."""
         declared = [n for n in ("output_json", "output_pydantic", "output_schema") if getattr(self, n) is not None]
         if len(declared) > 1:
             raise DefinitionError(f"task {self.label} has both {' and '.join(declared)}; keep one of them")
@@ -118,23 +118,23 @@ class Task(Declared):
         _ = self.schema_of_output  # an invalid one is a DefinitionError now
 
     def __fingerprint__(self) -> dict[str, Any]:
-        """A row of a batch writes an absolute `output_file` below its own folder, as a relative one."""
+        """Without the slash of an absolute `output_file`, which a batch treats as relative to the row's folder."""
         fields = effective_fields(self)
         return fields if self.output_file is None else {**fields, "output_file": self.output_file.lstrip("/")}
 
     @property
     def label(self) -> str:
-        """How messages name a task that may have no name."""
+        """The task's name in messages: its own, or the beginning of its description."""
         return repr(self.name or self.description.strip()[:40])
 
     @property
     def output(self) -> TaskOutput | None:
-        """The task's latest output, None before the first. With many rows at once that is any row's."""
+        """The task's latest output, None before the first. With many rows at once it may be any row's."""
         return latest_outputs.get(self)
 
     @property
     def retry_count(self) -> int:
-        """How often the task was done again for its guardrails: by the row that asks, else by the latest kickoff."""
+        """How often the task was retried for its guardrails: by the current row, else by the latest kickoff."""
         return retries_of(self)
 
     @retry_count.setter
@@ -151,7 +151,7 @@ class Task(Declared):
 
     @property
     def schema_of_output(self) -> OutputSchema | None:
-        """What the answer must validate against, made once for each declaration of it."""
+        """The schema of the answer, built once for each declaration of it."""
         declared = (self.output_pydantic, self.output_json, self.output_schema)
         if declared == (None, None, None):
             return None
@@ -163,32 +163,32 @@ class Task(Declared):
     def placeholders(self) -> frozenset[str]:
         """The names that the task's own texts need, without its agent's."""
         texts = (self.description, self.expected_output, self.output_file or "")
-        named = frozenset().union(*(compile_template(text).names for text in texts))
+        names = frozenset().union(*(compile_template(text).names for text in texts))
         if not self.input_files:
-            return named
-        return (named - self.input_files.keys()).union(*(file.placeholders for file in self.input_files.values()))
+            return names
+        return (names - self.input_files.keys()).union(*(file.placeholders for file in self.input_files.values()))
 
     def execute_sync(
         self, agent: Agent | None = None, context: str | None = None, tools: list[Any] | None = None
     ) -> TaskOutput:
-        """Do this task alone, in code without an event loop: `agent` and `tools` in place of its own, after `context`.
+        """Perform this task alone, in code without an event loop. `agent` and `tools` replace its own.
 
-        Raises what a kickoff does.
+        `context` is the text of earlier answers. Raises what a kickoff does.
         """
-        changed: dict[str, Any] = {"context": []}
+        update: dict[str, Any] = {"context": []}
         if agent is not None:
-            changed["agent"] = agent
+            update["agent"] = agent
         if tools is not None:
-            changed["tools"] = as_tools(tools)
+            update["tools"] = as_tools(tools)
         if context:
-            changed["description"] = with_context(self.description) + context
-        # By name: a crew is made of tasks, so its module stands above this one.
-        crew = import_module("crewrun.crew.crew").Crew(tasks=[self.model_copy(update=changed)])
+            update["description"] = with_context(self.description) + context
+        # By name, since the module of crews imports this one.
+        crew = import_module("crewrun.crew.crew").Crew(tasks=[self.model_copy(update=update)])
         output: TaskOutput = crew.kickoff().tasks_output[0]
         return output
 
     def toolbox(self, agent: Agent) -> Toolbox:
-        """The tools for this task: its own, else its agent's. Made once for each list of tools."""
+        """The tools for this task: its own, else its agent's. Prepared once for each list of tools."""
         if not self.tools:
             return agent.toolbox
         if self._toolbox is None or self._toolbox[0] != self.tools:
@@ -196,7 +196,7 @@ class Task(Declared):
         return self._toolbox[1]
 
 
-# Beside the tasks and not in them: a run does not write to a definition.
+# Outside the tasks, since runs never write to a definition.
 latest_outputs: WeakKeyDictionary[Task, TaskOutput] = WeakKeyDictionary()
 
 

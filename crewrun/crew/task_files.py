@@ -1,4 +1,4 @@
-"""The `input_files` of a crew's tasks: attached to a kickoff, and checked before there is one."""
+"""The `input_files` of a crew's tasks: checked before a kickoff, and attached to it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,20 +20,20 @@ def attach_files(
     *,
     reads: bool = True,
 ) -> dict[Task, tuple[Attachment, ...]]:
-    """The files of each task: its own, and those of the kickoff, `files`, unless it has one of the same name.
+    """The files of each task: its own, and the kickoff's `files` unless the task has one of the same name.
 
-    Raises InputInvalid. See `attach` for files that are not read.
+    Raises InputInvalid. `attach` says what happens without `reads`.
     """
     attached: dict[Task, tuple[Attachment, ...]] = {}
     for position, task in enumerate(tasks):
-        if named := {**files, **task.input_files}:
+        if task_files := {**files, **task.input_files}:
             where = folder or row_folder()
-            attached[task] = tuple(attach(named, inputs or {}, where, _field(task, position), reads=reads))
+            attached[task] = tuple(attach(task_files, inputs or {}, where, _field(task, position), reads=reads))
     return attached
 
 
 def check_fixed_files(tasks: Sequence[Task], folder: Path | None) -> None:
-    """Raise DefinitionError for a file that is the same for all rows and cannot be had."""
+    """Raise DefinitionError for a file that is the same for all rows and cannot be read."""
     for position, task in enumerate(tasks):
         fixed = {name: file for name, file in task.input_files.items() if not file.placeholders}
         try:
@@ -43,11 +43,11 @@ def check_fixed_files(tasks: Sequence[Task], folder: Path | None) -> None:
 
 
 def problem_with_files(tasks: Sequence[Task], inputs: Mapping[str, Any], folder: Path | None) -> str | None:
-    """Why a file that `inputs` name cannot be had, None when all can."""
+    """Why a file that `inputs` name cannot be read, None if all can."""
     for position, task in enumerate(tasks):
-        named = {name: file for name, file in task.input_files.items() if file.placeholders}
+        by_row = {name: file for name, file in task.input_files.items() if file.placeholders}
         try:
-            check(named, inputs, folder or row_folder(), _field(task, position))
+            check(by_row, inputs, folder or row_folder(), _field(task, position))
         except InputInvalid as invalid:
             return str(invalid)
     return None

@@ -1,4 +1,4 @@
-"""One task of one kickoff, from its filled-in texts to the output that passed its guardrails."""
+"""One task of one kickoff: its texts filled in, its agent's answer, its guardrails, callbacks and output file."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,8 +27,8 @@ from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import Toolbox
 
 
-class Texts(NamedTuple):
-    """A task and its agent with one row's inputs filled in. `trigger` follows the description in the prompt."""
+class TaskTexts(NamedTuple):
+    """The texts of a task and its agent with one row's inputs. `trigger` follows the description in the prompt."""
 
     persona: Persona
     description: str
@@ -37,18 +37,18 @@ class Texts(NamedTuple):
     trigger: str = ""
 
 
-class Assignment(NamedTuple):
-    """A task of one kickoff, with its agent and tools. `name` is how rows and messages call it.
+class TaskAssignment(NamedTuple):
+    """A task of one kickoff, with its agent and tools. `name` is its name in rows and messages.
 
-    `background` is what the agent knows, and `system` what the system turn says of it. `passages` are those that an
-    embedder chose for the task; None where they are chosen by words.
+    `background` is the agent's knowledge and skills, `system` the text about them for the system turn. `passages` are
+    those that an embedding model chose for the task; None if they are chosen by shared words.
     """
 
     task: Task
     name: str
     agent: Agent
     toolbox: Toolbox
-    texts: Texts
+    texts: TaskTexts
     schema: OutputSchema | None
     files: Sequence[Attachment] = ()
     background: Background = NO_BACKGROUND
@@ -62,13 +62,13 @@ class Assignment(NamedTuple):
 
 
 class _Open(dict[str, str]):
-    """Names of files where there are no inputs; other placeholders stay as they are."""
+    """Names of files, in place of inputs; other placeholders stay as they are."""
 
     def __missing__(self, name: str) -> str:
         return f"{{{name}}}"
 
 
-def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> Texts:
+def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> TaskTexts:
     """The texts for one row. Raises InputInvalid for a missing input, or one that cannot be part of a file's name."""
     inputs = kickoff.inputs
     persona = agent.persona(inputs)
@@ -76,9 +76,9 @@ def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> Texts:
         names = {file.name: file.filename for file in kickoff.files[task]}
         inputs = _Open(names) if not inputs else _with_names(inputs, names)
     if not inputs:
-        return Texts(persona, task.description, task.expected_output, task.output_file)
+        return TaskTexts(persona, task.description, task.expected_output, task.output_file)
     where = f"tasks.{name}"
-    return Texts(
+    return TaskTexts(
         persona,
         compile_template(task.description).render(inputs, f"{where}.description"),
         compile_template(task.expected_output).render(inputs, f"{where}.expected_output"),
@@ -88,9 +88,9 @@ def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> Texts:
 
 
 def _with_names(inputs: Mapping[str, Any], names: dict[str, str]) -> Mapping[str, Any]:
-    """`inputs`, and names of files where there is no input, or one that holds the file itself."""
-    named = {name: filename for name, filename in names.items() if _is_content(inputs.get(name))}
-    return type(inputs)({**inputs, **named}) if isinstance(inputs, dict) else {**inputs, **named}
+    """`inputs`, and names of files for which there is no input, or one that is the file's content."""
+    file_names = {name: filename for name, filename in names.items() if _is_content(inputs.get(name))}
+    return type(inputs)({**inputs, **file_names}) if isinstance(inputs, dict) else {**inputs, **file_names}
 
 
 def _is_content(value: Any) -> bool:
@@ -98,17 +98,18 @@ def _is_content(value: Any) -> bool:
 
 
 def _trigger(task: Task, inputs: Mapping[str, Any], *, is_first: bool) -> str:
-    """What the task is told of its trigger, as CrewAI words it: the first one if there is any, others if they ask."""
-    payload, asks = inputs.get(TRIGGER_PAYLOAD), task.allow_crewai_trigger_context
-    if payload is None or not (asks if asks is not None else is_first and payload):
+    """The trigger's payload for the prompt, in CrewAI's words: for the first task, and for others that ask for it."""
+    payload, allowed = inputs.get(TRIGGER_PAYLOAD), task.allow_crewai_trigger_context
+    if payload is None or not (allowed if allowed is not None else is_first and payload):
         return ""
     return f"\n\nTrigger Payload: {payload}"
 
 
-async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -> TaskOutput:
-    """Do the task and return its output. Raises what `Agent.perform` does, GuardrailFailed, and what a callback raises.
+async def perform_task(assignment: TaskAssignment, context: str, kickoff: Kickoff) -> TaskOutput:
+    """Perform the task and return its output.
 
-    The task is added to the kickoff's context, as finished or as where it failed.
+    Adds the task to the kickoff's row context, as finished or as the one that failed. Raises what `Agent.perform` does,
+    GuardrailFailed, and what a callback raises.
     """
     task, name, texts = assignment.task, assignment.name, assignment.texts
     row_context = kickoff.row_context.for_task(name, _own_texts(assignment))
@@ -132,41 +133,51 @@ async def perform_task(assignment: Assignment, context: str, kickoff: Kickoff) -
         if task.callback or task.callbacks or kickoff.on_task:
             for callback in _callbacks(task, kickoff):
                 await call(callback, output)
-        if texts.output_file is not None:  # after the callbacks, as in CrewAI: they may change what it is to hold
-            written = await write_output(
-                task.output_file or texts.output_file,
-                texts.output_file,
-                output.text,
-                create_directory=task.create_directory,
-                field=f"tasks.{name}.output_file",
-            )
-            kickoff.row_context.add_file(written)
+        if texts.output_file is not None:  # after the callbacks, as in CrewAI, since they may change the output
+            await _write_file(assignment, texts.output_file, output, kickoff)
         if kickoff.log is not None:
             await _log(kickoff.log, assignment, kickoff.row_context, status="completed", output=output.raw)
-    except BaseException:  # a cancelled task is where a row's time ran out
+    except BaseException:  # includes cancellation: the task in which the row's time ran out
         kickoff.row_context.fail_in(name)
         raise
     finally:
         if counted is not None:
             end_counting(counted)
     latest_outputs[task] = output
-    kickoff.row_context.add_task(
-        TaskRecord(
-            name,
-            texts.persona.role,
-            output.raw,
-            row_context.usage.calls,
-            row_context.usage.tokens,
-            row_context.usage.truncated > 0,
-            tool_failures=row_context.tool_failures,
-            finish_reason=row_context.usage.finish_reason,
-        )
-    )
+    kickoff.row_context.add_task(_record(assignment, output, row_context))
     return output
 
 
-async def _log(log: LogFile, assignment: Assignment, row_context: RowContext, **entry: str) -> None:
-    """Note in the crew's log what becomes of the task."""
+def _record(assignment: TaskAssignment, output: TaskOutput, row_context: RowContext) -> TaskRecord:
+    """What the row says of the task, which `row_context` is that of."""
+    usage = row_context.usage
+    return TaskRecord(
+        assignment.name,
+        assignment.texts.persona.role,
+        output.raw,
+        usage.calls,
+        usage.tokens,
+        usage.truncated > 0,
+        tool_failures=row_context.tool_failures,
+        finish_reason=usage.finish_reason,
+    )
+
+
+async def _write_file(assignment: TaskAssignment, output_file: str, output: TaskOutput, kickoff: Kickoff) -> None:
+    """Write the output to `output_file`, the task's with the row's inputs filled in."""
+    task = assignment.task
+    path = await write_output(
+        task.output_file or output_file,
+        output_file,
+        output.text,
+        create_directory=task.create_directory,
+        field=f"tasks.{assignment.name}.output_file",
+    )
+    kickoff.row_context.add_file(path)
+
+
+async def _log(log: LogFile, assignment: TaskAssignment, row_context: RowContext, **entry: str) -> None:
+    """Add an entry about the task to the crew's log."""
     if log.path not in row_context.files:
         row_context.add_file(log.path)
     texts = assignment.texts
@@ -174,7 +185,7 @@ async def _log(log: LogFile, assignment: Assignment, row_context: RowContext, **
 
 
 def _callbacks(task: Task, kickoff: Kickoff) -> list[Any]:
-    """What is called with the task's output, each once, however often it is named."""
+    """The callbacks for the task's output, each once, even if it is named several times."""
     several: list[Any] = []
     for callback in (task.callback, *task.callbacks, *kickoff.on_task):
         if callback is not None and callback not in several:
@@ -182,16 +193,16 @@ def _callbacks(task: Task, kickoff: Kickoff) -> list[Any]:
     return several
 
 
-def _own_texts(assignment: Assignment) -> tuple[str, ...]:
-    """What task and agent say by themselves, without what a row fills in: in it a tag of reasoning is asked for."""
+def _own_texts(assignment: TaskAssignment) -> tuple[str, ...]:
+    """The texts of task and agent without a row's inputs; a tag of reasoning that they ask for stays in the answer."""
     task, agent, schema = assignment.task, assignment.agent, assignment.schema
     templates = (agent.system_template or "", agent.prompt_template or "")
     words = (task.description, task.expected_output, agent.role, agent.goal, agent.backstory)
     return (*words, *templates, schema.text if schema else "")
 
 
-def opening(assignment: Assignment, context: str) -> Prompt:
-    """What the task's agent is asked, with earlier answers as `context`."""
+def opening(assignment: TaskAssignment, context: str) -> Prompt:
+    """The first prompt for the task's agent, with earlier answers as `context`."""
     task = assignment.task
     texts, schema = assignment.texts, assignment.schema
     files = tell_of(assignment.files) if assignment.files else ""
@@ -211,7 +222,7 @@ def opening(assignment: Assignment, context: str) -> Prompt:
     return prompt._replace(parts=parts_of(assignment.files)) if assignment.files else prompt
 
 
-def _output(assignment: Assignment, answer: Answer, row_context: RowContext) -> TaskOutput:
+def _output(assignment: TaskAssignment, answer: Answer, row_context: RowContext) -> TaskOutput:
     texts = assignment.texts
     output = TaskOutput(
         raw=answer.text,
@@ -236,9 +247,9 @@ def _put_value(task: Task, output: TaskOutput, structured: Structured) -> None:
 
 
 async def _guarded(
-    assignment: Assignment, prompt: Prompt, kickoff: Kickoff, row_context: RowContext, output: TaskOutput
+    assignment: TaskAssignment, prompt: Prompt, kickoff: Kickoff, row_context: RowContext, output: TaskOutput
 ) -> TaskOutput:
-    """An output that passes every guardrail in turn. One that does not is asked for again, with what is wrong."""
+    """An output that passes every guardrail in turn. After one that does not, the agent is told why and tries again."""
     task = assignment.task
     judge = partial(
         assignment.agent.judge, description=assignment.texts.description, kickoff=kickoff, row_context=row_context
@@ -248,59 +259,62 @@ async def _guarded(
     position = 0
     while position < len(guardrails):
         text = output.raw
-        verdict = await check(guardrails[position], output, f"task {assignment.name!r}", judge)
-        if verdict.fault is None:
-            output = _replaced(assignment, output, verdict.instead, text)
+        outcome = await check(guardrails[position], output, f"task {assignment.name!r}", judge)
+        if outcome.fault is None:
+            output = _replaced(assignment, output, outcome.replacement, text)
             position += 1
             continue
         if retries[position] == task.guardrail_max_retries:
-            raise no_more_tries(retries[position] + 1, verdict.fault)
+            raise no_more_tries(retries[position] + 1, outcome.fault)
         retries[position] += 1
         count_retry(task)
-        again = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(verdict.fault, output.raw)}")
+        retry = prompt._replace(after=f"{prompt.after}\n\n{retry_prompt(outcome.fault, output.raw)}")
         answer = await assignment.agent.perform(
-            again, kickoff, row_context, assignment.toolbox, assignment.schema, assignment.task_of_row
+            retry, kickoff, row_context, assignment.toolbox, assignment.schema, assignment.task_of_row
         )
-        output, position = _output(assignment, answer, row_context), 0  # a new answer passes all of them
+        output, position = _output(assignment, answer, row_context), 0  # a new answer must pass all of them
     return output
 
 
-def _replaced(assignment: Assignment, output: TaskOutput, instead: Any, text: str) -> TaskOutput:
-    """The output that a guardrail left or returned. `text` is the text before: new text is validated by the schema."""
-    if instead is None or instead is output:
+def _replaced(assignment: TaskAssignment, output: TaskOutput, replacement: Any, text: str) -> TaskOutput:
+    """The output after a guardrail, which may have returned a replacement.
+
+    `text` is the output's text before the guardrail: a text that differs from it is validated against the schema.
+    """
+    if replacement is None or replacement is output:
         return output
     schema = assignment.schema
     try:
-        if isinstance(instead, TaskOutput):
-            is_as_it_was = instead.pydantic == output.pydantic and instead.json_dict == output.json_dict
-            if schema is None or instead.raw == text or not (is_as_it_was or _is_bare(instead)):
-                return instead
-            instead = instead.raw
-        if not isinstance(instead, str):
-            changed = replaced(output, instead, schema)
-            if changed.pydantic is not None:
-                changed.output_format = OutputFormat.PYDANTIC
-            elif changed is not output:
-                changed.output_format = OutputFormat.JSON
-            return changed
-        if instead == text:
-            output.raw = instead
+        if isinstance(replacement, TaskOutput):
+            has_same_value = replacement.pydantic == output.pydantic and replacement.json_dict == output.json_dict
+            if schema is None or replacement.raw == text or not (has_same_value or _is_only_text(replacement)):
+                return replacement
+            replacement = replacement.raw
+        if not isinstance(replacement, str):
+            new_output = replaced(output, replacement, schema)
+            if new_output.pydantic is not None:
+                new_output.output_format = OutputFormat.PYDANTIC
+            elif new_output is not output:
+                new_output.output_format = OutputFormat.JSON
+            return new_output
+        if replacement == text:
+            output.raw = replacement
             return output
-        changed = output.model_copy(update={"raw": instead})
+        new_output = output.model_copy(update={"raw": replacement})
         if schema is not None:
-            _put_value(assignment.task, changed, schema.read(instead))
+            _put_value(assignment.task, new_output, schema.read(replacement))
     except NotValid as invalid:
         error = OutputInvalid(f"what the guardrail made of the answer does not validate: {invalid}")
-        error.raw = instead if isinstance(instead, str) else as_text(jsonable(instead))
+        error.raw = replacement if isinstance(replacement, str) else as_text(jsonable(replacement))
         raise error from None
-    return changed
+    return new_output
 
 
-def _is_bare(output: TaskOutput) -> bool:
-    """Whether there is nothing but text."""
+def _is_only_text(output: TaskOutput) -> bool:
+    """Whether the output has no value besides its text."""
     return output.pydantic is None and output.json_dict is None
 
 
 def _summary(description: str) -> str:
-    """The first ten words, as CrewAI makes it."""
+    """The first ten words, as in CrewAI."""
     return " ".join(description.split(" ", 10)[:10]) + "..."

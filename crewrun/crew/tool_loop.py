@@ -1,4 +1,4 @@
-"""Turns with tools until a model has its answer: tools that it asks for natively, or in words where it takes none."""
+"""Turns with tools until a model has its answer. It calls tools natively, or in words if it does not support them."""
 
 from functools import partial
 
@@ -13,6 +13,10 @@ from crewrun.tools.tool_call import ToolResult
 
 
 async def answer_with_tools(talk: Conversation) -> str:
+    """The answer, after at most `max_iter` turns with tools and a last one without.
+
+    Raises what `Conversation.ask` does, and ToolFailed.
+    """
     work = talk.work
     if not work.gateway.takes_tools(work.llm):
         talk.use_words()
@@ -36,27 +40,27 @@ async def answer_with_tools(talk: Conversation) -> str:
 
 
 async def _use(talk: Conversation, completion: Completion) -> str | None:
-    """Run the tools of one turn, together. The text of one whose result is the answer, else None."""
+    """Run the tools of one turn concurrently. If a result is the agent's answer, its text, else None."""
     calls = completion.tool_calls
-    results = await gather([partial(_run, talk, one.name, one.arguments) for one in calls])
+    results = await gather([partial(_run, talk, call.name, call.arguments) for call in calls])
     talk.turns.append(Message("assistant", completion.text, calls, carried=completion.carried))
-    for one, result in zip(calls, results, strict=True):
-        talk.turns.append(Message("tool", result.text, tool_call_id=one.id))
+    for call, result in zip(calls, results, strict=True):
+        talk.turns.append(Message("tool", result.text, tool_call_id=call.id))
         if talk.work.on_step:
-            await talk.report(AgentAction(completion.text, one.name, one.arguments, completion.text, result.text))
+            await talk.report(AgentAction(completion.text, call.name, call.arguments, completion.text, result.text))
     return next((result.text for result in results if result.is_answer), None)
 
 
 async def _use_in_words(talk: Conversation, actions: Actions) -> str | None:
-    """As `_use`, for tools that a reply's text asks for. What they give is told in words, native tools or not: a server
-    that takes calls for text would not take them back as calls, and some are broken.
+    """As `_use`, for calls in a reply's text. Results go back as text too, even if the model has native tools: a server
+    that returns calls as text may not accept them as calls, and some of the calls are malformed.
     """
     calls = actions.calls
-    results = await gather([partial(_run, talk, one.tool, one.arguments) for one in calls])
+    results = await gather([partial(_run, talk, call.tool, call.arguments) for call in calls])
     talk.turns += turns(actions, [result.text for result in results])
     if talk.work.on_step:
-        for one, result in zip(calls, results, strict=True):
-            await talk.report(AgentAction(actions.thought, one.tool, one.arguments, actions.said, result.text))
+        for call, result in zip(calls, results, strict=True):
+            await talk.report(AgentAction(actions.thought, call.tool, call.arguments, actions.text, result.text))
     return next((result.text for result in results if result.is_answer), None)
 
 
@@ -67,7 +71,7 @@ async def _run(talk: Conversation, tool: str, arguments: str) -> ToolResult:
 
 
 async def _forced(talk: Conversation) -> str:
-    """The answer of an agent that has used up its turns: one last call, without tools."""
+    """Get an answer from an agent that has used up its turns, by one last call without tools."""
     talk.turns.append(Message("user", FINAL_ANSWER_NOW))
     fault = f"the model still asks for tools after {talk.work.max_iter} turns (max_iter)"
     return talk.answer(await talk.ask(), fault)

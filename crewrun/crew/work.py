@@ -1,7 +1,7 @@
-"""`Work`, one thing that an agent has to do, and `Conversation`, the turns on the way to its answer.
+"""`Work`: one request to an agent. `Conversation`: the turns until its answer.
 
-Neither knows agents or tasks. Values that are made for every row are named tuples, here and elsewhere in this room: a
-frozen dataclass takes three times as long to make.
+Neither knows agents or tasks. Values that every row creates are named tuples, here and elsewhere in this room: creating
+a frozen dataclass takes three times as long.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,15 +25,16 @@ from crewrun.row_context import RowContext
 from crewrun.tools.base import BaseTool
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
-# Shortening below this is no help: then the task itself is what does not fit.
+# Texts this short are not shortened further: a hundred tokens do not decide whether a request fits, so it must be the
+# task itself that does not.
 _SHORTEST_CHARS = 400
 
 
 class Work(NamedTuple):
-    """One thing to do for one agent.
+    """One request to one agent.
 
-    `windows` limit its requests, `on_step` are called after each turn, and at `cut_at` an answer ends. `agent` is how
-    errors name who does it, in at most `max_duration_s`; `max_retries` is how often it is started over.
+    `windows` limit its requests, `on_step` are called after each turn, and an answer ends at `cut_at`. `agent` is its
+    name in errors, `max_duration_s` bounds the time, and `max_retries` is how often it may start over.
     """
 
     prompt: Prompt
@@ -53,7 +54,7 @@ class Work(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came of it: the text, the conversation that led to it, and the value where there is a schema."""
+    """The answer: its text, the conversation that led to it, and the value if there is a schema."""
 
     text: str
     messages: tuple[Message, ...]
@@ -61,7 +62,7 @@ class Answer(NamedTuple):
 
 
 class Conversation:
-    """The turns so far. What a tool or an earlier task said may be shortened in it, nothing else."""
+    """The turns so far. Results of tools and of earlier tasks may be shortened in it, nothing else."""
 
     __slots__ = ("_calls", "_opening", "in_words", "prompt", "turns", "used", "work")
 
@@ -69,7 +70,7 @@ class Conversation:
         self.work = work
         self.turns: list[Message] = []
         self.used: dict[BaseTool, int] = {}
-        self.in_words = False  # whether tools are asked for in text
+        self.in_words = False  # whether the model calls tools in text
         self._calls = 0
         self._begin(work.prompt)
 
@@ -83,7 +84,7 @@ class Conversation:
         return (*self._opening, *self.turns) if self.turns else self._opening
 
     async def ask(self, tools: tuple[ToolSpec, ...] = (), schema: OutputSchema | None = None) -> Completion:
-        """The model's next turn. It is not added: the caller decides what becomes of it."""
+        """The model's next turn. The caller decides whether to add it to the turns."""
         work = self.work
         wire = schema.wire if schema is not None and work.gateway.takes_schema(work.llm, schema.wire) else None
         if work.shorten and (most := work.gateway.endpoint(work.llm).context_tokens) is not None:
@@ -93,7 +94,7 @@ class Conversation:
             try:
                 return await self._complete(tools, wire)
             except SchemaRefused:
-                wire = None  # it stands in the prompt as well
+                wire = None  # the prompt has the schema too
             except ContextTooLong:
                 if not (work.shorten and self._shorten()):
                     raise
@@ -104,9 +105,9 @@ class Conversation:
             return await work.gateway.complete(
                 work.llm, messages, work.row_context, tools=tools, schema=schema, windows=work.windows
             )
-        from crewrun.llm.hooked import complete_hooked  # few runs have hooks
+        from crewrun.llm.hooked import complete_hooked  # imported here, since few runs have hooks
 
-        completion, left = await complete_hooked(
+        completion, hooked_messages = await complete_hooked(
             *(work.gateway, work.llm, messages, work.row_context),
             site=current_site.get() or Site(),
             iterations=self._calls,
@@ -115,12 +116,12 @@ class Conversation:
             windows=work.windows,
         )
         self._calls += 1
-        if left is not messages:
-            self._keep(left)
+        if hooked_messages is not messages:
+            self._continue_with(hooked_messages)
         return completion
 
-    def _keep(self, messages: tuple[Message, ...]) -> None:
-        """Go on with the messages that hooks left. An opening that they changed is not shortened any more."""
+    def _continue_with(self, messages: tuple[Message, ...]) -> None:
+        """Continue with messages that hooks have changed. If they changed the opening, it is no longer shortened."""
         start = len(self._opening)
         if messages[:start] == self._opening:
             self.turns = list(messages[start:])
@@ -132,7 +133,7 @@ class Conversation:
         return fewest_tokens(ChatRequest(self.work.gateway.endpoint(self.work.llm), self.messages, tools))
 
     def read(self, text: str) -> Actions | str:
-        """The answer in a reply's text, or the tools that it asks for there, natively or in words."""
+        """The answer in a reply's text, or the tool calls in that text."""
         work = self.work
         if not work.toolbox.specs:
             return text
@@ -140,7 +141,7 @@ class Conversation:
         return read_reply(text, work.toolbox.resolve, schema, in_words=self.in_words)
 
     def answer(self, completion: Completion, fault: str) -> str:
-        """The answer in a turn that may not ask for tools; OutputInvalid with `fault` if it does."""
+        """The answer in a turn that may not call tools; OutputInvalid with `fault` if it does."""
         reply = self.read(completion.text)
         if completion.tool_calls or isinstance(reply, Actions):
             error = OutputInvalid(fault)
@@ -154,18 +155,18 @@ class Conversation:
             await call(callback, step)
 
     def use_words(self) -> None:
-        """Explain the tools in the prompt, for a model that takes none."""
+        """Explain the tools in the prompt, for a model without native tools."""
         self.in_words = True
-        explained = explain_tools(self.work.toolbox.specs)
+        explanation = explain_tools(self.work.toolbox.specs)
         if self.prompt.system is None:
-            self._begin(self.prompt._replace(before=f"{explained}\n\n{self.prompt.before}"))
+            self._begin(self.prompt._replace(before=f"{explanation}\n\n{self.prompt.before}"))
         else:
-            self._begin(self.prompt._replace(system=f"{self.prompt.system}\n\n{explained}"))
+            self._begin(self.prompt._replace(system=f"{self.prompt.system}\n\n{explanation}"))
 
     def _shorten(self) -> bool:
-        """Halve the longest thing that a tool or an earlier task said. False when nothing is left to shorten."""
-        soft = [i for i, turn in enumerate(self.turns) if turn.role == "tool" or _is_observation(turn)]
-        longest = max(soft, key=lambda i: len(self.turns[i].content), default=None)
+        """Halve the longest result of a tool or an earlier task. False if nothing is left to shorten."""
+        results = [i for i, turn in enumerate(self.turns) if turn.role == "tool" or _is_observation(turn)]
+        longest = max(results, key=lambda i: len(self.turns[i].content), default=None)
         length = len(self.turns[longest].content) if longest is not None else 0
         if max(length, len(self.prompt.context)) <= _SHORTEST_CHARS:
             return False
@@ -187,6 +188,7 @@ def _halved(text: str) -> str:
 
 
 def non_empty(text: str) -> str:
+    """`text`. Raises OutputInvalid if it is blank."""
     if not text.strip():
         raise OutputInvalid("the model's final answer is empty", http_status=200)
     return text

@@ -14,7 +14,7 @@ from crewrun.crew.process import Process
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.definitions.names import Objects
 from crewrun.definitions.problems import KeyPath, Problem, failure
-from crewrun.definitions.source import Source
+from crewrun.definitions.source import DefinitionSource
 from crewrun.definitions.spec import AgentSpec, CrewSpec, LLMSpec, NamedTaskSpec, TaskSpec
 from crewrun.errors import DefinitionError
 from crewrun.files.attachment import check
@@ -29,7 +29,7 @@ from crewrun.skills.loader import load_skill
 _NOT_OF_THE_CREW = frozenset({"llm", "batch"})
 
 
-def build(spec: CrewSpec, source: Source, folder: Path, objects: Objects) -> Crew:
+def build(spec: CrewSpec, source: DefinitionSource, folder: Path, objects: Objects) -> Crew:
     """The crew of `spec`, whose paths count from `folder`; `objects` replace what the spec has at their paths.
 
     Raises DefinitionError with the places of values that the classes reject.
@@ -44,7 +44,7 @@ def build(spec: CrewSpec, source: Source, folder: Path, objects: Objects) -> Cre
 class _Builder:
     """Builds agents, then tasks, then the crew, and collects problems on the way."""
 
-    def __init__(self, spec: CrewSpec, source: Source, folder: Path, objects: Objects) -> None:
+    def __init__(self, spec: CrewSpec, source: DefinitionSource, folder: Path, objects: Objects) -> None:
         self.problems: list[Problem] = []
         self._spec = spec
         self._source = source

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from crewrun.definitions.problems import KeyPath, Problem, listed, missing
-from crewrun.definitions.source import Source
+from crewrun.definitions.source import DefinitionSource
 from crewrun.definitions.spec import TaskSpec
 from crewrun.errors import suggest
 
 
-def check(source: Source, *, is_crewai: bool = False) -> Iterator[Problem]:
+def check(source: DefinitionSource, *, is_crewai: bool = False) -> Iterator[Problem]:
     """All such faults of `source`. `is_crewai` means that it is in one of CrewAI's formats."""
     agents, tasks = _agent_names(source), _raw_tasks(source)
     yield from _check_agents(source)
@@ -29,12 +29,12 @@ def check(source: Source, *, is_crewai: bool = False) -> Iterator[Problem]:
         yield from _check_condition(task, position, source)
 
 
-def is_hierarchical(source: Source) -> bool:
+def is_hierarchical(source: DefinitionSource) -> bool:
     """Whether a manager does the tasks."""
     return bool(source.data.get("process") == "hierarchical")
 
 
-def needs_of_a_task(source: Source) -> list[str]:
+def needs_of_a_task(source: DefinitionSource) -> list[str]:
     """The keys that every task must have."""
     needed = [name for name, field in TaskSpec.model_fields.items() if field.is_required()]
     return needed if is_hierarchical(source) else [*needed, "agent"]
@@ -49,7 +49,7 @@ class _RawTask:
     fields: dict[str, Any]
 
 
-def _raw_tasks(source: Source) -> list[_RawTask]:
+def _raw_tasks(source: DefinitionSource) -> list[_RawTask]:
     tasks = source.data.get("tasks")
     entries: list[tuple[str | int, Any]] = []
     if isinstance(tasks, dict):
@@ -65,28 +65,30 @@ def _raw_tasks(source: Source) -> list[_RawTask]:
     return raw_tasks
 
 
-def _agents(source: Source) -> dict[str, Any]:
+def _agents(source: DefinitionSource) -> dict[str, Any]:
     agents = source.data.get("agents")
     return agents if isinstance(agents, dict) else {}
 
 
-def _agent_names(source: Source) -> list[str]:
+def _agent_names(source: DefinitionSource) -> list[str]:
     return [name.strip() for name in _agents(source)]
 
 
-def _manager(source: Source) -> str | None:
+def _manager(source: DefinitionSource) -> str | None:
     """The name of the managing agent, None if it is not given by name."""
     manager = source.data.get("manager_agent")
     return manager.strip() if is_hierarchical(source) and isinstance(manager, str) else None
 
 
-def _check_agents(source: Source) -> Iterator[Problem]:
+def _check_agents(source: DefinitionSource) -> Iterator[Problem]:
     first: dict[str, KeyPath] = {}
     for key in _agents(source):
         yield from _check_name("agent", key.strip(), ("agents", key), source, first)
 
 
-def _check_name(kind: str, name: str, path: KeyPath, source: Source, first: dict[str, KeyPath]) -> Iterator[Problem]:
+def _check_name(
+    kind: str, name: str, path: KeyPath, source: DefinitionSource, first: dict[str, KeyPath]
+) -> Iterator[Problem]:
     if not name and len(path) == 2:  # in a list, a task's name is a field that `spec` checks
         yield source.at_key(path, "a name must not be empty")
     elif name and name in first:
@@ -95,7 +97,7 @@ def _check_name(kind: str, name: str, path: KeyPath, source: Source, first: dict
     first.setdefault(name, path)
 
 
-def _check_manager(source: Source, agents: list[str]) -> Iterator[Problem]:
+def _check_manager(source: DefinitionSource, agents: list[str]) -> Iterator[Problem]:
     manager, llm = source.data.get("manager_agent"), source.data.get("manager_llm")
     if is_hierarchical(source) and manager is None and llm is None:
         yield source.at_value(("process",), "a hierarchical crew needs manager_llm or manager_agent")
@@ -111,7 +113,7 @@ def _check_manager(source: Source, agents: list[str]) -> Iterator[Problem]:
         yield source.at_key((*path, "tools"), "a manager delegates and has no tools; give them to another agent")
 
 
-def _check_roles(source: Source, tasks: list[_RawTask]) -> Iterator[Problem]:
+def _check_roles(source: DefinitionSource, tasks: list[_RawTask]) -> Iterator[Problem]:
     """Agents may share a role unless coworkers are picked by it."""
     agents = {key: fields for key, fields in _agents(source).items() if isinstance(fields, dict)}
     if not is_hierarchical(source) and not any(fields.get("allow_delegation") is True for fields in agents.values()):
@@ -129,7 +131,7 @@ def _check_roles(source: Source, tasks: list[_RawTask]) -> Iterator[Problem]:
         first.setdefault(same, key.strip())
 
 
-def _check_agent(task: _RawTask, agents: list[str], source: Source) -> Iterator[Problem]:
+def _check_agent(task: _RawTask, agents: list[str], source: DefinitionSource) -> Iterator[Problem]:
     agent, path = task.fields.get("agent"), (*task.path, "agent")
     if agent is None and task.fields and not is_hierarchical(source):
         yield source.at_key(path, missing("a task", needs_of_a_task(source)))
@@ -145,7 +147,7 @@ def _no_agent(name: str, agents: list[str]) -> str:
     return f"no agent {name!r}{suggest(name, agents)}; agents are {listed(agents)}"
 
 
-def _check_context(task: _RawTask, position: int, tasks: list[_RawTask], source: Source) -> Iterator[Problem]:
+def _check_context(task: _RawTask, position: int, tasks: list[_RawTask], source: DefinitionSource) -> Iterator[Problem]:
     context = task.fields.get("context")
     names = [other.name for other in tasks]
     seen: set[str] = set()
@@ -169,7 +171,7 @@ def _check_context(task: _RawTask, position: int, tasks: list[_RawTask], source:
             yield source.at_value(path, message)
 
 
-def _check_condition(task: _RawTask, position: int, source: Source) -> Iterator[Problem]:
+def _check_condition(task: _RawTask, position: int, source: DefinitionSource) -> Iterator[Problem]:
     path = (*task.path, "condition")
     if not task.fields.get("condition"):
         return

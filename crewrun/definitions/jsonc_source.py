@@ -11,7 +11,7 @@ from typing import Any
 
 from crewrun.definitions.file_text import decode, read_bytes
 from crewrun.definitions.problems import KeyPath, Problem, repeated
-from crewrun.definitions.source import CREW_FILE, MAX_DEPTH, Expected, Source, as_mapping, empty
+from crewrun.definitions.source import CREW_FILE, MAX_DEPTH, DefinitionSource, Expected, as_mapping, empty
 from crewrun.definitions.yaml_nodes import too_deep
 from crewrun.errors import DefinitionError
 
@@ -30,11 +30,13 @@ _STRINGS = (
 )
 
 
-def read(file: str, expected: Expected = CREW_FILE) -> Source:
+def read(file: str, expected: Expected = CREW_FILE) -> DefinitionSource:
     """The JSON object in `file`. Raises DefinitionError if the file cannot be read or contains anything else."""
     reader = _Reader(decode(read_bytes(file), file), file)
     data = reader.document(expected)
-    source = Source(file, data, reader.key_lines, reader.value_lines, reader.written, repeated=reader.repeated)
+    source = DefinitionSource(
+        file, data, reader.key_lines, reader.value_lines, reader.written, repeated=reader.repeated
+    )
     return as_mapping(source, expected)
 
 

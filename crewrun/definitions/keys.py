@@ -10,7 +10,7 @@ from typing import Any
 
 from crewrun.crew.fields import MISSING, SILENT, no_effect
 from crewrun.definitions.problems import KeyPath, Problem, listed
-from crewrun.definitions.source import Source
+from crewrun.definitions.source import DefinitionSource
 from crewrun.definitions.spec import spec_at
 from crewrun.errors import suggest
 
@@ -27,7 +27,7 @@ class Rules:
 class KnownKeys:
     """A source without its unknown keys, and the problems and warnings about those that it had."""
 
-    source: Source
+    source: DefinitionSource
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
@@ -45,7 +45,7 @@ def mappings(data: dict[str, Any]) -> Iterator[tuple[str, KeyPath, dict[str, Any
     yield from ((kind, path, fields) for kind, path, fields in candidates if isinstance(fields, dict))
 
 
-def drop_unknown_keys(source: Source, rules: Rules) -> KnownKeys:
+def drop_unknown_keys(source: DefinitionSource, rules: Rules) -> KnownKeys:
     """`source` without the keys of agents, tasks and the crew that its format does not have."""
     result = KnownKeys(source)
     dropped: set[KeyPath] = set()

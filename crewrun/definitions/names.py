@@ -1,4 +1,4 @@
-"""`Names`: resolves what a definition refers to by name: tools, functions, classes, schema files, Python objects.
+"""`NameResolver`: finds what a definition refers to by name: tools, functions, classes, schema files, Python objects.
 
 A name that leads nowhere raises DefinitionError without a place in the file; the caller adds it.
 """
@@ -16,7 +16,7 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.task import Task
 from crewrun.definitions import jsonc_source, local_tools, yaml_source
 from crewrun.definitions.problems import KeyPath, Problem, Value, listed
-from crewrun.definitions.source import Expected, Source
+from crewrun.definitions.source import DefinitionSource, Expected
 from crewrun.errors import CrewrunError, DefinitionError, suggest
 from crewrun.knowledge.knowledge import Knowledge
 from crewrun.llm.schema import OutputSchema
@@ -41,7 +41,7 @@ _NOT_FOR_YAML = frozenset({"args_schema", "func", "cache_function", "env_vars", 
 Objects = dict[KeyPath, Any]
 
 
-class Names:
+class NameResolver:
     """Resolves names. The definition's own modules and files are looked for in `folders`, in that order.
 
     `tool_folders` are those of a CrewAI project, where a tool may be named without its file.
@@ -164,7 +164,7 @@ class Names:
         return next((folder for folder in self._folders if os.path.exists(os.path.join(folder, name))), None)
 
 
-def look_up_objects(source: Source, names: Names, problems: list[Problem]) -> Objects:
+def look_up_objects(source: DefinitionSource, names: NameResolver, problems: list[Problem]) -> Objects:
     """The Python objects that `source` refers to, by path. What is wrong with one is added to `problems`."""
     objects: Objects = {}
     for path, reference in source.objects.items():
@@ -175,7 +175,7 @@ def look_up_objects(source: Source, names: Names, problems: list[Problem]) -> Ob
     return objects
 
 
-def _object_at(path: KeyPath, reference: str, names: Names) -> Any:
+def _object_at(path: KeyPath, reference: str, names: NameResolver) -> Any:
     match path:
         case ["tasks", _, "type"]:
             return names.subclass(reference, Task)

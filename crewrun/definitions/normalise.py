@@ -16,7 +16,7 @@ from typing import Any
 from crewrun.crew.model_keys import described, model_keys
 from crewrun.definitions.keys import mappings
 from crewrun.definitions.problems import KeyPath, Problem
-from crewrun.definitions.source import Source
+from crewrun.definitions.source import DefinitionSource
 
 _PLAIN_TYPES = frozenset({"agent", "Agent", "task", "Task"})
 _CONDITIONAL_TYPES = frozenset({"conditional", "conditional_task", "ConditionalTask"})
@@ -31,7 +31,7 @@ _AS_THEY_ARE = frozenset({"inputs", "input_files", "output_schema", "batch"})
 _TEXTS = frozenset({"role", "goal", "backstory", "description", "expected_output"})
 
 
-def normalise_json(source: Source, folder: str) -> Source:
+def normalise_json(source: DefinitionSource, folder: str) -> DefinitionSource:
     """`source`, of a project in `folder`, in crew.yaml's spelling."""
     data = dict(source.data)
     modules = _Modules(folder)
@@ -83,7 +83,7 @@ def _put(data: dict[str, Any], path: KeyPath, fields: dict[str, Any]) -> None:
     inner[last] = fields
 
 
-def _with_settings(fields: dict[str, Any], path: KeyPath, source: Source) -> dict[str, Any]:
+def _with_settings(fields: dict[str, Any], path: KeyPath, source: DefinitionSource) -> dict[str, Any]:
     settings = fields.get("settings")
     if not isinstance(settings, dict):
         return {key: value for key, value in fields.items() if key != "settings" or value is not None}
@@ -92,7 +92,7 @@ def _with_settings(fields: dict[str, Any], path: KeyPath, source: Source) -> dic
     return {**{key: value for key, value in fields.items() if key != "settings"}, **settings}
 
 
-def _drop_type(fields: dict[str, Any], path: KeyPath, source: Source) -> None:
+def _drop_type(fields: dict[str, Any], path: KeyPath, source: DefinitionSource) -> None:
     kind = fields.pop("type", None)
     if kind is None:
         return
@@ -131,7 +131,7 @@ def _model(value: Any) -> Any:
     return fields
 
 
-def normalise_older(source: Source, warnings: list[Problem]) -> Source:
+def normalise_older(source: DefinitionSource, warnings: list[Problem]) -> DefinitionSource:
     """`source` in today's spelling. Warnings about the old spelling are added to `warnings`."""
     data = dict(source.data)
     for name in ("agents", "tasks"):
@@ -152,7 +152,7 @@ def normalise_older(source: Source, warnings: list[Problem]) -> Source:
     return replace(source, data=data)
 
 
-def unwrap(source: Source, key: str) -> Source:
+def unwrap(source: DefinitionSource, key: str) -> DefinitionSource:
     """`source` without a `key`, such as `agents`, around all its entries. A list of named entries becomes a mapping."""
     inner = source.data.get(key)
     if set(source.data) - {"agents", "tasks"} or not isinstance(inner, dict | list):
@@ -191,7 +191,7 @@ def _keys_by_role(agents: Any) -> Mapping[str, str]:
     return {role: only[0] for role, only in keys.items() if len(only) == 1}
 
 
-def _move_model(fields: dict[str, Any], path: KeyPath, source: Source, warnings: list[Problem]) -> None:
+def _move_model(fields: dict[str, Any], path: KeyPath, source: DefinitionSource, warnings: list[Problem]) -> None:
     llm, keys = model_keys(fields)
     if not keys:
         return

@@ -7,17 +7,17 @@ from crewrun.definitions.build import build
 from crewrun.definitions.checks import check
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.keys import Rules, drop_unknown_keys
-from crewrun.definitions.names import Names, look_up_objects
+from crewrun.definitions.names import NameResolver, look_up_objects
 from crewrun.definitions.normalise import normalise_older
 from crewrun.definitions.problems import LAST_COUNTS, failure, with_advice
-from crewrun.definitions.source import Source
+from crewrun.definitions.source import DefinitionSource
 from crewrun.definitions.spec import CrewSpec
 from crewrun.definitions.validation import validate
 from crewrun.errors import CrewrunWarning
 from crewrun.target.crew import CrewTarget
 
 
-def assemble(source: Source, names: Names, rules: Rules, kind: str, path: str) -> Definition:
+def assemble(source: DefinitionSource, names: NameResolver, rules: Rules, kind: str, path: str) -> Definition:
     """The definition that `source` describes; `path` is the file or folder as the user named it.
 
     Collects all faults that it can find before it raises DefinitionError, with one line per fault in the order of the

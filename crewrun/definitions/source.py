@@ -1,4 +1,4 @@
-"""`Source`: a definition's data with the line of everything in it, from one file or several.
+"""`DefinitionSource`: a definition's data with the line of everything in it, from one file or several.
 
 `yaml_source` and `jsonc_source` read a file; `joined` combines several.
 """
@@ -28,7 +28,7 @@ CREW_FILE = Expected()
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DefinitionSource:
     """`data` is a mapping of plain values.
 
     `key_lines` and `value_lines` map the path of a key or a value to its line, counted from 1. `written` has the
@@ -84,7 +84,7 @@ def empty(file: str, expected: Expected) -> DefinitionError:
     return DefinitionError(f"{file}: is empty; {expected.noun} has {expected.content}")
 
 
-def as_mapping(source: Source, expected: Expected) -> Source:
+def as_mapping(source: DefinitionSource, expected: Expected) -> DefinitionSource:
     """`source` itself. Raises DefinitionError if its data is not a mapping."""
     if source.data is None:
         raise empty(source.file, expected)
@@ -94,9 +94,9 @@ def as_mapping(source: Source, expected: Expected) -> Source:
     return source
 
 
-def joined(whole: Source, parts: Mapping[KeyPath, Source]) -> Source:
+def joined(whole: DefinitionSource, parts: Mapping[KeyPath, DefinitionSource]) -> DefinitionSource:
     """`whole` with the data of `parts` inserted at their paths; missing mappings on the way are created."""
-    result = Source(
+    result = DefinitionSource(
         whole.file,
         dict(whole.data),
         dict(whole.key_lines),

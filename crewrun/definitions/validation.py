@@ -5,14 +5,14 @@ from pydantic_core import ErrorDetails
 
 from crewrun.definitions.checks import needs_of_a_task
 from crewrun.definitions.keys import Rules, unknown_key
-from crewrun.definitions.names import Names
+from crewrun.definitions.names import NameResolver
 from crewrun.definitions.problems import Problem, Value, explain, missing
-from crewrun.definitions.source import Source
+from crewrun.definitions.source import DefinitionSource
 from crewrun.definitions.spec import CrewSpec, TaskSpec, spec_at
 from crewrun.definitions.value_types import TAG
 
 
-def validate(source: Source, names: Names, rules: Rules) -> CrewSpec | list[Problem]:
+def validate(source: DefinitionSource, names: NameResolver, rules: Rules) -> CrewSpec | list[Problem]:
     """The spec of `source` with its names resolved, or what is wrong with it.
 
     CrewAI's formats are read leniently, as CrewAI reads them: `"5"` is a number where one is needed.
@@ -23,7 +23,7 @@ def validate(source: Source, names: Names, rules: Rules) -> CrewSpec | list[Prob
         return [_translate(error, source) for error in invalid.errors(include_url=False)]
 
 
-def _translate(error: ErrorDetails, source: Source) -> Problem:
+def _translate(error: ErrorDetails, source: DefinitionSource) -> Problem:
     path = tuple(key for key in error["loc"] if not (isinstance(key, str) and key.startswith(TAG)))
     if error["type"] == "missing":
         spec = spec_at(path[:-1])

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from crewrun.definitions.problems import KeyPath, Problem, repeated
-from crewrun.definitions.source import MAX_DEPTH, Source
+from crewrun.definitions.source import MAX_DEPTH, DefinitionSource
 from crewrun.errors import DefinitionError
 
 try:
@@ -34,7 +34,7 @@ _IMPLICIT = (
 )
 
 
-def convert(root: yaml.Node, file: str) -> Source:
+def convert(root: yaml.Node, file: str) -> DefinitionSource:
     """The data of `root` with its lines. Raises DefinitionError if it is too large, too deep or contains itself."""
     converter = _Converter(file)
     return replace(converter.source, data=converter.value(root, ()))
@@ -70,7 +70,7 @@ class _Converter:
     """Turns nodes into plain data and records their lines. Aliases are expanded."""
 
     def __init__(self, file: str) -> None:
-        self.source = Source(file, None)
+        self.source = DefinitionSource(file, None)
         self._count = 0
         # Ids of nodes, since an alias is the same node as its anchor: the nodes around the current one, and those with
         # a fault, so that it is reported once.

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from crewrun.definitions.file_text import decode, read_bytes
-from crewrun.definitions.source import CREW_FILE, MAX_DEPTH, Expected, Source, as_mapping, empty
+from crewrun.definitions.source import CREW_FILE, MAX_DEPTH, DefinitionSource, Expected, as_mapping, empty
 from crewrun.definitions.yaml_nodes import MAX_VALUES, Loader, convert, too_deep, too_many
 from crewrun.errors import DefinitionError
 
@@ -41,12 +41,12 @@ _ALIAS = "an alias (*name) without its anchor (&name) above it"
 _QUOTED = re.compile(r"""'(?:[^']|'')*+'|"(?:[^"\\]|\\.)*+\"""", re.DOTALL)
 
 
-def read(file: str, expected: Expected = CREW_FILE) -> Source:
+def read(file: str, expected: Expected = CREW_FILE) -> DefinitionSource:
     """The YAML mapping in `file`. Raises DefinitionError if the file cannot be read or contains anything else."""
     return parse(read_bytes(file), file, expected)
 
 
-def parse(content: bytes, file: str, expected: Expected = CREW_FILE) -> Source:
+def parse(content: bytes, file: str, expected: Expected = CREW_FILE) -> DefinitionSource:
     """The YAML mapping in `content`; `file` names it in messages. Raises DefinitionError."""
     text = decode(content, file)
     if control := _UNPRINTABLE.search(text):

@@ -1,8 +1,8 @@
-"""Where rows run: an `Executor` per place. `inline` is this event loop, `ray` a Ray cluster.
+"""Where rows run: an `Executor` for each place. `inline` is this event loop, `ray` a Ray cluster.
 
-`run_spec` has what an executor is given. `remote/` runs rows on workers elsewhere, and knows nothing of Ray: any other
-place needs a `Provisioner`, which starts workers, and a `Connection` to each. `cluster` joins a Ray cluster or starts
-one, `ray` starts workers there.
+`run_spec` has what an executor needs to know. `remote/` runs rows on workers elsewhere and is independent of Ray:
+another place needs a `Provisioner`, which starts workers, and a `Connection` to each. `cluster` joins a Ray cluster or
+starts one, `ray` starts workers there.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from crewrun.row import Outcome, Row
 
 
 class Executor(Protocol):
-    """Runs rows somewhere. Any number of `run` may be under way at once; none raises."""
+    """Runs rows somewhere. Any number of `run` calls may be in progress at once; none of them raises."""
 
     async def run(self, row: Row) -> Outcome:
         """Run one row to its outcome. Cancelling it abandons the row."""
@@ -40,15 +40,15 @@ def _ray(run_spec: RunSpec, address: str | None = None) -> AbstractAsyncContextM
     return open_ray(run_spec, address)
 
 
-moved_modules.install()  # `job` and `fleet`, as this package's modules were called
+moved_modules.install()  # `job` and `fleet`, earlier names of modules here
 
 EXECUTORS: dict[str, Opener] = {"inline": _inline, "ray": _ray}
 
 
 def find_executor(name: str) -> Opener:
-    """What opens an executor: one of ours, `ray://HOST:PORT`, or the `module:attr` of an `Opener`.
+    """The opener for an executor's name: one of ours, `ray://HOST:PORT`, or the `module:attr` of an `Opener`.
 
-    Raises UsageError for a name that is none of these, DefinitionError for a reference that leads nowhere.
+    Raises UsageError for any other name, DefinitionError for a reference that cannot be resolved.
     """
     if name in EXECUTORS:
         return EXECUTORS[name]

@@ -1,7 +1,7 @@
-"""Noticing that a Ray cluster is gone while a run uses it.
+"""Notices that a Ray cluster is gone while a run uses it.
 
-Ray ends the process a minute after it lost the head node's GCS, with an exit code of its own, and waits in silence when
-only its raylet has died. So this looks whether the processes that a run needs still listen.
+Ray ends the process, with an exit code of its own, a minute after losing the head node's GCS, and waits silently when
+only its raylet has died. So this checks whether the processes that a run needs still listen.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from typing import Any
 
 import anyio
 
-CONNECT_S = 4.0
+CONNECT_S = 4.0  # two retransmissions of a lost SYN, after 1 and 3 s, fit in
 _EVERY_S = 3.0
-# A raylet never comes back: looking again rules out a hiccup of the network.
+# A raylet never comes back; the second check rules out a hiccup of the network.
 _RAYLET_S = 6.0
-# A GCS that was set up to be fault tolerant restarts and is waited for; Ray itself gives up after 60 s, and ends the
-# process with it (gcs_rpc_server_reconnect_timeout_s in ray/src/ray/common/ray_config_def.h).
+# A GCS that is set up to be fault tolerant restarts, so it gets time for that. Ray itself gives up after 60 s and ends
+# the process (gcs_rpc_server_reconnect_timeout_s in ray/src/ray/common/ray_config_def.h).
 _GCS_S = 40.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lifeline:
-    """A process of the cluster that a run needs; it is gone when nothing has listened for `patience_s`."""
+    """A process of the cluster that a run needs. It is gone when nothing has listened at its port for `patience_s`."""
 
     name: str
     host: str
@@ -31,7 +31,7 @@ class Lifeline:
 
 
 async def lifelines(ray: Any, address: str | None) -> list[Lifeline]:
-    """What the run needs of the cluster that it has joined at `address`, as far as it can be reached from here."""
+    """The processes that a run needs of the cluster at `address`, as far as they are reachable from here."""
     if address is not None and address.startswith("ray://"):
         lines = [_lifeline(f"the Ray cluster at {address}", address.removeprefix("ray://").partition("/")[0], _GCS_S)]
     else:
@@ -49,7 +49,7 @@ async def lifelines(ray: Any, address: str | None) -> list[Lifeline]:
         for node in ray.nodes()
         if node["NodeID"] == own
     ]
-    # Behind ray:// only one port may be open to this machine.
+    # With ray:// only one port may be open to this machine.
     return [line for line in lines if await is_listening(line.host, line.port)]
 
 
@@ -59,7 +59,7 @@ def _lifeline(name: str, address: str, patience_s: float) -> Lifeline:
 
 
 async def wait_gone(lines: Sequence[Lifeline]) -> str:
-    """Return when one of `lines` is gone: which, in words."""
+    """Return when one of `lines` is gone, with a sentence that says which."""
     silent_since: dict[Lifeline, float] = {}
     while True:
         await anyio.sleep(_EVERY_S)
@@ -81,6 +81,6 @@ async def is_listening(host: str, port: int) -> bool:
 
 
 async def connect(host: str, port: int) -> None:
-    """Connect, and hang up. Raises OSError, TimeoutError after four seconds."""
+    """Connect and close the connection. Raises OSError, and TimeoutError after four seconds."""
     with anyio.fail_after(CONNECT_S):
         await (await anyio.connect_tcp(host.strip("[]"), port)).aclose()

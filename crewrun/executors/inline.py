@@ -1,4 +1,4 @@
-"""Rows in this process, on this event loop."""
+"""Runs rows in this process, on this event loop."""
 
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from crewrun.worker import Worker
 
 
 class InlineExecutor:
-    """Hands every row to one worker, which whoever made it opens and closes."""
+    """Runs every row with one worker, which the caller opens and closes."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -22,6 +22,6 @@ class InlineExecutor:
 
 @asynccontextmanager
 async def open_inline(run_spec: RunSpec) -> AsyncIterator[InlineExecutor]:
-    """Run the rows of `run_spec` here for the time of the block."""
+    """An executor for the rows of `run_spec`, open during the block."""
     async with run_spec.worker:
         yield InlineExecutor(run_spec.worker)

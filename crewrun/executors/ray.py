@@ -1,8 +1,8 @@
-"""Rows on a Ray cluster. One actor per worker holds a `WorkerServer`, and dies with the run. `cluster` imports Ray.
+"""Runs rows on a Ray cluster. Each worker is an actor with a `WorkerServer`, which ends with the run.
 
 Ray joins a cluster or starts one on this machine, places actors, carries bytes to them and back, notices their deaths,
-and sends the crew's folder along (`working_dir`). It restarts nothing. Keys are an argument of a method, which Ray
-neither logs nor stores.
+and sends the crew's folder along (`working_dir`). It restarts nothing. Keys are arguments of a method, which Ray
+neither logs nor stores. `cluster` imports Ray.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ from crewrun.errors import CrewrunError
 from crewrun.executors.cluster import close, import_ray, in_thread, join
 from crewrun.executors.cluster_watch import Lifeline, lifelines, wait_gone
 from crewrun.executors.remote.connection import ConnectionLost
-from crewrun.executors.remote.messages import Fault
+from crewrun.executors.remote.messages import RemoteFault
 from crewrun.executors.remote.packaging import package_crew
 from crewrun.executors.remote.pool import WorkerPool, open_pool
 from crewrun.executors.remote.server import WorkerServer
 from crewrun.executors.run_spec import RunSpec, WorkerSpec
 from crewrun.redaction.redactor import redact
 
-_CLOSE_S = 1.0
-# Lines that mean something to Ray's own tools only.
+_CLOSE_S = 1.0  # for each of two attempts; an actor that does not answer is killed
+# Lines of Ray's messages that only its own tools can use.
 _OF_RAY = re.compile(r"\t(class_name|actor_id|pid|name|namespace): ")
 
 
 @asynccontextmanager
 async def open_ray(run_spec: RunSpec, address: str | None) -> AsyncIterator[WorkerPool]:
-    """Workers on the cluster at `address`, `ray://HOST:PORT`; None is the one that RAY_ADDRESS names, or that runs on
-    this machine, else one is started here for the time of the block.
+    """Workers on the cluster at `address`, such as `ray://HOST:PORT`, during the block. None means the cluster that
+    RAY_ADDRESS names, or one that runs on this machine, else one is started here.
 
     Raises UsageError when there is no such cluster, or the crew cannot run there.
     """
@@ -59,7 +59,7 @@ async def open_ray(run_spec: RunSpec, address: str | None) -> AsyncIterator[Work
 
 
 class RayProvisioner:
-    """Where actors are started; see `crewrun.executors.remote.pool.Provisioner`."""
+    """Starts actors; see `crewrun.executors.remote.pool.Provisioner`."""
 
     def __init__(self, ray: Any, run_spec: RunSpec, worker_spec: WorkerSpec, lifelines: Sequence[Lifeline]) -> None:
         self._ray = ray
@@ -89,7 +89,7 @@ class RayProvisioner:
         return why
 
     def shortage(self) -> str:
-        """What a worker that is not there yet waits for, in words."""
+        """See `Provisioner.shortage`."""
         all_cpus = self._ray.cluster_resources().get("CPU", 0.0)
         free = self._ray.available_resources().get("CPU", 0.0)
         wanted = "1 worker needs" if self.size == 1 else f"{self.size} workers need"
@@ -126,8 +126,8 @@ class RayConnection:
         """See `Connection.close`."""
         with suppress(ConnectionLost), anyio.move_on_after(_CLOSE_S):
             await self._call("close")
-        with suppress(Exception), anyio.move_on_after(_CLOSE_S):  # whatever Ray says of an actor that is gone
-            await in_thread(partial(self._ray.kill, self._actor))  # it waits for a GCS that may be gone as well
+        with suppress(Exception), anyio.move_on_after(_CLOSE_S):  # Ray raises various errors for an actor that is gone
+            await in_thread(partial(self._ray.kill, self._actor))  # it waits for the GCS, which may be gone too
 
     async def _call(self, method: str, *arguments: object) -> Any:
         answer = asyncio.ensure_future(_answer(getattr(self._actor, method).remote(*arguments)))
@@ -143,23 +143,22 @@ async def _answer(reference: Any) -> Any:
 
 
 class _Actor:
-    """What Ray runs: a worker server, and the task that it serves in."""
+    """The actor's class: a worker server, and the task in which it serves."""
 
     def __init__(self) -> None:
         self._server = WorkerServer()
         self._serving: asyncio.Task[None] | None = None
 
-    async def open(self, worker_spec: WorkerSpec) -> tuple[Fault | None, str]:
-        """Load the crew; what is wrong with it, if anything, and where this is."""
+    async def open(self, worker_spec: WorkerSpec) -> tuple[RemoteFault | None, str]:
+        """Load the crew. Returns what is wrong with it, if anything, and the name of this host."""
         place = socket.gethostname()
-        sniffio.thread_local.name = (
-            "asyncio"  # each primitive of anyio asks; finding out costs more than the rest of it
-        )
+        # Every primitive of anyio asks which library is running; detecting it costs more than the primitive itself.
+        sniffio.thread_local.name = "asyncio"
         try:
             await self._server.open(worker_spec)
         except CrewrunError as wrong:
-            return Fault.of(wrong), place
-        # As the command does for itself: what is loaded by now stays, so the collector need not look at it again.
+            return RemoteFault.of(wrong), place
+        # As in `cli.batch`: what is loaded by now lives until the end, so the collector need not traverse it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
@@ -175,7 +174,7 @@ class _Actor:
         return await self._server.receive()
 
     async def close(self) -> None:
-        """Let go of what is open."""
+        """Stop serving."""
         if self._serving is not None:
             self._serving.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -183,12 +182,12 @@ class _Actor:
 
 
 def _broken(error: Exception) -> ConnectionLost:
-    """Why an actor ended, from Ray's message, in a line."""
-    cause = getattr(error, "cause", None)  # an exception over there, whose traceback `error` has as its text
+    """Why an actor ended, in a line, from Ray's message."""
+    cause = getattr(error, "cause", None)  # an exception in the actor, whose traceback is the text of `error`
     if cause is not None:
         return ConnectionLost(redact(f"{type(cause).__name__}: {cause}")[:500])
-    told = [line.strip() for line in str(error).splitlines() if line.strip() and not _OF_RAY.match(line)]
-    missing = next((line for line in told if line.startswith("ModuleNotFoundError")), None)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not _OF_RAY.match(line)]
+    missing = next((line for line in lines if line.startswith("ModuleNotFoundError")), None)
     if missing and "crewrun" in missing:
-        return ConnectionLost("crewrun is not installed where the worker is; install the same one on all nodes")
-    return ConnectionLost(redact(" ".join(told))[:500])
+        return ConnectionLost("crewrun is not installed where the worker runs; install the same version on all nodes")
+    return ConnectionLost(redact(" ".join(lines))[:500])

@@ -1,4 +1,4 @@
-"""What an executor needs to know: the `RunSpec`, and of that the `WorkerSpec`, which is sent to workers elsewhere."""
+"""What an executor needs to know: the `RunSpec`, and the `WorkerSpec`, the part of it that workers elsewhere get."""
 
 import os
 from asyncio import Future
@@ -24,7 +24,7 @@ _MODEL_VARIABLES = ("MODEL", "OPENAI_MODEL_NAME", "OPENAI_BASE_URL", "OPENAI_API
 
 
 class RowRecorder(Recorder, Protocol):
-    """A recorder that can list its answers, and records in the order of the calls to it."""
+    """A recorder that can list its answers, and records in the order in which it is called."""
 
     def record(
         self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
@@ -45,13 +45,13 @@ class RowRecorder(Recorder, Protocol):
         ...
 
     def record_tool_failure(
-        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+        self, task: str, identity: bytes, tool: str, reason: str, message: str, duration_s: float
     ) -> Future[None]:
         """See `Recorder.record_tool_failure`."""
         ...
 
-    def known(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
-        """What `replay` would answer, or `replay_tool`: task, identity and answer, equal ones in their order."""
+    def replayable(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
+        """What `replay` and `replay_tool` would return: task, identity and answer, equal requests in their order."""
         ...
 
 
@@ -59,14 +59,14 @@ class RunRecorders(Protocol):
     """The recorders of a run's rows; see `crewrun.worker.Recorders`."""
 
     async def recall(self, row: Row) -> RowRecorder:
-        """The recorder of one row, with all that earlier sessions recorded of it."""
+        """The recorder of a row, with everything that earlier sessions recorded of it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How many workers to start (None: as many as there is room for), the CPUs that each reserves, and the names of the
-    environment variables that they get.
+    """How many workers to start (None: as many as fit), the CPUs that each reserves, and the names of the environment
+    variables that they get.
     """
 
     count: int | None = None
@@ -76,9 +76,9 @@ class WorkerOptions:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """Everything that a worker elsewhere needs to know. `crew` is the reference to load, or only the name of `text`.
+    """Everything that a worker elsewhere needs to know. `crew` is the reference to load, or with `text` its file name.
 
-    `endpoints` are those that the run expects it to call, as `describe_endpoint` describes them; `max_rows` is the
+    `endpoints` are those that the run expects the worker to call, as from `describe_endpoint`; `max_rows` is the
     largest number of rows that it may have at once.
     """
 
@@ -104,9 +104,9 @@ class WorkerSpec:
 class RunSpec:
     """What to run, and with what: `worker` for rows in this process, the rest for rows elsewhere.
 
-    `crew` is the reference as the user wrote it, `files` the folder with a folder for each row, `excluded` what is in
-    the crew's folder and does not belong to the crew, `own_files` what tools must not touch. `say` shows the user a
-    line at once.
+    `crew` is the reference as the user wrote it, `files` the folder with a folder for each row, `excluded` the paths in
+    the crew's folder that do not belong to the crew, `own_files` the files that tools must not touch. `say` prints a
+    line for the user at once.
     """
 
     worker: Worker

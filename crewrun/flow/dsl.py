@@ -1,6 +1,6 @@
-"""What a flow's class body says of its methods: `start`, `listen`, `router`, and conditions of `and_` and `or_`.
+"""The decorators of a flow's methods, `start`, `listen` and `router`, and the conditions `and_` and `or_`.
 
-A decorator leaves the function as it is and marks it; `crewrun.flow.graph` reads the marks when the class is made.
+A decorator returns the function itself and marks it; `crewrun.flow.graph` reads the marks when the class is created.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,10 @@ _MARK = "_crewrun_mark"
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A method has ended, or a router has returned this label. `is_method`: the user named the function itself."""
+    """Holds when the method with this name has ended, or a router has returned this label.
+
+    `is_method` says that the user passed the function itself.
+    """
 
     name: str
     is_method: bool = False
@@ -28,7 +31,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """All parts have been seen since the last time that they all were."""
+    """Holds when every part has occurred since it last held."""
 
     parts: "tuple[Condition, ...]"
 
@@ -38,7 +41,7 @@ class AllOf:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """One part has been seen."""
+    """Holds when one part has occurred."""
 
     parts: "tuple[Condition, ...]"
 
@@ -47,7 +50,7 @@ class AnyOf:
 
 
 Condition = Named | AllOf | AnyOf
-# What a decorator takes: a method, the name of one, a label, or a condition.
+# The argument of a decorator: a method, its name, a label, or a condition.
 Trigger = Union[str, Callable[..., Any], Named, AllOf, AnyOf]  # noqa: UP007  (forms a real type, for the annotations)
 
 
@@ -55,7 +58,7 @@ Trigger = Union[str, Callable[..., Any], Named, AllOf, AnyOf]  # noqa: UP007  (f
 class Mark:
     """What the decorators of one method say together. `emits` are the labels that `router(emit=…)` lists.
 
-    A router that has no condition, of whichever decorator, is a start.
+    A router without a condition, from any of its decorators, is a start.
     """
 
     is_start: bool = False
@@ -66,7 +69,7 @@ class Mark:
 
 
 class Decorator:
-    """What `start(…)`, `listen(…)` and `router(…)` return: called with the method, it marks it."""
+    """What `start(…)`, `listen(…)` and `router(…)` return: a decorator that marks the method."""
 
     __slots__ = ("_condition", "_mark", "word")
 
@@ -76,7 +79,7 @@ class Decorator:
         self._mark = mark
 
     def __call__(self, method: F) -> F:
-        """The same function. Raises DefinitionError for what is none, and for one that has a condition already."""
+        """Return the same function. Raises DefinitionError for anything else, and for a second condition."""
         if not isfunction(method):
             raise DefinitionError(f"@{self.word}(…) is for a method of a flow, not for {method!r}")
         before = mark_of(method) or Mark()
@@ -98,24 +101,24 @@ class Decorator:
 
 
 def start(condition: Trigger | None = None) -> Decorator:
-    """The method begins the flow. With a condition it waits for that, as a listener does.
+    """The method begins the flow. With a condition it waits for that, like a listener.
 
-    When no method starts without a condition, those with one begin the flow too.
+    If every start has a condition, all of them also begin the flow.
     """
     parsed = None if condition is None else _condition(condition, "start")
     return Decorator("start", parsed, Mark(is_start=True, starts_at_once=condition is None))
 
 
 def listen(condition: Trigger) -> Decorator:
-    """The method runs whenever `condition` comes true. If it has a parameter, it gets the result that was the last."""
+    """The method runs whenever `condition` becomes true. If it has a parameter, it gets the latest result."""
     return Decorator("listen", _condition(condition, "listen"), Mark())
 
 
 def router(condition: Trigger | None = None, *, emit: Sequence[str] | str | None = None) -> Decorator:
-    """The method listens, and what it returns is, as text, a label that others listen to; None ends there.
+    """The method listens, and what it returns is, as text, a label that others listen to; None ends its branch.
 
-    Its labels are known when it is annotated `-> Literal["a", "b"]`, or `emit` lists them. Without a condition it takes
-    that of another decorator on the same method; where there is none, the flow begins with it.
+    Declare the labels with `-> Literal["a", "b"]` or with `emit`. Without a condition it takes the condition of another
+    decorator on the same method; if no decorator has one, the flow begins with this method.
     """
     emits = (emit,) if isinstance(emit, str) else None if emit is None else tuple(map(str, emit))
     parsed = None if condition is None else _condition(condition, "router")
@@ -123,23 +126,23 @@ def router(condition: Trigger | None = None, *, emit: Sequence[str] | str | None
 
 
 def and_(*conditions: Trigger) -> AllOf:
-    """All of `conditions`, in whatever order they come."""
+    """All of `conditions`, in any order."""
     return AllOf(_parts(conditions, "and_"))
 
 
 def or_(*conditions: Trigger) -> AnyOf:
-    """The first of `conditions`. A listener runs once for it, and again in each lap of a loop that leads back to it."""
+    """The first of `conditions`. A listener runs once for it, and once more in each lap of a loop back to it."""
     return AnyOf(_parts(conditions, "or_"))
 
 
 def mark_of(method: object) -> Mark | None:
-    """What decorators said of `method`; None for what is no flow method."""
+    """The mark that decorators left on `method`; None if it is not a flow method."""
     mark = getattr(method, _MARK, None) if callable(method) else None
     return mark if isinstance(mark, Mark) else None
 
 
 def place_of(method: Callable[..., Any]) -> str:
-    """`flow.py:14`, where the method stands."""
+    """`flow.py:14`, where the method is defined."""
     code = getattr(unwrap(method), "__code__", None)
     return f"{shown(code.co_filename)}:{code.co_firstlineno}" if code else "?"
 
@@ -147,19 +150,19 @@ def place_of(method: Callable[..., Any]) -> str:
 def _parts(conditions: Sequence[Trigger], word: str) -> tuple[Condition, ...]:
     if not conditions:
         raise DefinitionError(f"{word}() is empty; name the methods or labels that it is made of")
-    return tuple(_condition(one, word) for one in conditions)
+    return tuple(_condition(trigger, word) for trigger in conditions)
 
 
-def _condition(given: Trigger, word: str) -> Condition:
-    if isinstance(given, Named | AllOf | AnyOf):
-        return given
-    if isinstance(given, str):
-        return Named(given)
-    name = getattr(given, "__name__", None)
+def _condition(trigger: Trigger, word: str) -> Condition:
+    if isinstance(trigger, Named | AllOf | AnyOf):
+        return trigger
+    if isinstance(trigger, str):
+        return Named(trigger)
+    name = getattr(trigger, "__name__", None)
     if isinstance(name, str):
         return Named(name, is_method=True)
-    if isinstance(given, Decorator):
+    if isinstance(trigger, Decorator):
         raise DefinitionError(
-            f"{word}(…) names a method under @{given.word}: write @{given.word}() with its parentheses"
+            f"{word}(…) names a method under @{trigger.word}: write @{trigger.word}() with its parentheses"
         )
-    raise DefinitionError(f"{word}({given!r}): name a method, a label, or a condition made by and_(…) or or_(…)")
+    raise DefinitionError(f"{word}({trigger!r}): name a method, a label, or a condition made by and_(…) or or_(…)")

@@ -1,6 +1,6 @@
-"""`FlowGraph`: the methods of a flow's class and what each waits for; read off the class once, when it is made.
+"""`FlowGraph`: the methods of a flow's class and what each waits for, read once, when the class is created.
 
-What is wrong with a graph is found in `crewrun.flow.faults`; how it is walked is `crewrun.flow.schedule`.
+`crewrun.flow.faults` checks a graph; `crewrun.flow.schedule` walks it.
 """
 
 import inspect
@@ -20,9 +20,9 @@ Kind = Literal["start", "listener", "router"]
 class Method:
     """One method of a flow. `place` is its file and line.
 
-    `starts` says that a kickoff begins with it, `condition` what it waits for else. `labels` are those that a router
-    declares, None when it declares none, and `returned` those that it can return as far as its code says so too. A
-    start may have a parameter for the payload of its trigger, and needs one when that parameter has no default.
+    `starts` says that a kickoff begins with it, `condition` what else it waits for. `labels` are the labels that a
+    router declares, None if it declares none; `returned` are those, or else what can be read from its code. A start may
+    take the payload of its trigger as a parameter; `needs_payload` says that the parameter has no default.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Method:
 
     @property
     def is_router(self) -> bool:
-        """Whether what it returns is a label."""
+        """Whether its result is a label."""
         return self.kind == "router"
 
 
@@ -46,7 +46,7 @@ class Method:
 class FlowGraph:
     """The methods of the class `flow`, in the order of their definition, base classes first.
 
-    `listeners` has, for each method's name and each label, the methods whose conditions speak of it.
+    `listeners` has, for each method's name and each label, the methods whose conditions name it.
     """
 
     flow: str
@@ -56,7 +56,7 @@ class FlowGraph:
     def __post_init__(self) -> None:
         listeners: dict[str, tuple[Method, ...]] = {}
         for method in self.methods.values():
-            for name in dict.fromkeys(one.name for one in names_in(method.condition)):
+            for name in dict.fromkeys(named.name for named in names_in(method.condition)):
                 listeners[name] = (*listeners.get(name, ()), method)
         object.__setattr__(self, "listeners", listeners)
 
@@ -72,15 +72,15 @@ class FlowGraph:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What is listened to and is no method."""
+        """The names that are listened to and are not methods."""
         return tuple(name for name in self.listeners if name not in self.methods)
 
     def called(self, method: Method) -> str:
-        """What messages call `method`, with its file and line."""
+        """How messages name `method`, with its file and line."""
         return f"{method.place}: {self.flow}.{method.name}"
 
 
-# Where static and class methods, properties and the rest keep the function that they are made of.
+# Where static and class methods, properties, partials and the like keep the function that they wrap.
 _WRAPPED = ("__func__", "fget", "func")
 
 
@@ -91,7 +91,7 @@ class _Marked(NamedTuple):
 
 
 def graph_of(flow: type) -> FlowGraph:
-    """The graph of a flow's class. Raises DefinitionError for a method that could not be called."""
+    """The graph of a flow's class. Raises DefinitionError for a method that a run could not call."""
     marked = list(_marked(flow))
     at_once = any(mark.starts_at_once for _, _, mark in marked)
     methods = {}
@@ -114,7 +114,7 @@ def graph_of(flow: type) -> FlowGraph:
 
 
 def names_in(condition: Condition | None) -> Iterator[Named]:
-    """The methods and labels that `condition` speaks of, from left to right."""
+    """The methods and labels that `condition` names, from left to right."""
     if isinstance(condition, Named):
         yield condition
     elif condition is not None:
@@ -123,7 +123,7 @@ def names_in(condition: Condition | None) -> Iterator[Named]:
 
 
 def _marked(flow: type) -> Iterator[_Marked]:
-    """The class's methods with their marks. One that overrides another without a decorator stands where that stood."""
+    """The class's methods with their marks. An override without a decorator keeps the mark of what it overrides."""
     for name in dict.fromkeys(name for kind in reversed(flow.__mro__) for name in vars(kind)):
         versions = [vars(kind)[name] for kind in flow.__mro__ if name in vars(kind)]
         function = versions[0]
@@ -145,7 +145,7 @@ def _marked(flow: type) -> Iterator[_Marked]:
 
 
 def _takes_result(function: Callable[..., Any], name: str, mark: Mark) -> bool:
-    """Whether the method is called with the result that it waited for."""
+    """Whether the method is called with the result of what it waited for."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise DefinitionError(f"{name} yields; a flow's method returns its result, once")
     parameters = list(inspect.signature(function).parameters.values())[1:]
@@ -163,6 +163,8 @@ def _takes_result(function: Callable[..., Any], name: str, mark: Mark) -> bool:
 
 
 def _payload(function: Callable[..., Any], mark: Mark) -> inspect.Parameter | None:
-    """The parameter of a start that its trigger's payload goes into; it is known by its name, as CrewAI knows it."""
-    found = inspect.signature(function).parameters.get(TRIGGER_PAYLOAD) if mark.is_start else None
-    return found if found is not None and found.kind in (found.POSITIONAL_OR_KEYWORD, found.KEYWORD_ONLY) else None
+    """The parameter of a start for its trigger's payload, recognised by its name as in CrewAI."""
+    parameter = inspect.signature(function).parameters.get(TRIGGER_PAYLOAD) if mark.is_start else None
+    if parameter is None or parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        return None
+    return parameter

@@ -12,8 +12,8 @@ LEGEND = {
     "start": "the flow begins here",
     "listener": "runs when what leads to it has ended",
     "router": "decides: what it returns is a label",
-    "label": "a label, and who listens to it",
-    "open-label": "a label that nobody listens to: this way ends",
+    "label": "a label, and what listens to it",
+    "open-label": "a label that nothing listens to: this branch ends",
     "and": "and: when all have ended",
     "or": "or: when the first has ended",
     "back": "leads back",
@@ -21,19 +21,19 @@ LEGEND = {
 
 
 def diagram_of(flow: type, graph: FlowGraph) -> Diagram:
-    """What `graph` says of the class `flow`."""
-    # Those that begin stand above what leads back to them.
+    """The picture of `graph`, the graph of the class `flow`."""
+    # Starts first, so that they stand above the methods that lead back to them.
     methods = sorted(graph.methods.values(), key=lambda method: not method.starts)
     labels = _labels(graph)
     nodes = [_box(flow, graph, method) for method in methods]
     edges: list[Edge] = []
     for router, name in labels:
-        is_heard = name in graph.listeners
-        nodes.append(Node(_label_id(router, name), name, "label" if is_heard else "open-label", "label"))
+        has_listener = name in graph.listeners
+        nodes.append(Node(_label_id(router, name), name, "label" if has_listener else "open-label", "label"))
         if router is not None:
-            edges.append(Edge(router, _label_id(router, name), has_arrow=not is_heard))
+            edges.append(Edge(router, _label_id(router, name), has_arrow=not has_listener))
     for method in methods:
-        for edge, node in _ways_to(method.name, method.condition, graph, labels):
+        for edge, node in _edges_to(method.name, method.condition, graph, labels):
             edges.append(edge)
             nodes += [node] if node else []
     return Diagram(
@@ -42,7 +42,7 @@ def diagram_of(flow: type, graph: FlowGraph) -> Diagram:
         tuple(nodes),
         tuple(dict.fromkeys(edges)),
         LEGEND,
-        Table(("method", "kind", "waits for", "may return"), tuple(map(_in_words, graph.methods.values()))),
+        Table(("method", "kind", "waits for", "may return"), tuple(map(_table_row, graph.methods.values()))),
     )
 
 
@@ -65,7 +65,7 @@ def _caption(flow: type, graph: FlowGraph) -> str:
     return f"{counted or 'no methods'}. {summary}".strip()
 
 
-def _in_words(method: Method) -> tuple[str, ...]:
+def _table_row(method: Method) -> tuple[str, ...]:
     waits = str(method.condition) if method.condition else ""
     begins = "the kickoff" if method.starts else ""
     returns = ""
@@ -75,18 +75,20 @@ def _in_words(method: Method) -> tuple[str, ...]:
 
 
 def _labels(graph: FlowGraph) -> list[tuple[str | None, str]]:
-    """Each label, with the router that returns it: those that say so, else all that do not say what they return.
+    """Each label with each router that may return it: those that declare it, else all that declare no labels.
 
-    None stands for a router that the class does not have; a class made of it may.
+    None stands for a router that the class does not have, but a subclass may.
     """
     edges: dict[tuple[str | None, str], None] = {}
     for router in graph.routers:
         edges.update(dict.fromkeys((router.name, label) for label in sorted(router.labels or ())))
-    returned = {label for _, label in edges}
-    silent = [router.name for router in graph.routers if router.labels is None]
+    declared = {label for _, label in edges}
+    undeclared = [router.name for router in graph.routers if router.labels is None]
     for label in graph.labels:
-        if label not in returned:
-            edges.update(dict.fromkeys((router, label) for router in silent) if silent else {(None, label): None})
+        if label not in declared:
+            edges.update(
+                dict.fromkeys((router, label) for router in undeclared) if undeclared else {(None, label): None}
+            )
     return list(edges)
 
 
@@ -94,12 +96,12 @@ def _label_id(router: str | None, label: str) -> str:
     return f"{router or ''}→{label}"
 
 
-def _ways_to(
+def _edges_to(
     target: str, condition: Condition | None, graph: FlowGraph, labels: list[tuple[str | None, str]], at: str = ""
 ) -> Iterator[tuple[Edge, Node | None]]:
-    """The edges that lead to the node `target` when `condition` holds, each with the join that it comes from, if any.
+    """The edges into the node `target` for `condition`, each with the join that it comes from, if any.
 
-    `at` tells joins of one target apart.
+    `at` distinguishes the joins of one target.
     """
     while isinstance(condition, AllOf | AnyOf) and len(condition.parts) == 1:
         condition = condition.parts[0]
@@ -112,4 +114,4 @@ def _ways_to(
         join = f"{target}←{word}{at}"
         yield Edge(join, target), Node(join, word, word, "join", tip=str(condition))
         for i, part in enumerate(condition.parts):
-            yield from _ways_to(join, part, graph, labels, str(i))
+            yield from _edges_to(join, part, graph, labels, str(i))

@@ -1,4 +1,4 @@
-"""A flow's state: a dict with an `id`, or a pydantic model that has one. `StateKind` makes, updates and restores it."""
+"""A flow's state: a dict with an `id`, or a pydantic model with one. `StateKind` creates, updates and restores it."""
 
 import uuid
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def _new_id() -> str:
 
 
 # Rows often have numbers as their ids.
-Id = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, int) else given)]
+Id = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
 
 class FlowState(BaseModel):
@@ -28,7 +28,7 @@ class FlowState(BaseModel):
 
 
 class StateKind:
-    """What a flow's class says of its state: the model, None for a dict, and what it begins with."""
+    """How a flow's class declares its state: the model, None for a dict, and the initial values."""
 
     __slots__ = ("_declared", "_initial", "model")
 
@@ -39,7 +39,7 @@ class StateKind:
 
     @classmethod
     def of(cls, flow: type, root: type, initial: Any) -> "StateKind":
-        """Read it off `Flow[Model]`, where `root` is Flow, and off the class's `initial_state`."""
+        """Read it from `Flow[Model]`, where `root` is Flow, and from the class's `initial_state`."""
         model = _argument(flow, root)
         if isinstance(initial, type) and issubclass(initial, BaseModel):
             return cls(model or initial)
@@ -51,9 +51,9 @@ class StateKind:
             raise DefinitionError(f"{flow.__name__}.initial_state is {initial!r}; it is a dict or a pydantic model")
         return cls(model, initial)
 
-    def new(self, given: Mapping[str, Any]) -> Any:
-        """A state with `given` in it. Raises InputInvalid naming the fields that do not fit or are missing."""
-        values = {**deepcopy(self._initial), **given}
+    def new(self, fields: Mapping[str, Any]) -> Any:
+        """A state with `fields` in it. Raises InputInvalid naming those that are invalid or missing."""
+        values = {**deepcopy(self._initial), **fields}
         return {"id": _new_id(), **values} if self.model is None else _validated(self.model, values)
 
     def updated(self, state: Any, inputs: Mapping[str, Any]) -> Any:
@@ -63,21 +63,21 @@ class StateKind:
         state.update(inputs)
         return state
 
-    def accepted(self, given: Any, state_id: Any) -> Any:
-        """What is assigned to `flow.state`, with the id that the state had. Raises TypeError for another kind."""
+    def accepted(self, value: Any, state_id: Any) -> Any:
+        """The value assigned to `flow.state`, with the id of the state before. Raises TypeError for another type."""
         if self.model is None or self._declared is None:
-            if not isinstance(given, dict):
-                raise TypeError(f"self.state is a dict here, not {given!r}; Flow[{type(given).__name__}] has a model")
-            given.setdefault("id", state_id or _new_id())
-            return given
-        if isinstance(given, self.model):
-            return given
-        if not isinstance(given, self._declared):
-            raise TypeError(f"self.state is a {self.model.__name__} here, not {given!r}")
-        return self.model.model_validate({"id": state_id or _new_id(), **_fields(given)})
+            if not isinstance(value, dict):
+                raise TypeError(f"self.state is a dict here, not {value!r}; Flow[{type(value).__name__}] has a model")
+            value.setdefault("id", state_id or _new_id())
+            return value
+        if isinstance(value, self.model):
+            return value
+        if not isinstance(value, self._declared):
+            raise TypeError(f"self.state is a {self.model.__name__} here, not {value!r}")
+        return self.model.model_validate({"id": state_id or _new_id(), **_fields(value)})
 
     def copied(self, state: Any) -> Any:
-        """An independent state with the same content and an id of its own."""
+        """An independent copy with a new id."""
         if not isinstance(state, BaseModel):
             return {**_deep(state), "id": _new_id()}
         values, field = _deep(dict(state)), type(state).model_fields.get("id")
@@ -86,13 +86,13 @@ class StateKind:
         return state.model_copy(update=values)
 
     def dumped(self, state: Any) -> bytes:
-        """`state` as JSON. Raises PydanticSerializationError for what JSON cannot say."""
+        """`state` as JSON. Raises PydanticSerializationError for values that JSON does not have."""
         if isinstance(state, BaseModel):
             return state.model_dump_json(round_trip=True, by_alias=True).encode()
         return to_json(state)
 
     def loaded(self, text: bytes, inputs: Mapping[str, Any]) -> Any:
-        """The state that was dumped, with `inputs` in it. Raises InputInvalid when the model is another one now."""
+        """The state that was dumped, with `inputs` in it. Raises InputInvalid if it does not fit the model any more."""
         if self.model is None:
             values = from_json(text)
             if not isinstance(values, dict):
@@ -102,20 +102,20 @@ class StateKind:
         return self.updated(_validated(self.model, text), more)
 
     def forked(self, text: bytes, inputs: Mapping[str, Any]) -> Any:
-        """As `loaded`, with the id that `inputs` have, else one of its own."""
+        """As `loaded`, with the id in `inputs`, else a new one."""
         state = self.loaded(text, inputs)
         return self.updated(state, {"id": inputs["id"]}) if inputs.get("id") else self.copied(state)
 
 
 def owned(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """`inputs` in dicts and lists of their own, so that a flow may change its state; what is in them is shared."""
+    """`inputs` with their dicts and lists copied, so that a flow may change its state; other objects are shared."""
     return {name: _owned(value) for name, value in inputs.items()}
 
 
 def _owned(value: Any) -> Any:
     if type(value) is dict:
         return owned(value)
-    return [_owned(one) for one in value] if type(value) is list else value
+    return [_owned(item) for item in value] if type(value) is list else value
 
 
 def id_of(state: Any) -> str:
@@ -136,17 +136,17 @@ def _validated(model: type[BaseModel], values: Mapping[str, Any] | bytes) -> Bas
 
 @lru_cache(maxsize=256)
 def with_id(model: type[BaseModel]) -> type[BaseModel]:
-    """`model` if it has a field `id`, else one of the same name with it."""
+    """`model` if it has a field `id`, else a subclass of the same name that has."""
     if "id" in model.model_fields:
         return model
     field = (Id, Field(default_factory=_new_id))
-    made = create_model(model.__name__, __base__=model, __module__=model.__module__, id=field)
-    made.__qualname__ = model.__qualname__
-    return made
+    subclass = create_model(model.__name__, __base__=model, __module__=model.__module__, id=field)
+    subclass.__qualname__ = model.__qualname__
+    return subclass
 
 
 def _argument(flow: type, root: type) -> type[BaseModel] | None:
-    """The model in `Flow[Model]`, wherever among the base classes that stands; None for a dict."""
+    """The model in `Flow[Model]`, from whichever base class has it; None for a dict."""
     for kind in flow.__mro__:
         for base in vars(kind).get("__orig_bases__", ()):
             origin = get_origin(base)
@@ -166,7 +166,7 @@ def _argument(flow: type, root: type) -> type[BaseModel] | None:
 
 
 def _fields(model: BaseModel, but: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """The model's values by the names that validation takes, but for those fields that `but` has, by either name."""
+    """The model's values by the names that validation takes, without the fields that are in `but` by name or alias."""
     values = {}
     for name, field in type(model).model_fields.items():
         alias = field.validation_alias if isinstance(field.validation_alias, str) else field.alias
@@ -176,10 +176,10 @@ def _fields(model: BaseModel, but: Mapping[str, Any] = MappingProxyType({})) -> 
 
 
 def _deep(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A deep copy. What cannot be copied, such as a client or a lock, is shared."""
+    """A deep copy. Objects that cannot be copied, such as clients or locks, are shared."""
     try:
         return deepcopy(dict(values))
-    except Exception:  # whatever the user's objects raise
+    except Exception:  # the user's objects may raise anything
         return {name: _deep_one(value) for name, value in values.items()}
 
 

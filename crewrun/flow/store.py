@@ -1,6 +1,6 @@
-"""What a flow's store is given and gives: `Store`, its values, and how a method's result is written.
+"""`Store`: the interface of a flow's store, the values that it saves and loads, and the encoding of a method's result.
 
-`crewrun.flow.persistence` has the one in SQLite; `CustomStore` here stands for an object of the user's.
+`crewrun.flow.persistence` has the store in SQLite; `CustomStore` here wraps an object of the user's.
 """
 
 import json
@@ -17,9 +17,9 @@ from crewrun.references import resolve
 
 
 class EndedCall(NamedTuple):
-    """A call that ended: its number in the run, its method, and its result as `dump_result` made it.
+    """A call that has ended: its number in the run, its method, and its result from `dump_result`.
 
-    `result` is None when it cannot be kept.
+    `result` is None if it cannot be stored.
     """
 
     number: int
@@ -28,7 +28,7 @@ class EndedCall(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """A flow as the store has it. `calls` ended in this order; `has_ended` says that nothing was left to do."""
+    """A flow as the store has it. `calls` are in the order in which they ended; `has_ended`: the whole run has."""
 
     flow: str
     state: bytes
@@ -38,7 +38,10 @@ class Saved(NamedTuple):
 
 @dataclass(slots=True)
 class Save:
-    """One write: the state as it is now, the calls that ended since the last one, all of them from `begins` on."""
+    """One write: the state as it is now, and the calls that have ended since the last write.
+
+    `begins` says that `calls` replace those stored under the id. The store sets `error` if the write fails.
+    """
 
     id: str
     flow: str
@@ -50,47 +53,47 @@ class Save:
 
 
 class Store(Protocol):
-    """Where states are kept. `place` is what messages call it."""
+    """Where states are stored. `place` is its name in messages."""
 
     @property
     def place(self) -> str: ...
 
     async def load(self, state_id: str) -> Saved | None:
-        """What was saved under `state_id`, None when nothing was. Raises UsageError when it cannot be read."""
+        """What was saved under `state_id`, or None. Raises UsageError if it cannot be read."""
         ...
 
-    async def save(self, one: Save) -> None:
-        """Keep it; when this returns it is kept. Raises OutputFailed or UsageError when it cannot be."""
+    async def save(self, save: Save) -> None:
+        """Store it durably before this returns. Raises OutputFailed or UsageError if that fails."""
         ...
 
 
 class FlowPersistence(Protocol):
-    """A class of the user's that keeps states, as CrewAI has them; its methods may be async.
+    """A class of the user's that stores states, with CrewAI's interface; its methods may be async.
 
-    It is given whole states, so a kickoff with a known `id` has its state, and begins at the start.
+    It stores whole states and no calls: a kickoff with a stored `id` has that state, and begins at the start.
     """
 
     def save_state(self, flow_uuid: str, method_name: str, state_data: dict[str, Any]) -> Any:
-        """Keep the state with the id `flow_uuid` as it was when `method_name` had ended."""
+        """Store the state with the id `flow_uuid` as it was when `method_name` had ended."""
 
     def load_state(self, flow_uuid: str) -> Any:
-        """The state with that id as a dict, None when there is none."""
+        """The state with that id as a dict, or None."""
 
 
 class CustomStore:
-    """States kept by an object of the user's."""
+    """States stored by an object of the user's."""
 
-    def __init__(self, kept_by: FlowPersistence) -> None:
-        self._kept_by = kept_by
+    def __init__(self, persistence: FlowPersistence) -> None:
+        self._persistence = persistence
 
     @property
     def place(self) -> str:
         """The object, as messages name it."""
-        return f"the {type(self._kept_by).__name__} at {id(self._kept_by):#x}"
+        return f"the {type(self._persistence).__name__} at {id(self._persistence):#x}"
 
     async def load(self, state_id: str) -> Saved | None:
-        """The state, of a run that has ended. Raises UsageError for what is none."""
-        state = await call(self._kept_by.load_state, state_id)
+        """The state, as that of a run that has ended. Raises UsageError if `load_state` returns anything else."""
+        state = await call(self._persistence.load_state, state_id)
         if state is None:
             return None
         values = state.model_dump(mode="json") if isinstance(state, BaseModel) else state
@@ -98,15 +101,15 @@ class CustomStore:
             raise UsageError(f"{self.place}: load_state({state_id!r}) gave {state!r}; a state is a dict, or None")
         return Saved("", to_json(values, fallback=str), [], has_ended=True)
 
-    async def save(self, one: Save) -> None:
-        """Hand the state over. Raises what the object raises."""
-        if one.calls:
+    async def save(self, save: Save) -> None:
+        """Pass the state to the object. Raises what the object raises."""
+        if save.calls:
             with anyio.CancelScope(shield=True):
-                await call(self._kept_by.save_state, one.id, one.calls[-1].method, from_json(one.state))
+                await call(self._persistence.save_state, save.id, save.calls[-1].method, from_json(save.state))
 
 
 def dump_result(result: Any) -> bytes | None:
-    """A method's result as JSON: data as it is, pydantic models with their class. None for anything else."""
+    """A method's result as JSON: data as it is, a pydantic model with its class. None for anything else."""
     try:
         if isinstance(result, BaseModel):
             kind = type(result)
@@ -118,14 +121,14 @@ def dump_result(result: Any) -> bytes | None:
 
 
 def load_result(text: bytes) -> Any:
-    """The result that was dumped. Raises ValueError when its class is not what it was."""
+    """The result that was dumped. Raises ValueError if its class is gone or does not validate it any more."""
     parts = from_json(text)
     if len(parts) == 1:
         return parts[0]
     try:
         model = resolve(parts[0])
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            raise ValueError(f"{parts[0]} is no pydantic model")
+            raise ValueError(f"{parts[0]} is not a pydantic model")
         return model.model_validate_json(parts[1])
-    except (DefinitionError, AttributeError, ValidationError) as changed:
-        raise ValueError(str(changed)) from None
+    except (DefinitionError, AttributeError, ValidationError) as unfit:
+        raise ValueError(str(unfit)) from None

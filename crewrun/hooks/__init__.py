@@ -1,7 +1,8 @@
 """Hooks around calls of models and tools, under CrewAI's names: `from crewai.hooks import before_llm_call`.
 
-`dispatch` has the registry, `decorators` what registers a function, `llm_hooks` and `tool_hooks` what hooks are given,
-`scope` for whom a call is made and which hooks only its crew has. Where models and tools are called they are run.
+`dispatch` has the registry, `decorators` the decorators that register a function, `llm_hooks` and `tool_hooks` the
+arguments of hooks, `scope` the caller of a model or tool and the hooks of its crew. The code that calls models and
+tools runs the hooks.
 """
 
 from importlib import import_module
@@ -86,7 +87,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Names are looked up when they are first used: every run imports `dispatch`, and few have hooks."""
+    """Import a name on first use: every run imports `dispatch`, and few have hooks."""
     if name not in __all__:
         raise AttributeError(f"module 'crewrun.hooks' has no attribute {name!r}")
     homes = ("dispatch", "decorators", "llm_hooks", "tool_hooks")
@@ -96,7 +97,7 @@ def __getattr__(name: str) -> Any:
 
 
 def clear_all_global_hooks() -> dict[str, tuple[int, int]]:
-    """Forget all hooks of models and tools; how many there were, before and after calls."""
+    """Remove all hooks of models and tools; returns how many there were, before and after calls."""
     from crewrun.hooks.llm_hooks import clear_all_llm_call_hooks
     from crewrun.hooks.tool_hooks import clear_all_tool_call_hooks
 

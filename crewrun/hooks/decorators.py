@@ -1,4 +1,4 @@
-"""`@before_llm_call` and its like: each registers the function below it, or marks a method of a @CrewBase class.
+"""`@before_llm_call` and the other decorators: each registers a function, or marks a method of a @CrewBase class.
 
 With or without filters: `@before_tool_call`, `@before_tool_call(tools=["search"], agents=["Researcher"])`.
 """
@@ -17,7 +17,7 @@ def before_llm_call(func: F, *, agents: Names = None) -> F: ...
 @overload
 def before_llm_call(func: None = None, *, agents: Names = None) -> Callable[[F], F]: ...
 def before_llm_call(func: F | None = None, *, agents: Names = None) -> F | Callable[[F], F]:
-    """Called with an LLMCallHookContext before each call of a model; False refuses the call."""
+    """Call the function with an LLMCallHookContext before each call of a model. If it returns False, the call fails."""
     return _decorated(InterceptionPoint.PRE_MODEL_CALL, func, agents, None)
 
 
@@ -26,7 +26,7 @@ def after_llm_call(func: F, *, agents: Names = None) -> F: ...
 @overload
 def after_llm_call(func: None = None, *, agents: Names = None) -> Callable[[F], F]: ...
 def after_llm_call(func: F | None = None, *, agents: Names = None) -> F | Callable[[F], F]:
-    """Called with an LLMCallHookContext and its `response`; a text that it returns replaces that."""
+    """Call the function with an LLMCallHookContext after each call of a model. A returned text replaces `response`."""
     return _decorated(InterceptionPoint.POST_MODEL_CALL, func, agents, None)
 
 
@@ -35,7 +35,9 @@ def before_tool_call(func: F, *, tools: Names = None, agents: Names = None) -> F
 @overload
 def before_tool_call(func: None = None, *, tools: Names = None, agents: Names = None) -> Callable[[F], F]: ...
 def before_tool_call(func: F | None = None, *, tools: Names = None, agents: Names = None) -> F | Callable[[F], F]:
-    """Called with a ToolCallHookContext before each call of a tool; False refuses the call, and the model is told."""
+    """Call the function with a ToolCallHookContext before each call of a tool. If it returns False, the call is refused
+    and the model is told so.
+    """
     return _decorated(InterceptionPoint.PRE_TOOL_CALL, func, agents, tools)
 
 
@@ -44,7 +46,7 @@ def after_tool_call(func: F, *, tools: Names = None, agents: Names = None) -> F:
 @overload
 def after_tool_call(func: None = None, *, tools: Names = None, agents: Names = None) -> Callable[[F], F]: ...
 def after_tool_call(func: F | None = None, *, tools: Names = None, agents: Names = None) -> F | Callable[[F], F]:
-    """Called with a ToolCallHookContext and its `tool_result`; a text that it returns replaces that."""
+    """Call the function with a ToolCallHookContext after a call of a tool. A returned text replaces `tool_result`."""
     return _decorated(InterceptionPoint.POST_TOOL_CALL, func, agents, tools)
 
 

@@ -1,7 +1,7 @@
-"""The registry: which hooks there are at which point, for the whole process, as CrewAI has it.
+"""The process-wide registry of hooks by their point, as in CrewAI.
 
-Hooks of a crew class are not in it; see `scope`. Points around a whole run and its steps have no effect: registering a
-hook for one warns.
+Hooks of a crew class are in `scope` instead. Points around a whole run and its steps have no effect: registering a hook
+at one of them warns.
 """
 
 import warnings
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class InterceptionPoint(StrEnum):
-    """Where hooks may be."""
+    """The points at which hooks are called. Only those around models and tools have an effect."""
 
     EXECUTION_START = "execution_start"
     INPUT = "input"
@@ -45,31 +45,31 @@ EXECUTION_BOUNDARY_POINTS: Final = frozenset(
     }
 )
 _WITHOUT_EFFECT: Final = EXECUTION_BOUNDARY_POINTS | {InterceptionPoint.PRE_STEP, InterceptionPoint.POST_STEP}
-# A process has one registry: the decorators of user's modules fill it while these are imported.
-# Points without hooks are not in it, so that the way of most calls is one look at an empty dict.
+# One per process, since decorators fill it while the user's modules are imported.
+# Points without hooks are not in it, so that without hooks, a call only looks at an empty dict.
 _hooks: Final[dict[InterceptionPoint, list[Hook]]] = {}
-# What a decorator leaves on a function: its point, its filters, and what it registered.
+# The attributes that a decorator sets on a function: its point, its filters, and the registered hook.
 POINT, FILTERS, REGISTERED = "_crewrun_point", "_crewrun_filters", "_registered_hook"
 
 
 def hooks_at(point: InterceptionPoint) -> tuple[Hook, ...]:
-    """The hooks of a point, in their order: those of the process, then those of the crew at work."""
+    """The hooks at a point, in order: those of the process, then those of the current crew."""
     own, scope = _hooks.get(point, ()), scoped_hooks.get()
     return tuple(own) if scope is None else (*own, *scope.get(point, ()))
 
 
 def has_hooks() -> bool:
-    """Whether there is a hook around models or tools for the code here."""
+    """Whether there are any hooks, of the process or of the current crew."""
     return bool(_hooks) or scoped_hooks.get() is not None
 
 
 def all_hooks() -> dict[str, list[Hook]]:
-    """The process's hooks by their points, those that have some."""
+    """The process's hooks by point."""
     return {point.value: list(hooks) for point, hooks in _hooks.items()}
 
 
 def register_hook(point: InterceptionPoint, hook: Hook) -> None:
-    """Have `hook` called at `point`, after those that are there."""
+    """Call `hook` at `point`, after those that are registered already."""
     point = InterceptionPoint(point)
     if point in _WITHOUT_EFFECT:
         name = getattr(hook, "__name__", repr(hook))
@@ -83,12 +83,12 @@ def register_hook(point: InterceptionPoint, hook: Hook) -> None:
 
 
 def unregister_hook(point: InterceptionPoint, hook: Hook) -> bool:
-    """Forget `hook`; False when it is not there."""
+    """Remove `hook`; False if it is not registered."""
     point = InterceptionPoint(point)
     hooks = get_hooks(point)
-    for one in (hook, getattr(hook, REGISTERED, None)):
-        if one in hooks:
-            hooks.remove(one)
+    for registered in (hook, getattr(hook, REGISTERED, None)):
+        if registered in hooks:
+            hooks.remove(registered)
             clear_hooks(point)
             if hooks:
                 _hooks[point] = hooks
@@ -102,12 +102,12 @@ def get_hooks(point: InterceptionPoint) -> list[Hook]:
 
 
 def clear_hooks(point: InterceptionPoint) -> int:
-    """Forget the hooks at `point`; how many there were."""
+    """Remove the hooks at `point`; returns how many there were."""
     return len(_hooks.pop(InterceptionPoint(point), ()))
 
 
 def clear_all_hooks() -> None:
-    """Forget all hooks."""
+    """Remove all hooks of the process."""
     _hooks.clear()
 
 
@@ -118,9 +118,9 @@ register, unregister, clear, clear_all = register_hook, unregister_hook, clear_h
 def on(
     point: InterceptionPoint, *, agents: list[str] | None = None, tools: list[str] | None = None
 ) -> Callable[[F], F]:
-    """Register a function as a hook at `point`, for these agents (by role) and tools, None for all.
+    """A decorator that registers a function as a hook at `point`, for these agents (by role) and tools, None for all.
 
-    A method of a @CrewBase class is a hook of that crew.
+    A method of a @CrewBase class becomes a hook of that crew.
     """
 
     def decorate(function: F) -> F:
@@ -155,21 +155,21 @@ def filtered(hook: Hook, agents: list[str] | None, tools: list[str] | None) -> H
 
 
 def tool_key(name: str) -> str:
-    """A tool's name without what spellings differ in."""
+    """A tool's name for comparison, in which spellings such as `My Tool` and `my_tool` are equal."""
     return "".join(c if c.isalnum() else "_" for c in name.strip().lower()).strip("_")
 
 
 async def run_hooks(hooks: tuple[Hook, ...], context: Any, settle: Callable[[Any, Any], None]) -> None:
-    """Call `hooks` in turn, each in a thread or awaited; `settle(context, result)` is told what each returns.
+    """Call `hooks` in turn, each in a thread or awaited, and `settle(context, result)` with the result of each.
 
-    What one raises is raised: HookAborted, and the user's own exceptions, which CrewAI passes over in silence.
+    Raises what a hook raises: HookAborted, and the user's own exceptions, which CrewAI silently ignores.
     """
     for hook in hooks:
         settle(context, await call(hook, context))
 
 
 def dispatch(point: InterceptionPoint, ctx: Any, *, reducer: Callable[[Any, Any], Any] | None = None, **_: Any) -> Any:
-    """Call the hooks at `point` here and now, for user's code that has points of its own; `ctx` is returned."""
+    """Call the hooks at `point` synchronously and return `ctx`; for user's code that has its own points."""
     for hook in hooks_at(InterceptionPoint(point)):
         result = hook(ctx)
         if isinstance(result, Awaitable):

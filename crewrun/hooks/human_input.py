@@ -1,4 +1,4 @@
-"""Hooks that ask somebody: refused, since a run has nobody to answer."""
+"""`refuse_human_input`, for hooks that ask for human input: a run has nobody to answer."""
 
 from typing import NoReturn
 
@@ -6,7 +6,7 @@ from crewrun.errors import DefinitionError
 
 
 def refuse_human_input(prompt: str) -> NoReturn:
-    """Raise DefinitionError that says so."""
+    """Raise DefinitionError."""
     raise DefinitionError(
         f"a hook asks for human input ({prompt!r:.80}), and crewrun runs where nobody answers; decide it in the hook"
     )

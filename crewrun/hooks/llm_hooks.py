@@ -1,4 +1,4 @@
-"""Hooks around calls of models: what they are given, and how they are registered without a decorator."""
+"""Hooks around calls of models: their argument, and functions that register them without a decorator."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ _BEFORE, _AFTER = InterceptionPoint.PRE_MODEL_CALL, InterceptionPoint.POST_MODEL
 
 
 class LLMCallHookContext:
-    """One call of a model, of one row. No other call sees it.
+    """One call of a model. It is not shared with other calls.
 
-    `messages` are mappings with `role` and `content`, a list to be changed in place: what is changed is sent, and stays
-    for the agent's later calls. `response` is the answer's text after the call, else None. `agent`, `task` and `crew`
-    are None where a model is called without them; `iterations` counts the agent's calls from 0.
+    `messages` is a list of mappings with `role` and `content`, to be changed in place: changes are sent, and stay for
+    the agent's later calls. `response` is the answer's text after the call, else None. `agent`, `task` and `crew` are
+    None if the model is called without them; `iterations` counts the agent's calls from 0.
     """
 
     def __init__(
@@ -37,39 +37,39 @@ class LLMCallHookContext:
         self.iterations = iterations
 
     def request_human_input(self, prompt: str, default_message: str = "") -> str:
-        """Refused with DefinitionError: crewrun runs where nobody answers."""
+        """Raise DefinitionError, since a run has nobody to answer."""
         return refuse_human_input(prompt)
 
 
 def settle_before(context: LLMCallHookContext, result: Any) -> None:
-    """Raise LLMCallBlockedError where a hook returned False."""
+    """Raise LLMCallBlockedError if the hook returned False."""
     if result is False:
         raise LLMCallBlockedError("LLM call blocked by before_llm_call hook")
 
 
 def settle_after(context: LLMCallHookContext, result: Any) -> None:
-    """A text takes the response's place."""
+    """Replace the response if the hook returned a text."""
     if isinstance(result, str):
         context.response = result
 
 
 def register_before_llm_call_hook(hook: Hook) -> None:
-    """Have `hook` called before every call of a model."""
+    """Call `hook` before every call of a model."""
     register_hook(_BEFORE, hook)
 
 
 def register_after_llm_call_hook(hook: Hook) -> None:
-    """Have `hook` called after every call of a model."""
+    """Call `hook` after every call of a model."""
     register_hook(_AFTER, hook)
 
 
 def unregister_before_llm_call_hook(hook: Hook) -> bool:
-    """Forget `hook`; False when it is not there."""
+    """Remove `hook`; False if it is not registered."""
     return unregister_hook(_BEFORE, hook)
 
 
 def unregister_after_llm_call_hook(hook: Hook) -> bool:
-    """Forget `hook`; False when it is not there."""
+    """Remove `hook`; False if it is not registered."""
     return unregister_hook(_AFTER, hook)
 
 
@@ -84,15 +84,15 @@ def get_after_llm_call_hooks() -> list[Hook]:
 
 
 def clear_before_llm_call_hooks() -> int:
-    """Forget the hooks before calls of models; how many there were."""
+    """Remove the hooks before calls of models; returns how many there were."""
     return clear_hooks(_BEFORE)
 
 
 def clear_after_llm_call_hooks() -> int:
-    """Forget the hooks after calls of models; how many there were."""
+    """Remove the hooks after calls of models; returns how many there were."""
     return clear_hooks(_AFTER)
 
 
 def clear_all_llm_call_hooks() -> tuple[int, int]:
-    """Forget both; how many there were."""
+    """Remove both; returns how many there were."""
     return clear_before_llm_call_hooks(), clear_after_llm_call_hooks()

@@ -1,4 +1,4 @@
-"""`Site`, the caller of a model or tool as hooks see it, and the hooks that hold for one crew only."""
+"""`Site`, the caller of a model or tool as hooks see it, and the hooks of a single crew."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -15,14 +15,14 @@ class Site(NamedTuple):
     crew: Any = None
 
 
-# Set where something may ask: hooks, and models of the user's own.
+# Set only if something may read it: hooks, and models of the user's own.
 current_site: ContextVar[Site | None] = ContextVar("crewrun_site", default=None)
-# The hooks of the crew at work, by their points.
+# The hooks of the current crew, by their points.
 scoped_hooks: ContextVar[ScopedHooks | None] = ContextVar("crewrun_scoped_hooks", default=None)
 
 
 class hooks_of_a_crew:  # noqa: N801  (used as a function is)
-    """`with hooks_of_a_crew(hooks)`: these are called inside the block too."""
+    """`with hooks_of_a_crew(hooks)`: inside the block, these are called as well."""
 
     __slots__ = ("_hooks", "_token")
 

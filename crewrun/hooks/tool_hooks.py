@@ -1,4 +1,4 @@
-"""Hooks around calls of tools: what they are given, and how they are registered without a decorator."""
+"""Hooks around calls of tools: their argument, and functions that register them without a decorator."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ _BEFORE, _AFTER = InterceptionPoint.PRE_TOOL_CALL, InterceptionPoint.POST_TOOL_C
 
 
 class ToolCallHookContext:
-    """One call of a tool, of one row. No other call sees it.
+    """One call of a tool. It is not shared with other calls.
 
-    `tool_input` are its arguments, a dict to be changed in place. `tool_result` is what the model is to read after the
-    call, else None; `raw_tool_result` is the same before any hook changed it. `agent`, `task` and `crew` are None where
-    there is none.
+    `tool_input` are its arguments, a dict to be changed in place. After the call, `tool_result` is the text for the
+    model, else None; `raw_tool_result` is the same before any hook changed it. `agent`, `task` and `crew` are None if
+    the tool is called without them.
     """
 
     def __init__(
@@ -37,39 +37,39 @@ class ToolCallHookContext:
         self.raw_tool_result = raw_tool_result
 
     def request_human_input(self, prompt: str, default_message: str = "") -> str:
-        """Refused with DefinitionError: crewrun runs where nobody answers."""
+        """Raise DefinitionError, since a run has nobody to answer."""
         return refuse_human_input(prompt)
 
 
 def settle_before(context: ToolCallHookContext, result: Any) -> None:
-    """Raise HookAborted where a hook returned False."""
+    """Raise HookAborted if the hook returned False."""
     if result is False:
         raise HookAborted("before_tool_call hook returned False")
 
 
 def settle_after(context: ToolCallHookContext, result: Any) -> None:
-    """A text takes the result's place."""
+    """Replace the result if the hook returned a text."""
     if isinstance(result, str):
         context.tool_result = result
 
 
 def register_before_tool_call_hook(hook: Hook) -> None:
-    """Have `hook` called before every call of a tool."""
+    """Call `hook` before every call of a tool."""
     register_hook(_BEFORE, hook)
 
 
 def register_after_tool_call_hook(hook: Hook) -> None:
-    """Have `hook` called after every call of a tool."""
+    """Call `hook` after every call of a tool."""
     register_hook(_AFTER, hook)
 
 
 def unregister_before_tool_call_hook(hook: Hook) -> bool:
-    """Forget `hook`; False when it is not there."""
+    """Remove `hook`; False if it is not registered."""
     return unregister_hook(_BEFORE, hook)
 
 
 def unregister_after_tool_call_hook(hook: Hook) -> bool:
-    """Forget `hook`; False when it is not there."""
+    """Remove `hook`; False if it is not registered."""
     return unregister_hook(_AFTER, hook)
 
 
@@ -84,15 +84,15 @@ def get_after_tool_call_hooks() -> list[Hook]:
 
 
 def clear_before_tool_call_hooks() -> int:
-    """Forget the hooks before calls of tools; how many there were."""
+    """Remove the hooks before calls of tools; returns how many there were."""
     return clear_hooks(_BEFORE)
 
 
 def clear_after_tool_call_hooks() -> int:
-    """Forget the hooks after calls of tools; how many there were."""
+    """Remove the hooks after calls of tools; returns how many there were."""
     return clear_hooks(_AFTER)
 
 
 def clear_all_tool_call_hooks() -> tuple[int, int]:
-    """Forget both; how many there were."""
+    """Remove both; returns how many there were."""
     return clear_before_tool_call_hooks(), clear_after_tool_call_hooks()

@@ -17,7 +17,7 @@ from crewrun.crew.output import TaskOutput
 from crewrun.crew.process import context_of
 from crewrun.crew.prompts import FINAL_ANSWER_NOW, Prompt
 from crewrun.crew.task import Task
-from crewrun.crew.task_run import Assignment, opening
+from crewrun.crew.task_run import TaskAssignment, opening
 from crewrun.crew.text_protocol import Actions, explain_tools, read_reply, turns
 from crewrun.fingerprint import fingerprint
 from crewrun.journal.replies import read_answer, read_text
@@ -95,7 +95,7 @@ class _Results:
             if _is_of_tool(entry):
                 self._texts.setdefault((name(entry.task), entry.request), {})[read_text(entry)] = None
 
-    def texts(self, assignment: Assignment, tool_name: str, arguments: str) -> list[str]:
+    def texts(self, assignment: TaskAssignment, tool_name: str, arguments: str) -> list[str]:
         """Every text that one call was answered with, in any session; empty when none was recorded."""
         tool = assignment.toolbox.tools.get(wire_name(tool_name))
         version = fingerprint(tool) if tool is not None else ""
@@ -114,7 +114,9 @@ class _Turn(NamedTuple):
 class _Talk:
     """One task's conversation. `_expected` has the requests that may come next, by their identities."""
 
-    def __init__(self, assignment: Assignment, contexts: Iterable[str], gateway: Gateway, results: _Results) -> None:
+    def __init__(
+        self, assignment: TaskAssignment, contexts: Iterable[str], gateway: Gateway, results: _Results
+    ) -> None:
         self._assignment = assignment
         self._endpoint = gateway.endpoint(assignment.agent.model)
         self._results = results
@@ -175,7 +177,7 @@ class _Talk:
                 yield turns(reply, list(results))
 
 
-def _with_tools_in_words(prompt: Prompt, assignment: Assignment) -> Prompt:
+def _with_tools_in_words(prompt: Prompt, assignment: TaskAssignment) -> Prompt:
     """The prompt as `crewrun.crew.perform` sends it to a model that does not support tools."""
     explained = explain_tools(assignment.toolbox.specs)
     if prompt.system is None:

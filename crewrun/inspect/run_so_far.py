@@ -21,7 +21,7 @@ _LATEST_ANSWERS: Final = 2000
 
 
 @dataclass(slots=True)
-class Answers:
+class AnswerStats:
     """The latest answers of one model in one task: completion tokens and seconds."""
 
     tokens: list[int] = field(default_factory=list)
@@ -33,7 +33,7 @@ class RunSoFar:
     """The rows that are done under one definition, and the latest `answers` by (model, task)."""
 
     done: DoneIndex | None = None
-    answers: dict[tuple[str, str], Answers] = field(default_factory=dict)
+    answers: dict[tuple[str, str], AnswerStats] = field(default_factory=dict)
 
     def is_done(self, row: Row) -> bool:
         """Whether the row succeeded."""
@@ -55,7 +55,7 @@ def read_known(path: Path, definition: str) -> RunSoFar:
             (ANSWER, TURN, _LATEST_ANSWERS),
         )
         for model, task, tokens, duration_ms in latest:
-            answers = so_far.answers.setdefault((names.get(model, model), names.get(task, task)), Answers())
+            answers = so_far.answers.setdefault((names.get(model, model), names.get(task, task)), AnswerStats())
             answers.tokens.append(int(tokens))
             answers.seconds.append(duration_ms / 1000)
         return so_far

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from crewrun.failed_tools import shortened_error
-from crewrun.inspect.view import Session, View, command_of, spent_json
+from crewrun.inspect.view import SessionRecord, View, command_of, spent_json
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import last_event
 from crewrun.journal.keys import line_digest
@@ -38,7 +38,7 @@ class FailedRows:
 
 
 @dataclass(frozen=True, slots=True)
-class FailingTool:
+class ToolFailureCount:
     """A tool whose calls failed: how often, over all sessions, and the error that the model got for the latest."""
 
     tool: str
@@ -64,12 +64,12 @@ class Status:
     results: str | None
     state: State
     holder: str | None
-    session: Session | None
+    session: SessionRecord | None
     sessions: int
     ok: int
     failed: int
     failures: list[FailedRows]
-    tool_failures: list[FailingTool]
+    tool_failures: list[ToolFailureCount]
     spent: dict[str, Any] | None
     in_all: dict[str, Any]
     command: str
@@ -192,7 +192,7 @@ def when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _state(session: Session | None, *, held: bool) -> State:
+def _state(session: SessionRecord | None, *, held: bool) -> State:
     if held:
         return "running"
     if session is None or session.ended_at is None:
@@ -211,7 +211,7 @@ class _Ended(NamedTuple):
 _GROUPS = "select ended, count(*), max(seq)"
 
 
-def _count(view: View, session: Session, state: State) -> list[_Ended]:
+def _count(view: View, session: SessionRecord, state: State) -> list[_Ended]:
     """The rows that have an outcome, by how they ended."""
     if state == "running" and session.ended_at is None:
         # Rows of earlier sessions may run again or be gone from the input; this session counts those that it has seen.
@@ -250,7 +250,7 @@ def _failed_rows(view: View, group: _Ended) -> FailedRows:
         return FailedRows(str(category), group.rows, view.row_id(group.seq), redact(error["message"]) if error else "")
 
 
-def _failing_tools(view: View) -> list[FailingTool]:
+def _failing_tools(view: View) -> list[ToolFailureCount]:
     """The tools that failed most often."""
     # The kind is a literal, not a parameter, so that SQLite uses the partial index.
     groups = view.db.execute(
@@ -262,11 +262,13 @@ def _failing_tools(view: View) -> list[FailingTool]:
     for name, count, seq in groups:
         (latest,) = view.calls("seq = ?", (seq,))
         reason, message = read_tool_failure(latest)
-        failing.append(FailingTool(view.name(name), count, view.name(latest.task), reason, shortened_error(message)))
+        failing.append(
+            ToolFailureCount(view.name(name), count, view.name(latest.task), reason, shortened_error(message))
+        )
     return failing
 
 
-def _spent(session: Session, owed_usd: float | None) -> dict[str, Any]:
+def _spent(session: SessionRecord, owed_usd: float | None) -> dict[str, Any]:
     cost_usd = None if session.unpriced else session.cost_usd
     return spent_json({**session._asdict(), "cost_usd": cost_usd, "owed_usd": owed_usd})
 

@@ -25,7 +25,7 @@ from crewrun.runs.folder import RunFolder, find, folder_of
 from crewrun.runs.manifest import Manifest, read_manifest, without
 
 
-class Session(NamedTuple):
+class SessionRecord(NamedTuple):
     """A row of the journal's table `sessions`; times are Unix times in seconds."""
 
     id: int
@@ -74,11 +74,11 @@ class View:
         """The command that starts the run over, None for a backup."""
         return fresh_command(self.folder, self.manifest)
 
-    def session(self) -> Session | None:
+    def session(self) -> SessionRecord | None:
         """The latest session, None when none has begun."""
-        columns = ", ".join(Session._fields)
+        columns = ", ".join(SessionRecord._fields)
         row = self.db.execute(f"select {columns} from sessions order by id desc limit 1").fetchone()  # noqa: S608  (columns are ours)
-        return Session(*row) if row else None
+        return SessionRecord(*row) if row else None
 
     def definition(self) -> int:
         """The number of the run's current definition, 0 when no session has begun."""

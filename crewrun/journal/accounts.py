@@ -3,7 +3,7 @@
 from asyncio import Future
 from typing import Any, Final
 
-from crewrun.journal.changes import ModelBounds, UnknownBills
+from crewrun.journal.changes import ModelBounds, UnknownBillsChange
 from crewrun.journal.names import Names
 from crewrun.journal.schema import TOOL, TOOL_FAILURE
 from crewrun.journal.spending import total_spent
@@ -33,7 +33,7 @@ class RunAccounts:
 
     def write_owed(self, owed: Owed) -> None:
         """Write what this session's attempts with an unknown bill may cost."""
-        self._writer.note(UnknownBills(owed))
+        self._writer.note(UnknownBillsChange(owed))
 
     def write_bounds(self, model: str, bounds: LearnedBounds) -> None:
         """Write by how much a provider's counts exceed the bounds of a call."""

@@ -67,7 +67,7 @@ class HighWater(NamedTuple):
         return "update sessions set high_water_usd = ? where id = ?", (self.usd, session)
 
 
-class UnknownBills(NamedTuple):
+class UnknownBillsChange(NamedTuple):
     """What all attempts of the session with an unknown bill may cost together."""
 
     owed: Owed

@@ -17,7 +17,7 @@ from crewrun.errors import UsageError
 from crewrun.recorder import Spent
 from crewrun.row import Outcome, as_json
 
-_TAIL_BYTES = 1 << 16  # longer than any `stop` event, the only one that is read back
+_TAIL_BYTES = 1 << 16  # far longer than a `stop` event, the only one that is read back
 
 
 class EventLog:

@@ -68,7 +68,7 @@ class JournalRecorder:
                 request = (journal.names.name(entry.task), entry.request)
                 self._replayable.setdefault(request, deque()).append(entry)
 
-    def known(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
+    def replayable(self) -> list[tuple[str, bytes, tuple[Completion, Spent] | str]]:
         """What `replay` and `replay_tool` would return: task, identity and answer, equal requests in their order."""
         name = self._journal.names.name
         return [

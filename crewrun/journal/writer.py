@@ -37,12 +37,12 @@ class _Read(NamedTuple):
     function: Callable[[sqlite3.Connection], Any]
 
 
-class _Answer(NamedTuple):
+class _LatestAnswer(NamedTuple):
     value: Any
     error: JournalFailed | JournalDamaged | None = None
 
 
-_COMMITTED: Final = _Answer(None)
+_COMMITTED: Final = _LatestAnswer(None)
 
 
 class _Entry(NamedTuple):
@@ -159,7 +159,7 @@ class JournalWriter:
 
     def _commit(self, group: Sequence[_Entry]) -> None:
         """Commit all of `group` or nothing; after a failure everything later fails too."""
-        answers: dict[asyncio.Future[Any], _Answer] = {}
+        answers: dict[asyncio.Future[Any], _LatestAnswer] = {}
         if self._failed is None:
             try:
                 self._look_for_file()
@@ -176,13 +176,13 @@ class JournalWriter:
                     self._db.rollback()
         _settle([entry.future for entry in group if entry.future is not None], answers, self._failed)
 
-    def _answer(self, job: _Read) -> _Answer:
+    def _answer(self, job: _Read) -> _LatestAnswer:
         try:
-            return _Answer(job.function(self._db))
+            return _LatestAnswer(job.function(self._db))
         except (JournalDamaged, JournalFailed) as error:
-            return _Answer(None, error)
+            return _LatestAnswer(None, error)
         except sqlite3.Error as error:
-            return _Answer(None, failure(self._path, error))
+            return _LatestAnswer(None, failure(self._path, error))
 
     def _flush_log(self) -> None:
         lines = self._lines[:]
@@ -232,7 +232,7 @@ class JournalWriter:
 
 def _settle(
     futures: "Sequence[asyncio.Future[Any]]",
-    answers: "dict[asyncio.Future[Any], _Answer]",
+    answers: "dict[asyncio.Future[Any], _LatestAnswer]",
     failed: JournalFailed | None,
 ) -> None:
     """Wake the callers, each in its own loop."""
@@ -248,7 +248,7 @@ def _settle(
 
 def _wake(
     futures: "Sequence[asyncio.Future[Any]]",
-    answers: "dict[asyncio.Future[Any], _Answer]",
+    answers: "dict[asyncio.Future[Any], _LatestAnswer]",
     failed: JournalFailed | None,
 ) -> None:
     for future in futures:

@@ -1,7 +1,7 @@
-"""What agents know: `source` has CrewAI's classes of sources, `KnowledgeBase` is what prompts are given of them.
+"""Knowledge of agents: `source` has CrewAI's classes of sources, `KnowledgeBase` decides how much goes into prompts.
 
-`places` finds the files, `readers` turn them into text, `chunks` cuts it into passages, and `ranking` chooses among
-them by the words of a task. CrewAI's import paths are the modules' names.
+`places` finds the files, `readers` turns them into text, `chunks` cuts text into passages, and `ranking` chooses among
+them by the words of a task. The modules have the names of CrewAI's.
 """
 
 from crewrun.knowledge.knowledge import Knowledge

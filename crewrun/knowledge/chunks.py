@@ -1,17 +1,18 @@
-"""Text cut into passages of a bounded length, at the ends of paragraphs, lines and words where there are any: `split`.
+"""`split` cuts text into passages of a bounded length, preferably at the end of a paragraph, line, sentence or word.
+
 `joined` puts them together again.
 """
 
 from collections.abc import Sequence
 
-# From the best place for a cut to the worst.
+# Where to cut, the best first.
 _ENDS = ("\n\n", "\n", ". ", " ")
 
 
 def split(text: str, size_chars: int, overlap_chars: int) -> list[str]:
     """`text` in passages of at most `size_chars`, each of which begins with the last `overlap_chars` of the one before.
 
-    A passage of the full length ends in its last quarter, at the best end that is there.
+    A passage is cut at the best place in the last quarter of its full length.
     """
     size_chars = max(1, size_chars)
     overlap_chars = min(max(0, overlap_chars), size_chars // 2)
@@ -36,8 +37,9 @@ def _end(text: str, start: int, size_chars: int) -> int:
 
 
 def joined(chunks: Sequence[str], overlap_chars: int) -> str:
-    """The text that `chunks` were cut from, where each repeats the last `overlap_chars` of the one before; chunks that
-    do not are lines of their own.
+    """The text that `chunks` were cut from, if each begins with the last `overlap_chars` of the one before.
+
+    A chunk that does not begins a new line.
     """
     text = ""
     for i, chunk in enumerate(chunks):

@@ -1,7 +1,7 @@
-"""Passages that an embedding model chooses: `EmbeddedPassages`.
+"""`EmbeddedPassages`: passages chosen by an embedding model.
 
-Their vectors are asked for once in a session of a run, by the first row that needs them, and that row pays; each row
-asks for its own query's.
+The first row of a session that needs the vectors of the passages requests them, and is charged for them; other rows
+share them. Each row requests the vector of its own query.
 """
 
 from collections.abc import Sequence
@@ -18,25 +18,26 @@ from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.request_identity import describe_endpoint
 from crewrun.row_context import RowContext
 
-# Texts of one request: at CrewAI's 4,000 characters each far below OpenAI's 300,000 tokens and 2,048 texts.
-_AT_ONCE = 64
-# OpenAI's models read 8,192 tokens of a text, Ollama's default one 2,048.
-_MOST_QUERY_CHARS = 8_000
+# Texts in one request: at CrewAI's 4,000 characters each, far below OpenAI's limits of 300,000 tokens and 2,048 texts.
+_BATCH_SIZE = 64
+# OpenAI's models read 8,192 tokens of a text, Ollama's default model 2,048.
+_MAX_QUERY_CHARS = 8_000
 
 
-# Bases of knowledge whose vectors stay with a gateway: flows make a crew for each row, mostly with the same base.
-_MOST_BASES = 4
+# For how many knowledge bases a gateway's vectors are cached: flows create a crew for each row, mostly with the same
+# base. One of 2,000 passages takes 12 MB at 1,536 dimensions of 4 bytes, so not many.
+_MAX_BASES = 4
 
 
 @dataclass(slots=True)
 class _Vectors:
-    """Those of some passages. The lock is held while they are asked for: one row does it for all."""
+    """The vectors of some passages. The lock is held while one row requests them for all."""
 
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     vectors: list[Vector] | None = None
 
 
-# By gateway, then by embedder and passages; the latest last. Not in the object below, which a row may have for itself.
+# By gateway, then by embedder and passages, the latest last. Not in EmbeddedPassages, which may belong to one row.
 _vectors_by_gateway: WeakKeyDictionary[Gateway, dict[tuple[str, tuple[str, ...]], _Vectors]] = WeakKeyDictionary()
 
 
@@ -48,12 +49,12 @@ class EmbeddedPassages:
         self.embedder = embedder
 
     async def nearest(self, query: str, gateway: Gateway, row_context: RowContext) -> str:
-        """The passages that are nearest to `query`, as `KnowledgeBase.passages_for` gives them.
+        """The passages nearest to `query`, as one text like that of `KnowledgeBase.passages_for`.
 
-        Those below `score_threshold` are left out. Raises what a call does.
+        Passages below `score_threshold` are left out. Raises what a call does.
         """
         vectors = await self._of_passages(gateway, row_context)
-        (query_vector,) = await gateway.embed(self.embedder, [query[:_MOST_QUERY_CHARS]], row_context)
+        (query_vector,) = await gateway.embed(self.embedder, [query[:_MAX_QUERY_CHARS]], row_context)
         return self.base.within_bound(await call(self._ranked, query_vector, vectors))
 
     def _ranked(self, query_vector: Vector, vectors: Sequence[Vector]) -> list[int]:
@@ -68,8 +69,8 @@ class EmbeddedPassages:
         async with entry.lock:
             if entry.vectors is None:
                 vectors: list[Vector] = []
-                for start in range(0, len(self.base.passages), _AT_ONCE):
-                    texts = self.base.passages[start : start + _AT_ONCE]
+                for start in range(0, len(self.base.passages), _BATCH_SIZE):
+                    texts = self.base.passages[start : start + _BATCH_SIZE]
                     vectors += await gateway.embed(self.embedder, texts, row_context)
                 entry.vectors = vectors
         return entry.vectors
@@ -78,6 +79,6 @@ class EmbeddedPassages:
         by_base = _vectors_by_gateway.setdefault(gateway, {})
         key = describe_endpoint(gateway.embedding_endpoint(self.embedder)), self.base.passages
         entry = by_base[key] = by_base.pop(key, _Vectors())
-        while len(by_base) > _MOST_BASES:
+        while len(by_base) > _MAX_BASES:
             del by_base[next(iter(by_base))]
         return entry

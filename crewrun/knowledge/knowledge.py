@@ -1,4 +1,4 @@
-"""`Knowledge`: sources under a name, as CrewAI has it."""
+"""`Knowledge`: CrewAI's class for a named collection of sources."""
 
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ class Knowledge(Declared):
     storage: Any = None
 
     def __fingerprint__(self) -> dict[str, Any]:
-        """What agents know by it."""
+        """What decides an agent's prompts: not the name, which has no effect."""
         return {"sources": self.sources, "embedder": self.embedder}
 
     def add_sources(self) -> None:
@@ -33,11 +33,11 @@ class Knowledge(Declared):
             source.passages()
 
     async def aadd_sources(self) -> None:
-        """`add_sources`, under its name in async code."""
+        """`add_sources` for async code."""
         self.add_sources()
 
     def query(self, query: list[str], results_limit: int = 5, score_threshold: float = 0.6) -> list[dict[str, Any]]:
-        """The passages that are nearest to the texts in `query`, as mappings with `content`; all if they are few."""
+        """The passages nearest to the texts in `query`, as a mapping with `content`; all of the text if it is short."""
         config = KnowledgeConfig(results_limit=results_limit, score_threshold=score_threshold)
         base = KnowledgeBase.of(self.sources, config)
         text = base.whole or base.passages_for(" ".join(query))
@@ -46,8 +46,8 @@ class Knowledge(Declared):
     async def aquery(
         self, query: list[str], results_limit: int = 5, score_threshold: float = 0.6
     ) -> list[dict[str, Any]]:
-        """`query`, under its name in async code."""
+        """`query` for async code."""
         return self.query(query, results_limit, score_threshold)
 
     def reset(self) -> None:
-        """Nothing is stored, so there is nothing to forget."""
+        """No effect, since nothing is stored."""

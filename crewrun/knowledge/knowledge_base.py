@@ -1,4 +1,4 @@
-"""`KnowledgeBase`: what an agent knows by all of its sources, and how much of it a prompt is given."""
+"""`KnowledgeBase`: the text of all of an agent's sources, and the part of it that goes into a prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,10 @@ _BETWEEN = "\n\n"
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeBase:
-    """`tokens` is an estimate for all of it. `whole` is the text where it goes into prompts whole; else it is empty,
-    and `passages_for` chooses among `passages`.
+    """The knowledge of an agent. `tokens` is an estimate for all of it.
+
+    If it is small enough, `whole` is its text, for every prompt. Otherwise `whole` is empty and `passages_for` chooses
+    among `passages`.
     """
 
     source_count: int
@@ -25,26 +27,26 @@ class KnowledgeBase:
 
     @classmethod
     def of(cls, sources: Sequence[BaseKnowledgeSource], config: KnowledgeConfig) -> "KnowledgeBase":
-        """What `sources` say, read now where they have not been read. Raises DefinitionError."""
+        """The knowledge in `sources`, which are read if they have not been. Raises DefinitionError."""
         whole = _BETWEEN.join(source.whole() for source in sources)
         tokens = tokens_in(whole)
         if tokens <= config.max_tokens:
             return cls(len(sources), tokens, whole, (), config)
         passages = tuple(passage for source in sources for passage in source.passages())
-        ranking_of(passages)  # made now, not while the first row waits
+        ranking_of(passages)  # builds the index now, so that the first row does not wait for it
         return cls(len(sources), tokens, "", passages, config)
 
     def passages_for(self, query: str) -> str:
-        """The passages that are nearest to `query`, in their own order, as one text of at most `max_tokens`.
+        """The passages nearest to `query`, in their own order, as one text of at most `max_tokens`.
 
-        It is empty when no passage has a word of the query that tells passages apart.
+        Empty if the passages have no words of the query, apart from words that most of them have.
         """
         if not self.passages:
             return ""
         return self.within_bound(ranking_of(self.passages).nearest(query, self.config.results_limit))
 
     def within_bound(self, positions: Sequence[int]) -> str:
-        """The passages at `positions`, the nearest first, as far as they fit; the first one is cut if it must be."""
+        """The passages at `positions`, nearest first, as many as fit; the first is cut if it is too long."""
         bound = self.config.max_tokens * BYTES_PER_TOKEN
         chosen: list[int] = []
         size = 0
@@ -60,5 +62,5 @@ class KnowledgeBase:
 
 
 def tokens_in(text: str) -> int:
-    """About how many tokens `text` has, rounded up."""
+    """An estimate of the tokens of `text`, rounded up."""
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)

@@ -1,18 +1,18 @@
-"""`KnowledgeConfig`: how much of what it knows an agent is given."""
+"""`KnowledgeConfig`: how much of an agent's knowledge goes into its prompts."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Some thirty pages. Most projects have less, and get all of it: a prompt that begins the same for all rows is cached by
-# providers at a tenth of its price, and no choice of passages can miss something. It is also a bit more than the five
-# passages of 4,000 characters that CrewAI chooses.
+# About thirty pages. Most projects have less, and get all of it: then no choice of passages can miss something, and
+# providers cache a prompt that begins the same for all rows at a tenth of its price. It is also a bit more than the
+# five passages of 4,000 characters that CrewAI chooses.
 MAX_TOKENS = 8_000
 
 
 class KnowledgeConfig(BaseModel):
-    """Up to `max_tokens` all of the knowledge goes into the prompt, above it the `results_limit` passages nearest to
+    """Knowledge of up to `max_tokens` goes into the prompt as a whole; of more, the `results_limit` passages nearest to
     the task, of at most `max_tokens` together.
 
-    `score_threshold` is a likeness of embeddings, from 0 to 1; choosing by words has none and passes it over.
+    `score_threshold` is a similarity of embeddings, from 0 to 1; it has no effect if passages are chosen by words.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -9,7 +9,7 @@ from crewrun.errors import DefinitionError
 
 
 def text_of(content: bytes, name: str) -> str:
-    """The text of the PDF `content`, page after page. Raises DefinitionError for one that gives none."""
+    """The text of the PDF `content`, page after page. Raises DefinitionError if it cannot be read or has no text."""
     try:
         from pypdf import PdfReader
         from pypdf.errors import DependencyError, PyPdfError
@@ -18,7 +18,7 @@ def text_of(content: bytes, name: str) -> str:
     try:
         with _quiet():
             reader = PdfReader(io.BytesIO(content))
-            # Many a file is encrypted with an empty password, and opens for everybody.
+            # Many files are encrypted with an empty password, so that anybody can open them.
             if reader.is_encrypted and not reader.decrypt(""):
                 raise DefinitionError(f"{name}: is encrypted; save it without a password")
             pages = [page.extract_text() for page in reader.pages]
@@ -27,7 +27,7 @@ def text_of(content: bytes, name: str) -> str:
     except DependencyError:
         raise DefinitionError(f"{name}: is encrypted; save it without encryption") from None
     except (PyPdfError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as broken:
-        # pypdf follows what the file says, so a damaged one raises anything.
+        # pypdf raises all kinds of errors for damaged files.
         raise DefinitionError(
             f"{name}: is not a PDF that can be read: {str(broken) or type(broken).__name__}"
         ) from None
@@ -39,7 +39,7 @@ def text_of(content: bytes, name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without pypdf's log lines on what it mends by itself."""
+    """Mute pypdf's log messages about faults that it repairs itself."""
     logger = logging.getLogger("pypdf")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

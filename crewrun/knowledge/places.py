@@ -1,6 +1,6 @@
-"""Where the files of knowledge sources and skills are: `find`.
+"""`find`: finds the files of knowledge sources and skills.
 
-CrewAI looks into the folder `knowledge` of the working directory. A crew may be run from anywhere, so its own project
+CrewAI looks in the folder `knowledge` of the working directory. A crew may be run from anywhere, so its own project
 comes first.
 """
 
@@ -17,15 +17,16 @@ from crewrun.loading.user_code import shown, users_frame
 
 KNOWLEDGE_FOLDER = "knowledge"
 
-# How far above a file its project is looked for.
+# How many folders are searched for pyproject.toml, from the file's own upwards. CrewAI's scaffold of a flow has
+# PROJECT/src/NAME/crews/CREW/crew.py, whose project is the fifth; one further up is hardly the crew's own.
 _MAX_LEVELS = 5
-# The folder of the definition file that is being built; None while user's Python code runs.
+# The folder of the definition file that a crew is being built from; None while the user's Python code runs.
 _definition_folder: ContextVar[Path | None] = ContextVar("crewrun_definition_folder", default=None)
 
 
 @contextmanager
 def definition_in(folder: Path) -> Iterator[None]:
-    """Paths that are looked for in the block stand in a definition file in `folder`, and may not lead out of it."""
+    """Inside the block, `find` looks for paths from a definition file in `folder`, which may not lead out of it."""
     token = _definition_folder.set(folder)
     try:
         yield
@@ -34,24 +35,24 @@ def definition_in(folder: Path) -> Iterator[None]:
 
 
 def find(path: str | os.PathLike[str], below: str = "") -> Path:
-    """The file or folder at `path`, looked for in the folder `below` of each folder of `_folders`, then in these.
+    """The file or folder at `path`, searched in the subfolder `below` of each folder of `_folders`, then in these.
 
-    Raises DefinitionError when it is nowhere, or leads out of the folder of the definition file that names it.
+    Raises DefinitionError if it is nowhere, or leads out of the folder of the definition file that names it.
     """
     home = _definition_folder.get()
     folders = [home] if home is not None else _folders()
     tried = [folder / below / path for folder in folders] if below else []
     tried += [folder / path for folder in folders]
-    place_found = next((place for place in tried if _exists(place)), None)
-    if place_found is None:
-        looked = ", ".join(dict.fromkeys(shown(os.path.normpath(place.absolute())) for place in tried))
-        raise DefinitionError(f"no file {os.fspath(path)!r}; looked for {looked}")
+    place = next((candidate for candidate in tried if _exists(candidate)), None)
+    if place is None:
+        places = ", ".join(dict.fromkeys(shown(os.path.normpath(candidate.absolute())) for candidate in tried))
+        raise DefinitionError(f"no file {os.fspath(path)!r}; looked for {places}")
     if home is not None:
         try:
-            return inside(home, place_found.absolute())
+            return inside(home, place.absolute())
         except PermissionError as leaves:
             raise DefinitionError(str(leaves)) from None
-    return place_found
+    return place
 
 
 def _exists(place: Path) -> bool:
@@ -62,7 +63,7 @@ def _exists(place: Path) -> bool:
 
 
 def _folders() -> list[Path]:
-    """The folder of the user's file whose code runs, its project's, and the working directory."""
+    """The folder of the user's file whose code is running, its project's folder, and the working directory."""
     folders = []
     if (file := _users_file()) is not None:
         own = Path(file).absolute().parent

@@ -1,7 +1,7 @@
-"""Which passages are nearest to a task: `Ranking`, by the words that they share, with neither a model nor a network.
+"""`Ranking`: the passages nearest to a task by shared words, without a model or the network.
 
-The ranking is BM25 as SQLite's full-text index has it (https://www.sqlite.org/fts5.html#the_bm25_function): it comes
-with Python, needs no numpy, and finds 5 of 2,000 passages in a millisecond.
+It is BM25 in SQLite's full-text index (https://www.sqlite.org/fts5.html#the_bm25_function), which comes with Python,
+needs no numpy, and finds 5 of 2,000 passages in a millisecond.
 """
 
 import re
@@ -12,14 +12,16 @@ from functools import lru_cache
 
 from crewrun.errors import DefinitionError
 
-# The rarest words of a query say what it is about; more of them cost time and hardly change the order.
-_MOST_WORDS = 32
+# How many of a query's rarest words are searched for. They say what it is about; more take time and hardly change the
+# order.
+_MAX_WORDS = 32
 _WORD = re.compile(r"\w+")
-# Scripts without blanks between words: every two neighbours are a word.
+# Scripts without blanks between words: each two neighbouring characters count as a word.
 _UNBROKEN = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-_MOST_COUNTS = 1 << 16
-# Indexes that stay for crews which are made again for each row.
-_MOST_INDEXES = 4
+# Words whose counts are cached: more than most texts have. An entry takes 180 bytes (tracemalloc), all of them 12 MB.
+_MAX_COUNTS = 1 << 16
+# How many indexes are cached, for flows that create the same crew for each row.
+_MAX_INDEXES = 4
 
 
 class Ranking:
@@ -27,10 +29,10 @@ class Ranking:
 
     def __init__(self, passages: Sequence[str]) -> None:
         self._count = len(passages)
-        # Protects the connection, which several threads must not use at once.
+        # Protects the connection, which only one thread may use at a time.
         self._lock = threading.Lock()
-        # Rows of one crew have most of their words in common.
-        self._known_count = lru_cache(_MOST_COUNTS)(self._passages_with)
+        # Cached, since the rows of a crew share most of their words.
+        self._count_of = lru_cache(_MAX_COUNTS)(self._passages_with)
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         try:
             self._db.execute("create virtual table passage using fts5(words, content='', tokenize='porter unicode61')")
@@ -43,18 +45,18 @@ class Ranking:
         self._db.executemany("insert into passage (rowid, words) values (?, ?)", rows)
 
     def nearest(self, query: str, limit: int) -> list[int]:
-        """The positions of at most `limit` passages, the nearest one first; of equals the earlier one first."""
+        """The positions of at most `limit` passages, the nearest first, and the earlier of equally near ones first."""
         words = list(dict.fromkeys(words_of(query)))
         with self._lock:
-            counted = [(self._known_count(word), word) for word in words]
-            # A word that more than half of the passages have tells none of them apart: its weight is 0.
-            telling = sorted((n, word) for n, word in counted if 0 < n <= max(1, self._count // 2))[:_MOST_WORDS]
-            if not telling:
+            counts = [(self._count_of(word), word) for word in words]
+            # BM25 gives a word that more than half of the passages have a weight of 0.
+            rare = sorted((n, word) for n, word in counts if 0 < n <= max(1, self._count // 2))[:_MAX_WORDS]
+            if not rare:
                 return []
             rows = self._db.execute(
                 "select rowid, round(bm25(passage), 9) as distance from passage where words match ? "
                 "order by distance, rowid limit ?",
-                (" OR ".join(f'"{word}"' for _, word in telling), limit),
+                (" OR ".join(f'"{word}"' for _, word in rare), limit),
             )
             return [position - 1 for position, _ in rows]
 
@@ -63,14 +65,14 @@ class Ranking:
         return int(count[0])
 
 
-@lru_cache(maxsize=_MOST_INDEXES)
+@lru_cache(maxsize=_MAX_INDEXES)
 def ranking_of(passages: tuple[str, ...]) -> Ranking:
-    """The index over `passages`, which is made once."""
+    """The index over `passages`, cached."""
     return Ranking(passages)
 
 
 def words_of(text: str) -> list[str]:
-    """The words of `text` in their order, without regard to case; of scripts without blanks every two neighbours."""
+    """The words of `text` in order, casefolded; in scripts without blanks, each two neighbouring characters."""
     words: list[str] = []
     for word in _WORD.findall(text.casefold()):
         start = 0

@@ -1,6 +1,6 @@
-"""Files as text for a model: `read` chooses the reader by what the file is named, or takes the one it is given.
+"""`read`: a file as text for a model, by the reader for its ending or for the ending that the caller names.
 
-Raises DefinitionError, with the file and what to do, for whatever cannot be read.
+Raises DefinitionError, with the file and what to do, for a file that cannot be read.
 """
 
 import csv
@@ -17,24 +17,24 @@ from typing import Any
 from crewrun.errors import DefinitionError, suggest
 from crewrun.references import shown
 
-# Above it, a file is data for a search of its own: text of this size is ten million tokens.
+# The largest file. Text of this size is ten million tokens: data for a search tool, not for prompts.
 MAX_BYTES = 32 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
-# Files that stay for crews which are made again for each row.
-_MOST_FILES = 8
+# How many files are cached, for flows that create the same crew for each row.
+_MAX_FILES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The text of one file. `heading` stands before each passage of it: the file's name, and a table's columns."""
+    """The text of one file. `heading` is put before each passage of it: the file's name, and a table's columns."""
 
     heading: str
     text: str
 
 
 def read(file: Path, kind: str | None = None) -> Document:
-    """What is in `file`, read as `kind`, an ending such as `.csv`; without one as its own ending says."""
+    """The content of `file`, read as `kind`, an ending such as `.csv`; by default, its own ending."""
     if file.is_dir():
         raise DefinitionError(f"{shown(str(file))}: is a folder; name the files in it")
     ending = kind or file.suffix.lower()
@@ -51,7 +51,7 @@ def read(file: Path, kind: str | None = None) -> Document:
     return _read(file, ending, about.st_mtime_ns, about.st_size)
 
 
-@lru_cache(maxsize=_MOST_FILES)
+@lru_cache(maxsize=_MAX_FILES)
 def _read(file: Path, kind: str, mtime_ns: int, size_bytes: int) -> Document:
     name = shown(str(file))
     document = _READERS[kind](_bytes(file, name), name)
@@ -62,7 +62,7 @@ def _read(file: Path, kind: str, mtime_ns: int, size_bytes: int) -> Document:
 
 def _bytes(file: Path, name: str) -> bytes:
     try:
-        # A FIFO without a writer would keep a plain open waiting forever.
+        # Without O_NONBLOCK, opening a FIFO that has no writer would wait forever.
         with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise DefinitionError(f"{name}: is not a regular file")
@@ -78,7 +78,7 @@ def _bytes(file: Path, name: str) -> bytes:
 
 
 def decode(content: bytes, name: str) -> str:
-    """`content` as text. Raises DefinitionError for what is not UTF-8."""
+    """`content` as text. Raises DefinitionError if it is not UTF-8."""
     content = content.removeprefix(_BOM)
     if b"\0" in content:
         raise DefinitionError(f"{name}: is a binary file; save what it says as text")

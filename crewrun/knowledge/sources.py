@@ -1,4 +1,4 @@
-"""Values that stand for knowledge sources in users' code and files: `as_sources` makes them sources."""
+"""`as_sources`: turns the values of `knowledge_sources` in users' code and files into sources."""
 
 import os
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ SOURCE_TYPES: Mapping[str, type[BaseKnowledgeSource]] = {
 
 
 def as_sources(value: Any) -> list[BaseKnowledgeSource] | None:
-    """A list of sources out of sources, paths of files, and mappings with a `source_type`. Raises DefinitionError."""
+    """The sources for a list of sources, paths of files, and mappings with `source_type`. Raises DefinitionError."""
     if value is None:
         return None
     if not isinstance(value, list | tuple):
@@ -38,7 +38,7 @@ def as_sources(value: Any) -> list[BaseKnowledgeSource] | None:
 
 
 def as_source(value: Any, where: str = "") -> BaseKnowledgeSource:
-    """The source that `value` is or stands for; messages begin with `where`."""
+    """The source for `value`. Messages begin with `where`. Raises DefinitionError."""
     if isinstance(value, BaseKnowledgeSource):
         return value
     if isinstance(value, str | os.PathLike):
@@ -52,10 +52,10 @@ def as_source(value: Any, where: str = "") -> BaseKnowledgeSource:
     if kind not in SOURCE_TYPES:
         near = suggest(kind, list(SOURCE_TYPES)) if "source_type" in value else ""
         raise DefinitionError(f"{where}no source_type {kind!r}{near}; there are {', '.join(SOURCE_TYPES)}")
-    known = list(SOURCE_TYPES[kind].model_fields)
-    unknown = next((key for key in value if key not in known), None)
+    fields = list(SOURCE_TYPES[kind].model_fields)
+    unknown = next((key for key in value if key not in fields), None)
     if unknown is not None:
-        raise DefinitionError(f"{where}a source of type {kind} has no {unknown!r}{suggest(str(unknown), known)}")
+        raise DefinitionError(f"{where}a source of type {kind} has no {unknown!r}{suggest(str(unknown), fields)}")
     try:
         return SOURCE_TYPES[kind](**value)
     except ValidationError as invalid:

@@ -2,11 +2,11 @@
 
 A call is admitted only if what is spent, the most that the calls in flight can cost and the most that it can cost
 itself fit into the limit; else it waits for calls in flight, which usually give most of theirs back. So as long as no
-call costs more than it was said to, the limit holds whatever the models do, and what stays unspent is less than the one
-call that did not fit. Far from the limit nobody waits; near it calls go one by one.
+call costs more than its stated maximum, the limit holds whatever the models do, and less stays unspent than the one
+call that did not fit would have cost. Far from the limit no call waits; near it calls go one at a time.
 
 Rejected: to hold back for a call only what its kind usually costs, the 95th percentile, and for n calls in flight as
-many worst cases as are not exceeded in all but one of a million. 64 in flight, worst cases 20 times the mean cost of
+many worst cases as are exceeded once in a million. 64 in flight, worst cases 20 times the mean cost of
 a lognormal call (sigma 1), budgets in mean costs, time in mean latencies, mean of 20 seeded runs each:
 
     budget                                200     700    2,000    10,000
@@ -18,7 +18,7 @@ a lognormal call (sigma 1), budgets in mean costs, time in mean latencies, mean 
           by worst cases                 99 %   100 %    100 %     100 %
           by percentiles                134 %   181 %    136 %     108 %
 
-The last calls bind both alike: they cost most of the time, and no percentile of a single call is safe.
+The last calls take most of the time either way, and no percentile of a single call is safe.
 """
 
 from collections import deque
@@ -30,15 +30,19 @@ import anyio
 from crewrun.errors import BudgetExhausted, RowBudgetExceeded
 from crewrun.limits.high_water import HighWaterMark
 
-# Amounts are kept in whole picodollars: a running sum of floats would drift over a million calls.
+# Amounts are whole picodollars: a running sum of floats would drift over a million calls.
 _PER_USD = 1e12
-_KEPT = 200  # outputs remembered of each kind
-_FEWEST = 20  # below, twice the dearest of them is no bound for the next one
+# Outputs remembered of each kind: the latest, so that those of earlier prompts are forgotten.
+_OUTPUTS = 200
+# With fewer outputs than this, twice the dearest is no bound for the next one: they do not show the 95th percentile.
+_FEWEST = 20
 
 
 @dataclass(slots=True, eq=False)
 class Hold:
-    """What is held back for one call in flight: the most that it may cost. Released once, by `settle` or `forfeit`."""
+    """The part of the budget held back for one call in flight: the most that it may cost. Released once, by `settle` or
+    `forfeit`.
+    """
 
     kind: object
     input: int
@@ -54,7 +58,7 @@ class Hold:
 
 
 @dataclass(slots=True, eq=False)
-class _Waiter:
+class _BudgetWaiter:
     hold: Hold
     is_optional: bool = False
     is_admitted: bool = False
@@ -64,11 +68,11 @@ class _Waiter:
 class Budget:
     """At most `limit_usd` for all calls of a run, of which earlier sessions spent `spent_usd`. For one event loop.
 
-    `owed_usd` of that is what attempts may have cost whose bill nobody told. With a `mark` no call is sent before the
-    journal has a mark that covers it, so that a kill loses sight of no bill.
+    `owed_usd` of that is what attempts with unknown bills may have cost. With a `mark`, no call is sent before the
+    journal has a mark that covers it, so that no bill is lost in a kill.
 
-    Every attempt of a call is admitted, and settled or forfeited, on its own; a call that has a hold must not
-    wait for another one's. Raises ValueError for a limit that is not above 0, or amounts that are no numbers.
+    Every attempt of a call is admitted, and settled or forfeited, on its own. A call that has a hold must not wait for
+    another hold. Raises ValueError for a limit that is not above 0, or amounts that are not numbers.
     """
 
     def __init__(
@@ -81,10 +85,10 @@ class Budget:
         self._owed = _pico(owed_usd)
         self._mark = mark
         self._reserved = 0
-        self._sent = 0  # of what is reserved, for calls that are on the wire
-        self._waiting: deque[_Waiter] = deque()
+        self._sent = 0  # the part reserved for calls that are on the wire
+        self._waiting: deque[_BudgetWaiter] = deque()
         self._outputs: dict[object, deque[int]] = {}
-        self._missed: Hold | None = None  # of the call that did not fit any more
+        self._missed: Hold | None = None  # that of the first call that did not fit
         self.in_flight = 0
 
     @property
@@ -94,7 +98,7 @@ class Budget:
 
     @property
     def spent_usd(self) -> float:
-        """What settled calls cost, earlier sessions' included, and the most that those with unknown bills may have."""
+        """The cost of settled calls, with those of earlier sessions, and the most that unknown bills may come to."""
         return self._spent / _PER_USD
 
     @property
@@ -104,29 +108,29 @@ class Budget:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for those in flight: not 0 means that the budget is what limits the run now."""
+        """How many calls wait for those in flight. Above 0, the budget is what limits the run now."""
         return len(self._waiting)
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether a call did not fit any more: then no further one is admitted."""
+        """Whether a call did not fit; then no further call is admitted."""
         return self._missed is not None
 
     async def admit(self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True) -> Hold:
         """Wait until a call fits: `input_usd` for its prompt and at most `worst_usd`, finite, for its output.
 
-        Where nothing bounds the output, `worst_usd` is a guess, and as soon as enough outputs of the kind are known
-        twice the dearest of them takes its place; then the limit holds as far as outputs go on like that.
+        If nothing bounds the output, `worst_usd` is a guess. Once enough outputs of the kind are known, twice the
+        dearest of them replaces it, and the limit holds as long as outputs go on like that.
 
-        `kind` is hashable, for instance (model, task): what a cancelled call may have cost is learned per kind. Calls
-        are admitted in the order in which they asked. Raises BudgetExhausted as soon as the call cannot fit whatever
-        the ones in flight turn out to cost, and then for all that wait and all that come; only a call that is dearer
-        than the whole limit is refused alone.
+        `kind` is hashable, for instance (model, task): the cost of outputs is learned per kind. Calls are admitted in
+        the order of their requests. Raises BudgetExhausted as soon as the call cannot fit whatever those in flight turn
+        out to cost, and from then on for all waiting and later calls. A call that is dearer than the whole limit is
+        refused alone.
         """
         hold = self.admit_nowait(kind, input_usd, worst_usd, is_bound=is_bound)
         if hold is not None:
             return hold
-        waiter = _Waiter(self._hold_for(kind, input_usd, worst_usd, is_bound=is_bound))
+        waiter = _BudgetWaiter(self._hold_for(kind, input_usd, worst_usd, is_bound=is_bound))
         self._waiting.append(waiter)
         await self._decided(waiter)
         if not waiter.is_admitted:
@@ -134,7 +138,7 @@ class Budget:
         return waiter.hold
 
     def admit_nowait(self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True) -> Hold | None:
-        """As `admit`, but None when the call would have to wait."""
+        """As `admit`, but None if the call would have to wait."""
         hold = self._hold_for(kind, input_usd, worst_usd, is_bound=is_bound)
         if hold.worst > self._limit:
             raise self._refusal(hold)
@@ -149,27 +153,27 @@ class Budget:
     async def admit_probe(
         self, kind: object, input_usd: float, worst_usd: float, *, is_bound: bool = True
     ) -> Hold | None:
-        """As `admit`, before all that wait, for a call that they depend on. None where it cannot fit any more, which
-        ends nothing.
+        """As `admit`, ahead of all waiting calls, for a call that they depend on. None if it cannot fit, which does not
+        exhaust the budget.
         """
         hold = self._hold_for(kind, input_usd, worst_usd, is_bound=is_bound)
         if self._missed is not None or self._spent + hold.worst > self._limit:
             return None
         if self._fits(hold):
             return self._take(hold)
-        waiter = _Waiter(hold, is_optional=True)
+        waiter = _BudgetWaiter(hold, is_optional=True)
         self._waiting.appendleft(waiter)
         await self._decided(waiter)
         return waiter.hold if waiter.is_admitted else None
 
     def learn(self, kind: object, output_usd: float) -> None:
-        """An output of an earlier session cost so much."""
-        self._outputs.setdefault(kind, deque(maxlen=_KEPT)).append(_pico(output_usd))
+        """An output of an earlier session cost `output_usd`."""
+        self._outputs.setdefault(kind, deque(maxlen=_OUTPUTS)).append(_pico(output_usd))
 
     async def cover(self, hold: Hold, *, is_alone: bool = False) -> None:
-        """The call is about to be sent: return once a kill would not lose sight of it. Raises JournalFailed.
+        """The call is about to be sent: return once the journal covers it. Raises JournalFailed.
 
-        `is_alone` says that nothing else can move meanwhile; see `HighWaterMark.cover_alone`.
+        `is_alone` says that no other call can proceed; see `HighWaterMark.cover_alone`.
         """
         hold.is_sent = True
         self._sent += hold.worst
@@ -178,15 +182,15 @@ class Budget:
             await cover((self._spent - self._before + self._sent) / _PER_USD)
 
     def settle(self, hold: Hold, cost_usd: float | None, owed_usd: float = 0.0) -> None:
-        """The call has ended and cost so much; None when nothing was billed. It may have cost `owed_usd` more."""
+        """The call has ended and cost `cost_usd`, None if nothing was billed. It may have cost `owed_usd` more."""
         cost, owed = (_pico(max(0.0, usd or 0.0)) for usd in (cost_usd, owed_usd))
         if cost_usd is not None:
-            self._outputs.setdefault(hold.kind, deque(maxlen=_KEPT)).append(max(0, cost - hold.input))
+            self._outputs.setdefault(hold.kind, deque(maxlen=_OUTPUTS)).append(max(0, cost - hold.input))
         self._owed += owed
         self._give_back(hold, cost + owed)
 
     def forfeit(self, hold: Hold) -> None:
-        """The call has ended and nobody will say what it cost: it counts as the most that it could."""
+        """The call has ended and its cost will stay unknown: it counts as the most that it could cost."""
         self._owed += hold.worst
         self._give_back(hold, hold.worst)
 
@@ -197,11 +201,11 @@ class Budget:
         return hold
 
     def _reconsider(self, hold: Hold) -> None:
-        """Take what is known by now in place of a guess; as long as that is little, the guess if it is more."""
-        known = None if hold.is_bound else self._outputs.get(hold.kind)
-        if known:
-            learned = hold.input + 2 * max(known)
-            hold.worst = learned if len(known) >= _FEWEST else max(hold.worst, learned)
+        """Replace a guess by what outputs have cost; with few outputs, only if that is more than the guess."""
+        outputs = None if hold.is_bound else self._outputs.get(hold.kind)
+        if outputs:
+            learned = hold.input + 2 * max(outputs)
+            hold.worst = learned if len(outputs) >= _FEWEST else max(hold.worst, learned)
 
     def _fits(self, hold: Hold) -> bool:
         return self._spent + self._reserved + hold.worst <= self._limit
@@ -223,8 +227,8 @@ class Budget:
         if self._waiting:
             self._wake()
 
-    async def _decided(self, waiter: _Waiter) -> None:
-        """Wait until it is known whether the call is admitted."""
+    async def _decided(self, waiter: _BudgetWaiter) -> None:
+        """Wait until the call is admitted or refused."""
         try:
             await waiter.decided.wait()
         except BaseException:
@@ -236,7 +240,7 @@ class Budget:
             raise
 
     def _wake(self) -> None:
-        """Admit from the head of the queue what fits by now."""
+        """Admit calls from the head of the queue as long as they fit."""
         while self._waiting:
             head = self._waiting[0]
             self._reconsider(head.hold)
@@ -265,11 +269,11 @@ class Budget:
 
 
 def check_row(cost_usd: float | None, owed_usd: float, limit_usd: float) -> None:
-    """To be called before each attempt of a row that has cost `cost_usd` and may have cost `owed_usd` more; a cost of
-    None, an unknown price, passes.
+    """Check, before each attempt, a row that has cost `cost_usd`, and may have cost `owed_usd` more. A cost of None, of
+    an unknown price, passes.
 
-    Raises RowBudgetExceeded when the row has nothing left of its `limit_usd`, so that it passes its limit by the calls
-    in flight at most.
+    Raises RowBudgetExceeded if nothing is left of the row's `limit_usd`, so that it exceeds its limit at most by the
+    calls in flight.
     """
     if cost_usd is not None and cost_usd + owed_usd >= limit_usd:
         owed = f", and up to ${owed_usd:.6g} on calls whose bill is not known," if owed_usd else ""

@@ -1,14 +1,16 @@
 """How many requests of one model may be in flight: additive growth, multiplicative cut, as in TCP.
 
-Slow start, congestion avoidance and one cut per episode: https://www.rfc-editor.org/rfc/rfc5681#section-3. What is not
-used does not grow: https://www.rfc-editor.org/rfc/rfc7661.
+Slow start, congestion avoidance and one cut per episode: https://www.rfc-editor.org/rfc/rfc5681#section-3. A limit that
+is not used does not grow: https://www.rfc-editor.org/rfc/rfc7661.
 """
 
 import anyio
 
+# No growth for this long after a server error or a limit on calls at once: a server that has just failed under its load
+# gets time to recover. Longer would leave capacity unused after a single 500.
 _PAUSE_S = 10.0
-# Doubling ends with as many refused as were let through. Where nothing warns of that, it is a quarter more per round
-# trip instead, from so many on: 1,000 at once are reached after 20 round trips, not 7.
+# Doubling ends with as many requests refused as got through. If no known limit prevents that, growth from this number
+# on is a quarter per round trip instead: 1,000 at once are reached after 20 round trips, not 7.
 _BLIND_FROM = 32
 _BLIND_STEP = 0.25
 
@@ -27,7 +29,7 @@ class ConcurrencyLimit:
         self._paused_until = 0.0
 
     def grow(self, in_flight: int, *, blind: bool) -> None:
-        """A request succeeded while `in_flight` were, this one among them. `blind` is without any limit known."""
+        """A request succeeded while `in_flight` were out, with this one. `blind`: no limit is known."""
         if self.now >= self.ceiling or 2 * self._peak(in_flight) < self.now:
             return
         if self._paused_until:
@@ -38,7 +40,7 @@ class ConcurrencyLimit:
         self.now = min(float(self.ceiling), self.now + step)
 
     def _peak(self, in_flight: int) -> int:
-        """The most that were in flight in this round trip and in the one before."""
+        """The most in flight in this round trip and the one before."""
         self._round -= 1
         if self._round < 0:
             self._before, self._most, self._round = self._most, in_flight, in_flight
@@ -47,14 +49,14 @@ class ConcurrencyLimit:
         return max(self._before, self._most)
 
     def cut(self, in_flight: int) -> None:
-        """A request that was sent after the last cut was refused while `in_flight` were, this one among them."""
-        # What is not in use, as under a ceiling that nobody comes near, is no loss and helps nobody.
+        """A request sent after the last cut was refused while `in_flight` were out, with this one."""
+        # Cutting the unused part of a high limit would change nothing, so the cut starts from what is in use.
         self.now = max(1.0, min(self.now / 2, in_flight))
         self._starting = False
         self.cuts += 1
 
     def cap(self, in_flight: int) -> None:
-        """The provider takes no more than `in_flight` at once, it says; it is asked for one more now and then."""
+        """The provider says that it takes no more than `in_flight` at once; one more is tried now and then."""
         self.now = max(1.0, min(self.now, in_flight))
         self._starting = False
         self.cuts += 1

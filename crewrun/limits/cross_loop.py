@@ -1,4 +1,4 @@
-"""The limiters of a run for kickoffs in another event loop of the process, as a sync tool may start them."""
+"""The limiters of a run for kickoffs in another event loop of the process, such as a sync tool starts."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from crewrun.errors import CallError
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.limiter import Limiters
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.messages import Endpoint
 
 T = TypeVar("T")
@@ -23,12 +23,12 @@ class CrossLoopLimiters:
 
     @property
     def is_budgeted(self) -> bool:
-        """Whether calls have to say what they may cost."""
+        """Whether each call needs its highest price."""
         return self._limiters.is_budgeted
 
     @property
     def is_of_a_run(self) -> bool:
-        """Whether these limiters are a run's: what every call would meet then ends the run."""
+        """Whether these limiters belong to a run: then a failure that every call would meet ends the run."""
         return self._limiters.is_of_a_run
 
     def of(self, endpoint: Endpoint) -> "CrossLoopLimiter":
@@ -37,16 +37,16 @@ class CrossLoopLimiters:
 
 
 class CrossLoopLimiter:
-    """A limiter that another event loop has."""
+    """A limiter of another event loop."""
 
     def __init__(self, endpoint: Endpoint, limiters: Limiters, loop: asyncio.AbstractEventLoop) -> None:
         self._endpoint = endpoint
         self._limiters = limiters
         self._loop = loop
 
-    bounds = NOTHING_LEARNED  # those of the run are its own loop's
+    bounds = NOTHING_LEARNED  # the run's are not read from another loop
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+    async def enter(self, tokens: int, price: CallPrice | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
 
         async def enter() -> Permit:
@@ -54,7 +54,7 @@ class CrossLoopLimiter:
 
         return await self._entered(enter())
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: CallPrice | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
 
         async def enter() -> Permit | bool:
@@ -71,7 +71,7 @@ class CrossLoopLimiter:
 
         future = asyncio.run_coroutine_threadsafe(enter(), self._loop)
         try:
-            # Shielded: a cancelled future would lose the permit of a call that has been let in by then.
+            # Shielded: cancelling the future would lose the permit of a call that was let in just before.
             return await asyncio.shield(asyncio.wrap_future(future))
         except BaseException:
             future.add_done_callback(self._give_back)

@@ -8,21 +8,22 @@ from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage, 
 
 # English text; other languages and code have fewer bytes per token: https://platform.openai.com/tokenizer
 BYTES_PER_TOKEN = 4
-# What a chat template puts around a message, and around a tool.
+# The tokens that a chat template adds around a message and around a tool. OpenAI's adds 3 to a message, others more.
+# https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
 _PER_MESSAGE = 8
 _PER_TOOL = 64
-# What one part of a content counts that is no text, by its type: mostly, and at most. Its base64 says nothing of that.
+# The tokens of a part that is not text, by its type: usually, and at most. The size of its base64 says nothing of that.
 # Images: Claude's largest, and eight tiles of gpt-4o-mini at 5,667 with a base of 2,833.
 # https://docs.anthropic.com/en/docs/build-with-claude/vision https://platform.openai.com/docs/guides/images-vision
 # Files: ten pages, and the hundred that providers take, of 3,000 each.
 # https://docs.anthropic.com/en/docs/build-with-claude/pdf-support
-# Sound and film: one minute, and 25 or 20, at Gemini's 32 and 300 a second.
+# Audio and video: one minute, and 25 or 20, at Gemini's 32 and 300 a second.
 # https://ai.google.dev/gemini-api/docs/tokens
 _OF_A_FILE = (30_000, 300_000)
 _OF_A_PART = {"image_url": (1_600, 48_169), "input_audio": (1_920, 48_000), "video_url": (18_000, 360_000)}
-# Under these names a request bounds its answer; what else servers have is no bound where it may not be known.
+# The parameters by which a request bounds its answer. Those of single servers are no bound, as others ignore them.
 _LIMITS = ("max_tokens", "max_completion_tokens")
-# What a budget holds back for an answer that nothing bounds, until it has seen some.
+# What a budget holds back for an answer without a bound until it has seen some: about 1,500 words, more than most have.
 GUESSED_TOKENS = 2_048
 _NO_PARTS_OF_PROMPT: Mapping[str, Any] = dict.fromkeys(
     (
@@ -37,9 +38,9 @@ _NO_PARTS_OF_ANSWER: Mapping[str, Any] = dict.fromkeys(
 
 
 def fewest_tokens(request: ChatRequest, bytes_per_token: int = BYTES_PER_TOKEN) -> int:
-    """The tokens of a prompt, at so many bytes each; one byte each is the most that they can be.
+    """The tokens of a prompt at `bytes_per_token`; with 1 it is the most that they can be.
 
-    An image or a file counts what such a part mostly takes, or at most.
+    An image or a file counts what such a part usually takes or, with 1, the most.
     """
     size = sum([len(message.content) for message in request.messages])
     tokens = size // bytes_per_token + _PER_MESSAGE * len(request.messages)
@@ -69,9 +70,9 @@ def _tokens_of_parts(messages: Iterable[Message], *, is_most: bool) -> int:
 
 
 def most_tokens(endpoint: Endpoint) -> int | None:
-    """The most tokens that an answer can have, as the request says; None where it does not.
+    """The most tokens that an answer can have by the request's parameters; None if they do not bound it.
 
-    Of two limits the larger one counts: which of them a server obeys is its own choice.
+    Of two limits the larger one counts, since servers differ in which of them they obey.
     """
     fields = endpoint.fields
     dropped = fields.get("additional_drop_params") or ()
@@ -87,13 +88,13 @@ def _whole(value: object) -> int:
 
 
 def most_answer_tokens(completion: Completion) -> int:
-    """The most tokens that what is seen of an answer can have taken: one for each byte of it."""
+    """The most tokens that the visible part of an answer can have taken: one for each byte."""
     texts = [completion.text, completion.reasoning, *(c.name + c.arguments for c in completion.tool_calls)]
     return sum(map(_bytes, texts))
 
 
 def believable(completion: Completion, request: ChatRequest) -> Completion:
-    """`completion`, with an estimate for what its provider did not count, or counted as more than there can be."""
+    """`completion`, with estimates of the tokens that its provider did not count."""
     usage = completion.usage
     is_prompt_counted = usage.prompt_tokens > 0
     has_answer = completion.text or completion.tool_calls or completion.reasoning
@@ -106,7 +107,7 @@ def believable(completion: Completion, request: ChatRequest) -> Completion:
 def _estimated(completion: Completion, request: ChatRequest, is_prompt_counted: bool, is_answer_counted: bool) -> Usage:
     usage = replace(completion.usage, estimated_calls=1)
     details = usage.details or UsageDetails()
-    if not is_prompt_counted:  # then its parts were not counted either
+    if not is_prompt_counted:  # then the parts of the prompt were not counted either
         usage = replace(
             usage, prompt_tokens=fewest_tokens(request), cached_prompt_tokens=0, cache_write_prompt_tokens=0
         )

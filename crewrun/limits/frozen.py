@@ -1,8 +1,8 @@
-"""The limiters of a run for a kickoff that holds the run's own event loop: none of its other calls can end meanwhile.
+"""The limiters of a run for a kickoff that holds the run's own event loop, so that none of its other calls can end.
 
-Nothing but the kickoff touches the limiters while the loop is held, so that another thread may. What would wait for
-another call of the run would wait forever: a place among the calls in flight is taken beyond their number, and where
-the budget has no room the kickoff fails. Requests and tokens per minute hold.
+Nothing but the kickoff touches the limiters while the loop is held, so another thread may use them. Waiting for another
+call of the run would last forever: the kickoff's calls may exceed the limit on calls in flight, and if the budget has
+no room the kickoff fails. The limits of requests and tokens per minute hold.
 """
 
 from crewrun.errors import CallError
@@ -11,18 +11,16 @@ from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.limiter import Limiters
 from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.local_limiters import LocalLimiters
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.messages import Endpoint
 
 
 def frozen(limiters: Limiters) -> Limiters:
-    """The limiters for a loop in another thread while that of `limiters` is held.
+    """The limiters for a loop in another thread while the loop of `limiters` is held.
 
-    Raises RuntimeError for limiters that are asked by messages, which the held loop would have to send.
+    Raises RuntimeError for limiters that are reached by messages, which the held loop would have to send.
     """
-    if isinstance(
-        limiters, CrossLoopLimiters | FrozenLimiters
-    ):  # those of a loop that goes on, or that is held already
+    if isinstance(limiters, CrossLoopLimiters | FrozenLimiters):  # of a loop that runs, or that is already held
         return limiters
     if isinstance(limiters, LocalLimiters):
         return FrozenLimiters(limiters)
@@ -40,12 +38,12 @@ class FrozenLimiters:
 
     @property
     def is_budgeted(self) -> bool:
-        """Whether calls have to say what they may cost."""
+        """Whether each call needs its highest price."""
         return self._limiters.is_budgeted
 
     @property
     def is_of_a_run(self) -> bool:
-        """Whether these limiters are a run's."""
+        """Whether these limiters belong to a run."""
         return self._limiters.is_of_a_run
 
     def of(self, endpoint: Endpoint) -> "FrozenLimiter":
@@ -54,7 +52,7 @@ class FrozenLimiters:
 
 
 class FrozenLimiter:
-    """A limiter whose loop is held; see `crewrun.limits.limiter.Limiter`."""
+    """A limiter whose loop is held; see `limiter.Limiter`."""
 
     def __init__(self, limiter: LocalLimiter) -> None:
         self._limiter = limiter
@@ -64,11 +62,11 @@ class FrozenLimiter:
         """See `Limiter.bounds`."""
         return self._limiter.bounds
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+    async def enter(self, tokens: int, price: CallPrice | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
         return await self._limiter.enter_unqueued(tokens, price)
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: CallPrice | None) -> Permit | bool:
         """No probe: the failure is the call's own."""
         return True
 

@@ -1,9 +1,8 @@
-"""The high-water mark: what a session of a run may have been billed at most, written down before it can be.
+"""The high-water mark: the most that a session of a run may have been billed, on disk before it can be billed.
 
-A session that is killed takes with it what it knew of its calls in flight. So its journal holds a mark that covers all
-that it has spent and all that its calls in flight may cost, and a session that ended without a word counts as its mark.
-The mark is raised in steps, ahead of need, so that a call seldom waits for the disk. As write-ahead logs do it: what
-may happen is on disk before it happens.
+When a session is killed, what it knew of its calls in flight is lost. So its journal holds a mark that covers all that
+it has spent and all that its calls in flight may cost, and a session that was killed counts as having spent its mark.
+The mark is raised in steps, ahead of need, so that a call seldom waits for the disk. It is a write-ahead log of costs.
 """
 
 from asyncio import Future
@@ -12,15 +11,15 @@ from functools import partial
 
 import anyio
 
-# A step is this part of the budget: what a kill may count too much, against one commit for each step.
+# Steps to the whole budget: a kill may count one step too much (0.4 %), and each step is one commit.
 _STEPS = 256
 
 
 class HighWaterMark:
-    """Keeps the journal's mark above what may be owed. For one asyncio event loop.
+    """Keeps the journal's mark above what may have been billed. For one asyncio event loop.
 
-    `write` commits a mark, in US dollars; marks are committed in the order in which they are given. `most_usd` is what
-    the session may spend at most: no mark needs to be higher.
+    `write` commits a mark, in US dollars; marks are committed in the order of the calls. `most_usd` is the most that
+    the session may spend: no mark needs to be higher.
     """
 
     def __init__(self, write: Callable[[float], "Future[None]"], most_usd: float) -> None:
@@ -29,21 +28,21 @@ class HighWaterMark:
         self._step_usd = most_usd / _STEPS
         self._written_usd = self._asked_usd = 0.0
         self._failure: BaseException | None = None
-        self._changed = anyio.Event()
+        self._change = anyio.Event()
 
     async def cover(self, usd: float) -> None:
-        """Return once the mark is at `usd` or above. Raises JournalFailed when it cannot be written."""
+        """Return once the mark is at `usd` or above. Raises JournalFailed if it cannot be written."""
         while usd > self._written_usd:
             if self._failure is not None:
                 raise self._failure
             if usd > self._asked_usd:
                 self._raise_above(usd)
-            await self._changed.wait()
+            await self._change.wait()
         if usd + self._step_usd / 2 > self._asked_usd and self._asked_usd < self._most_usd:
             self._raise_above(usd)
 
     async def cover_alone(self, usd: float) -> None:
-        """As `cover`, in another loop while this one is held: what it has asked for is not waited for."""
+        """As `cover`, in another loop while this one is held: marks that it is writing are not waited for."""
         if usd > self._written_usd:
             self._asked_usd = mark_usd = max(usd, self._asked_usd)
             await self._write(mark_usd)
@@ -57,5 +56,5 @@ class HighWaterMark:
         self._failure = writing.exception()
         if self._failure is None:
             self._written_usd = mark_usd
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._change.set()
+        self._change = anyio.Event()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from crewrun.errors import CallError
 from crewrun.limits.learned_bounds import LearnedBounds
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.messages import Endpoint
 
 
@@ -20,14 +20,14 @@ class Limiter(Protocol):
         """How far the provider was seen to count beyond a call's bounds, as far as that is known here."""
         ...
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+    async def enter(self, tokens: int, price: CallPrice | None, *, is_patient: bool = True) -> Permit:
         """Wait until an attempt of an estimated `tokens` may be sent; a call that is not patient waits for no outage.
 
         Raises EndpointRefused and WaitTooLong if it would be refused, OutageTooLong and BudgetExhausted.
         """
         ...
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: CallPrice | None) -> Permit | bool:
         """Wait until it is known whether `error`, which a call met, is that call's own.
 
         True: it is. False: it is not, and the call is to be sent again. A permit is for the probe that decides: the

@@ -7,7 +7,7 @@ from crewrun.limits.budget import Hold
 from crewrun.limits.circuit_breaker import CircuitBreaker
 from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds, Learning
 from crewrun.limits.options import SLOW_START, LimiterOptions
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.limits.probes import Suspicion
 from crewrun.limits.rate_limiter import RateLimiter
 from crewrun.limits.run_limits import RunLimits
@@ -57,7 +57,7 @@ class LocalLimiter:
             permit.attempt = breaker.sent()
         return permit
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+    async def enter(self, tokens: int, price: CallPrice | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
         budget, hold = self._run.budget, None
         if budget is not None and price is not None:
@@ -67,7 +67,7 @@ class LocalLimiter:
         permit.price = price
         return permit
 
-    async def enter_unqueued(self, tokens: int, price: Price | None) -> Permit:
+    async def enter_unqueued(self, tokens: int, price: CallPrice | None) -> Permit:
         """As `enter`, for a call that all others in flight are waiting for, so that it cannot wait for any of them.
 
         Raises RowBudgetExceeded if the budget has no room until one of them has ended.
@@ -101,7 +101,7 @@ class LocalLimiter:
         permit.attempt, permit.is_probe, permit.hold, permit.price = attempt, is_probe, hold, price
         return permit
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: CallPrice | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
         breaker = self._breaker
         if error is None:
@@ -121,7 +121,7 @@ class LocalLimiter:
         return permit or True
 
     async def _enter_within_budget(
-        self, tokens: int, price: Price | None, suspicion: Suspicion | None
+        self, tokens: int, price: CallPrice | None, suspicion: Suspicion | None
     ) -> Permit | None:
         """A permit for a probe, None if the budget has no room for one."""
         budget, hold = self._run.budget, None

@@ -1,4 +1,4 @@
-"""What passes between a call and its limiter: what an attempt may cost, its permit, and how it ended."""
+"""What passes between a call and its limiter: the highest price of an attempt, its permit, and its result."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -11,9 +11,9 @@ from crewrun.limits.windows import TokenEntry
 from crewrun.messages import RateLimits
 
 
-class Price(NamedTuple):
-    """What a call may cost at most: tokens of its prompt and of its answer, each in US dollars; those of the answer are
-    a guess unless it `is_bound`. `kind` is what the call has in common with others, (model, task).
+class CallPrice(NamedTuple):
+    """The most that a call may cost: tokens of its prompt and of its answer, with the US dollars for each. Those of the
+    answer are a guess unless it `is_bound`. Calls of one `kind`, (model, task), are likely to cost the same.
     """
 
     kind: object
@@ -37,25 +37,24 @@ class Price(NamedTuple):
         return self.prompt_usd() + self.answer_usd()
 
     def beyond(self, prompt_tokens: int, answer_tokens: int) -> LearnedBounds:
-        """How far what the provider counted for this call is beyond its bounds."""
+        """How far the provider's counts for this call exceed its bounds."""
         factor = answer_tokens / self.answer_tokens if self.is_bound else 1.0
         return LearnedBounds(max(0, prompt_tokens - self.prompt_tokens), max(1.0, factor))
 
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """Permission for one attempt, with all that is set aside for it. It is settled or given back once.
+    """Permission for one attempt, with all that is set aside for it. It is given back once.
 
     Attributes:
-        number: its position among the requests of its endpoint, from 1; in a worker elsewhere, the number by which the
-            run knows it.
-        episode: how often the endpoint's limits had been cut when it was given.
-        tokens: its entry in the window of tokens per minute, if there is one.
-        attempt: its number for what watches for outages, 0 where nothing does.
+        number: its position among the requests of its endpoint, from 1; on a worker elsewhere, its number at the run.
+        episode: how often the endpoint's limits had been cut when it was issued.
+        tokens: its entry in the window of tokens per minute, if there is a window.
+        attempt: its number in the circuit breaker, 0 without one.
         is_probe: a neutral request is to be sent in place of the call's own, to see whether an outage is over, or
-            whether what is in `suspicion` holds for every call.
-        hold: what is held back of the budget for it.
-        price: what it may cost at most, where there is a budget.
+            whether the `suspicion` holds for every call.
+        hold: the part of the budget held back for it.
+        price: the most that it may cost, if there is a budget.
     """
 
     number: int = 0
@@ -65,13 +64,13 @@ class Permit:
     is_probe: bool = False
     hold: Hold | None = None
     suspicion: Suspicion | None = None
-    price: Price | None = None
+    price: CallPrice | None = None
 
 
 class FailureScope(Enum):
-    """Whom a failed attempt is about.
+    """Which calls a failed attempt says something about.
 
-    OWN: its call alone. NONE: nobody; it is sent again and uses up no retry. ALL: perhaps every call; a probe decides.
+    OWN: its own only. NONE: no call; it is sent again and uses up no retry. ALL: perhaps every call; a probe decides.
     """
 
     OWN = "own"
@@ -82,8 +81,8 @@ class FailureScope(Enum):
 class CallResult(NamedTuple):
     """How an attempt ended: the tokens and US dollars that it is known to have used.
 
-    With `is_unknown` its bill is not, or not all of it: `owed_usd` more may come, None where the price is not known.
-    `prompt_tokens` are those of the prompt among the `tokens`.
+    With `is_unknown`, at least a part of its bill is unknown: `owed_usd` more may come, None if the price is unknown.
+    `prompt_tokens` of the `tokens` are the prompt's.
     """
 
     tokens: int | None = None

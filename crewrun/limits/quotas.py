@@ -1,34 +1,34 @@
-"""A provider's limits per minute, requests and tokens, as one model's `rate_limiter` keeps them.
+"""A provider's limits per minute, of requests and of tokens, for one model's `rate_limiter`.
 
-The first half of a window goes out as it comes, the second half evenly. So a short run does not wait, and a long one is
-not stop and go: half a minute's worth stays in hand for when the provider counts differently, or halves the limit.
+The first half of a window goes out at once, the second half evenly. So a short run does not wait, and a long one does
+not stop and go: half a minute's worth stays in reserve in case the provider counts differently, or halves the limit.
 """
 
 from typing import ClassVar
 
 from crewrun.limits.windows import WINDOW_S, RequestWindow, TokenEntry, TokenWindow
 
-# Timers are late: so much of the even pace may be made up for.
+# Timers fire late; up to this much delay is made up for. A burst after a longer stall would look like twice the rate.
 _CATCH_UP_S = 0.5
 
 
 class _MinuteQuota:
-    """`per_min` is None as long as no limit is known."""
+    """A limit per minute; `per_min` is None as long as none is known."""
 
     unit: ClassVar[str]
-    __slots__ = ("_given", "_next_at", "per_min")
+    __slots__ = ("_next_at", "_user_limit", "per_min")
 
-    def __init__(self, given: int | None) -> None:
-        self._given = given
+    def __init__(self, user_limit: int | None) -> None:
+        self._user_limit = user_limit
         self._next_at = 0.0
         self.per_min: int | None = None
 
     def __str__(self) -> str:
         return f"{self.per_min or 0:,} {self.unit}/min"
 
-    def allowed(self, told: int) -> int:
-        """The limit when the provider says `told`: what the user gave is lowered, never raised."""
-        return told if self._given is None else min(told, self._given)
+    def allowed(self, limit: int) -> int:
+        """The limit when the provider says `limit`: it can lower the user's, but not raise it."""
+        return limit if self._user_limit is None else min(limit, self._user_limit)
 
     def _spread(self, amount: int, per_min: int, used: int, now: float) -> None:
         gap_s = WINDOW_S * min(amount, per_min) / per_min
@@ -42,10 +42,10 @@ class RequestQuota(_MinuteQuota):
     unit = "requests"
     __slots__ = ("_window",)
 
-    def __init__(self, given: int | None) -> None:
-        super().__init__(given)
-        self._window = RequestWindow(given or 1)
-        self.per_min = given
+    def __init__(self, user_limit: int | None) -> None:
+        super().__init__(user_limit)
+        self._window = RequestWindow(user_limit or 1)
+        self.per_min = user_limit
 
     def begin(self, per_min: int, sent: int, since: float, now: float) -> None:
         """The limit is `per_min` from now on, of which `sent` were used, evenly since `since`."""
@@ -56,7 +56,7 @@ class RequestQuota(_MinuteQuota):
         self._window.per_min = self.per_min = per_min
 
     def earliest(self, now: float) -> float:
-        """The first time from `now` on at which one more request may go."""
+        """The earliest time from `now` on at which one more request may go out."""
         at = self._window.earliest(now)
         return max(at, self._next_at) if 2 * self._window.used(now) >= self._window.per_min else at
 
@@ -72,10 +72,10 @@ class TokenQuota(_MinuteQuota):
     unit = "tokens"
     __slots__ = ("_window",)
 
-    def __init__(self, given: int | None) -> None:
-        super().__init__(given)
-        self._window = TokenWindow(given or 1)
-        self.per_min = given
+    def __init__(self, user_limit: int | None) -> None:
+        super().__init__(user_limit)
+        self._window = TokenWindow(user_limit or 1)
+        self.per_min = user_limit
 
     def begin(self, per_min: int, sent: int, since: float, now: float) -> None:
         """The limit is `per_min` from now on, of which `sent` were used, evenly since `since`."""
@@ -86,7 +86,7 @@ class TokenQuota(_MinuteQuota):
         self._window.per_min = self.per_min = per_min
 
     def earliest(self, tokens: int, now: float) -> float:
-        """The first time from `now` on at which a request of `tokens` may go; one of more than the limit goes alone."""
+        """The earliest time from `now` on for a request of `tokens`; one of more than the limit goes out alone."""
         at = self._window.earliest(tokens, now)
         return max(at, self._next_at) if 2 * self._window.used(now) >= self._window.per_min else at
 
@@ -96,10 +96,10 @@ class TokenQuota(_MinuteQuota):
         return self._window.take(tokens, now)
 
     def settle(self, entry: TokenEntry, tokens: int) -> None:
-        """The request came to `tokens`."""
+        """The request used `tokens`."""
         per_min = self._window.per_min
         gap_s = WINDOW_S * (min(tokens, per_min) - min(entry.tokens, per_min)) / per_min
-        # Nothing that happened more than a window ago holds anybody up.
+        # Nothing from more than a window ago delays a request.
         latest = entry.at + WINDOW_S
         if gap_s < 0 or self._next_at < latest:
             self._next_at = min(self._next_at + gap_s, max(latest, self._next_at))

@@ -1,7 +1,7 @@
-"""How fast requests may go out when a provider refuses without saying its limit: found out from what it lets through.
+"""How fast requests may go out when a provider refuses without stating its limit: measured by what it lets through.
 
 A limit per minute is a bucket: what was let through between two moments when it was empty is what flowed in, so that
-count over that time is the limit, whatever happened in between. Near the rate that was found the approach is cubic, as
+count over that time is the limit, whatever happened in between. Near the measured rate the approach is cubic, as
 in https://www.rfc-editor.org/rfc/rfc9438: up to it, long beside it, then ever faster beyond it.
 
 How many may be in flight is `concurrency_limit`'s; limits that are known are windows in `limits`.
@@ -9,35 +9,41 @@ How many may be in flight is `concurrency_limit`'s; limits that are known are wi
 
 from math import inf
 
-# A score of outcomes after a first refusal, +1 for each refusal and -1/2 for each success: this much is a limit, not
-# chance.
+# All values were chosen against the marks of tests/unit/test_rate_limiter.py, which compares with a true token bucket
+# on a virtual clock. Where a value comes from elsewhere, that is said.
+
+# After a first refusal each further one adds 1 to a score and each success takes _RELIEF away. At _EVIDENCE the
+# refusals count as a limit and no longer as chance.
 _EVIDENCE = 5.0
 _RELIEF = 0.5
-# While it searches, the rate doubles in this time, and in no fewer requests than these.
+# In slow start the rate doubles in _DOUBLING_S, as TCP's does in a round trip, but not within fewer requests than
+# these.
 _DOUBLING_S = 2.0
 _DOUBLING_COUNT = 4
-# That much more without a refusal, and there was no such limit.
+# A search that has multiplied the rate by this without a refusal shows that there was no limit.
 _ESCAPE = 16
-# After a refusal: this part of the rate, and back at the whole of it after about as long as it was measured.
+# A refusal cuts the rate to this share (RFC 9438 has 0.7; a bucket's own measurement needs less). It is back at the
+# whole rate after about as long as the rate was measured, within these bounds.
 _CUT = 0.85
 _SHORTEST_RETURN_S = 10.0
 _LONGEST_RETURN_S = 60.0
-# Less than this says nothing of a rate.
+# A measurement over less time or fewer requests than this is too rough to use.
 _LEAST_SPAN_S = 10.0
 _LEAST_COUNT = 20
 _FIRST_PER_S = 0.25
 _LOWEST_PER_S = 1 / 60
 _UNLIMITED_PER_S = 1000.0
-# A rate that was cut is not refused again at once, unless it was not the rate. After so much of that it is let alone,
-# for so long at first. Evidence anew counts as several refusals.
+# A right rate that was just cut is not refused again within _QUIET_S or _QUIET_COUNT requests. After _IN_VAIN cuts
+# that did not help, the rate was not the cause: no rate is kept for _REST_S, then for twice as long each time. A new
+# _EVIDENCE counts as _EVIDENCE_ANEW of these.
 _QUIET_S = 10.0
 _QUIET_COUNT = 10
 _IN_VAIN = 8
 _EVIDENCE_ANEW = 3
-# Of what was sent since, so much refused is as good as at once.
+# If this share of what was sent since a cut is refused, the refusal counts as an early one, however long after the cut.
 _MOSTLY = 0.25
-# So much refused of the last requests, after as many at least, and it is not the rate: one that is about right is
-# refused now and then.
+# If more than this share of recent requests is refused, after at least _TRIAL_COUNT of them, the rate is not the cause
+# either: a rate that is about right is refused rarely. _MEMORY is the length of that moving average.
 _USELESS = 0.25
 _TRIAL_COUNT = 12
 _MEMORY = 8
@@ -46,9 +52,9 @@ _LONGEST_REST_S = 960.0
 
 
 class RateEstimator:
-    """The rate of one model's requests, which are numbered in the order in which they were sent, from 1.
+    """The rate of one model's requests, which are numbered from 1 in the order in which they were sent.
 
-    Times are seconds of one clock that never goes back; the caller reads it.
+    Times are seconds of a monotonic clock, which the caller reads.
     """
 
     __slots__ = (
@@ -89,18 +95,18 @@ class RateEstimator:
         self._pressed = 0
         self._from = 0.0
         self._next_at = 0.0
-        # Since the provider's bucket was last known to be empty: when, what was sent by then, what was refused since.
+        # When the provider's bucket was last known to be empty, what had been sent by then, what was refused since.
         self._empty_at = 0.0
         self._sent = 0
         self._refused = 0
-        self._refused_since = 0  # the last change
-        self._judged = 0  # refusals up to this number have had their effect
+        self._refused_since = 0  # since the last change of the rate
+        self._judged = 0  # refusals up to this number were taken into account
         self._score = 0.0
         self._suspect = 0
         self._in_vain = 0
         self._rest_s = _REST_S
         self._rests_until = -inf
-        self._tried = 0  # outcomes since there is a rate, and how many of the last were refusals
+        self._tried = 0  # outcomes since there is a rate; `_share` is the moving average of refusals among them
         self._share = 0.0
 
     def per_s(self, now: float) -> float:
@@ -124,25 +130,25 @@ class RateEstimator:
         """A request goes out."""
         gap_s = 1 / self.per_s(now)
         self._taken += 1
-        self._pressed += now <= self._next_at + gap_s  # a rate that nobody waits for is no trial of it
+        self._pressed += now <= self._next_at + gap_s  # a rate that no request waits for is not tested
         self._next_at = now + gap_s
 
     def succeeded(self, number: int) -> None:
-        """The provider let this one through."""
+        """The provider let request `number` through."""
         self._through += 1
         self._note(0.0)
         if self._score and number > self._suspect:
             self._score = max(0.0, self._score - _RELIEF)
 
     def refused(self, number: int, now: float, sent: int, *, in_vain: bool) -> None:
-        """The provider refused this one, when `sent` were sent; `in_vain` while it lets nothing through at all."""
+        """The provider refused request `number` when `sent` had been sent; `in_vain` while it lets nothing through."""
         if number <= self._judged or now < self._rests_until:
             return
         self._refused += 1
         self._refused_since += 1
         self._note(1.0)
         if in_vain:
-            return  # that is not a matter of how fast
+            return  # a lower rate would not help
         self._suspect = self._suspect if self._score else number
         self._score += 1
         if self._score >= _EVIDENCE:
@@ -151,12 +157,12 @@ class RateEstimator:
             self._correct(now, sent)
 
     def forget(self, sent: int) -> None:
-        """The provider has said a limit: refusals of what was sent before are no evidence of another one."""
+        """The provider has stated a limit: refusals of what was sent before are not evidence of another one."""
         self.is_set, self._judged, self._score, self._in_vain = False, sent, 0.0, 0
         self._tried, self._share = 0, 0.0
 
     def _suppose(self, now: float, sent: int) -> None:
-        """Most are refused: start the search for a rate, or start it again further down."""
+        """Most requests are refused: start the search for a rate, or restart it further down."""
         if not self.is_set:
             per_s = max(self._overall_per_s(now), _FIRST_PER_S)
         else:
@@ -169,7 +175,7 @@ class RateEstimator:
         self._empty(now, sent)
 
     def _correct(self, now: float, sent: int) -> None:
-        """One was refused at a rate that is about right."""
+        """A request was refused at a rate that is about right."""
         is_early = now - self._from < _QUIET_S or self._taken < max(_QUIET_COUNT, self._refused_since / _MOSTLY)
         self._in_vain = self._in_vain + 1 if is_early else 0
         if self._gives_up(now, sent):
@@ -186,6 +192,7 @@ class RateEstimator:
         self._empty(now, sent)
 
     def _gives_up(self, now: float, sent: int) -> bool:
+        """Whether the rate is not what causes refusals; then no rate is kept for a while."""
         if self._in_vain < _IN_VAIN and not (self._tried >= _TRIAL_COUNT and self._share > _USELESS):
             return False
         self.forget(sent)
@@ -199,7 +206,7 @@ class RateEstimator:
             self._share += (refused - self._share) / _MEMORY
 
     def _overall_per_s(self, now: float) -> float:
-        """The rate if the bucket was full at first: a minute's worth was let through besides what flowed in."""
+        """The rate if the bucket was full at first: a minute's worth was let through on top of what flowed in."""
         return self._through / (now - self.began + 60)
 
     def _through_per_s(self, now: float, sent: int) -> float:

@@ -1,10 +1,10 @@
-"""What a reply's headers say of the provider's rate limits.
+"""The provider's rate limits in the headers of a reply.
 
 Dialects: OpenAI's, which Azure, Groq and most others speak
-(https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers), the same with `-minute` behind (Cerebras,
+(https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers), the same with suffix `-minute` (Cerebras,
 https://inference-docs.cerebras.ai/support/rate-limits), Anthropic's (https://docs.anthropic.com/en/api/rate-limits) and
 the IETF draft (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/). `Retry-After` is read in
-`retry_after`, what follows from all this is decided in `rate_limiter`.
+`retry_after`; `rate_limiter` decides what follows from all this.
 """
 
 import re
@@ -16,18 +16,18 @@ from typing import NamedTuple
 
 from crewrun.messages import RateLimits
 
-# More than any account has: what claims more is not a limit.
+# More than any account has: a larger number is not a limit.
 _MOST = 10**12
 _MINUTE_S = 60.0
 _LONGEST_CHARS = 100
-# A limit per minute is free again within a minute, give or take a slow reply and a clock that is off. One that comes
-# back later speaks by refusing.
+# A limit per minute resets within a minute, plus some for a slow reply and a clock that is off. A longer reset is that
+# of another kind of limit, which is only noticed when it refuses.
 LONGEST_RESET_S = 75.0
 _SPAN = re.compile(
     r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d*\.?\d+)s)?(?:(\d*\.?\d+)ms)?(?:\d*\.?\d+[uµn]s)?", re.ASCII
 )
 _SPAN_S = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
-# What is more is no number of seconds but a time: of seconds since 1970, a thousand times as much of milliseconds.
+# A larger number is not a duration but a time: seconds since 1970 or, a thousand times as large, milliseconds.
 _EPOCH_S = 1e9
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{0,12})?", re.ASCII)
 _POLICY = re.compile(r"(\d{1,15})\s*;(?:[^,]*;)?\s*w=(\d{1,9})", re.ASCII)
@@ -46,7 +46,7 @@ _ANTHROPIC = [
 
 
 class _Quota(NamedTuple):
-    """One limit as it was found."""
+    """One limit as the headers have it."""
 
     limit: int | None = None
     remaining: int | None = None
@@ -57,21 +57,21 @@ _NO_QUOTA = _Quota()
 
 
 def read(headers: Mapping[str, str]) -> RateLimits | None:
-    """The limits in `headers`, whose names are in lower case or whose mapping ignores case. None if there are none."""
-    # Looked for by name: most replies of most providers have nothing, and this is on every call's path.
+    """The limits in `headers`, whose names are in lower case or whose mapping ignores case. Else None."""
+    # Looked up by name: most replies of most providers have none, and every call comes through here.
     if _has_any(headers, _OPENAI):
-        found = _openai(headers, _OPENAI)
+        quotas = _openai(headers, _OPENAI)
     elif _has_any(headers, _OPENAI_MINUTE):
-        found = _openai(headers, _OPENAI_MINUTE)
+        quotas = _openai(headers, _OPENAI_MINUTE)
     elif _has_any(headers, _ANTHROPIC):
-        found = _anthropic(headers)
+        quotas = _anthropic(headers)
     elif "ratelimit-limit" in headers:
-        found = _draft(headers), _NO_QUOTA
+        quotas = _draft(headers), _NO_QUOTA
     else:
         return None
-    requests, tokens = _possible(found[0]), _possible(found[1])
+    requests, tokens = _possible(quotas[0]), _possible(quotas[1])
     if requests.reset_s is not None and requests.reset_s > LONGEST_RESET_S:
-        # Groq and OpenAI's free accounts: so many requests a day.
+        # Groq's and OpenAI's free accounts limit requests per day.
         requests = _Quota(None, requests.remaining, requests.reset_s)
     if requests == tokens == _NO_QUOTA:
         return None
@@ -81,7 +81,7 @@ def read(headers: Mapping[str, str]) -> RateLimits | None:
 
 
 def glance(headers: Mapping[str, str]) -> RateLimits | None:
-    """As `read`, at a tenth of its cost: what is left is told only when that is nothing."""
+    """As `read`, at a tenth of its cost: what remains is returned only if that is nothing."""
     requests, tokens = headers.get("x-ratelimit-limit-requests"), headers.get("x-ratelimit-limit-tokens")
     if requests is None and tokens is None:
         return read(headers)
@@ -92,9 +92,9 @@ def glance(headers: Mapping[str, str]) -> RateLimits | None:
 
 @lru_cache(maxsize=4096)
 def _read_limits(requests: str | None, tokens: str | None, reset: str | None) -> RateLimits | None:
-    """Limits are the same from reply to reply, and resets are few different words."""
-    said = {"limit-requests": requests, "limit-tokens": tokens, "reset-requests": reset}
-    return read({f"x-ratelimit-{name}": text for name, text in said.items() if text is not None})
+    """Cached: limits are the same from reply to reply, and resets have few different values."""
+    texts = {"limit-requests": requests, "limit-tokens": tokens, "reset-requests": reset}
+    return read({f"x-ratelimit-{name}": text for name, text in texts.items() if text is not None})
 
 
 def _has_any(headers: Mapping[str, str], names: Iterable[tuple[str, ...]]) -> bool:
@@ -105,7 +105,7 @@ def _has_any(headers: Mapping[str, str], names: Iterable[tuple[str, ...]]) -> bo
 
 
 def _possible(quota: _Quota) -> _Quota:
-    """`quota` without what cannot be: a limit of nothing, more left than there is."""
+    """`quota` without impossible values: a limit of 0, or more remaining than the limit."""
     limit, remaining = quota.limit, quota.remaining
     if limit is not None and not 0 < limit < _MOST:
         return _NO_QUOTA
@@ -123,14 +123,14 @@ def _openai(headers: Mapping[str, str], names: Iterable[tuple[str, ...]]) -> tup
 
 
 def _anthropic(headers: Mapping[str, str]) -> tuple[_Quota, _Quota]:
-    """Tokens in and out have limits of their own; `tokens` is their sum, or a narrower limit of the workspace."""
-    requests, tokens, given, written = (
+    """Input and output tokens have separate limits; `tokens` is their sum, or a narrower limit of the workspace."""
+    requests, tokens, inputs, outputs = (
         _Quota(_count(headers.get(limit)), _count(headers.get(remaining)), _until_s(headers.get(reset)))
         for limit, remaining, reset in _ANTHROPIC
     )
-    if tokens.limit is None and given.limit and written.limit:
-        tokens = _Quota(given.limit + written.limit)
-    spent = next((quota for quota in (given, written) if quota.remaining == 0 and quota.limit), None)
+    if tokens.limit is None and inputs.limit and outputs.limit:
+        tokens = _Quota(inputs.limit + outputs.limit)
+    spent = next((quota for quota in (inputs, outputs) if quota.remaining == 0 and quota.limit), None)
     return requests, _Quota(tokens.limit, 0, spent.reset_s) if spent else tokens
 
 
@@ -146,12 +146,12 @@ def _draft(headers: Mapping[str, str]) -> _Quota:
         return _Quota(None, remaining, reset_s)
     if remaining is not None and remaining > limit:
         remaining = None
-    # So many in a window shorter than a minute are that many times more in a minute, but never all at once.
+    # A shorter window is scaled up to a minute; sent evenly, that many never come at once.
     return _Quota(int(limit * _MINUTE_S / window_s), remaining, reset_s)
 
 
 def _count(text: str | None) -> int | None:
-    """A number from 0 up; Azure says -1 for what it does not know."""
+    """A number of at least 0; Azure has -1 for unknown values."""
     return int(float(text)) if text is not None and _NUMBER.fullmatch(text) else None
 
 
@@ -165,12 +165,12 @@ def span_s(text: str | None) -> float | None:
         number = float(text)
         if number < _EPOCH_S:
             return number
-        # A time is the wall clock's, so it is compared with the wall clock.
+        # It is a wall-clock time, so it is compared with the wall clock.
         return max(0.0, number / (1000 if number >= 1000 * _EPOCH_S else 1) - time.time())
-    found = _SPAN.fullmatch(text) if 0 < len(text) <= _LONGEST_CHARS else None
-    if found is None:
+    match = _SPAN.fullmatch(text) if 0 < len(text) <= _LONGEST_CHARS else None
+    if match is None:
         return None
-    return sum(float(part) * unit_s for part, unit_s in zip(found.groups(), _SPAN_S, strict=True) if part)
+    return sum(float(part) * unit_s for part, unit_s in zip(match.groups(), _SPAN_S, strict=True) if part)
 
 
 def _until_s(text: str | None) -> float | None:

@@ -1,8 +1,8 @@
-"""When the next request to one model may go out: as fast as its provider lets through, and no faster.
+"""When the next request to one model may go out: as fast as its provider permits, and no faster.
 
-What is known is kept: requests and tokens per minute (`meters`), given by the user or read from headers, and what the
-provider asks to wait. What is not known is found out from refusals: how many at once (`concurrency_limit`), how many a
-minute (`learned_rate`). When a failed call is sent again is `retry`'s.
+Known limits are kept: requests and tokens per minute (`quotas`), set by the user or read from headers, and the waits
+that the provider asks for. Unknown ones are found out from refusals: how many at once (`concurrency_limit`), and how
+many per minute (`rate_estimator`). `retry` decides when a failed call is sent again.
 """
 
 from collections import deque
@@ -20,18 +20,19 @@ from crewrun.limits.rate_estimator import RateEstimator
 from crewrun.limits.rate_headers import LONGEST_RESET_S
 from crewrun.messages import RateLimits
 
-# A provider is waited for at most so long at a time: when it asks, and when it refuses without saying how long. Longer
-# waits are decided by the limiter, not by one reply.
+# The longest single wait: if the provider asks for it, and if it refuses without saying how long. The first is ten
+# minutes, as limits per minute never ask for more; a longer wait, as for a day's quota, is decided by the circuit
+# breaker. The second is that of `retry.RetryPolicy.cap_s`.
 LONGEST_ASKED_S = 600.0
 _LONGEST_VAIN_S = 30.0
-# Right after a reset there is something left, or the headers lie: these many requests decide.
+# Directly after a reset something is left, or the headers are wrong; this many requests decide.
 _FIRST_AFTER = 2
 Hold = Literal["at once", "asked", "in vain", "requests", "tokens", "rate"]
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """`until` is when it looks again if nobody wakes it."""
+    """A waiting request. `until` is when it checks again if it is not woken."""
 
     tokens: int
     until: float = inf
@@ -39,10 +40,10 @@ class _Waiter:
 
 
 class RateLimiter:
-    """The pace of one model at one endpoint, used in one event loop.
+    """The rate of requests to one model at one endpoint. For one event loop.
 
-    At most `ceiling` requests are in flight; fewer to begin with if `start` says so, and after refusals. `rpm` and
-    `tpm` are limits of requests and tokens per minute: what headers say can lower but never raise them.
+    At most `ceiling` requests are in flight, `start` of them at first, and fewer after refusals. `rpm` and `tpm` are
+    limits of requests and tokens per minute, which headers can lower but never raise.
     """
 
     def __init__(
@@ -57,21 +58,21 @@ class RateLimiter:
         self._requests, self._tokens = RequestQuota(rpm), TokenQuota(tpm)
         self._learned = RateEstimator()
         self._queue: deque[_Waiter] = deque()
-        self.is_timed = bool(rpm or tpm)  # whether anything but the number in flight may hold a request
+        self.is_timed = bool(rpm or tpm)  # whether anything but the number in flight may delay a request
         self._hold: Hold | None = None
         self._in_flight = 0
         self._sent = 0
         self._sent_tokens = 0
         self._began = 0.0
-        # Refusals of requests that were sent in an earlier episode have had their effect.
+        # Refusals of requests that were sent in an earlier episode are already taken into account.
         self._episode = 0
         self._followed: RateLimits | None = None
-        self._told_by = 0  # the newest request whose reply changed a limit
+        self._changed_by = 0  # the newest request whose reply changed a limit
         self._blocked_until = 0.0
         self._blocked_by: Hold = "asked"
         self._in_vain = 0
         self._believes_zero = True
-        # The last request before everything waited for a reset, and before the wait before that.
+        # The last request before all waited for a reset, and before the previous such wait.
         self._zero_after: int | None = None
         self._zero_before: int | None = None
 
@@ -87,12 +88,12 @@ class RateLimiter:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether nothing goes out now because the provider asked to wait."""
+        """Whether nothing may go out now because the provider asked to wait."""
         return self._blocked_until > anyio.current_time()
 
     @property
     def limiting(self) -> str | None:
-        """What the next request waits for, in words; None when none waits, or only for the ceiling."""
+        """What the next request waits for, in words; None if none waits, or only for the ceiling."""
         if not self._queue or self._hold is None:
             return None
         wait_s = ceil(max(0.0, self._blocked_until - anyio.current_time()))
@@ -113,7 +114,7 @@ class RateLimiter:
         return f"429s: {at_once} at once" if self._concurrency_limit.cuts else f"{at_once} at once so far"
 
     def admit_nowait(self, tokens: int) -> Permit | None:
-        """A permit for a request of an estimated `tokens` right now; None when it has to wait."""
+        """A permit for a request of an estimated `tokens` now; None if it has to wait."""
         if self._queue or self._in_flight + 1 > self._concurrency_limit.now:
             return None
         if not self.is_timed:
@@ -124,12 +125,12 @@ class RateLimiter:
     async def admit(self, tokens: int) -> Permit:
         """Wait for a permit for a request of an estimated `tokens`: first come, first served.
 
-        More tokens than the limit per minute go out alone. Without a wait this is no checkpoint.
+        A request of more tokens than the limit per minute goes out alone. Without a wait this is no checkpoint.
         """
         return self.admit_nowait(tokens) or await self._wait(tokens)
 
     async def admit_unqueued(self, tokens: int) -> Permit:
-        """As `admit`, before all that wait and beyond the number in flight: what the provider allows a minute holds."""
+        """As `admit`, ahead of waiting requests and whatever the number in flight; limits per minute hold."""
         while True:
             now = anyio.current_time()
             at = self._earliest_by_time(tokens, now)
@@ -140,7 +141,7 @@ class RateLimiter:
     def settle(
         self, permit: Permit, tokens: int | None, error: CallError | None = None, limits: RateLimits | None = None
     ) -> None:
-        """The request has ended, well or with `error`, and used `tokens`, None if nobody knows; `limits` came along."""
+        """The request has ended, with `error` if it failed, and used `tokens`, if known. Its reply had `limits`."""
         self._in_flight -= 1
         if permit.tokens is not None and tokens is not None and tokens >= 0:
             self._tokens.settle(permit.tokens, tokens)
@@ -156,7 +157,7 @@ class RateLimiter:
             self._wake()
 
     def drop(self, permit: Permit) -> None:
-        """The request was given up: it frees its place, counts as sent, and says nothing of the provider."""
+        """The request was cancelled: it frees its place, counts as sent, and says nothing about the provider."""
         self._in_flight -= 1
         if self._queue:
             self._wake()
@@ -180,13 +181,13 @@ class RateLimiter:
                 self._wake()
 
     def _wake(self) -> None:
-        """Have the first one that waits look again, if it may go sooner than it knows."""
+        """Have the first waiting request check again, if it may go sooner than it planned."""
         first = self._queue[0]
         if self._earliest(first.tokens, anyio.current_time()) < first.until:
             first.woken.set()
 
     def _earliest(self, tokens: int, now: float) -> float:
-        """When one more may go as far as is known now, infinity if that is for another request to say."""
+        """When one more may go out as far as is known now; infinity if another request has to end first."""
         if self._in_flight + 1 > self._concurrency_limit.now:
             self._hold = "at once"
             return inf
@@ -207,7 +208,7 @@ class RateLimiter:
         return at
 
     def _take(self, tokens: int, now: float | None = None) -> Permit:
-        """Send one. `now` is None when nothing asks for the time: a clock costs more than all the rest here."""
+        """Issue a permit. `now` is None if no limit needs it: reading a clock costs more than the rest of this."""
         if not self._sent:
             self._began = self._learned.began = anyio.current_time()
         self._in_flight += 1
@@ -225,16 +226,16 @@ class RateLimiter:
         return permit
 
     def _heed(self, error: CallError, permit: Permit) -> None:
-        """Draw the consequences of a failure for all requests."""
+        """Let a failure slow down all requests, if it says something about the provider's limits."""
         asked_s = error.retry_after_s
         if isinstance(error, RateLimited) and error.is_concurrency and self._in_flight:
-            # Those that are out now are what it takes: the next one goes when one of them has ended, and not later.
+            # The provider takes as many as are out now: the next one goes as soon as one of them has ended.
             self._concurrency_limit.cap(min(self._in_flight, error.at_once or self._in_flight))
             return
         if asked_s and asked_s > LONGEST_ASKED_S:
             return
         if asked_s and isinstance(error, RateLimited):
-            self.block(asked_s)  # what a 5xx asks holds for its own call, or in an outage: one row may cause it
+            self.block(asked_s)  # the wait of a 5xx is for its own call, or for an outage: one row may cause it
         if not isinstance(error, RateLimited):
             if isinstance(error, ServerError | CallTimedOut | NetworkError):
                 self._concurrency_limit.pause()
@@ -245,7 +246,7 @@ class RateLimiter:
             self._episode += 1
             self._concurrency_limit.cut(self._in_flight + 1)
         if asked_s == 0:
-            return  # "again, at once" is no word of a limit
+            return  # "again, at once" says nothing about a limit
         self._in_vain += is_new
         if self._in_vain > 1 and asked_s is None:
             self.block(min(_LONGEST_VAIN_S, 2.0 ** min(self._in_vain - 3, 10)), "in vain")
@@ -260,17 +261,17 @@ class RateLimiter:
             self.is_timed = True
 
     def _follow(self, limits: RateLimits, permit: Permit, error: CallError | None) -> None:
-        """Take over what headers say. Replies come out of order: what an older request was told is no news."""
-        if permit.number >= self._told_by:
+        """Apply limits from headers. Replies come out of order, so those of older requests are ignored."""
+        if permit.number >= self._changed_by:
             rpm, tpm = limits.requests_per_min, limits.tokens_per_min
             if rpm is not None and (allowed := self._requests.allowed(rpm)) != self._requests.per_min:
                 self._change(self._requests, allowed, self._sent, permit)
             if tpm is not None and (allowed := self._tokens.allowed(tpm)) != self._tokens.per_min:
                 self._change(self._tokens, allowed, self._sent_tokens, permit)
-            # The same object says the same again, and nothing of what is left.
+            # The same object will mean the same again, as it has no remaining counts.
             self._followed = limits if limits.remaining_requests is limits.remaining_tokens is None else None
         if error is not None and error.retry_after_s is not None:
-            return  # that is more exact than when everything will be free again
+            return  # that is more precise than when the whole limit is free again
         for left, reset_s in (
             (limits.remaining_requests, limits.reset_requests_s),
             (limits.remaining_tokens, limits.reset_tokens_s),
@@ -278,19 +279,19 @@ class RateLimiter:
             if left == 0 and reset_s and reset_s <= LONGEST_RESET_S:
                 self._heed_zero(reset_s, permit)
 
-    def _change(self, meter: RequestQuota | TokenQuota, per_min: int, sent: int, permit: Permit) -> None:
+    def _change(self, quota: RequestQuota | TokenQuota, per_min: int, sent: int, permit: Permit) -> None:
         now = anyio.current_time()
         age_s = now - self._began
         in_window = sent if age_s <= 60 else int(sent * 60 / age_s)
-        if meter.per_min is not None and per_min < meter.per_min:
-            self._episode += 1  # what is in flight went out under the old limit
+        if quota.per_min is not None and per_min < quota.per_min:
+            self._episode += 1  # requests in flight went out under the old limit
         self._learned.forget(self._sent)
-        meter.begin(per_min, in_window, max(self._began, now - 60), now)
-        self._told_by = permit.number
+        quota.begin(per_min, in_window, max(self._began, now - 60), now)
+        self._changed_by = permit.number
         self.is_timed = True
 
     def _heed_zero(self, reset_s: float, permit: Permit) -> None:
-        """Nothing is left until the reset; unless that is what this provider says each time."""
+        """Nothing is left until the reset, unless this provider says so in every reply."""
         if not self._believes_zero:
             return
         if self._blocked_until <= anyio.current_time():

@@ -1,7 +1,7 @@
-"""How much goes out per minute, as true sliding windows: `RequestWindow` and `TokenWindow`.
+"""How much may go out per minute, as true sliding windows: `RequestWindow` and `TokenWindow`.
 
-`admit` waits for the windows of a crew and its agents: a request takes its place when it asks, and sleeps until that
-place comes. What a model's provider lets through is kept by `rate_limiter`, which has windows of its own.
+`admit` waits for the windows of a crew and its agents: a request takes the next free place at once, and sleeps until
+its time comes. A provider's limits are in `rate_limiter`, which has windows of its own.
 """
 
 from bisect import bisect_left, insort
@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-# The window is kept a little longer than a minute: requests that leave 60 s apart may arrive nearer to each other.
+# A little longer than a minute: requests that leave 60 s apart may arrive closer together, by the jitter of a network.
 WINDOW_S = 60.25
 
 
@@ -22,26 +22,27 @@ class RequestWindow:
 
     def __init__(self, per_min: int) -> None:
         self.per_min = per_min
-        self._places: list[float] = []  # sorted; past ones as long as they count
-        self._has_gaps = False  # whether somebody gave a place back
+        self._places: list[float] = []  # sorted, with past ones as long as they count
+        self._has_gaps = False  # whether a place was given back
 
     def earliest(self, at: float) -> float:
-        """The first time from `at` on at which one more request fits."""
+        """The earliest time from `at` on at which one more request fits."""
         places, n = self._places, self.per_min
         end = max(at, places[-n] + WINDOW_S) if len(places) >= n else at
         end = max(end, places[-1]) if places else end
         if not self._has_gaps or end == at:
             return end
-        found = next((t for t in sorted({at, *(p + WINDOW_S for p in places)}) if at <= t < end and self._fits(t)), end)
-        self._has_gaps = found != end
-        return found
+        times = sorted({at, *(place + WINDOW_S for place in places)})
+        earliest = next((t for t in times if at <= t < end and self._fits(t)), end)
+        self._has_gaps = earliest != end
+        return earliest
 
     def used(self, now: float) -> int:
-        """How many of the places taken up to `now` still count."""
+        """How many places still count at `now`."""
         return len(self._places) - bisect_left(self._places, now - WINDOW_S)
 
     def _fits(self, at: float) -> bool:
-        """Whether no `per_min` + 1 requests would lie within a window, with one more at `at`."""
+        """Whether one more request at `at` leaves no window with more than `per_min`."""
         i = bisect_left(self._places, at)
         near = [*self._places[max(0, i - self.per_min) : i], at, *self._places[i : i + self.per_min]]
         return all(near[k + self.per_min] - near[k] >= WINDOW_S for k in range(len(near) - self.per_min))
@@ -49,7 +50,7 @@ class RequestWindow:
     def take(self, at: float, now: float) -> None:
         """Take the place at `at`."""
         past = bisect_left(self._places, now - WINDOW_S)
-        if past * 4 > len(self._places):  # each deletion moves all that stay
+        if past * 4 > len(self._places):  # each deletion moves all that remain
             del self._places[:past]
         insort(self._places, at)
 
@@ -63,7 +64,7 @@ class RequestWindow:
 
 @dataclass(slots=True)
 class TokenEntry:
-    """The tokens of one request in a window: an estimate until they are settled. `counts` until it has left."""
+    """The tokens of one request in a window, estimated until they are settled. `counts` until it leaves the window."""
 
     at: float
     tokens: int
@@ -71,7 +72,7 @@ class TokenEntry:
 
 
 class TokenWindow:
-    """At most `per_min` tokens in any 60 seconds, as far as they are known when a request goes out."""
+    """At most `per_min` tokens in any 60 seconds, as estimated when a request goes out."""
 
     def __init__(self, per_min: int) -> None:
         self.per_min = per_min
@@ -88,7 +89,7 @@ class TokenWindow:
         return self._used
 
     def earliest(self, tokens: int, now: float) -> float:
-        """The first time from `now` on at which `tokens` more fit. More than fit at all go when nothing else counts."""
+        """The earliest time from `now` on at which `tokens` more fit. More than `per_min` need an empty window."""
         excess = self.used(now) + min(tokens, self.per_min) - self.per_min
         if excess <= 0:
             return now
@@ -106,7 +107,7 @@ class TokenWindow:
         return entry
 
     def settle(self, entry: TokenEntry, tokens: int) -> None:
-        """What was estimated has come to `tokens`."""
+        """An estimate turned out to be `tokens`."""
         if entry.counts:
             self._used += tokens - entry.tokens
         entry.tokens = tokens
@@ -117,7 +118,7 @@ _lock = Lock()
 
 
 async def admit(windows: Sequence[RequestWindow]) -> None:
-    """Wait until all of `windows` let one more request go out, which takes a place in each at the same time."""
+    """Wait until all of `windows` permit one more request, which takes the same place in each."""
     now = anyio.current_time()
     with _lock:
         at = now
@@ -140,7 +141,7 @@ _windows: WeakKeyDictionary[object, RequestWindow] = WeakKeyDictionary()
 
 
 def share_window(owner: object, other: object, per_min: int) -> None:
-    """`other` is the agent or crew `owner`, made once more: what one of them sends counts for both."""
+    """`other` is a copy of the agent or crew `owner`: requests of either count for both."""
     _windows[other] = window_of(owner, per_min)
 
 

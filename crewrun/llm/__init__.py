@@ -1,6 +1,6 @@
-"""Talking to models: what users name (`model`), the one door (`gateway`) and the ways out (`*_transport`).
+"""Calling models: what users write (`model`), the gateway that calls go through, and `transports` to providers.
 
-The door is the run's (`ambient`), or one that all kickoffs outside any run share (`shared_gateway`).
+The gateway is the run's (`current_gateway`), or one that all kickoffs outside any run share (`shared_gateway`).
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
-"""`Call`: a request on its way to one endpoint, with whom it is for and what it has cost so far.
+"""`Call`: a request on its way to one endpoint, with its caller and what it has cost so far.
 
-How attempts of it are made is in `sender`.
+`sender` makes its attempts.
 """
 
 from collections.abc import Sequence
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from crewrun.errors import CallError
-from crewrun.limits.permit import CallResult
-from crewrun.limits.permit import Price as CallPrice
+from crewrun.limits.permit import CallPrice, CallResult
 from crewrun.limits.unknown_bills import may_be_billed
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm.endpoint_state import EndpointState
@@ -29,7 +28,7 @@ class Caller(NamedTuple):
 
 @dataclass(slots=True)
 class Bill:
-    """What a call has cost so far: attempts, probes, and what was billed for no answer."""
+    """What a call has cost so far: attempts, probes, and what was billed without an answer."""
 
     attempts: int = 0
     probes: int = 0
@@ -37,16 +36,16 @@ class Bill:
     cost_usd: float | None = 0.0
 
     def add(self, usage: Usage, cost_usd: float | None) -> None:
-        """Something was billed; a cost of None is of an unknown price."""
+        """Something was billed; its cost is None if the price is unknown."""
         self.usage += usage
         self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
 
     def close(self, error: CallError) -> None:
-        """Put what the call has come to on the error that it ends with."""
+        """Put the bill on the error that the call ends with."""
         error.attempts, error.probes, error.billed = self.attempts, self.probes, (self.usage, self.cost_usd)
 
     def total(self, model: str, usage: Usage = _NOTHING, cost_usd: float | None = 0.0) -> Spent:
-        """The whole bill, of a call that was answered with `usage`."""
+        """The whole bill of a call whose answer took `usage`."""
         if self.usage is not _NOTHING:
             self.add(usage, cost_usd)
             usage, cost_usd = self.usage, self.cost_usd
@@ -55,48 +54,49 @@ class Bill:
 
 @dataclass(slots=True)
 class Call:
-    """A request on its way to one endpoint: for whom, on which bill, what an attempt takes and costs at most.
+    """A request on its way to one endpoint.
 
-    `price` is None where no budget needs it.
+    `tokens` is what an attempt is expected to take, `price` what it may cost at most; None if no budget needs it.
     """
 
     request: ChatRequest
     caller: Caller
     bill: Bill
-    way: EndpointState
+    state: EndpointState
     tokens: int
     price: CallPrice | None
 
-    def answered(self, got: Completion) -> CallResult:
-        """How an attempt that was answered ended, after it is on the bill of the caller's row."""
-        usage = got.usage
-        cost_usd = self.way.bill(usage, self.caller.row_context.usage)
-        end = CallResult(usage.total_tokens, cost_usd, got.limits, usage.prompt_tokens)
+    def answered(self, completion: Completion) -> CallResult:
+        """The result of an answered attempt, which is added to the usage of the caller's row."""
+        usage = completion.usage
+        cost_usd = self.state.bill(usage, self.caller.row_context.usage)
+        result = CallResult(usage.total_tokens, cost_usd, completion.limits, usage.prompt_tokens)
         if self.price is None or not usage.estimated_calls:
-            return end
-        return self._with_rest(end, None if self.price.is_bound else self.way.most_of(got, self.price))
+            return result
+        return self._with_rest(result, None if self.price.is_bound else self.state.most_of(completion, self.price))
 
     def failed(self, error: CallError) -> CallResult:
-        """How a failed attempt ended, after what the provider counted for it is on the bill."""
+        """The result of a failed attempt. What the provider counted for it is added to the bill."""
         usage = error.usage
         if usage.total_tokens:
-            cost_usd = self.way.bill(usage, self.caller.row_context.usage)
+            cost_usd = self.state.bill(usage, self.caller.row_context.usage)
             self.bill.add(usage, cost_usd)
-            end = CallResult(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
-            return self._with_rest(end) if usage.estimated_calls else end
+            result = CallResult(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
+            return self._with_rest(result) if usage.estimated_calls else result
         return self.lost()._replace(limits=error.limits) if may_be_billed(error) else CallResult(limits=error.limits)
 
     def lost(self) -> CallResult:
-        """How an attempt ended whose bill nobody told."""
+        """The result of an attempt whose bill is unknown."""
         return self._with_rest(CallResult())
 
-    def _with_rest(self, end: CallResult, most_usd: float | None = None) -> CallResult:
-        """`end`, of an attempt whose bill is not known or not all of it, with what may be owed besides: up to the most
-        that it can have cost, `most_usd` if that is less than its price says.
+    def _with_rest(self, result: CallResult, most_usd: float | None = None) -> CallResult:
+        """`result` of an attempt whose bill is unknown, at least in part, with what may be owed in addition.
+
+        That is the rest of the most that it can have cost: `most_usd`, or by default what its price says.
         """
-        price = self.price or self.way.most(self.request, self.caller.row_context.task_path)
+        price = self.price or self.state.most(self.request, self.caller.row_context.task_path)
         if most_usd is None and price is not None:
             most_usd = price.usd
-        owed_usd = None if most_usd is None else max(0.0, most_usd - (end.cost_usd or 0.0))
+        owed_usd = None if most_usd is None else max(0.0, most_usd - (result.cost_usd or 0.0))
         self.caller.row_context.usage.add_unknown_bill(owed_usd)
-        return end._replace(owed_usd=owed_usd, is_unknown=True)
+        return result._replace(owed_usd=owed_usd, is_unknown=True)

@@ -1,12 +1,12 @@
 """`Capabilities`: which models turned out to take no tools, no schema for their reply, or not all parameters.
 
-A refusal may be one request's own fault: a conversation that broke the template, a schema that the server cannot
-compile. If the endpoint has answered a request with tools before, or one with this schema in the last minute, the
-refusal is the row's own. Otherwise a probe with the same tools or schema decides. A conclusion holds for the crew
-definition whose requests led to it.
+A refusal may be the fault of one request: a conversation that broke the template, a schema that the server cannot
+compile. If the endpoint has ever answered a request with tools, or one with this schema in the last minute, the refusal
+is the row's own. Otherwise a probe with the same tools or schema decides. A conclusion holds for the crew definition
+whose requests led to it.
 
-A parameter that is refused is left out where the llm says drop_params; the answer to the request without it is the
-evidence, so there is no probe.
+A refused parameter is left out if the LLM has drop_params. The answer to the request without it is the evidence, so
+there is no probe.
 """
 
 import re
@@ -22,34 +22,36 @@ from crewrun.llm.endpoint_secrets import without_secrets
 from crewrun.llm.parameters import OF_TOOLS, OTHER_NAME, fields_of
 from crewrun.llm.request_identity import describe_endpoint, schema_digest
 from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
+from crewrun.recorder import Recorder
 
 TOOLS: Final = "tools"
 _PARAMETER: Final = "parameter:"
-# How providers say that they do not take `tools` or `response_format`: vLLM, Ollama and OpenRouter (a 404) among them.
+# Statuses with which providers refuse `tools` or `response_format`, such as vLLM, Ollama and OpenRouter (404).
 _REFUSING = frozenset({400, 404, 405, 415, 422, 501})
 _ABOUT_TOOLS = re.compile(r"\btools?\b|tool[_ ]choice|tool[_ -]call|function[_ -]?call", re.IGNORECASE)
 _ABOUT_SCHEMA = re.compile(
     r"response[_ ]?format|json[_ ]?schema|structured[_ ]?output|response[_ ]schema|text\.format", re.IGNORECASE
 )
+# How long an answer vouches for a schema; as for probes in `limits.probes`.
 _RECENT_S = 60.0
-# Where the words of a refusal name a parameter: in quotes, behind a colon or what it is, or in the spelling of one.
+# How a refusal names a parameter: in quotes, after a colon or a word such as "parameter", or by its spelling.
 _NAMES = re.compile(
     r"['\"`‘“]([\w.\[\]-]{1,80})['\"`’”]|\b(\w+_\w+|[a-z]+(?:[A-Z][a-z]*)+)\b|"
     r"(?::|parameters?|arguments?|fields?|property|supports?|supported) +(?=(\w{1,80}))"
 )
 _PUNCTUATION = re.compile(r"[^a-z0-9]")
 
-# What is concluded: (endpoint as `without_secrets` words it, `tools`, or `schema:` or `strict:` and a digest, or
+# A conclusion: (endpoint as `without_secrets` describes it, `tools`, or `schema:` or `strict:` and a digest, or
 # `parameter:` and its name).
 Refused = tuple[str, str]
 
 
 class Capabilities:
-    """What endpoints take, for one event loop. `refused` is what was concluded, and may be added to from outside."""
+    """What endpoints take, for one event loop. `refused` are the conclusions, which may be added to."""
 
     def __init__(self) -> None:
         self.refused: set[Refused] = set()
-        self._history: dict[str, _History] = {}  # by what describes an endpoint: several LLMs may be one model
+        self._history: dict[str, _History] = {}  # by description, since several LLMs may be one model
         self._by_endpoint: WeakKeyDictionary[Endpoint, _History] = WeakKeyDictionary()
 
     def takes_tools(self, endpoint: Endpoint) -> bool:
@@ -78,31 +80,37 @@ class Capabilities:
         if not endpoint.drops_params or not self.refused:
             return request
         described = self._of(endpoint).name
-        known = sorted(what[len(_PARAMETER) :] for one, what in self.refused if one == described and is_parameter(what))
-        return replace(request, left_out=tuple(dict.fromkeys([*request.left_out, *known]))) if known else request
+        names = sorted(what[len(_PARAMETER) :] for one, what in self.refused if one == described and is_parameter(what))
+        return replace(request, left_out=tuple(dict.fromkeys([*request.left_out, *names]))) if names else request
 
     def refusal(self, endpoint: Endpoint, what: str) -> Refused:
-        """A conclusion about an endpoint. It is kept and shown, so it has none of the endpoint's secrets."""
+        """A conclusion about an endpoint, without its secrets, since it is stored and shown."""
         return self._of(endpoint).name, what
 
-    def answered(self, request: ChatRequest, asked: ChatRequest) -> None:
-        """`request` was answered, which is what was made of `asked`, with the same schema or a relaxed one."""
-        known = self._of(request.endpoint)
+    def conclude(self, conclusion: Refused, recorder: Recorder | None) -> None:
+        """Remember a conclusion, in the journal too."""
+        self.refused.add(conclusion)
+        if recorder is not None:
+            recorder.refused(*conclusion)
+
+    def answered(self, request: ChatRequest, original: ChatRequest) -> None:
+        """`request` was answered. It was made from `original`, with the same schema or a relaxed one."""
+        history = self._of(request.endpoint)
         now = anyio.current_time()
         if request.tools:
-            known.answered_at[TOOLS] = now
-        if request.schema is not None and asked.schema is not None:
-            known.answered_at[_named(asked.schema)] = now
-            if request.schema is asked.schema:
-                known.answered_at[strict_form(asked.schema)] = now
+            history.answered_at[TOOLS] = now
+        if request.schema is not None and original.schema is not None:
+            history.answered_at[_named(original.schema)] = now
+            if request.schema is original.schema:
+                history.answered_at[strict_form(original.schema)] = now
 
     def is_own(self, endpoint: Endpoint, what: str) -> bool:
-        """Whether what `endpoint` answered says that a refusal of `what` is its request's own."""
+        """Whether earlier answers of `endpoint` show that a refusal of `what` is its request's own."""
         answered_at = self._of(endpoint).answered_at.get(what, -inf)
         return answered_at > -inf if what == TOOLS else anyio.current_time() - answered_at < _RECENT_S
 
     def probing(self, endpoint: Endpoint, what: str) -> anyio.Lock:
-        """Held by the call that probes: others that met the same wait for what it finds."""
+        """The lock of the call that probes: others with the same refusal wait for the result."""
         return self._of(endpoint).probing.setdefault(what, anyio.Lock())
 
     def _of(self, endpoint: Endpoint) -> "_History":
@@ -116,7 +124,7 @@ class Capabilities:
 
 @dataclass(slots=True)
 class _History:
-    """What one endpoint, which conclusions call `name`, answered, and when, in the words of `Refused`."""
+    """What one endpoint has answered, and when, by the second part of `Refused`. `name` is the first part."""
 
     name: str
     answered_at: dict[str, float] = field(default_factory=dict)
@@ -124,11 +132,11 @@ class _History:
 
 
 def classified(error: CallError, request: ChatRequest) -> CallError:
-    """`error`, as its own class when what it is about is the tools or the schema of `request`."""
+    """`error`, recast if it is about the tools or the schema of `request`."""
     if not (request.tools or request.schema):
         return error
     if type(error) is BadRequest and error.http_status is None:
-        pass  # litellm knows without asking that the provider has no such parameter
+        pass  # litellm itself knows that the provider has no such parameter
     elif error.http_status not in _REFUSING or (
         type(error) not in (BadRequest, ModelNotFound) and error.http_status != 501
     ):
@@ -144,40 +152,40 @@ def classified(error: CallError, request: ChatRequest) -> CallError:
 
 
 def refused_parameter(error: CallError, request: ChatRequest) -> str | None:
-    """The parameter of `request` that `error` says is not taken, None where it says nothing like that."""
+    """The parameter of `request` that `error` says is not supported, None if it says no such thing."""
     if not error.is_unsupported or not isinstance(error, BadRequest):
         return None
     sent = {_plain(name): name for name in (*fields_of(request), *request.endpoint.extra_body)}
     text = _without_model(error, request.endpoint)
-    for name in (error.param or "", *("".join(found) for found in _NAMES.findall(text))):
+    for name in (error.param or "", *("".join(match) for match in _NAMES.findall(text))):
         # `body.top_k`, `thinking.budget_tokens`, `stop[0]`
         for part in re.split(r"[.\[]", name):
-            if (meant := sent.get(_plain(part))) is not None:
-                return meant
+            if (parameter_name := sent.get(_plain(part))) is not None:
+                return parameter_name
     named = [name for name in sent.values() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
     return named[0] if len(named) == 1 else None
 
 
 def _without_model(error: CallError, endpoint: Endpoint) -> str:
-    """What `error` says, without the model's name, which may have words such as those of "llama3-groq-tool-use"."""
+    """The message of `error` without the model's name, which may contain "tool" as "llama3-groq-tool-use" does."""
     return re.sub(rf"(?<![\w-]){re.escape(endpoint.model)}(?![\w-])", "", str(error))
 
 
 def can_leave_out(name: str, request: ChatRequest) -> bool:
-    """Whether another attempt may leave a refused parameter out; a limit of tokens has two names to be tried."""
+    """Whether another attempt may leave out a refused parameter. A limit of tokens has two names to try."""
     return (
         request.endpoint.drops_params and name not in request.left_out and OTHER_NAME.get(name) not in request.left_out
     )
 
 
 def advised(error: CallError, name: str) -> CallError:
-    """`error`, about a parameter that is not taken, with the way out."""
+    """`error`, about an unsupported parameter, with what to do."""
     error.args = (f"{error}; take {name} out of the llm, or say drop_params: true there",)
     return error
 
 
 def parameter(name: str) -> str:
-    """The conclusion that a parameter is not taken."""
+    """The conclusion that a parameter is not supported."""
     return _PARAMETER + name
 
 
@@ -187,7 +195,7 @@ def is_parameter(what: str) -> bool:
 
 
 def refused_feature(error: CallError, request: ChatRequest) -> str:
-    """What would be concluded of the endpoint: `tools`, or the schema by its digest."""
+    """The conclusion that a refusal suggests: `tools`, or the schema by its digest."""
     return _named(request.schema) if isinstance(error, SchemaRefused) and request.schema else TOOLS
 
 
@@ -197,7 +205,7 @@ def strict_form(schema: ReplySchema) -> str:
 
 
 def in_words(what: str) -> str:
-    """What an endpoint does not take, for people."""
+    """A conclusion in words, for people."""
     if what == TOOLS:
         return "takes no tools: they were asked for in words"
     if is_parameter(what):

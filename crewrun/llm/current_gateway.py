@@ -1,4 +1,4 @@
-"""Which gateway is that of the calling code: of the block that it is in, else of the batch that the process runs."""
+"""The gateway of the calling code: that of the block that it runs in, else that of the batch in this process."""
 
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, Token
@@ -22,7 +22,7 @@ class CurrentGateway(Protocol):
 
     @property
     def acting(self) -> "CurrentGateway":
-        """This one, or while its loop is held the one that stands in for it."""
+        """This gateway or, while its loop is held, its stand-in."""
         ...
 
     def run_outside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
@@ -35,35 +35,36 @@ class CurrentGateway(Protocol):
 
 
 _current: ContextVar[CurrentGateway | None] = ContextVar("crewrun_gateway", default=None)
-# Threads that the user's code starts have no context to find it by.
+# For threads that the user's code starts, which have no context to find it in.
 _of_the_run: CurrentGateway | None = None
 
 
 def current() -> CurrentGateway | None:
     """The gateway of the calling code, None outside any. It may be in the event loop of another thread.
 
-    What stands in for a gateway whose loop is held is that of the code that holds it. Other rows wait: it ends with
-    that code, and would end what they ask through it. For threads without a context it cannot be told.
+    While a gateway's loop is held, its stand-in is for the code that holds the loop. Other rows wait, since the
+    stand-in ends with that code, and their calls would end with it. Threads without a context get the stand-in, as it
+    is unknown whose they are.
     """
     return _current.get() or (_of_the_run and _of_the_run.acting)
 
 
 def elsewhere() -> CurrentGateway | None:
-    """The gateway of the run that this thread works for, when its loop runs in another thread."""
+    """The gateway of the run that this thread works for, if its loop runs in another thread."""
     gateway = current()
     return gateway if gateway is not None and not gateway.is_here and gateway.is_reachable else None
 
 
 def enter(gateway: CurrentGateway, *, is_of_a_run: bool = False) -> Token[CurrentGateway | None]:
-    """Make `gateway` that of the code from here on, and of all code of the process when it is that of its run."""
+    """Make `gateway` current for the code from here on; if it belongs to a run, for all code of the process."""
     global _of_the_run  # noqa: PLW0603
     if is_of_a_run:
         _of_the_run = gateway
     return _current.set(gateway)
 
 
-def leave(gateway: CurrentGateway, token: Token[CurrentGateway | None]) -> None:
-    """Take `enter` back."""
+def restore(gateway: CurrentGateway, token: Token[CurrentGateway | None]) -> None:
+    """Undo `enter`."""
     global _of_the_run  # noqa: PLW0603
     _current.reset(token)
     if _of_the_run is gateway:

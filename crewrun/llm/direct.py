@@ -1,6 +1,6 @@
-"""`ask`: a question to a model without an agent, as `LLM.call` puts it: one reply, or one round of tools.
+"""`ask`: a question to a model without an agent, for `LLM.call`: one reply, or one round of tools.
 
-`crew/perform.py` takes the turns with tools until an agent has its answer.
+`crew/perform.py` has the loop of turns with tools that an agent needs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from crewrun.errors import CustomModelFailed, OutputInvalid, SchemaRefused, sugg
 from crewrun.hooks.dispatch import has_hooks
 from crewrun.hooks.scope import Site
 from crewrun.llm.conversation import as_messages, may_read_files
-from crewrun.llm.custom.model import Given, as_plain, given_call
+from crewrun.llm.custom.model import CallArguments, as_plain, given_call
 from crewrun.llm.custom.replies import IS_INSTANCE
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.hooked import complete_hooked
@@ -30,8 +30,8 @@ from crewrun.row_context import RowContext, new_row_context
 _Functions = Mapping[str, Callable[..., Any]]
 
 
-class Question(NamedTuple):
-    """What a model is asked. `functions` run the `tools`; a reply to a `schema` is validated."""
+class DirectQuestion(NamedTuple):
+    """A question to a model. `functions` run the `tools`; a reply to a `schema` is validated."""
 
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
@@ -45,18 +45,18 @@ class Question(NamedTuple):
         tools: Sequence[Mapping[str, Any]] | None,
         functions: _Functions | None,
         model: object,
-    ) -> "Question":
+    ) -> "DirectQuestion":
         """The arguments of `LLM.call` as a question; local files of the messages are read.
 
-        Raises TypeError that says which of them does not fit, InputInvalid for a file that cannot be had.
+        Raises TypeError for an argument that does not fit, InputInvalid for a file that cannot be read.
         """
-        asked = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
+        turns = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
         schema = None
         if model is not None:
             if not (isinstance(model, type) and issubclass(model, BaseModel)):
                 raise TypeError(f"response_model is a pydantic class, not {model!r}")
             schema = OutputSchema.of_model(model, "pydantic", "response_model")
-            asked = (*asked[:-1], with_text(asked[-1], schema_prompt(schema.text)))
+            turns = (*turns[:-1], with_text(turns[-1], schema_prompt(schema.text)))
         specs = tuple(_as_spec(one, i) for i, one in enumerate(tools or ()))
         functions = functions or {}
         for spec in specs:
@@ -66,7 +66,7 @@ class Question(NamedTuple):
                     f"tools: available_functions has nothing to run {spec.name!r}{near}; "
                     f"call with available_functions={{{spec.name!r}: function}}, or let an Agent use the tool"
                 )
-        return cls(asked, specs, functions, schema)
+        return cls(turns, specs, functions, schema)
 
 
 async def ask_model(
@@ -76,14 +76,17 @@ async def ask_model(
     functions: _Functions | None,
     model: object,
 ) -> Any:
-    """`LLM.acall` of a model that crewrun calls: see there. `model` is the class of the reply, None for a text."""
-    given = (messages, tools, functions, model)
-    question = await concurrency.call(Question.of, *given) if may_read_files(messages) else Question.of(*given)
+    """`LLM.acall` of a model that crewrun calls. `model` is the class of the reply, None for a text."""
+    arguments = (messages, tools, functions, model)
+    if may_read_files(messages):
+        question = await concurrency.call(DirectQuestion.of, *arguments)
+    else:
+        question = DirectQuestion.of(*arguments)
     return await ask(llm, question)
 
 
-async def ask(llm: ModelFields, question: Question) -> Any:
-    """The reply's text, or an instance of the schema's class; what a tool gave, as text, if the reply asks for one.
+async def ask(llm: ModelFields, question: DirectQuestion) -> Any:
+    """The reply's text, or an instance of the schema's class; the result of a tool as text, if the reply asks for one.
 
     Raises CallError, OutputInvalid for a reply that is empty or does not validate, and what a tool raises.
     """
@@ -101,28 +104,28 @@ async def ask(llm: ModelFields, question: Question) -> Any:
             return question.schema.read(text).instance
         except NotValid as invalid:
             repair = Message("user", repair_prompt(str(invalid), question.schema.text))
-        again = question._replace(messages=(*question.messages, Message("assistant", text), repair), tools=())
-        return _read(_some(await _complete(gateway, llm, again, row_context)), question.schema)
+        second = question._replace(messages=(*question.messages, Message("assistant", text), repair), tools=())
+        return _read(_some(await _complete(gateway, llm, second, row_context)), question.schema)
 
 
-async def ask_custom(llm: ModelFields, given: Given) -> Any:
-    """What a model of the user's own returns to the arguments that their code calls it with, as a call of the run.
+async def ask_custom(llm: ModelFields, arguments: CallArguments) -> Any:
+    """The result of a model of the user's own, called with the arguments of their code, as a call of the run.
 
-    Where the run has another model in its place, that one is asked. Raises what the model's code raises.
+    If the run replaces it by another model, that one is called. Raises what the model's code raises.
     """
-    messages, *_ = (*given.args, given.kwargs.get("messages"))
+    messages, *_ = (*arguments.args, arguments.kwargs.get("messages"))
     async with open_gateway() as gateway:
         if gateway.endpoint(llm).transport_name != "custom":
-            return await _ask_instead(as_plain(llm), *given.args, **given.kwargs)
-        asked = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
-        token = given_call.set(given)
+            return await _ask_instead(as_plain(llm), *arguments.args, **arguments.kwargs)
+        turns = (Message("user", messages),) if isinstance(messages, str) else as_messages(messages, "a model's call")
+        token = given_call.set(arguments)
         try:
-            completion = await gateway.complete(llm, asked, new_row_context())
+            completion = await gateway.complete(llm, turns, new_row_context())
         except CustomModelFailed as failed:
             raise failed.__cause__ or failed from None
         finally:
             given_call.reset(token)
-    return _as_returned(completion, given.kwargs.get("response_model"))
+    return _as_returned(completion, arguments.kwargs.get("response_model"))
 
 
 async def _ask_instead(
@@ -135,12 +138,12 @@ async def _ask_instead(
     from_agent: object = None,
     response_model: type[BaseModel] | None = None,
 ) -> Any:
-    """The arguments of a `call`, put to the run's model."""
+    """A `call` with these arguments, of the run's model."""
     return await ask_model(llm, messages, tools, available_functions, response_model or llm.reply_model)
 
 
 def _as_returned(completion: Completion, model: type[BaseModel] | None) -> Any:
-    """What the user's code gets: the text, the instance that it was, or calls of tools in OpenAI's form."""
+    """The result for the user's code: a text, an instance of `model`, or tool calls in OpenAI's format."""
     if completion.tool_calls:
         return message_on_wire(Message("assistant", "", completion.tool_calls))["tool_calls"]
     if completion.carried == IS_INSTANCE and model is not None:
@@ -148,8 +151,10 @@ def _as_returned(completion: Completion, model: type[BaseModel] | None) -> Any:
     return completion.text
 
 
-async def _complete(gateway: Gateway, llm: ModelFields, question: Question, row_context: RowContext) -> Completion:
-    # With tools the schema stays in words: a reply that asks for one is no answer to it.
+async def _complete(
+    gateway: Gateway, llm: ModelFields, question: DirectQuestion, row_context: RowContext
+) -> Completion:
+    # With tools the schema is only in the prompt: a reply that asks for a tool would not fit it.
     wire = question.schema.wire if question.schema is not None and not question.tools else None
     if wire is not None and not gateway.takes_schema(llm, wire):
         wire = None
@@ -160,11 +165,11 @@ async def _complete(gateway: Gateway, llm: ModelFields, question: Question, row_
 
 
 async def _complete_once(
-    gateway: Gateway, llm: ModelFields, question: Question, row_context: RowContext, schema: ReplySchema | None
+    gateway: Gateway, llm: ModelFields, question: DirectQuestion, row_context: RowContext, schema: ReplySchema | None
 ) -> Completion:
     if not has_hooks():
         return await gateway.complete(llm, question.messages, row_context, tools=question.tools, schema=schema)
-    tools, site = question.tools, Site()  # it is no agent's call, whoever's tool makes it
+    tools, site = question.tools, Site()  # not an agent's call, even if an agent's tool makes it
     completion, _ = await complete_hooked(
         gateway, llm, question.messages, row_context, site=site, tools=tools, schema=schema
     )
@@ -186,38 +191,38 @@ def _read(text: str, schema: OutputSchema) -> BaseModel | None:
         raise error from None
 
 
-def _written_call(text: str, question: Question) -> ToolCall | None:
-    """The first tool that the reply's text asks for, where the server did not see that it does."""
+def _written_call(text: str, question: DirectQuestion) -> ToolCall | None:
+    """The first tool call written in the reply's text, which the server did not recognise."""
     schema = question.schema.text if question.schema is not None else ""
-    calls = find_calls(text, lambda name: _meant(name, question.functions), schema)
+    calls = find_calls(text, lambda name: _function_named(name, question.functions), schema)
     return ToolCall("", calls[0].name, calls[0].arguments) if calls else None
 
 
-def _meant(name: str, functions: _Functions) -> str | None:
+def _function_named(name: str, functions: _Functions) -> str | None:
     return next((one for one in (name.strip(), name.strip().rpartition(".")[2]) if one in functions), None)
 
 
-async def _run(asked: ToolCall, functions: _Functions) -> str:
-    """What the first tool that the model asks for gives, as CrewAI has it."""
-    function = functions.get(asked.name)
+async def _run(call: ToolCall, functions: _Functions) -> str:
+    """The result of the first tool that the model asks for, as with CrewAI."""
+    function = functions.get(call.name)
     if function is None:
-        near = suggest(asked.name, list(functions))
-        raise OutputInvalid(f"the model asks for a tool {asked.name!r}, which available_functions does not have{near}")
+        near = suggest(call.name, list(functions))
+        raise OutputInvalid(f"the model asks for a tool {call.name!r}, which available_functions does not have{near}")
     try:
-        arguments = decode_written(asked.arguments or "{}")
+        arguments = decode_written(call.arguments or "{}")
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
-        error = OutputInvalid(f"the model asks for tool {asked.name!r} with arguments that are no JSON object")
-        error.raw = asked.arguments
+        error = OutputInvalid(f"the model asks for tool {call.name!r} with arguments that are no JSON object")
+        error.raw = call.arguments
         raise error
-    # Bound by a function of no parameters, since the tool's own may have the name of one of `call`.
+    # A lambda, since the tool's parameters may have the names of those of `concurrency.call`.
     return str(await concurrency.call(lambda: function(**arguments)))
 
 
-def _as_spec(given: Any, position: int) -> ToolSpec:
-    """A tool as OpenAI's chat completions have it, with or without the `function` around it."""
-    fields = given.get("function", given) if isinstance(given, Mapping) else {}
+def _as_spec(tool: Any, position: int) -> ToolSpec:
+    """A tool in the format of OpenAI's chat completions, with or without the `function` around it."""
+    fields = tool.get("function", tool) if isinstance(tool, Mapping) else {}
     name = fields.get("name") if isinstance(fields, Mapping) else None
     if not isinstance(name, str):
         raise TypeError(

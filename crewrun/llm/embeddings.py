@@ -1,7 +1,7 @@
-"""Embeddings over OpenAI's wire: which embedder a crew names, and how vectors travel.
+"""Embeddings by OpenAI's protocol: which embedder a crew names, and how vectors are stored.
 
-A request for embeddings is a request like others, one message for each text; the answer's text has the
-vectors. So limits, budget, retries, journal and cache hold for them as for every call.
+A request for embeddings is like any other, with one message for each text, and its answer's text holds the vectors. So
+limits, budget, retries, journal and cache work as for every call.
 https://platform.openai.com/docs/api-reference/embeddings
 """
 
@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from crewrun.llm.model_fields import ModelFields
 from crewrun.messages import Endpoint
 
-# Providers of CrewAI's embedders that speak it, with the model that they take when none is named.
+# CrewAI's providers of embeddings that speak it, with their default models.
 _DEFAULT_MODELS: Mapping[str, str] = {"openai": "text-embedding-3-small", "ollama": "nomic-embed-text"}
 _MODEL_KEYS = ("model_name", "model")
 _ADDRESS_KEYS = ("api_base", "base_url", "url")
@@ -26,7 +26,7 @@ _NATIVE_PATHS = ("/api/embeddings", "/api/embed")  # Ollama's own, which CrewAI'
 
 
 def embedder_of(spec: Any) -> ModelFields | None:
-    """The embedding model that CrewAI's `embedder` names, None where it does not speak OpenAI's wire.
+    """The embedding model that CrewAI's `embedder` names, None if it does not speak OpenAI's protocol.
 
     `{"provider": "openai", "config": {"model_name": …, "api_base": …, "api_key": …, "dimensions": …}}`
     """
@@ -44,7 +44,7 @@ def embedder_of(spec: Any) -> ModelFields | None:
 
 
 def for_embeddings(endpoint: Endpoint) -> Endpoint:
-    """`endpoint`, asked for embeddings."""
+    """`endpoint` as one for embeddings."""
     return replace(endpoint, transport_name="embeddings", takes_tools=False, takes_schema=False, reply_schema=None)
 
 
@@ -52,12 +52,12 @@ Vector: TypeAlias = "array[float]"
 
 
 def encode(vectors: Sequence[Sequence[float]]) -> str:
-    """`vectors` as text, scaled to a length of 1, in half precision: a journal keeps one for each row."""
+    """`vectors` as text, scaled to a length of 1, in half precision, since a journal keeps one for each row."""
     return _MARK + ",".join(_encoded(vector) for vector in vectors)
 
 
 def words_for(text: str) -> str:
-    """What a person is shown of a reply: of vectors, which say nothing to one, how many there are."""
+    """A reply as people are shown it: the number of vectors in place of the vectors."""
     count = text.count(",") + 1
     return f"[{count} vector{'s' if count != 1 else ''}]" if text.startswith(_MARK) else text
 
@@ -68,18 +68,18 @@ def _encoded(vector: Sequence[float]) -> str:
 
 
 def decode(text: str) -> list[Vector]:
-    """The vectors in `text`. Raises ValueError for what `encode` has not made."""
-    found = []
+    """The vectors in `text`. Raises ValueError for text that is not from `encode`."""
+    vectors = []
     for vector in text.removeprefix(_MARK).split(","):
         content = b64decode(vector, validate=True)
         if len(content) % 2:
             raise ValueError("half a number")
-        found.append(array("f", struct.unpack(f"<{len(content) // 2}e", content)))
-    return found
+        vectors.append(array("f", struct.unpack(f"<{len(content) // 2}e", content)))
+    return vectors
 
 
 def likeness(one: Vector, other: Vector) -> float:
-    """How alike two vectors are, from 0 to 1, as CrewAI's store says it of cosines; 0 where they do not fit."""
+    """How alike two vectors are, from 0 to 1, by their cosine as in CrewAI's store; 0 if their lengths differ."""
     if len(one) != len(other):
         return 0.0
     cosine: float = sum(map(mul, one, other))

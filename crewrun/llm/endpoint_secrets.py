@@ -1,4 +1,4 @@
-"""The secrets with which a model is called: of an LLM as it was written, and of the endpoint that it resolved to.
+"""The secrets of a model's calls: of an LLM as written, and of the endpoint that it resolved to.
 
 `without_secrets` is an endpoint's description as it is kept and compared.
 """
@@ -17,14 +17,14 @@ from crewrun.redaction.values import secrets_in, secrets_of_headers, secrets_of_
 
 
 def secrets_of_llm(llm: ModelFields) -> Iterator[str]:
-    """What an LLM's fields have, before any of them is looked at: an error about one may quote it."""
+    """The secrets in an LLM's fields. Needed before any field is checked, since an error may quote it."""
     others = getattr(llm, "__pydantic_extra__", None) or {}
     custom = getattr(custom_of(llm), "__dict__", {})
     yield from secrets_in({**llm.__dict__, **others, **custom, "fallbacks": ()})
 
 
 def secrets_of(endpoint: Endpoint) -> Iterator[str]:
-    """All that calls of `endpoint` carry and that is to be seen nowhere, without what the environment adds to them."""
+    """All that calls of `endpoint` carry and that must not be shown, without what the environment adds to them."""
     if endpoint.api_key:
         yield endpoint.api_key
     yield from secrets_of_headers(endpoint.headers)
@@ -35,7 +35,7 @@ def secrets_of(endpoint: Endpoint) -> Iterator[str]:
 
 
 def _secrets_of_variables(endpoint: Endpoint) -> Iterator[str]:
-    """What variables put anywhere but into what is no secret: the model's name, host and path, and plain parameters."""
+    """Values of variables, unless they are in something public: model name, host, path and plain parameters."""
     address = urlsplit(endpoint.base_url or "")
     plain = [endpoint.model, address.hostname or "", address.path]
     plain += [str(endpoint.fields[name]) for name in PLAIN & endpoint.fields.keys()]
@@ -43,8 +43,8 @@ def _secrets_of_variables(endpoint: Endpoint) -> Iterator[str]:
 
 
 def without_secrets(described: str) -> str:
-    """What `describe_endpoint` says, without secrets. It depends on nothing else, in particular on none that are known:
-    what one process has concluded of an endpoint another one finds by this.
+    """The result of `describe_endpoint` without secrets. It depends on nothing else, not even on the secrets known so
+    far, since one process finds by it what another has concluded about an endpoint.
     """
     transport_name, provider, model, base_url, params = json.loads(described)
     shown = [transport_name, provider, model, *settings_without_credentials([base_url, params])]
@@ -52,16 +52,16 @@ def without_secrets(described: str) -> str:
 
 
 def is_described_by(shown: str, described: str) -> bool:
-    """Whether `shown`, from which any secrets were taken, may be of the endpoint that is `described`, which has them:
-    with another key it is the same.
+    """Whether `shown`, which is without secrets, may describe the endpoint that is `described` with them: with another
+    key it is the same endpoint.
     """
     first, *others = shown.split(REDACTED)
     if not others:
         return shown == described
     at = len(first)
     for part in others[:-1]:
-        found = described.find(part, at)
-        if found < 0:
+        start = described.find(part, at)
+        if start < 0:
             return False
-        at = found + len(part)
+        at = start + len(part)
     return described.startswith(first) and described.endswith(others[-1]) and len(described) - len(others[-1]) >= at

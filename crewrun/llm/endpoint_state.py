@@ -1,20 +1,18 @@
-"""`EndpointState`: what calls of one endpoint need each time, its limiter, its price, and what its answers usually
-take.
-"""
+"""`EndpointState`: what every call of one endpoint needs: its limiter, its price, and the usual size of its answers."""
 
 from crewrun.limits.estimates import GUESSED_TOKENS, fewest_tokens, most_answer_tokens, most_tokens
 from crewrun.limits.limiter import Limiter
-from crewrun.limits.permit import Price as CallPrice
+from crewrun.limits.permit import CallPrice
 from crewrun.llm.prices.price import Price
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
 from crewrun.usage import UsageCounter
 
-# Tokens of an answer, before the first one has come.
+# The expected tokens of an answer before there is one. The moving average below replaces it within some 16 answers.
 _USUAL_TOKENS = 300
 
 
 class EndpointState:
-    """The way to an endpoint. `answer_tokens` is what an answer is expected to take."""
+    """The state of an endpoint. `answer_tokens` is what an answer is expected to take."""
 
     __slots__ = ("_most_tokens", "_name", "_price", "answer_tokens", "limiter")
 
@@ -26,9 +24,9 @@ class EndpointState:
         self.answer_tokens = _USUAL_TOKENS
 
     def bill(self, usage: Usage, counter: UsageCounter) -> float | None:
-        """Add what an attempt took to `counter`; its cost in US dollars, None when its price is not known.
+        """Add what an attempt took to `counter`, and return its cost in US dollars, None if its price is unknown.
 
-        What a gateway states itself is taken where nobody published a price, and the user gave none.
+        A cost stated in the reply is used if there is no published price and none of the user's.
         """
         if self._price is not None:
             cost_usd: float | None = self._price.cost(usage)
@@ -44,7 +42,7 @@ class EndpointState:
         return fewest_tokens(request) + self.answer_tokens
 
     def most(self, request: ChatRequest, task: str) -> CallPrice | None:
-        """The most that an attempt can cost; None when nobody can say."""
+        """The most that an attempt can cost; None if the price is unknown."""
         if self._price is None:
             return None
         prompt_tokens = fewest_tokens(request, bytes_per_token=1)
@@ -61,8 +59,8 @@ class EndpointState:
         )
 
     def most_of(self, answer: Completion, price: CallPrice) -> float:
-        """The most that an attempt can have cost in US dollars, by what is seen of its answer: for one without
-        max_tokens and without counts.
+        """The most that an attempt without max_tokens and without counts can have cost in US dollars, by the visible
+        part of its answer.
         """
         if self._price is None:
             return price.usd

@@ -2,7 +2,7 @@
 
 The direct transport takes everything that speaks OpenAI's chat completions: the well-known addresses and any
 `base_url`. What is left goes through litellm. Environment variables are the ones that litellm and OpenAI's client use.
-Whose model a name is says `providers`, where each parameter goes `placement`, what a variable holds `variables`.
+`providers` knows whose model a name is, `placement` where each parameter goes, `variables` what a variable holds.
 """
 
 import os
@@ -27,7 +27,7 @@ from crewrun.messages import Endpoint, ReplySchema
 from crewrun.redaction.key_shapes import REDACTED
 
 DEFAULT_MODEL = "gpt-4.1-mini"
-# What belongs to one provider's address, and to no other's.
+# Fields that belong to the address of one provider.
 _OF_THE_ADDRESS = ("base_url", "api_key", "api_version", "organization", "project", "extra_query")
 # Scheme, name and password, host and path, query.
 _URL_PARTS = re.compile(r"(\s*(?:\w+://)?)([^@/?]*@)?([^?]*)(\?.*)?", re.DOTALL)
@@ -100,16 +100,16 @@ def _whose(llm: ModelFields, name: str, env: Mapping[str, str]) -> tuple[str, st
 
 
 def _address(llm: ModelFields, provider: str, env: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Address and key, of the environment where the llm has none. litellm looks up its own."""
-    known = PROVIDERS.get(provider)
-    if known is None:
+    """Address and key, from the environment if the LLM has none. litellm looks up its own."""
+    entry = PROVIDERS.get(provider)
+    if entry is None:
         return llm.base_url, llm.api_key
-    base_url = llm.base_url or first_set(known.base_env, env) or known.base_url
-    return normalise_base_url(base_url), llm.api_key or first_set(known.key_env, env)
+    base_url = llm.base_url or first_set(entry.base_env, env) or entry.base_url
+    return normalise_base_url(base_url), llm.api_key or first_set(entry.key_env, env)
 
 
 def _filled(llm: ModelFields, variables: Variables) -> ModelFields:
-    """`llm` with the values of the variables that it refers to, of the types that are needed."""
+    """`llm` with the values of the variables that it refers to, converted to the fields' types."""
     fields = {name: value for name, value in llm if name != "fallbacks"}
     if not has_references(fields):
         return llm
@@ -124,16 +124,16 @@ def _filled(llm: ModelFields, variables: Variables) -> ModelFields:
 
 
 def _written_url(written: ModelFields, provider: str, variables: Variables) -> str | None:
-    """The base_url for records, None where it has no references: host and path as they are looked up, name, password
-    and query as they were written.
+    """The base_url for records, None if it has no references: host and path with the variables' values, name, password
+    and query as written.
     """
     if written.base_url is None or not has_references(written.base_url):
         return None
-    found = _URL_PARTS.fullmatch(written.base_url)
-    assert found is not None  # noqa: S101  (it takes any text)
-    whole = _URL_PARTS.fullmatch(str(variables.fill(f"{found[1]}{found[3]}", "base_url")))
+    parts = _URL_PARTS.fullmatch(written.base_url)
+    assert parts is not None  # noqa: S101  (it takes any text)
+    whole = _URL_PARTS.fullmatch(str(variables.fill(f"{parts[1]}{parts[3]}", "base_url")))
     assert whole is not None  # noqa: S101
-    url = f"{whole[1]}{found[2] or ''}{whole[3]}{found[4] or ''}"
+    url = f"{whole[1]}{parts[2] or ''}{whole[3]}{parts[4] or ''}"
     return normalise_base_url(url) if provider in PROVIDERS else url
 
 
@@ -149,16 +149,16 @@ def _reply_schema(llm: ModelFields) -> ReplySchema | None:
     return replace(wire, original=declared) if wire.strict else declared
 
 
-def _takes(said: bool | None, capability: str, provider: str, model: str) -> bool:
-    """What the LLM says of a capability, else what litellm's table knows of the model, wherever it is served.
+def _takes(declared: bool | None, capability: str, provider: str, model: str) -> bool:
+    """Whether a model has a capability: as the LLM declares, else by litellm's table, wherever it is served.
 
-    A model that the table does not know is tried: words are what is left when it refuses.
+    For a model that is not in the table it is tried; if that is refused, the prompt describes tools or schema instead.
     """
-    if said is not None:
-        return said
+    if declared is not None:
+        return declared
     entries = (table_entry(name) for name in (f"{provider}/{model}", model, model.rpartition("/")[2]))
-    known = next((entry for entry in entries if entry), None)
-    return known is None or known.get(capability) is True
+    entry = next((entry for entry in entries if entry), None)
+    return entry is None or entry.get(capability) is True
 
 
 def default_model(env: Mapping[str, str] = os.environ) -> str:
@@ -194,12 +194,12 @@ def missing_key(endpoint: Endpoint) -> str | None:
     """The environment variable to set before `endpoint` of the direct transport can be called, None when nothing is
     missing.
 
-    An address of one's own may need no key, so only the well-known ones are held to having one.
+    A private address may need no key, so only the well-known ones are checked.
     """
-    known = PROVIDERS.get(endpoint.provider)
-    if endpoint.api_key or has_login(endpoint) or known is None or known.local or not known.key_env:
+    entry = PROVIDERS.get(endpoint.provider)
+    if endpoint.api_key or has_login(endpoint) or entry is None or entry.local or not entry.key_env:
         return None
-    return known.key_env[0] if endpoint.base_url == normalise_base_url(known.base_url) else None
+    return entry.key_env[0] if endpoint.base_url == normalise_base_url(entry.base_url) else None
 
 
 def proxy_for(url: str) -> str | None:
@@ -233,7 +233,7 @@ def override(llm: ModelFields | None, model: str | None, base_url: str | None) -
         named = f"{fields['provider']}/" if fields["provider"] else fields["model"]
         if prefix_of(model) != prefix_of(_looked_up(named)):
             fields.update(dict.fromkeys(_OF_THE_ADDRESS), extra_headers={})
-        # These go with the model that it had.
+        # These belong to the model that is replaced.
         fields.update(model=model, provider=None, base_model=None, fallbacks=[])
     if base_url is not None:
         fields["base_url"] = base_url
@@ -241,7 +241,7 @@ def override(llm: ModelFields | None, model: str | None, base_url: str | None) -
 
 
 def _looked_up(model: str) -> str:
-    """A model's name as the variables have it; where they do not, one that shares its provider with no other."""
+    """A model's name with its variables filled in. If one is not set, a name with a provider of its own."""
     try:
         return str(Variables(os.environ, "").fill(model, "model"))
     except UsageError:

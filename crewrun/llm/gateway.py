@@ -1,56 +1,36 @@
-"""The only door to models: what is on record is answered from there, and everything else is sent and recorded.
+"""The only door to models: recorded answers are replayed, and everything else is sent and recorded.
 
-A call goes in as an LLM and messages and comes out as a Completion or a CallError. What a row's recorder knows is not
-asked again, and what it does not know is recorded before anybody sees it. How a call is sent is the `sender`'s.
+A call is an LLM and messages, and its result a Completion or a CallError. Each link of the chain adds one thing:
+
+    complete                     the row is told what stopped its call
+    _complete_with_own_schema    the LLM's own schema, if the call has none
+    _replay_or_send              the answer that the row's recorder or the cache has
+    _send_recorded               a new answer is recorded before it is returned
+    _send                        fallbacks and a warning; how a call is sent is in `sender`
+
+`loop_bound` has what a gateway does for other event loops, `endpoint_resolver` where its calls go.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
-from threading import get_ident
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Self
 from warnings import warn
-from weakref import WeakKeyDictionary
 
-from crewrun.aio.sync_thread import run_in_thread
-from crewrun.aio.threads import pool
-from crewrun.errors import (
-    AuthRefused,
-    CallError,
-    CrewrunWarning,
-    EndpointRefused,
-    Interrupted,
-    NotRecorded,
-    RowBudgetExceeded,
-    RunStopped,
-    SchemaRefused,
-    UsageError,
-)
-from crewrun.limits.cross_loop import CrossLoopLimiters
-from crewrun.limits.frozen import frozen
+from crewrun.errors import CallError, CrewrunWarning, NotRecorded, RowBudgetExceeded, RunStopped, SchemaRefused
 from crewrun.limits.limiter import Limiters
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.windows import RequestWindow
-from crewrun.llm import current_gateway, endpoints
+from crewrun.llm import current_gateway
 from crewrun.llm.cache import Answers
 from crewrun.llm.call import Bill, Caller
 from crewrun.llm.capabilities import Refused
-from crewrun.llm.custom.model import (
-    as_plain,
-    custom_endpoint,
-    custom_of,
-    is_base,
-    is_custom,
-    settings_of,
-)
-from crewrun.llm.embeddings import Vector, decode, for_embeddings
-from crewrun.llm.endpoint_secrets import secrets_of, secrets_of_llm
-from crewrun.llm.endpoint_state import EndpointState
+from crewrun.llm.embeddings import Vector, decode
+from crewrun.llm.endpoint_resolver import EndpointResolver
+from crewrun.llm.loop_bound import LoopBound
 from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.options import GatewayOptions
-from crewrun.llm.prices.price import Price, find_price
+from crewrun.llm.prices.price import Price
 from crewrun.llm.providers import OFFLINE, check_offline
 from crewrun.llm.replies.answer import recalled_answer
 from crewrun.llm.request_identity import Identities
@@ -59,15 +39,10 @@ from crewrun.llm.transports.base import Transport
 from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ReplySchema, ToolSpec, Usage
 from crewrun.recorder import Recorder, Spent
-from crewrun.redaction.redactor import learn
-from crewrun.redaction.values import environment_secrets
-from crewrun.row_context import RowContext, current_row_context
-
-Fields = dict[str, Any]
-T = TypeVar("T")
+from crewrun.row_context import RowContext
 
 
-class Gateway:
+class Gateway(LoopBound):
     """Calls models for any number of rows at once. Opened in an event loop, `async with`, and used only there.
 
     While it is open it is the gateway of every crew that is started inside the block. `transport` replaces all
@@ -82,25 +57,18 @@ class Gateway:
         limiters: Limiters | None = None,
         cache: Answers | None = None,
     ) -> None:
-        """`limiters` are those of the run that this gateway is a part of, its own when there are none. `cache` has
-        answers
-        of any run to the same requests. Raises UsageError for a model that is `offline` but for a slip.
+        """`limiters` are those of the run that this gateway is part of; by default it has its own. `cache` has answers
+        to the same requests from any run. Raises UsageError for a model whose name is `offline` with a typo.
         """
+        super().__init__(limiters or LocalLimiters())
         self._identities = Identities()
         self._options = options or GatewayOptions()
-        check_offline(self._options.model or "")  # crews may be made, and models looked up, in the rows only
-        self.limiters: Limiters = limiters or LocalLimiters()
+        check_offline(self._options.model or "")  # a row may be the first to make a crew and look up its models
         self._cache = cache
         self._transports = Transports(transport)
-        self._endpoints: WeakKeyDictionary[ModelFields, tuple[Fields, Fields, Endpoint]] = WeakKeyDictionary()
-        self._embedders: WeakKeyDictionary[ModelFields, Endpoint] = WeakKeyDictionary()
-        self._fallbacks: WeakKeyDictionary[Endpoint, tuple[Endpoint, ...]] = WeakKeyDictionary()
-        self._customs: WeakKeyDictionary[ModelFields, tuple[Fields, Endpoint]] = WeakKeyDictionary()
-        self._default: Endpoint | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stand_in: Gateway | None = None
-        self._sender = Sender(self._options, self.limiters, self._transports, self._way)
-        self._strange: set[str] = set()  # the unknown words with which replies ended, each warned about once
+        self._endpoints = EndpointResolver(self._options, self.limiters, needs_keys=transport is None)
+        self._sender = Sender(self._options, self.limiters, self._transports, self._endpoints.state)
+        self._unknown_reasons: set[str] = set()  # finish reasons that were warned about
 
     async def complete(
         self,
@@ -114,27 +82,27 @@ class Gateway:
     ) -> Completion:
         """Get `llm`'s answer to `messages`; None is the default model.
 
-        An answer that the row's recorder has is replayed, and a new one is recorded before it is returned.
-        Transient failures are sent again as the retry policy says, each attempt within the call's time limit and when
-        all `windows` and the endpoint's limiter admit it; then the LLM's fallbacks are asked. What is billed is added
-        to
-        the usage of `row_context`, for failed calls too. Raises the last attempt's CallError; ToolsRefused and
-        SchemaRefused when the model takes no `tools` or no such `schema`, which is remembered; RunStopped when no call
-        could be made any more.
+        An answer that the row's recorder has is replayed, and a new one is recorded before it is returned. Transient
+        failures are retried as the retry policy says, each attempt within the call's time limit and once all `windows`
+        and the endpoint's limiter permit it; then the LLM's fallbacks are tried. What is billed is added to the usage
+        of `row_context`, for failed calls too.
+
+        Raises the last attempt's CallError; ToolsRefused and SchemaRefused if the model takes no `tools` or no such
+        `schema`, which is remembered; RunStopped if no call can be made any more.
         """
         try:
             try:
-                return await self._complete(llm, messages, row_context, tools, schema, windows)
+                return await self._complete_with_own_schema(llm, messages, row_context, tools, schema, windows)
             except SchemaRefused:
                 if schema is not None:
                     raise
-                # The LLM's own, which is not sent any more.
-                return await self._complete(llm, messages, row_context, tools, schema, windows)
+                # The LLM's own schema was refused; from now on it is not sent.
+                return await self._complete_with_own_schema(llm, messages, row_context, tools, schema, windows)
         except (RunStopped, RowBudgetExceeded, NotRecorded) as refused:
             row_context.refuse(refused)
             raise
 
-    async def _complete(
+    async def _complete_with_own_schema(
         self,
         llm: ModelFields | None,
         messages: tuple[Message, ...],
@@ -143,36 +111,25 @@ class Gateway:
         schema: ReplySchema | None,
         windows: Sequence[RequestWindow],
     ) -> Completion:
-        endpoint = self.endpoint(llm)
+        endpoint = self._endpoints.endpoint(llm)
         own = endpoint.reply_schema
         if schema is None and own is not None and not self._sender.capabilities.refuses(endpoint, own):
             schema = own
-        return await self._answer(ChatRequest(endpoint, messages, tools, schema), row_context, windows)
+        return await self._replay_or_send(ChatRequest(endpoint, messages, tools, schema), row_context, windows)
 
     async def embed(self, embedder: ModelFields, texts: Sequence[str], row_context: RowContext) -> list[Vector]:
-        """The vectors of `texts` by `embedder`, recorded and billed as every call. Raises as `complete` does."""
-        request = ChatRequest(self.embedding_endpoint(embedder), tuple(Message("user", text) for text in texts))
+        """The vectors of `texts` by `embedder`, recorded and billed like any call. Raises as `complete` does."""
+        request = ChatRequest(
+            self._endpoints.embedding_endpoint(embedder), tuple(Message("user", text) for text in texts)
+        )
         try:
-            completion = await self._answer(request, row_context, ())
+            completion = await self._replay_or_send(request, row_context, ())
         except (RunStopped, RowBudgetExceeded, NotRecorded) as refused:
             row_context.refuse(refused)
             raise
         return decode(completion.text)
 
-    def embedding_endpoint(self, embedder: ModelFields) -> Endpoint:
-        """Where embeddings of `embedder` come from. Its model stays its own whatever --model says."""
-        endpoint = self._embedders.get(embedder)
-        if endpoint is None:
-            resolved = _resolved(endpoints.override(embedder, None, self._options.base_url))
-            endpoint = self._embedders[embedder] = for_embeddings(resolved)
-        return endpoint
-
-    @property
-    def is_offline(self) -> bool:
-        """Whether no model is called whatever a crew names (-m offline)."""
-        return (self._options.model or "").partition("?")[0].strip() == OFFLINE
-
-    async def _answer(
+    async def _replay_or_send(
         self, request: ChatRequest, row_context: RowContext, windows: Sequence[RequestWindow]
     ) -> Completion:
         endpoint, recorder = request.endpoint, row_context.recorder
@@ -182,10 +139,10 @@ class Gateway:
                 raise NotRecorded("nothing is recorded of this call (--replay)")
             return (await self._send(request, caller, Bill()))[0]
         identity = self._identities.of(request)
-        known = recorder.replay(row_context.task_path, identity) if recorder is not None else None
-        if known is not None and (again := recalled_answer(known[0], request, row_context.own_texts)) is not None:
-            row_context.usage.add_replay(again, known[1])
-            return again
+        entry = recorder.replay(row_context.task_path, identity) if recorder is not None else None
+        if entry is not None and (replay := recalled_answer(entry[0], request, row_context.own_texts)) is not None:
+            row_context.usage.add_replay(replay, entry[1])
+            return replay
         if self._options.replay_only:
             raise NotRecorded(f"the journal has no such call of {endpoint.name} for this row (--replay)")
         began = time.monotonic()
@@ -208,7 +165,7 @@ class Gateway:
     async def _send_recorded(
         self, request: ChatRequest, caller: Caller, recorder: Recorder, identity: bytes, began: float
     ) -> Completion:
-        """The answer to `request`, recorded before it is returned; of a call without one what it was billed."""
+        """The answer to `request`, recorded before it is returned. For a call without one, its bill is recorded."""
         name, task, bill = request.endpoint.name, caller.row_context.task_path, Bill()
         try:
             completion, spent = await self._send(request, caller, bill)
@@ -227,194 +184,74 @@ class Gateway:
         return completion
 
     async def _send(self, request: ChatRequest, caller: Caller, bill: Bill) -> tuple[Completion, Spent]:
-        fallbacks = self._fallbacks.get(request.endpoint, ())
+        fallbacks = self._endpoints.fallbacks(request.endpoint)
         answer = await self._sender.send_with_fallbacks(request, fallbacks, caller, bill)
         if answer[0].finish_reason is not None:
             self._warn_of(answer[0].finish_reason, request.endpoint)
         return answer
 
     def _warn_of(self, finish_reason: str, endpoint: Endpoint) -> None:
-        """Say once that a reply ended with an unknown word. A run's rows have it, and its summary says it."""
-        if not self.limiters.is_of_a_run and finish_reason not in self._strange:
-            self._strange.add(finish_reason)
+        """Warn once about an unknown finish reason. In a run, the rows and the summary have it."""
+        if not self.limiters.is_of_a_run and finish_reason not in self._unknown_reasons:
+            self._unknown_reasons.add(finish_reason)
             why = f"a reply ended with finish_reason {finish_reason!r}, which crewrun does not know; it counts as whole"
             warn(f"{endpoint.name}: {why}", CrewrunWarning, stacklevel=2)
 
     def takes_tools(self, llm: ModelFields | None) -> bool:
-        """Whether tools go to `llm` as tools, not in words."""
-        return self._sender.capabilities.takes_tools(self.endpoint(llm))
+        """Whether tools go to `llm` as tools, and not described in the prompt."""
+        return self._sender.capabilities.takes_tools(self._endpoints.endpoint(llm))
 
     def takes_schema(self, llm: ModelFields | None, schema: ReplySchema) -> bool:
-        """Whether `schema` goes to `llm` as such, not only in words."""
-        return self._sender.capabilities.takes_schema(self.endpoint(llm), schema)
+        """Whether `schema` goes to `llm` as a schema, and not only in the prompt."""
+        return self._sender.capabilities.takes_schema(self._endpoints.endpoint(llm), schema)
 
     @property
     def refused(self) -> set[Refused]:
-        """What models do not take although they were thought to; may be added to."""
+        """What models turned out not to take; may be added to."""
         return self._sender.capabilities.refused
 
     def endpoint(self, llm: ModelFields | None) -> Endpoint:
-        """Where calls of `llm` go in this run. Raises UsageError when that cannot be said."""
-        if llm is None:
-            self._default = self._default or self._resolve(None)
-            return self._default
-        # An LLM may be changed between calls, so what it was when it was resolved is remembered with the endpoint.
-        known = self._endpoints.get(llm)
-        if known is not None and known[0] == llm.__dict__ and known[1] == llm.model_extra:
-            return known[2]
-        if is_custom(llm):
-            return self._endpoint_of_custom(llm)
-        endpoint = self._resolve(llm)
-        self._endpoints[llm] = (dict(llm.__dict__), dict(llm.model_extra or {}), endpoint)
-        return endpoint
-
-    def _endpoint_of_custom(self, llm: ModelFields) -> Endpoint:
-        """That of a model that the user's code calls, as it was at first: only its parameters may change."""
-        settings = settings_of(custom_of(llm))
-        known = self._customs.get(llm)
-        if known is not None and known[0] == settings:
-            return known[1]
-        endpoint = self._resolve(llm)
-        self._customs[llm] = settings, endpoint
-        return endpoint
-
-    def _resolve(self, llm: ModelFields | None) -> Endpoint:
-        if llm is not None and (self._options.model or self._options.base_url):
-            llm = as_plain(llm)
-        meant = endpoints.override(llm, self._options.model, self._options.base_url)
-        endpoint = _resolved(meant)
-        if meant is not None and (others := getattr(meant, "fallbacks", None)):
-            self._fallbacks[endpoint] = tuple(_resolved(other) for other in others)
-        return endpoint
+        """See `EndpointResolver.endpoint`."""
+        return self._endpoints.endpoint(llm)
 
     def fallbacks(self, endpoint: Endpoint) -> tuple[Endpoint, ...]:
-        """What is asked in turn where `endpoint` does not work."""
-        return self._fallbacks.get(endpoint, ())
+        """See `EndpointResolver.fallbacks`."""
+        return self._endpoints.fallbacks(endpoint)
+
+    def embedding_endpoint(self, embedder: ModelFields) -> Endpoint:
+        """See `EndpointResolver.embedding_endpoint`."""
+        return self._endpoints.embedding_endpoint(embedder)
 
     def price(self, endpoint: Endpoint) -> Price | None:
-        """What a token of a model costs: as the run was told, else as it is published. None when nobody knows."""
-        for name in (endpoint.name, endpoint.model):
-            if name in self._options.prices:
-                return self._options.prices[name]
-        return find_price(endpoint)
-
-    def _way(self, endpoint: Endpoint) -> EndpointState:
-        is_ours = self._transports.given is None
-        if endpoint.api_key is None and is_ours and (variable := endpoints.missing_key(endpoint)):
-            none = AuthRefused(f"{variable} is not set, and {endpoint.name} needs it; export it or put it into .env")
-            raise EndpointRefused(endpoint.name, none) if self.limiters.is_of_a_run else none
-        return EndpointState(endpoint, self.limiters.of(endpoint), self.price(endpoint))
-
-    async def __aenter__(self) -> "Gateway":
-        self.settle()
-        self._token = current_gateway.enter(self, is_of_a_run=self.limiters.is_of_a_run)
-        return self
-
-    def settle(self) -> None:
-        """This loop is where it is used."""
-        self._thread = get_ident()
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:  # trio
-            self._loop = None
+        """See `EndpointResolver.price`."""
+        return self._endpoints.price(endpoint)
 
     @property
     def options(self) -> GatewayOptions:
-        """How this run wants its calls made."""
+        """The options of this run's calls."""
         return self._options
 
-    def beside(self) -> "Gateway":
-        """A gateway for another event loop of the process, which calls as this one does and within the same limits."""
-        return self._like(CrossLoopLimiters(self.limiters, self._loop) if self._loop is not None else None)
+    @property
+    def is_offline(self) -> bool:
+        """Whether no model is called, whatever a crew names (-m offline)."""
+        return (self._options.model or "").partition("?")[0].strip() == OFFLINE
 
-    def _like(self, limiters: Limiters | None) -> "Gateway":
-        other = Gateway(self._options, transport=self._transports.given, limiters=limiters, cache=self._cache)
+    def _with_limiters(self, limiters: Limiters | None) -> Self:
+        other = type(self)(self._options, transport=self._transports.substitute, limiters=limiters, cache=self._cache)
         other._sender.capabilities.refused = self.refused
         return other
 
-    @property
-    def is_reachable(self) -> bool:
-        """Whether another thread can have something run in the gateway's loop."""
-        return self._loop is not None and self._loop.is_running()
-
-    def run_outside(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
-        """Run `call(*args)` in the gateway's loop, for code in a worker thread, which waits for it here.
-
-        Raises LoopBlocked when that loop does not get to it: what blocks it may wait for this. A loop that another call
-        holds, by `run_for_another_loop`, is waited for longer.
-        """
-        loop = self._loop
-        if loop is None:
-            raise RuntimeError("the run's event loop is not asyncio's")
-        began: Future[None] = Future()
-
-        async def run() -> T:
-            if not began.set_running_or_notify_cancel():
-                raise asyncio.CancelledError
-            began.set_result(None)
-            return await call(*args)
-
-        return pool.wait(lambda: asyncio.run_coroutine_threadsafe(run(), loop), began, lambda: self._is_held)
-
-    def run_for_another_loop(self, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
-        """Run `call(*args)` for code that holds the gateway's own loop: in a thread, with a gateway that stands in for
-        this one meanwhile and keeps to the same limits. RuntimeError where that cannot be.
-        """
-        other = self._like(frozen(self.limiters))
-
-        async def run() -> T:
-            other.settle()
-            self._stand_in = other
-            token = current_gateway.enter(other)
-            try:
-                return await call(*args)
-            finally:
-                current_gateway.leave(other, token)
-                self._stand_in = None
-                await other.aclose()
-
-        try:
-            return run_in_thread(run)
-        except Interrupted as interrupted:
-            if (row_context := current_row_context()) is not None:
-                row_context.refuse(interrupted)  # whatever the code that held the loop makes of it
-            raise
-
-    @property
-    def acting(self) -> "Gateway":
-        """This one, or while its loop is held the one that stands in for it."""
-        return self if self._stand_in is None else self._stand_in.acting
-
-    @property
-    def _is_held(self) -> bool:
-        return self._stand_in is not None
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this code runs in the event loop that the gateway was opened in, and not in a thread of it."""
-        return self._thread == get_ident()
+    async def __aenter__(self) -> Self:
+        self.bind_to_loop()
+        self._token = current_gateway.enter(self, is_of_a_run=self.limiters.is_of_a_run)
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        current_gateway.leave(self, self._token)
+        current_gateway.restore(self, self._token)
         await self.aclose()
 
     async def aclose(self) -> None:
         """Close every transport that was opened here."""
         await self._transports.aclose()
-
-
-def _resolved(llm: ModelFields | None) -> Endpoint:
-    """Where calls of `llm` go. From here on no error says what it is called with."""
-    if llm is not None:
-        learn(secrets_of_llm(llm), is_passing=True)
-    if llm is not None and is_custom(llm):
-        endpoint = custom_endpoint(llm)
-    elif is_base(llm):
-        raise UsageError(f"{type(llm).__name__} has no call of its own; a BaseLLM needs `def call(self, messages, …)`")
-    else:
-        endpoint = endpoints.resolve(llm)
-    learn(secrets_of(endpoint), is_passing=True)
-    learn(environment_secrets())  # keys that litellm takes from there, and those of proxies
-    return endpoint

@@ -1,6 +1,6 @@
-"""A model's call with the hooks around it: what they change of the messages is sent, and so is part of its identity.
+"""A model's call with the hooks around it. Messages are sent as the hooks change them, which is part of their identity.
 
-The journal has the model's own reply; hooks after the call see it again when it is replayed.
+The journal has the model's own reply; hooks after the call see that again in a replay.
 """
 
 from collections.abc import Sequence
@@ -34,10 +34,10 @@ async def complete_hooked(
     schema: ReplySchema | None = None,
     windows: Sequence[RequestWindow] = (),
 ) -> tuple[Completion, Messages]:
-    """`gateway.complete` between hooks; the answer, and the messages as hooks left them.
+    """`gateway.complete` between hooks: the answer, and the messages as the hooks left them.
 
-    Hooks after the call see texts only, as with CrewAI: a turn that asks for tools is none. Raises what the gateway
-    does, LLMCallBlockedError and HookAborted, and what a hook raises.
+    Hooks after the call see texts only, as with CrewAI, and no turns that ask for tools. Raises what the gateway
+    raises, LLMCallBlockedError and HookAborted, and what a hook raises.
     """
     editor = _Editor(messages)
     context = LLMCallHookContext(None, None, editor.shown, llm, *site, iterations=iterations)
@@ -55,29 +55,29 @@ async def complete_hooked(
 
 
 class _Editor:
-    """Messages as hooks see them, and back: what they did not touch stays the message that it was."""
+    """Messages as hooks see them, and back: untouched ones stay the same message."""
 
     def __init__(self, messages: Messages) -> None:
         self.shown = [message_on_wire(message) for message in messages]
-        self._known = {
+        self._originals = {
             id(shown): (shown, deepcopy(shown), message) for shown, message in zip(self.shown, messages, strict=True)
         }
         self._messages = messages
 
     def read(self, context: LLMCallHookContext) -> Messages:
-        """The messages that a context has now. Raises TypeError for one that is none."""
-        found = context.messages
-        if not isinstance(found, list):
-            raise TypeError(f"a hook left {type(found).__name__} as context.messages, which is a list of mappings")
-        if not found:
+        """The messages that a context has now. Raises TypeError for something else."""
+        edited = context.messages
+        if not isinstance(edited, list):
+            raise TypeError(f"a hook left {type(edited).__name__} as context.messages, which is a list of mappings")
+        if not edited:
             raise TypeError("a hook left no messages; return False to keep the call from being made")
-        read = tuple(self._read(one, position) for position, one in enumerate(found))
+        read = tuple(self._read(one, position) for position, one in enumerate(edited))
         return self._messages if read == self._messages else read
 
     def _read(self, shown: Any, position: int) -> Message:
-        known = self._known.get(id(shown))
-        if known is not None and known[0] is shown and known[1] == shown:
-            return known[2]
+        original = self._originals.get(id(shown))
+        if original is not None and original[0] is shown and original[1] == shown:
+            return original[2]
         try:
             return as_messages([shown], "a hook's context")[0]
         except TypeError as wrong:

@@ -1,6 +1,6 @@
 """`LLM`: a model as users name it, which their code may also call.
 
-Its fields are in `model_fields`. A call by the user's code is asked in `direct`, one of an agent in `crew/perform.py`.
+Its fields are in `model_fields`. `direct` makes calls of the user's code, `crew/perform.py` those of agents.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from crewrun.llm.custom.calls import routed
-from crewrun.llm.custom.model import Given, calling, calls_by_itself, custom_of, described, is_custom
+from crewrun.llm.custom.model import CallArguments, calling, calls_by_itself, custom_of, described, is_custom
 from crewrun.llm.foreign_models import fields_of_model
 from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.sync import run_sync
@@ -69,7 +69,7 @@ class LLM(ModelFields):
                 raise NotImplementedError(f"{type(self).__name__}: a BaseLLM has no call but its own")
             more = {"tools": tools, "callbacks": callbacks, "available_functions": available_functions}
             more |= {"from_task": from_task, "from_agent": from_agent, "response_model": response_model}
-            return await ask_custom(self, Given((messages,), {n: v for n, v in more.items() if v is not None}))
+            return await ask_custom(self, CallArguments((messages,), {n: v for n, v in more.items() if v is not None}))
         return await ask_model(self, messages, tools, available_functions, response_model or self.reply_model)
 
     def call(
@@ -82,14 +82,14 @@ class LLM(ModelFields):
         from_agent: object = None,
         response_model: type[BaseModel] | None = None,
     ) -> Any:
-        """`acall` for sync code. A running event loop is blocked meanwhile, with a warning."""
-        given = (messages, tools, callbacks, available_functions, from_task, from_agent, response_model)
-        return run_sync("call", "acall", self.acall, *given)
+        """`acall` for sync code. It blocks a running event loop, with a warning."""
+        arguments = (messages, tools, callbacks, available_functions, from_task, from_agent, response_model)
+        return run_sync("call", "acall", self.acall, *arguments)
 
 
-def as_fallbacks(given: Any) -> list["LLM"]:
+def as_fallbacks(value: Any) -> list["LLM"]:
     """What `fallbacks` accepts, one or several models, as LLMs."""
-    return [as_llm(other) for other in (given if isinstance(given, list) else [given])] if given else []
+    return [as_llm(other) for other in (value if isinstance(value, list) else [value])] if value else []
 
 
 def as_llm(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """`ModelFields`: a model's name and its parameters, as users write them.
 
-What name means which provider and address is in `endpoints`. The class that users call is `model.LLM`.
+`endpoints` finds a name's provider and address. The class that users call is `model.LLM`.
 """
 
 from typing import Any
@@ -18,14 +18,14 @@ from pydantic import (
 from crewrun.llm.parameters import STREAMING, STRUCTURED, checked
 from crewrun.llm.variables import is_reference
 
-# Fields that are about reaching the model; every other one goes into the request as it is.
+# Fields for reaching the model; all others go into the request unchanged.
 _NOT_ON_THE_WIRE = frozenset(
     {"model", "provider", "base_url", "api_key", "timeout", "extra_headers", "fallbacks", "base_model"}
     | {"function_calling", "structured_output", "extra_body", "organization", "project"}
 )
 # Other names of fields, litellm's and CrewAI's.
 _RENAMED = {"api_base": "base_url", "default_headers": "extra_headers", "request_timeout": "timeout"}
-# What CrewAI and litellm keep for themselves: retries are the gateway's.
+# Settings of CrewAI and litellm themselves; the gateway does the retries.
 _DROPPED = STREAMING | {
     *("max_retries", "num_retries", "client_params", "callbacks", "is_litellm"),
     *("prefer_upload", "verbose", "cache", "caching", "interceptor", "completion_cost"),
@@ -78,11 +78,11 @@ class ModelFields(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept(cls, given: Any) -> Any:
-        """What CrewAI's LLM takes, and litellm's `completion`, as our fields."""
-        if not isinstance(given, dict):
-            return given
-        fields = {name: value for name, value in given.items() if name not in _DROPPED}
+    def _accept(cls, value: Any) -> Any:
+        """The arguments of CrewAI's LLM, or of litellm's `completion`, as our fields."""
+        if not isinstance(value, dict):
+            return value
+        fields = {name: value for name, value in value.items() if name not in _DROPPED}
         inner = fields.pop("additional_params", None)
         if isinstance(inner, dict):
             fields = {**{k: v for k, v in inner.items() if k not in _DROPPED}, **fields}

@@ -1,4 +1,4 @@
-"""`GatewayOptions`: how a run wants its calls made."""
+"""`GatewayOptions`: the options of a run's calls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from crewrun.llm.prices.price import Price
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """How a run wants its calls made. `call_timeout_s` and `model` overrule what an LLM says for itself.
+    """The options of a run's calls. `call_timeout_s` and `model` override those of each LLM.
 
-    With `replay_only` nothing is sent: what the row's recorder does not know fails with NotRecorded. `prices` overrule
-    the published ones, by model. `row_budget_usd` is what one row may cost.
+    With `replay_only` nothing is sent: a call that the row's recorder does not have fails with NotRecorded. `prices`,
+    by model, override the published ones. `row_budget_usd` is what one row may cost.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)

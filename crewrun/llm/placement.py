@@ -1,8 +1,7 @@
-"""Where each parameter of an LLM goes: into the body, the address or the headers, of the transport that it has a
-meaning on.
+"""Where each parameter of an LLM goes: into the body, the URL or the headers of its transport's requests.
 
-What has no meaning where the call goes is refused before the first one, with the reason. What a server refuses later is
-`capabilities`.
+A parameter without a meaning there is refused before the first call, with the reason. `capabilities` handles what a
+server refuses later.
 """
 
 import json
@@ -24,13 +23,13 @@ _LITELLM_ONLY: Final = frozenset(
     {"drop_params", "additional_drop_params", "custom_llm_provider", "allowed_openai_params"}
 )
 _NOT_IN_BODY: Final = frozenset({"api_version", "extra_query"})
-# The fields whose values decide answers and are no secrets: records have what a variable holds, not the reference.
+# Fields that decide answers and are not secret: records have the value of a variable, not its reference.
 PLAIN: Final = frozenset(
     {"temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "presence_penalty"}
     | {"frequency_penalty", "reasoning_effort", "verbosity", "service_tier", "top_k", "thinking", "tool_choice"}
     | {"parallel_tool_calls", "logprobs", "top_logprobs", "api_version", "drop_params", "additional_drop_params"}
 )
-# What OpenAI's own address does not know: https://platform.openai.com/docs/api-reference/chat/create
+# Parameters that OpenAI's own address does not have: https://platform.openai.com/docs/api-reference/chat/create
 _NOT_OPENAI: Final[Mapping[str, str]] = {
     "thinking": "OpenAI's models take reasoning_effort in its place",
     "top_k": "OpenAI has top_p in its place",
@@ -39,21 +38,20 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _WITH_VERSIONS: Final = ("azure", "watsonx")
 _AS_OPENAI: Final = frozenset({"custom_openai", "litellm_proxy", "text-completion-openai"})
-# How litellm calls the project of a cloud.
+# litellm's names for the project of a cloud.
 _PROJECTS: Final[Mapping[str, str]] = {
     "vertex_ai": "vertex_project",
     "vertex_ai_beta": "vertex_project",
     "watsonx": "project_id",
     "watsonx_text": "project_id",
 }
-# For these litellm has parameters that it does not know where the model finds them, but not those in extra_body; for
-# Claude at other clouds too.
+# For these, and for Claude at other clouds, litellm passes on unknown parameters, but not those in extra_body.
 _MERGING: Final = ("anthropic", "bedrock", "sagemaker")
 
 
 @dataclass(slots=True)
 class Placed:
-    """The parts of an endpoint that parameters make. `dropped` are those that are never sent."""
+    """The parts of an endpoint that come from parameters. `dropped` are never sent."""
 
     params: dict[str, Any] = field(default_factory=dict)
     tool_params: dict[str, Any] = field(default_factory=dict)
@@ -64,9 +62,9 @@ class Placed:
 
 
 def place(llm: ModelFields, provider: str, model: str, base_url: str | None, env: Mapping[str, str]) -> Placed:
-    """The parameters of `llm`, whose references have been looked up, in their places.
+    """The parameters of `llm`, whose references have been filled in, in their places.
 
-    Raises ModelRefused for one that has no meaning there, and for a body that is no JSON.
+    Raises ModelRefused for one that has no meaning there, and for a body that is not JSON.
     """
     extra = llm.model_extra or {}
     for name in OURS & (extra.get("extra_body") or {}).keys():
@@ -89,13 +87,13 @@ def place(llm: ModelFields, provider: str, model: str, base_url: str | None, env
 
 
 def _let_limit_win(placed: Placed) -> None:
-    """A limit of tokens in extra_body is the only one, under either name: what a call may cost rests on it."""
+    """A limit of tokens in extra_body replaces all others, since the highest price of a call depends on it."""
     if OTHER_NAME.keys() & placed.extra_body.keys():
         placed.params = {name: value for name, value in placed.params.items() if name not in OTHER_NAME}
 
 
 def written_params(written: ModelFields, llm: ModelFields, provider: str, model: str) -> dict[str, Any]:
-    """The parameters as records have them: `written` has references where `llm` has what the variables hold."""
+    """The parameters as records have them: `written` has references where `llm` has the variables' values."""
     params = llm.params
     fields = {name: params[name] if name in PLAIN else value for name, value in written.params.items()}
     body = (written.model_extra or {}).get("extra_body") or {}
@@ -112,13 +110,13 @@ def left_out(endpoint: Endpoint) -> list[str]:
 
 def is_own_address(provider: str, base_url: str | None) -> bool:
     """Whether `base_url` is the well-known address of `provider`, or None where litellm knows it."""
-    known = PROVIDERS.get(provider)
-    if known is None:
+    entry = PROVIDERS.get(provider)
+    if entry is None:
         return base_url is None
-    here, own = urlsplit(base_url or ""), urlsplit(known.base_url)
+    here, own = urlsplit(base_url or ""), urlsplit(entry.base_url)
     # OpenAI's regions are eu.api.openai.com and the like.
     is_there = here.hostname == own.hostname or str(here.hostname).endswith(f".{own.hostname}")
-    return not known.local and is_there and (here.scheme, here.path) == (own.scheme, own.path)
+    return not entry.local and is_there and (here.scheme, here.path) == (own.scheme, own.path)
 
 
 def _on_direct(

@@ -1,6 +1,6 @@
 """Request identities: the 16 bytes by which a request or a tool call is recognised when a row is run again.
 
-What is recorded under them is in `crewrun.recorder`. They may not change: existing runs would pay for their calls
+`crewrun.recorder` says what is recorded under them. They must not change, or existing runs would pay for their calls
 again.
 """
 
@@ -16,7 +16,7 @@ _DIGEST_BYTES = 16
 
 
 class Identities:
-    """Identities of requests: a digest of all that decides the answer, which is neither the key nor the time limit."""
+    """Identities of requests: a digest of all that decides the answer, so without the key and the time limit."""
 
     def __init__(self) -> None:
         self._endpoints: WeakKeyDictionary[Endpoint, bytes] = WeakKeyDictionary()
@@ -34,13 +34,13 @@ class Identities:
             parts.append(_describe_schema(request.schema))
         for message in request.messages:
             content = message.content.encode("utf-8", "surrogatepass")
-            # With its length in front no text can be taken for the beginning of the next one.
+            # The length in front makes it unambiguous where a text ends.
             parts.append(b"%s %d" % (message.role.encode(), len(content)))
             parts.append(content)
             if message.tool_calls or message.tool_call_id is not None:
                 calls = [(call.id, call.name, call.arguments) for call in message.tool_calls]
                 parts.append(_canonical([calls, message.tool_call_id]))
-            # Nothing where there is none: what was recorded before there was this is known by the same.
+            # Nothing is added if there is nothing carried, so that identities from before this existed still match.
             if message.carried or (message.tool_calls and any(call.carried for call in message.tool_calls)):
                 parts.append(_canonical([message.carried, [call.carried for call in message.tool_calls]]))
             if message.parts:
@@ -49,9 +49,9 @@ class Identities:
 
 
 def describe_endpoint(endpoint: Endpoint) -> str:
-    """What of an endpoint decides its answers, as text: transport, provider, model, address and parameters.
+    """The parts of an endpoint that decide its answers, as text: transport, provider, model, address and parameters.
 
-    What a variable holds that may be a secret is not in it, only the reference.
+    A variable that may hold a secret is in it as its reference, without its value.
     """
     params = dict(endpoint.params if endpoint.written_params is None else endpoint.written_params)
     if endpoint.reply_schema is not None:
@@ -73,7 +73,7 @@ def tool_identity(version: str, name: str, arguments: str) -> bytes:
     return blake2b(_canonical([version, name, arguments]), digest_size=_DIGEST_BYTES).digest()
 
 
-# Toolboxes and schemas are made once for many rows, so a few hundred are all that a run has.
+# Toolboxes and schemas are made once for many rows, so a run has a few hundred at most.
 @lru_cache(maxsize=512)
 def _describe_tools(tools: tuple[ToolSpec, ...]) -> bytes:
     return _canonical([[tool.name, tool.description, tool.parameters] for tool in tools])

@@ -1,4 +1,4 @@
-"""`open_gateway`: what every kickoff calls models through, inside a run or outside."""
+"""`open_gateway`: the gateway through which a kickoff calls models, inside a run or outside."""
 
 from contextvars import Token
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from crewrun.references import check_loaded
 class _Shared:
     """A loop's gateway for kickoffs outside any run, open while at least one of them is.
 
-    One that `stays` is open until its loop ends: that of an async method which has a loop for itself.
+    One that `stays` is open until its loop ends: the loop belongs to a single async method.
     """
 
     gateway: Gateway
@@ -24,7 +24,7 @@ class _Shared:
     stays: bool = False
 
     async def close(self) -> None:
-        """Nobody in this loop uses it any more."""
+        """Close it when no kickoff in this loop uses it any more."""
         _shared.set(None)
         await self.gateway.aclose()
 
@@ -32,11 +32,11 @@ class _Shared:
 _shared: RunVar[_Shared | None] = RunVar("crewrun_shared_gateway", None)
 
 
-class open_gateway:  # noqa: N801  (used as a function is: `async with open_gateway() as gateway`)
-    """The gateway of the run around this code, else one that all kickoffs of this event loop share.
+class open_gateway:  # noqa: N801  (used like a function: `async with open_gateway() as gateway`)
+    """The gateway of the surrounding run, else one that all kickoffs of this event loop share.
 
-    The shared one is closed when its last user has ended, so nothing is left open when the loop closes. With
-    `is_current` it is the gateway of the code inside the block, also of what that calls in worker threads.
+    The shared one is closed when its last user has ended, so that nothing is left open when the loop closes. With
+    `is_current` it is the current gateway of the code inside the block, in its worker threads too.
     """
 
     __slots__ = ("_is_current", "_mine", "_token")
@@ -53,9 +53,9 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
             return around
         shared = _shared.get()
         if shared is None:
-            # A loop of its own inside a run's, as a sync tool may have one, calls models as that run says.
-            shared = _Shared(around.beside() if around else Gateway())
-            shared.gateway.settle()
+            # A separate loop inside a run, such as that of a sync tool, calls models with the run's options.
+            shared = _Shared(around.for_another_loop() if around else Gateway())
+            shared.gateway.bind_to_loop()
             shared.stays = at_end(shared.close)
             _shared.set(shared)
         shared.users += 1
@@ -70,7 +70,7 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
         if self._mine is None:
             return
         if self._token is not None:
-            current_gateway.leave(self._mine.gateway, self._token)
+            current_gateway.restore(self._mine.gateway, self._token)
         self._mine.users -= 1
         if not self._mine.users and not self._mine.stays:
             await self._mine.close()
@@ -78,5 +78,5 @@ class open_gateway:  # noqa: N801  (used as a function is: `async with open_gate
 
 def _of_the_code() -> Gateway | None:
     gateway = current_gateway.current()
-    assert gateway is None or isinstance(gateway, Gateway)  # noqa: S101  (nothing else enters)
+    assert gateway is None or isinstance(gateway, Gateway)  # noqa: S101  (nothing else is entered)
     return gateway

@@ -1,4 +1,4 @@
-"""The synchronous doors: `kickoff()` over `akickoff()`."""
+"""Calls from sync code: `kickoff()` over `akickoff()`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
-    """Run `call(*args)` in an event loop: in a sync tool's thread that of the run, else one of its own.
+    """Run `call(*args)` in an event loop: in the run's for a sync tool's thread, else in a new one.
 
-    Inside a running loop, which is blocked meanwhile, it is a warning that names `instead`, to be awaited there; where
-    that loop is the run's own, or there is no run, a thread has a loop for it. RuntimeError in a loop of trio's.
+    Inside a running loop, which is blocked until it returns, it warns and names `instead`, which can be awaited; if
+    that loop is the run's own, or there is no run, the new loop is in a thread. RuntimeError in a loop of trio's.
     """
     check_loaded()
     is_in_loop = _is_in_loop()
@@ -53,7 +53,7 @@ def _warn(name: str, instead: str) -> None:
 
 
 def _is_in_loop() -> bool:
-    """Whether an event loop runs in this very thread: its context says so in the threads of `to_thread` as well."""
+    """Whether an event loop runs in this very thread, and not only in the thread that a `to_thread` call came from."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -62,7 +62,7 @@ def _is_in_loop() -> bool:
 
 
 def settled(value: Any) -> Any:
-    """`value`, awaited if it is awaitable: in a loop of its own in a thread, for one may be running here."""
+    """`value`, awaited if it is awaitable: in a new loop in a thread, since a loop may be running here."""
     if not isawaitable(value):
         return value
     with ThreadPoolExecutor(1) as thread:

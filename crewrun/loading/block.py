@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import sniffio
 
 from crewrun.loading import audit, command_line, partial_modules
-from crewrun.loading.load import Load, Stop, begun, current_load, exit_of, row_inputs, wants_options
+from crewrun.loading.load import Load, LoadStop, begun, current_load, exit_of, row_inputs, wants_options
 from crewrun.loading.questions import asking
 from crewrun.loading.slow_load import warn_when_slow
 
@@ -77,7 +77,7 @@ class Attempt(Generic[T]):
     """
 
     value: T | None
-    stop: Stop | None
+    stop: LoadStop | None
 
 
 def attempt(function: Callable[[], T]) -> Attempt[T]:

@@ -1,4 +1,4 @@
-"""`Load`: one load of the user's code, with a `Stop` at its first kickoff or model call. `block` begins one.
+"""`Load`: one load of the user's code, with a `LoadStop` at its first kickoff or model call. `block` begins one.
 
 A file that kicks off while it is loaded would cost money each time, with inputs that no row has. `Load.stop` makes a
 BaseException to raise there, which `except Exception` in the user's code does not catch. `partial_modules` catches it
@@ -27,7 +27,7 @@ _NO_CALL = "no model is called while a file is loaded"
 
 
 @dataclass(slots=True, eq=False)
-class Stop:
+class LoadStop:
     """Where a load stopped: the `place` in the user's code, `what` it was about to do, and `why` that was prevented.
 
     `has_ended`: it ended a module or a function, and not just a thread or a call whose exception the user's code
@@ -62,7 +62,7 @@ class LoadStopped(BaseException):
     Not an Exception, so that handlers in the user's code do not catch it.
     """
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: LoadStop) -> None:
         super().__init__(str(stop))
         self.stop = stop
 
@@ -79,21 +79,21 @@ class Load:
     """One load of the user's code: from the outermost `loading` to its end, and in threads that outlive it."""
 
     thread: int
-    stops: list[Stop] = field(default_factory=list)
+    stops: list[LoadStop] = field(default_factory=list)
     depth: int = 0  # how many nested imports of the user's modules are being executed
     is_over: bool = False
 
     def stop(self, what: str, why: str = _NO_CALL, way_out: str = "") -> LoadStopped:
-        """Record a `Stop` with these fields at the current place, and return the exception to raise."""
+        """Record a `LoadStop` with these fields at the current place, and return the exception to raise."""
         place = place_in(sys._getframe(1)) or (None if self.is_over else place_in_thread(self.thread))
-        stop = Stop(place, what, why, way_out)
+        stop = LoadStop(place, what, why, way_out)
         self.stops.append(stop)
         if self.is_over:
             stop.is_known = True
             warnings.warn(f"{stop.short} in a thread that was started while the file was loaded", CrewrunWarning, 3)
         return LoadStopped(stop)
 
-    def ended_by(self, failed: BaseException, since: int) -> Stop | None:
+    def ended_by(self, failed: BaseException, since: int) -> LoadStop | None:
         """The stop that ended a module or function which raised `failed`; None if it failed for another reason.
 
         `since` is the number of stops before it began. A later stop that its code swallowed explains the failure.
@@ -158,7 +158,7 @@ def check_loaded() -> None:
         raise load.stop(_called_here())
 
 
-def stop_in(failed: BaseException) -> Stop | None:
+def stop_in(failed: BaseException) -> LoadStop | None:
     """The stop of `failed`, of an exception in its group, or of its causes; None without one."""
     waiting, seen = [failed], set[int]()
     while waiting:
@@ -171,18 +171,18 @@ def stop_in(failed: BaseException) -> Stop | None:
     return None
 
 
-def exit_of(failed: BaseException) -> Stop | None:
+def exit_of(failed: BaseException) -> LoadStop | None:
     """The stop that `failed` stands for: an exit of the process or missing arguments. None for anything else."""
     if wants_arguments(failed):
         way_out = "; give them defaults, or read them under `if __name__ == '__main__':`"
         what = "its own arguments, of which it has none here"
         is_final = not wants_options(failed)
-        return Stop(place_of(failed), what, "", way_out, has_ended=True, is_final=is_final)
+        return LoadStop(place_of(failed), what, "", way_out, has_ended=True, is_final=is_final)
     if not isinstance(failed, SystemExit):
         return None
     what = f"sys.exit({'' if failed.code is None else repr(failed.code)})"
     way_out = "; put that under `if __name__ == '__main__':`"
-    return Stop(place_of(failed), what, "", way_out, has_ended=True, is_final=True)
+    return LoadStop(place_of(failed), what, "", way_out, has_ended=True, is_final=True)
 
 
 def wants_arguments(failed: BaseException) -> bool:

@@ -8,11 +8,11 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from crewrun.loading.load import Load, Stop, current_load, exit_of
+from crewrun.loading.load import Load, LoadStop, current_load, exit_of
 from crewrun.loading.user_code import is_users
 
 # The stops of partly loaded modules. They stay for the process, which loads a module once.
-_stopped: WeakKeyDictionary[ModuleType, Stop] = WeakKeyDictionary()
+_stopped: WeakKeyDictionary[ModuleType, LoadStop] = WeakKeyDictionary()
 
 
 def install() -> None:
@@ -21,7 +21,7 @@ def install() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-def stop_of(file: str | None) -> Stop | None:
+def stop_of(file: str | None) -> LoadStop | None:
     """The stop that ended the module in `file`, None if it was loaded completely."""
     return next((stop for module, stop in _stopped.items() if module.__file__ == file), None)
 
@@ -29,7 +29,7 @@ def stop_of(file: str | None) -> Stop | None:
 def stoppable(spec: ModuleSpec | None) -> ModuleSpec | None:
     """`spec`; if it is of one of the user's files, its module keeps what it has defined when its execution stops."""
     if spec is not None and isinstance(spec.loader, SourceFileLoader) and is_users(spec.origin or "<"):
-        spec.loader = _Loader(spec.loader)
+        spec.loader = _PartialLoader(spec.loader)
     return spec
 
 
@@ -51,7 +51,7 @@ class _Finder(MetaPathFinder):
         return None
 
 
-class _Loader(Loader):
+class _PartialLoader(Loader):
     """Executes a module with Python's own loader, up to the point where it stops."""
 
     def __init__(self, inner: SourceFileLoader) -> None:
@@ -88,7 +88,7 @@ class _Loader(Loader):
             load.depth -= 1
 
 
-def _left(load: Load, failed: BaseException) -> Stop | None:
+def _left(load: Load, failed: BaseException) -> LoadStop | None:
     """The stop for an outermost module that exits the process: it may have defined what is wanted before."""
     stop = exit_of(failed) if load.depth == 1 else None
     if stop is not None:

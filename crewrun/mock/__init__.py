@@ -1,6 +1,6 @@
-"""`crewrun mock`: an OpenAI-compatible server for rehearsals and tests, which bills nobody and fails on demand.
+"""`crewrun mock`: an OpenAI-compatible server to try out and test crews, which costs nothing and fails on demand.
 
-Here: the requests it takes (`chat`), what it answers (`answers`) and how words in a prompt change that (`directives`),
-how it fails (`faults`) and when it has had enough (`rate_limits`), what goes out (`replies`), what it remembers
-(`ledger`), and all that over HTTP (`server`). The command with its flags is `crewrun.cli.mock`.
+`chat` and `embeddings` read requests, `answers` decides what to answer, `faults` and `rate_limits` when to fail, and
+`replies` writes that as HTTP bodies. `ledger` remembers all requests, and `server` has the endpoints. The command and
+its flags are in `crewrun.cli.mock`.
 """

@@ -1,4 +1,4 @@
-"""A chat request as the mock understands it, held to what OpenAI would refuse.
+"""`Chat`: a chat request as the mock understands it. `read_chat` refuses what OpenAI would refuse.
 
 https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -19,11 +19,11 @@ _SYSTEM = ("system", "developer")
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A request that can be answered.
+    """A valid request.
 
     `choice` is `auto`, `none`, `required` or the name of the tool that must be called. `wants_json` is set for every
-    response_format but text; then `schema` is the schema, if one came. `chars` is how much text came in all. `tier` is
-    the service tier that the request names, which serves it; None where it leaves that open.
+    response_format except text; then `schema` is its schema, if any. `chars` is the length of all its text. `tier` is
+    the service tier that it names, or None.
     """
 
     model: str
@@ -37,17 +37,17 @@ class Chat:
 
     @property
     def steering(self) -> list[str]:
-        """The texts that no system wrote: words in them steer."""
+        """The texts of all turns but system turns: words in them steer the mock."""
         return [turn.text for turn in self.turns if turn.role not in _SYSTEM]
 
     @property
     def users(self) -> list[str]:
-        """What the user said, turn by turn."""
+        """The texts of the user's turns."""
         return [turn.text for turn in self.turns if turn.role == "user"]
 
     @property
     def results(self) -> list[str]:
-        """What tools said since the user's last turn."""
+        """The results of tools since the user's last turn."""
         last_user = max((i for i, turn in enumerate(self.turns) if turn.role == "user"), default=-1)
         return [turn.text for turn in self.turns[last_user + 1 :] if turn.role == "tool"]
 
@@ -69,8 +69,8 @@ def read_chat(body: bytes) -> Chat:
         len(json.dumps(part)) for part in (request.get("tools"), *(m.get("tool_calls") for m in messages)) if part
     )
     tier = request.get("service_tier")
-    named = tier if isinstance(tier, str) and tier != "auto" else None
-    return Chat(model, turns, tools, _choice(request.get("tool_choice"), tools), wants_json, schema, chars, named)
+    tier = tier if isinstance(tier, str) and tier != "auto" else None
+    return Chat(model, turns, tools, _choice(request.get("tool_choice"), tools), wants_json, schema, chars, tier)
 
 
 def _turn(message: Mapping[str, Any]) -> Turn:
@@ -83,7 +83,7 @@ def _turn(message: Mapping[str, Any]) -> Turn:
 
 
 def _text(content: Any) -> str:
-    """A message's text, also of one in parts: `[{"type": "text", "text": ...}, {"type": "image_url", ...}]`."""
+    """A message's text; its content may be a list: `[{"type": "text", "text": ...}, {"type": "image_url", ...}]`."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "\n".join(part for part in parts if isinstance(part, str))
@@ -91,7 +91,7 @@ def _text(content: Any) -> str:
 
 
 def _check_results(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Every call of a tool is answered right behind it, and nothing else is."""
+    """Raise ValueError unless each tool call has its result right after it, and each result belongs to a call."""
     open_calls: list[str] = []
     for message in messages:
         if message.get("role") == "tool":
@@ -147,18 +147,18 @@ def _choice(choice: Any, tools: tuple[ToolSpec, ...]) -> str:
     return str(name)
 
 
-def _response_format(wanted: Any) -> tuple[bool, Any]:
-    """Whether JSON is wanted, and its schema."""
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    if wanted is None or kind == "text":
+def _response_format(response_format: Any) -> tuple[bool, Any]:
+    """Whether the request asks for JSON, and the schema of it."""
+    kind = response_format.get("type") if isinstance(response_format, dict) else None
+    if response_format is None or kind == "text":
         return False, None
     if kind == "json_object":
         return True, None
-    named = wanted.get("json_schema") if kind == "json_schema" else None
+    json_schema = response_format.get("json_schema") if kind == "json_schema" else None
     if (
-        not isinstance(named, dict)
-        or not isinstance(named.get("name"), str)
-        or not isinstance(named.get("schema"), dict)
+        not isinstance(json_schema, dict)
+        or not isinstance(json_schema.get("name"), str)
+        or not isinstance(json_schema.get("schema"), dict)
     ):
         raise ValueError("response_format must be of type text, json_object, or json_schema with a name and a schema")
-    return True, named["schema"]
+    return True, json_schema["schema"]

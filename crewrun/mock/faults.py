@@ -1,6 +1,6 @@
-"""How the mock refuses or spoils an answer: by a word in the prompt, or at random. Its limits are in `rate_limits`.
+"""The mock's faults: which requests fail, by a word in the prompt or at random. Its limits are in `rate_limits`.
 
-Here is the choice only, with no clock and no network; `server` turns it into HTTP.
+This only chooses, without clock or network; `server` turns the choice into HTTP.
 """
 
 import random
@@ -25,7 +25,7 @@ WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One failure. `name` is how the ledger calls it; `status` matters to the kinds `status` and `once` only."""
+    """One failure. `name` is its name in the ledger; `status` is for the kinds `status` and `once` only."""
 
     name: str
     kind: Kind
@@ -75,5 +75,5 @@ class RandomFault:
         return cls(rate, status)
 
     def draw(self, dice: random.Random) -> Fault | None:
-        """This request's lot. Takes one number from `dice` whatever the outcome."""
+        """The fault for one request, or None. Takes exactly one number from `dice`."""
         return Fault("--fail", "status", self.status) if dice.random() < self.rate else None

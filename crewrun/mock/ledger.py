@@ -1,6 +1,6 @@
-"""What the mock remembers of every request: the truth that a batch's own account is compared with.
+"""`Ledger`: what the mock has received, answered and billed, to compare a batch's own figures with.
 
-Totals count every request; the list keeps the last ones only. Headers never come here, so no key is kept.
+Totals count every request; the list has only the latest. Headers are not stored, so no keys are.
 """
 
 import json
@@ -16,16 +16,17 @@ from crewrun.messages import Endpoint, Usage
 
 Status = int | Literal["cut", "hung up"]
 
-_KEPT_REQUESTS = 10_000
-_KEPT_BYTES = 256 * 1024 * 1024
+# The list is for tests and for looking at, so it has more than a test sends, within the memory of a small machine.
+_MAX_ENTRIES = 10_000
+_MAX_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class Entry:
     """One request. `status` is None while it is in flight; `digest` is 8 bytes of its body's hash.
 
-    `rate_limited` is set if a limit refused it, which is not counted for a 429 that was asked for. `tools` are the
-    names that it offers, `tool_calls` those that the reply asks for; `tier` is the service tier that it is served at.
+    `rate_limited` is set if a limit refused it, not for a 429 that a fault word asked for. `tools` are the names of the
+    tools that it offers, `tool_calls` those that the reply calls; `tier` is its service tier.
     """
 
     number: int
@@ -51,8 +52,8 @@ class Ledger:
     """Every chat request since the start or the last `DELETE /ledger`."""
 
     def __init__(self) -> None:
-        self._kept: deque[Entry] = deque()
-        self._kept_bytes = 0
+        self._entries: deque[Entry] = deque()
+        self._body_bytes = 0
         self._requests = 0
         self._in_flight = 0
         self._peak_in_flight = 0
@@ -67,7 +68,7 @@ class Ledger:
         self._prices: dict[tuple[str | None, str | None], Price | None] = {}
 
     def begin(self, body: bytes, peer: tuple[str, int]) -> Entry:
-        """Note a request's arrival. The caller also calls `end`, once."""
+        """Record a request's arrival. The caller must call `end`, once."""
         self._requests += 1
         self._in_flight += 1
         self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
@@ -75,11 +76,11 @@ class Ledger:
         self._bodies.add(digest)
         self._peers.add(peer)
         entry = Entry(self._requests, time.time(), time.monotonic(), body, digest)
-        self._keep(entry)
+        self._append(entry)
         return entry
 
     def end(self, entry: Entry, status: Status) -> None:
-        """Note how a request ended. Its tokens and `billed` are set by now."""
+        """Record how a request ended. The caller has set its tokens and `billed`."""
         entry.status = status
         entry.duration_s = time.monotonic() - entry.started_s
         self._in_flight -= 1
@@ -92,17 +93,17 @@ class Ledger:
             self._usage += _usage(entry)
             self._cost_usd = None if self._cost_usd is None or cost_usd is None else self._cost_usd + cost_usd
 
-    def _keep(self, entry: Entry) -> None:
-        self._kept.append(entry)
-        self._kept_bytes += len(entry.body)
-        while len(self._kept) > _KEPT_REQUESTS or (self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1):
-            self._kept_bytes -= len(self._kept.popleft().body)
+    def _append(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._body_bytes += len(entry.body)
+        while len(self._entries) > _MAX_ENTRIES or (self._body_bytes > _MAX_BYTES and len(self._entries) > 1):
+            self._body_bytes -= len(self._entries.popleft().body)
 
     def report(self, last: int | None = None) -> dict[str, Any]:
-        """What `GET /ledger` sends: `totals`, and `requests`, the oldest first, of them the `last` ones."""
-        requests = list(self._kept)
-        shown = requests if last is None else requests[max(0, len(requests) - last) :]
-        return {"totals": self._totals(), "requests": [self._row(entry) for entry in shown]}
+        """The reply to `GET /ledger`: `totals`, and `requests`, the `last` ones, the oldest first."""
+        requests = list(self._entries)
+        latest = requests if last is None else requests[max(0, len(requests) - last) :]
+        return {"totals": self._totals(), "requests": [self._row(entry) for entry in latest]}
 
     def _totals(self) -> dict[str, Any]:
         return {
@@ -141,7 +142,7 @@ class Ledger:
         }
 
     def _cost(self, entry: Entry) -> float | None:
-        # For each call, since the size of its prompt may decide the price.
+        # Per call, since the price may depend on the size of the prompt.
         key = entry.model, entry.tier
         if key not in self._prices:
             params = {"service_tier": entry.tier}
@@ -155,8 +156,8 @@ def _usage(entry: Entry) -> Usage:
 
 
 def _messages(body: bytes) -> Any:
-    """The request's messages as they came, None if it had none."""
-    # Parsed only now: kept as objects, 10,000 requests would take several times the memory of their bytes.
+    """The request's messages as received, None if it had none."""
+    # Parsed only now: 10,000 requests as objects would take several times the memory of their bytes.
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""The mock's limits of requests and tokens per minute, and how it tells them.
+"""The mock's limits of requests and tokens per minute, and the headers that report them.
 
-Times are seconds of one clock that never goes back; the caller reads it.
+Times are seconds of a monotonic clock, which the caller reads.
 """
 
 import json
@@ -9,16 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# A billionth is forgiven: a client that waits exactly as long as it is told must not fail by a rounding error.
-_FORGIVEN = 1e-9
-# What each limit counts.
-_COUNTED = {"rpm": "requests", "tpm": "tokens"}
+# A client that waits exactly as long as it is told must not fail by a rounding error, which is below a billionth.
+_TOLERANCE = 1e-9
+# The unit of each limit.
+_UNITS = {"rpm": "requests", "tpm": "tokens"}
 
 
 class TokenBucket:
     """At most `per_min` at once, and one more every 60 / `per_min` seconds.
 
-    A bucket, not a window over the last minute: OpenAI's own headers (limit 60, remaining 59, reset 1s) count so.
+    A bucket, not a window over the last minute, since OpenAI's headers behave like one (limit 60, remaining 59, reset
+    1s).
     """
 
     def __init__(self, per_min: int, now_s: float) -> None:
@@ -29,25 +30,25 @@ class TokenBucket:
     @property
     def remaining(self) -> int:
         """How much of the limit is left."""
-        return max(0, int(self._free + _FORGIVEN))
+        return max(0, int(self._free + _TOLERANCE))
 
     @property
     def reset_s(self) -> float:
-        """Until the whole limit is free again."""
+        """The time until the whole limit is free again."""
         return (self.per_min - self._free) / self.per_min * 60
 
     def wait_s(self, amount: int, now_s: float) -> float:
-        """Until `amount` fits, 0 for now. More than the limit fits when all of it is free, and leaves a debt."""
+        """The time until `amount` fits, 0 if it does. More than the limit fits once all is free, and leaves a debt."""
         self._refill(now_s)
         short = min(amount, self.per_min) - self._free
-        return short / self.per_min * 60 if short > _FORGIVEN * self.per_min else 0.0
+        return short / self.per_min * 60 if short > _TOLERANCE * self.per_min else 0.0
 
     def take(self, amount: int) -> None:
         """Use `amount` of the limit."""
         self._free -= amount
 
     def change(self, per_min: int, now_s: float) -> None:
-        """Another limit: what was left stays, as far as it fits."""
+        """Change the limit. What is left of the old one stays, up to the new one."""
         self._refill(now_s)
         self.per_min, self._free = per_min, min(self._free, float(per_min))
 
@@ -58,9 +59,9 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the limits say to one request. `refused_by` is the flag of the one that was reached, `wait_s` for how long.
+    """Whether the limits admit a request. If not, `refused_by` is the flag of the limit, and `wait_s` the time to wait.
 
-    `headers` come with the reply, whatever it is.
+    `headers` are for the reply in either case.
     """
 
     refused_by: str | None = None
@@ -69,25 +70,25 @@ class Admission:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class RateLimits:
-    """Limits that can change while requests come; None is no limit. `tells` is whether replies name them."""
+class MockLimits:
+    """Limits that can change while requests come; None is no limit. `has_headers`: replies report them."""
 
-    def __init__(self, rpm: int | None, tpm: int | None, now_s: float, *, tells: bool = True) -> None:
+    def __init__(self, rpm: int | None, tpm: int | None, now_s: float, *, has_headers: bool = True) -> None:
         self._buckets: dict[str, TokenBucket] = {}
-        self._tells = tells
+        self._has_headers = has_headers
         self.change({"rpm": rpm, "tpm": tpm}, now_s)
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether it matters how many tokens a request has."""
+        """Whether there is a limit of tokens."""
         return "tpm" in self._buckets
 
     def report(self) -> dict[str, int | None]:
         """The limits by name."""
-        return {name: bucket.per_min if (bucket := self._buckets.get(name)) else None for name in _COUNTED}
+        return {name: bucket.per_min if (bucket := self._buckets.get(name)) else None for name in _UNITS}
 
     def change(self, limits: Mapping[str, int | None], now_s: float) -> None:
-        """Set those that `limits` names."""
+        """Set the limits that `limits` names."""
         for name, per_min in limits.items():
             if per_min is None:
                 self._buckets.pop(name, None)
@@ -97,33 +98,33 @@ class RateLimits:
                 self._buckets[name] = TokenBucket(per_min, now_s)
 
     def admit(self, tokens: int, now_s: float) -> Admission:
-        """Admit a request of `tokens` or refuse it. A refused one uses nothing."""
+        """Admit a request of `tokens` or refuse it. A refused request uses nothing."""
         if not self._buckets:
             return Admission()
         amounts = {"rpm": 1, "tpm": tokens}
         wait_s, name = max((bucket.wait_s(amounts[name], now_s), name) for name, bucket in self._buckets.items())
         if not wait_s:
-            for one, bucket in self._buckets.items():
-                bucket.take(amounts[one])
+            for limit, bucket in self._buckets.items():
+                bucket.take(amounts[limit])
             return Admission(headers=self._headers())
         per_min = self._buckets[name].per_min
-        message = f"Rate limit of {per_min} {_COUNTED[name]} per min reached: the next fits in {wait_s:.3f}s"
-        told = {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
-        return Admission(f"--{name}", message, wait_s, {**self._headers(), **told})
+        message = f"Rate limit of {per_min} {_UNITS[name]} per min reached: the next fits in {wait_s:.3f}s"
+        retry_after = {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
+        return Admission(f"--{name}", message, wait_s, {**self._headers(), **retry_after})
 
     def _headers(self) -> dict[str, str]:
-        """As OpenAI sends them: https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers."""
+        """OpenAI's headers: https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers."""
         headers: dict[str, str] = {}
-        for name, bucket in self._buckets.items() if self._tells else ():
-            what = _COUNTED[name]
-            headers[f"x-ratelimit-limit-{what}"] = str(bucket.per_min)
-            headers[f"x-ratelimit-remaining-{what}"] = str(bucket.remaining)
-            headers[f"x-ratelimit-reset-{what}"] = _span(bucket.reset_s)
+        for name, bucket in self._buckets.items() if self._has_headers else ():
+            unit = _UNITS[name]
+            headers[f"x-ratelimit-limit-{unit}"] = str(bucket.per_min)
+            headers[f"x-ratelimit-remaining-{unit}"] = str(bucket.remaining)
+            headers[f"x-ratelimit-reset-{unit}"] = _span(bucket.reset_s)
         return headers
 
 
 def read_limits(body: bytes) -> dict[str, int | None]:
-    """What `PUT /limits` sent. Raises ValueError with what is wrong."""
+    """The limits in the body of a `PUT /limits`. Raises ValueError with what is wrong."""
     try:
         limits: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -131,7 +132,7 @@ def read_limits(body: bytes) -> dict[str, int | None]:
     if not isinstance(limits, dict) or not limits:
         raise ValueError('the limits are an object, such as {"rpm": 300, "tpm": null}')
     for name, per_min in limits.items():
-        if name not in _COUNTED:
+        if name not in _UNITS:
             raise ValueError(f"no limit is called {name!r}: there are rpm and tpm")
         if per_min is not None and (not isinstance(per_min, int) or isinstance(per_min, bool) or per_min < 1):
             raise ValueError(f"{name}: {per_min!r} is no limit: a whole number from 1 up, or null for none")

@@ -16,27 +16,27 @@ from crewrun.mock.faults import Fault
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What goes out. `said` is set if a model would have been paid for it; `cut` breaks the connection instead."""
+class MockReply:
+    """An HTTP reply. `answer` is set if a provider would charge for it; `cut` breaks the connection instead."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    said: FakeAnswer | None = None
+    answer: FakeAnswer | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cut: bool = False
 
 
 def completion(
-    chat: Chat, number: int, created: int, headers: Mapping[str, str], said: FakeAnswer, *, cut_off: bool = False
-) -> Reply:
-    """`said` as a chat completion, the mock's `number`th; `created` is in Unix seconds."""
-    prompt_tokens, completion_tokens = count_prompt(chat), count_completion(said)
-    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
-    if said.calls:
-        message |= message_on_wire(Message("assistant", said.text, said.calls))
-    finish_reason = "length" if cut_off else "tool_calls" if said.calls else "stop"
+    chat: Chat, number: int, created: int, headers: Mapping[str, str], answer: FakeAnswer, *, cut_off: bool = False
+) -> MockReply:
+    """`answer` as a chat completion, the mock's `number`th; `created` is in Unix seconds."""
+    prompt_tokens, completion_tokens = count_prompt(chat), count_completion(answer)
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.calls:
+        message |= message_on_wire(Message("assistant", answer.text, answer.calls))
+    finish_reason = "length" if cut_off else "tool_calls" if answer.calls else "stop"
     body = {
         "id": f"chatcmpl-mock-{number}",
         "object": "chat.completion",
@@ -51,25 +51,25 @@ def completion(
     }
     if chat.tier is not None:
         body["service_tier"] = chat.tier
-    return Reply(200, json.dumps(body).encode(), headers, said, prompt_tokens, completion_tokens)
+    return MockReply(200, json.dumps(body).encode(), headers, answer, prompt_tokens, completion_tokens)
 
 
 def count_prompt(chat: Chat) -> int:
-    """The tokens of what was asked."""
+    """The tokens of the request."""
     return _tokens(chat.chars)
 
 
-def count_completion(said: FakeAnswer) -> int:
-    """The tokens of what is answered."""
-    return _tokens(len(said.text) + sum(len(call.name + call.arguments) for call in said.calls))
+def count_completion(answer: FakeAnswer) -> int:
+    """The tokens of the answer."""
+    return _tokens(len(answer.text) + sum(len(call.name + call.arguments) for call in answer.calls))
 
 
-def half(said: FakeAnswer) -> FakeAnswer:
-    """What was said, up to the middle: of the text, or of the last call's arguments."""
-    if not said.calls:
-        return FakeAnswer(said.text[: len(said.text) // 2])
-    *whole, last = said.calls
-    return FakeAnswer(said.text, (*whole, replace(last, arguments=last.arguments[: len(last.arguments) // 2])))
+def half(answer: FakeAnswer) -> FakeAnswer:
+    """The answer, cut in the middle of its text, or of the last call's arguments."""
+    if not answer.calls:
+        return FakeAnswer(answer.text[: len(answer.text) // 2])
+    *whole, last = answer.calls
+    return FakeAnswer(answer.text, (*whole, replace(last, arguments=last.arguments[: len(last.arguments) // 2])))
 
 
 def _tokens(chars: int) -> int:
@@ -81,8 +81,8 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
-def refusal_for(fault: Fault, headers: Mapping[str, str]) -> Reply:
-    """What a fault of a kind that has a status is answered with."""
+def refusal_for(fault: Fault, headers: Mapping[str, str]) -> MockReply:
+    """The reply for a fault that has a status."""
     if fault.kind == "quota":
         message = "You exceeded your current quota, please check your plan and billing details."
         return refusal(429, message, code="insufficient_quota", kind="insufficient_quota", headers=headers)
@@ -99,8 +99,8 @@ def refusal(
     code: str | None = None,
     kind: str | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Reply:
-    """An error in OpenAI's shape; `kind` is its `type`, else what is usual for the status."""
+) -> MockReply:
+    """An error in OpenAI's form; `kind` is its `type`, by default the usual one for the status."""
     kind = kind or _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     error = {"message": message, "type": kind, "param": None, "code": code}
-    return Reply(status, json.dumps({"error": error}).encode(), headers or {})
+    return MockReply(status, json.dumps({"error": error}).encode(), headers or {})

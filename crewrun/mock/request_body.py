@@ -1,11 +1,11 @@
-"""`read_request`: what every request to the mock has in its body, a JSON object with a model."""
+"""`read_request`: parses the body of any request to the mock, a JSON object with a model."""
 
 import json
 from typing import Any
 
 
 def read_request(body: bytes) -> dict[str, Any]:
-    """The request in `body`; its `model` is a text. Raises ValueError with what OpenAI would refuse."""
+    """The request in `body`; its `model` is a non-empty text. Raises ValueError with what OpenAI would refuse."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:

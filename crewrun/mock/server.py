@@ -1,7 +1,7 @@
-"""The mock's endpoints, in the dialect of https://platform.openai.com/docs/api-reference/chat.
+"""The mock's HTTP endpoints, as in https://platform.openai.com/docs/api-reference/chat.
 
-Which request fails is decided in `faults` and `rate_limits`, what is answered in `answers`, and how that looks in
-`replies`; what came of it is noted in `ledger`.
+`faults` and `rate_limits` decide which requests fail, `answers` what to answer, `replies` what that looks like, and
+`ledger` records the result.
 """
 
 import asyncio
@@ -26,19 +26,20 @@ from crewrun.mock.chat import Chat, read_chat
 from crewrun.mock.embeddings import embeddings, read_texts
 from crewrun.mock.faults import Fault, RandomFault, find_fault
 from crewrun.mock.ledger import Entry, Ledger
-from crewrun.mock.rate_limits import RateLimits, read_limits
-from crewrun.mock.replies import Reply, completion, count_completion, count_prompt, half, refusal, refusal_for
+from crewrun.mock.rate_limits import MockLimits, read_limits
+from crewrun.mock.replies import MockReply, completion, count_completion, count_prompt, half, refusal, refusal_for
 
+# aiohttp's own limit is 1 MiB. Requests with images and documents take tens of MB.
 _MAX_BODY_BYTES = 128 * 1024 * 1024
 _GARBAGE = b"<html><body>FAIL-GARBAGE: this is not JSON</body></html>"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The command's flags. Times are seconds; `rpm` and `tpm` are requests and tokens per minute, which replies tell
-    with `limit_headers`; `reply` is every answer's text.
+    """The command's flags.
 
-    Without `tools` or `schemas`, requests that have them are refused, as by a server that knows no such thing.
+    `rpm` and `tpm` limit requests and tokens per minute, and with `limit_headers` replies report them. `reply` is the
+    text of every answer. Without `tools` or `schemas`, requests with them are refused, as by a server that lacks them.
     """
 
     host: str = "127.0.0.1"
@@ -56,16 +57,16 @@ class Settings:
 
 
 def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM, then end at once, whatever hangs.
+    """Serve until SIGINT or SIGTERM, then end at once, even if requests hang.
 
-    `on_listening` gets the base URL when requests can come. Raises UsageError if the address cannot be had.
+    `on_listening` is called with the base URL once the server listens. Raises UsageError if it cannot.
     """
     options = {"use_uvloop": find_spec("uvloop") is not None}
     anyio.run(_serve, settings, on_listening, backend_options=options)
 
 
 async def _serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
-    # aiohttp reads a timeout of 0 as none at all: the smallest real one ends requests that hang.
+    # aiohttp takes a timeout of 0 for no timeout; a very short one ends requests that hang.
     runner = web.AppRunner(make_app(settings), access_log=None, handler_cancellation=True, shutdown_timeout=0.01)
     with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
         await runner.setup()
@@ -84,7 +85,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     except UnicodeError:
         raise UsageError(f"cannot listen on {settings.host}:{settings.port}: that is no name of a host") from None
     except OSError as error:
-        # uvloop words a failed bind by its own; a host that has no address has no errno of the system's.
+        # uvloop has its own text for a failed bind; for a host without an address, the errno is not the system's.
         reason = error.strerror if isinstance(error, gaierror) else os.strerror(error.errno or 0)
         hint = ": pick another --port, or --port 0 for any free one" if error.errno == errno.EADDRINUSE else ""
         raise UsageError(f"cannot listen on {settings.host}:{settings.port}: {reason}{hint}") from error
@@ -94,7 +95,7 @@ def make_app(settings: Settings) -> web.Application:
     """The mock as an aiohttp application."""
     mock = _Mock(settings)
     app = web.Application(client_max_size=_MAX_BODY_BYTES)
-    # The usual path stands first and fixed, which aiohttp finds without trying patterns.
+    # The usual paths are first and fixed, which aiohttp finds without trying patterns.
     app.router.add_post("/v1/chat/completions", mock.chat)
     app.router.add_get("/ledger", mock.report)
     app.router.add_delete("/ledger", mock.clear)
@@ -118,10 +119,10 @@ async def _models(request: web.Request) -> web.Response:
 
 
 async def _not_found(request: web.Request) -> web.Response:
-    known = (
+    routes = (
         "POST /v1/chat/completions, POST /v1/embeddings, GET /v1/models, GET and DELETE /ledger, GET and PUT /limits"
     )
-    message = f"the mock has no {request.method} {request.path}; it has {known}"
+    message = f"the mock has no {request.method} {request.path}; it has {routes}"
     return _response(refusal(404, message, code="unknown_url"))
 
 
@@ -130,9 +131,9 @@ class _Mock:
         self._settings = settings
         self._ledger = Ledger()
         self._failed_once: set[int] = set()
-        self._limits = RateLimits(settings.rpm, settings.tpm, time.monotonic(), tells=settings.limit_headers)
-        # Two, so that --jitter does not change which requests a --seed fails.
-        self._fail_dice = random.Random(settings.seed)  # noqa: S311  # a rehearsal, not a secret
+        self._limits = MockLimits(settings.rpm, settings.tpm, time.monotonic(), has_headers=settings.limit_headers)
+        # Two, so that --jitter does not change which requests fail with a --seed.
+        self._fail_dice = random.Random(settings.seed)  # noqa: S311  # for tests, not for secrets
         self._jitter_dice = random.Random(settings.seed)  # noqa: S311
 
     async def report(self, request: web.Request) -> web.Response:
@@ -142,7 +143,7 @@ class _Mock:
         return web.json_response(self._ledger.report(int(last) if last else None))
 
     async def clear(self, request: web.Request) -> web.Response:
-        """Start over. What is in flight ends in the old ledger, so the new one counts only what comes from now on."""
+        """Start a new ledger. Requests in flight end in the old one, so the new one counts only later requests."""
         self._ledger = Ledger()
         self._failed_once.clear()
         return web.json_response(self._ledger.report())
@@ -151,7 +152,7 @@ class _Mock:
         return web.json_response(self._limits.report())
 
     async def change_limits(self, request: web.Request) -> web.Response:
-        """Set the limits that the body names. Those that it does not name stay."""
+        """Set the limits that the body names; the others stay."""
         try:
             limits = read_limits(await request.read())
         except ValueError as error:
@@ -164,26 +165,26 @@ class _Mock:
         ledger, transport = self._ledger, request.transport
         entry = ledger.begin(body, _peer(request))
         try:
-            sent = await self._answer(entry)
+            reply = await self._answer(entry)
         except asyncio.CancelledError:
             ledger.end(entry, "hung up")
             raise
-        if sent.said is not None:
+        if reply.answer is not None:
             entry.billed = True
-            entry.reply = sent.said.text
-            entry.tool_calls = tuple(call.name for call in sent.said.calls)
-        entry.prompt_tokens, entry.completion_tokens = sent.prompt_tokens, sent.completion_tokens
-        ledger.end(entry, "cut" if sent.cut else sent.status)
-        if sent.cut and transport:
+            entry.reply = reply.answer.text
+            entry.tool_calls = tuple(call.name for call in reply.answer.calls)
+        entry.prompt_tokens, entry.completion_tokens = reply.prompt_tokens, reply.completion_tokens
+        ledger.end(entry, "cut" if reply.cut else reply.status)
+        if reply.cut and transport:
             transport.abort()
-        return _response(sent)
+        return _response(reply)
 
     async def embeddings(self, request: web.Request) -> web.Response:
         """As `chat`, without faults and limits."""
         body, ledger = await request.read(), self._ledger
         entry = ledger.begin(body, _peer(request))
         try:
-            asked = read_texts(body)
+            texts = read_texts(body)
         except ValueError as error:
             ledger.end(entry, 400)
             return _response(refusal(400, str(error)))
@@ -192,12 +193,12 @@ class _Mock:
         except asyncio.CancelledError:
             ledger.end(entry, "hung up")
             raise
-        reply = embeddings(asked)
-        entry.model, entry.billed, entry.prompt_tokens = asked.model, True, reply.prompt_tokens
+        reply = embeddings(texts)
+        entry.model, entry.billed, entry.prompt_tokens = texts.model, True, reply.prompt_tokens
         ledger.end(entry, reply.status)
         return _response(reply)
 
-    async def _answer(self, entry: Entry) -> Reply:
+    async def _answer(self, entry: Entry) -> MockReply:
         try:
             chat = read_chat(entry.body)
         except (ValueError, RecursionError) as error:
@@ -210,9 +211,9 @@ class _Mock:
         if admission.refused_by:
             entry.fault, entry.rate_limited = admission.refused_by, True
             return refusal(429, admission.message, code="rate_limit_exceeded", headers=headers)
-        if refused := self._refused(chat):
-            entry.fault = refused[0]
-            return refusal(400, refused[1], headers=headers)
+        if unsupported := self._unsupported(chat):
+            entry.fault, message = unsupported
+            return refusal(400, message, headers=headers)
         fault = self._fault(chat, entry.digest)
         entry.fault = fault.name if fault else None
         await self._delay()
@@ -220,16 +221,16 @@ class _Mock:
             await anyio.sleep_forever()
         return self._compose(chat, entry, fault, headers)
 
-    def _said(self, chat: Chat, entry: Entry) -> FakeAnswer:
+    def _fake_answer(self, chat: Chat, entry: Entry) -> FakeAnswer:
         fixed = self._settings.reply
         return answer(chat, entry.digest >> 32) if fixed is None else FakeAnswer(fixed)
 
     def _tokens(self, chat: Chat, entry: Entry) -> int:
-        """What the request comes to if nothing spoils it: known before it is answered, unlike a real model's."""
-        return count_prompt(chat) + count_completion(self._said(chat, entry))
+        """The tokens of the request and its answer; unlike with a real model, they are known beforehand."""
+        return count_prompt(chat) + count_completion(self._fake_answer(chat, entry))
 
-    def _refused(self, chat: Chat) -> tuple[str, str] | None:
-        """The flag by which this request is refused, and what a server without such a thing says."""
+    def _unsupported(self, chat: Chat) -> tuple[str, str] | None:
+        """The flag that makes the mock refuse this request, and the message of a server without the feature."""
         if chat.tools and not self._settings.tools:
             return "--tools off", f"{chat.model} does not support tools"
         if chat.wants_json and not self._settings.schemas:
@@ -237,13 +238,13 @@ class _Mock:
         return None
 
     def _fault(self, chat: Chat, digest: int) -> Fault | None:
-        drawn = self._settings.fail.draw(self._fail_dice) if self._settings.fail else None
-        asked = find_fault(chat.steering)
-        if asked and asked.kind == "once":
+        at_random = self._settings.fail.draw(self._fail_dice) if self._settings.fail else None
+        by_word = find_fault(chat.steering)
+        if by_word and by_word.kind == "once":
             if digest in self._failed_once:
-                return drawn
+                return at_random
             self._failed_once.add(digest)
-        return asked or drawn
+        return by_word or at_random
 
     async def _delay(self) -> None:
         delay_s = self._settings.latency_s
@@ -252,21 +253,21 @@ class _Mock:
         if delay_s:
             await anyio.sleep(delay_s)
 
-    def _compose(self, chat: Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]) -> Reply:
+    def _compose(self, chat: Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]) -> MockReply:
         if fault and fault.kind in ("status", "once", "quota"):
             return refusal_for(fault, headers)
-        message = self._said(chat, entry)
+        fake_answer = self._fake_answer(chat, entry)
         reply = partial(completion, chat, entry.number, int(entry.at_s), headers)
         match fault.kind if fault else None:
             case "empty":
                 return reply(FakeAnswer(""))
             case "length":
-                return reply(half(message), cut_off=True)
+                return reply(half(fake_answer), cut_off=True)
             case "garbage":
-                return replace(reply(message), body=_GARBAGE)
+                return replace(reply(fake_answer), body=_GARBAGE)
             case "cut":
-                return replace(reply(message), cut=True)
-        return reply(message)
+                return replace(reply(fake_answer), cut=True)
+        return reply(fake_answer)
 
 
 def _peer(request: web.Request) -> tuple[str, int]:
@@ -274,7 +275,7 @@ def _peer(request: web.Request) -> tuple[str, int]:
     return peer[:2] if peer else ("", 0)
 
 
-def _response(reply: Reply) -> web.Response:
+def _response(reply: MockReply) -> web.Response:
     return web.Response(
         body=reply.body, status=reply.status, headers={**reply.headers, "Content-Type": "application/json"}
     )

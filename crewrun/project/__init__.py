@@ -1,4 +1,4 @@
-"""Crews written as a class, CrewAI's way: `@CrewBase` and the decorators for its methods.
+"""Crews written as a class, as in CrewAI: `@CrewBase` and the decorators for its methods.
 
     @CrewBase
     class Research:
@@ -14,8 +14,8 @@
         def crew(self) -> Crew:
             return Crew(agents=self.agents, tasks=self.tasks)
 
-`base` is what the class gets, `config` reads its YAML files, `marks` are the decorators. `crew_loader` is for code that
-runs a crew.jsonc by itself.
+`base` sets up the class, `config` reads its YAML files, `marks` has the decorators, and `hooks` collects the methods
+that are hooks. `fresh_crew` makes the crew again for a row. `crew_loader` is for code that runs a crew.jsonc itself.
 """
 
 from crewrun.project.base import CrewBase

@@ -1,4 +1,4 @@
-"""`CrewBase`: what a class of agents and tasks gets, without a metaclass and whatever its `__init__` does."""
+"""`CrewBase`: the decorator of a crew class. It needs no metaclass and leaves `__init__` alone."""
 
 import os
 import sys
@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any, TypeVar, get_args
 
 from crewrun.errors import DefinitionError
-from crewrun.project.again import made_again
 from crewrun.project.config import ConfigAttribute, EntryKind
+from crewrun.project.fresh_crew import fresh_crew
 from crewrun.project.marks import names_of
 
 C = TypeVar("C", bound=type)
@@ -16,12 +16,12 @@ C = TypeVar("C", bound=type)
 def CrewBase(cls: C) -> C:  # noqa: N802  (CrewAI's name for it)
     """Make `cls` a crew class: it gets `agents_config`, `tasks_config`, `agents`, `tasks`.
 
-    `agents_config` and `tasks_config` are dicts by name, out of the YAML files that the class's attributes of these
-    names say, `config/agents.yaml` and `config/tasks.yaml` unless they say another; paths are beside the class's file.
-    The names in an entry are replaced by what the decorated methods make. `agents` and `tasks` are lists of what all
-    `@agent` and `@task` methods make. Subclasses are crew classes too.
+    `agents_config` and `tasks_config` are dicts by name, read from YAML files. Class attributes of these names may give
+    the paths, relative to the class's file; the defaults are `config/agents.yaml` and `config/tasks.yaml`. Names in an
+    entry are replaced by what the decorated methods make. `agents` and `tasks` are lists of what all `@agent` and
+    `@task` methods make. Subclasses are crew classes too.
 
-    Each is made when it is first used; DefinitionError then if it cannot be.
+    Each is made when it is first used, which may raise DefinitionError.
     """
     _set_up(cls)
     _set_up_subclasses(cls)
@@ -29,14 +29,14 @@ def CrewBase(cls: C) -> C:  # noqa: N802  (CrewAI's name for it)
 
 
 def _set_up(cls: type) -> None:
-    # The mark is CrewAI's too, so that one test finds a crew class of either.
+    # CrewAI marks its crew classes with the same attribute, so that one check recognises both.
     attributes: dict[str, Any] = {"is_crew_class": True, "base_directory": _folder(cls)}
     attributes["_crewrun_crews"] = names_of(cls, "crew")
-    attributes["_crewrun_again"] = made_again
+    attributes["_crewrun_fresh_crew"] = fresh_crew
     folders = [_folder(part) for part in cls.__mro__ if part is cls or "is_crew_class" in vars(part)]
     for kind in get_args(EntryKind):
-        given = getattr(cls, f"{kind}s_config", f"config/{kind}s.yaml")
-        attributes[f"{kind}s_config"] = ConfigAttribute(kind, given, folders)
+        value = getattr(cls, f"{kind}s_config", f"config/{kind}s.yaml")
+        attributes[f"{kind}s_config"] = ConfigAttribute(kind, value, folders)
         attributes[f"{kind}s"] = _all_made(kind)
     if not hasattr(cls, "get_mcp_tools"):
         attributes["get_mcp_tools"] = _no_mcp

@@ -1,6 +1,6 @@
-"""`agents_config` and `tasks_config` of a crew class: the YAML file, and what the names in its entries stand for.
+"""`agents_config` and `tasks_config` of a crew class: the YAML file, with the names in its entries resolved.
 
-The file is read when the attribute is first used, an entry's names are replaced when the entry is.
+The file is read when the attribute is first used; the names in an entry are resolved when the entry is first used.
 """
 
 import inspect
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from crewrun.definitions.names import Names
+from crewrun.definitions.names import NameResolver
 from crewrun.definitions.problems import LAST_COUNTS, KeyPath, failure, listed, with_advice
-from crewrun.definitions.source import Expected, Source
+from crewrun.definitions.source import DefinitionSource, Expected
 from crewrun.definitions.yaml_source import read
 from crewrun.errors import CrewrunWarning, DefinitionError, suggest
 from crewrun.project.marks import Kind, names_of
@@ -20,7 +20,7 @@ from crewrun.references import shown
 
 EntryKind = Literal["agent", "task"]
 
-# Which methods the names in a key stand for. A name that is no method's may be a model's or a tool's.
+# The kind of method that the names under a key refer to. A name without such a method may be a model or a tool.
 _ONE: Mapping[str, Mapping[str, Kind]] = {
     "agent": {"llm": "llm", "step_callback": "callback"},
     "task": {
@@ -41,37 +41,37 @@ _FILES = {
 
 
 class ConfigAttribute:
-    """The attribute. On the class it is what the class says, a path or a dict; on an instance the entries by name."""
+    """On the class, the attribute is the class's own value, a path or a dict; on an instance, the entries by name."""
 
-    def __init__(self, kind: EntryKind, given: Any, folders: Sequence[str]) -> None:
-        """A path is looked for in each of `folders`."""
+    def __init__(self, kind: EntryKind, value: Any, folders: Sequence[str]) -> None:
+        """If `value` is a path, it is looked for in each of `folders`."""
         self._kind = kind
-        self._given = given
+        self._value = value
         self._folders = folders
         self._name = f"{kind}s_config"
 
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
-            return self._given
+            return self._value
         held = vars(instance)
         if self._name not in held:
-            held[self._name] = self._entries(self._given, instance)
+            held[self._name] = self._entries(self._value, instance)
         return held[self._name]
 
     def __set__(self, instance: Any, value: Any) -> None:
-        """An instance may have a path or a dict of its own."""
+        """An instance may replace the path or the dict."""
         vars(instance)[self._name] = self._entries(value, instance)
 
-    def _entries(self, given: Any, owner: Any) -> "Entries":
+    def _entries(self, value: Any, owner: Any) -> "Entries":
         whose = f"{type(owner).__name__}.{self._name}"
-        if isinstance(given, Mapping):
-            return Entries(self._kind, Source(whose, dict(given)), owner, self._folders)
-        if not isinstance(given, str | os.PathLike):
-            raise DefinitionError(f"{whose} is a path or a dict, not a {type(given).__name__}")
-        paths = [os.path.join(folder, given) for folder in self._folders]
+        if isinstance(value, Mapping):
+            return Entries(self._kind, DefinitionSource(whose, dict(value)), owner, self._folders)
+        if not isinstance(value, str | os.PathLike):
+            raise DefinitionError(f"{whose} is a path or a dict, not a {type(value).__name__}")
+        paths = [os.path.join(folder, value) for folder in self._folders]
         path = next((path for path in paths if os.path.isfile(path)), None)
-        if path is None:  # a class that writes its agents in Python has no file and misses none
-            return Entries(self._kind, Source(shown(paths[0]), None), owner, self._folders)
+        if path is None:  # a class whose agents are written in Python needs no file
+            return Entries(self._kind, DefinitionSource(shown(paths[0]), None), owner, self._folders)
         source = read(shown(path), _FILES[self._kind])
         if source.problems:
             raise failure(source.file, source.problems)
@@ -81,9 +81,9 @@ class ConfigAttribute:
 
 
 class Entries(dict[str, Any]):
-    """The entries of one file by name; those of a file that is not there are none."""
+    """The entries of one file by name; empty if there is no file."""
 
-    def __init__(self, kind: EntryKind, source: Source, owner: Any, folders: Sequence[str]) -> None:
+    def __init__(self, kind: EntryKind, source: DefinitionSource, owner: Any, folders: Sequence[str]) -> None:
         super().__init__(source.data or {})
         self._kind = kind
         self._source = source
@@ -108,30 +108,30 @@ class Entries(dict[str, Any]):
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The entry, with its names replaced."""
+        """The entry, with its names resolved."""
         return self[name] if name in self else default  # noqa: SIM401  (that would be this very method)
 
     def values(self) -> Any:
-        """All entries, with their names replaced."""
+        """All entries, with their names resolved."""
         return [self[name] for name in self]
 
     def items(self) -> Any:
-        """All names and entries, with the names in these replaced."""
+        """All items, with the names in the entries resolved."""
         return [(name, self[name]) for name in self]
 
     def _link(self, name: str) -> None:
-        given = super().__getitem__(name)
-        if not isinstance(given, Mapping):
+        entry = super().__getitem__(name)
+        if not isinstance(entry, Mapping):
             raise DefinitionError(str(self._source.at_value((name,), "needs a mapping of fields to values")))
         if name in self._linking:
-            if self._kind == "agent":  # a method that this agent names reads the agent's entry
+            if self._kind == "agent":  # a method that this entry refers to reads the entry itself
                 return
             circle = " → ".join([*self._linking[self._linking.index(name) :], name])
             raise DefinitionError(str(self._source.at_value((name, "context"), f"goes round in a circle: {circle}")))
         self._linking.append(name)
         try:
-            self[name] = fields = dict(given)
-            links = _Links(self._source, self._owner, Names(self._folders))
+            self[name] = fields = dict(entry)
+            links = _Links(self._source, self._owner, NameResolver(self._folders))
             for key, kind in _ONE[self._kind].items():
                 if isinstance(fields.get(key), str):
                     fields[key] = links.made(kind, fields[key], (name, key))
@@ -145,23 +145,23 @@ class Entries(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class _Links:
-    """What the names in one entry stand for."""
+    """Resolves the names in one entry."""
 
-    source: Source
+    source: DefinitionSource
     owner: Any
-    names: Names
+    names: NameResolver
 
-    def all_made(self, kind: Kind, given: Any, path: KeyPath) -> Iterator[Any]:
-        if not isinstance(given, list | tuple):
+    def all_made(self, kind: Kind, values: Any, path: KeyPath) -> Iterator[Any]:
+        if not isinstance(values, list | tuple):
             raise DefinitionError(str(self.source.at_value(path, "needs a list of names")))
-        for i, value in enumerate(given):
+        for i, value in enumerate(values):
             named = isinstance(value, str) or (kind == "tool" and isinstance(value, dict))
             yield self.made(kind, value, (*path, i)) if named else value
 
     def made(self, kind: Kind, value: Any, path: KeyPath) -> Any:
         name = value.strip() if isinstance(value, str) else ""
-        known = names_of(type(self.owner), kind)
-        if name in known:
+        names = names_of(type(self.owner), kind)
+        if name in names:
             method = getattr(self.owner, name)
             if kind == "callback":
                 return _callback(method)
@@ -170,7 +170,7 @@ class _Links:
             return value
         if kind == "tool":
             return self._tool(value, path)
-        near = suggest(name, known) or f"; it has {listed(known) or 'none'}"
+        near = suggest(name, names) or f"; it has {listed(names) or 'none'}"
         message = f"no @{kind} {name!r} in {type(self.owner).__name__}{near}"
         raise DefinitionError(str(self.source.at_value(path, message)))
 
@@ -182,5 +182,5 @@ class _Links:
 
 
 def _callback(method: Callable[..., Any]) -> Any:
-    """CrewAI's @callback methods return the callback; one that takes something is the callback itself."""
+    """CrewAI's @callback methods return the callback; a method with parameters is the callback itself."""
     return method if inspect.signature(method).parameters else method()

@@ -1,4 +1,4 @@
-"""The hooks of a @CrewBase class: its methods under `@before_llm_call` and the like, for the calls of its own crews."""
+"""`hooks_of` a @CrewBase object: its methods under `@before_llm_call` and so on, which apply to its own crews only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from crewrun.hooks.scope import ScopedHooks
 
 
 def hooks_of(owner: Any) -> ScopedHooks | None:
-    """The hooks that are methods of `owner`'s class, bound to it, by their points; None without any."""
+    """The hooks among the methods of `owner`, by interception point; None if it has none."""
     methods: dict[str, Any] = {}
     for part in reversed(type(owner).__mro__):
         methods |= vars(part)

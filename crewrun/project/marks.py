@@ -1,7 +1,7 @@
-"""The decorators of a `@CrewBase` class: each marks a method with its kind, and has it make its thing only once.
+"""The decorators of a `@CrewBase` class. Each marks a method with its kind and caches what the method makes.
 
-A method that is called without arguments gives the same object each time, for each instance of the class: an agent that
-two tasks name is one agent.
+On one instance of the class, a method called without arguments returns the same object each time, so that two tasks
+with the same agent share one object.
 """
 
 import inspect
@@ -40,12 +40,12 @@ _CLASSES: dict[str, type] = {"agent": Agent, "task": Task, "crew": Crew}
 
 
 def agent(method: F) -> F:
-    """Mark a method that makes an Agent. The agent is called as the method is, unless it has a name."""
+    """Mark a method that makes an Agent. An agent without a name gets the method's."""
     return _once("agent", method)
 
 
 def task(method: F) -> F:
-    """Mark a method that makes a Task. The task is called as the method is, unless it has a name."""
+    """Mark a method that makes a Task. A task without a name gets the method's."""
     return _once("task", method)
 
 
@@ -65,12 +65,12 @@ def tool(method: F) -> F:
 
 
 def callback(method: F) -> F:
-    """Mark a method for `step_callback:`, `callback:` and `callbacks:`: one that returns a callback, or that is one."""
+    """Mark a method for `step_callback:`, `callback:` and `callbacks:`. It returns a callback or is one."""
     return _once("callback", method)
 
 
 def cache_handler(method: F) -> F:
-    """Accepted, without effect: crewrun keeps no cache of tool results."""
+    """Accepted without effect: crewrun has no cache of tool results."""
     return _once("cache_handler", method)
 
 
@@ -85,24 +85,24 @@ def output_pydantic(cls: C) -> C:
 
 
 def before_kickoff(method: F) -> F:
-    """Mark a method that gets each kickoff's inputs, and returns them changed or None."""
+    """Mark a method that gets each kickoff's inputs. It returns the inputs to use, or None to leave them."""
     return _marked("before_kickoff", method)
 
 
 def after_kickoff(method: F) -> F:
-    """Mark a method that gets each kickoff's output, and returns another or None."""
+    """Mark a method that gets each kickoff's output. It returns the output to use, or None to leave it."""
     return _marked("after_kickoff", method)
 
 
 def names_of(cls: type, kind: Kind) -> list[str]:
-    """The attributes of `cls` that are marked as `kind`, in the order of definition, those of base classes first."""
+    """The attributes of `cls` that are marked as `kind`, in order of definition, those of base classes first."""
     kinds: dict[str, Any] = {}
     for part in reversed(cls.__mro__):
         for name, value in vars(part).items():
-            found = getattr(value, "__dict__", {}).get(_KIND)
-            if found is not None or name in kinds:
-                kinds[name] = found
-    return [name for name, found in kinds.items() if found == kind]
+            mark = getattr(value, "__dict__", {}).get(_KIND)
+            if mark is not None or name in kinds:
+                kinds[name] = mark
+    return [name for name, mark in kinds.items() if mark == kind]
 
 
 def _marked(kind: Kind, value: T) -> T:
@@ -119,7 +119,7 @@ def _once(kind: Kind, method: F) -> F:
             return _finished(kind, method, settled(method(self, *args, **kwargs)), self)
         results = vars(self).setdefault(MADE, {})
         if method not in results:
-            results[method] = MADE  # until it is made
+            results[method] = MADE  # while it is being made
             try:
                 results[method] = _finished(kind, method, settled(method(self)), self)
             finally:
@@ -146,7 +146,7 @@ def _finished(kind: Kind, method: Callable[..., Any], result: Any, owner: Any) -
         result.name = result.name or type(owner).__name__
         result.before_kickoff_callbacks = [*result.before_kickoff_callbacks, *_bound(owner, "before_kickoff")]
         result.after_kickoff_callbacks = [*result.after_kickoff_callbacks, *_bound(owner, "after_kickoff")]
-        result.meets(hooks_of(owner))
+        result.set_hooks(hooks_of(owner))
     elif isinstance(result, Agent | Task):
         result.name = result.name or method.__name__
     return result

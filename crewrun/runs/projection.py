@@ -14,7 +14,7 @@ import anyio.to_thread
 from crewrun.errors import OutputFailed
 from crewrun.journal.done_index import DoneIndex
 from crewrun.runs.lock import RunLocks
-from crewrun.runs.rebuild import Rebuild, Rebuilt
+from crewrun.runs.rebuild import Rebuild, RestoredResults
 from crewrun.runs.results import arrange
 
 
@@ -101,7 +101,7 @@ class Projection:
         *,
         ordered: bool,
         unwritten: int,
-    ) -> Rebuilt | None:
+    ) -> RestoredResults | None:
         """Restore the file when it is no longer what was written to `fd`. Returns None when nothing was wrong with it.
 
         `new_digests` are those of the session's lines. `restore` adds missing lines from the journal, None where that

@@ -24,7 +24,7 @@ _LAST = 1 << 40  # larger than any row index
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RestoredResults:
     """What was done: `dropped` lines were not the run's, `restored` lines came from the journal, and the file that had
     replaced the results is now at `backup`.
     """
@@ -95,7 +95,7 @@ class Rebuild:
                 raise self._failure(full) from full
             self._restored += 1
 
-    def publish(self, fd: int, *, ordered: bool) -> Rebuilt | None:
+    def publish(self, fd: int, *, ordered: bool) -> RestoredResults | None:
         """Replace the results with the new file; None when they are as they should be. Raises OutputFailed."""
         try:
             is_there = _is_same(self._path, fd)
@@ -111,7 +111,7 @@ class Rebuild:
             if backup is not None:
                 self._path.rename(backup)
             self._part.replace(self._path)
-            return Rebuilt(self._dropped, self._restored, backup)
+            return RestoredResults(self._dropped, self._restored, backup)
         except OSError as refused:
             self.discard()
             raise self._failure(refused) from refused

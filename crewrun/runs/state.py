@@ -36,7 +36,7 @@ from crewrun.runs.folder import RunFolder
 from crewrun.runs.lock import LockMode, RunLocks
 from crewrun.runs.manifest import Manifest
 from crewrun.runs.projection import Projection
-from crewrun.runs.rebuild import Rebuild, Rebuilt, Visit
+from crewrun.runs.rebuild import Rebuild, RestoredResults, Visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ class RunState:
         """See `Projection.arrange`."""
         return self.results.arrange(complete=complete, ordered=ordered)
 
-    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> Rebuilt | None:
+    async def rebuild(self, fd: int, visit: Visit | None, *, ordered: bool, unwritten: int) -> RestoredResults | None:
         """See `Projection.rebuild`. `visit` reads the input again, None where it cannot be read twice."""
         query, session = "select digest from rows where session = ?", self._journal.session
         digests = await self._writer.read(lambda db: [digest for (digest,) in db.execute(query, (session,))])

@@ -1,8 +1,8 @@
-"""Agent Skills: folders with a SKILL.md, whose descriptions agents see and whose instructions they ask for.
+"""Agent Skills: folders with a SKILL.md. Prompts have their descriptions; agents load their instructions when needed.
 
-`models` is what a skill is, `parser` reads one, `loader` finds them by what `skills=` says, `catalog` is what an agent
-has of them, and `tool` gives it the rest. CrewAI's import paths are the modules' names; the form of a SKILL.md is
-https://agentskills.io/specification
+`models` has `Skill`, `parser` reads a SKILL.md, `loader` finds the skills that `skills=` names, `catalog` writes their
+part of an agent's prompt, and `tool` loads instructions and files. The modules have the names of CrewAI's; the form of
+a SKILL.md is https://agentskills.io/specification
 """
 
 from crewrun.skills.loader import activate_skill, discover_skills, load_skill, load_skills

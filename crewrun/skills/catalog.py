@@ -1,4 +1,4 @@
-"""`SkillCatalog`: what an agent has of its skills, a part of its prompt and a tool."""
+"""`SkillCatalog`: an agent's skills, as a part of its prompt and as the tool that loads them."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,9 +11,9 @@ from crewrun.tools.toolbox import NO_TOOLS, Toolbox, wire_name
 
 
 class SkillCatalog:
-    """Skills of one agent. Of those that are disclosed the prompt has the instructions, of the others the description.
+    """The skills of one agent. The prompt has the instructions of disclosed skills, and the descriptions of the others.
 
-    Never changes, and serves any number of rows at once.
+    It never changes, and serves any number of rows at once.
     """
 
     def __init__(self, skills: Sequence[Skill]) -> None:
@@ -26,7 +26,7 @@ class SkillCatalog:
         return {skill.name: skill for skill in self.skills if skill.disclosure_level < INSTRUCTIONS}
 
     def prompt(self, own: Toolbox) -> str:
-        """What the agent is told of its skills, when it has the tools of `own` besides."""
+        """The text about its skills in an agent's prompt. `own` are the agent's other tools."""
         disclosed = [_block(skill, skill.body) for skill in self.skills if skill.disclosure_level >= INSTRUCTIONS]
         parts = ["<skills>\n" + "\n\n".join(disclosed) + "\n</skills>"] if disclosed else []
         if self.loadable:
@@ -40,7 +40,7 @@ class SkillCatalog:
         return "\n\n".join(parts)
 
     def why_large(self) -> str | None:
-        """What there is to say of a catalog that takes more of each prompt than knowledge may; None if it does not."""
+        """The warning for a catalog that takes more of each prompt than knowledge may; None if it does not."""
         tokens = tokens_in(self.prompt(NO_TOOLS))
         if tokens <= MAX_TOKENS:
             return None
@@ -50,17 +50,17 @@ class SkillCatalog:
         )
 
     def toolbox(self, own: Toolbox) -> Toolbox:
-        """`own` and the tool that loads skills. Made once for each toolbox."""
+        """`own` with the tool that loads skills, created once for each toolbox."""
         if not self.loadable:
             return own
         if id(own) not in self._toolboxes:
             tool = loader_of(self.loadable, self._tool_name(own))
-            # `own` is kept with it, so that no other one can come by its id.
+            # The entry refers to `own`, so that no other toolbox can get its id.
             self._toolboxes[id(own)] = (Toolbox([*own.tools.values(), tool]), own)
         return self._toolboxes[id(own)][0]
 
     def _tool_name(self, own: Toolbox) -> str:
-        """One that no tool of the agent's has."""
+        """A name that none of the agent's tools has."""
         name, number = LOAD_SKILL_TOOL_NAME, 2
         while wire_name(name) in own.tools:
             name, number = f"{LOAD_SKILL_TOOL_NAME}_{number}", number + 1

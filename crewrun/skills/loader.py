@@ -1,4 +1,4 @@
-"""From what `skills=` says to skills: `load_skills`."""
+"""`load_skills`: loads the skills that `skills=` names."""
 
 import os
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from crewrun.skills.parser import SKILL_FILENAME, inline_skill, read_skill
 
 
 def as_skills(value: Any) -> list[Skill] | None:
-    """The skills that a field `skills` says. Raises DefinitionError."""
+    """The skills for the value of a field `skills`. Raises DefinitionError."""
     if value is None:
         return None
     if not isinstance(value, list | tuple):
@@ -22,18 +22,18 @@ def as_skills(value: Any) -> list[Skill] | None:
 
 
 def load_skills(skills: Iterable[Any], source: Any = None, *, activate: bool = True) -> list[Skill]:
-    """The skills that each of `skills` stands for, as `load_skill` says, the first one of each name."""
-    found: dict[str, Skill] = {}
+    """The skills for each of `skills`, as by `load_skill`; of several with one name, the first."""
+    by_name: dict[str, Skill] = {}
     for entry in skills:
         for skill in load_skill(entry, activate=activate):
-            found.setdefault(skill.name, skill)
-    return list(found.values())
+            by_name.setdefault(skill.name, skill)
+    return list(by_name.values())
 
 
 def load_skill(skill: Any, source: Any = None, *, activate: bool = True) -> list[Skill]:
-    """A skill as it is, the text of a SKILL.md, or the path of a skill's folder or of one with several such folders.
+    """The skills for a Skill, the text of a SKILL.md, or the path of a skill's folder or of a folder of such folders.
 
-    With `activate` those in folders are in the prompt with their instructions. Raises DefinitionError.
+    With `activate`, prompts have the instructions of skills from folders too. Raises DefinitionError.
     """
     if isinstance(skill, Skill):
         return [skill]
@@ -47,12 +47,12 @@ def load_skill(skill: Any, source: Any = None, *, activate: bool = True) -> list
         )
     if text.lstrip().startswith(("---\n", "---\r\n")):
         return [inline_skill(text, "skills")]
-    found = discover_skills(find(text))
-    return [activate_skill(one) for one in found] if activate else found
+    discovered = discover_skills(find(text))
+    return [activate_skill(skill) for skill in discovered] if activate else discovered
 
 
 def discover_skills(search_path: Path, source: Any = None) -> list[Skill]:
-    """The skills in the folders of `search_path`, by name, or the one that it is itself. Raises DefinitionError."""
+    """The skills in the folders of `search_path`, by name, or the skill that it is itself. Raises DefinitionError."""
     where = shown(str(search_path))
     if not search_path.is_dir():
         raise DefinitionError(f"skills: {where} is no folder; write the path of a folder with skills in it")
@@ -65,7 +65,7 @@ def discover_skills(search_path: Path, source: Any = None) -> list[Skill]:
 
 
 def activate_skill(skill: Skill, source: Any = None) -> Skill:
-    """`skill` with its instructions in the prompt."""
+    """`skill`, so that prompts have its instructions."""
     if skill.disclosure_level >= INSTRUCTIONS:
         return skill
     return skill.with_disclosure_level(INSTRUCTIONS, skill.body).with_body(skill.body)

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
-# How much of a skill a prompt has from the start: its description, or its instructions too.
+# How much of a skill is in prompts from the start: its description, or its instructions too.
 METADATA: Final = 1
 INSTRUCTIONS: Final = 2
 RESOURCES: Final = 3
 
-# A folder with more files is a data set, no skill.
+# The most files of a skill that are listed and fingerprinted; a folder with more is a data set, not a skill.
 MAX_FILES = 1_000
 
 
 class SkillFrontmatter(BaseModel):
-    """What stands between the `---` of a SKILL.md."""
+    """The YAML between the two `---` of a SKILL.md."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore")
 
@@ -36,10 +36,10 @@ class SkillFrontmatter(BaseModel):
 
 
 class Skill(BaseModel):
-    """A skill: its front matter, and its instructions from `disclosure_level` 2 on.
+    """A skill: its front matter, and from `disclosure_level` 2 on its instructions.
 
-    At level 1 an agent is told name and description, and loads the instructions when it needs them. `path` is the
-    skill's folder.
+    At level 1, prompts have its name and description, and an agent loads the instructions when it needs them. `path` is
+    the skill's folder.
     """
 
     frontmatter: SkillFrontmatter
@@ -57,21 +57,21 @@ class Skill(BaseModel):
 
     @property
     def description(self) -> str:
-        """What it is for."""
+        """The description in the front matter."""
         return self.frontmatter.description
 
     @property
     def body(self) -> str:
-        """The instructions, whatever of them the prompt has."""
+        """The instructions, whether prompts have them or not."""
         return self.instructions or self._body or ""
 
     @property
     def is_inline(self) -> bool:
-        """Whether it was written into the crew, and has no folder."""
+        """Whether the crew's definition contains it, so that it has no folder."""
         return self._body is None
 
     def with_body(self, body: str) -> "Skill":
-        """This skill, whose SKILL.md says `body`."""
+        """This skill, with `body` as the instructions of its SKILL.md."""
         self._body = body
         return self
 
@@ -83,21 +83,21 @@ class Skill(BaseModel):
         return self.model_copy(update={**update, "resource_files": resource_files or self.resource_files})
 
     def files(self) -> list[str]:
-        """The paths of the files below its folder but SKILL.md, at most `MAX_FILES`; neither hidden ones nor FIFOs."""
+        """The paths of at most `MAX_FILES` regular files below its folder, without SKILL.md and hidden ones."""
         if self.is_inline:
             return []
-        found: list[str] = []
+        files: list[str] = []
         for folder, folders, names in os.walk(self.path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             paths = (os.path.relpath(os.path.join(folder, name), self.path) for name in sorted(names))
-            shown = (path for path in paths if path != "SKILL.md" and not os.path.basename(path).startswith("."))
-            found += [path for path in shown if (self.path / path).is_file()]
-            if len(found) >= MAX_FILES:
+            visible = (path for path in paths if path != "SKILL.md" and not os.path.basename(path).startswith("."))
+            files += [path for path in visible if (self.path / path).is_file()]
+            if len(files) >= MAX_FILES:
                 break
-        return found[:MAX_FILES]
+        return files[:MAX_FILES]
 
     def __fingerprint__(self) -> dict[str, Any]:
-        """All that an agent can learn by it."""
+        """Everything that an agent can read of it."""
         files = {path: _digest(self.path / path) for path in self.files()}
         about = {"name": self.name, "description": self.description, "body": self.body}
         return {**about, "level": self.disclosure_level, "files": files}

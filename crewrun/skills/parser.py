@@ -1,4 +1,4 @@
-"""SKILL.md: front matter in YAML between two lines of `---`, then the instructions."""
+"""Reads a SKILL.md: front matter in YAML between two lines of `---`, then the instructions."""
 
 import re
 import warnings
@@ -14,9 +14,9 @@ from crewrun.references import shown
 from crewrun.skills.models import INSTRUCTIONS, Skill, SkillFrontmatter
 
 SKILL_FILENAME = "SKILL.md"
-# CrewAI's: instructions that are longer take a large part of a model's context.
+# CrewAI's limit: longer instructions take a large part of a model's context.
 MAX_BODY_CHARS = 50_000
-# CrewAI's name for what is wrong with a SKILL.md.
+# CrewAI's name for an error in a SKILL.md.
 SkillParseError = DefinitionError
 
 _EXAMPLE = "---\\nname: refunds\\ndescription: How to …\\n---"
@@ -24,12 +24,12 @@ _END = re.compile(r"\r?\n---[ \t]*(?:\r?\n|$)")
 
 
 def parse_frontmatter(content: str, where: str = SKILL_FILENAME) -> tuple[dict[str, Any], str]:
-    """The front matter in `content`, and the instructions behind it. Raises DefinitionError."""
+    """The front matter in `content`, and the instructions after it. Raises DefinitionError."""
     if not content.startswith("---"):
         raise DefinitionError(f"{where}: has no front matter; a skill begins with {_EXAMPLE}")
     end = _END.search(content, 3)
     if end is None:
-        raise DefinitionError(f"{where}: its front matter has no end; write a line of --- behind it")
+        raise DefinitionError(f"{where}: its front matter has no end; write a line of --- after it")
     try:
         frontmatter = yaml.safe_load(content[3 : end.start()])
     except (yaml.YAMLError, RecursionError, ValueError) as wrong:
@@ -41,7 +41,7 @@ def parse_frontmatter(content: str, where: str = SKILL_FILENAME) -> tuple[dict[s
 
 
 def read_skill(folder: Path) -> Skill:
-    """The skill in `folder`, of which a prompt has the description. Raises DefinitionError."""
+    """The skill in `folder`, at the level at which prompts have its description. Raises DefinitionError."""
     file = folder / SKILL_FILENAME
     where = shown(str(file))
     fields, body = parse_frontmatter(read(file).text, where)
@@ -55,7 +55,7 @@ def read_skill(folder: Path) -> Skill:
 
 
 def inline_skill(content: str, where: str) -> Skill:
-    """The skill that is written in `content`; its instructions are in the prompt. Raises DefinitionError."""
+    """The skill in the text `content`; prompts have its instructions. Raises DefinitionError."""
     fields, body = parse_frontmatter(content.strip(), where)
     _check_length(body, where)
     return Skill(frontmatter=checked(fields, where), instructions=body, path=Path(), disclosure_level=INSTRUCTIONS)

@@ -1,4 +1,4 @@
-"""`LoadSkillTool`: an agent's way to the instructions of a skill, and to the files that these name."""
+"""`LoadSkillTool`: loads the instructions of a skill, and the files that they name."""
 
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from crewrun.tools.base import BaseTool
 
 LOAD_SKILL_TOOL_NAME = "load_skill"
 
-# A model is shown at most that of a file of a skill.
+# How much of a skill's file a model gets, like CrewAI's limit for instructions; more takes most of a small context.
 _MAX_CHARS = 50_000
+# How many of a skill's files are listed with its instructions, which name the important ones themselves.
 _MAX_LISTED = 50
 
 
@@ -22,7 +23,7 @@ _FILE = "A file of the skill, which its instructions name; left out for the inst
 
 
 def loader_of(catalog: dict[str, Skill], name: str) -> "LoadSkillTool":
-    """The tool `name` for the skills in `catalog`, whose schema says their names."""
+    """The tool `name` for the skills in `catalog`; its schema lists their names."""
     names = Field(description=_SKILL, json_schema_extra={"enum": list(catalog)})
     arguments = create_model(
         "LoadSkillSchema", skill_name=(str, names), file=(str | None, Field(default=None, description=_FILE))

@@ -1,7 +1,7 @@
-"""`Arguments`: how a row's fields become the arguments of a function of the user's.
+"""`Arguments`: how a row's fields become the arguments of one of the user's functions.
 
-Each parameter gets the field of its name, converted to what its annotation says (`conversion`). `inputs`, and the only
-parameter that is a mapping, get the whole row where no field has their name, and so does a model of fields.
+Each parameter gets the field of its name, converted to the type of its annotation (`conversion`). If no field has its
+name, these get the whole row: a parameter `inputs`, a parameter whose type is a model, and the only mapping.
 """
 
 import inspect
@@ -20,7 +20,7 @@ _UNKNOWN = inspect.Parameter.empty
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter. `takes_row` says that it gets the whole row where no field has its name."""
+    """One parameter. `takes_row` means that it gets the whole row if no field has its name."""
 
     name: str
     conversion: Conversion
@@ -31,9 +31,9 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What the function that messages call `what` takes. `takes_others` says that it has a `**kwargs`.
+    """The parameters of a function, which messages call `what`. `takes_others` means that it has a `**kwargs`.
 
-    One whose signature is not known, and a kickoff that hands all on, is given `inputs`.
+    A function without a known signature, and a kickoff that passes everything on, get `inputs`.
     """
 
     what: str
@@ -45,10 +45,10 @@ class Arguments:
     def of(
         cls, function: Callable[..., Any], what: str, *, is_method: bool = False, is_kickoff: bool = False
     ) -> "Arguments":
-        """The arguments of `function`; without the first one of a method that is not bound yet."""
+        """The arguments of `function`, without the `self` of a method that is not bound yet."""
         try:
             all_parameters = list(inspect.signature(function).parameters.values())[1 if is_method else 0 :]
-        except (TypeError, ValueError, NameError):  # written in C, and says nothing of itself
+        except (TypeError, ValueError, NameError):  # written in C, without a signature
             return cls(what, (), is_unknown=True)
         named = [p for p in all_parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         if is_kickoff and all_parameters and not named:
@@ -68,13 +68,13 @@ class Arguments:
                 )
                 for p in named
             ),
-            # With both, as a decorator's wrapper has them, nobody knows what is behind.
+            # With both, as in a decorator's wrapper, the real parameters are unknown.
             takes_others={p.kind for p in all_parameters} & _MANY == {inspect.Parameter.VAR_KEYWORD},
         )
 
     @property
     def needs_row(self) -> bool:
-        """Whether it cannot be called without a row: it has required arguments, or is given the row as a whole."""
+        """Whether it cannot be called without a row: it has required parameters, or takes the whole row."""
         return any(p.is_required or p.takes_row for p in self.parameters)
 
     @property
@@ -84,7 +84,7 @@ class Arguments:
 
     @property
     def required(self) -> dict[str, str]:
-        """The fields that every row needs, each with the function that needs it."""
+        """The fields that every row must have, each with the function that needs it."""
         names: dict[str, str] = {}
         for parameter in self.parameters:
             if parameter.conversion.is_model and parameter.is_required:
@@ -94,7 +94,7 @@ class Arguments:
         return names
 
     def bind(self, row: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """The positional and the named arguments for `row`. Raises InputInvalid for one that is missing or unfit."""
+        """The positional and keyword arguments for `row`. Raises InputInvalid if one is missing or does not fit."""
         if self.is_unknown:
             return [], {_WHOLE: dict(row)}
         needed = {p.name: self.what for p in self.parameters if p.is_required and not p.takes_row}
@@ -107,7 +107,7 @@ class Arguments:
             elif parameter.takes_row and (parameter.is_required or parameter.name == _WHOLE):
                 value = self._converted(parameter, dict(row), None)
             elif parameter.is_positional:
-                break  # those after it have defaults as well
+                break  # those after it have defaults too
             else:
                 continue
             if parameter.is_positional:

@@ -1,4 +1,4 @@
-"""`Target`: what a batch runs, with a default for everything that it may know before a row runs."""
+"""`Target`: what a batch runs, with a default for everything that may be asked about it before a row runs."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -21,32 +21,32 @@ ACCEPTED = (
 
 
 class Target(ABC):
-    """One kind of thing that a batch runs. `crew`, `flow`, `foreign`, `per_row` and `script` are the kinds.
+    """Something that a batch runs. The kinds are `crew`, `flow`, `foreign`, `per_row` and `script`.
 
-    A kind says what it knows; the defaults are those of code of which nothing is known but that it can be called. So
-    nobody outside this package has to ask which kind a target is.
+    A kind overrides what it knows better; the defaults are right for arbitrary code that can be called. So no code
+    outside this package has to check which kind a target is.
     """
 
     kind: ClassVar[str] = "Python"
-    """The format of its definition where that is Python code, in words."""
+    """The format of a definition in Python code, in words."""
     name: str = ""
-    """What messages call it."""
+    """Its name in messages."""
     crew: Crew | None = None
-    """The crew that rows run, or that theirs are like; None where rows make their own or run other code."""
+    """The crew that rows run, or one like those they run; None if rows make their own crews or run other code."""
     folder: Path | None = None
-    """The folder that paths of files count from."""
+    """The folder that file paths are relative to."""
     user_code: Any = None
-    """The user's function or class that rows run, or the path of a file; None where definitions say it all."""
+    """The user's function or class that rows run, or the path of a file; None if a definition is all there is."""
     uncounted_reason: str | None = None
-    """Why calls, tokens and cost are not known, None where crewrun makes the calls."""
+    """Why calls, tokens and cost are unknown; None if crewrun makes the calls."""
     makes_crews: bool = False
-    """Whether rows have crews of their own, which `crew_of_row` tries to foresee."""
+    """Whether each row makes a crew, which `crew_of_row` tries to make in advance."""
     has_known_models: bool = False
-    """Whether `models` has all that rows may call."""
+    """Whether `models` has all models that rows may call."""
 
     @property
     def runs_code(self) -> bool:
-        """Whether a row may run code of the user's, which may ask and call at will."""
+        """Whether a row may run the user's code, which may do anything."""
         return True
 
     @property
@@ -56,17 +56,17 @@ class Target(ABC):
 
     @property
     def has_files(self) -> bool:
-        """Whether it reads files that definitions or inputs of rows name."""
+        """Whether it reads files that definitions or rows' inputs name."""
         return False
 
     @property
     def placeholders(self) -> Mapping[str, str]:
-        """The inputs that every row must have, each with the place that needs it."""
+        """The inputs that every row must have, each with what needs it."""
         return {}
 
     @property
     def readable_inputs(self) -> frozenset[str] | None:
-        """The names of all inputs that have an effect, None where only the code knows."""
+        """The names of all inputs that have an effect; None if only running the code can tell."""
         return None
 
     @property
@@ -76,12 +76,12 @@ class Target(ABC):
 
     @property
     def tool_problems(self) -> Sequence[str]:
-        """What is known to keep tools from working, besides `missing_tool_keys`."""
+        """Known reasons why tools cannot work, other than `missing_tool_keys`."""
         return ()
 
     @property
     def missing_tool_keys(self) -> Sequence[str]:
-        """The environment variables that tools need and that are not set, each with the user of the tool."""
+        """The environment variables that tools need and that are not set, each with the agent or task of the tool."""
         return ()
 
     @property
@@ -91,63 +91,63 @@ class Target(ABC):
 
     @property
     def absolute_output_files(self) -> Sequence[str]:
-        """The output files that are written as absolute paths, which would be one file for all rows."""
+        """The output files with absolute paths, which all rows would write to."""
         return ()
 
     def models(self, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
-        """The models that are known before a row runs, each with its user; None stands for the default model."""
+        """The models known before a row runs, each with what uses it; None stands for the default model."""
         return ()
 
     def check(self) -> None:  # noqa: B027  (most kinds have nothing to check)
-        """Raise DefinitionError for what keeps every row from running."""
+        """Raise DefinitionError if no row could run."""
 
     def read_knowledge(self) -> None:  # noqa: B027  (most kinds have none)
-        """Read what agents know. Raises DefinitionError for what cannot be read."""
+        """Read the agents' knowledge. Raises DefinitionError if it cannot be read."""
 
     def set_folder(self, folder: Path) -> None:
-        """Let paths of files count from `folder`."""
+        """Make file paths relative to `folder`."""
         self.folder = folder
 
     def identity(self, texts: Mapping[str, str]) -> Any:
-        """What the fingerprint of a run is made of: a change of it runs every row again.
+        """What the fingerprint of a run is computed from. A change of it makes every row run again.
 
-        `texts` are the definition's files by name. Code that is not crewrun's is known by them alone.
+        `texts` are the definition's files by name: all that is known of code that is not crewrun's.
         """
         return texts
 
     def problem(self, inputs: Mapping[str, Any]) -> str | None:
-        """Why a row with `inputs` cannot be run, None when it can. Called for every row, and calls no model."""
+        """Why a row with `inputs` cannot run, None if it can. Called for every row; calls no model."""
         return problem_of_missing(self._needed, inputs)
 
     def problem_at_kickoff(self, inputs: Mapping[str, Any]) -> str | None:
-        """Why the kickoff of a row without `problem` would fail before its first call, None when that is not known."""
+        """Why the kickoff of a row without a `problem` would fail before its first call, None if nothing is known."""
         return None
 
     def previews(self, inputs: Mapping[str, Any]) -> Sequence[TaskPreview]:
-        """The first prompts of a row with `inputs`; placeholders that are left open stand as they are.
+        """The first prompts of a row with `inputs`; placeholders without an input stay as they are written.
 
         Raises InputInvalid.
         """
         return ()
 
     def crew_of_row(self, inputs: Mapping[str, Any]) -> "Target | None":
-        """The crew that a row with `inputs` would run, made while nothing is called; None when that is not known.
+        """The crew that a row with `inputs` would run, made without calling a model; None if that is not known.
 
-        Raises InputInvalid, and DefinitionError when the user's code fails.
+        Raises InputInvalid, and DefinitionError if the user's code fails.
         """
         return None
 
     def describe(self, gateway: Gateway) -> dict[str, Any]:
-        """What `crewrun check` says of it, as JSON, besides its placeholders."""
+        """What `crewrun check` says about it, as JSON, without its placeholders."""
         return {}
 
     def diagram(self, name: str) -> Diagram | None:
-        """Its picture, None when there is nothing to draw. `name` is the title where it has none of its own."""
+        """Its diagram, None if there is nothing to draw. `name` is the title if it has no name of its own."""
         return None
 
     @abstractmethod
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
-        """Run once. `value_of` makes a row's output of the result."""
+        """Run once. `value_of` makes a row's output from the result."""
 
     @cached_property
     def _needed(self) -> Mapping[str, str]:
@@ -155,7 +155,7 @@ class Target(ABC):
 
 
 def problem_of_missing(needed: Mapping[str, str], inputs: Mapping[str, Any]) -> str | None:
-    """What to say of the `needed` names that `inputs` lack, None when they have all."""
+    """The message about the `needed` names that `inputs` do not have, None if they have all."""
     missing = [name for name in needed if name not in inputs]
     if not missing:
         return None
@@ -165,7 +165,7 @@ def problem_of_missing(needed: Mapping[str, str], inputs: Mapping[str, Any]) -> 
 
 
 def kind_of(value: Any) -> str:
-    """What `value` is, in words: `an int`, `the class demo.Trip`."""
+    """The type of `value` in words: `an int`, `the class demo.Trip`."""
     if value is None:
         return "None"
     kind = value if inspect.isclass(value) else type(value)

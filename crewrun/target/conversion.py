@@ -1,4 +1,4 @@
-"""`conversion_for` an annotation: from a field of a row, which may be a CSV's text, to what the user's code expects."""
+"""`conversion_for` an annotation: from a row's field, which is text in a CSV, to what the user's code needs."""
 
 import inspect
 import sys
@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 _NUMBERS_AS_TEXTS = ConfigDict(coerce_numbers_to_str=True)
-_MOST_FAULTS = 5
-# The types of pydantic's faults where a value has parts and was given none, with an example in JSON.
+_MOST_FAULTS = 5  # as many as a message of one line can show
+# pydantic's error types for a plain value where a list or a mapping is needed.
 _LISTS = ("list_type", "tuple_type", "set_type", "frozen_set_type", "sequence_str", "iterable_type")
 _DICTS = ("dict_type", "mapping_type", "model_type", "dataclass_type")
 _AS_JSON = {**dict.fromkeys(_LISTS, '["a", "b"]'), **dict.fromkeys(_DICTS, '{"name": "value"}')}
@@ -21,10 +21,9 @@ _AS_JSON = {**dict.fromkeys(_LISTS, '["a", "b"]'), **dict.fromkeys(_DICTS, '{"na
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How values become what an annotation says; without an `adapter` they stay as they are.
+    """Converts values to the type of an annotation; without an `adapter` they stay as they are.
 
-    `is_model` says that a model of fields is asked for, whose required ones are `fields`, and `is_mapping` that a
-    mapping of any names is.
+    `is_model`: the type is a model, with the required `fields`. `is_mapping`: it is a mapping of any names.
     """
 
     adapter: TypeAdapter[Any] | None = None
@@ -34,7 +33,7 @@ class Conversion:
     takes_none: bool = False
 
     def convert(self, value: Any) -> Any:
-        """`value` as the annotation has it. Raises ValueError with the reason when it does not fit."""
+        """`value` in the annotation's type. Raises ValueError with the reason if it does not fit."""
         if self.adapter is None:
             return value
         try:
@@ -43,11 +42,11 @@ class Conversion:
             if isinstance(value, str):
                 return self._from_text(value, invalid)
             raise ValueError(_faults(invalid)) from None
-        except Exception as failed:  # a validator of the user's may raise anything
+        except Exception as failed:  # the user's validators may raise anything
             raise ValueError(f"{type(failed).__name__}: {failed}") from None
 
     def _from_text(self, text: str, invalid: ValidationError) -> Any:
-        """What `text`, which is no such value itself, says in JSON; an empty cell of a CSV is None where that fits."""
+        """The value that `text` has as JSON; an empty cell of a CSV is None if the type allows it."""
         assert self.adapter is not None  # noqa: S101  (`convert` has one)
         if not text.strip() and self.takes_none:
             return None
@@ -63,9 +62,9 @@ _AS_IT_IS = Conversion()
 
 
 def conversion_for(annotation: Any, function: Callable[..., Any]) -> Conversion:
-    """The conversion to `annotation`, which stands at a parameter of `function`.
+    """The conversion to `annotation`, which is that of a parameter of `function`.
 
-    One that names what is absent at run time, or that pydantic does not know, converts nothing.
+    It converts nothing if the annotation cannot be evaluated at run time, or if pydantic does not support the type.
     """
     expected = _evaluated(annotation, function)
     if expected in (inspect.Parameter.empty, Any, object, None):
@@ -80,7 +79,7 @@ def conversion_for(annotation: Any, function: Callable[..., Any]) -> Conversion:
 
 
 def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
-    """`annotation` as an object; Any when it is a text that cannot be evaluated."""
+    """`annotation` as an object; Any if it is a string that cannot be evaluated."""
     text = annotation.__forward_arg__ if isinstance(annotation, typing.ForwardRef) else annotation
     if not isinstance(text, str):
         return annotation
@@ -99,7 +98,7 @@ def _adapter(expected: Any) -> TypeAdapter[Any] | None:
     for config in (_NUMBERS_AS_TEXTS, None):
         try:
             return TypeAdapter(expected, config=config)
-        except PydanticUserError:  # a model has a config of its own; other classes are none that pydantic knows
+        except PydanticUserError:  # models have a config of their own, and pydantic may not support the class
             continue
         except Exception:  # an annotation may be anything, and so may what it raises
             return None
@@ -115,7 +114,7 @@ def _without_none(expected: Any) -> Any:
 
 
 def _required_fields(kind: Any) -> Sequence[str] | None:
-    """The fields that a model of fields must be given, None for what is no such model."""
+    """The required fields of a model, None for types that are not models."""
     if typing.is_typeddict(kind):
         return sorted(kind.__required_keys__)
     if inspect.isclass(kind) and issubclass(kind, BaseModel):
@@ -126,7 +125,7 @@ def _required_fields(kind: Any) -> Sequence[str] | None:
 
 
 def _json_hint(invalid: ValidationError, *, is_json: bool) -> str:
-    """How a text says a value that has parts, where such a value as a whole was meant."""
+    """How to write a list or a mapping in a text, if the whole value needs to be one."""
     errors = invalid.errors(include_url=False, include_input=False, include_context=False)
     kinds = {error["type"] for error in errors if not is_json or not error["loc"]}
     example = next((example for kind, example in _AS_JSON.items() if kind in kinds), None)
@@ -134,7 +133,7 @@ def _json_hint(invalid: ValidationError, *, is_json: bool) -> str:
 
 
 def _faults(invalid: ValidationError) -> str:
-    """What is wrong, in a line."""
+    """What is wrong, in one line."""
     faults = []
     for error in invalid.errors(include_url=False, include_input=False, include_context=False)[:_MOST_FAULTS]:
         place = ".".join(str(part) for part in error["loc"])

@@ -22,10 +22,10 @@ from crewrun.target.description import describe_crew
 
 @dataclass(frozen=True, slots=True)
 class PerRowCopy:
-    """How a row gets a crew of its own, like the target's: what `make` gives for the row's inputs.
+    """How a row gets its own crew like the target's: `make` returns one for the row's inputs.
 
-    With `only_with` only rows that have one of these fields get one, which `make` uses; `problem` says why a row does
-    not fit, None when it does.
+    With `only_with`, only rows that have one of these fields get one, which depends on them. `problem` says why a row's
+    inputs do not fit, None if they do.
     """
 
     make: Callable[[Mapping[str, Any]], Any]
@@ -33,12 +33,12 @@ class PerRowCopy:
     problem: Callable[[Mapping[str, Any]], str | None] | None = None
 
     def applies_to(self, inputs: Mapping[str, Any]) -> bool:
-        """Whether a row with `inputs` gets a crew of its own."""
+        """Whether a row with `inputs` gets its own crew."""
         return self.only_with is None or bool(self.only_with & inputs.keys())
 
 
 class CrewTarget(Target):
-    """All rows run `crew`, which no run writes to, or with `copies` crews that are made like it."""
+    """All rows run `crew`, which no run writes to, or with `copies`, their own crews like it."""
 
     has_known_models = True
 
@@ -49,7 +49,7 @@ class CrewTarget(Target):
 
     @property
     def runs_code(self) -> bool:
-        """Whether it has tools, callbacks, hooks, conditions or guardrails, or rows have crews of their own."""
+        """Whether it has tools, callbacks, hooks, conditions or guardrails, or rows have their own crews."""
         return self._copies is not None or self.crew.runs_code
 
     @property
@@ -64,12 +64,12 @@ class CrewTarget(Target):
 
     @property
     def placeholders(self) -> Mapping[str, str]:
-        """The inputs that its texts need and `default_inputs` do not have."""
+        """The inputs that its texts need and `default_inputs` does not have."""
         return self.crew.placeholders
 
     @property
     def readable_inputs(self) -> frozenset[str] | None:
-        """What its texts name; None where callbacks or files may use others."""
+        """The inputs that its texts name; None if callbacks or files may use others."""
         if self.crew.before_kickoff_callbacks or self.has_files:
             return None
         return self._named
@@ -81,7 +81,7 @@ class CrewTarget(Target):
 
     @property
     def tool_problems(self) -> Sequence[str]:
-        """What is known to keep the agents' tools from working."""
+        """Known reasons why the agents' tools cannot work."""
         return self.crew.tool_problems
 
     @property
@@ -104,32 +104,32 @@ class CrewTarget(Target):
         return self.crew.models
 
     def check(self) -> None:
-        """Raise DefinitionError for a crew that cannot run, or a file that it lacks."""
+        """Raise DefinitionError for a crew that cannot run, or for a missing file."""
         self.crew.check()
         self.crew.check_files()
 
     def read_knowledge(self) -> None:
-        """Read what agents know, with warnings. Raises DefinitionError."""
+        """Read the agents' knowledge, and warn about what is wrong with it. Raises DefinitionError."""
         self.crew.check_knowledge()
 
     def set_folder(self, folder: Path) -> None:
-        """Let paths of `input_files` count from `folder`."""
+        """Make paths of `input_files` relative to `folder`."""
         super().set_folder(folder)
-        self.crew.stands_in(folder)
+        self.crew.set_folder(folder)
 
     def identity(self, texts: Mapping[str, str]) -> Any:
-        """The crew itself, however it is written."""
+        """The crew itself, whatever its format."""
         return self.crew
 
     def problem(self, inputs: Mapping[str, Any]) -> str | None:
-        """Why a row cannot be run: an input or a file that it lacks, or arguments that do not fit."""
+        """Why a row cannot run: a missing input or file, or arguments that do not fit."""
         if (missing := super().problem(inputs)) is not None:
             return missing
         unfit = self._copies.problem(inputs) if self._copies is not None and self._copies.problem is not None else None
         return unfit or (self.crew.problem_with_files(inputs) if self.has_files else None)
 
     def problem_at_kickoff(self, inputs: Mapping[str, Any]) -> str | None:
-        """What the texts cannot be filled in with; not known where callbacks may change the inputs."""
+        """Why the texts cannot be filled in; unknown if callbacks may change the inputs."""
         if self.crew.before_kickoff_callbacks:
             return None
         try:
@@ -144,7 +144,7 @@ class CrewTarget(Target):
         try:
             return self.crew.preview({**{name: f"{{{name}}}" for name in open_names}, **inputs})
         except InputInvalid:
-            if self.crew.before_kickoff_callbacks:  # they may put it right
+            if self.crew.before_kickoff_callbacks:  # which may provide what is missing
                 return ()
             raise
 
@@ -157,12 +157,12 @@ class CrewTarget(Target):
         return diagram_of(self.crew, name)
 
     async def for_a_row(self, inputs: Mapping[str, Any]) -> Crew:
-        """The crew that a row with `inputs` runs: `crew`, or one of its own, which shares the `max_rpm`s of `crew`."""
+        """The crew that a row with `inputs` runs: `crew`, or its own, which shares the `max_rpm`s of `crew`."""
         if self._copies is None or not self._copies.applies_to(inputs):
             return self.crew
         other: Crew = await call(self._copies.make, inputs)
         if self.folder is not None:
-            other.stands_in(self.folder)
+            other.set_folder(self.folder)
         if self.crew.max_rpm:
             share_window(self.crew, other, self.crew.max_rpm)
         for agent, twin in zip(self.crew.agents, other.agents, strict=False):
@@ -177,5 +177,5 @@ class CrewTarget(Target):
 
     @property
     def _named(self) -> frozenset[str]:
-        """The inputs that texts of its tasks and agents name."""
+        """The inputs that the texts of its tasks and agents name."""
         return frozenset(self.crew.fetch_inputs()).union(*(agent.placeholders for agent in self.crew.agents_at_work))

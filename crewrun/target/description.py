@@ -1,4 +1,4 @@
-"""`describe_crew`: what `crewrun check` says of a crew."""
+"""`describe_crew`: what `crewrun check` says about a crew."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from crewrun.messages import ReplySchema
 
 
 def describe_crew(crew: Crew, gateway: Gateway) -> dict[str, Any]:
-    """The process, the agents and the tasks, as JSON. A model that cannot be resolved is named as it was written."""
+    """The process, the agents and the tasks, as JSON. An unresolved model has its name in the definition."""
     return {
         "process": str(crew.process),
         "agents": [_describe_agent(agent, crew, gateway) for agent in crew.agents_at_work],
@@ -42,7 +42,7 @@ def _describe_agent(agent: Agent, crew: Crew, gateway: Gateway) -> dict[str, Any
 
 
 def _background(background: Background) -> dict[str, Any]:
-    """What an agent knows and can learn, in numbers and names."""
+    """An agent's knowledge in numbers, and its skills by name."""
     base, skills = background.knowledge, background.skills
     knowledge = None
     if base is not None:
@@ -63,7 +63,7 @@ def _has_tools(agent: Agent, crew: Crew) -> bool:
 
 
 def _takes(llm: LLM | None, schema: ReplySchema | None, gateway: Gateway) -> bool:
-    """Whether a schema, or without one tools, go to a model as such. True where nobody knows which model that is."""
+    """Whether the model supports a schema, or tools if `schema` is None. True if it is not known which model it is."""
     try:
         return gateway.takes_tools(llm) if schema is None else gateway.takes_schema(llm, schema)
     except UsageError:

@@ -1,4 +1,4 @@
-"""`current_engine`: whose classes the user's crews are made of, ours or those of an installed CrewAI."""
+"""`current_engine`: which library's classes the user's crews are made of, ours or an installed CrewAI's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ _engine: ContextVar[Engine] = ContextVar("crewrun_engine", default="crewrun")
 
 
 def current_engine() -> Engine:
-    """The engine of what is loaded now."""
+    """The engine of the code that is being loaded."""
     return _engine.get()
 
 
 @contextmanager
 def loading_for(engine: Engine) -> Iterator[None]:
-    """What is loaded in the block is run by `engine`."""
+    """`engine` runs whatever is loaded in the block."""
     token = _engine.set(engine)
     try:
         yield

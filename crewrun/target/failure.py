@@ -1,4 +1,4 @@
-"""`describe_failure`: the error record of a row, out of whatever ended it."""
+"""`describe_failure`: the error record of a row, from the exception that ended it."""
 
 from crewrun.errors import CallError, Category, CrewrunError
 from crewrun.llm.transports.foreign_failure import cause_of
@@ -7,13 +7,15 @@ from crewrun.redaction.redactor import LONGEST_QUOTATION, redact, redact_line
 from crewrun.row import ErrorRecord
 from crewrun.row_context import RowContext
 
+# Room for a provider's message and a few lines of cause, in a line of the results that stays readable.
 _LONGEST_CHARS = 4000
 
 
 def describe_failure(failed: Exception, row_context: RowContext) -> ErrorRecord:
     """The error record of a row that ended with `failed`.
 
-    What other code has raised has its place in front, and the category of the failed call behind it, if there is one.
+    For an exception from other code the message begins with its place. If one of our errors caused it, such as a failed
+    call, the record has the category of that error, and the message ends with it.
     """
     own = failed if isinstance(failed, CrewrunError) else None
     place = None if own else place_of(failed) or crewai_place_of(failed)

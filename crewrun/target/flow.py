@@ -1,4 +1,4 @@
-"""`FlowTarget`: a flow as a batch runs it, every row with a flow object of its own."""
+"""`FlowTarget`: a flow as a batch runs it. Every row has its own flow object."""
 
 import inspect
 import warnings
@@ -20,9 +20,9 @@ AnyFlow = Flow[Any]
 
 
 class FlowTarget(Target):
-    """Rows are inputs of kickoffs, and go into the state. `sample` is one of the flows, and is never run.
+    """Each row is the inputs of one kickoff, which go into the flow's state. `fresh` makes the flow of a row.
 
-    `fresh` makes the flow of a row.
+    `sample` is one such flow, to look at and never to run.
     """
 
     kind = "flow"
@@ -35,17 +35,17 @@ class FlowTarget(Target):
 
     @classmethod
     def of(cls, sample: AnyFlow, factory: Callable[[], Any] | None) -> "FlowTarget":
-        """`factory`, the user's class or function, makes a flow; without one rows have copies of `sample`."""
+        """`factory` is the user's class or function that makes a flow; without one, rows get copies of `sample`."""
         if not sample._crewrun_graph.starts:
             raise DefinitionError(no_start(sample._crewrun_graph))
 
         async def copied() -> AnyFlow:
-            return sample._crewrun_apart()
+            return sample._crewrun_copy()
 
         if factory is None:
             return cls(sample, copied)
         make = factory
-        # A class that has no __init__ of its own runs nothing of the user's.
+        # A class without its own __init__ runs none of the user's code.
         needs_thread = inspect.getattr_static(make, "__init__", None) is not Flow.__init__
 
         async def made() -> AnyFlow:
@@ -61,23 +61,23 @@ class FlowTarget(Target):
 
     @property
     def placeholders(self) -> Mapping[str, str]:
-        """The payload of a trigger, where a start needs one: what a flow reads of its state only its code knows."""
+        """The payload of a trigger if a start method needs one. What else a flow reads is known to its code alone."""
         needing = [self.graph.called(method) for method in self.graph.starts if method.needs_payload]
         return {TRIGGER_PAYLOAD: needing[0]} if needing else {}
 
     def models(self, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
-        """Only that of an offline run, so that its rows are not done once models are called.
+        """Only the model of an offline run, so that its rows do not count as done in a run that calls models.
 
-        Any other has never been a part of a flow's identity, and existing runs go on without it.
+        Other models have never been a part of a flow's identity, and existing runs must go on.
         """
         return [("the flow", None)] if gateway.is_offline else ()
 
     def problem(self, inputs: Mapping[str, Any]) -> str | None:
-        """Why a state cannot be made of `inputs`, None when it can or when a kept one will be completed by them."""
+        """Why `inputs` do not make a valid state; None if they do, or if they complete a stored one."""
         return super().problem(inputs) or self._sample._crewrun_problem(inputs)
 
     def describe(self, gateway: Gateway) -> dict[str, Any]:
-        """Its methods, and what each waits for."""
+        """Its methods and what each of them waits for."""
         methods = [
             {
                 "name": method.name,
@@ -90,18 +90,18 @@ class FlowTarget(Target):
         return {"methods": methods}
 
     def diagram(self, name: str) -> Diagram:
-        """The methods and what leads to which, under the name of the flow."""
+        """The methods and which leads to which, under the flow's name."""
         return diagram_of(type(self._sample), self.graph)
 
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
-        """Run once; what the method that ended last returned."""
+        """Run once. Returns what the method that ended last returned."""
         flow = await self._fresh()
         result = await flow.akickoff(inputs)
         if result is None and not self._has_warned:
             self._has_warned = True
             warnings.warn(
                 f"{self.graph.flow}: the method that ended last returned None, so the row's output is null; "
-                "return from it what the row is to have",
+                "return the row's output from it",
                 CrewrunWarning,
                 stacklevel=2,
             )

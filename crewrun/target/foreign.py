@@ -1,4 +1,4 @@
-"""`ForeignTarget`: another library's crew or flow, of which crewrun sees the inputs and the answer alone."""
+"""`ForeignTarget`: another library's crew or flow, of which crewrun sees only the inputs and the answer."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
@@ -19,10 +19,10 @@ from crewrun.templates import compile_template
 
 
 class ForeignTarget(Target):
-    """A crew or flow of CrewAI's. Each kickoff gets one that had none before.
+    """One of CrewAI's crews or flows. Each kickoff gets an object that has not run before.
 
-    `fresh()` makes it, given the row's inputs: what a factory makes, or a copy. `sample` is one of its kind; it is
-    looked at, and never run.
+    `fresh` makes it from the row's inputs, by a factory or as a copy. `sample` is one such object, to look at and never
+    to run.
     """
 
     def __init__(self, sample: Any, name: str, fresh: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> None:
@@ -37,30 +37,30 @@ class ForeignTarget(Target):
 
     @property
     def placeholders(self) -> Mapping[str, str]:
-        """What a CrewAI crew says that it needs; unknown, so nothing, when its own code may add inputs."""
+        """The inputs that a CrewAI crew says it needs; none if its own code may add inputs."""
         fetch = getattr(self._sample, "fetch_inputs", None)
         if not callable(fetch) or getattr(self._sample, "before_kickoff_callbacks", None):
             return {}
-        # CrewAI takes every pair of braces for a placeholder, and fills in only what is named like one.
+        # CrewAI reports every pair of braces, but fills in only those whose content is a placeholder's name.
         return {name: "the crew" for name in sorted(fetch()) if compile_template(f"{{{name}}}").names == {name}}
 
     def set_folder(self, folder: Path) -> None:
-        """Paths of files count from the working directory, as they do without crewrun."""
+        """Do nothing: file paths stay relative to the working directory, as without crewrun."""
 
     def identity(self, texts: Mapping[str, str]) -> Any:
-        """The texts of its files, and that CrewAI runs them."""
+        """The texts of its files, and CrewAI as the engine."""
         return [texts, None, "crewai"]
 
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> ForeignOutput:
-        """Run once, with inputs of its own. Raises what the foreign code raises."""
+        """Run once, on a copy of the inputs. Raises what the foreign code raises."""
         row = deepcopy(dict(inputs or {}))
         return await run_foreign(await self._fresh(row), row, self._used, self.name)
 
 
 class Used:
-    """The objects of CrewAI's that were run: they keep the state of that, so none may run a second time.
+    """CrewAI's objects that have been run. They keep the state of their run, so none may run twice.
 
-    `sample` is never run itself, so that copies of it are as it was made.
+    `sample` itself is never run, so that copies of it are in their original state.
     """
 
     def __init__(self, sample: Any = None) -> None:
@@ -68,7 +68,7 @@ class Used:
         self._by_id: dict[int, Any] = {}
 
     async def unused(self, crew: Any, name: str) -> Any:
-        """`crew`, or a copy of the sample if it is that. Raises DefinitionError for one that was run before."""
+        """`crew`, or a copy if it is the sample. Raises DefinitionError if it has been run before."""
         if crew is self._sample:
             if not is_copied_whole(crew):
                 raise DefinitionError(not_copied(name, crew, "gives all rows one object,"))
@@ -79,41 +79,41 @@ class Used:
             raise DefinitionError(not_copied(name, crew, "gives an object that another row had,"))
         try:
             self._by_id[key] = ref(crew, lambda _: self._by_id.pop(key, None))
-        except TypeError:  # it allows no such reference, so it is held
+        except TypeError:  # no weak reference is possible, so the object is held
             self._by_id[key] = lambda: crew
         return crew
 
 
 async def run_foreign(crew: Any, row: Mapping[str, Any], used: Used, name: str) -> ForeignOutput:
-    """The answer of one kickoff of `crew`, or of a copy of it if it is the sample.
+    """The answer of one kickoff of `crew`, or of a copy if it is the sample.
 
-    Raises DefinitionError for one that was run before, and what its own code raises.
+    Raises DefinitionError if it has been run before, and what its own code raises.
     """
     original = crew
     crew = await used.unused(original, name)
     if getattr(crew, "stream", False) is True:
-        crew.stream = False  # else the result is an iterator, and nothing has run yet
+        crew.stream = False  # otherwise the result is an iterator and nothing has run yet
     entrance = next((getattr(crew, each) for each in KICKOFFS if callable(getattr(crew, each, None))), None)
     if entrance is None:
         raise TypeError(f"{kind_of(crew)} has none of {', '.join(KICKOFFS)}")
     if (row_context := current_row_context()) is not None:
         row_context.usage.add_unseen_calls()
     output = ForeignOutput.of(await call(entrance, inputs=row))
-    # Copies of a crew share their model's counter, and each would tell the sum of all rows.
+    # Copies of a crew share their model's counter, so each would report the sum of all rows.
     return output if crew is original else replace(output, token_usage=None)
 
 
 def refuse_foreign(engine: Engine, name: str, crew: Any) -> None:
-    """Raise DefinitionError for an object of CrewAI's where crewrun is the engine: it would call models by itself."""
+    """Raise DefinitionError for one of CrewAI's objects if crewrun is the engine: it would call models by itself."""
     if engine == "crewrun":
         raise DefinitionError(
             f"{name} gives {kind_of(crew)}, which installed code has made: it would call models past crewrun; "
-            "--engine crewai runs it so"
+            "to run it like that, use --engine crewai"
         )
 
 
 def not_copied(name: str, crew: Any, how: str) -> str:
-    """What is wrong with an object that would have to run twice."""
+    """The message about an object that would have to run twice."""
     return (
         f"{name} {how} {kind_of(crew)}, which keeps the state of its run, so one row would get another's; "
         "name its class, or a function that makes a new one each time"
@@ -121,10 +121,10 @@ def not_copied(name: str, crew: Any, how: str) -> str:
 
 
 def is_crewai(value: Any) -> bool:
-    """Whether it is an object of an installed CrewAI: none of them may run twice at once."""
+    """Whether `value` is an object of an installed CrewAI. Such an object must not run in two rows."""
     return not isclass(value) and any(kind.__module__.partition(".")[0] == "crewai" for kind in type(value).__mro__)
 
 
 def is_copied_whole(value: Any) -> bool:
-    """Whether its `copy()` gives another crew, as it is made for; CrewAI's flows have none that would."""
+    """Whether `copy()` gives an independent crew. CrewAI's flows have no such method."""
     return callable(getattr(value, "copy", None)) and hasattr(value, "tasks")

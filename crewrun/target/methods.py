@@ -1,4 +1,4 @@
-"""Which method of a class of the user's runs it, or makes what runs."""
+"""Which method of the user's class runs it, or makes what runs."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ _OTHERS = ("run", "crew", "create_crew", "execute")
 
 
 def has_kickoff(value: Any) -> bool:
-    """Whether it is an object with a kickoff method."""
+    """Whether `value` is an object with a kickoff method."""
     return any(callable(getattr(value, name, None)) for name in KICKOFFS)
 
 
 def may_run(value: Any) -> bool:
-    """Whether it is an object with a method that runs it: a kickoff, or one of another name where it is no data."""
+    """Whether `value` is an object with a method that runs it: a kickoff, or one of `_OTHERS` if it is not data."""
     if inspect.isclass(value):
         return False
     is_data = isinstance(value, BaseModel)
@@ -26,9 +26,9 @@ def may_run(value: Any) -> bool:
 
 
 def entrance_of(kind: type, what: str) -> str:
-    """The name of the one method of `kind` that a row calls. Raises DefinitionError, with the list of its methods.
+    """The name of the method of `kind` that a row calls. Raises DefinitionError with a list of its methods.
 
-    A kickoff is one method in all its forms; of several methods it is the one that calls the others.
+    The forms of kickoff count as one method. Of several methods it is the one that calls the others.
     """
     kickoff = next((name for name in KICKOFFS if _is_method(kind, name)), None)
     entrances = [*([kickoff] if kickoff else []), *(name for name in _OTHERS if _is_method(kind, name))]
@@ -52,7 +52,7 @@ def entrance_of(kind: type, what: str) -> str:
 
 
 def owner_of(value: Any) -> type | None:
-    """The class whose method, not bound to an object, `value` is; None for any other function."""
+    """The class of the unbound method `value`; None for any other function."""
     if not inspect.isfunction(value):
         return None
     *path, name = value.__qualname__.split(".")
@@ -65,12 +65,12 @@ def owner_of(value: Any) -> type | None:
 
 
 def is_bound_late(kind: type, name: str) -> bool:
-    """Whether the method is one of objects, whose first parameter is the object."""
+    """Whether the method is called on an object, which is its first parameter."""
     return not isinstance(inspect.getattr_static(kind, name), staticmethod | classmethod)
 
 
 def method_of(kind: type, name: str) -> Callable[..., Any]:
-    """The method as the class has it."""
+    """The method as an attribute of the class."""
     method: Callable[..., Any] = getattr(kind, name)
     return method
 

@@ -1,4 +1,4 @@
-"""`PerRowTarget`: a function, a class or an object of the user's that makes what a row runs, or runs it by itself."""
+"""`PerRowTarget`: the user's function, class or object that makes what a row runs, or runs it itself."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,16 +25,18 @@ from crewrun.target.engine import current_engine
 from crewrun.target.foreign import Used, is_crewai, refuse_foreign, run_foreign
 from crewrun.target.methods import entrance_of, has_kickoff, may_run
 from crewrun.target.projects import crew_method_of, is_project
-from crewrun.target.recipe import Method, Recipe
+from crewrun.target.recipe import MethodStep, Recipe
 from crewrun.target.values import OUTPUTS
 
+# A factory may return an object whose method returns another; more than this is a loop.
 _MOST_STEPS = 5
 
 
 class PerRowTarget(Target):
-    """Calls the user's code for each row, with the row's fields, and runs the crew or flow that it gives.
+    """Calls the user's code for each row, with the row's fields, and runs the crew or flow that it returns.
 
-    What gives no crew has run one by itself: what it returns is the row's output, else the answer of its last kickoff.
+    Code that returns neither has run its crew itself. Its result is the row's output, or if it returns None, the answer
+    of its last kickoff.
     """
 
     makes_crews = True
@@ -53,11 +55,11 @@ class PerRowTarget(Target):
 
     @property
     def placeholders(self) -> Mapping[str, str]:
-        """The fields that the code's parameters need; what its crews need is known once they are made."""
+        """The fields that the code's parameters need. What its crews need is known once they are made."""
         return self._recipe.required
 
     def models(self, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
-        """Only that of `--model`: others are known once the crews are made."""
+        """Only the model of `--model`. Others are known once the crews are made."""
         is_fixed = self.uncounted_reason is None and gateway.options.model is not None
         return [(self.name, None)] if is_fixed else ()
 
@@ -66,11 +68,11 @@ class PerRowTarget(Target):
         return [texts, self._recipe.source, *([] if self.uncounted_reason is None else ["crewai"])]
 
     def problem(self, inputs: Mapping[str, Any]) -> str | None:
-        """Why the arguments cannot be made of `inputs`, None when they can."""
+        """Why `inputs` do not fit the arguments, None if they do."""
         return self._recipe.problem(inputs)
 
     def crew_of_row(self, inputs: Mapping[str, Any]) -> CrewTarget | None:
-        """The crew that the code makes of `inputs`; None where it runs one by itself."""
+        """The crew that the code makes from `inputs`; None if it runs one itself."""
         row = deepcopy(dict(inputs))
         try:
             with loading() as load:
@@ -89,15 +91,14 @@ class PerRowTarget(Target):
         if outcome.stop is not None or not (isinstance(result, Crew) and result.tasks):
             return None
         if self.folder is not None and result.folder is None:
-            result.stands_in(self.folder)
+            result.set_folder(self.folder)
         return CrewTarget(result)
 
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
-        """Run once: the output of the crew that the code gives, or what the code returns that runs one by itself.
+        """Run once. Returns the output of the crew that the code returns, or the result of code that runs one itself.
 
-        Code that asks the row the same again is ended: the output is the answer of its last kickoff, as for a chat's
-        first round.
-        Raises InputInvalid, DefinitionError for code that gives neither, and what the code raises.
+        Code that repeats a question to the row is ended; the output is then the answer of its last kickoff, such as the
+        first round of a chat. Raises InputInvalid, DefinitionError for code that returns neither, and what it raises.
         """
         row = deepcopy(dict(inputs or {}))
         with Watch() as kickoffs:
@@ -117,7 +118,7 @@ class PerRowTarget(Target):
         return self._answer(result, kickoffs)
 
     async def _made(self, row: Mapping[str, Any]) -> Any:
-        """What the user's code gives for the row, after the methods that go on with it."""
+        """What the user's code returns for the row, after all methods that are called on the result."""
         result = await self._recipe.run(row)
         for _ in range(_MOST_STEPS):
             if (method := self._method_of(result)) is None:
@@ -125,26 +126,26 @@ class PerRowTarget(Target):
             result = await method.run(result, row)
         return result
 
-    def _method_of(self, result: Any) -> Method | None:
-        """The method that goes on with what the code returned, None when that is a crew, a flow or an answer."""
+    def _method_of(self, result: Any) -> MethodStep | None:
+        """The method to call on what the code returned, None if that is a crew, a flow or an answer."""
         kind = type(result)
         if is_project(result):
-            return Method.of(kind, crew_method_of(result, self.name), self.name)
+            return MethodStep.of(kind, crew_method_of(result, self.name), self.name)
         if isinstance(result, (Crew, Flow, Agent, Task, *OUTPUTS)) or is_crewai(result) or not may_run(result):
             return None
-        return Method.of(kind, entrance_of(kind, self.name), self.name)
+        return MethodStep.of(kind, entrance_of(kind, self.name), self.name)
 
     async def _kicked_off(self, result: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
         if isinstance(result, Flow):
-            return await result._crewrun_apart().akickoff(row)
+            return await result._crewrun_copy().akickoff(row)
         if missing := problem_of_missing(result.placeholders, row):
             raise InputInvalid(missing)
         if self.folder is not None and result.folder is None:
-            result.stands_in(self.folder)
+            result.set_folder(self.folder)
         return await result.akickoff(row)
 
     def _answer(self, result: Any, kickoffs: Watch) -> Any:
-        """`result`, which the code returned, if it is an answer. Raises DefinitionError."""
+        """The row's output from what the code returned. Raises DefinitionError if that is not an answer."""
         if result is None and kickoffs.count:
             self._warn()
             return kickoffs.last
@@ -156,7 +157,7 @@ class PerRowTarget(Target):
         if row_context is not None and not row_context.usage.calls:
             if self._recipe.method is None and not _is_data(result):
                 raise DefinitionError(f"{self._recipe.place}: {self.name} {_refusal(result, result)}")
-            row_context.usage.add_unseen_calls()  # another library made its calls, or nobody did
+            row_context.usage.add_unseen_calls()  # another library made its calls, or there were none
         return result
 
     def _warn(self) -> None:
@@ -171,15 +172,15 @@ class PerRowTarget(Target):
 
 
 def _is_answer(value: Any) -> bool:
-    """Whether it says something, and is nothing that should be run or awaited."""
-    if isinstance(value, OUTPUTS):  # an agent's may be awaited too
+    """Whether `value` can be an output, and is not something to run or await."""
+    if isinstance(value, OUTPUTS):  # an agent's output is awaitable too
         return True
     is_code = isinstance(value, type) or callable(value) or hasattr(value, "send") or hasattr(value, "__await__")
     return not (isinstance(value, Crew | Flow | Agent | Task) or (is_crewai(value) and has_kickoff(value)) or is_code)
 
 
 def _is_data(value: Any) -> bool:
-    """Whether JSON can say it; an output of another library says it in its `raw`."""
+    """Whether `value` can be written as JSON, or is another library's output with a `raw` text."""
     try:
         to_jsonable_python(value)
     except (PydanticSerializationError, ValueError):

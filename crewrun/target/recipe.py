@@ -1,4 +1,4 @@
-"""`Recipe`: what of the user's code is called for a row, and with which of its fields."""
+"""`Recipe`: which of the user's functions and methods a row calls, and with which of its fields."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from crewrun.target.methods import KICKOFFS, is_bound_late, method_of
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A function and the arguments that it takes from a row."""
+    """A function, and the arguments that it gets from a row."""
 
     function: Callable[..., Any]
     arguments: Arguments
@@ -26,20 +26,20 @@ class Step:
         return cls(function, Arguments.of(function, f"{what}()"))
 
     async def run(self, row: Mapping[str, Any]) -> Any:
-        """What the function returns for `row`: an async one is awaited, a sync one runs in a worker thread."""
+        """Call the function for `row`. An async function is awaited, a sync one runs in a worker thread."""
         positional, named = self.arguments.bind(row)
         return await call(self.function, *positional, **named)
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
-    """The method `name` of what the step before it returned."""
+class MethodStep:
+    """The method `name` of what the previous step returned."""
 
     name: str
     arguments: Arguments
 
     @classmethod
-    def of(cls, kind: type, name: str, what: str) -> "Method":
+    def of(cls, kind: type, name: str, what: str) -> "MethodStep":
         """The method of objects of `kind`, which messages call `what`."""
         function = method_of(kind, name)
         return cls(
@@ -50,42 +50,42 @@ class Method:
         )
 
     async def run(self, result: Any, row: Mapping[str, Any]) -> Any:
-        """What the method returns for `row`."""
+        """Call the method of `result` for `row`."""
         positional, named = self.arguments.bind(row)
         return await call(getattr(result, self.name), *positional, **named)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a row calls: `make` if there is one, then `method` of what that returned, or of `owner`.
+    """What a row calls: `make` if there is one, then `method` of its result or of `owner`.
 
-    `source` is the user's code that this is, for the identity of a run.
+    `source` is the user's code behind this, for the identity of a run.
     """
 
     what: str
     source: Any
     make: Step | None = None
-    method: Method | None = None
+    method: MethodStep | None = None
     owner: Any = None
 
     @property
     def needs_row(self) -> bool:
-        """Whether nothing of it can be called without a row."""
+        """Whether it cannot be called without a row."""
         return any(arguments.needs_row for arguments in self._all)
 
     @property
     def required(self) -> dict[str, str]:
-        """The fields that every row needs, each with what needs it."""
+        """The fields that every row must have, each with what needs it."""
         return {name: place for arguments in reversed(self._all) for name, place in arguments.required.items()}
 
     @property
     def takes_others(self) -> bool:
-        """Whether all fields of a row are given to it."""
+        """Whether it takes all fields of a row."""
         return any(arguments.takes_others for arguments in self._all)
 
     @property
     def optional(self) -> frozenset[str]:
-        """The fields that a row may have in place of defaults."""
+        """The fields that a row may have, which override defaults."""
         return frozenset().union(*(arguments.names for arguments in self._all))
 
     @property
@@ -95,7 +95,7 @@ class Recipe:
         return f"{shown(code.co_filename)}:{code.co_firstlineno}" if code is not None else self.what
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Why `row` does not fit, None when it does."""
+        """Why `row` does not fit, None if it does."""
         try:
             for arguments in self._all:
                 arguments.bind(row)
@@ -104,7 +104,7 @@ class Recipe:
         return None
 
     def run_now(self, row: Mapping[str, Any]) -> Any:
-        """As `run`, in this thread: for a load, which follows the user's code into no other one."""
+        """The same as `run` in the current thread, for a load, which does not follow the user's code into others."""
         result = self.owner
         for step in (self.make, self.method):
             if step is not None:
@@ -114,7 +114,7 @@ class Recipe:
         return result
 
     async def run(self, row: Mapping[str, Any]) -> Any:
-        """What comes of it for `row`. Raises InputInvalid, and what the user's code raises."""
+        """Call all of it for `row` and return the last result. Raises InputInvalid, and what the user's code raises."""
         result = await self.make.run(row) if self.make is not None else self.owner
         return await self.method.run(result, row) if self.method is not None else result
 

@@ -1,4 +1,4 @@
-"""`as_target`: the target in whatever a name in the user's code stands for."""
+"""`as_target`: the target for an object in the user's code."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,15 +21,15 @@ from crewrun.target.foreign import ForeignTarget, is_copied_whole, is_crewai, no
 from crewrun.target.methods import entrance_of, has_kickoff, may_run, owner_of
 from crewrun.target.per_row import PerRowTarget
 from crewrun.target.projects import crew_method_of, is_project
-from crewrun.target.recipe import Method, Recipe, Step
+from crewrun.target.recipe import MethodStep, Recipe, Step
 
 
 def as_target(value: Any, name: str) -> Target:
-    """The target in `value`, which messages call `name`: what `ACCEPTED` says.
+    """The target for `value`, which messages call `name`. `ACCEPTED` lists what `value` may be.
 
-    A function that needs no arguments is called now, and such a @CrewBase class made now, to see what it gives; any
-    other function and class is called for each row. Raises DefinitionError for anything else, and for code of the
-    user's that fails.
+    A function that needs no arguments is called now, and a @CrewBase class that needs none is instantiated now, to see
+    what they make; other functions and classes are called for each row. Raises DefinitionError for anything else, and
+    if the user's code fails.
     """
     if isinstance(value, Crew | Flow) or is_crewai(value):
         return _of_object(value, name)
@@ -44,29 +44,31 @@ def as_target(value: Any, name: str) -> Target:
 
 
 def _recipe(value: Any, name: str) -> Recipe | None:
-    """What a row calls of `value`, None when it is nothing to call."""
+    """What a row calls of `value`, None if `value` is not a function, method or class."""
     if isinstance(value, Agent | Task) or (inspect.isclass(value) and issubclass(value, Agent | Task | Crew)):
         return None
     if inspect.isclass(value):
         return _of_class(value, name)
     if is_project(value):
-        return Recipe(name, type(value), owner=value, method=Method.of(type(value), crew_method_of(value, name), name))
+        return Recipe(
+            name, type(value), owner=value, method=MethodStep.of(type(value), crew_method_of(value, name), name)
+        )
     if (owner := owner_of(value)) is not None:
         what = name.rpartition(".")[0]
-        return Recipe(name, owner, Step.of(owner, what), Method.of(owner, value.__name__, what))
+        return Recipe(name, owner, Step.of(owner, what), MethodStep.of(owner, value.__name__, what))
     if has_kickoff(value) or (may_run(value) and not callable(value)):
         entrance = entrance_of(type(value), name)
-        return Recipe(name, type(value), owner=value, method=Method.of(type(value), entrance, name))
+        return Recipe(name, type(value), owner=value, method=MethodStep.of(type(value), entrance, name))
     return Recipe(name, value, Step.of(value, name)) if callable(value) else None
 
 
 def _of_class(value: type, name: str) -> Recipe:
     make = Step.of(value, name)
     if is_project(value):
-        return Recipe(name, value, make, Method.of(value, crew_method_of(value, name), name))
+        return Recipe(name, value, make, MethodStep.of(value, crew_method_of(value, name), name))
     if issubclass(value, Flow) or any(kind.__module__.partition(".")[0] == "crewai" for kind in value.__mro__):
         return Recipe(name, value, make)
-    return Recipe(name, value, make, Method.of(value, entrance_of(value, name), name))
+    return Recipe(name, value, make, MethodStep.of(value, entrance_of(value, name), name))
 
 
 def _of_object(value: Any, name: str) -> Target:
@@ -74,7 +76,7 @@ def _of_object(value: Any, name: str) -> Target:
         return CrewTarget(value)
     if isinstance(value, Flow):
         return FlowTarget.of(value, None)
-    if not has_kickoff(value) or hasattr(value, "role"):  # CrewAI's agents have a kickoff too, which takes messages
+    if not has_kickoff(value) or hasattr(value, "role"):  # CrewAI's agents have a kickoff too, but it takes messages
         raise DefinitionError(f"{name} is {kind_of(value)}, which cannot be run; a target is {ACCEPTED}")
     if not is_copied_whole(value):
         raise DefinitionError(not_copied(name, value, "is"))
@@ -86,13 +88,13 @@ def _of_object(value: Any, name: str) -> Target:
 
 
 def _of_factory(value: Any, recipe: Recipe, name: str) -> Target:
-    """The target in what a function or a class gives that needs no arguments."""
+    """The target for the result of a function or class that needs no arguments."""
     make = recipe.make
     outcome = Attempt(recipe.owner, None) if make is None else _tried(make.function, f"calling {name}")
     owner = outcome.value
     if outcome.stop is None and is_project(owner):
         outcome = _tried(getattr(owner, crew_method_of(owner, name)), f"making the crew of {name}")
-    if outcome.stop is not None:  # it runs a crew by itself
+    if outcome.stop is not None:  # it runs a crew itself
         return PerRowTarget(recipe)
     result = outcome.value
     if isinstance(result, Crew):
@@ -114,15 +116,15 @@ def _maker(recipe: Recipe) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
     return result
 
 
-def _keeps_things(crew: Crew) -> bool:
-    """Whether hooks of a @CrewBase class may leave on their object what only one row is to see."""
+def _stores_row_values(crew: Crew) -> bool:
+    """Whether hooks of a @CrewBase class may store a row's values on their object, where other rows would see them."""
     hooks = (*crew.before_kickoff_callbacks, *crew.after_kickoff_callbacks)
     return crew.scoped_hooks is not None or any(is_project(getattr(hook, "__self__", None)) for hook in hooks)
 
 
 def _per_row_copy(crew: Crew, project: Any, value: Any, recipe: Recipe) -> PerRowCopy | None:
-    """How rows get crews of their own that would see another's state otherwise, or that give their own arguments."""
-    if _keeps_things(crew):
+    """How rows get their own crews if they would see each other's state, or if they override arguments. Else None."""
+    if _stores_row_values(crew):
         is_copied = is_project(value) and not recipe.optional and not recipe.takes_others
         return PerRowCopy(partial(_copied, project) if is_copied else _maker(recipe))
     if recipe.optional or recipe.takes_others:
@@ -132,17 +134,17 @@ def _per_row_copy(crew: Crew, project: Any, value: Any, recipe: Recipe) -> PerRo
 
 
 def _copied(project: Any, row: Mapping[str, Any]) -> Crew:
-    """The crew of one of our @CrewBase classes, over a copy of `project`."""
-    crew: Crew = project._crewrun_again(crew_method_of(project, ""))
+    """The crew that a copy of `project`, an object of one of our @CrewBase classes, makes."""
+    crew: Crew = project._crewrun_fresh_crew(crew_method_of(project, ""))
     return crew
 
 
 def _tried(function: Callable[[], Any], doing: str) -> Attempt[Any]:
-    """What the user's function returns, or where it would have called a model. Raises DefinitionError."""
+    """What the user's function returns, or the stop where it would call a model. Raises DefinitionError."""
     try:
         with loading():
             return attempt(lambda: settled(function()))
     except KeyboardInterrupt:
         raise
-    except BaseException as failed:  # SystemExit too: it would end the process without a word
+    except BaseException as failed:  # SystemExit too, which would end the process silently
         raise broken(doing, failed) from None

@@ -1,6 +1,6 @@
-"""`script_target`: a Python file that kicks off by itself, which is executed as a whole for each row.
+"""`script_target`: a Python file that kicks off by itself. Each row executes it as a whole.
 
-It is what `python file.py` would do, with what is under `if __name__ == "__main__":`. Its names are its own each time.
+It does what `python file.py` does, including the code under `if __name__ == "__main__":`, in a new namespace each time.
 """
 
 import os
@@ -22,7 +22,7 @@ _numbers = count(1)
 
 
 def script_target(module: ModuleType, file: str) -> PerRowTarget:
-    """The target that is the file of `module`, which messages call `file`."""
+    """The target for the file of `module`, which messages call `file`."""
     script = _Script(module.__file__ or file, module.__package__ or "")
     step = Step(script.execute, Arguments(file, ()))
     return ScriptTarget(Recipe(file, os.path.basename(file), step), script.path)
@@ -37,20 +37,20 @@ class ScriptTarget(PerRowTarget):
 
     def _answer(self, made: Any, kickoffs: Watch) -> Any:
         if not kickoffs.count:
-            raise DefinitionError(f"{self.name}: has kicked nothing off for this row, so that there is no answer")
+            raise DefinitionError(f"{self.name}: has kicked nothing off for this row, so there is no answer")
         return kickoffs.last
 
 
 @dataclass(frozen=True, slots=True)
 class _Script:
-    """The file at `path`, in a `package` that its relative imports start from."""
+    """The file at `path`, whose relative imports start from `package`."""
 
     path: str
     package: str
-    code: list[CodeType] = field(default_factory=list)  # once it was read
+    code: list[CodeType] = field(default_factory=list)  # empty until the file has been read
 
     def execute(self) -> None:
-        """Run it in a module of its own, which is there until it has ended."""
+        """Run it in a new module, which exists until the run ends."""
         stem = os.path.splitext(os.path.basename(self.path))[0]
         name = ".".join(part for part in (self.package, f"{stem}__row{next(_numbers)}") if part)
         loader = loader_of(name, self.path)
@@ -69,8 +69,8 @@ class _Script:
 
 
 def _as_main(code: CodeType, name: str) -> CodeType:
-    """`code` of a module, for which the module `name` is the main one.
+    """`code` of a module in which the module `name` counts as the main one.
 
-    Classes look their own module up by its name, so it cannot be called `__main__`, as that is crewrun's.
+    Classes look up their module by name, and `__main__` is crewrun's, so the module needs another name.
     """
     return code.replace(co_consts=tuple(name if value == "__main__" else value for value in code.co_consts))

@@ -1,4 +1,4 @@
-"""What a row's `output` is made of: `value_of` whatever a kickoff or a function of the user's returned."""
+"""`value_of`: a row's `output` from what a kickoff or the user's function returned."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ OUTPUTS = (CrewOutput, TaskOutput, AgentOutput)
 
 @dataclass(frozen=True, slots=True)
 class ForeignOutput:
-    """What a foreign kickoff came to: its text, the same as a JSON value, and what it says that it used."""
+    """The result of a foreign kickoff: its text, the same as a JSON value, and the usage that it reports."""
 
     raw: str
     value: Any
@@ -21,17 +21,17 @@ class ForeignOutput:
 
     @classmethod
     def of(cls, result: Any) -> "ForeignOutput":
-        """Out of a CrewAI output, or of any other object."""
+        """From a CrewAI output or any other object."""
         raw = getattr(result, "raw", None)
         text = raw if isinstance(raw, str) else str(result)
         return cls(text, value_of(result), getattr(result, "token_usage", None))
 
 
 def value_of(result: Any) -> Any:
-    """What a row's `output` is, as JSON: the value in an output of ours, or else what the last callback made of it.
+    """A row's `output` as a JSON value, from one of our outputs or from what the last callback made of it.
 
-    CrewAI's outputs have `pydantic`, `json_dict` and `raw`; lists and dicts may hold outputs; any other object is its
-    own value, a strange one its text.
+    CrewAI's outputs have `pydantic`, `json_dict` and `raw`; lists and dicts may contain outputs. Any other object is
+    the value itself, or its text if JSON has no such value.
     """
     if isinstance(result, (*OUTPUTS, ForeignOutput)):
         return result.value

@@ -1,7 +1,7 @@
-"""Tools: what an agent can do other than talk.
+"""Tools: functions that a model may call.
 
-`base` is what a tool is, `schema` how its arguments are described, `foreign` takes other libraries' tools, `toolbox`
-is an agent's tools as a run uses them. The built-in tools are one file each and imported when they are first named.
+`base` has `BaseTool` and `@tool`, `schema` derives the schema of the arguments, `foreign` wraps other libraries' tools,
+`toolbox` has an agent's tools during a run. Each built-in tool is one file, imported when its name is first used.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
 """`BaseTool` and `@tool`: a function that a model may call, with a name, a description and a schema for its arguments.
 
-A tool is a definition like an agent: runs never write to it, and many of them use one tool at once.
+A tool is a definition like an agent: runs never write to it, and many rows use one tool at once.
 """
 
 import inspect
@@ -15,23 +15,25 @@ from crewrun.errors import DefinitionError
 from crewrun.tools.schema import arguments_of, documented
 from crewrun.tools.tool_failure import ToolFailurePolicy
 
+# Longer than tools usually take, so that it ends only calls that hang.
 DEFAULT_TIMEOUT_S = 300.0
+# About 25,000 tokens: most of a context of 32,000, and affordable in those of 128,000 and more.
 MAX_RESULT_CHARS = 100_000
 _EVERY_TOOL_HAS = frozenset({"name", "description"})
 
 
 class BaseTool(BaseModel):
-    """A tool. Subclasses have `_run`, or `async _arun`, or both; then `_run` is used unless `is_async` is set.
+    """A tool. Subclasses define `_run`, or `async _arun`, or both; if both, `_run` is used unless `is_async` is set.
 
-    `args_schema` is a pydantic class for the arguments; without one it is made from the signature of `_run`. With
+    `args_schema` is a pydantic class for the arguments; by default it is derived from the signature of `_run`. With
     `result_as_answer` the tool's result is the agent's answer. `max_usage_count` bounds how often one task may call it.
-    A call that takes longer than `timeout_s` seconds is given up, and a result of more than `max_result_chars`
-    characters is cut; the model is told of both. When a row is continued, a tool whose result is in the run's journal
-    is not called again, unless it sets `replay` to False. `env_vars` are the `EnvVar`s that it reads: a run does not
-    begin while a required one is not set. With `tool_failure_policy` `raise` a failed call fails its row.
+    A call that takes longer than `timeout_s` seconds is abandoned, and a result of more than `max_result_chars`
+    characters is cut; the model is told about both. When a row resumes, a tool whose result is in the run's journal is
+    not called again, unless it sets `replay` to False. `env_vars` are the `EnvVar`s that it reads: a run does not begin
+    while a required one is not set. With `tool_failure_policy` `raise` a failed call fails its row.
     """
 
-    # Subclasses bring fields of their own, of any type; CrewAI's other constructor arguments mean nothing here.
+    # Subclasses have fields of their own, of any type. CrewAI's other constructor arguments have no effect.
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
 
     name: str
@@ -44,20 +46,20 @@ class BaseTool(BaseModel):
     replay: bool = True
     tool_failure_policy: ToolFailurePolicy | None = None
     env_vars: list[Any] = Field(default_factory=list)
-    # CrewAI's, without effect here.
+    # CrewAI's, without effect.
     cache_function: Any = None
     package_dependencies: list[str] = Field(default_factory=list)
 
-    # Set by a tool whose `_arun` is the real one although it has a `_run` too.
+    # Set by a tool that has both and whose `_arun` is the one to use.
     is_async: ClassVar[bool] = False
-    # Set by a tool that does nothing but call models: to run it again is free, since their answers are recorded.
+    # Set by a tool that only calls models: running it again costs nothing, since their answers are recorded.
     calls_models: ClassVar[bool] = False
-    # Set by a tool that takes pydantic objects among its arguments; the others are given dicts, as CrewAI does.
+    # Set by a tool whose arguments may be pydantic objects; other tools get dicts, as in CrewAI.
     takes_objects: ClassVar[bool] = False
 
     _arguments: type[BaseModel] | None = PrivateAttr(default=None)
 
-    # Tools are told apart as agents are: two with equal texts are still two.
+    # Tools are compared by identity, like agents: two with equal texts are two tools.
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
@@ -65,9 +67,9 @@ class BaseTool(BaseModel):
 
     @property
     def function(self) -> Callable[..., Any]:
-        """What is called with the arguments: `_run`, in a thread, unless there is only `_arun`.
+        """The function to call with the arguments: `_run`, in a thread, unless there is only `_arun`.
 
-        Many a tool's `_arun` raises NotImplementedError or calls `_run`, which would block the event loop.
+        The `_arun` of many tools raises NotImplementedError, or calls `_run`, which would block the event loop.
         """
         kind = type(self)
         own_sync, own_async = kind._run is not BaseTool._run, kind._arun is not BaseTool._arun
@@ -75,19 +77,19 @@ class BaseTool(BaseModel):
 
     @property
     def arguments(self) -> type[BaseModel]:
-        """The pydantic class of the arguments. Made once for each tool; DefinitionError when it cannot be made."""
+        """The pydantic class of the arguments, created once for each tool. DefinitionError if that is not possible."""
         if self._arguments is None:
             self._arguments = self.args_schema or arguments_of(self.function, f"tool {self.name!r}")
         return self._arguments
 
     @property
     def missing_variables(self) -> list[str]:
-        """The variables of the environment that the tool cannot do without (`env_vars`) and that are not set."""
+        """The required environment variables in `env_vars` that are not set."""
         return unset_variables(self.env_vars, self)
 
     @property
     def problem(self) -> str | None:
-        """What keeps the tool from working, such as a key that is not set; None when nothing is known to."""
+        """What prevents the tool from working, such as a key that is not set; None if nothing is known to."""
         names = self.missing_variables
         return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set" if names else None
 
@@ -107,13 +109,13 @@ class BaseTool(BaseModel):
 
 
 def unset_variables(declared: Iterable[Any], tool: Any) -> list[str]:
-    """The names of required variables that are not set, out of CrewAI's `EnvVar`s, or mappings with their fields.
+    """The names of required variables that are not set, from CrewAI's `EnvVar`s, or mappings with their fields.
 
-    One does not count whose value `tool` was given, in an attribute called as it is, or as its end, such as `api_key`.
+    A variable is not missing if `tool` has its value in an attribute named like it, or like its end, such as `api_key`.
     """
     names = []
-    for one in declared:
-        read = one.get if isinstance(one, Mapping) else partial(getattr, one)
+    for variable in declared:
+        read = variable.get if isinstance(variable, Mapping) else partial(getattr, variable)
         name = read("name", None)
         if not isinstance(name, str) or not read("required", True) or read("default", None) is not None:
             continue
@@ -131,7 +133,7 @@ def _has_value(tool: Any, name: str) -> bool:
 
 
 class FunctionTool(BaseTool):
-    """A function as a tool; `@tool` makes it. Calling it calls the function."""
+    """A function as a tool, created by `@tool`. Calling it calls the function."""
 
     func: Callable[..., Any]
 
@@ -152,7 +154,7 @@ class FunctionTool(BaseTool):
 
 
 class _Decorator:
-    """What `@tool("name")` gives: a decorator that has its options."""
+    """The decorator that `@tool("name")` returns, with its options."""
 
     __slots__ = ("_name", "_options")
 
@@ -175,9 +177,9 @@ class _Decorator:
             raise DefinitionError(
                 f"{place}tool {name!r} has no docstring; the model is told what the tool does by its first lines"
             )
-        made = FunctionTool(name=name, description=description, func=function, **self._options)
-        made.args_schema = made.arguments  # where CrewAI's users look for it
-        return made
+        function_tool = FunctionTool(name=name, description=description, func=function, **self._options)
+        function_tool.args_schema = function_tool.arguments  # CrewAI's users read it there
+        return function_tool
 
 
 @overload
@@ -189,9 +191,9 @@ def tool(name: str | None = None, /, **options: Any) -> Callable[[Callable[..., 
 
 
 def tool(name: Any = None, /, **options: Any) -> Any:
-    """Make a function a tool: `@tool`, `@tool("Name")`, `@tool("Name", result_as_answer=True)`.
+    """Turn a function into a tool: `@tool`, `@tool("Name")`, `@tool("Name", result_as_answer=True)`.
 
-    The docstring is the description, the signature the schema; `options` are the fields of `BaseTool`. Raises
+    The docstring becomes the description, the signature the schema; `options` are fields of `BaseTool`. Raises
     DefinitionError for a function without a docstring.
     """
     if name is None or isinstance(name, str):

@@ -9,7 +9,7 @@ __all__ = ["BaseTool", "EnvVar", "Tool", "tool"]
 
 
 class EnvVar(BaseModel):
-    """An environment variable that a tool says it reads, in `env_vars`."""
+    """An environment variable that a tool declares, in `env_vars`."""
 
     name: str
     description: str

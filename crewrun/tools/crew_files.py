@@ -1,7 +1,7 @@
-"""Which files tools may show to a model but not write: the crew's definition and code, and the inputs.
+"""Files that tools may show to a model but not write: the crew's definition and code, and the inputs.
 
-They are recognised by path, and by place: a file that a model puts where a crew or Python looks for its parts would
-decide what the next run does.
+They are recognised by path and by location: a file that a model wrote where the crew or Python loads its parts from
+would decide what the next run does.
 """
 
 import os
@@ -13,16 +13,16 @@ from crewrun.confinement.own_files import current_own_files
 from crewrun.confinement.place import Place
 from crewrun.confinement.private_files import folded
 
-# Python takes extension modules before sources, and runs a .pth where it looks for modules:
+# Python prefers extension modules to sources, and runs a .pth in a folder that it imports from:
 # https://docs.python.org/3/library/site.html
 _CODE = (*all_suffixes(), ".pyw", ".pth", ".so", ".pyd", ".dll", ".dylib")
 _DEFINITIONS = frozenset({"crew.yaml", "crew.yml", "crew.jsonc", "crew.json", "pyproject.toml"})
-# Folders in a crew's folder, and the files that are read there.
+# Folders in a crew's folder, and the endings of files that are read from them.
 _PARTS = {"config": (".yaml", ".yml"), "agents": (".json", ".jsonc"), "tools": _CODE, "src": _CODE}
 
 
 def why_fixed(path: str) -> str | None:
-    """Why the file at `path`, a real path, may not be written, or None: it is an input or a part of the crew."""
+    """Why the file at `path`, a real path, may not be written, as an input or a part of the crew; None if it may."""
     own = current_own_files.get()
     for files, why in ((own.inputs, "it is the input"), (own.crew, "the crew was loaded from it")):
         if any(path == file or _is_same(path, file) for file in files):
@@ -36,9 +36,9 @@ def why_fixed(path: str) -> str | None:
 
 
 def why_active(place: Place) -> str | None:
-    """Why no file may be written at `place`, or None: a crew or Python looks for its parts there.
+    """Why no file may be written at `place`, where the crew or Python would load it; None if it may.
 
-    A root that the developer chose below the crew's folder is exempt from the former.
+    If the developer chose a root below the crew's folder, the rules for the crew's folder do not apply.
     """
     plain = folded(place.name)
     if plain.endswith(_CODE) and (_is_importable(place.folder, plain) or _has_loaded(place.folder)):
@@ -53,12 +53,12 @@ def why_active(place: Place) -> str | None:
 
 
 def _homes() -> frozenset[str]:
-    """The folders in which this crew is, or would be found; outside a run the working directory."""
+    """The folders that this crew is, or would be, loaded from; outside a run the working directory."""
     return current_own_files.get().homes or frozenset({os.path.realpath(os.getcwd())})
 
 
 def _is_same(path: str, other: str) -> bool:
-    """Whether two paths are one file: hard links, or two spellings on a lenient file system."""
+    """Whether two paths are one file: hard links, or spellings that the file system treats as equal."""
     try:
         return os.path.samefile(path, other)
     except OSError:
@@ -66,7 +66,7 @@ def _is_same(path: str, other: str) -> bool:
 
 
 def _is_importable(folder: str, plain: str) -> bool:
-    """Whether Python would find a file `plain` in `folder`: right there, or in a package."""
+    """Whether Python would import a file `plain` in `folder`, directly or as a part of a package."""
     roots = {os.path.realpath(entry) for entry in sys.path}
     if plain == "__init__.py":
         folder = os.path.dirname(folder)
@@ -78,7 +78,7 @@ def _is_importable(folder: str, plain: str) -> bool:
 
 
 def _has_loaded(folder: str) -> bool:
-    """Whether code was loaded from right in `folder`."""
+    """Whether code was loaded from a file directly in `folder`."""
     return any(os.path.dirname(file) == folder for file in _loaded())
 
 

@@ -1,5 +1,6 @@
-"""`DirectoryReadTool`: the names of the files in a directory and below it. `place` says which directories;
-`private_files` says what is left out.
+"""`DirectoryReadTool`: lists the files in a directory and below it.
+
+`confinement.place` decides which directories it may list, `confinement.private_files` what it leaves out.
 """
 
 import os
@@ -31,8 +32,8 @@ class _Nothing(BaseModel, extra="forbid"):
 class DirectoryReadTool(BaseTool):
     """Lists the files inside `root`, by default the working directory when it is called.
 
-    With `directory` it lists that one, which may be anywhere, and be hidden, and takes no argument. Hidden files below
-    it and the files of runs are left out. `max_files` bounds how many are named.
+    With `directory` it takes no argument and lists that one, which may be anywhere, even hidden. Hidden files below it
+    and the files of runs are left out. `max_files` bounds how many are listed.
     """
 
     name: str = "List files in directory"
@@ -46,7 +47,7 @@ class DirectoryReadTool(BaseTool):
         super().__init__(**{**fields, "directory": directory})
 
     @model_validator(mode="after")
-    def _know_the_directory(self) -> Self:
+    def _describe_directory(self) -> Self:
         if self.directory is not None:
             self.description = f"{self.description} The directory is {self.directory!r}."
             if self.args_schema is _Directory:
@@ -54,35 +55,35 @@ class DirectoryReadTool(BaseTool):
         return self
 
     def _run(self, directory: str | None = None) -> str:
-        wanted = directory or self.directory or "."
-        place = place_in(self.root, wanted, self.directory)
+        path = directory or self.directory or "."
+        place = place_in(self.root, path, self.directory)
         if why := why_private(place):
             raise PermissionError(
-                f"{wanted!r} is not listed, since {why}; list another directory. Hidden directories and those of runs "
+                f"{path!r} is not listed, since {why}; list another directory. Hidden directories and those of runs "
                 "are listed only where the developer names them: DirectoryReadTool(directory=…)"
             )
         if not os.path.isdir(place.path):
-            raise NotADirectoryError(f"there is no directory {wanted!r}")
+            raise NotADirectoryError(f"there is no directory {path!r}")
         listing = _Listing(place, str(inside(self.root, ".")), self.max_files)
         files = iter(listing)
-        named = list(islice(files, self.max_files))
+        lines = list(islice(files, self.max_files))
         left_out = sum(1 for _ in files)
         if left_out:
-            named.append(f"[… and {left_out:,} more]")
-        named = named or [f"There are no files in {wanted!r}."]
-        return "\n".join([*named, _LEFT_OUT] if listing.has_private else named)
+            lines.append(f"[… and {left_out:,} more]")
+        lines = lines or [f"There are no files in {path!r}."]
+        return "\n".join([*lines, _LEFT_OUT] if listing.has_private else lines)
 
 
 class _Listing:
     """The files below `place`, relative to `home` if that contains them; a directory's files before its directories.
 
-    The content of the first `looked_into` files counts as well as their names. `has_private` says, once all are
-    listed, whether some were left out.
+    The first `opened` files are left out by their content as well as by their names. `has_private` says, once all are
+    listed, whether any were left out.
     """
 
-    def __init__(self, place: Place, home: str, looked_into: int) -> None:
+    def __init__(self, place: Place, home: str, opened: int) -> None:
         self._place = place
-        self._looked_into = looked_into
+        self._opened = opened
         self._home = home if Path(place.path).is_relative_to(home) else None
         self.has_private = False
 
@@ -96,19 +97,19 @@ class _Listing:
                     directories.clear()
                     continue
                 around = {*directories, *names}
-                directories[:] = sorted(self._shown(folder, directories, around))
-                for name in self._shown(folder, sorted(names), around):
-                    if count >= self._looked_into or self._is_for_all(folder, name, fd):
+                directories[:] = sorted(self._visible(folder, directories, around))
+                for name in self._visible(folder, sorted(names), around):
+                    if count >= self._opened or self._is_public(folder, name, fd):
                         count += 1
-                        yield self._worded(os.path.join(folder, name))
+                        yield self._printable(os.path.join(folder, name))
 
-    def _shown(self, folder: str, names: list[str], around: set[str]) -> list[str]:
-        shown = [name for name in names if not why_unlisted(folder, name, around.__contains__)]
-        self.has_private |= len(shown) < len(names)
-        return shown
+    def _visible(self, folder: str, names: list[str], around: set[str]) -> list[str]:
+        visible = [name for name in names if not why_unlisted(folder, name, around.__contains__)]
+        self.has_private |= len(visible) < len(names)
+        return visible
 
-    def _is_for_all(self, folder: str, name: str, fd: int) -> bool:
-        """Whether a file may be listed, judged by its content or, for a symlink, by where that leads."""
+    def _is_public(self, folder: str, name: str, fd: int) -> bool:
+        """Whether a file may be listed, by its content or, for a symlink, by its target."""
         why = None
         with suppress(OSError):
             mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
@@ -121,11 +122,11 @@ class _Listing:
         return why is None
 
     def _why_behind(self, link: str) -> str | None:
-        """Why a model may not see the target of a symlink. One that leads out is listed: nobody can read through it."""
+        """Why a model may not see a symlink's target. A link that leads out is listed, since tools do not follow it."""
         with suppress(PermissionError):
             return why_private(place_in(Path(self._place.home), link))
         return None
 
-    def _worded(self, path: str) -> str:
+    def _printable(self, path: str) -> str:
         path = os.path.relpath(path, self._home) if self._home else path
         return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""`FileReadTool`: a text file, or some of its lines. `place` and `private_files` say which files."""
+"""`FileReadTool`: reads a text file, or some of its lines. `confinement` decides which files it may read."""
 
 import os
 from io import TextIOWrapper
@@ -11,8 +11,9 @@ from crewrun.confinement.place import Place, open_regular, place_in
 from crewrun.confinement.private_files import START_BYTES, why_private, why_withheld
 from crewrun.tools.base import BaseTool
 
-# A piece of a line is at most this long: a file may be one line of gigabytes.
+# How much of a line is read at once: a file may be a single line of gigabytes.
 _PIECE_CHARS = 65_536
+# A file with a null byte in its beginning is binary. git looks at the first 8,000 bytes.
 _SNIFFED_BYTES = 8192
 
 
@@ -32,8 +33,8 @@ class _FileOrDefault(_Lines):
 class FileReadTool(BaseTool):
     """Reads text files inside `root`, by default the working directory when it is called.
 
-    `file_path` is what it reads when the model names no file; that one may be anywhere, and be hidden. Other hidden
-    files and the files of runs are not read. At most `max_chars` characters are returned.
+    If the model names no file, it reads `file_path`, which may be anywhere, even hidden. Other hidden files and the
+    files of runs are not read. At most `max_chars` characters are returned.
     """
 
     name: str = "Read a file's content"
@@ -47,7 +48,7 @@ class FileReadTool(BaseTool):
         super().__init__(**{**fields, "file_path": file_path})
 
     @model_validator(mode="after")
-    def _know_the_default_file(self) -> Self:
+    def _describe_default_file(self) -> Self:
         if self.file_path is not None:
             self.description = f"{self.description} Without file_path it reads {self.file_path!r}."
             if self.args_schema is _File:
@@ -55,56 +56,56 @@ class FileReadTool(BaseTool):
         return self
 
     def _run(self, file_path: str | None = None, start_line: int = 1, line_count: int | None = None) -> str:
-        wanted = file_path or self.file_path
-        if not wanted:
+        path = file_path or self.file_path
+        if not path:
             raise ValueError("file_path is missing, and there is no default file")
-        place = place_in(self.root, wanted, self.file_path)
+        place = place_in(self.root, path, self.file_path)
         if why := why_private(place):
-            raise _refusal(wanted, why)
+            raise _refusal(path, why)
         if os.path.isdir(place.path):
-            raise IsADirectoryError(f"{wanted!r} is a directory, not a file")
-        with _opened(place, wanted) as file, TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as text:
+            raise IsADirectoryError(f"{path!r} is a directory, not a file")
+        with _opened(place, path) as file, TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as text:
             start = file.read(START_BYTES)
             if not place.is_named and (why := why_withheld(start, os.fstat(file.fileno()))):
-                raise _refusal(wanted, why)
+                raise _refusal(path, why)
             if b"\0" in start + file.read(_SNIFFED_BYTES):
-                raise ValueError(f"{wanted!r} is a binary file, not text")
+                raise ValueError(f"{path!r} is a binary file, not text")
             file.seek(0)
             return _lines(text, start_line, line_count, self.max_chars)
 
 
-def _opened(place: Place, wanted: str) -> BinaryIO:
+def _opened(place: Place, path: str) -> BinaryIO:
     try:
         return open_regular(place)
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {wanted!r}") from None
+        raise FileNotFoundError(f"there is no file {path!r}") from None
 
 
-def _refusal(wanted: str, why: str) -> PermissionError:
+def _refusal(path: str, why: str) -> PermissionError:
     return PermissionError(
-        f"{wanted!r} is not read, since {why}; read another file. Hidden files and files of runs are read only where "
+        f"{path!r} is not read, since {why}; read another file. Hidden files and files of runs are read only where "
         "the developer names them: FileReadTool(file_path=…), or root=… for what is in a folder"
     )
 
 
 def _lines(file: TextIO, start_line: int, line_count: int | None, max_chars: int) -> str:
-    """The lines asked for, cut to `max_chars` with a word on where. Never holds more of the file than that.
+    """The requested lines, cut to `max_chars` with a note where. Never holds more of the file in memory than that.
 
-    Raises ValueError when the file ends before `start_line`.
+    Raises ValueError if the file ends before `start_line`.
     """
-    line, kept, pieces = 1, 0, []
+    line, chars, pieces = 1, 0, []
     end = start_line + line_count if line_count else None
-    while (end is None or line < end) and kept <= max_chars and (piece := file.readline(_PIECE_CHARS)):
+    while (end is None or line < end) and chars <= max_chars and (piece := file.readline(_PIECE_CHARS)):
         if line >= start_line:
             pieces.append(piece)
-            kept += len(piece)
+            chars += len(piece)
         line += piece.endswith("\n")
     if not pieces:
         if start_line > 1:
             raise ValueError(f"there is no line {start_line}: the file ends before it")
         return "[the file is empty]"
     text = "".join(pieces)
-    if kept <= max_chars:
+    if chars <= max_chars:
         return text
     text = text[:max_chars]
     return f"{text}\n[… cut after {max_chars:,} characters, in line {start_line + text.count(chr(10))}]"

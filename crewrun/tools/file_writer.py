@@ -1,5 +1,6 @@
-"""`FileWriterTool`: a whole file, written at once. `place` says where; `private_files` and `crew_files` say which files
-are refused.
+"""`FileWriterTool`: writes a whole file atomically.
+
+`confinement.place` decides where it may write; `confinement.private_files` and `crew_files` which files it refuses.
 """
 
 import os
@@ -30,7 +31,7 @@ class _Content(BaseModel, extra="forbid"):
 class FileWriterTool(BaseTool):
     """Writes text files inside `root`, by default the working directory when it is called.
 
-    A file is there with all of its content or not at all, and of two calls that may not overwrite one fails. Hidden
+    A file appears with its whole content or not at all; of two concurrent calls without `overwrite`, one fails. Hidden
     files, files of runs, the inputs, and the crew's definition and code are not written.
     """
 
@@ -44,7 +45,7 @@ class FileWriterTool(BaseTool):
         place = place_in(self.root, path)
         if os.path.isdir(place.path) or place.path == place.home:
             raise IsADirectoryError(f"{str(path)!r} is a directory; filename must name a file")
-        if why := why_private(place) or why_fixed(place.path) or why_active(place) or _why_kept(place):
+        if why := why_private(place) or why_fixed(place.path) or why_active(place) or _why_not_replaced(place):
             raise PermissionError(
                 f"{str(path)!r} is not written, since {why}; choose another name, or a directory such as 'output'. "
                 "Hidden files, files of runs, inputs, and the crew's own definition and code are not written"
@@ -59,7 +60,7 @@ class FileWriterTool(BaseTool):
         return f"Wrote {len(data):,} bytes to {str(path)!r}."
 
 
-def _why_kept(place: Place) -> str | None:
+def _why_not_replaced(place: Place) -> str | None:
     """Why the file at `place` may not be replaced, or None."""
     try:
         with folder_at(place.home, place.folder) as fd, open_in(fd, place.name) as file:
@@ -72,16 +73,16 @@ def _why_kept(place: Place) -> str | None:
 
 
 def _write(folder_fd: int, name: str, data: bytes, replace: bool) -> None:
-    """Put `data` at `name` in a directory in one step.
+    """Write `data` to `name` in a directory in one step.
 
-    Raises FileExistsError when something is there that may not be replaced.
+    Raises FileExistsError if there is a file and `replace` is false.
     """
     temporary = f".{uuid4().hex}.tmp"
     try:
         with open(os.open(temporary, _NEW, 0o666, dir_fd=folder_fd), "wb") as file:
             file.write(data)
         if not replace:
-            # Takes the name, or fails because it is taken. A hard link would do both, but not on every file system.
+            # Reserves the name, or fails if it exists. A hard link would do that too, but not on every file system.
             os.close(os.open(name, _NEW, 0o666, dir_fd=folder_fd))
         os.replace(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
     finally:

@@ -1,4 +1,4 @@
-"""A call of a tool with the hooks around it: what they change of its arguments is part of its identity."""
+"""A call of a tool with hooks around it. Arguments that hooks change are part of the call's identity."""
 
 import json
 from typing import Any
@@ -11,14 +11,14 @@ from crewrun.tools.base import BaseTool
 
 
 class HookedTool:
-    """One call of `tool`, which the model calls `name`, with `values`: hooks may change these in place."""
+    """One call of `tool`, which the model knows as `name`, with `values`, which hooks may change in place."""
 
     def __init__(self, tool: BaseTool, name: str, values: dict[str, Any]) -> None:
         self._before = _canonical(values)
         self._context = ToolCallHookContext(name, values, tool, *(current_site.get() or Site()))
 
     async def before(self) -> str | None:
-        """Call the hooks before the call; what the model is told where one refuses it, else None."""
+        """Run the hooks before the call. If one refuses it, the text for the model, else None."""
         context = self._context
         try:
             await run_hooks(hooks_at(InterceptionPoint.PRE_TOOL_CALL), context, settle_before)
@@ -31,13 +31,13 @@ class HookedTool:
         """The arguments as hooks left them."""
         return self._context.tool_input
 
-    def arguments(self, written: str) -> str:
-        """The arguments by which the call is known: as the model wrote them, unless a hook changed them."""
+    def arguments(self, model_arguments: str) -> str:
+        """The arguments for the call's identity: as the model wrote them, unless a hook changed them."""
         now = _canonical(self._context.tool_input)
-        return written if now == self._before else now
+        return model_arguments if now == self._before else now
 
     async def after(self, text: str) -> str:
-        """Call the hooks after the call; what the model reads of its result."""
+        """Run the hooks after the call and return the result for the model."""
         context = self._context
         context.tool_result = context.raw_tool_result = text
         await run_hooks(hooks_at(InterceptionPoint.POST_TOOL_CALL), context, settle_after)

@@ -1,4 +1,4 @@
-"""A page that was fetched, and its text: from bytes to characters, from HTML to lines."""
+"""The text of a fetched page: decodes its bytes and converts HTML to lines."""
 
 import codecs
 import re
@@ -14,7 +14,7 @@ HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a server sent, unpacked; `is_cut` says that there was more."""
+    """A server's reply, decompressed; `is_cut` says that the rest was left out."""
 
     url: URL
     content_type: str
@@ -24,23 +24,25 @@ class Page:
 
 
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+# The HTML standard wants the charset within the first 1,024 bytes (https://html.spec.whatwg.org/#charset); not all
+# pages keep to that.
 _META_BYTES = 4096
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-# What Python has under such names besides: not charsets of pages, and slow or unable to replace what is wrong.
-_NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
-# What pages mean by these names: https://encoding.spec.whatwg.org/#names-and-labels
-_MEANT = {"ascii": "cp1252", "iso8859-1": "cp1252", "gb2312": "gb18030"}
+# Codecs of Python that are not charsets of pages, and are slow or cannot replace invalid bytes.
+_NOT_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+# The encodings that browsers use for these labels: https://encoding.spec.whatwg.org/#names-and-labels
+_BROWSER_ENCODINGS = {"ascii": "cp1252", "iso8859-1": "cp1252", "gb2312": "gb18030"}
 
 
 def readable(page: Page) -> str:
-    """The page's text; empty when it has none."""
+    """The page's text; empty if it has none."""
     is_html = page.content_type in HTML_TYPES
     text = _decoded(page, is_html)
     return _text_of(text) if is_html else text.strip()
 
 
 def _decoded(page: Page, is_html: bool) -> str:
-    """The body by its byte order mark, the header's charset, the page's own, or UTF-8."""
+    """The body, decoded by its byte order mark, the header's charset, the page's own, or UTF-8."""
     for mark, charset in _BYTE_ORDER_MARKS:
         if page.body.startswith(mark):
             return page.body.decode(charset, "replace")
@@ -48,17 +50,17 @@ def _decoded(page: Page, is_html: bool) -> str:
     for name in (page.charset, own[1].decode("ascii", "replace") if own else None):
         with suppress(LookupError, ValueError):  # an unknown name, one with a null byte
             charset = codecs.lookup(name or "").name
-            if charset not in _NO_CHARSETS:
-                return page.body.decode(_MEANT.get(charset, charset), "replace")
+            if charset not in _NOT_CHARSETS:
+                return page.body.decode(_BROWSER_ENCODINGS.get(charset, charset), "replace")
     return page.body.decode("utf-8", "replace")
 
 
-# Nothing in these is the page's text.
+# Elements whose content is not part of the page's text.
 _DROPPED = frozenset({
     *("script", "style", "noscript", "template", "svg", "math", "iframe", "object", "canvas", "audio", "video"),
     *("nav", "footer", "button", "select", "textarea", "datalist", "dialog"),
 })  # fmt: skip
-# How many line breaks part an element from what is before and after it.
+# How many line breaks separate an element from the text before and after it.
 _BREAKS: Mapping[str, int] = {
     **dict.fromkeys(("p", "blockquote", "pre", "table", "ul", "ol", "dl", "figure", "section", "article", "title"), 2),
     **dict.fromkeys(("div", "li", "tr", "dt", "dd", "hr", "header", "main", "aside", "option", "address"), 1),
@@ -70,16 +72,16 @@ _LONG_NUMBER = re.compile(r"&#[0-9]{9,};?")
 
 
 def _text_of(html: str) -> str:
-    """The text of a page: headings with `#`, list items with `-`, cells parted by `|`, a blank line between blocks."""
+    """The text of a page: headings with `#`, list items with `-`, `|` between cells, a blank line between blocks."""
     parser = _Text()
-    # close() is not called: it reads an unfinished tag or comment again and again as text, in quadratic time, where
-    # browsers drop it. The line break ends what could be an unfinished `&`.
+    # close() is not called: it parses an unfinished tag or comment as text, in quadratic time, and browsers drop it
+    # anyway. The line break ends an unfinished `&`.
     parser.feed(_LONG_NUMBER.sub("\ufffd", html) + "\n")
     return "\n".join(line.rstrip() for line in "".join(parser.pieces).split("\n")).strip()
 
 
 class _Text(HTMLParser):
-    """Collects text. Breaks and marks wait for the text that they stand before, so empty elements leave nothing."""
+    """Collects text. Breaks and marks are added only with the text after them, so empty elements leave nothing."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -87,7 +89,7 @@ class _Text(HTMLParser):
         self._breaks = 0
         self._mark = ""
         self._dropped = ""  # the outermost dropped element that is open
-        self._depth = 0  # how many of its name are
+        self._depth = 0  # how many elements of that name are open
         self._preformatted = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -99,7 +101,7 @@ class _Text(HTMLParser):
         self._preformatted += tag == "pre"
         if tag == "br":
             self._breaks = min(self._breaks + 1, 2)
-        elif not self._mark:  # a bullet stays with the paragraph that opens behind it
+        elif not self._mark:  # a bullet stays on the line of the paragraph that follows it
             self._breaks = max(self._breaks, _BREAKS.get(tag, 0))
         if tag in ("td", "th") and self.pieces and not self._breaks:
             self.pieces.append(" | ")
@@ -131,5 +133,5 @@ class _Text(HTMLParser):
             self._breaks, self._mark = 0, ""
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
-        """The standard library's raises AssertionError for sections it does not know; pages have anything."""
+        """The base class raises AssertionError for unknown sections, and pages may contain any."""
         return self.parse_bogus_comment(i, report)

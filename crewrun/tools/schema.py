@@ -16,22 +16,22 @@ _FIELD = "field_"
 
 
 def documented(function: Callable[..., Any]) -> str:
-    """What `function`'s docstring says of it, without the part on its parameters; empty without a docstring."""
+    """The description in `function`'s docstring, without its parameters; empty without a docstring."""
     text = _docstring(function)
     parsed = parse_docstring(text)
     return (parsed.description or text).strip()
 
 
 def arguments_of(function: Callable[..., Any], whose: str) -> type[BaseModel]:
-    """A pydantic class with a field for each parameter of `function`, described as its docstring does.
+    """A pydantic class with a field for each parameter of `function`, described by its docstring.
 
-    A parameter without an annotation takes any value. `*args` and `**kwargs` are left out; with `**kwargs` further
-    names are let through. What a functools.partial has set is left out too. Raises DefinitionError for annotations
-    that no schema can be made of, for a parameter that cannot be given by its name, and for a function, such as some
-    built-in ones, that does not tell its parameters.
+    A parameter without an annotation takes any value. `*args` and `**kwargs` are left out; with `**kwargs` the class
+    allows other names. Parameters that a functools.partial has set are left out too. Raises DefinitionError for an
+    annotation that cannot be read, for a positional-only parameter, and for a function without a signature, as of some
+    built-in ones.
     """
     try:
-        hints = get_type_hints(_written(function), include_extras=True)
+        hints = get_type_hints(_source_function(function), include_extras=True)
     except (NameError, TypeError, AttributeError, SyntaxError) as wrong:
         raise DefinitionError(f"{whose}: an annotation of its function cannot be read: {wrong}") from None
     described = {p.arg_name: p.description for p in parse_docstring(_docstring(function)).params}
@@ -50,7 +50,7 @@ def arguments_of(function: Callable[..., Any], whose: str) -> type[BaseModel]:
 
 
 def _parameters(function: Callable[..., Any], whose: str) -> dict[str, inspect.Parameter]:
-    """The parameters that a caller has to give or may."""
+    """The parameters that a caller may set."""
     try:
         parameters = inspect.signature(function).parameters
     except (ValueError, TypeError):
@@ -67,15 +67,15 @@ def _parameters(function: Callable[..., Any], whose: str) -> dict[str, inspect.P
     return {name: parameter for name, parameter in parameters.items() if name not in fixed}
 
 
-def _written(function: Callable[..., Any]) -> Any:
-    """The function in the user's source: under a functools.partial, or as `__call__` of an object."""
+def _source_function(function: Callable[..., Any]) -> Any:
+    """The function in the user's source: inside a functools.partial, or the `__call__` of an object."""
     bare = _without_partials(function)
     return bare if inspect.isroutine(bare) or inspect.isclass(bare) else bare.__call__
 
 
 def _docstring(function: Callable[..., Any]) -> str:
-    """That of `function`, not of functools.partial; an object's is its class's, else that of its `__call__`."""
-    return inspect.getdoc(_without_partials(function)) or inspect.getdoc(_written(function)) or ""
+    """The docstring of `function`, not of functools.partial; for an object, of its class, else of its `__call__`."""
+    return inspect.getdoc(_without_partials(function)) or inspect.getdoc(_source_function(function)) or ""
 
 
 def _without_partials(function: Any) -> Any:
@@ -85,9 +85,9 @@ def _without_partials(function: Any) -> Any:
 
 
 def json_schema(arguments: type[BaseModel], whose: str) -> dict[str, Any]:
-    """The JSON Schema of `arguments` as models are given it, without pydantic's titles.
+    """The JSON Schema of `arguments` for models, without pydantic's titles.
 
-    Raises DefinitionError when there is none, as for a callable.
+    Raises DefinitionError for a type that has no schema, such as a callable.
     """
     try:
         schema = arguments.model_json_schema()
@@ -100,21 +100,21 @@ def json_schema(arguments: type[BaseModel], whose: str) -> dict[str, Any]:
 
 
 def values_of(arguments: BaseModel, *, as_objects: bool = False) -> dict[str, Any]:
-    """The keyword arguments in a validated instance, by the names of its fields.
+    """The keyword arguments in a validated instance, by the names of the function's parameters.
 
-    Pydantic objects inside are dicts, what `model_dump` gives, as CrewAI's tools expect them; LangChain's want them
+    Nested pydantic objects become dicts by `model_dump`, as CrewAI's tools expect; LangChain's tools need them
     `as_objects`. https://docs.pydantic.dev/latest/concepts/serialization/
     """
     fields = type(arguments).model_fields
     if as_objects:
         values = {name: getattr(arguments, name) for name in fields} | (arguments.model_extra or {})
     else:
-        # A default may be of another type than its field; that is nothing to warn of here.
+        # A default may have another type than its field; no reason to warn here.
         values = arguments.model_dump(warnings=False)
     return {_parameter(name, fields): value for name, value in values.items()}
 
 
 def _parameter(name: str, fields: Mapping[str, FieldInfo]) -> str:
-    """The parameter that a field stands for, which has another name in the classes that `arguments_of` makes."""
+    """The parameter of a field. In the classes that `arguments_of` creates, the field has another name."""
     alias = fields[name].alias if name in fields else None
     return alias if alias is not None and name == f"{_FIELD}{alias}" else name

@@ -1,4 +1,4 @@
-"""`ScrapeWebsiteTool`: a web page as text. The fetch; `public_address` says who may be asked, `page_text` reads it."""
+"""`ScrapeWebsiteTool`: fetches a web page as text. `public_address` checks its host, `page_text` extracts the text."""
 
 import re
 import zlib
@@ -18,7 +18,9 @@ from crewrun.tools.base import BaseTool
 from crewrun.tools.page_text import HTML_TYPES, Page, readable
 from crewrun.tools.public_address import Pinned, addresses_of, refuse_private
 
+# Enough for https, www and a moved page one after the other; each takes a share of `fetch_timeout_s`.
 _MAX_REDIRECTS = 5
+# How far a page is read past `max_bytes` at most.
 _CHUNK_BYTES = 65_536
 _REQUEST_HEADERS = {
     "User-Agent": f"Mozilla/5.0 (compatible; crewrun/{__version__})",
@@ -40,8 +42,8 @@ class ScrapeWebsiteTool(BaseTool):
     """Reads one page; with `website_url` always that one.
 
     Addresses that are not public, such as those of this machine and its network, are refused unless `allow_private`.
-    With a proxy from the environment this is asked of the addresses found here, and the proxy looks the name up again.
-    What is beyond `max_bytes`, counted after decompression, is left out.
+    With a proxy from the environment, the check is on the addresses that this machine resolves; the proxy resolves the
+    name again. Content after `max_bytes`, counted after decompression, is left out.
     """
 
     name: str = "Read website content"
@@ -57,7 +59,7 @@ class ScrapeWebsiteTool(BaseTool):
         super().__init__(**{**fields, "website_url": website_url})
 
     @model_validator(mode="after")
-    def _know_the_page(self) -> Self:
+    def _describe_page(self) -> Self:
         if self.website_url is not None:
             self.description = f"{self.description} The page is {self.website_url}."
             if self.args_schema is _Website:
@@ -70,30 +72,30 @@ class ScrapeWebsiteTool(BaseTool):
         return anyio.run(self._arun, website_url)
 
     async def _arun(self, website_url: str | None = None) -> str:
-        wanted = website_url or self.website_url
-        if not wanted:
+        address = website_url or self.website_url
+        if not address:
             raise ValueError("website_url is missing")
         try:
             with anyio.fail_after(self.fetch_timeout_s):
-                page = await self._follow(_url(wanted.strip()))
-                # In a thread, since a page of two megabytes takes a second; when it is given up, it still ends.
+                page = await self._follow(_url(address.strip()))
+                # In a thread, since a page of two megabytes takes a second. After a timeout the thread still ends.
                 text = await anyio.to_thread.run_sync(readable, page, abandon_on_cancel=True)
         except TimeoutError:
-            raise TimeoutError(f"{wanted} was not read within {self.fetch_timeout_s:g} seconds") from None
+            raise TimeoutError(f"{address} was not read within {self.fetch_timeout_s:g} seconds") from None
         if not text:
             raise ValueError(f"{page.url} has no text; its content may be drawn by scripts")
         return f"{text}\n[… the page goes on; cut after {self.max_bytes:,} bytes]" if page.is_cut else text
 
     async def _follow(self, url: URL) -> Page:
         for _ in range(_MAX_REDIRECTS + 1):
-            found = await self._get(url)
-            if isinstance(found, Page):
-                return found
-            url = found
+            page_or_url = await self._get(url)
+            if isinstance(page_or_url, Page):
+                return page_or_url
+            url = page_or_url
         raise ValueError(f"more than {_MAX_REDIRECTS} redirects, the last one to {url}")
 
     async def _get(self, url: URL) -> Page | URL:
-        """The page at `url`, or where it redirects to."""
+        """The page at `url`, or the URL that it redirects to."""
         addresses = await addresses_of(url)
         if not self.allow_private:
             refuse_private(url, addresses)
@@ -106,7 +108,7 @@ class ScrapeWebsiteTool(BaseTool):
                     cookie_jar=aiohttp.DummyCookieJar(),
                     headers=_REQUEST_HEADERS,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-                    auto_decompress=False,  # `_unpacked` knows a bound
+                    auto_decompress=False,  # `_unpacked` decompresses up to a bound
                 ) as session,
                 session.get(url, proxy=proxy, allow_redirects=False) as response,
             ):
@@ -122,18 +124,18 @@ class ScrapeWebsiteTool(BaseTool):
         content_type = response.content_type if "Content-Type" in response.headers else "text/html"
         if not _TEXT_TYPES.fullmatch(content_type) and content_type not in HTML_TYPES:
             raise ValueError(f"{response.url} is {content_type}, not a text that can be read")
-        sent = bytearray()
+        content = bytearray()
         async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-            sent += chunk
-            if len(sent) > self.max_bytes:
+            content += chunk
+            if len(content) > self.max_bytes:
                 break
-        body = _unpacked(bytes(sent), response.headers.get("Content-Encoding", ""), self.max_bytes + 1)
-        is_cut = max(len(sent), len(body)) > self.max_bytes
+        body = _unpacked(bytes(content), response.headers.get("Content-Encoding", ""), self.max_bytes + 1)
+        is_cut = max(len(content), len(body)) > self.max_bytes
         return Page(response.url, content_type, response.charset, body[: self.max_bytes], is_cut)
 
 
 def _url(text: str, base: URL | None = None) -> URL:
-    """`text`, where a page at `base` says it, as an absolute address. Raises ValueError for what is not to be read."""
+    """`text` as an absolute URL, relative to the page at `base`. Raises ValueError for a URL that is not to be read."""
     try:
         url = base.join(URL(text)) if base else URL(text)
         has_host = bool(url.host and url.port)
@@ -147,7 +149,7 @@ def _url(text: str, base: URL | None = None) -> URL:
 
 
 def _unpacked(body: bytes, encoding: str, max_bytes: int) -> bytes:
-    """At most `max_bytes` of what `body` decompresses to. Raises ValueError for what is not gzip."""
+    """At most `max_bytes` of the decompressed `body`. Raises ValueError for an encoding other than gzip."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body

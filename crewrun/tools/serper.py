@@ -1,4 +1,4 @@
-"""`SerperDevTool`: Google's results through Serper. https://serper.dev/playground shows requests and replies."""
+"""`SerperDevTool`: Google's results from Serper. https://serper.dev/playground shows requests and replies."""
 
 import json
 import os
@@ -18,8 +18,9 @@ from crewrun.redaction.redactor import learn, redact
 from crewrun.tools.base import BaseTool
 
 _BASE_URL = "https://google.serper.dev"
+# Of an error message: a model reads it, and Serper's own take a line.
 _SHOWN_REASON_CHARS = 300
-# What a model can use of a reply; the rest is pictures, positions of pictures and what was asked.
+# The parts of a reply that a model can use; the rest is pictures, their positions and the request itself.
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "answerBox": ("title", "answer", "snippet", "link"),
     "knowledgeGraph": ("title", "type", "website", "description", "descriptionLink", "attributes"),
@@ -37,7 +38,8 @@ class _Search(BaseModel, extra="forbid"):
 class SerperDevTool(BaseTool):
     """Searches with the key in `$SERPER_API_KEY`, at `base_url`, `$SERPER_BASE_URL` or Serper's own address.
 
-    `country` and `locale` are Google's `gl` and `hl`, as `us` and `en`. The result is a dict of the reply's sections.
+    `country` and `locale` are Google's `gl` and `hl`, such as `us` and `en`. The result is a dict of the reply's
+    sections.
     """
 
     name: str = "Search the internet with Serper"
@@ -54,7 +56,7 @@ class SerperDevTool(BaseTool):
 
     @property
     def missing_variables(self) -> list[str]:
-        """The key, when there is none."""
+        """The variable of the key, if it is not set."""
         return [] if _key() else ["SERPER_API_KEY"]
 
     def _run(self, search_query: str) -> dict[str, Any]:
@@ -65,11 +67,11 @@ class SerperDevTool(BaseTool):
     async def _arun(self, search_query: str) -> dict[str, Any]:
         if self.problem:
             raise RuntimeError(self.problem)
-        asked = {"q": search_query, "num": self.n_results}
+        request = {"q": search_query, "num": self.n_results}
         places = {"gl": self.country, "hl": self.locale, "location": self.location}
         try:
             with anyio.fail_after(self.request_timeout_s):
-                reply = await self._post({**asked, **{name: value for name, value in places.items() if value}})
+                reply = await self._post({**request, **{name: value for name, value in places.items() if value}})
         except TimeoutError:
             raise TimeoutError(f"Serper gave no reply within {self.request_timeout_s:g} seconds") from None
         sections = {name: part for name in _SECTIONS if (part := _part(reply.get(name), _SECTIONS[name]))}
@@ -85,7 +87,7 @@ class SerperDevTool(BaseTool):
         try:
             async with (
                 aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=None)) as session,
-                # A redirect would carry the key elsewhere.
+                # A redirect would send the key to another host.
                 session.post(url, json=body, proxy=proxy_for(url), allow_redirects=False) as response,
             ):
                 text = await response.text("utf-8", "replace")
@@ -104,7 +106,7 @@ def _key() -> str:
 
 
 def _reason(status: int, text: str) -> str:
-    """The status in words, with what Serper says of it, such as that the credits are spent."""
+    """The status in words, with Serper's own message, such as that the credits are spent."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     message = (_object(text) or {}).get("message")
     detail = f": {redact(message)[:_SHOWN_REASON_CHARS]}" if isinstance(message, str) else ""
@@ -120,7 +122,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _part(section: Any, fields: tuple[str, ...]) -> Any:
-    """`section`, an object or a list of them, with nothing but `fields`; empty when it is neither."""
+    """`section`, an object or a list of objects, reduced to `fields`; empty if it is neither."""
     if isinstance(section, dict):
         return {name: section[name] for name in fields if name in section}
     if isinstance(section, list):

@@ -1,4 +1,4 @@
-"""CrewAI's import path for `CrewStructuredTool`, a function as a tool without a decorator."""
+"""CrewAI's import path for `CrewStructuredTool`, which turns a function into a tool without a decorator."""
 
 import inspect
 from collections.abc import Callable
@@ -14,7 +14,7 @@ __all__ = ["CrewStructuredTool"]
 
 
 class CrewStructuredTool(FunctionTool):
-    """A function as a tool; `from_function` takes what is not said from the function, as `@tool` does."""
+    """A function as a tool; `from_function` takes defaults from the function, as `@tool` does."""
 
     @classmethod
     def from_function(
@@ -31,10 +31,10 @@ class CrewStructuredTool(FunctionTool):
         `options` are the fields of `BaseTool`; others have no effect. Raises DefinitionError without a description.
         """
         name = name or str(getattr(func, "__name__", type(func).__name__))
-        told = inspect.cleandoc(description) if description else documented(func)
-        if not told:
+        description = inspect.cleandoc(description) if description else documented(func)
+        if not description:
             raise DefinitionError(f"tool {name!r} has no description, and its function no docstring; write one of them")
         options = {"result_as_answer": return_direct, **options}
-        made = cls(name=name, description=told, func=func, args_schema=args_schema, **options)
-        made.args_schema = made.arguments
-        return made
+        tool = cls(name=name, description=description, func=func, args_schema=args_schema, **options)
+        tool.args_schema = tool.arguments
+        return tool

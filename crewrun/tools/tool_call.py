@@ -1,6 +1,6 @@
-"""One call of a tool: `call_tool` runs the user's function and makes a text for the model of what comes back.
+"""One call of a tool: `call_tool` runs the user's function and turns its result into text for the model.
 
-What is wrong with a call is text for the model, which may do better next time. What no model can help with ends the
+A failure of the call is text for the model too, which may do better next time. Errors that no model can fix end the
 row.
 """
 
@@ -20,6 +20,7 @@ from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 from crewrun.tools.base import BaseTool
 from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, declared_failure
 
+# Of an exception's message: about 500 tokens, which go into every later turn of the task.
 _SHOWN_ERROR_CHARS = 2000
 
 
@@ -38,14 +39,14 @@ class ToolResult:
 
 
 async def call_tool(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
-    """Call `tool` with `values`, within its time limit. What it raises becomes a failed result.
+    """Call `tool` with `values`, within its time limit. An exception of the tool becomes a failed result.
 
-    Raises ToolFailed, CallError, TaskTimedOut, OutputFailed and RunStopped as the tool does: they end the row.
+    Raises ToolFailed, CallError, TaskTimedOut, OutputFailed and RunStopped if the tool does: they end the row.
     """
     text = failure = None
     try:
         with anyio.move_on_after(tool.timeout_s):
-            # Bound here, since a parameter of the tool may have the name of one of `call`.
+            # A partial, since a parameter of the tool may have the same name as one of `call`.
             value = await call(partial(tool.function, **values))
             failure = declared_failure(value)
             text = _text(value) if failure is None else failure.as_agent_message()
@@ -53,7 +54,7 @@ async def call_tool(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
         raise
     except ToolFailure as reported:
         failure, text = reported, reported.as_agent_message()
-    except Exception as failed:  # whatever the user's code raises, the model reads it, as in CrewAI
+    except Exception as failed:  # the model reads any exception of the user's code, as in CrewAI
         failure = failure_of(failed)
         return ToolResult(f"{FAILED_PREFIX}{failure.message}", failure=failure)
     if text is None:
@@ -71,14 +72,14 @@ def failed_result(text: str, reason: ToolFailureReason) -> ToolResult:
 
 
 def failure_of(failed: Exception) -> ToolFailure:
-    """An exception of a tool as its failure; secrets are redacted in the message."""
+    """An exception of a tool as a ToolFailure, with secrets redacted from the message."""
     kind = type(failed).__name__
     message = redact(str(failed)[:LONGEST_QUOTATION])[:_SHOWN_ERROR_CHARS]
     return ToolFailure(f"{kind}: {message}" if message else kind, ToolFailureReason.EXCEPTION, kind)
 
 
 def _text(result: Any) -> str:
-    """A tool's result as the model reads it: text as it is, data as JSON, everything else as Python writes it."""
+    """A tool's result as text for the model: text as it is, data as JSON, anything else as its `str()`."""
     if isinstance(result, str):
         return result
     if isinstance(result, BaseModel):

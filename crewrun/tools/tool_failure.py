@@ -1,6 +1,6 @@
-"""`ToolFailure`: how a tool says that a call did not do what was asked. CrewAI's names, at CrewAI's path.
+"""`ToolFailure`: how a tool reports that a call has failed, with CrewAI's names and import path.
 
-Every failed call of a tool becomes one, whether the tool notices it, and returns or raises it, or the toolbox does.
+Every failed call of a tool becomes one, whether the tool returns or raises it or the toolbox creates it.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from crewrun.failed_tools import FailedCall
 
 
 class ToolFailureReason(StrEnum):
-    """What kind of failure it was. `TIMEOUT` is crewrun's own; the rest are CrewAI's words."""
+    """The kind of failure. `TIMEOUT` is crewrun's own; the others are CrewAI's."""
 
     TOOL_REPORTED = "tool_reported"
     EXCEPTION = "exception"
@@ -26,9 +26,9 @@ class ToolFailureReason(StrEnum):
 
 
 class ToolFailure(Exception):
-    """A failed call. Returned or raised by a tool, its text is what the model reads in place of a result.
+    """A failed call. If a tool returns or raises it, the model reads its text instead of a result.
 
-    `code` names the fault for programs, `details` is what else is known of it.
+    `code` is a name of the failure for programs, `details` has anything else about it.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ToolFailure(Exception):
     __hash__ = Exception.__hash__
 
     def as_agent_message(self) -> str:
-        """What the model reads."""
+        """The text for the model."""
         return f"{self.message} (code: {self.code})" if self.code else self.message
 
     def to_json(self) -> dict[str, Any]:
@@ -62,13 +62,13 @@ class ToolFailure(Exception):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Lets outputs that have failures in them be dumped."""
-        written = core_schema.plain_serializer_function_ser_schema(cls.to_json)
-        return core_schema.is_instance_schema(cls, serialization=written)
+        """Lets pydantic serialise outputs that contain failures."""
+        serialization = core_schema.plain_serializer_function_ser_schema(cls.to_json)
+        return core_schema.is_instance_schema(cls, serialization=serialization)
 
 
 class ToolFailureRecord(BaseModel):
-    """A failed call as outputs list it: `tool_args` are the arguments as the model wrote them."""
+    """A failed call in an output's list. `tool_args` are the arguments as the model wrote them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -98,7 +98,7 @@ class ToolFailurePolicy(StrEnum):
 
 
 class ToolExecutionFailedError(ToolFailed):
-    """A call failed of a tool whose `tool_failure_policy` is `raise`."""
+    """A call has failed of a tool whose `tool_failure_policy` is `raise`."""
 
     def __init__(self, record: ToolFailureRecord) -> None:
         super().__init__(record.summary())
@@ -106,7 +106,7 @@ class ToolExecutionFailedError(ToolFailed):
 
 
 def declared_failure(result: Any) -> ToolFailure | None:
-    """The failure that a tool returned, None for a result. CrewAI's own class counts, where that is installed."""
+    """The failure that a tool returned, None for a result. CrewAI's own class counts too."""
     if isinstance(result, ToolFailure):
         return result
     kind = type(result)
@@ -117,7 +117,7 @@ def declared_failure(result: Any) -> ToolFailure | None:
 
 
 def records_of(calls: list[FailedCall], role: str, task: str | None) -> list[ToolFailureRecord]:
-    """Failed calls as the output of `task` lists them."""
+    """Failed calls as records for the output of `task`."""
     return [
         ToolFailureRecord(
             tool_name=call.tool, failure=call.failure, tool_args=call.arguments, agent_role=role, task_name=task

@@ -1,13 +1,13 @@
-"""An agent's tools as a run uses them: offered to the model, found by name, called with the arguments that it wrote.
+"""`Toolbox`: an agent's tools during a run, offered to the model and called by name with the arguments that it wrote.
 
-A toolbox is made once for each list of tools, so no call pays for schemas. A call goes
+A toolbox is created once for each list of tools, since the schemas take time. A call goes
 
     use → _use_by_name → [_use_with_hooks →] _use_within_limit → _use_recorded → tool_call.call_tool
 
-A failed call is text for the model, and recorded to be looked at: when the row is continued, the tool is called again.
-A result is recorded and replayed, unless it came from models that the tool called: their answers are recorded.
-What no model can help with ends the row: ToolFailed, CallError and TaskTimedOut, what a hook raises, and a journal that
-cannot be written.
+A failed call is text for the model. It is recorded for people to look at, but not replayed: when the row resumes, the
+tool is called again. A result is recorded and replayed, unless the tool called models, whose answers are recorded
+anyway. Errors that no model can fix end the row: ToolFailed, CallError and TaskTimedOut, what a hook raises, and a
+journal that cannot be written.
 """
 
 import re
@@ -37,15 +37,16 @@ from crewrun.tools.tool_failure import (
 )
 from crewrun.tools.written_arguments import read_arguments
 
+# OpenAI's limit for the name of a function: https://platform.openai.com/docs/api-reference/chat/create
 _MAX_NAME_CHARS = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 class Toolbox:
-    """Tools under the names that models see."""
+    """Tools by the names that models see."""
 
     def __init__(self, tools: Iterable[BaseTool]) -> None:
-        """A second tool of one name gets a number. Raises DefinitionError when one has no schema."""
+        """A second tool with the same name gets a number. Raises DefinitionError if one has no schema."""
         self.tools: dict[str, BaseTool] = {}
         self._versions: dict[BaseTool, str] = {}
         specs = []
@@ -67,15 +68,15 @@ class Toolbox:
         return bool(self.tools)
 
     def resolve(self, name: str) -> str | None:
-        """The tool that a model means by `name`, by its name here; None for none. `functions.search` is `search`."""
-        for written in (name, name.rpartition(".")[2]):
-            if (wire := wire_name(written)) in self.tools:
+        """The name here of the tool that a model means by `name`, or None. `functions.search` means `search`."""
+        for spelling in (name, name.rpartition(".")[2]):
+            if (wire := wire_name(spelling)) in self.tools:
                 return wire
         return None
 
     @property
     def problems(self) -> list[str]:
-        """What keeps tools from working, as far as it shows before they are called; missing keys are left out."""
+        """What prevents tools from working, as far as it can be seen before a call; missing keys are left out."""
         tools = [tool for tool in self.tools.values() if not tool.missing_variables]
         return [f"tool {tool.name!r}: {tool.problem}" for tool in tools if tool.problem]
 
@@ -88,26 +89,27 @@ class Toolbox:
         *,
         replay_only: bool = False,
     ) -> ToolResult:
-        """Call the tool that the model named with the arguments that it wrote, or replay its recorded result.
+        """Call a tool by the name and with the arguments that the model wrote, or replay its recorded result.
 
-        `used` counts the calls of each tool of this task. Raises ToolFailed, CallError and TaskTimedOut when the
-        tool does, OutputFailed when the result cannot be recorded, NotRecorded when only records may be used.
+        `used` counts the calls of each tool in this task. Raises ToolFailed, CallError and TaskTimedOut if the tool
+        does, OutputFailed if the result cannot be recorded, NotRecorded if it would have to call the tool in spite of
+        `replay_only`.
         """
         began = time.monotonic()
         try:
             result = await self._use_by_name(name, arguments, used, row_context, replay_only=replay_only)
         except ToolFailed as failed:
             failure = failure_of(failed)
-            await self._note_failure(name, arguments, failure.message, failure, row_context, began)
+            await self._record_failure(name, arguments, failure.message, failure, row_context, began)
             raise
-        if (failed_with := result.failure) is not None:
-            result = replace(result, text=redact(result.text))  # also where the tool worded the error
-            await self._note_failure(name, arguments, result.text, failed_with, row_context, began)
-            self._raise_if_required(name, arguments, failed_with, row_context)
+        if (reported := result.failure) is not None:
+            result = replace(result, text=redact(result.text))  # the tool's own text may contain secrets
+            await self._record_failure(name, arguments, result.text, reported, row_context, began)
+            self._raise_if_required(name, arguments, reported, row_context)
         return result
 
     def _raise_if_required(self, name: str, arguments: str, failure: ToolFailure, row_context: RowContext) -> None:
-        """End the row where the tool's policy says so."""
+        """Raise ToolExecutionFailedError, which ends the row, if the tool's policy says so."""
         tool = self.tools.get(wire_name(name))
         if tool is None or tool.tool_failure_policy is not ToolFailurePolicy.RAISE:
             return
@@ -116,17 +118,17 @@ class Toolbox:
             ToolFailureRecord(tool_name=tool.name, failure=failure, tool_args=arguments, task_name=task_name)
         )
 
-    async def _note_failure(
+    async def _record_failure(
         self, name: str, arguments: str, text: str, failure: ToolFailure, row_context: RowContext, began: float
     ) -> None:
-        """Count a failed call and record it. Raises OutputFailed when it cannot be recorded."""
+        """Count a failed call and record it. Raises OutputFailed if it cannot be recorded."""
         tool, task = self.tools.get(wire_name(name)), row_context.task_path
-        called = tool.name if tool is not None else name
-        row_context.add_failed_call(FailedCall(task, called, failure.reason, text, arguments, failure))
+        tool_name = tool.name if tool is not None else name
+        row_context.add_failed_call(FailedCall(task, tool_name, failure.reason, text, arguments, failure))
         if row_context.recorder is not None:
             identity = tool_identity(self._version(tool) if tool is not None else "", wire_name(name), arguments)
             duration_s = time.monotonic() - began
-            await row_context.recorder.record_tool_failure(task, identity, called, failure.reason, text, duration_s)
+            await row_context.recorder.record_tool_failure(task, identity, tool_name, failure.reason, text, duration_s)
 
     async def _use_by_name(
         self, name: str, arguments: str, used: dict[BaseTool, int], row_context: RowContext, *, replay_only: bool
@@ -140,55 +142,55 @@ class Toolbox:
             values = read_arguments(tool, arguments)
         except ValueError as wrong:
             return failed_result(f"The arguments do not fit: {wrong}", ToolFailureReason.INVALID_INPUT)
-        one = _Use(tool, name, arguments, values, used, row_context, replay_only)
-        return await (self._use_with_hooks(one) if has_hooks() else self._use_within_limit(one))
+        use = _Use(tool, name, arguments, values, used, row_context, replay_only)
+        return await (self._use_with_hooks(use) if has_hooks() else self._use_within_limit(use))
 
-    async def _use_with_hooks(self, one: "_Use") -> ToolResult:
-        from crewrun.tools.hooked_tool import HookedTool  # few runs have hooks
+    async def _use_with_hooks(self, use: "_Use") -> ToolResult:
+        from crewrun.tools.hooked_tool import HookedTool  # imported here, since few runs have hooks
 
-        hooks = HookedTool(one.tool, wire_name(one.name), one.values)
-        refused = await hooks.before()
-        if refused is not None:
-            return ToolResult(await hooks.after(refused))
+        hooks = HookedTool(use.tool, wire_name(use.name), use.values)
+        refusal = await hooks.before()
+        if refusal is not None:
+            return ToolResult(await hooks.after(refusal))
         result = await self._use_within_limit(
-            one._replace(arguments=hooks.arguments(one.arguments), values=hooks.values)
+            use._replace(arguments=hooks.arguments(use.arguments), values=hooks.values)
         )
         return replace(result, text=await hooks.after(result.text))
 
-    async def _use_within_limit(self, one: "_Use") -> ToolResult:
-        """Count the call, and refuse it when the tool may not be used more often."""
-        tool, used = one.tool, one.used
+    async def _use_within_limit(self, use: "_Use") -> ToolResult:
+        """Count the call, and refuse it if the task has used the tool `max_usage_count` times."""
+        tool, used = use.tool, use.used
         if tool.max_usage_count is not None:
             if used.get(tool, 0) >= tool.max_usage_count:
                 times = "once" if tool.max_usage_count == 1 else f"{tool.max_usage_count} times"
-                text = f"{one.name} may be used {times}, and was. Go on without it."
+                text = f"{use.name} may be used {times}, and was. Go on without it."
                 return failed_result(text, ToolFailureReason.USAGE_LIMIT)
             used[tool] = used.get(tool, 0) + 1
-        return await self._use_recorded(one)
+        return await self._use_recorded(use)
 
-    async def _use_recorded(self, one: "_Use") -> ToolResult:
-        """Replay the result if it is on record, else call the tool and record it."""
-        tool, recorder, task = one.tool, one.row_context.recorder, one.row_context.task_path
+    async def _use_recorded(self, use: "_Use") -> ToolResult:
+        """Replay the result if it is recorded, else call the tool and record its result."""
+        tool, recorder, task = use.tool, use.row_context.recorder, use.row_context.task_path
         if recorder is None or not tool.replay:
-            if one.replay_only and not tool.calls_models:
-                raise NotRecorded(f"what tool {one.name!r} gave is not in the journal (--replay)")
-            return await call_tool(tool, one.values)
-        identity = tool_identity(self._version(tool), wire_name(one.name), one.arguments)
+            if use.replay_only and not tool.calls_models:
+                raise NotRecorded(f"what tool {use.name!r} gave is not in the journal (--replay)")
+            return await call_tool(tool, use.values)
+        identity = tool_identity(self._version(tool), wire_name(use.name), use.arguments)
         recorded = recorder.replay_tool(task, identity)
         if recorded is not None:
             return ToolResult(recorded, is_answer=tool.result_as_answer)
-        if one.replay_only:
-            raise NotRecorded(f"what tool {one.name!r} gave is not in the journal (--replay)")
+        if use.replay_only:
+            raise NotRecorded(f"what tool {use.name!r} gave is not in the journal (--replay)")
         began = time.monotonic()
         inner = new_row_context()
         with use_row_context(inner):
-            result = await call_tool(tool, one.values)
-        if not result.failed and not inner.usage.attempts:  # answers of models are recorded themselves
+            result = await call_tool(tool, use.values)
+        if not result.failed and not inner.usage.attempts:  # a model that the tool called has its own record
             await recorder.record_tool(task, identity, tool.name, result.text, time.monotonic() - began)
         return result
 
     def _version(self, tool: BaseTool) -> str:
-        """What a tool is, code and settings: another one may give other results."""
+        """The fingerprint of a tool's code and settings, since a changed tool may give other results."""
         version = self._versions.get(tool)
         if version is None:
             version = self._versions[tool] = fingerprint(tool)
@@ -196,7 +198,7 @@ class Toolbox:
 
 
 class _Use(NamedTuple):
-    """One use of a tool: `name` and `arguments` as the model wrote them, `values` what the tool is called with."""
+    """One use of a tool: `name` and `arguments` as the model wrote them, `values` the parsed arguments."""
 
     tool: BaseTool
     name: str
@@ -211,5 +213,5 @@ NO_TOOLS = Toolbox(())
 
 
 def wire_name(name: str) -> str:
-    """`name` as providers take it: letters, digits, `_` and `-`, 64 at most; case and blanks make no difference."""
+    """`name` as providers accept it: letters, digits, `_` and `-`, at most 64; in lower case and without blanks."""
     return _NOT_IN_NAMES.sub("_", name.strip()).strip("_").lower()[:_MAX_NAME_CHARS] or "tool"

@@ -1,4 +1,4 @@
-"""`read_arguments`: the arguments of a tool call, out of what a model wrote for them."""
+"""`read_arguments`: parses the arguments that a model wrote for a tool call."""
 
 import ast
 import json
@@ -14,9 +14,9 @@ _JSON = json.JSONDecoder(strict=False)
 
 
 def read_arguments(tool: BaseTool, arguments: str) -> dict[str, Any]:
-    """The keyword arguments for `tool` in what a model wrote. Raises ValueError that says what is wrong with them.
+    """The keyword arguments for `tool` in a model's text. Raises ValueError with what is wrong with them.
 
-    What does not fit is decoded once more: some models encode the arguments twice, or one of them.
+    A string where an object is expected is decoded again: some models encode the arguments, or one of them, twice.
     """
     expected = tool.arguments
     parsed = _parsed(arguments, expected)
@@ -28,7 +28,7 @@ def read_arguments(tool: BaseTool, arguments: str) -> dict[str, Any]:
         try:
             instance = expected.model_validate(parsed)
         except ValidationError as invalid:
-            decoded = _decoded_once_more(parsed, invalid)
+            decoded = _decoded_twice(parsed, invalid)
             if decoded is None:
                 raise
             instance = expected.model_validate(decoded)
@@ -39,8 +39,8 @@ def read_arguments(tool: BaseTool, arguments: str) -> dict[str, Any]:
         raise ValueError(f"{faults}. The arguments are: {names}.") from None
 
 
-def _decoded_once_more(parsed: dict[str, Any], invalid: ValidationError) -> dict[str, Any] | None:
-    """`parsed` with the arguments at fault decoded that are JSON in a text; None without any."""
+def _decoded_twice(parsed: dict[str, Any], invalid: ValidationError) -> dict[str, Any] | None:
+    """`parsed` with invalid arguments decoded that are strings of JSON; None if there are none."""
     faulty = {fault["loc"][0] for fault in invalid.errors(include_url=False, include_input=False) if fault["loc"]}
     decoded = dict(parsed)
     for name in faulty:
@@ -58,7 +58,7 @@ def _parsed(arguments: str, expected: type[BaseModel]) -> Any:
     if not text:
         return {}
     try:
-        # Only the object itself: some models write a thought or the next action after it.
+        # Ignores text after the object: some models write a thought or the next action after it.
         return _JSON.raw_decode(text)[0] if text.startswith("{") else _JSON.decode(text)
     except (ValueError, RecursionError) as wrong:
         problem = wrong
@@ -68,7 +68,7 @@ def _parsed(arguments: str, expected: type[BaseModel]) -> Any:
             return ast.literal_eval(text[: text.rfind("}") + 1])
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise ValueError(f"they are not JSON: {problem}") from None
-    # A bare value for a tool with one required argument, as models of the text protocol write it.
+    # A bare value for a tool with one required argument, as models that call tools in words write it.
     fields = [field.alias or name for name, field in expected.model_fields.items() if field.is_required()]
     if len(fields) == 1:
         return {fields[0]: text.strip("\"'")}

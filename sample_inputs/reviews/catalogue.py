@@ -1,4 +1,4 @@
-"""The catalogue that the agents may look products up in; a real one would ask a database."""
+"""The product catalogue that agents can query; a real one would use a database."""
 
 from crewrun.tools import tool
 

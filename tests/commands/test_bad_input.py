@@ -22,7 +22,7 @@ ROW = '{"topic": "owls"}'
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working directory with a crew that rehearses, and `in.jsonl` with one good row."""
+    """A working directory with a crew of the offline model, and `in.jsonl` with one good row."""
     write_crew(tmp_path)
     write_rows(tmp_path / "in.jsonl", [ROW])
     return tmp_path
@@ -123,7 +123,7 @@ LINES = [
     Line("string", b'"x"', says="a JSON string, where a JSON object is needed"),
     Line("null", b"null", says="null, where a JSON object is needed"),
     Line("boolean", b"true", says="true or false, where a JSON object is needed"),
-    Line("duplicate key", b'{"topic":1,"topic":2}', says="the key 'topic' stands twice in one object"),
+    Line("duplicate key", b'{"topic":1,"topic":2}', says="the key 'topic' occurs twice in one object"),
     Line("NaN", b'{"topic":NaN}', says="NaN is not JSON"),
     Line("Infinity", b'{"topic":Infinity}', says="Infinity is not JSON"),
     Line("-Infinity", b'{"topic":[-Infinity]}', says="-Infinity is not JSON"),
@@ -356,8 +356,8 @@ WRONG_OUTPUTS = {
     "-o x.jsonl.gz": "-o x.jsonl.gz: results are written as plain JSONL; compress them afterwards",
     "-o old": "old: has results, and old.crewrun has no state of their run; if that was moved, --run-dir names it; "
     "-o names another file; --fresh moves the results aside and runs every row again",
-    "-o pipe": "pipe: cannot be written: nobody reads this pipe",
-    "-o a\udcff.jsonl": "'a\\udcff.jsonl': is no UTF-8, so a run cannot keep the name; rename it",
+    "-o pipe": "pipe: cannot be written: this pipe has no reader",
+    "-o a\udcff.jsonl": "'a\\udcff.jsonl': is not UTF-8, so a run cannot store the name; rename it",
     f"-o {'x' * 250}": f"{'x' * 250}: too long a name: a run's folder is named after it, which takes 12 bytes more",
     "--run-dir strange": "--run-dir strange: has a manifest.json that is not a run's; name another folder",
 }
@@ -391,7 +391,7 @@ def test_the_input_is_safe_from_redirection(folder: Path) -> None:
     assert (folder / "in.jsonl").read_text() == ROW + "\n"
 
 
-def test_fresh_moves_what_is_there_aside_and_keeps_it(folder: Path) -> None:
+def test_fresh_moves_what_is_there_away_and_keeps_it(folder: Path) -> None:
     """Results of which nothing is known, and then a run with its state: each is a file with a number."""
     (folder / "out.jsonl").write_text("old\n")
     for _ in range(2):
@@ -556,7 +556,7 @@ def test_a_missing_key_is_refused_before_the_first_call(folder: Path) -> None:
     """Exit code 2 naming the variable, who needs it and how to do without; no output file is left behind."""
     assert refusal("in.jsonl", "-m", "gpt-4.1-mini", cwd=folder) == (
         "crewrun: OPENAI_API_KEY is not set: agent 'writer' uses openai/gpt-4.1-mini. "
-        "Export it or put it into .env; to rehearse without a model: -m offline\n"
+        "Export it or put it into .env; to try it without a model: -m offline\n"
     )
 
 

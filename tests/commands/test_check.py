@@ -315,7 +315,7 @@ def test_bench_compares_no_calls_that_take_no_time(tmp_path: Path) -> None:
     done = crewrun("bench", "-m", "offline", cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[2:], done.stderr) == (
         0,
-        ["Speedup:    not told: these calls take no time; those of -m 'offline?latency=0.5' take half a second"],
+        ["Speedup:    none: these calls take no time; those of -m 'offline?latency=0.5' take half a second"],
         "",
     )
 

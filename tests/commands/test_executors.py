@@ -587,7 +587,7 @@ def test_sigterm_ends_the_run_and_its_calls(house: House, mock: MockProcess) -> 
         ),
         pytest.param(
             ["--executor", "ray://somewhere"],
-            "crewrun: --executor: 'ray://somewhere' is no address of a cluster; ray://HOST:PORT, the port usually "
+            "crewrun: --executor: 'ray://somewhere' is not the address of a cluster; ray://HOST:PORT, the port usually "
             "10001\n",
             id="no port",
             marks=needs_ray,
@@ -614,7 +614,7 @@ def test_a_cluster_that_was_started_here_and_is_gone_is_not_waited_for(tmp_path:
     assert (done.returncode, done.stdout, done.stderr) == (
         2,
         "",
-        "crewrun: --executor: RAY_ADDRESS=auto means the Ray cluster at 127.0.0.1:1, and that is gone\n",
+        "crewrun: --executor: RAY_ADDRESS=auto means the Ray cluster at 127.0.0.1:1, which is gone\n",
     )
 
 
@@ -624,8 +624,8 @@ def test_pipes_beside_a_crew_do_not_travel(tmp_path: Path) -> None:
     (folder / "inner").mkdir(parents=True)
     write_crew(folder)
     os.mkfifo(folder / "inner/a pipe")
-    luggage = package_crew(str(folder), load(folder / "crew.yaml"), [tmp_path / "elsewhere", folder / "in.jsonl"])
-    assert (luggage.folder, luggage.excluded[-2:]) == (str(folder), ("/in.jsonl", "/inner/a pipe"))
+    package = package_crew(str(folder), load(folder / "crew.yaml"), [tmp_path / "elsewhere", folder / "in.jsonl"])
+    assert (package.folder, package.excluded[-2:]) == (str(folder), ("/in.jsonl", "/inner/a pipe"))
 
 
 def test_without_ray_the_command_says_how_to_install_it(tmp_path: Path) -> None:
@@ -645,7 +645,7 @@ def test_a_worker_that_lacks_the_key_says_so_once(house: House) -> None:
     house.batch(code=2)
     assert house.stderr == (
         "crewrun: OPENAI_API_KEY is not set: agent 'writer' uses openai/gpt-4.1-mini. Export it or put it into .env; "
-        "to rehearse without a model: -m offline; --env NAME gives workers a variable of the environment\n"
+        "to try it without a model: -m offline; --env NAME gives workers a variable of the environment\n"
     )
 
 

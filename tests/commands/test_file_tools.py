@@ -58,7 +58,7 @@ def write(*paths: str) -> list[Call]:
     return [(WRITE, {"filename": path, "content": "theirs", "overwrite": True}) for path in paths]
 
 
-class Desk:
+class Sandbox:
     """A folder with a crew, files of all kinds and earlier runs, and a model that asks for what a test wants."""
 
     def __init__(self, folder: Path, forks: Forks) -> None:
@@ -122,8 +122,8 @@ def answers(model: Fickle) -> list[str]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, forks: Forks) -> Desk:
-    return Desk(tmp_path, forks)
+def sandbox(tmp_path: Path, forks: Forks) -> Sandbox:
+    return Sandbox(tmp_path, forks)
 
 
 def refusals(told: Sequence[str]) -> list[str]:
@@ -135,10 +135,19 @@ EXECUTORS = [pytest.param((), id="inline"), pytest.param(ELSEWHERE, id="elsewher
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_model_reads_no_hidden_file_and_no_run(desk: Desk, executor: tuple[str, ...]) -> None:
+def test_a_model_reads_no_hidden_file_and_no_run(sandbox: Sandbox, executor: tuple[str, ...]) -> None:
     """Under no spelling and through no link; what else is in the folder it reads, the crew's own files too."""
     calls = read(
-        *(".env", "./.env", "docs/../.env", str(desk.folder / ".env"), ".ENV", "\uff0eenv", "\u200b.env", "hard.txt"),
+        *(
+            ".env",
+            "./.env",
+            "docs/../.env",
+            str(sandbox.folder / ".env"),
+            ".ENV",
+            "\uff0eenv",
+            "\u200b.env",
+            "hard.txt",
+        ),
         *(".git/config", "docs/.drafts/a.txt", "docs/link.txt", ".link", ".none"),
         *("old.jsonl", "old.jsonl.crewrun/manifest.json", "old.jsonl.files/1/a.md", "topics.results.1.jsonl"),
         *("Topics.Results.JSONL", "state/log.jsonl", "merged.jsonl", "crewrun.files/1/a.md"),
@@ -146,7 +155,7 @@ def test_a_model_reads_no_hidden_file_and_no_run(desk: Desk, executor: tuple[str
         *("docs/a.txt", "shop.py", "in.jsonl"),
     )
     flags = ("-o", "mine.txt", "--summary", "sum.json", "--cache", "cache", *executor)
-    told = desk.told(calls, *flags)
+    told = sandbox.told(calls, *flags)
     state = "is the state of a run"
     assert refusals(told) == [
         *["'.env' is hidden"] * 4,
@@ -184,21 +193,21 @@ def test_a_model_reads_no_hidden_file_and_no_run(desk: Desk, executor: tuple[str
 
 
 @pytest.mark.parametrize("executor", [(), ELSEWHERE], ids=["inline", "elsewhere"])
-def test_a_crew_with_a_key_written_into_it_is_not_read(desk: Desk, executor: Sequence[str]) -> None:
+def test_a_crew_with_a_key_written_into_it_is_not_read(sandbox: Sandbox, executor: Sequence[str]) -> None:
     """What a model reads, it may pass on; a reference to a variable is no key."""
     calls = [*read("crew.yaml", "./docs/../crew.yaml"), (LIST, {"directory": "."})]
-    *refused, listed = desk.told(calls, *executor, api_key="sk-literal-0123456789abcdef")
+    *refused, listed = sandbox.told(calls, *executor, api_key="sk-literal-0123456789abcdef")
     assert ["has a secret of the crew written into it" in answer for answer in refused] == [True, True]
     assert ("crew.yaml" in listed, "shop.py" in listed) == (False, True)
-    assert "agents:" in desk.told(read("crew.yaml"), *executor, "--fresh", api_key="k")[0]
+    assert "agents:" in sandbox.told(read("crew.yaml"), *executor, "--fresh", api_key="k")[0]
 
 
-def test_a_model_is_listed_no_hidden_file_and_no_run(desk: Desk) -> None:
+def test_a_model_is_listed_no_hidden_file_and_no_run(sandbox: Sandbox) -> None:
     """And it is told that some are left out; where none are, nothing is said."""
-    (desk.folder / "plain").mkdir()
-    (desk.folder / "plain" / "b.txt").touch()
+    (sandbox.folder / "plain").mkdir()
+    (sandbox.folder / "plain" / "b.txt").touch()
     calls: list[Call] = [(LIST, {"directory": name}) for name in (".", "docs", "plain", ".git", "state", "none")]
-    told = desk.told(calls, "-o", "mine.txt", "--summary", "sum.json", "--cache", "cache")
+    told = sandbox.told(calls, "-o", "mine.txt", "--summary", "sum.json", "--cache", "cache")
     note = "[hidden files and files of runs are left out; the developer may name their folder: DirectoryReadTool(…)]"
     assert [re.sub(r".*__pycache__/.*\n", "", one) for one in told[:3]] == [
         f"crew.yaml\nin.jsonl\nline.json\nshop.py\nstates.db\ndocs/a.txt\nhelpers/a.py\nhelpers/b.py\nplain/b.txt\n{note}",
@@ -213,10 +222,10 @@ def test_a_model_is_listed_no_hidden_file_and_no_run(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_model_does_not_write_the_crew_its_input_or_a_run(desk: Desk, executor: tuple[str, ...]) -> None:
+def test_a_model_does_not_write_the_crew_its_input_or_a_run(sandbox: Sandbox, executor: tuple[str, ...]) -> None:
     """Nor what would be the crew's, or a module of it, the next time; all of them stay as they are."""
-    os.link(desk.folder / "in.jsonl", desk.folder / "same.jsonl")
-    before = {path: path.read_bytes() for path in desk.folder.rglob("*") if path.is_file()}
+    os.link(sandbox.folder / "in.jsonl", sandbox.folder / "same.jsonl")
+    before = {path: path.read_bytes() for path in sandbox.folder.rglob("*") if path.is_file()}
     code = "Python may take it for a part of the crew's code"
     refused = {
         "in.jsonl": INPUT,
@@ -247,29 +256,29 @@ def test_a_model_does_not_write_the_crew_its_input_or_a_run(desk: Desk, executor
         "states.db": "it is a database, such as runs and flows keep their state in",
         "hard.txt": "it is another name of a hidden file, or of one of this run",
     }
-    told = desk.told(write(*refused), "-o", "mine.txt", "--summary", "sum.json", *executor)
+    told = sandbox.told(write(*refused), "-o", "mine.txt", "--summary", "sum.json", *executor)
     assert dict(zip(refused, refusals(told), strict=True)) == refused
     assert told[0] == (
         f"The tool failed: PermissionError: 'in.jsonl' is not written, since {INPUT}; choose another name, or a "
         "directory such as 'output'. Hidden files, files of runs, inputs, and the crew's own definition and code are "
         "not written"
     )
-    unchanged = before | {desk.folder / "crew.yaml": (desk.folder / "crew.yaml").read_bytes()}
+    unchanged = before | {sandbox.folder / "crew.yaml": (sandbox.folder / "crew.yaml").read_bytes()}
     assert {path: path.read_bytes() for path in before} == unchanged
-    assert b"theirs" not in (desk.folder / "crew.yaml").read_bytes()
+    assert b"theirs" not in (sandbox.folder / "crew.yaml").read_bytes()
     written = ["output/game.py", "docs/a.txt", "output/crew.yaml", "output/config.yaml", "notes.json"]
-    assert desk.told(write(*written), "-o", "mine.txt", "--fresh", *executor) == [
+    assert sandbox.told(write(*written), "-o", "mine.txt", "--fresh", *executor) == [
         f"Wrote 6 bytes to {path!r}." for path in written
     ]
 
 
-def test_streams_that_are_files_are_left_alone(desk: Desk) -> None:
+def test_streams_that_are_files_are_left_alone(sandbox: Sandbox) -> None:
     """Rows from `< in.jsonl`, results to `> out.txt` and what is said to `2> err.txt` are this run's all the same."""
     calls = [*read("out.txt", "err.txt", "in.jsonl"), *write("out.txt", "err.txt", "in.jsonl")]
-    with desk.model(calls) as model:
-        (desk.folder / "crew.yaml").write_text(CREW.replace("URL", model.base_url))
+    with sandbox.model(calls) as model:
+        (sandbox.folder / "crew.yaml").write_text(CREW.replace("URL", model.base_url))
         command = "crewrun batch - --crew crew.yaml < in.jsonl > out.txt 2> err.txt"
-        assert desk.forks.shell(command, cwd=desk.folder).returncode == 0
+        assert sandbox.forks.shell(command, cwd=sandbox.folder).returncode == 0
     assert refusals(answers(model)) == [
         "'out.txt' belongs to this run",
         "'err.txt' belongs to this run",
@@ -280,11 +289,11 @@ def test_streams_that_are_files_are_left_alone(desk: Desk) -> None:
     ]
 
 
-def test_one_kickoff_leaves_the_same_files_alone(desk: Desk) -> None:
+def test_one_kickoff_leaves_the_same_files_alone(sandbox: Sandbox) -> None:
     """`crewrun run` knows its crew, the file of its inputs, and where the crew's batches write."""
-    (desk.folder / "one.json").write_text('{"topic": "owls"}')
+    (sandbox.folder / "one.json").write_text('{"topic": "owls"}')
     calls = [*read(".env", "old.jsonl"), *write("crew.yaml", "one.json", "shop.py", ".env", "notes.md")]
-    assert refusals(desk.told(calls, command=("run", "--inputs", "@one.json"))) == [
+    assert refusals(sandbox.told(calls, command=("run", "--inputs", "@one.json"))) == [
         "'.env' is hidden",
         "'old.jsonl' holds the results of a run",
         OWN,
@@ -304,11 +313,11 @@ async def use(tool: BaseTool, **arguments: Any) -> str:
 
 
 @pytest.mark.anyio
-async def test_what_the_developer_names_is_read_and_listed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_developer_names_is_read_and_listed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hidden file, a folder as the root, a run's results; what is hidden in a folder that is named stays hidden."""
-    monkeypatch.chdir(desk.folder)
+    monkeypatch.chdir(sandbox.folder)
     note = "[hidden files and files of runs are left out; the developer may name their folder: DirectoryReadTool(…)]"
-    (desk.folder / ".git" / ".more").touch()
+    (sandbox.folder / ".git" / ".more").touch()
     assert await use(FileReadTool(file_path=".env")) == "KEY=secret-of-mine"
     assert await use(FileReadTool(file_path=".env"), file_path="docs/../.env") == "KEY=secret-of-mine"
     assert await use(FileReadTool(file_path="merged.jsonl")) == RESULT
@@ -329,10 +338,10 @@ async def test_what_the_developer_names_is_read_and_listed(desk: Desk, monkeypat
 
 
 @pytest.mark.anyio
-async def test_what_is_listed_is_what_may_be_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_listed_is_what_may_be_read(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither tool tells of a file that the other one keeps back."""
-    monkeypatch.chdir(desk.folder)
-    files = [str(path.relative_to(desk.folder)) for path in desk.folder.rglob("*") if path.is_file()]
+    monkeypatch.chdir(sandbox.folder)
+    files = [str(path.relative_to(sandbox.folder)) for path in sandbox.folder.rglob("*") if path.is_file()]
     readable = [name for name in files if ", since " not in await use(FileReadTool(), file_path=name)]
     *listed, _ = (await use(DirectoryReadTool(), directory=".")).splitlines()
     assert sorted(listed) == sorted(readable)
@@ -340,9 +349,9 @@ async def test_what_is_listed_is_what_may_be_read(desk: Desk, monkeypatch: pytes
 
 
 @pytest.mark.anyio
-async def test_a_kickoff_in_python_keeps_to_names(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_kickoff_in_python_keeps_to_names(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody says which files are its run's, but hidden ones, runs, and the crew beside the program are known."""
-    monkeypatch.chdir(desk.folder)
+    monkeypatch.chdir(sandbox.folder)
     reader, writer = FileReadTool(), FileWriterTool()
     assert refusals(
         [
@@ -369,12 +378,12 @@ async def test_a_kickoff_in_python_keeps_to_names(desk: Desk, monkeypatch: pytes
         pytest.param("old.jsonl", "'old.jsonl' holds the results of a run", id="results"),
     ],
 )
-def test_an_input_does_not_name_such_a_file_as_an_output(desk: Desk, value: str, why: str) -> None:
+def test_an_input_does_not_name_such_a_file_as_an_output(sandbox: Sandbox, value: str, why: str) -> None:
     """Where `output_file` is filled in, before the call is made; a row of a batch has a folder of its own."""
     crew = CREW.replace("{topic}", "{name}").replace("output_schema: line.json", 'output_file: "{name}"')
-    (desk.folder / "crew.yaml").write_text(crew)
-    before = {path: path.read_bytes() for path in desk.folder.rglob("*") if path.is_file()}
-    done = desk.forks.crewrun("run", "-i", f"name={value}", "-m", "offline?tools=0", "--json", cwd=desk.folder)
+    (sandbox.folder / "crew.yaml").write_text(crew)
+    before = {path: path.read_bytes() for path in sandbox.folder.rglob("*") if path.is_file()}
+    done = sandbox.forks.crewrun("run", "-i", f"name={value}", "-m", "offline?tools=0", "--json", cwd=sandbox.folder)
     row = json.loads(done.stdout)
     assert (done.returncode, row["attempts"], row["error"]["category"], row["error"]["message"]) == (
         3,
@@ -383,9 +392,9 @@ def test_an_input_does_not_name_such_a_file_as_an_output(desk: Desk, value: str,
         f"tasks.file.output_file is '{{name}}', which these inputs make {value!r}; not written, since {why}",
     )
     assert {path: path.read_bytes() for path in before} == before
-    write_rows(desk.folder / "in.jsonl", [{"name": value}])
-    assert desk.forks.crewrun("batch", "in.jsonl", "-m", "offline?tools=0", cwd=desk.folder).returncode == 0
-    (written,) = (desk.folder / "in.results.jsonl.files").glob("*/*")
+    write_rows(sandbox.folder / "in.jsonl", [{"name": value}])
+    assert sandbox.forks.crewrun("batch", "in.jsonl", "-m", "offline?tools=0", cwd=sandbox.folder).returncode == 0
+    (written,) = (sandbox.folder / "in.results.jsonl.files").glob("*/*")
     assert written.name == value
 
 

@@ -566,13 +566,13 @@ def test_a_store_that_cannot_be_written_stops_the_batch(tmp_path: Path) -> None:
     assert "name another file, @persist(SQLiteFlowPersistence(…)) or CREWRUN_FLOW_STATES" in done.stderr
 
 
-def test_a_rehearsed_flow_runs_again_with_its_models(tmp_path: Path, mock: MockProcess) -> None:
+def test_an_offline_flow_runs_again_with_its_models(tmp_path: Path, mock: MockProcess) -> None:
     """Rows that no model has answered are not done."""
     mock.clear()
     write_flow(tmp_path, "openai/mock", text=sound())
     rows = write_rows(tmp_path / "in.jsonl", [{"topic": "AI"}])
     command = ("batch", rows, "--crew", "flow.py:Research", "-o", "out.jsonl", "-q")
-    rehearsal = own_process.crewrun(*command, "-m", "offline", cwd=tmp_path)
-    assert (rehearsal.returncode, rehearsal.stderr) == (0, "")
+    offline_run = own_process.crewrun(*command, "-m", "offline", cwd=tmp_path)
+    assert (offline_run.returncode, offline_run.stderr) == (0, "")
     done = own_process.crewrun(*command, cwd=tmp_path, env={"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "x"})
     assert (done.returncode, read_rows(tmp_path / "out.jsonl")[0]["models"]) == (0, ["openai/mock"]), done.stderr

@@ -313,7 +313,7 @@ def test_an_embedder_of_another_language_is_said_and_words_choose(place: Place) 
     assert place.stderr.count(told) == 1
 
 
-def test_an_embedder_is_not_asked_in_a_rehearsal_and_needs_its_key_else(place: Place) -> None:
+def test_an_embedder_is_not_asked_offline_and_needs_its_key_else(place: Place) -> None:
     """The key is missed before the first call."""
     embedded(place)
     place.crewrun("batch", "in.jsonl", "-m", "offline")

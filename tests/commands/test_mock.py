@@ -29,7 +29,7 @@ from crewrun.errors import OutputInvalid
 from crewrun.llm.offline_model import directives
 from crewrun.llm.offline_model.directives import PromptDirectives, find_directives
 from crewrun.mock.faults import Fault, disarm, find_fault
-from crewrun.mock.rate_limits import RateLimits, TokenBucket
+from crewrun.mock.rate_limits import MockLimits, TokenBucket
 from crewrun.tools import tool
 
 MODEL = "gpt-4.1-mini"
@@ -539,7 +539,7 @@ def test_the_bucket_keeps_its_rate_and_its_word(per_min: int, asked: list[tuple[
 
 def test_a_request_takes_from_all_limits_or_from_none() -> None:
     """One that is refused for its tokens has not used up a request."""
-    limits = RateLimits(2, 100, 0.0)
+    limits = MockLimits(2, 100, 0.0)
     refusers = [limits.admit(tokens, 0.0).refused_by for tokens in (60, 60, 40, 1)]
     assert refusers == [None, "--tpm", None, "--rpm"]
 

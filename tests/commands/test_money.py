@@ -142,7 +142,7 @@ def test_a_budget_needs_prices(place: Place, llm: str) -> None:
     ids=["none", "unknown"],
 )
 def test_a_deployment_needs_a_price_or_its_base_model(place: Place, llm: str, why: str, way_out: str) -> None:
-    """A name of one's own is in no table; a rehearsal is told so too."""
+    """A name of one's own is in no table; an offline run is told so too."""
     place.crew(llm=f'{{{llm}, base_url: "http://127.0.0.1:9", api_key: x}}')
     place.rows(*topics(3))
     assert place.batch("--budget", "1", "--dry-run", code=2) == []
@@ -156,7 +156,7 @@ def test_a_deployment_needs_a_price_or_its_base_model(place: Place, llm: str, wh
 
 
 def test_a_name_that_no_agent_has_is_told_of(place: Place) -> None:
-    """In --rpm, --tpm and --price: they hold for nobody. A rehearsal, which calls other models anyway, says nothing."""
+    """In --rpm, --tpm and --price: unused. An offline run, which calls other models anyway, says nothing."""
     place.crew()
     place.rows(*topics(1))
     flags = ["--rpm", "gpt-4.1-mni=60", "--tpm", "openai/gpt-4.1-mini=90000", "--price", "gpt-5=1,2", "--rpm", "90"]
@@ -321,7 +321,7 @@ def test_a_canary_of_any_size_runs_all_rows(place: Place, n: str) -> None:
         assert found["forecast"] is None
     elif n == "1":
         assert found["forecast"]["cost_usd"]["high"] is None
-        assert re.search(r" \(90 %: at least \$0\.\d+; one row tells no more\) ", place.stderr)
+        assert re.search(r" \(90 %: at least \$0\.\d+; a single row does not tell more\) ", place.stderr)
     else:
         cost_usd = found["forecast"]["cost_usd"]
         assert (cost_usd["low"], cost_usd["mean"], cost_usd["high"]) == (pytest.approx(found["cost_usd"]),) * 3

@@ -52,7 +52,7 @@ DELETED = f"{RESULTS}: was moved or deleted while the run was going; it has been
 REPLACED = f"{RESULTS}: was replaced by another file while the run was going; it has been restored"
 CHANGED = f"{RESULTS}: was changed while the run was going; it has been restored"
 CUT = f"{RESULTS}: was cut off while the run was going; it has been restored, 3 lines came from the journal"
-ASIDE = "the file that was there is now"
+BACKUP = "the file that was there is now"
 # The first letter of the first line, written over in place, some ticks of the file system's clock from other writes.
 TICKS = "for i in 1 2 3; do touch a; rm -f b; until [ b -nt a ]; do touch b; done; done"
 OVERWRITE = f"{TICKS}; printf X | dd of={RESULTS} conv=notrunc status=none; {TICKS}"
@@ -62,9 +62,9 @@ DEEDS = [
     pytest.param(f"mv {RESULTS} mine.jsonl", DELETED, id="moved"),
     pytest.param(f"mv {RESULTS} mine.jsonl; mv mine.jsonl {RESULTS}", "", id="moved and back"),
     pytest.param(f"cp {RESULTS} new; mv new {RESULTS}", REPLACED, id="replaced by its own lines"),
-    pytest.param(f"sed -i s/topic/TOPIC/ {RESULTS}", f"{REPLACED}, {ASIDE}", id="edited by an editor"),
-    pytest.param(f"rm {RESULTS}; mkdir {RESULTS}", f"{REPLACED}, {ASIDE}", id="replaced by a folder"),
-    pytest.param(f"rm {RESULTS}; ln -s nowhere {RESULTS}", f"{DELETED}, {ASIDE}", id="replaced by a dangling link"),
+    pytest.param(f"sed -i s/topic/TOPIC/ {RESULTS}", f"{REPLACED}, {BACKUP}", id="edited by an editor"),
+    pytest.param(f"rm {RESULTS}; mkdir {RESULTS}", f"{REPLACED}, {BACKUP}", id="replaced by a folder"),
+    pytest.param(f"rm {RESULTS}; ln -s nowhere {RESULTS}", f"{DELETED}, {BACKUP}", id="replaced by a dangling link"),
     pytest.param(f"truncate -s 0 {RESULTS}", CUT, id="truncated"),
     pytest.param(f": > {RESULTS}", CUT, id="emptied"),
     pytest.param(
@@ -85,7 +85,7 @@ def test_a_results_file_that_was(run: Place, deed: str, said: str) -> None:
     is_whole(run)
     assert said in " ".join(notes)
     assert bool(notes) == bool(said)
-    if ASIDE in said:
+    if BACKUP in said:
         assert os.path.lexists(run.folder / "in.results.1.jsonl")
 
 

@@ -89,7 +89,7 @@ def test_a_row_that_comes_back_is_not_paid_for_again(place: Place) -> None:
     place.batch()
     place.rows(T0)
     place.batch()
-    assert "2 results were taken out" in place.stderr
+    assert "2 results were removed" in place.stderr
     place.rows(T0, T1, T2)
     assert place.batch() == []
     assert sorted(place.done()) == ["topic 0", "topic 1", "topic 2"]
@@ -172,7 +172,7 @@ def test_a_changed_row_has_one_line_even_if_only_a_part_is_run(place: Place, inp
     assert "taken out" not in place.stderr
     assert place.batch(*flags, inputs=inputs, stdin=give("a", "b", "y", "d")) == []
     assert lines_by_id(place) == [("p0", "a"), ("p1", "b"), ("p2", "y"), ("p3", "d")]
-    assert "1 results were taken out: their rows are not in the input any more" in place.stderr
+    assert "1 results were removed: their rows are no longer in the input" in place.stderr
     assert place.crewrun("status", RESULTS, "--verify") == []
 
 
@@ -640,7 +640,7 @@ def test_a_run_folder_with_other_files_in_it_keeps_them(place: Place) -> None:
     assert place.batch(*flags) == []
 
 
-def test_fresh_moves_what_was_there_aside(place: Place) -> None:
+def test_fresh_moves_what_was_there_away(place: Place) -> None:
     """Each time to the next number, as a run that can be looked at; all is paid again."""
     place.batch()
     first = place.results.read_bytes()

@@ -98,7 +98,7 @@ def test_what_cannot_be_retried_is_refused(place: Place) -> None:
     )
     (place.folder / "in.jsonl").rename(place.folder / "moved.jsonl")
     assert place.crewrun("retry", RESULTS, code=2) == []
-    assert place.stderr == f"crewrun: {RESULTS}: its input in.jsonl is not there any more\n"
+    assert place.stderr == f"crewrun: {RESULTS}: its input in.jsonl no longer exists\n"
 
 
 def test_rows_from_a_pipe_cannot_be_retried(place: Place) -> None:

@@ -81,7 +81,7 @@ def mock() -> Iterator[MockProcess]:
 
 @pytest.fixture
 def place(tmp_path: Path, forks: Forks) -> Place:
-    """A folder with a crew that rehearses, and three rows."""
+    """A folder with a crew of the offline model, and three rows."""
     write_crew(tmp_path)
     write_rows(tmp_path / "in.jsonl", topics(3))
     return Place(tmp_path, {}, forks)
@@ -99,9 +99,9 @@ def looked_at(tmp_path_factory: pytest.TempPathFactory, mock: MockProcess, forks
 
 
 @pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Place:
+def offline_run(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Place:
     """A finished run of three rows without a provider. Not to be changed."""
-    place = Place(tmp_path_factory.mktemp("rehearsed"), {}, forks)
+    place = Place(tmp_path_factory.mktemp("offline"), {}, forks)
     write_crew(place.folder)
     write_rows(place.folder / "in.jsonl", topics(3))
     place.do("batch", "in.jsonl", "-j", "1")
@@ -109,10 +109,10 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Place:
 
 
 @pytest.fixture
-def copy(rehearsed: Place, tmp_path: Path) -> Place:
+def copy(offline_run: Place, tmp_path: Path) -> Place:
     """The run of three rows, moved to where it may be damaged. Its input is where it was."""
-    shutil.copytree(rehearsed.folder, tmp_path / "copy")
-    return Place(tmp_path / "copy", {}, rehearsed.forks)
+    shutil.copytree(offline_run.folder, tmp_path / "copy")
+    return Place(tmp_path / "copy", {}, offline_run.forks)
 
 
 def environment(mock: MockProcess) -> dict[str, str]:
@@ -275,7 +275,7 @@ def test_status_while_the_run_is_going(going: Going) -> None:
 def test_the_other_commands_while_the_run_is_going(going: Going) -> None:
     """What is done can be exported; nothing is verified that changes, and nothing deleted that is needed."""
     assert going.export == going.results != ""
-    assert going.verify == f"{RESULTS}: process <pid> is working on this run; --verify it when that has ended"
+    assert going.verify == f"{RESULTS}: process <pid> is working on this run; use --verify when that has ended"
     assert [re.sub(r"[\d.]+ kB", "<size>", line) for line in going.gc] == [
         f"{STATE}: running, rows unknown, <size>, <then>",
         "freed 0 bytes",
@@ -336,7 +336,7 @@ def test_the_command_that_verify_names_puts_the_results_right(place: Place) -> N
         "  1 × lines that are incomplete: line 3",
         f"  1 × lines that were edited: line 1: {T0}",
         f"  1 × rows that are done but have no line: {T2}",
-        "to put the results right: crewrun batch in.jsonl --ordered",
+        "to repair the results: crewrun batch in.jsonl --ordered",
     ]
     place.do("batch", "in.jsonl", "--ordered")
     assert (place.results.read_bytes(), differences(place)) == (before, {})
@@ -456,7 +456,7 @@ def test_show_has_only_prompts_that_were_sent(edited: Place) -> None:
     assert prompts() == [*kept, (2, None, "")]
     assert edited.do("show", RESULTS, T0).stdout.splitlines()[-3] == (
         "prompts that are not shown: --log-prompts would have kept them; "
-        "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback had a part in them"
+        "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback contributed"
     )
     (edited.folder / "crew.yaml").unlink()
     assert edited.do("show", RESULTS, T0).stdout.splitlines()[-3] == (
@@ -668,7 +668,8 @@ def test_export_of_results_without_a_run_folder(place: Place) -> None:
         [T2, "2", "failed", "topic 2", "", "", "", "", "x", "y", "", ""],
     ]
     assert done.stderr == (
-        f"{left_out}crewrun: --ordered by the places that rows had when they ran, since copy.jsonl has no run folder\n"
+        f"{left_out}crewrun: --ordered by the places that rows had when they ran, because copy.jsonl has no run "
+        "folder\n"
     )
     table = list(csv.reader(io.StringIO(place.do("export", "copy.jsonl", "--status", "failed", "-f", "csv").stdout)))
     assert (table[0][:8], [row[0] for row in table[1:]]) == (names[:8], [T2])
@@ -687,7 +688,7 @@ def test_results_without_a_run_folder_that_are_not_whole(copy: Place) -> None:
     )
     assert copy.refused("export", RESULTS, "-o", RESULTS) == f"-o {RESULTS}: is a file of the run itself; name another"
     assert copy.refused("export", "in.jsonl", "-o", "out.csv") == (
-        "in.jsonl: has no run folder, and no line of it is a result; "
+        "in.jsonl: has no run folder, and none of its lines is a result; "
         "RUN is a results file of crewrun batch or merge, or a run folder"
     )
     assert not (copy.folder / "out.csv").exists()
@@ -796,10 +797,10 @@ def test_a_run_whose_rows_came_through_a_pipe(place: Place) -> None:
     assert (shown["status"], shown["input"], shown["no_prompt"]) == (
         "ok",
         None,
-        "the row's input is not there any more",
+        "the row's input no longer exists",
     )
     assert place.refused("export", "rd") == (
-        "rd: its results went to a stream and its rows came through a pipe: there is nothing to make the results from"
+        "rd: its results went to a stream and its rows came through a pipe, so the results cannot be restored"
     )
 
 
@@ -822,9 +823,9 @@ IS = "RUN is a results file of crewrun batch, or the run folder next to it"
         ),
     ],
 )
-def test_what_is_no_run_is_refused(rehearsed: Place, words: tuple[str, ...], said: str) -> None:
+def test_what_is_no_run_is_refused(offline_run: Place, words: tuple[str, ...], said: str) -> None:
     """In one line, which says what a run is."""
-    assert rehearsed.refused(*words) == said
+    assert offline_run.refused(*words) == said
 
 
 @pytest.mark.parametrize(
@@ -888,7 +889,7 @@ def test_a_run_that_is_damaged(
     assert f"{STATE}/{name}: {said}" in copy.refused(*commands.get(words, (words, RESULTS)))
 
 
-def test_a_manifest_of_the_wrong_kind_hides_no_other_run(copy: Place, rehearsed: Place) -> None:
+def test_a_manifest_of_the_wrong_kind_hides_no_other_run(copy: Place, offline_run: Place) -> None:
     """gc lists the run as damaged and goes on; a batch writes the manifest anew, save one of a newer crewrun's."""
     path = copy.folder / STATE / "manifest.json"
     whole = json.loads(path.read_text()) | {"cwd": str(copy.folder), "output": str(copy.results)}
@@ -898,7 +899,7 @@ def test_a_manifest_of_the_wrong_kind_hides_no_other_run(copy: Place, rehearsed:
         "string as an integer); repeat the command of the run, which writes a new one"
     )
     path.write_text(json.dumps(whole | {"command": 7}))
-    shutil.copytree(rehearsed.folder, copy.folder / "other")
+    shutil.copytree(offline_run.folder, copy.folder / "other")
     assert [run["state"] for run in copy.json("gc")["runs"]] == ["damaged", "finished"]
     path.unlink()
     os.mkfifo(path)  # that nobody writes to
@@ -955,7 +956,7 @@ def test_a_run_that_was_moved_is_found_where_it_is(copy: Place) -> None:
     assert (status["results"], status["rows"]) == (str(copy.results), {"ok": 3, "failed": 0, "in_flight": 0})
     before = copy.results.read_bytes()
     copy.results.write_bytes(b"")
-    assert copy.said("status", STATE, "--verify", code=3)[-1] == f"to put the results right: crewrun retry {RESULTS}"
+    assert copy.said("status", STATE, "--verify", code=3)[-1] == f"to repair the results: crewrun retry {RESULTS}"
     copy.do("retry", RESULTS)
     assert (copy.results.read_bytes(), differences(copy)) == (before, {})
 
@@ -986,22 +987,22 @@ def test_a_run_folder_that_was_named_says_where_the_results_are(place: Place) ->
         assert differences(place, run_dir) == {}
 
 
-def test_a_run_that_was_moved_aside_is_a_run_of_its_own(place: Place) -> None:
+def test_a_run_that_was_moved_away_is_a_run_of_its_own(place: Place) -> None:
     """Its command is a retry, which leaves the newer run alone, also with a run folder that was named."""
     for flags in ((), ("-o", "r.jsonl", "--run-dir", "state")):
         write_rows(place.folder / "in.jsonl", ["nonsense", *topics(2)])
         place.do("batch", "in.jsonl", *flags, code=3)
         place.do("batch", "in.jsonl", *flags, "--fresh", code=3)
-        newer, aside = (place.folder / name for name in (("r.jsonl", "r.1.jsonl") if flags else (RESULTS, OLDER)))
-        before = newer.read_bytes(), len(aside.read_bytes().splitlines())
-        aside.write_bytes(b"")
-        assert place.said("status", aside.name, "--verify", code=3)[-1] == (
-            f"to put the results right: crewrun retry {aside.name}"
+        newer, backup = (place.folder / name for name in (("r.jsonl", "r.1.jsonl") if flags else (RESULTS, OLDER)))
+        before = newer.read_bytes(), len(backup.read_bytes().splitlines())
+        backup.write_bytes(b"")
+        assert place.said("status", backup.name, "--verify", code=3)[-1] == (
+            f"to repair the results: crewrun retry {backup.name}"
         )
-        place.do("retry", aside.name, code=3)
-        assert (newer.read_bytes(), len(aside.read_bytes().splitlines())) == before
-        assert differences(place, aside.name) == {}
-        assert place.said("status", aside.name)[-1] == f"to run what failed again: crewrun retry {aside}"
+        place.do("retry", backup.name, code=3)
+        assert (newer.read_bytes(), len(backup.read_bytes().splitlines())) == before
+        assert differences(place, backup.name) == {}
+        assert place.said("status", backup.name)[-1] == f"to run what failed again: crewrun retry {backup}"
 
 
 @pytest.mark.parametrize(
@@ -1040,11 +1041,11 @@ def test_a_disk_that_is_full_before_the_first_row(place: Place) -> None:
 # --- gc ---------------------------------------------------------------------------------------------------------------
 
 
-def test_gc_deletes_what_nothing_needs(rehearsed: Place, tmp_path: Path) -> None:
+def test_gc_deletes_what_nothing_needs(offline_run: Place, tmp_path: Path) -> None:
     """Finished runs when that is asked for; what is damaged stays, and so do results and other files."""
-    place = Place(tmp_path, {}, rehearsed.forks)
+    place = Place(tmp_path, {}, offline_run.forks)
     for name in ("finished", "orphan", "damaged"):
-        shutil.copytree(rehearsed.folder, tmp_path / name)
+        shutil.copytree(offline_run.folder, tmp_path / name)
     (tmp_path / "orphan" / RESULTS).unlink()
     (tmp_path / "orphan" / STATE / "mine.txt").touch()
     (tmp_path / "damaged" / STATE / "journal.sqlite").write_bytes(b"")
@@ -1078,7 +1079,7 @@ def test_gc_keeps_a_run_of_which_rows_have_failed(place: Place) -> None:
     assert done.stderr.startswith("1 ok, 0 failed, 2 done before in ")
 
 
-def test_gc_knows_what_fresh_moved_aside(place: Place) -> None:
+def test_gc_knows_what_fresh_moved_away(place: Place) -> None:
     """The newer run has its place; without --delete it says what could go, and looking changes nothing."""
     write_rows(place.folder / "in.jsonl", topics(1))
     place.do("batch", "in.jsonl")

@@ -46,7 +46,7 @@ class Folder:
         return done
 
     def batch(self, *flags: str, code: int | None = 0) -> CompletedProcess[str]:
-        """Run `in.jsonl` with the rehearsal model."""
+        """Run `in.jsonl` with the offline model."""
         return self.crewrun("batch", "in.jsonl", *flags, code=code)
 
     def merge(self, *args: str, code: int | None = 0) -> list[str]:
@@ -265,7 +265,8 @@ def test_a_success_is_taken_before_a_failure_and_a_later_result_before_an_earlie
         folder.write("one", one), folder.write("two", two)
         assert folder.merge(*order) == [
             "all.jsonl: 3 rows of 2 runs (3 of them in several): 3 ok, 0 failed",
-            "warning: not held against the input: results without run folders do not say what it was; --input names it",
+            "warning: not compared with the input: results without run folders do not say what it was; --input names "
+            "it",
         ]
         assert sorted(map(json.loads, folder.lines()), key=lambda row: str(row["id"])) == expected
 
@@ -290,7 +291,7 @@ def test_what_is_not_as_the_input_has_it_is_said_and_written_all_the_same(folder
     folder.write("two", [result("b", minute=1) | now["b"], result("c", status="failed") | now["c"], result("x")])
     assert folder.merge("one", "two", "--input", "in.jsonl", "--id-field", "sku", code=3) == [
         "all.jsonl: 4 rows of 2 runs (1 of them in several): 3 ok, 1 failed",
-        "not complete: held against in.jsonl",
+        "not complete: compared with in.jsonl",
         "  1 × rows that failed: c",
         "  7 × rows of the input without a result: line 4: m0, line 5: m1, line 6: m2, line 7: m3, line 8: m4, …",
         "  1 × results of rows whose input has changed: line 1: a",
@@ -314,9 +315,9 @@ def test_torn_edited_and_foreign_lines_are_left_out(divided: Folder) -> None:
         f"crewrun batch in.jsonl --shard 1/3",
         f"warning: {third.name}: lines that are left out: 1 incomplete, 4 that are not results",
     ]
-    assert said[3] == "not complete: held against in.jsonl"
+    assert said[3] == "not complete: compared with in.jsonl"
     assert {row["id"] for row in divided.results()} == set(ids(divided.results("whole.jsonl"))) - lost
-    assert divided.merge(third.name, code=3)[2].startswith("warning: not held against the input: ")
+    assert divided.merge(third.name, code=3)[2].startswith("warning: not compared with the input: ")
 
 
 def test_a_run_that_is_named_twice_is_read_once(divided: Folder) -> None:
@@ -340,7 +341,7 @@ def test_runs_of_different_crews_are_merged_with_a_warning(divided: Folder) -> N
     write_crew(divided.path)
     divided.batch("--shard", "2/3", "-o", "slow.jsonl", "-m", "offline?latency=0.001", code=None)
     divided.batch("--shard", "3/3", "-o", "calm.jsonl", "-i", "tone=calm", code=None)
-    differs = f"its crew or models are others than those of {SHARDS[0]}"
+    differs = f"its crew or models differ from those of {SHARDS[0]}"
     line = "crew.yaml:4: 'goal: Write better' and not 'goal: Write well'"
     assert divided.merge(*SHARDS, "better.jsonl", "slow.jsonl", "calm.jsonl", code=3)[:3] == [
         f"warning: better.jsonl: {differs}: {line}",
@@ -383,9 +384,9 @@ def test_runs_of_several_machines_are_held_against_the_input_that_is_here(divide
     manifest = divided.path / f"{there}.crewrun" / "manifest.json"
     known = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(known | {"cwd": "/nowhere"}))
-    assert divided.merge(here, there, code=3)[2] == "not complete: held against in.jsonl"
+    assert divided.merge(here, there, code=3)[2] == "not complete: compared with in.jsonl"
     manifest.write_text(json.dumps(known | {"cwd": "/nowhere", "input_digest": "another"}))
-    unknown = "warning: not held against the input:"
+    unknown = "warning: not compared with the input:"
     assert divided.merge(here, there, code=3)[2] == (
         f"{unknown} /nowhere/in.jsonl, in.jsonl: are not the same; --input names it"
     )

@@ -30,7 +30,7 @@ def skills_in(place: Place, skills: str) -> None:
 
 
 def agent(**fields: Any) -> Agent:
-    """An agent that is rehearsed."""
+    """An agent of the offline model."""
     return Agent(role="r", goal="g", backstory="b", llm="offline", **fields)
 
 
@@ -128,7 +128,7 @@ def test_a_changed_skill_makes_another_crew(place: Place) -> None:
     ("text", "told"),
     [
         ("Pay in pesos.", "skills/refunds/SKILL.md: has no front matter; a skill begins with ---\\nname: refunds"),
-        ("---\nname: refunds", "its front matter has no end; write a line of --- behind it"),
+        ("---\nname: refunds", "its front matter has no end; write a line of --- after it"),
         ("---\nname: [\n---\n", "its front matter is not valid YAML: "),
         ("---\n- a\n---\n", "its front matter is no mapping; it has `name` and `description`"),
         ("---\nname: refunds\n---\n", "skills/refunds/SKILL.md: description: Field required"),

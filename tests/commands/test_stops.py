@@ -293,8 +293,11 @@ def test_a_row_that_takes_too_long_frees_its_slot(place: Place, flags: list[str]
         (["--budget", "nan"], "--budget 'nan': must be an amount of US dollars above 0, such as 2.50"),
         (["--budget", "much"], "--budget 'much': must be an amount of US dollars above 0, such as 2.50"),
         (["--row-budget", "0"], "--row-budget '0': must be an amount of US dollars above 0, such as 2.50"),
-        (["--deadline", "yesterday"], "--deadline 'yesterday': is no time; write it as 6h, 06:30 or 2026-01-31T06:30"),
-        (["--deadline", "25:00"], "--deadline '25:00': is no time; write it as 6h, 06:30 or 2026-01-31T06:30"),
+        (
+            ["--deadline", "yesterday"],
+            "--deadline 'yesterday': is not a time; write it as 6h, 06:30 or 2026-01-31T06:30",
+        ),
+        (["--deadline", "25:00"], "--deadline '25:00': is not a time; write it as 6h, 06:30 or 2026-01-31T06:30"),
         (["--deadline", "0"], "--deadline '0': leaves no time"),
         (["--outage-patience", "soon"], "--outage-patience 'soon': write it as 90s, 5m, 1h30m or 2d"),
         (["--outage-patience", "-1"], "--outage-patience '-1': must be a time from 0 up"),
@@ -353,7 +356,7 @@ def test_a_number_out_of_range_is_refused(place: Place, flags: list[str]) -> Non
         ("budget: 0", "crew.yaml:13: batch.budget: needs to be more than 0, not 0"),
         ("row-budget: much", "--row-budget 'much': must be an amount of US dollars above 0, such as 2.50"),
         ("outage-patience: soon", "--outage-patience 'soon': write it as 90s, 5m, 1h30m or 2d"),
-        ("deadline: yesterday", "--deadline 'yesterday': is no time; write it as 6h, 06:30 or 2026-01-31T06:30"),
+        ("deadline: yesterday", "--deadline 'yesterday': is not a time; write it as 6h, 06:30 or 2026-01-31T06:30"),
         ("max_forecast: 1", "--max-forecast: the forecast comes from a canary; add --canary 100"),
         ("canary: -1", "crew.yaml:13: batch.canary: needs to be at least 0, not -1"),
     ],
@@ -429,7 +432,7 @@ def test_a_method_that_swallows_the_end_of_a_run_makes_no_row_ok(place: Place) -
 
 
 def test_threads_that_a_method_starts_belong_to_the_run(place: Place) -> None:
-    """Its model is theirs: a rehearsal sends nothing."""
+    """Its model is theirs: an offline run sends nothing."""
     (place.folder / "flows.py").write_text(FLOWS)
     place.rows(*topics(2))
     with Fickle(lambda _: Reply(text="paid")) as provider:

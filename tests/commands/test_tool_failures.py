@@ -118,7 +118,7 @@ def test_show_blames_a_tool_that_keeps_no_results(broken: Place) -> None:
     broken.folder.joinpath("tools.py").write_text(TOOLS.replace('@tool("search")', '@tool("search", replay=False)'))
     broken.batch()
     broken.crewrun("show", "in.results.jsonl", read_rows(broken.results)[0]["id"], "--json")
-    assert json.loads(broken.stdout)["no_prompt"] == "what 'search' gave, or failed with, is not in the journal"
+    assert json.loads(broken.stdout)["no_prompt"] == "the result or failure of 'search' is not in the journal"
 
 
 def test_a_failure_is_not_replayed_as_a_result(broken: Place) -> None:

@@ -261,7 +261,7 @@ def committed(folder: Path) -> set[str]:
 # --- damaged files ----------------------------------------------------------------------------------------------------
 
 FEW_ROWS = topics(12)
-REHEARSAL = ("batch", "in.jsonl", "-m", "offline", "-j", "3")
+OFFLINE_RUN = ("batch", "in.jsonl", "-m", "offline", "-j", "3")
 FILES: dict[Literal["journal", "wal", "results"], str] = {
     "journal": f"{STATE}/journal.sqlite",
     "wal": f"{STATE}/journal.sqlite-wal",
@@ -314,10 +314,12 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Damaged:
     folder = tmp_path_factory.mktemp("damaged")
     write_crew(folder, "offline", ["Criticise {topic}"])
     write_rows(folder / "in.jsonl", FEW_ROWS)
-    assert forks.crewrun(*REHEARSAL, "-j", "1", cwd=folder, kill_at=Point("half", "write", RESULTS, 6)).returncode == -9
+    assert (
+        forks.crewrun(*OFFLINE_RUN, "-j", "1", cwd=folder, kill_at=Point("half", "write", RESULTS, 6)).returncode == -9
+    )
     killed = files_in(folder)
     assert FILES["wal"] in killed
-    assert forks.crewrun(*REHEARSAL, cwd=folder).returncode == 0
+    assert forks.crewrun(*OFFLINE_RUN, cwd=folder).returncode == 0
     return Damaged(
         forks, folder, {"killed": killed, "finished": files_in(folder)}, comparable(read_rows(folder / RESULTS))
     )
@@ -344,7 +346,7 @@ def check_damage(damaged: Damaged, run: str, damage: Damage, *, with_shm: bool) 
         (damaged.folder / STATE / "journal.sqlite-shm").unlink(missing_ok=True)
     results = damaged.folder / RESULTS
     before = results.read_bytes() if results.exists() else b""
-    done = damaged.forks.crewrun(*REHEARSAL, cwd=damaged.folder)
+    done = damaged.forks.crewrun(*OFFLINE_RUN, cwd=damaged.folder)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode in (0, 2), done.stderr
     if done.returncode == 2:
@@ -356,10 +358,10 @@ def check_damage(damaged: Damaged, run: str, damage: Damage, *, with_shm: bool) 
             done.stderr,
         ), done.stderr
         assert (results.read_bytes() if results.exists() else b"") == before
-        fresh = damaged.forks.crewrun(*REHEARSAL, "--fresh", cwd=damaged.folder)
+        fresh = damaged.forks.crewrun(*OFFLINE_RUN, "--fresh", cwd=damaged.folder)
         assert fresh.returncode == 0, fresh.stderr
     assert comparable(read_rows(results)) == damaged.right
-    again = damaged.forks.crewrun(*REHEARSAL, cwd=damaged.folder)
+    again = damaged.forks.crewrun(*OFFLINE_RUN, cwd=damaged.folder)
     assert (again.returncode, again.stderr.partition(" in ")[0]) == (0, "0 ok, 0 failed, 12 done before"), again.stderr
 
 

@@ -18,7 +18,7 @@ from crewrun.limits.budget import Budget, Hold, check_row
 from crewrun.limits.cross_loop import CrossLoopLimiters
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.options import LimiterOptions
-from crewrun.limits.permit import Price
+from crewrun.limits.permit import CallPrice
 from crewrun.messages import Endpoint
 
 IN_FLIGHT = 64
@@ -448,7 +448,7 @@ def test_a_call_of_another_loop_that_is_cancelled_as_it_is_let_in_reserves_nothi
         loop.call_soon_threadsafe(is_busy.set)
         loop.call_soon_threadsafe(may_go_on.wait)
         is_busy.wait()
-        entering = asyncio.ensure_future(limiter.enter(10, Price(("m", "t"), 10, 1e-6, 1, 1e-3, True)))
+        entering = asyncio.ensure_future(limiter.enter(10, CallPrice(("m", "t"), 10, 1e-6, 1, 1e-3, True)))
         await asyncio.sleep(0)
         entering.cancel()
         await asyncio.wait([entering])

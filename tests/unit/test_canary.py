@@ -201,7 +201,7 @@ def forecast_of(mean_usd: float | None, rows: int = 10, sample: int = 2) -> Fore
             forecast_of(None),
             0.0,
             4.0,
-            "the price of a model is not known, so nobody can say whether --max-forecast holds (--price)",
+            "the price of a model is not known, so --max-forecast cannot be checked (--price)",
         ),
         (forecast_of(None, rows=2), 0.0, 4.0, None),
     ],

@@ -405,7 +405,7 @@ async def test_a_kickoff_in_a_thread_of_a_run_is_part_of_that_run() -> None:
 
 
 async def test_a_loop_of_its_own_in_a_run_calls_models_as_the_run_says() -> None:
-    """`asyncio.run` in a tool cannot share connections, but it cannot go to a billed model in a rehearsal either."""
+    """`asyncio.run` in a tool cannot share connections, but it cannot go to a billed model in an offline run either."""
     agent = writer(llm="gpt-4o-mini")
     crew = Crew(agents=[agent], tasks=[task("Say", agent)])
     async with Gateway(GatewayOptions(model="offline")):

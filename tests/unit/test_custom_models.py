@@ -124,7 +124,7 @@ def test_another_parameter_is_another_model(place: Place) -> None:
 
 
 def test_a_run_s_model_stands_in_for_it(place: Place) -> None:
-    """`-m` is for every model of a crew; a rehearsal calls nobody's code."""
+    """`-m` is for every model of a crew; an offline run calls none of the user's code."""
     crew_file(place)
     place.batch("--crew", "crew.py:crew", "-m", "offline")
     assert asked(place) == []

@@ -603,7 +603,7 @@ async def test_a_crew_that_a_sync_method_started_ends_with_its_flow() -> None:
 async def test_sync_methods_of_nested_flows_never_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three threads, sixty flows with sync methods that run flows with sync methods: they queue, and all end."""
     monkeypatch.setattr(threads, "pool", threads.ThreadPool(3))
-    monkeypatch.setattr("crewrun.llm.gateway.pool", threads.pool)
+    monkeypatch.setattr("crewrun.llm.loop_bound.pool", threads.pool)
 
     class Inner(Flow):
         @start()
@@ -754,7 +754,7 @@ def listening(*marks: tuple[str, Any], starts: bool = True) -> Callable[[], Any]
         ),
         pytest.param(
             listening(("a", listen(and_("begin", "b"))), ("b", listen("a"))),
-            "F.a can never run: and_(begin, b) waits for 'b', which no way leads to before it",
+            "F.a can never run: and_(begin, b) waits for 'b', which nothing leads to before it",
             id="an and_ that waits for what comes after it",
         ),
         pytest.param(

@@ -183,7 +183,7 @@ def test_methods_run_as_often_and_in_the_order_that_the_reference_says(graph: Gr
                 await flow.akickoff({"trace": [], "calls": Counter()})
             return
         flows: list[dict[str, Any]] = [{"trace": [], "calls": Counter()} for _ in range(3)]
-        kept = [flow._crewrun_apart() for _ in flows]
+        kept = [flow._crewrun_copy() for _ in flows]
         async with anyio.create_task_group() as group:
             for one, inputs in zip(kept, flows, strict=True):
                 group.start_soon(one.akickoff, inputs)

@@ -247,7 +247,7 @@ async def test_a_model_s_state_is_validated_when_it_is_restored() -> None:
 
 
 async def test_a_state_that_is_no_json_is_refused_with_the_method_s_name() -> None:
-    """It cannot be kept, and that is said where it is found."""
+    """A state that is not JSON data cannot be stored; the error names the method."""
 
     @persist("x.db")
     class Odd(Flow):
@@ -256,7 +256,7 @@ async def test_a_state_that_is_no_json_is_refused_with_the_method_s_name() -> No
             self.state["client"] = object()
 
     with pytest.raises(
-        UsageError, match=r"Odd.work: the state cannot be kept: .*; @persist needs a state of JSON data"
+        UsageError, match=r"Odd.work: the state cannot be stored: .*; @persist needs a state of JSON data"
     ):
         await Odd().akickoff()
 
@@ -276,7 +276,7 @@ async def test_a_file_that_is_no_store_is_named_and_left_as_it_is(content: bytes
         async def work(self) -> None: ...
 
     for inputs, kind in (({"id": "x"}, UsageError), ({}, OutputFailed)):
-        with pytest.raises(kind, match=r"^broken.db: cannot be used for the states of flows: .*Move it aside"):
+        with pytest.raises(kind, match=r"^broken.db: cannot be used for the states of flows: .*Move it away"):
             await Broken().akickoff(inputs)
     assert Path("broken.db").read_bytes() == content
 
@@ -364,10 +364,10 @@ def test_what_persist_takes() -> None:
 
         return Two
 
-    with pytest.raises(DefinitionError, match=r"Two is kept in several files, a.db, b.db; a flow has one"):
+    with pytest.raises(DefinitionError, match=r"Two is stored in several files, a.db, b.db; a flow has one"):
         two_files()
     refusal = (
-        r"a flow cannot be kept by 5; name a SQLiteFlowPersistence, the path of a file, nothing, or an object with"
+        r"a flow cannot be stored by 5; name a SQLiteFlowPersistence, the path of a file, nothing, or an object with"
     )
     with pytest.raises(DefinitionError, match=refusal):
         persist(5)  # type: ignore[call-overload]  # what the test is about
@@ -501,7 +501,7 @@ async def test_a_state_to_restore_that_is_not_there_is_a_warning(has_store: bool
     """The flow begins without it, as in CrewAI."""
     flow = adding()(persistence=InMemory() if has_store else None)
     with pytest.warns(
-        CrewrunWarning, match=r"Adding: no state with id 'gone' to restore \((the InMemory at|nothing keeps)"
+        CrewrunWarning, match=r"Adding: no state with id 'gone' to restore \((the InMemory at|nothing stores)"
     ):
         assert await flow.akickoff({"n": 1}, restore_from_state_id="gone") == 12
 

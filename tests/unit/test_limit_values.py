@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from crewrun.errors import AuthRefused
 from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds
-from crewrun.limits.permit import Price
+from crewrun.limits.permit import CallPrice
 from crewrun.limits.probes import Suspicion
 from crewrun.limits.quotas import TokenQuota
 from crewrun.limits.rate_estimator import RateEstimator
@@ -408,7 +408,7 @@ def test_how_far_a_call_was_counted_beyond_its_bounds(
     is_bound: bool, counted: tuple[int, int], beyond: LearnedBounds
 ) -> None:
     """100 tokens of prompt and 50 of answer at most; a guess is no bound."""
-    assert Price("kind", 100, 1e-6, 50, 2e-6, is_bound).beyond(*counted) == beyond
+    assert CallPrice("kind", 100, 1e-6, 50, 2e-6, is_bound).beyond(*counted) == beyond
 
 
 # Suspicions

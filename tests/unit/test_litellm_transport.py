@@ -565,7 +565,7 @@ async def test_a_refusal_of_others_has_its_meaning_after_one_request(
         pytest.param(200, b"<html>hello", ("ServerError", False, None), id="garbage in a 200"),
     ],
 )
-async def test_a_refusal_means_the_same_as_on_the_direct_lane(
+async def test_a_refusal_means_the_same_as_on_the_direct_transport(
     *, provider: Provider, transport: LitellmTransport, status: int, body: Any, expected: tuple[str, bool, float | None]
 ) -> None:
     """Whatever class litellm makes of it. A reply that is garbage has its status, so it is no outage."""
@@ -797,7 +797,7 @@ def test_a_program_sees_its_own_output_only(program: "subprocess.Popen[str]") ->
     assert (program.returncode, out, ours) == (0, "", "ServerError\nHello!\n")
 
 
-async def test_the_litellm_lane_keeps_the_contract_of_transports(transport: LitellmTransport) -> None:
+async def test_the_litellm_transport_keeps_the_contract_of_transports(transport: LitellmTransport) -> None:
     """The cases of the direct transport, through litellm's own way to an OpenAI-compatible server."""
     with MockProcess() as mock:
         endpoint = Endpoint("litellm", "hosted_vllm", "m", base_url=mock.base_url, api_key="sk-test")

@@ -72,7 +72,7 @@ def test_a_run_without_its_key_stops_before_the_first_call(tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (
         2,
         "crewrun: AZURE_API_KEY and AZURE_API_BASE (or base_url in the llm) are not set: agent 'writer' uses "
-        "azure/mine. Export it or put it into .env; to rehearse without a model: -m offline\n",
+        "azure/mine. Export it or put it into .env; to try it without a model: -m offline\n",
     )
 
 
@@ -108,7 +108,7 @@ def test_a_slip_gets_the_nearest_name(model: str, fields: dict[str, Any], near: 
 @pytest.mark.parametrize("command", ["batch", "plan", "check", "run"])
 @pytest.mark.parametrize("target", ["crew.yaml", "flow.py:F"])
 def test_a_slip_of_offline_is_refused(command: str, target: str, tmp_path: Path) -> None:
-    """A rehearsal is meant, and a server at a base_url would be asked for a model of that name."""
+    """The offline model is meant, and a server at a base_url would be asked for a model of that name."""
     write_crew(tmp_path)
     flow = "from crewai.flow.flow import Flow, start\nclass F(Flow):\n    @start()\n    def go(self): return 'x'\n"
     (tmp_path / "flow.py").write_text(flow, encoding="utf-8")

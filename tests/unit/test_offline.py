@@ -1,4 +1,4 @@
-"""The rehearsal model `offline`, as agents meet it, and the values that it and the mock make up from schemas."""
+"""The offline model, as agents meet it, and the values that it and the mock make up from schemas."""
 
 import json
 import re
@@ -296,7 +296,7 @@ async def test_it_asks_in_words_when_tools_are_explained_in_words() -> None:
 
 @pytest.mark.parametrize("function_calling", [True, False], ids=["as tools", "in words"])
 async def test_with_tools_0_no_tool_runs(function_calling: bool) -> None:
-    """A rehearsal that must not send the mail."""
+    """An offline run that must not send the mail."""
     output = await explain(LLM(model="offline?tools=0", function_calling=function_calling))
     assert [message["role"] for message in output.messages] == ["system", "user", "assistant"]
     assert output.raw.endswith(": no model was called] Explain owls")
@@ -323,7 +323,7 @@ async def test_given_a_schema_it_answers_with_json_that_fits(llm: LLM | str) -> 
     assert (output.pydantic, fact.score, fact.source) == (fact, 1, "book")
 
 
-async def test_a_crew_with_tools_schemas_and_a_judge_is_rehearsed_whole() -> None:
+async def test_a_crew_with_tools_schemas_and_a_judge_runs_offline() -> None:
     """Each task calls its tool once, and a guardrail in words is passed."""
     agent = Agent(role="Explainer", goal="Explain", backstory="b", tools=[look_up], llm="offline")
     tasks = [

@@ -59,7 +59,7 @@ async def transport() -> AsyncIterator[OpenAITransport]:
     await sender.aclose()
 
 
-async def test_the_direct_lane_keeps_the_contract_of_transports(mock: MockProcess) -> None:
+async def test_it_keeps_the_contract_of_transports(mock: MockProcess) -> None:
     """Every way a provider answers or fails, one request each."""
     endpoint = resolve(LLM(model="openai/m", base_url=mock.base_url, api_key="sk-test"))
     garbage = TransportCase("FAIL-GARBAGE", request(endpoint, "FAIL-GARBAGE"), ServerError, 200)

@@ -145,8 +145,8 @@ def test_the_page_says_the_same_in_words_and_explains_what_it_shows(tmp_path: Pa
         "the flow begins here",
         "runs when what leads to it has ended",
         "decides: what it returns is a label",
-        "a label, and who listens to it",
-        "a label that nobody listens to: this way ends",
+        "a label, and what listens to it",
+        "a label that nothing listens to: this branch ends",
         "and: when all have ended",
         "or: when the first has ended",
         "leads back",
@@ -311,7 +311,7 @@ def test_the_command_writes_a_page_named_after_what_it_shows(tmp_path: Path) -> 
     foreign = crewrun("plot", "flow.py:Foreign", cwd=tmp_path)
     assert (foreign.returncode, foreign.stderr) == (
         2,
-        "crewrun: Foreign is no flow and no crew of crewrun's own, so there is nothing that could be drawn\n",
+        "crewrun: Foreign is neither a flow nor a crew of crewrun's own, so it cannot be drawn\n",
     )
     with pytest.raises(UsageError, match=r"no/x.html: the picture cannot be written: No such file or directory$"):
         Article.plot(tmp_path / "no" / "x")

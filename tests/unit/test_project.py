@@ -114,7 +114,7 @@ class Whole:
         "critic": {**WRITER, "role": "Critic", "cache_handler": "cached"},
     }
     tasks_config: ClassVar[Any] = {
-        "review": {**DRAFT, "agent": "critic", "context": ["draft"], "output_json": "Verdict", "callback": "log"},
+        "review": {**DRAFT, "agent": "critic", "context": ["draft"], "output_json": "Judgement", "callback": "log"},
         "draft": {**DRAFT, "tools": ["words"], "output_pydantic": "Text", "callbacks": ["log", "collect"]},
     }
 
@@ -127,7 +127,7 @@ class Whole:
         text: str
 
     @output_json
-    class Verdict(BaseModel):
+    class Judgement(BaseModel):
         good: bool
 
     @llm
@@ -203,7 +203,7 @@ def test_names_in_the_configs_become_what_the_decorated_methods_make() -> None:
     assert (review.agent, review.context, review.output_json, review.callback) == (
         critic,
         [draft],
-        Whole.Verdict,
+        Whole.Judgement,
         whole.log,
     )
     assert made.placeholders == {}  # the hook may bring them

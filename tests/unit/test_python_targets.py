@@ -611,14 +611,13 @@ def test_what_has_no_effect_is_an_error_with_strict(tmp_path: Path) -> None:
         ),
         pytest.param(
             "from crewai.llms.providers.openai.completion import OpenAICompletion",
-            "crewrun has no crewai.llms.providers: it calls providers by itself; "
+            "crewrun has no crewai.llms.providers: it calls providers itself; "
             "write LLM(model='provider/model'), or a BaseLLM of your own",
             id="a class whose module is refused",
         ),
         pytest.param(
             "from crewai.flow import human_feedback",
-            "crewrun has no crewai.flow.human_feedback: nobody is there to be asked; "
-            "take @human_feedback off the method",
+            "crewrun has no crewai.flow.human_feedback: it runs unattended; take @human_feedback off the method",
             id="a decorator that asks somebody",
         ),
         pytest.param(
@@ -778,7 +777,7 @@ def test_the_method_under_crew_may_have_any_name() -> None:
         roles[attr] = found.crew.agents[0].role
     assert roles == {"One": "Marketer", "Two": "Seller", "made": "Marketer"}
     assert message_for("demo.py:Unclear") == (
-        "demo.py:Unclear has several @crew methods, marketing, sales; call the one that is meant `crew`"
+        "demo.py:Unclear has several @crew methods, marketing, sales; name the one to run `crew`"
     )
 
 

@@ -76,7 +76,7 @@ def simulate(
     dice, run = random.Random(seed), Run(case)
 
     async def main() -> None:
-        limits = mock_limits.RateLimits(case.rpm, case.tpm, trio.current_time(), tells=case.tells)
+        limits = mock_limits.MockLimits(case.rpm, case.tpm, trio.current_time(), has_headers=case.tells)
         paced = rate_limiter()
 
         async def send(tokens: int) -> CallError | None:

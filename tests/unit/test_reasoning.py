@@ -163,8 +163,8 @@ async def test_a_draft_reaches_nobody(tmp_path: Path, monkeypatch: pytest.Monkey
         callback=lambda output: seen.append(output.raw),
     )
     second = Task(description="Double", expected_output="e", agent=agent)
-    verdict = '<think>{"valid": false, "feedback": "no"}</think>{"valid": true, "feedback": ""}'
-    async with scripted("<think>secret</think>Four", verdict, "secret</think>Eight") as model:
+    judgement = '<think>{"valid": false, "feedback": "no"}</think>{"valid": true, "feedback": ""}'
+    async with scripted("<think>secret</think>Four", judgement, "secret</think>Eight") as model:
         output = await Crew(agents=[agent], tasks=[first, second]).akickoff()
     assert (output.raw, seen, (tmp_path / "out.txt").read_text()) == ("Eight", ["Four", "Four"], "Four")
     assert "secret" not in str([request.messages for request in model.requests])

@@ -470,7 +470,7 @@ conditional = Crew(agents=chosen.agents, tasks=[*chosen.tasks, more])
 """
 
 
-def test_a_rehearsal_calls_no_model_by_clients_of_the_users_own(tmp_path: Path) -> None:
+def test_an_offline_run_calls_no_model_by_clients_of_the_users_own(tmp_path: Path) -> None:
     """In what makes a crew, in conditions and in tools: of a tool's call the model is told, the others fail the row."""
     (tmp_path / "ask.py").write_text(OWN_CLIENT, encoding="utf-8")
     rows = write_rows(tmp_path / "in.jsonl", [{"topic": "x"}])

@@ -267,7 +267,7 @@ async def test_all_that_has_a_schema_reads_an_answer_alike(read: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "passes"),
+    ("judgement", "passes"),
     [
         ('{"valid": true, "feedback": null}', True),
         ('{"valid": true}', True),
@@ -277,12 +277,12 @@ async def test_all_that_has_a_schema_reads_an_answer_alike(read: Any) -> None:
         ('{"valid": false}', False),
     ],
 )
-async def test_a_judge_needs_no_words(verdict: str, passes: bool) -> None:
+async def test_a_judge_needs_no_words(judgement: str, passes: bool) -> None:
     """To say that an answer is valid, or not; then the answer is sent back with the rule itself."""
     agent = Agent(role="R", goal="g", backstory="b", llm=KNOWN)
     task = Task(description="d", expected_output="e", agent=agent, guardrail="be kind")
     more = [] if passes else ["better", '{"valid": true}']
-    output, requests = await run(Crew(agents=[agent], tasks=[task]), "answer", verdict, *more)
+    output, requests = await run(Crew(agents=[agent], tasks=[task]), "answer", judgement, *more)
     assert output.raw == ("answer" if passes else "better")
     assert passes or "not accepted: it does not keep to: be kind\n" in requests[2].messages[-1].content
 

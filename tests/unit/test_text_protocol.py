@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crewrun.crew.text_protocol import Actions, Call, read_reply
+from crewrun.crew.text_protocol import Actions, ToolUse, read_reply
 
 
 def known(name: str) -> str | None:
@@ -24,16 +24,16 @@ def known(name: str) -> str | None:
             Actions(
                 "It is so.\nObservation: dark\nAction: look\nAction Input: {}",
                 "It is so.\nObservation: dark",
-                (Call("look", "{}"),),
+                (ToolUse("look", "{}"),),
             ),
             id="before-and-after-an-action",
         ),
         pytest.param(
-            "Action: look\nObservation: light", Actions("Action: look", "", (Call("look", ""),)), id="no-input"
+            "Action: look\nObservation: light", Actions("Action: look", "", (ToolUse("look", ""),)), id="no-input"
         ),
         pytest.param(
             "**Action 1:** look\n\n \n**Action 1 Input 1:** ant\nfinal answer: 4",
-            Actions("**Action 1:** look\n\n \n**Action 1 Input 1:** ant", "", (Call("look", "ant"),)),
+            Actions("**Action 1:** look\n\n \n**Action 1 Input 1:** ant", "", (ToolUse("look", "ant"),)),
             id="numbered-and-bold",
         ),
         pytest.param("Action:  \nlook", "Action:  \nlook", id="nothing-named"),
@@ -50,7 +50,7 @@ def test_a_reply_of_blank_lines_costs_its_length(before: str, blank: str) -> Non
     """A pattern that tries all ways to share them out would take minutes."""
     reply = f"{before}{blank * 200_000}\nz"
     read = read_reply(reply, known)
-    assert (read.said if isinstance(read, Actions) else read) == reply.strip()
+    assert (read.text if isinstance(read, Actions) else read) == reply.strip()
 
 
 _MARKS = [
@@ -70,4 +70,4 @@ def test_a_reply_of_marks_costs_its_length(pieces: list[str], before: list[str])
     reply = "".join(before) + piece * (60_000 // len(piece))
     for in_words in (True, False):
         read = read_reply(reply, known, in_words=in_words)
-        assert isinstance(read, str) or read.said in reply
+        assert isinstance(read, str) or read.text in reply

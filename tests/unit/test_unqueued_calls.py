@@ -20,13 +20,13 @@ from crewrun.limits.high_water import HighWaterMark
 from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.options import LimiterOptions
-from crewrun.limits.permit import CallResult, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, Permit
 from crewrun.messages import Endpoint
 
 T = TypeVar("T")
 
 ENDPOINT = Endpoint("direct", "openai", "m", base_url="http://x")
-PRICE = Price(("m", "task"), 100, 1e-3, 100, 4e-3, True)  # half a dollar at most
+PRICE = CallPrice(("m", "task"), 100, 1e-3, 100, 4e-3, True)  # half a dollar at most
 
 
 def on_a_virtual_clock(main: Callable[[], Awaitable[T]]) -> T:
@@ -178,11 +178,11 @@ class OneLimiter:
     def of(self, endpoint: Endpoint) -> "OneLimiter":
         return self
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Any:
+    async def enter(self, tokens: int, price: CallPrice | None, *, is_patient: bool = True) -> Any:
         self.is_entering.set()
         return self.entered()
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Any:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: CallPrice | None) -> Any:
         return await self.enter(tokens, price)
 
     def given_up(self, permit: Permit, result: CallResult | None = None) -> None:

@@ -14,11 +14,11 @@ from crewrun.definitions.definition import Definition
 from crewrun.definitions.formats.crew_yaml import normalise_batch_keys
 from crewrun.definitions.jsonc_source import read
 from crewrun.definitions.keys import Rules
-from crewrun.definitions.names import Names
+from crewrun.definitions.names import NameResolver
 from crewrun.definitions.normalise import normalise_json
 from crewrun.definitions.pipeline import assemble
 from crewrun.definitions.problems import KeyPath
-from crewrun.definitions.source import Expected, Source, joined
+from crewrun.definitions.source import DefinitionSource, Expected, joined
 from crewrun.errors import suggest
 
 _AGENT_FILE = Expected("an agent's file", "`role`, `goal` and `backstory`")
@@ -29,12 +29,12 @@ def load(file: str) -> Definition:
     """The crew that `file` defines. Raises DefinitionError as for crew.yaml; warns about features that are missing."""
     folder = os.path.dirname(file)
     source = normalise_json(_with_agents(read(file), os.path.join(folder, "agents")), folder)
-    names = Names([folder], [os.path.join(folder, "tools")])
+    names = NameResolver([folder], [os.path.join(folder, "tools")])
     kind = "crew" + os.path.splitext(file)[1].lower()
     return assemble(normalise_batch_keys(source), names, Rules(crewai=True, strict=True), kind, file)
 
 
-def _with_agents(source: Source, folder: str) -> Source:
+def _with_agents(source: DefinitionSource, folder: str) -> DefinitionSource:
     """`source` with the agents that it names, read from their files in `folder`."""
     named = source.data.get("agents")
     if not isinstance(named, list):
@@ -43,7 +43,7 @@ def _with_agents(source: Source, folder: str) -> Source:
     entries: list[tuple[KeyPath, Any]] = [(("agents", i), name) for i, name in enumerate(named)]
     if isinstance(manager, str) and manager.strip() and manager not in named:
         entries.append((("manager_agent",), manager))
-    files: dict[str, Source] = {}
+    files: dict[str, DefinitionSource] = {}
     for path, name in entries:
         if (problem := _problem_with(name, files, folder)) is not None:
             source.problems.append(source.at_value(path, problem))
@@ -57,7 +57,7 @@ def _with_agents(source: Source, folder: str) -> Source:
     return joined(replace(source, data=data), {("agents", name): agent for name, agent in files.items()})
 
 
-def _problem_with(name: Any, files: dict[str, Source], folder: str) -> str | None:
+def _problem_with(name: Any, files: dict[str, DefinitionSource], folder: str) -> str | None:
     if not isinstance(name, str) or not name.strip():
         return f"needs the name of an agent, whose file is {os.path.join(folder, '<name>.jsonc')}"
     if os.path.basename(name) != name or "\0" in name:

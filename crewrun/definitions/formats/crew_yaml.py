@@ -25,9 +25,9 @@ from typing import Any
 
 from crewrun.definitions.definition import Definition
 from crewrun.definitions.keys import Rules
-from crewrun.definitions.names import Names
+from crewrun.definitions.names import NameResolver
 from crewrun.definitions.pipeline import assemble
-from crewrun.definitions.source import Source
+from crewrun.definitions.source import DefinitionSource
 from crewrun.definitions.spec import BatchSpec
 from crewrun.definitions.yaml_source import read
 
@@ -35,11 +35,11 @@ from crewrun.definitions.yaml_source import read
 def load(file: str) -> Definition:
     """The crew that `file` defines. Raises DefinitionError with one line per fault, in the order of the file."""
     source = normalise_batch_keys(read(file))
-    names = Names([os.path.dirname(file)])
+    names = NameResolver([os.path.dirname(file)])
     return assemble(source, names, Rules(crewai=False, strict=True), "crew.yaml", file)
 
 
-def normalise_batch_keys(source: Source) -> Source:
+def normalise_batch_keys(source: DefinitionSource) -> DefinitionSource:
     """`source` with the keys of `batch` as field names, `max_concurrent`, where it spells them like flags."""
     batch = source.data.get("batch")
     if not isinstance(batch, dict):

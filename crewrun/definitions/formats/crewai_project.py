@@ -15,10 +15,10 @@ from crewrun.definitions.file_text import read_bytes
 from crewrun.definitions.formats.folder_scripts import imported_by
 from crewrun.definitions.formats.folder_walk import MAX_DEPTH, below, classes_in, inside, path_in, python_files
 from crewrun.definitions.keys import Rules
-from crewrun.definitions.names import Names
+from crewrun.definitions.names import NameResolver
 from crewrun.definitions.normalise import unwrap
 from crewrun.definitions.pipeline import assemble
-from crewrun.definitions.source import Expected, Source, joined
+from crewrun.definitions.source import DefinitionSource, Expected, joined
 from crewrun.definitions.yaml_source import read
 from crewrun.errors import DefinitionError
 
@@ -76,7 +76,7 @@ def load(folder: str, strict: bool = False) -> Definition:
     agents, tasks = project.yaml
     refuse_foreign_engine(f"{folder} is a project without a crew.py")
     source = joined(
-        Source(folder, {}),
+        DefinitionSource(folder, {}),
         {
             ("agents",): unwrap(read(agents, Expected("agents.yaml", "an entry for every agent")), "agents"),
             ("tasks",): unwrap(read(tasks, Expected("tasks.yaml", "an entry for every task")), "tasks"),
@@ -84,7 +84,7 @@ def load(folder: str, strict: bool = False) -> Definition:
     )
     folders = list(dict.fromkeys([project.base, os.path.dirname(agents), root]))
     tool_folders = [path_in(project.base, "tools"), path_in(root, "tools")]
-    names = Names(folders, list(dict.fromkeys(tool_folders)))
+    names = NameResolver(folders, list(dict.fromkeys(tool_folders)))
     return assemble(source, names, Rules(crewai=True, strict=strict), "CrewAI project", folder)
 
 

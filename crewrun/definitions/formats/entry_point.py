@@ -15,7 +15,7 @@ from typing import Any
 
 from crewrun.crew.crew import Crew
 from crewrun.definitions.file_text import read_bytes
-from crewrun.definitions.formats.outline import ENTRANCES, Outline, Part, outline_of
+from crewrun.definitions.formats.outline import ENTRANCES, CodePart, Outline, outline_of
 from crewrun.errors import CrewrunWarning, DefinitionError
 from crewrun.flow.flow import Flow
 from crewrun.loading.partial_modules import stop_of
@@ -84,16 +84,16 @@ def _kinds(module: ModuleType, outline: Outline) -> Iterable[list[str]]:
     yield choices
 
 
-def _functions(parts: list[Part]) -> Iterable[list[str]]:
+def _functions(parts: list[CodePart]) -> Iterable[list[str]]:
     """The names among `parts` of factories, of classes that run a crew, and of functions that kick off."""
     yield [part.name for part in parts if part.makes and not part.is_class and not part.kicks]
     yield [part.name for part in parts if part.is_class and (part.makes or part.kicks)]
     yield [part.name for part in parts if part.kicks and not part.is_class and part.takes]
 
 
-def _imported_parts(module: ModuleType) -> dict[str, Part]:
+def _imported_parts(module: ModuleType) -> dict[str, CodePart]:
     """The functions and plain classes that `module` imports from the user's other files."""
-    parts: dict[str, Part] = {}
+    parts: dict[str, CodePart] = {}
     for name, value in known_names(module).items():
         origin = sys.modules.get(getattr(value, "__module__", None) or "")
         file = getattr(origin, "__file__", None)
@@ -154,7 +154,7 @@ def _is_crew(value: Any) -> bool:
     return isinstance(value, Crew) or (type(value).__name__ == "Crew" and hasattr(value, "kickoff"))
 
 
-def _outermost(parts: list[Part]) -> list[Part]:
+def _outermost(parts: list[CodePart]) -> list[CodePart]:
     """Those of `parts` that no other part calls."""
     running = [part for part in parts if part.makes or part.kicks]
     called = {name for part in running for name in part.calls if name != part.name}

@@ -23,7 +23,7 @@ _ASKING = frozenset({"input", "getpass", "parse_args", "parse_known_args"})
 
 
 @dataclass(slots=True)
-class Part:
+class CodePart:
     """A function or a plain class.
 
     `makes`: it returns a crew that it makes. `kicks`: it kicks one off. `keeps`: a method that stores a crew on `self`.
@@ -51,8 +51,8 @@ class Outline:
     that block, kicks something off; `asks`: it then asks for input. `started` are the names that the file itself runs.
     """
 
-    parts: dict[str, Part] = field(default_factory=dict)
-    imported: Mapping[str, Part] = field(default_factory=dict)
+    parts: dict[str, CodePart] = field(default_factory=dict)
+    imported: Mapping[str, CodePart] = field(default_factory=dict)
     flows: list[str] = field(default_factory=list)
     projects: list[str] = field(default_factory=list)
     crews: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Outline:
         return bool(entrances) or any(part.makes or part.kicks for part in self.parts.values())
 
 
-def outline_of(source: bytes | str, imported: Mapping[str, Part] | None = None) -> Outline | None:
+def outline_of(source: bytes | str, imported: Mapping[str, CodePart] | None = None) -> Outline | None:
     """The outline of a file with this source and these `imported` parts; None if it does not parse."""
     try:
         tree = ast.parse(source)
@@ -151,8 +151,8 @@ def _add_values(outline: Outline, names: list[str], value: ast.expr) -> None:
         outline.crews += names
 
 
-def _class(node: ast.ClassDef, outline: Outline) -> Part:
-    part = Part(node.name, is_class=True, takes=True)
+def _class(node: ast.ClassDef, outline: Outline) -> CodePart:
+    part = CodePart(node.name, is_class=True, takes=True)
     for method in node.body:
         if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
             inner = _function(method, outline)
@@ -165,8 +165,8 @@ def _class(node: ast.ClassDef, outline: Outline) -> Part:
     return part
 
 
-def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, outline: Outline) -> Part:
-    part = Part(node.name)
+def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, outline: Outline) -> CodePart:
+    part = CodePart(node.name)
     arguments = node.args
     part.takes = bool(arguments.posonlyargs or arguments.args or arguments.kwonlyargs or arguments.kwarg)
     crews: set[str] = set()
@@ -221,9 +221,9 @@ def _defines(node: ast.stmt) -> bool:
     return isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
 
 
-def _part_of(call: ast.Call, outline: Outline) -> Part:
+def _part_of(call: ast.Call, outline: Outline) -> CodePart:
     """The function of the file that `call` calls; one that does nothing if it is not of the file."""
-    return outline.parts.get(name_of(call.func)) or Part("")
+    return outline.parts.get(name_of(call.func)) or CodePart("")
 
 
 def _started_by(call: ast.Call) -> Iterator[str]:
@@ -247,7 +247,7 @@ def _is_crew_call(call: ast.Call, outline: Outline) -> bool:
     return is_own or name_of(call.func) in KICKOFFS or name_of(call.func) == "Crew"
 
 
-def _spread(parts: dict[str, Part], all_parts: dict[str, Part]) -> None:
+def _spread(parts: dict[str, CodePart], all_parts: dict[str, CodePart]) -> None:
     """Mark the parts that kick off through other functions."""
     is_spreading = True
     while is_spreading:

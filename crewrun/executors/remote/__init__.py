@@ -1,6 +1,6 @@
-"""Rows on workers elsewhere, over whatever carries bytes to them and back.
+"""Runs rows on workers elsewhere, over anything that carries bytes to them and back.
 
-`packaging` makes a package of the crew. A `pool` has workers, each with a `client` here and a `server` there; they send
-each other `messages` over a `channel`. `services` are the run's limits, journal and cache as a worker has them. A row
-that workers are given is an `assignment`.
+`packaging` packs the crew. A `pool` has workers, each with a `client` here and a `server` there, which exchange
+`messages` over a `channel`. A row on its way to a worker is an `assignment`. A worker's `limiter` and `recorder` call
+the run's limiters, journal and cache, which answer in `run_service`.
 """

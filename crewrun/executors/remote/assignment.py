@@ -1,4 +1,4 @@
-"""`Assignment`: a row that workers are given, over as many workers as it takes, and what is recorded of it."""
+"""`Assignment`: a row for a worker, or for several in turn if they die, with what is recorded of it."""
 
 from asyncio import Future
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ from typing import Any
 import anyio.to_thread
 
 from crewrun.errors import Category, RunStopped
-from crewrun.executors.remote.messages import Fault, OutputFile, RecordedAnswer, RowResult
+from crewrun.executors.remote.messages import OutputFile, RecordedAnswer, RemoteFault, RowResult
 from crewrun.executors.run_spec import RowRecorder
 from crewrun.failed_tools import FailedCall, FailedTools
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, Usage
 from crewrun.recorder import Spent
 from crewrun.row import ErrorRecord, Outcome, Replayed, Row
 
-# The journal knows a request by its identity; only its messages are for the log.
+# The journal identifies a request by its identity; the request itself is only used for the messages in the log.
 _ANY_ENDPOINT = Endpoint("offline", "offline", "offline")
 
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """See above. `answers` grows with all that is recorded: a second worker pays for nothing that a first one did.
+    """See above. `answers` grows with everything that is recorded, so a second worker pays for nothing again.
 
-    `number` is another one for each worker that has it. The methods up to `refused` are those of a `Recorder`, as a
-    worker calls them: errors come as faults, requests as their messages.
+    `number` changes with each worker that gets the row. The methods up to `refused` are those of a `Recorder`, as a
+    worker calls them: errors arrive as faults, requests as their messages.
     """
 
     number: int
@@ -41,12 +41,12 @@ class Assignment:
     def record(
         self, task: str, identity: bytes, messages: tuple[Message, ...], completion: Completion, spent: Spent
     ) -> Future[None] | None:
-        """See `Recorder.record`. None where nothing is recorded."""
+        """See `Recorder.record`. None when nothing is recorded."""
         self.answers.append(RecordedAnswer(task, identity, (completion, spent), is_new=True))
         request = ChatRequest(_ANY_ENDPOINT, messages)
         return self.recorder.record(task, identity, request, completion, spent) if self.recorder else None
 
-    def record_failure(self, task: str, identity: bytes, fault: Fault, spent: Spent) -> Future[None] | None:
+    def record_failure(self, task: str, identity: bytes, fault: RemoteFault, spent: Spent) -> Future[None] | None:
         """See `Recorder.record_failure`."""
         return self.recorder.record_failure(task, identity, fault.call_error(), spent) if self.recorder else None
 
@@ -61,14 +61,14 @@ class Assignment:
         return self.recorder.record_tool(task, identity, tool, result, duration_s) if self.recorder else None
 
     def record_tool_failure(
-        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+        self, task: str, identity: bytes, tool: str, reason: str, message: str, duration_s: float
     ) -> Future[None] | None:
         """See `Recorder.record_tool_failure`."""
-        self.failed_tools.add(FailedCall(task, tool, reason, told))
+        self.failed_tools.add(FailedCall(task, tool, reason, message))
         recorder = self.recorder
-        return recorder.record_tool_failure(task, identity, tool, reason, told, duration_s) if recorder else None
+        return recorder.record_tool_failure(task, identity, tool, reason, message, duration_s) if recorder else None
 
-    def retrying(self, task: str, fault: Fault, delay_s: float) -> None:
+    def retrying(self, task: str, fault: RemoteFault, delay_s: float) -> None:
         """See `Recorder.retrying`."""
         if self.recorder is not None:
             self.recorder.retrying(task, fault.call_error(), delay_s)
@@ -79,7 +79,7 @@ class Assignment:
             self.recorder.refused(endpoint, what)
 
     async def outcome(self, result: RowResult, folder: Path) -> Outcome:
-        """The outcome of a row that a worker has finished, whose files are written below `folder`."""
+        """The outcome of a row that a worker has finished. Writes its files below `folder`."""
         outcome, recorder = result.outcome, self.recorder
         if result.files:
             try:
@@ -89,7 +89,7 @@ class Assignment:
                 outcome = replace(outcome, status="failed", output=None, error=error)
         if recorder is not None and result.replayed:
             tools = {(answer.task, answer.identity) for answer in self.answers if isinstance(answer.answer, str)}
-            for call in result.replayed:  # so that it knows which answers the row was made of
+            for call in result.replayed:  # so that the recorder knows which answers the row used
                 (recorder.replay_tool if call in tools else recorder.replay)(*call)
         stopped: Any = result.stopped.error() if result.stopped else None
         replayed = self._replayed(result) if self.deaths else outcome.replayed
@@ -100,7 +100,7 @@ class Assignment:
     def unfinished_outcome(
         self, error: ErrorRecord, started_at: datetime, duration_s: float, stopped: RunStopped | None = None
     ) -> Outcome:
-        """The outcome of a row that no worker has finished, with what was paid for it in this session."""
+        """The outcome of a row that no worker has finished, with what this session paid for it."""
         paid = [entry.answer[1] for entry in self.answers if entry.is_new and not isinstance(entry.answer, str)]
         total = _sum(paid)
         return Outcome(
@@ -121,7 +121,7 @@ class Assignment:
         )
 
     def _replayed(self, result: RowResult) -> Replayed | None:
-        """What an earlier session paid for: not what was recorded in this one, for a worker that has died."""
+        """What earlier sessions paid for: without what this session paid for on a worker that has died."""
         used = set(result.replayed)
         return _sum(
             [
@@ -133,7 +133,7 @@ class Assignment:
 
 
 def _sum(spent: Sequence[Spent]) -> Replayed | None:
-    """What was spent on answers, None when there are none."""
+    """The sum of what was spent on answers, None without any."""
     if not spent:
         return None
     costs = [one.cost_usd for one in spent if one.cost_usd is not None]

@@ -1,7 +1,8 @@
 """`Channel`: one end of the calls and replies between a run and a worker.
 
-Calls of this end wait for their replies; calls of the other end are answered by the methods of this end's service.
-Messages gather until the carrier takes them all as one bundle, since a bundle costs about the same whatever is in it.
+Calls from this end wait for their replies; calls from the other end are answered by the methods of this end's service.
+Messages are collected until the connection takes all of them as one bundle, because a bundle costs about the same
+whatever its size.
 """
 
 import asyncio
@@ -16,15 +17,15 @@ import anyio
 
 from crewrun.errors import CrewrunError
 from crewrun.executors.remote.codec import pack, unpack
-from crewrun.executors.remote.messages import Call, Fault, Reply, WireMessage
+from crewrun.executors.remote.messages import RemoteCall, RemoteFault, RemoteReply, WireMessage
 
 
 class Channel:
-    """Made, served and closed in one event loop; `request` and `notify` may be called in any other of the process."""
+    """Belongs to one event loop; `request` and `notify` may also be called from other loops of the process."""
 
     def __init__(self, service: object, unexpected: Callable[[str], Exception] = RuntimeError) -> None:
         """The methods of `service` answer the other end's calls, with a value or an awaitable. What they raise is
-        raised at the caller; an exception that is not ours becomes an `unexpected`.
+        raised at the caller; an exception that is not a CrewrunError becomes an `unexpected`.
         """
         self._service = service
         self._unexpected = unexpected
@@ -37,14 +38,14 @@ class Channel:
         self._failure: Exception | None = None
 
     def call(self, method: str, *arguments: object) -> Future[Any]:
-        """Call a method of the other end. The reply comes even if nobody waits for the future any more."""
+        """Call a method of the other end. The reply arrives even if the caller no longer waits for the future."""
         reply: Future[Any] = asyncio.get_running_loop().create_future()
         if self._failure is not None:
             reply.set_exception(self._failure)
             return reply
         number = next(self._numbers)
         self._pending[number] = reply
-        self._post(Call(number, method, arguments))
+        self._post(RemoteCall(number, method, arguments))
         return reply
 
     async def request(self, method: str, *arguments: object) -> Any:
@@ -53,10 +54,10 @@ class Channel:
 
     def notify(self, method: str, *arguments: object) -> None:
         """Call a method of the other end without a reply."""
-        self._post(Call(0, method, arguments))
+        self._post(RemoteCall(0, method, arguments))
 
     async def next_bundle(self) -> bytes:
-        """Wait until there is something to send, and take all of it. Raises what the channel was closed with."""
+        """Wait until there are messages to send, and take all of them. Raises the error the channel was closed with."""
         while not self._outgoing:
             if self._failure is not None:
                 raise self._failure
@@ -66,15 +67,15 @@ class Channel:
         return pack(messages)
 
     def dispatch(self, bundle: bytes) -> None:
-        """Take the messages of a bundle of the other end: answer calls, and give replies to their callers."""
+        """Process a bundle from the other end: answer calls, and pass replies to their callers."""
         for message in unpack(bundle):
-            if isinstance(message, Reply):
+            if isinstance(message, RemoteReply):
                 self._settle(message)
             else:
                 self._answer(message)
 
     def close(self, failure: Exception) -> None:
-        """Raise `failure` in all callers that wait for replies. Calls being answered go on, without a reply."""
+        """Raise `failure` in all callers that wait for replies. Calls being answered continue, without a reply."""
         self._failure = failure
         self._has_outgoing.set()
         for reply in list(self._pending.values()):
@@ -97,7 +98,7 @@ class Channel:
         if len(self._outgoing) == 1:
             self._has_outgoing.set()
 
-    def _answer(self, call: Call) -> None:
+    def _answer(self, call: RemoteCall) -> None:
         number = call.number
         try:
             value = getattr(self._service, call.method)(*call.arguments)
@@ -112,7 +113,7 @@ class Channel:
         if isinstance(value, Future):
             value.add_done_callback(partial(self._reply_when_done, number))
         elif number:
-            self._append(Reply(number, value))
+            self._append(RemoteReply(number, value))
 
     def _reply_when_done(self, number: int, answer: Future[Any]) -> None:
         self._answering.discard(answer)
@@ -122,15 +123,15 @@ class Channel:
         if not number:
             return
         if error is None:
-            self._append(Reply(number, answer.result()))
+            self._append(RemoteReply(number, answer.result()))
         else:
             self._reply_fault(number, error)
 
     def _reply_fault(self, number: int, error: BaseException) -> None:
         ours = error if isinstance(error, CrewrunError) else self._unexpected(f"{type(error).__name__}: {error}")
-        self._append(Reply(number, fault=Fault.of(ours)))
+        self._append(RemoteReply(number, fault=RemoteFault.of(ours)))
 
-    def _settle(self, message: Reply) -> None:
+    def _settle(self, message: RemoteReply) -> None:
         reply = self._pending.pop(message.number, None)
         if reply is None:
             return
@@ -159,7 +160,7 @@ def _set_exception(reply: Future[Any], error: Exception) -> None:
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop of this thread; None where none runs."""
+    """The event loop of this thread, None when none is running."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -20,7 +20,7 @@ class WorkerClient:
     def __init__(
         self, connection: Connection, run_spec: RunSpec, refused: Callable[[str, str], None], interval_s: float
     ) -> None:
-        """`refused` is called with what an endpoint refuses. Each way, at most one bundle per `interval_s`."""
+        """`refused` is called with what an endpoint refuses. At most one bundle per `interval_s` goes each way."""
         self._connection = connection
         self._interval_s = interval_s
         self._limiters = run_spec.limiters
@@ -33,14 +33,14 @@ class WorkerClient:
     async def run(self, assignment: Assignment) -> RowResult:
         """Have the worker run a row. Cancelling this cancels the row.
 
-        Raises ConnectionLost when the worker dies first, and what the run has to end with, such as OutputFailed.
+        Raises ConnectionLost when the worker dies first, and errors that end the run, such as OutputFailed.
         """
         number = assignment.number
         assignment.waiting, assignment.has_begun = 0, False
         self.assignments[number] = assignment
         self._limiters.on_their_way += 1
         reply = self._channel.call("run_row", number, assignment.row, list(assignment.answers))
-        # Not when this is cancelled: until the worker learns of it, it goes on recording what it pays for.
+        # Not when this is cancelled: until the worker hears of that, it goes on recording what it pays for.
         reply.add_done_callback(lambda _: self.assignments.pop(number, None))
         try:
             result: RowResult = await asyncio.shield(reply)
@@ -56,7 +56,7 @@ class WorkerClient:
         self._channel.notify("refuse", endpoint, what)
 
     async def serve(self) -> str:
-        """Exchange messages until the connection is lost; why it was."""
+        """Exchange messages until the connection is lost. Returns why it was."""
         try:
             with self._transfers:
                 async with anyio.create_task_group() as tasks:
@@ -69,7 +69,7 @@ class WorkerClient:
         return str(self._lost)
 
     def lose(self, lost: ConnectionLost) -> None:
-        """End `serve`, as if the connection was lost."""
+        """End `serve`, as if the connection had been lost."""
         self._lost = lost
         self._transfers.cancel()
 
@@ -89,4 +89,4 @@ class WorkerClient:
         try:
             self._channel.dispatch(bundle)
         except Exception as wrong:
-            raise ConnectionLost(f"it sent what cannot be read: {type(wrong).__name__}: {wrong}") from wrong
+            raise ConnectionLost(f"it sent a bundle that cannot be read: {type(wrong).__name__}: {wrong}") from wrong

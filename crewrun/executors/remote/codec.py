@@ -1,4 +1,4 @@
-"""Messages as bytes. They are pickled: both ends run the same crewrun, and a process that can reach a worker can run
+"""Encodes messages as bytes, with pickle: both ends run the same crewrun, and a process that can reach a worker can run
 code in it anyway.
 """
 
@@ -28,7 +28,7 @@ def _outcome(*values: Any) -> Outcome:
     return Outcome(_NO_ROW, *values)
 
 
-# Pickle looks up the fields of a frozen dataclass with slots for every single object; this is twice as fast.
+# Pickle looks up the fields of a frozen dataclass with slots for every object; this is twice as fast.
 _REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]] | None] = {
     kind: _by_fields(kind)
     for kind in (
@@ -45,7 +45,7 @@ _REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]] | None] = {
     )
 }
 _REDUCERS[Outcome] = lambda outcome: (_outcome, _outcome_values(outcome))
-# From an object of a subclass to one of the class itself.
+# From an object of a subclass to an object of the class itself.
 _EXACT: dict[type, Callable[[Any], Any]] = {
     str: str.__str__,
     int: int.__int__,
@@ -55,7 +55,7 @@ _EXACT: dict[type, Callable[[Any], Any]] = {
 
 
 def _reducer(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
-    """How objects of a class that is not ours travel: text and numbers as such, as the other end may lack the class."""
+    """Encodes foreign subclasses of text and numbers as the plain type: the other end may not have the class."""
     for plain, exact in _EXACT.items():
         if issubclass(kind, plain) and not is_ours(kind):
             return lambda value: (plain, (exact(value),))
@@ -79,6 +79,6 @@ def pack(messages: Sequence[WireMessage]) -> bytes:
 
 
 def unpack(bundle: bytes) -> Sequence[WireMessage]:
-    """The messages that `pack` was given."""
+    """The messages in a bundle of `pack`."""
     messages: Sequence[WireMessage] = pickle.loads(bundle)  # noqa: S301  (from our own other end)
     return messages

@@ -1,24 +1,24 @@
-"""What carries bundles between a run and one worker: the only part that another carrier than Ray has to bring."""
+"""What carries bundles between a run and one worker: another place than Ray needs this and a `Provisioner`."""
 
 from typing import Protocol
 
 
 class ConnectionLost(Exception):
-    """A worker does not answer any more: it has died, or cannot be reached. The message says why."""
+    """A worker no longer answers: it has died, or cannot be reached. The message says why."""
 
 
 class Connection(Protocol):
-    """A connection to one worker whose `WorkerServer` is open. At most one `send` and one `receive` are under way.
+    """A connection to one worker whose `WorkerServer` is open. At most one `send` and one `receive` run at a time.
 
-    Ray, pipes or a socket all do: nothing here asks for order among messages under way, or for more than bytes.
+    Ray, pipes or a socket will all do: only bytes are carried, and no order is required between the two directions.
     """
 
     async def send(self, bundle: bytes) -> None:
-        """Have `WorkerServer.send` take a bundle there. Returns when it has. Raises ConnectionLost."""
+        """Pass a bundle to `WorkerServer.send` there. Returns when it has been taken. Raises ConnectionLost."""
         ...
 
     async def receive(self) -> bytes:
-        """Wait for the next bundle of `WorkerServer.receive` there. Raises ConnectionLost."""
+        """Wait for the next bundle from `WorkerServer.receive` there. Raises ConnectionLost."""
         ...
 
     async def close(self) -> None:

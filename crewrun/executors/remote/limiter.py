@@ -1,4 +1,4 @@
-"""The run's limiters as a worker has them: one limiter for all workers, which each call asks for a permit."""
+"""The run's limiters, as seen from a worker: every call asks the run for a permit, so that all workers share them."""
 
 from contextvars import ContextVar
 from hashlib import blake2b
@@ -9,12 +9,12 @@ import anyio
 
 from crewrun.errors import CallError
 from crewrun.executors.remote.channel import Channel
-from crewrun.executors.remote.messages import Fault, GrantedPermit
+from crewrun.executors.remote.messages import GrantedPermit, RemoteFault
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.messages import Endpoint
 
-# The number of the row that is running in this context.
+# The number of the row that runs in this context.
 row_number: ContextVar[int] = ContextVar("crewrun_row_number", default=0)
 
 
@@ -30,7 +30,7 @@ class RemoteLimiters:
         self._permits = count(1)
 
     def of(self, endpoint: Endpoint) -> "RemoteLimiter":
-        """The limiter of an endpoint. Its key stays here: the run knows it by a digest."""
+        """The limiter of an endpoint. The endpoint's key stays here; the run gets a digest of it."""
         key = (endpoint.transport_name, endpoint.name, endpoint.base_url, endpoint.api_key)
         limiter = self._limiters.get(key)
         if limiter is None:
@@ -43,26 +43,24 @@ class RemoteLimiters:
 
 
 class RemoteLimiter:
-    """A limiter of the run; see `crewrun.limits.limiter.Limiter`. Permits are numbers here: the run has what they stand
-    for.
-    """
+    """A limiter of the run; see `crewrun.limits.limiter.Limiter`. Permits are numbers; the run has the real ones."""
 
-    bounds = NOTHING_LEARNED  # they are at the run
+    bounds = NOTHING_LEARNED  # the run has them
 
     def __init__(self, number: int, channel: Channel, permits: "count[int]") -> None:
         self._number = number
         self._channel = channel
         self._permits = permits
 
-    async def enter(self, tokens: int, price: Price | None, *, is_patient: bool = True) -> Permit:
+    async def enter(self, tokens: int, price: CallPrice | None, *, is_patient: bool = True) -> Permit:
         """See `Limiter.enter`."""
         permit = next(self._permits)
         acquired: Permit = await self._acquire("acquire", permit, row_number.get(), tokens, price, is_patient)
         return acquired
 
-    async def enter_probe(self, error: CallError | None, tokens: int, price: Price | None) -> Permit | bool:
+    async def enter_probe(self, error: CallError | None, tokens: int, price: CallPrice | None) -> Permit | bool:
         """See `Limiter.enter_probe`."""
-        permit, fault = next(self._permits), Fault.of(error) if error is not None else None
+        permit, fault = next(self._permits), RemoteFault.of(error) if error is not None else None
         acquired: Permit | bool = await self._acquire("acquire_probe", permit, fault, tokens, price)
         return acquired
 
@@ -72,7 +70,7 @@ class RemoteLimiter:
         except anyio.get_cancelled_exc_class():
             self._channel.notify("given_up", permit, None)  # the run may have granted it already
             raise
-        if isinstance(granted, GrantedPermit):  # the permit itself is at the run
+        if isinstance(granted, GrantedPermit):  # the run has the permit itself
             return Permit(permit, is_probe=granted.is_probe)
         return granted
 
@@ -82,7 +80,7 @@ class RemoteLimiter:
 
     async def failed(self, permit: Permit, error: CallError, result: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
-        scope: FailureScope = await self._channel.request("failed", permit.number, Fault.of(error), result)
+        scope: FailureScope = await self._channel.request("failed", permit.number, RemoteFault.of(error), result)
         return scope
 
     def given_up(self, permit: Permit, result: CallResult | None = None) -> None:

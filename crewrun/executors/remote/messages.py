@@ -1,8 +1,8 @@
 """What a run and its workers elsewhere send each other: calls and their replies, and the values in them.
 
-The run has all that there is one of: journal, limits, budget, cache. A worker has a loaded crew and connections, and
-nothing that must outlive it. What each end can be called for are the methods of `run_service.RunService` and
-`server.WorkerService`. How messages become bytes is in `codec`.
+The run has everything that exists once: journal, limits, budget, cache. A worker has a loaded crew and connections, and
+nothing that must outlive it. The methods that each end can call are in `run_service.RunService` and
+`server.WorkerService`. `codec` encodes messages as bytes.
 """
 
 from typing import Any, NamedTuple, TypeAlias
@@ -13,11 +13,11 @@ from crewrun.recorder import Spent
 from crewrun.redaction.redactor import redact
 from crewrun.row import Outcome
 
-# What an exception of a class of the user's may keep in its fields.
+# The types of fields that an exception of a user's class keeps in transit.
 _SIMPLE = (str, int, float, type(None), Usage, RateLimits)
 
 
-class Call(NamedTuple):
+class RemoteCall(NamedTuple):
     """Call `method` of the other end's service. Number 0 is a notification: it gets no reply."""
 
     number: int
@@ -25,29 +25,29 @@ class Call(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Reply(NamedTuple):
+class RemoteReply(NamedTuple):
     """What the call with this number returned, or the exception that it raised."""
 
     number: int
     value: Any = None
-    fault: "Fault | None" = None
+    fault: "RemoteFault | None" = None
 
 
-WireMessage: TypeAlias = Call | Reply
+WireMessage: TypeAlias = RemoteCall | RemoteReply
 
 
-class Fault(NamedTuple):
-    """An exception of ours in transit. Pickle would call its class with its message, which not every class takes."""
+class RemoteFault(NamedTuple):
+    """An exception in transit. Pickle would call its class with its message alone, which not every class accepts."""
 
     kind: type[Exception]
     arguments: tuple[Any, ...]
     fields: dict[str, Any]
 
     @classmethod
-    def of(cls, error: Exception) -> "Fault":
-        """`error` in transit. One of a class of the user's becomes the class of ours that it derives from.
+    def of(cls, error: Exception) -> "RemoteFault":
+        """`error` in transit. An exception of a user's class becomes the class of ours from which it derives.
 
-        It is redacted here, by the process that knows the secrets in it.
+        It is redacted here, in the process that knows the secrets.
         """
         if is_ours(type(error)):
             arguments = tuple(redact(argument) if isinstance(argument, str) else argument for argument in error.args)
@@ -71,15 +71,13 @@ class Fault(NamedTuple):
 
 
 class GrantedPermit(NamedTuple):
-    """A call may be sent, or only a probe in its place. The run has the permit itself, by the number that was asked
-    with.
-    """
+    """A call may be sent, or only a probe instead of it. The run has the permit itself, by the request's number."""
 
     is_probe: bool
 
 
 class RecordedAnswer(NamedTuple):
-    """An answer that was recorded for a row: a model's, or a tool's text. `is_new` if recorded in this session."""
+    """A recorded answer of a row: a model's, or a tool's text. `is_new` says that this session recorded it."""
 
     task: str
     identity: bytes
@@ -95,18 +93,18 @@ class OutputFile(NamedTuple):
 
 
 class RowResult(NamedTuple):
-    """A row's outcome, which travels without its row and without the exception that stopped it: that is `stopped`.
+    """A row's outcome, without its row and without the exception that stopped it, which is `stopped`.
 
-    `replayed` are task and identity of the recorded answers that it used. Of `files`, which its tasks wrote, the
-    outcome lists the paths.
+    `replayed` are task and identity of the recorded answers that the row used. `files` were written by its tasks; the
+    outcome lists their paths.
     """
 
     outcome: Outcome
-    stopped: Fault | None = None
+    stopped: RemoteFault | None = None
     replayed: tuple[tuple[str, bytes], ...] = ()
     files: tuple[OutputFile, ...] = ()
 
 
 def is_ours(kind: type) -> bool:
-    """Whether both ends have this class: a user's module may be on one of them only."""
+    """Whether both ends have this class: a user's module may exist at only one of them."""
     return kind.__module__.partition(".")[0] in ("crewrun", "builtins")

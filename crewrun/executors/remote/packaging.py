@@ -1,4 +1,4 @@
-"""What is sent of a crew to workers on other machines: the text of its file where that is enough, else its folder."""
+"""What workers on other machines get of a crew: the text of its file where that is enough, else its folder."""
 
 import os
 import stat
@@ -17,8 +17,8 @@ from crewrun.loading.user_code import is_users
 from crewrun.references import find_file
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX
 
-_LONGEST_PATH_CHARS = 300
-# What is never part of a crew although it is in its folder, as .gitignore patterns. `.*` would match the folder itself.
+_LONGEST_PATH_CHARS = 300  # longer texts in a crew file are prompts, not paths
+# What is never part of a crew even if it is in its folder, as .gitignore patterns. `.*` would match the folder itself.
 _NEVER = (
     ".?*",
     "__pycache__/",
@@ -32,8 +32,8 @@ _NEVER = (
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """`ref` is the reference by which workers load the crew: a file in `folder`, which is sent without what `excluded`
-    matches, the name of a file with `text`, or a module that is installed there.
+    """`ref` is the reference by which workers load the crew: a file in `folder`, which is sent without the paths that
+    match `excluded`; the name of a file with `text`; or a module that is installed there.
     """
 
     ref: str
@@ -45,14 +45,14 @@ class Package:
 def package_crew(crew: str, definition: Definition, left_out: Sequence[Path]) -> Package:
     """What has to be sent so that `crew`, which was loaded here as `definition`, can be loaded elsewhere.
 
-    `left_out` are files and folders that may be in its folder and do not belong to it, such as the inputs.
+    `left_out` are files and folders that may be in its folder but do not belong to it, such as the inputs.
     """
     if os.path.isdir(crew):
         inner = definition.path if definition.path.is_file() else None
         return _folder(os.path.abspath(crew), inner.name if inner else ".", left_out)
     if os.path.isfile(crew):
         folder, name = os.path.split(os.path.abspath(crew))
-        # Which files rows will name is not known yet.
+        # The files that rows will name are not known yet.
         has_files = definition.target.has_files or bool(definition.target.knowledge_files)
         if definition.kind == "crew.yaml" and not has_files and not _needs_folder(crew, folder):
             return Package(name, text=Path(crew).read_text(encoding="utf-8"))
@@ -67,11 +67,11 @@ def package_crew(crew: str, definition: Definition, left_out: Sequence[Path]) ->
     module = sys.modules.get(name)
     if module is not None and _is_below(getattr(module, "__file__", None), here):
         return _folder(here, crew.strip(), left_out)
-    return Package(crew.strip())  # installed, as it must be there too
+    return Package(crew.strip())  # an installed module, which must be installed there too
 
 
 def _top_around(file: str) -> str:
-    """The folder with everything that was loaded for `file`: its package's, or the project's if more of it was."""
+    """The folder with everything that was loaded for `file`: its package's, or the project's if more was loaded."""
     top, project = root_of(file), project_of(os.path.dirname(file))
     loaded = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
     own = [path for path in loaded if path and is_users(path)]
@@ -98,7 +98,7 @@ def _special_files(folder: str) -> Iterator[str]:
 
 
 def _needs_folder(crew: str, folder: str) -> bool:
-    """Whether the file names another file or folder of its folder, or uses code that was loaded from there."""
+    """Whether the file names another file or folder in its folder, or uses code that was loaded from there."""
     loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     if any(_is_below(file, folder) and "site-packages" not in str(file) and not _is_ours(file) for file in loaded):
         return True

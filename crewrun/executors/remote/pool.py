@@ -1,5 +1,7 @@
-"""`WorkerPool`: an executor over workers elsewhere. A row goes to the worker with the fewest; the rows of a worker that
-dies run again on another one, from what was recorded of them, and a new worker takes its place.
+"""`WorkerPool`: an executor over workers elsewhere.
+
+A row goes to the worker with the fewest rows. When a worker dies, its rows run again on other workers, replaying what
+was recorded of them, and a new worker replaces it.
 """
 
 from collections.abc import AsyncIterator
@@ -21,10 +23,10 @@ from crewrun.row import ErrorRecord, Outcome, Row
 
 # How many workers may die with a row in flight before the row is considered the cause.
 _DEATHS = 3
-# The limit for a row that had a call waiting for a permit each time: it is hardly the cause, but it may have had other
-# calls and code.
+# The limit for a row that had a call waiting for a permit each time. It is hardly the cause, but it may have had other
+# calls or code running.
 _MOST_DEATHS = 30
-# How long to wait for the other workers once the first has come, and how long for the first.
+# How long to wait for the other workers once the first has started, and how long for the first.
 _OTHERS_S = 3.0
 _FIRST_S = 600.0
 _SAY_AFTER_S = 5.0
@@ -33,8 +35,9 @@ _SAY_EVERY_S = 30.0
 _PATIENCE_S = 300.0
 _PAUSES_S = (0.0, 0.5, 2.0, 10.0, 30.0)
 _CLOSE_S = 3.0
-# Bundles leave at most every 4 ms for each worker there is, so 500 a second both ways with all of them together: one
-# costs 0.7 ms of CPU here and 0.8 ms there with Ray, whatever is in it, and a whole row half a millisecond.
+# Between two bundles in one direction, times the number of workers: at most 500 bundles per second in both directions
+# for all workers together. With Ray a bundle costs 0.7 ms of CPU here and 0.8 ms there, whatever is in it; a whole row
+# costs half a millisecond.
 _INTERVAL_S = 0.004
 _LONGEST_INTERVAL_S = 0.1
 _SHOWN_CHARS = 300
@@ -51,22 +54,22 @@ class Provisioner(Protocol):
         ...
 
     def shortage(self) -> str:
-        """What a worker that has not started yet waits for, as the end of a sentence."""
+        """What workers that have not started yet are waiting for, as the end of a sentence."""
         ...
 
     async def wait_gone(self) -> str:
-        """Return when no worker can be started any more, and those that there are can be given up: why, in words.
+        """Return when no more workers can start and the existing ones are lost too, with the reason in words.
 
-        A provisioner that has nothing to lose never returns.
+        Never returns where that cannot happen.
         """
         ...
 
 
 @asynccontextmanager
 async def open_pool(run_spec: RunSpec, provisioner: Provisioner, size: int) -> AsyncIterator["WorkerPool"]:
-    """`size` workers for the time of the block, as soon as the first ones are there.
+    """A pool of `size` workers during the block, which begins as soon as the first ones have started.
 
-    Raises UsageError when the crew cannot run with a worker, or none comes.
+    Raises UsageError when a worker cannot run the crew, or none starts.
     """
     failed: Exception | None = None
     async with anyio.create_task_group() as tasks:
@@ -96,8 +99,8 @@ class WorkerPool:
         self._last_death = ""
         self._deaths = 0
         self._is_assembled = False
-        self._gone: str | None = None  # why there will be no worker any more
-        self._last_chance = anyio.Lock()  # held by a row with which two workers have died
+        self._gone: str | None = None  # why no worker can start any more
+        self._last_chance = anyio.Lock()  # a row with which two workers have died runs only while it holds this
         self._news = anyio.Event()
 
     async def assemble(self) -> None:
@@ -106,7 +109,7 @@ class WorkerPool:
             self._tasks.start_soon(self._keep_started)
         self._tasks.start_soon(self._watch)
         with anyio.move_on_after(_FIRST_S):
-            while not (self._clients or self._refusal):  # again if the first ones died while others started
+            while not (self._clients or self._refusal):  # repeats if the first workers die while others start
                 await self._wait_first()
                 with anyio.move_on_after(_OTHERS_S):
                     while self._clients and len(self._clients) < self._size and not self._refusal:
@@ -114,7 +117,7 @@ class WorkerPool:
         if self._refusal is not None:
             raise self._refusal
         if not self._clients:
-            raise UsageError(f"--executor: no worker has come in {_FIRST_S:.0f} s: {self._provisioner.shortage()}")
+            raise UsageError(f"--executor: no worker has started in {_FIRST_S:.0f} s: {self._provisioner.shortage()}")
         if len(self._clients) < self._size:
             self._say_missing()
         self._is_assembled = True
@@ -127,14 +130,14 @@ class WorkerPool:
             saying.cancel_scope.cancel()
 
     async def run(self, row: Row) -> Outcome:
-        """Run one row, see `Executor.run`. Raises what the run has to end with, such as OutputFailed."""
+        """Run one row, see `Executor.run`. Raises errors that end the run, such as OutputFailed."""
         run_spec, started_at, began = self._run_spec, datetime.now(UTC), anyio.current_time()
         recorder = await run_spec.recorders.recall(row) if run_spec.recorders is not None else None
-        answers = [RecordedAnswer(*entry) for entry in recorder.known()] if recorder is not None else []
+        answers = [RecordedAnswer(*entry) for entry in recorder.replayable()] if recorder is not None else []
         assignment = Assignment(next(self._numbers), row, recorder, answers)
         suspicions = 0
         while suspicions < _DEATHS and assignment.deaths < _MOST_DEATHS:
-            # One at a time: a row that is not the cause does not share its worker with the cause a third time.
+            # One such row at a time, so that an innocent row does not share a worker with the culprit a third time.
             async with self._last_chance if suspicions == _DEATHS - 1 else nullcontext():
                 client = await self._least_busy()
                 if client is None:
@@ -155,7 +158,7 @@ class WorkerPool:
         return assignment.unfinished_outcome(error, started_at, anyio.current_time() - began)
 
     async def _least_busy(self) -> WorkerClient | None:
-        """The worker with the fewest rows; None when there has been none for long, or there will be none."""
+        """The worker with the fewest rows; None when there has been no worker for long, or there will be none."""
         if not self._clients:
             with anyio.move_on_after(_PATIENCE_S):
                 while not self._clients and self._gone is None:
@@ -185,7 +188,7 @@ class WorkerPool:
             await self._work(connection)
 
     async def _watch(self) -> None:
-        """Have the run end when the place where workers are is gone."""
+        """End the run when workers cannot start any more."""
         self._gone = await self._provisioner.wait_gone()
         self._refuse(UsageError(f"--executor: {self._gone}"))
         for client in self._clients:
@@ -194,7 +197,7 @@ class WorkerPool:
     async def _work(self, connection: Connection) -> None:
         interval_s = min(_INTERVAL_S * self._size, _LONGEST_INTERVAL_S)
         client = WorkerClient(connection, self._run_spec, self._spread, interval_s)
-        for refusal in self._run_spec.refused:  # also what was learned after the worker spec was written
+        for refusal in self._run_spec.refused:  # including those since the worker spec was made
             client.refuse(*refusal)
         self._clients.append(client)
         self._tell()
@@ -208,7 +211,7 @@ class WorkerPool:
                 await connection.close()
 
     def _refuse(self, error: CrewrunError) -> None:
-        """A worker cannot run the crew. Once the pool is assembled, the others go on without it."""
+        """Note that a worker cannot run the crew. Once the pool is assembled, the others go on without it."""
         if self._is_assembled and self._refusal is None and self._gone is None:
             self._run_spec.say(f"warning: a worker cannot run the crew, the others go on: {error}")
         self._refusal = self._refusal or error
@@ -242,7 +245,7 @@ class WorkerPool:
         self._news.set()
 
     async def _news_come(self) -> None:
-        # Several wait for the same event, so it is replaced by the first that wakes.
+        # Several tasks wait for the same event; the first to wake replaces it.
         news = self._news
         await news.wait()
         if self._news is news:

@@ -1,4 +1,4 @@
-"""The run's journal and cache as a worker has them: each method is a call to the run."""
+"""The run's journal and cache, as seen from a worker: each method is a call to the run."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from typing import Any
 
 from crewrun.errors import CallError
 from crewrun.executors.remote.channel import Channel
-from crewrun.executors.remote.messages import Fault, RecordedAnswer
+from crewrun.executors.remote.messages import RecordedAnswer, RemoteFault
 from crewrun.messages import ChatRequest, Completion, Message
 from crewrun.recorder import Spent
 
 
 class RemoteRecorder:
-    """A row's recorder, see `crewrun.recorder.Recorder`: its answers came with the row, new ones go to the run.
+    """A row's recorder, see `crewrun.recorder.Recorder`. Recorded answers came with the row; new ones go to the run.
 
-    `replayed` lists what was answered from them. Requests go without their messages, unless the run logs prompts.
+    `replayed` lists the answers that were used. Requests are sent without their messages unless the run logs prompts.
     """
 
     def __init__(self, row: int, answers: Sequence[RecordedAnswer], channel: Channel, *, tells_prompts: bool) -> None:
@@ -49,13 +49,13 @@ class RemoteRecorder:
     ) -> None:
         """See `Recorder.record`."""
         messages: tuple[Message, ...] = ()
-        if self._tells_prompts:  # images stay here: the log has their labels
+        if self._tells_prompts:  # without images: the log has their labels
             messages = tuple(replace(m, content=m.shown, parts=()) if m.parts else m for m in request.messages)
         await self._record("record", task, identity, messages, completion, spent)
 
     async def record_failure(self, task: str, identity: bytes, error: CallError, spent: Spent) -> None:
         """See `Recorder.record_failure`."""
-        await self._record("record_failure", task, identity, Fault.of(error), spent)
+        await self._record("record_failure", task, identity, RemoteFault.of(error), spent)
 
     def record_unfinished(self, task: str, identity: bytes, why: str, spent: Spent) -> None:
         """See `Recorder.record_unfinished`."""
@@ -66,14 +66,14 @@ class RemoteRecorder:
         await self._record("record_tool", task, identity, tool, result, duration_s)
 
     async def record_tool_failure(
-        self, task: str, identity: bytes, tool: str, reason: str, told: str, duration_s: float
+        self, task: str, identity: bytes, tool: str, reason: str, message: str, duration_s: float
     ) -> None:
         """See `Recorder.record_tool_failure`."""
-        await self._record("record_tool_failure", task, identity, tool, reason, told, duration_s)
+        await self._record("record_tool_failure", task, identity, tool, reason, message, duration_s)
 
     def retrying(self, task: str, error: CallError, delay_s: float) -> None:
         """See `Recorder.retrying`."""
-        self._notify("retrying", task, Fault.of(error), delay_s)
+        self._notify("retrying", task, RemoteFault.of(error), delay_s)
 
     def refused(self, endpoint: str, what: str) -> None:
         """See `Recorder.refused`."""

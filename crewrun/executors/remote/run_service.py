@@ -1,6 +1,7 @@
-"""`RunService`: what a worker can call the run for. It answers with the run's own limiters, journal and cache.
+"""`RunService`: the methods of the run that a worker can call, on the run's limiters, journal and cache.
 
-What can be answered at once costs no task; what waits, for a permit or for the disk, is an awaitable.
+A method that can answer at once returns a value, which needs no task; one that waits, for a permit or the disk, returns
+an awaitable.
 """
 
 from asyncio import Future
@@ -10,16 +11,16 @@ from typing import Any
 import anyio
 
 from crewrun.executors.remote.assignment import Assignment
-from crewrun.executors.remote.messages import Fault, GrantedPermit
+from crewrun.executors.remote.messages import GrantedPermit, RemoteFault
 from crewrun.executors.run_spec import RunSpec
 from crewrun.limits.local_limiter import LocalLimiter
-from crewrun.limits.permit import CallResult, FailureScope, Permit, Price
+from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.messages import Endpoint
 
 
 class RunService:
-    """The methods that the worker of one `WorkerClient` calls. `permit`, `endpoint` and `row` are numbers: the worker's
-    for the first two, the run's for the last.
+    """The methods for the worker of one `WorkerClient`. `permit`, `endpoint` and `row` are numbers; the worker assigns
+    the first two, the run the last.
     """
 
     def __init__(
@@ -34,11 +35,11 @@ class RunService:
         self._waiting: dict[int, anyio.CancelScope] = {}  # for permits
 
     def add_endpoint(self, number: int, endpoint: Endpoint) -> None:
-        """Calls will go to this endpoint, which comes without its key."""
+        """Announce an endpoint that will be called; it comes without its key."""
         self._limiters[number] = self._run_spec.limiters.of(endpoint)
 
     def acquire(
-        self, permit: int, endpoint: int, row: int, tokens: int, price: Price | None, is_patient: bool
+        self, permit: int, endpoint: int, row: int, tokens: int, price: CallPrice | None, is_patient: bool
     ) -> GrantedPermit | Coroutine[Any, Any, GrantedPermit | bool]:
         """See `Limiter.enter`; for a call of `row`, 0 if unknown."""
         limiter = self._limiters[endpoint]
@@ -51,7 +52,7 @@ class RunService:
         return GrantedPermit(acquired.is_probe)
 
     def acquire_probe(
-        self, permit: int, endpoint: int, fault: Fault | None, tokens: int, price: Price | None
+        self, permit: int, endpoint: int, fault: RemoteFault | None, tokens: int, price: CallPrice | None
     ) -> Coroutine[Any, Any, GrantedPermit | bool]:
         """See `Limiter.enter_probe`."""
         limiter = self._limiters[endpoint]
@@ -59,7 +60,7 @@ class RunService:
         return self._wait(self._scope(permit), permit, limiter, 0, limiter.enter_probe(error, tokens, price))
 
     def _scope(self, permit: int) -> anyio.CancelScope:
-        """What `given_up` cancels from now on, also before the wait begins."""
+        """The scope that `given_up` cancels, from now on, so even before the wait begins."""
         scope = self._waiting[permit] = anyio.CancelScope()
         return scope
 
@@ -85,9 +86,7 @@ class RunService:
                 limiter.given_up(acquired)  # granted before it could be cancelled
         finally:
             del self._waiting[permit]
-            if (
-                assignment is not None and row in self._assignments
-            ):  # else it has ended, or has been given to another worker
+            if assignment is not None and row in self._assignments:  # else it has ended, or is at another worker
                 assignment.waiting -= 1
         return False  # given up: no caller waits for the reply
 
@@ -96,13 +95,13 @@ class RunService:
         limiter, acquired = self._permits.pop(permit)
         limiter.answered(acquired, end)
 
-    def failed(self, permit: int, fault: Fault, end: CallResult) -> Coroutine[Any, Any, FailureScope]:
+    def failed(self, permit: int, fault: RemoteFault, end: CallResult) -> Coroutine[Any, Any, FailureScope]:
         """See `Limiter.failed`."""
         limiter, acquired = self._permits.pop(permit)
         return limiter.failed(acquired, fault.call_error(), end)
 
     def given_up(self, permit: int, end: CallResult | None) -> None:
-        """See `Limiter.given_up`; also of a permit that is still waited for."""
+        """See `Limiter.given_up`; also for a permit that is still being waited for."""
         if permit in self._waiting:
             self._waiting[permit].cancel()
         elif permit in self._permits:
@@ -110,18 +109,18 @@ class RunService:
             limiter.given_up(acquired, end)
 
     def row_started(self, row: int) -> None:
-        """The worker has started a row."""
+        """Note that the worker has started a row."""
         if row in self._assignments:
             self.has_begun(self._assignments[row])
 
     def has_begun(self, assignment: Assignment) -> None:
-        """The row is no longer on its way to the worker."""
+        """Note that the row is no longer on its way to the worker."""
         if not assignment.has_begun:
             assignment.has_begun = True
             self._run_spec.limiters.on_their_way -= 1
 
     def record(self, row: int, method: str, arguments: tuple[Any, ...]) -> Future[None] | None:
-        """Call a method of the row's recorder; see `Assignment`. Awaitable where the worker waits for it."""
+        """Call a method of the row's recorder; see `Assignment`. Returns a future when the worker waits for it."""
         if method == "refused":
             self._refused(*arguments)
         assignment = self._assignments.get(row)
@@ -136,7 +135,7 @@ class RunService:
         return answer
 
     def close(self) -> None:
-        """The worker is gone. What its calls in flight cost is not known."""
+        """Give back the permits of a worker that is gone. The cost of its calls in flight is unknown."""
         for scope in self._waiting.values():
             scope.cancel()
         for limiter, acquired in self._permits.values():

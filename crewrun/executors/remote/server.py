@@ -1,5 +1,7 @@
-"""`WorkerServer`: a worker elsewhere. It holds a loaded crew and its connections, runs the rows that messages start,
-and keeps nothing that must outlive it: whenever it is killed, another one goes on from what the run recorded.
+"""`WorkerServer`: a worker elsewhere, with a loaded crew and its connections.
+
+It runs rows at the run's request and keeps nothing that must outlive it: when it is killed, another worker continues
+from what the run has recorded.
 """
 
 import os
@@ -24,7 +26,7 @@ from crewrun.definitions import Definition, load
 from crewrun.errors import CrewrunError, UsageError
 from crewrun.executors.remote.channel import Channel
 from crewrun.executors.remote.limiter import RemoteLimiters, row_number
-from crewrun.executors.remote.messages import Fault, OutputFile, RecordedAnswer, RowResult
+from crewrun.executors.remote.messages import OutputFile, RecordedAnswer, RemoteFault, RowResult
 from crewrun.executors.remote.recorder import RemoteCache, RemoteRecorder
 from crewrun.executors.run_spec import WorkerSpec
 from crewrun.llm.gateway import Gateway
@@ -35,14 +37,14 @@ from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.values import environment_secrets
 from crewrun.row import Row
 from crewrun.target import Target
-from crewrun.worker import Worker, check_models, check_tools, taken_back
+from crewrun.worker import Worker, check_models, check_tools, undo_own_cancellation
 
 
 class WorkerServer:
-    """Opened with `open`, then `serve` runs in a task of its own while `send` and `receive` are called."""
+    """Call `open` first, then run `serve` in a task of its own and call `send` and `receive`."""
 
     def __init__(self) -> None:
-        self._bundles: deque[bytes] = deque()  # that came, in their order
+        self._bundles: deque[bytes] = deque()  # received and not yet dispatched, in their order
         self._has_bundles = anyio.Event()
         self._failure: BaseException | None = None
 
@@ -50,7 +52,7 @@ class WorkerServer:
         """Load the crew. Raises UsageError or DefinitionError when it cannot run here."""
         if worker_spec.crewrun != __version__:
             raise UsageError(
-                f"has crewrun {__version__} and the run is of {worker_spec.crewrun}; install the same on all nodes"
+                f"has crewrun {__version__} and the run has {worker_spec.crewrun}; install the same on all nodes"
             )
         os.environ.update(worker_spec.env)
         learn(environment_secrets(os.environ))
@@ -69,7 +71,7 @@ class WorkerServer:
         if called != worker_spec.endpoints:
             raise UsageError(_other_models(called, worker_spec.endpoints))
         for endpoint in endpoints:
-            import_transport(endpoint.transport_name)  # now: later it would delay the first rows
+            import_transport(endpoint.transport_name)  # now, because later it would delay the first rows
         self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if target.writes_files else None
         own_files = worker_spec.own_files.with_crew(definition.path, definition.files)
         self._worker = Worker(
@@ -96,7 +98,7 @@ class WorkerServer:
                 shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def _dispatch_all(self) -> None:
-        """Dispatch in the task of `serve`: rows inherit its context, which has the open gateway."""
+        """Dispatch bundles in the task of `serve`, so that rows inherit its context with the open gateway."""
         while True:
             while self._bundles:
                 self._channel.dispatch(self._bundles.popleft())
@@ -104,17 +106,20 @@ class WorkerServer:
             self._has_bundles = anyio.Event()
 
     def send(self, bundle: bytes) -> None:
-        """Take a bundle of the run."""
+        """Take a bundle from the run."""
         self._bundles.append(bundle)
         self._has_bundles.set()
 
     async def receive(self) -> bytes:
-        """Wait for messages to the run; all that there are. Raises RuntimeError when the worker has failed."""
+        """Wait for messages to the run, and take all of them as a bundle.
+
+        Raises RuntimeError when the worker failed.
+        """
         return await self._channel.next_bundle()
 
 
 class WorkerService:
-    """What the run can call a worker for. For the worker it is where the recorders of its rows are."""
+    """The methods of a worker that the run can call. It also gives the worker the recorders of its rows."""
 
     def __init__(self) -> None:
         self._recorders: dict[int, RemoteRecorder] = {}  # by the rows' indexes
@@ -123,7 +128,7 @@ class WorkerService:
     def open(
         self, worker: Worker, gateway: Gateway, channel: Channel, scratch: Path | None, *, tells_prompts: bool
     ) -> None:
-        """Set what rows are run with; `scratch` is the folder that they write their files to."""
+        """Set what rows need to run; `scratch` is the folder to which they write their files."""
         self._worker = worker
         self._gateway = gateway
         self._channel = channel
@@ -133,9 +138,9 @@ class WorkerService:
     def run_row(
         self, number: int, row: Row, answers: Sequence[RecordedAnswer]
     ) -> Coroutine[Any, Any, RowResult | None]:
-        """Run a row, of which `answers` were recorded before. None when it was cancelled by `cancel_row`.
+        """Run a row; `answers` were recorded of it before. None when `cancel_row` cancelled it.
 
-        Raises what the run has to end with: OutputFailed when nothing can be recorded any more.
+        Raises errors that end the run: OutputFailed when nothing more can be recorded.
         """
         scope = self._rows[number] = anyio.CancelScope()  # now: the row may be cancelled before its task begins
         return self._run_in(scope, number, row, answers)
@@ -152,7 +157,7 @@ class WorkerService:
                         return await self._run_row(number, row, answers)
                     except CancelledError:
                         # A timer that the row's own code left may cancel this task after the row has ended.
-                        if not taken_back():
+                        if not undo_own_cancellation():
                             raise
             finally:
                 del self._rows[number]
@@ -169,7 +174,7 @@ class WorkerService:
         if outcome.files and self._scratch is not None:
             paths, files = await anyio.to_thread.run_sync(_take_files, self._scratch, outcome.files)
             outcome = replace(outcome, files=paths)
-        stopped = Fault.of(outcome.stopped) if outcome.stopped is not None else None
+        stopped = RemoteFault.of(outcome.stopped) if outcome.stopped is not None else None
         return RowResult(outcome, stopped, tuple(recorder.replayed), files)
 
     def cancel_row(self, number: int) -> None:
@@ -183,7 +188,7 @@ class WorkerService:
             scope.cancel()
 
     def refuse(self, endpoint: str, what: str) -> None:
-        """An endpoint does not take tools, a schema or a parameter, as another worker was told."""
+        """Note that an endpoint refuses tools, a schema or a parameter, as another worker has found out."""
         self._gateway.refused.add((endpoint, what))
 
     async def recall(self, row: Row) -> RemoteRecorder:
@@ -192,7 +197,7 @@ class WorkerService:
 
 
 def _load(worker_spec: WorkerSpec) -> Definition:
-    """The crew, out of the text that came along or by its reference. Its warnings were shown by the command already."""
+    """Load the crew from the text in the spec or by its reference. The command has shown its warnings already."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if worker_spec.text is None:
@@ -217,7 +222,7 @@ async def _endpoints(target: Target, gateway: Gateway, worker_spec: WorkerSpec) 
 
 
 def _other_models(here: tuple[str, ...], there: tuple[str, ...]) -> str:
-    """The message for a worker whose environment leads it to other models than the run's does."""
+    """The message for a worker whose environment leads to other models than the run's."""
     return (
         f"would call {', '.join(sorted(set(here) - set(there))) or 'fewer models'} where the run means "
         f"{', '.join(sorted(set(there) - set(here))) or 'more'}; "
@@ -226,7 +231,7 @@ def _other_models(here: tuple[str, ...], there: tuple[str, ...]) -> str:
 
 
 def _take_files(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[OutputFile, ...]]:
-    """The files that a row wrote below `folder`, out of there, and what the outcome is to list for now."""
+    """Remove the files that a row wrote below `folder`. Returns their names for the outcome, and their contents."""
     names, written = [], []
     for file in files:
         path = Path(file)
@@ -235,14 +240,14 @@ def _take_files(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[Ou
             continue
         name = str(path.relative_to(folder))
         names.append(name)
-        with suppress(FileNotFoundError):  # two tasks wrote the same file
+        with suppress(FileNotFoundError):  # already taken: two tasks wrote the same file
             written.append(OutputFile(name, path.read_bytes()))
             path.unlink()
     return names, tuple(written)
 
 
 def _allow_descriptors(needed: int) -> None:
-    """Make room for a socket per row, as far as the system allows it."""
+    """Raise the limit of open files to a socket per row, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)

@@ -1,1 +1,1 @@
-"""CrewAI's classes of knowledge sources, each in the module that CrewAI has it in."""
+"""CrewAI's classes of knowledge sources, in modules with CrewAI's names."""

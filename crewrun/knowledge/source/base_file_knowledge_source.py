@@ -1,4 +1,4 @@
-"""`BaseFileKnowledgeSource`: knowledge in files, which are read when the source is made."""
+"""`BaseFileKnowledgeSource`: knowledge in files, which are read when the source is created."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,13 +14,13 @@ Paths = Path | str | list[Path | str] | None
 
 
 class BaseFileKnowledgeSource(BaseKnowledgeSource):
-    """Files by `file_paths`, one or several, relative to a folder `knowledge`: see `places`.
+    """Files at `file_paths`, one or several, relative to a folder `knowledge`; see `places`.
 
-    A subclass may have a `load_content` of its own, which gives the texts by path. Raises DefinitionError for a file
-    that is not there or cannot be read.
+    A subclass may override `load_content`, which returns the texts by path. Raises DefinitionError for a file that does
+    not exist or cannot be read.
     """
 
-    # How the files are read, whatever they are named; by their endings when it is None.
+    # The ending that decides how the files are read; None for the ending of each file.
     reads_as: ClassVar[str | None] = None
 
     file_path: Paths = None
@@ -32,19 +32,19 @@ class BaseFileKnowledgeSource(BaseKnowledgeSource):
 
     def model_post_init(self, context: Any, /) -> None:
         """Read the files."""
-        self.safe_file_paths = [self.convert_to_path(path) for path in self._named()]
+        self.safe_file_paths = [self.convert_to_path(path) for path in self._paths()]
         self.validate_content()
         self.content = self.load_content()
 
-    def _named(self) -> list[Path | str]:
-        named = self.file_paths or self.file_path
-        several = list(named) if isinstance(named, list) else [named] if named else []
+    def _paths(self) -> list[Path | str]:
+        paths = self.file_paths or self.file_path
+        several = list(paths) if isinstance(paths, list) else [paths] if paths else []
         if not several:
             raise DefinitionError(f"{type(self).__name__} needs file_paths, the files to read")
         return several
 
     def convert_to_path(self, path: Path | str) -> Path:
-        """Where the file at `path` is. Raises DefinitionError when it is nowhere."""
+        """The place of the file `path`. Raises DefinitionError if it is nowhere."""
         return find(path, KNOWLEDGE_FOLDER)
 
     def load_content(self) -> dict[Any, str]:
@@ -54,13 +54,13 @@ class BaseFileKnowledgeSource(BaseKnowledgeSource):
         return {path: document.text for path, document in documents.items()}
 
     def add(self) -> None:
-        """Cut the texts into passages, each under the name of its file."""
+        """Cut the texts into passages, each headed by the name of its file."""
         for path, text in self.content.items():
             heading = self._heading(path)
             self.chunks += [f"[{heading}]\n{piece.strip()}" for piece in self._chunk_text(text)]
 
     def whole(self) -> str:
-        """The texts, each under the name of its file."""
+        """The texts, each headed by the name of its file."""
         if type(self).add is not BaseFileKnowledgeSource.add:
             return super().whole()
         return "\n\n".join(f"[{self._heading(path)}]\n{text.strip()}" for path, text in self.content.items())

@@ -1,4 +1,4 @@
-"""`BaseKnowledgeSource`: what a source of knowledge is, and the base of users' own."""
+"""`BaseKnowledgeSource`: the base class of knowledge sources, ours and users' own."""
 
 import threading
 from typing import Any
@@ -10,15 +10,15 @@ from crewrun.errors import CrewrunError, DefinitionError
 from crewrun.knowledge.chunks import joined, split
 from crewrun.references import broken
 
-# Protects `add`, which fills `chunks`: a source may be one that several rows' crews share.
+# Protects `add`, which fills `chunks`: the crews of several rows may share a source.
 _adding = threading.Lock()
 
 
 class BaseKnowledgeSource(Declared):
-    """Text that agents know. A subclass has an `add` that fills `chunks`, with `_chunk_text` or in its own way.
+    """Text for agents. A subclass defines `add`, which fills `chunks`, with `_chunk_text` or on its own.
 
-    `add` is called once, when the crew is loaded, and what it raises is a fault of the definition. `storage`,
-    `metadata`, `collection_name` and `chunk_embeddings` are CrewAI's and have no effect: passages are kept in memory.
+    `add` is called once, when the crew is loaded, and an exception in it becomes a DefinitionError. `storage`,
+    `metadata`, `collection_name` and `chunk_embeddings` are CrewAI's and have no effect: passages are in memory.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
@@ -32,18 +32,18 @@ class BaseKnowledgeSource(Declared):
     collection_name: str | None = None
 
     def validate_content(self) -> Any:
-        """Called by subclasses of users, which may override it."""
+        """Nothing to check here. Users' subclasses may override it and call it."""
 
     def add(self) -> None:
         """Fill `chunks`."""
         raise DefinitionError(f"{type(self).__name__} has no add(), which fills its chunks")
 
     async def aadd(self) -> None:
-        """`add`, under its name in async code."""
+        """`add` for async code."""
         self.add()
 
     def passages(self) -> list[str]:
-        """The chunks. Raises DefinitionError when there are none, or getting them fails."""
+        """The chunks. Raises DefinitionError if there are none, or `add` fails."""
         with _adding:
             if not self.chunks:
                 self._fill()
@@ -59,20 +59,20 @@ class BaseKnowledgeSource(Declared):
             self.add()
         except CrewrunError:
             raise
-        except Exception as failed:  # the user's code, which may raise anything
+        except Exception as failed:  # the user's code may raise anything
             raise broken(f"loading the knowledge of {name}", failed) from None
         if not any(str(chunk).strip() for chunk in self.chunks):
             raise DefinitionError(f"{name} has no text; its add() is to fill self.chunks")
 
     def __fingerprint__(self) -> dict[str, Any]:
-        """What agents know by it, wherever it comes from."""
+        """The text and how it is cut, wherever it comes from."""
         return {"text": self.whole(), "chunk_size": self.chunk_size, "chunk_overlap": self.chunk_overlap}
 
     def _chunk_text(self, text: str) -> list[str]:
         return split(text, self.chunk_size, self.chunk_overlap)
 
     def _save_documents(self, *ignored: Any, **also: Any) -> None:
-        """CrewAI's subclasses call it at the end of `add`. There is nothing to save to."""
+        """No effect. CrewAI's subclasses call it at the end of `add`."""
 
     save_documents = _save_documents
 

@@ -1,4 +1,4 @@
-"""`CrewDoclingSource` for the files that need no docling: text, Markdown, CSV, JSON and PDF."""
+"""`CrewDoclingSource`, without docling: for text, Markdown, CSV, JSON and PDF."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -8,13 +8,13 @@ from crewrun.knowledge.source.base_file_knowledge_source import BaseFileKnowledg
 
 
 class CrewDoclingSource(BaseFileKnowledgeSource):
-    """The files of `file_paths`, read by their endings. Raises DefinitionError for addresses and other files."""
+    """The files at `file_paths`, read by their endings. Raises DefinitionError for URLs and other files."""
 
     source_type: Literal["docling"] = "docling"
     document_converter: Any = None
 
     def convert_to_path(self, path: Path | str) -> Path:
-        """As for other files; addresses are refused."""
+        """The place of the file `path`. Raises DefinitionError for URLs."""
         if str(path).startswith(("http://", "https://")):
             raise DefinitionError(
                 f"CrewDoclingSource: crewrun fetches no pages for knowledge ({path}); save it as a file, or give the "

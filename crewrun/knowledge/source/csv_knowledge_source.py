@@ -1,4 +1,4 @@
-"""`CSVKnowledgeSource`: knowledge in tables, whose first line has the names of the columns."""
+"""`CSVKnowledgeSource`: knowledge in CSV files, whose first line has the names of the columns."""
 
 from typing import ClassVar, Literal
 
@@ -6,7 +6,7 @@ from crewrun.knowledge.source.base_file_knowledge_source import BaseFileKnowledg
 
 
 class CSVKnowledgeSource(BaseFileKnowledgeSource):
-    """The files of `file_paths`, read as `.csv`."""
+    """The files at `file_paths`, read as `.csv`."""
 
     reads_as: ClassVar[str | None] = ".csv"
 

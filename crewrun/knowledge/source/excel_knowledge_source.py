@@ -1,4 +1,4 @@
-"""`ExcelKnowledgeSource`, which crewrun does not have, and what to do instead."""
+"""`ExcelKnowledgeSource`: not supported by crewrun; the error says what to do instead."""
 
 from typing import Any, Literal
 
@@ -7,12 +7,12 @@ from crewrun.knowledge.source.base_file_knowledge_source import BaseFileKnowledg
 
 
 class ExcelKnowledgeSource(BaseFileKnowledgeSource):
-    """Raises DefinitionError, unless a subclass has a `load_content` of its own."""
+    """Raises DefinitionError, unless a subclass overrides `load_content`."""
 
     source_type: Literal["excel"] = "excel"
 
     def load_content(self) -> Any:
-        """Refuse."""
+        """Raise DefinitionError."""
         raise DefinitionError(
             "ExcelKnowledgeSource: crewrun reads no Excel files; save each sheet as CSV and use CSVKnowledgeSource"
         )

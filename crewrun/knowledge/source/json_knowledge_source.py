@@ -6,7 +6,7 @@ from crewrun.knowledge.source.base_file_knowledge_source import BaseFileKnowledg
 
 
 class JSONKnowledgeSource(BaseFileKnowledgeSource):
-    """The files of `file_paths`, read as `.json`."""
+    """The files at `file_paths`, read as `.json`."""
 
     reads_as: ClassVar[str | None] = ".json"
 

@@ -1,4 +1,4 @@
-"""`PDFKnowledgeSource`: knowledge in PDF files; pypdf reads them: `pip install 'crewrun[pdf]'`."""
+"""`PDFKnowledgeSource`: knowledge in PDF files. It needs pypdf: `pip install 'crewrun[pdf]'`."""
 
 from typing import ClassVar, Literal
 
@@ -6,7 +6,7 @@ from crewrun.knowledge.source.base_file_knowledge_source import BaseFileKnowledg
 
 
 class PDFKnowledgeSource(BaseFileKnowledgeSource):
-    """The files of `file_paths`, read as `.pdf`."""
+    """The files at `file_paths`, read as `.pdf`."""
 
     reads_as: ClassVar[str | None] = ".pdf"
 

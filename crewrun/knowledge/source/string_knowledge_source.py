@@ -1,4 +1,4 @@
-"""`StringKnowledgeSource`: knowledge in a text of the user's."""
+"""`StringKnowledgeSource`: knowledge in a string."""
 
 from typing import Any, Literal
 
@@ -7,17 +7,17 @@ from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 
 
 class StringKnowledgeSource(BaseKnowledgeSource):
-    """The text in `content`. It is the same for all rows: braces in it are no placeholders."""
+    """The text in `content`, the same for all rows: braces in it are not placeholders."""
 
     source_type: Literal["string"] = "string"
     content: str
 
     def model_post_init(self, context: Any, /) -> None:
-        """Refuse an empty text."""
+        """Check the text."""
         self.validate_content()
 
     def validate_content(self) -> None:
-        """Raise DefinitionError for a text with nothing in it."""
+        """Raise DefinitionError if the text is blank."""
         if not self.content.strip():
             raise DefinitionError("StringKnowledgeSource: content is empty; fill it or take the source out")
 

@@ -6,7 +6,7 @@ from crewrun.knowledge.source.base_file_knowledge_source import BaseFileKnowledg
 
 
 class TextFileKnowledgeSource(BaseFileKnowledgeSource):
-    """The files of `file_paths`, read as `.txt`."""
+    """The files at `file_paths`, read as `.txt`."""
 
     reads_as: ClassVar[str | None] = ".txt"
 

@@ -8,7 +8,7 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any
 
-from crewrun.llm.custom.model import Given, calling
+from crewrun.llm.custom.model import CallArguments, calling
 from crewrun.llm.sync import run_sync
 from crewrun.references import check_loaded
 from crewrun.row_context import current_row_context
@@ -27,7 +27,7 @@ def routed(method: Callable[..., Any]) -> Callable[..., Any]:
                 return await method(self, *args, **kwargs)
             from crewrun.llm.direct import ask_custom  # see `LLM.acall`
 
-            return await ask_custom(self, Given(args, kwargs))
+            return await ask_custom(self, CallArguments(args, kwargs))
 
         return acall
 
@@ -37,7 +37,7 @@ def routed(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, *args, **kwargs)
         from crewrun.llm.direct import ask_custom
 
-        return run_sync("call", "acall", ask_custom, self, Given(args, kwargs))
+        return run_sync("call", "acall", ask_custom, self, CallArguments(args, kwargs))
 
     return call
 

@@ -1,8 +1,8 @@
-"""Models that the user's own code calls: which objects are such, what their endpoint is, and the way to them.
+"""Models that the user's own code calls: which objects are such models, and what their endpoint is.
 
 They are subclasses of `BaseLLM` or `LLM` with a `call` or `acall`, and other objects that have one. What decides their
 answers is their class with its code, the model's name, the parameters, and the plain values of public attributes as
-they are when the object is first used: a counter that grows later makes no other model of it.
+they are when the object is first used: a counter that grows later does not make it another model.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,28 +16,30 @@ from crewrun.messages import Endpoint
 from crewrun.redaction.credentials import settings_without_credentials
 from crewrun.redaction.values import is_secret_name
 
-# What a call may depend on by the names that all models have; it may be changed between calls.
+# Parameters under the names that all models have. They may change between calls.
 SETTINGS: Final = (
     *("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "n"),
     *("frequency_penalty", "presence_penalty", "reasoning_effort", "base_url", "additional_params"),
 )
-# About the object, and not about what it answers.
-_NOT_TOLD: Final = frozenset({"fallbacks", "custom", "timeout", "stream", "provider", "prefer_upload", "is_litellm"})
+# Attributes that do not decide its answers.
+_NOT_DESCRIBED: Final = frozenset(
+    {"fallbacks", "custom", "timeout", "stream", "provider", "prefer_upload", "is_litellm"}
+)
 # CrewAI's model classes are names: crewrun calls their providers itself.
 _CREWAI: Final = "crewai"
 
 
-class Given(NamedTuple):
+class CallArguments(NamedTuple):
     """The arguments of a `call` that a run's code makes itself."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
 
-# The model whose `call` the code here is a part of.
+# The model whose `call` the current code is part of.
 calling: ContextVar[Any] = ContextVar("crewrun_calling", default=None)
 # The arguments with which the user's code calls the model; None where an agent does.
-given_call: ContextVar[Given | None] = ContextVar("crewrun_given_call", default=None)
+given_call: ContextVar[CallArguments | None] = ContextVar("crewrun_given_call", default=None)
 
 
 def calls_by_itself(value: Any) -> bool:
@@ -78,24 +80,24 @@ def custom_of(llm: Any) -> Any:
 
 def settings_of(custom: Any) -> dict[str, Any]:
     """The parameters that are set, by the names that all models have."""
-    found = {name: getattr(custom, name, None) for name in SETTINGS}
-    return {name: value for name, value in found.items() if value not in (None, [], {})}
+    values = {name: getattr(custom, name, None) for name in SETTINGS}
+    return {name: value for name, value in values.items() if value not in (None, [], {})}
 
 
 def described(custom: Any) -> dict[str, Any]:
     """What decides the answers of a custom model, as JSON, without credentials."""
     attributes = {**getattr(custom, "__dict__", {}), **(getattr(custom, "__pydantic_extra__", None) or {})}
-    told = {
+    plain = {
         name: value
         for name, value in attributes.items()
-        if not name.startswith("_") and name not in _NOT_TOLD and not is_secret_name(name) and _is_plain(value)
+        if not name.startswith("_") and name not in _NOT_DESCRIBED and not is_secret_name(name) and _is_plain(value)
     }
-    told = settings_without_credentials({**told, **settings_of(custom)})
-    return {"code": fingerprint(type(custom)), **told}
+    plain = settings_without_credentials({**plain, **settings_of(custom)})
+    return {"code": fingerprint(type(custom)), **plain}
 
 
 def custom_endpoint(llm: Any) -> Endpoint:
-    """The endpoint of a model that calls by itself. Raises UsageError when it cannot say what it takes."""
+    """The endpoint of a model that calls by itself. Raises UsageError if it fails to say what it takes."""
     custom = custom_of(llm)
     name, timeout_s = getattr(custom, "model", None), getattr(custom, "timeout", None)
     base_model = getattr(custom, "base_model", None)
@@ -105,7 +107,7 @@ def custom_endpoint(llm: Any) -> Endpoint:
         model=name if isinstance(name, str) and name else "model",
         params=described(custom),
         timeout_s=timeout_s if isinstance(timeout_s, int | float) and timeout_s > 0 else None,
-        takes_tools=bool(_said(custom, "supports_function_calling", default=False)),
+        takes_tools=bool(_answer_of(custom, "supports_function_calling", default=False)),
         base_model=base_model if isinstance(base_model, str) else None,
         context_tokens=_context_tokens(custom),
         custom=custom,
@@ -113,7 +115,7 @@ def custom_endpoint(llm: Any) -> Endpoint:
 
 
 def as_plain(llm: ModelFields) -> ModelFields:
-    """A model of the user's own as one that crewrun calls: its name and parameters. Any other stays what it is."""
+    """A model of the user's own as one that crewrun calls: its name and parameters. Any other model unchanged."""
     if not calls_by_itself(llm):
         return llm
     fields = settings_of(custom_of(llm))
@@ -132,15 +134,15 @@ def _is_llm(owner: type) -> bool:
 
 
 def _context_tokens(custom: Any) -> int | None:
-    """The size of the context that the model's own class says, None where only CrewAI's default is known."""
+    """The context size that the model's own class states, None if it only has CrewAI's default."""
     owner = next((kind for kind in type(custom).__mro__ if "get_context_window_size" in vars(kind)), None)
     if owner is None or owner.__module__.partition(".")[0] in ("crewrun", _CREWAI):
         return None
-    size = _said(custom, "get_context_window_size", default=None)
+    size = _answer_of(custom, "get_context_window_size", default=None)
     return size if isinstance(size, int) and size > 0 else None
 
 
-def _said(custom: Any, method: str, *, default: Any) -> Any:
+def _answer_of(custom: Any, method: str, *, default: Any) -> Any:
     function = getattr(custom, method, None)
     if not callable(function):
         return default

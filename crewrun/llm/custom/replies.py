@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from crewrun.messages import Completion, ToolCall, Usage
 
 _IDS = ("call_id", "id", "toolUseId")
-# Says that a text was an instance, so that it is one again when it is replayed.
+# Marks a text that was an instance, so that a replay makes it one again.
 IS_INSTANCE = '{"is_instance":true}'
 
 
 def read_reply(reply: Any, usage: Usage) -> Completion:
-    """The completion that `reply` is. An empty one is no answer, as with every model.
+    """`reply` as a completion. An empty one is no answer, as with every model.
 
     Raises TypeError for bytes, a generator and objects that have no text.
     """
@@ -58,14 +58,14 @@ def _has_text(reply: Any) -> bool:
     return hasattr(reply, "content") and (hasattr(reply, "tool_calls") or hasattr(reply, "role"))
 
 
-def _read_call(given: Any, position: int) -> ToolCall | None:
-    function = _get(given, "function") or _get(given, "function_call")
-    source = given if function is None else function
+def _read_call(call: Any, position: int) -> ToolCall | None:
+    function = _get(call, "function") or _get(call, "function_call")
+    source = call if function is None else function
     name = _get(source, "name")
     arguments = next((v for key in ("arguments", "input", "args") if (v := _get(source, key)) is not None), None)
     if not isinstance(name, str) or (function is None and arguments is None):
         return None
-    call_id = next((one for key in _IDS if isinstance(one := _get(given, key), str) and one), f"call_{position + 1}")
+    call_id = next((one for key in _IDS if isinstance(one := _get(call, key), str) and one), f"call_{position + 1}")
     return ToolCall(call_id, name, arguments if isinstance(arguments, str) else _json(arguments or {}))
 
 

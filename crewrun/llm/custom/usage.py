@@ -1,4 +1,4 @@
-"""What one call of a model of the user's own used: counted while the call runs, whatever other rows do meanwhile.
+"""The usage of one call of a model of the user's own, counted while it runs, apart from that of other rows.
 
 CrewAI's models add to a counter of the object that all rows share. `Counts` is that counter, and what is added to it
 also goes to the call that the code runs for.
@@ -28,15 +28,15 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "cache_creation_tokens": ("cache_creation_tokens", "cache_creation_input_tokens"),
 }
 
-# What the call at hand has counted so far; threads that it starts through `call` see the same object.
+# What the current call has counted so far; threads that it starts through `call` see the same object.
 current_counts: ContextVar[dict[str, int] | None] = ContextVar("crewrun_custom_counts", default=None)
 
 
 class Counts(dict[str, int]):
-    """The counter of one object. What is added to an entry is added to the call at hand as well."""
+    """The counter of one object. What is added to an entry is added to the current call as well."""
 
-    def __init__(self, given: Mapping[str, int] | None = None) -> None:
-        super().__init__(dict.fromkeys(_NAMES, 0) | dict(given or {}))
+    def __init__(self, initial: Mapping[str, int] | None = None) -> None:
+        super().__init__(dict.fromkeys(_NAMES, 0) | dict(initial or {}))
 
     def __setitem__(self, name: str, value: int) -> None:
         counts = current_counts.get()
@@ -45,21 +45,21 @@ class Counts(dict[str, int]):
         super().__setitem__(name, value)
 
 
-def add_usage(counts: dict[str, int], said: Mapping[str, Any]) -> None:
-    """Add what a provider says that one call used."""
-    if not isinstance(said, Mapping):
+def add_usage(counts: dict[str, int], reported: Mapping[str, Any]) -> None:
+    """Add the usage that a provider reports for one call."""
+    if not isinstance(reported, Mapping):
         return
-    added = {name: next((n for n in map(_count, map(said.get, names)) if n), 0) for name, names in _ALIASES.items()}
-    if isinstance(details := said.get("prompt_tokens_details"), Mapping):
+    added = {name: next((n for n in map(_count, map(reported.get, names)) if n), 0) for name, names in _ALIASES.items()}
+    if isinstance(details := reported.get("prompt_tokens_details"), Mapping):
         added["cached_prompt_tokens"] = added["cached_prompt_tokens"] or _count(details.get("cached_tokens"))
-    added["total_tokens"] = _count(said.get("total_tokens")) or added["prompt_tokens"] + added["completion_tokens"]
+    added["total_tokens"] = _count(reported.get("total_tokens")) or added["prompt_tokens"] + added["completion_tokens"]
     added["successful_requests"] = 1
     for name, n in added.items():
         counts[name] = counts.get(name, 0) + n
 
 
 def usage_of(counts: Mapping[str, int]) -> Usage:
-    """The usage that a call has counted; nothing where it has not."""
+    """The usage that a call has counted, zero if it has not."""
     prompt = counts.get("prompt_tokens", 0)
     completion = counts.get("completion_tokens", 0)
     return Usage(

@@ -36,11 +36,11 @@ class PromptDirectives:
 
 def find_directives(texts: Iterable[str]) -> PromptDirectives:
     """What the words in `texts` ask for together. Of several on JSON or on arguments, the last one counts."""
-    found = [match for text in texts if "CALL-" in text or "JSON-" in text for match in _WORD.finditer(text)]
-    if not found:
+    matches = [match for text in texts if "CALL-" in text or "JSON-" in text for match in _WORD.finditer(text)]
+    if not matches:
         return PromptDirectives()
-    calls = dict.fromkeys(match["call"] for match in found if match["call"])
-    about_json = [_JSON[match["json"]] for match in found if match["json"]]
+    calls = dict.fromkeys(match["call"] for match in matches if match["call"])
+    about_json = [_JSON[match["json"]] for match in matches if match["json"]]
     return PromptDirectives(
         tools=tuple(name for name in calls if name not in _RESERVED),
         all_tools="ALL" in calls,
@@ -56,4 +56,4 @@ _RESERVED = frozenset({"ALL", "FOREVER", "NONE", "BAD-ARGS", "NOT-JSON"})
 
 def disarm(text: str) -> str:
     """`text` with its words in lower case, so that quoting it does not steer the next request as well."""
-    return _WORD.sub(lambda found: found[0].lower(), text)
+    return _WORD.sub(lambda match: match[0].lower(), text)

@@ -27,7 +27,7 @@ def example(schema: Any, seed_text: str) -> Any:
     None.
     """
     try:
-        return _Maker(schema, seed_text or "text").make(schema, _Place())
+        return _Maker(schema, seed_text or "text").make(schema, _SchemaPlace())
     except (NoValue, _TooMuch, RecursionError):
         return {} if isinstance(schema, dict) and schema.get("type") == "object" else None
 
@@ -37,7 +37,7 @@ class _TooMuch(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _SchemaPlace:
     """A position in the value: references that led here, its depth, and its number among values that must differ."""
 
     followed: frozenset[str] = frozenset()
@@ -51,7 +51,7 @@ class _Maker:
         self._seed_text = seed_text
         self._steps = 0
 
-    def make(self, schema: Any, place: _Place) -> Any:
+    def make(self, schema: Any, place: _SchemaPlace) -> Any:
         """A value for `schema`. Raises NoValue if none fits, _TooMuch at a limit."""
         if place.depth >= _MAX_DEPTH:
             raise _TooMuch
@@ -69,7 +69,7 @@ class _Maker:
                 continue
         return self._make_kind(kinds[-1], flat, place)
 
-    def _flatten(self, schema: Any, place: _Place) -> tuple[dict[str, Any], list[list[Any]], _Place]:
+    def _flatten(self, schema: Any, place: _SchemaPlace) -> tuple[dict[str, Any], list[list[Any]], _SchemaPlace]:
         """`schema` merged with the targets of its `$ref` and `allOf`, and its `anyOf` and `oneOf` lists.
 
         A finite value never needs the same reference twice on one path, so the second time there is no value.
@@ -113,7 +113,7 @@ class _Maker:
                 return True
         return part
 
-    def _choose(self, flat: Mapping[str, Any], choices: list[list[Any]], place: _Place) -> Any:
+    def _choose(self, flat: Mapping[str, Any], choices: list[list[Any]], place: _SchemaPlace) -> Any:
         """A value for the first branch of the first choice that has a value."""
         later = [{"anyOf": choice} for choice in choices[1:]]
         for branch in choices[0]:
@@ -123,7 +123,7 @@ class _Maker:
                 continue
         raise NoValue
 
-    def _make_kind(self, kind: str, flat: Mapping[str, Any], place: _Place) -> Any:
+    def _make_kind(self, kind: str, flat: Mapping[str, Any], place: _SchemaPlace) -> Any:
         match kind:
             case "object":
                 return self._object(flat, place)
@@ -139,7 +139,7 @@ class _Maker:
                 return None
         return number(flat, place.turn, whole=kind == "integer")
 
-    def _object(self, flat: Mapping[str, Any], place: _Place) -> dict[str, Any]:
+    def _object(self, flat: Mapping[str, Any], place: _SchemaPlace) -> dict[str, Any]:
         properties = mapping_in(flat, "properties")
         others = True if mapping_in(flat, "patternProperties") else flat.get("additionalProperties", True)
         required = [name for name in list_in(flat, "required") if isinstance(name, str)]
@@ -154,7 +154,7 @@ class _Maker:
                     raise
         return value
 
-    def _array(self, flat: Mapping[str, Any], place: _Place) -> list[Any]:
+    def _array(self, flat: Mapping[str, Any], place: _SchemaPlace) -> list[Any]:
         # Before draft 2020-12, `items` could be a list, which is now called `prefixItems`.
         first = list_in(flat, "prefixItems") or list_in(flat, "items")
         rest = flat.get("additionalItems" if list_in(flat, "items") else "items", True)
@@ -172,7 +172,7 @@ class _Maker:
                 break
         return values
 
-    def _item(self, schema: Any, others: list[Any], place: _Place, *, unlike: bool) -> Any:
+    def _item(self, schema: Any, others: list[Any], place: _SchemaPlace, *, unlike: bool) -> Any:
         if not unlike:
             return self.make(schema, place)
         for turn in range(len(others), 2 * len(others) + 2):

@@ -20,12 +20,12 @@ def batch_schedule(entry: Entry, standard: Schedule) -> Schedule:
     if not any(name.endswith(keys.BATCH) for name in entry):
         return tuple(Band(band.from_tokens, times(band.rates, _SHARE)) for band in standard)
     return tuple(
-        Band(start, _rates(_Prices(entry, above), band_of(standard, start).rates))
+        Band(start, _rates(_BatchPrices(entry, above), band_of(standard, start).rates))
         for start, above in bounds(entry, keys.BATCH)
     )
 
 
-class _Prices:
+class _BatchPrices:
     """Batch prices by name."""
 
     def __init__(self, entry: Entry, above: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ class _Prices:
         return next((value for key in spellings if (value := number(self._entry.get(key))) is not None), None)
 
 
-def _rates(prices: _Prices, standard: Rates) -> Rates:
+def _rates(prices: _BatchPrices, standard: Rates) -> Rates:
     half = times(standard, _SHARE)
     prompt = prices.get(keys.INPUT)
     if prompt is None:

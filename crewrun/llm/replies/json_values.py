@@ -38,7 +38,7 @@ _TOKEN_OF_JSON = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _TOKEN_AFTER_A_FAULT = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|[\[\]{}]|\n[^\S\n]*```')
 
 
-class Value(NamedTuple):
+class JsonValue(NamedTuple):
     """A JSON value and its position in the text."""
 
     value: Any
@@ -60,7 +60,7 @@ class Broken(NamedTuple):
 class Values(NamedTuple):
     """The values in a text and the broken ones, both in order."""
 
-    values: list[Value]
+    values: list[JsonValue]
     broken: list[Broken]
 
 
@@ -96,7 +96,7 @@ def decode_written(text: str) -> Any:
 
 def find_values(text: str) -> Values:
     """The objects and arrays in `text`, and values of other types if one fills a code fence."""
-    values: deque[Value] = deque(maxlen=_MOST_VALUES)
+    values: deque[JsonValue] = deque(maxlen=_MOST_VALUES)
     broken: deque[Broken] = deque(maxlen=_MOST_VALUES)
     spans: list[tuple[int, int]] = []
     at = 0
@@ -111,7 +111,7 @@ def find_values(text: str) -> Values:
             at = _end_of_broken(text, start, fault.at or start)
             broken.append(Broken(start, at, str(fault), _KEY.match(text, start) is not None))
         else:
-            values.append(Value(value, start, at))
+            values.append(JsonValue(value, start, at))
         spans.append((start, at))
     return Values(sorted([*values, *_scalars(text, spans)], key=lambda one: one.start), list(broken))
 
@@ -178,7 +178,7 @@ def _end_of_broken(text: str, start: int, fault_at: int) -> int:
     return len(text)
 
 
-def _scalars(text: str, spans: list[tuple[int, int]]) -> list[Value]:
+def _scalars(text: str, spans: list[tuple[int, int]]) -> list[JsonValue]:
     """Strings, numbers and other scalars that fill a code fence. `spans` are occupied already, in order."""
     if "```" not in text:
         return []
@@ -189,7 +189,7 @@ def _scalars(text: str, spans: list[tuple[int, int]]) -> list[Value]:
         if inner.startswith(("{", "[")) or (before >= 0 and spans[before][1] > start):
             continue
         try:
-            values.append(Value(_DECODER.decode(inner), start, fence.end(1)))
+            values.append(JsonValue(_DECODER.decode(inner), start, fence.end(1)))
         except (ValueError, RecursionError):
             continue
     return values[-_MOST_VALUES:]

@@ -15,7 +15,7 @@ from crewrun.aio import concurrency
 from crewrun.errors import CallError, CrewrunError, CustomModelFailed
 from crewrun.hooks.scope import current_site
 from crewrun.limits.estimates import believable
-from crewrun.llm.custom.model import Given, calling, given_call, own_method
+from crewrun.llm.custom.model import CallArguments, calling, given_call, own_method
 from crewrun.llm.custom.replies import read_reply
 from crewrun.llm.custom.usage import current_counts, usage_of
 from crewrun.llm.transports.chat_json import message_on_wire, tool_on_wire
@@ -58,29 +58,29 @@ class CustomTransport:
 
     async def _reply(self, request: ChatRequest) -> Any:
         custom: Any = request.endpoint.custom
-        given = given_call.get()
+        arguments = given_call.get()
         token, outer = calling.set(custom), given_call.set(None)  # what the model's own code calls is another call
         try:
             kind: Any = type(custom)
             if _waits(kind) and kind not in self._without_acall:
                 try:
-                    return await _call(custom.acall, request, given)
+                    return await _call(custom.acall, request, arguments)
                 except NotImplementedError:
                     if own_method(kind, "call") is None:
                         raise
                     self._without_acall.add(kind)
-            return await _call(custom.call, request, given)
+            return await _call(custom.call, request, arguments)
         finally:
             calling.reset(token)
             given_call.reset(outer)
 
 
-async def _call(method: Callable[..., Any], request: ChatRequest, given: Given | None) -> Any:
-    given = given or _arguments(method, request)
-    return await concurrency.call(method, *given.args, **given.kwargs)
+async def _call(method: Callable[..., Any], request: ChatRequest, arguments: CallArguments | None) -> Any:
+    arguments = arguments or _arguments(method, request)
+    return await concurrency.call(method, *arguments.args, **arguments.kwargs)
 
 
-def _arguments(method: Callable[..., Any], request: ChatRequest) -> Given:
+def _arguments(method: Callable[..., Any], request: ChatRequest) -> CallArguments:
     """CrewAI's arguments, as far as `method` takes them."""
     messages = [message_on_wire(message) for message in request.messages]
     site = current_site.get()
@@ -93,7 +93,7 @@ def _arguments(method: Callable[..., Any], request: ChatRequest) -> Given:
         "response_model": None,
     }
     taken = _parameters(getattr(method, "__func__", method))
-    return Given((messages,), {n: v for n, v in offered.items() if taken is None or n in taken})
+    return CallArguments((messages,), {n: v for n, v in offered.items() if taken is None or n in taken})
 
 
 @lru_cache(maxsize=256)
@@ -125,9 +125,9 @@ def _waits(kind: Any) -> bool:
 
 
 def _as_call_error(failed: Exception, request: ChatRequest) -> CallError:
-    known = call_error_of(failed)
-    if known is not None:
-        return known
+    call_error = call_error_of(failed)
+    if call_error is not None:
+        return call_error
     place = place_of(failed)
     words = f"{type(failed).__name__}: {redact(str(failed)[:LONGEST_QUOTATION])}".rstrip(": ")
     return CustomModelFailed(f"{place}: {words}" if place else f"{request.endpoint.name}: {words}")

@@ -1,4 +1,4 @@
-"""The transports of a gateway, one for each transport that is used."""
+"""Which class is the transport of which name, and `Transports`, which opens each when it is first used."""
 
 from collections.abc import Callable, Mapping
 
@@ -43,7 +43,7 @@ def _custom() -> Callable[[], Transport]:
     return CustomTransport
 
 
-# Imported when first asked for: aiohttp and litellm cost start-up time that an offline run does not owe.
+# Imported when first used: aiohttp and litellm cost start-up time that an offline run need not pay.
 _TRANSPORTS: Mapping[TransportName, Callable[[], Callable[[], Transport]]] = {
     "direct": _direct,
     "litellm": _litellm,
@@ -54,21 +54,21 @@ _TRANSPORTS: Mapping[TransportName, Callable[[], Callable[[], Transport]]] = {
 
 
 def import_transport(transport_name: TransportName) -> Callable[[], Transport]:
-    """Import what opens the transport of a transport, and return it."""
+    """Import the class of a transport and return it."""
     return _TRANSPORTS[transport_name]()
 
 
 class Transports:
-    """Opens a transport when its transport is first used. `given` stands for all of them."""
+    """The transports of one gateway. `substitute` stands for all of them, as a scripted model does in tests."""
 
-    def __init__(self, given: Transport | None = None) -> None:
-        self.given = given
+    def __init__(self, substitute: Transport | None = None) -> None:
+        self.substitute = substitute
         self._opened: dict[TransportName, Transport] = {}
 
     def of(self, transport_name: TransportName) -> Transport:
-        """The transport of a transport."""
-        if self.given is not None:
-            return self.given
+        """The transport of that name, opened if it is not yet."""
+        if self.substitute is not None:
+            return self.substitute
         transport = self._opened.get(transport_name)
         if transport is None:
             transport = self._opened[transport_name] = import_transport(transport_name)()
@@ -76,7 +76,7 @@ class Transports:
 
     async def aclose(self) -> None:
         """Close every transport."""
-        opened = [*self._opened.values(), *([self.given] if self.given else [])]
+        opened = [*self._opened.values(), *([self.substitute] if self.substitute else [])]
         self._opened.clear()
         with anyio.CancelScope(shield=True):
             for transport in opened:

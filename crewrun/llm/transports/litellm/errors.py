@@ -61,8 +61,8 @@ def as_call_error(error: Exception, reply: WireReply) -> CallError:
     if kind is None and any(isinstance(link, _MISTAKES) for link in chain):
         kind = BadRequest  # litellm could not build the request: the next attempt would fail in the same way
     if kind is None:
-        return ServerError(f"litellm failed: {brief(source)}")
-    return kind(brief(source), http_status=reply.status)
+        return ServerError(f"litellm failed: {summary(source)}")
+    return kind(summary(source), http_status=reply.status)
 
 
 def _refined(refused: CallError, kind: type[CallError] | None) -> CallError:
@@ -81,8 +81,8 @@ def _unreadable(status: int, chain: list[Any]) -> CallError:
     source = _most_telling([link for link in chain if kind_by_class(link) is not BadRequest] or chain[-1:])
     kind = kind_by_class(source)
     if kind is None or kind is BadRequest:
-        return ServerError(f"litellm failed: {brief(source)}", http_status=status)
-    return kind(brief(source), http_status=status)
+        return ServerError(f"litellm failed: {summary(source)}", http_status=status)
+    return kind(summary(source), http_status=status)
 
 
 def _chain(error: BaseException | None) -> Iterator[Any]:
@@ -108,7 +108,7 @@ def _is_named(error: object, name: str) -> bool:
     return any(c.__name__ == name for c in type(error).__mro__)
 
 
-def brief(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """The class and first line of `error`, without litellm's prefixes, tracebacks and advice."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     for noise, replacement in _NOISE:

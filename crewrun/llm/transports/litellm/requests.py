@@ -8,7 +8,7 @@ from crewrun.errors import BadRequest
 from crewrun.library_warnings import tolerant
 from crewrun.llm.parameters import fields_of, without
 from crewrun.llm.transports.chat_json import message_on_wire, schema_on_wire, tool_on_wire
-from crewrun.llm.transports.litellm.errors import brief
+from crewrun.llm.transports.litellm.errors import summary
 from crewrun.llm.transports.litellm.library import load_litellm
 from crewrun.messages import ChatRequest, Endpoint, Message, as_parts, in_parts
 
@@ -66,7 +66,7 @@ def check_parameters(endpoint: Endpoint) -> None:
             model=endpoint.model, custom_llm_provider=endpoint.provider, **{"drop_params": False, **params, **drops}
         )
     except litellm.UnsupportedParamsError as refused:
-        raise BadRequest(brief(refused)) from None
+        raise BadRequest(summary(refused)) from None
     # A boundary to foreign code: any other failure of a provider's code is left for the first call to meet and explain.
     except Exception:
         return

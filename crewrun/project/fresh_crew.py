@@ -1,7 +1,7 @@
-"""`made_again`: a crew once more, over an object of its own, for one of several inputs that run at once.
+"""`fresh_crew`: the crew of a copy of a @CrewBase object, for one of several rows that run at the same time.
 
-Hooks keep things on the object that has them (`self.topic = inputs["topic"]`), for tools, conditions and other hooks to
-read. One object for all rows would show each of them what another one left.
+Hooks store values on their object (`self.topic = inputs["topic"]`) that tools, conditions and other hooks read. If rows
+shared one object, each would see the values of others.
 """
 
 from copy import copy
@@ -12,10 +12,10 @@ from crewrun.project.config import Entries
 from crewrun.project.marks import MADE, names_of
 
 
-def made_again(owner: Any, method: str) -> Crew:
-    """What `owner.method()` makes, over a copy of `owner` with lists, dicts and sets of its own.
+def fresh_crew(owner: Any, method: str) -> Crew:
+    """The crew that `method` makes on a copy of `owner` with its own lists, dicts and sets.
 
-    `__init__` is not run again: clients and the like are shared.
+    `__init__` does not run again, so clients and similar objects are shared.
     """
     other = copy(owner)
     held = vars(other)

@@ -21,6 +21,10 @@ from crewrun.runs.folder import RunFolder
 
 LockMode = Literal["fail", "wait", "skip"]
 
+# A process writes who it is right after it has taken the lock. Under load it may be off the CPU in between.
+_NAMED_WITHIN_S = 0.5
+_LOOK_EVERY_S = 0.01
+
 
 class RunLock:
     """Held from `acquire` to `release`, or to the end of the process, however that comes."""
@@ -43,7 +47,7 @@ class RunLock:
             try:
                 if not await _try_lock(fd):
                     if not wait:
-                        raise RunHeld(f"{self._path.parent}: {describe_holder(self._path)} is working on this run")
+                        raise RunHeld(f"{self._path.parent}: {await _holder(self._path)} is working on this run")
                     await anyio.to_thread.run_sync(_wait_lock, fd, abandon_on_cancel=True)
                 if _is_still(fd, self._path):
                     break
@@ -172,12 +176,25 @@ def is_held(path: Path) -> bool:
 
 def describe_holder(path: Path) -> str:
     """The process that has the lock, in words: `process 4711`, with its host when that is not this one."""
+    return _named_holder(path) or "another process"
+
+
+async def _holder(path: Path) -> str:
+    """As `describe_holder`, of a process that may have taken the lock just now and not yet written who it is."""
+    with anyio.move_on_after(_NAMED_WITHIN_S):
+        while (holder := _named_holder(path)) is None:  # noqa: ASYNC110  (another process writes, and sets no event)
+            await anyio.sleep(_LOOK_EVERY_S)
+        return holder
+    return describe_holder(path)
+
+
+def _named_holder(path: Path) -> str | None:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         where = "" if about["host"] == socket.gethostname() else f" on {about['host']}"
         return f"process {about['pid']}{where}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return None
 
 
 async def _try_lock(fd: int) -> bool:

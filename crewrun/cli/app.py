@@ -16,6 +16,7 @@ from crewrun.cli.bench import bench
 from crewrun.cli.check import check, print_schema
 from crewrun.cli.export import export
 from crewrun.cli.gc import gc
+from crewrun.cli.help import show_help
 from crewrun.cli.init import init
 from crewrun.cli.merge import merge
 from crewrun.cli.mock import mock
@@ -55,6 +56,8 @@ app.command()(init)
 app.command(name="schema")(print_schema)
 app.command()(mock)
 app.command()(bench)
+_ANY_WORD = {"ignore_unknown_options": True}  # `crewrun help --budget`
+app.command(name="help", context_settings=_ANY_WORD)(show_help)
 
 
 def _print_version(wanted: bool) -> None:

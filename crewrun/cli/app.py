@@ -20,6 +20,7 @@ from crewrun.cli.command_line import HELP_NAMES, Command, Program
 from crewrun.cli.completion import completion, print_candidates
 from crewrun.cli.export import export
 from crewrun.cli.gc import gc
+from crewrun.cli.help import show_help
 from crewrun.cli.init import init
 from crewrun.cli.merge import merge
 from crewrun.cli.mock import mock
@@ -44,20 +45,17 @@ app = typer.Typer(
     context_settings=HELP_NAMES,
 )
 _ALL_TO_BATCH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-_COMMANDS: dict[str, list[Callable[..., None]]] = {
-    "Run": [batch, plan, retry, run_once],
-    "Look at runs": [status, show, export, merge, gc],
-    "Set up": [init, check, print_schema, completion],
-    "Develop": [plot, mock, bench],
+_ANY_WORD = {"ignore_unknown_options": True}  # `crewrun help --budget`
+_SETTINGS: dict[str, dict[str, Any]] = {"plan": _ALL_TO_BATCH, "help": _ANY_WORD}
+_COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Run": {"batch": batch, "plan": plan, "retry": retry, "run": run_once},
+    "Look at runs": {"status": status, "show": show, "export": export, "merge": merge, "gc": gc},
+    "Set up": {"init": init, "check": check, "schema": print_schema, "completion": completion, "help": show_help},
+    "Develop": {"plot": plot, "mock": mock, "bench": bench},
 }
 for _group, _functions in _COMMANDS.items():
-    for _function in _functions:
-        app.command(
-            cls=Command,
-            name="schema" if _function is print_schema else None,
-            rich_help_panel=_group,
-            context_settings=_ALL_TO_BATCH if _function is plan else None,
-        )(_function)
+    for _name, _function in _functions.items():
+        app.command(_name, cls=Command, rich_help_panel=_group, context_settings=_SETTINGS.get(_name))(_function)
 
 
 def _print_version(wanted: bool) -> None:

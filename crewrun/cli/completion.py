@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import typer
 
-from crewrun.cli.help import choices
+from crewrun.cli.help_pages import choices
 
 Shell = Literal["bash", "zsh", "fish"]
 FILES = ":files"
@@ -90,7 +90,7 @@ def completion(
 
     stdout = open_stdout()
     name = shell or os.path.basename(os.environ.get("SHELL", ""))
-    script = next((script for known, script in _SCRIPTS.items() if known == name), None)
+    script = next((script for shell_name, script in _SCRIPTS.items() if shell_name == name), None)
     if script is None:
         raise UsageError(f"completion: which shell? Name one of {', '.join(get_args(Shell))}")
     put_data(stdout, script.rstrip("\n"))
@@ -143,10 +143,18 @@ def _of_command(command: Any, before: Sequence[str], current: str) -> list[Candi
 
 
 def _values(parameter: Any, current: str) -> list[Candidate] | None:
-    words = choices(parameter)
+    words = choices(parameter) or _known_words(parameter.name)
     if not words:
         return None
     return [Candidate(word) for word in words if word.startswith(current)]
+
+
+def _known_words(parameter: str) -> Sequence[str]:
+    """Words for a parameter that takes others too: the manual's topics, the categories of failures."""
+    from crewrun.errors import Category
+    from crewrun.manual import TOPICS
+
+    return {"topic": list(TOPICS), "only": [category.value for category in Category]}.get(parameter, ())
 
 
 def _flags(options: Iterable[Any], before: Sequence[str], current: str) -> list[Candidate]:

@@ -57,6 +57,10 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("What is wrong with the crew in this folder?", "crewrun check"),
         Example("And with the rows for it?", "crewrun check topics.jsonl --strict"),
     ),
+    "help": (
+        Example("What to do for a table, a project, a failed run", "crewrun help recipes"),
+        Example("Where the manual has a word or a flag", "crewrun help --budget"),
+    ),
     "plot": (Example("Draw the crew as a page for the browser", "crewrun plot crew.yaml -o crew.html"),),
     "schema": (Example("Let an editor complete and check crew.yaml", "crewrun schema > crew.schema.json"),),
     "mock": (

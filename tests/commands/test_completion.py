@@ -109,6 +109,8 @@ def test_tab_completes(name: str, tmp_path: Path) -> None:
         pytest.param(["batch", "--", "--fre"], [":files"], id="after --"),
         pytest.param(["batch", "--limit", ""], [":files"], id="a number"),
         pytest.param(["completion", "f"], ["fish"], id="an argument"),
+        pytest.param(["help", "rec"], ["recipes"], id="a page of the manual"),
+        pytest.param(["retry", "x", "--only", "rate"], ["rate_limit"], id="a category"),
         pytest.param(["bacth", ""], [":files"], id="no command"),
         pytest.param(["--ver"], ["--version"], id="a flag of the program"),
         pytest.param(["sta"], ["status"], id="a command"),

@@ -1,123 +1,156 @@
-"""What `--help` shows, how it fits the terminal, and that the examples in it work."""
+"""`crewrun help`: a page for what users type, as Markdown in a pipe and in a pager on a terminal."""
 
 import fcntl
-import json
 import os
+import pty
 import re
-import shutil
 import struct
 import subprocess
-import sys
 import termios
 from pathlib import Path
 
 import pytest
-from support.command import PROGRAM, clean_env, write_rows
-from support.forks import crewrun
-from support.workspace import Place
+from support.command import PROGRAM, clean_env
+from support.forks import crewrun, shell
+from support.paths import MANUAL
 
-from crewrun.cli.examples import EXAMPLES
-
-COMMANDS = [name for name in EXAMPLES if name]
-WIDTHS = [60, 80, 100, 120]
+from crewrun.manual import TOPICS, page
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_fits_the_terminal(command: str, tmp_path: Path) -> None:
-    """Only commands to copy and single words may be longer than a line, and no sentence is cut off."""
-    pages = set()
-    for width in WIDTHS:
-        done = crewrun(*filter(None, [command]), "--help", cwd=tmp_path, env={"COLUMNS": str(width)})
-        assert (done.returncode, done.stderr) == (0, "")
-        lines = [line for line in done.stdout.splitlines() if len(line) > min(width, 100)]
-        copied = {f"  {example.command}" for examples in EXAMPLES.values() for example in examples}
-        assert [line for line in lines if line not in copied and " " in line.strip()] == []
-        assert "..." not in re.sub(r"\]\.\.\.|RUN\.\.\.", "", done.stdout)
-        pages.add(" ".join(done.stdout.split()))
-    assert len(pages) == 1  # the same words at every width
-
-
-def test_help_groups_commands_and_flags(tmp_path: Path) -> None:
-    """Every command is in a group with its whole first sentence; the flags of `batch` are in panels, in their order."""
-    program, batch = (crewrun(*args, cwd=tmp_path).stdout for args in (["--help"], ["batch", "-h"]))
-    assert re.findall(r"^(\w.*):$", program, re.MULTILINE) == [
-        *("Run", "Look at runs", "Set up", "Develop", "Options", "Examples")
-    ]
-    assert "Run a crew on every row of INPUTS, or go on where an earlier run of the same command stopped." in " ".join(
-        program.split()
-    )
-    assert re.findall(r"^(\w.*):$", batch, re.MULTILINE) == [
-        *("Examples", "Arguments", "Input", "Crew and models", "Output", "Limits", "Money", "State", "Where it runs"),
-        *("Options", "Exit codes"),
-    ]
-
-
-@pytest.mark.parametrize("flag", ["-V", "--version"])
-def test_the_version_has_a_short_flag(flag: str, tmp_path: Path) -> None:
-    """As pytest and uv have."""
-    assert re.fullmatch(r"crewrun \d+\.\d+\.\d+\n", crewrun(flag, cwd=tmp_path).stdout)
-
-
-@pytest.mark.parametrize(("variables", "is_bold"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
-def test_headings_are_bold_on_a_terminal(variables: dict[str, str], is_bold: bool, tmp_path: Path) -> None:
-    """Unless it cannot show that, or the user does not want it. The page is as wide as the terminal."""
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
-    command, env = [*PROGRAM, "gc", "--help"], clean_env(TERM="xterm") | variables
-    subprocess.run(command, cwd=tmp_path, env=env, stdin=theirs, stdout=theirs, stderr=theirs, check=True)
-    shown = os.read(ours, 1 << 16).decode()
+def on_a_terminal(folder: Path, *topic: str, columns: int = 80, **env: str) -> str:
+    """What `crewrun help` shows on a terminal of that width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    words = [*PROGRAM, "help", *topic]
+    env = clean_env(**({"TERM": "xterm-256color"} | env))
+    with subprocess.Popen(words, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+        except OSError:  # Linux says so when the other end is closed
+            pass
+        assert process.wait() == 0
     os.close(ours)
-    os.close(theirs)
-    assert ("\033[1mUsage:\033[0m" in shown, "\033" in shown) == (is_bold, is_bold)
-    assert max(map(len, re.sub(r"\033\[\dm", "", shown).splitlines())) in range(50, 61)
+    return shown.decode().replace("\r\n", "\n")
 
 
-def test_every_command_has_an_example(tmp_path: Path) -> None:
-    """Below its description."""
-    listed = re.findall(r"^  (\w+)  ", crewrun("--help", cwd=tmp_path).stdout.partition("\nOptions:")[0], re.MULTILINE)
-    assert sorted(listed) == sorted(COMMANDS)
+def without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
-@pytest.fixture
-def desk(place: Place) -> Place:
-    """A folder with what the examples name, after a batch."""
-    place.crew()
-    rows = [{"id": name, "topic": f"topic {name}"} for name in ("3f2a", "81c0", "ab77")]
-    write_rows(place.folder / "topics.jsonl", rows)
-    write_rows(place.folder / "articles.jsonl", [{"title": "Tides"}])
-    place.crewrun("batch", "topics.jsonl", "--id-field", "id")
-    for part, name in (("1/2", "one"), ("2/2", "two")):
-        place.crewrun("batch", "topics.jsonl", "--shard", part, "-o", f"{name}.jsonl", "--id-field", "id")
-    (place.folder / ".config/fish/completions").mkdir(parents=True)
-    return place
+def test_the_list_has_a_line_with_a_sentence_for_each_page(tmp_path: Path) -> None:
+    """In a pipe, so that `grep` finds whole entries."""
+    done = crewrun("help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    entries = dict(re.findall(r"^  (\S+) +(.*)$", done.stdout, re.MULTILINE))
+    assert entries == {topic: page(topic).summary for topic in TOPICS}
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_the_examples_work(command: str, desk: Place) -> None:
-    """As they are written, one after the other, in a folder with what they name."""
-    env = {**desk.env, "HOME": str(desk.folder), "CREWRUN_ID_FIELD": "id"}
-    if command in ("", "batch"):  # its rows have no ids of their own
-        del env["CREWRUN_ID_FIELD"]
-        shutil.rmtree(desk.folder / "topics.results.jsonl.crewrun")
-        (desk.folder / "topics.results.jsonl").unlink()
-    for example in EXAMPLES[command]:
-        line = example.command.replace("http://127.0.0.1:8123/v1", desk.mock.base_url)
-        shell = next((name for name in ("zsh", "fish") if f"completion {name})" in line), "bash")
-        if shutil.which(shell) is None or ("jq" in line and shutil.which("jq") is None):
-            continue
-        if line.startswith("crewrun mock"):  # serves until it is stopped
-            line = f"timeout 1.5 {' '.join(PROGRAM)} {line.removeprefix('crewrun')} --port 0; test $? = 124"
-        done = desk.forks.shell(line, desk.folder, env) if shell == "bash" else _in(shell, line, desk.folder, env)
-        assert (done.returncode, "Traceback" in done.stderr) == (0, False), (line, done.stdout, done.stderr)
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_page_in_a_pipe_is_its_markdown(topic: str, tmp_path: Path) -> None:
+    """As the file has it."""
+    done = crewrun("help", topic, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, (MANUAL / f"{topic}.md").read_text("utf-8"), "")
 
 
-def _in(shell: str, line: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    env = clean_env(**env)
-    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
-    return subprocess.run([shell, "-c", line], cwd=folder, env=env, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("words", "topic"),
+    [
+        pytest.param(["csv"], "tables", id="what a table is called"),
+        pytest.param(["resum"], "resuming", id="a beginning"),
+        pytest.param(["perf"], "performance", id="a beginning that is no command's"),
+        pytest.param(["Exit", "Codes"], "troubleshooting", id="two words"),
+        pytest.param(["rows.md"], "rows", id="the file"),
+        pytest.param(["python_files"], "python-files", id="an underscore"),
+        *(pytest.param([word], "troubleshooting", id=word) for word in ("rate_limit", "0", "3", "75", "143")),
+    ],
+)
+def test_other_words_show_the_page_without_a_remark(words: list[str], topic: str, tmp_path: Path) -> None:
+    """Nothing was guessed."""
+    done = crewrun("help", *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout.partition("\n")[0], done.stderr) == (0, f"# {page(topic).title}", "")
 
 
-def test_an_example_of_a_plan_is_json(desk: Place) -> None:
-    """What is said to be for programs can be read by one."""
-    desk.crewrun("plan", "topics.jsonl", "--json", "--id-field", "id")
-    assert json.loads(desk.stdout)
+def test_a_typo_shows_the_nearest_page_and_says_so(tmp_path: Path) -> None:
+    """On stderr: the page may go into a file."""
+    done = crewrun("help", "resumign", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "the manual has no 'resumign'; this is 'resuming'\n")
+    assert done.stdout.startswith("# Going on with a run\n")
+    assert crewrun("help", "kubernets", cwd=tmp_path).stderr == (
+        "the manual has no 'kubernets'; this is 'kubernetes', of 'machines'\n"
+    )
+
+
+def test_a_word_without_a_page_is_looked_up_in_the_text(tmp_path: Path) -> None:
+    """A flag is in several pages: they are listed with their sections."""
+    done = crewrun("help", "--canary", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^  overnight +.*Forecast", done.stdout, re.MULTILINE), done.stdout
+    only_there = crewrun("help", "KubeRay", cwd=tmp_path)
+    assert only_there.stdout.startswith("# Many machines\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        pytest.param("p", "'p' may be performance, plan, plot, python or python-files", id="several begin so"),
+        pytest.param("zzz", f"the manual has no 'zzz'; its pages are {', '.join(TOPICS)}", id="nothing is near"),
+        pytest.param("--zzz", f"the manual has no '--zzz'; its pages are {', '.join(TOPICS)}", id="no flag"),
+    ],
+)
+def test_a_topic_that_does_not_exist_is_refused_with_those_that_do(word: str, message: str, tmp_path: Path) -> None:
+    """Exit 2, as for other wrong arguments."""
+    done = crewrun("help", word, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"crewrun: {message}\n")
+
+
+@pytest.mark.parametrize("command", ["batch", "plan", "gc", "help"])
+def test_the_name_of_a_command_shows_its_help(command: str, tmp_path: Path) -> None:
+    """Word for word, for `plan` too, which passes its arguments on."""
+    done = crewrun("help", command, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, crewrun(command, "--help", cwd=tmp_path).stdout)
+    assert f"crewrun {command}" in done.stdout
+
+
+def test_no_page_has_the_name_of_a_command(tmp_path: Path) -> None:
+    """It would hide the command's help."""
+    refused = [topic for topic in TOPICS if crewrun(topic, "--help", cwd=tmp_path).returncode == 0]
+    assert refused == []
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    """As `| head` does."""
+    done = shell("crewrun help flows | true; echo ${PIPESTATUS[0]}", tmp_path)
+    assert (done.stdout.strip() in ("0", "141"), done.stderr) == (True, "")
+
+
+def test_a_page_on_a_terminal_goes_through_the_pager_in_colours(tmp_path: Path) -> None:
+    """No line is wider than the terminal, and links name the command that shows their page."""
+    shown = on_a_terminal(tmp_path, "rows", PAGER="cat", columns=60)
+    text = without_colours(shown)
+    assert shown != text
+    assert max(map(len, text.splitlines())) <= 60
+    assert "crewrun help tables" in text
+    assert "](" not in text
+    numbered = on_a_terminal(tmp_path, "rows", PAGER="grep -n .")
+    assert without_colours(numbered).startswith("1:")
+    wide = without_colours(on_a_terminal(tmp_path, "rows", PAGER="", columns=200))
+    assert 80 < max(map(len, wide.splitlines())) <= 100
+
+
+def test_no_pager_is_no_error(tmp_path: Path) -> None:
+    """The page is printed; without colours where the terminal has none."""
+    shown = on_a_terminal(tmp_path, "rows", PAGER="no-such-pager --flag", TERM="dumb")
+    assert "Rows and results" in shown
+    assert "\x1b" not in shown
+
+
+def test_the_list_is_wrapped_on_a_terminal(tmp_path: Path) -> None:
+    """At words, with the sentences in a column of their own."""
+    shown = on_a_terminal(tmp_path, columns=60)
+    assert max(map(len, shown.splitlines())) <= 60
+    for topic in TOPICS:
+        assert re.search(rf"^  {topic} ", shown, re.MULTILINE)
+    assert " ".join(shown.split()).count(page("rows").summary) == 1

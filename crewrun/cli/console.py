@@ -1,4 +1,4 @@
-"""The live display on a terminal: the only file that imports rich."""
+"""The live display on a terminal. Only this file and `screen` import rich."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The live display on a terminal. Only this file and `screen` import rich."""
+=======
+"""The live display on a terminal, by rich."""
+>>>>>>> main
 
 from collections.abc import Iterable
 

@@ -20,7 +20,7 @@ TOPICS = (
     "tables",
     "rows",
     "resuming",
-    "runs",
+    "inspecting",
     "overnight",
     "machines",
     "flags",

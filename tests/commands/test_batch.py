@@ -932,7 +932,10 @@ def test_version_and_help(tmp_path: Path) -> None:
 def test_plan_takes_what_batch_takes(tmp_path: Path) -> None:
     """Its help has the same arguments and options, and its usage is its own."""
     batch, plan = (crewrun(name, "--help", cwd=tmp_path) for name in ("batch", "plan"))
-    takes, plan_takes = (shown.stdout[shown.stdout.index("\nArguments:\n") :] for shown in (batch, plan))
+    takes, plan_takes = (
+        shown.stdout[shown.stdout.index("\nArguments:\n") : shown.stdout.index("\nExit codes:\n")]
+        for shown in (batch, plan)
+    )
     assert (plan.returncode, plan_takes, plan.stderr) == (0, takes, "")
     usage = plan.stdout.splitlines()[0]
     assert usage == batch.stdout.splitlines()[0].replace(" batch ", " plan ")

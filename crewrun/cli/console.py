@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The live display on a terminal. Only this file and `screen` import rich."""
-=======
 """The live display on a terminal, by rich."""
->>>>>>> main
 
 from collections.abc import Iterable
 

@@ -15,6 +15,7 @@ from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.batch.unsupported import check_supported
 from crewrun.definitions import Definition, find_beside, load
+from crewrun.definitions.project_file import find_defaults
 from crewrun.errors import CrewrunError, CrewrunWarning, ModelRefused, UsageError
 from crewrun.inspect.run_so_far import read_refusals
 from crewrun.library_warnings import show_again
@@ -37,12 +38,14 @@ _MAX_FAILING = 1000  # bounds the memory for an input in which every row fails
 
 @dataclass(slots=True)
 class Findings:
-    """`crew` describes the definition, None when it cannot be loaded; `rows` is None without inputs.
+    """`crew` describes the definition, None when it cannot be loaded; `defaults` is the project file that has defaults
+    for flags; `rows` is None without inputs.
 
     Of the `failing_count` rows that would fail, `failing` has the first thousand.
     """
 
     crew: dict[str, Any] | None = None
+    defaults: str | None = None
     input_options: InputOptions = field(default_factory=InputOptions)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -67,6 +70,7 @@ class Findings:
             "schema": SCHEMA,
             "ok": self.is_good,
             "crew": self.crew,
+            "defaults": self.defaults,
             "constants": self.constants,
             "warnings": self.warnings,
             "problems": self.problems,
@@ -84,17 +88,23 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
     crew file's `batch:` counts. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(flags, {})
+    flag_engine = flags.get("engine")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
         try:
             path = None if inputs in (None, STDIN) else Path(inputs)
-            definition = load(crew or find_beside(path), strict=settings.strict, engine=settings.engine)
+            project = find_defaults()
+            findings.warnings += project.warnings
+            named = crew or project.crew or find_beside(path)
+            definition = load(named, strict=settings.strict, engine=flag_engine or project.engine)
+            definition = project.under(definition)
             check_supported(settings, definition.target)
         except CrewrunError as wrong:
             findings.problems += str(wrong).split("\n")
         else:
             settings = BatchSettings.merge(flags, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
+            findings.defaults = definition.defaults
             findings.input_options = settings.input_options
             await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]

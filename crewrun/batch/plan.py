@@ -89,6 +89,8 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
     output = output_path(inputs, settings.output, settings.part)
     plan = Plan(shard=str(settings.part) if settings.part else None)
+    if definition.defaults:
+        plan.notes.append(f"defaults of flags from {definition.defaults}")
     endpoints = await _endpoints(definition.target, gateway, settings)
     folder = run_folder(output, settings)
     identity = identify(definition, endpoints, settings.input)

@@ -43,7 +43,7 @@ def batch(
     values["input"] = read_inputs(values["input"]) if values["input"] else None
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
-    definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"] or "crewrun")
+    definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])
     settings = BatchSettings.merge(values, definition.batch)
     if dry_run:
         from crewrun.cli.dry_run import show_plan

@@ -940,7 +940,7 @@ def test_plan_takes_what_batch_takes(tmp_path: Path) -> None:
     usage = plan.stdout.splitlines()[0]
     assert usage == batch.stdout.splitlines()[0].replace(" batch ", " plan ")
     bare = crewrun("plan", cwd=tmp_path)
-    assert (bare.returncode, bare.stdout, bare.stderr.splitlines()[0]) == (2, "", usage)
+    assert (bare.returncode, bare.stdout, bare.stderr.splitlines()[1]) == (2, "", usage.replace("Usage", "usage"))
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--help"], ["batch", "--help"]], ids=" ".join)

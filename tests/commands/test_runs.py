@@ -658,12 +658,12 @@ def test_export_of_results_without_a_run_folder(place: Place) -> None:
     took = ("prompt_tokens", "completion_tokens", "duration_s")
     rows = [{k: v for k, v in row.items() if k not in took} for row in csv.DictReader(io.StringIO(done.stdout))]
     names = [
-        *("id", "index", "status", "input.topic", "output", "output.label", "output.why", "output.n"),
+        *("id", "index", "status", "input.topic", "output", "output.label", "output.why", "output.n.x"),
         *("error.category", "error.message", "cost_usd", "models"),
     ]
     assert [list(rows[0]), *(list(row.values()) for row in rows)] == [
         names,
-        [T0, "0", "ok", "topic 0", "", "good", "null", '{"x": 1}', "", "", "0.0", "a, b"],
+        [T0, "0", "ok", "topic 0", "", "good", "null", "1", "", "", "0.0", "a, b"],
         [T1, "1", "ok", "topic 1", "said", "", "", "", "", "", "0.0", "offline"],
         [T2, "2", "failed", "topic 2", "", "", "", "", "x", "y", "", ""],
     ]

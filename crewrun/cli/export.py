@@ -42,7 +42,7 @@ def export(
         help="Only these, in this order: id,input.topic,output.title,cost_usd. [default: all; whole rows in jsonl]",
     ),
     ordered: bool = typer.Option(False, "--ordered", help="In input order. [default: as they stand in the results]"),
-    status: Annotated[Literal["ok", "failed"] | None, typer.Option(help="Only rows that ended so.")] = None,
+    status: Annotated[Literal["ok", "failed"] | None, typer.Option("--status", help="Only rows that ended so.")] = None,
     formula_guard: bool = typer.Option(
         True,
         "--formula-guard/--no-formula-guard",

@@ -23,7 +23,13 @@ _EXCERPT_CHARS = 60
 
 def merge(
     runs: list[str] = typer.Argument(..., metavar="RUN", help="Results files, or run folders."),
-    output: str = typer.Option(..., "--output", "-o", metavar="FILE", help="Where the merged results go: .jsonl, .csv, .tsv, .parquet or .xlsx."),
+    output: str = typer.Option(
+        ...,
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where the merged results go: .jsonl, .csv, .tsv, .parquet or .xlsx.",
+    ),
     inputs: str | None = typer.Option(
         None, "--input", metavar="INPUTS", help="The input with all rows. [default: the input that the runs name]"
     ),

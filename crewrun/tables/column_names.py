@@ -84,9 +84,9 @@ def _check(name: str) -> None:
     fixed = (*FIRST, "output", *LAST, *_FURTHER)
     if name in fixed or (is_field(name) and name not in _FIELDS):
         return
-    known = ", ".join((*FIRST, "input.NAME", "output", "output.FIELD", *LAST, *_FURTHER))
+    names = ", ".join((*FIRST, "input.NAME", "output", "output.FIELD", *LAST, *_FURTHER))
     near = suggest(name, fixed) or f" (an input is 'input.{name}', a field of the output 'output.{name}')"
-    raise UsageError(f"--columns: no column {name!r}{near}; the columns are {known}")
+    raise UsageError(f"--columns: no column {name!r}{near}; the columns are {names}")
 
 
 def _at(value: Any, path: str) -> Any:

@@ -74,11 +74,11 @@ class Columns:
 
     def unknown(self) -> list[str]:
         """A warning for each input or field that was chosen and no line has, after all were seen."""
-        known = [_name(leaf) for leaf in self._leaves()]
+        names = [_name(leaf) for leaf in self._leaves()]
         fields = {fixed.name: fixed.bits for fixed in self._fixed if is_field(fixed.name)}
-        missing = [name for name, bits in fields.items() if bits in (0, Kinds.NOTHING) and name not in known]
-        shown = ", ".join([*known[:_SHOWN], *(["…"] if len(known) > _SHOWN else [])])
-        return [f"--columns: no row has {name!r}{suggest(name, known)}; they have {shown}" for name in missing]
+        missing = [name for name, bits in fields.items() if bits in (0, Kinds.NOTHING) and name not in names]
+        shown = ", ".join([*names[:_SHOWN], *(["…"] if len(names) > _SHOWN else [])])
+        return [f"--columns: no row has {name!r}{suggest(name, names)}; they have {shown}" for name in missing]
 
     def _planned(self) -> tuple[list[Column], list[Callable[[Record], list[Any]]]]:
         """The columns, and functions that get the values of several at a time."""

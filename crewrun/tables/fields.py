@@ -127,11 +127,11 @@ class Field:
     def _learn(self, keys: tuple[str, ...], index: int) -> _Shape | None:
         """Note the keys of an object; None when there are too many by now."""
         for place, key in enumerate(keys):
-            known = self.fields.get(key)
-            if known is None:
+            below = self.fields.get(key)
+            if below is None:
                 self.fields[key] = Field((index, place))
-            elif (index, place) < known.first:
-                known.first = (index, place)
+            elif (index, place) < below.first:
+                below.first = (index, place)
         if len(self.fields) > self.most:
             self.is_json = True
             self.bits |= int(Kinds.JSON)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Final, Literal, NamedTuple, get_args
 
 from crewrun.errors import UsageError
+from crewrun.extras import install_command
 from crewrun.tables.suffixes import Compression, split_suffixes
 
 FormatName = Literal["jsonl", "csv", "tsv", "parquet", "xlsx"]
@@ -73,7 +74,7 @@ class OutputFormat:
         for key in (self.name, self.compression):
             needed = _NEEDED.get(key or "")
             if needed is not None and find_spec(needed.module) is None:
-                raise UsageError(f"{output}: {self} needs {needed.package}: pip install 'crewrun[{needed.extra}]'")
+                raise UsageError(f"{output}: {self} needs {needed.package}: {install_command(needed.extra)}")
 
 
 PLAIN: Final = OutputFormat("jsonl")
@@ -114,4 +115,3 @@ def is_table_name(path: str) -> bool:
     """Whether the name says that it is a table other than JSONL, or compressed."""
     suffixes = split_suffixes(os.path.basename(path))
     return suffixes.compression is not None or _SUFFIXES.get(suffixes.suffix, "jsonl") != "jsonl"
-

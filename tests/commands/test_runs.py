@@ -1,6 +1,7 @@
 """Looking at runs: `crewrun status`, `show`, `export` and `gc`, while a run is going and long afterwards."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -11,7 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
 import pytest
+import zstandard
+from python_calamine import CalamineWorkbook
 from support import command as own_process
 from support.command import PROGRAM, clean_env, read_rows, topics, write_crew, write_rows
 from support.forks import Forks, shell, start
@@ -69,7 +73,7 @@ class Place(NamedTuple):
 def timeless(text: str) -> str:
     """`text` without moments, durations, rates and process numbers."""
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<then>", text)
-    text = re.sub(r"\b\d+(\.\d+)? (s|rows/s)\b", r"<\2>", text)
+    text = re.sub(r"\b\d+(\.\d+)? (s|rows/s)\b|\b\d+ m(s)\b", r"<\2\3>", text)
     return re.sub(r"process \d+", "process <pid>", text)
 
 
@@ -764,6 +768,64 @@ def test_export_to_a_file(copy: Place) -> None:
     ]
 
 
+def test_export_to_a_file_of_another_format(copy: Place) -> None:
+    """As its name says, with the columns that are asked for; `-f` says it for any name and for stdout."""
+    ids = [json.loads(line)["id"] for line in copy.lines]
+    for name in ("out.tsv", "out.csv.gz", "out.parquet", "out.xlsx", "out.jsonl.zst"):
+        copy.do("export", RESULTS, "-o", name)
+    read = gzip.decompress((copy.folder / "out.csv.gz").read_bytes()).decode()
+    assert [row["id"] for row in csv.DictReader(io.StringIO(read))] == ids
+    assert pq.read_table(copy.folder / "out.parquet")["id"].to_pylist() == ids
+    sheet = CalamineWorkbook.from_path(copy.folder / "out.xlsx").get_sheet_by_index(0)
+    assert [row[0] for row in sheet.to_python()[1:]] == ids
+    lines = zstandard.ZstdDecompressor().stream_reader((copy.folder / "out.jsonl.zst").read_bytes()).read()
+    assert lines.splitlines(keepends=True) == copy.lines
+    chosen = copy.do("export", RESULTS, "--columns", "status,id", "-f", "tsv").stdout
+    assert chosen == "".join(["status\tid\n", *(f"ok\t{one}\n" for one in ids)])
+    shell(
+        f"crewrun export {RESULTS} -f parquet > piped; crewrun export {RESULTS} -f xlsx | cat > piped.xlsx", copy.folder
+    )
+    assert pq.read_table(copy.folder / "piped")["id"].to_pylist() == ids
+    assert (copy.folder / "piped.xlsx").stat().st_size == (copy.folder / "out.xlsx").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        pytest.param(
+            ("-o", "x.xls"),
+            "x.xls: .xls cannot be written; name a file that ends in .jsonl, .csv, .tsv, .parquet or .xlsx",
+            id="a table of others",
+        ),
+        pytest.param(
+            ("-o", "x.parquet.gz"),
+            "x.parquet.gz: parquet is compressed inside already; name a file without .gz",
+            id="compressed twice",
+        ),
+        pytest.param(
+            ("--columns", "id,tpoic"),
+            "--columns: no column 'tpoic' (an input is 'input.tpoic', a field of the output 'output.tpoic'); the",
+            id="no such column",
+        ),
+    ],
+)
+def test_an_export_that_cannot_be(copy: Place, flags: tuple[str, ...], said: str) -> None:
+    """Nothing is written, and what is possible is said."""
+    before = sorted(path.name for path in copy.folder.iterdir())
+    assert copy.refused("export", RESULTS, *flags).startswith(said)
+    assert sorted(path.name for path in copy.folder.iterdir()) == before
+
+
+def test_a_column_that_no_row_has_is_warned_about(copy: Place) -> None:
+    """It is there, and empty."""
+    done = copy.do("export", RESULTS, "--columns", "id,input.topc", "-f", "csv")
+    assert (
+        done.stderr
+        == "warning: --columns: no row has 'input.topc' (did you mean 'input.topic'?); they have input.topic, output\n"
+    )
+    assert {row["input.topc"] for row in csv.DictReader(io.StringIO(done.stdout))} == {""}
+
+
 def test_a_reader_that_has_gone_ends_a_command_quietly(copy: Place) -> None:
     """As it ends `cat`."""
     done = shell(f"crewrun export {RESULTS} | true; echo ${{PIPESTATUS[0]}}", cwd=copy.folder)
@@ -1021,7 +1083,7 @@ def test_what_goes_on_with_a_run_does_not_begin_it_anew(
     place = place._replace(env=env)
     done = place.do("batch", "in.jsonl", "-j", "1", "--fail-fast", *flags, code=4)
     command = " ".join(["crewrun", "batch", "in.jsonl", "-j", "1", "--fail-fast", *more])
-    assert done.stderr.splitlines()[-1] == f"to go on: {command}"
+    assert done.stderr.splitlines()[-1] == f"0 ok, 1 failed, 2 left; to go on: {command}"
     assert place.said("status", RESULTS)[-1] == f"to go on: {command}"
     place.do(*command.split()[1:], code=4)
     assert not (place.folder / OLDER).exists()

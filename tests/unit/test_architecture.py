@@ -20,7 +20,7 @@ LAYERS = [re.split(r"  |$", line)[0].split() for line in _DRAWN.splitlines()[1:]
 BESIDE = {"testing": "executors", "mock": "crew"}
 HEAVY = {
     "litellm": {"llm/transports/litellm/library.py"},
-    "rich": {"cli/console.py"},
+    "rich": {"cli/console.py", "cli/markdown.py", "cli/screen.py"},
     "aiohttp": {
         "llm/transports/openai.py",
         "mock/server.py",
@@ -34,9 +34,10 @@ HEAVY = {
     "pypdf": {"knowledge/pdf.py"},
     "pyarrow": {"tables/parquet_writer.py"},
     "xlsxwriter": {"tables/xlsx_writer.py"},
+    "zstandard": {"tables/compressor.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm", "pyarrow", "pypdf", "ray", "xlsxwriter"}
+LAZY = {"litellm", "pyarrow", "pypdf", "ray", "xlsxwriter", "zstandard"}
 
 
 _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}

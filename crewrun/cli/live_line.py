@@ -14,7 +14,7 @@ import anyio
 from crewrun.batch.progress import LastFailure, Progress
 from crewrun.batch.row_count import RowCount
 from crewrun.batch.stop import Stopping
-from crewrun.cli.wording import count, duration
+from crewrun.cli.wording import count, duration, money, rate
 from crewrun.limits.waits import Wait, WaitKind
 from crewrun.redaction.redactor import redact_line
 from crewrun.terminal import visible
@@ -76,8 +76,7 @@ def counts_of(progress: Progress, share: float | None) -> Counts:
 
 def full_line(counts: Counts, now: datetime) -> str:
     """All of the line, for logs. `now` is the local time."""
-    waits = [waiting(wait) for wait in counts.waits]
-    return BETWEEN.join([*(part for part in _parts(counts, now) if part), *waits])
+    return BETWEEN.join(next(narrower_lines(counts, now)))
 
 
 def narrower_lines(counts: Counts, now: datetime) -> Iterator[list[str]]:
@@ -86,15 +85,15 @@ def narrower_lines(counts: Counts, now: datetime) -> Iterator[list[str]]:
     The least important go first: what is waited for, rows done before, the clock, the rate, money, rows in flight, the
     position. The failed count and the time left stay.
     """
-    position, failed, in_flight, money, rate, left, before = _parts(counts, now)
+    position, failed, in_flight, spent, speed, left, before = _parts(counts, now)
     clock = f"{left} ({_clock(counts.eta_s, now)})" if counts.eta_s is not None else ""
-    waits = BETWEEN.join(waiting(wait) for wait in counts.waits)
+    waits = [waiting(wait) for wait in counts.waits]
     for parts in (
-        [position, failed, in_flight, money, rate, clock, before, waits],
-        [position, failed, in_flight, money, rate, clock, before],
-        [position, failed, in_flight, money, rate, clock],
-        [position, failed, in_flight, money, rate, left],
-        [position, failed, in_flight, money, left],
+        [position, failed, in_flight, spent, speed, clock, before, *waits],
+        [position, failed, in_flight, spent, speed, clock, before],
+        [position, failed, in_flight, spent, speed, clock],
+        [position, failed, in_flight, spent, speed, left],
+        [position, failed, in_flight, spent, left],
         [position, failed, in_flight, left],
         [position, failed, left],
         [failed, left],
@@ -149,22 +148,7 @@ def duration_left(seconds: float) -> str:
     """A time in whole seconds: `8 s`, `2 m 8 s`, `3 h 5 m`, `2 d 4 h`."""
     if seconds < 10:
         return f"{ceil(seconds)} s"
-    days, rest = divmod(round(seconds), 86_400)
-    return f"{days} d {rest // 3600} h" if days else duration(seconds)
-
-
-def rate(rows_per_s: float) -> str:
-    """`44/s`, `4.4/s`, `0.44/s`; below that per minute, `6/min`."""
-    if rows_per_s >= 9.95:
-        return f"{rows_per_s:,.0f}/s"
-    if rows_per_s >= 0.995:
-        return f"{rows_per_s:.1f}/s"
-    return f"{rows_per_s:.2f}/s" if rows_per_s >= 0.0995 else f"{rows_per_s * 60:.2g}/min"
-
-
-def dollars(usd: float) -> str:
-    """`$1,200.00`, `$0.08`; below a cent `$0.0012`."""
-    return f"${usd:.4f}" if 0 < usd < 0.00995 else f"${usd:,.2f}"
+    return duration(seconds)
 
 
 def _parts(counts: Counts, now: datetime) -> tuple[str, ...]:
@@ -175,14 +159,14 @@ def _parts(counts: Counts, now: datetime) -> tuple[str, ...]:
     elif counts.share is not None:
         position += f"{BETWEEN}{counts.share:.0%}"
     if counts.budget_usd is not None:
-        money = f"{dollars(counts.cost_usd or 0.0)} of {dollars(counts.budget_usd)}"
+        spent = f"{money(counts.cost_usd or 0.0)} of {money(counts.budget_usd)}"
     else:
-        money = count(counts.tokens, "token") if counts.cost_usd is None else dollars(counts.cost_usd)
+        spent = count(counts.tokens, "token") if counts.cost_usd is None else money(counts.cost_usd)
     return (
         position,
         f"{counts.failed:,} failed",
         f"{counts.in_flight:,} in flight",
-        money,
+        spent,
         rate(counts.rows_per_s) if counts.rows_per_s else "",
         f"{duration_left(counts.eta_s)} left" if counts.eta_s is not None else "",
         f"{counts.done_before:,} done before" if counts.done_before else "",
@@ -224,7 +208,7 @@ def _cause(wait: Wait) -> str:
             return f"rate limit of {model}, {wait.limit} at once"
         case WaitKind.SLOW_START:
             return f"{wait.limit} at once so far, growing"
-    spent, limit = dollars(wait.spent_usd or 0.0), dollars(wait.limit_usd or 0.0)
+    spent, limit = money(wait.spent_usd or 0.0), money(wait.limit_usd or 0.0)
     return f"budget: {spent} of {limit} spent, the rest is reserved for calls in flight"
 
 

@@ -25,6 +25,7 @@ from crewrun.loading.question_fields import question_fields
 from crewrun.redaction.redactor import redact_line
 from crewrun.row import Row
 from crewrun.runs.folder import folder_of
+from crewrun.tables.options import InputOptions
 from crewrun.target import Target
 from crewrun.target.base import problem_of_missing
 from crewrun.worker import Worker, check_models, model_hints
@@ -38,17 +39,22 @@ _MAX_FAILING = 1000  # bounds the memory for an input in which every row fails
 class Findings:
     """`crew` describes the definition, None when it cannot be loaded; `rows` is None without inputs.
 
-    Of the `failing_count` rows that would fail, `failing` has the first thousand. `constants` are inputs for all rows.
+    Of the `failing_count` rows that would fail, `failing` has the first thousand.
     """
 
     crew: dict[str, Any] | None = None
-    constants: dict[str, Any] = field(default_factory=dict)
+    input_options: InputOptions = field(default_factory=InputOptions)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     rows: int | None = None
     failing: list[str] = field(default_factory=list)
     failing_count: int = 0
     first_row: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The inputs for all rows."""
+        return dict(self.input_options.constants)
 
     @property
     def is_good(self) -> bool:
@@ -89,7 +95,7 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
         else:
             settings = BatchSettings.merge(flags, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
-            findings.constants = dict(settings.input)
+            findings.input_options = settings.input_options
             await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
     findings.warnings = [redact_line(warning) for warning in findings.warnings]
@@ -132,7 +138,7 @@ async def _made_for_first_row(target: Target, inputs: str | None, findings: Find
     if inputs is None or is_pipe(inputs):
         return target
     try:
-        return await first_crew(target, lambda: open_source(inputs, constants=findings.constants)) or target
+        return await first_crew(target, lambda: open_source(inputs, findings.input_options)) or target
     except FirstCrewFailed as failed:
         findings.problems += str(failed).split("\n")
         return target
@@ -154,7 +160,7 @@ async def _look_at_rows(
     definition: Definition, findings: Findings, inputs: str, worker: Worker, target: Target
 ) -> None:
     """Check every row. `target` stands for the targets of all rows."""
-    source = open_source(inputs, constants=findings.constants)
+    source = open_source(inputs, findings.input_options)
     findings.rows = 0
     good: list[Row] = []
     needed = {} if target is definition.target else target.placeholders

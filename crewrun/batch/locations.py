@@ -133,14 +133,7 @@ def _check_length(path: str) -> None:
 
 def rows_opener(inputs: str, settings: BatchSettings) -> Callable[[], Source]:
     """A function that opens the rows of `inputs` that the settings select, each time from the start."""
-    return partial(
-        open_source,
-        inputs,
-        offset=settings.offset,
-        limit=settings.limit,
-        id_field=settings.id_field,
-        constants=settings.input,
-    )
+    return partial(open_source, inputs, settings.input_options, offset=settings.offset, limit=settings.limit)
 
 
 def spooled(inputs: str, files: ExitStack) -> str:

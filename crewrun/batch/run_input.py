@@ -10,6 +10,7 @@ from crewrun.inspect.verify import Differences, Verification, check_journal
 from crewrun.inspect.view import View
 from crewrun.row import Row
 from crewrun.runs.manifest import Manifest
+from crewrun.tables.options import InputOptions
 
 
 async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) -> None:
@@ -21,8 +22,7 @@ async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) ->
     path = manifest.input_file
     if path is None:
         raise UsageError(f"{manifest.inputs}: the rows came through a pipe, which cannot be read again")
-    settings = settings_of(manifest)
-    await open_source(str(path), id_field=settings.id_field, constants=settings.input).visit(visit)
+    await open_source(str(path), settings_of(manifest).input_options).visit(visit)
 
 
 def settings_of(manifest: Manifest) -> BatchSettings:
@@ -57,9 +57,9 @@ def is_wanted(manifest: Manifest) -> Callable[[Row], bool]:
     return has
 
 
-async def visit_input(inputs: str, id_field: str | None, visit: Callable[[Row], bool | None]) -> None:
+async def visit_input(inputs: str, options: InputOptions, visit: Callable[[Row], bool | None]) -> None:
     """Pass each row of an input to `visit` until it returns True. Raises UsageError when it cannot be read."""
-    await open_source(inputs, id_field=id_field).visit(visit)
+    await open_source(inputs, options).visit(visit)
 
 
 async def verify(view: View) -> Differences:

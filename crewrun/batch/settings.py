@@ -14,6 +14,7 @@ from crewrun.errors import UsageError
 from crewrun.executors.run_spec import WorkerOptions
 from crewrun.limits.options import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
+from crewrun.tables.options import InputOptions
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)  # inherited: generating them takes time
@@ -44,6 +45,11 @@ class BatchSettings(BatchFlags):
             raise UsageError("--max-forecast: the forecast comes from a canary; add --canary 100")
         if self.fresh and self.replay:
             raise UsageError("--fresh --replay: a run that starts over has nothing to replay; leave one out")
+
+    @property
+    def input_options(self) -> InputOptions:
+        """How the input is read."""
+        return InputOptions(id_field=self.id_field, constants=self.input)
 
     @property
     def worker_options(self) -> WorkerOptions:

@@ -10,9 +10,8 @@ import json
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import anyio
@@ -22,8 +21,10 @@ from crewrun.batch.readers import CHUNK_BYTES, CsvReader, JsonLines, Reader, Rec
 from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
+from crewrun.tables.options import InputOptions
 
 STDIN = "-"
+_AS_IT_IS = InputOptions()
 _stdin_fd = 0  # the descriptor from which rows on stdin are read
 
 
@@ -36,13 +37,11 @@ class Source:
         size_bytes: int | None,
         offset: int = 0,
         limit: int | None = None,
-        id_field: str | None = None,
-        constants: Mapping[str, Any] = MappingProxyType({}),
+        options: InputOptions = _AS_IT_IS,
     ) -> None:
-        """`constants` are inputs for all rows; a row's own fields override them."""
         self._reader = reader
-        self._constants = constants
-        self._id_field = id_field
+        self._constants = options.constants
+        self._id_field = options.id_field
         self._is_exhausted = False
         self._size_bytes = size_bytes
         self._skip = offset
@@ -179,15 +178,8 @@ class Source:
         return Row(index, line, str(row_id), inputs, content=content_id(inputs))
 
 
-def open_source(
-    inputs: str,
-    *,
-    offset: int = 0,
-    limit: int | None = None,
-    id_field: str | None = None,
-    constants: Mapping[str, Any] = MappingProxyType({}),
-) -> Source:
-    """The source for an input as the user wrote it, `-` for standard input. `id_field` is the field with a row's id.
+def open_source(inputs: str, options: InputOptions = _AS_IT_IS, *, offset: int = 0, limit: int | None = None) -> Source:
+    """The source for an input as the user wrote it, `-` for standard input.
 
     Raises UsageError when the input cannot be read.
     """
@@ -196,13 +188,13 @@ def open_source(
     pollable = _is_stream(raw)
     size_bytes = None if pollable else os.fstat(raw.fileno()).st_size
     if inputs != STDIN and suffix == ".csv":
-        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, id_field, constants)
+        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, options)
     if inputs != STDIN and suffix == ".gz":
         if Path(inputs).with_suffix("").suffix.lower() == ".csv":
             raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
         # Not `read`: it would discard the data before the damage in a damaged file.
-        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, id_field, constants)
-    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, id_field, constants)
+        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, options)
+    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, options)
 
 
 def claimed(inputs: str) -> str:

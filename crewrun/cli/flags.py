@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from crewrun.batch_flags import FlagField, Kind, batch_flags
+from crewrun.batch_flags import batch_flags
+from crewrun.flag_fields import FlagField, Kind
 
 # Stands for "more than 0" in times and shares of a CPU: Typer's `min` is inclusive, and 0 makes no sense.
 _ABOVE_0 = 0.001
@@ -54,6 +55,7 @@ def option(name: str, *, help: str | None = None) -> Any:  # noqa: A002  (as Typ
         metavar=flag.metavar,
         envvar=field.variable,
         help=help or field.help,
+        rich_help_panel=flag.panel.value,
         **_CHECKS.get(flag.kind, {}),
     )
 

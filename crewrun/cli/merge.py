@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,9 +87,11 @@ def _say_result(
 
 
 async def _see_input(whole: "Input", merged: "MergedResults") -> None:
-    from crewrun.batch.run_input import visit_input
+    from crewrun.batch.run_input import settings_of, visit_input
+    from crewrun.tables.options import InputOptions
 
-    await visit_input(whole.path, whole.id_field, merged.see)
+    options = settings_of(whole.manifest).input_options if whole.manifest else InputOptions()
+    await visit_input(whole.path, replace(options, id_field=whole.id_field, constants={}), merged.see)
 
 
 def _check_output(output: str, runs: "Sequence[MergeInput]", inputs: str | None, *, force: bool) -> Path:

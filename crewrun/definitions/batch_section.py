@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from crewrun.batch_flags import FlagField, Kind, batch_flags
+from crewrun.batch_flags import batch_flags
 from crewrun.definitions.value_types import (
     Count,
     Dollars,
@@ -18,6 +18,7 @@ from crewrun.definitions.value_types import (
     Text,
     Workers,
 )
+from crewrun.flag_fields import FlagField, Kind
 
 _TYPES: Mapping[Kind, Any] = {
     Kind.TEXT: Text,

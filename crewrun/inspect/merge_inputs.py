@@ -37,10 +37,11 @@ class MergeInput:
 
 
 class Input(NamedTuple):
-    """The file that the merged rows are compared with, and the field that has their ids."""
+    """The file that the merged rows are compared with, the field that has their ids, and a run that read it."""
 
     path: str
     id_field: str | None
+    manifest: Manifest | None
 
 
 def open_merge_inputs(runs: Sequence[str], files: ExitStack) -> tuple[list[MergeInput], list[str]]:
@@ -124,7 +125,7 @@ def input_of(merge_inputs: Sequence[MergeInput], inputs: str | None, id_field: s
         return "the runs had different --id-field; --id-field says which one names the rows of the input"
     field_name = id_field if id_field is not None else next(iter(fields), None)
     if inputs is not None:
-        return Input(inputs, field_name)
+        return Input(inputs, field_name, next(iter(manifests), None))
     if not manifests:
         return "results without run folders do not say what it was; --input names it"
     files = {os.path.realpath(manifest.input_file) for manifest in manifests if manifest.input_file is not None}
@@ -136,4 +137,4 @@ def input_of(merge_inputs: Sequence[MergeInput], inputs: str | None, id_field: s
     if not is_one or not there:
         named = ", ".join(nearby(path) for path in sorted(files))
         return f"{named}: {'is not there' if is_one else 'are not the same'}; --input names it"
-    return Input(nearby(there[0]), field_name)
+    return Input(nearby(there[0]), field_name, manifests[0])

@@ -6,10 +6,11 @@ from dataclasses import fields
 import pytest
 
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch_flags import FlagField, batch_flags
+from crewrun.batch_flags import batch_flags
 from crewrun.cli.batch import batch
 from crewrun.definitions.schema import crew_schema
 from crewrun.definitions.spec import BatchSpec
+from crewrun.flag_fields import FlagField
 
 FLAGS = [pytest.param(field, id=field.name) for field in batch_flags().values()]
 

@@ -1,0 +1,17 @@
+"""`InputOptions`: everything that decides which rows an input has. A run's manifest keeps it among its options."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """How rows are read. Whoever reads an input again has to use the same options to get the same rows and ids.
+
+    `id_field` is the field with a row's id; None: its content is its id. `constants` are inputs for all rows; a row's
+    own fields override them.
+    """
+
+    id_field: str | None = None
+    constants: Mapping[str, Any] = field(default_factory=dict)

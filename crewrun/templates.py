@@ -10,6 +10,7 @@ CrewAI's formats the outer braces are plain text there, and `{topic}` inside the
 """
 
 import re
+import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -40,7 +41,7 @@ class _Optional(NamedTuple):
 
 
 class _Keys(NamedTuple):
-    """The keys of `inputs` that fill in a text: one for each required name, None if it is missing, and optional ones."""
+    """The keys of `inputs` that fill in a text: those of required names, None for a missing one, and of others."""
 
     inputs: tuple[str, ...]
     required: list[str | None]
@@ -61,7 +62,7 @@ class Template:
         self._required: list[tuple[int, str]] = []
         self._optional: list[_Optional] = []
         # What the keys of the latest inputs fill in: those of a table are the same in every row.
-        self._latest = _Keys((), [], [])
+        self._latest: _Keys | None = None
         self._parse(doubled)
         self.names = frozenset(name for _, name in self._required)
         self.others = frozenset(slot.name for slot in self._optional if slot.fills)
@@ -88,7 +89,7 @@ class Template:
             self._fill_alike(parts, inputs, field)
         if self._optional:
             for slot, key in self._keys(inputs, field).optional:
-                parts[slot.position] = f"{slot.lead}{inputs[key] if slot.fills else f'{{{slot.name}}}'}{slot.tail}"
+                parts[slot.position] = f"{slot.lead}{inputs[key] if slot.fills else slot.name}{slot.tail}"
         return "".join(parts)
 
     def keys(self, inputs: Mapping[str, Any]) -> list[str]:
@@ -107,7 +108,7 @@ class Template:
                     continue
                 depth = 1
             start = braces.start() - depth + 1
-            if start < end or not (is_name or depth == 1 or name == name.strip()):
+            if not is_name and depth > 1 and name != name.strip():  # `{{ user.name }}` again
                 continue
             self._parts.append(tail + text[end:start])
             end, tail = braces.end() + depth - 1, ""
@@ -128,7 +129,7 @@ class Template:
         """Fill in the required names by keys that may be spelled differently."""
         for (position, name), key in zip(self._required, self._keys(inputs, field).required, strict=True):
             if key is None:
-                near = nearest(name, [key for key in inputs if isinstance(key, str)])
+                near = nearest(name, list(map(str, inputs)))
                 hint = f"; the inputs have {near!r}" if near else ""
                 raise InputInvalid(f"missing input {name!r}, needed by {field}{hint}")
             parts[position] = str(inputs[key])
@@ -136,7 +137,7 @@ class Template:
     def _keys(self, inputs: Mapping[str, Any], field: str) -> "_Keys":
         names = tuple(inputs)
         keys = self._latest
-        if keys.inputs != names:
+        if keys is None or keys.inputs != names:
             optional = [(slot, _key_of(slot.name, inputs, field)) for slot in self._optional]
             self._latest = keys = _Keys(
                 names,
@@ -167,7 +168,7 @@ def find_key(name: str, inputs: Mapping[str, Any]) -> str | None:
     if len(keys) > 1:
         raise InputInvalid(
             f"{{{name}}} may be {' or '.join(map(repr, keys))}: write one of them between the braces, or choose one "
-            f"with --map {name}={keys[0]}"
+            f"with --map {shlex.quote(f'{name}={keys[0]}')}"
         )
     return keys[0] if keys else None
 

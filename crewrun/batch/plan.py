@@ -12,7 +12,8 @@ from typing import Any
 
 from crewrun.batch.canary import Sample, draw
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
-from crewrun.batch.locations import output_path, rows_opener, run_folder, spooled
+from crewrun.batch.first_rows import read_first_rows
+from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
 from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
 from crewrun.batch.row_estimate import Range, RowEstimator, for_each_bound, scaled_sum, sum_of
 from crewrun.batch.run_identity import identify
@@ -88,11 +89,16 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     check_supported(settings, definition.target)
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
     output = output_path(inputs, settings.output, settings.part)
+    columns: tuple[str, ...] = ()
     plan = Plan(shard=str(settings.part) if settings.part else None)
     endpoints = await _endpoints(definition.target, gateway, settings)
     folder = run_folder(output, settings)
     identity = identify(definition, endpoints, settings.input)
     past = _past(folder, identity.definition) if not settings.fresh else RunSoFar()
+    if not is_pipe(inputs):
+        first = await read_first_rows(rows_opener(inputs, settings)(), definition.target)
+        first.check(inputs)
+        columns = tuple(first.columns)
     sample = await _sample(plan, inputs, settings, past, Worker(definition.target, gateway))
     if settings.strict and plan.failing_count:
         examples = "\n".join(plan.failing)
@@ -101,6 +107,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     target = await _crew_of(definition.target, sample.rows, plan)
     if target is not definition.target:
         endpoints = await _endpoints(target, gateway, settings)
+    plan.notes += [f"warning: {warning}" for warning in target.text_warnings(columns, settings.input)]
     _tell_models(plan, target, endpoints, gateway, settings)
     names = {endpoint.name for endpoint in endpoints}
     plan.answers_known = sum(len(answers.tokens) for (model, _), answers in past.answers.items() if model in names)

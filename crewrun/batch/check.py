@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
+from crewrun.batch.first_rows import read_first_rows
 from crewrun.batch.locations import is_pipe, output_path
 from crewrun.batch.preflight import unused_constants
 from crewrun.batch.run_identity import identify
@@ -28,7 +29,7 @@ from crewrun.row import Row
 from crewrun.runs.folder import folder_of
 from crewrun.tables.options import InputOptions
 from crewrun.target import Target
-from crewrun.target.base import problem_of_missing
+from crewrun.target.base import problem_of_unfilled
 from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.check/1"
@@ -123,7 +124,10 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     findings.crew = describe(replace(definition, target=target), gateway)
     code_fields = question_fields(definition.target.user_code)
     needed = code_fields | findings.crew["placeholders"] | dict(definition.target.placeholders)
-    findings.crew["placeholders"] = {name: place for name, place in needed.items() if name not in findings.constants}
+    is_filled = definition.target.is_filled
+    findings.crew["placeholders"] = {
+        name: place for name, place in needed.items() if not is_filled(name, findings.constants)
+    }
     findings.warnings += unused_constants(findings.constants, target)
     findings.warnings += [*target.tool_problems, *target.missing_tool_keys]
     try:
@@ -136,8 +140,10 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
         findings.warnings.append(str(missing))
     try:
         if inputs is not None:
+            await _look_at_first_rows(definition, findings, inputs, target)
             await _look_at_rows(definition, findings, inputs, Worker(definition.target, gateway), target)
         else:
+            findings.warnings += target.text_warnings((), findings.constants)
             findings.first_row = _previews(target, findings.constants)
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
@@ -166,6 +172,16 @@ async def _learned(
     return set()
 
 
+async def _look_at_first_rows(definition: Definition, findings: Findings, inputs: str, target: Target) -> None:
+    """Find what would stop the batch before its first row, and braces in the texts that no column fills in."""
+    columns: tuple[str, ...] = ()
+    if not is_pipe(inputs):
+        rows = await read_first_rows(open_source(inputs, findings.input_options), definition.target)
+        columns = tuple(rows.columns)
+        findings.problems += filter(None, [rows.problem(inputs)])
+    findings.warnings += target.text_warnings(columns, findings.constants)
+
+
 async def _look_at_rows(
     definition: Definition, findings: Findings, inputs: str, worker: Worker, target: Target
 ) -> None:
@@ -179,7 +195,7 @@ async def _look_at_rows(
         findings.rows = (findings.rows or 0) + 1
         inputs = row.inputs or {}
         problem = worker.problem(row)
-        if not problem and (why := definition.target.problem_at_kickoff(inputs) or problem_of_missing(needed, inputs)):
+        if not problem and (why := definition.target.problem_at_kickoff(inputs) or problem_of_unfilled(needed, inputs)):
             problem = f"line {row.line}: {why}"
         if problem:
             findings.failing_count += 1

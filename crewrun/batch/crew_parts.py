@@ -82,7 +82,7 @@ def _add(parts: Parts, owner: str, fields: Mapping[str, Any]) -> None:
         times += 1
         name = f"{owner} ({times})"
     parts[name] = {
-        key: _digest(as_data(value))
+        key: _digest(as_data(value, base_url=None))
         for key, value in fields.items()
         if value is not None and value is not False and value not in ("", [], {}, ())
     }

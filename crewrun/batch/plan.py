@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from crewrun.batch.canary import Sample, draw
 from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, other_records, previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
-from crewrun.batch.locations import output_path, rows_opener, run_folder, spooled
+from crewrun.batch.first_rows import read_first_rows
+from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
 from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
 from crewrun.batch.repeat import Repeat, RepeatCounter
@@ -95,12 +96,15 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
     output = output_path(inputs, settings.output, settings.part)
     plan = Plan(shard=str(settings.part) if settings.part else None)
+    if definition.defaults:
+        plan.notes.append(f"defaults of flags from {definition.defaults}")
     endpoints = await _endpoints(definition.target, gateway, settings)
     folder = run_folder(output, settings)
     previous = None if settings.fresh else previous_run(folder)
     identity = identify(
         definition, endpoints, settings.input, past_of(previous, folder) if settings.same_endpoint else None
     )
+    columns = await _columns(inputs, settings, definition.target)
     past = _read_past(folder, previous, endpoints, identity, settings)
     counter = RepeatCounter(past.so_far, past.earlier_rows)
     sample = await _sample(plan, inputs, settings, counter, Worker(definition.target, gateway))
@@ -114,6 +118,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     target = await _crew_of(definition.target, sample.rows, plan)
     if target is not definition.target:
         endpoints = await _endpoints(target, gateway, settings)
+    plan.notes += [f"warning: {warning}" for warning in target.text_warnings(columns, settings.input)]
     _tell_models(plan, target, endpoints, gateway, settings)
     names = {endpoint.name for endpoint in endpoints}
     plan.answers_known = sum(
@@ -124,6 +129,15 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     else:
         plan.notes.append("the calls of this target are only known when they are made: --canary 20 measures them")
     return plan
+
+
+async def _columns(inputs: str, settings: BatchSettings, target: Target) -> tuple[str, ...]:
+    """The columns of the first rows, as far as they can be read ahead. Raises UsageError if they do not fit."""
+    if is_pipe(inputs):
+        return ()
+    first = await read_first_rows(rows_opener(inputs, settings)(), target)
+    first.check(inputs)
+    return tuple(first.columns)
 
 
 async def _endpoints(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from crewrun.aio import threads
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
+from crewrun.batch.first_rows import read_first_rows
 from crewrun.batch.history import History, NoHistory
 from crewrun.batch.invocation import BatchRequest
 from crewrun.batch.locations import (
@@ -167,8 +168,15 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
         await check_rows(inputs, open_again(), worker, settings.part)
+    target, columns = request.definition.target, tuple[str, ...]()
+    if not is_pipe(inputs):
+        first = await read_first_rows(open_again(), target)
+        first.check(inputs)
+        columns = tuple(first.columns)
     if not is_pipe(readable):
-        await _check_first_crew(request, open_again, calls.gateway)
+        target = await _check_first_crew(request, open_again, calls.gateway) or target
+    for warning in target.text_warnings(columns, settings.input):
+        request.say(f"warning: {warning}")
     source = open_again()
     check_output(places.output)
     resources.callback(source.release)
@@ -205,14 +213,15 @@ async def _restore_limits(limiters: LocalLimiters, state: RunState) -> None:
     limiters.unknown_bills.journal = state.accounts.write_owed
 
 
-async def _check_first_crew(request: BatchRequest, open_rows: Callable[[], Source], gateway: Gateway) -> None:
-    """Check the models of the crew that the user's code makes for the first row, if it makes one."""
+async def _check_first_crew(request: BatchRequest, open_rows: Callable[[], Source], gateway: Gateway) -> Target | None:
+    """The crew that the user's code makes for the first row, if it makes one, with its models checked."""
     try:
         crew = await first_crew(request.definition.target, open_rows)
     except FirstCrewFailed:  # the row's result will say so
-        return
+        return None
     if crew is not None:
         await _check_target(request, crew, gateway)
+    return crew
 
 
 async def _check_target(request: BatchRequest, target: Target, gateway: Gateway) -> list[Endpoint]:

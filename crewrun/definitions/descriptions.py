@@ -132,3 +132,4 @@ IDENTITY: Mapping[str, str] = {
     "base_url": "ignore: rows that are done stay done when models are called at another address. Default: count.",
 }
 IGNORED = "Accepted for CrewAI's sake; has no effect."
+EXTENSION = "Your own, such as a mapping with anchors (&name) that agents and tasks refer to; has no effect."

@@ -138,6 +138,7 @@ def _rebuild(
     """The prompts of calls, as far as the crew has not changed, and why others are not available."""
     import warnings
 
+    from crewrun.batch.run_identity import addresses_of
     from crewrun.cli.setup import folder_of, load_env
     from crewrun.definitions import load
     from crewrun.errors import CrewrunError, CrewrunWarning
@@ -160,6 +161,8 @@ def _rebuild(
         if crew is None:
             return {}, f"{view.manifest.crew} is not a crew of crewrun's own"
         gateway = Gateway(GatewayOptions(model=options.get("model"), base_url=options.get("base_url")))
+        if options.get("same_endpoint"):
+            gateway.count_as_called_at(addresses_of(view.manifest.definition.get("endpoints") or ()))
         rebuilt = rebuild(crew, inputs, outputs, calls, gateway, view.name)
         lost = ", ".join(map(repr, rebuilt.unrecorded))
         return rebuilt.prompts, f"the result or failure of {lost} is not in the journal" if lost else _CREW_CHANGED

@@ -26,7 +26,7 @@ from crewrun.knowledge.sources import as_source
 from crewrun.llm.model import LLM, as_llm
 from crewrun.skills.loader import load_skill
 
-_NOT_OF_THE_CREW = frozenset({"llm", "batch"})
+_NOT_OF_THE_CREW = frozenset({"llm", "batch", "identity"})
 
 
 def build(spec: CrewSpec, source: DefinitionSource, folder: Path, objects: Objects) -> Crew:
@@ -121,7 +121,7 @@ class _Builder:
             with self._noting((*path, name)):
                 try:
                     files[name] = file = as_file(value)
-                    if file.text and not file.placeholders:
+                    if file.text and not file.varies:
                         if isinstance(file.source, FilePath):
                             inside(self._folder, file.text)
                         check({name: file}, {}, self._folder, "")

@@ -32,9 +32,12 @@ HEAVY = {
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
     "pypdf": {"knowledge/pdf.py"},
+    "pyarrow": {"tables/parquet_writer.py"},
+    "xlsxwriter": {"tables/xlsx_writer.py"},
+    "zstandard": {"tables/compressor.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm", "pypdf", "ray"}
+LAZY = {"litellm", "pyarrow", "pypdf", "ray", "xlsxwriter", "zstandard"}
 
 
 _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}

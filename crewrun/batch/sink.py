@@ -184,8 +184,10 @@ class StreamSink:
 
 
 def open_sink(path: Path, size_bytes: int | None = None) -> FileSink | StreamSink:
-    """The sink for a path: a file, or a named pipe that has a reader. Raises UsageError."""
-    return StreamSink(_open(path, os.O_WRONLY), str(path)) if path.is_fifo() else FileSink(path, size_bytes)
+    """The sink for a path: a file, a device, or a named pipe that has a reader. Raises UsageError."""
+    if path.is_fifo() or path.is_char_device():
+        return StreamSink(_open(path, os.O_WRONLY), str(path))
+    return FileSink(path, size_bytes)
 
 
 def _open(path: Path, access: int) -> int:

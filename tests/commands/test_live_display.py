@@ -12,7 +12,6 @@ from support.scripted_provider import Asked, Fickle, Reply
 from support.terminal import CTRL_C, Terminal
 from support.workspace import Place
 
-
 # A control sequence other than a colour: moving the cursor, erasing a line.
 DRAWN = re.compile(rb"\x1b\[[0-9;?]*[A-Za-ln-z]")
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from crewrun.batch.definition_records import previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
 from crewrun.batch.first_rows import read_first_rows
 from crewrun.batch.locations import is_pipe, output_path
 from crewrun.batch.preflight import unused_constants
-from crewrun.batch.run_identity import identify
+from crewrun.batch.run_identity import identify, past_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.batch.unsupported import check_supported
@@ -107,7 +108,7 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
             findings.defaults = definition.defaults
             findings.input_options = settings.input_options
-            await _look_at(definition, findings, inputs, gateway)
+            await _look_at(definition, findings, inputs, gateway, settings)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
     findings.warnings = [redact_line(warning) for warning in findings.warnings]
     findings.problems = [redact_line(problem) for problem in findings.problems]
@@ -118,8 +119,10 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
     return findings
 
 
-async def _look_at(definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway) -> None:
-    gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
+async def _look_at(
+    definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway, settings: BatchSettings
+) -> None:
+    gateway.refused.update(await _learned(definition, settings, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
     code_fields = question_fields(definition.target.user_code)
@@ -161,14 +164,15 @@ async def _made_for_first_row(target: Target, inputs: str | None, findings: Find
 
 
 async def _learned(
-    definition: Definition, constants: Mapping[str, Any], inputs: str | None, gateway: Gateway
+    definition: Definition, settings: BatchSettings, inputs: str | None, gateway: Gateway
 ) -> set[Refused]:
     """What endpoints refused in an earlier run of this crew on these inputs, if it is in the usual place."""
     output = output_path(inputs, None) if inputs is not None else None
     with suppress(CrewrunError, OSError):
         if output is not None and (folder := folder_of(Path(output))).is_used:
             endpoints = await check_models(definition.target, gateway, keys=False)
-            return read_refusals(folder.journal, identify(definition, endpoints, constants).definition)
+            past = past_of(previous_run(folder), folder) if settings.same_endpoint else None
+            return read_refusals(folder.journal, identify(definition, endpoints, settings.input, past).definition)
     return set()
 
 

@@ -122,7 +122,7 @@ class StreamSink:
     @property
     def columns(self) -> int | None:
         """The width of the terminal that it writes to, None for anything else. `COLUMNS` overrides it."""
-        if not self._is_terminal:
+        if not self.is_terminal:
             return None
         columns = os.environ.get("COLUMNS", "")
         return int(columns) if columns.isdecimal() and int(columns) else os.get_terminal_size(self._fd).columns or 80

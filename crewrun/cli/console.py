@@ -29,7 +29,10 @@ from crewrun.cli.wording import in_words
 _MARGIN = 3
 
 
-class Screen:
+Lines = list[Text]
+
+
+class LiveArea:
     """A few lines at the end of the terminal on stderr, drawn over themselves. Rich obeys NO_COLOR.
 
     What anything else prints meanwhile appears above them.
@@ -72,7 +75,7 @@ class Screen:
 
 
 class _Lines:
-    """What `Screen` draws, for the width that the terminal has at that moment."""
+    """What `LiveArea` draws, for the width that the terminal has at that moment."""
 
     def __init__(self) -> None:
         self.render: Callable[[int], list[Text]] = lambda _: []
@@ -91,7 +94,7 @@ class RichDisplay:
     interval_s = 0.25
 
     def __init__(self) -> None:
-        self._screen = Screen()
+        self._screen = LiveArea()
         self._share: float | None = None
 
     def start(self) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -43,14 +43,29 @@ def status(
 
         if check:
             raise UsageError("--watch --verify: only a run that is not going can be verified; leave one of them out")
-        raise typer.Exit(watch(open_stdout(), runs, as_json=as_json))
+        stdout = open_stdout()
+        number = watch(stdout, runs, as_json=as_json)
+        if number is not None:
+            raise typer.Exit(128 + number)
+        codes = [_show(stdout, run, as_json=as_json, check=False, indent=None).last_code for run in runs]
+        raise typer.Exit(max(codes))
     stdout = open_stdout()
-    is_different = [_show(stdout, run, as_json=as_json, check=check, indent=None if runs[1:] else 2) for run in runs]
-    raise typer.Exit(3 if any(is_different) else 0)
+    shown = [_show(stdout, run, as_json=as_json, check=check, indent=None if runs[1:] else 2) for run in runs]
+    raise typer.Exit(3 if any(run.is_different for run in shown) else 0)
 
 
-def _show(stdout: "StreamSink", run: str, *, as_json: bool, check: bool, indent: int | None) -> bool:
-    """Print the status of a run. Returns whether --verify found a difference."""
+class _Shown(NamedTuple):
+    """What a run's status was: whether --verify found a difference, and the exit code of its last session.
+
+    A session that has not recorded one has died: 1.
+    """
+
+    is_different: bool
+    last_code: int
+
+
+def _show(stdout: "StreamSink", run: str, *, as_json: bool, check: bool, indent: int | None) -> _Shown:
+    """Print the status of a run."""
     from crewrun.cli.setup import put_data, tell
     from crewrun.inspect.status import SCHEMA, read_status
     from crewrun.inspect.view import open_run
@@ -67,7 +82,8 @@ def _show(stdout: "StreamSink", run: str, *, as_json: bool, check: bool, indent:
     else:
         status_lines = lines(shown) if shown else []
         tell(stdout, status_lines + (verify_lines(differences, *commands) if differences else []))
-    return bool(differences and differences.counts)
+    code = shown.session.exit_code if shown and shown.session else None
+    return _Shown(bool(differences and differences.counts), 1 if code is None else code)
 
 
 def _verify(run: str, view: "View") -> "Differences":

@@ -14,61 +14,42 @@ from typing import TYPE_CHECKING
 from crewrun.cli.display import is_drawable, news_of
 from crewrun.cli.live_line import BETWEEN, Counts, counts_from, duration_left, full_line
 from crewrun.cli.setup import put_data, tell
-from crewrun.cli.status import lines as status_lines
 from crewrun.inspect.live import LiveRun, look_at
-from crewrun.inspect.status import read_status
-from crewrun.inspect.view import find_run, nearby, open_folder
+from crewrun.inspect.view import find_run, nearby
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from crewrun.batch.sink import StreamSink
-    from crewrun.inspect.status import Status
+    from crewrun.cli.console import Lines
     from crewrun.runs.folder import RunFolder
 
 _EVERY_S = 1.0
 _PLAIN_S = 10.0
-_DIED = 1  # the exit code for a run that has not recorded one
 
 
 class _Stopped(Exception):
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: signal.Signals) -> None:
         super().__init__(number)
         self.number = number
 
 
-def watch(stdout: "StreamSink", runs: Sequence[str], *, as_json: bool) -> int:
-    """Show the runs until none is going any more, then their status. Returns the highest of their exit codes.
+def watch(stdout: "StreamSink", runs: Sequence[str], *, as_json: bool) -> signal.Signals | None:
+    """Show the runs until none is going any more. Returns the signal that ended it before.
 
     On a terminal the lines are redrawn every second; else there is one every ten seconds and at news, or every second
-    a JSON object for each run. Raises UsageError for what is no run, and JournalDamaged.
+    a JSON object for each run. Raises UsageError for what is no run.
     """
     folders = {run: find_run(run) for run in runs}
     try:
         with _signals():
             if as_json:
                 _follow_as_json(stdout, folders)
-            elif is_drawable(sys.stderr) and stdout.is_terminal:
+            elif stdout.is_terminal and is_drawable(sys.stderr):
                 _draw(folders)
             else:
                 _follow(stdout, folders)
     except _Stopped as stopped:
-        return 128 + stopped.number
-    codes = []
-    for folder in folders.values():
-        with open_folder(folder) as view:
-            status = read_status(view)
-        if as_json:
-            put_data(stdout, json.dumps(status.to_json()))
-        else:
-            tell(stdout, status_lines(status))
-        codes.append(_exit_code(status))
-    return max(codes)
-
-
-def _exit_code(status: "Status") -> int:
-    code = status.session.exit_code if status.session is not None else None
-    return _DIED if code is None else code
+        return stopped.number
+    return None
 
 
 @contextmanager
@@ -76,7 +57,7 @@ def _signals() -> Iterator[None]:
     """In the block a signal ends the watching, and the terminal is put in order before the process ends."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise _Stopped(number)
+        raise _Stopped(signal.Signals(number))
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
@@ -121,9 +102,9 @@ def _follow(stdout: "StreamSink", folders: "dict[str, RunFolder]") -> None:
 
 
 def _draw(folders: "dict[str, RunFolder]") -> None:
-    from crewrun.cli.console import Screen
+    from crewrun.cli.console import LiveArea
 
-    screen = Screen()
+    screen = LiveArea()
     screen.start()
     try:
         for live in _looks(folders):
@@ -133,12 +114,10 @@ def _draw(folders: "dict[str, RunFolder]") -> None:
         screen.stop()
 
 
-def _lines(live: dict[str, LiveRun], width: int, now: datetime) -> "list[Text]":
-    from rich.text import Text
-
+def _lines(live: dict[str, LiveRun], width: int, now: datetime) -> "Lines":
     from crewrun.cli.console import fitted, lines
 
-    report: list[Text] = []
+    report: Lines = []
     for run, look in live.items():
         counts = _counts(look)
         if len(live) > 1:

@@ -60,8 +60,8 @@ class Wait:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Wait":
         """What `to_json` made, perhaps in another version."""
-        known = {name: value for name, value in values.items() if name in cls.__slots__ and name != "kind"}
-        return cls(WaitKind(values["kind"]), **known)
+        fields = {name: value for name, value in values.items() if name in cls.__slots__ and name != "kind"}
+        return cls(WaitKind(values["kind"]), **fields)
 
     def to_json(self) -> dict[str, Any]:
         """The values that are known, for programs."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
-from crewrun.batch.first_rows import read_first_rows
+from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path
-from crewrun.batch.preflight import unused_constants
+from crewrun.batch.preflight import unused_inputs
 from crewrun.batch.run_identity import identify
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
@@ -109,7 +109,7 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
 
 
 async def _look_at(definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway) -> None:
-    gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
+    gateway.refused.update(await _learned(definition, findings.input_options, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
     code_fields = question_fields(definition.target.user_code)
@@ -118,7 +118,7 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     findings.crew["placeholders"] = {
         name: place for name, place in needed.items() if not is_filled(name, findings.constants)
     }
-    findings.warnings += unused_constants(findings.constants, target)
+    findings.warnings += unused_inputs(findings.input_options, target)
     findings.warnings += [*target.tool_problems, *target.missing_tool_keys]
     try:
         endpoints = await check_models(target, gateway)
@@ -133,7 +133,7 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
             await _look_at_first_rows(definition, findings, inputs, target)
             await _look_at_rows(definition, findings, inputs, Worker(definition.target, gateway), target)
         else:
-            findings.warnings += target.text_warnings((), findings.constants)
+            findings.warnings += warnings_about((), target, findings.input_options)
             findings.first_row = _previews(target, findings.constants)
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
@@ -150,15 +150,13 @@ async def _made_for_first_row(target: Target, inputs: str | None, findings: Find
         return target
 
 
-async def _learned(
-    definition: Definition, constants: Mapping[str, Any], inputs: str | None, gateway: Gateway
-) -> set[Refused]:
+async def _learned(definition: Definition, options: InputOptions, inputs: str | None, gateway: Gateway) -> set[Refused]:
     """What endpoints refused in an earlier run of this crew on these inputs, if it is in the usual place."""
     output = output_path(inputs, None) if inputs is not None else None
     with suppress(CrewrunError, OSError):
         if output is not None and (folder := folder_of(Path(output))).is_used:
             endpoints = await check_models(definition.target, gateway, keys=False)
-            return read_refusals(folder.journal, identify(definition, endpoints, constants).definition)
+            return read_refusals(folder.journal, identify(definition, endpoints, options).definition)
     return set()
 
 
@@ -166,10 +164,11 @@ async def _look_at_first_rows(definition: Definition, findings: Findings, inputs
     """Find what would stop the batch before its first row, and braces in the texts that no column fills in."""
     columns: tuple[str, ...] = ()
     if not is_pipe(inputs):
-        rows = await read_first_rows(open_source(inputs, findings.input_options), definition.target)
+        options = findings.input_options
+        rows = await read_first_rows(open_source(inputs, options), definition.target, options)
         columns = tuple(rows.columns)
         findings.problems += filter(None, [rows.problem(inputs)])
-    findings.warnings += target.text_warnings(columns, findings.constants)
+    findings.warnings += warnings_about(columns, target, findings.input_options)
 
 
 async def _look_at_rows(

@@ -22,7 +22,8 @@ class DefinitionRecord:
     """`definition` is the fingerprint that rows are done under, `crew` that of the crew alone.
 
     `endpoints` are without secrets, None where they are unknown, `constants` the redacted inputs for all rows. `parts`
-    are from the loaded crew, None for sessions that did not store them, `text_parts` from its files.
+    are from the loaded crew, None for sessions that did not store them, `text_parts` from its files. `columns`
+    are those of `--map`.
     """
 
     definition: str
@@ -31,6 +32,7 @@ class DefinitionRecord:
     constants: Mapping[str, Any] = field(default_factory=dict)
     parts: Parts | None = None
     text_parts: Parts | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest has it, without what is empty."""
@@ -41,7 +43,7 @@ class DefinitionRecord:
         """The record in a manifest; None for what is none."""
         if not isinstance(data, Mapping) or not isinstance(data.get("definition"), str):
             return None
-        endpoints, constants = data.get("endpoints"), data.get("constants")
+        endpoints, constants, columns = data.get("endpoints"), data.get("constants"), data.get("columns")
         return cls(
             data["definition"],
             str(data.get("crew") or ""),
@@ -49,6 +51,7 @@ class DefinitionRecord:
             constants if isinstance(constants, Mapping) else {},
             _as_parts(data.get("parts")),
             _as_parts(data.get("text_parts")),
+            columns if isinstance(columns, Mapping) else {},
         )
 
     @classmethod
@@ -62,6 +65,7 @@ class DefinitionRecord:
                 "crew": about.get("fingerprint"),
                 "endpoints": about.get("endpoints"),
                 "constants": manifest.options.get("input"),
+                "columns": manifest.options.get("map"),
                 "parts": about.get("parts"),
                 "text_parts": text_parts({str(k): str(v) for k, v in texts.items()}) if isinstance(texts, dict) else {},
             }

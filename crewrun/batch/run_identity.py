@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from crewrun.batch.crew_parts import Parts, parts_of, text_parts
@@ -17,13 +16,16 @@ from crewrun.redaction.key_shapes import without_key_shapes
 from crewrun.redaction.redactor import learn, redact, redact_value
 from crewrun.redaction.written_secrets import written_secrets
 from crewrun.runs.manifest import texts_of
+from crewrun.tables.options import InputOptions
+
+_AS_THEY_ARE = InputOptions()
 
 
 class Identity(NamedTuple):
     """What decides the answers of a run: the texts of its crew without secrets, and the fingerprint of the `crew`.
 
-    `endpoints` are its models, as from `describe_endpoint`; `definition` is the fingerprint of crew, models and
-    constants together. `parts` tell a later session what of the crew has changed.
+    `endpoints` are its models, as from `describe_endpoint`; `definition` is the fingerprint of crew, models, constants
+    and `--map` together. `parts` tell a later session what of the crew has changed.
     """
 
     texts: dict[str, str]
@@ -32,17 +34,16 @@ class Identity(NamedTuple):
     definition: str
     parts: Parts
 
-    def record(self, constants: Mapping[str, Any]) -> DefinitionRecord:
+    def record(self, inputs: InputOptions) -> DefinitionRecord:
         """What other sessions compare theirs with."""
         endpoints = [without_secrets(endpoint) for endpoint in self.endpoints]
         texts = text_parts(self.texts)
-        return DefinitionRecord(self.definition, self.crew, endpoints, redacted(constants), self.parts, texts)
+        constants, columns = redacted(inputs.constants), dict(inputs.map)
+        return DefinitionRecord(self.definition, self.crew, endpoints, constants, self.parts, texts, columns)
 
 
-def identify(
-    definition: Definition, endpoints: list[Endpoint], constants: Mapping[str, Any] = MappingProxyType({})
-) -> Identity:
-    """The identity of a run of `definition`. `constants` are the inputs for all rows."""
+def identify(definition: Definition, endpoints: list[Endpoint], inputs: InputOptions = _AS_THEY_ARE) -> Identity:
+    """The identity of a run of `definition`, whose rows are read with `inputs`."""
     texts = texts_of(definition.path)
     for name, text in texts.items():
         learn(written_secrets(text, is_python=name.endswith(".py")))
@@ -51,7 +52,11 @@ def identify(
         what = fingerprint([what, hooks])
     described = sorted(describe_endpoint(endpoint) for endpoint in endpoints)
     shown = {name: redact(text) for name, text in texts.items()}
-    decisive = [what, described, *([json.dumps(constants, sort_keys=True)] if constants else [])]
+    decisive: list[Any] = [what, described]
+    if inputs.constants:
+        decisive.append(json.dumps(inputs.constants, sort_keys=True))
+    if inputs.map:
+        decisive.append(["--map", sorted(inputs.map.items())])
     return Identity(shown, what, described, fingerprint(decisive), parts_of(definition.target.crew, shown))
 
 

@@ -65,7 +65,7 @@ async def _manifest(
             raise UsageError(f"{name!r}: is not UTF-8, so a run cannot store the name; rename it")
     is_file = not is_pipe(invocation.inputs)
     digest = await anyio.to_thread.run_sync(digest_of, Path(invocation.inputs)) if is_file else None
-    identity = identify(definition, endpoints, request.settings.input)
+    identity = identify(definition, endpoints, request.settings.input_options)
     options = options_of(request.settings, BatchSettings())
     manifest = Manifest(
         inputs=invocation.inputs,

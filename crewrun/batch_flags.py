@@ -298,6 +298,16 @@ class BatchFlags:
         ),
     ] = None
     # State
+    same_endpoint: Annotated[
+        bool,
+        Flag(
+            Panel.STATE,
+            Kind.SWITCH,
+            "Where a model is called is no part of the run: what is done at another base_url stays done.",
+            in_file="Where a model is called is no part of the run; the same as `identity: {base_url: ignore}`.",
+            concerns_calls=True,
+        ),
+    ] = False
     fresh: Annotated[
         bool, Flag(Panel.STATE, Kind.SWITCH, "Start over: move the results and the state of an earlier run aside.")
     ] = False

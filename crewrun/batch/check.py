@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from crewrun.batch.definition_records import previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path
 from crewrun.batch.preflight import unused_inputs
-from crewrun.batch.run_identity import identify
+from crewrun.batch.run_identity import identify, past_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
 from crewrun.batch.unsupported import check_supported
 from crewrun.definitions import Definition, find_beside, load
+from crewrun.definitions.project_file import find_defaults
 from crewrun.errors import CrewrunError, CrewrunWarning, ModelRefused, UsageError
 from crewrun.inspect.run_so_far import read_refusals
 from crewrun.library_warnings import show_again
@@ -38,12 +40,14 @@ _MAX_FAILING = 1000  # bounds the memory for an input in which every row fails
 
 @dataclass(slots=True)
 class Findings:
-    """`crew` describes the definition, None when it cannot be loaded; `rows` is None without inputs.
+    """`crew` describes the definition, None when it cannot be loaded; `defaults` is the project file that has defaults
+    for flags; `rows` is None without inputs.
 
     Of the `failing_count` rows that would fail, `failing` has the first thousand.
     """
 
     crew: dict[str, Any] | None = None
+    defaults: str | None = None
     input_options: InputOptions = field(default_factory=InputOptions)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -68,6 +72,7 @@ class Findings:
             "schema": SCHEMA,
             "ok": self.is_good,
             "crew": self.crew,
+            "defaults": self.defaults,
             "constants": self.constants,
             "warnings": self.warnings,
             "problems": self.problems,
@@ -85,19 +90,25 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
     crew file's `batch:` counts. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(flags, {})
+    flag_engine = flags.get("engine")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
         try:
             path = None if inputs in (None, STDIN) else Path(inputs)
-            definition = load(crew or find_beside(path), strict=settings.strict, engine=settings.engine)
+            project = find_defaults()
+            findings.warnings += project.warnings
+            named = crew or project.crew or find_beside(path)
+            definition = load(named, strict=settings.strict, engine=flag_engine or project.engine)
+            definition = project.under(definition)
             check_supported(settings, definition.target)
         except CrewrunError as wrong:
             findings.problems += str(wrong).split("\n")
         else:
             settings = BatchSettings.merge(flags, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
+            findings.defaults = definition.defaults
             findings.input_options = settings.input_options
-            await _look_at(definition, findings, inputs, gateway)
+            await _look_at(definition, findings, inputs, gateway, settings)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
     findings.warnings = [redact_line(warning) for warning in findings.warnings]
     findings.problems = [redact_line(problem) for problem in findings.problems]
@@ -108,8 +119,10 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
     return findings
 
 
-async def _look_at(definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway) -> None:
-    gateway.refused.update(await _learned(definition, findings.input_options, inputs, gateway))
+async def _look_at(
+    definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway, settings: BatchSettings
+) -> None:
+    gateway.refused.update(await _learned(definition, settings, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
     code_fields = question_fields(definition.target.user_code)
@@ -150,13 +163,18 @@ async def _made_for_first_row(target: Target, inputs: str | None, findings: Find
         return target
 
 
-async def _learned(definition: Definition, options: InputOptions, inputs: str | None, gateway: Gateway) -> set[Refused]:
+async def _learned(
+    definition: Definition, settings: BatchSettings, inputs: str | None, gateway: Gateway
+) -> set[Refused]:
     """What endpoints refused in an earlier run of this crew on these inputs, if it is in the usual place."""
     output = output_path(inputs, None) if inputs is not None else None
     with suppress(CrewrunError, OSError):
         if output is not None and (folder := folder_of(Path(output))).is_used:
             endpoints = await check_models(definition.target, gateway, keys=False)
-            return read_refusals(folder.journal, identify(definition, endpoints, options).definition)
+            past = past_of(previous_run(folder), folder) if settings.same_endpoint else None
+            return read_refusals(
+                folder.journal, identify(definition, endpoints, settings.input_options, past).definition
+            )
     return set()
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from crewrun.batch.crew_parts import ORDER, Parts
 from crewrun.batch.definition_records import DefinitionRecord
 
+OTHER_ADDRESS = "another base_url"
 _NOT_KNOWN = "why is not known"
 _CREW_CHANGED = "the crew changed, where is not known"
 _MAX_CHANGES = 3  # as many as fit on a line or two
@@ -83,7 +84,7 @@ def _model_changes(before: Sequence[str] | None, now: Sequence[str] | None) -> l
         gone.remove(twin)
         added.remove(model)
         if twin.base_url != model.base_url:
-            phrases.append(f"another base_url: {_address(model)}, before {_address(twin)}")
+            phrases.append(f"{OTHER_ADDRESS}: {_address(model)}, before {_address(twin)}")
         if names := _differing(twin.params, model.params):
             phrases.append(f"parameters of {model.name} changed: {', '.join(names)}")
     if added or gone:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crewrun.batch.canary import Sample, draw
-from crewrun.batch.definition_records import DefinitionRecord, previous_run, records_before
+from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, other_records, previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
@@ -19,7 +19,7 @@ from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
 from crewrun.batch.repeat import Repeat, RepeatCounter
 from crewrun.batch.row_estimate import Range, RowEstimator, for_each_bound, scaled_sum, sum_of
-from crewrun.batch.run_identity import Identity, identify
+from crewrun.batch.run_identity import Identity, identify, past_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.unsupported import check_supported
 from crewrun.definitions.definition import Definition
@@ -96,11 +96,16 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
     output = output_path(inputs, settings.output, settings.part)
     plan = Plan(shard=str(settings.part) if settings.part else None)
+    if definition.defaults:
+        plan.notes.append(f"defaults of flags from {definition.defaults}")
     endpoints = await _endpoints(definition.target, gateway, settings)
     folder = run_folder(output, settings)
-    identity = identify(definition, endpoints, settings.input_options)
+    previous = None if settings.fresh else previous_run(folder)
+    identity = identify(
+        definition, endpoints, settings.input_options, past_of(previous, folder) if settings.same_endpoint else None
+    )
     columns = await _columns(inputs, settings, definition.target)
-    past = _read_past(folder, endpoints, identity, settings)
+    past = _read_past(folder, previous, endpoints, identity, settings)
     counter = RepeatCounter(past.so_far, past.earlier_rows)
     sample = await _sample(plan, inputs, settings, counter, Worker(definition.target, gateway))
     if settings.strict and plan.failing_count:
@@ -197,17 +202,21 @@ class _Past(NamedTuple):
 
 
 def _read_past(
-    folder: RunFolder | None, endpoints: Sequence[Endpoint], identity: Identity, settings: BatchSettings
+    folder: RunFolder | None,
+    previous: PreviousRun | None,
+    endpoints: Sequence[Endpoint],
+    identity: Identity,
+    settings: BatchSettings,
 ) -> _Past:
     """Read it. Raises UsageError when a batch would not go on."""
     if folder is None or settings.fresh or not Path(folder.journal).is_file():
         return _Past(RunSoFar(), EarlierRows(), [])
-    now, by_id, previous = identity.definition, settings.id_field is not None, previous_run(folder)
+    now, by_id = identity.definition, settings.id_field is not None
     check_offline(previous, folder, endpoints, now)
     return _Past(
         read_known(folder.journal, now, by_id=by_id),
         EarlierRows.load(folder.journal, now, by_id=by_id),
-        records_before(previous, now),
+        other_records(previous, now),
     )
 
 

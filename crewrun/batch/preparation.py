@@ -192,7 +192,7 @@ async def open_run(
     """
     opened, repeat = None, None
     if places.folder is not None:
-        options = await state_options(request, places.folder, real_path(places.output), calls.endpoints)
+        options = await state_options(request, places.folder, real_path(places.output), calls.endpoints, calls.gateway)
         opened = await open_state(options)
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)

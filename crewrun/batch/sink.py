@@ -119,6 +119,14 @@ class StreamSink:
         # Keeps lines whole and in order where writing has to wait: anyio's lock is fair.
         self._turn = anyio.Lock(fast_acquire=True)
 
+    @property
+    def columns(self) -> int | None:
+        """The width of the terminal that it writes to, None for anything else. `COLUMNS` overrides it."""
+        if not self._is_terminal:
+            return None
+        columns = os.environ.get("COLUMNS", "")
+        return int(columns) if columns.isdecimal() and int(columns) else os.get_terminal_size(self._fd).columns or 80
+
     async def write(self, lines: Sequence[bytes]) -> None:
         """Write lines; for a terminal, control characters are escaped. Raises OutputClosed when the reader is gone."""
         if self._is_terminal:

@@ -4,20 +4,26 @@
 """
 
 import codecs
+import errno
 import fcntl
 import gzip
 import json
 import os
 import stat
+import zlib
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import anyio
+import anyio.to_thread
 
 from crewrun.batch.json_object import parse_object
 from crewrun.batch.readers import CHUNK_BYTES, CsvReader, JsonLines, Reader, Record
+from crewrun.batch.row_count import Count, RowCount, Stream, count_csv_records, count_json_lines
 from crewrun.batch.row_fields import RowFields
 from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
@@ -39,7 +45,12 @@ class Source:
         offset: int = 0,
         limit: int | None = None,
         options: InputOptions = _AS_IT_IS,
+        count: Count | None = None,
     ) -> None:
+        """`count` counts the rows of the whole input; it may block."""
+        self._count = count
+        self._counted: int | None = None
+        self._records = self._record_bytes = self._blanks = 0
         self._reader = reader
         self._fields = RowFields(options)
         self._id_field = options.id_field
@@ -55,6 +66,27 @@ class Source:
         self._hungry = anyio.Event()
         self._filling = anyio.CancelScope()
         self._ids = RowIds()
+
+    @property
+    def total(self) -> RowCount | None:
+        """How many rows there are between offset and limit, as far as that is known or can be estimated."""
+        if self._counted is not None:
+            count = RowCount(max(self._counted - self._blanks, self._index))
+        elif self._size_bytes and self._record_bytes:
+            per_byte = (self._records - self._blanks) / self._record_bytes
+            count = RowCount(round(per_byte * self._size_bytes), is_about=True)
+        else:
+            return None
+        return count.between(self._skip, self._last)
+
+    async def count(self) -> None:
+        """Count the rows in a thread, unless all are read before that; `total` is exact from then on."""
+        if self._count is None or self._counted is not None:
+            return
+        with suppress(OSError, EOFError, zlib.error):  # reading the rows will say what is wrong
+            rows = await anyio.to_thread.run_sync(self._count, abandon_on_cancel=True)
+            if not self._is_exhausted:
+                self._counted = rows
 
     @property
     def fraction(self) -> float | None:
@@ -82,12 +114,16 @@ class Source:
         with self._filling:
             async for group in self._reader.groups():
                 self._ready.extend(group)
-                self._ready_bytes += sum(record.size_bytes for record in group)
+                size_bytes = sum(record.size_bytes for record in group)
+                self._ready_bytes += size_bytes
+                self._records += len(group)
+                self._record_bytes += size_bytes
                 self._wake()
                 while self._ready_bytes > CHUNK_BYTES:
                     self._hungry = anyio.Event()
                     await self._hungry.wait()
             self._is_exhausted = True
+            self._counted = self._records
         self._ended = True
         self._wake()
 
@@ -147,6 +183,7 @@ class Source:
         content, problem = record.content, record.problem
         if isinstance(content, bytes):
             if not problem and not content.strip():
+                self._blanks += 1
                 return None
             parsed, problem = (None, problem) if problem else parse_object(content)
             content = content if parsed is None else parsed
@@ -193,13 +230,25 @@ def open_source(inputs: str, options: InputOptions = _AS_IT_IS, *, offset: int =
     pollable = _is_stream(raw)
     size_bytes = None if pollable else os.fstat(raw.fileno()).st_size
     if inputs != STDIN and suffix == ".csv":
-        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, options)
+        count = partial(_count_rows, count_csv_records, inputs)
+        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, options, count)
     if inputs != STDIN and suffix == ".gz":
         if Path(inputs).with_suffix("").suffix.lower() == ".csv":
             raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
         # Not `read`: it would discard the data before the damage in a damaged file.
-        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, options)
-    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, options)
+        count = partial(_count_rows, count_json_lines, inputs, gzip.open)
+        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, options, count)
+    if pollable or inputs == STDIN:
+        return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, options)
+    count = partial(_count_rows, count_json_lines, inputs)
+    return Source(JsonLines(raw, raw.read), size_bytes, offset, limit, options, count)
+
+
+def _count_rows(count: Callable[[Stream], int], inputs: str, reopen: Callable[..., Any] = open) -> int:
+    if inputs.startswith("/dev/"):  # where opening it again may move the place that is read from
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    with reopen(inputs, "rb") as stream:
+        return count(stream)
 
 
 def claimed(inputs: str) -> str:

@@ -187,9 +187,12 @@ def _missing_shards(runs: "Sequence[MergeInput]", shards: "Mapping[str, Shard]")
 def _other_crews(runs: "Sequence[MergeInput]") -> list[str]:
     """Warnings when the runs had different crews or models: how each differs from the first."""
     kinds: dict[str | None, tuple[str, Manifest]] = {}
+    # With --same-endpoint, runs that differ in their addresses alone are of one kind.
+    is_anywhere = any(run.manifest is not None and run.manifest.options.get("same_endpoint") for run in runs)
     for run in runs:
         if run.manifest is not None:
-            kinds.setdefault(run.crew, (run.name, run.manifest))
+            kind = run.manifest.definition.get("anywhere") if is_anywhere else None
+            kinds.setdefault(str(kind) if kind else run.crew, (run.name, run.manifest))
     crews = list(kinds.values())
     return [
         f"{name}: its crew or models differ from those of {crews[0][0]}: {_difference(crews[0][1], manifest)}"

@@ -38,10 +38,11 @@ def retry(
     """
     from crewrun.batch.invocation import BatchRequest
     from crewrun.cli.batch import carry_out
+    from crewrun.cli.categories import category_named
     from crewrun.cli.setup import claim_stdout, folder_of, load_crew, load_env
     from crewrun.errors import UsageError
 
-    category = _category(only)
+    category = None if only is None else category_named("--only", only)
     folder, manifest = _find(run)
     invocation, results = _invocation(folder, manifest, category)
     _enter_directory(run, manifest)
@@ -54,18 +55,6 @@ def retry(
     if not Path(manifest.inputs).exists():
         raise UsageError(f"{run}: its input {manifest.inputs} no longer exists")
     carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
-
-
-def _category(only: str | None) -> "Category | None":
-    """The category that --only names. Raises UsageError."""
-    from crewrun.errors import Category, UsageError, suggest
-
-    categories = [str(category) for category in Category]
-    if only is not None and only not in categories:
-        raise UsageError(
-            f"--only {only!r}: no such category{suggest(only, categories)}; one of {', '.join(categories)}"
-        )
-    return Category(only) if only else None
 
 
 def _find(run: str) -> "tuple[RunFolder, Manifest]":

@@ -247,7 +247,7 @@ def test_a_shard_is_named_by(divided_once: Folder, folder: Folder, env: dict[str
 WRONG_SHARDS = {"0/4": "from 1/4 to 4/4", "4/3": "from 1/3 to 3/3", "2/1": "1/1", "1/0": "1/1"}
 
 
-@pytest.mark.parametrize("shard", [*WRONG_SHARDS, "x", "", "1", "-1/4", "1/2/3", "1.5/2"])
+@pytest.mark.parametrize("shard", [*WRONG_SHARDS, "x", "1", "-1/4", "1/2/3", "1.5/2"])
 def test_a_wrong_shard_is_refused(folder: Folder, shard: str) -> None:
     """Before anything is written, with what it may be."""
     said = folder.batch(f"--shard={shard}", code=2).stderr
@@ -416,7 +416,7 @@ def test_an_unfinished_run_is_said_to_be(folder: Folder) -> None:
         pytest.param(["in.jsonl"], "in.jsonl: none of its lines is a result of crewrun batch", id="the input"),
         pytest.param(["empty"], "empty: is not a run folder; there is no manifest.json in it", id="a folder"),
         pytest.param(["gone"], "gone.crewrun: gone no longer exists; to restore it: crewrun batch", id="gone"),
-        pytest.param([], "Error: Missing argument 'RUN'", id="no run"),
+        pytest.param([], "RUN is missing: Results files, or run folders.", id="no run"),
     ],
 )
 def test_what_is_no_run_is_refused(divided: Folder, args: list[str], said: str) -> None:

@@ -873,14 +873,14 @@ CONTENT: dict[str, tuple[str, list[str]]] = {
           output: 7
         """),
         [
-            ":12: batch.max_concurrent: needs to be at least 1, not 0",
-            ":13: batch.retries: needs a whole number, not 1.5",
-            ":14: batch.call_timeout: needs a number, not 'soon'",
-            ":15: batch.row_timeout: needs to be more than 0, not 0",
-            ":16: batch.grace: needs to be at least 0, not -1",
-            ":17: batch.limit: needs a whole number, not '3'",
-            ":18: batch.max_failures: needs a number of rows, or a share of them above 0% and up to 100%, such as "
-            "'5%', not '0%'",
+            ":12: batch.max_concurrent: needs to be a whole number from 1, or 'auto', not 0",
+            ":13: batch.retries: needs to be a whole number from 0, not 1.5",
+            ":14: batch.call_timeout: needs to be a number above 0, not 'soon'",
+            ":15: batch.row_timeout: needs to be a number above 0, not 0",
+            ":16: batch.grace: needs to be a number from 0, not -1",
+            ":17: batch.limit: needs to be a whole number from 0, not '3'",
+            ":18: batch.max_failures: needs to be a whole number of rows from 1, or a share above 0% and up to 100%, "
+            "such as '5%', not '0%'",
             ":19: batch.progress: needs to be 'auto', 'rich', 'plain', 'json' or 'none', not 'rihc' "
             "(did you mean 'rich'?)",
             ":20: batch.quiet: needs true or false, not 1",

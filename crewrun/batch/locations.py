@@ -22,6 +22,7 @@ from crewrun.inspect.view import nearby
 from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.manifest import is_foreign
+from crewrun.unfinished import temporary
 
 # How much longer than the results' name a name may get: the number that --fresh adds, and the suffix of the run folder.
 _ADDED_BYTES = len(f".999{FOLDER_SUFFIX}")
@@ -142,6 +143,7 @@ def spooled(inputs: str, files: ExitStack) -> str:
         return inputs
     suffix = ".jsonl" if inputs == STDIN else "".join(Path(inputs).suffixes)
     copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))  # noqa: SIM115  (closed with files)
+    files.enter_context(temporary(copy.name))
     with open(openable(inputs), "rb") as pipe:
         shutil.copyfileobj(pipe, copy)
     copy.flush()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.inputs import read_inputs
+from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.invocation import BatchRequest
@@ -43,6 +43,7 @@ def batch(
 
     load_env()
     values["input"] = read_inputs(values["input"]) if values["input"] else None
+    values |= read_fields(values["map"], values["fields"])
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
     definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])

@@ -94,7 +94,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     settings.check()
     check_supported(settings, definition.target)
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
-    output = output_path(inputs, settings.output, settings.part)
+    output = output_path(inputs, settings.output, settings.part, settings.output_format)
     plan = Plan(shard=str(settings.part) if settings.part else None)
     if definition.defaults:
         plan.notes.append(f"defaults of flags from {definition.defaults}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from crewrun.batch.descriptors import descriptor_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import STDIN, Source, open_source, openable, stat_of
@@ -172,8 +173,8 @@ def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
 def check_summary(summary: str, inputs: str, output: str | None) -> None:
     """Raise UsageError when the summary cannot be written, or would overwrite the input or the results."""
     path = Path(summary)
-    if summary == STDIN:
-        raise UsageError("--summary -: standard output is for result lines; name a file, or /dev/stderr")
+    if summary == STDIN or descriptor_of(summary) == 1:
+        raise UsageError(f"--summary {summary}: standard output is for result lines; name a file, or /dev/stderr")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"--summary {summary}: cannot be written there")
     if any(other and path.resolve() == Path(other).resolve() for other in (inputs, output)):

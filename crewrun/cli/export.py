@@ -208,13 +208,18 @@ async def _write(lines: "Iterable[bytes]", selection: _Selection, sink: "Sink") 
 @contextmanager
 def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bool]) -> "Iterator[Sink]":
     """Standard output, or a file that appears when it is complete. `is_taken` tells which paths belong to the run."""
+    from crewrun.batch.descriptors import copy_of
     from crewrun.batch.locations import check_output
     from crewrun.batch.sink import FileSink, StreamSink, open_sink
     from crewrun.errors import OutputFailed, UsageError
     from crewrun.unfinished import replacement
 
-    if output is None:
+    if output is None or output == "-":
         yield StreamSink(stdout_fd)
+        return
+    descriptor = copy_of("-o", output, stdout_fd)
+    if descriptor is not None:
+        yield StreamSink(descriptor, output)
         return
     check_output(output)
     path = Path(os.path.realpath(output))

@@ -138,6 +138,8 @@ def test_map_fills_a_placeholder_from_another_column(place: Place) -> None:
         {"Subject": "lost", "by": {"name": "Bo"}},
     ]
     assert [row["id"] for row in rows] == [content_id(row["input"]) for row in rows]
+    place.crewrun("check", "in.jsonl", *flags)
+    assert "fills {topic} from 'subject'\nfills {who} from 'by.name'\n" in place.stdout
     assert place.batch(*reversed_pairs(flags)) == []
     place.crewrun("show", RESULTS, rows[0]["id"], "--json")
     assert json.loads(place.stdout)["calls"][0]["prompt_source"] == "rebuilt"

@@ -9,9 +9,9 @@ from typing import Any
 
 from crewrun.batch.definition_records import previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
-from crewrun.batch.first_rows import read_first_rows
+from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path
-from crewrun.batch.preflight import unused_constants
+from crewrun.batch.preflight import unused_inputs
 from crewrun.batch.run_identity import identify, past_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, open_source
@@ -131,7 +131,7 @@ async def _look_at(
     findings.crew["placeholders"] = {
         name: place for name, place in needed.items() if not is_filled(name, findings.constants)
     }
-    findings.warnings += unused_constants(findings.constants, target)
+    findings.warnings += unused_inputs(findings.input_options, target)
     findings.warnings += [*target.tool_problems, *target.missing_tool_keys]
     try:
         endpoints = await check_models(target, gateway)
@@ -146,7 +146,7 @@ async def _look_at(
             await _look_at_first_rows(definition, findings, inputs, target)
             await _look_at_rows(definition, findings, inputs, Worker(definition.target, gateway), target)
         else:
-            findings.warnings += target.text_warnings((), findings.constants)
+            findings.warnings += warnings_about((), target, findings.input_options)
             findings.first_row = _previews(target, findings.constants)
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
@@ -172,7 +172,9 @@ async def _learned(
         if output is not None and (folder := folder_of(Path(output))).is_used:
             endpoints = await check_models(definition.target, gateway, keys=False)
             past = past_of(previous_run(folder), folder) if settings.same_endpoint else None
-            return read_refusals(folder.journal, identify(definition, endpoints, settings.input, past).definition)
+            return read_refusals(
+                folder.journal, identify(definition, endpoints, settings.input_options, past).definition
+            )
     return set()
 
 
@@ -180,10 +182,11 @@ async def _look_at_first_rows(definition: Definition, findings: Findings, inputs
     """Find what would stop the batch before its first row, and braces in the texts that no column fills in."""
     columns: tuple[str, ...] = ()
     if not is_pipe(inputs):
-        rows = await read_first_rows(open_source(inputs, findings.input_options), definition.target)
+        options = findings.input_options
+        rows = await read_first_rows(open_source(inputs, options), definition.target, options)
         columns = tuple(rows.columns)
         findings.problems += filter(None, [rows.problem(inputs)])
-    findings.warnings += target.text_warnings(columns, findings.constants)
+    findings.warnings += warnings_about(columns, target, findings.input_options)
 
 
 async def _look_at_rows(

@@ -94,13 +94,9 @@ def _model_changes(before: Sequence[str] | None, now: Sequence[str] | None) -> l
 
 
 def _constant_changes(before: DefinitionRecord, now: DefinitionRecord) -> list[str]:
-    names = sorted({*before.constants, *now.constants})
-    differing = [
-        name
-        for name in names
-        if (name in before.constants, before.constants.get(name)) != (name in now.constants, now.constants.get(name))
-    ]
-    return [f"another -i {name}" for name in differing]
+    constants = _differing(dict(before.constants), dict(now.constants))
+    columns = _differing(dict(before.columns), dict(now.columns))
+    return [*(f"another -i {name}" for name in constants), *(f"another --map {name}" for name in columns)]
 
 
 def _model_of(endpoint: str) -> _Model | None:
@@ -117,4 +113,4 @@ def _address(model: _Model) -> str:
 def _differing(one: Any, other: Any) -> list[str]:
     if not isinstance(one, dict) or not isinstance(other, dict):
         return [] if one == other else ["all"]
-    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    return sorted(n for n in {*one, *other} if (n in one, one.get(n)) != (n in other, other.get(n)))

@@ -23,7 +23,7 @@ class DefinitionRecord:
 
     `endpoints` are without secrets, None where they are unknown, `constants` the redacted inputs for all rows. `parts`
     are from the loaded crew, None for sessions that did not store them, `text_parts` from its files. `anywhere` is the
-    fingerprint without addresses, empty for sessions that did not store it.
+    fingerprint without addresses, empty for sessions that did not store it. `columns` are those of `--map`.
     """
 
     definition: str
@@ -33,6 +33,7 @@ class DefinitionRecord:
     parts: Parts | None = None
     text_parts: Parts | None = None
     anywhere: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest has it, without what is empty."""
@@ -43,7 +44,7 @@ class DefinitionRecord:
         """The record in a manifest; None for what is none."""
         if not isinstance(data, Mapping) or not isinstance(data.get("definition"), str):
             return None
-        endpoints, constants = data.get("endpoints"), data.get("constants")
+        endpoints, constants, columns = data.get("endpoints"), data.get("constants"), data.get("columns")
         return cls(
             data["definition"],
             str(data.get("crew") or ""),
@@ -52,6 +53,7 @@ class DefinitionRecord:
             _as_parts(data.get("parts")),
             _as_parts(data.get("text_parts")),
             str(data.get("anywhere") or ""),
+            columns if isinstance(columns, Mapping) else {},
         )
 
     @classmethod
@@ -65,6 +67,7 @@ class DefinitionRecord:
                 "crew": about.get("fingerprint"),
                 "endpoints": about.get("endpoints"),
                 "constants": manifest.options.get("input"),
+                "columns": manifest.options.get("map"),
                 "parts": about.get("parts"),
                 "anywhere": about.get("anywhere"),
                 "text_parts": text_parts({str(k): str(v) for k, v in texts.items()}) if isinstance(texts, dict) else {},

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from crewrun.batch.canary import Sample, draw
 from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, other_records, previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
-from crewrun.batch.first_rows import read_first_rows
+from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
 from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
@@ -102,7 +102,7 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     folder = run_folder(output, settings)
     previous = None if settings.fresh else previous_run(folder)
     identity = identify(
-        definition, endpoints, settings.input, past_of(previous, folder) if settings.same_endpoint else None
+        definition, endpoints, settings.input_options, past_of(previous, folder) if settings.same_endpoint else None
     )
     columns = await _columns(inputs, settings, definition.target)
     past = _read_past(folder, previous, endpoints, identity, settings)
@@ -113,12 +113,12 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
         raise UsageError(f"{inputs}: {plan.failing_count} rows cannot be run (--strict)\n{examples}")
     plan.rows = sample.total
     if not counter.is_first:
-        now = identity.record(settings.input)
+        now = identity.record(settings.input_options)
         plan.repeat = counter.result("all", past.records, now, is_paid=not settings.replay)
     target = await _crew_of(definition.target, sample.rows, plan)
     if target is not definition.target:
         endpoints = await _endpoints(target, gateway, settings)
-    plan.notes += [f"warning: {warning}" for warning in target.text_warnings(columns, settings.input)]
+    plan.notes += [f"warning: {warning}" for warning in warnings_about(columns, target, settings.input_options)]
     _tell_models(plan, target, endpoints, gateway, settings)
     names = {endpoint.name for endpoint in endpoints}
     plan.answers_known = sum(
@@ -135,7 +135,7 @@ async def _columns(inputs: str, settings: BatchSettings, target: Target) -> tupl
     """The columns of the first rows, as far as they can be read ahead. Raises UsageError if they do not fit."""
     if is_pipe(inputs):
         return ()
-    first = await read_first_rows(rows_opener(inputs, settings)(), target)
+    first = await read_first_rows(rows_opener(inputs, settings)(), target, settings.input_options)
     first.check(inputs)
     return tuple(first.columns)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from types import EllipsisType, MappingProxyType
+from types import EllipsisType
 from typing import Any, NamedTuple
 
 from crewrun.batch.crew_parts import Parts, parts_of, text_parts
@@ -22,13 +22,16 @@ from crewrun.redaction.redactor import learn, redact, redact_value
 from crewrun.redaction.written_secrets import written_secrets
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import texts_of
+from crewrun.tables.options import InputOptions
+
+_AS_THEY_ARE = InputOptions()
 
 
 class Identity(NamedTuple):
     """What decides the answers of a run: the texts of its crew without secrets, and the fingerprint of the `crew`.
 
-    `endpoints` are its models, as from `describe_endpoint`; `definition` is the fingerprint of crew, models and
-    constants together, `anywhere` the same without addresses. `parts` tell a later session what of the crew has
+    `endpoints` are its models, as from `describe_endpoint`; `definition` is the fingerprint of crew, models, constants
+    and `--map` together, `anywhere` the same without addresses. `parts` tell a later session what of the crew has
     changed. `addresses` are where its models count as called.
     """
 
@@ -40,16 +43,17 @@ class Identity(NamedTuple):
     parts: Parts
     addresses: Addresses = None
 
-    def record(self, constants: Mapping[str, Any]) -> DefinitionRecord:
+    def record(self, inputs: InputOptions) -> DefinitionRecord:
         """What other sessions compare theirs with."""
         return DefinitionRecord(
             self.definition,
             self.crew,
             [without_secrets(endpoint) for endpoint in self.endpoints],
-            redacted(constants),
+            redacted(inputs.constants),
             self.parts,
             text_parts(self.texts),
             self.anywhere,
+            dict(inputs.map),
         )
 
 
@@ -69,10 +73,10 @@ def past_of(previous: PreviousRun | None, folder: RunFolder | None) -> Past:
 def identify(
     definition: Definition,
     endpoints: list[Endpoint],
-    constants: Mapping[str, Any] = MappingProxyType({}),
+    inputs: InputOptions = _AS_THEY_ARE,
     past: Past | None = None,
 ) -> Identity:
-    """The identity of a run of `definition`. `constants` are the inputs for all rows.
+    """The identity of a run of `definition`, whose rows are read with `inputs`.
 
     With `past` (--same-endpoint), addresses do not count: a definition in it that is the same but for these is taken,
     and models count as called where they were then.
@@ -81,7 +85,7 @@ def identify(
     for name, text in texts.items():
         learn(written_secrets(text, is_python=name.endswith(".py")))
     crew = definition.target.identity({name: without_key_shapes(text) for name, text in texts.items()})
-    decisive = _Decisive(crew, all_hooks(), endpoints, constants)
+    decisive = _Decisive(crew, all_hooks(), endpoints, inputs)
     shown = {name: redact(text) for name, text in texts.items()}
     identity = Identity(
         shown,
@@ -101,7 +105,7 @@ class _Decisive:
     crew: Any
     hooks: Any
     endpoints: Sequence[Endpoint]
-    constants: Mapping[str, Any]
+    inputs: InputOptions
 
     def crew_fingerprint(self, base_url: str | EllipsisType | None = ...) -> str:
         """Of the crew and its hooks, with `base_url` in place of what its models have."""
@@ -114,8 +118,12 @@ class _Decisive:
 
     def fingerprint(self, addresses: Addresses, base_url: str | EllipsisType | None = ...) -> str:
         """Of all of it."""
-        parts = [self.crew_fingerprint(base_url), self.described(addresses)]
-        return fingerprint([*parts, *([json.dumps(self.constants, sort_keys=True)] if self.constants else [])])
+        parts: list[Any] = [self.crew_fingerprint(base_url), self.described(addresses)]
+        if self.inputs.constants:
+            parts.append(json.dumps(self.inputs.constants, sort_keys=True))
+        if self.inputs.map:
+            parts.append(["--map", sorted(self.inputs.map.items())])
+        return fingerprint(parts)
 
 
 def _counted_as(identity: Identity, decisive: _Decisive, past: Past) -> Identity:

@@ -35,7 +35,7 @@ async def state_options(
     invocation, settings = request.invocation, request.settings
     previous = None if settings.fresh else previous_run(folder)
     past = past_of(previous, folder) if settings.same_endpoint else None
-    identity = identify(request.definition, endpoints, settings.input, past)
+    identity = identify(request.definition, endpoints, settings.input_options, past)
     gateway.count_as_called_at(identity.addresses)
     manifest = await _manifest(request, output, identity, previous)
     if invocation.retried is not None:

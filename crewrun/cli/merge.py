@@ -105,12 +105,13 @@ async def _see_input(whole: "Input", merged: "MergedResults") -> None:
 
 def _check_output(output: str, runs: "Sequence[MergeInput]", inputs: str | None, *, force: bool) -> Path:
     """The path to write to. Raises UsageError when it cannot be written, or would overwrite an input or a run."""
+    from crewrun.batch.descriptors import descriptor_of
     from crewrun.batch.locations import check_output
     from crewrun.errors import UsageError
     from crewrun.runs.folder import folder_of
 
-    if output == "-":
-        raise UsageError("-o -: the results are written whole or not at all; name a file")
+    if output == "-" or descriptor_of(output) is not None:
+        raise UsageError(f"-o {output}: the results are written whole or not at all; name a file")
     check_output(output)
     path = Path(os.path.realpath(output))
     state = folder_of(path)

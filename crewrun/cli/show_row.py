@@ -23,12 +23,13 @@ def show_row(view: "View", name: str) -> dict[str, Any]:
 
 
 async def _find(view: "View", name: str) -> dict[str, Any]:
+    from crewrun.batch.run_input import all_inputs
     from crewrun.inspect.show import SCHEMA, calls_of, describe_call, find_id, find_row, tool_failures, totals, turns
 
     row = find_id(view, name) or await _row_on_line(view, name) or find_row(view, name)
     inputs, record = await _inputs_and_result(view, row)
     calls = calls_of(view, row)
-    prompts, why_not = _prompts(view, row, inputs, record, calls)
+    prompts, why_not = _prompts(view, row, await all_inputs(view.manifest, row.id, inputs), record, calls)
     turn_of = turns(view, calls)
     return {
         "schema": SCHEMA,
@@ -100,13 +101,11 @@ def _prompts(
     calls: "list[CallEntry]",
 ) -> "tuple[dict[int, tuple[Any, str]], str | None]":
     """The prompts of calls with their sources, and why others are not shown, None when all are."""
-    from crewrun.batch.run_input import settings_of
     from crewrun.inspect.show import as_messages, logged_prompts
     from crewrun.journal.schema import TOOL, TOOL_FAILURE
 
     logged = logged_prompts(view, row)
-    constants = settings_of(view.manifest).input
-    rebuilt, why_not = _rebuild(view, None if inputs is None else {**constants, **inputs}, record, calls)
+    rebuilt, why_not = _rebuild(view, inputs, record, calls)
     prompts: dict[int, tuple[Any, str]] = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
     prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
     has_all = all(call.kind in (TOOL, TOOL_FAILURE) or call.seq in prompts for call in calls)

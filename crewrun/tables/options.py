@@ -1,6 +1,6 @@
 """`InputOptions`: everything that decides which rows an input has. A run's manifest keeps it among its options."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,11 @@ class InputOptions:
     """How rows are read. Whoever reads an input again has to use the same options to get the same rows and ids.
 
     `id_field` is the field with a row's id; None: its content is its id. `constants` are inputs for all rows; a row's
-    own fields override them.
+    own fields override them. `map` has the columns of placeholders that have other names, `fields` the columns that ids
+    are made of and results repeat; None: all.
     """
 
     id_field: str | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
+    map: Mapping[str, str] = field(default_factory=dict)
+    fields: Sequence[str] | None = None

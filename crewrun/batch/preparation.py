@@ -235,5 +235,5 @@ async def _check_target(request: BatchRequest, target: Target, gateway: Gateway)
     for warning in [*missing, *hints, *unused_names(settings, target, endpoints), *moved_files(target)]:
         request.say(warning)
     if settings.is_here:
-        reserve_descriptors(settings.rows_at_once, endpoints)
+        reserve_descriptors(settings, endpoints)
     return endpoints

@@ -17,14 +17,14 @@ from support.workspace import KEY, RESULTS, STATE, Place
 KEEP = "env > told.env; cat > told.json"
 
 
-def told(place: Place) -> dict[str, Any]:
+def record_of(place: Place) -> dict[str, Any]:
     """What the command got; it ran once."""
     record: dict[str, Any] = json.loads((place.folder / "told.json").read_text())
     (place.folder / "told.json").unlink()
     return record
 
 
-def told_env(place: Place) -> dict[str, str]:
+def environment_of(place: Place) -> dict[str, str]:
     return dict(line.split("=", 1) for line in (place.folder / "told.env").read_text().splitlines() if "=" in line)
 
 
@@ -43,7 +43,7 @@ def place(place: Place) -> Place:
 def test_the_summary_is_on_its_standard_input(place: Place) -> None:
     """As --summary writes it, with a text for people and where the run is; the environment has what a mail needs."""
     place.batch("-m", "offline", "-q", "--summary", "s.json", "--notify", KEEP, code=3)
-    record, env = told(place), told_env(place)
+    record, env = record_of(place), environment_of(place)
     text = record["text"]
     assert record == {
         **place.summary(),
@@ -79,10 +79,10 @@ def test_it_may_stand_elsewhere(place: Place, section: str) -> None:
     place.crew(more=f"batch:\n  notify: {KEEP}\n" if section == "crew file" else "")
     env = {"CREWRUN_NOTIFY": KEEP} if section == "environment" else {}
     place.batch("-m", "offline", code=3, **env)
-    assert told(place)["exit_code"] == 3
-    assert "CREWRUN_NOTIFY" not in told_env(place)
+    assert record_of(place)["exit_code"] == 3
+    assert "CREWRUN_NOTIFY" not in environment_of(place)
     place.crewrun("retry", RESULTS, code=3)
-    assert told(place)["command"] == f"crewrun retry {place.results}"
+    assert record_of(place)["command"] == f"crewrun retry {place.results}"
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_it_may_stand_elsewhere(place: Place, section: str) -> None:
 def test_every_end_is_told(place: Place, args: list[str], code: int, stopped: str) -> None:
     """Refusals before the first row too: the night has produced nothing, whoever is to blame."""
     place.crewrun("batch", *args, "--notify", KEEP, code=code)
-    record = told(place)
+    record = record_of(place)
     assert (record["schema"], record["exit_code"]) == ("crewrun.summary/1", code)
     assert stopped in record["stopped"]
     assert stopped in record["text"]
-    assert told_env(place)["CREWRUN_EXIT_CODE"] == str(code)
+    assert environment_of(place)["CREWRUN_EXIT_CODE"] == str(code)
 
 
 def test_a_bug_is_told(place: Place) -> None:
@@ -118,7 +118,7 @@ def test_a_bug_is_told(place: Place) -> None:
     done = command.crewrun(
         "batch", "in.jsonl", "-m", "offline", "--notify", KEEP, cwd=place.folder, env={"PYTHONPATH": str(place.folder)}
     )
-    record = told(place)
+    record = record_of(place)
     assert (done.returncode, record["exit_code"], record["stopped"]) == (1, 1, "RuntimeError: a bug")
     assert record["rows"] == {"ok": 2, "failed": 1}
 
@@ -152,7 +152,7 @@ def test_a_run_that_is_killed_is_told(place: Place) -> None:
         process.kill()
         process.wait()
     wait_for(place.folder / "told.json")
-    record = told(place)
+    record = record_of(place)
     assert (record["exit_code"], record["rows"], record["in_all"]["usage"]["calls"]) == (
         None,
         {"ok": 2, "failed": 0},
@@ -160,7 +160,7 @@ def test_a_run_that_is_killed_is_told(place: Place) -> None:
     )
     assert record["stopped"] == "crewrun was killed, or ended without a word"
     assert record["text"] == f"2 ok, 0 failed; stopped: {record['stopped']}; to go on: {record['command']}"
-    assert told_env(place)["CREWRUN_EXIT_CODE"] == ""
+    assert environment_of(place)["CREWRUN_EXIT_CODE"] == ""
 
 
 def test_user_code_that_ends_the_process_is_told(place: Place) -> None:
@@ -169,7 +169,7 @@ def test_user_code_that_ends_the_process_is_told(place: Place) -> None:
     place.rows(*topics(1))
     place.batch("--crew", "ends.py:run", "--notify", KEEP, code=9)
     wait_for(place.folder / "told.json")
-    assert told(place)["text"].endswith("stopped: crewrun was killed, or ended without a word")
+    assert record_of(place)["text"].endswith("stopped: crewrun was killed, or ended without a word")
 
 
 def test_an_interrupted_run_is_told_once(place: Place) -> None:
@@ -181,7 +181,7 @@ def test_an_interrupted_run_is_told_once(place: Place) -> None:
         place.mock.wait_in_flight(1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143
-    record = told(place)
+    record = record_of(place)
     assert (record["exit_code"], record["stopped"], record["rows"]["abandoned"]) == (143, "terminated", 1)
 
 
@@ -228,11 +228,11 @@ def test_it_gets_no_secrets(place: Place) -> None:
     assert KEY not in (place.folder / "told.json").read_text()
     assert KEY not in (place.folder / STATE / "manifest.json").read_text()
     assert KEY not in place.stderr
-    told(place)
+    record_of(place)
     place.crewrun("retry", RESULTS, code=2)
     assert "export CREWRUN_NOTIFY with all of it" in place.stderr
     place.crewrun("retry", RESULTS, code=3, CREWRUN_NOTIFY=command)
-    assert told(place)["exit_code"] == 3
+    assert record_of(place)["exit_code"] == 3
 
 
 class _Webhook(HTTPServer):

@@ -105,8 +105,7 @@ def deliver(command: str, record: Mapping[str, Any]) -> None:
     """
     safe = _redacted(record)
     code = record["exit_code"]
-    known = {name.upper(): safe[name] or "" for name in ("text", "results", "run")}
-    variables = {f"CREWRUN_{name}": str(value) for name, value in known.items()}
+    variables = {f"CREWRUN_{name.upper()}": str(safe[name] or "") for name in ("text", "results", "run")}
     environment = {**os.environ, **variables, "CREWRUN_EXIT_CODE": "" if code is None else str(code)}
     environment.pop("CREWRUN_NOTIFY", None)  # not for runs that the command starts
     try:

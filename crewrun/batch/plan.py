@@ -13,10 +13,11 @@ from typing import Any
 from crewrun.batch.canary import Sample, draw
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
 from crewrun.batch.locations import output_path, rows_opener, run_folder, spooled
-from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
+from crewrun.batch.preflight import check_priced, input_notes, make_gateway, moved_files, unused_names
 from crewrun.batch.row_estimate import Range, RowEstimator, for_each_bound, scaled_sum, sum_of
 from crewrun.batch.run_identity import identify
 from crewrun.batch.settings import BatchSettings
+from crewrun.batch.source import input_name
 from crewrun.batch.unsupported import check_supported
 from crewrun.definitions.definition import Definition
 from crewrun.errors import InputInvalid, UsageError
@@ -133,8 +134,15 @@ async def _sample(plan: Plan, inputs: str, settings: BatchSettings, past: RunSoF
         return False
 
     with ExitStack() as files:
-        open_rows = rows_opener(spooled(inputs, files), settings)
-        return await draw(open_rows(), _SAMPLE, is_due)
+        readable = spooled(inputs, files)
+        source = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))()
+        try:
+            await source.start()
+            plan.notes += input_notes(source, inputs, settings)
+        except BaseException:
+            source.release()
+            raise
+        return await draw(source, _SAMPLE, is_due)
 
 
 async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:

@@ -31,6 +31,7 @@ from crewrun.batch.locations import (
 from crewrun.batch.preflight import (
     check_priced,
     check_rows,
+    input_notes,
     make_gateway,
     moved_files,
     open_budget,
@@ -40,7 +41,7 @@ from crewrun.batch.preflight import (
 from crewrun.batch.resume import remove_changed_rows
 from crewrun.batch.run_state import state_options
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import Source
+from crewrun.batch.source import Source, input_name
 from crewrun.batch.unsupported import check_supported
 from crewrun.executors import Opener, find_executor
 from crewrun.library_warnings import written_by
@@ -159,15 +160,18 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     folder = places.folder
     may_change = bool(settings.id_field and folder and folder.is_used and request.invocation.only is None)
     readable = spooled(inputs, resources) if settings.strict or settings.canary or may_change else inputs
-    open_again = rows_opener(readable, settings)
+    open_again = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
         await check_rows(inputs, open_again(), worker, settings.part)
     if not is_pipe(readable):
         await _check_first_crew(request, open_again, calls.gateway)
     source = open_again()
-    check_output(places.output)
     resources.callback(source.release)
+    await source.start()
+    for note in input_notes(source, inputs, settings):
+        request.say(note)
+    check_output(places.output)
     return Rows(source, open_again, is_pipe(readable), may_change)
 
 

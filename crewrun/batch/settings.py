@@ -49,7 +49,14 @@ class BatchSettings(BatchFlags):
     @property
     def input_options(self) -> InputOptions:
         """How the input is read."""
-        return InputOptions(id_field=self.id_field, constants=self.input)
+        return InputOptions(
+            id_field=self.id_field,
+            constants=self.input,
+            format=self.format,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            sheet=None if self.sheet is None else str(self.sheet),  # a crew file may have a number
+        )
 
     @property
     def worker_options(self) -> WorkerOptions:

@@ -1,31 +1,40 @@
-"""Streams rows from a file or a pipe: JSONL, gzipped JSONL, CSV. An invalid line becomes a row with a problem.
+"""Streams rows from a file or a pipe, whatever its format. An invalid line becomes a row with a problem.
 
 `Source.fill` reads ahead of the engine, bounded by bytes, and off the event loop where reading could block.
 """
 
-import codecs
 import fcntl
-import gzip
 import json
 import os
-import stat
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import anyio
 
-from crewrun.batch.json_object import parse_object
-from crewrun.batch.readers import CHUNK_BYTES, CsvReader, JsonLines, Reader, Record
+from crewrun.batch.readers import Reader, TableInput
 from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
+from crewrun.tables.byte_input import RawInput
+from crewrun.tables.formats import WHAT_INPUTS_ARE
+from crewrun.tables.json_object import parse_object
 from crewrun.tables.options import InputOptions
+from crewrun.tables.records import CHUNK_BYTES, Record
 
 STDIN = "-"
 _AS_IT_IS = InputOptions()
 _stdin_fd = 0  # the descriptor from which rows on stdin are read
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of an input. Without a header, its `columns` are the keys of its first rows."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    notes: Sequence[str]
 
 
 class Source:
@@ -47,7 +56,7 @@ class Source:
         self._skip = offset
         self._last = None if limit is None else offset + limit
         self._ready: deque[Record] = deque()
-        self._ready_bytes = self._taken_bytes = self._skipped_bytes = 0
+        self._ready_bytes = self._read_bytes = self._taken_bytes = self._skipped_bytes = 0
         self._index = 0
         self._ended = False
         self._more = anyio.Event()
@@ -58,12 +67,16 @@ class Source:
     @property
     def fraction(self) -> float | None:
         """The share of the input that has been handed out, None when its length is unknown."""
-        left = (self._size_bytes or 0) - self._skipped_bytes
+        left = (self._total_bytes() or 0) - self._skipped_bytes
         by_bytes = (self._taken_bytes - self._skipped_bytes) / left if left > 0 else None
         if self._last is None:
             return None if by_bytes is None else min(1.0, by_bytes)
         by_rows = max(0, self._index - self._skip) / max(1, self._last - self._skip)
         return min(1.0, max(by_rows, by_bytes or 0.0))
+
+    def _total_bytes(self) -> float | None:
+        """What the records of the whole input take, None when that is unknown."""
+        return self._size_bytes
 
     @property
     def is_drained(self) -> bool:
@@ -81,7 +94,9 @@ class Source:
         with self._filling:
             async for group in self._reader.groups():
                 self._ready.extend(group)
-                self._ready_bytes += sum(record.size_bytes for record in group)
+                size_bytes = sum(record.size_bytes for record in group)
+                self._ready_bytes += size_bytes
+                self._read_bytes += size_bytes
                 self._wake()
                 while self._ready_bytes > CHUNK_BYTES:
                     self._hungry = anyio.Event()
@@ -178,23 +193,72 @@ class Source:
         return Row(index, line, str(row_id), inputs, content=content_id(inputs))
 
 
-def open_source(inputs: str, options: InputOptions = _AS_IT_IS, *, offset: int = 0, limit: int | None = None) -> Source:
-    """The source for an input as the user wrote it, `-` for standard input.
+class TableSource(Source):
+    """The rows of a file or pipe. A pipe is opened by `start`, or by `fill`, since it may have to be waited for."""
 
-    Raises UsageError when the input cannot be read.
+    def __init__(self, table: TableInput, offset: int, limit: int | None, options: InputOptions) -> None:
+        super().__init__(table, None, offset, limit, options)
+        self._table = table
+
+    async def start(self) -> None:
+        """Wait until the input has said what it is. Raises UsageError."""
+        await self._table.open()
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there are rows, after `start`."""
+        return self._table.has_rows
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """How the input is read, in a few words each, where that is not what its name says."""
+        return self._table.notes
+
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """The columns of a table, None where each row names its own."""
+        return self._table.columns
+
+    def _total_bytes(self) -> float | None:
+        return self._table.total_bytes(self._read_bytes)
+
+
+def open_source(
+    inputs: str,
+    options: InputOptions = _AS_IT_IS,
+    *,
+    offset: int = 0,
+    limit: int | None = None,
+    name: str | None = None,
+) -> TableSource:
+    """The source for an input as the user wrote it, `-` for standard input. `name` is what messages call it.
+
+    Raises UsageError when the input cannot be read, or is not what it is said to be; for a pipe `start` does.
     """
     raw = _open(inputs)
-    suffix = Path(inputs).suffix.lower()
-    pollable = _is_stream(raw)
-    size_bytes = None if pollable else os.fstat(raw.fileno()).st_size
-    if inputs != STDIN and suffix == ".csv":
-        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, options)
-    if inputs != STDIN and suffix == ".gz":
-        if Path(inputs).with_suffix("").suffix.lower() == ".csv":
-            raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
-        # Not `read`: it would discard the data before the damage in a damaged file.
-        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, options)
-    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, options)
+    table = TableInput(raw, inputs, name or input_name(inputs), options)
+    if raw.is_seekable:
+        try:
+            table.open_now()
+        except BaseException:
+            table.close()
+            raise
+    return TableSource(table, offset, limit, options)
+
+
+async def head(inputs: str, options: InputOptions = _AS_IT_IS, rows: int = 1000) -> Head:
+    """The beginning of an input: its columns, and the first `rows` rows that can be read. Raises UsageError."""
+    source = open_source(inputs, options)
+    first: list[Row] = []
+
+    def see(row: Row) -> bool:
+        if row.problem is None:
+            first.append(row)
+        return len(first) >= rows
+
+    await source.visit(see)
+    columns = list(source.columns or dict.fromkeys(name for row in first for name in row.own or ()))
+    return Head(columns, first, source.notes)
 
 
 def claimed(inputs: str) -> str:
@@ -227,39 +291,20 @@ def stat_of(inputs: str) -> os.stat_result:
     return os.stat(_stdin_fd if inputs == STDIN else inputs)
 
 
-def _open(inputs: str) -> BinaryIO:
+def input_name(inputs: str) -> str:
+    """What messages call an input."""
+    return "standard input" if inputs == STDIN else inputs
+
+
+def _open(inputs: str) -> RawInput:
     try:
-        raw: BinaryIO = open(openable(inputs), "rb", buffering=0)  # noqa: SIM115  (the source closes it)
+        file: BinaryIO = open(openable(inputs), "rb", buffering=0)  # noqa: SIM115  (the source closes it)
     except FileNotFoundError:
-        raise UsageError(
-            f"{inputs}: no such file; INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"
-        ) from None
+        raise UsageError(f"{inputs}: no such file; INPUTS is {WHAT_INPUTS_ARE}, or - for stdin") from None
     except IsADirectoryError:
-        raise UsageError(f"{inputs}: is a directory; INPUTS is a .jsonl, .jsonl.gz or .csv file") from None
+        raise UsageError(f"{inputs}: is a directory; INPUTS is {WHAT_INPUTS_ARE}") from None
     except OSError as refused:
         raise UsageError(f"{inputs}: cannot be read: {refused.strerror}") from None
-    if fcntl.fcntl(raw.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+    if fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
         raise UsageError("standard input is closed; there are no rows to read")
-    _check_start(raw, inputs)
-    return raw
-
-
-def _check_start(raw: BinaryIO, inputs: str) -> None:
-    """Raise UsageError for a file of which no line could be read. Only seekable files are checked."""
-    if not raw.seekable():
-        return
-    start = raw.read(4)
-    raw.seek(-len(start), os.SEEK_CUR)
-    gz = Path(inputs).suffix.lower() == ".gz"
-    if start[:2] == b"\x1f\x8b" and not gz:
-        raise UsageError(f"{inputs}: is compressed with gzip; name it .jsonl.gz, or unpack it")
-    if gz and start and start[:2] != b"\x1f\x8b":
-        raise UsageError(f"{inputs}: is not gzip data, whatever its name says")
-    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise UsageError(f"{inputs}: is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8 {inputs}")
-
-
-def _is_stream(raw: BinaryIO) -> bool:
-    """Whether `raw` can be polled (a pipe, a socket, a terminal), and is not a file on disk."""
-    mode = os.fstat(raw.fileno()).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(raw.fileno())
+    return RawInput(file)

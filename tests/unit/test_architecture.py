@@ -32,9 +32,12 @@ HEAVY = {
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
     "pypdf": {"knowledge/pdf.py"},
+    "pyarrow": {"tables/arrow.py", "tables/arrow_values.py"},
+    "python_calamine": {"tables/excel.py"},
+    "zstandard": {"tables/compression.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm", "pypdf", "ray"}
+LAZY = {"litellm", "pyarrow", "pypdf", "python_calamine", "ray", "zstandard"}
 
 
 _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}

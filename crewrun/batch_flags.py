@@ -113,11 +113,15 @@ class BatchFlags:
             Kind.NAME,
             "The model of every agent; `offline` calls none.",
             short="-m",
+            metavar="MODEL",
             concerns_calls=True,
         ),
     ] = None
     base_url: Annotated[
-        str | None, Flag(Panel.MODELS, Kind.TEXT, "The address of an OpenAI-compatible server.", concerns_calls=True)
+        str | None,
+        Flag(
+            Panel.MODELS, Kind.TEXT, "The address of an OpenAI-compatible server.", metavar="URL", concerns_calls=True
+        ),
     ] = None
     replay: Annotated[
         bool, Flag(Panel.MODELS, Kind.SWITCH, "Send nothing: answer from the journal alone.", concerns_calls=True)
@@ -159,6 +163,7 @@ class BatchFlags:
             Kind.TEXT,
             "Where results go, - for stdout.",
             short="-o",
+            metavar="FILE",
             default="INPUTS' name with .results.jsonl; stdout for stdin",
         ),
     ] = None
@@ -355,7 +360,14 @@ class BatchFlags:
         ),
     ] = "auto"
     worker_cpus: Annotated[
-        float, Flag(Panel.PLACE, Kind.POSITIVE, "CPUs that each reserves.", in_file="CPUs that each worker reserves.")
+        float,
+        Flag(
+            Panel.PLACE,
+            Kind.POSITIVE,
+            "CPUs that each reserves.",
+            in_file="CPUs that each worker reserves.",
+            metavar="N",
+        ),
     ] = 1.0
     env: Annotated[
         Sequence[str],

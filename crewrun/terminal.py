@@ -44,6 +44,14 @@ def say_all(lines: Iterable[str]) -> None:
         say(line)
 
 
+def is_terminal() -> bool:
+    """Whether stderr is a terminal, where text is fitted to the screen and may have colours."""
+    try:
+        return sys.stderr.isatty()
+    except ValueError:  # closed
+        return False
+
+
 def complain(message: str, program: str = "crewrun") -> None:
     """Print an error on stderr. The message may have several lines."""
     for line in f"{program}: {redact_line(message)}".split("\n"):  # redacted first: a secret may span lines

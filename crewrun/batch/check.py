@@ -39,7 +39,8 @@ _MAX_FAILING = 1000  # bounds the memory for an input in which every row fails
 class Findings:
     """`crew` describes the definition, None when it cannot be loaded; `rows` is None without inputs.
 
-    `input_notes` say how the input is read, where that is not what its name says. Of the `failing_count` rows that would fail, `failing` has the first thousand.
+    `input_notes` say how the input is read, where that is not what its name says. Of the `failing_count` rows that
+    would fail, `failing` has the first thousand.
     """
 
     crew: dict[str, Any] | None = None

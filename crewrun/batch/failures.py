@@ -34,62 +34,46 @@ _VARYING: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"\s+"), " "),
 )
 
+# Each fits after `      → ` on a line of 80 columns.
 _CAUSES: Mapping[Category, str] = {
-    Category.INPUT: "these lines of the input cannot be run, and nothing was sent for them; mend them; "
-    "-i NAME=VALUE gives all rows what they lack",
-    Category.AUTH: "the API key is missing, wrong or revoked; set a good one in the environment or in .env",
-    Category.QUOTA: "the account has no credit left; top it up in the provider's billing settings",
+    Category.INPUT: "never sent; mend these lines, or give what they lack: -i NAME=VALUE",
+    Category.AUTH: "the API key is missing, wrong or revoked; export a good one, or use .env",
+    Category.QUOTA: "no credit left; top the account up in the provider's billing settings",
     Category.MODEL_NOT_FOUND: "the endpoint has no such model; check the model's name and base_url",
     Category.BAD_REQUEST: "the provider does not take the request; check the parameters of the llm",
-    Category.CONTEXT_LENGTH: "the prompt is longer than the model's context; shorten the input, or take another model",
-    Category.CONTENT_FILTER: "the provider's policy refused the prompt or the answer; change the words or the model",
-    Category.RATE_LIMIT: "the provider's limit outlasted all attempts; lower --max-concurrent or raise --retries",
-    Category.TIMEOUT: "the model takes longer than a call may; raise --call-timeout, or lower --max-concurrent",
-    Category.NETWORK: "the provider cannot be reached, or hangs up; check base_url, the network and the proxies",
+    Category.CONTEXT_LENGTH: "too long for the model's context; shorten the input, or change the model",
+    Category.CONTENT_FILTER: "the provider's policy refused these; change the words or the model",
+    Category.RATE_LIMIT: "the provider's limit outlasted all attempts; lower -j or raise --retries",
+    Category.TIMEOUT: "a call takes longer than it may; raise --call-timeout, or lower -j",
+    Category.NETWORK: "cannot be reached, or hangs up; check base_url, network and proxies",
     Category.SERVER: "the provider failed on its side; run these again later",
-    Category.OUTPUT_INVALID: "the answer could not be used; raise max_tokens, or change the prompt or the schema",
+    Category.OUTPUT_INVALID: "no usable answer; raise max_tokens, or change the prompt or the schema",
     Category.TOOL: "a tool gave its row up; mend what its message says",
-    Category.GUARDRAIL: "a guardrail or hook refused it; look at what the message names, and at the task's prompt",
-    Category.BUDGET: "the row cost all that a row may; raise --row-budget, or look for a loop in the row's calls",
-    Category.INTERNAL: "an error in the crew's own code, or a bug in crewrun; the message says where",
+    Category.GUARDRAIL: "a guardrail or hook refused it; see its message, and the task's prompt",
+    Category.BUDGET: "it cost all that a row may; raise --row-budget, or look for a loop",
+    Category.INTERNAL: "an error in the crew's code, or a bug in crewrun; see the message",
 }
 # `crew.py:12: ValueError: …`: crewrun's own errors do not begin like this.
 _OF_OTHER_CODE: Final = re.compile(r"[^\s:]+\.py:\d+: \w+")
 _OF_ALL_ROWS: Final = frozenset({Category.AUTH, Category.QUOTA, Category.MODEL_NOT_FOUND})
 # More specific causes, by the error's type or the HTTP status.
 _SPECIFIC_CAUSES: Mapping[tuple[Category, str | int | None], str] = {
-    (Category.INPUT, "DefinitionError"): "the crew's definition is wrong for these rows; mend the place that is named",
-    (
-        Category.AUTH,
-        403,
-    ): "the key may not use this model or address, or a firewall refuses these texts; have it allowed",
-    (
-        Category.CONTEXT_LENGTH,
-        413,
-    ): "the request alone is larger than the provider takes, or the account's limit; shorten the input",
-    (
-        Category.CONTEXT_LENGTH,
-        429,
-    ): "the request alone is larger than the account's limit of tokens; shorten the input, or have the limit raised",
+    (Category.INPUT, "DefinitionError"): "the crew's definition is wrong for these; mend the place that is named",
+    (Category.AUTH, 403): "the key may not use this model or address, or a firewall refuses these",
+    (Category.CONTEXT_LENGTH, 413): "one request is more than the provider takes; shorten the input",
+    (Category.CONTEXT_LENGTH, 429): "more tokens than the account may send at once; shorten the input",
     (
         Category.OUTPUT_INVALID,
         "GenerationFailed",
-    ): "the model writes tool calls or JSON that its own server cannot read; simplify the tools or the schema, or take "
-    "another model",
+    ): "its server cannot read what the model writes; simplify tools and schema",
     (Category.TIMEOUT, "RowTimedOut"): "the whole row takes longer than a row may; raise --row-timeout",
-    (Category.TIMEOUT, "TaskTimedOut"): "an agent takes longer than it may for one task; raise its max_execution_time",
+    (Category.TIMEOUT, "TaskTimedOut"): "an agent takes longer than its max_execution_time; raise that",
     (Category.NETWORK, "NotRecorded"): "the journal lacks a call of these rows; run them without --replay",
-    (
-        Category.NETWORK,
-        "Unreachable",
-    ): "the endpoint cannot work as it is set up; check base_url, certificate and proxy",
-    (
-        Category.OUTPUT_INVALID,
-        "EmptyReply",
-    ): "each reply was empty, or only reasoning; raise max_tokens, lower reasoning_effort, or change prompt or model",
-    (Category.SERVER, 200): "what answered is no whole chat completion; check base_url, then run these again",
+    (Category.NETWORK, "Unreachable"): "cannot work as it is set up; check base_url, certificate and proxy",
+    (Category.OUTPUT_INVALID, "EmptyReply"): "only empty replies or reasoning; raise max_tokens, or change the model",
+    (Category.SERVER, 200): "the answer is no whole chat completion; check base_url, then run again",
     (Category.SERVER, 503): "the provider was overloaded or down; run these again later",
-    (Category.SERVER, 529): "the provider was overloaded; run these again later, or lower --max-concurrent",
+    (Category.SERVER, 529): "the provider was overloaded; run these again later, or lower -j",
 }
 
 
@@ -109,11 +93,16 @@ def likely_cause(error: ErrorRecord, *, others_succeeded: bool = False) -> str:
     Where `others_succeeded` in the same run, a refused key, account or model cannot be the real cause.
     """
     if others_succeeded and error.category in _OF_ALL_ROWS:
-        return "other rows of this run succeeded, so these are refused for what they send; look at their inputs"
+        return "other rows succeeded, so these are refused for what their inputs say"
     if error.category is Category.INTERNAL and _OF_OTHER_CODE.match(error.message):
-        return "the crew's own code failed, or a library that it uses; mend it where the message says"
+        return "the crew's own code failed, or a library of it; the message says where"
     by_type = _SPECIFIC_CAUSES.get((error.category, error.type))
     return by_type or _SPECIFIC_CAUSES.get((error.category, error.http_status)) or _CAUSES[error.category]
+
+
+def cause_of(category: Category) -> str:
+    """What failures of a category have in common, where their likely causes differ."""
+    return _CAUSES[category]
 
 
 def _plain(message: str, inputs: Mapping[str, Any] | None) -> str:

@@ -5,17 +5,22 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, Protocol, TypeGuard
 
 import typer
+import typer.main
 
 from crewrun._version import __version__
 from crewrun.cli.batch import batch
 from crewrun.cli.bench import bench
 from crewrun.cli.check import check, print_schema
+from crewrun.cli.command_line import HELP_NAMES, Command, Program
+from crewrun.cli.completion import completion, print_candidates
 from crewrun.cli.export import export
 from crewrun.cli.gc import gc
+from crewrun.cli.help import show_help
 from crewrun.cli.init import init
 from crewrun.cli.merge import merge
 from crewrun.cli.mock import mock
@@ -31,30 +36,26 @@ from crewrun.redaction.values import environment_secrets
 from crewrun.terminal import announce, complain, say_all, visible
 
 app = typer.Typer(
+    cls=Program,
     name="crewrun",
-    help="Run a crew of LLM agents over every line of a JSONL file.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_NAMES,
 )
-app.command()(batch)
 _ALL_TO_BATCH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-app.command(context_settings=_ALL_TO_BATCH)(plan)
-app.command()(retry)
-app.command()(status)
-app.command()(show)
-app.command()(export)
-app.command()(merge)
-app.command()(gc)
-app.command(name="run")(run_once)
-app.command()(check)
-app.command()(plot)
-app.command()(init)
-app.command(name="schema")(print_schema)
-app.command()(mock)
-app.command()(bench)
+_ANY_WORD = {"ignore_unknown_options": True}  # `crewrun help --budget`
+_SETTINGS: dict[str, dict[str, Any]] = {"plan": _ALL_TO_BATCH, "help": _ANY_WORD}
+_COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Run": {"batch": batch, "plan": plan, "retry": retry, "run": run_once},
+    "Look at runs": {"status": status, "show": show, "export": export, "merge": merge, "gc": gc},
+    "Set up": {"init": init, "check": check, "schema": print_schema, "completion": completion, "help": show_help},
+    "Develop": {"plot": plot, "mock": mock, "bench": bench},
+}
+for _group, _functions in _COMMANDS.items():
+    for _name, _function in _functions.items():
+        app.command(_name, cls=Command, rich_help_panel=_group, context_settings=_SETTINGS.get(_name))(_function)
 
 
 def _print_version(wanted: bool) -> None:
@@ -66,10 +67,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        False, "--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    """Run a crew of LLM agents over every line of a JSONL file."""
+    """Run crews of LLM agents over every row of a table, from a shell or cron."""
 
 
 def run() -> None:
@@ -81,6 +82,9 @@ def run() -> None:
         thread.exc_type, thread.exc_value or thread.exc_type(), thread.exc_traceback
     )
     _guard_logging()
+    if sys.argv[1:2] == ["__complete"]:  # a shell's Tab: see `cli.completion`
+        print_candidates(typer.main.get_command(app), sys.argv[2:])
+        sys.exit(0)
     try:
         code = app(standalone_mode=False)
     except CrewrunError as wrong:

@@ -10,7 +10,7 @@ _SHORTEST_S = 0.01  # shorter calls do not wait for the network, so running them
 
 
 def bench(
-    count: int = typer.Option(4, "--crews", "-n", min=1, help="How many crews."),
+    count: int = typer.Option(4, "--crews", "-n", min=1, metavar="N", help="How many crews."),
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
     call_timeout: flags.CallTimeout = None,

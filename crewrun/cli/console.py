@@ -1,4 +1,4 @@
-"""The live display on a terminal: the only file that imports rich."""
+"""The live display on a terminal, by rich."""
 
 from collections.abc import Iterable
 

@@ -30,7 +30,7 @@ def export(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
     form: Annotated[Literal["jsonl", "csv"], typer.Option("--format", "-f", help="What to write.")] = "jsonl",
     ordered: bool = typer.Option(False, "--ordered", help="In input order. [default: as they stand in the results]"),
-    status: Annotated[Literal["ok", "failed"] | None, typer.Option(help="Only rows that ended so.")] = None,
+    status: Annotated[Literal["ok", "failed"] | None, typer.Option("--status", help="Only rows that ended so.")] = None,
     formula_guard: bool = typer.Option(
         True,
         "--formula-guard/--no-formula-guard",

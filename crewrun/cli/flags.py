@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from crewrun.batch_flags import InputFormat, batch_flags
-from crewrun.flag_fields import FlagField, Kind
+from crewrun.flag_fields import FlagField, Kind, Panel
 
 # Stands for "more than 0" in times and shares of a CPU: Typer's `min` is inclusive, and 0 makes no sense.
 _ABOVE_0 = 0.001
@@ -42,6 +42,8 @@ _CHECKS: dict[Kind, dict[str, Any]] = {
     Kind.ROWS_OR_AUTO: {"parser": _number_or_auto},
     Kind.WORKERS_OR_AUTO: {"parser": _number_or_auto},
 }
+# What stands for a value in the help, where a flag does not say it.
+_METAVARS = {Kind.COUNT: "N", **dict.fromkeys((Kind.POSITIVE, Kind.NOT_NEGATIVE), "SECONDS")}
 
 
 def option(name: str, *, help: str | None = None) -> Any:  # noqa: A002  (as Typer calls it)
@@ -52,7 +54,7 @@ def option(name: str, *, help: str | None = None) -> Any:  # noqa: A002  (as Typ
     return typer.Option(
         names,
         *([flag.short] if flag.short else []),
-        metavar=flag.metavar,
+        metavar=flag.metavar or _METAVARS.get(flag.kind),
         envvar=field.variable,
         help=help or field.help,
         rich_help_panel=flag.panel.value,
@@ -88,6 +90,8 @@ def _parameter(field: FlagField) -> inspect.Parameter:
 def _crew(places: str) -> Any:
     return typer.Option(
         "--crew",
+        metavar="CREW",
+        rich_help_panel=Panel.MODELS.value,
         envvar="CREWRUN_CREW",
         help="A crew file, a Python file, a project's folder, or module:attr. [default: the crew.yaml, crew.jsonc or "
         f"project (crew or flow) {places}]",

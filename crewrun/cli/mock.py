@@ -20,19 +20,27 @@ def _seconds(seconds: float) -> float:
 
 def mock(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8123,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    latency: Annotated[float, typer.Option(metavar="S", help="Seconds until every answer.", callback=_seconds)] = 0.0,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8123,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    latency: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Seconds until every answer.", callback=_seconds)
+    ] = 0.0,
     jitter: Annotated[
-        float, typer.Option(metavar="S", help="Up to this many seconds more, at random.", callback=_seconds)
+        float, typer.Option(metavar="SECONDS", help="Up to this many seconds more, at random.", callback=_seconds)
     ] = 0.0,
     fail: Annotated[str | None, typer.Option(metavar="RATE:STATUS", help="Fail at random, such as 0.1:500.")] = None,
-    rpm: Annotated[int | None, typer.Option(min=1, help="Limit of requests per minute.")] = None,
-    tpm: Annotated[int | None, typer.Option(min=1, help="Limit of tokens per minute, prompts and answers.")] = None,
+    rpm: Annotated[int | None, typer.Option(metavar="N", min=1, help="Limit of requests per minute.")] = None,
+    tpm: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Limit of tokens per minute, prompts and answers.")
+    ] = None,
     limit_headers: Annotated[
         bool, typer.Option("--limit-headers/--no-limit-headers", help="Tell the limits in headers, or keep them quiet.")
     ] = True,
-    seed: Annotated[int | None, typer.Option(help="Repeat the random failures and jitter of a run.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Repeat the random failures and jitter of a run.")
+    ] = None,
     reply: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer every request with this.")] = None,
     tools: Annotated[Switch, typer.Option(help="Take requests with tools, or refuse them.")] = "on",
     schemas: Annotated[Switch, typer.Option(help="Take requests with a response_format, or refuse them.")] = "on",

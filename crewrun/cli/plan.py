@@ -3,6 +3,7 @@
 import typer
 
 from crewrun.cli.batch import batch
+from crewrun.cli.command_line import HELP_NAMES, Command
 
 
 def plan(context: typer.Context) -> None:
@@ -13,5 +14,5 @@ def plan(context: typer.Context) -> None:
     """
     # `batch` under another name: its arguments, its flags and their variables, with this help and usage.
     own = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    own.command(help=plan.__doc__, context_settings={"help_option_names": ["-h", "--help"]})(batch)
+    own.command(cls=Command, help=plan.__doc__, context_settings=HELP_NAMES)(batch)
     own(["--dry-run", *context.args], prog_name=context.command_path, standalone_mode=False)

@@ -1,16 +1,21 @@
-"""Reports in words, on stderr, how a run ended."""
+"""Reports in words, on stderr, how a run ended: the counts first and last, the failures by category in between.
+
+What is left out on a small terminal is decided in `report_layout`.
+"""
 
 import shlex
 from typing import Any
 
+from crewrun.batch.failures import cause_of
 from crewrun.batch.stop import StopKind
 from crewrun.batch.summary import Report
-from crewrun.cli.wording import count, duration, may_be_owed, money, shortened, tokens
+from crewrun.cli.report_layout import Failed, Line, Sheet, fitted, in_full
+from crewrun.cli.wording import count, duration, may_be_owed, money, rate, row_counts, shortened, tokens
 from crewrun.errors import Category
-from crewrun.terminal import say_all
+from crewrun.terminal import is_terminal, say_all
 
 _EXAMPLE_CHARS = 300
-_SHOWN_TOOLS = 10
+_ID_CHARS = 40  # ids may be whole sentences
 _ROUNDING_USD = 1.5e-6  # amounts are rounded to a millionth
 # A run that was stopped by one of these flags would stop again at once with the same value.
 _LIMITS: dict[StopKind, str] = {"budget": "--budget", "forecast": "--max-forecast"}
@@ -19,79 +24,59 @@ _LIMITS: dict[StopKind, str] = {"budget": "--budget", "forecast": "--max-forecas
 def say_report(report: Report, command: str, redo: str) -> None:
     """Report how the run went, why it stopped if it did, and what to do next.
 
-    `command` continues the run, `redo` runs failed rows again.
+    `command` continues the run, `redo` runs failed rows again. On a terminal the report is fitted to the screen.
     """
-    say_all(report_lines(report, command, redo))
+    sheet = _sheet(report, command, redo)
+    if is_terminal():
+        from crewrun.cli.screen import Screen
+
+        screen = Screen()
+        screen.show(fitted(sheet, screen.lines_of, screen.height - 1))  # the last line is the shell's prompt
+    else:
+        say_all(line.in_full for line in in_full(sheet))
 
 
-def report_lines(report: Report, command: str, redo: str) -> list[str]:
-    """The lines of the report."""
+def report_text(report: Report, command: str, redo: str) -> str:
+    """The report's first and last words as one line, for messages elsewhere: counts, why it stopped, what to do."""
+    sheet = _sheet(report, command, redo)
+    stopped = [line.in_full for line in sheet.stopped]
+    return "; ".join([sheet.headline[0], *stopped, *(part for part in [sheet.next_step.action] if part)])
+
+
+def _sheet(report: Report, command: str, redo: str) -> Sheet:
     summary = report.summary
-    lines = [_headline(summary), *_failure_lines(report), *_tool_lines(summary)]
-    if shard := summary["shard"]:
-        lines.append(f"shard {shard['part']}: {shard['elsewhere']:,} rows belong to other shards")
-    lines += _warnings(summary)
-    if summary["models"] == ["offline"]:
-        lines.append("no model was called: the answers are those of the offline model")
-    if summary["not_counted"]:
-        lines.append(summary["not_counted"])
-    if summary["stopped"]:
-        lines.append(f"stopped: {summary['stopped']}{_abandoned(summary)}")
-    if report.output:
-        lines.append(f"results: {report.output}")
-    if report.backup:
-        lines.append(f"the previous run is now {report.backup}")
-    if report.lost:
-        lines.append(f"warning: the journal had lost {report.lost} rows that the results had; they were run again")
-    if report.gone:
-        lines.append(
-            f"{report.gone} results were removed: their rows are no longer in the input (the journal keeps them)"
-        )
-    lines += report.notes
-    if summary["stopped"] and report.folder:
-        limit = _LIMITS.get(report.stop.kind) if report.stop else None
-        lines.append(f"to go on{f', with a larger {limit}' if limit else ''}: {command}")
-    elif summary["stopped"]:
-        lines.append(f"to run all rows again: {command}")
-    elif report.exit_code and report.folder:
-        lines.append(f"to run what failed again: {redo}")
-    return lines
+    run = report.output or report.folder
+    failed = _failed(summary)
+    return Sheet(
+        headline=_headline(summary),
+        stopped=[Line(f"stopped: {summary['stopped']}{_abandoned(summary)}", "stop", hang=2)]
+        if summary["stopped"]
+        else [],
+        failed=failed,
+        retry=_retry_command(run, failed) if report.folder and run else None,
+        tools=_tool_lines(summary),
+        notes=[Line(note, "note", hang=2) for note in _notes(report)],
+        results=None if report.output is None else f"results: {report.output}",
+        next_step=_next_step(report, command, redo),
+    )
 
 
-def _warnings(summary: dict[str, Any]) -> list[str]:
-    """Warnings about the answers."""
-    lines = []
-    if cut_off := summary["truncated"]:
-        lines.append(f"warning: {cut_off} answers were cut off at max_tokens (their tasks say truncated)")
-    if words := ", ".join(map(repr, summary["finish_reasons"])):
-        lines.append(f"warning: answers ended with finish_reason {words}, which is not known (their tasks say so)")
-    return lines
-
-
-def _headline(summary: dict[str, Any]) -> str:
-    rows, usage, times = summary["rows"], summary["usage"], summary["row_time_s"]
-    counts = [f"{rows['ok']} ok", f"{rows['failed']} failed"]
-    counts += [f"{rows['kept']} done before"] if rows["kept"] else []
-    counts += [f"{rows['kept_failed']} failed before"] if rows["kept_failed"] else []
-    if summary["unread"] is None:
-        counts.append(f"at least {rows['pending']} pending" if rows["pending"] else "the rest not counted")
-    elif rows["pending"]:
-        counts.append(f"{rows['pending']} pending")
-    parts = [
-        f"{', '.join(counts)} in {duration(summary['duration_s'])}",
-        f"{summary['rows_per_s']:.1f} rows/s",
-    ]
-    if times["p50"] is not None:
-        parts.append(f"row p50 {times['p50']:g} s, p95 {times['p95']:g} s")
-    parts.append(tokens(usage))
+def _headline(summary: dict[str, Any]) -> list[str]:
+    """The counts, and the figures by importance."""
+    usage, times, is_idle = summary["usage"], summary["row_time_s"], not summary["rows_per_s"]
+    parts = [f"{row_counts(summary)} in {duration(summary['duration_s'])}"]
+    parts += [] if is_idle else [rate(summary["rows_per_s"])]
     parts.append(money(summary["cost_usd"]) + may_be_owed(summary))
-    if summary["replayed_calls"]:
-        parts.append(f"{summary['replayed_calls']} calls from the journal")
+    parts += [tokens(usage)] if usage["total_tokens"] else []
     in_all = summary["in_all"]
     if in_all and _is_more(in_all, summary):
         in_all_usd = money(in_all["cost_usd"]) + may_be_owed(in_all)
-        parts.append(f"in all {in_all['usage']['calls']} calls, {in_all_usd}")
-    return " · ".join(parts)
+        parts.append(f"in all {count(in_all['usage']['calls'], 'call')}, {in_all_usd}")
+    if summary["replayed_calls"]:
+        parts.append(f"{count(summary['replayed_calls'], 'call')} from the journal")
+    if times["p50"] is not None:
+        parts.append(f"row p50 {duration(times['p50'])}, p95 {duration(times['p95'])}")
+    return parts
 
 
 def _is_more(in_all: dict[str, Any], summary: dict[str, Any]) -> bool:
@@ -100,34 +85,94 @@ def _is_more(in_all: dict[str, Any], summary: dict[str, Any]) -> bool:
     return in_all["usage"]["calls"] > summary["usage"]["calls"] or max(spent) > _ROUNDING_USD
 
 
-def _failure_lines(report: Report) -> list[str]:
-    lines = []
-    run = report.output or report.folder
-    for group in report.summary["failures"]:
-        example, category = group["example"], group["category"]
-        message = shortened(" ".join(example["message"].split()), _EXAMPLE_CHARS)
-        task = f" in task {example['task']!r}" if example["task"] else ""
-        where = "" if message.startswith("line ") else f"line {example['line']}{task}: "
-        lines += [f"  {group['count']} × {category}: {where}{message}", f"      → {group['hint']}"]
-        if report.folder and run and category != Category.INPUT:
-            lines.append(f"      → to run these again: crewrun retry {shlex.quote(run)} --only {category}")
-    return lines
+def _failed(summary: dict[str, Any]) -> list[Failed]:
+    """The failures by category, the most frequent category first, with one hint each."""
+    categories: dict[str, list[dict[str, Any]]] = {}
+    for group in summary["failures"]:
+        categories.setdefault(group["category"], []).append(group)
+    failed = [
+        Failed(
+            category,
+            sum(group["count"] for group in groups),
+            [(group["count"], _example(group["example"])) for group in groups],
+            _hint(category, {group["hint"] for group in groups}),
+        )
+        for category, groups in categories.items()
+    ]
+    return sorted(failed, key=lambda one: -one.count)
 
 
-def _tool_lines(summary: dict[str, Any]) -> list[str]:
-    groups = summary["tool_failures"]
+def _hint(category: str, hints: set[str]) -> str:
+    """The hint that all causes of a category have in common, else the category's own."""
+    return hints.pop() if len(hints) == 1 else cause_of(Category(category))
+
+
+def _example(example: dict[str, Any]) -> str:
+    task = f" in task {example['task']!r}" if example["task"] else ""
+    message = " ".join(example["message"].split()).removeprefix(f"line {example['line']}: ")
+    where = f"line {example['line']} ({shortened(example['id'], _ID_CHARS)}){task}"
+    return f"{where}: {shortened(message, _EXAMPLE_CHARS)}"
+
+
+def _retry_command(run: str, failed: list[Failed]) -> str | None:
+    """How to run the rows of one category again; rows of the category `input` have to be mended first."""
+    categories = [one.category for one in failed if one.category != Category.INPUT]
+    if not categories:
+        return None
+    return shlex.join(["crewrun", "retry", run, "--only", categories[0]])
+
+
+def _tool_lines(summary: dict[str, Any]) -> list[Line]:
     lines = []
-    for group in groups[:_SHOWN_TOOLS]:
+    for group in summary["tool_failures"]:
         example = group["example"]
         error = shortened(" ".join(example["error"].split()), _EXAMPLE_CHARS)
         where = f"line {example['line']} in task {example['task']!r} ({example['reason']})"
         calls = f"{count(group['count'], 'call')} of tool {group['tool']!r} failed, in {count(group['rows'], 'row')}"
-        lines.append(f"  {calls}: {where}: {error}")
-    more = sum(group["count"] for group in groups[_SHOWN_TOOLS:])
-    return [*lines, f"  {count(more, 'call')} of other tools failed"] if more else lines
+        lines.append(Line(f"  {calls}: {where}: {error}", "tool", hang=6))
+    return lines
+
+
+def _notes(report: Report) -> list[str]:
+    """What else the user has to know about the answers and the files."""
+    summary = report.summary
+    notes = []
+    if shard := summary["shard"]:
+        notes.append(f"shard {shard['part']}: {shard['elsewhere']:,} rows belong to other shards")
+    if cut_off := summary["truncated"]:
+        notes.append(f"warning: {count(cut_off, 'answer')} cut off at max_tokens (their tasks say truncated)")
+    if words := ", ".join(map(repr, summary["finish_reasons"])):
+        notes.append(f"warning: answers ended with finish_reason {words}, which is not known (their tasks say so)")
+    if summary["models"] == ["offline"]:
+        notes.append("no model was called: the answers are those of the offline model")
+    if summary["not_counted"]:
+        notes.append(summary["not_counted"])
+    if report.backup:
+        notes.append(f"the previous run is now {report.backup}")
+    if report.lost:
+        lost = count(report.lost, "row")
+        notes.append(f"warning: the journal had lost {lost} that the results had; they were run again")
+    if report.gone:
+        gone = "1 result was" if report.gone == 1 else f"{report.gone:,} results were"
+        notes.append(f"{gone} removed: no longer in the input (the journal keeps what was removed)")
+    return [*notes, *report.notes]
+
+
+def _next_step(report: Report, command: str, redo: str) -> Line:
+    """The last line: the counts again, and what to do now."""
+    summary = report.summary
+    text = row_counts(summary)
+    if summary["stopped"] and report.folder:
+        limit = _LIMITS.get(report.stop.kind) if report.stop else None
+        return Line(text, "next", action=f"to go on{f', with a larger {limit}' if limit else ''}:", command=command)
+    if summary["stopped"]:
+        return Line(text, "next", action="to run all rows again:", command=command)
+    if report.exit_code and report.folder:
+        return Line(text, "next", action="to run what failed again:", command=redo)
+    return Line(text, "next")
 
 
 def _abandoned(summary: dict[str, Any]) -> str:
     rows = summary["rows"]
-    given_up = f"; {rows['abandoned']} rows in flight were given up" if rows["abandoned"] else ""
-    return given_up + (f"; {rows['unwritten']} finished rows could not be written" if rows["unwritten"] else "")
+    given_up = f"; {rows['abandoned']:,} rows in flight were given up" if rows["abandoned"] else ""
+    return given_up + (f"; {rows['unwritten']:,} finished rows could not be written" if rows["unwritten"] else "")

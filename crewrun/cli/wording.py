@@ -8,13 +8,16 @@ if TYPE_CHECKING:
     from crewrun.batch.forecast import Interval
 
 _NO_USD = 1e-9  # smaller amounts are rounding errors of floating-point sums
+_CENT_USD = 0.00995  # from here up an amount rounds to a cent or more
+_SHORT_S = 0.0995  # below, tenths of a second would say 0.0 or 0.1
+_DAYS_FROM_H = 48
 
 
 def money(cost_usd: float | None) -> str:
-    """US dollars: two decimals from one dollar up, else four."""
+    """US dollars: whole cents from one cent up, `$1,234.50`; else four decimals."""
     if cost_usd is None:
         return "cost unknown"
-    return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd < _NO_USD else f"${cost_usd:.4f}"
+    return f"${cost_usd:,.2f}" if cost_usd >= _CENT_USD or cost_usd < _NO_USD else f"${cost_usd:.4f}"
 
 
 def may_be_owed(spent: Mapping[str, Any]) -> str:
@@ -28,6 +31,19 @@ def may_be_owed(spent: Mapping[str, Any]) -> str:
 def count(number: int, noun: str) -> str:
     """`1 row`, `1,200 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def row_counts(summary: Mapping[str, Any]) -> str:
+    """`540 ok, 12 failed, 3 done before, 46 left`, from the counts of a summary."""
+    rows = summary["rows"]
+    words = [f"{rows['ok']:,} ok", f"{rows['failed']:,} failed"]
+    words += [f"{rows['kept']:,} done before"] if rows["kept"] else []
+    words += [f"{rows['kept_failed']:,} failed before"] if rows["kept_failed"] else []
+    if summary["unread"] is None:
+        words.append(f"at least {rows['pending']:,} left" if rows["pending"] else "the rest not counted")
+    elif rows["pending"]:
+        words.append(f"{rows['pending']:,} left")
+    return ", ".join(words)
 
 
 def tokens(usage: Mapping[str, Any]) -> str:
@@ -46,14 +62,26 @@ def size(size_bytes: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `3 m 20 s`, `2 h 5 m`."""
-    if seconds < 10:
+    """`3 ms`, `0.9 s`, `45 s`, `3 m 20 s`, `1 h 12 m`, `2 d 5 h`."""
+    if seconds < _SHORT_S:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:  # rounds to less than 10.0
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} m"
-    return f"{minutes} m {rest} s" if minutes else f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} m {rest} s" if minutes else f"{rest} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} m" if hours < _DAYS_FROM_H else f"{hours // 24} d {hours % 24} h"
+
+
+def rate(rows_per_s: float) -> str:
+    """Rows per unit of time with two or three digits: `1,380/s`, `44/s`, `4.4/s`, `24/min`, `5.2/h`."""
+    per, unit = rows_per_s, "s"
+    if 0 < rows_per_s < 1:
+        per, unit = (rows_per_s * 60, "min") if rows_per_s * 60 >= 1 else (rows_per_s * 3600, "h")
+    if per >= 999.5:
+        return f"{float(f'{per:.3g}'):,.0f}/{unit}"
+    return f"{per:.0f}/{unit}" if per >= 9.95 or not per else f"{per:.1f}/{unit}"
 
 
 def in_words(forecast: "Forecast") -> str:

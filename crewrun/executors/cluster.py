@@ -19,6 +19,7 @@ import anyio
 from crewrun.errors import UsageError
 from crewrun.executors.cluster_watch import CONNECT_S, connect, is_listening
 from crewrun.executors.remote.packaging import Package
+from crewrun.extras import install_command
 from crewrun.redaction.redactor import redact
 
 # Limits of patience: long enough for a busy cluster, short enough that a wrong address is noticed.
@@ -39,7 +40,7 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise UsageError("--executor ray needs Ray: pip install 'crewrun[ray]'") from None
+        raise UsageError(f"--executor ray needs Ray: {install_command('ray')}") from None
     # Ray prints the deaths of workers whatever `log_to_driver` says; the pool reports them itself. See
     # https://github.com/ray-project/ray/blob/master/python/ray/_private/worker.py, listen_error_messages.
     driver = getattr(ray._private, "worker", None)

@@ -1,4 +1,4 @@
-"""The text of a PDF, with pypdf, which is an extra: `pip install 'crewrun[pdf]'`."""
+"""The text of a PDF, with pypdf, which is an extra."""
 
 import io
 import logging
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from crewrun.errors import DefinitionError
+from crewrun.extras import install_command
 
 
 def text_of(content: bytes, name: str) -> str:
@@ -14,7 +15,7 @@ def text_of(content: bytes, name: str) -> str:
         from pypdf import PdfReader
         from pypdf.errors import DependencyError, PyPdfError
     except ImportError:
-        raise DefinitionError(f"{name}: reading PDF needs pypdf: pip install 'crewrun[pdf]'") from None
+        raise DefinitionError(f"{name}: reading PDF needs pypdf: {install_command('pdf')}") from None
     try:
         with _quiet():
             reader = PdfReader(io.BytesIO(content))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import anyio.to_thread
 
 from crewrun.errors import UsageError
+from crewrun.extras import install_command
 from crewrun.llm.turns import decode_turn, encode_turn
 from crewrun.messages import Completion, Usage
 
@@ -50,7 +51,7 @@ class AnswerCache:
         try:
             import diskcache
         except ImportError:
-            raise UsageError("--cache needs diskcache: pip install 'crewrun[cache]'") from None
+            raise UsageError(f"--cache needs diskcache: {install_command('cache')}") from None
 
         class Texts(diskcache.Disk):  # type: ignore[misc]  # untyped
             def fetch(self, mode: int, filename: Any, value: Any, read: bool) -> Any:

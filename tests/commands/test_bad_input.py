@@ -413,7 +413,7 @@ def test_a_stopped_run_says_what_goes_on_with_it_which_is_not_fresh(folder: Path
     assert done.stderr.splitlines()[-3:] == [
         "stopped: 1 of 2 finished rows failed (--fail-fast)",
         "results: out.jsonl",
-        "to go on: crewrun batch in.jsonl -o out.jsonl --fail-fast -j 1",
+        "1 ok, 1 failed, 50 left; to go on: crewrun batch in.jsonl -o out.jsonl --fail-fast -j 1",
     ]
 
 

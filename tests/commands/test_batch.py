@@ -193,7 +193,7 @@ def test_results_go_beside_a_file(folder: Path, name: str) -> None:
     done = crewrun("batch", name, "-m", "offline", cwd=folder)
     output = folder / ("in.results.results.jsonl" if name == "in.results.jsonl" else "in.results.jsonl")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.splitlines()[-1] == f"results: {output.name}"
+    assert done.stderr.splitlines()[-1] == f"2 ok, 0 failed; results: {output.name}"
     assert [row["input"] for row in read_rows(output)] == topics(2)
     assert output.stat().st_mode & 0o777 == 0o600
 
@@ -318,8 +318,7 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
                 "task": None,
                 "count": 2,
                 "example": {"id": rows[2]["id"], "line": 3, **rows[2]["error"]},
-                "hint": "these lines of the input cannot be run, and nothing was sent for them; mend them; "
-                "-i NAME=VALUE gives all rows what they lack",
+                "hint": "never sent; mend these lines, or give what they lack: -i NAME=VALUE",
             },
             {
                 "category": "bad_request",
@@ -469,7 +468,8 @@ def test_too_many_failures_stop_the_run_with_4(folder: Path, flags: list[str], r
     assert done.stderr.splitlines()[-3:] == [
         f"stopped: {why}",
         "results: in.results.jsonl",
-        f"to go on: crewrun batch in.jsonl {' '.join(flags)} -j 1 -m offline",
+        f"1 ok, {len(rows) - 1} failed, {31 - len(rows)} left; to go on: crewrun batch in.jsonl {' '.join(flags)} -j 1 "
+        "-m offline",
     ]
 
 
@@ -497,7 +497,7 @@ def test_one_signal_lets_rows_in_flight_end(folder: Path, slow: MockProcess, num
     assert stderr.splitlines()[-3:] == [
         f"stopped: {'interrupted' if code == 130 else 'terminated'}",
         "results: in.results.jsonl",
-        "to go on: crewrun batch in.jsonl -j 4",
+        "4 ok, 0 failed, 36 left; to go on: crewrun batch in.jsonl -j 4",
     ]
 
 
@@ -932,7 +932,10 @@ def test_version_and_help(tmp_path: Path) -> None:
 def test_plan_takes_what_batch_takes(tmp_path: Path) -> None:
     """Its help has the same arguments and options, and its usage is its own."""
     batch, plan = (crewrun(name, "--help", cwd=tmp_path) for name in ("batch", "plan"))
-    takes, plan_takes = (shown.stdout[shown.stdout.index("\nArguments:\n") :] for shown in (batch, plan))
+    takes, plan_takes = (
+        shown.stdout[shown.stdout.index("\nArguments:\n") : shown.stdout.index("\nExit codes:\n")]
+        for shown in (batch, plan)
+    )
     assert (plan.returncode, plan_takes, plan.stderr) == (0, takes, "")
     usage = plan.stdout.splitlines()[0]
     assert usage == batch.stdout.splitlines()[0].replace(" batch ", " plan ")

@@ -1,4 +1,4 @@
-"""crewrun inside other programs: the README's web service under a real uvicorn, and loops that run already."""
+"""crewrun inside other programs: the manual's web service under a real uvicorn, and loops that run already."""
 
 import json
 import re
@@ -14,15 +14,16 @@ from typing import Any
 
 from support.command import clean_env
 from support.mock_process import MockProcess
-from support.paths import README
+from support.paths import MANUAL
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 LATENCY_S = 1.0
 
 
-def readme_block(mark: str) -> str:
-    """The README's Python block that has `mark` in it."""
-    blocks: list[str] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def manual_block(mark: str) -> str:
+    """The Python block that has `mark` in it, of the manual's page on Python."""
+    page = (MANUAL / "python.md").read_text(encoding="utf-8")
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (block,) = [block for block in blocks if mark in block]
     return block
 
@@ -53,11 +54,11 @@ def post(url: str, body: object) -> Any:
         return json.load(reply)
 
 
-def test_the_readme_s_web_service_serves_ten_requests_at_once_and_stays_responsive(tmp_path: Path) -> None:
+def test_the_manual_s_web_service_serves_ten_requests_at_once_and_stays_responsive(tmp_path: Path) -> None:
     """All twenty calls of ten requests are in flight together, and the health route answers meanwhile."""
     with MockProcess("--latency", str(LATENCY_S)) as mock:
         env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "x"}
-        with uvicorn(readme_block("FastAPI()"), tmp_path, env) as address, ThreadPoolExecutor(10) as clients:
+        with uvicorn(manual_block("FastAPI()"), tmp_path, env) as address, ThreadPoolExecutor(10) as clients:
             one_began = time.perf_counter()
             post(f"{address}/research", {"topics": ["warm-up"]})
             one_s = time.perf_counter() - one_began

@@ -35,6 +35,7 @@ from crewrun.executors.remote.connection import Connection
 from crewrun.executors.remote.packaging import package_crew
 from crewrun.executors.remote.pool import Provisioner, open_pool
 from crewrun.executors.run_spec import RunSpec
+from crewrun.extras import install_command
 
 KEY = "sk-proj-0123456789abcdef"
 HAS_RAY = find_spec("ray") is not None
@@ -628,13 +629,14 @@ def test_pipes_beside_a_crew_do_not_travel(tmp_path: Path) -> None:
     assert (package.folder, package.excluded[-2:]) == (str(folder), ("/in.jsonl", "/inner/a pipe"))
 
 
-def test_without_ray_the_command_says_how_to_install_it(tmp_path: Path) -> None:
+def test_without_ray_the_command_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 2 and the command; a module that fails to import stands for one that is not there."""
     write_crew(tmp_path)
     write_rows(tmp_path / "in.jsonl", topics(1))
     (tmp_path / "ray.py").write_text("raise ImportError('not here')\n")
+    monkeypatch.chdir(tmp_path)
     done = crewrun("batch", "in.jsonl", "--executor", "ray", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "crewrun: --executor ray needs Ray: pip install 'crewrun[ray]'\n")
+    assert (done.returncode, done.stderr) == (2, f"crewrun: --executor ray needs Ray: {install_command('ray')}\n")
 
 
 @near

@@ -13,7 +13,7 @@ from support import command as own_process
 from support.command import problems, read_rows, write_rows
 from support.forks import crewrun
 from support.mock_process import MockProcess
-from support.paths import README
+from support.paths import MANUAL
 
 from crewrun import DefinitionError, Flow, InputInvalid
 from crewrun.definitions import find_beside, load
@@ -511,9 +511,9 @@ def test_a_label_that_nobody_returns_is_told_with_its_file_and_line(tmp_path: Pa
     assert (strict.returncode, warning in strict.stderr) == (2, True)
 
 
-def test_the_readme_s_flow_runs_and_can_be_drawn(tmp_path: Path) -> None:
+def test_the_manual_s_flow_runs_and_can_be_drawn(tmp_path: Path) -> None:
     """Its commands, word for word but for the path of the sample rows."""
-    block = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    block = re.findall(r"```python\n(.*?)```", (MANUAL / "flows.md").read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "article.py").write_text(next(one for one in block if "class Article" in one), encoding="utf-8")
     rows = write_rows(tmp_path / "topics.jsonl", [{"topic": "Tides"}, {"topic": "Zero"}])
     done = crewrun("batch", rows, "--crew", "article.py:Article", "-j", "50", "-m", "offline", cwd=tmp_path)

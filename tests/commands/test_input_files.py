@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from support.command import problems, read_rows, shell
 from support.content_parts import data_uri, image, png, text
 from support.local_workers import NEAR
-from support.paths import README
+from support.paths import MANUAL
 from support.workspace import STATE, Place
 
 from crewrun import Agent, Crew, InputInvalid, Process, Task
@@ -491,10 +491,9 @@ def test_a_file_object_can_be_looked_at_and_unpacked(tmp_path: Path) -> None:
         ImageFile(source="https://example.com/a.png").read()
 
 
-def test_the_readme_s_example_of_files_runs(tmp_path: Path) -> None:
+def test_the_manual_s_example_of_files_runs(tmp_path: Path) -> None:
     """Offline, as it stands there."""
-    readme = README.read_text(encoding="utf-8")
-    section = readme.partition("### Images and files")[2]
+    section = (MANUAL / "files.md").read_text(encoding="utf-8")
     yaml, commands = section.split("```yaml\n")[1].partition("```")[0], section.split("```sh\n")[1].partition("```")[0]
     (tmp_path / "crew.yaml").write_text(yaml)
     (tmp_path / "photos").mkdir()

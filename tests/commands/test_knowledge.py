@@ -1,6 +1,7 @@
 """What agents know: sources of CrewAI's kinds in prompts, whole or the passages nearest to the task."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from support.workspace import Place
 from crewrun import Agent, DefinitionError
 from crewrun.definitions import load
 from crewrun.executors.remote.packaging import package_crew
+from crewrun.extras import install_command
 from crewrun.knowledge import KnowledgeConfig
 from crewrun.knowledge.chunks import joined, split
 from crewrun.knowledge.knowledge_base import KnowledgeBase, tokens_in
@@ -408,7 +410,7 @@ def test_text_is_not_taken_out_of_a_pdf_without_pypdf(monkeypatch: pytest.Monkey
     """It is an extra."""
     monkeypatch.setitem(__import__("sys").modules, "pypdf", None)
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4")
-    with pytest.raises(DefinitionError, match=r"reading PDF needs pypdf: pip install 'crewrun\[pdf\]'"):
+    with pytest.raises(DefinitionError, match=re.escape(f"reading PDF needs pypdf: {install_command('pdf')}")):
         Agent(role="r", goal="g", backstory="b", knowledge_sources=[str(tmp_path / "a.pdf")])
 
 

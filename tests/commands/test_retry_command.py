@@ -73,9 +73,9 @@ def test_retry_works_from_anywhere_and_by_the_run_folder(
     assert statuses(place) == ["ok", "ok", "ok", "failed"]
     assert list(elsewhere.iterdir()) == []
     assert [line for line in done.stderr.splitlines() if str(place.folder) in line] == [
-        f"      → to run these again: crewrun retry {place.results} --only bad_request",
+        f"  to run one kind of them again: crewrun retry {place.results} --only bad_request",
         f"results: {place.results}",
-        f"to run what failed again: crewrun retry {place.results}",
+        f"2 ok, 1 failed, 1 done before; to run what failed again: crewrun retry {place.results}",
     ]
 
 
@@ -160,13 +160,11 @@ def test_what_replay_could_not_answer_is_sent_by_a_retry(place: Place) -> None:
     place.batch("--replay", "--retries", "0", "-m", "gpt-4.1-nano", code=3)
     lines = place.stderr.splitlines()
     again = "to run what failed again: crewrun batch in.jsonl --retries 0 -m gpt-4.1-nano"
-    assert (lines[-1], [line for line in lines if "→" in line]) == (
-        again,
-        [
-            "      → the journal lacks a call of these rows; run them without --replay",
-            f"      → to run these again: crewrun retry {RESULTS} --only network",
-        ],
-    )
+    assert lines[-1].endswith(f"2 failed; {again}")
+    assert lines[-4:-2] == [
+        "      → the journal lacks a call of these rows; run them without --replay",
+        f"  to run one kind of them again: crewrun retry {RESULTS} --only network",
+    ]
     place.crewrun("status", RESULTS)
     assert place.stdout.splitlines()[-1] == again
     assert place.crewrun("retry", RESULTS, "--only", "network") == ["Write about topic 0", "Write about topic 1"]
@@ -189,5 +187,5 @@ def test_a_row_that_never_ran_keeps_only_from_ending_well(place: Place) -> None:
     """All that has failed is put right, but a row of the input has no result: exit code 3 until it has run."""
     place.rows({"topic": "fine"}, {"topic": "FAIL-ONCE-429 c"}, {"topic": "new"})
     assert place.crewrun("retry", RESULTS, "--only", "rate_limit", code=3) == ["Write about FAIL-ONCE-429 c"]
-    assert place.stderr.startswith("1 ok, 0 failed, 1 done before, 1 pending in ")
+    assert place.stderr.startswith("1 ok, 0 failed, 1 done before, 1 left in ")
     assert place.crewrun("retry", RESULTS) == ["Write about new"]

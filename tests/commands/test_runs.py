@@ -69,7 +69,7 @@ class Place(NamedTuple):
 def timeless(text: str) -> str:
     """`text` without moments, durations, rates and process numbers."""
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<then>", text)
-    text = re.sub(r"\b\d+(\.\d+)? (s|rows/s)\b", r"<\2>", text)
+    text = re.sub(r"\b\d+(\.\d+)? (s|rows/s)\b|\b\d+ m(s)\b", r"<\2\3>", text)
     return re.sub(r"process \d+", "process <pid>", text)
 
 
@@ -1021,7 +1021,7 @@ def test_what_goes_on_with_a_run_does_not_begin_it_anew(
     place = place._replace(env=env)
     done = place.do("batch", "in.jsonl", "-j", "1", "--fail-fast", *flags, code=4)
     command = " ".join(["crewrun", "batch", "in.jsonl", "-j", "1", "--fail-fast", *more])
-    assert done.stderr.splitlines()[-1] == f"to go on: {command}"
+    assert done.stderr.splitlines()[-1] == f"0 ok, 1 failed, 2 left; to go on: {command}"
     assert place.said("status", RESULTS)[-1] == f"to go on: {command}"
     place.do(*command.split()[1:], code=4)
     assert not (place.folder / OLDER).exists()

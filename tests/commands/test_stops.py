@@ -45,7 +45,7 @@ def test_a_refusal_after_row_37_costs_no_row(place: Place, refusal: Reply, words
         sent = len(provider.asked)
         done = place.done()
         why, first = place.stopped(), place.summary()
-        assert place.stderr.splitlines()[-1] == "to go on: crewrun batch in.jsonl -j 32 --summary s.json"
+        assert place.stderr.splitlines()[-1].endswith("to go on: crewrun batch in.jsonl -j 32 --summary s.json")
         place.batch("-j", "32", "--summary", "s.json", OPENAI_BASE_URL=provider.base_url)
     assert (len(done), sent - 37 <= 33, provider.answered) == (37, True, 150)
     assert (first["rows"]["ok"], first["rows"]["failed"], first["rows"]["abandoned"]) == (37, 0, 0)
@@ -94,7 +94,7 @@ def test_the_first_rows_that_fail_alike_stop_the_run(place: Place) -> None:
     )
     assert [row["error"]["category"] for row in read_rows(place.results)] == ["bad_request"] * 4
     assert (place.summary()["rows"]["failed"], place.summary()["rows"]["pending"]) == (4, 46)
-    assert place.stderr.splitlines()[0].startswith("0 ok, 4 failed, 46 pending in ")
+    assert place.stderr.splitlines()[0].startswith("0 ok, 4 failed, 46 left in ")
 
 
 def test_what_is_left_of_a_pipe_is_not_known(place: Place) -> None:
@@ -102,7 +102,7 @@ def test_what_is_left_of_a_pipe_is_not_known(place: Place) -> None:
     stdin = "".join(json.dumps({"topic": f"FAIL-400 {i}"}) + "\n" for i in range(2000))
     place.batch("-j", "1", "--summary", "s.json", "-o", RESULTS, inputs="-", stdin=stdin, code=4)
     assert (place.summary()["unread"], place.summary()["rows"]["pending"]) == (None, 1)
-    assert place.stderr.splitlines()[0].startswith("0 ok, 4 failed, at least 1 pending in ")
+    assert place.stderr.splitlines()[0].startswith("0 ok, 4 failed, at least 1 left in ")
 
 
 def test_what_goes_wrong_later_stops_the_run_as_well(place: Place) -> None:
@@ -130,26 +130,30 @@ def test_one_poisoned_row_stops_nothing(place: Place, word: str, category: str) 
     assert statuses == ["ok"] * 100 + ["failed"] + ["ok"] * 299
     (group,) = place.summary()["failures"]
     assert (group["category"], group["task"], group["count"], group["example"]["line"]) == (category, "draft", 1, 101)
-    assert f"      → to run these again: crewrun retry in.results.jsonl --only {category}" in place.stderr.splitlines()
+    assert (
+        f"  to run one kind of them again: crewrun retry in.results.jsonl --only {category}"
+        in place.stderr.splitlines()
+    )
 
 
 def test_failures_are_grouped_by_their_cause(place: Place) -> None:
-    """Each cause with its count, its first row, what is probably behind it, and how to run those rows again."""
+    """Each category with its count, its first row and what is probably behind it; the counts come first and last."""
     bad = ["FAIL-400 a", "FAIL-413 b", "FAIL-400 c"]
     place.rows(*topics(10), *({"topic": topic} for topic in bad), "oops")
     place.batch("-j", "1", "--summary", "s.json", code=3)
-    assert place.stderr.splitlines()[1:] == [
-        "  2 × bad_request: line 11 in task 'draft': HTTP 400: FAIL-400 asked the mock for this 400",
+    ids = {row["index"]: row["id"] for row in read_rows(place.results)}
+    first, *lines = place.stderr.splitlines()
+    assert first.startswith("10 ok, 4 failed in ")
+    assert lines == [
+        f"  2 × bad_request: line 11 ({ids[10]}) in task 'draft': HTTP 400: FAIL-400 asked the mock for this 400",
         "      → the provider does not take the request; check the parameters of the llm",
-        "      → to run these again: crewrun retry in.results.jsonl --only bad_request",
-        "  1 × context_length: line 12 in task 'draft': HTTP 413: FAIL-413 asked the mock for this 413",
-        "      → the request alone is larger than the provider takes, or the account's limit; shorten the input",
-        "      → to run these again: crewrun retry in.results.jsonl --only context_length",
-        "  1 × input: line 14: column 1: not JSON: Expecting value",
-        "      → these lines of the input cannot be run, and nothing was sent for them; mend them; "
-        "-i NAME=VALUE gives all rows what they lack",
+        f"  1 × context_length: line 12 ({ids[11]}) in task 'draft': HTTP 413: FAIL-413 asked the mock for this 413",
+        "      → one request is more than the provider takes; shorten the input",
+        f"  1 × input: line 14 ({ids[13]}): column 1: not JSON: Expecting value",
+        "      → never sent; mend these lines, or give what they lack: -i NAME=VALUE",
+        "  to run one kind of them again: crewrun retry in.results.jsonl --only bad_request",
         "results: in.results.jsonl",
-        "to run what failed again: crewrun batch in.jsonl -j 1 --summary s.json",
+        "10 ok, 4 failed; to run what failed again: crewrun batch in.jsonl -j 1 --summary s.json",
     ]
     assert [(group["type"], group["task"], group["count"]) for group in place.summary()["failures"]] == [
         ("BadRequest", "draft", 2),
@@ -234,7 +238,7 @@ def test_a_deadline_stops_and_the_same_command_goes_on(place: Place) -> None:
     with MockProcess("--latency", "0.4") as slow:
         place.batch("-j", "2", "--deadline", "0.6s", code=6, OPENAI_BASE_URL=slow.base_url)
         assert place.stopped() == "the deadline has come (--deadline 0.6s)"
-        assert place.stderr.splitlines()[-1] == "to go on: crewrun batch in.jsonl -j 2 --deadline 0.6s"
+        assert place.stderr.splitlines()[-1].endswith(" left; to go on: crewrun batch in.jsonl -j 2 --deadline 0.6s")
         assert slow.ledger(last=0)["totals"]["statuses"] == {"200": len(place.done())}
         assert 0 < len(place.done()) < 8
         place.batch("-j", "8", OPENAI_BASE_URL=slow.base_url)

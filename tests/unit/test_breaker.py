@@ -328,7 +328,7 @@ def test_failures_are_grouped_with_the_first_as_example() -> None:
             "b0",
             1,
             error(C.GUARDRAIL, "no answer in 0 tries", kind="GuardrailFailed"),
-            "a guardrail or hook refused it; look at what the message names, and at the task's prompt",
+            "a guardrail or hook refused it; see its message, and the task's prompt",
         ),
         FailureGroup(
             2,
@@ -338,7 +338,7 @@ def test_failures_are_grouped_with_the_first_as_example() -> None:
             "a",
             1,
             slow,
-            "the model takes longer than a call may; raise --call-timeout, or lower --max-concurrent",
+            "a call takes longer than it may; raise --call-timeout, or lower -j",
         ),
     ]
 
@@ -375,9 +375,10 @@ def test_groups_that_are_all_met_again_keep_their_places() -> None:
 
 @pytest.mark.parametrize("category", list(C))
 def test_every_category_has_a_cause_and_a_way_out(category: Category) -> None:
-    """One sentence, no full stop, something to do in it."""
+    """One sentence, no full stop, something to do in it; it fits after its arrow on a line of 80 columns."""
     cause = likely_cause(error(category))
     assert ";" in cause
+    assert len(cause) <= 72
     assert not cause.endswith(".")
 
 
@@ -417,6 +418,6 @@ def test_a_refusal_of_the_key_is_a_rows_own_where_others_succeeded() -> None:
     """The cause is looked for in the row, and not in the key."""
     refused = error(C.AUTH, status=401)
     alone, among_others = likely_cause(refused), likely_cause(refused, others_succeeded=True)
-    assert among_others.startswith("other rows of this run succeeded")
+    assert among_others.startswith("other rows succeeded")
     assert alone != among_others
     assert likely_cause(error(C.TOOL), others_succeeded=True) == likely_cause(error(C.TOOL))

@@ -546,7 +546,7 @@ def test_a_failed_generation_is_kept_for_its_row() -> None:
         True,
         "<f [redacted]>",
     )
-    assert likely_cause(record).startswith("the model writes tool calls or JSON that its own server cannot read")
+    assert likely_cause(record).startswith("its server cannot read what the model writes")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`PDFKnowledgeSource`: knowledge in PDF files. It needs pypdf: `pip install 'crewrun[pdf]'`."""
+"""`PDFKnowledgeSource`: knowledge in PDF files. It needs pypdf, the extra `pdf`."""
 
 from typing import ClassVar, Literal
 

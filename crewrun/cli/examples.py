@@ -1,0 +1,78 @@
+"""The examples in the helps, by command; "" has those of the program. A test runs each of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class Example(NamedTuple):
+    """What one would like to do, and the command that does it."""
+
+    what: str
+    command: str
+
+
+EXAMPLES: Mapping[str, Sequence[Example]] = {
+    "": (
+        Example("A folder with a crew, run over its rows without a model", "crewrun init first"),
+        Example("", "crewrun batch first/inputs.jsonl -m offline"),
+    ),
+    "batch": (
+        Example(
+            "Try a crew on five rows, without a model", "crewrun batch topics.jsonl -m offline --limit 5 -o try.jsonl"
+        ),
+        Example("Run all rows, 50 at once, for at most two dollars", "crewrun batch topics.jsonl -j 50 --budget 2"),
+        Example("In a pipe", "jq -c '{topic: .title}' articles.jsonl | crewrun batch - | jq -r .output"),
+    ),
+    "plan": (
+        Example("What a batch would cost and how long it would take", "crewrun plan topics.jsonl -j 50"),
+        Example("The same for a program", "crewrun plan topics.jsonl --json"),
+    ),
+    "retry": (
+        Example("Run what has failed again", "crewrun retry topics.results.jsonl"),
+        Example("Only rows that the provider had no room for", "crewrun retry topics.results.jsonl --only rate_limit"),
+    ),
+    "run": (
+        Example("Ask the crew in this folder once", 'crewrun run topic="Tidal power"'),
+        Example("A crew by its file, without a model", "crewrun run crew.yaml topic=Tides -m offline"),
+    ),
+    "status": (
+        Example("How far is it?", "crewrun status topics.results.jsonl"),
+        Example("Do results, journal and input agree?", "crewrun status topics.results.jsonl --verify"),
+    ),
+    "show": (Example("What one row was asked, what it answered and cost", "crewrun show topics.results.jsonl 3f"),),
+    "export": (
+        Example(
+            "A CSV for a spreadsheet, in the order of the input",
+            "crewrun export topics.results.jsonl -f csv --ordered -o topics.out.csv",
+        ),
+        Example("Only what has failed", "crewrun export topics.results.jsonl --status failed"),
+    ),
+    "merge": (Example("Unite the shards of two machines", "crewrun merge one.jsonl two.jsonl -o all.jsonl --ordered"),),
+    "gc": (
+        Example("The runs below this folder", "crewrun gc"),
+        Example("Delete what no run needs after a week", "crewrun gc --delete --older-than 7"),
+    ),
+    "init": (Example("A folder with a crew and rows", "crewrun init my_crew"),),
+    "check": (
+        Example("What is wrong with the crew in this folder?", "crewrun check"),
+        Example("And with the rows for it?", "crewrun check topics.jsonl --strict"),
+    ),
+    "help": (
+        Example("What to do for a table, a project, a failed run", "crewrun help recipes"),
+        Example("Where the manual has a word or a flag", "crewrun help --budget"),
+    ),
+    "plot": (Example("Draw the crew as a page for the browser", "crewrun plot crew.yaml -o crew.html"),),
+    "schema": (Example("Let an editor complete and check crew.yaml", "crewrun schema > crew.schema.json"),),
+    "mock": (
+        Example("A server that takes 0.3 s and fails one request in ten", "crewrun mock --latency 0.3 --fail 0.1:500"),
+        Example(
+            "A batch against it", "OPENAI_BASE_URL=http://127.0.0.1:8123/v1 crewrun batch topics.jsonl -m openai/any"
+        ),
+    ),
+    "bench": (Example("How much does running in parallel gain here?", "crewrun bench -n 8"),),
+    "completion": (
+        Example("In ~/.bashrc", 'eval "$(crewrun completion bash)"'),
+        Example("In ~/.zshrc", 'eval "$(crewrun completion zsh)"'),
+        Example("For fish", "crewrun completion fish > ~/.config/fish/completions/crewrun.fish"),
+    ),
+}

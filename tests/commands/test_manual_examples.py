@@ -1,0 +1,84 @@
+"""The commands in the README and the manual run as they stand there, against the mock server."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from support.command import write_crew, write_rows
+from support.documents import DOCUMENTS, blocks, sections
+from support.forks import Forks
+from support.mock_process import MockProcess
+from support.paths import SAMPLES
+
+# What a test cannot run, and why. A reason that no command has any more fails.
+NOT_RUN = {
+    r"\bpip install\b": "it would change this environment",
+    r"^(?:export )?(?:ollama|vllm|RAY_AUTH_MODE|ray start)\b": "programs of others",
+    r"ollama/|localhost:8000": "a server that is not there",
+    r"--executor ray": "a cluster; tests/unit/test_ray_cluster.py has one",
+    r"^crewrun mock .*&|127\.0\.0\.1:8123": "tests/commands/test_mock.py runs the server, on a free port",
+    r"^export OPENAI_API_KEY": "the mock server takes any key",
+    r"nightly|/srv/topics|\.venv/|^ *mail\b": "the script for cron has a test of its own",
+    r"article\.py": "tests/commands/test_flow_commands.py has the file",
+    r"photos\.jsonl": "tests/commands/test_input_files.py has the files",
+}
+PROJECT = {
+    "config/agents.yaml": "clerk: {role: Clerk, goal: Write, backstory: Old}\n",
+    "config/tasks.yaml": "draft: {description: 'Write about {topic}', expected_output: One line, agent: clerk}\n",
+}
+
+
+def reason(command: str) -> str | None:
+    """Why the command is not run, None if it is."""
+    return next((pattern for pattern in NOT_RUN if re.search(pattern, command)), None)
+
+
+def examples(text: str) -> list[str]:
+    return [command for block in blocks(text, "sh") for command in block.commands]
+
+
+def on_all_machines(command: str) -> list[str]:
+    """The command for the first of four shards, and those that the page leaves to the reader."""
+    return [command.replace(" 1/4", f" {part}/4") for part in range(1, 5)] if "--shard 1/4" in command else [command]
+
+
+def fill(folder: Path, section: str) -> None:
+    """The files that the pages name, and the crew and the table that this section shows."""
+    shutil.copytree(SAMPLES, folder / "sample_inputs")
+    write_crew(folder, llm="gpt-4.1-mini")
+    write_rows(folder / "topics.jsonl", [{"topic": topic} for topic in ("Tides", "Zero", "Salt")])
+    write_rows(folder / "articles.jsonl", [{"title": "Tides"}, {"title": "Zero"}])
+    for name, text in PROJECT.items():
+        (folder / "my_project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "my_project" / name).write_text(text)
+    if "tickets.csv" in section:
+        (folder / "crew.yaml").write_text(next(b.text for b in blocks(section, "yaml") if b.text.startswith("agents:")))
+        (folder / "tickets.csv").write_text(next(b.text for b in blocks(section, "text") if b.text.startswith("id,")))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_the_commands_of_a_page_run(document: Path, tmp_path: Path, served: tuple[MockProcess, Forks]) -> None:
+    """Those of a section one after another in one folder, as a reader would give them; a run has been there before."""
+    mock, forks = served
+    env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "sk-proj-0123456789abcdef"}
+    failed = {}
+    for number, section in enumerate(sections(document).values()):
+        commands = [each for command in examples(section) if not reason(command) for each in on_all_machines(command)]
+        if not commands:
+            continue
+        folder = tmp_path / str(number)
+        fill(folder, section)
+        if "topics.results.jsonl" in section:
+            forks.shell("crewrun batch topics.jsonl -q", folder, env)
+        for command in commands:
+            done = forks.shell(f"set -o pipefail; {command}", folder, env)
+            if done.returncode or "Traceback" in done.stderr:
+                failed[command] = done.stderr[-1000:]
+    assert failed == {}
+
+
+def test_every_reason_not_to_run_a_command_is_that_of_one() -> None:
+    """What is left out grows stale otherwise."""
+    commands = [command for document in DOCUMENTS for command in examples(document.read_text("utf-8"))]
+    assert [pattern for pattern in NOT_RUN if not any(re.search(pattern, command) for command in commands)] == []

@@ -121,7 +121,7 @@ def _open_text(
 ) -> OpenTable:
     encoding = find_encoding(source, head, name, options.encoding)
     if source.raw.is_seekable:
-        source = _again(source, name, kind)
+        source = _from_start(source, name, kind)
     reader: TableReader
     if format_name in ("csv", "tsv"):
         reader = DelimitedReader(source, head, name, encoding, options, tabs=format_name == "tsv")
@@ -134,7 +134,7 @@ def _open_text(
     return OpenTable(format_name, kind, reader, is_exact, _spooled=None)
 
 
-def _again(source: ByteInput, name: str, kind: str | None) -> ByteInput:
+def _from_start(source: ByteInput, name: str, kind: str | None) -> ByteInput:
     """A file from its beginning, after all of it has been looked at."""
     source.raw.rewind()
     plain = ByteInput(source.raw)

@@ -91,5 +91,6 @@ def _dropped(blanks: Sequence[int]) -> str:
 
 
 def _listed(positions: Sequence[int]) -> str:
-    shown = ", ".join(map(str, positions[:_SHOWN]))
-    return f"{shown}, …" if len(positions) > _SHOWN else shown
+    if len(positions) > _SHOWN:
+        return f"{', '.join(map(str, positions[:_SHOWN]))}, …"
+    return " and ".join(map(str, positions)) if len(positions) < 3 else ", ".join(map(str, positions))

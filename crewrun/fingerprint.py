@@ -28,8 +28,13 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib"
 
 def fingerprint(value: Any) -> str:
     """32 hex digits over `value` and everything that it consists of."""
-    text = json.dumps(_Encoder().encode(value), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(as_data(value), sort_keys=True, separators=(",", ":"))
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def as_data(value: Any) -> Any:
+    """What the fingerprint of `value` is computed from, as JSON."""
+    return _Encoder().encode(value)
 
 
 class _Encoder:

@@ -39,6 +39,26 @@ class Kind(Enum):
     INPUTS = auto()  # NAME=VALUE
 
 
+# What a value of each kind has to be, for messages of the form "needs to be …, not …".
+NEEDED: Mapping[Kind, str] = {
+    Kind.TEXT: "text",
+    Kind.NAME: "a name",
+    Kind.SWITCH: "true or false",
+    Kind.COUNT: "a whole number from 0",
+    Kind.POSITIVE: "a number above 0",
+    Kind.NOT_NEGATIVE: "a number from 0",
+    Kind.ROWS_OR_AUTO: "a whole number from 1, or 'auto'",
+    Kind.WORKERS_OR_AUTO: "a whole number from 1, or 'auto'",
+    Kind.ROWS_OR_PERCENT: "a whole number of rows from 1, or a share above 0% and up to 100%, such as '5%'",
+    Kind.DURATION: "a time from 0, such as 90, '90s', '5m', '1h30m' or '2d'",
+    Kind.DOLLARS: "an amount of US dollars above 0, such as 2.50",
+    Kind.PER_MODEL: "a whole number from 1, or such a number for each model",
+    Kind.PRICES: "for each model its US dollars per million tokens, in and out",
+    Kind.NAMES: "a list of names",
+    Kind.INPUTS: "a mapping of names to values",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """What a field's name, type and default do not say.

@@ -5,7 +5,7 @@ The line that `Outcome.to_line` returns is a public format, `crewrun.result/1`: 
 
 import json
 import json.encoder
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -47,6 +47,11 @@ class Row:
     def own(self) -> dict[str, Any] | None:
         """The row's own fields, which its id is made of and its result line repeats."""
         return self.inputs if self.fields is None else self.fields
+
+    @property
+    def columns(self) -> Iterable[str]:
+        """The names of the fields that the row's line has."""
+        return () if self.own is None else self.own
 
     def with_constants(self, constants: Mapping[str, Any]) -> "Row":
         """The row with `constants` for the inputs that it has no field of its own for."""

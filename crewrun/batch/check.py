@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
+from crewrun.batch.first_rows import read_first_rows
 from crewrun.batch.locations import is_pipe, output_path
 from crewrun.batch.preflight import unused_constants
 from crewrun.batch.run_identity import identify
@@ -15,6 +16,7 @@ from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, input_name, open_source
 from crewrun.batch.unsupported import check_supported
 from crewrun.definitions import Definition, find_beside, load
+from crewrun.definitions.project_file import find_defaults
 from crewrun.errors import CrewrunError, CrewrunWarning, ModelRefused, UsageError
 from crewrun.inspect.run_so_far import read_refusals
 from crewrun.library_warnings import show_again
@@ -27,7 +29,7 @@ from crewrun.row import Row
 from crewrun.runs.folder import folder_of
 from crewrun.tables.options import InputOptions
 from crewrun.target import Target
-from crewrun.target.base import problem_of_missing
+from crewrun.target.base import problem_of_unfilled
 from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.check/1"
@@ -37,13 +39,15 @@ _MAX_FAILING = 1000  # bounds the memory for an input in which every row fails
 
 @dataclass(slots=True)
 class Findings:
-    """`crew` describes the definition, None when it cannot be loaded; `rows` is None without inputs.
+    """`crew` describes the definition, None when it cannot be loaded; `defaults` is the project file that has defaults
+    for flags; `rows` is None without inputs.
 
     `input_notes` say how the input is read, where that is not what its name says. Of the `failing_count` rows that
     would fail, `failing` has the first thousand.
     """
 
     crew: dict[str, Any] | None = None
+    defaults: str | None = None
     input_options: InputOptions = field(default_factory=InputOptions)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -69,6 +73,7 @@ class Findings:
             "schema": SCHEMA,
             "ok": self.is_good,
             "crew": self.crew,
+            "defaults": self.defaults,
             "constants": self.constants,
             "warnings": self.warnings,
             "problems": self.problems,
@@ -87,17 +92,23 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
     where one is None the crew file's `batch:` counts. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(flags, {})
+    flag_engine = flags.get("engine")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
         try:
             path = None if inputs in (None, STDIN) else Path(inputs)
-            definition = load(crew or find_beside(path), strict=settings.strict, engine=settings.engine)
+            project = find_defaults()
+            findings.warnings += project.warnings
+            named = crew or project.crew or find_beside(path)
+            definition = load(named, strict=settings.strict, engine=flag_engine or project.engine)
+            definition = project.under(definition)
             check_supported(settings, definition.target)
         except CrewrunError as wrong:
             findings.problems += str(wrong).split("\n")
         else:
             settings = BatchSettings.merge(flags, definition.batch)
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
+            findings.defaults = definition.defaults
             findings.input_options = settings.input_options
             await _look_at(definition, findings, inputs, gateway)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
@@ -116,7 +127,10 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     findings.crew = describe(replace(definition, target=target), gateway)
     code_fields = question_fields(definition.target.user_code)
     needed = code_fields | findings.crew["placeholders"] | dict(definition.target.placeholders)
-    findings.crew["placeholders"] = {name: place for name, place in needed.items() if name not in findings.constants}
+    is_filled = definition.target.is_filled
+    findings.crew["placeholders"] = {
+        name: place for name, place in needed.items() if not is_filled(name, findings.constants)
+    }
     findings.warnings += unused_constants(findings.constants, target)
     findings.warnings += [*target.tool_problems, *target.missing_tool_keys]
     try:
@@ -129,8 +143,10 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
         findings.warnings.append(str(missing))
     try:
         if inputs is not None:
+            await _look_at_first_rows(definition, findings, inputs, target)
             await _look_at_rows(definition, findings, inputs, Worker(definition.target, gateway), target)
         else:
+            findings.warnings += target.text_warnings((), findings.constants)
             findings.first_row = _previews(target, findings.constants)
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
@@ -159,6 +175,16 @@ async def _learned(
     return set()
 
 
+async def _look_at_first_rows(definition: Definition, findings: Findings, inputs: str, target: Target) -> None:
+    """Find what would stop the batch before its first row, and braces in the texts that no column fills in."""
+    columns: tuple[str, ...] = ()
+    if not is_pipe(inputs):
+        rows = await read_first_rows(open_source(inputs, findings.input_options), definition.target)
+        columns = tuple(rows.columns)
+        findings.problems += filter(None, [rows.problem(inputs)])
+    findings.warnings += target.text_warnings(columns, findings.constants)
+
+
 async def _look_at_rows(
     definition: Definition, findings: Findings, inputs: str, worker: Worker, target: Target
 ) -> None:
@@ -172,7 +198,7 @@ async def _look_at_rows(
         findings.rows = (findings.rows or 0) + 1
         inputs = row.inputs or {}
         problem = worker.problem(row)
-        if not problem and (why := definition.target.problem_at_kickoff(inputs) or problem_of_missing(needed, inputs)):
+        if not problem and (why := definition.target.problem_at_kickoff(inputs) or problem_of_unfilled(needed, inputs)):
             problem = f"line {row.line}: {why}"
         if problem:
             findings.failing_count += 1

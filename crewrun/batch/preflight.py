@@ -21,6 +21,7 @@ from crewrun.row import Row
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.state import RunState
 from crewrun.target import Target
+from crewrun.templates import alike
 from crewrun.worker import Worker
 
 _STRICT_EXAMPLES = 20
@@ -96,7 +97,8 @@ def unused_constants(constants: Mapping[str, Any], target: Target) -> list[str]:
     if target.readable_inputs is None:
         return []
     names = sorted(target.readable_inputs)
-    unused = sorted(constants.keys() - set(names) - {TRIGGER_PAYLOAD})
+    forms = {alike(name) for name in names}
+    unused = sorted(name for name in constants.keys() - {TRIGGER_PAYLOAD} if alike(name) not in forms)
     return [f"-i {name}: no text of the crew has {{{name}}}{suggest(name, names)}" for name in unused]
 
 

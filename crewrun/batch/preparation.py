@@ -13,6 +13,7 @@ from datetime import datetime
 
 from crewrun.aio import threads
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
+from crewrun.batch.first_rows import read_first_rows
 from crewrun.batch.history import History, NoHistory
 from crewrun.batch.invocation import BatchRequest
 from crewrun.batch.locations import (
@@ -38,7 +39,8 @@ from crewrun.batch.preflight import (
     reserve_descriptors,
     unused_names,
 )
-from crewrun.batch.resume import remove_changed_rows
+from crewrun.batch.repeat import Repeat
+from crewrun.batch.resume import say_repeat
 from crewrun.batch.run_state import state_options
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import Source, input_name
@@ -88,7 +90,9 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """A run that can begin. `opened` is its state, None when results go to a stream and there is no --run-dir."""
+    """A run that can begin. `opened` is its state, None when results go to a stream and there is no --run-dir; `repeat`
+    says what it does with the rows of earlier sessions, None when no row has ended before.
+    """
 
     request: BatchRequest
     options: BatchOptions
@@ -96,6 +100,7 @@ class PreparedRun:
     calls: Calls
     rows: Rows
     opened: Opened | None
+    repeat: Repeat | None
 
     @property
     def state(self) -> RunState | None:
@@ -117,8 +122,8 @@ async def prepare(request: BatchRequest, resources: ExitStack) -> PreparedRun:
     places = locate(request)
     calls = await check_calls(request, options, resources)
     rows = await check_inputs(request, places, calls, resources)
-    opened = await open_run(request, places, calls, rows, resources)
-    return PreparedRun(request, options, places, calls, rows, opened)
+    opened, repeat = await open_run(request, places, calls, rows, resources)
+    return PreparedRun(request, options, places, calls, rows, opened, repeat)
 
 
 def read_settings(settings: BatchSettings) -> BatchOptions:
@@ -164,8 +169,15 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
         await check_rows(inputs, open_again(), worker, settings.part)
+    target, columns = request.definition.target, tuple[str, ...]()
+    if not is_pipe(inputs):
+        first = await read_first_rows(open_again(), target)
+        first.check(inputs)
+        columns = tuple(first.columns)
     if not is_pipe(readable):
-        await _check_first_crew(request, open_again, calls.gateway)
+        target = await _check_first_crew(request, open_again, calls.gateway) or target
+    for warning in target.text_warnings(columns, settings.input):
+        request.say(f"warning: {warning}")
     source = open_again()
     resources.callback(source.release)
     await source.start()
@@ -177,24 +189,24 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
 
 async def open_run(
     request: BatchRequest, places: Places, calls: Calls, rows: Rows, resources: ExitStack
-) -> Opened | None:
-    """Step 5: lock and open the run's state, None without one, and set the rest of its budget.
+) -> tuple[Opened | None, Repeat | None]:
+    """Step 5: lock and open the run's state, None without one, say what it will do, and set the rest of its budget.
 
     Raises UsageError, RunHeld and JournalDamaged.
     """
-    opened = None
+    opened, repeat = None, None
     if places.folder is not None:
         options = await state_options(request, places.folder, real_path(places.output), calls.endpoints)
         opened = await open_state(options)
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)
         await _restore_limits(calls.limiters, opened.state)
-        if rows.may_change and opened.state.results.has_earlier_lines:
-            await remove_changed_rows(rows.open_again(), opened.state)
+        open_again = None if rows.is_pipe else rows.open_again
+        repeat = await say_repeat(request, options, opened.state, open_again, may_change=rows.may_change)
     if request.settings.budget_usd is not None:
         state = opened.state if opened else None
         calls.limiters.budget = await open_budget(request.settings.budget_usd, state, calls.endpoints, calls.gateway)
-    return opened
+    return opened, repeat
 
 
 async def _restore_limits(limiters: LocalLimiters, state: RunState) -> None:
@@ -205,14 +217,15 @@ async def _restore_limits(limiters: LocalLimiters, state: RunState) -> None:
     limiters.unknown_bills.journal = state.accounts.write_owed
 
 
-async def _check_first_crew(request: BatchRequest, open_rows: Callable[[], Source], gateway: Gateway) -> None:
-    """Check the models of the crew that the user's code makes for the first row, if it makes one."""
+async def _check_first_crew(request: BatchRequest, open_rows: Callable[[], Source], gateway: Gateway) -> Target | None:
+    """The crew that the user's code makes for the first row, if it makes one, with its models checked."""
     try:
         crew = await first_crew(request.definition.target, open_rows)
     except FirstCrewFailed:  # the row's result will say so
-        return
+        return None
     if crew is not None:
         await _check_target(request, crew, gateway)
+    return crew
 
 
 async def _check_target(request: BatchRequest, target: Target, gateway: Gateway) -> list[Endpoint]:

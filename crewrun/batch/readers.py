@@ -1,14 +1,23 @@
 """Reads a table in threads, since files and pipes can block. `crewrun.tables` has the formats."""
 
-from collections.abc import AsyncIterator, Sequence
+import errno
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 import anyio.to_thread
 
+from crewrun.batch.row_count import Stream, count_csv_records, count_json_lines
 from crewrun.tables.byte_input import RawInput
 from crewrun.tables.formats import OpenTable, open_table
 from crewrun.tables.options import InputOptions
 from crewrun.tables.records import Record
+
+_COUNTS: Mapping[str, Callable[[Stream], int]] = {
+    "jsonl": count_json_lines,
+    "csv": count_csv_records,
+    "tsv": count_csv_records,
+}
 
 
 class Reader(Protocol):
@@ -30,12 +39,17 @@ class TableInput:
         self._arguments = path, name, options
         self._table: OpenTable | None = None
         self._first: list[Record] = []
+        self._has_rows = False
 
     def open_now(self) -> OpenTable:
         """The open table, with its first records read. Blocks until a pipe has delivered them. Raises UsageError."""
         if self._table is None:
             table = open_table(self._raw, *self._arguments)
-            self._first = table.reader.take()
+            while group := table.reader.take():
+                self._first += group
+                if any(record.is_row for record in group):
+                    self._has_rows = True
+                    break
             self._table = table
         return self._table
 
@@ -46,8 +60,8 @@ class TableInput:
 
     @property
     def has_rows(self) -> bool:
-        """Whether there is a first record. Only before `groups`."""
-        return bool(self._first)
+        """Whether there are rows, once the table is open."""
+        return self._has_rows
 
     @property
     def is_cut(self) -> bool:
@@ -57,7 +71,7 @@ class TableInput:
     @property
     def notes(self) -> Sequence[str]:
         """How the table is read, where that is not what its name says."""
-        return self._table.reader.notes if self._table is not None else ()
+        return self._table.notes if self._table is not None else ()
 
     @property
     def columns(self) -> Sequence[str] | None:
@@ -72,6 +86,20 @@ class TableInput:
             return self._raw.size_bytes
         share = self._table.reader.share()
         return read_bytes / share if share else None
+
+    def count_rows(self) -> int:
+        """How many rows and blank lines there are, by a look at the whole file. Raises OSError where that cannot be
+        told, and what reading raises.
+        """
+        path, table = self._arguments[0], self._table
+        if table is not None and table.rows is not None:
+            return table.rows
+        count = _COUNTS.get(table.format) if table is not None else None
+        # To open what is in /dev again may move the place that is read from.
+        if table is None or count is None or not self._raw.is_seekable or path == "-" or path.startswith("/dev/"):
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        with open(path, "rb", buffering=0) as file:
+            return count(table.text_again(RawInput(file)))
 
     async def groups(self) -> AsyncIterator[list[Record]]:
         """What is read at once."""

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 
+from crewrun.batch.definition_records import PreviousRun, previous_run, records_before
 from crewrun.batch.invocation import BatchRequest, Invocation
 from crewrun.batch.locations import is_pipe
 from crewrun.batch.model_changes import warn_of_changed_models
-from crewrun.batch.run_identity import Identity, endpoints_in_words, identify
+from crewrun.batch.offline_repeat import check_offline
+from crewrun.batch.run_identity import Identity, endpoints_in_words, identify, redacted
 from crewrun.batch.settings import BatchSettings
 from crewrun.errors import UsageError
 from crewrun.inspect.view import command_of, is_in_place
@@ -30,10 +31,12 @@ async def state_options(
     that would not be the same run.
     """
     invocation, settings = request.invocation, request.settings
-    manifest, identity = await _manifest(request, output, endpoints)
+    previous = None if settings.fresh else previous_run(folder)
+    manifest, identity = await _manifest(request, output, endpoints, previous)
     if invocation.retried is not None:
         _check_same(invocation, invocation.retried, manifest, identity.endpoints, folder)
     if not settings.fresh:
+        check_offline(previous, folder, endpoints, identity.definition)
         warn_of_changed_models(folder, manifest.definition["endpoints"])
     return StateOptions(
         folder=folder,
@@ -52,7 +55,9 @@ async def state_options(
     )
 
 
-async def _manifest(request: BatchRequest, output: Path | None, endpoints: list[Endpoint]) -> tuple[Manifest, Identity]:
+async def _manifest(
+    request: BatchRequest, output: Path | None, endpoints: list[Endpoint], previous: PreviousRun | None
+) -> tuple[Manifest, Identity]:
     invocation, definition = request.invocation, request.definition
     command = [redact_value(word) for word in invocation.command]
     for name in (*command, invocation.inputs, invocation.crew, str(output or ""), os.getcwd()):
@@ -68,12 +73,15 @@ async def _manifest(request: BatchRequest, output: Path | None, endpoints: list[
         output=str(output) if output else None,
         cwd=os.getcwd(),
         command=command,
-        options={name: _redacted(value) for name, value in options.items()},
+        options={name: redacted(value) for name, value in options.items()},
         definition={
             "kind": definition.kind,
             "fingerprint": identity.crew,
             "endpoints": [without_secrets(endpoint) for endpoint in identity.endpoints],
             "texts": identity.texts,
+            "definition": identity.definition,
+            "parts": identity.parts,
+            "earlier": [record.to_json() for record in records_before(previous, identity.definition)],
         },
         input_digest=digest,
     )
@@ -113,12 +121,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _redacted(value: Any) -> Any:
-    """An option's value without a password that may be in it: a retry gets that from the environment."""
-    if isinstance(value, dict):
-        return {name: _redacted(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(inner) for inner in value]
-    return redact_value(value) if isinstance(value, str) else value

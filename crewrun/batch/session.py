@@ -27,6 +27,7 @@ from crewrun.batch.watchers import (
     DisplayWatcher,
     HeartbeatWatcher,
     SignalWatcher,
+    StopWatcher,
     Watcher,
 )
 from crewrun.errors import CrewrunError, JournalDamaged, OutputFailed, UsageError
@@ -54,7 +55,9 @@ class Session:
         self._source: Source | CanarySource = CanarySource(run.rows.source, canary) if canary else run.rows.source
         self._reopen = None if run.rows.is_pipe else run.rows.open_again
         self._progress, self._stop = Progress(), Stop()
-        self._display = DisplayWatcher(display, self._progress, self._source, run.calls.limiters)
+        self._display = DisplayWatcher(
+            display, self._progress, self._source, run.calls.limiters, run.request.settings.part
+        )
         self._canary_watcher = self._watch_canary(canary, display) if canary else None
         self._notes: list[str] = []
 
@@ -102,7 +105,8 @@ class Session:
     def _watchers(self, signals: AsyncIterator[signal.Signals]) -> list[Watcher]:
         deadline_s = self._run.options.deadline_s
         watchers: list[Watcher] = [
-            SignalWatcher(signals, self._stop),
+            SignalWatcher(signals, self._stop, self._display.display),
+            StopWatcher(self._stop, self._progress, self._display.display, self._settings.grace, self._is_stuck),
             self._display,
             HeartbeatWatcher(self._history.heartbeat, self._progress, self._source),
         ]
@@ -189,7 +193,14 @@ class Session:
             first=settings.offset,
             failure_limit=settings.failure_limit,
             grace_s=settings.grace,
+            is_stuck=self._is_stuck,
         )
+
+    def _is_stuck(self, seconds: float) -> bool:
+        """Whether all rows in flight wait for a provider that will not answer within `seconds`."""
+        if self._stop.reason is not None and self._stop.reason.kind == "breaker":
+            return False  # their calls are refused in a moment, with the reason
+        return 0 < self._progress.in_flight <= self._run.calls.limiters.stuck_calls(seconds)
 
     def _report(
         self,

@@ -8,16 +8,20 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import anyio
+import anyio.to_thread
 
 from crewrun.batch.readers import Reader, TableInput
+from crewrun.batch.row_count import Count, RowCount
 from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
 from crewrun.tables.byte_input import RawInput
+from crewrun.tables.compression import errors
 from crewrun.tables.formats import WHAT_INPUTS_ARE
 from crewrun.tables.json_object import parse_object
 from crewrun.tables.options import InputOptions
@@ -47,7 +51,12 @@ class Source:
         offset: int = 0,
         limit: int | None = None,
         options: InputOptions = _AS_IT_IS,
+        count: Count | None = None,
     ) -> None:
+        """`count` counts the rows of the whole input; it may block."""
+        self._count = count
+        self._counted: int | None = None
+        self._records = self._record_bytes = self._blanks = 0
         self._reader = reader
         self._constants = options.constants
         self._id_field = options.id_field
@@ -56,13 +65,34 @@ class Source:
         self._skip = offset
         self._last = None if limit is None else offset + limit
         self._ready: deque[Record] = deque()
-        self._ready_bytes = self._read_bytes = self._taken_bytes = self._skipped_bytes = 0
+        self._ready_bytes = self._taken_bytes = self._skipped_bytes = 0
         self._index = 0
         self._ended = False
         self._more = anyio.Event()
         self._hungry = anyio.Event()
         self._filling = anyio.CancelScope()
         self._ids = RowIds()
+
+    @property
+    def total(self) -> RowCount | None:
+        """How many rows there are between offset and limit, as far as that is known or can be estimated."""
+        if self._counted is not None:
+            count = RowCount(max(self._counted - self._blanks, self._index))
+        elif self._record_bytes and (total_bytes := self._total_bytes()):
+            per_byte = (self._records - self._blanks) / self._record_bytes
+            count = RowCount(round(per_byte * total_bytes), is_about=True)
+        else:
+            return None
+        return count.between(self._skip, self._last)
+
+    async def count(self) -> None:
+        """Count the rows in a thread, unless all are read before that; `total` is exact from then on."""
+        if self._count is None or self._counted is not None:
+            return
+        with suppress(*errors()):  # reading the rows will say what is wrong
+            rows = await anyio.to_thread.run_sync(self._count, abandon_on_cancel=True)
+            if not self._is_exhausted:
+                self._counted = rows
 
     @property
     def fraction(self) -> float | None:
@@ -96,12 +126,14 @@ class Source:
                 self._ready.extend(group)
                 size_bytes = sum(record.size_bytes for record in group)
                 self._ready_bytes += size_bytes
-                self._read_bytes += size_bytes
+                self._records += len(group)
+                self._record_bytes += size_bytes
                 self._wake()
                 while self._ready_bytes > CHUNK_BYTES:
                     self._hungry = anyio.Event()
                     await self._hungry.wait()
             self._is_exhausted = True
+            self._counted = self._records
         self._ended = True
         self._wake()
 
@@ -161,6 +193,7 @@ class Source:
         content, problem = record.content, record.problem
         if isinstance(content, bytes):
             if not problem and not content.strip():
+                self._blanks += 1
                 return None
             parsed, problem = (None, problem) if problem else parse_object(content)
             content = content if parsed is None else parsed
@@ -197,7 +230,7 @@ class TableSource(Source):
     """The rows of a file or pipe. A pipe is opened by `start`, or by `fill`, since it may have to be waited for."""
 
     def __init__(self, table: TableInput, offset: int, limit: int | None, options: InputOptions) -> None:
-        super().__init__(table, None, offset, limit, options)
+        super().__init__(table, None, offset, limit, options, table.count_rows)
         self._table = table
 
     async def start(self) -> None:
@@ -220,7 +253,7 @@ class TableSource(Source):
         return self._table.columns
 
     def _total_bytes(self) -> float | None:
-        return self._table.total_bytes(self._read_bytes)
+        return self._table.total_bytes(self._record_bytes)
 
 
 def open_source(

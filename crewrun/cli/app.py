@@ -1,13 +1,12 @@
 """The commands, and what they have in common: how errors are reported and how the process ends."""
 
-import io
 import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO, Any, Protocol, TypeGuard
+from typing import Any
 
 import typer
 import typer.main
@@ -23,6 +22,7 @@ from crewrun.cli.gc import gc
 from crewrun.cli.help import show_help
 from crewrun.cli.init import init
 from crewrun.cli.merge import merge
+from crewrun.cli.misuse import explain, is_misuse
 from crewrun.cli.mock import mock
 from crewrun.cli.plan import plan
 from crewrun.cli.plot import plot
@@ -86,7 +86,7 @@ def run() -> None:
         print_candidates(typer.main.get_command(app), sys.argv[2:])
         sys.exit(0)
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="crewrun", standalone_mode=False)
     except CrewrunError as wrong:
         if not isinstance(wrong, OutputClosed):
             complain(str(wrong))
@@ -94,26 +94,14 @@ def run() -> None:
     except typer.Abort:
         code = 130
     except Exception as wrong:
-        if not _is_of_the_command_line(wrong):
+        if not is_misuse(wrong):
             raise
-        text = io.StringIO()
-        wrong.show(text)
-        say_all(text.getvalue().rstrip("\n").split("\n"))
+        if type(wrong).__name__ == "NoArgsIsHelpError":
+            wrong.show(sys.stderr)
+        else:
+            complain(explain(wrong))
         code = wrong.exit_code
     sys.exit(code)
-
-
-class _Misuse(Protocol):
-    """Typer's exception for wrong flags and arguments."""
-
-    exit_code: int
-
-    def show(self, file: IO[Any]) -> None: ...
-
-
-def _is_of_the_command_line(wrong: Exception) -> TypeGuard[_Misuse]:
-    """Whether it is Typer's. Typer raised click's classes, and now has its own copy of click without public names."""
-    return callable(getattr(wrong, "show", None)) and isinstance(getattr(wrong, "exit_code", None), int)
 
 
 def _as_a_line(

@@ -1,5 +1,6 @@
 """`crewrun batch`: flags in, exit code out. The run itself is `crewrun.batch.run`."""
 
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -43,7 +44,7 @@ def batch(
     values["input"] = read_inputs(values["input"]) if values["input"] else None
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
-    definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"] or "crewrun")
+    definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])
     settings = BatchSettings.merge(values, definition.batch)
     if dry_run:
         from crewrun.cli.dry_run import show_plan
@@ -78,13 +79,22 @@ def _run(request: "BatchRequest") -> "Report":
     from crewrun.cli.display import choose_display
     from crewrun.cli.setup import run_loop
 
-    display = choose_display(request.settings.progress, request.settings.quiet)
+    settings = request.settings
+    is_stdout_busy = _writes_to_stdout(request) and os.isatty(request.stdout_fd)
+    display = choose_display(settings.progress, settings.quiet, is_stdout_busy=is_stdout_busy)
     # What is loaded by now lives until the end of the process, so the collector need not traverse it again and again.
     # The thresholds trade memory for time: rows make many objects and few cycles.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     return run_loop(run_batch, request, display)
+
+
+def _writes_to_stdout(request: "BatchRequest") -> bool:
+    from crewrun.batch.locations import output_path
+
+    settings = request.settings
+    return output_path(request.invocation.inputs, settings.output, settings.part) is None
 
 
 def end(report: "Report", request: "BatchRequest") -> NoReturn:

@@ -57,6 +57,8 @@ def lines(findings: "Findings") -> list[str]:
     report = []
     if findings.crew:
         report += _crew_lines(findings.crew)
+    if findings.defaults:
+        report.append(f"defaults of flags from {findings.defaults}")
     if findings.constants:
         report.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
     report += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]

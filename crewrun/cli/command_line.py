@@ -1,10 +1,12 @@
-"""Typer's commands with our help: `Program` and `Command`, for Typer's `cls`."""
+"""Typer's commands with our help and our words for misuse: `Program` and `Command`, for Typer's `cls`."""
 
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
 from crewrun.cli.help_pages import help_of_command, help_of_group, usage
+from crewrun.cli.misuse import WORDS, empty_value, is_misuse, no_such_command, swallowed_flag
+from crewrun.errors import UsageError
 
 # Both accept -h, which Typer does not by itself.
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -12,6 +14,21 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 class Command(TyperCommand):
     """A command whose help is `cli.help_pages`'s."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Typer does. Raises UsageError where a flag stands in the place of another one's value, or a value
+        is empty."""
+        ctx.meta[WORDS] = tuple(args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except Exception as wrong:
+            if is_misuse(wrong) and getattr(wrong, "ctx", ctx) is None:
+                wrong.ctx = ctx  # Typer leaves it out where a value is missing
+            raise
+        message = swallowed_flag(ctx.params, self.params) or empty_value(ctx.params, self.params)
+        if message is not None and not ctx.resilient_parsing:
+            raise UsageError(message)
+        return rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help into click's `formatter`."""
@@ -24,6 +41,12 @@ class Command(TyperCommand):
 
 class Program(TyperGroup):
     """The commands together."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As Typer does. Raises UsageError for a word that is no command."""
+        if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise UsageError(no_such_command(args[0], self.commands))
+        return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help into click's `formatter`."""

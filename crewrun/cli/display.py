@@ -1,36 +1,62 @@
-"""Shows progress on stderr: as plain lines, as JSON lines, or not at all. `console` has the live display."""
+"""Shows progress on stderr: as plain lines, as JSON lines, or not at all. `console` has the live display.
+
+What the lines say is in `live_line`.
+"""
 
 import json
+import os
 import sys
+from datetime import datetime
 from typing import Any
 
 from crewrun.batch.canary import Forecast
 from crewrun.batch.progress import Progress
 from crewrun.batch.watchers import Display
 from crewrun.batch_flags import ProgressStyle
-from crewrun.cli.wording import duration, in_words, money
+from crewrun.cli.live_line import counts_of, full_line, left_s, stopping_words
+from crewrun.cli.wording import in_words
+from crewrun.limits.waits import WaitKind, limiting
+from crewrun.redaction.redactor import redact_line
 from crewrun.terminal import say
 
 _PLAIN_S = 10.0
+_LOOK_S = 1.0
 _JSON_S = 1.0
+# What a log names at once, and not with the next line: rows may stand still for minutes.
+_NOTABLE = (WaitKind.OUTAGE, WaitKind.RESET)
+_LONG_RESET_S = 10.0
 
 
-def choose_display(style: ProgressStyle, quiet: bool) -> Display:
-    """The display for `--progress` and `-q`: live on a terminal, else plain."""
+def choose_display(style: ProgressStyle, quiet: bool, *, is_stdout_busy: bool = False) -> Display:
+    """The display for `--progress` and `-q`: live on a terminal that can be drawn on, else plain.
+
+    `is_stdout_busy` says that results are written to a terminal, whose lines a live display would tear apart.
+    """
     if quiet:
         return NoDisplay()
     if style == "none":
         return SilentDisplay()
-    if style == "rich" or (style == "auto" and sys.stderr.isatty()):
+    if style == "json":
+        return JsonDisplay()
+    if style != "plain" and _can_be_drawn_on() and not is_stdout_busy:
         from crewrun.cli.console import RichDisplay
 
         return RichDisplay()
-    return JsonDisplay() if style == "json" else PlainDisplay()
+    if style == "rich":
+        why = "results are written to this terminal" if is_stdout_busy else "standard error is no terminal to draw on"
+        say(f"--progress rich: {why}; a line every {_PLAIN_S:g} s instead")
+    return PlainDisplay()
+
+
+def _can_be_drawn_on() -> bool:
+    return (
+        sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb", "unknown")
+    )
 
 
 def snapshot(progress: Progress, share: float | None) -> dict[str, Any]:
     """The current counters, as JSON."""
-    eta_s = progress.eta_s(share)
+    eta_s, failure, budget, total = progress.eta_s(share), progress.last_failure, progress.budget, progress.total
     return {
         "ok": progress.ok,
         "failed": progress.failed,
@@ -41,26 +67,16 @@ def snapshot(progress: Progress, share: float | None) -> dict[str, Any]:
         "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
         "share": None if share is None else round(share, 4),
         "eta_s": None if eta_s is None else round(eta_s, 1),
-        "limiting": progress.limiting,
+        "limiting": limiting(progress.waits),
+        "at": _now().isoformat(timespec="milliseconds"),
+        "total": None if total is None or total.is_about else total.rows,
+        "done_before": progress.done_before,
+        "budget": None
+        if budget is None
+        else {"spent_usd": round(budget.spent_usd, 6), "limit_usd": round(budget.limit_usd, 6)},
+        "waiting": [wait.to_json() for wait in progress.waits],
+        "last_failure": None if failure is None else {**failure._asdict(), "message": redact_line(failure.message)},
     }
-
-
-def one_line(progress: Progress, share: float | None) -> str:
-    """The current counters as a line for people."""
-    parts = [
-        f"{progress.done} done",
-        f"{progress.failed} failed",
-        f"{progress.in_flight} in flight",
-        f"{progress.rows_per_s:.1f} rows/s",
-        f"{progress.prompt_tokens + progress.completion_tokens:,} tokens",
-        money(None if progress.unpriced else progress.cost_usd),
-    ]
-    eta_s = progress.eta_s(share)
-    if share is not None and eta_s is not None:
-        parts.append(f"{share:.0%}, {duration(eta_s)} left")
-    if progress.limiting:
-        parts.append(f"limited by {progress.limiting}")
-    return " · ".join(parts)
 
 
 class NoDisplay:
@@ -77,31 +93,54 @@ class NoDisplay:
     def foresee(self, forecast: Forecast) -> None:
         """Nothing."""
 
+    def stopping(self, progress: Progress) -> None:
+        """Nothing."""
+
     def stop(self) -> None:
         """Nothing."""
 
 
 class SilentDisplay(NoDisplay):
-    """Shows no progress, only a canary's forecast."""
+    """Shows no progress, only a canary's forecast, and what happens when the run stops."""
 
     def foresee(self, forecast: Forecast) -> None:
         """Print the forecast as a line."""
-        say(in_words(forecast))
+        self._say(in_words(forecast))
+
+    def stopping(self, progress: Progress) -> None:
+        """Print what happens to the rows in flight."""
+        if progress.stopping is not None:
+            self._say(stopping_words(progress.stopping, progress.in_flight, left_s(progress.stopping)))
+
+    def _say(self, line: str) -> None:
+        say(line)
 
 
 class PlainDisplay(SilentDisplay):
-    """Prints a line every ten seconds, for logs."""
+    """Prints a line every ten seconds, for logs, and at once when a provider stops answering. Each has the time."""
 
-    interval_s = _PLAIN_S
+    interval_s = _LOOK_S
 
     def __init__(self) -> None:
         self._shown = 0.0
+        self._waits: set[tuple[WaitKind, str]] = set()
 
     def update(self, progress: Progress, share: float | None) -> None:
         """Print a line when one is due. A run that ends before the first has only its summary."""
-        if progress.elapsed_s - self._shown >= self.interval_s * 0.9:
+        waits = {
+            (wait.kind, wait.endpoint)
+            for wait in progress.waits
+            if wait.kind in _NOTABLE and (wait.kind is WaitKind.OUTAGE or (wait.left_s or 0.0) >= _LONG_RESET_S)
+        }
+        is_news = not waits <= self._waits
+        self._waits |= waits
+        if is_news or progress.elapsed_s - self._shown >= _PLAIN_S * 0.9:
             self._shown = progress.elapsed_s
-            say(one_line(progress, share))
+            self._waits = waits
+            self._say(full_line(counts_of(progress, share), _now()))
+
+    def _say(self, line: str) -> None:
+        say(f"{_now():%H:%M:%S} {line}")
 
 
 class JsonDisplay(NoDisplay):
@@ -116,3 +155,19 @@ class JsonDisplay(NoDisplay):
     def foresee(self, forecast: Forecast) -> None:
         """Print the forecast as an object."""
         say(json.dumps({"forecast": forecast.to_json()}))
+
+    def stopping(self, progress: Progress) -> None:
+        """Print what happens to the rows in flight as an object."""
+        if (stopping := progress.stopping) is not None:
+            words = {
+                "kind": stopping.reason.kind,
+                "why": redact_line(stopping.reason.why),
+                "in_flight": progress.in_flight,
+                "left_s": round(left_s(stopping), 1),
+                "is_stuck": stopping.is_stuck,
+            }
+            say(json.dumps({"stopping": words, "at": _now().isoformat(timespec="milliseconds")}))
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()

@@ -32,7 +32,7 @@ def lines(plan: "Plan") -> list[str]:
     from crewrun.cli.wording import count, duration, money
 
     done = f", {plan.done:,} {'is' if plan.done == 1 else 'are'} done" if plan.done else ""
-    report = [f"{count(plan.rows, 'row')} to run{done}"]
+    report = [f"{count(plan.rows, 'row')} to run{done}", *(plan.repeat.lines() if plan.repeat is not None else ())]
     if plan.shard is not None:
         report.append(f"shard {plan.shard}: {plan.elsewhere:,} rows belong to other shards")
     if plan.failing_count:

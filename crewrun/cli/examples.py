@@ -43,7 +43,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "export": (
         Example(
             "A CSV for a spreadsheet, in the order of the input",
-            "crewrun export topics.results.jsonl -f csv --ordered -o topics.out.csv",
+            "crewrun export topics.results.jsonl --ordered -o topics.csv",
         ),
         Example("Only what has failed", "crewrun export topics.results.jsonl --status failed"),
     ),

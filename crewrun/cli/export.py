@@ -12,48 +12,63 @@ import typer
 if TYPE_CHECKING:
     from crewrun.batch.sink import Sink
     from crewrun.inspect.export import Written
-    from crewrun.inspect.table import Columns
     from crewrun.inspect.view import View
     from crewrun.row import Row
+    from crewrun.tables.columns import Columns
+    from crewrun.tables.output_format import OutputFormat
+    from crewrun.tables.writers import TableOptions
 
 
 class _Selection(NamedTuple):
-    """What to export. `columns` are those of a CSV, None for JSONL; `guards_formulas` applies to a CSV's texts."""
+    """What to export, and as what. `columns` are those of a table, None for whole lines."""
 
+    form: "OutputFormat"
     columns: "Columns | None"
+    options: "TableOptions"
     status: Literal["ok", "failed"] | None
     ordered: bool
-    guards_formulas: bool
 
 
 def export(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
-    form: Annotated[Literal["jsonl", "csv"], typer.Option("--format", "-f", help="What to write.")] = "jsonl",
+    form: Annotated[
+        Literal["jsonl", "csv", "tsv", "parquet", "xlsx"] | None,
+        typer.Option("--format", "-f", help="What to write. [default: as FILE ends, else jsonl]"),
+    ] = None,
+    columns: str | None = typer.Option(
+        None,
+        "--columns",
+        metavar="A,B",
+        help="Only these, in this order: id,input.topic,output.title,cost_usd. [default: all; whole rows in jsonl]",
+    ),
     ordered: bool = typer.Option(False, "--ordered", help="In input order. [default: as they stand in the results]"),
     status: Annotated[Literal["ok", "failed"] | None, typer.Option("--status", help="Only rows that ended so.")] = None,
     formula_guard: bool = typer.Option(
         True,
         "--formula-guard/--no-formula-guard",
-        help="In a CSV: put an apostrophe before text that a spreadsheet would take for a formula.",
+        help="In csv and tsv: put an apostrophe before text that a spreadsheet would take for a formula.",
     ),
     output: str | None = typer.Option(None, "--output", "-o", metavar="FILE", help="Write there. [default: stdout]"),
 ) -> None:
-    """Write the results of a run as JSONL or CSV, also while it is going.
+    """Write the results of a run as JSONL, CSV, TSV, Parquet or Excel, also while it is going.
 
-    Torn or edited lines are left out. Results that went to a stream, or were deleted, are restored from the journal and
-    the input. Of results without a run folder, merged or copied, the last line of each id is taken. A CSV has the same
-    columns whatever --status; text in it that begins with = + - @, a tab or a carriage return gets an apostrophe in
-    front, unless --no-formula-guard. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is not a run, or cannot
-    be exported; 3 it is written, but results that the run had are missing (unless it is going), or a line is
-    incomplete; 141 stdout was closed.
+    FILE's name says the format: results.csv, .tsv, .parquet, .xlsx, .jsonl; with .gz or .zst behind it, it is
+    compressed. A table has the same columns whatever --status: each input, each field of the output (also of objects in
+    it: output.address.city), lists as JSON. Text in a CSV that begins with = + - @, a tab or a carriage return gets an
+    apostrophe in front, unless --no-formula-guard. Torn or edited lines are left out. Results that went to a stream, or
+    were deleted, are restored from the journal and the input. Of results without a run folder, merged or copied, the
+    last line of each id is taken. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is not a run, or cannot be
+    exported; 3 it is written, but results that the run had are missing (unless it is going), or a line is incomplete;
+    141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop
     from crewrun.inspect.results_file import find_results_file
-    from crewrun.inspect.table import Columns
     from crewrun.inspect.view import open_run
+    from crewrun.terminal import say
 
     stdout_fd = claim_stdout()
-    selection = _Selection(Columns() if form == "csv" else None, status, ordered, formula_guard)
+    output = None if output == "-" else output
+    selection = _Selection(*_table(output, form, columns, stdout_fd, guards=formula_guard), status, ordered)
     results_file = find_results_file(run)
     if results_file is not None:
         with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(results_file)) as sink:
@@ -61,7 +76,32 @@ def export(
     else:
         with open_run(run) as view, _open_sink(output, stdout_fd, lambda path: _is_of_run(path, view)) as sink:
             missing = run_loop(_export, view, selection, sink)
+    for note in selection.options.notes:
+        say(f"crewrun: {output or 'standard output'}: {note}")
+    for warning in selection.columns.unknown() if selection.columns is not None else ():
+        say(f"warning: {warning}")
     raise typer.Exit(3 if missing else 0)
+
+
+def _table(
+    output: str | None, name: str | None, columns: str | None, stdout_fd: int, *, guards: bool
+) -> "tuple[OutputFormat, Columns | None, TableOptions]":
+    """The format, the columns and the options of the export. Raises UsageError."""
+    from crewrun.errors import UsageError
+    from crewrun.tables.column_names import parse_columns
+    from crewrun.tables.columns import Columns
+    from crewrun.tables.output_format import output_format
+    from crewrun.tables.writers import TableOptions
+
+    form = output_format(output, name)
+    form.check_installed(output or f"-f {form}")
+    if form.is_binary and output is None and os.isatty(stdout_fd):
+        raise UsageError(f"-f {form}: is nothing for a terminal; name a file with -o")
+    names = parse_columns(columns)
+    folder = os.path.dirname(os.path.realpath(output)) if output is not None else None
+    options = TableOptions(guards, folder if folder is not None and os.path.isdir(folder) else None)
+    has_columns = names is not None or form.name != "jsonl"
+    return form, Columns(names, typed=form.name == "parquet") if has_columns else None, options
 
 
 async def _export(view: "View", selection: _Selection, sink: "Sink") -> int:
@@ -155,13 +195,14 @@ async def _export_file(run: Path, selection: _Selection, sink: "Sink") -> int:
 
 
 async def _write(lines: "Iterable[bytes]", selection: _Selection, sink: "Sink") -> None:
-    from crewrun.inspect.export import grouped
-    from crewrun.inspect.table import as_csv
+    from crewrun.errors import OutputFailed
+    from crewrun.tables.writers import table_pieces
 
-    if selection.columns is not None:
-        lines = as_csv(lines, selection.columns, guards_formulas=selection.guards_formulas)
-    for piece in grouped(lines):
-        await sink.write([piece])
+    try:
+        for piece in table_pieces(lines, selection.columns, selection.form, selection.options):
+            await sink.write([piece])
+    except OSError as full:
+        raise OutputFailed(f"the table cannot be written: {full.strerror}") from full
 
 
 @contextmanager
@@ -171,7 +212,7 @@ def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bo
     from crewrun.batch.sink import FileSink, StreamSink, open_sink
     from crewrun.errors import UsageError
 
-    if output is None or output == "-":
+    if output is None:
         yield StreamSink(stdout_fd)
         return
     check_output(output)

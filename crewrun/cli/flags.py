@@ -10,24 +10,39 @@ import typer
 from crewrun.batch_flags import InputFormat, batch_flags
 from crewrun.flag_fields import FlagField, Kind, Panel
 
-# Stands for "more than 0" in times and shares of a CPU: Typer's `min` is inclusive, and 0 makes no sense.
-_ABOVE_0 = 0.001
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
 
 
 def _number_or_auto(text: str) -> int | str:
     if text == "auto":
         return text
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
+    number = int(text)
     if number < 1:
-        raise typer.BadParameter(f"{text!r} is neither a whole number from 1 up nor auto")
+        raise ValueError(text)
     return number
 
 
-# The type of each kind on the command line, and what Typer checks. Other forms of text are parsed by `batch.settings`,
-# which gets the crew file's values too.
+def _positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise ValueError(text)
+    return number
+
+
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise ValueError(text)
+    return number
+
+
+# The type of each kind on the command line. Other forms of text are parsed by `batch.settings`, which gets the crew
+# file's values too.
 _TYPES: dict[Kind, Any] = {
     **dict.fromkeys(Kind, str),
     Kind.SWITCH: bool,
@@ -35,12 +50,13 @@ _TYPES: dict[Kind, Any] = {
     **dict.fromkeys((Kind.POSITIVE, Kind.NOT_NEGATIVE), float),
     **dict.fromkeys((Kind.PER_MODEL, Kind.PRICES, Kind.NAMES, Kind.INPUTS), list[str]),
 }
-_CHECKS: dict[Kind, dict[str, Any]] = {
-    Kind.COUNT: {"min": 0},
-    Kind.NOT_NEGATIVE: {"min": 0},
-    Kind.POSITIVE: {"min": _ABOVE_0},
-    Kind.ROWS_OR_AUTO: {"parser": _number_or_auto},
-    Kind.WORKERS_OR_AUTO: {"parser": _number_or_auto},
+# What makes a value of a text, or raises ValueError; `cli.misuse` says what is needed.
+PARSERS: dict[Kind, Callable[[str], Any]] = {
+    Kind.COUNT: _count,
+    Kind.NOT_NEGATIVE: _not_negative,
+    Kind.POSITIVE: _positive,
+    Kind.ROWS_OR_AUTO: _number_or_auto,
+    Kind.WORKERS_OR_AUTO: _number_or_auto,
 }
 # What stands for a value in the help, where a flag does not say it.
 _METAVARS = {Kind.COUNT: "N", **dict.fromkeys((Kind.POSITIVE, Kind.NOT_NEGATIVE), "SECONDS")}
@@ -58,7 +74,7 @@ def option(name: str, *, help: str | None = None) -> Any:  # noqa: A002  (as Typ
         envvar=field.variable,
         help=help or field.help,
         rich_help_panel=flag.panel.value,
-        **_CHECKS.get(flag.kind, {}),
+        parser=PARSERS.get(flag.kind),
     )
 
 

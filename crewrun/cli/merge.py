@@ -23,7 +23,13 @@ _EXCERPT_CHARS = 60
 
 def merge(
     runs: list[str] = typer.Argument(..., metavar="RUN", help="Results files, or run folders."),
-    output: str = typer.Option(..., "--output", "-o", metavar="FILE", help="Where the merged results go."),
+    output: str = typer.Option(
+        ...,
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where the merged results go: .jsonl, .csv, .tsv, .parquet or .xlsx.",
+    ),
     inputs: str | None = typer.Option(
         None, "--input", metavar="INPUTS", help="The input with all rows. [default: the input that the runs name]"
     ),
@@ -43,7 +49,10 @@ def merge(
     from crewrun.cli.setup import run_loop
     from crewrun.inspect.merge import MergedResults
     from crewrun.inspect.merge_inputs import Input, input_of, open_merge_inputs, read_merge_input
+    from crewrun.tables.output_format import output_format
 
+    form = output_format(output, None)
+    form.check_installed(output)
     with ExitStack() as files:
         runs_read, warnings = open_merge_inputs(runs, files)
         path = _check_output(output, runs_read, inputs, force=force)
@@ -55,7 +64,7 @@ def merge(
         if isinstance(whole, Input):
             run_loop(_see_input, whole, merged)
         differences = merged.end(checked=isinstance(whole, Input))
-        merged.write(path, ordered=ordered)
+        warnings += [f"{output}: {note}" for note in merged.write(path, form, ordered=ordered)]
         is_complete = _say_result(output, runs_read, merged, differences, whole, warnings)
     raise typer.Exit(0 if is_complete else 3)
 
@@ -96,11 +105,11 @@ async def _see_input(whole: "Input", merged: "MergedResults") -> None:
 
 def _check_output(output: str, runs: "Sequence[MergeInput]", inputs: str | None, *, force: bool) -> Path:
     """The path to write to. Raises UsageError when it cannot be written, or would overwrite an input or a run."""
-    from crewrun.batch.locations import check_output, output_path
+    from crewrun.batch.locations import check_output
     from crewrun.errors import UsageError
     from crewrun.runs.folder import folder_of
 
-    if output_path("-", output) is None:
+    if output == "-":
         raise UsageError("-o -: the results are written whole or not at all; name a file")
     check_output(output)
     path = Path(os.path.realpath(output))

@@ -14,7 +14,7 @@ Switch = Literal["on", "off"]
 
 def _seconds(seconds: float) -> float:
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise typer.BadParameter(f"{seconds} is not a number of seconds from 0 up")
+        raise typer.BadParameter("needs to be a number of seconds from 0")
     return seconds
 
 
@@ -65,12 +65,13 @@ def mock(
 
 
 def _random_fault(fail: str | None) -> "RandomFault | None":
+    from crewrun.errors import UsageError
     from crewrun.mock.faults import RandomFault
 
     try:
         return None if fail is None else RandomFault.parse(fail)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="'--fail'") from error
+        raise UsageError(f"--fail: {error}") from error
 
 
 def _serve(settings: "Settings") -> None:

@@ -121,7 +121,7 @@ class _Builder:
             with self._noting((*path, name)):
                 try:
                     files[name] = file = as_file(value)
-                    if file.text and not file.placeholders:
+                    if file.text and not file.varies:
                         if isinstance(file.source, FilePath):
                             inside(self._folder, file.text)
                         check({name: file}, {}, self._folder, "")

@@ -128,3 +128,4 @@ CREW: Mapping[str, str] = {
     "verbose": "Accepted for CrewAI's sake; has no effect.",
 }
 IGNORED = "Accepted for CrewAI's sake; has no effect."
+EXTENSION = "Your own, such as a mapping with anchors (&name) that agents and tasks refer to; has no effect."

@@ -41,5 +41,7 @@ def assemble(source: DefinitionSource, names: NameResolver, rules: Rules, kind: 
         raise failure(source.file, problems)
     batch = spec.batch.model_dump(exclude_none=True) if spec.batch else {}
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    target = CrewTarget(build(spec, source, folder, objects))
-    return Definition(target, batch=batch, path=Path(path), kind=kind)
+    crew = build(spec, source, folder, objects)
+    if not rules.crewai:
+        crew.set_crew_yaml()
+    return Definition(CrewTarget(crew), batch=batch, path=Path(path), kind=kind)

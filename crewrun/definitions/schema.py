@@ -8,6 +8,7 @@ from typing import Any
 
 from crewrun.batch_flags import batch_flags
 from crewrun.definitions import descriptions
+from crewrun.definitions.keys import EXTENSION
 from crewrun.definitions.spec import (
     AgentSpec,
     BatchSpec,
@@ -48,6 +49,7 @@ def crew_schema() -> dict[str, Any]:
         "$id": "urn:crewrun:crew.yaml",
         "title": "crew.yaml of crewrun",
         **schema,
+        "patternProperties": {f"^{EXTENSION}": {"description": descriptions.EXTENSION}},
         "if": {"properties": {"process": {"const": "hierarchical"}}, "required": ["process"]},
         "else": {"properties": {"tasks": _TASKS_NEED_AN_AGENT}},
         "$defs": parts,

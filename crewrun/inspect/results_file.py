@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 from crewrun.inspect.export import LeftOut, Lines, Status
 from crewrun.inspect.merge import read_line
-from crewrun.inspect.table import Columns
 from crewrun.journal.done_index import Positions
 from crewrun.journal.keys import row_key
 from crewrun.runs.folder import folder_of
+from crewrun.tables.columns import Columns
 
 
 def find_results_file(run: str) -> Path | None:

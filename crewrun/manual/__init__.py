@@ -22,6 +22,7 @@ TOPICS = (
     "resuming",
     "inspecting",
     "overnight",
+    "money",
     "machines",
     "flags",
     "flows",

@@ -162,6 +162,20 @@ class RunState:
         position = self._done.find(row)
         return position is not None and not self._done.is_ok(position)
 
+    def is_done(self, row: Row) -> bool:
+        """Whether the row succeeded in an earlier session."""
+        stored = self.find(row)
+        return stored is not None and stored.status == "ok"
+
+    def has_changed(self, row: Row) -> bool:
+        """Whether a row with the same id was done with other content."""
+        return self._done.find_changed(row) is not None
+
+    def totals(self) -> tuple[int, int]:
+        """How many rows succeeded and failed in earlier sessions, whether the input still has them or not."""
+        ok = self._done.count_ok()
+        return ok, len(self._done) - ok
+
     def find_changed(self, row: Row) -> int | None:
         """The position of the row with the same id, different inputs and a line in the results; None without one."""
         position = self._done.find_changed(row)

@@ -27,7 +27,7 @@ class ArrowReader:
         self._ready: Iterator[Any] | None
         batches = _parquet if is_parquet else _arrow
         try:
-            schema, self._total, self._batches = batches(file, name)
+            schema, self.rows, self._batches = batches(file, name)
         except (OSError, ValueError) as wrong:  # pyarrow's errors are both
             what = "Parquet" if is_parquet else "Arrow"
             raise UsageError(f"{name}: is no {what} file, or damaged: {_first_line(wrong)}") from None
@@ -42,7 +42,7 @@ class ArrowReader:
 
     def share(self) -> float | None:
         """The share of the rows that has been read."""
-        return self._row / self._total if self._total else None
+        return self._row / self.rows if self.rows else None
 
     def take(self) -> list[Record]:
         """The rows of the next batch that has any."""

@@ -18,7 +18,6 @@ from crewrun.tables.text_lines import Overlong, TextLines
 
 _DAMAGE: Final = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded
 _UNCLOSED: Final = "not CSV: a quote that opens here is never closed; what follows it is lost"
-_NOTHING: Final = Record(0, b"", None, 0)  # stands for a blank line
 
 
 class DelimitedReader:
@@ -68,8 +67,7 @@ class DelimitedReader:
                 record = self._next()
                 if record is None:
                     break
-                if record is not _NOTHING:
-                    records.append(record)
+                records.append(record)
         except errors() as broken:
             self.is_cut = True
             records.append(unreadable(self._line, broken))
@@ -87,7 +85,7 @@ class DelimitedReader:
         self._parser = parser_of(self._dialect, self._texts.lines())
 
     def _next(self) -> Record | None:
-        """The next record, `_NOTHING` for what is none, None at the end."""
+        """The next record, which may be blank; None at the end."""
         line = self._line
         try:
             fields = next(self._parser, None)
@@ -97,7 +95,7 @@ class DelimitedReader:
             return self._skip_overlong(line, self._line - line)
         if fields is None:
             return None
-        return self._record(line, fields) if fields else _NOTHING
+        return self._record(line, fields) if fields else Record(line, b"", None, 1)
 
     def _record(self, line: int, fields: list[str]) -> Record:
         names = self._header.names
@@ -115,7 +113,7 @@ class DelimitedReader:
             content = "\x1f".join(fields).encode("utf-8", "surrogateescape")
             return Record(line, content, problem, len(content))
         if len(fields) > 1 and not any(fields):
-            return _NOTHING
+            return Record(line, b"", None, len(fields))
         size_bytes = sum(map(len, fields)) + len(fields)
         if self._all_names is not None:
             return Record(line, dict(zip(self._all_names, fields, strict=True)), None, size_bytes)

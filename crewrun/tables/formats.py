@@ -14,7 +14,7 @@ from crewrun.tables import arrow, compression, excel
 from crewrun.tables.byte_input import ByteInput, RawInput
 from crewrun.tables.delimited import DelimitedReader
 from crewrun.tables.dialect import has_table
-from crewrun.tables.encodings import TextEncoding, decoder_of, find_encoding
+from crewrun.tables.encodings import UTF_8, TextEncoding, decoder_of, find_encoding
 from crewrun.tables.json_lines import JsonLinesReader
 from crewrun.tables.json_values import JsonValuesReader
 from crewrun.tables.options import InputOptions
@@ -51,23 +51,44 @@ WHAT_INPUTS_ARE: Final = "a .jsonl, .json, .csv, .tsv, .parquet, .arrow or .xlsx
 
 @dataclass(slots=True)
 class OpenTable:
-    """A table that is open: its format, how it was compressed, and its reader. `close` ends reading it."""
+    """A table that is open. `rows` is how many it has, where it says so itself. `is_exact`: its records take what its
+    file takes.
+    """
 
     format: InputFormat
     compression: str | None
     reader: TableReader
-    is_exact: bool
-    _spooled: IO[bytes] | None
+    notes: Sequence[str]
+    rows: int | None = None
+    encoding: str = UTF_8
+    is_exact: bool = False
+    _spooled: IO[bytes] | None = None
 
-    @property
-    def notes(self) -> Sequence[str]:
-        """How it is read, where that is not what its name says."""
-        return self.reader.notes
+    def text_again(self, raw: RawInput) -> "TextStream":
+        """The same text, from its beginning, in UTF-8."""
+        return TextStream(_unpacked(raw, self.compression), self.encoding)
 
     def close(self) -> None:
         """Remove the temporary copy, if there is one."""
         if self._spooled is not None:
             self._spooled.close()
+
+
+class TextStream:
+    """A text in UTF-8, whatever encoding it is in."""
+
+    def __init__(self, source: ByteInput, encoding: str) -> None:
+        self._source = source
+        self._decoder = None if encoding == UTF_8 else decoder_of(encoding)
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, none at the end. Raises what reading the text does."""
+        while chunk := self._source.read(size):
+            if self._decoder is None:
+                return chunk
+            if text := self._decoder.decode(chunk):
+                return text.encode("utf-8", "surrogateescape")
+        return b""
 
 
 def suffix_format(name: str) -> InputFormat | None:
@@ -106,14 +127,21 @@ def _open(raw: RawInput, path: str, name: str, options: InputOptions) -> OpenTab
         file = raw.file if raw.is_seekable and kind is None else _spooled(source)
         if file is raw.file:
             raw.rewind()
-        spooled = None if file is raw.file else file
-        reader: TableReader = (
-            excel.ExcelReader(file, name, options)
-            if format_name == "xlsx"
-            else arrow.ArrowReader(file, name, options, is_parquet=format_name == "parquet")
-        )
-        return OpenTable(format_name, kind, reader, is_exact=False, _spooled=spooled)
-    return _open_text(format_name, kind, source, head, name, options)
+        table = _open_binary(format_name, file, name, options)
+        table._spooled = None if file is raw.file else file
+    else:
+        table = _open_text(format_name, kind, source, head, name, options)
+    if options.format is None and named is None and format_name != "jsonl":
+        table.notes = [_NAMES[format_name], *table.notes]
+    return table
+
+
+def _open_binary(format_name: InputFormat, file: Any, name: str, options: InputOptions) -> OpenTable:
+    if format_name == "xlsx":
+        book = excel.ExcelReader(file, name, options)
+        return OpenTable(format_name, None, book, book.notes)
+    table = arrow.ArrowReader(file, name, options, is_parquet=format_name == "parquet")
+    return OpenTable(format_name, None, table, table.notes, table.rows)
 
 
 def _open_text(
@@ -121,7 +149,8 @@ def _open_text(
 ) -> OpenTable:
     encoding = find_encoding(source, head, name, options.encoding)
     if source.raw.is_seekable:
-        source = _from_start(source, name, kind)
+        source.raw.rewind()
+        source = _unpacked(source.raw, kind)
     reader: TableReader
     if format_name in ("csv", "tsv"):
         reader = DelimitedReader(source, head, name, encoding, options, tabs=format_name == "tsv")
@@ -130,15 +159,14 @@ def _open_text(
     else:
         _check_lines(_text(head, encoding), name)
         reader = JsonLinesReader(source, encoding)
-    is_exact = kind is None and encoding.name == "utf-8"
-    return OpenTable(format_name, kind, reader, is_exact, _spooled=None)
+    is_exact = kind is None and encoding.name == UTF_8
+    return OpenTable(format_name, kind, reader, reader.notes, None, encoding.name, is_exact)
 
 
-def _from_start(source: ByteInput, name: str, kind: str | None) -> ByteInput:
-    """A file from its beginning, after all of it has been looked at."""
-    source.raw.rewind()
-    plain = ByteInput(source.raw)
-    return plain if kind is None else compression.decompressed(plain, name, None, is_named=False)[0]
+def _unpacked(raw: RawInput, kind: str | None) -> ByteInput:
+    """The bytes of a file without its compression, which has been found out."""
+    plain = ByteInput(raw)
+    return plain if kind is None else compression.decompressed(plain, "", None, is_named=False)[0]
 
 
 def _format_of_magic(head: bytes, name: str) -> InputFormat | None:

@@ -36,7 +36,7 @@ class JsonLinesReader:
                 self._has_ended = not chunk
                 lines = self._splitter.feed(self._in_utf_8(chunk))
                 lines += self._splitter.end() if not chunk else []
-                records = [record for line in lines if (record := self._record(line)) is not None]
+                records = [self._record(line) for line in lines]
         except errors() as broken:
             self.is_cut = self._has_ended = True
             records = [unreadable(self._splitter.lines + 1, broken)]
@@ -48,12 +48,11 @@ class JsonLinesReader:
             return chunk
         return self._decoder.decode(chunk, not chunk).encode("utf-8", "surrogateescape")
 
-    def _record(self, line: Line) -> Record | None:
-        """The record in a line, None when it is blank."""
+    def _record(self, line: Line) -> Record:
         problem = TOO_LONG if line.too_long else None
         text = line.text
         if line.number == 1:
             text = text.removeprefix(codecs.BOM_UTF8)
         elif text.startswith(b"\0") and not text.strip(b"\0\r"):
             self.is_cut = True  # a file system that lost the end of a file fills it with zeros
-        return Record(line.number, text, problem, len(text) + 1) if problem or text.strip() else None
+        return Record(line.number, text, problem, len(text) + 1)

@@ -15,14 +15,19 @@ class Record(NamedTuple):
     """A line, a record of a table or a JSON object of the input. `line` counts from 1; in Parquet and Arrow files it is
     the number of the row.
 
-    `content` is a line that is still to be parsed, or the values by column. `problem` says why there is no valid
-    content. `size_bytes` is about what the record takes in the input, without compression.
+    `content` is a line that is still to be parsed, where a blank one is no row, or the values by column. `problem` says
+    why there is no valid content. `size_bytes` is about what the record takes in the input, without compression.
     """
 
     line: int
     content: bytes | dict[str, Any]
     problem: str | None
     size_bytes: int
+
+    @property
+    def is_row(self) -> bool:
+        """Whether it is more than a blank line."""
+        return self.problem is not None or not isinstance(self.content, bytes) or bool(self.content.strip())
 
 
 class TableReader(Protocol):

@@ -580,23 +580,23 @@ def test_it_starts_as_a_program_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        pytest.param(["--latency", "-1"], "'--latency'", id="latency"),
-        pytest.param(["--latency", "nan"], "'--latency'", id="latency nan"),
-        pytest.param(["--jitter", "-0.1"], "'--jitter'", id="jitter"),
+        pytest.param(["--latency", "-1"], "--latency: needs to be a number of seconds from 0, not ", id="latency"),
+        pytest.param(["--latency", "nan"], "--latency: needs to be a number of seconds from 0, not ", id="latency nan"),
+        pytest.param(["--jitter", "-0.1"], "--jitter: needs", id="jitter"),
         pytest.param(["--fail", "x"], "'x' is not RATE:STATUS", id="fail"),
         pytest.param(["--fail", "2:500"], "fraction from 0 to 1", id="fail rate"),
         pytest.param(["--fail", "0.1:200"], "from 400 to 599", id="fail status"),
-        pytest.param(["--rpm", "0"], "'--rpm'", id="rpm"),
-        pytest.param(["--tpm", "0"], "'--tpm'", id="tpm"),
-        pytest.param(["--port", "70000"], "'--port'", id="port"),
-        pytest.param(["--tools", "no"], "'--tools'", id="tools"),
+        pytest.param(["--rpm", "0"], "--rpm: needs to be a whole number from 1, not '0'", id="rpm"),
+        pytest.param(["--tpm", "0"], "--tpm: needs", id="tpm"),
+        pytest.param(["--port", "70000"], "--port: needs to be a whole number from 0 to 65535, not", id="port"),
+        pytest.param(["--tools", "no"], "--tools: needs to be 'on' or 'off', not 'no'", id="tools"),
     ],
 )
 def test_a_bad_flag_is_refused(flags: list[str], message: str) -> None:
     """A value that makes no sense names its flag and ends with 2, before anything listens."""
     done = run(*flags)
     assert done.returncode == 2
-    assert message in plain(done.stderr)
+    assert message in done.stderr
     assert done.stdout == ""
 
 
@@ -900,8 +900,3 @@ def test_tools_and_schemas_can_be_refused() -> None:
 def run(*flags: str) -> CompletedProcess[str]:
     """The mock with flags that do not let it start."""
     return crewrun("mock", *flags, cwd=ROOT)
-
-
-def plain(boxed: str) -> str:
-    """An error as typer prints it, without the box and its line breaks."""
-    return " ".join(boxed.replace("│", " ").split())

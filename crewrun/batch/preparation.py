@@ -166,6 +166,12 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     may_change = bool(settings.id_field and folder and folder.is_used and request.invocation.only is None)
     readable = spooled(inputs, resources) if settings.strict or settings.canary or may_change else inputs
     open_again = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))
+    source = open_again()
+    resources.callback(source.release)
+    check_output(places.output)
+    await source.start()
+    for note in input_notes(source, inputs, settings):
+        request.say(note)
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
         await check_rows(inputs, open_again(), worker, settings.part)
@@ -178,12 +184,6 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
         target = await _check_first_crew(request, open_again, calls.gateway) or target
     for warning in target.text_warnings(columns, settings.input):
         request.say(f"warning: {warning}")
-    source = open_again()
-    resources.callback(source.release)
-    await source.start()
-    for note in input_notes(source, inputs, settings):
-        request.say(note)
-    check_output(places.output)
     return Rows(source, open_again, is_pipe(readable), may_change)
 
 

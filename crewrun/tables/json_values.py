@@ -160,7 +160,8 @@ def _alone(record: Record) -> Record:
         for name, value in record.content.items():
             if isinstance(value, list) and value and all(isinstance(element, dict) for element in value):
                 why = f"one object, with a list of objects as {name!r}; if those are the rows"
-                return record._replace(problem=f"{why}: jq -c '.[{json.dumps(name)}][]'")
+                problem = f"{why}: jq -c '.[{json.dumps(name)}][]'"
+                return record._replace(content=json.dumps(record.content).encode(), problem=problem)
     return record
 
 

@@ -93,6 +93,26 @@ class BatchFlags:
             metavar="NAME=VALUE|@FILE",
         ),
     ] = field(default_factory=dict)
+    map: Annotated[
+        Mapping[str, str],
+        Flag(
+            Panel.INPUT,
+            Kind.COLUMN_MAP,
+            "Fill a placeholder from a column of another name; a.b is a field of an object. May be repeated.",
+            in_file="The columns of placeholders that have other names: {topic: Subject}.",
+            metavar="PLACEHOLDER=COLUMN",
+        ),
+    ] = field(default_factory=dict)
+    fields: Annotated[
+        Sequence[str] | None,
+        Flag(
+            Panel.INPUT,
+            Kind.COLUMNS,
+            "The columns that a row's id is made of and that `input` of its result has.",
+            default="all",
+            metavar="A,B",
+        ),
+    ] = None
     strict: Annotated[bool, Flag(Panel.INPUT, Kind.SWITCH, "Refuse to start if any row cannot be run.")] = False
     # Crew and models
     engine: Annotated[
@@ -316,6 +336,16 @@ class BatchFlags:
         ),
     ] = None
     # State
+    same_endpoint: Annotated[
+        bool,
+        Flag(
+            Panel.STATE,
+            Kind.SWITCH,
+            "Where a model is called is no part of the run: what is done at another base_url stays done.",
+            in_file="Where a model is called is no part of the run; the same as `identity: {base_url: ignore}`.",
+            concerns_calls=True,
+        ),
+    ] = False
     fresh: Annotated[
         bool, Flag(Panel.STATE, Kind.SWITCH, "Start over: move the results and the state of an earlier run aside.")
     ] = False

@@ -37,6 +37,8 @@ class Kind(Enum):
     PRICES = auto()  # MODEL=IN,OUT
     NAMES = auto()
     INPUTS = auto()  # NAME=VALUE
+    COLUMN_MAP = auto()  # PLACEHOLDER=COLUMN
+    COLUMNS = auto()  # a,b
 
 
 # What a value of each kind has to be, for messages of the form "needs to be …, not …".
@@ -56,6 +58,8 @@ NEEDED: Mapping[Kind, str] = {
     Kind.PRICES: "for each model its US dollars per million tokens, in and out",
     Kind.NAMES: "a list of names",
     Kind.INPUTS: "a mapping of names to values",
+    Kind.COLUMN_MAP: "a mapping of placeholders to columns",
+    Kind.COLUMNS: "a list of columns",
 }
 
 

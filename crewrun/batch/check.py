@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from crewrun.batch.definition_records import previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
-from crewrun.batch.first_rows import read_first_rows
+from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path
-from crewrun.batch.preflight import unused_constants
-from crewrun.batch.run_identity import identify
+from crewrun.batch.preflight import unused_inputs
+from crewrun.batch.run_identity import identify, past_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, input_name, open_source
 from crewrun.batch.unsupported import check_supported
@@ -110,7 +111,7 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
             findings.defaults = definition.defaults
             findings.input_options = settings.input_options
-            await _look_at(definition, findings, inputs, gateway)
+            await _look_at(definition, findings, inputs, gateway, settings)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
     findings.warnings = [redact_line(warning) for warning in findings.warnings]
     findings.problems = [redact_line(problem) for problem in findings.problems]
@@ -121,8 +122,10 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
     return findings
 
 
-async def _look_at(definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway) -> None:
-    gateway.refused.update(await _learned(definition, findings.constants, inputs, gateway))
+async def _look_at(
+    definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway, settings: BatchSettings
+) -> None:
+    gateway.refused.update(await _learned(definition, settings, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
     code_fields = question_fields(definition.target.user_code)
@@ -131,7 +134,7 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
     findings.crew["placeholders"] = {
         name: place for name, place in needed.items() if not is_filled(name, findings.constants)
     }
-    findings.warnings += unused_constants(findings.constants, target)
+    findings.warnings += unused_inputs(findings.input_options, target)
     findings.warnings += [*target.tool_problems, *target.missing_tool_keys]
     try:
         endpoints = await check_models(target, gateway)
@@ -146,7 +149,7 @@ async def _look_at(definition: Definition, findings: Findings, inputs: str | Non
             await _look_at_first_rows(definition, findings, inputs, target)
             await _look_at_rows(definition, findings, inputs, Worker(definition.target, gateway), target)
         else:
-            findings.warnings += target.text_warnings((), findings.constants)
+            findings.warnings += warnings_about((), target, findings.input_options)
             findings.first_row = _previews(target, findings.constants)
     except CrewrunError as wrong:
         findings.problems.append(str(wrong))
@@ -164,14 +167,17 @@ async def _made_for_first_row(target: Target, inputs: str | None, findings: Find
 
 
 async def _learned(
-    definition: Definition, constants: Mapping[str, Any], inputs: str | None, gateway: Gateway
+    definition: Definition, settings: BatchSettings, inputs: str | None, gateway: Gateway
 ) -> set[Refused]:
     """What endpoints refused in an earlier run of this crew on these inputs, if it is in the usual place."""
     output = output_path(inputs, None) if inputs is not None else None
     with suppress(CrewrunError, OSError):
         if output is not None and (folder := folder_of(Path(output))).is_used:
             endpoints = await check_models(definition.target, gateway, keys=False)
-            return read_refusals(folder.journal, identify(definition, endpoints, constants).definition)
+            past = past_of(previous_run(folder), folder) if settings.same_endpoint else None
+            return read_refusals(
+                folder.journal, identify(definition, endpoints, settings.input_options, past).definition
+            )
     return set()
 
 
@@ -179,10 +185,11 @@ async def _look_at_first_rows(definition: Definition, findings: Findings, inputs
     """Find what would stop the batch before its first row, and braces in the texts that no column fills in."""
     columns: tuple[str, ...] = ()
     if not is_pipe(inputs):
-        rows = await read_first_rows(open_source(inputs, findings.input_options), definition.target)
+        options = findings.input_options
+        rows = await read_first_rows(open_source(inputs, options), definition.target, options)
         columns = tuple(rows.columns)
         findings.problems += filter(None, [rows.problem(inputs)])
-    findings.warnings += target.text_warnings(columns, findings.constants)
+    findings.warnings += warnings_about(columns, target, findings.input_options)
 
 
 async def _look_at_rows(

@@ -59,7 +59,7 @@ def text_parts(texts: Mapping[str, str]) -> Parts:
                 _add(parts, owner, fields)
         if isinstance(manager := data.get("manager_agent"), dict):
             _add(parts, "agent 'manager'", manager)
-        _add(parts, CREW, {key: value for key, value in data.items() if key not in _BESIDE_THE_CREW})
+        _add(parts, CREW, {k: v for k, v in data.items() if not _is_beside(k)})
     return parts
 
 
@@ -82,7 +82,7 @@ def _add(parts: Parts, owner: str, fields: Mapping[str, Any]) -> None:
         times += 1
         name = f"{owner} ({times})"
     parts[name] = {
-        key: _digest(as_data(value))
+        key: _digest(as_data(value, base_url=None))
         for key, value in fields.items()
         if value is not None and value is not False and value not in ("", [], {}, ())
     }
@@ -107,6 +107,10 @@ def _data_of(name: str, text: str) -> dict[str, Any] | None:
         return None
     stem = os.path.splitext(os.path.basename(name))[0]
     return {stem: data} if stem in ("agents", "tasks") and stem not in data else data
+
+
+def _is_beside(key: str) -> bool:
+    return key in _BESIDE_THE_CREW or key.startswith("x-")  # which are for anchors
 
 
 def _file(name: str, texts: Mapping[str, str]) -> str:

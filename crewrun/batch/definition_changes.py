@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from crewrun.batch.crew_parts import ORDER, Parts
 from crewrun.batch.definition_records import DefinitionRecord
 
+OTHER_ADDRESS = "another base_url"
 _NOT_KNOWN = "why is not known"
 _CREW_CHANGED = "the crew changed, where is not known"
 _MAX_CHANGES = 3  # as many as fit on a line or two
@@ -83,7 +84,7 @@ def _model_changes(before: Sequence[str] | None, now: Sequence[str] | None) -> l
         gone.remove(twin)
         added.remove(model)
         if twin.base_url != model.base_url:
-            phrases.append(f"another base_url: {_address(model)}, before {_address(twin)}")
+            phrases.append(f"{OTHER_ADDRESS}: {_address(model)}, before {_address(twin)}")
         if names := _differing(twin.params, model.params):
             phrases.append(f"parameters of {model.name} changed: {', '.join(names)}")
     if added or gone:
@@ -93,13 +94,9 @@ def _model_changes(before: Sequence[str] | None, now: Sequence[str] | None) -> l
 
 
 def _constant_changes(before: DefinitionRecord, now: DefinitionRecord) -> list[str]:
-    names = sorted({*before.constants, *now.constants})
-    differing = [
-        name
-        for name in names
-        if (name in before.constants, before.constants.get(name)) != (name in now.constants, now.constants.get(name))
-    ]
-    return [f"another -i {name}" for name in differing]
+    constants = _differing(dict(before.constants), dict(now.constants))
+    columns = _differing(dict(before.columns), dict(now.columns))
+    return [*(f"another -i {name}" for name in constants), *(f"another --map {name}" for name in columns)]
 
 
 def _model_of(endpoint: str) -> _Model | None:
@@ -116,4 +113,4 @@ def _address(model: _Model) -> str:
 def _differing(one: Any, other: Any) -> list[str]:
     if not isinstance(one, dict) or not isinstance(other, dict):
         return [] if one == other else ["all"]
-    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    return sorted(n for n in {*one, *other} if (n in one, one.get(n)) != (n in other, other.get(n)))

@@ -22,7 +22,8 @@ class DefinitionRecord:
     """`definition` is the fingerprint that rows are done under, `crew` that of the crew alone.
 
     `endpoints` are without secrets, None where they are unknown, `constants` the redacted inputs for all rows. `parts`
-    are from the loaded crew, None for sessions that did not store them, `text_parts` from its files.
+    are from the loaded crew, None for sessions that did not store them, `text_parts` from its files. `anywhere` is the
+    fingerprint without addresses, empty for sessions that did not store it. `columns` are those of `--map`.
     """
 
     definition: str
@@ -31,6 +32,8 @@ class DefinitionRecord:
     constants: Mapping[str, Any] = field(default_factory=dict)
     parts: Parts | None = None
     text_parts: Parts | None = None
+    anywhere: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest has it, without what is empty."""
@@ -41,7 +44,7 @@ class DefinitionRecord:
         """The record in a manifest; None for what is none."""
         if not isinstance(data, Mapping) or not isinstance(data.get("definition"), str):
             return None
-        endpoints, constants = data.get("endpoints"), data.get("constants")
+        endpoints, constants, columns = data.get("endpoints"), data.get("constants"), data.get("columns")
         return cls(
             data["definition"],
             str(data.get("crew") or ""),
@@ -49,6 +52,8 @@ class DefinitionRecord:
             constants if isinstance(constants, Mapping) else {},
             _as_parts(data.get("parts")),
             _as_parts(data.get("text_parts")),
+            str(data.get("anywhere") or ""),
+            columns if isinstance(columns, Mapping) else {},
         )
 
     @classmethod
@@ -62,7 +67,9 @@ class DefinitionRecord:
                 "crew": about.get("fingerprint"),
                 "endpoints": about.get("endpoints"),
                 "constants": manifest.options.get("input"),
+                "columns": manifest.options.get("map"),
                 "parts": about.get("parts"),
+                "anywhere": about.get("anywhere"),
                 "text_parts": text_parts({str(k): str(v) for k, v in texts.items()}) if isinstance(texts, dict) else {},
             }
         )
@@ -90,16 +97,21 @@ def previous_run(folder: RunFolder | None) -> PreviousRun | None:
     return PreviousRun(manifest, latest_definition(folder.journal) or "")
 
 
-def records_before(previous: PreviousRun | None, now: str) -> list[DefinitionRecord]:
-    """What is known of definitions of earlier sessions other than `now`, the latest first."""
+def records_of(previous: PreviousRun | None) -> list[DefinitionRecord]:
+    """What is known of definitions of earlier sessions, the latest first."""
     if previous is None:
         return []
     last = DefinitionRecord.of_manifest(previous.manifest, previous.definition)
     by_name: dict[str, DefinitionRecord] = {}
     for record in [last, *records_in(previous.manifest)]:
-        if record.definition not in ("", now):
+        if record.definition:
             by_name.setdefault(record.definition, record)
-    return list(by_name.values())[:_MAX_EARLIER]
+    return list(by_name.values())
+
+
+def other_records(previous: PreviousRun | None, now: str) -> list[DefinitionRecord]:
+    """Those other than `now`, as far as a manifest has room for them."""
+    return [record for record in records_of(previous) if record.definition != now][:_MAX_EARLIER]
 
 
 def records_in(manifest: Manifest) -> list[DefinitionRecord]:

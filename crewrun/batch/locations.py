@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from crewrun.batch.descriptors import descriptor_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import STDIN, TableSource, open_source, openable, stat_of
@@ -23,6 +24,7 @@ from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.manifest import is_foreign
 from crewrun.tables.formats import COMPRESSED_SUFFIXES, TABLE_SUFFIXES
+from crewrun.unfinished import temporary
 
 # How much longer than the results' name a name may get: the number that --fresh adds, and the suffix of the run folder.
 _ADDED_BYTES = len(f".999{FOLDER_SUFFIX}")
@@ -145,6 +147,7 @@ def spooled(inputs: str, files: ExitStack) -> str:
         return inputs
     suffix = "" if inputs == STDIN else "".join(Path(inputs).suffixes)
     copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))  # noqa: SIM115  (closed with files)
+    files.enter_context(temporary(copy.name))
     with open(openable(inputs), "rb") as pipe:
         shutil.copyfileobj(pipe, copy)
     copy.flush()
@@ -173,8 +176,8 @@ def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
 def check_summary(summary: str, inputs: str, output: str | None) -> None:
     """Raise UsageError when the summary cannot be written, or would overwrite the input or the results."""
     path = Path(summary)
-    if summary == STDIN:
-        raise UsageError("--summary -: standard output is for result lines; name a file, or /dev/stderr")
+    if summary == STDIN or descriptor_of(summary) == 1:
+        raise UsageError(f"--summary {summary}: standard output is for result lines; name a file, or /dev/stderr")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"--summary {summary}: cannot be written there")
     if any(other and path.resolve() == Path(other).resolve() for other in (inputs, output)):

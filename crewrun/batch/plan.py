@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crewrun.batch.canary import Sample, draw
-from crewrun.batch.definition_records import DefinitionRecord, previous_run, records_before
+from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, other_records, previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
-from crewrun.batch.first_rows import read_first_rows
+from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
 from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.preflight import check_priced, input_notes, make_gateway, moved_files, unused_names
 from crewrun.batch.repeat import Repeat, RepeatCounter
 from crewrun.batch.row_estimate import Range, RowEstimator, for_each_bound, scaled_sum, sum_of
-from crewrun.batch.run_identity import Identity, identify
+from crewrun.batch.run_identity import Identity, identify, past_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import input_name
 from crewrun.batch.unsupported import check_supported
@@ -101,9 +101,12 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
         plan.notes.append(f"defaults of flags from {definition.defaults}")
     endpoints = await _endpoints(definition.target, gateway, settings)
     folder = run_folder(output, settings)
-    identity = identify(definition, endpoints, settings.input)
+    previous = None if settings.fresh else previous_run(folder)
+    identity = identify(
+        definition, endpoints, settings.input_options, past_of(previous, folder) if settings.same_endpoint else None
+    )
     columns = await _columns(inputs, settings, definition.target)
-    past = _read_past(folder, endpoints, identity, settings)
+    past = _read_past(folder, previous, endpoints, identity, settings)
     counter = RepeatCounter(past.so_far, past.earlier_rows)
     sample = await _sample(plan, inputs, settings, counter, Worker(definition.target, gateway))
     if settings.strict and plan.failing_count:
@@ -111,12 +114,12 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
         raise UsageError(f"{inputs}: {plan.failing_count} rows cannot be run (--strict)\n{examples}")
     plan.rows = sample.total
     if not counter.is_first:
-        now = identity.record(settings.input)
+        now = identity.record(settings.input_options)
         plan.repeat = counter.result("all", past.records, now, is_paid=not settings.replay)
     target = await _crew_of(definition.target, sample.rows, plan)
     if target is not definition.target:
         endpoints = await _endpoints(target, gateway, settings)
-    plan.notes += [f"warning: {warning}" for warning in target.text_warnings(columns, settings.input)]
+    plan.notes += [f"warning: {warning}" for warning in warnings_about(columns, target, settings.input_options)]
     _tell_models(plan, target, endpoints, gateway, settings)
     names = {endpoint.name for endpoint in endpoints}
     plan.answers_known = sum(
@@ -133,7 +136,7 @@ async def _columns(inputs: str, settings: BatchSettings, target: Target) -> tupl
     """The columns of the first rows, as far as they can be read ahead. Raises UsageError if they do not fit."""
     if is_pipe(inputs):
         return ()
-    first = await read_first_rows(rows_opener(inputs, settings)(), target)
+    first = await read_first_rows(rows_opener(inputs, settings)(), target, settings.input_options)
     first.check(inputs)
     return tuple(first.columns)
 
@@ -207,17 +210,21 @@ class _Past(NamedTuple):
 
 
 def _read_past(
-    folder: RunFolder | None, endpoints: Sequence[Endpoint], identity: Identity, settings: BatchSettings
+    folder: RunFolder | None,
+    previous: PreviousRun | None,
+    endpoints: Sequence[Endpoint],
+    identity: Identity,
+    settings: BatchSettings,
 ) -> _Past:
     """Read it. Raises UsageError when a batch would not go on."""
     if folder is None or settings.fresh or not Path(folder.journal).is_file():
         return _Past(RunSoFar(), EarlierRows(), [])
-    now, by_id, previous = identity.definition, settings.id_field is not None, previous_run(folder)
+    now, by_id = identity.definition, settings.id_field is not None
     check_offline(previous, folder, endpoints, now)
     return _Past(
         read_known(folder.journal, now, by_id=by_id),
         EarlierRows.load(folder.journal, now, by_id=by_id),
-        records_before(previous, now),
+        other_records(previous, now),
     )
 
 

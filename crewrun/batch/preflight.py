@@ -1,8 +1,7 @@
 """Checks before a batch begins: they raise UsageError for what would otherwise go wrong in the middle of a run."""
 
 import resource
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
@@ -20,6 +19,7 @@ from crewrun.messages import Endpoint, Usage
 from crewrun.row import Row
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.state import RunState
+from crewrun.tables.options import InputOptions
 from crewrun.target import Target
 from crewrun.templates import alike
 from crewrun.worker import Worker
@@ -92,14 +92,20 @@ def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint]
             )
 
 
-def unused_constants(constants: Mapping[str, Any], target: Target) -> list[str]:
-    """Warnings for inputs for all rows that no text of the crew uses, where no code can read them either."""
+def unused_inputs(options: InputOptions, target: Target) -> list[str]:
+    """Warnings for inputs for all rows, and for those from columns of other names, that no text of the crew uses, where
+    no code can read them either.
+    """
     if target.readable_inputs is None:
         return []
     names = sorted(target.readable_inputs)
     forms = {alike(name) for name in names}
-    unused = sorted(name for name in constants.keys() - {TRIGGER_PAYLOAD} if alike(name) not in forms)
-    return [f"-i {name}: no text of the crew has {{{name}}}{suggest(name, names)}" for name in unused]
+    return [
+        f"{flag} {name}: no text of the crew has {{{name}}}{suggest(name, names)}"
+        for flag, inputs in (("-i", options.constants), ("--map", options.map))
+        for name in sorted(inputs.keys() - {TRIGGER_PAYLOAD})
+        if alike(name) not in forms
+    ]
 
 
 def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[Endpoint]) -> list[str]:
@@ -107,7 +113,7 @@ def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[En
     for inputs for all rows that are not used.
     """
     return [
-        *(f"warning: {unused}" for unused in unused_constants(settings.input, target)),
+        *(f"warning: {unused}" for unused in unused_inputs(settings.input_options, target)),
         *_unused_models(settings, target, endpoints),
     ]
 

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from crewrun.aio import threads
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
-from crewrun.batch.first_rows import read_first_rows
+from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.history import History, NoHistory
 from crewrun.batch.invocation import BatchRequest
 from crewrun.batch.locations import (
@@ -177,12 +177,12 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
         await check_rows(inputs, open_again(), worker, settings.part)
     target, columns = request.definition.target, tuple[str, ...]()
     if not is_pipe(inputs):
-        first = await read_first_rows(open_again(), target)
+        first = await read_first_rows(open_again(), target, settings.input_options)
         first.check(inputs)
         columns = tuple(first.columns)
     if not is_pipe(readable):
         target = await _check_first_crew(request, open_again, calls.gateway) or target
-    for warning in target.text_warnings(columns, settings.input):
+    for warning in warnings_about(columns, target, settings.input_options):
         request.say(f"warning: {warning}")
     return Rows(source, open_again, is_pipe(readable), may_change)
 
@@ -196,7 +196,7 @@ async def open_run(
     """
     opened, repeat = None, None
     if places.folder is not None:
-        options = await state_options(request, places.folder, real_path(places.output), calls.endpoints)
+        options = await state_options(request, places.folder, real_path(places.output), calls.endpoints, calls.gateway)
         opened = await open_state(options)
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, Protocol
 
-from crewrun.batch.definition_changes import changes
+from crewrun.batch.definition_changes import OTHER_ADDRESS, changes
 from crewrun.batch.definition_records import DefinitionRecord
 from crewrun.batch.source import Source
 from crewrun.inspect.earlier_rows import EarlierRows
@@ -103,7 +103,8 @@ def _in_words(redo: Redo, bound: str) -> str:
     else:
         cost = f", about ${redo.cost_usd:.2f}" if redo.cost_usd >= _CENT_USD else ", less than a cent"
     rows = f"{bound}{redo.rows:,} row{' runs' if is_one else 's run'} again"
-    return f"{'; '.join(redo.why)}: {rows}{cost}"
+    hint = " (--same-endpoint keeps them)" if len(redo.why) == 1 and redo.why[0].startswith(OTHER_ADDRESS) else ""
+    return f"{'; '.join(redo.why)}: {rows}{cost}{hint}"
 
 
 class RepeatCounter:

@@ -25,6 +25,7 @@ from crewrun.batch.watchers import (
     DeadlineWatcher,
     Display,
     DisplayWatcher,
+    Gauge,
     HeartbeatWatcher,
     SignalWatcher,
     StopWatcher,
@@ -55,9 +56,8 @@ class Session:
         self._source: Source | CanarySource = CanarySource(run.rows.source, canary) if canary else run.rows.source
         self._reopen = None if run.rows.is_pipe else run.rows.open_again
         self._progress, self._stop = Progress(), Stop()
-        self._display = DisplayWatcher(
-            display, self._progress, self._source, run.calls.limiters, run.request.settings.part
-        )
+        self._gauge = Gauge(self._progress, self._source, run.calls.limiters, run.request.settings.part)
+        self._display = DisplayWatcher(display, self._gauge)
         self._canary_watcher = self._watch_canary(canary, display) if canary else None
         self._notes: list[str] = []
 
@@ -108,7 +108,8 @@ class Session:
             SignalWatcher(signals, self._stop, self._display.display),
             StopWatcher(self._stop, self._progress, self._display.display, self._settings.grace, self._is_stuck),
             self._display,
-            HeartbeatWatcher(self._history.heartbeat, self._progress, self._source),
+            self._gauge,
+            HeartbeatWatcher(self._history, self._gauge),
         ]
         if deadline_s is not None:
             watchers.append(DeadlineWatcher(deadline_s, self._settings.deadline, self._stop))

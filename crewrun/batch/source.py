@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from crewrun.batch.readers import Reader, TableInput
 from crewrun.batch.row_count import Count, RowCount
+from crewrun.batch.row_fields import RowFields
 from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
@@ -58,7 +59,7 @@ class Source:
         self._counted: int | None = None
         self._records = self._record_bytes = self._blanks = 0
         self._reader = reader
-        self._constants = options.constants
+        self._fields = RowFields(options)
         self._id_field = options.id_field
         self._is_exhausted = False
         self._size_bytes = size_bytes
@@ -204,26 +205,30 @@ class Source:
         if index < self._skip:
             self._skipped_bytes = self._taken_bytes
         if isinstance(content, dict):
+            own = self._fields.own(content)
             if self._id_field is None:
-                row = Row(index, record.line, self._ids.name(content), content, problem)
+                row = Row(index, record.line, self._ids.name(own), own, problem)
             else:
-                row = self._named_row(index, record.line, content, self._id_field)
-            return row.with_constants(self._constants) if self._constants else row
+                row = self._named_row(index, record.line, content, self._id_field, own)
+            return self._fields.complete(row, content)
         return Row(index, record.line, self._ids.name(content), None, problem)
 
-    def _named_row(self, index: int, line: int, inputs: dict[str, Any], field: str) -> Row:
-        """The row whose id is in `field`. A missing id, or one that another row has, becomes its problem."""
-        row_id = inputs.get(field)
+    def _named_row(self, index: int, line: int, content: dict[str, Any], field: str, own: dict[str, Any]) -> Row:
+        """The row of the fields in `own`, whose id is in the `field` of its `content`.
+
+        A missing id, or one that another row has, becomes its problem.
+        """
+        row_id = content.get(field)
         problem = None
-        if field not in inputs:
+        if field not in content:
             problem = f"has no {field!r}, which is the id (--id-field)"
         elif isinstance(row_id, bool) or not isinstance(row_id, str | int) or row_id == "":
             problem = f"its id, {field!r}, must be a text or a whole number, not {json.dumps(row_id)[:80]} (--id-field)"
         elif first := self._ids.claim(str(row_id), line):
             problem = f"has the id {row_id!r} ({field!r}), which line {first} has already (--id-field)"
         if problem:
-            return Row(index, line, self._ids.name(inputs), inputs, f"line {line}: {problem}")
-        return Row(index, line, str(row_id), inputs, content=content_id(inputs))
+            return Row(index, line, self._ids.name(own), own, f"line {line}: {problem}")
+        return Row(index, line, str(row_id), own, content=content_id(own))
 
 
 class TableSource(Source):

@@ -11,16 +11,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import anyio
+import anyio.to_thread
 
 from crewrun.batch.canary import Canary, Forecast, exceeds
+from crewrun.batch.history import History
 from crewrun.batch.progress import Progress
 from crewrun.batch.row_count import RowCount
 from crewrun.batch.shard import Shard
+from crewrun.batch.snapshot import snapshot
 from crewrun.batch.stop import SIGNALS, Stop, Stopping, StopReason
 from crewrun.journal.changes import Heartbeat
 from crewrun.limits.local_limiters import LocalLimiters
 
 _HEARTBEAT_S = 1.0  # how old the progress that `status` shows may be
+_COUNT_AFTER_S = 0.2  # small inputs are read by then
 
 
 class Display(Protocol):
@@ -91,6 +95,8 @@ class StopWatcher:
         await self.stop.requested.wait()
         reason = self.stop.reason
         assert reason is not None  # noqa: S101  (`Stop` has one when it is requested)
+        if reason.kind == "closed":
+            return  # the reader of the results has enough, as `head` has
         is_stuck = self.is_stuck(self.grace_s)
         stopping = Stopping(reason, anyio.current_time() + self.grace_s, self.stop.at_once.is_set(), is_stuck)
         self.progress.stopping = stopping
@@ -120,16 +126,16 @@ class DeadlineWatcher:
 class HeartbeatWatcher:
     """Writes every second to the run's state that the session is alive and how far it is, for `status` to read."""
 
-    beat: Callable[[Heartbeat], None]
-    progress: Progress
-    input: _Input
+    history: History
+    gauge: "Gauge"
 
     async def watch(self) -> None:
         """Write heartbeats."""
-        progress = self.progress
+        progress = self.gauge.progress
         while True:
-            share = progress.share(self.input.fraction)
-            self.beat(Heartbeat(progress.in_flight, progress.done_before, share, progress.elapsed_s))
+            share = self.gauge.read()
+            self.history.heartbeat(Heartbeat(progress.in_flight, progress.done_before, share, progress.elapsed_s))
+            await anyio.to_thread.run_sync(self.history.publish, snapshot(progress, share), abandon_on_cancel=True)
             await anyio.sleep(_HEARTBEAT_S)
 
 
@@ -138,22 +144,35 @@ class DisplayWatcher:
     """Updates the display at its interval."""
 
     display: Display
+    gauge: "Gauge"
+
+    async def watch(self) -> None:
+        """Update the display again and again."""
+        while True:
+            await anyio.sleep(self.display.interval_s)
+            self.show()
+
+    def show(self) -> None:
+        """Update the display once."""
+        self.display.update(self.gauge.progress, self.gauge.read())
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """Reads what the progress has to be asked for: the size of the input, and what calls wait for."""
+
     progress: Progress
     input: _Input
     limiters: LocalLimiters
     shard: Shard | None
 
     async def watch(self) -> None:
-        """Update the display again and again."""
-        async with anyio.create_task_group() as counting:
-            await anyio.sleep(self.display.interval_s)
-            counting.start_soon(self.input.count)
-            while True:
-                self.show()
-                await anyio.sleep(self.display.interval_s)
+        """Count the rows of an input that is not read in a moment."""
+        await anyio.sleep(_COUNT_AFTER_S)
+        await self.input.count()
 
-    def show(self) -> None:
-        """Update the display once."""
+    def read(self) -> float | None:
+        """Bring the progress up to date. Returns the share of the input that is done, None if that is not known."""
         progress, total = self.progress, self.input.total
         if total is not None and self.shard is not None:
             # What is left of the input is divided evenly: ids are hashes.
@@ -161,7 +180,7 @@ class DisplayWatcher:
             left = (total.rows - own - progress.elsewhere) / self.shard.count
             total = RowCount(own + round(max(0.0, left)), is_about=round(left) > 0)
         progress.total, progress.waits, progress.budget = total, self.limiters.waits, self.limiters.budget
-        self.display.update(self.progress, self.progress.share(self.input.fraction))
+        return progress.share(self.input.fraction)
 
 
 @dataclass(slots=True)

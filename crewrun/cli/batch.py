@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.inputs import read_inputs
+from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.invocation import BatchRequest
@@ -39,13 +39,15 @@ def batch(
     from crewrun.batch.settings import BatchSettings
     from crewrun.batch.source import claimed
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
+    from crewrun.cli.streams import claim_output
 
     load_env()
     values["input"] = read_inputs(values["input"]) if values["input"] else None
+    values |= read_fields(values["map"], values["fields"])
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
     definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])
-    settings = BatchSettings.merge(values, definition.batch)
+    settings, stdout_fd = claim_output(BatchSettings.merge(values, definition.batch), stdout_fd)
     if dry_run:
         from crewrun.cli.dry_run import show_plan
 

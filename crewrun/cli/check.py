@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.inputs import read_inputs
+from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.check import Findings
@@ -26,6 +26,8 @@ def check(
     delimiter: flags.Delimiter = None,
     encoding: flags.Encoding = None,
     sheet: flags.Sheet = None,
+    map: flags.Map = None,  # noqa: A002  (as above)
+    fields: flags.Fields = None,
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> None:
     """Check a crew, and the rows for it, without calling a model.
@@ -44,6 +46,7 @@ def check(
     constants = read_inputs(input) if input else None
     flag_values = {"engine": engine, "model": model, "base_url": base_url, "strict": strict, "input": constants}
     flag_values |= {"format": format, "delimiter": delimiter, "encoding": encoding, "sheet": sheet}
+    flag_values |= read_fields(map, fields)
     findings = run_loop(find, crew, inputs, flag_values)
     if as_json:
         put_data(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))

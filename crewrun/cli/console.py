@@ -29,7 +29,10 @@ from crewrun.cli.wording import in_words
 _MARGIN = 3
 
 
-class Screen:
+Lines = list[Text]
+
+
+class LiveArea:
     """A few lines at the end of the terminal on stderr, drawn over themselves. Rich obeys NO_COLOR.
 
     What anything else prints meanwhile appears above them.
@@ -72,7 +75,7 @@ class Screen:
 
 
 class _Lines:
-    """What `Screen` draws, for the width that the terminal has at that moment."""
+    """What `LiveArea` draws, for the width that the terminal has at that moment."""
 
     def __init__(self) -> None:
         self.render: Callable[[int], list[Text]] = lambda _: []
@@ -91,7 +94,7 @@ class RichDisplay:
     interval_s = 0.25
 
     def __init__(self) -> None:
-        self._screen = Screen()
+        self._screen = LiveArea()
         self._share: float | None = None
 
     def start(self) -> None:
@@ -133,11 +136,11 @@ def lines(counts: Counts, now: datetime, width: int, stopping: str | None = None
         if waiting(wait) not in parts:
             forms = list(wait_words(wait))
             words = next((form for form in forms if cell_len(form) <= width), forms[-1])
-            report.append(_line(words, width, "yellow"))
+            report.append(fitted(words, width, "yellow"))
     if counts.last_failure is not None:
-        report.append(_line(failure_words(counts.last_failure), width, "red"))
+        report.append(fitted(failure_words(counts.last_failure), width, "red"))
     if stopping is not None:
-        report.append(_line(stopping, width, "bold"))
+        report.append(fitted(stopping, width, "bold"))
     return report
 
 
@@ -156,7 +159,7 @@ def _style(part: str, counts: Counts) -> str:
     return "yellow" if part.startswith("waiting: ") else "bold" if part[0].isdigit() and "/" in part else ""
 
 
-def _line(words: str, width: int, style: str) -> Text:
+def fitted(words: str, width: int, style: str) -> Text:
     """`words` in at most `width` columns, with … where they are cut off."""
     if cell_len(words) > width:
         words = set_cell_size(words, max(0, width - 1)).rstrip() + "…"

@@ -6,24 +6,25 @@ What the lines say is in `live_line`.
 import json
 import os
 import sys
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TextIO
 
 from crewrun.batch.canary import Forecast
 from crewrun.batch.progress import Progress
+from crewrun.batch.snapshot import snapshot
 from crewrun.batch.watchers import Display
 from crewrun.batch_flags import ProgressStyle
 from crewrun.cli.live_line import counts_of, full_line, left_s, stopping_words
 from crewrun.cli.wording import in_words
-from crewrun.limits.waits import WaitKind, limiting
+from crewrun.limits.waits import Wait, WaitKind
 from crewrun.redaction.redactor import redact_line
 from crewrun.terminal import say
 
 _PLAIN_S = 10.0
 _LOOK_S = 1.0
 _JSON_S = 1.0
-# What a log names at once, and not with the next line: rows may stand still for minutes.
-_NOTABLE = (WaitKind.OUTAGE, WaitKind.RESET)
+# What a provider asks to wait is named at once in a log from here on.
 _LONG_RESET_S = 10.0
 
 
@@ -38,7 +39,7 @@ def choose_display(style: ProgressStyle, quiet: bool, *, is_stdout_busy: bool = 
         return SilentDisplay()
     if style == "json":
         return JsonDisplay()
-    if style != "plain" and _can_be_drawn_on() and not is_stdout_busy:
+    if style != "plain" and is_drawable(sys.stderr) and not is_stdout_busy:
         from crewrun.cli.console import RichDisplay
 
         return RichDisplay()
@@ -48,34 +49,17 @@ def choose_display(style: ProgressStyle, quiet: bool, *, is_stdout_busy: bool = 
     return PlainDisplay()
 
 
-def _can_be_drawn_on() -> bool:
-    return (
-        sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb", "unknown")
-    )
+def is_drawable(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that knows how to move its cursor."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
-def snapshot(progress: Progress, share: float | None) -> dict[str, Any]:
-    """The current counters, as JSON."""
-    eta_s, failure, budget, total = progress.eta_s(share), progress.last_failure, progress.budget, progress.total
+def news_of(waits: Sequence[Wait]) -> set[tuple[str, str]]:
+    """Those of `waits` that a log names at once, by kind and endpoint: rows may stand still for minutes."""
     return {
-        "ok": progress.ok,
-        "failed": progress.failed,
-        "in_flight": progress.in_flight,
-        "elapsed_s": round(progress.elapsed_s, 1),
-        "rows_per_s": round(progress.rows_per_s, 2),
-        "total_tokens": progress.prompt_tokens + progress.completion_tokens,
-        "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
-        "share": None if share is None else round(share, 4),
-        "eta_s": None if eta_s is None else round(eta_s, 1),
-        "limiting": limiting(progress.waits),
-        "at": _now().isoformat(timespec="milliseconds"),
-        "total": None if total is None or total.is_about else total.rows,
-        "done_before": progress.done_before,
-        "budget": None
-        if budget is None
-        else {"spent_usd": round(budget.spent_usd, 6), "limit_usd": round(budget.limit_usd, 6)},
-        "waiting": [wait.to_json() for wait in progress.waits],
-        "last_failure": None if failure is None else {**failure._asdict(), "message": redact_line(failure.message)},
+        (wait.kind, wait.endpoint)
+        for wait in waits
+        if wait.kind is WaitKind.OUTAGE or (wait.kind is WaitKind.RESET and (wait.left_s or 0.0) >= _LONG_RESET_S)
     }
 
 
@@ -123,15 +107,11 @@ class PlainDisplay(SilentDisplay):
 
     def __init__(self) -> None:
         self._shown = 0.0
-        self._waits: set[tuple[WaitKind, str]] = set()
+        self._waits: set[tuple[str, str]] = set()
 
     def update(self, progress: Progress, share: float | None) -> None:
         """Print a line when one is due. A run that ends before the first has only its summary."""
-        waits = {
-            (wait.kind, wait.endpoint)
-            for wait in progress.waits
-            if wait.kind in _NOTABLE and (wait.kind is WaitKind.OUTAGE or (wait.left_s or 0.0) >= _LONG_RESET_S)
-        }
+        waits = news_of(progress.waits)
         is_news = not waits <= self._waits
         self._waits |= waits
         if is_news or progress.elapsed_s - self._shown >= _PLAIN_S * 0.9:

@@ -39,7 +39,12 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("How far is it?", "crewrun status topics.results.jsonl"),
         Example("Do results, journal and input agree?", "crewrun status topics.results.jsonl --verify"),
     ),
-    "show": (Example("What one row was asked, what it answered and cost", "crewrun show topics.results.jsonl 3f"),),
+    "runs": (Example("The runs of a project, the newest first", "crewrun runs ."),),
+    "show": (
+        Example("The rows that failed, and why", "crewrun show topics.results.jsonl --failed"),
+        Example("Five answers to read, drawn at random", "crewrun show topics.results.jsonl --sample 5"),
+        Example("What the row on line 2 was asked and answered", "crewrun show topics.results.jsonl 2"),
+    ),
     "export": (
         Example(
             "A CSV for a spreadsheet, in the order of the input",

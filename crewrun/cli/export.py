@@ -208,29 +208,36 @@ async def _write(lines: "Iterable[bytes]", selection: _Selection, sink: "Sink") 
 @contextmanager
 def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bool]) -> "Iterator[Sink]":
     """Standard output, or a file that appears when it is complete. `is_taken` tells which paths belong to the run."""
+    from crewrun.batch.descriptors import copy_of
     from crewrun.batch.locations import check_output
     from crewrun.batch.sink import FileSink, StreamSink, open_sink
-    from crewrun.errors import UsageError
+    from crewrun.errors import OutputFailed, UsageError
+    from crewrun.unfinished import replacement
 
-    if output is None:
+    if output is None or output == "-":
         yield StreamSink(stdout_fd)
+        return
+    descriptor = copy_of("-o", output, stdout_fd)
+    if descriptor is not None:
+        yield StreamSink(descriptor, output)
         return
     check_output(output)
     path = Path(os.path.realpath(output))
     if is_taken(path):
         raise UsageError(f"-o {output}: is a file of the run itself; name another")
-    part = path.with_name(f".{path.name}.part") if path.is_file() or not path.exists() else path
-    if part != path:
-        part.unlink(missing_ok=True)
-    sink: Sink = FileSink(part) if part != path else open_sink(path)
-    try:
+    if path.exists() and not path.is_file():
+        sink = open_sink(path)
         yield sink
         sink.close()
-        if part != path:
-            _replace(part, path)
-    finally:
-        if part != path:
-            part.unlink(missing_ok=True)
+        return
+    try:
+        with replacement(path) as part:
+            file = FileSink(part)
+            yield file
+            file.close()
+            part.replace(path)
+    except OSError as refused:
+        raise OutputFailed(f"{path}: cannot be written: {refused.strerror}") from refused
 
 
 def _is_of_run(path: Path, view: "View") -> bool:
@@ -240,12 +247,3 @@ def _is_of_run(path: Path, view: "View") -> bool:
         return True
     files_of_run = (view.results, view.manifest.input_file, *files)
     return path.exists() and any(file is not None and file.exists() and path.samefile(file) for file in files_of_run)
-
-
-def _replace(part: Path, path: Path) -> None:
-    from crewrun.errors import OutputFailed
-
-    try:
-        part.replace(path)
-    except OSError as refused:
-        raise OutputFailed(f"{path}: cannot be written: {refused.strerror}") from refused

@@ -4,10 +4,11 @@ One word for each number, here, in `--progress json`, in `status` and in the sum
 before, left, /s. `console` draws the line, `display` decides when.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Any
 
 import anyio
 
@@ -71,6 +72,26 @@ def counts_of(progress: Progress, share: float | None) -> Counts:
         eta_s=progress.eta_s(share),
         waits=progress.waits,
         last_failure=progress.last_failure,
+    )
+
+
+def counts_from(progress: Mapping[str, Any]) -> Counts:
+    """What the line says of a run in another process, from its `progress.json`. Unknown values are left out."""
+    failure, budget, total = (progress.get(name) for name in ("last_failure", "budget", "total"))
+    return Counts(
+        ended=progress.get("ended", 0),
+        failed=progress.get("failed", 0),
+        in_flight=progress.get("in_flight", 0),
+        total=None if total is None else RowCount(total, bool(progress.get("total_is_estimate"))),
+        share=progress.get("share"),
+        done_before=progress.get("done_before", 0),
+        cost_usd=budget["spent_usd"] if budget else progress.get("cost_usd"),
+        budget_usd=budget["limit_usd"] if budget else None,
+        tokens=progress.get("total_tokens", 0),
+        rows_per_s=progress.get("rows_per_s", 0.0),
+        eta_s=progress.get("eta_s"),
+        waits=[Wait.from_json(wait) for wait in progress.get("waiting", [])],
+        last_failure=LastFailure(**failure) if failure else None,
     )
 
 

@@ -105,12 +105,13 @@ async def _see_input(whole: "Input", merged: "MergedResults") -> None:
 
 def _check_output(output: str, runs: "Sequence[MergeInput]", inputs: str | None, *, force: bool) -> Path:
     """The path to write to. Raises UsageError when it cannot be written, or would overwrite an input or a run."""
+    from crewrun.batch.descriptors import descriptor_of
     from crewrun.batch.locations import check_output
     from crewrun.errors import UsageError
     from crewrun.runs.folder import folder_of
 
-    if output == "-":
-        raise UsageError("-o -: the results are written whole or not at all; name a file")
+    if output == "-" or descriptor_of(output) is not None:
+        raise UsageError(f"-o {output}: the results are written whole or not at all; name a file")
     check_output(output)
     path = Path(os.path.realpath(output))
     state = folder_of(path)
@@ -187,9 +188,12 @@ def _missing_shards(runs: "Sequence[MergeInput]", shards: "Mapping[str, Shard]")
 def _other_crews(runs: "Sequence[MergeInput]") -> list[str]:
     """Warnings when the runs had different crews or models: how each differs from the first."""
     kinds: dict[str | None, tuple[str, Manifest]] = {}
+    # With --same-endpoint, runs that differ in their addresses alone are of one kind.
+    is_anywhere = any(run.manifest is not None and run.manifest.options.get("same_endpoint") for run in runs)
     for run in runs:
         if run.manifest is not None:
-            kinds.setdefault(run.crew, (run.name, run.manifest))
+            kind = run.manifest.definition.get("anywhere") if is_anywhere else None
+            kinds.setdefault(str(kind) if kind else run.crew, (run.name, run.manifest))
     crews = list(kinds.values())
     return [
         f"{name}: its crew or models differ from those of {crews[0][0]}: {_difference(crews[0][1], manifest)}"

@@ -13,6 +13,7 @@ from crewrun.definitions.spec import (
     AgentSpec,
     BatchSpec,
     CrewSpec,
+    IdentitySpec,
     KnowledgeConfigSpec,
     LLMSpec,
     NamedTaskSpec,
@@ -29,6 +30,7 @@ _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     NamedTaskSpec: descriptions.TASK,
     BatchSpec: {name: field.description for name, field in batch_flags().items()},
     CrewSpec: descriptions.CREW,
+    IdentitySpec: descriptions.IDENTITY,
     KnowledgeConfigSpec: descriptions.KNOWLEDGE_CONFIG,
 }
 _REFERENCE = {"type": "string", "pattern": r"\$|^os\.environ/"}

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from crewrun.errors import JournalDamaged, UsageError
 from crewrun.journal.database import failure, read_journal
 from crewrun.journal.done_index import DoneIndex
+from crewrun.journal.schema import OK
 from crewrun.llm.providers import OFFLINE
 from crewrun.row import Row
 
@@ -107,6 +108,17 @@ def latest_definition(path: Path) -> str | None:
     except (sqlite3.Error, JournalDamaged, UsageError):  # opening the run reports it
         return None
     return str(row[0]) if row else None
+
+
+def count_done(path: Path, definition: str) -> int:
+    """How many entries of rows that succeeded the journal at `path` has under the definition with this fingerprint."""
+    number = "(select id from names where name = ?)"
+    query = f"select count(*) from rows where definition = {number} and ended = {OK}"  # noqa: S608  (ours)
+    try:
+        with closing(read_journal(path)) as db:
+            return int(db.execute(query, (definition,)).fetchone()[0])
+    except (sqlite3.Error, JournalDamaged, UsageError):  # opening the run reports it
+        return 0
 
 
 def _succeeded(index: DoneIndex) -> list[int]:

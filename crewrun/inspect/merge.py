@@ -6,7 +6,6 @@ hands its rows to `see`.
 """
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -130,13 +129,12 @@ class MergedResults:
         Returns what could not be written as it is.
         """
         order = "order by seen desc, place, key" if ordered else "order by run, start"
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write the same file at once
         columns = None if form.name == "jsonl" else Columns(typed=form.name == "parquet")
         if columns is not None:
             for line in self._lines("order by run, start"):
                 columns.see(line)
         options = TableOptions(folder=str(path.parent))
-        write_pieces(path, table_pieces(self._lines(order), columns, form, options), part)
+        write_pieces(path, table_pieces(self._lines(order), columns, form, options))
         return options.notes
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """`Wait`: what calls wait for now, as values. The limiters say it; displays put it into words."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import ceil, isinf
@@ -55,6 +56,12 @@ class Wait:
     def of(self, endpoint: str) -> "Wait":
         """The same for calls of `endpoint`."""
         return replace(self, endpoint=endpoint)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Wait":
+        """What `to_json` made, perhaps in another version."""
+        fields = {name: value for name, value in values.items() if name in cls.__slots__ and name != "kind"}
+        return cls(WaitKind(values["kind"]), **fields)
 
     def to_json(self) -> dict[str, Any]:
         """The values that are known, for programs."""

@@ -3,7 +3,7 @@
 `endpoints` finds a name's provider and address. The class that users call is `model.LLM`.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -107,6 +107,8 @@ class ModelFields(BaseModel):
         """What `fallbacks` accepts, as a list of models."""
         several = value if isinstance(value, list) else [value]
         return [{"model": one} if isinstance(one, str) else one for one in several] if value else []
+
+    __has_address__: ClassVar[bool] = True  # tells `fingerprint` that its base_url is the address of a model
 
     def __fingerprint__(self) -> dict[str, Any]:
         """What counts where definitions are compared: not who pays, and what `extra_body` adds as a parameter like the

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crewrun.errors import UsageError
 from crewrun.run_files import FOLDER_SUFFIX, JOURNAL_NAME
+from crewrun.runs.progress_file import part_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class RunFolder:
         return self.path / "log.jsonl"
 
     @property
+    def progress(self) -> Path:
+        """How far a session is while it runs: see `progress_file.py`."""
+        return self.path / "progress.json"
+
+    @property
     def state(self) -> list[Path]:
         """The files that a run needs, and SQLite's companions of the journal; only those that exist."""
         return [path for path in self._state if path.exists()]
@@ -43,7 +49,8 @@ class RunFolder:
     @property
     def files(self) -> list[Path]:
         """Every file that a run may have in its folder, whether it exists or not; the lock comes last."""
-        return [*self._state, self.manifest.with_name(f".{self.manifest.name}.part"), self.lock]
+        of_moments = [self.manifest.with_name(f".{self.manifest.name}.part"), self.progress, part_of(self.progress)]
+        return [*self._state, *of_moments, self.lock]
 
     @property
     def _state(self) -> list[Path]:

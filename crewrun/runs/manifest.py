@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from crewrun._version import __version__
 from crewrun.errors import OutputFailed, UsageError
+from crewrun.unfinished import replacement
 
 SCHEMA = "crewrun.run/1"
 
@@ -150,26 +151,25 @@ def options_of(settings: Any, defaults: Any) -> dict[str, Any]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, all or nothing, readable by its owner only. Raises OutputFailed."""
-    write_pieces(path, [content], path.with_name(f".{path.name}.part"))
+    write_pieces(path, [content])
 
 
-def write_pieces(path: Path, pieces: Iterable[bytes], part: Path) -> None:
-    """As `write_whole`, piece by piece: into `part`, which replaces `path` at the end."""
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """As `write_whole`, piece by piece: into a file that replaces `path` at the end."""
     try:
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            for piece in pieces:
-                rest = memoryview(piece)
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        part.replace(path)
+        with replacement(path) as part:
+            fd = os.open(part, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                for piece in pieces:
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[os.write(fd, rest) :]
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            part.replace(path)
     except OSError as full:
         raise OutputFailed(f"{path}: cannot be written: {full.strerror}") from full
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> Any:

@@ -20,9 +20,10 @@ from crewrun.journal.keys import pack_id
 from crewrun.journal.schema import ended_of
 from crewrun.runs.folder import RunFolder, back_up, folder_of
 from crewrun.runs.lock import RunLocks, is_held
-from crewrun.runs.manifest import created_at, read_manifest
+from crewrun.runs.manifest import Manifest, created_at, read_manifest
 from crewrun.runs.results import Settled, settle, spent_in
 from crewrun.runs.state import RunState, StateOptions
+from crewrun.templates import alike
 
 # After a power failure, the latest results may be on disk without the commits before them: with synchronous = NORMAL
 # SQLite flushes its WAL at checkpoints only. Up to this many missing rows, or up to 1 % of the results, count as that
@@ -147,13 +148,15 @@ def _refuse_other(options: StateOptions) -> None:
 
 
 def _refuse_other_ids(options: StateOptions) -> None:
-    """Raise UsageError when ids come from another field than before: every row would be new and be paid for again."""
+    """Raise UsageError when ids come from other fields than before: every row would be new and be paid for again."""
     if options.fresh or not has_lines(options.output):
         return
     try:
-        before = read_manifest(options.folder.manifest).options.get("id_field")
+        manifest = read_manifest(options.folder.manifest)
     except UsageError:
         return
+    _refuse_other_fields(options, manifest)
+    before = manifest.options.get("id_field")
     now = options.manifest.options.get("id_field")
     if before != now:
         remedy = f"--id-field {before}" if before else "leave --id-field out"
@@ -161,6 +164,27 @@ def _refuse_other_ids(options: StateOptions) -> None:
             f"{os.path.relpath(options.folder.path)}: its rows have their ids from {_ids_in_words(before)}, so with "
             f"{_ids_in_words(now)} every row would run again: {remedy}, or start over with --fresh"
         )
+
+
+def _refuse_other_fields(options: StateOptions, before: Manifest) -> None:
+    """Raise UsageError when rows are made of other columns than before, so that their ids and contents differ."""
+    old, new = (manifest.options.get("fields") for manifest in (before, options.manifest))
+    if _as_set(old) != _as_set(new):
+        remedy = f"--fields {shlex.quote(_listed(old))}" if old else "leave --fields out"
+        raise UsageError(
+            f"{os.path.relpath(options.folder.path)}: its rows are made of {_listed(old) or 'all columns'}, so with "
+            f"{_listed(new) or 'all columns'} every row would run again: {remedy}, or start over with --fresh"
+        )
+
+
+def _as_set(fields: Any) -> frozenset[str] | None:
+    return frozenset(alike(str(name)) for name in fields) if isinstance(fields, list | tuple) else None
+
+
+def _listed(fields: Any) -> str:
+    """Names of columns as `--fields` takes them, empty for all."""
+    names = fields if isinstance(fields, list | tuple) else ()
+    return ",".join(f'"{name}"' if "," in str(name) else str(name) for name in names)
 
 
 def _refuse_other_engine(options: StateOptions) -> None:

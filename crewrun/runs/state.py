@@ -7,7 +7,7 @@ run spent.
 
 import shlex
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,7 @@ from crewrun.row import Outcome, Row
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.lock import LockMode, RunLocks
 from crewrun.runs.manifest import Manifest
+from crewrun.runs.progress_file import remove_progress, write_progress
 from crewrun.runs.projection import Projection
 from crewrun.runs.rebuild import Rebuild, RestoredResults, Visit
 
@@ -224,6 +225,10 @@ class RunState:
         """Write the session's progress."""
         self._writer.note(beat)
 
+    def publish(self, progress: Mapping[str, Any]) -> None:
+        """Write `progress.json`, in any thread."""
+        write_progress(self._options.folder.progress, progress)
+
     def arrange(self, *, complete: bool, ordered: bool) -> int:
         """See `Projection.arrange`."""
         return self.results.arrange(complete=complete, ordered=ordered)
@@ -270,6 +275,7 @@ class RunState:
             await self._writer.close(stopped, exit_code)
         finally:
             self._journal.log.close()
+            remove_progress(self._options.folder.progress)
             self._locks.release()
 
     def _entry(self, outcome: Outcome, line: bytes, record: bytes) -> RowEntry:

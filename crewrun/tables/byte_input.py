@@ -10,6 +10,8 @@ from typing import BinaryIO
 # How long a pipe that has delivered a line may pause before what came is looked at: longer than a program that writes
 # takes between two writes, shorter than a person notices.
 _PAUSE_S = 0.25
+_ZEROS_BYTES = 1 << 20
+_MANY_ZEROS = 64
 
 
 class RawInput:
@@ -28,6 +30,7 @@ class RawInput:
         self._lock = Lock()  # protects the two below: the thread that reads and the one that closes
         self._is_reading = self._is_closed = False
         self._has_ended = False
+        self._end: int | None = None
 
     @property
     def file(self) -> BinaryIO:
@@ -40,9 +43,11 @@ class RawInput:
             if self._is_closed:
                 return b""
             self._is_reading = True
+        if self._end is not None:
+            size = min(size, self._end - self._raw.tell())
         try:
             # The end of a terminal's input is said once: another read would wait for more.
-            chunk = os.read(self._fd, size) if not self._has_ended and self._wait(None) else b""
+            chunk = os.read(self._fd, size) if size > 0 and not self._has_ended and self._wait(None) else b""
             self._has_ended = not chunk
             return chunk
         finally:
@@ -59,6 +64,20 @@ class RawInput:
         """Go back to where the input began. Only of seekable inputs."""
         self._raw.seek(self._start)
         self._has_ended = False
+
+    def leave_out_zeros(self, but: int) -> None:
+        """End the file `but` bytes into the zeros at its end, if there are many: it was filled with them."""
+        size = os.fstat(self._fd).st_size
+        zeros = 0
+        while zeros < size - self._start:
+            length = min(_ZEROS_BYTES, size - self._start - zeros)
+            piece = os.pread(self._fd, length, size - zeros - length)
+            rest = len(piece.rstrip(b"\0"))
+            zeros += length - rest
+            if rest:
+                break
+        if zeros >= _MANY_ZEROS:
+            self._end = min(size - zeros + but, size if self._end is None else self._end)
 
     def share(self) -> float | None:
         """The share of a file that has been read."""

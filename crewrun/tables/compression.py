@@ -43,6 +43,9 @@ def decompressed(packed: ByteInput, name: str, suffix: str | None, *, is_named: 
     kind = actual or expected
     if kind is None or not start:
         return packed, None
+    if packed.raw.is_seekable:
+        # To zlib, zeros in the middle of data are data. A sound archive may end with up to eight: length and CRC.
+        packed.raw.leave_out_zeros(but=8)
     return ByteInput(packed.raw, _OPENERS[kind](packed, name)), kind
 
 
@@ -52,6 +55,11 @@ def errors() -> tuple[type[Exception], ...]:
     import zlib
 
     return UnicodeDecodeError, OSError, EOFError, zlib.error, lzma.LZMAError, _ZstdDamaged
+
+
+def is_untrustworthy(broken: Exception) -> bool:
+    """Whether what was decompressed before the error may be wrong: gzip's checksum comes last."""
+    return type(broken).__name__ == "error" or "CRC" in str(broken) or "Incorrect length" in str(broken)
 
 
 class _ZstdDamaged(Exception):

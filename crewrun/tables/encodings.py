@@ -7,13 +7,12 @@ with damage. Of a pipe, and of a compressed file's end, only the beginning count
 import codecs
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from crewrun.errors import UsageError
 from crewrun.tables.byte_input import ByteInput
-from crewrun.tables.compression import errors
+from crewrun.tables.compression import errors, is_untrustworthy
 
 UTF_8: Final = "utf-8"
 _CHUNK_BYTES: Final = 1 << 20
@@ -110,10 +109,14 @@ def _pieces(source: ByteInput, head: bytes) -> Iterator[bytes]:
         return
     most = None if source.is_plain else _COMPRESSED_BYTES
     size = 0
-    with suppress(*errors()):  # damage is found when it is read
+    try:
         while (most is None or size < most) and (piece := source.read(_CHUNK_BYTES)):
             size += len(piece)
             yield piece
+    except errors() as broken:  # else it is found again when the rows are read
+        if not source.is_plain and is_untrustworthy(broken):
+            raise
+        source.raw.leave_out_zeros(but=0)  # which have been decompressed to more than was there
 
 
 @dataclass(frozen=True, slots=True)

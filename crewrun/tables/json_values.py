@@ -47,8 +47,8 @@ class JsonValuesReader:
                 if record is not None:
                     records.append(record)
                     self._count += 1
-            if self._is_done and self._count == len(records) == 1 and not self._is_array:
-                records = [_alone(records[0])]
+            if self._count == len(records) == 1 and not self._is_array and self._source.raw.is_seekable:
+                records = [_alone(records[0])] if not self._look() else records
         except _Malformed as wrong:
             records.append(self._cut(f"not JSON: {wrong}"))
         except RecursionError:

@@ -12,7 +12,9 @@ class InputOptions:
     """How rows are read. Whoever reads an input again has to use the same options to get the same rows and ids.
 
     `id_field` is the field with a row's id; None: its content is its id. `constants` are inputs for all rows; a row's
-    own fields override them. The other values are those of the flags: None where the input's name and content decide.
+    own fields override them. `map` has the columns of placeholders that have other names, `fields` the columns that ids
+    are made of and results repeat; None: all. The other values are those of the flags: None where the input's name and
+    content decide.
     """
 
     id_field: str | None = None
@@ -21,4 +23,5 @@ class InputOptions:
     delimiter: str | None = None
     encoding: str | None = None
     sheet: str | None = None
+    map: Mapping[str, str] = field(default_factory=dict)
     fields: Sequence[str] | None = None

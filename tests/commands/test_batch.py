@@ -370,7 +370,17 @@ def test_progress_json_is_json_lines(folder: Path) -> None:
     done = crewrun("batch", "in.jsonl", "-m", "offline?latency=1.5", "--progress", "json", cwd=folder)
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     names = ["ok", "failed", "in_flight", "elapsed_s", "rows_per_s", "total_tokens", "cost_usd", "share", "eta_s"]
-    names += ["limiting", "at", "total", "done_before", "budget", "waiting", "last_failure"]
+    names += [
+        "limiting",
+        "at",
+        "ended",
+        "total",
+        "total_is_estimate",
+        "done_before",
+        "budget",
+        "waiting",
+        "last_failure",
+    ]
     assert [list(line) for line in lines] == [names] * len(lines)
     assert all(datetime.fromisoformat(line["at"]).tzinfo for line in lines)
     failure = {"line": 4, "category": "input", "message": "line 4: column 1: not JSON: Expecting value"}

@@ -5,7 +5,7 @@ import codecs
 import gzip
 import json
 import lzma
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,6 +136,13 @@ TABLES = [
         [{"topic": "a"}, {"topic": "b"}],
     ),
     Table(
+        "Jira: columns of one name, with the columns that are needed",
+        "in.csv",
+        b"topic,Comment,Comment,Sprint,Sprint\nlate,a,b,,\n",
+        [{"topic": "late"}],
+        flags=("--fields", "topic"),
+    ),
+    Table(
         "PowerShell: Export-Csv",
         "in.csv",
         '"topic","n"\r\n"Größe, Maß","3,50"\r\n'.encode("utf-16-le"),
@@ -203,8 +210,8 @@ REFUSED = {
     ),
     "copy.tsv": (
         b"topic\tn\nowls\t\\N\n",
-        "copy.tsv: has \\N for missing values, as the text format of PostgreSQL and MySQL does; export CSV (in PostgreSQL "
-        "COPY … TO … WITH (FORMAT csv, HEADER)), or have \\N taken as it stands: --delimiter tab",
+        "copy.tsv: has \\N for missing values, as the text format of PostgreSQL and MySQL does; export CSV (in "
+        "PostgreSQL COPY … TO … WITH (FORMAT csv, HEADER)), or have \\N taken as it stands: --delimiter tab",
     ),
     "russian.csv": (
         "topic,n\nпривет мир,1\nсова,2\n".encode("cp1251"),
@@ -278,7 +285,7 @@ class Damage(NamedTuple):
 
 UNCLOSED = "not CSV: a quote that opens here is never closed; what follows it is lost"
 CUT = "the input cannot be read further: "
-SOUND = b"".join(b'{"topic":"%d %s"}\n' % (i, bytes(f"{i * 7919 % 9973:x}", "ascii")) for i in range(5000))
+SOUND = b"".join(b'{"topic":"%d %s"}\n' % (i, bytes(f"{i * 7919 % 9973:x}", "ascii")) for i in range(400))
 DAMAGED = [
     Damage("an unclosed quote", "in.csv", b'topic,n\na,1\n"b,2\nc,3\n', ["a"], [f"line 3: {UNCLOSED}"]),
     Damage(
@@ -387,7 +394,12 @@ def zstd(data: bytes) -> bytes:
     return pack(data[:half]) + bytes(7) + pack(data[half:])
 
 
-PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstd}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstd,
+}
 
 
 @pytest.mark.parametrize("suffix", PACKERS)
@@ -411,3 +423,12 @@ def test_an_archive_gives_the_rows_before_its_damage(folder: Path, suffix: str, 
     assert (done.returncode, results.read_bytes()[: len(whole)]) == (3, whole)
     (last,) = results.read_bytes()[len(whole) :].splitlines()
     assert CUT in json.loads(last)["error"]["message"]
+
+
+def test_a_gzip_with_a_wrong_checksum_is_not_begun(folder: Path) -> None:
+    """Its rows may be anything, and would be paid for."""
+    packed = bytearray(gzip.compress(SOUND))
+    packed[-6] ^= 1
+    (folder / "in.jsonl.gz").write_bytes(packed)
+    done = crewrun("batch", "in.jsonl.gz", cwd=folder)
+    assert (done.returncode, done.stderr[:57]) == (2, "crewrun: in.jsonl.gz: cannot be read: CRC check failed 0x")

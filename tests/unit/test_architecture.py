@@ -20,7 +20,7 @@ LAYERS = [re.split(r"  |$", line)[0].split() for line in _DRAWN.splitlines()[1:]
 BESIDE = {"testing": "executors", "mock": "crew"}
 HEAVY = {
     "litellm": {"llm/transports/litellm/library.py"},
-    "rich": {"cli/console.py", "cli/markdown.py", "cli/screen.py"},
+    "rich": {"cli/cells.py", "cli/console.py", "cli/markdown.py", "cli/screen.py"},
     "aiohttp": {
         "llm/transports/openai.py",
         "mock/server.py",

@@ -369,7 +369,7 @@ DAMAGED = [
     Damage(
         "an object that holds the rows",
         "in.json",
-        b'{"data":[{"topic":"a"}]}',
+        b'{\n"data":[{"topic":"a"}]}',
         [],
         ["line 1: one object, with a list of objects as 'data'; if those are the rows: jq -c '.[\"data\"][]'"],
     ),

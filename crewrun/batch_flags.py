@@ -187,6 +187,35 @@ class BatchFlags:
             default="INPUTS' name with .results.jsonl; stdout for stdin",
         ),
     ] = None
+    output_format: Annotated[
+        Literal["jsonl", "csv", "tsv", "parquet", "xlsx"] | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.CHOICE,
+            "As what. Only jsonl grows while the run goes; other files are written when it ends or stops, streams too "
+            "(csv and tsv with --columns at once).",
+            default="as the output's name ends: .csv, .tsv, .parquet, .xlsx, with .gz; else jsonl",
+        ),
+    ] = None
+    columns: Annotated[
+        str | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.TEXT,
+            "Only these columns, in this order, such as id,input.topic,output.",
+            default="all; whole rows in jsonl",
+            metavar="A,B",
+        ),
+    ] = None
+    formula_guard: Annotated[
+        bool,
+        Flag(
+            Panel.OUTPUT,
+            Kind.SWITCH,
+            "In csv and tsv, put an apostrophe before text that a spreadsheet would take for a formula.",
+            default="on",
+        ),
+    ] = True
     ordered: Annotated[
         bool, Flag(Panel.OUTPUT, Kind.SWITCH, "Results in input order.", default="as they end", off="--unordered")
     ] = False

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from crewrun.batch.definition_records import previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path
+from crewrun.batch.model_origins import ModelOrigin, Origins
 from crewrun.batch.preflight import unused_inputs
 from crewrun.batch.run_identity import identify, past_of
 from crewrun.batch.settings import BatchSettings
@@ -50,6 +52,7 @@ class Findings:
     crew: dict[str, Any] | None = None
     defaults: str | None = None
     input_options: InputOptions = field(default_factory=InputOptions)
+    models: list[ModelOrigin] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     rows: int | None = None
@@ -76,6 +79,7 @@ class Findings:
             "crew": self.crew,
             "defaults": self.defaults,
             "constants": self.constants,
+            "models": [model.to_json() for model in self.models],
             "warnings": self.warnings,
             "problems": self.problems,
             "rows": self.rows,
@@ -86,11 +90,17 @@ class Findings:
         }
 
 
-async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -> Findings:
+async def find(
+    crew: str | None,
+    inputs: str | None,
+    flags: Mapping[str, Any],
+    flag_origins: Mapping[str, str] = MappingProxyType({}),
+) -> Findings:
     """Check the crew that `crew` names, or the one next to `inputs`, and the rows in `inputs`.
 
     `flags` has `engine`, `model`, `base_url`, `strict`, `input` and how the input is read, from flags and environment;
-    where one is None the crew file's `batch:` counts. With `strict` a warning is a problem.
+    where one is None the crew file's `batch:` counts. `flag_origins` says where `model` and `base_url` came from, where
+    they are not from a file. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(flags, {})
     flag_engine = flags.get("engine")
@@ -111,7 +121,8 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
             gateway = Gateway(GatewayOptions(model=settings.model, base_url=settings.base_url))
             findings.defaults = definition.defaults
             findings.input_options = settings.input_options
-            await _look_at(definition, findings, inputs, gateway, settings)
+            origins = Origins(definition, gateway, flag_origins)
+            await _look_at(definition, findings, inputs, origins, settings)
     findings.warnings += [str(w.message) for w in caught if issubclass(w.category, CrewrunWarning)]
     findings.warnings = [redact_line(warning) for warning in findings.warnings]
     findings.problems = [redact_line(problem) for problem in findings.problems]
@@ -123,11 +134,13 @@ async def find(crew: str | None, inputs: str | None, flags: Mapping[str, Any]) -
 
 
 async def _look_at(
-    definition: Definition, findings: Findings, inputs: str | None, gateway: Gateway, settings: BatchSettings
+    definition: Definition, findings: Findings, inputs: str | None, origins: Origins, settings: BatchSettings
 ) -> None:
+    gateway = origins.gateway
     gateway.refused.update(await _learned(definition, settings, inputs, gateway))
     target = await _made_for_first_row(definition.target, inputs, findings)
     findings.crew = describe(replace(definition, target=target), gateway)
+    findings.models = origins.of(target)
     code_fields = question_fields(definition.target.user_code)
     needed = code_fields | findings.crew["placeholders"] | dict(definition.target.placeholders)
     is_filled = definition.target.is_filled

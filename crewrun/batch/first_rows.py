@@ -5,7 +5,7 @@ in every row.
 """
 
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -125,9 +125,20 @@ def _named_columns(options: InputOptions) -> list[_Column]:
     return mapped + [_Column(f"--fields {name}", name, keys_like) for name in options.fields or ()]
 
 
-def _in_words(columns: list[str]) -> str:
-    if not columns:
-        return "the rows have no fields"
+def unknown_column(options: InputOptions, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str | None:
+    """The flag that names a column which no row has, with a near one of `columns`; None if all are known."""
+    unknown = _named_columns(options)
+    for row in rows:
+        unknown = [column for column in unknown if not column.is_in(column.name, row)]
+    return f"{unknown[0].flag}: no column {unknown[0].name!r}{suggest(unknown[0].name, columns)}" if unknown else None
+
+
+def listed(columns: Sequence[str]) -> str:
+    """The first of several columns, and how many more there are."""
     shown = ", ".join(map(repr, columns[:_MAX_NAMES]))
     more = len(columns) - _MAX_NAMES
-    return f"the rows have {shown}{f' and {more:,} more' if more > 0 else ''}"
+    return f"{shown}{f' and {more:,} more' if more > 0 else ''}"
+
+
+def _in_words(columns: list[str]) -> str:
+    return f"the rows have {listed(columns)}" if columns else "the rows have no fields"

@@ -4,10 +4,11 @@ Prompts of a random sample of the rows are counted as they would be sent. The le
 sessions of the run, else it is guessed, and so is the number of calls where an agent has tools. A canary measures both.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from crewrun.batch.canary import Sample, draw
@@ -15,6 +16,7 @@ from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, othe
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
+from crewrun.batch.model_origins import ModelOrigin, Origins
 from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.preflight import check_priced, input_notes, make_gateway, moved_files, unused_names
 from crewrun.batch.repeat import Repeat, RepeatCounter
@@ -90,12 +92,17 @@ class Plan:
         }
 
 
-async def plan_batch(inputs: str, definition: Definition, settings: BatchSettings) -> Plan:
-    """Check and estimate what a batch would do. Raises what `run_batch` raises before its first call."""
+async def plan_batch(
+    inputs: str, definition: Definition, settings: BatchSettings, flag_origins: Mapping[str, str] = MappingProxyType({})
+) -> Plan:
+    """Check and estimate what a batch would do. Raises what `run_batch` raises before its first call.
+
+    `flag_origins` says where `model` and `base_url` came from, where they are not from a file.
+    """
     settings.check()
     check_supported(settings, definition.target)
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
-    output = output_path(inputs, settings.output, settings.part)
+    output = output_path(inputs, settings.output, settings.part, settings.output_format)
     plan = Plan(shard=str(settings.part) if settings.part else None)
     if definition.defaults:
         plan.notes.append(f"defaults of flags from {definition.defaults}")
@@ -120,7 +127,8 @@ async def plan_batch(inputs: str, definition: Definition, settings: BatchSetting
     if target is not definition.target:
         endpoints = await _endpoints(target, gateway, settings)
     plan.notes += [f"warning: {warning}" for warning in warnings_about(columns, target, settings.input_options)]
-    _tell_models(plan, target, endpoints, gateway, settings)
+    plan.models = _models(Origins(definition, gateway, flag_origins).of(target), endpoints, gateway)
+    _add_hints(plan, target, endpoints, settings)
     names = {endpoint.name for endpoint in endpoints}
     plan.answers_known = sum(
         len(answers.tokens) for (model, _), answers in past.so_far.answers.items() if model in names
@@ -190,12 +198,17 @@ async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
     return crew
 
 
-def _tell_models(
-    plan: Plan, target: Target, endpoints: Sequence[Endpoint], gateway: Gateway, settings: BatchSettings
-) -> None:
-    plan.models = [
-        {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
-    ]
+def _models(origins: Sequence[ModelOrigin], endpoints: Sequence[Endpoint], gateway: Gateway) -> list[dict[str, Any]]:
+    """Each model with its price and where it came from; one that no agent names, such as a flow's, by its name."""
+    models = []
+    for endpoint in endpoints:
+        about = {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None}
+        of_it = [{**about, **origin.to_json()} for origin in origins if origin.name == endpoint.name]
+        models += [one for one in of_it or [about] if one not in models]
+    return models
+
+
+def _add_hints(plan: Plan, target: Target, endpoints: Sequence[Endpoint], settings: BatchSettings) -> None:
     plan.notes += [*unused_names(settings, target, endpoints), *moved_files(target)]
     plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
     plan.notes += [f"warning: {missing}" for missing in target.missing_tool_keys]

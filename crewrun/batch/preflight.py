@@ -1,8 +1,8 @@
 """Checks before a batch begins: they raise UsageError for what would otherwise go wrong in the middle of a run."""
 
-import resource
 from collections.abc import Sequence
 
+from crewrun.aio.open_files import raise_file_limit
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import Source, TableSource, input_name
@@ -25,6 +25,7 @@ from crewrun.templates import alike
 from crewrun.worker import Worker
 
 _STRICT_EXAMPLES = 20
+_OWN_FILES = 64  # files that a run has open beside a socket for each row; 24 with the offline model
 # Providers at which users name the models themselves.
 _OF_DEPLOYMENTS = frozenset({"azure", "azure_ai", "bedrock", "sagemaker", "databricks"})
 
@@ -160,17 +161,17 @@ async def open_budget(
     return budget
 
 
-def reserve_descriptors(max_concurrent: int, endpoints: list[Endpoint]) -> None:
+def reserve_descriptors(settings: BatchSettings, endpoints: list[Endpoint]) -> None:
     """Raise the limit of open files to a socket per row in flight. Raises UsageError when the system forbids it."""
     if all(endpoint.transport_name == "offline" for endpoint in endpoints):
         return
-    needed = max_concurrent + 64
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
+    needed = settings.rows_at_once + _OWN_FILES
+    allowed = raise_file_limit(needed)
+    if allowed >= needed:
         return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise UsageError(
-            f"-j {max_concurrent} needs {needed} open files and the system allows {hard}; "
-            f"use -j {max(1, hard - 64)} or raise the limit (ulimit -Hn)"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    many = f"-j {settings.max_concurrent} {'may need' if settings.is_adaptive else 'needs'} {needed:,} open files"
+    fitting = int(allowed) - _OWN_FILES
+    advice = (
+        f"use -j {fitting}, or raise that" if fitting > 0 else f"raise that, to {_OWN_FILES + 1} for one row at once"
+    )
+    raise UsageError(f"{many} and the system allows {allowed:,}; {advice} (ulimit -Hn, as root)")

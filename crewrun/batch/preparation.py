@@ -8,7 +8,7 @@ individual checks are in `preflight` and `locations`.
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from crewrun.aio import threads
@@ -24,11 +24,11 @@ from crewrun.batch.locations import (
     check_summary,
     is_pipe,
     output_path,
-    real_path,
     rows_opener,
     run_folder,
     spooled,
 )
+from crewrun.batch.output_table import check_terminal, plain_note, table_of
 from crewrun.batch.preflight import (
     check_priced,
     check_rows,
@@ -137,9 +137,14 @@ def read_settings(settings: BatchSettings) -> BatchOptions:
 def locate(request: BatchRequest) -> Places:
     """Step 2: decide where results and state go. Raises UsageError."""
     settings = request.settings
-    output = output_path(request.invocation.inputs, settings.output, settings.part)
+    output = output_path(request.invocation.inputs, settings.output, settings.part, settings.output_format)
     check_sortable(output, settings)
-    return Places(output, run_folder(output, settings))
+    places = Places(output, run_folder(output, settings))
+    places = replace(places, table=table_of(output, None if places.is_stream else places.folder, settings))
+    check_terminal(places, request.stdout_fd)
+    if note := plain_note(places, settings):
+        request.say(f"warning: {note}")
+    return places
 
 
 async def check_calls(request: BatchRequest, options: BatchOptions, resources: ExitStack) -> Calls:
@@ -196,7 +201,7 @@ async def open_run(
     """
     opened, repeat = None, None
     if places.folder is not None:
-        options = await state_options(request, places.folder, real_path(places.output), calls.endpoints, calls.gateway)
+        options = await state_options(request, places.folder, places, calls.endpoints, calls.gateway)
         opened = await open_state(options)
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)
@@ -239,5 +244,5 @@ async def _check_target(request: BatchRequest, target: Target, gateway: Gateway)
     for warning in [*missing, *hints, *unused_names(settings, target, endpoints), *moved_files(target)]:
         request.say(warning)
     if settings.is_here:
-        reserve_descriptors(settings.rows_at_once, endpoints)
+        reserve_descriptors(settings, endpoints)
     return endpoints

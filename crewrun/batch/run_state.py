@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anyio.to_thread
 
 from crewrun.batch.definition_records import PreviousRun, other_records, previous_run
 from crewrun.batch.invocation import BatchRequest, Invocation
-from crewrun.batch.locations import is_pipe
+from crewrun.batch.locations import Places, is_pipe, real_path
 from crewrun.batch.model_changes import warn_of_changed_models
 from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.run_identity import Identity, endpoints_in_words, identify, past_of, redacted, without_addresses
@@ -26,7 +27,7 @@ from crewrun.runs.state import StateOptions
 
 
 async def state_options(
-    request: BatchRequest, folder: RunFolder, output: Path | None, endpoints: list[Endpoint], gateway: Gateway
+    request: BatchRequest, folder: RunFolder, places: Places, endpoints: list[Endpoint], gateway: Gateway
 ) -> StateOptions:
     """The options for opening the state in `folder`. Calls of `gateway` are recorded as its identity says.
 
@@ -37,7 +38,9 @@ async def state_options(
     past = past_of(previous, folder) if settings.same_endpoint else None
     identity = identify(request.definition, endpoints, settings.input_options, past)
     gateway.count_as_called_at(identity.addresses)
+    output, layout = real_path(places.output), None if places.is_stream else places.table
     manifest = await _manifest(request, output, identity, previous)
+    manifest = replace(manifest, table=str(layout.form) if layout is not None else None)
     if invocation.retried is not None:
         _check_same(invocation, invocation.retried, manifest, identity.endpoints, folder)
     if not settings.fresh:
@@ -45,7 +48,7 @@ async def state_options(
         warn_of_changed_models(folder, manifest.definition["endpoints"])
     return StateOptions(
         folder=folder,
-        output=output,
+        output=places.results,
         manifest=manifest,
         definition=identity.definition,
         fresh=settings.fresh,
@@ -57,6 +60,7 @@ async def state_options(
         is_named=settings.id_field is not None,
         is_replay=settings.replay,
         is_ours=settings.part.has if settings.part else None,
+        table=output if layout is not None else None,
     )
 
 

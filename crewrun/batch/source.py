@@ -9,7 +9,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import anyio
@@ -31,15 +30,6 @@ from crewrun.tables.records import CHUNK_BYTES, Record
 STDIN = "-"
 _AS_IT_IS = InputOptions()
 _stdin_fd = 0  # the descriptor from which rows on stdin are read
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The beginning of an input. Without a header, its `columns` are the keys of its first rows."""
-
-    columns: Sequence[str]
-    rows: Sequence[Row]
-    notes: Sequence[str]
 
 
 class Source:
@@ -282,21 +272,6 @@ def open_source(
             table.close()
             raise
     return TableSource(table, offset, limit, options)
-
-
-async def head(inputs: str, options: InputOptions = _AS_IT_IS, rows: int = 1000) -> Head:
-    """The beginning of an input: its columns, and the first `rows` rows that can be read. Raises UsageError."""
-    source = open_source(inputs, options)
-    first: list[Row] = []
-
-    def see(row: Row) -> bool:
-        if row.problem is None:
-            first.append(row)
-        return len(first) >= rows
-
-    await source.visit(see)
-    columns = list(source.columns or dict.fromkeys(name for row in first for name in row.own or ()))
-    return Head(columns, first, source.notes)
 
 
 def claimed(inputs: str) -> str:

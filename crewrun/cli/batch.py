@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from crewrun.cli import flags
+from crewrun.cli.flag_origins import flag_origins
 from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def batch(
     if dry_run:
         from crewrun.cli.dry_run import show_plan
 
-        show_plan(inputs, definition, settings, stdout_fd, as_json=as_json)
+        show_plan(inputs, definition, settings, flag_origins(values), stdout_fd, as_json=as_json)
         return
     invocation = Invocation(inputs, crew or str(definition.path), ["crewrun", *sys.argv[1:]])
     carry_out(BatchRequest(invocation, definition, settings, stdout_fd))

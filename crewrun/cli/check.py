@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crewrun.cli import flags
+from crewrun.cli.flag_origins import flag_origins
 from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def check(
     flag_values = {"engine": engine, "model": model, "base_url": base_url, "strict": strict, "input": constants}
     flag_values |= {"format": format, "delimiter": delimiter, "encoding": encoding, "sheet": sheet}
     flag_values |= read_fields(map, fields)
-    findings = run_loop(find, crew, inputs, flag_values)
+    findings = run_loop(find, crew, inputs, flag_values, flag_origins(flag_values))
     if as_json:
         put_data(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -60,6 +61,7 @@ def lines(findings: "Findings") -> list[str]:
     report = []
     if findings.crew:
         report += _crew_lines(findings.crew)
+    report += [f"model {model.in_words()}" for model in findings.models if model.address_from is not None]
     if findings.defaults:
         report.append(f"defaults of flags from {findings.defaults}")
     if findings.constants:

@@ -57,7 +57,10 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("The runs below this folder", "crewrun gc"),
         Example("Delete what no run needs after a week", "crewrun gc --delete --older-than 7"),
     ),
-    "init": (Example("A folder with a crew and rows", "crewrun init my_crew"),),
+    "init": (
+        Example("A folder with a crew and rows", "crewrun init my_crew"),
+        Example("A crew for a table of your own", "crewrun init --from topics.jsonl my_table"),
+    ),
     "check": (
         Example("What is wrong with the crew in this folder?", "crewrun check"),
         Example("And with the rows for it?", "crewrun check topics.jsonl --strict"),

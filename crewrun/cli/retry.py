@@ -76,9 +76,9 @@ def _invocation(
 ) -> "tuple[Invocation, Path | None]":
     """The run's own command, for a retry, and where its results are now."""
     from crewrun.batch.invocation import Invocation
-    from crewrun.inspect.view import is_in_place, results_of
+    from crewrun.inspect.view import is_in_place, output_of
 
-    results = results_of(folder, manifest)
+    results = output_of(folder, manifest)
     # By its absolute path, as in the report: the working directory changes to the run's.
     whole = ["crewrun", "retry", str(results or folder.path)]
     resume_command = shlex.join([*whole, *(["--only", str(category)] if category else [])])

@@ -20,13 +20,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What a batch with the offline model needs is 24.
+_LEAST_FILES = 32
+
 
 def run_loop(main: Callable[..., Awaitable[T]], *args: object) -> T:
-    """Run `main(*args)` in an event loop, with uvloop where it is installed."""
+    """Run `main(*args)` in an event loop, with uvloop where it is installed.
+
+    Raises UsageError when the system allows too few open files for that.
+    """
     from importlib.util import find_spec
 
     import anyio
 
+    from crewrun.aio.open_files import raise_file_limit
+
+    allowed = raise_file_limit(_LEAST_FILES)
+    if allowed < _LEAST_FILES:
+        raise UsageError(
+            f"the system allows {allowed} open files, and a command needs {_LEAST_FILES}; raise the limit (ulimit "
+            "-Hn, as root)"
+        )
     return anyio.run(main, *args, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 

@@ -36,8 +36,8 @@ _TYPES: Mapping[Kind, Any] = {
     Kind.PRICES: Prices,
     Kind.NAMES: list[Name],
     Kind.INPUTS: dict[Name, Any],
-    Kind.COLUMN_MAP: dict[Name, Name],
-    Kind.COLUMNS: list[Name],
+    Kind.COLUMN_MAP: dict[Name, Text],
+    Kind.COLUMNS: list[Text],
 }
 
 

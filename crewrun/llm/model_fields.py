@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
@@ -69,6 +70,9 @@ class ModelFields(BaseModel):
     function_calling: bool | None = None
     structured_output: bool | None = None
     fallbacks: list["ModelFields"] = Field(default_factory=list)
+
+    # Where a crew's file has `model` and `base_url`, as `crew.yaml:7`.
+    _crewrun_places: dict[str, str] = PrivateAttr(default_factory=dict)
 
     # One object is one definition: the gateway remembers what it resolved to by identity.
     __hash__ = object.__hash__

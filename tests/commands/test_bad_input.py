@@ -352,7 +352,7 @@ WRONG_OUTPUTS = {
     "-o ./in.jsonl": "./in.jsonl: is the input file itself; name another with -o",
     "-o link.jsonl": "link.jsonl: is the input file itself; name another with -o",
     "-o hard.jsonl": "hard.jsonl: is the input file itself; name another with -o",
-    "-o x.jsonl.gz": "-o x.jsonl.gz: results are written as plain JSONL; compress them afterwards",
+    "-o x.ods": "x.ods: .ods cannot be written; name a file that ends in .jsonl, .csv, .tsv, .parquet or .xlsx",
     "-o old": "old: has results, and old.crewrun has no state of their run; if that was moved, --run-dir names it; "
     "-o names another file; --fresh moves the results aside and runs every row again",
     "-o pipe": "pipe: cannot be written: this pipe has no reader",

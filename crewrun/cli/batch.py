@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.flag_origins import flag_origins
+from crewrun.cli.flag_origins import check_values, flag_origins
 from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def batch(
     inputs = claimed(inputs)
     definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])
     settings, stdout_fd = claim_output(BatchSettings.merge(values, definition.batch), stdout_fd)
+    check_values(settings, values, definition)
     if dry_run:
         from crewrun.cli.dry_run import show_plan
 

@@ -353,3 +353,67 @@ def test_rows_that_failed_with_a_real_model_may_be_run_offline(place: Place) -> 
     place.rows({"topic": "FAIL-400 a"})
     place.batch(code=3)
     place.batch("-m", "offline")
+
+
+FLOW = """
+from crewrun import LLM
+from crewrun.flow import Flow, start
+
+class Ask(Flow):
+    @start()
+    async def ask(self):
+        return await LLM(model="gpt-4.1-mini").acall(f"Write about {self.state['topic']}")
+"""
+
+
+@pytest.mark.parametrize(("file", "text"), [("crew.py:make", FACTORY), ("flow.py:Ask", FLOW)], ids=["factory", "flow"])
+def test_rows_of_code_are_not_replaced_either(place: Place, file: str, text: str) -> None:
+    """Which models it calls is known by what its rows called."""
+    (place.folder / file.partition(":")[0]).write_text(text)
+    place.rows(*topics(2))
+    assert len(place.batch("--crew", file, MODEL="gpt-4.1-mini")) == 2
+    before = place.results.read_bytes()
+    for command in ("batch", "plan"):
+        assert place.crewrun(command, "in.jsonl", "--crew", file, "-m", "offline", code=2) == []
+        assert "openai/gpt-4.1-mini, and the offline model would replace them" in place.stderr
+    assert place.results.read_bytes() == before
+    assert place.batch("--crew", file, MODEL="gpt-4.1-mini") == []
+
+
+def test_results_on_a_stream_are_not_replaced_either(place: Place) -> None:
+    """Their run has a folder."""
+    place.crew()
+    place.rows(*topics(2))
+    place.batch("-o", "-", "--run-dir", "state")
+    place.batch("-o", "-", "--run-dir", "state", "-m", "offline", code=2)
+    assert "state: its rows were run by openai/gpt-4.1-mini" in place.stderr
+
+
+def test_one_offline_agent_among_others_is_a_change_like_any_other(place: Place) -> None:
+    """It is named as another model; a crew whose models are all offline by then is refused."""
+    place.crew("Polish it")
+    place.rows(*topics(2))
+    place.batch()
+    text = (place.folder / "crew.yaml").read_text()
+    (place.folder / "crew.yaml").write_text(
+        text.replace("agents:\n", "agents:\n  critic: {role: C, goal: g, backstory: b, llm: offline}\n").replace(
+            "  task_2:\n    agent: writer", "  task_2:\n    agent: critic"
+        )
+    )
+    place.batch("--summary", "s.json")
+    ((rows, why),) = again(place)
+    assert (rows, why[-1]) == (2, "another model: offline")
+    assert "agent 'critic' added" in why
+    place.batch("-m", "offline", code=2)
+    assert "openai/gpt-4.1-mini, and the offline model would replace them" in place.stderr
+
+
+def test_status_counts_what_a_repeat_counts(three: Place) -> None:
+    """Done rows are those of the crew as it was last."""
+    three.rows(*topics(3), {"topic": "FAIL-400 x"})
+    three.batch("--summary", "s.json", code=3)
+    three.crewrun("status", "in.results.jsonl", "--json")
+    assert json.loads(three.stdout)["rows"] == {"ok": 3, "failed": 1, "in_flight": 0}
+    three.batch("--summary", "s.json", code=3)
+    repeat = three.summary()["repeat"]
+    assert (repeat["done"], repeat["failed"]) == (3, 1)

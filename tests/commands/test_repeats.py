@@ -87,7 +87,7 @@ def test_a_change_of_the_crew_is_named(three: Place, old: str, new: str, why: st
     assert f"{why}: 3 rows run again, less than a cent" in lines
     assert again(three) == [(3, why.split("; "))]
     assert three.summary()["repeat"] == planned
-    assert planned["again"][0]["cost_usd"] == pytest.approx(three.mock.ledger(last=0)["totals"]["cost_usd"] / 2, abs=1)
+    assert 0 < planned["again"][0]["cost_usd"] < 0.01
     three.batch()
     assert "again" not in three.stderr
 
@@ -105,6 +105,40 @@ def test_the_cost_is_that_of_the_rows_that_run_again(place: Place) -> None:
     assert entry["rows"] == 2
     assert entry["cost_usd"] == pytest.approx(spent / 2, rel=0.05)
     assert f"2 rows run again, about ${spent / 2:.2f}"[:-1] in place.stderr
+
+
+THREE_TASKS = """
+agents:
+  scout: {role: Scout, goal: g, backstory: old}
+  judge: {role: Judge, goal: g, backstory: old}
+tasks:
+  look: {agent: scout, description: "Look at {topic}", expected_output: One line}
+  note: {agent: scout, description: Note it, expected_output: One line, context: []}
+  weigh: {agent: judge, description: Weigh it, expected_output: One line, context: [look]}
+llm: gpt-4.1-mini
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "asked"),
+    [
+        ("Judge, goal: g, backstory: old", "Judge, goal: g, backstory: new", ["Weigh it"] * 3),
+        ("Note it", "Note that", ["Note that"] * 3),
+        ("Look at", "Gaze at", [*[f"Gaze at topic {i}" for i in range(3)], *["Weigh it"] * 3]),
+        ("role: Scout", "role: Spy", [*[f"Look at topic {i}" for i in range(3)], *["Note it", "Weigh it"] * 3]),
+    ],
+    ids=["last agent", "task that nobody reads", "task that another one reads", "agent of two tasks"],
+)
+def test_the_cost_is_without_calls_that_are_replayed(place: Place, old: str, new: str, asked: list[str]) -> None:
+    """What the journal answers costs nothing: what is said is what is billed then."""
+    (place.folder / "crew.yaml").write_text(THREE_TASKS)
+    place.rows(*topics(3))
+    price = ("--price", "gpt-4.1-mini=1000,1000")
+    place.batch(*price)
+    edit(place, old, new)
+    assert place.batch(*price, "--summary", "s.json") == sorted(asked)
+    (entry,) = place.summary()["repeat"]["again"]
+    assert entry["cost_usd"] == pytest.approx(place.summary()["cost_usd"], rel=0.15)
 
 
 def test_another_model_and_address_by_flags_are_named(three: Place) -> None:

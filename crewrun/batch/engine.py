@@ -26,7 +26,7 @@ from crewrun.executors import Executor
 from crewrun.row import Outcome, Row
 from crewrun.runs.state import StoredRow
 
-_CLOSED = StopReason("closed", "standard output was closed")
+CLOSED = StopReason("closed", "standard output was closed")
 # However short the grace period of a stop is, rows that have ended get this long to be written.
 _LAST_WRITES_S = 2.0
 # How often to look whether rows in flight can still end; they get this long at least. Not felt after a Ctrl-C.
@@ -239,7 +239,7 @@ class Engine:
                 self._room = anyio.Event()
             await self._write(self._order.flush())
         except OutputClosed:
-            self._stop.now(_CLOSED)
+            self._stop.now(CLOSED)
         except Exception as full:
             self._failure = self._failure or full
             rows.cancel()

@@ -8,7 +8,7 @@ individual checks are in `preflight` and `locations`.
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from crewrun.aio import threads
@@ -24,14 +24,15 @@ from crewrun.batch.locations import (
     check_summary,
     is_pipe,
     output_path,
-    real_path,
     rows_opener,
     run_folder,
     spooled,
 )
+from crewrun.batch.output_table import check_terminal, plain_note, table_of
 from crewrun.batch.preflight import (
     check_priced,
     check_rows,
+    input_notes,
     make_gateway,
     moved_files,
     open_budget,
@@ -42,7 +43,7 @@ from crewrun.batch.repeat import Repeat
 from crewrun.batch.resume import say_repeat
 from crewrun.batch.run_state import state_options
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import Source
+from crewrun.batch.source import Source, input_name
 from crewrun.batch.unsupported import check_supported
 from crewrun.executors import Opener, find_executor
 from crewrun.library_warnings import written_by
@@ -136,9 +137,14 @@ def read_settings(settings: BatchSettings) -> BatchOptions:
 def locate(request: BatchRequest) -> Places:
     """Step 2: decide where results and state go. Raises UsageError."""
     settings = request.settings
-    output = output_path(request.invocation.inputs, settings.output, settings.part)
+    output = output_path(request.invocation.inputs, settings.output, settings.part, settings.output_format)
     check_sortable(output, settings)
-    return Places(output, run_folder(output, settings))
+    places = Places(output, run_folder(output, settings))
+    places = replace(places, table=table_of(output, None if places.is_stream else places.folder, settings))
+    check_terminal(places, request.stdout_fd)
+    if note := plain_note(places, settings):
+        request.say(f"warning: {note}")
+    return places
 
 
 async def check_calls(request: BatchRequest, options: BatchOptions, resources: ExitStack) -> Calls:
@@ -164,7 +170,13 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     folder = places.folder
     may_change = bool(settings.id_field and folder and folder.is_used and request.invocation.only is None)
     readable = spooled(inputs, resources) if settings.strict or settings.canary or may_change else inputs
-    open_again = rows_opener(readable, settings)
+    open_again = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))
+    source = open_again()
+    resources.callback(source.release)
+    check_output(places.output)
+    await source.start()
+    for note in input_notes(source, inputs, settings):
+        request.say(note)
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
         await check_rows(inputs, open_again(), worker, settings.part)
@@ -177,9 +189,6 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
         target = await _check_first_crew(request, open_again, calls.gateway) or target
     for warning in warnings_about(columns, target, settings.input_options):
         request.say(f"warning: {warning}")
-    source = open_again()
-    check_output(places.output)
-    resources.callback(source.release)
     return Rows(source, open_again, is_pipe(readable), may_change)
 
 
@@ -192,7 +201,7 @@ async def open_run(
     """
     opened, repeat = None, None
     if places.folder is not None:
-        options = await state_options(request, places.folder, real_path(places.output), calls.endpoints, calls.gateway)
+        options = await state_options(request, places.folder, places, calls.endpoints, calls.gateway)
         opened = await open_state(options)
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anyio.to_thread
 
 from crewrun.batch.definition_records import PreviousRun, other_records, previous_run
 from crewrun.batch.invocation import BatchRequest, Invocation
-from crewrun.batch.locations import is_pipe
+from crewrun.batch.locations import Places, is_pipe, real_path
 from crewrun.batch.model_changes import warn_of_changed_models
 from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.run_identity import Identity, endpoints_in_words, identify, past_of, redacted, without_addresses
@@ -18,7 +19,7 @@ from crewrun.inspect.view import command_of, is_in_place
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
-from crewrun.redaction.redactor import redact_value
+from crewrun.redaction.redactor import redact_line, redact_value
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, digest_of, options_of
@@ -26,7 +27,7 @@ from crewrun.runs.state import StateOptions
 
 
 async def state_options(
-    request: BatchRequest, folder: RunFolder, output: Path | None, endpoints: list[Endpoint], gateway: Gateway
+    request: BatchRequest, folder: RunFolder, places: Places, endpoints: list[Endpoint], gateway: Gateway
 ) -> StateOptions:
     """The options for opening the state in `folder`. Calls of `gateway` are recorded as its identity says.
 
@@ -37,7 +38,9 @@ async def state_options(
     past = past_of(previous, folder) if settings.same_endpoint else None
     identity = identify(request.definition, endpoints, settings.input_options, past)
     gateway.count_as_called_at(identity.addresses)
+    output, layout = real_path(places.output), None if places.is_stream else places.table
     manifest = await _manifest(request, output, identity, previous)
+    manifest = replace(manifest, table=str(layout.form) if layout is not None else None)
     if invocation.retried is not None:
         _check_same(invocation, invocation.retried, manifest, identity.endpoints, folder)
     if not settings.fresh:
@@ -45,7 +48,7 @@ async def state_options(
         warn_of_changed_models(folder, manifest.definition["endpoints"])
     return StateOptions(
         folder=folder,
-        output=output,
+        output=places.results,
         manifest=manifest,
         definition=identity.definition,
         fresh=settings.fresh,
@@ -57,6 +60,7 @@ async def state_options(
         is_named=settings.id_field is not None,
         is_replay=settings.replay,
         is_ours=settings.part.has if settings.part else None,
+        table=output if layout is not None else None,
     )
 
 
@@ -64,7 +68,8 @@ async def _manifest(
     request: BatchRequest, output: Path | None, identity: Identity, previous: PreviousRun | None
 ) -> Manifest:
     invocation, definition = request.invocation, request.definition
-    command = [redact_value(word) for word in invocation.command]
+    # A word may be a whole shell command, with a secret in it.
+    command = [redact_line(redact_value(word)) for word in invocation.command]
     for name in (*command, invocation.inputs, invocation.crew, str(output or ""), os.getcwd()):
         if not _is_text(name):
             raise UsageError(f"{name!r}: is not UTF-8, so a run cannot store the name; rename it")
@@ -77,7 +82,7 @@ async def _manifest(
         output=str(output) if output else None,
         cwd=os.getcwd(),
         command=command,
-        options={name: redacted(value) for name, value in options.items()},
+        options={name: redact_line(value) if name == "notify" else redacted(value) for name, value in options.items()},
         definition={
             "kind": definition.kind,
             "fingerprint": identity.crew,

@@ -183,6 +183,11 @@ class StreamSink:
             self._lost = "deleted"
 
 
+def open_stream(path: Path) -> StreamSink:
+    """The sink of a named pipe that has a reader, or of a device. Raises UsageError."""
+    return StreamSink(_open(path, os.O_WRONLY), str(path))
+
+
 def open_sink(path: Path, size_bytes: int | None = None) -> FileSink | StreamSink:
     """The sink for a path: a file, a device, or a named pipe that has a reader. Raises UsageError."""
     if path.is_fifo() or path.is_char_device():

@@ -2,12 +2,13 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
+
+from crewrun.cli.export_sink import is_of_run, is_own_table, open_own_table, open_sink_of
 
 if TYPE_CHECKING:
     from crewrun.batch.sink import Sink
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from crewrun.inspect.view import View
     from crewrun.row import Row
     from crewrun.tables.columns import Columns
+    from crewrun.tables.layout import TableLayout
     from crewrun.tables.output_format import OutputFormat
     from crewrun.tables.writers import TableOptions
 
@@ -39,7 +41,7 @@ def export(
         None,
         "--columns",
         metavar="A,B",
-        help="Only these, in this order: id,input.topic,output.title,cost_usd. [default: all; whole rows in jsonl]",
+        help="Only these, in this order, such as id,input.topic,output. [default: all; whole rows in jsonl]",
     ),
     ordered: bool = typer.Option(False, "--ordered", help="In input order. [default: as they stand in the results]"),
     status: Annotated[Literal["ok", "failed"] | None, typer.Option("--status", help="Only rows that ended so.")] = None,
@@ -68,14 +70,23 @@ def export(
 
     stdout_fd = claim_stdout()
     output = None if output == "-" else output
-    selection = _Selection(*_table(output, form, columns, stdout_fd, guards=formula_guard), status, ordered)
+    request = _Request(output, form, columns, formula_guard, status, ordered)
+    layout = _layout(request, stdout_fd)
     results_file = find_results_file(run)
     if results_file is not None:
-        with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(results_file)) as sink:
+        selection = _selection(request, layout)
+        with open_sink_of(output, stdout_fd, lambda path: path.exists() and path.samefile(results_file)) as sink:
             missing = run_loop(_export_file, Path(run), selection, sink)
     else:
-        with open_run(run) as view, _open_sink(output, stdout_fd, lambda path: _is_of_run(path, view)) as sink:
-            missing = run_loop(_export, view, selection, sink)
+        with open_run(run) as view:
+            own_layout = _own_layout(request, view)
+            selection = _selection(request, own_layout or layout)
+            with (
+                open_own_table(output, view, own_layout)
+                if own_layout is not None and output is not None
+                else open_sink_of(output, stdout_fd, lambda path: is_of_run(path, view))
+            ) as sink:
+                missing = run_loop(_export, view, selection, sink)
     for note in selection.options.notes:
         say(f"crewrun: {output or 'standard output'}: {note}")
     for warning in selection.columns.unknown() if selection.columns is not None else ():
@@ -83,25 +94,61 @@ def export(
     raise typer.Exit(3 if missing else 0)
 
 
-def _table(
-    output: str | None, name: str | None, columns: str | None, stdout_fd: int, *, guards: bool
-) -> "tuple[OutputFormat, Columns | None, TableOptions]":
-    """The format, the columns and the options of the export. Raises UsageError."""
+class _Request(NamedTuple):
+    """What the command line says; `output` is None for standard output."""
+
+    output: str | None
+    form: str | None
+    columns: str | None
+    guards_formulas: bool
+    status: Literal["ok", "failed"] | None
+    ordered: bool
+
+
+def _layout(request: _Request, stdout_fd: int) -> "TableLayout":
+    """What the export looks like. Raises UsageError."""
     from crewrun.errors import UsageError
     from crewrun.tables.column_names import parse_columns
-    from crewrun.tables.columns import Columns
+    from crewrun.tables.layout import TableLayout
     from crewrun.tables.output_format import output_format
+
+    form = output_format(request.output, request.form)
+    form.check_installed(request.output or f"-f {form}")
+    if form.is_binary and request.output is None and os.isatty(stdout_fd):
+        raise UsageError(f"-f {form}: is nothing for a terminal; name a file with -o")
+    names = parse_columns(request.columns)
+    return TableLayout(form, None if names is None else tuple(names), request.guards_formulas)
+
+
+def _own_layout(request: _Request, view: "View") -> "TableLayout | None":
+    """What the run's own table looks like, if that is to be written. Raises UsageError for another table there."""
+    from crewrun.batch.run_input import settings_of
+    from crewrun.errors import UsageError
+    from crewrun.tables.column_names import parse_columns
+    from crewrun.tables.layout import TableLayout
+    from crewrun.tables.output_format import parse_stored
+
+    stored = view.manifest.table
+    if request.output is None or stored is None or not is_own_table(Path(os.path.realpath(request.output)), view):
+        return None
+    if request.form or request.columns or request.status:
+        raise UsageError(
+            f"-o {request.output}: is the run's own table: leave --format, --columns and --status out to write it "
+            "again, or name another file"
+        )
+    settings = settings_of(view.manifest)
+    names = parse_columns(settings.columns)
+    form = parse_stored(stored)
+    form.check_installed(request.output)
+    return TableLayout(form, None if names is None else tuple(names), settings.formula_guard)
+
+
+def _selection(request: _Request, layout: "TableLayout") -> _Selection:
     from crewrun.tables.writers import TableOptions
 
-    form = output_format(output, name)
-    form.check_installed(output or f"-f {form}")
-    if form.is_binary and output is None and os.isatty(stdout_fd):
-        raise UsageError(f"-f {form}: is nothing for a terminal; name a file with -o")
-    names = parse_columns(columns)
-    folder = os.path.dirname(os.path.realpath(output)) if output is not None else None
-    options = TableOptions(guards, folder if folder is not None and os.path.isdir(folder) else None)
-    has_columns = names is not None or form.name != "jsonl"
-    return form, Columns(names, typed=form.name == "parquet") if has_columns else None, options
+    folder = os.path.dirname(os.path.realpath(request.output)) if request.output is not None else None
+    options = TableOptions(layout.guards_formulas, folder if folder is not None and os.path.isdir(folder) else None)
+    return _Selection(layout.form, layout.columns(), options, request.status, request.ordered)
 
 
 async def _export(view: "View", selection: _Selection, sink: "Sink") -> int:
@@ -203,47 +250,3 @@ async def _write(lines: "Iterable[bytes]", selection: _Selection, sink: "Sink") 
             await sink.write([piece])
     except OSError as full:
         raise OutputFailed(f"the table cannot be written: {full.strerror}") from full
-
-
-@contextmanager
-def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bool]) -> "Iterator[Sink]":
-    """Standard output, or a file that appears when it is complete. `is_taken` tells which paths belong to the run."""
-    from crewrun.batch.descriptors import copy_of
-    from crewrun.batch.locations import check_output
-    from crewrun.batch.sink import FileSink, StreamSink, open_sink
-    from crewrun.errors import OutputFailed, UsageError
-    from crewrun.unfinished import replacement
-
-    if output is None or output == "-":
-        yield StreamSink(stdout_fd)
-        return
-    descriptor = copy_of("-o", output, stdout_fd)
-    if descriptor is not None:
-        yield StreamSink(descriptor, output)
-        return
-    check_output(output)
-    path = Path(os.path.realpath(output))
-    if is_taken(path):
-        raise UsageError(f"-o {output}: is a file of the run itself; name another")
-    if path.exists() and not path.is_file():
-        sink = open_sink(path)
-        yield sink
-        sink.close()
-        return
-    try:
-        with replacement(path) as part:
-            file = FileSink(part)
-            yield file
-            file.close()
-            part.replace(path)
-    except OSError as refused:
-        raise OutputFailed(f"{path}: cannot be written: {refused.strerror}") from refused
-
-
-def _is_of_run(path: Path, view: "View") -> bool:
-    """Whether it is a file of the run, or has the name of one that SQLite creates and removes."""
-    files = view.folder.files
-    if path.name in {file.name for file in files} and path.parent.samefile(view.folder.path):
-        return True
-    files_of_run = (view.results, view.manifest.input_file, *files)
-    return path.exists() and any(file is not None and file.exists() and path.samefile(file) for file in files_of_run)

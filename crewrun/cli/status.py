@@ -119,8 +119,11 @@ def lines(status: "Status") -> list[str]:
         how = f"{failing.reason} in task {failing.task}"
         report.append(f"  {count(failing.count, 'call')} of tool {failing.tool!r} failed ({how}): {error}")
     if status.results and not os.path.exists(status.results):
-        gone = f"{nearby(status.results)}: no longer exists"
-        report.append(gone if status.state == "running" else f"{gone}; to restore it: {status.command}")
+        name = nearby(status.results)
+        if status.state != "running":
+            report.append(f"{name}: no longer exists; to restore it: {status.command}")
+        else:
+            report.append(f"{name}: is written at the end" if status.is_table else f"{name}: no longer exists")
     if status.state in ("stopped", "died"):
         report.append(f"to go on: {status.command}")
     elif status.state == "finished" and status.failed:

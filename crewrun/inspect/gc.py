@@ -116,7 +116,7 @@ def _state(view: View, status: Status) -> State:
         return "aside"
     if status.state != "finished" or status.failed:
         return "unfinished"
-    return "orphan" if view.manifest.output is not None and not (view.results and view.results.exists()) else "finished"
+    return "orphan" if view.manifest.output is not None and not (view.output and view.output.exists()) else "finished"
 
 
 def _is_backup(view: View) -> bool:

@@ -30,6 +30,7 @@ class Manifest:
     """`inputs`, `crew` and `output` are paths as the user wrote them, relative to `cwd`; `options` the batch's
     settings.
 
+    `table` is the format of an output that is no JSONL of whole lines, such as `csv.gz`.
     `definition` has the crew's fingerprint, the text of its files and the `endpoints` of its calls. `input_digest` is
     that of the input file (None for a pipe), `command` the words of the command line. None of them contains a secret.
     """
@@ -46,6 +47,7 @@ class Manifest:
     crewrun: str = __version__
     python: str = platform.python_version()
     schema: str = SCHEMA
+    table: str | None = None
 
     def write(self, path: Path) -> None:
         """Write it to `path`, all or nothing. Raises OutputFailed."""
@@ -53,7 +55,7 @@ class Manifest:
 
     @property
     def results(self) -> Path | None:
-        """The results file, None when results went to a stream."""
+        """The file that the user named for the results, None when they went to a stream."""
         return None if self.output is None else Path(self.cwd) / self.output
 
     @property
@@ -158,18 +160,23 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     """As `write_whole`, piece by piece: into a file that replaces `path` at the end."""
     try:
         with replacement(path) as part:
-            fd = os.open(part, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                for piece in pieces:
-                    rest = memoryview(piece)
-                    while rest:
-                        rest = rest[os.write(fd, rest) :]
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            write_part(part, pieces)
             part.replace(path)
     except OSError as full:
         raise OutputFailed(f"{path}: cannot be written: {full.strerror}") from full
+
+
+def write_part(part: Path, pieces: Iterable[bytes]) -> None:
+    """Fill the file that is to replace another, on the disk. Raises OSError."""
+    fd = os.open(part, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _load(path: Path) -> Any:

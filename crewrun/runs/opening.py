@@ -55,7 +55,7 @@ async def open_state(options: StateOptions) -> Opened:
         _refuse_other_engine(options)
         backup = None
         if options.fresh:
-            backup = await anyio.to_thread.run_sync(back_up, options.output, options.folder, *options.companions)
+            backup = await anyio.to_thread.run_sync(back_up, options.named, options.folder, *options.companions)
             await locks.acquire()
         return await anyio.to_thread.run_sync(_open, options, locks, backup)
     except BaseException:
@@ -111,10 +111,11 @@ def _refuse_unknown(options: StateOptions, *, is_ours: bool) -> None:
     Raises RunHeld while another process writes them, unless the lock `is_ours`. Waiting for that process would not
     help: its results would be refused too.
     """
-    if options.output is not None and has_lines(options.output) and not (options.fresh or options.folder.is_used):
-        if not is_ours and options.lock != "wait" and is_held(options.output):
-            raise RunHeld(f"{options.output}: another process is writing these results")
-        _refuse_results(options.output, options.folder)
+    output = options.named
+    if output is not None and has_lines(output) and not (options.fresh or options.folder.is_used):
+        if not is_ours and options.lock != "wait" and is_held(output):
+            raise RunHeld(f"{output}: another process is writing these results")
+        _refuse_results(output, options.folder)
 
 
 def _refuse_results(output: Path, folder: RunFolder) -> NoReturn:
@@ -133,7 +134,7 @@ def _refuse_results(output: Path, folder: RunFolder) -> NoReturn:
 
 def _refuse_other(options: StateOptions) -> None:
     """Raise UsageError when --run-dir names the folder of another run, which would lose its rows."""
-    output, folder = options.output, options.folder
+    output, folder = options.named, options.folder
     if output is None or os.path.realpath(folder.path) == os.path.realpath(folder_of(output).path):
         return  # results and folder may have been moved together
     try:

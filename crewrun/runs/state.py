@@ -42,7 +42,8 @@ from crewrun.runs.rebuild import Rebuild, RestoredResults, Visit
 
 @dataclass(frozen=True, slots=True)
 class StateOptions:
-    """`output` is the results file, None for a stream; `companions` are files that `fresh` moves with it.
+    """`output` is the file that lines are appended to, None for a stream; `table` is the user's file where that is made
+    of it. `companions` are files that `fresh` moves with the user's file.
 
     `only` runs the rows that failed with that category again, and no others. `definition` is the crew's fingerprint.
     `is_mixed` says that lines are not written in the input's order and are sorted at the end. `is_ours` says which rows
@@ -63,6 +64,12 @@ class StateOptions:
     is_ours: Callable[[Row], bool] | None = None
     is_named: bool = False
     is_replay: bool = False
+    table: Path | None = None
+
+    @property
+    def named(self) -> Path | None:
+        """The file that the user named, None for a stream."""
+        return self.table or self.output
 
 
 class StoredRow(NamedTuple):

@@ -63,6 +63,24 @@ def grouped(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(pieces)
 
 
+class RowWriter:
+    """Writes the rows of a table one by one, in a text format and with columns that are known before they are."""
+
+    def __init__(self, columns: Columns, form: OutputFormat, options: TableOptions) -> None:
+        self._columns = columns
+        self._names = [column.name for column in columns.all()]
+        self._csv = None if form.name == "jsonl" else _csv_writer(form, options)
+        self._is_begun = False
+
+    def rows(self, lines: Iterable[bytes]) -> list[bytes]:
+        """The rows of these lines; the first time after a header, where the format has one."""
+        rows = [self._columns.cells(decoded(line)) for line in lines]
+        if self._csv is None:
+            return list(_json_pieces(self._names, rows))
+        header, self._is_begun = [] if self._is_begun else [self._names], True
+        return list(self._csv.records([*header, *rows]))
+
+
 def _pieces(columns: Sequence[Column], rows: Rows, form: OutputFormat, options: TableOptions) -> Iterator[bytes]:
     if form.name == "parquet":
         from crewrun.tables.parquet_writer import parquet_pieces
@@ -74,8 +92,11 @@ def _pieces(columns: Sequence[Column], rows: Rows, form: OutputFormat, options: 
         return xlsx_pieces(columns, rows, options.folder, options.notes)
     if form.name == "jsonl":
         return _json_pieces([column.name for column in columns], rows)
-    writer = CsvWriter("," if form.name == "csv" else "\t", guards_formulas=options.guards_formulas)
-    return writer.records(chain([[column.name for column in columns]], rows))
+    return _csv_writer(form, options).records(chain([[column.name for column in columns]], rows))
+
+
+def _csv_writer(form: OutputFormat, options: TableOptions) -> CsvWriter:
+    return CsvWriter("," if form.name == "csv" else "\t", guards_formulas=options.guards_formulas)
 
 
 def _json_pieces(names: Sequence[str], rows: Rows) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.flag_origins import flag_origins
+from crewrun.cli.flag_origins import check_values, flag_origins
 from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def batch(
     with Notice(None if dry_run else values["notify"], inputs) as notice:
         definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])
         settings, stdout_fd = claim_output(BatchSettings.merge(values, definition.batch), stdout_fd)
+        check_values(settings, values, definition)
         if dry_run:
             from crewrun.cli.dry_run import show_plan
 

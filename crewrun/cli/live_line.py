@@ -215,7 +215,7 @@ def _cause(wait: Wait) -> str:
         case WaitKind.OUTAGE if wait.reason and wait.address:
             return f"{wait.reason[0].lower()}{wait.reason[1:]} at {wait.address}"
         case WaitKind.OUTAGE:
-            return f"outage of {model}: {visible(redact_line(' '.join((wait.cause or '').split())))}"
+            return f"outage of {model}: {_one_line(wait.cause)}"
         case WaitKind.PROBE:
             return f"{model} refused a call; a probe decides"
         case WaitKind.RESET | WaitKind.REFUSALS:
@@ -229,8 +229,16 @@ def _cause(wait: Wait) -> str:
             return f"rate limit of {model}, {wait.limit} at once"
         case WaitKind.SLOW_START:
             return f"{wait.limit} at once so far, growing"
+        case WaitKind.MAX_RPM:
+            return f"max_rpm {wait.limit} of the crew"
+        case WaitKind.RETRY:
+            return f"retry after {_one_line(wait.cause)}"
     spent, limit = money(wait.spent_usd or 0.0), money(wait.limit_usd or 0.0)
     return f"budget: {spent} of {limit} spent, the rest is reserved for calls in flight"
+
+
+def _one_line(text: str | None) -> str:
+    return visible(redact_line(" ".join((text or "").split())))
 
 
 def _until(wait: Wait) -> str:

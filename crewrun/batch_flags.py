@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from crewrun.flag_fields import Flag, FlagField, Kind, Panel, flag_fields
 
+InputFormat = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "xlsx"]
 ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
 
 
@@ -40,6 +41,43 @@ class BatchFlags:
             metavar="I/N",
         ),
     ] = None
+    format: Annotated[
+        InputFormat | None,
+        Flag(Panel.INPUT, Kind.CHOICE, "What INPUTS is.", default="what its name or else its content says"),
+    ] = None
+    delimiter: Annotated[
+        str | None,
+        Flag(
+            Panel.INPUT,
+            Kind.TEXT,
+            "What separates the fields of a CSV or TSV: one character, or tab.",
+            default="found out: , ; tab |",
+            metavar="CHAR",
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        Flag(
+            Panel.INPUT,
+            Kind.TEXT,
+            "The encoding of a text, such as cp1252 or utf-16.",
+            default="found out where that is safe",
+            metavar="NAME",
+        ),
+    ] = None
+    sheet: Annotated[
+        str | None,
+        Flag(
+            Panel.INPUT,
+            Kind.TEXT,
+            "The sheet of a workbook, by its name or number.",
+            default="the first",
+            metavar="NAME|N",
+        ),
+    ] = None
+    no_rows: Annotated[
+        Literal["warn", "fail"], Flag(Panel.INPUT, Kind.CHOICE, "When INPUTS has no rows: fail ends with 2.")
+    ] = "warn"
     id_field: Annotated[
         str | None, Flag(Panel.INPUT, Kind.TEXT, "The field that names a row.", default="all", metavar="NAME")
     ] = None
@@ -191,6 +229,16 @@ class BatchFlags:
             "Write the summary there as JSON.",
             in_file="Write the summary to this file as JSON.",
             metavar="FILE",
+        ),
+    ] = None
+    notify: Annotated[
+        str | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.TEXT,
+            "Run this shell command when the run ends, however it ends; it reads the summary as JSON on its stdin.",
+            in_file="Run this shell command when the run ends; it reads the summary as JSON on its standard input.",
+            metavar="CMD",
         ),
     ] = None
     log_prompts: Annotated[

@@ -1,7 +1,7 @@
 """What `crewrun check` finds: the crew, its problems, the rows that would fail, and the first row's prompts."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from crewrun.batch.model_origins import ModelOrigin, Origins
 from crewrun.batch.preflight import unused_inputs
 from crewrun.batch.run_identity import identify, past_of
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import STDIN, open_source
+from crewrun.batch.source import STDIN, input_name, open_source
 from crewrun.batch.unsupported import check_supported
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.definitions.project_file import find_defaults
@@ -45,7 +45,8 @@ class Findings:
     """`crew` describes the definition, None when it cannot be loaded; `defaults` is the project file that has defaults
     for flags; `rows` is None without inputs.
 
-    Of the `failing_count` rows that would fail, `failing` has the first thousand.
+    `input_notes` say how the input is read, where that is not what its name says. Of the `failing_count` rows that
+    would fail, `failing` has the first thousand.
     """
 
     crew: dict[str, Any] | None = None
@@ -55,6 +56,7 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     rows: int | None = None
+    input_notes: Sequence[str] = ()
     failing: list[str] = field(default_factory=list)
     failing_count: int = 0
     first_row: list[dict[str, Any]] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Findings:
             "warnings": self.warnings,
             "problems": self.problems,
             "rows": self.rows,
+            "input_notes": list(self.input_notes),
             "failing_count": self.failing_count,
             "failing_rows": self.failing,
             "first_row": self.first_row,
@@ -95,9 +98,9 @@ async def find(
 ) -> Findings:
     """Check the crew that `crew` names, or the one next to `inputs`, and the rows in `inputs`.
 
-    `flags` has `engine`, `model`, `base_url`, `strict` and `input` from flags and environment; where one is None the
-    crew file's `batch:` counts. `flag_origins` says where `model` and `base_url` came from, where they are not from a
-    file. With `strict` a warning is a problem.
+    `flags` has `engine`, `model`, `base_url`, `strict`, `input` and how the input is read, from flags and environment;
+    where one is None the crew file's `batch:` counts. `flag_origins` says where `model` and `base_url` came from, where
+    they are not from a file. With `strict` a warning is a problem.
     """
     findings, settings = Findings(), BatchSettings.merge(flags, {})
     flag_engine = flags.get("engine")
@@ -224,6 +227,9 @@ async def _look_at_rows(
             good.append(row)
 
     await source.visit(see)
+    findings.input_notes = source.notes
+    if not findings.rows:
+        findings.warnings.append(f"{input_name(inputs)}: has no rows")
     if good:
         findings.first_row = _previews(target, good[0].inputs or {})
 

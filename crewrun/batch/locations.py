@@ -17,12 +17,13 @@ from pathlib import Path
 from crewrun.batch.descriptors import descriptor_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
-from crewrun.batch.source import STDIN, Source, open_source, openable, stat_of
+from crewrun.batch.source import STDIN, TableSource, open_source, openable, stat_of
 from crewrun.errors import UsageError
 from crewrun.inspect.view import nearby
 from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.manifest import is_foreign
+from crewrun.tables.formats import COMPRESSED_SUFFIXES, TABLE_SUFFIXES
 from crewrun.tables.layout import TableLayout
 from crewrun.unfinished import temporary
 
@@ -63,7 +64,7 @@ def output_path(inputs: str, output: str | None, shard: Shard | None = None, for
     if output is not None:
         return output
     stem = inputs
-    for suffix in (".gz", ".jsonl", ".ndjson", ".json", ".csv"):
+    for suffix in (*COMPRESSED_SUFFIXES, *TABLE_SUFFIXES):
         stem = stem.removesuffix(suffix)
     return f"{stem}{shard.suffix if shard else ''}{RESULTS_SUFFIX.removesuffix('jsonl')}{form or 'jsonl'}"
 
@@ -147,16 +148,18 @@ def _check_length(path: str) -> None:
         raise UsageError(f"{path}: too long a name: {more}")
 
 
-def rows_opener(inputs: str, settings: BatchSettings) -> Callable[[], Source]:
-    """A function that opens the rows of `inputs` that the settings select, each time from the start."""
-    return partial(open_source, inputs, settings.input_options, offset=settings.offset, limit=settings.limit)
+def rows_opener(inputs: str, settings: BatchSettings, name: str | None = None) -> Callable[[], TableSource]:
+    """A function that opens the rows of `inputs` that the settings select, each time from the start. `name` is what
+    messages call the input.
+    """
+    return partial(open_source, inputs, settings.input_options, offset=settings.offset, limit=settings.limit, name=name)
 
 
 def spooled(inputs: str, files: ExitStack) -> str:
     """`inputs` as a file that can be read twice: a pipe is copied to a temporary file."""
     if not is_pipe(inputs):
         return inputs
-    suffix = ".jsonl" if inputs == STDIN else "".join(Path(inputs).suffixes)
+    suffix = "" if inputs == STDIN else "".join(Path(inputs).suffixes)
     copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))  # noqa: SIM115  (closed with files)
     files.enter_context(temporary(copy.name))
     with open(openable(inputs), "rb") as pipe:

@@ -18,11 +18,12 @@ from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
 from crewrun.batch.model_origins import ModelOrigin, Origins
 from crewrun.batch.offline_repeat import check_offline
-from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
+from crewrun.batch.preflight import check_priced, input_notes, make_gateway, moved_files, unused_names
 from crewrun.batch.repeat import Repeat, RepeatCounter
 from crewrun.batch.row_estimate import Range, RowEstimator, for_each_bound, scaled_sum, sum_of
 from crewrun.batch.run_identity import Identity, identify, past_of
 from crewrun.batch.settings import BatchSettings
+from crewrun.batch.source import input_name
 from crewrun.batch.unsupported import check_supported
 from crewrun.definitions.definition import Definition
 from crewrun.errors import InputInvalid, UsageError
@@ -171,8 +172,15 @@ async def _sample(plan: Plan, inputs: str, settings: BatchSettings, counter: Rep
         return False
 
     with ExitStack() as files:
-        open_rows = rows_opener(spooled(inputs, files), settings)
-        return await draw(open_rows(), _SAMPLE, is_due)
+        readable = spooled(inputs, files)
+        source = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))()
+        try:
+            await source.start()
+            plan.notes += input_notes(source, inputs, settings)
+        except BaseException:
+            source.release()
+            raise
+        return await draw(source, _SAMPLE, is_due)
 
 
 async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:

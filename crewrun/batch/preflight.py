@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from crewrun.aio.open_files import raise_file_limit
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
-from crewrun.batch.source import Source
+from crewrun.batch.source import Source, TableSource, input_name
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.errors import UsageError, suggest
 from crewrun.limits.budget import Budget
@@ -61,6 +61,19 @@ async def check_rows(name: str, source: Source, worker: Worker, shard: Shard | N
         more = f"\n… and {count - len(problems)} more" if count > len(problems) else ""
         listed = "\n".join(problems)
         raise UsageError(f"{name}: {count} rows cannot be run (--strict); nothing was sent\n{listed}{more}")
+
+
+def input_notes(source: TableSource, inputs: str, settings: BatchSettings) -> list[str]:
+    """What to say about an input that has been started: how it is read, if that is not what its name says, and that it
+    has no rows. Raises UsageError for that with --no-rows fail.
+    """
+    name = input_name(inputs)
+    notes = [f"{name}: {', '.join(source.notes)}"] if source.notes else []
+    if source.has_rows:
+        return notes
+    if settings.no_rows == "fail":
+        raise UsageError(f"{name}: has no rows (--no-rows fail)")
+    return [*notes, f"warning: {name}: has no rows"]
 
 
 def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint], gateway: Gateway) -> None:

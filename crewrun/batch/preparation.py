@@ -32,6 +32,7 @@ from crewrun.batch.output_table import check_terminal, plain_note, table_of
 from crewrun.batch.preflight import (
     check_priced,
     check_rows,
+    input_notes,
     make_gateway,
     moved_files,
     open_budget,
@@ -42,7 +43,7 @@ from crewrun.batch.repeat import Repeat
 from crewrun.batch.resume import say_repeat
 from crewrun.batch.run_state import state_options
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import Source
+from crewrun.batch.source import Source, input_name
 from crewrun.batch.unsupported import check_supported
 from crewrun.executors import Opener, find_executor
 from crewrun.library_warnings import written_by
@@ -169,7 +170,13 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     folder = places.folder
     may_change = bool(settings.id_field and folder and folder.is_used and request.invocation.only is None)
     readable = spooled(inputs, resources) if settings.strict or settings.canary or may_change else inputs
-    open_again = rows_opener(readable, settings)
+    open_again = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))
+    source = open_again()
+    resources.callback(source.release)
+    check_output(places.output)
+    await source.start()
+    for note in input_notes(source, inputs, settings):
+        request.say(note)
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
         await check_rows(inputs, open_again(), worker, settings.part)
@@ -182,9 +189,6 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
         target = await _check_first_crew(request, open_again, calls.gateway) or target
     for warning in warnings_about(columns, target, settings.input_options):
         request.say(f"warning: {warning}")
-    source = open_again()
-    check_output(places.output)
-    resources.callback(source.release)
     return Rows(source, open_again, is_pipe(readable), may_change)
 
 

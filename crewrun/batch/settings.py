@@ -52,7 +52,16 @@ class BatchSettings(BatchFlags):
     @property
     def input_options(self) -> InputOptions:
         """How the input is read."""
-        return InputOptions(id_field=self.id_field, constants=self.input, map=self.column_map, fields=self.field_names)
+        return InputOptions(
+            id_field=self.id_field,
+            constants=self.input,
+            format=self.format,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            sheet=None if self.sheet is None else str(self.sheet),  # a crew file may have a number
+            map=self.column_map,
+            fields=self.field_names,
+        )
 
     @property
     def column_map(self) -> dict[str, str]:

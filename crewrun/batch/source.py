@@ -1,34 +1,31 @@
-"""Streams rows from a file or a pipe: JSONL, gzipped JSONL, CSV. An invalid line becomes a row with a problem.
+"""Streams rows from a file or a pipe, whatever its format. An invalid line becomes a row with a problem.
 
 `Source.fill` reads ahead of the engine, bounded by bytes, and off the event loop where reading could block.
 """
 
-import codecs
-import errno
 import fcntl
-import gzip
 import json
 import os
-import stat
-import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import anyio
 import anyio.to_thread
 
-from crewrun.batch.json_object import parse_object
-from crewrun.batch.readers import CHUNK_BYTES, CsvReader, JsonLines, Reader, Record
-from crewrun.batch.row_count import Count, RowCount, Stream, count_csv_records, count_json_lines
+from crewrun.batch.readers import Reader, TableInput
+from crewrun.batch.row_count import Count, RowCount
 from crewrun.batch.row_fields import RowFields
 from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
+from crewrun.tables.byte_input import RawInput
+from crewrun.tables.compression import errors
+from crewrun.tables.formats import WHAT_INPUTS_ARE
+from crewrun.tables.json_object import parse_object
 from crewrun.tables.options import InputOptions
+from crewrun.tables.records import CHUNK_BYTES, Record
 
 STDIN = "-"
 _AS_IT_IS = InputOptions()
@@ -72,9 +69,9 @@ class Source:
         """How many rows there are between offset and limit, as far as that is known or can be estimated."""
         if self._counted is not None:
             count = RowCount(max(self._counted - self._blanks, self._index))
-        elif self._size_bytes and self._record_bytes:
+        elif self._record_bytes and (total_bytes := self._total_bytes()):
             per_byte = (self._records - self._blanks) / self._record_bytes
-            count = RowCount(round(per_byte * self._size_bytes), is_about=True)
+            count = RowCount(round(per_byte * total_bytes), is_about=True)
         else:
             return None
         return count.between(self._skip, self._last)
@@ -83,7 +80,7 @@ class Source:
         """Count the rows in a thread, unless all are read before that; `total` is exact from then on."""
         if self._count is None or self._counted is not None:
             return
-        with suppress(OSError, EOFError, zlib.error):  # reading the rows will say what is wrong
+        with suppress(*errors()):  # reading the rows will say what is wrong
             rows = await anyio.to_thread.run_sync(self._count, abandon_on_cancel=True)
             if not self._is_exhausted:
                 self._counted = rows
@@ -91,12 +88,16 @@ class Source:
     @property
     def fraction(self) -> float | None:
         """The share of the input that has been handed out, None when its length is unknown."""
-        left = (self._size_bytes or 0) - self._skipped_bytes
+        left = (self._total_bytes() or 0) - self._skipped_bytes
         by_bytes = (self._taken_bytes - self._skipped_bytes) / left if left > 0 else None
         if self._last is None:
             return None if by_bytes is None else min(1.0, by_bytes)
         by_rows = max(0, self._index - self._skip) / max(1, self._last - self._skip)
         return min(1.0, max(by_rows, by_bytes or 0.0))
+
+    def _total_bytes(self) -> float | None:
+        """What the records of the whole input take, None when that is unknown."""
+        return self._size_bytes
 
     @property
     def is_drained(self) -> bool:
@@ -220,35 +221,57 @@ class Source:
         return Row(index, line, str(row_id), own, content=content_id(own))
 
 
-def open_source(inputs: str, options: InputOptions = _AS_IT_IS, *, offset: int = 0, limit: int | None = None) -> Source:
-    """The source for an input as the user wrote it, `-` for standard input.
+class TableSource(Source):
+    """The rows of a file or pipe. A pipe is opened by `start`, or by `fill`, since it may have to be waited for."""
 
-    Raises UsageError when the input cannot be read.
+    def __init__(self, table: TableInput, offset: int, limit: int | None, options: InputOptions) -> None:
+        super().__init__(table, None, offset, limit, options, table.count_rows)
+        self._table = table
+
+    async def start(self) -> None:
+        """Wait until the input has said what it is. Raises UsageError."""
+        await self._table.open()
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there are rows, after `start`."""
+        return self._table.has_rows
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """How the input is read, in a few words each, where that is not what its name says."""
+        return self._table.notes
+
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """The columns of a table, None where each row names its own."""
+        return self._table.columns
+
+    def _total_bytes(self) -> float | None:
+        return self._table.total_bytes(self._record_bytes)
+
+
+def open_source(
+    inputs: str,
+    options: InputOptions = _AS_IT_IS,
+    *,
+    offset: int = 0,
+    limit: int | None = None,
+    name: str | None = None,
+) -> TableSource:
+    """The source for an input as the user wrote it, `-` for standard input. `name` is what messages call it.
+
+    Raises UsageError when the input cannot be read, or is not what it is said to be; for a pipe `start` does.
     """
     raw = _open(inputs)
-    suffix = Path(inputs).suffix.lower()
-    pollable = _is_stream(raw)
-    size_bytes = None if pollable else os.fstat(raw.fileno()).st_size
-    if inputs != STDIN and suffix == ".csv":
-        count = partial(_count_rows, count_csv_records, inputs)
-        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, options, count)
-    if inputs != STDIN and suffix == ".gz":
-        if Path(inputs).with_suffix("").suffix.lower() == ".csv":
-            raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
-        # Not `read`: it would discard the data before the damage in a damaged file.
-        count = partial(_count_rows, count_json_lines, inputs, gzip.open)
-        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, options, count)
-    if pollable or inputs == STDIN:
-        return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, options)
-    count = partial(_count_rows, count_json_lines, inputs)
-    return Source(JsonLines(raw, raw.read), size_bytes, offset, limit, options, count)
-
-
-def _count_rows(count: Callable[[Stream], int], inputs: str, reopen: Callable[..., Any] = open) -> int:
-    if inputs.startswith("/dev/"):  # where opening it again may move the place that is read from
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-    with reopen(inputs, "rb") as stream:
-        return count(stream)
+    table = TableInput(raw, inputs, name or input_name(inputs), options)
+    if raw.is_seekable:
+        try:
+            table.open_now()
+        except BaseException:
+            table.close()
+            raise
+    return TableSource(table, offset, limit, options)
 
 
 def claimed(inputs: str) -> str:
@@ -281,39 +304,20 @@ def stat_of(inputs: str) -> os.stat_result:
     return os.stat(_stdin_fd if inputs == STDIN else inputs)
 
 
-def _open(inputs: str) -> BinaryIO:
+def input_name(inputs: str) -> str:
+    """What messages call an input."""
+    return "standard input" if inputs == STDIN else inputs
+
+
+def _open(inputs: str) -> RawInput:
     try:
-        raw: BinaryIO = open(openable(inputs), "rb", buffering=0)  # noqa: SIM115  (the source closes it)
+        file: BinaryIO = open(openable(inputs), "rb", buffering=0)  # noqa: SIM115  (the source closes it)
     except FileNotFoundError:
-        raise UsageError(
-            f"{inputs}: no such file; INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"
-        ) from None
+        raise UsageError(f"{inputs}: no such file; INPUTS is {WHAT_INPUTS_ARE}, or - for stdin") from None
     except IsADirectoryError:
-        raise UsageError(f"{inputs}: is a directory; INPUTS is a .jsonl, .jsonl.gz or .csv file") from None
+        raise UsageError(f"{inputs}: is a directory; INPUTS is {WHAT_INPUTS_ARE}") from None
     except OSError as refused:
         raise UsageError(f"{inputs}: cannot be read: {refused.strerror}") from None
-    if fcntl.fcntl(raw.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+    if fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
         raise UsageError("standard input is closed; there are no rows to read")
-    _check_start(raw, inputs)
-    return raw
-
-
-def _check_start(raw: BinaryIO, inputs: str) -> None:
-    """Raise UsageError for a file of which no line could be read. Only seekable files are checked."""
-    if not raw.seekable():
-        return
-    start = raw.read(4)
-    raw.seek(-len(start), os.SEEK_CUR)
-    gz = Path(inputs).suffix.lower() == ".gz"
-    if start[:2] == b"\x1f\x8b" and not gz:
-        raise UsageError(f"{inputs}: is compressed with gzip; name it .jsonl.gz, or unpack it")
-    if gz and start and start[:2] != b"\x1f\x8b":
-        raise UsageError(f"{inputs}: is not gzip data, whatever its name says")
-    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise UsageError(f"{inputs}: is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8 {inputs}")
-
-
-def _is_stream(raw: BinaryIO) -> bool:
-    """Whether `raw` can be polled (a pipe, a socket, a terminal), and is not a file on disk."""
-    mode = os.fstat(raw.fileno()).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(raw.fileno())
+    return RawInput(file)

@@ -23,6 +23,10 @@ def check(
     base_url: flags.BaseUrl = None,
     strict: Annotated[bool | None, flags.option("strict", help="Warnings count as problems.")] = None,
     input: flags.ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
+    format: flags.Format = None,  # noqa: A002  (as above)
+    delimiter: flags.Delimiter = None,
+    encoding: flags.Encoding = None,
+    sheet: flags.Sheet = None,
     map: flags.Map = None,  # noqa: A002  (as above)
     fields: flags.Fields = None,
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
@@ -42,6 +46,7 @@ def check(
     stdout = open_stdout()
     constants = read_inputs(input) if input else None
     flag_values = {"engine": engine, "model": model, "base_url": base_url, "strict": strict, "input": constants}
+    flag_values |= {"format": format, "delimiter": delimiter, "encoding": encoding, "sheet": sheet}
     flag_values |= read_fields(map, fields)
     findings = run_loop(find, crew, inputs, flag_values, flag_origins(flag_values))
     if as_json:
@@ -63,6 +68,8 @@ def lines(findings: "Findings") -> list[str]:
         report.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
     report += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
     report += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
+    if findings.input_notes:
+        report.append(f"reads the rows with: {', '.join(findings.input_notes)}")
     if findings.rows is not None:
         report.append(f"rows: {findings.rows:,}, of which {findings.failing_count:,} would fail")
         report += [f"  {problem}" for problem in findings.failing[:_MAX_ROWS]]

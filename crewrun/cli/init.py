@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,10 @@ def init(
     ),
     map: flags.Map = None,  # noqa: A002  (a parameter is called as its flag is)
     fields: flags.Fields = None,
+    format: flags.Format = None,  # noqa: A002  (as above)
+    delimiter: flags.Delimiter = None,
+    encoding: flags.Encoding = None,
+    sheet: flags.Sheet = None,
 ) -> None:
     """Make a folder with a crew.yaml, inputs.jsonl and a README that work at once, or a crew.yaml for a table.
 
@@ -97,7 +102,8 @@ def init(
         _write(folder, FILES)
         tell(stdout, [f"{folder}: {', '.join(FILES)}", f"try it: crewrun batch {folder / 'inputs.jsonl'} -m offline"])
         return
-    tell(stdout, _from_table(table, folder or Path(), read_fields(map, fields)))
+    reading = {"format": format, "delimiter": delimiter, "encoding": encoding, "sheet": sheet}
+    tell(stdout, _from_table(table, folder or Path(), reading | read_fields(map, fields)))
 
 
 def _from_table(inputs: str, folder: Path, flag_values: dict[str, Any]) -> list[str]:
@@ -133,7 +139,6 @@ async def _head(inputs: str, settings: "BatchSettings") -> tuple[list[str], list
     """The columns of a table, and its first rows."""
     from crewrun.batch.first_rows import FIRST_ROWS
     from crewrun.batch.source import open_source
-    from crewrun.tables.options import InputOptions
 
     rows: list[dict[str, Any]] = []
 
@@ -142,8 +147,10 @@ async def _head(inputs: str, settings: "BatchSettings") -> tuple[list[str], list
             rows.append(row.inputs)
         return len(rows) >= FIRST_ROWS
 
-    await open_source(inputs, InputOptions()).visit(see)
-    return list(dict.fromkeys(name for row in rows for name in row)), rows
+    options = replace(settings.input_options, id_field=None, map={})
+    source = open_source(inputs, options)
+    await source.visit(see)
+    return list(source.columns or dict.fromkeys(name for row in rows for name in row)), rows
 
 
 def _is_found(inputs: str, crew: Path) -> bool:

@@ -44,8 +44,8 @@ def _is_from(variable: str, values: Sequence[str] | None) -> bool:
 
 def _object(flag: str, text: str) -> dict[str, Any]:
     """A JSON object, from the text itself or from the file that `@FILE` names."""
-    from crewrun.batch.json_object import parse_object
     from crewrun.errors import UsageError
+    from crewrun.tables.json_object import parse_object
 
     try:
         content = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode("utf-8", "surrogateescape")

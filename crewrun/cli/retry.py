@@ -39,6 +39,7 @@ def retry(
     from crewrun.batch.invocation import BatchRequest
     from crewrun.cli.batch import carry_out
     from crewrun.cli.categories import category_named
+    from crewrun.cli.notify import Notice
     from crewrun.cli.setup import claim_stdout, folder_of, load_crew, load_env
     from crewrun.errors import UsageError
 
@@ -51,10 +52,11 @@ def retry(
     settings = _settings(run, folder, manifest, results, read_inputs(input or ()))
     _check_same_fields(run, settings, read_fields(map, fields))
     stdout_fd = claim_stdout()
-    definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
-    if not Path(manifest.inputs).exists():
-        raise UsageError(f"{run}: its input {manifest.inputs} no longer exists")
-    carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
+    with Notice(settings.notify, manifest.inputs) as notice:
+        definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
+        if not Path(manifest.inputs).exists():
+            raise UsageError(f"{run}: its input {manifest.inputs} no longer exists")
+        carry_out(BatchRequest(invocation, definition, settings, stdout_fd), notice)
 
 
 def _find(run: str) -> "tuple[RunFolder, Manifest]":

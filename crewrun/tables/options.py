@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from crewrun.batch_flags import InputFormat
+
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
@@ -11,10 +13,15 @@ class InputOptions:
 
     `id_field` is the field with a row's id; None: its content is its id. `constants` are inputs for all rows; a row's
     own fields override them. `map` has the columns of placeholders that have other names, `fields` the columns that ids
-    are made of and results repeat; None: all.
+    are made of and results repeat; None: all. The other values are those of the flags: None where the input's name and
+    content decide.
     """
 
     id_field: str | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
+    format: InputFormat | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
     map: Mapping[str, str] = field(default_factory=dict)
     fields: Sequence[str] | None = None

@@ -98,7 +98,7 @@ def test_one_line_says_what_is_wrong(line: str, message: str, tmp_path: Path) ->
             "batch takes one table, and 'b.csv' is another; run them one after the other, or join them",
         ),
         ("batch in.jsonl topic=x", "batch takes no 'topic=x' there; an input for all rows is -i topic=x"),
-        ("status a b", "status takes no further 'b'"),
+        ("retry a b", "retry takes no further 'b'"),
     ],
 )
 def test_what_is_missing_or_too_much_is_said_with_the_usage(line: str, message: str, tmp_path: Path) -> None:
@@ -164,6 +164,9 @@ def test_no_flag_of_a_batch_takes_a_wrong_value(tmp_path: Path) -> None:
         if field.flag.kind in (*NUMBERS, Kind.CHOICE, Kind.SWITCH):
             message = said(tmp_path, "batch", "in.jsonl", env={field.variable: "word"})
             assert re.fullmatch(rf"{field.variable}: needs to be .+, not 'word'", message)
+        if field.flag.kind in (Kind.ROWS_OR_PERCENT, Kind.DURATION, Kind.DOLLARS, Kind.PER_MODEL, Kind.PRICES):
+            env = {field.variable: "word", "CREWRUN_CANARY": "5"}
+            assert said(tmp_path, "batch", "in.jsonl", env=env).startswith(f"{field.variable} 'word': ")
 
 
 def test_no_flag_of_a_batch_is_empty(tmp_path: Path) -> None:

@@ -162,4 +162,4 @@ def test_a_file_that_is_no_toml_is_named(folder: Path) -> None:
 def test_a_deadline_may_be_a_time_of_toml(folder: Path) -> None:
     """Which has types for times and dates."""
     (folder / "crewrun.toml").write_text("deadline = 2000-01-31T06:30:00\n")
-    assert refusal(folder).startswith("--deadline '2000-01-31T06:30:00': is in the past; ")
+    assert refusal(folder).startswith("crewrun.toml: deadline '2000-01-31T06:30:00': is in the past; ")

@@ -32,12 +32,13 @@ HEAVY = {
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
     "pypdf": {"knowledge/pdf.py"},
-    "pyarrow": {"tables/parquet_writer.py"},
+    "pyarrow": {"tables/arrow.py", "tables/arrow_values.py", "tables/parquet_writer.py"},
+    "python_calamine": {"tables/excel.py"},
     "xlsxwriter": {"tables/xlsx_writer.py"},
-    "zstandard": {"tables/compressor.py"},
+    "zstandard": {"tables/compression.py", "tables/compressor.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm", "pyarrow", "pypdf", "ray", "xlsxwriter", "zstandard"}
+LAZY = {"litellm", "pyarrow", "pypdf", "python_calamine", "ray", "xlsxwriter", "zstandard"}
 
 
 _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}

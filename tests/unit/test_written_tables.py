@@ -1,9 +1,11 @@
 """Result lines as CSV, TSV, Parquet, Excel and JSONL: what is written is what the lines have."""
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -342,6 +344,8 @@ def test_row_groups_of_a_parquet_file_are_whole(tmp_path: Path) -> None:
         ("x.csv.gz", None, "csv.gz"),
         ("x.gz", "tsv", "tsv.gz"),
         ("x.jsonl.zst", None, "jsonl.zst"),
+        ("x.csv.bz2", None, "csv.bz2"),
+        ("x.json", None, "jsonl"),
         ("x.pq", None, "parquet"),
         ("x.csv", "jsonl", "jsonl"),
         (".csv", None, "jsonl"),
@@ -353,8 +357,10 @@ def test_the_format_that_a_name_says(name: str | None, asked: str | None, said: 
     assert str(output_format(name, asked)) == said
 
 
-def test_a_compressed_file_is_one_that_gzip_reads() -> None:
-    """Also an empty one."""
+def test_a_compressed_file_is_one_that_its_program_reads() -> None:
+    """Also an empty one; and so do the others."""
     lines = [line(0), line(1)]
-    assert gzip.decompress(written(lines, "x.csv.gz")) == written(lines, "x.csv")
+    unpack = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+    for suffix, function in unpack.items():
+        assert function(written(lines, f"x.csv{suffix}")) == written(lines, "x.csv")
     assert gzip.decompress(b"".join(table_pieces([], None, output_format("x.jsonl.gz", None), TableOptions()))) == b""

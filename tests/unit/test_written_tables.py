@@ -21,7 +21,9 @@ from crewrun.errors import UsageError
 from crewrun.tables import xlsx_writer
 from crewrun.tables.column_names import parse_columns
 from crewrun.tables.columns import Columns
+from crewrun.tables.layout import TableLayout
 from crewrun.tables.output_format import output_format
+from crewrun.tables.table_process import process_pieces
 from crewrun.tables.writers import TableOptions, table_pieces
 
 Table = list[dict[str, Any]]
@@ -364,3 +366,21 @@ def test_a_compressed_file_is_one_that_its_program_reads() -> None:
     for suffix, function in unpack.items():
         assert function(written(lines, f"x.csv{suffix}")) == written(lines, "x.csv")
     assert gzip.decompress(b"".join(table_pieces([], None, output_format("x.jsonl.gz", None), TableOptions()))) == b""
+
+
+def test_a_table_that_another_process_makes(tmp_path: Path) -> None:
+    """It is the same; a line that is no result, and a process that fails, are told."""
+    lines = [line(index, {"a": index}) for index in range(3)]
+    path = tmp_path / "lines"
+    path.write_bytes(b"".join(lines))
+    layout = TableLayout(output_format("x.parquet", None), ("id", "input.a", "input.b"))
+    notes: list[str] = []
+    data = b"".join(process_pieces(path, "x.parquet", layout, lambda: None, notes))
+    assert data == written(lines, "x.parquet", "id", "input.a", "input.b")
+    assert notes == ["warning: --columns: no row has 'input.b' (did you mean 'input.a'?); they have input.a, output"]
+    path.write_bytes(lines[0] + b"{broken\n")
+    with pytest.raises(ValueError, match="Expecting property name"):
+        list(process_pieces(path, "x.parquet", layout, lambda: None, notes))
+    path.unlink()
+    with pytest.raises(OSError, match="ended with 1: FileNotFoundError"):
+        list(process_pieces(path, "x.parquet", layout, lambda: None, notes))

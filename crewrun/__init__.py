@@ -4,13 +4,16 @@ The public names, resolved when first used: `import crewrun` costs next to nothi
 """
 
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from crewrun._version import __version__
 
+# As in `typing`, which takes longer to import than all of this. Until the command has taken the signals over, Ctrl-C is
+# answered by Python, with a traceback.
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+    from typing import Any
 
     from crewrun.compat.base_llm import BaseLLM
     from crewrun.crew.agent import Agent
@@ -107,10 +110,12 @@ class _AliasFinder:
 sys.meta_path.append(_AliasFinder)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'crewrun' has no attribute {name!r}")
+    from importlib import import_module
+
     value = globals()[name] = getattr(import_module(home), name)
     return value
 

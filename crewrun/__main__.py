@@ -7,18 +7,26 @@ import sys
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    _hold_standard_descriptors()
     # Until a run takes the signals over there is nothing to save, so they just end the process; Python's own way would
     # first finish a blocking call. A shell that started us with SIGINT ignored (`&` in a script) meant it.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: os._exit(128 + number))
+            signal.signal(number, _end)
+    _hold_standard_descriptors()
     from crewrun.library_warnings import take_over
 
     take_over()  # before the command line's own libraries are imported
     from crewrun.cli.app import run
 
     run()
+
+
+def _end(number: int, _: object) -> None:
+    """End the process, without the files that it was writing and that are not complete."""
+    unfinished = sys.modules.get("crewrun.unfinished")  # none is unfinished before this is imported
+    if unfinished is not None:
+        unfinished.remove_all()
+    os._exit(128 + number)
 
 
 def _hold_standard_descriptors() -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from crewrun.flag_fields import Flag, FlagField, Kind, Panel, flag_fields
 
+InputFormat = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "xlsx"]
 ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
 
 
@@ -40,6 +41,43 @@ class BatchFlags:
             metavar="I/N",
         ),
     ] = None
+    format: Annotated[
+        InputFormat | None,
+        Flag(Panel.INPUT, Kind.CHOICE, "What INPUTS is.", default="what its name or else its content says"),
+    ] = None
+    delimiter: Annotated[
+        str | None,
+        Flag(
+            Panel.INPUT,
+            Kind.TEXT,
+            "What separates the fields of a CSV or TSV: one character, or tab.",
+            default="found out: , ; tab |",
+            metavar="CHAR",
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        Flag(
+            Panel.INPUT,
+            Kind.TEXT,
+            "The encoding of a text, such as cp1252 or utf-16.",
+            default="found out where that is safe",
+            metavar="NAME",
+        ),
+    ] = None
+    sheet: Annotated[
+        str | None,
+        Flag(
+            Panel.INPUT,
+            Kind.TEXT,
+            "The sheet of a workbook, by its name or number.",
+            default="the first",
+            metavar="NAME|N",
+        ),
+    ] = None
+    no_rows: Annotated[
+        Literal["warn", "fail"], Flag(Panel.INPUT, Kind.CHOICE, "When INPUTS has no rows: fail ends with 2.")
+    ] = "warn"
     id_field: Annotated[
         str | None, Flag(Panel.INPUT, Kind.TEXT, "The field that names a row.", default="all", metavar="NAME")
     ] = None
@@ -55,6 +93,26 @@ class BatchFlags:
             metavar="NAME=VALUE|@FILE",
         ),
     ] = field(default_factory=dict)
+    map: Annotated[
+        Mapping[str, str],
+        Flag(
+            Panel.INPUT,
+            Kind.COLUMN_MAP,
+            "Fill a placeholder from a column of another name; a.b is a field of an object. May be repeated.",
+            in_file="The columns of placeholders that have other names: {topic: Subject}.",
+            metavar="PLACEHOLDER=COLUMN",
+        ),
+    ] = field(default_factory=dict)
+    fields: Annotated[
+        Sequence[str] | None,
+        Flag(
+            Panel.INPUT,
+            Kind.COLUMNS,
+            "The columns that a row's id is made of and that `input` of its result has.",
+            default="all",
+            metavar="A,B",
+        ),
+    ] = None
     strict: Annotated[bool, Flag(Panel.INPUT, Kind.SWITCH, "Refuse to start if any row cannot be run.")] = False
     # Crew and models
     engine: Annotated[
@@ -129,6 +187,35 @@ class BatchFlags:
             default="INPUTS' name with .results.jsonl; stdout for stdin",
         ),
     ] = None
+    output_format: Annotated[
+        Literal["jsonl", "csv", "tsv", "parquet", "xlsx"] | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.CHOICE,
+            "As what. Only jsonl grows while the run goes; other files are written when it ends or stops, streams too "
+            "(csv and tsv with --columns at once).",
+            default="as the output's name ends: .csv, .tsv, .parquet, .xlsx, with .gz; else jsonl",
+        ),
+    ] = None
+    columns: Annotated[
+        str | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.TEXT,
+            "Only these columns, in this order, such as id,input.topic,output.",
+            default="all; whole rows in jsonl",
+            metavar="A,B",
+        ),
+    ] = None
+    formula_guard: Annotated[
+        bool,
+        Flag(
+            Panel.OUTPUT,
+            Kind.SWITCH,
+            "In csv and tsv, put an apostrophe before text that a spreadsheet would take for a formula.",
+            default="on",
+        ),
+    ] = True
     ordered: Annotated[
         bool, Flag(Panel.OUTPUT, Kind.SWITCH, "Results in input order.", default="as they end", off="--unordered")
     ] = False
@@ -142,6 +229,16 @@ class BatchFlags:
             "Write the summary there as JSON.",
             in_file="Write the summary to this file as JSON.",
             metavar="FILE",
+        ),
+    ] = None
+    notify: Annotated[
+        str | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.TEXT,
+            "Run this shell command when the run ends, however it ends; it reads the summary as JSON on its stdin.",
+            in_file="Run this shell command when the run ends; it reads the summary as JSON on its standard input.",
+            metavar="CMD",
         ),
     ] = None
     log_prompts: Annotated[
@@ -278,6 +375,16 @@ class BatchFlags:
         ),
     ] = None
     # State
+    same_endpoint: Annotated[
+        bool,
+        Flag(
+            Panel.STATE,
+            Kind.SWITCH,
+            "Where a model is called is no part of the run: what is done at another base_url stays done.",
+            in_file="Where a model is called is no part of the run; the same as `identity: {base_url: ignore}`.",
+            concerns_calls=True,
+        ),
+    ] = False
     fresh: Annotated[
         bool, Flag(Panel.STATE, Kind.SWITCH, "Start over: move the results and the state of an earlier run aside.")
     ] = False

@@ -417,9 +417,25 @@ class CallTimedOut(TransientError):
 
 
 class NetworkError(TransientError):
-    """No connection, or one that broke before the reply was complete."""
+    """No connection, or one that broke before the reply was complete.
+
+    For a connection that was not made, `reason` says why not, and `address` where to: `127.0.0.1:8123`.
+    """
 
     category = Category.NETWORK
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        http_status: int | None = None,
+        retry_after_s: float | None = None,
+        address: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message, http_status=http_status, retry_after_s=retry_after_s)
+        self.address = address
+        self.reason = reason
 
 
 class ServerError(TransientError):

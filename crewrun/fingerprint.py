@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
 from hashlib import blake2b
-from types import MethodType
+from types import EllipsisType, MethodType
 from typing import Any
 
 from pydantic import BaseModel
@@ -26,16 +26,25 @@ _MAX_DEPTH = 50
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def fingerprint(value: Any) -> str:
-    """32 hex digits over `value` and everything that it consists of."""
-    text = json.dumps(_Encoder().encode(value), sort_keys=True, separators=(",", ":"))
+def fingerprint(value: Any, base_url: str | EllipsisType | None = ...) -> str:
+    """32 hex digits over `value` and everything that it consists of, with `base_url` as `as_data` takes it."""
+    text = json.dumps(as_data(value, base_url), sort_keys=True, separators=(",", ":"))
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def as_data(value: Any, base_url: str | EllipsisType | None = ...) -> Any:
+    """What the fingerprint of `value` is computed from, as JSON.
+
+    With `base_url`, that stands in place of every model's own, where it has one.
+    """
+    return _Encoder(base_url).encode(value)
 
 
 class _Encoder:
     """Turns objects into JSON. A repeated object is encoded as its number, so that cycles end."""
 
-    def __init__(self) -> None:
+    def __init__(self, base_url: str | EllipsisType | None = ...) -> None:
+        self._base_url = base_url
         self._seen: dict[int, int] = {}
         self._alive: list[Any] = []  # so that no later object can get the id of one that is gone
         self._depth = 0
@@ -77,6 +86,8 @@ class _Encoder:
             own = getattr(value, "__fingerprint__", None)
             items = own() if own is not None else {**value.__dict__, **(value.model_extra or {})}
             items = {name: inner for name, inner in items.items() if inner or name not in _ADDED}
+            if self._base_url is not ... and hasattr(value, "__has_address__") and items.get("base_url") is not None:
+                items["base_url"] = self._base_url
             return [self.encode(type(value)), self.encode(items)]
         if is_dataclass(value):
             return [

@@ -37,6 +37,8 @@ class Kind(Enum):
     PRICES = auto()  # MODEL=IN,OUT
     NAMES = auto()
     INPUTS = auto()  # NAME=VALUE
+    COLUMN_MAP = auto()  # PLACEHOLDER=COLUMN
+    COLUMNS = auto()  # a,b
 
 
 # What a value of each kind has to be, for messages of the form "needs to be …, not …".
@@ -53,9 +55,11 @@ NEEDED: Mapping[Kind, str] = {
     Kind.DURATION: "a time from 0, such as 90, '90s', '5m', '1h30m' or '2d'",
     Kind.DOLLARS: "an amount of US dollars above 0, such as 2.50",
     Kind.PER_MODEL: "a whole number from 1, or such a number for each model",
-    Kind.PRICES: "US dollars per million tokens, in and out, for each model",
+    Kind.PRICES: "for each model its US dollars per million tokens, in and out",
     Kind.NAMES: "a list of names",
     Kind.INPUTS: "a mapping of names to values",
+    Kind.COLUMN_MAP: "a mapping of placeholders to columns",
+    Kind.COLUMNS: "a list of columns",
 }
 
 

@@ -5,8 +5,8 @@ The line that `Outcome.to_line` returns is a public format, `crewrun.result/1`: 
 
 import json
 import json.encoder
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from json.encoder import encode_basestring_ascii
@@ -32,7 +32,7 @@ class Row:
 
     `index` counts rows from 0, `line` counts lines of the file from 1. A line that cannot be run has a `problem`, the
     message for the user, and may have no `inputs`. `content` is the content id if `id` comes from a field of the row.
-    `fields` are the row's own fields if `inputs` also has constants shared by all rows, else None.
+    `fields` are the fields that the row's result repeats if `inputs` has others too, else None.
     """
 
     index: int
@@ -47,10 +47,6 @@ class Row:
     def own(self) -> dict[str, Any] | None:
         """The row's own fields, which its id is made of and its result line repeats."""
         return self.inputs if self.fields is None else self.fields
-
-    def with_constants(self, constants: Mapping[str, Any]) -> "Row":
-        """The row with `constants` for the inputs that it has no field of its own for."""
-        return self if self.inputs is None else replace(self, inputs={**constants, **self.inputs}, fields=self.inputs)
 
 
 def content_id(content: dict[str, Any] | bytes) -> str:

@@ -34,7 +34,7 @@ from crewrun.files.folder import run_in
 from crewrun.llm.endpoint_secrets import secrets_of
 from crewrun.llm.endpoints import missing_key, proxy_for
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.known_models import slip
+from crewrun.llm.known_models import name_hint
 from crewrun.llm.placement import left_out
 from crewrun.llm.transports.provider_settings import missing_settings
 from crewrun.loading.questions import answering
@@ -268,7 +268,7 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
     if missing:
         raise UsageError(
             f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set: agent {user!r} uses {endpoint.name}. "
-            f"Export it or put it into .env; to try it without a model: -m offline"
+            f"Export it or put it into .env; to try it without a model: -m offline{_name_line(endpoint)}"
         )
     if endpoint.transport_name == "litellm" and endpoint.params:
         from crewrun.llm.transports.litellm.requests import check_parameters
@@ -279,11 +279,17 @@ async def _check(endpoint: Endpoint, user: str, *, keys: bool) -> None:
             raise ModelRefused(f"agent {user!r}: model {endpoint.name!r}: {refused}") from None
 
 
+def _name_line(endpoint: Endpoint) -> str:
+    """A second line of a message if the model's name may be what is wrong."""
+    hint = name_hint(endpoint)
+    return f"\n{hint}" if hint is not None else ""
+
+
 def model_hints(endpoints: Sequence[Endpoint]) -> list[str]:
     """Notes on model names that may be misspelt, and on parameters that will be left out."""
     hints = []
     for endpoint in endpoints:
-        if (near := slip(endpoint)) is not None:
-            hints.append(f"{endpoint.name}: litellm's table has no such model; did you mean {near!r}?")
+        if (hint := name_hint(endpoint)) is not None:
+            hints.append(hint)
         hints += [f"{endpoint.name} takes no {name}: it is left out (drop_params)" for name in left_out(endpoint)]
     return hints

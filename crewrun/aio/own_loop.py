@@ -38,13 +38,10 @@ async def in_own_loop(function: Callable[..., Coroutine[Any, Any, Any]], *args: 
 @cache
 def _raise_file_limit() -> None:
     """Raise the soft limit of open files: a loop needs three, so the usual 1,024 are few for hundreds of rows."""
-    with suppress(ImportError, OSError, ValueError):  # Windows has no such limit; macOS has a second one of its own
-        import resource
+    with suppress(ImportError):  # Windows has no such limit
+        from crewrun.aio.open_files import raise_file_limit
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-        if soft != resource.RLIM_INFINITY and soft < most:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        raise_file_limit(_MOST_FILES)
 
 
 def at_end(close: Callable[[], Coroutine[Any, Any, None]]) -> bool:

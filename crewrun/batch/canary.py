@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from crewrun.batch.forecast import Interval, Reservoir, duration, extrapolate, proportion
+from crewrun.batch.row_count import RowCount
 from crewrun.batch.source import Source
 from crewrun.executors import Executor
 from crewrun.row import Outcome, Row
@@ -150,6 +151,15 @@ class CanarySource:
     def fraction(self) -> float | None:
         """See `Source`."""
         return self._source.fraction
+
+    @property
+    def total(self) -> RowCount | None:
+        """See `Source`."""
+        return self._source.total
+
+    async def count(self) -> None:
+        """See `Source`."""
+        await self._source.count()
 
     @property
     def is_drained(self) -> bool:

@@ -26,9 +26,11 @@ from crewrun.executors import Executor
 from crewrun.row import Outcome, Row
 from crewrun.runs.state import StoredRow
 
-_CLOSED = StopReason("closed", "standard output was closed")
+CLOSED = StopReason("closed", "standard output was closed")
 # However short the grace period of a stop is, rows that have ended get this long to be written.
 _LAST_WRITES_S = 2.0
+# How often to look whether rows in flight can still end; they get this long at least. Not felt after a Ctrl-C.
+_STUCK_S = 0.3
 # How often to look for room for one more row: at most 20 rows more per second without an ended one.
 _GROW_S = 0.05
 
@@ -36,7 +38,8 @@ _GROW_S = 0.05
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """`first` is the index of the first row; `grace_s` is how long a stop waits for rows in flight. `is_room` says
-    whether one more row at once would be useful; None means always.
+    whether one more row at once would be useful; None means always. `is_stuck` says whether no row in flight can end
+    within so many seconds; then a stop does not wait for them.
     """
 
     max_concurrent: int = 8
@@ -46,6 +49,7 @@ class EngineOptions:
     first: int = 0
     failure_limit: FailureLimit | None = None
     grace_s: float = 20.0
+    is_stuck: Callable[[float], bool] = lambda _: False
 
 
 class Engine:
@@ -235,7 +239,7 @@ class Engine:
                 self._room = anyio.Event()
             await self._write(self._order.flush())
         except OutputClosed:
-            self._stop.now(_CLOSED)
+            self._stop.now(CLOSED)
         except Exception as full:
             self._failure = self._failure or full
             rows.cancel()
@@ -264,8 +268,12 @@ class Engine:
         await self._stop.requested.wait()
         self._left_rows = self._left_rows or not self._source.is_drained
         self._source.close()
-        with anyio.move_on_after(self._options.grace_s):
-            await self._stop.at_once.wait()
+        with anyio.move_on_after(self._options.grace_s) as grace:
+            while not self._stop.at_once.is_set():
+                with anyio.move_on_after(_STUCK_S):
+                    await self._stop.at_once.wait()
+                if self._options.is_stuck(grace.deadline - anyio.current_time()):
+                    break
         rows.cancel()
         with anyio.move_on_after(max(self._options.grace_s, _LAST_WRITES_S)):
             await self._stop.at_once.wait()

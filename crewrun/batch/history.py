@@ -1,6 +1,6 @@
 """`History`: what a batch needs of its run's state. `RunState` implements it with a journal, `NoHistory` without."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from crewrun.batch.shard import Shard
@@ -45,6 +45,10 @@ class History(Protocol):
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """Write the session's progress, for readers in other processes."""
+        ...
+
+    def publish(self, progress: Mapping[str, Any]) -> None:
+        """Write all of the session's progress, for those who watch it. It may block, as a disk does."""
         ...
 
     def arrange(self, *, complete: bool, ordered: bool) -> int:
@@ -98,6 +102,9 @@ class NoHistory:
         """Does nothing."""
 
     def heartbeat(self, beat: Heartbeat) -> None:
+        """Does nothing."""
+
+    def publish(self, progress: Mapping[str, Any]) -> None:
         """Does nothing."""
 
     def arrange(self, *, complete: bool, ordered: bool) -> int:

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from crewrun.batch.descriptors import descriptor_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
-from crewrun.batch.source import STDIN, Source, open_source, openable, stat_of
+from crewrun.batch.source import STDIN, TableSource, open_source, openable, stat_of
 from crewrun.errors import UsageError
 from crewrun.inspect.view import nearby
 from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.manifest import is_foreign
+from crewrun.tables.formats import COMPRESSED_SUFFIXES, TABLE_SUFFIXES
+from crewrun.tables.layout import TableLayout
+from crewrun.unfinished import temporary
 
 # How much longer than the results' name a name may get: the number that --fresh adds, and the suffix of the run folder.
 _ADDED_BYTES = len(f".999{FOLDER_SUFFIX}")
@@ -29,27 +33,40 @@ _ADDED_BYTES = len(f".999{FOLDER_SUFFIX}")
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a batch writes: `output` is the results file, None for standard output; `folder` has the run's state."""
+    """Where a batch writes: `output` is the file that the user gets, None for standard output; `folder` has the run's
+    state. With a `table`, the output is made of the lines of the results, else it consists of them.
+    """
 
     output: str | None
     folder: RunFolder | None
+    table: TableLayout | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether results go to standard output, or a pipe."""
+        return self.output is None or is_pipe(self.output)
+
+    @property
+    def results(self) -> Path | None:
+        """Where lines are appended, with links resolved; a pipe has its own name, standard output none."""
+        if self.output is None or self.table is None or self.is_stream or self.folder is None:
+            return real_path(self.output)
+        return Path(os.path.realpath(self.folder.results))
 
 
-def output_path(inputs: str, output: str | None, shard: Shard | None = None) -> str | None:
+def output_path(inputs: str, output: str | None, shard: Shard | None = None, form: str | None = None) -> str | None:
     """The results file, None for standard output. As with gzip, a file gives a file next to it, a stream a stream.
 
-    Each shard has its own file.
+    Each shard has its own file. `form` is the format that its name says, by default JSONL.
     """
     if output == STDIN or (output is None and is_pipe(inputs)):
         return None
     if output is not None:
-        if output.endswith(".gz"):
-            raise UsageError(f"-o {output}: results are written as plain JSONL; compress them afterwards")
         return output
     stem = inputs
-    for suffix in (".gz", ".jsonl", ".ndjson", ".json", ".csv"):
+    for suffix in (*COMPRESSED_SUFFIXES, *TABLE_SUFFIXES):
         stem = stem.removesuffix(suffix)
-    return f"{stem}{shard.suffix if shard else ''}{RESULTS_SUFFIX}"
+    return f"{stem}{shard.suffix if shard else ''}{RESULTS_SUFFIX.removesuffix('jsonl')}{form or 'jsonl'}"
 
 
 def check_output(output: str | None) -> None:
@@ -131,17 +148,20 @@ def _check_length(path: str) -> None:
         raise UsageError(f"{path}: too long a name: {more}")
 
 
-def rows_opener(inputs: str, settings: BatchSettings) -> Callable[[], Source]:
-    """A function that opens the rows of `inputs` that the settings select, each time from the start."""
-    return partial(open_source, inputs, settings.input_options, offset=settings.offset, limit=settings.limit)
+def rows_opener(inputs: str, settings: BatchSettings, name: str | None = None) -> Callable[[], TableSource]:
+    """A function that opens the rows of `inputs` that the settings select, each time from the start. `name` is what
+    messages call the input.
+    """
+    return partial(open_source, inputs, settings.input_options, offset=settings.offset, limit=settings.limit, name=name)
 
 
 def spooled(inputs: str, files: ExitStack) -> str:
     """`inputs` as a file that can be read twice: a pipe is copied to a temporary file."""
     if not is_pipe(inputs):
         return inputs
-    suffix = ".jsonl" if inputs == STDIN else "".join(Path(inputs).suffixes)
+    suffix = "" if inputs == STDIN else "".join(Path(inputs).suffixes)
     copy = files.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))  # noqa: SIM115  (closed with files)
+    files.enter_context(temporary(copy.name))
     with open(openable(inputs), "rb") as pipe:
         shutil.copyfileobj(pipe, copy)
     copy.flush()
@@ -170,8 +190,8 @@ def check_not_input(inputs: str, output: str | None, stdout_fd: int) -> None:
 def check_summary(summary: str, inputs: str, output: str | None) -> None:
     """Raise UsageError when the summary cannot be written, or would overwrite the input or the results."""
     path = Path(summary)
-    if summary == STDIN:
-        raise UsageError("--summary -: standard output is for result lines; name a file, or /dev/stderr")
+    if summary == STDIN or descriptor_of(summary) == 1:
+        raise UsageError(f"--summary {summary}: standard output is for result lines; name a file, or /dev/stderr")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"--summary {summary}: cannot be written there")
     if any(other and path.resolve() == Path(other).resolve() for other in (inputs, output)):

@@ -4,22 +4,30 @@ Prompts of a random sample of the rows are counted as they would be sent. The le
 sessions of the run, else it is guessed, and so is the number of calls where an agent has tools. A canary measures both.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from crewrun.batch.canary import Sample, draw
+from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, other_records, previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
-from crewrun.batch.locations import output_path, rows_opener, run_folder, spooled
-from crewrun.batch.preflight import check_priced, make_gateway, moved_files, unused_names
+from crewrun.batch.first_rows import read_first_rows, warnings_about
+from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
+from crewrun.batch.model_origins import ModelOrigin, Origins
+from crewrun.batch.offline_repeat import check_offline
+from crewrun.batch.preflight import check_priced, input_notes, make_gateway, moved_files, unused_names
+from crewrun.batch.repeat import Repeat, RepeatCounter
 from crewrun.batch.row_estimate import Range, RowEstimator, for_each_bound, scaled_sum, sum_of
-from crewrun.batch.run_identity import identify
+from crewrun.batch.run_identity import Identity, identify, past_of
 from crewrun.batch.settings import BatchSettings
+from crewrun.batch.source import input_name
 from crewrun.batch.unsupported import check_supported
 from crewrun.definitions.definition import Definition
 from crewrun.errors import InputInvalid, UsageError
+from crewrun.inspect.earlier_rows import EarlierRows
 from crewrun.inspect.run_so_far import RunSoFar, read_known
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.gateway import Gateway
@@ -38,7 +46,7 @@ _MAX_FAILING = 20
 @dataclass(slots=True)
 class Plan:
     """`rows` would run, `done` are done already, `elsewhere` are in other shards than `shard`. Estimates are None where
-    nothing is known in advance; costs are in US dollars, times in seconds.
+    nothing is known in advance; costs are in US dollars, times in seconds. `repeat` is None if no row has ended before.
     """
 
     rows: int = 0
@@ -54,6 +62,7 @@ class Plan:
     cost_usd: Range | None = None
     duration_s: Range | None = None
     answers_known: int = 0
+    repeat: Repeat | None = None
     notes: list[str] = field(default_factory=list)
 
     def add_failing(self, problem: str) -> None:
@@ -78,37 +87,66 @@ class Plan:
             "cost_usd": _json(self.cost_usd, 6),
             "duration_s": _json(self.duration_s, 1),
             "answers_known": self.answers_known,
+            "repeat": self.repeat.to_json() if self.repeat is not None else None,
             "notes": self.notes,
         }
 
 
-async def plan_batch(inputs: str, definition: Definition, settings: BatchSettings) -> Plan:
-    """Check and estimate what a batch would do. Raises what `run_batch` raises before its first call."""
+async def plan_batch(
+    inputs: str, definition: Definition, settings: BatchSettings, flag_origins: Mapping[str, str] = MappingProxyType({})
+) -> Plan:
+    """Check and estimate what a batch would do. Raises what `run_batch` raises before its first call.
+
+    `flag_origins` says where `model` and `base_url` came from, where they are not from a file.
+    """
     settings.check()
     check_supported(settings, definition.target)
     gateway = make_gateway(settings, LocalLimiters(settings.limiter))
-    output = output_path(inputs, settings.output, settings.part)
+    output = output_path(inputs, settings.output, settings.part, settings.output_format)
     plan = Plan(shard=str(settings.part) if settings.part else None)
+    if definition.defaults:
+        plan.notes.append(f"defaults of flags from {definition.defaults}")
     endpoints = await _endpoints(definition.target, gateway, settings)
     folder = run_folder(output, settings)
-    identity = identify(definition, endpoints, settings.input)
-    past = _past(folder, identity.definition) if not settings.fresh else RunSoFar()
-    sample = await _sample(plan, inputs, settings, past, Worker(definition.target, gateway))
+    previous = None if settings.fresh else previous_run(folder)
+    identity = identify(
+        definition, endpoints, settings.input_options, past_of(previous, folder) if settings.same_endpoint else None
+    )
+    columns = await _columns(inputs, settings, definition.target)
+    past = _read_past(folder, previous, endpoints, identity, settings)
+    counter = RepeatCounter(past.so_far, past.earlier_rows)
+    sample = await _sample(plan, inputs, settings, counter, Worker(definition.target, gateway))
     if settings.strict and plan.failing_count:
         examples = "\n".join(plan.failing)
         raise UsageError(f"{inputs}: {plan.failing_count} rows cannot be run (--strict)\n{examples}")
     plan.rows = sample.total
+    if not counter.is_first:
+        now = identity.record(settings.input_options)
+        plan.repeat = counter.result("all", past.records, now, is_paid=not settings.replay)
     target = await _crew_of(definition.target, sample.rows, plan)
     if target is not definition.target:
         endpoints = await _endpoints(target, gateway, settings)
-    _tell_models(plan, target, endpoints, gateway, settings)
+    plan.notes += [f"warning: {warning}" for warning in warnings_about(columns, target, settings.input_options)]
+    plan.models = _models(Origins(definition, gateway, flag_origins).of(target), endpoints, gateway)
+    _add_hints(plan, target, endpoints, settings)
     names = {endpoint.name for endpoint in endpoints}
-    plan.answers_known = sum(len(answers.tokens) for (model, _), answers in past.answers.items() if model in names)
+    plan.answers_known = sum(
+        len(answers.tokens) for (model, _), answers in past.so_far.answers.items() if model in names
+    )
     if target.crew is not None:
-        _estimate(plan, sample.rows, RowEstimator(target.crew, gateway, past), settings)
+        _estimate(plan, sample.rows, RowEstimator(target.crew, gateway, past.so_far), settings)
     else:
         plan.notes.append("the calls of this target are only known when they are made: --canary 20 measures them")
     return plan
+
+
+async def _columns(inputs: str, settings: BatchSettings, target: Target) -> tuple[str, ...]:
+    """The columns of the first rows, as far as they can be read ahead. Raises UsageError if they do not fit."""
+    if is_pipe(inputs):
+        return ()
+    first = await read_first_rows(rows_opener(inputs, settings)(), target, settings.input_options)
+    first.check(inputs)
+    return tuple(first.columns)
 
 
 async def _endpoints(target: Target, gateway: Gateway, settings: BatchSettings) -> list[Endpoint]:
@@ -117,14 +155,15 @@ async def _endpoints(target: Target, gateway: Gateway, settings: BatchSettings) 
     return endpoints
 
 
-async def _sample(plan: Plan, inputs: str, settings: BatchSettings, past: RunSoFar, worker: Worker) -> Sample:
+async def _sample(plan: Plan, inputs: str, settings: BatchSettings, counter: RepeatCounter, worker: Worker) -> Sample:
     """A sample of the rows that are due. Rows that are not due are counted in the plan."""
     part = settings.part
 
     def is_due(row: Row) -> bool:
         if part and not part.has(row):
             plan.elsewhere += 1
-        elif past.is_done(row):
+            return False
+        if counter.see(row):
             plan.done += 1
         elif problem := worker.problem(row):
             plan.add_failing(problem)
@@ -133,8 +172,15 @@ async def _sample(plan: Plan, inputs: str, settings: BatchSettings, past: RunSoF
         return False
 
     with ExitStack() as files:
-        open_rows = rows_opener(spooled(inputs, files), settings)
-        return await draw(open_rows(), _SAMPLE, is_due)
+        readable = spooled(inputs, files)
+        source = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))()
+        try:
+            await source.start()
+            plan.notes += input_notes(source, inputs, settings)
+        except BaseException:
+            source.release()
+            raise
+        return await draw(source, _SAMPLE, is_due)
 
 
 async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
@@ -152,21 +198,47 @@ async def _crew_of(target: Target, rows: Sequence[Row], plan: Plan) -> Target:
     return crew
 
 
-def _tell_models(
-    plan: Plan, target: Target, endpoints: Sequence[Endpoint], gateway: Gateway, settings: BatchSettings
-) -> None:
-    plan.models = [
-        {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None} for endpoint in endpoints
-    ]
+def _models(origins: Sequence[ModelOrigin], endpoints: Sequence[Endpoint], gateway: Gateway) -> list[dict[str, Any]]:
+    """Each model with its price and where it came from; one that no agent names, such as a flow's, by its name."""
+    models = []
+    for endpoint in endpoints:
+        about = {"name": endpoint.name, "price_known": gateway.price(endpoint) is not None}
+        of_it = [{**about, **origin.to_json()} for origin in origins if origin.name == endpoint.name]
+        models += [one for one in of_it or [about] if one not in models]
+    return models
+
+
+def _add_hints(plan: Plan, target: Target, endpoints: Sequence[Endpoint], settings: BatchSettings) -> None:
     plan.notes += [*unused_names(settings, target, endpoints), *moved_files(target)]
     plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
     plan.notes += [f"warning: {missing}" for missing in target.missing_tool_keys]
 
 
-def _past(folder: RunFolder | None, definition: str) -> RunSoFar:
-    if folder is None or not Path(folder.journal).is_file():
-        return RunSoFar()
-    return read_known(folder.journal, definition)
+class _Past(NamedTuple):
+    """What a run's earlier sessions left: rows of the present definition, those of others, and the others' records."""
+
+    so_far: RunSoFar
+    earlier_rows: EarlierRows
+    records: list[DefinitionRecord]
+
+
+def _read_past(
+    folder: RunFolder | None,
+    previous: PreviousRun | None,
+    endpoints: Sequence[Endpoint],
+    identity: Identity,
+    settings: BatchSettings,
+) -> _Past:
+    """Read it. Raises UsageError when a batch would not go on."""
+    if folder is None or settings.fresh or not Path(folder.journal).is_file():
+        return _Past(RunSoFar(), EarlierRows(), [])
+    now, by_id = identity.definition, settings.id_field is not None
+    check_offline(previous, folder, endpoints, now)
+    return _Past(
+        read_known(folder.journal, now, by_id=by_id),
+        EarlierRows.load(folder.journal, now, by_id=by_id),
+        other_records(previous, now),
+    )
 
 
 def _estimate(plan: Plan, rows: list[Row], estimator: RowEstimator, settings: BatchSettings) -> None:

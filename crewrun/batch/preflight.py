@@ -1,12 +1,11 @@
 """Checks before a batch begins: they raise UsageError for what would otherwise go wrong in the middle of a run."""
 
-import resource
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from crewrun.aio.open_files import raise_file_limit
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
-from crewrun.batch.source import Source
+from crewrun.batch.source import Source, TableSource, input_name
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.errors import UsageError, suggest
 from crewrun.limits.budget import Budget
@@ -20,10 +19,13 @@ from crewrun.messages import Endpoint, Usage
 from crewrun.row import Row
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.state import RunState
+from crewrun.tables.options import InputOptions
 from crewrun.target import Target
+from crewrun.templates import alike
 from crewrun.worker import Worker
 
 _STRICT_EXAMPLES = 20
+_OWN_FILES = 64  # files that a run has open beside a socket for each row; 24 with the offline model
 # Providers at which users name the models themselves.
 _OF_DEPLOYMENTS = frozenset({"azure", "azure_ai", "bedrock", "sagemaker", "databricks"})
 
@@ -61,6 +63,19 @@ async def check_rows(name: str, source: Source, worker: Worker, shard: Shard | N
         raise UsageError(f"{name}: {count} rows cannot be run (--strict); nothing was sent\n{listed}{more}")
 
 
+def input_notes(source: TableSource, inputs: str, settings: BatchSettings) -> list[str]:
+    """What to say about an input that has been started: how it is read, if that is not what its name says, and that it
+    has no rows. Raises UsageError for that with --no-rows fail.
+    """
+    name = input_name(inputs)
+    notes = [f"{name}: {', '.join(source.notes)}"] if source.notes else []
+    if source.has_rows:
+        return notes
+    if settings.no_rows == "fail":
+        raise UsageError(f"{name}: has no rows (--no-rows fail)")
+    return [*notes, f"warning: {name}: has no rows"]
+
+
 def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint], gateway: Gateway) -> None:
     """Raise UsageError when `flag` (None: no flag) needs prices that are unknown for the calls of `target`."""
     if flag is None:
@@ -78,13 +93,20 @@ def check_priced(flag: str | None, target: Target, endpoints: Sequence[Endpoint]
             )
 
 
-def unused_constants(constants: Mapping[str, Any], target: Target) -> list[str]:
-    """Warnings for inputs for all rows that no text of the crew uses, where no code can read them either."""
+def unused_inputs(options: InputOptions, target: Target) -> list[str]:
+    """Warnings for inputs for all rows, and for those from columns of other names, that no text of the crew uses, where
+    no code can read them either.
+    """
     if target.readable_inputs is None:
         return []
     names = sorted(target.readable_inputs)
-    unused = sorted(constants.keys() - set(names) - {TRIGGER_PAYLOAD})
-    return [f"-i {name}: no text of the crew has {{{name}}}{suggest(name, names)}" for name in unused]
+    forms = {alike(name) for name in names}
+    return [
+        f"{flag} {name}: no text of the crew has {{{name}}}{suggest(name, names)}"
+        for flag, inputs in (("-i", options.constants), ("--map", options.map))
+        for name in sorted(inputs.keys() - {TRIGGER_PAYLOAD})
+        if alike(name) not in forms
+    ]
 
 
 def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[Endpoint]) -> list[str]:
@@ -92,7 +114,7 @@ def unused_names(settings: BatchSettings, target: Target, endpoints: Sequence[En
     for inputs for all rows that are not used.
     """
     return [
-        *(f"warning: {unused}" for unused in unused_constants(settings.input, target)),
+        *(f"warning: {unused}" for unused in unused_inputs(settings.input_options, target)),
         *_unused_models(settings, target, endpoints),
     ]
 
@@ -139,17 +161,17 @@ async def open_budget(
     return budget
 
 
-def reserve_descriptors(max_concurrent: int, endpoints: list[Endpoint]) -> None:
+def reserve_descriptors(settings: BatchSettings, endpoints: list[Endpoint]) -> None:
     """Raise the limit of open files to a socket per row in flight. Raises UsageError when the system forbids it."""
     if all(endpoint.transport_name == "offline" for endpoint in endpoints):
         return
-    needed = max_concurrent + 64
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
+    needed = settings.rows_at_once + _OWN_FILES
+    allowed = raise_file_limit(needed)
+    if allowed >= needed:
         return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise UsageError(
-            f"-j {max_concurrent} needs {needed} open files and the system allows {hard}; "
-            f"use -j {max(1, hard - 64)} or raise the limit (ulimit -Hn)"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    many = f"-j {settings.max_concurrent} {'may need' if settings.is_adaptive else 'needs'} {needed:,} open files"
+    fitting = int(allowed) - _OWN_FILES
+    advice = (
+        f"use -j {fitting}, or raise that" if fitting > 0 else f"raise that, to {_OWN_FILES + 1} for one row at once"
+    )
+    raise UsageError(f"{many} and the system allows {allowed:,}; {advice} (ulimit -Hn, as root)")

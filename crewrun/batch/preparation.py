@@ -8,11 +8,12 @@ individual checks are in `preflight` and `locations`.
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from crewrun.aio import threads
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
+from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.history import History, NoHistory
 from crewrun.batch.invocation import BatchRequest
 from crewrun.batch.locations import (
@@ -23,24 +24,26 @@ from crewrun.batch.locations import (
     check_summary,
     is_pipe,
     output_path,
-    real_path,
     rows_opener,
     run_folder,
     spooled,
 )
+from crewrun.batch.output_table import check_terminal, plain_note, table_of
 from crewrun.batch.preflight import (
     check_priced,
     check_rows,
+    input_notes,
     make_gateway,
     moved_files,
     open_budget,
     reserve_descriptors,
     unused_names,
 )
-from crewrun.batch.resume import remove_changed_rows
+from crewrun.batch.repeat import Repeat
+from crewrun.batch.resume import say_repeat
 from crewrun.batch.run_state import state_options
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import Source
+from crewrun.batch.source import Source, input_name
 from crewrun.batch.unsupported import check_supported
 from crewrun.executors import Opener, find_executor
 from crewrun.library_warnings import written_by
@@ -87,7 +90,9 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """A run that can begin. `opened` is its state, None when results go to a stream and there is no --run-dir."""
+    """A run that can begin. `opened` is its state, None when results go to a stream and there is no --run-dir; `repeat`
+    says what it does with the rows of earlier sessions, None when no row has ended before.
+    """
 
     request: BatchRequest
     options: BatchOptions
@@ -95,6 +100,7 @@ class PreparedRun:
     calls: Calls
     rows: Rows
     opened: Opened | None
+    repeat: Repeat | None
 
     @property
     def state(self) -> RunState | None:
@@ -116,8 +122,8 @@ async def prepare(request: BatchRequest, resources: ExitStack) -> PreparedRun:
     places = locate(request)
     calls = await check_calls(request, options, resources)
     rows = await check_inputs(request, places, calls, resources)
-    opened = await open_run(request, places, calls, rows, resources)
-    return PreparedRun(request, options, places, calls, rows, opened)
+    opened, repeat = await open_run(request, places, calls, rows, resources)
+    return PreparedRun(request, options, places, calls, rows, opened, repeat)
 
 
 def read_settings(settings: BatchSettings) -> BatchOptions:
@@ -131,9 +137,14 @@ def read_settings(settings: BatchSettings) -> BatchOptions:
 def locate(request: BatchRequest) -> Places:
     """Step 2: decide where results and state go. Raises UsageError."""
     settings = request.settings
-    output = output_path(request.invocation.inputs, settings.output, settings.part)
+    output = output_path(request.invocation.inputs, settings.output, settings.part, settings.output_format)
     check_sortable(output, settings)
-    return Places(output, run_folder(output, settings))
+    places = Places(output, run_folder(output, settings))
+    places = replace(places, table=table_of(output, None if places.is_stream else places.folder, settings))
+    check_terminal(places, request.stdout_fd)
+    if note := plain_note(places, settings):
+        request.say(f"warning: {note}")
+    return places
 
 
 async def check_calls(request: BatchRequest, options: BatchOptions, resources: ExitStack) -> Calls:
@@ -159,38 +170,48 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     folder = places.folder
     may_change = bool(settings.id_field and folder and folder.is_used and request.invocation.only is None)
     readable = spooled(inputs, resources) if settings.strict or settings.canary or may_change else inputs
-    open_again = rows_opener(readable, settings)
+    open_again = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))
+    source = open_again()
+    resources.callback(source.release)
+    check_output(places.output)
+    await source.start()
+    for note in input_notes(source, inputs, settings):
+        request.say(note)
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
         await check_rows(inputs, open_again(), worker, settings.part)
+    target, columns = request.definition.target, tuple[str, ...]()
+    if not is_pipe(inputs):
+        first = await read_first_rows(open_again(), target, settings.input_options)
+        first.check(inputs)
+        columns = tuple(first.columns)
     if not is_pipe(readable):
-        await _check_first_crew(request, open_again, calls.gateway)
-    source = open_again()
-    check_output(places.output)
-    resources.callback(source.release)
+        target = await _check_first_crew(request, open_again, calls.gateway) or target
+    for warning in warnings_about(columns, target, settings.input_options):
+        request.say(f"warning: {warning}")
     return Rows(source, open_again, is_pipe(readable), may_change)
 
 
 async def open_run(
     request: BatchRequest, places: Places, calls: Calls, rows: Rows, resources: ExitStack
-) -> Opened | None:
-    """Step 5: lock and open the run's state, None without one, and set the rest of its budget.
+) -> tuple[Opened | None, Repeat | None]:
+    """Step 5: lock and open the run's state, None without one, say what it will do, and set the rest of its budget.
 
     Raises UsageError, RunHeld and JournalDamaged.
     """
-    opened = None
+    opened, repeat = None, None
     if places.folder is not None:
-        options = await state_options(request, places.folder, real_path(places.output), calls.endpoints)
+        options = await state_options(request, places.folder, places, calls.endpoints, calls.gateway)
         opened = await open_state(options)
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)
         await _restore_limits(calls.limiters, opened.state)
-        if rows.may_change and opened.state.results.has_earlier_lines:
-            await remove_changed_rows(rows.open_again(), opened.state)
+        open_again = None if rows.is_pipe else rows.open_again
+        repeat = await say_repeat(request, options, opened.state, open_again, may_change=rows.may_change)
     if request.settings.budget_usd is not None:
         state = opened.state if opened else None
         calls.limiters.budget = await open_budget(request.settings.budget_usd, state, calls.endpoints, calls.gateway)
-    return opened
+    return opened, repeat
 
 
 async def _restore_limits(limiters: LocalLimiters, state: RunState) -> None:
@@ -201,14 +222,15 @@ async def _restore_limits(limiters: LocalLimiters, state: RunState) -> None:
     limiters.unknown_bills.journal = state.accounts.write_owed
 
 
-async def _check_first_crew(request: BatchRequest, open_rows: Callable[[], Source], gateway: Gateway) -> None:
-    """Check the models of the crew that the user's code makes for the first row, if it makes one."""
+async def _check_first_crew(request: BatchRequest, open_rows: Callable[[], Source], gateway: Gateway) -> Target | None:
+    """The crew that the user's code makes for the first row, if it makes one, with its models checked."""
     try:
         crew = await first_crew(request.definition.target, open_rows)
     except FirstCrewFailed:  # the row's result will say so
-        return
+        return None
     if crew is not None:
         await _check_target(request, crew, gateway)
+    return crew
 
 
 async def _check_target(request: BatchRequest, target: Target, gateway: Gateway) -> list[Endpoint]:
@@ -222,5 +244,5 @@ async def _check_target(request: BatchRequest, target: Target, gateway: Gateway)
     for warning in [*missing, *hints, *unused_names(settings, target, endpoints), *moved_files(target)]:
         request.say(warning)
     if settings.is_here:
-        reserve_descriptors(settings.rows_at_once, endpoints)
+        reserve_descriptors(settings, endpoints)
     return endpoints

@@ -2,11 +2,16 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import anyio
 
 from crewrun.batch.failures import Failures
+from crewrun.batch.row_count import RowCount
+from crewrun.batch.stop import Stopping
 from crewrun.batch.tool_failures import ToolFailures
+from crewrun.limits.budget import Budget
+from crewrun.limits.waits import Wait
 from crewrun.messages import Usage
 from crewrun.row import Outcome, Replayed
 
@@ -16,6 +21,14 @@ _SHORTEST_S = 1e-4
 _MOST_WORDS = 20
 
 
+class LastFailure(NamedTuple):
+    """The row that failed last: its line in the input, and its error."""
+
+    line: int
+    category: str
+    message: str
+
+
 @dataclass(slots=True)
 class Progress:
     """Updated by the engine, read by displays and the summary. Tokens and cost include failed rows.
@@ -23,8 +36,10 @@ class Progress:
     `abandoned` rows were given up while they ran; `unwritten` rows have ended, but their lines are not written (yet).
     `done_before` rows succeeded in an earlier session; `failed_before` and `pending` rows are left as they are;
     `elsewhere` rows belong to other shards. Attempts, calls, tokens and cost are this session's; earlier sessions paid
-    for `replayed_calls`. `limiting` says in words what calls are waiting for now. `finish_reasons` are those of replies
-    that crewrun does not know. `unread` rows had not begun when the run stopped, None when their number is unknown.
+    for `replayed_calls`. `waits` is what calls are waiting for now, `budget` what the run may cost. `total` is how many
+    rows the input has, None as long as that is not known. `finish_reasons` are those of
+    replies that crewrun does not know. `unread` rows had not begun when the run stopped, None when their number is
+    unknown. `stopping` says how it stops, once it does.
     """
 
     started: float = field(default_factory=anyio.current_time)
@@ -51,7 +66,11 @@ class Progress:
     cache_write_prompt_tokens: int = 0
     cost_usd: float = 0.0
     unpriced: bool = False
-    limiting: str | None = None
+    waits: list[Wait] = field(default_factory=list)
+    budget: Budget | None = None
+    total: RowCount | None = None
+    last_failure: LastFailure | None = None
+    stopping: Stopping | None = None
     models: dict[str, None] = field(default_factory=dict)
     failures: Failures = field(default_factory=Failures)
     tool_failures: ToolFailures = field(default_factory=ToolFailures)
@@ -61,6 +80,11 @@ class Progress:
     def done(self) -> int:
         """Rows that have an outcome."""
         return self.ok + self.failed
+
+    @property
+    def ended(self) -> int:
+        """Rows of the input that need nothing more in this session: those that are done, and those that were before."""
+        return self.done + self.done_before + self.failed_before + self.pending
 
     @property
     def begun(self) -> int:
@@ -93,7 +117,7 @@ class Progress:
         """The share of the input that is done, 0 to 1, when the share `handed_out` has been read."""
         if handed_out is None:
             return None
-        ended = self.done + self.done_before + self.failed_before + self.pending + self.elsewhere
+        ended = self.ended + self.elsewhere
         begun = ended + self.in_flight
         return handed_out * ended / begun if begun else 0.0
 
@@ -121,6 +145,7 @@ class Progress:
         else:
             self.failed += 1
             self.failures.add(outcome.row, outcome.error)
+            self.last_failure = LastFailure(outcome.row.line, outcome.error.category, outcome.error.message)
         self._spend(outcome)
         bucket = int(math.log(max(outcome.duration_s, _SHORTEST_S)) / _BUCKET)
         self._times[bucket] = self._times.get(bucket, 0) + 1

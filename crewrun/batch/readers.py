@@ -1,156 +1,118 @@
-"""Input formats: readers that turn bytes into groups of records. JSON lines, plain or gzipped, and CSV.
+"""Reads a table in threads, since files and pipes can block. `crewrun.tables` has the formats."""
 
-Files are read in threads, since a disk can block. Pipes are polled by the event loop: a blocked thread cannot be
-stopped.
-"""
-
-import codecs
-import csv
-import io
+import errno
 import os
-import zlib
-from collections.abc import AsyncIterator, Callable
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol
 
-import anyio
 import anyio.to_thread
 
-from crewrun.batch.lines import MAX_LINE_BYTES, Line, LineSplitter
-from crewrun.errors import UsageError
+from crewrun.batch.row_count import Stream, count_csv_records, count_json_lines
+from crewrun.tables.byte_input import RawInput
+from crewrun.tables.formats import OpenTable, open_table
+from crewrun.tables.options import InputOptions
+from crewrun.tables.records import Record
 
-# What is read at once, in a thread: the switch to the thread costs more than reading a small chunk.
-CHUNK_BYTES = 128 * 1024
-_CSV_GROUP = 256  # records, for the same reason
-
-
-class Record(NamedTuple):
-    """A line or CSV record of the input. `problem` says why it has no valid content, `size_bytes` is its input size."""
-
-    line: int
-    content: bytes | dict[str, Any]
-    problem: str | None
-    size_bytes: int
+_COUNTS: Mapping[str, Callable[[Stream], int]] = {
+    "jsonl": count_json_lines,
+    "csv": count_csv_records,
+    "tsv": count_csv_records,
+}
 
 
 class Reader(Protocol):
-    """A format: groups of records in input order. `is_cut` says that a damaged input could not be read to its end."""
+    """Groups of records in input order. `is_cut` is as in a TableReader."""
 
-    is_cut: bool
+    @property
+    def is_cut(self) -> bool: ...
 
     def groups(self) -> AsyncIterator[list[Record]]: ...
 
     def close(self) -> None: ...
 
 
-class JsonLines:
-    """A record per line. `read(size)` returns the next bytes and may block; None for a pipe, which is polled."""
+class TableInput:
+    """The table in `raw`, which it closes. Closing ends a thread that waits for a pipe."""
 
-    def __init__(self, raw: BinaryIO, read: Callable[[int], bytes] | None) -> None:
-        self.is_cut = False
+    def __init__(self, raw: RawInput, path: str, name: str, options: InputOptions) -> None:
         self._raw = raw
-        self._blocking_read = read
+        self._arguments = path, name, options
+        self._table: OpenTable | None = None
+        self._first: list[Record] = []
+        self._has_rows = False
+
+    def open_now(self) -> OpenTable:
+        """The open table, with its first records read. Blocks until a pipe has delivered them. Raises UsageError."""
+        if self._table is None:
+            table = open_table(self._raw, *self._arguments)
+            while group := table.reader.take():
+                self._first += group
+                if any(record.is_row for record in group):
+                    self._has_rows = True
+                    break
+            self._table = table
+        return self._table
+
+    async def open(self) -> None:
+        """Open the table, if it is not open yet."""
+        if self._table is None:
+            await anyio.to_thread.run_sync(self.open_now, abandon_on_cancel=True)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there are rows, once the table is open."""
+        return self._has_rows
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the input could not be read to its end."""
+        return self._table is not None and self._table.reader.is_cut
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """How the table is read, where that is not what its name says."""
+        return self._table.notes if self._table is not None else ()
+
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """The columns of the table, None where each record names its own."""
+        return self._table.reader.columns if self._table is not None else None
+
+    def total_bytes(self, read_bytes: int) -> float | None:
+        """What the records of the table take, when those that were read take `read_bytes`; None for a pipe."""
+        if self._table is None or self._raw.size_bytes is None:
+            return None
+        if self._table.is_exact:
+            return self._raw.size_bytes
+        share = self._table.reader.share()
+        return read_bytes / share if share else None
+
+    def count_rows(self) -> int:
+        """How many rows and blank lines there are, by a look at the whole file. Raises OSError where that cannot be
+        told, and what reading raises.
+        """
+        path, table = self._arguments[0], self._table
+        if table is not None and table.rows is not None:
+            return table.rows
+        count = _COUNTS.get(table.format) if table is not None else None
+        # To open what is in /dev again may move the place that is read from.
+        if table is None or count is None or not self._raw.is_seekable or path == "-" or path.startswith("/dev/"):
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        with open(path, "rb", buffering=0) as file:
+            return count(table.text_again(RawInput(file)))
 
     async def groups(self) -> AsyncIterator[list[Record]]:
-        """The lines of each chunk."""
-        splitter = LineSplitter()
-        first = True
-        try:
-            while chunk := await self._read():
-                text = chunk.removeprefix(codecs.BOM_UTF8) if first else chunk
-                first = False
-                yield [_line_record(line) for line in splitter.feed(text)]
-            yield [_line_record(line) for line in splitter.end()]
-        except (OSError, EOFError, zlib.error) as broken:
-            self.is_cut = True
-            yield [_cannot_read(splitter.lines + 1, broken)]
-
-    async def _read(self) -> bytes:
-        if self._blocking_read is not None:
-            return await anyio.to_thread.run_sync(self._blocking_read, CHUNK_BYTES, abandon_on_cancel=True)
-        await anyio.wait_readable(self._raw.fileno())
-        return os.read(self._raw.fileno(), CHUNK_BYTES)
+        """What is read at once."""
+        await self.open()
+        reader = self.open_now().reader
+        if self._first:
+            yield self._first
+        self._first = []
+        while group := await anyio.to_thread.run_sync(reader.take, abandon_on_cancel=True):
+            yield group
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the input."""
         self._raw.close()
-
-
-def _cannot_read(line: int, broken: Exception) -> Record:
-    """A failing record for the unreadable rest of a damaged file, so that the run does not look complete."""
-    return Record(line, b"", f"the input cannot be read further: {broken}", 0)
-
-
-def _line_record(line: Line) -> Record:
-    problem = f"longer than {MAX_LINE_BYTES >> 20} MiB" if line.too_long else None
-    return Record(line.number, line.text, problem, len(line.text) + 1)
-
-
-class CsvReader:
-    """A record per CSV record. The header names the inputs; values are strings."""
-
-    def __init__(self, raw: BinaryIO, name: str) -> None:
-        self.is_cut = False
-        csv.field_size_limit(MAX_LINE_BYTES)
-        self._raw = raw
-        text = io.TextIOWrapper(io.BufferedReader(raw), "utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[type-var,unused-ignore]  # FileIO is a RawIOBase
-        self._text = text
-        self._csv = csv.reader(text, strict=True)
-        try:
-            self._header = next((fields for fields in self._csv if fields), [])
-        except csv.Error as wrong:
-            raise UsageError(f"{name}:1: not a CSV header: {wrong}") from None
-        self._check_header(name)
-
-    def _check_header(self, name: str) -> None:
-        names = self._header
-        twice = next((n for n in names if names.count(n) > 1), None)
-        if twice is not None:
-            raise UsageError(f"{name}:1: the CSV header names the column {twice!r} twice")
-        if any(_is_damaged(column) for column in names):
-            raise UsageError(f"{name}:1: the CSV header is not UTF-8")
-
-    async def groups(self) -> AsyncIterator[list[Record]]:
-        """A few hundred records at a time, read in a thread."""
-        try:
-            while group := await anyio.to_thread.run_sync(self._take, _CSV_GROUP, abandon_on_cancel=True):
-                yield group
-        except OSError as broken:
-            self.is_cut = True
-            yield [_cannot_read(self._csv.line_num + 1, broken)]
-
-    def _take(self, count: int) -> list[Record]:
-        """The next records, at least one unless the file has ended."""
-        records: list[Record] = []
-        while len(records) < count:
-            line = self._csv.line_num + 1
-            try:
-                fields = next(self._csv, None)
-            except csv.Error as wrong:
-                records.append(Record(line, f"csv:{line}".encode(), f"not CSV: {wrong}", 1))
-                continue
-            if fields is None:
-                break
-            if fields:
-                records.append(self._record(line, fields))
-        return records
-
-    def _record(self, line: int, fields: list[str]) -> Record:
-        problem = None
-        if len(fields) != len(self._header):
-            problem = f"{len(fields)} fields where the header has {len(self._header)}"
-        elif damaged := [name for name, v in zip(self._header, fields, strict=True) if _is_damaged(v)]:
-            problem = f"column {damaged[0]!r} is not UTF-8"
-        if problem:
-            content = "\x1f".join(fields).encode("utf-8", "surrogateescape")
-            return Record(line, content, problem, len(content))
-        size_bytes = sum(map(len, fields)) + len(fields)
-        return Record(line, dict(zip(self._header, fields, strict=True)), None, size_bytes)
-
-    def close(self) -> None:
-        """Close the file itself: the text layer may be locked by a thread that is still reading."""
-        self._raw.close()
-
-
-def _is_damaged(text: str) -> bool:
-    """Whether the decoded text contains bytes that are not UTF-8."""
-    return any("\udc80" <= c <= "\udcff" for c in text) if not text.isascii() else False
+        if self._table is not None:
+            self._table.close()

@@ -1,23 +1,66 @@
-"""Rows with ids from a field whose content has changed since they were done."""
+"""`say_repeat`: before a run goes on, what it will do is said, and results of rows that have changed are removed."""
+
+from collections.abc import Callable
+from functools import partial
 
 import anyio.to_thread
 
+from crewrun.batch.definition_records import DefinitionRecord, records_in
+from crewrun.batch.invocation import BatchRequest
+from crewrun.batch.repeat import Repeat, RepeatCounter
 from crewrun.batch.source import Source
+from crewrun.inspect.earlier_rows import EarlierRows
 from crewrun.row import Row
-from crewrun.runs.state import RunState
+from crewrun.runs.state import RunState, StateOptions
 
 
-async def remove_changed_rows(source: Source, state: RunState) -> None:
-    """Read `source` to its end, and remove the lines of rows that have changed from the results, all at once.
+async def say_repeat(
+    request: BatchRequest,
+    options: StateOptions,
+    state: RunState,
+    open_rows: Callable[[], Source] | None,
+    *,
+    may_change: bool,
+) -> Repeat | None:
+    """Say what a repeat will do. Returns None, and says nothing, when no row has ended before.
 
-    Otherwise the old line would stay next to the new one until the row ends, and for good where only part of the input
-    runs. Raises OutputFailed.
+    `open_rows` opens the input from its start, None where it cannot be read twice. With `may_change` it is read to its
+    end, and lines of rows that have changed since are removed from the results. Raises what reading raises, and
+    OutputFailed.
     """
-    positions: list[int] = []
+    old_lines = _OldLines(state) if may_change and state.results.has_earlier_lines else None
+    load = partial(EarlierRows.load, options.folder.journal, options.definition, by_id=options.is_named)
+    earlier_rows = await anyio.to_thread.run_sync(load)
+    counter = RepeatCounter(state, earlier_rows, options.is_ours)
+    repeat = None
+    if options.only is None and not counter.is_first:
+        counted = await counter.count(open_rows, old_lines.see if old_lines is not None else None)
+        now = DefinitionRecord.of_manifest(options.manifest, options.definition)
+        records = records_in(options.manifest)
+        explain = partial(counter.result, counted, records, now, is_paid=not options.is_replay)
+        repeat = await anyio.to_thread.run_sync(explain)
+        for line in repeat.lines():
+            request.say(line)
+    if old_lines is not None:
+        await old_lines.remove()
+    return repeat
 
-    def see(row: Row) -> None:
-        if (position := state.find_changed(row)) is not None:
-            positions.append(position)
 
-    await source.visit(see)
-    await anyio.to_thread.run_sync(state.results.take_out, positions)
+class _OldLines:
+    """Finds the lines of rows with ids from a field whose content has changed, among the rows that `see` gets.
+
+    They would stay next to the new ones until the rows end, and for good where only part of the input runs.
+    """
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._positions: list[int] = []
+
+    def see(self, row: Row) -> None:
+        """Look at one row."""
+        if (position := self._state.find_changed(row)) is not None:
+            self._positions.append(position)
+
+    async def remove(self) -> None:
+        """Remove their lines from the results, all at once. Raises OutputFailed."""
+        await anyio.to_thread.run_sync(self._state.results.take_out, self._positions)

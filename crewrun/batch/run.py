@@ -12,7 +12,7 @@ import anyio
 
 from crewrun.batch.canary import Canary, draw
 from crewrun.batch.invocation import BatchRequest
-from crewrun.batch.preparation import Calls, PreparedRun, prepare
+from crewrun.batch.preparation import PreparedRun, prepare
 from crewrun.batch.run_identity import endpoints_in_words
 from crewrun.batch.run_spec import run_spec_of
 from crewrun.batch.session import Session
@@ -36,7 +36,7 @@ async def run_batch(request: BatchRequest, display: Display) -> Report:
             session = Session(run, await _draw_canary(run), display)
             display.start()
             report = await session.run(executor, signals)
-            return _with_notes(report, run.calls)
+            return _with_notes(report, run)
 
 
 @asynccontextmanager
@@ -61,8 +61,9 @@ async def _draw_canary(run: PreparedRun) -> Canary | None:
     return Canary(sample, settings.rows_at_once)
 
 
-def _with_notes(report: Report, calls: Calls) -> Report:
-    """`report` with notes on what models refused, and the cache's notes."""
+def _with_notes(report: Report, run: PreparedRun) -> Report:
+    """`report` with notes on what models refused, the cache's notes, and what was said of a repeat."""
+    calls = run.calls
     refused = sorted(calls.gateway.refused)
     names = {endpoint: endpoints_in_words([endpoint]) for endpoint, _ in refused}
     notes = [f"{names[endpoint]} {in_words(what)}" for endpoint, what in refused]
@@ -71,6 +72,8 @@ def _with_notes(report: Report, calls: Calls) -> Report:
         entry = as_json(names[endpoint], what)
         not_taken += [entry] if entry not in not_taken else []
     summary = {**report.summary, "not_taken": not_taken}
+    if run.repeat is not None:
+        summary["repeat"] = run.repeat.to_json()
     cache_notes = calls.cache.notes() if calls.cache is not None else ()
     return replace(report, summary=summary, notes=[*report.notes, *dict.fromkeys(notes), *cache_notes])
 

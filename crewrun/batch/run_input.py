@@ -1,7 +1,9 @@
 """Reads the input of a run again, for commands that inspect the run."""
 
 from collections.abc import Callable
+from typing import Any
 
+from crewrun.batch.row_fields import RowFields
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
 from crewrun.batch.source import open_source
@@ -23,6 +25,29 @@ async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) ->
     if path is None:
         raise UsageError(f"{manifest.inputs}: the rows came through a pipe, which cannot be read again")
     await open_source(str(path), settings_of(manifest).input_options).visit(visit)
+
+
+async def all_inputs(manifest: Manifest, row_id: str, own: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Everything that placeholders of a row are filled from. `own` are the fields that its result repeats.
+
+    None if they are not all of them, and the input cannot be read again or no longer has the row. Raises UsageError for
+    a damaged manifest.
+    """
+    options = settings_of(manifest).input_options
+    if own is None or options.fields is None:
+        return None if own is None else RowFields(options).inputs(own)[0]
+    rows: list[Row] = []
+
+    def look(row: Row) -> bool:
+        if row.id == row_id:
+            rows.append(row)
+        return bool(rows)
+
+    try:
+        await visit_rows(manifest, look)
+    except UsageError:
+        return None
+    return rows[0].inputs if rows else None
 
 
 def settings_of(manifest: Manifest) -> BatchSettings:

@@ -2,21 +2,24 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 
+from crewrun.batch.definition_records import PreviousRun, other_records, previous_run
 from crewrun.batch.invocation import BatchRequest, Invocation
-from crewrun.batch.locations import is_pipe
+from crewrun.batch.locations import Places, is_pipe, real_path
 from crewrun.batch.model_changes import warn_of_changed_models
-from crewrun.batch.run_identity import Identity, endpoints_in_words, identify
+from crewrun.batch.offline_repeat import check_offline
+from crewrun.batch.run_identity import Identity, endpoints_in_words, identify, past_of, redacted, without_addresses
 from crewrun.batch.settings import BatchSettings
 from crewrun.errors import UsageError
 from crewrun.inspect.view import command_of, is_in_place
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
+from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
-from crewrun.redaction.redactor import redact_value
+from crewrun.redaction.redactor import redact_line, redact_value
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, digest_of, options_of
@@ -24,20 +27,28 @@ from crewrun.runs.state import StateOptions
 
 
 async def state_options(
-    request: BatchRequest, folder: RunFolder, output: Path | None, endpoints: list[Endpoint]
+    request: BatchRequest, folder: RunFolder, places: Places, endpoints: list[Endpoint], gateway: Gateway
 ) -> StateOptions:
-    """The options for opening the state in `folder`. Raises UsageError for names that it cannot store, and for a retry
-    that would not be the same run.
+    """The options for opening the state in `folder`. Calls of `gateway` are recorded as its identity says.
+
+    Raises UsageError for names that it cannot store, and for a retry that would not be the same run.
     """
     invocation, settings = request.invocation, request.settings
-    manifest, identity = await _manifest(request, output, endpoints)
+    previous = None if settings.fresh else previous_run(folder)
+    past = past_of(previous, folder) if settings.same_endpoint else None
+    identity = identify(request.definition, endpoints, settings.input_options, past)
+    gateway.count_as_called_at(identity.addresses)
+    output, layout = real_path(places.output), None if places.is_stream else places.table
+    manifest = await _manifest(request, output, identity, previous)
+    manifest = replace(manifest, table=str(layout.form) if layout is not None else None)
     if invocation.retried is not None:
         _check_same(invocation, invocation.retried, manifest, identity.endpoints, folder)
     if not settings.fresh:
+        check_offline(previous, folder, endpoints, identity.definition)
         warn_of_changed_models(folder, manifest.definition["endpoints"])
     return StateOptions(
         folder=folder,
-        output=output,
+        output=places.results,
         manifest=manifest,
         definition=identity.definition,
         fresh=settings.fresh,
@@ -49,35 +60,41 @@ async def state_options(
         is_named=settings.id_field is not None,
         is_replay=settings.replay,
         is_ours=settings.part.has if settings.part else None,
+        table=output if layout is not None else None,
     )
 
 
-async def _manifest(request: BatchRequest, output: Path | None, endpoints: list[Endpoint]) -> tuple[Manifest, Identity]:
+async def _manifest(
+    request: BatchRequest, output: Path | None, identity: Identity, previous: PreviousRun | None
+) -> Manifest:
     invocation, definition = request.invocation, request.definition
-    command = [redact_value(word) for word in invocation.command]
+    # A word may be a whole shell command, with a secret in it.
+    command = [redact_line(redact_value(word)) for word in invocation.command]
     for name in (*command, invocation.inputs, invocation.crew, str(output or ""), os.getcwd()):
         if not _is_text(name):
             raise UsageError(f"{name!r}: is not UTF-8, so a run cannot store the name; rename it")
     is_file = not is_pipe(invocation.inputs)
     digest = await anyio.to_thread.run_sync(digest_of, Path(invocation.inputs)) if is_file else None
-    identity = identify(definition, endpoints, request.settings.input)
     options = options_of(request.settings, BatchSettings())
-    manifest = Manifest(
+    return Manifest(
         inputs=invocation.inputs,
         crew=invocation.crew,
         output=str(output) if output else None,
         cwd=os.getcwd(),
         command=command,
-        options={name: _redacted(value) for name, value in options.items()},
+        options={name: redact_line(value) if name == "notify" else redacted(value) for name, value in options.items()},
         definition={
             "kind": definition.kind,
             "fingerprint": identity.crew,
             "endpoints": [without_secrets(endpoint) for endpoint in identity.endpoints],
             "texts": identity.texts,
+            "definition": identity.definition,
+            "anywhere": identity.anywhere,
+            "parts": identity.parts,
+            "earlier": [record.to_json() for record in other_records(previous, identity.definition)],
         },
         input_digest=digest,
     )
-    return manifest, identity
 
 
 def _check_same(
@@ -85,17 +102,29 @@ def _check_same(
 ) -> None:
     """Raise UsageError when a retry would ask other models than the run did, or with --only run a changed crew."""
     old, new = previous.definition.get("endpoints"), now.definition["endpoints"]
-    if isinstance(old, list) and not _are_described_by([str(endpoint) for endpoint in old], endpoints):
+    if isinstance(old, list) and not _are_same(list(map(str, old)), endpoints, previous):
         own = f", or give its own command: {command_of(folder, previous)}" if is_in_place(folder, previous) else ""
         raise UsageError(
             f"{folder.path}: the run asks {endpoints_in_words(old)}, and here and now that is "
             f"{endpoints_in_words(new)}; set OPENAI_BASE_URL, MODEL and the like as they were{own}"
         )
-    if invocation.only is not None and previous.definition.get("fingerprint") != now.definition["fingerprint"]:
+    crews = (previous.definition.get("fingerprint"), now.definition["fingerprint"])
+    names = (previous.definition.get("definition"), now.definition["definition"])
+    if invocation.only is not None and crews[0] != crews[1] and names[0] != names[1]:
         raise UsageError(
             f"--only {invocation.only}: {previous.crew} has changed since, so that every row is to run again, and not "
             "these alone; leave --only out, or make the crew what it was"
         )
+
+
+def _are_same(shown: Sequence[str], endpoints: Sequence[str], previous: Manifest) -> bool:
+    """Whether the endpoints of the `previous` manifest are these, by --same-endpoint wherever they are."""
+    if not previous.options.get("same_endpoint"):
+        return _are_described_by(shown, endpoints)
+    try:
+        return _are_described_by(without_addresses(shown), without_addresses(endpoints))
+    except (ValueError, TypeError, LookupError):  # a manifest may be damaged
+        return False
 
 
 def _are_described_by(shown: Sequence[str], endpoints: Sequence[str]) -> bool:
@@ -113,12 +142,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _redacted(value: Any) -> Any:
-    """An option's value without a password that may be in it: a retry gets that from the environment."""
-    if isinstance(value, dict):
-        return {name: _redacted(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(inner) for inner in value]
-    return redact_value(value) if isinstance(value, str) else value

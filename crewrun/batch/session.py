@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -12,27 +12,33 @@ import anyio.to_thread
 
 from crewrun.batch.breaker import Breaker
 from crewrun.batch.canary import Canary, CanarySource, known_to_exceed
-from crewrun.batch.engine import Engine, EngineOptions
-from crewrun.batch.locations import real_path
+from crewrun.batch.engine import CLOSED, Engine, EngineOptions
+from crewrun.batch.locations import Places, real_path
 from crewrun.batch.preparation import PreparedRun
 from crewrun.batch.progress import Progress
-from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink
+from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink, open_stream
 from crewrun.batch.source import Source
-from crewrun.batch.stop import Stop, StopReason
+from crewrun.batch.stop import SIGNALS, Stop, StopReason
 from crewrun.batch.summary import Report, SessionResult, summarise
+from crewrun.batch.table_output import TableStream, WritingInterrupted, table_stream, write_table
 from crewrun.batch.watchers import (
     CanaryWatcher,
     DeadlineWatcher,
     Display,
     DisplayWatcher,
+    Gauge,
     HeartbeatWatcher,
     SignalWatcher,
+    StopWatcher,
     Watcher,
 )
-from crewrun.errors import CrewrunError, JournalDamaged, OutputFailed, UsageError
+from crewrun.errors import CrewrunError, JournalDamaged, OutputClosed, OutputFailed, UsageError
 from crewrun.executors import Executor
+from crewrun.inspect.view import nearby
 from crewrun.row import Row
+from crewrun.runs.folder import RunFolder
 from crewrun.runs.opening import with_cost
+from crewrun.runs.results_table import ResultsTable
 
 # How long to count the rest of the input when a run stops by itself, and when a signal stops it.
 _COUNT_S = 3.0
@@ -49,12 +55,15 @@ class Session:
         self._settings = run.request.settings
         self._output = run.places.output
         self._absolute_output = _absolute(run.places.output)  # a row's code may change the working directory
+        self._results = run.places.results
+        self._table = _table_of(run.places)
         self._history = run.history
         self._canary = canary
         self._source: Source | CanarySource = CanarySource(run.rows.source, canary) if canary else run.rows.source
         self._reopen = None if run.rows.is_pipe else run.rows.open_again
         self._progress, self._stop = Progress(), Stop()
-        self._display = DisplayWatcher(display, self._progress, self._source, run.calls.limiters)
+        self._gauge = Gauge(self._progress, self._source, run.calls.limiters, run.request.settings.part)
+        self._display = DisplayWatcher(display, self._gauge)
         self._canary_watcher = self._watch_canary(canary, display) if canary else None
         self._notes: list[str] = []
 
@@ -69,15 +78,22 @@ class Session:
             reason = None  # the signal came after the last row, so the rows decide how the run ended
         if reason is not None or error is not None:
             self._progress.unread = await self._count_unread(reason)
+        if isinstance(sink, TableStream):
+            reason, error = await self._write_output(partial(self._finish_stream, sink, signals), reason, error)
         gone, error = await self._finish_results(sink, reason, error)
+        if self._table is not None:
+            reason, error = await self._write_output(partial(self._write_table, self._table, signals), reason, error)
         code = _exit_code(self._progress, reason, error)
         totals, error = await self._close_state(reason, code, error)
         if isinstance(error, JournalDamaged):
-            raise with_cost(error, real_path(self._output)) from error
+            raise with_cost(error, self._results) from error
         return self._report(reason, code, error, totals, gone)
 
     def _open_sink(self) -> Sink:
-        path = real_path(self._output)
+        places, path = self._run.places, self._results
+        if places.table is not None and places.is_stream:
+            stream = StreamSink(self._run.request.stdout_fd) if path is None else open_stream(path)
+            return table_stream(stream, places.table)
         if path is None:
             return StreamSink(self._run.request.stdout_fd)
         return open_sink(path, self._history.results_bytes)
@@ -102,9 +118,11 @@ class Session:
     def _watchers(self, signals: AsyncIterator[signal.Signals]) -> list[Watcher]:
         deadline_s = self._run.options.deadline_s
         watchers: list[Watcher] = [
-            SignalWatcher(signals, self._stop),
+            SignalWatcher(signals, self._stop, self._display.display),
+            StopWatcher(self._stop, self._progress, self._display.display, self._settings.grace, self._is_stuck),
             self._display,
-            HeartbeatWatcher(self._history.heartbeat, self._progress, self._source),
+            self._gauge,
+            HeartbeatWatcher(self._history, self._gauge),
         ]
         if deadline_s is not None:
             watchers.append(DeadlineWatcher(deadline_s, self._settings.deadline, self._stop))
@@ -135,6 +153,37 @@ class Session:
             error = error or failed
         return gone, error
 
+    async def _write_output(
+        self, write: Callable[[], Awaitable[None]], reason: StopReason | None, error: Failure | None
+    ) -> tuple[StopReason | None, Failure | None]:
+        """Write a table by `write`. Returns why the run stopped, and the failure, if any."""
+        if error is not None or (reason is not None and reason.kind == "closed"):
+            return reason, error
+        try:
+            await write()
+        except OutputFailed as failed:
+            return reason, failed
+        except OutputClosed:
+            return reason or CLOSED, None
+        except WritingInterrupted as interrupted:
+            if self._table is not None:
+                self._notes.append(f"{self._output}: not written; to write it: {self._table.command}")
+            return reason or SIGNALS[interrupted.number], None
+        return reason, None
+
+    async def _finish_stream(self, stream: TableStream, signals: AsyncIterator[signal.Signals]) -> None:
+        self._notes += await stream.finish(signals)
+
+    async def _write_table(self, table: ResultsTable, signals: AsyncIterator[signal.Signals]) -> None:
+        if real_path(self._absolute_output) != table.path:
+            raise OutputFailed(f"{self._output}: leads elsewhere than when the run began; {table.remedy}")
+        if table.is_large:
+            self._run.request.say(f"writing {self._output}")
+        report = await write_table(table, signals)
+        self._notes += report.notes
+        if report.backup is not None:
+            self._notes.append(f"{self._output}: was not as this run left it; that file is now {nearby(report.backup)}")
+
     async def _make_whole(self, sink: FileSink, reason: StopReason | None) -> None:
         """Restore the results if something else has changed them. Raises OutputFailed when that is not possible."""
         fault = sink.fault()
@@ -149,8 +198,10 @@ class Session:
             except OutputFailed as lost:
                 raise OutputFailed(f"the results file {fault} while the run was going: {lost}") from lost
             if rebuilt is not None:
-                self._notes.append(f"{self._output}: {fault} while the run was going; {rebuilt}")
-        if real_path(self._absolute_output) != sink.path:
+                self._notes.append(
+                    f"{self._output if self._table is None else sink.path}: {fault} while the run was going; {rebuilt}"
+                )
+        if self._table is None and real_path(self._absolute_output) != sink.path:
             raise OutputFailed(
                 f"{self._output}: leads elsewhere than when the run began; the results are in {sink.path}"
             )
@@ -189,7 +240,14 @@ class Session:
             first=settings.offset,
             failure_limit=settings.failure_limit,
             grace_s=settings.grace,
+            is_stuck=self._is_stuck,
         )
+
+    def _is_stuck(self, seconds: float) -> bool:
+        """Whether all rows in flight wait for a provider that will not answer within `seconds`."""
+        if self._stop.reason is not None and self._stop.reason.kind == "breaker":
+            return False  # their calls are refused in a moment, with the reason
+        return 0 < self._progress.in_flight <= self._run.calls.limiters.stuck_calls(seconds)
 
     def _report(
         self,
@@ -249,6 +307,14 @@ class Session:
             why = known_to_exceed(sample.total, state.rows_done, len(sample.rows), spent_usd, limit_usd)
             if why:
                 self._stop.request(StopReason("forecast", why))
+
+
+def _table_of(places: Places) -> ResultsTable | None:
+    """The table that the session writes at its end, None for lines and for streams."""
+    path = real_path(places.output)
+    if places.table is None or places.folder is None or path is None or places.is_stream:
+        return None
+    return ResultsTable(path, RunFolder(places.folder.path.absolute()), places.table)
 
 
 def _absolute(output: str | None) -> str | None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from crewrun.batch.amounts import dollars, per_model, prices, seconds, seconds_until, size_bytes
+from crewrun.batch.field_flags import column_map, field_names
 from crewrun.batch.shard import Shard
 from crewrun.batch.stop import FailureLimit
 from crewrun.batch_flags import BatchFlags, batch_flags
@@ -35,12 +36,14 @@ class BatchSettings(BatchFlags):
         merged.update({name: value for name, value in flags.items() if value is not None})
         if "input" in merged:
             merged["input"] = {**file.get("input", {}), **merged["input"]}
+        if "map" in merged:
+            merged["map"] = {**column_map(file.get("map", {})), **column_map(merged["map"])}
         return cls(**merged)
 
     def check(self) -> None:
         """Raise UsageError for invalid settings and for combinations that make no sense."""
         self.failure_limit, self.limiter, self.prices, self.row_budget_usd, self.budget_usd, self.cache_bytes, self.part  # noqa: B018  (each may raise)
-        self.worker_options  # noqa: B018  (this too)
+        self.worker_options, self.input_options  # noqa: B018  (these too)
         if self.max_forecast_usd is not None and not self.canary:
             raise UsageError("--max-forecast: the forecast comes from a canary; add --canary 100")
         if self.fresh and self.replay:
@@ -49,7 +52,26 @@ class BatchSettings(BatchFlags):
     @property
     def input_options(self) -> InputOptions:
         """How the input is read."""
-        return InputOptions(id_field=self.id_field, constants=self.input)
+        return InputOptions(
+            id_field=self.id_field,
+            constants=self.input,
+            format=self.format,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            sheet=None if self.sheet is None else str(self.sheet),  # a crew file may have a number
+            map=self.column_map,
+            fields=self.field_names,
+        )
+
+    @property
+    def column_map(self) -> dict[str, str]:
+        """What `--map` says: the column of each placeholder. Raises UsageError."""
+        return column_map(self.map)
+
+    @property
+    def field_names(self) -> list[str] | None:
+        """What `--fields` says, None for all columns. Raises UsageError."""
+        return field_names(self.fields)
 
     @property
     def worker_options(self) -> WorkerOptions:

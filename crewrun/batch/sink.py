@@ -112,16 +112,24 @@ class StreamSink:
         if stat.S_ISREG(mode):
             is_appended = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
             self._end = info.st_size if is_appended else os.lseek(fd, 0, os.SEEK_CUR)
-        self._is_terminal = os.isatty(fd)
-        self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or self._is_terminal
+        self.is_terminal = os.isatty(fd)
+        self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or self.is_terminal
         if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise UsageError("standard output is closed; name a file with -o")
         # Keeps lines whole and in order where writing has to wait: anyio's lock is fair.
         self._turn = anyio.Lock(fast_acquire=True)
 
+    @property
+    def columns(self) -> int | None:
+        """The width of the terminal that it writes to, None for anything else. `COLUMNS` overrides it."""
+        if not self.is_terminal:
+            return None
+        columns = os.environ.get("COLUMNS", "")
+        return int(columns) if columns.isdecimal() and int(columns) else os.get_terminal_size(self._fd).columns or 80
+
     async def write(self, lines: Sequence[bytes]) -> None:
         """Write lines; for a terminal, control characters are escaped. Raises OutputClosed when the reader is gone."""
-        if self._is_terminal:
+        if self.is_terminal:
             lines = [visible_data(line.decode("utf-8", "surrogateescape")).encode() for line in lines]
         try:
             if not self._waits:
@@ -175,9 +183,16 @@ class StreamSink:
             self._lost = "deleted"
 
 
+def open_stream(path: Path) -> StreamSink:
+    """The sink of a named pipe that has a reader, or of a device. Raises UsageError."""
+    return StreamSink(_open(path, os.O_WRONLY), str(path))
+
+
 def open_sink(path: Path, size_bytes: int | None = None) -> FileSink | StreamSink:
-    """The sink for a path: a file, or a named pipe that has a reader. Raises UsageError."""
-    return StreamSink(_open(path, os.O_WRONLY), str(path)) if path.is_fifo() else FileSink(path, size_bytes)
+    """The sink for a path: a file, a device, or a named pipe that has a reader. Raises UsageError."""
+    if path.is_fifo() or path.is_char_device():
+        return StreamSink(_open(path, os.O_WRONLY), str(path))
+    return FileSink(path, size_bytes)
 
 
 def _open(path: Path, access: int) -> int:

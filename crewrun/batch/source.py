@@ -1,27 +1,31 @@
-"""Streams rows from a file or a pipe: JSONL, gzipped JSONL, CSV. An invalid line becomes a row with a problem.
+"""Streams rows from a file or a pipe, whatever its format. An invalid line becomes a row with a problem.
 
 `Source.fill` reads ahead of the engine, bounded by bytes, and off the event loop where reading could block.
 """
 
-import codecs
 import fcntl
-import gzip
 import json
 import os
-import stat
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import anyio
+import anyio.to_thread
 
-from crewrun.batch.json_object import parse_object
-from crewrun.batch.readers import CHUNK_BYTES, CsvReader, JsonLines, Reader, Record
+from crewrun.batch.readers import Reader, TableInput
+from crewrun.batch.row_count import Count, RowCount
+from crewrun.batch.row_fields import RowFields
 from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
+from crewrun.tables.byte_input import RawInput
+from crewrun.tables.compression import errors
+from crewrun.tables.formats import WHAT_INPUTS_ARE
+from crewrun.tables.json_object import parse_object
 from crewrun.tables.options import InputOptions
+from crewrun.tables.records import CHUNK_BYTES, Record
 
 STDIN = "-"
 _AS_IT_IS = InputOptions()
@@ -38,9 +42,14 @@ class Source:
         offset: int = 0,
         limit: int | None = None,
         options: InputOptions = _AS_IT_IS,
+        count: Count | None = None,
     ) -> None:
+        """`count` counts the rows of the whole input; it may block."""
+        self._count = count
+        self._counted: int | None = None
+        self._records = self._record_bytes = self._blanks = 0
         self._reader = reader
-        self._constants = options.constants
+        self._fields = RowFields(options)
         self._id_field = options.id_field
         self._is_exhausted = False
         self._size_bytes = size_bytes
@@ -56,14 +65,39 @@ class Source:
         self._ids = RowIds()
 
     @property
+    def total(self) -> RowCount | None:
+        """How many rows there are between offset and limit, as far as that is known or can be estimated."""
+        if self._counted is not None:
+            count = RowCount(max(self._counted - self._blanks, self._index))
+        elif self._record_bytes and (total_bytes := self._total_bytes()):
+            per_byte = (self._records - self._blanks) / self._record_bytes
+            count = RowCount(round(per_byte * total_bytes), is_about=True)
+        else:
+            return None
+        return count.between(self._skip, self._last)
+
+    async def count(self) -> None:
+        """Count the rows in a thread, unless all are read before that; `total` is exact from then on."""
+        if self._count is None or self._counted is not None:
+            return
+        with suppress(*errors()):  # reading the rows will say what is wrong
+            rows = await anyio.to_thread.run_sync(self._count, abandon_on_cancel=True)
+            if not self._is_exhausted:
+                self._counted = rows
+
+    @property
     def fraction(self) -> float | None:
         """The share of the input that has been handed out, None when its length is unknown."""
-        left = (self._size_bytes or 0) - self._skipped_bytes
+        left = (self._total_bytes() or 0) - self._skipped_bytes
         by_bytes = (self._taken_bytes - self._skipped_bytes) / left if left > 0 else None
         if self._last is None:
             return None if by_bytes is None else min(1.0, by_bytes)
         by_rows = max(0, self._index - self._skip) / max(1, self._last - self._skip)
         return min(1.0, max(by_rows, by_bytes or 0.0))
+
+    def _total_bytes(self) -> float | None:
+        """What the records of the whole input take, None when that is unknown."""
+        return self._size_bytes
 
     @property
     def is_drained(self) -> bool:
@@ -81,12 +115,16 @@ class Source:
         with self._filling:
             async for group in self._reader.groups():
                 self._ready.extend(group)
-                self._ready_bytes += sum(record.size_bytes for record in group)
+                size_bytes = sum(record.size_bytes for record in group)
+                self._ready_bytes += size_bytes
+                self._records += len(group)
+                self._record_bytes += size_bytes
                 self._wake()
                 while self._ready_bytes > CHUNK_BYTES:
                     self._hungry = anyio.Event()
                     await self._hungry.wait()
             self._is_exhausted = True
+            self._counted = self._records
         self._ended = True
         self._wake()
 
@@ -146,6 +184,7 @@ class Source:
         content, problem = record.content, record.problem
         if isinstance(content, bytes):
             if not problem and not content.strip():
+                self._blanks += 1
                 return None
             parsed, problem = (None, problem) if problem else parse_object(content)
             content = content if parsed is None else parsed
@@ -156,45 +195,83 @@ class Source:
         if index < self._skip:
             self._skipped_bytes = self._taken_bytes
         if isinstance(content, dict):
+            own = self._fields.own(content)
             if self._id_field is None:
-                row = Row(index, record.line, self._ids.name(content), content, problem)
+                row = Row(index, record.line, self._ids.name(own), own, problem)
             else:
-                row = self._named_row(index, record.line, content, self._id_field)
-            return row.with_constants(self._constants) if self._constants else row
+                row = self._named_row(index, record.line, content, self._id_field, own)
+            return self._fields.complete(row, content)
         return Row(index, record.line, self._ids.name(content), None, problem)
 
-    def _named_row(self, index: int, line: int, inputs: dict[str, Any], field: str) -> Row:
-        """The row whose id is in `field`. A missing id, or one that another row has, becomes its problem."""
-        row_id = inputs.get(field)
+    def _named_row(self, index: int, line: int, content: dict[str, Any], field: str, own: dict[str, Any]) -> Row:
+        """The row of the fields in `own`, whose id is in the `field` of its `content`.
+
+        A missing id, or one that another row has, becomes its problem.
+        """
+        row_id = content.get(field)
         problem = None
-        if field not in inputs:
+        if field not in content:
             problem = f"has no {field!r}, which is the id (--id-field)"
         elif isinstance(row_id, bool) or not isinstance(row_id, str | int) or row_id == "":
             problem = f"its id, {field!r}, must be a text or a whole number, not {json.dumps(row_id)[:80]} (--id-field)"
         elif first := self._ids.claim(str(row_id), line):
             problem = f"has the id {row_id!r} ({field!r}), which line {first} has already (--id-field)"
         if problem:
-            return Row(index, line, self._ids.name(inputs), inputs, f"line {line}: {problem}")
-        return Row(index, line, str(row_id), inputs, content=content_id(inputs))
+            return Row(index, line, self._ids.name(own), own, f"line {line}: {problem}")
+        return Row(index, line, str(row_id), own, content=content_id(own))
 
 
-def open_source(inputs: str, options: InputOptions = _AS_IT_IS, *, offset: int = 0, limit: int | None = None) -> Source:
-    """The source for an input as the user wrote it, `-` for standard input.
+class TableSource(Source):
+    """The rows of a file or pipe. A pipe is opened by `start`, or by `fill`, since it may have to be waited for."""
 
-    Raises UsageError when the input cannot be read.
+    def __init__(self, table: TableInput, offset: int, limit: int | None, options: InputOptions) -> None:
+        super().__init__(table, None, offset, limit, options, table.count_rows)
+        self._table = table
+
+    async def start(self) -> None:
+        """Wait until the input has said what it is. Raises UsageError."""
+        await self._table.open()
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there are rows, after `start`."""
+        return self._table.has_rows
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """How the input is read, in a few words each, where that is not what its name says."""
+        return self._table.notes
+
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """The columns of a table, None where each row names its own."""
+        return self._table.columns
+
+    def _total_bytes(self) -> float | None:
+        return self._table.total_bytes(self._record_bytes)
+
+
+def open_source(
+    inputs: str,
+    options: InputOptions = _AS_IT_IS,
+    *,
+    offset: int = 0,
+    limit: int | None = None,
+    name: str | None = None,
+) -> TableSource:
+    """The source for an input as the user wrote it, `-` for standard input. `name` is what messages call it.
+
+    Raises UsageError when the input cannot be read, or is not what it is said to be; for a pipe `start` does.
     """
     raw = _open(inputs)
-    suffix = Path(inputs).suffix.lower()
-    pollable = _is_stream(raw)
-    size_bytes = None if pollable else os.fstat(raw.fileno()).st_size
-    if inputs != STDIN and suffix == ".csv":
-        return Source(CsvReader(raw, inputs), size_bytes, offset, limit, options)
-    if inputs != STDIN and suffix == ".gz":
-        if Path(inputs).with_suffix("").suffix.lower() == ".csv":
-            raise UsageError(f"{inputs}: a .csv.gz is not read; unpack it, or give .csv or .jsonl.gz")
-        # Not `read`: it would discard the data before the damage in a damaged file.
-        return Source(JsonLines(raw, gzip.GzipFile(fileobj=raw).read1), None, offset, limit, options)
-    return Source(JsonLines(raw, None if pollable else raw.read), size_bytes, offset, limit, options)
+    table = TableInput(raw, inputs, name or input_name(inputs), options)
+    if raw.is_seekable:
+        try:
+            table.open_now()
+        except BaseException:
+            table.close()
+            raise
+    return TableSource(table, offset, limit, options)
 
 
 def claimed(inputs: str) -> str:
@@ -227,39 +304,20 @@ def stat_of(inputs: str) -> os.stat_result:
     return os.stat(_stdin_fd if inputs == STDIN else inputs)
 
 
-def _open(inputs: str) -> BinaryIO:
+def input_name(inputs: str) -> str:
+    """What messages call an input."""
+    return "standard input" if inputs == STDIN else inputs
+
+
+def _open(inputs: str) -> RawInput:
     try:
-        raw: BinaryIO = open(openable(inputs), "rb", buffering=0)  # noqa: SIM115  (the source closes it)
+        file: BinaryIO = open(openable(inputs), "rb", buffering=0)  # noqa: SIM115  (the source closes it)
     except FileNotFoundError:
-        raise UsageError(
-            f"{inputs}: no such file; INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"
-        ) from None
+        raise UsageError(f"{inputs}: no such file; INPUTS is {WHAT_INPUTS_ARE}, or - for stdin") from None
     except IsADirectoryError:
-        raise UsageError(f"{inputs}: is a directory; INPUTS is a .jsonl, .jsonl.gz or .csv file") from None
+        raise UsageError(f"{inputs}: is a directory; INPUTS is {WHAT_INPUTS_ARE}") from None
     except OSError as refused:
         raise UsageError(f"{inputs}: cannot be read: {refused.strerror}") from None
-    if fcntl.fcntl(raw.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+    if fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
         raise UsageError("standard input is closed; there are no rows to read")
-    _check_start(raw, inputs)
-    return raw
-
-
-def _check_start(raw: BinaryIO, inputs: str) -> None:
-    """Raise UsageError for a file of which no line could be read. Only seekable files are checked."""
-    if not raw.seekable():
-        return
-    start = raw.read(4)
-    raw.seek(-len(start), os.SEEK_CUR)
-    gz = Path(inputs).suffix.lower() == ".gz"
-    if start[:2] == b"\x1f\x8b" and not gz:
-        raise UsageError(f"{inputs}: is compressed with gzip; name it .jsonl.gz, or unpack it")
-    if gz and start and start[:2] != b"\x1f\x8b":
-        raise UsageError(f"{inputs}: is not gzip data, whatever its name says")
-    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise UsageError(f"{inputs}: is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8 {inputs}")
-
-
-def _is_stream(raw: BinaryIO) -> bool:
-    """Whether `raw` can be polled (a pipe, a socket, a terminal), and is not a file on disk."""
-    mode = os.fstat(raw.fileno()).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(raw.fileno())
+    return RawInput(file)

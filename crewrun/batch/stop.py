@@ -57,6 +57,20 @@ SIGNALS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """How a run ends, for displays.
+
+    `until` is when rows in flight are given up, by `anyio.current_time`. `is_now`: they are given up at once;
+    `is_stuck`: as well, since they wait for a provider that will not answer in time.
+    """
+
+    reason: StopReason
+    until: float
+    is_now: bool = False
+    is_stuck: bool = False
+
+
 class Stop:
     """Stops a run, once. `request` lets rows in flight end; `now` does not wait for them."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crewrun.batch.descriptors import copy_of
 from crewrun.batch.failures import FailureGroup
 from crewrun.batch.progress import Progress
 from crewrun.batch.shard import Shard
@@ -17,6 +18,7 @@ from crewrun.inspect.view import spent_json
 from crewrun.limits.unknown_bills import Owed
 from crewrun.redaction.redactor import redact_line
 from crewrun.row import usage_json
+from crewrun.unfinished import replacement
 
 SCHEMA = "crewrun.summary/1"
 
@@ -105,21 +107,21 @@ def write_summary(path: str, summary: dict[str, Any]) -> None:
     It quotes errors, which may quote rows, so a new file is readable by its owner only, as results are. An existing
     file keeps its mode.
     """
-    target = Path(path)
+    text = json.dumps(summary, indent=2) + "\n"
+    descriptor, target = copy_of("--summary", path, 1), Path(os.path.realpath(path))
     try:
-        if target.exists() and not target.is_file():
-            target.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        if descriptor is not None:
+            with open(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
             return
-        text = json.dumps(summary, indent=2) + "\n"
-        part = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-                if target.exists():
-                    os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
-                file.write(text)
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+            return
+        with replacement(target) as part:
+            if target.exists():
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
+            part.write_text(text, encoding="utf-8")
             part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as refused:
         raise OutputFailed(f"--summary {path}: cannot be written: {refused.strerror}") from refused
 

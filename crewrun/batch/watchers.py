@@ -6,18 +6,25 @@ The session starts them before its first row and cancels them after the last.
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import anyio
+import anyio.to_thread
 
 from crewrun.batch.canary import Canary, Forecast, exceeds
+from crewrun.batch.history import History
 from crewrun.batch.progress import Progress
-from crewrun.batch.stop import SIGNALS, Stop, StopReason
+from crewrun.batch.row_count import RowCount
+from crewrun.batch.shard import Shard
+from crewrun.batch.snapshot import snapshot
+from crewrun.batch.stop import SIGNALS, Stop, Stopping, StopReason
 from crewrun.journal.changes import Heartbeat
 from crewrun.limits.local_limiters import LocalLimiters
 
 _HEARTBEAT_S = 1.0  # how old the progress that `status` shows may be
+_COUNT_AFTER_S = 0.2  # small inputs are read by then
 
 
 class Display(Protocol):
@@ -30,6 +37,8 @@ class Display(Protocol):
     def update(self, progress: Progress, share: float | None) -> None: ...
 
     def foresee(self, forecast: Forecast) -> None: ...
+
+    def stopping(self, progress: Progress) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -44,23 +53,59 @@ class _Input(Protocol):
     @property
     def fraction(self) -> float | None: ...
 
+    @property
+    def total(self) -> RowCount | None: ...
+
+    async def count(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class SignalWatcher:
-    """The first signal requests a stop, the second does not wait for rows in flight. The third ends the process, since
-    user code that cannot be cancelled may block the second; the journal survives that.
+    """The first signal requests a stop; the next, or one while the run stops anyway, does not wait for rows in flight.
+    One more ends the process, since user code that cannot be cancelled may block that; the journal survives it.
     """
 
     signals: AsyncIterator[signal.Signals]
     stop: Stop
+    display: Display
 
     async def watch(self) -> None:
         """Handle each signal as it comes."""
-        steps: list[Callable[[StopReason], None]] = [self.stop.request, self.stop.now]
         async for number in self.signals:
-            if not steps:
+            if self.stop.at_once.is_set():
+                with suppress(Exception):
+                    self.display.stop()  # it may have hidden the cursor
                 os._exit(SIGNALS[number].exit_code)
-            steps.pop(0)(SIGNALS[number])
+            act = self.stop.now if self.stop.requested.is_set() else self.stop.request
+            act(SIGNALS[number])
+
+
+@dataclass(frozen=True, slots=True)
+class StopWatcher:
+    """Has the display say what happens to the rows in flight as soon as the run stops, whatever stops it."""
+
+    stop: Stop
+    progress: Progress
+    display: Display
+    grace_s: float
+    is_stuck: Callable[[float], bool]
+
+    async def watch(self) -> None:
+        """Wait for a stop, and then until nothing is waited for."""
+        await self.stop.requested.wait()
+        reason = self.stop.reason
+        assert reason is not None  # noqa: S101  (`Stop` has one when it is requested)
+        if reason.kind == "closed":
+            return  # the reader of the results has enough, as `head` has
+        is_stuck = self.is_stuck(self.grace_s)
+        stopping = Stopping(reason, anyio.current_time() + self.grace_s, self.stop.at_once.is_set(), is_stuck)
+        self.progress.stopping = stopping
+        if reason.is_signal or self.progress.in_flight:
+            self.display.stopping(self.progress)
+        if not stopping.is_now:
+            await self.stop.at_once.wait()
+            self.progress.stopping = replace(stopping, is_now=True)
+            self.display.stopping(self.progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +126,16 @@ class DeadlineWatcher:
 class HeartbeatWatcher:
     """Writes every second to the run's state that the session is alive and how far it is, for `status` to read."""
 
-    beat: Callable[[Heartbeat], None]
-    progress: Progress
-    input: _Input
+    history: History
+    gauge: "Gauge"
 
     async def watch(self) -> None:
         """Write heartbeats."""
-        progress = self.progress
+        progress = self.gauge.progress
         while True:
-            share = progress.share(self.input.fraction)
-            self.beat(Heartbeat(progress.in_flight, progress.done_before, share, progress.elapsed_s))
+            share = self.gauge.read()
+            self.history.heartbeat(Heartbeat(progress.in_flight, progress.done_before, share, progress.elapsed_s))
+            await anyio.to_thread.run_sync(self.history.publish, snapshot(progress, share), abandon_on_cancel=True)
             await anyio.sleep(_HEARTBEAT_S)
 
 
@@ -99,20 +144,43 @@ class DisplayWatcher:
     """Updates the display at its interval."""
 
     display: Display
-    progress: Progress
-    input: _Input
-    limiters: LocalLimiters
+    gauge: "Gauge"
 
     async def watch(self) -> None:
         """Update the display again and again."""
         while True:
             await anyio.sleep(self.display.interval_s)
-            self.progress.limiting = self.limiters.limiting
             self.show()
 
     def show(self) -> None:
         """Update the display once."""
-        self.display.update(self.progress, self.progress.share(self.input.fraction))
+        self.display.update(self.gauge.progress, self.gauge.read())
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """Reads what the progress has to be asked for: the size of the input, and what calls wait for."""
+
+    progress: Progress
+    input: _Input
+    limiters: LocalLimiters
+    shard: Shard | None
+
+    async def watch(self) -> None:
+        """Count the rows of an input that is not read in a moment."""
+        await anyio.sleep(_COUNT_AFTER_S)
+        await self.input.count()
+
+    def read(self) -> float | None:
+        """Bring the progress up to date. Returns the share of the input that is done, None if that is not known."""
+        progress, total = self.progress, self.input.total
+        if total is not None and self.shard is not None:
+            # What is left of the input is divided evenly: ids are hashes.
+            own = progress.ended + progress.in_flight
+            left = (total.rows - own - progress.elsewhere) / self.shard.count
+            total = RowCount(own + round(max(0.0, left)), is_about=round(left) > 0)
+        progress.total, progress.waits, progress.budget = total, self.limiters.waits, self.limiters.budget
+        return progress.share(self.input.fraction)
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from crewrun.cli.plan import plan
 from crewrun.cli.plot import plot
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
+from crewrun.cli.runs import runs
 from crewrun.cli.show import show
 from crewrun.cli.status import status
 from crewrun.errors import CrewrunError, CrewrunWarning, OutputClosed
@@ -49,7 +50,7 @@ _ANY_WORD = {"ignore_unknown_options": True}  # `crewrun help --budget`
 _SETTINGS: dict[str, dict[str, Any]] = {"plan": _ALL_TO_BATCH, "help": _ANY_WORD}
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Run": {"batch": batch, "plan": plan, "retry": retry, "run": run_once},
-    "Look at runs": {"status": status, "show": show, "export": export, "merge": merge, "gc": gc},
+    "Look at runs": {"runs": runs, "status": status, "show": show, "export": export, "merge": merge, "gc": gc},
     "Set up": {"init": init, "check": check, "schema": print_schema, "completion": completion, "help": show_help},
     "Develop": {"plot": plot, "mock": mock, "bench": bench},
 }

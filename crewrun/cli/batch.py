@@ -1,17 +1,19 @@
 """`crewrun batch`: flags in, exit code out. The run itself is `crewrun.batch.run`."""
 
-import shlex
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.inputs import read_inputs
+from crewrun.cli.flag_origins import check_values, flag_origins
+from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.invocation import BatchRequest
     from crewrun.batch.summary import Report
+    from crewrun.cli.notify import Notice
 
 
 @flags.takes_batch_flags
@@ -37,28 +39,35 @@ def batch(
     from crewrun.batch.invocation import BatchRequest, Invocation
     from crewrun.batch.settings import BatchSettings
     from crewrun.batch.source import claimed
+    from crewrun.cli.notify import Notice
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
+    from crewrun.cli.streams import claim_output
 
     load_env()
     values["input"] = read_inputs(values["input"]) if values["input"] else None
+    values |= read_fields(values["map"], values["fields"])
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
-    definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"] or "crewrun")
-    settings = BatchSettings.merge(values, definition.batch)
-    if dry_run:
-        from crewrun.cli.dry_run import show_plan
+    with Notice(None if dry_run else values["notify"], inputs) as notice:
+        definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])
+        settings, stdout_fd = claim_output(BatchSettings.merge(values, definition.batch), stdout_fd)
+        check_values(settings, values, definition)
+        if dry_run:
+            from crewrun.cli.dry_run import show_plan
 
-        show_plan(inputs, definition, settings, stdout_fd, as_json=as_json)
-        return
-    invocation = Invocation(inputs, crew or str(definition.path), ["crewrun", *sys.argv[1:]])
-    carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
+            show_plan(inputs, definition, settings, flag_origins(values), stdout_fd, as_json=as_json)
+            return
+        invocation = Invocation(inputs, crew or str(definition.path), ["crewrun", *sys.argv[1:]])
+        carry_out(BatchRequest(invocation, definition, settings, stdout_fd), notice)
 
 
-def carry_out(request: "BatchRequest") -> NoReturn:
-    """Run the batch and end the process with its exit code."""
+def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
+    """Run the batch, say and notify how it went, and end the process with its exit code."""
+    from crewrun.cli.resume_command import resume_command
     from crewrun.errors import OutputFailed, RunHeld
     from crewrun.terminal import say
 
+    notice.learn(request)
     try:
         report = _run(request)
     except RunHeld as held:
@@ -68,7 +77,7 @@ def carry_out(request: "BatchRequest") -> NoReturn:
         sys.exit(0)
     except OutputFailed as full:  # before the first row
         raise OutputFailed(f"{full}\nto go on: {resume_command(request)}") from full
-    end(report, request)
+    end(report, request, notice)
 
 
 def _run(request: "BatchRequest") -> "Report":
@@ -78,7 +87,9 @@ def _run(request: "BatchRequest") -> "Report":
     from crewrun.cli.display import choose_display
     from crewrun.cli.setup import run_loop
 
-    display = choose_display(request.settings.progress, request.settings.quiet)
+    settings = request.settings
+    is_stdout_busy = _writes_to_stdout(request) and os.isatty(request.stdout_fd)
+    display = choose_display(settings.progress, settings.quiet, is_stdout_busy=is_stdout_busy)
     # What is loaded by now lives until the end of the process, so the collector need not traverse it again and again.
     # The thresholds trade memory for time: rows make many objects and few cycles.
     gc.collect()
@@ -87,27 +98,25 @@ def _run(request: "BatchRequest") -> "Report":
     return run_loop(run_batch, request, display)
 
 
-def end(report: "Report", request: "BatchRequest") -> NoReturn:
+def _writes_to_stdout(request: "BatchRequest") -> bool:
+    from crewrun.batch.locations import output_path
+
+    settings = request.settings
+    return output_path(request.invocation.inputs, settings.output, settings.part) is None
+
+
+def end(report: "Report", request: "BatchRequest", notice: "Notice") -> NoReturn:
     """Report how the run went and end the process with its exit code."""
     from crewrun.batch.summary import write_summary
-    from crewrun.cli.report import say_report
+    from crewrun.cli.report import next_command, report_text, say_report
+    from crewrun.cli.resume_command import resume_command
     from crewrun.cli.setup import exit_now
 
     settings = request.settings
+    commands = resume_command(request), resume_command(request, replay=False)
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
-        say_report(report, resume_command(request), resume_command(request, replay=False))
+        say_report(report, *commands)
     if settings.summary:
         write_summary(settings.summary, report.summary)
+    notice.send(report, report_text(report, *commands), next_command(report, *commands))
     exit_now(report.exit_code)
-
-
-def resume_command(request: "BatchRequest", *, replay: bool = True) -> str:
-    """The command that continues a run, without --fresh; without `replay` it also makes the calls --replay left out."""
-    from crewrun.redaction.redactor import redact_value
-    from crewrun.runs.manifest import without
-
-    invocation, settings = request.invocation, request.settings
-    if invocation.resume_command is not None:
-        return invocation.resume_command
-    words = [redact_value(word) for word in without("fresh", invocation.command, is_set=settings.fresh)]
-    return shlex.join(words if replay else without("replay", words, is_set=settings.replay))

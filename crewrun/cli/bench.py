@@ -21,7 +21,7 @@ def bench(
     Every crew makes one call of a few tokens, so 2 N calls are paid for. Exit codes: 0 done; 2 usage or model is wrong;
     3 a call failed.
     """
-    from crewrun.cli.setup import load_env, open_stdout, put_data, run_loop
+    from crewrun.cli.setup import defaulted, load_env, open_stdout, put_data, run_loop
     from crewrun.errors import CallError
     from crewrun.limits.retry import RetryPolicy
     from crewrun.llm.gateway import Gateway
@@ -30,8 +30,9 @@ def bench(
 
     load_env()
     stdout = open_stdout()
-    retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
-    gateway = Gateway(GatewayOptions(retry, call_timeout, model, base_url))
+    values = defaulted(model=model, base_url=base_url, retries=retries, call_timeout=call_timeout)
+    retry = RetryPolicy() if values["retries"] is None else RetryPolicy(retries=values["retries"])
+    gateway = Gateway(GatewayOptions(retry, values["call_timeout"], values["model"], values["base_url"]))
     try:
         parallel_s, sequential_s = run_loop(_measure, gateway, count)
     except CallError as failed:

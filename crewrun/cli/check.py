@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.inputs import read_inputs
+from crewrun.cli.flag_origins import flag_origins
+from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.check import Findings
@@ -22,6 +23,12 @@ def check(
     base_url: flags.BaseUrl = None,
     strict: Annotated[bool | None, flags.option("strict", help="Warnings count as problems.")] = None,
     input: flags.ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
+    format: flags.Format = None,  # noqa: A002  (as above)
+    delimiter: flags.Delimiter = None,
+    encoding: flags.Encoding = None,
+    sheet: flags.Sheet = None,
+    map: flags.Map = None,  # noqa: A002  (as above)
+    fields: flags.Fields = None,
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> None:
     """Check a crew, and the rows for it, without calling a model.
@@ -39,7 +46,9 @@ def check(
     stdout = open_stdout()
     constants = read_inputs(input) if input else None
     flag_values = {"engine": engine, "model": model, "base_url": base_url, "strict": strict, "input": constants}
-    findings = run_loop(find, crew, inputs, flag_values)
+    flag_values |= {"format": format, "delimiter": delimiter, "encoding": encoding, "sheet": sheet}
+    flag_values |= read_fields(map, fields)
+    findings = run_loop(find, crew, inputs, flag_values, flag_origins(flag_values))
     if as_json:
         put_data(stdout, json.dumps(findings.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -52,10 +61,15 @@ def lines(findings: "Findings") -> list[str]:
     report = []
     if findings.crew:
         report += _crew_lines(findings.crew)
+    report += [f"model {model.in_words()}" for model in findings.models if model.address_from is not None]
+    if findings.defaults:
+        report.append(f"defaults of flags from {findings.defaults}")
     if findings.constants:
         report.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
     report += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
     report += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
+    if findings.input_notes:
+        report.append(f"reads the rows with: {', '.join(findings.input_notes)}")
     if findings.rows is not None:
         report.append(f"rows: {findings.rows:,}, of which {findings.failing_count:,} would fail")
         report += [f"  {problem}" for problem in findings.failing[:_MAX_ROWS]]

@@ -1,7 +1,7 @@
 """`--dry-run`: prints the plan of a batch."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,14 +12,20 @@ if TYPE_CHECKING:
 
 
 def show_plan(
-    inputs: str, definition: "Definition", settings: "BatchSettings", stdout_fd: int, *, as_json: bool
+    inputs: str,
+    definition: "Definition",
+    settings: "BatchSettings",
+    flag_origins: "Mapping[str, str]",
+    stdout_fd: int,
+    *,
+    as_json: bool,
 ) -> None:
-    """Print the plan of a batch."""
+    """Print the plan of a batch; `flag_origins` as `plan_batch` takes them."""
     from crewrun.batch.plan import plan_batch
     from crewrun.batch.sink import StreamSink
     from crewrun.cli.setup import put_data, run_loop, tell
 
-    made = run_loop(plan_batch, inputs, definition, settings)
+    made = run_loop(plan_batch, inputs, definition, settings, flag_origins)
     stdout = StreamSink(stdout_fd)
     if as_json:
         put_data(stdout, json.dumps(made.to_json(), indent=2))
@@ -32,7 +38,7 @@ def lines(plan: "Plan") -> list[str]:
     from crewrun.cli.wording import count, duration, money
 
     done = f", {plan.done:,} {'is' if plan.done == 1 else 'are'} done" if plan.done else ""
-    report = [f"{count(plan.rows, 'row')} to run{done}"]
+    report = [f"{count(plan.rows, 'row')} to run{done}", *(plan.repeat.lines() if plan.repeat is not None else ())]
     if plan.shard is not None:
         report.append(f"shard {plan.shard}: {plan.elsewhere:,} rows belong to other shards")
     if plan.failing_count:
@@ -40,7 +46,7 @@ def lines(plan: "Plan") -> list[str]:
         report += [f"  {problem}" for problem in plan.failing]
         if plan.failing_count > len(plan.failing):
             report.append(f"  … and {plan.failing_count - len(plan.failing):,} more")
-    report += [f"model {model['name']}{'' if model['price_known'] else ': price not known'}" for model in plan.models]
+    report += [_model(model) for model in plan.models]
     if plan.calls and plan.prompt_tokens and plan.completion_tokens and plan.duration_s:
         report.append(f"calls: {_range(plan.calls, _whole)}")
         tokens = f"{_range(plan.prompt_tokens, _whole)} in, {_range(plan.completion_tokens, _whole)} out"
@@ -51,6 +57,14 @@ def lines(plan: "Plan") -> list[str]:
         report.append(f"the length of answers is {last}; --canary 100 measures it")
     report += plan.notes
     return [*report, "no model was called"]
+
+
+def _model(model: dict[str, Any]) -> str:
+    from crewrun.batch.model_origins import at_in_words
+
+    by = f" ({model['name_from']})" if "name_from" in model else ""
+    at = at_in_words(model.get("address"), model.get("address_from"))
+    return f"model {model['name']}{by}{at}{'' if model['price_known'] else ': price not known'}"
 
 
 def _range(amount: "Range", words: Callable[[Any], str]) -> str:

@@ -39,11 +39,16 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("How far is it?", "crewrun status topics.results.jsonl"),
         Example("Do results, journal and input agree?", "crewrun status topics.results.jsonl --verify"),
     ),
-    "show": (Example("What one row was asked, what it answered and cost", "crewrun show topics.results.jsonl 3f"),),
+    "runs": (Example("The runs of a project, the newest first", "crewrun runs ."),),
+    "show": (
+        Example("The rows that failed, and why", "crewrun show topics.results.jsonl --failed"),
+        Example("Five answers to read, drawn at random", "crewrun show topics.results.jsonl --sample 5"),
+        Example("What the row on line 2 was asked and answered", "crewrun show topics.results.jsonl 2"),
+    ),
     "export": (
         Example(
             "A CSV for a spreadsheet, in the order of the input",
-            "crewrun export topics.results.jsonl -f csv --ordered -o topics.out.csv",
+            "crewrun export topics.results.jsonl --ordered -o topics.csv",
         ),
         Example("Only what has failed", "crewrun export topics.results.jsonl --status failed"),
     ),
@@ -52,7 +57,10 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("The runs below this folder", "crewrun gc"),
         Example("Delete what no run needs after a week", "crewrun gc --delete --older-than 7"),
     ),
-    "init": (Example("A folder with a crew and rows", "crewrun init my_crew"),),
+    "init": (
+        Example("A folder with a crew and rows", "crewrun init my_crew"),
+        Example("A crew for a table of your own", "crewrun init --from topics.jsonl my_table"),
+    ),
     "check": (
         Example("What is wrong with the crew in this folder?", "crewrun check"),
         Example("And with the rows for it?", "crewrun check topics.jsonl --strict"),

@@ -2,66 +2,153 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from crewrun.cli.export_sink import is_of_run, is_own_table, open_own_table, open_sink_of
+
 if TYPE_CHECKING:
     from crewrun.batch.sink import Sink
     from crewrun.inspect.export import Written
-    from crewrun.inspect.table import Columns
     from crewrun.inspect.view import View
     from crewrun.row import Row
+    from crewrun.tables.columns import Columns
+    from crewrun.tables.layout import TableLayout
+    from crewrun.tables.output_format import OutputFormat
+    from crewrun.tables.writers import TableOptions
 
 
 class _Selection(NamedTuple):
-    """What to export. `columns` are those of a CSV, None for JSONL; `guards_formulas` applies to a CSV's texts."""
+    """What to export, and as what. `columns` are those of a table, None for whole lines."""
 
+    form: "OutputFormat"
     columns: "Columns | None"
+    options: "TableOptions"
     status: Literal["ok", "failed"] | None
     ordered: bool
-    guards_formulas: bool
 
 
 def export(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
-    form: Annotated[Literal["jsonl", "csv"], typer.Option("--format", "-f", help="What to write.")] = "jsonl",
+    form: Annotated[
+        Literal["jsonl", "csv", "tsv", "parquet", "xlsx"] | None,
+        typer.Option("--format", "-f", help="What to write. [default: as FILE ends, else jsonl]"),
+    ] = None,
+    columns: str | None = typer.Option(
+        None,
+        "--columns",
+        metavar="A,B",
+        help="Only these, in this order, such as id,input.topic,output. [default: all; whole rows in jsonl]",
+    ),
     ordered: bool = typer.Option(False, "--ordered", help="In input order. [default: as they stand in the results]"),
     status: Annotated[Literal["ok", "failed"] | None, typer.Option("--status", help="Only rows that ended so.")] = None,
     formula_guard: bool = typer.Option(
         True,
         "--formula-guard/--no-formula-guard",
-        help="In a CSV: put an apostrophe before text that a spreadsheet would take for a formula.",
+        help="In csv and tsv: put an apostrophe before text that a spreadsheet would take for a formula.",
     ),
     output: str | None = typer.Option(None, "--output", "-o", metavar="FILE", help="Write there. [default: stdout]"),
 ) -> None:
-    """Write the results of a run as JSONL or CSV, also while it is going.
+    """Write the results of a run as JSONL, CSV, TSV, Parquet or Excel, also while it is going.
 
-    Torn or edited lines are left out. Results that went to a stream, or were deleted, are restored from the journal and
-    the input. Of results without a run folder, merged or copied, the last line of each id is taken. A CSV has the same
-    columns whatever --status; text in it that begins with = + - @, a tab or a carriage return gets an apostrophe in
-    front, unless --no-formula-guard. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is not a run, or cannot
-    be exported; 3 it is written, but results that the run had are missing (unless it is going), or a line is
-    incomplete; 141 stdout was closed.
+    FILE's name says the format: results.csv, .tsv, .parquet, .xlsx, .jsonl; with .gz or .zst behind it, it is
+    compressed. A table has the same columns whatever --status: each input, each field of the output (also of objects in
+    it: output.address.city), lists as JSON. Text in a CSV that begins with = + - @, a tab or a carriage return gets an
+    apostrophe in front, unless --no-formula-guard. Torn or edited lines are left out. Results that went to a stream, or
+    were deleted, are restored from the journal and the input. Of results without a run folder, merged or copied, the
+    last line of each id is taken. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is not a run, or cannot be
+    exported; 3 it is written, but results that the run had are missing (unless it is going), or a line is incomplete;
+    141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop
     from crewrun.inspect.results_file import find_results_file
-    from crewrun.inspect.table import Columns
     from crewrun.inspect.view import open_run
+    from crewrun.terminal import say
 
     stdout_fd = claim_stdout()
-    selection = _Selection(Columns() if form == "csv" else None, status, ordered, formula_guard)
+    output = None if output == "-" else output
+    request = _Request(output, form, columns, formula_guard, status, ordered)
+    layout = _layout(request, stdout_fd)
     results_file = find_results_file(run)
     if results_file is not None:
-        with _open_sink(output, stdout_fd, lambda path: path.exists() and path.samefile(results_file)) as sink:
+        selection = _selection(request, layout)
+        with open_sink_of(output, stdout_fd, lambda path: path.exists() and path.samefile(results_file)) as sink:
             missing = run_loop(_export_file, Path(run), selection, sink)
     else:
-        with open_run(run) as view, _open_sink(output, stdout_fd, lambda path: _is_of_run(path, view)) as sink:
-            missing = run_loop(_export, view, selection, sink)
+        with open_run(run) as view:
+            own_layout = _own_layout(request, view)
+            selection = _selection(request, own_layout or layout)
+            with (
+                open_own_table(output, view, own_layout)
+                if own_layout is not None and output is not None
+                else open_sink_of(output, stdout_fd, lambda path: is_of_run(path, view))
+            ) as sink:
+                missing = run_loop(_export, view, selection, sink)
+    for note in selection.options.notes:
+        say(f"crewrun: {output or 'standard output'}: {note}")
+    for warning in selection.columns.unknown() if selection.columns is not None else ():
+        say(f"warning: {warning}")
     raise typer.Exit(3 if missing else 0)
+
+
+class _Request(NamedTuple):
+    """What the command line says; `output` is None for standard output."""
+
+    output: str | None
+    form: str | None
+    columns: str | None
+    guards_formulas: bool
+    status: Literal["ok", "failed"] | None
+    ordered: bool
+
+
+def _layout(request: _Request, stdout_fd: int) -> "TableLayout":
+    """What the export looks like. Raises UsageError."""
+    from crewrun.errors import UsageError
+    from crewrun.tables.column_names import parse_columns
+    from crewrun.tables.layout import TableLayout
+    from crewrun.tables.output_format import output_format
+
+    form = output_format(request.output, request.form)
+    form.check_installed(request.output or f"-f {form}")
+    if form.is_binary and request.output is None and os.isatty(stdout_fd):
+        raise UsageError(f"-f {form}: is nothing for a terminal; name a file with -o")
+    names = parse_columns(request.columns)
+    return TableLayout(form, None if names is None else tuple(names), request.guards_formulas)
+
+
+def _own_layout(request: _Request, view: "View") -> "TableLayout | None":
+    """What the run's own table looks like, if that is to be written. Raises UsageError for another table there."""
+    from crewrun.batch.run_input import settings_of
+    from crewrun.errors import UsageError
+    from crewrun.tables.column_names import parse_columns
+    from crewrun.tables.layout import TableLayout
+    from crewrun.tables.output_format import parse_stored
+
+    stored = view.manifest.table
+    if request.output is None or stored is None or not is_own_table(Path(os.path.realpath(request.output)), view):
+        return None
+    if request.form or request.columns or request.status:
+        raise UsageError(
+            f"-o {request.output}: is the run's own table: leave --format, --columns and --status out to write it "
+            "again, or name another file"
+        )
+    settings = settings_of(view.manifest)
+    names = parse_columns(settings.columns)
+    form = parse_stored(stored)
+    form.check_installed(request.output)
+    return TableLayout(form, None if names is None else tuple(names), settings.formula_guard)
+
+
+def _selection(request: _Request, layout: "TableLayout") -> _Selection:
+    from crewrun.tables.writers import TableOptions
+
+    folder = os.path.dirname(os.path.realpath(request.output)) if request.output is not None else None
+    options = TableOptions(layout.guards_formulas, folder if folder is not None and os.path.isdir(folder) else None)
+    return _Selection(layout.form, layout.columns(), options, request.status, request.ordered)
 
 
 async def _export(view: "View", selection: _Selection, sink: "Sink") -> int:
@@ -155,56 +242,11 @@ async def _export_file(run: Path, selection: _Selection, sink: "Sink") -> int:
 
 
 async def _write(lines: "Iterable[bytes]", selection: _Selection, sink: "Sink") -> None:
-    from crewrun.inspect.export import grouped
-    from crewrun.inspect.table import as_csv
-
-    if selection.columns is not None:
-        lines = as_csv(lines, selection.columns, guards_formulas=selection.guards_formulas)
-    for piece in grouped(lines):
-        await sink.write([piece])
-
-
-@contextmanager
-def _open_sink(output: str | None, stdout_fd: int, is_taken: Callable[[Path], bool]) -> "Iterator[Sink]":
-    """Standard output, or a file that appears when it is complete. `is_taken` tells which paths belong to the run."""
-    from crewrun.batch.locations import check_output
-    from crewrun.batch.sink import FileSink, StreamSink, open_sink
-    from crewrun.errors import UsageError
-
-    if output is None or output == "-":
-        yield StreamSink(stdout_fd)
-        return
-    check_output(output)
-    path = Path(os.path.realpath(output))
-    if is_taken(path):
-        raise UsageError(f"-o {output}: is a file of the run itself; name another")
-    part = path.with_name(f".{path.name}.part") if path.is_file() or not path.exists() else path
-    if part != path:
-        part.unlink(missing_ok=True)
-    sink: Sink = FileSink(part) if part != path else open_sink(path)
-    try:
-        yield sink
-        sink.close()
-        if part != path:
-            _replace(part, path)
-    finally:
-        if part != path:
-            part.unlink(missing_ok=True)
-
-
-def _is_of_run(path: Path, view: "View") -> bool:
-    """Whether it is a file of the run, or has the name of one that SQLite creates and removes."""
-    files = view.folder.files
-    if path.name in {file.name for file in files} and path.parent.samefile(view.folder.path):
-        return True
-    files_of_run = (view.results, view.manifest.input_file, *files)
-    return path.exists() and any(file is not None and file.exists() and path.samefile(file) for file in files_of_run)
-
-
-def _replace(part: Path, path: Path) -> None:
     from crewrun.errors import OutputFailed
+    from crewrun.tables.writers import table_pieces
 
     try:
-        part.replace(path)
-    except OSError as refused:
-        raise OutputFailed(f"{path}: cannot be written: {refused.strerror}") from refused
+        for piece in table_pieces(lines, selection.columns, selection.form, selection.options):
+            await sink.write([piece])
+    except OSError as full:
+        raise OutputFailed(f"the table cannot be written: {full.strerror}") from full

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from crewrun.batch_flags import batch_flags
+from crewrun.batch_flags import InputFormat, batch_flags
 from crewrun.flag_fields import FlagField, Kind, Panel
 
 
@@ -48,7 +48,7 @@ _TYPES: dict[Kind, Any] = {
     Kind.SWITCH: bool,
     Kind.COUNT: int,
     **dict.fromkeys((Kind.POSITIVE, Kind.NOT_NEGATIVE), float),
-    **dict.fromkeys((Kind.PER_MODEL, Kind.PRICES, Kind.NAMES, Kind.INPUTS), list[str]),
+    **dict.fromkeys((Kind.PER_MODEL, Kind.PRICES, Kind.NAMES, Kind.INPUTS, Kind.COLUMN_MAP, Kind.COLUMNS), list[str]),
 }
 # What makes a value of a text, or raises ValueError; `cli.misuse` says what is needed.
 PARSERS: dict[Kind, Callable[[str], Any]] = {
@@ -122,4 +122,10 @@ BaseUrl = Annotated[str | None, option("base_url")]
 Retries = Annotated[int | None, option("retries")]
 CallTimeout = Annotated[float | None, option("call_timeout")]
 MissingToolKeys = Annotated[Literal["fail", "warn"] | None, option("missing_tool_keys")]
+Format = Annotated[InputFormat | None, option("format")]
+Delimiter = Annotated[str | None, option("delimiter")]
+Encoding = Annotated[str | None, option("encoding")]
+Sheet = Annotated[str | None, option("sheet")]
+Map = Annotated[list[str] | None, option("map")]
+Fields = Annotated[list[str] | None, option("fields")]
 ForAllRows = Annotated[list[str] | None, option("input")]

@@ -60,7 +60,8 @@ def help_of_command(path: str, text: str, parameters: Sequence[Any]) -> str:
     from_environment = next((one for one in flags if one.envvar), None)
     if from_environment is not None:
         page.text(
-            f"A flag's default may come from the environment: {from_environment.opts[0]} is {from_environment.envvar}."
+            f"Defaults may be in the environment ({from_environment.opts[0]} is {from_environment.envvar}), and in "
+            "crewrun.toml or pyproject.toml's [tool.crewrun]."
         )
     page.table("Exit codes", exit_codes)
     return page.content

@@ -2,9 +2,14 @@
 
 import codecs
 import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+# Between two pairs NAME=COLUMN, whose columns may have blanks.
+_PAIRS = re.compile(r"\s+(?=\S+=)")
 
 
 def read_inputs(pairs: Sequence[str], whole: str | None = None) -> dict[str, Any]:
@@ -23,10 +28,24 @@ def read_inputs(pairs: Sequence[str], whole: str | None = None) -> dict[str, Any
     return values
 
 
+def read_fields(columns: Sequence[str] | None, fields: Sequence[str] | None) -> dict[str, Any]:
+    """The values of `--map` and `--fields` for the settings; None for a flag that is not there. Raises UsageError."""
+    from crewrun.batch.field_flags import column_map, field_names
+
+    # In a variable of the environment, Typer takes each word for a value of its own, and a column's name may have two.
+    pairs = _PAIRS.split(os.environ["CREWRUN_MAP"].strip()) if _is_from("CREWRUN_MAP", columns) else columns
+    texts = [os.environ["CREWRUN_FIELDS"]] if _is_from("CREWRUN_FIELDS", fields) else fields
+    return {"map": column_map(pairs) if pairs else None, "fields": field_names(texts) if texts else None}
+
+
+def _is_from(variable: str, values: Sequence[str] | None) -> bool:
+    return bool(values) and os.environ.get(variable, "").split() == list(values or ())
+
+
 def _object(flag: str, text: str) -> dict[str, Any]:
     """A JSON object, from the text itself or from the file that `@FILE` names."""
-    from crewrun.batch.json_object import parse_object
     from crewrun.errors import UsageError
+    from crewrun.tables.json_object import parse_object
 
     try:
         content = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode("utf-8", "surrogateescape")

@@ -23,7 +23,13 @@ _EXCERPT_CHARS = 60
 
 def merge(
     runs: list[str] = typer.Argument(..., metavar="RUN", help="Results files, or run folders."),
-    output: str = typer.Option(..., "--output", "-o", metavar="FILE", help="Where the merged results go."),
+    output: str = typer.Option(
+        ...,
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where the merged results go: .jsonl, .csv, .tsv, .parquet or .xlsx.",
+    ),
     inputs: str | None = typer.Option(
         None, "--input", metavar="INPUTS", help="The input with all rows. [default: the input that the runs name]"
     ),
@@ -43,7 +49,10 @@ def merge(
     from crewrun.cli.setup import run_loop
     from crewrun.inspect.merge import MergedResults
     from crewrun.inspect.merge_inputs import Input, input_of, open_merge_inputs, read_merge_input
+    from crewrun.tables.output_format import output_format
 
+    form = output_format(output, None)
+    form.check_installed(output)
     with ExitStack() as files:
         runs_read, warnings = open_merge_inputs(runs, files)
         path = _check_output(output, runs_read, inputs, force=force)
@@ -55,7 +64,7 @@ def merge(
         if isinstance(whole, Input):
             run_loop(_see_input, whole, merged)
         differences = merged.end(checked=isinstance(whole, Input))
-        merged.write(path, ordered=ordered)
+        warnings += [f"{output}: {note}" for note in merged.write(path, form, ordered=ordered)]
         is_complete = _say_result(output, runs_read, merged, differences, whole, warnings)
     raise typer.Exit(0 if is_complete else 3)
 
@@ -96,12 +105,13 @@ async def _see_input(whole: "Input", merged: "MergedResults") -> None:
 
 def _check_output(output: str, runs: "Sequence[MergeInput]", inputs: str | None, *, force: bool) -> Path:
     """The path to write to. Raises UsageError when it cannot be written, or would overwrite an input or a run."""
-    from crewrun.batch.locations import check_output, output_path
+    from crewrun.batch.descriptors import descriptor_of
+    from crewrun.batch.locations import check_output
     from crewrun.errors import UsageError
     from crewrun.runs.folder import folder_of
 
-    if output_path("-", output) is None:
-        raise UsageError("-o -: the results are written whole or not at all; name a file")
+    if output == "-" or descriptor_of(output) is not None:
+        raise UsageError(f"-o {output}: the results are written whole or not at all; name a file")
     check_output(output)
     path = Path(os.path.realpath(output))
     state = folder_of(path)
@@ -178,9 +188,12 @@ def _missing_shards(runs: "Sequence[MergeInput]", shards: "Mapping[str, Shard]")
 def _other_crews(runs: "Sequence[MergeInput]") -> list[str]:
     """Warnings when the runs had different crews or models: how each differs from the first."""
     kinds: dict[str | None, tuple[str, Manifest]] = {}
+    # With --same-endpoint, runs that differ in their addresses alone are of one kind.
+    is_anywhere = any(run.manifest is not None and run.manifest.options.get("same_endpoint") for run in runs)
     for run in runs:
         if run.manifest is not None:
-            kinds.setdefault(run.crew, (run.name, run.manifest))
+            kind = run.manifest.definition.get("anywhere") if is_anywhere else None
+            kinds.setdefault(str(kind) if kind else run.crew, (run.name, run.manifest))
     crews = list(kinds.values())
     return [
         f"{name}: its crew or models differ from those of {crews[0][0]}: {_difference(crews[0][1], manifest)}"

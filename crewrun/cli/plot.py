@@ -24,6 +24,7 @@ def plot(
     The page is one file that loads nothing; a page that is there is written over, and nothing else. Exit codes: 0 it
     was written; 2 REF is no flow and no crew of crewrun's own, or the page cannot be written.
     """
+    from crewrun.batch.descriptors import descriptor_of
     from crewrun.cli.setup import load_crew, load_env, open_stdout, put_data
     from crewrun.diagram import page, write
     from crewrun.errors import UsageError
@@ -36,7 +37,7 @@ def plot(
     diagram = definition.target.diagram(name)
     if diagram is None:
         raise UsageError(f"{name} is neither a flow nor a crew of crewrun's own, so it cannot be drawn")
-    if output == "-":
+    if output is not None and (output == "-" or descriptor_of(output) == 1):
         put_data(stdout, page(diagram).rstrip("\n"))
     else:
         say(f"wrote {write(diagram, output or f'{name}.html')}")

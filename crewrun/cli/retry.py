@@ -11,7 +11,7 @@ import typer
 
 from crewrun.batch_flags import batch_flags
 from crewrun.cli import flags
-from crewrun.cli.inputs import read_inputs
+from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.invocation import Invocation
@@ -27,42 +27,36 @@ def retry(
         None, "--only", metavar="CATEGORY", help="Only rows that failed with this category, such as rate_limit."
     ),
     input: flags.ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
+    map: flags.Map = None,  # noqa: A002  (as above)
+    fields: flags.Fields = None,
 ) -> None:
     """Run the failed rows of RUN again, and those that it did not get to, as its own command would.
 
     With --only the other rows are left alone. Options, crew and inputs are those of the run, -i included, except
-    --fresh and --replay; keys and passwords come from the environment, which has to lead to the same models, and -i has
-    to repeat the run's. Exit codes are those of `crewrun batch`.
+    --fresh and --replay; keys and passwords come from the environment, which has to lead to the same models, and -i,
+    --map and --fields have to repeat the run's. Exit codes are those of `crewrun batch`.
     """
     from crewrun.batch.invocation import BatchRequest
     from crewrun.cli.batch import carry_out
+    from crewrun.cli.categories import category_named
+    from crewrun.cli.notify import Notice
     from crewrun.cli.setup import claim_stdout, folder_of, load_crew, load_env
     from crewrun.errors import UsageError
 
-    category = _category(only)
+    category = None if only is None else category_named("--only", only)
     folder, manifest = _find(run)
     invocation, results = _invocation(folder, manifest, category)
     _enter_directory(run, manifest)
     load_env()
     load_env(folder_of(manifest.crew))
     settings = _settings(run, folder, manifest, results, read_inputs(input or ()))
+    _check_same_fields(run, settings, read_fields(map, fields))
     stdout_fd = claim_stdout()
-    definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
-    if not Path(manifest.inputs).exists():
-        raise UsageError(f"{run}: its input {manifest.inputs} no longer exists")
-    carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
-
-
-def _category(only: str | None) -> "Category | None":
-    """The category that --only names. Raises UsageError."""
-    from crewrun.errors import Category, UsageError, suggest
-
-    categories = [str(category) for category in Category]
-    if only is not None and only not in categories:
-        raise UsageError(
-            f"--only {only!r}: no such category{suggest(only, categories)}; one of {', '.join(categories)}"
-        )
-    return Category(only) if only else None
+    with Notice(settings.notify, manifest.inputs) as notice:
+        definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
+        if not Path(manifest.inputs).exists():
+            raise UsageError(f"{run}: its input {manifest.inputs} no longer exists")
+        carry_out(BatchRequest(invocation, definition, settings, stdout_fd), notice)
 
 
 def _find(run: str) -> "tuple[RunFolder, Manifest]":
@@ -84,9 +78,9 @@ def _invocation(
 ) -> "tuple[Invocation, Path | None]":
     """The run's own command, for a retry, and where its results are now."""
     from crewrun.batch.invocation import Invocation
-    from crewrun.inspect.view import is_in_place, results_of
+    from crewrun.inspect.view import is_in_place, output_of
 
-    results = results_of(folder, manifest)
+    results = output_of(folder, manifest)
     # By its absolute path, as in the report: the working directory changes to the run's.
     whole = ["crewrun", "retry", str(results or folder.path)]
     resume_command = shlex.join([*whole, *(["--only", str(category)] if category else [])])
@@ -141,6 +135,22 @@ def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any
     if lost := [name for name, value in same.items() if REDACTED in str(value)]:
         raise UsageError(f"{run}: a run keeps no secrets; give this one again: -i {lost[0]}=…")
     return same
+
+
+def _check_same_fields(run: str, settings: "BatchSettings", repeated: Mapping[str, Any]) -> None:
+    """Raise UsageError if --map or --fields are given and differ from the run's."""
+    from crewrun.errors import UsageError
+
+    for name, column in (repeated["map"] or {}).items():
+        if (own := settings.column_map.get(name)) != column:
+            has = f"fills {{{name}}} from {own!r}" if own else f"has no --map {name}"
+            raise UsageError(
+                f"--map {name}={column}: {run} {has}, and what is done was made with it; the run's own command with "
+                "another --map runs all rows again"
+            )
+    if repeated["fields"] is not None and set(repeated["fields"]) != set(settings.field_names or ()):
+        own = ", ".join(settings.field_names or ()) or "all columns"
+        raise UsageError(f"--fields: the rows of {run} are made of {own}; leave it out, retry takes what the run had")
 
 
 def _with_passwords(settings: "BatchSettings") -> "BatchSettings":

@@ -53,14 +53,16 @@ def run(
     Exit codes: 0 it succeeded; 2 usage, crew or inputs are wrong and nothing was sent; 3 it failed; 130 and 143
     interrupted, by SIGINT and SIGTERM.
     """
-    from crewrun.cli.setup import load_crew, load_env, open_stdout, run_loop
+    from crewrun.cli.setup import defaulted, load_crew, load_env, open_stdout, run_loop
 
     load_env()
     stdout = open_stdout()
     named, more = _split(words)
     values = read_inputs([*more, *(pairs or ())], inputs)
-    definition = load_crew(named or crew, "-", engine=engine or "crewrun")
-    options = _options(definition.target, model, base_url, retries, call_timeout)
+    definition = load_crew(named or crew, "-", engine=engine)
+    options = _options(
+        definition.target, **defaulted(model=model, base_url=base_url, retries=retries, call_timeout=call_timeout)
+    )
     own_files = _own_files(definition, inputs, pairs or ())
     checks_tools = (missing_tool_keys or definition.batch.get("missing_tool_keys")) != "warn"
     outcome = run_loop(_kickoff, definition, options, values, quiet, checks_tools, own_files)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from crewrun.errors import UsageError
 from crewrun.redaction.redactor import learn
@@ -20,13 +20,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What a batch with the offline model needs is 24.
+_LEAST_FILES = 32
+
 
 def run_loop(main: Callable[..., Awaitable[T]], *args: object) -> T:
-    """Run `main(*args)` in an event loop, with uvloop where it is installed."""
+    """Run `main(*args)` in an event loop, with uvloop where it is installed.
+
+    Raises UsageError when the system allows too few open files for that.
+    """
     from importlib.util import find_spec
 
     import anyio
 
+    from crewrun.aio.open_files import raise_file_limit
+
+    allowed = raise_file_limit(_LEAST_FILES)
+    if allowed < _LEAST_FILES:
+        raise UsageError(
+            f"the system allows {allowed} open files, and a command needs {_LEAST_FILES}; raise the limit (ulimit "
+            "-Hn, as root)"
+        )
     return anyio.run(main, *args, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 
@@ -92,8 +106,19 @@ def folder_of(crew: str) -> Path:
     return Path(crew) if os.path.isdir(crew) else Path(crew).parent
 
 
-def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False, engine: str = "crewrun") -> "Definition":
-    """The crew that `--crew` names, else the one next to `inputs` or in the working directory.
+def defaulted(**flags: Any) -> dict[str, Any]:
+    """Flags of a command that takes nothing from the crew file's `batch:`, by their names in a batch; those that are
+    None have the project file's defaults. Raises DefinitionError and UsageError.
+    """
+    from crewrun.definitions.project_file import find_defaults
+
+    defaults = find_defaults().batch
+    return {name: defaults.get(name) if value is None else value for name, value in flags.items()}
+
+
+def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False, engine: str | None = None) -> "Definition":
+    """The crew that `--crew` names, else that of the project file, else the one next to `inputs` or in the working
+    directory. Its `batch` has the project file's defaults too.
 
     Each thing in it that crewrun ignores is a warning on stderr, printed once; with `strict` it is an error. None
     leaves that to the file's `batch:`.
@@ -101,14 +126,17 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False, engi
     import warnings
 
     from crewrun.definitions import find_beside, load
+    from crewrun.definitions.project_file import find_defaults
     from crewrun.errors import CrewrunWarning
     from crewrun.library_warnings import show_again
 
-    crew = ref or str(find_beside(None if inputs == "-" else Path(inputs)))
+    project = find_defaults()
+    say_all(f"warning: {warning}" for warning in project.warnings)
+    crew = ref or project.crew or str(find_beside(None if inputs == "-" else Path(inputs)))
     load_env(folder_of(crew))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
-        definition = load(crew, strict=bool(strict), engine=engine)
+        definition = project.under(load(crew, strict=bool(strict), engine=engine or project.engine))
     show_again([warning for warning in caught if not issubclass(warning.category, CrewrunWarning)])
     ours = [str(warning.message) for warning in caught if issubclass(warning.category, CrewrunWarning)]
     ours += definition.target.tool_problems

@@ -1,234 +1,142 @@
-"""`crewrun show`: one row of a run, with the prompts and replies of all its calls."""
+"""`crewrun show`: the rows of a run as a list (`show_list`), or one of them with all its calls (`show_row`)."""
 
 import json
-import os
-from typing import TYPE_CHECKING, Any
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from crewrun.inspect.show import FoundRow
-    from crewrun.inspect.view import View
-    from crewrun.journal.schema import CallEntry
-    from crewrun.messages import Message
-    from crewrun.row import Row
+    import re
 
-_CREW_CHANGED = "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback contributed"
+    from crewrun.inspect.listing import RowStatus, Selection
+
+_LISTED = 20  # with the head and the shell's prompt a screen of 24 lines
 
 
 def show(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
-    row_id: str = typer.Argument(..., metavar="ID", help="The row's id, or enough of its beginning."),
-    as_json: bool = typer.Option(False, "--json", help="Print it as JSON."),
+    row: str | None = typer.Argument(
+        None,
+        metavar="[ROW]",
+        help="A row: its id or enough of its beginning, or the line of the input that it is on, 7 or line:7. "
+        "[default: list the rows]",
+    ),
+    failed: bool = typer.Option(False, "--failed", help="List rows that failed."),
+    status: Annotated[
+        Literal["ok", "failed", "unfinished"] | None, typer.Option(help="List rows with this status.")
+    ] = None,
+    category: str | None = typer.Option(
+        None, "--category", metavar="CATEGORY", help="List rows that failed with this category, such as rate_limit."
+    ),
+    grep: str | None = typer.Option(
+        None,
+        "--grep",
+        metavar="PATTERN",
+        help="List rows with this regular expression in their input, output or error; case does not matter.",
+    ),
+    limit: int | None = typer.Option(
+        None,
+        "--limit",
+        metavar="N",
+        min=0,
+        help=f"List at most N rows, 0 for all. [default: {_LISTED}; all with --json]",
+    ),
+    sample: int | None = typer.Option(None, "--sample", metavar="N", min=1, help="List N rows drawn at random."),
+    seed: int | None = typer.Option(
+        None, "--seed", metavar="N", help="Draw the same rows again. [default: others each time]"
+    ),
+    as_json: bool = typer.Option(
+        False, "--json", help="Print the row as JSON; of a list one object per line, with all texts in full."
+    ),
 ) -> None:
-    """Show one row: its input, tasks and output, and each call with its prompt, reply, tools, tokens, cost and time.
+    """List the rows of a run, or show one: its input, tasks and output, and each call with prompt, reply and cost.
 
-    A run stores prompts only with --log-prompts. Otherwise they are rebuilt from the crew, and shown where they are
-    proven to be what was sent. Exit codes: 0 it was shown; 2 RUN is not a run, or has no such row.
+    The list has each row's line, id, status, cost, time and the beginning of its input and output, in the input's
+    order: as wide as the terminal, or in a pipe one row per line with tabs and texts in full. An id that is equal to
+    ROW comes before a line. A run stores prompts only with --log-prompts. Otherwise they are rebuilt from the crew, and
+    shown where they are proven to be what was sent. Exit codes: 0 it was shown; 2 RUN is not a run, or has no such row;
+    141 stdout was closed.
     """
-    from crewrun.cli.setup import open_stdout, put_data, run_loop, tell
+    from crewrun.cli.setup import open_stdout, put_data, tell
     from crewrun.inspect.view import open_run
 
+    listing_flags: dict[str, Any] = {
+        "--failed": failed or None,
+        "--status": status,
+        "--category": category,
+        "--grep": grep,
+        "--limit": limit,
+        "--sample": sample,
+        "--seed": seed,
+    }
+    if row is None:
+        from crewrun.cli.show_list import show_list
+
+        selection = _selection(listing_flags, _status(status, failed=failed), as_json=as_json)
+        show_list(run, selection, as_json=as_json)
+        return
+    from crewrun.cli.show_row import lines, show_row
+
+    _refuse_listing_flags(listing_flags, row)
     stdout = open_stdout()
     with open_run(run) as view:
-        shown = run_loop(_find, view, row_id)
+        shown = show_row(view, row)
     if as_json:
         put_data(stdout, json.dumps(shown, indent=2, ensure_ascii=False))
     else:
         tell(stdout, lines(shown))
 
 
-async def _find(view: "View", row_id: str) -> dict[str, Any]:
-    """The row as `--json` prints it. Raises UsageError."""
-    from crewrun.inspect.show import SCHEMA, calls_of, describe_call, find_row, tool_failures, totals, turns
-
-    row = find_row(view, row_id)
-    inputs, record = await _inputs_and_result(view, row)
-    calls = calls_of(view, row)
-    prompts, why_not = _prompts(view, row, inputs, record, calls)
-    turn_of = turns(view, calls)
-    return {
-        "schema": SCHEMA,
-        "run": str(view.folder.path),
-        "id": row.id,
-        "status": record["status"] if record else "unfinished",
-        "input": inputs,
-        "result": record,
-        "calls": [
-            describe_call(view, entry, *prompts.get(entry.seq, (None, None)))
-            | ({"turn": turn_of[entry.seq]} if entry.seq in turn_of else {})
-            for entry in calls
-        ],
-        "no_prompt": why_not,
-        "tool_failures": tool_failures(view, calls),
-        "totals": totals(calls),
-    }
-
-
-async def _inputs_and_result(view: "View", entry: "FoundRow") -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The row's own inputs, None when they cannot be found, and its result, None for an unfinished row."""
-    from crewrun.inspect.show import find_line, make_record
-
-    if record := find_line(view, entry):
-        return record["input"], record
-    row = await _row_of_input(view, entry)
-    return row.own if row else None, make_record(view, entry, row)
-
-
-def _prompts(
-    view: "View",
-    row: "FoundRow",
-    inputs: dict[str, Any] | None,
-    record: dict[str, Any] | None,
-    calls: "list[CallEntry]",
-) -> "tuple[dict[int, tuple[Any, str]], str | None]":
-    """The prompts of calls with their sources, and why others are not shown, None when all are."""
-    from crewrun.batch.run_input import settings_of
-    from crewrun.inspect.show import as_messages, logged_prompts
-    from crewrun.journal.schema import TOOL, TOOL_FAILURE
-
-    logged = logged_prompts(view, row)
-    constants = settings_of(view.manifest).input
-    rebuilt, why_not = _rebuild(view, None if inputs is None else {**constants, **inputs}, record, calls)
-    prompts: dict[int, tuple[Any, str]] = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
-    prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
-    has_all = all(call.kind in (TOOL, TOOL_FAILURE) or call.seq in prompts for call in calls)
-    return prompts, None if has_all else why_not
-
-
-async def _row_of_input(view: "View", entry: "FoundRow") -> "Row | None":
-    """The row in the run's input, None when the input cannot be read again or no longer has it."""
-    from crewrun.batch.run_input import visit_rows
+def _refuse_listing_flags(flags: dict[str, Any], row: str) -> None:
     from crewrun.errors import UsageError
 
-    rows = []
+    for name, value in flags.items():
+        if value is not None:
+            raise UsageError(f"{name} lists rows, and {row!r} is one row; leave one of them out")
 
-    def look(row: "Row") -> bool:
-        if row.id == entry.id:
-            rows.append(row)
-        return bool(rows)
+
+def _status(status: "RowStatus | None", *, failed: bool) -> "RowStatus | None":
+    """The status that --status and --failed ask for. Raises UsageError."""
+    from crewrun.errors import UsageError
+
+    if failed and status not in (None, "failed"):
+        raise UsageError(f"--failed --status {status}: no row is both; leave one of them out")
+    return "failed" if failed else status
+
+
+def _selection(flags: dict[str, Any], status: "RowStatus | None", *, as_json: bool) -> "Selection":
+    """The rows that the flags select. Raises UsageError for a flag that makes no sense."""
+    import random
+
+    from crewrun.cli.categories import category_named
+    from crewrun.errors import UsageError
+    from crewrun.inspect.listing import Selection
+
+    category = None if flags["--category"] is None else category_named("--category", flags["--category"])
+    if category is not None and status not in (None, "failed"):
+        raise UsageError(f"--category {category}: only failed rows have one; leave --status {status} out")
+    limit, sample, seed = flags["--limit"], flags["--sample"], flags["--seed"]
+    if seed is not None and sample is None:
+        raise UsageError(f"--seed {seed}: is that of a sample; add --sample N")
+    if limit is not None and sample is not None:
+        raise UsageError(f"--limit {limit}: a sample has as many rows as --sample says; leave one of them out")
+    if limit is None and sample is None and not as_json:
+        limit = _LISTED
+    seed = random.randrange(10**6) if seed is None else seed  # noqa: S311  (no secret)
+    return Selection(status, category, _pattern(flags["--grep"]), limit or None, sample, seed)
+
+
+def _pattern(grep: str | None) -> "re.Pattern[str] | None":
+    """The pattern that --grep gives. Raises UsageError."""
+    import re
+
+    from crewrun.errors import UsageError
 
     try:
-        await visit_rows(view.manifest, look)
-    except UsageError:
-        return None
-    return rows[0] if rows else None
-
-
-def _rebuild(
-    view: "View", inputs: dict[str, Any] | None, record: dict[str, Any] | None, calls: "list[CallEntry]"
-) -> tuple[dict[int, "tuple[Message, ...]"], str]:
-    """The prompts of calls, as far as the crew has not changed, and why others are not available."""
-    import warnings
-
-    from crewrun.cli.setup import folder_of, load_env
-    from crewrun.definitions import load
-    from crewrun.errors import CrewrunError, CrewrunWarning
-    from crewrun.inspect.prompts import rebuild
-    from crewrun.llm.gateway import Gateway
-    from crewrun.llm.options import GatewayOptions
-
-    if inputs is None:
-        return {}, "the row's input no longer exists"
-    options = view.manifest.options
-    outputs = [(task["name"], task["output"]) for task in record["tasks"]] if record else []
-    here = os.getcwd()
-    try:
-        os.chdir(view.manifest.cwd)
-        load_env()
-        load_env(folder_of(view.manifest.crew))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CrewrunWarning)
-            crew = load(view.manifest.crew, engine=options.get("engine", "crewrun")).target.crew
-        if crew is None:
-            return {}, f"{view.manifest.crew} is not a crew of crewrun's own"
-        gateway = Gateway(GatewayOptions(model=options.get("model"), base_url=options.get("base_url")))
-        rebuilt = rebuild(crew, inputs, outputs, calls, gateway, view.name)
-        lost = ", ".join(map(repr, rebuilt.unrecorded))
-        return rebuilt.prompts, f"the result or failure of {lost} is not in the journal" if lost else _CREW_CHANGED
-    except (CrewrunError, OSError) as gone:
-        return {}, " ".join(str(gone).split())
-    finally:
-        os.chdir(here)
-
-
-def lines(shown: dict[str, Any]) -> list[str]:
-    """The row for a person to read."""
-    from crewrun.redaction.redactor import redact
-
-    record = shown["result"]
-    index = f", index {record['index']}" if record and record["index"] is not None else ""
-    report = [f"row {shown['id']}: {shown['status']}{index}"]
-    report.append(f"input: {'not kept' if shown['input'] is None else _json(shown['input'])}")
-    if record:
-        report.append(f"began at {record['started_at']} and took {record['duration_s']:g} s")
-        if record["error"]:
-            error = record["error"]
-            report += [f"error: {error['category']}: {line}" for line in redact(error["message"]).split("\n")]
-    for call in shown["calls"]:
-        report += ["", *_call_lines(call)]
-    replies = {(call["task"], call.get("reply")) for call in shown["calls"]}
-    for task in record["tasks"] if record else []:
-        if (task["name"], task["output"]) in replies:
-            continue
-        agent = f" ({task['agent']})" if task["agent"] else ""
-        report += ["", f"task {task['name']}{agent}{_flags(task)}, output:", *_indented(task["output"])]
-    if record and not isinstance(record["output"], str | None):
-        report += ["", f"output: {_json(record['output'])}"]
-    if shown["no_prompt"]:
-        report += ["", f"prompts that are not shown: --log-prompts would have kept them; {shown['no_prompt']}"]
-    failed = [f"{one['tool']} {one['count']} ×" for one in shown["tool_failures"]]
-    report += ["", f"failed calls of tools: {', '.join(failed)}"] if failed else []
-    return [*report, "", f"in all: {_spent(shown['totals'])}"]
-
-
-def _call_lines(call: dict[str, Any]) -> list[str]:
-    from crewrun.cli.wording import duration, money
-
-    when = f"{call['at']}, {duration(call['duration_s'])}, session {call['session']}"
-    if call["kind"] == "tool_failure":
-        failed = f"tool {call['tool']} failed ({call['reason']}) in turn {call['turn']}"
-        return [f"{failed} · task {call['task']} · {when}", *_indented(call["error"])]
-    if call["kind"] == "tool":
-        return [f"tool {call['tool']} · task {call['task']} · {when}", *_indented(call["result"])]
-    usage, attempts = call["usage"], call["attempts"]
-    tokens = f"{usage['prompt_tokens']:,} tokens in, {usage['completion_tokens']:,} out, {money(call['cost_usd'])}"
-    tries = f", {attempts} attempts" if attempts > 1 else ""
-    report = [f"call {call['model']} · task {call['task']} · {when}{tries} · {tokens}"]
-    report += ["  (prompt not kept)"] if call["prompt"] is None else []
-    for message in call["prompt"] or ():
-        report += [f"  [{message['role']}]", *_indented(message["content"])]
-        report += [f"    asks for {name} {arguments}" for name, arguments in message.get("tool_calls", ())]
-    if call["kind"] == "failure":
-        return [*report, "  failed:", *_indented(call["error"])]
-    cut_off = " (cut off)" if call["truncated"] else ""
-    if call.get("reasoning"):
-        report += ["  reasoning, no part of the reply:", *_indented(call["reasoning"])]
-    if call.get("finish_reason"):
-        report.append(f"  finish_reason: {call['finish_reason']}, which crewrun does not know")
-    report += [f"  reply{cut_off}:", *_indented(call["reply"])] if call["reply"] or not call["tool_calls"] else []
-    return report + [f"  asks for {one['name']} {one['arguments']}" for one in call["tool_calls"]]
-
-
-def _spent(sums: dict[str, Any]) -> str:
-    from crewrun.cli.wording import count, duration, money
-
-    usage = sums["usage"]
-    return (
-        f"{count(usage['calls'], 'call')}, {count(sums['attempts'], 'attempt')}, {usage['prompt_tokens']:,} tokens in, "
-        f"{usage['completion_tokens']:,} out, {money(sums['cost_usd'])}, {duration(sums['duration_s'])}"
-    )
-
-
-def _flags(task: dict[str, Any]) -> str:
-    flags = [name for name in ("truncated", "skipped") if task.get(name)]
-    flags += [f"finish_reason {task['finish_reason']}"] if task.get("finish_reason") else []
-    return f" [{', '.join(flags)}]" if flags else ""
-
-
-def _indented(text: str) -> list[str]:
-    return [f"    {line}".rstrip() for line in text.splitlines()]
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+        return None if grep is None else re.compile(grep, re.IGNORECASE)
+    except re.error as wrong:
+        escaped = re.escape(grep or "")
+        raise UsageError(
+            f"--grep {grep!r}: is not a regular expression: {wrong}; as plain text: --grep {shlex.quote(escaped)}"
+        ) from None

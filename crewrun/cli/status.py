@@ -3,11 +3,15 @@
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from crewrun.errors import UsageError
+
 if TYPE_CHECKING:
+    from crewrun.batch.sink import StreamSink
     from crewrun.inspect.status import Status
     from crewrun.inspect.verify import Differences
     from crewrun.inspect.view import View
@@ -16,22 +20,56 @@ _EXAMPLE_CHARS = 300
 
 
 def status(
-    run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
+    runs: list[str] = typer.Argument(..., metavar="RUN...", help="The results file of a run, or its run folder."),
     as_json: bool = typer.Option(False, "--json", help="Print the status as JSON."),
     check: bool = typer.Option(
         False, "--verify", help="Compare results, journal and input; only when the run is not going."
     ),
+    is_watched: bool = typer.Option(
+        False, "--watch", "-w", help="Show how far it is, every second until it ends; then its status."
+    ),
 ) -> None:
     """Say how far a run is, what it has spent and what failed, while it is going and afterwards.
 
+    Of several runs, such as the shards of an input, each in turn; with --json one object a line.
+
     Exit codes: 0 it was shown; 2 RUN is not a run, or cannot be read; 3 --verify found a difference; 75 --verify, and
-    a process is working on the run.
+    a process is working on the run. With --watch that of the run, the highest of several, and 130 after Ctrl-C.
     """
-    from crewrun.cli.setup import open_stdout, put_data, tell
+    from crewrun.cli.setup import open_stdout
+
+    if is_watched:
+        from crewrun.cli.watch import watch
+
+        if check:
+            raise UsageError("--watch --verify: only a run that is not going can be verified; leave one of them out")
+        stdout = open_stdout()
+        number = watch(stdout, runs, as_json=as_json)
+        if number is not None:
+            raise typer.Exit(128 + number)
+        codes = [_show(stdout, run, as_json=as_json, check=False, indent=None).last_code for run in runs]
+        raise typer.Exit(max(codes))
+    stdout = open_stdout()
+    shown = [_show(stdout, run, as_json=as_json, check=check, indent=None if runs[1:] else 2) for run in runs]
+    raise typer.Exit(3 if any(run.is_different for run in shown) else 0)
+
+
+class _Shown(NamedTuple):
+    """What a run's status was: whether --verify found a difference, and the exit code of its last session.
+
+    A session that has not recorded one has died: 1.
+    """
+
+    is_different: bool
+    last_code: int
+
+
+def _show(stdout: "StreamSink", run: str, *, as_json: bool, check: bool, indent: int | None) -> _Shown:
+    """Print the status of a run."""
+    from crewrun.cli.setup import put_data, tell
     from crewrun.inspect.status import SCHEMA, read_status
     from crewrun.inspect.view import open_run
 
-    stdout = open_stdout()
     with open_run(run) as view:
         differences = _verify(run, view) if check else None
         is_readable = differences is None or "journal" not in differences.counts
@@ -39,11 +77,13 @@ def status(
         commands = view.command, view.fresh_command
     if as_json:
         record: dict[str, Any] = shown.to_json() if shown else {"schema": SCHEMA, "run": run}
-        put_data(stdout, json.dumps(record | ({"verify": differences.to_json()} if differences else {}), indent=2))
+        verified = {"verify": differences.to_json()} if differences else {}
+        put_data(stdout, json.dumps(record | verified, indent=indent))
     else:
         status_lines = lines(shown) if shown else []
         tell(stdout, status_lines + (verify_lines(differences, *commands) if differences else []))
-    raise typer.Exit(3 if differences and differences.counts else 0)
+    code = shown.session.exit_code if shown and shown.session else None
+    return _Shown(bool(differences and differences.counts), 1 if code is None else code)
 
 
 def _verify(run: str, view: "View") -> "Differences":
@@ -63,7 +103,7 @@ def lines(status: "Status") -> list[str]:
     from crewrun.cli.wording import count, shortened
     from crewrun.inspect.view import nearby
 
-    report = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status)]
+    report = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status), *_waits(status)]
     if status.shard:
         others = "the other" if status.elsewhere is None else f"{status.elsewhere:,}"
         report.append(f"shard {status.shard}: {others} rows belong to other shards")
@@ -79,8 +119,11 @@ def lines(status: "Status") -> list[str]:
         how = f"{failing.reason} in task {failing.task}"
         report.append(f"  {count(failing.count, 'call')} of tool {failing.tool!r} failed ({how}): {error}")
     if status.results and not os.path.exists(status.results):
-        gone = f"{nearby(status.results)}: no longer exists"
-        report.append(gone if status.state == "running" else f"{gone}; to restore it: {status.command}")
+        name = nearby(status.results)
+        if status.state != "running":
+            report.append(f"{name}: no longer exists; to restore it: {status.command}")
+        else:
+            report.append(f"{name}: is written at the end" if status.is_table else f"{name}: no longer exists")
     if status.state in ("stopped", "died"):
         report.append(f"to go on: {status.command}")
     elif status.state == "finished" and status.failed:
@@ -136,19 +179,30 @@ def _state(status: "Status") -> str:
 
 
 def _rows(status: "Status") -> str:
-    from crewrun.cli.wording import duration
+    from crewrun.cli.live_line import duration_left
+    from crewrun.cli.wording import rate
 
     parts = [f"{status.ok:,} ok", f"{status.failed:,} failed"]
     if status.is_going:
         parts.append(f"{status.in_flight:,} in flight")
         parts += [f"{status.share:.0%} done"] if status.share is not None else []
-        parts += [f"{status.rows_per_s:.1f} rows/s"] if status.rows_per_s else []
-        parts += [f"about {duration(status.eta_s)} left"] if status.eta_s is not None else []
+        parts += [rate(status.rows_per_s)] if status.rows_per_s else []
+        parts += [f"{duration_left(status.eta_s)} left"] if status.eta_s is not None else []
     return f"rows: {', '.join(parts)}"
 
 
-def _time(status: "Status") -> str:
-    from crewrun.cli.wording import duration
+def _waits(status: "Status") -> list[str]:
+    """What the rows of a live run wait for."""
+    from crewrun.cli.live_line import counts_from, waiting
+    from crewrun.inspect.live import look_at
+    from crewrun.runs.folder import RunFolder
 
-    rate = f", {status.rows_per_s:.1f} rows/s" if status.rows_per_s and not status.is_going else ""
-    return f" in {duration(status.elapsed_s)}{rate}"
+    progress = look_at(RunFolder(Path(status.run))).progress if status.is_going else None
+    return [] if progress is None else [waiting(wait) for wait in counts_from(progress).waits]
+
+
+def _time(status: "Status") -> str:
+    from crewrun.cli.wording import duration, rate
+
+    speed = f", {rate(status.rows_per_s)}" if status.rows_per_s and not status.is_going else ""
+    return f" in {duration(status.elapsed_s)}{speed}"

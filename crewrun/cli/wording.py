@@ -1,6 +1,8 @@
 """Formats amounts for people."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,15 +11,18 @@ if TYPE_CHECKING:
 
 _NO_USD = 1e-9  # smaller amounts are rounding errors of floating-point sums
 _CENT_USD = 0.00995  # from here up an amount rounds to a cent or more
+_FOUR_DECIMALS_USD = 0.00005  # below, four decimals would show no digit
 _SHORT_S = 0.0995  # below, tenths of a second would say 0.0 or 0.1
 _DAYS_FROM_H = 48
 
 
 def money(cost_usd: float | None) -> str:
-    """US dollars: whole cents from one cent up, `$1,234.50`; else four decimals."""
+    """US dollars: whole cents from one cent up, `$1,234.50`; else four decimals, or as many as show a digit."""
     if cost_usd is None:
         return "cost unknown"
-    return f"${cost_usd:,.2f}" if cost_usd >= _CENT_USD or cost_usd < _NO_USD else f"${cost_usd:.4f}"
+    if cost_usd >= _CENT_USD or cost_usd < _NO_USD:
+        return f"${cost_usd:,.2f}"
+    return f"${cost_usd:.{4 if cost_usd >= _FOUR_DECIMALS_USD else -floor(log10(cost_usd))}f}"
 
 
 def may_be_owed(spent: Mapping[str, Any]) -> str:
@@ -82,6 +87,11 @@ def rate(rows_per_s: float) -> str:
     if per >= 999.5:
         return f"{float(f'{per:.3g}'):,.0f}/{unit}"
     return f"{per:.0f}/{unit}" if per >= 9.95 or not per else f"{per:.1f}/{unit}"
+
+
+def local_minute(seconds: float) -> str:
+    """A Unix time as `2026-11-30 22:45`, in the local time zone."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def in_words(forecast: "Forecast") -> str:

@@ -18,7 +18,9 @@ from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, JOURNAL_NAME, RESULTS
 START_BYTES = 64
 _START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"schema"\s*:\s*"crewrun\.(?:result|summary|run)/')
 # `--fresh` adds a number to the name of the results file that it backs up.
-_RESULTS = re.compile(rf".*{re.escape(RESULTS_SUFFIX.removesuffix('.jsonl'))}(?:\.\d+)?\.jsonl")
+_RESULTS = re.compile(
+    rf".*{re.escape(RESULTS_SUFFIX.removesuffix('.jsonl'))}(?:\.\d+)?\.(?:jsonl|csv|tsv|parquet|xlsx)"
+)
 
 
 def folded(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from crewrun.crew.background import Background, Backgrounds
-from crewrun.crew.fields import accept, effective_fields
+from crewrun.crew.fields import accept, effective_fields, template_of
 from crewrun.crew.prompts import Prompt, system_prompt
 from crewrun.declared import Declared
 from crewrun.knowledge.knowledge import Knowledge
@@ -17,7 +17,7 @@ from crewrun.knowledge.sources import as_sources
 from crewrun.llm.model import LLM, as_llm
 from crewrun.skills.loader import as_skills
 from crewrun.skills.models import Skill
-from crewrun.templates import compile_template
+from crewrun.templates import Template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
@@ -69,6 +69,7 @@ class AgentDefinition(Declared):
     embedder: Any = None
     skills: Annotated[list[Skill] | None, BeforeValidator(as_skills)] = None
 
+    _doubled_braces: bool = PrivateAttr(default=False)
     _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
     _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
 
@@ -117,17 +118,23 @@ class AgentDefinition(Declared):
     @property
     def placeholders(self) -> frozenset[str]:
         """The names that the agent's texts need."""
-        return frozenset().union(*(compile_template(text).names for text in (self.role, self.goal, self.backstory)))
+        return frozenset().union(*(template.names for template in self.templates.values()))
+
+    @property
+    def templates(self) -> dict[str, Template]:
+        """The agent's texts that inputs are filled into, by field."""
+        return {name: template_of(self, getattr(self, name)) for name in ("role", "goal", "backstory")}
 
     def persona(self, inputs: Mapping[str, Any] | None) -> Persona:
         """The agent's texts with `inputs` filled in; without inputs, the templates themselves."""
-        if not inputs:
-            return Persona(self.role.strip(), self.goal, self.backstory)
+        role, goal, backstory = (template_of(self, text) for text in (self.role, self.goal, self.backstory))
+        if inputs is None:
+            return Persona(role.unfilled.strip(), goal.unfilled, backstory.unfilled)
         where = f"agents.{self.name or self.role.strip()}"
         return Persona(
-            compile_template(self.role).render(inputs, f"{where}.role").strip(),
-            compile_template(self.goal).render(inputs, f"{where}.goal"),
-            compile_template(self.backstory).render(inputs, f"{where}.backstory"),
+            role.render(inputs, f"{where}.role").strip(),
+            goal.render(inputs, f"{where}.goal"),
+            backstory.render(inputs, f"{where}.backstory"),
         )
 
     def compose(self, persona: Persona, before: str, context: str = "", background: str = "") -> Prompt:

@@ -100,10 +100,8 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
     async def _crewrun_kickoff(self, inputs: Inputs | None, row_context: RowContext, files: Files) -> CrewOutput:
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
-        for callback in self.before_kickoff_callbacks:
-            new_inputs = await call(callback, dict(inputs or {}))
-            inputs = inputs if new_inputs is None else new_inputs
         files = {**flow_files.get(), **files}
+        inputs = await self._prepared(inputs, files)
         if inputs:
             if own := files_among(inputs):
                 files |= own
@@ -135,9 +133,17 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
             result = result if replaced is None else replaced
         return result
 
+    async def _prepared(self, inputs: Inputs | None, files: Files) -> Inputs | None:
+        """The inputs after the callbacks, None to leave the texts as they are but for the names of `files`."""
+        is_given = inputs is not None
+        for callback in self.before_kickoff_callbacks:
+            new_inputs = await call(callback, dict(inputs or {}))
+            inputs = inputs if new_inputs is None else new_inputs
+        return inputs if is_given or inputs else self._without_inputs(files)
+
     def _kickoff(self, inputs: Inputs | None, gateway: Gateway, row_context: RowContext) -> Kickoff:
         window = window_of(self, self.max_rpm) if self.max_rpm else None
-        completed: Inputs | None = {**self.default_inputs, **(inputs or {})} or None
+        completed = None if inputs is None and not self.default_inputs else {**self.default_inputs, **(inputs or {})}
         return Kickoff(
             inputs=LeftOpen(completed) if completed is not None and row_context.is_in_flow else completed,
             gateway=gateway,

@@ -1,7 +1,7 @@
 """`CrewDefinition`: the fields of a crew, the checks on them, and what a kickoff of it will need and use."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -14,7 +14,7 @@ from crewrun.crew.crew_checks import check_manager, check_tasks, warn_of_equal_r
 from crewrun.crew.crew_config import with_config
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Inputs
-from crewrun.crew.fields import accept, effective_fields
+from crewrun.crew.fields import accept, effective_fields, mark_doubled_braces
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.process import (
     Process,
@@ -34,6 +34,7 @@ from crewrun.llm.model import LLM
 from crewrun.llm.model_fields import ModelFields
 from crewrun.skills.loader import as_skills
 from crewrun.skills.models import Skill
+from crewrun.templates import find_key
 from crewrun.tools.toolbox import Toolbox
 from crewrun.usage import UsageCounter
 
@@ -75,6 +76,8 @@ class CrewDefinition(Declared):
     _folder: Path | None = PrivateAttr(default=None)
     _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
     _is_read: bool = PrivateAttr(default=False)
+    _is_crew_yaml: bool = PrivateAttr(default=False)
+    _has_warned: bool = PrivateAttr(default=False)
 
     __hash__ = object.__hash__
 
@@ -116,8 +119,9 @@ class CrewDefinition(Declared):
 
         Empty if there are callbacks before the kickoff, which may add inputs: a missing one is found after them.
         """
-        if self.before_kickoff_callbacks:
-            return {}
+        return {} if self.before_kickoff_callbacks else self._placeholders()
+
+    def _placeholders(self) -> dict[str, str]:
         needed: dict[str, str] = {}
         for position, task in enumerate(self.tasks):
             for name in sorted(task.placeholders):
@@ -128,7 +132,7 @@ class CrewDefinition(Declared):
         for agent in self.agents_at_work:
             for name in sorted(agent.placeholders):
                 needed.setdefault(name, f"agent {agent.label}")
-        return {name: place for name, place in needed.items() if name not in self.default_inputs}
+        return {name: place for name, place in needed.items() if find_key(name, self.default_inputs) is None}
 
     @property
     def models(self) -> list[tuple[str, LLM | None]]:
@@ -182,6 +186,32 @@ class CrewDefinition(Declared):
     def background_of(self, agent: Agent) -> Background:
         """The knowledge and skills of `agent` in this crew. Raises DefinitionError if they cannot be read."""
         return self._backgrounds.of(agent, self)
+
+    def set_crew_yaml(self) -> None:
+        """Read the texts as a crew.yaml's: doubled braces stand for single ones, and no kickoff is without inputs."""
+        self._is_crew_yaml = True
+        for part in (*self.tasks, *self._coworkers(), *([self.manager_agent] if self.manager_agent else ())):
+            mark_doubled_braces(part)
+
+    def _without_inputs(self, files: Mapping[str, Any]) -> Inputs | None:
+        """The inputs of a kickoff that was given none: None, which leaves the texts as they are.
+
+        A crew.yaml says itself what is to be filled in, so that a kickoff without inputs fails there. In code the text
+        may be meant as it is: CrewAI sends it like that. It is a warning, once for each crew.
+        """
+        if self._is_crew_yaml:
+            return {}
+        needed = {} if self._has_warned or self.default_inputs else self._placeholders()
+        if names := [name for name in needed if find_key(name, files) is None]:
+            self._has_warned = True
+            name, place = names[0], needed[names[0]]
+            warnings.warn(
+                f"kickoff() without inputs: the model is sent {{{name}}} of {place} as it is; "
+                f"kickoff(inputs={{{name!r}: …}}) fills it in",
+                CrewrunWarning,
+                stacklevel=2,
+            )
+        return None
 
     def check_knowledge(self) -> None:
         """Read the knowledge and skills of all agents. Raises DefinitionError for what cannot be read.

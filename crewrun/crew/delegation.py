@@ -9,7 +9,6 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.kickoff import Kickoff, current_kickoff
 from crewrun.crew.prompts import user_prompt, with_context, with_passages
 from crewrun.errors import suggest
-from crewrun.templates import compile_template
 from crewrun.tools.base import BaseTool
 from crewrun.tools.toolbox import Toolbox
 
@@ -35,7 +34,7 @@ class Team:
         """`own` with the tools that delegate to `coworkers`, unless this work is delegated too deep already."""
         if not coworkers or kickoff.depth >= MAX_DEPTH:
             return own
-        if kickoff.inputs and any(compile_template(agent.role).names for agent in coworkers):
+        if kickoff.inputs and any(agent.templates["role"].varies for agent in coworkers):
             return _with_delegation(own, coworkers, kickoff.inputs)
         key = (id(own), *map(id, coworkers))
         if key not in self._toolboxes:

@@ -15,6 +15,7 @@ from crewrun.limits.windows import RequestWindow
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Part
 from crewrun.row_context import RowContext
+from crewrun.templates import find_key
 from crewrun.tools.toolbox import Toolbox
 
 # The input in which CrewAI's triggers pass what triggered them: an e-mail, a row of a form.
@@ -74,7 +75,9 @@ class LeftOpen(dict[str, Any]):
     A crew outside a flow refuses a missing input. Published flows have crews whose texts name inputs that they lack.
     """
 
-    def __missing__(self, name: str) -> str:
+    def __missing__(self, name: str) -> Any:
+        if (key := find_key(name, self)) is not None:
+            return self[key]
         warn(f"a crew in a flow has no input {name!r}: the model is sent {{{name}}} as it is", CrewrunWarning, 2)
         return f"{{{name}}}"
 

@@ -41,16 +41,15 @@ def output_folder() -> Path | None:
     return _folder.get()
 
 
-def render_path(template: str, inputs: Mapping[str, Any] | None, field: str) -> str:
+def render_path(template: str, inputs: Mapping[str, Any], field: str, *, doubled: bool = False) -> str:
     """The path of an output file with `inputs` filled in. Raises InputInvalid if a value would lead out of its folder.
 
-    A value may contain slashes, for directories inside the one that the template names.
+    A value may contain slashes, for directories inside the one that the template names. `compile_template` explains
+    `doubled`.
     """
-    if not inputs:
-        return template
-    compiled = compile_template(template)
+    compiled = compile_template(template, doubled)
     path = compiled.render(inputs, field)
-    for name in sorted(compiled.names):
+    for name in compiled.keys(inputs):
         value = str(inputs[name])
         parts = [part.strip() for part in value.split("/")]
         if any(mark in value for mark in ("\\", "\0", "\n")) or ".." in parts or parts in ([""], ["."]):
@@ -88,7 +87,7 @@ def check_filled(template: str, path: str, field: str) -> None:
 def _literal_folder(template: str) -> Path:
     """The folder that a template names before its first placeholder."""
     *folders, _ = template.split("/")
-    literal = next((i for i, part in enumerate(folders) if compile_template(part).names), len(folders))
+    literal = next((i for i, part in enumerate(folders) if compile_template(part).varies), len(folders))
     return Path("/".join(folders[:literal]) or ("/" if template.startswith("/") else ""))
 
 

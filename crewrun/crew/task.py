@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from crewrun.crew.agent import Agent
-from crewrun.crew.fields import accept, check_output_file, effective_fields
+from crewrun.crew.fields import accept, check_output_file, effective_fields, template_of
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.prompts import with_context
 from crewrun.crew.retries import put, retries_of
@@ -26,7 +26,7 @@ from crewrun.declared import Declared
 from crewrun.errors import DefinitionError
 from crewrun.files.file import File, as_files
 from crewrun.llm.schema import OutputSchema
-from crewrun.templates import compile_template
+from crewrun.templates import Template, find_key
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
 from crewrun.tools.toolbox import Toolbox
@@ -80,6 +80,7 @@ class Task(Declared):
     allow_crewai_trigger_context: bool | None = None
     input_files: Files = Field(default_factory=dict)
 
+    _doubled_braces: bool = PrivateAttr(default=False)
     _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
     _schema: tuple[tuple[Any, ...], OutputSchema | None] | None = PrivateAttr(default=None)
 
@@ -162,11 +163,19 @@ class Task(Declared):
     @property
     def placeholders(self) -> frozenset[str]:
         """The names that the task's own texts need, without its agent's."""
-        texts = (self.description, self.expected_output, self.output_file or "")
-        names = frozenset().union(*(compile_template(text).names for text in texts))
+        names = frozenset().union(*(template.names for template in self.templates.values()))
         if not self.input_files:
             return names
-        return (names - self.input_files.keys()).union(*(file.placeholders for file in self.input_files.values()))
+        own = frozenset(name for name in names if find_key(name, self.input_files) is None)
+        return own.union(*(file.placeholders for file in self.input_files.values()))
+
+    @property
+    def templates(self) -> dict[str, Template]:
+        """The task's texts that inputs are filled into, by field."""
+        texts = {"description": self.description, "expected_output": self.expected_output}
+        if self.output_file is not None:
+            texts["output_file"] = self.output_file
+        return {name: template_of(self, text) for name, text in texts.items()}
 
     def execute_sync(
         self, agent: Agent | None = None, context: str | None = None, tools: list[Any] | None = None

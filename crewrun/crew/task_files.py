@@ -35,7 +35,7 @@ def attach_files(
 def check_fixed_files(tasks: Sequence[Task], folder: Path | None) -> None:
     """Raise DefinitionError for a file that is the same for all rows and cannot be read."""
     for position, task in enumerate(tasks):
-        fixed = {name: file for name, file in task.input_files.items() if not file.placeholders}
+        fixed = {name: file for name, file in task.input_files.items() if not file.varies}
         try:
             check(fixed, {}, folder or row_folder(), _field(task, position))
         except InputInvalid as invalid:
@@ -45,7 +45,7 @@ def check_fixed_files(tasks: Sequence[Task], folder: Path | None) -> None:
 def problem_with_files(tasks: Sequence[Task], inputs: Mapping[str, Any], folder: Path | None) -> str | None:
     """Why a file that `inputs` name cannot be read, None if all can."""
     for position, task in enumerate(tasks):
-        by_row = {name: file for name, file in task.input_files.items() if file.placeholders}
+        by_row = {name: file for name, file in task.input_files.items() if file.varies}
         try:
             check(by_row, inputs, folder or row_folder(), _field(task, position))
         except InputInvalid as invalid:

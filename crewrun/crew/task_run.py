@@ -8,6 +8,7 @@ from crewrun.aio.concurrency import call
 from crewrun.crew.agent import Agent
 from crewrun.crew.agent_definition import Persona
 from crewrun.crew.background import NO_BACKGROUND, Background
+from crewrun.crew.fields import has_doubled_braces, template_of
 from crewrun.crew.guardrails import check, no_more_tries, replaced
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD, Kickoff
 from crewrun.crew.log_file import LogFile
@@ -22,7 +23,7 @@ from crewrun.files.attachment import Attachment, parts_of, tell_of
 from crewrun.llm.schema import NotValid, OutputSchema, Structured
 from crewrun.row import TaskRecord
 from crewrun.row_context import RowContext
-from crewrun.templates import compile_template
+from crewrun.templates import find_key
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import Toolbox
 
@@ -65,7 +66,8 @@ class _Open(dict[str, str]):
     """Names of files, in place of inputs; other placeholders stay as they are."""
 
     def __missing__(self, name: str) -> str:
-        return f"{{{name}}}"
+        key = find_key(name, self)
+        return f"{{{name}}}" if key is None else self[key]
 
 
 def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> TaskTexts:
@@ -74,15 +76,17 @@ def fill_in(task: Task, name: str, agent: Agent, kickoff: Kickoff) -> TaskTexts:
     persona = agent.persona(inputs)
     if task in kickoff.files:
         names = {file.name: file.filename for file in kickoff.files[task]}
-        inputs = _Open(names) if not inputs else _with_names(inputs, names)
-    if not inputs:
-        return TaskTexts(persona, task.description, task.expected_output, task.output_file)
-    where = f"tasks.{name}"
+        inputs = _Open(names) if inputs is None else _with_names(inputs, names)
+    description, expected_output = template_of(task, task.description), template_of(task, task.expected_output)
+    path, where = task.output_file, f"tasks.{name}"
+    if inputs is None:
+        unfilled = None if path is None else template_of(task, path).unfilled
+        return TaskTexts(persona, description.unfilled, expected_output.unfilled, unfilled)
     return TaskTexts(
         persona,
-        compile_template(task.description).render(inputs, f"{where}.description"),
-        compile_template(task.expected_output).render(inputs, f"{where}.expected_output"),
-        None if task.output_file is None else render_path(task.output_file, inputs, f"{where}.output_file"),
+        description.render(inputs, f"{where}.description"),
+        expected_output.render(inputs, f"{where}.expected_output"),
+        None if path is None else render_path(path, inputs, f"{where}.output_file", doubled=has_doubled_braces(task)),
         _trigger(task, inputs, is_first=task is kickoff.first),
     )
 

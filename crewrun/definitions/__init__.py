@@ -17,6 +17,7 @@ import os.path
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from crewrun.compat.import_hook import engine as meaning
 from crewrun.compat.import_hook import refuse_foreign_engine
@@ -28,7 +29,7 @@ from crewrun.errors import DefinitionError, UsageError
 from crewrun.loading.block import outside_loops
 from crewrun.references import is_reference, loading
 
-__all__ = ["Definition", "find_beside", "load"]
+__all__ = ["CREW_FILES", "Definition", "find_beside", "load"]
 
 _LOADERS: dict[str, Callable[[str], Definition]] = {
     ".yaml": crew_yaml.load,
@@ -36,7 +37,7 @@ _LOADERS: dict[str, Callable[[str], Definition]] = {
     ".jsonc": crew_json.load,
     ".json": crew_json.load,
 }
-_CREW_FILES = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
+CREW_FILES: Final = ("crew.yaml", "crew.yml", "crew.jsonc", "crew.json")
 
 
 def load(ref: str | Path, strict: bool = False, engine: str = "crewrun") -> Definition:
@@ -102,5 +103,5 @@ def find_beside(inputs: Path | None) -> Path:
 
 
 def _crew_file(folder: str) -> str | None:
-    files = (os.path.normpath(os.path.join(folder, name)) for name in _CREW_FILES)
+    files = (os.path.normpath(os.path.join(folder, name)) for name in CREW_FILES)
     return next((file for file in files if os.path.isfile(file)), None)

@@ -18,7 +18,7 @@ from crewrun.definitions.value_types import (
     Text,
     Workers,
 )
-from crewrun.flag_fields import FlagField, Kind
+from crewrun.flag_fields import NEEDED, FlagField, Kind
 
 _TYPES: Mapping[Kind, Any] = {
     Kind.TEXT: Text,
@@ -36,7 +36,29 @@ _TYPES: Mapping[Kind, Any] = {
     Kind.PRICES: Prices,
     Kind.NAMES: list[Name],
     Kind.INPUTS: dict[Name, Any],
+    Kind.COLUMN_MAP: dict[Name, Text],
+    Kind.COLUMNS: list[Text],
 }
+
+
+# Kinds whose values may have more than one type, or a range: one description of all that is possible is clearer than
+# what pydantic finds wrong with the type that is nearest.
+_DESCRIBED = frozenset(
+    {
+        *(Kind.COUNT, Kind.POSITIVE, Kind.NOT_NEGATIVE, Kind.ROWS_OR_AUTO, Kind.WORKERS_OR_AUTO, Kind.ROWS_OR_PERCENT),
+        *(Kind.DURATION, Kind.DOLLARS, Kind.PER_MODEL, Kind.PRICES),
+    }
+)
+
+
+def needed_at(path: tuple[str | int, ...]) -> str | None:
+    """What the value at `path` in the section needs to be, None where a fault says enough by itself."""
+    flag = batch_flags().get(str(path[0]).replace("-", "_")) if path else None
+    if flag is None or flag.flag.kind not in _DESCRIBED:
+        return None
+    if len(path) == 1:
+        return NEEDED[flag.flag.kind]
+    return "a whole number from 1" if flag.flag.kind is Kind.PER_MODEL else None
 
 
 def batch_fields() -> dict[str, Any]:

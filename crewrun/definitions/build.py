@@ -26,7 +26,7 @@ from crewrun.knowledge.sources import as_source
 from crewrun.llm.model import LLM, as_llm
 from crewrun.skills.loader import load_skill
 
-_NOT_OF_THE_CREW = frozenset({"llm", "batch"})
+_NOT_OF_THE_CREW = frozenset({"llm", "batch", "identity"})
 
 
 def build(spec: CrewSpec, source: DefinitionSource, folder: Path, objects: Objects) -> Crew:
@@ -50,7 +50,7 @@ class _Builder:
         self._source = source
         self._folder = folder
         self._objects = objects
-        self._llm = _llm(spec.llm)
+        self._llm = self._llm_at(spec.llm, ("llm",))
         self._agents: dict[str, Agent] = {}
         self._tasks: dict[str, Task] = {}
 
@@ -69,12 +69,22 @@ class _Builder:
 
     def _agent(self, name: str, spec: AgentSpec, path: KeyPath) -> Agent:
         values = spec.explicit() | self._background(spec, path)
-        llm = self._objects.get((*path, "llm")) or _llm(spec.llm) or self._llm
+        llm = self._objects.get((*path, "llm")) or self._llm_at(spec.llm, (*path, "llm")) or self._llm
         values |= {"name": name, "role": spec.role.strip(), "llm": llm}
         agent: Agent = self._objects.get((*path, "type"), Agent)(**values)
         with self._noting((*path, "tools")):
             _ = agent.toolbox  # made now, to report what is wrong with the tools
         return agent
+
+    def _llm_at(self, spec: LLMSpec | str | list[LLMSpec | str] | None, path: KeyPath) -> LLM | None:
+        """The model of `spec`, which knows on which line its name and its address are."""
+        llm = _llm(spec)
+        if llm is not None:
+            first = (*path, 0) if isinstance(spec, list) else path
+            keys = {"model": (*first, "model"), "base_url": (*first, "base_url"), "api_base": (*first, "api_base")}
+            places = {name: self._source.at_value(key, "") for name, key in keys.items()}
+            llm._crewrun_places = {name: f"{place.file}:{place.line}" for name, place in places.items() if place.line}
+        return llm
 
     def _background(self, spec: AgentSpec | CrewSpec, path: KeyPath) -> dict[str, Any]:
         """The fields for knowledge and skills, with their files in the crew's folder."""
@@ -121,7 +131,7 @@ class _Builder:
             with self._noting((*path, name)):
                 try:
                     files[name] = file = as_file(value)
-                    if file.text and not file.placeholders:
+                    if file.text and not file.varies:
                         if isinstance(file.source, FilePath):
                             inside(self._folder, file.text)
                         check({name: file}, {}, self._folder, "")
@@ -145,7 +155,7 @@ class _Builder:
             values[f"{when}_callbacks"] = [*_many(values.pop(when, ())), *_many(values.pop(f"{when}_callbacks", ()))]
         values |= self._background(spec, ())
         values |= {"agents": list(agents.values()), "tasks": list(self._tasks.values()), "process": process}
-        manager_llm = self._objects.get(("manager_llm",)) or _llm(spec.manager_llm)
+        manager_llm = self._objects.get(("manager_llm",)) or self._llm_at(spec.manager_llm, ("manager_llm",))
         values |= {"manager_llm": manager_llm, "default_inputs": values.pop("inputs", {})}
         return Crew(**{name: value for name, value in values.items() if name not in _NOT_OF_THE_CREW})
 

@@ -16,7 +16,7 @@ class Definition:
     `target` is the crew, or whatever else a Python reference names. `batch` has only the settings that the file sets,
     under the field names of `spec.BatchSpec`. `path` is the file, folder or reference as the user named it. `kind` is
     the format in words, such as "crew.yaml" or "CrewAI project". `files` are all files that were read for it, except
-    Python modules.
+    Python modules. `defaults` is the project file, if `batch` has its values too.
     """
 
     target: Target
@@ -24,6 +24,7 @@ class Definition:
     path: Path
     kind: str = "crew.yaml"
     files: frozenset[str] = frozenset()
+    defaults: str | None = None
 
     @property
     def crew(self) -> Crew:

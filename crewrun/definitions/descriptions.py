@@ -125,6 +125,11 @@ CREW: Mapping[str, str] = {
     "embedder": "Who chooses passages of knowledge: {provider: openai or ollama, config: …}. Default: their words.",
     "skills": "Folders with skills (SKILL.md). All agents see their descriptions and may load the rest.",
     "batch": "Defaults for the flags of `crewrun batch`.",
+    "identity": "What counts as the same run when a batch is repeated.",
     "verbose": "Accepted for CrewAI's sake; has no effect.",
 }
+IDENTITY: Mapping[str, str] = {
+    "base_url": "ignore: rows that are done stay done when models are called at another address. Default: count.",
+}
 IGNORED = "Accepted for CrewAI's sake; has no effect."
+EXTENSION = "Your own, such as a mapping with anchors (&name) that agents and tasks refer to; has no effect."

@@ -14,6 +14,9 @@ from crewrun.definitions.source import DefinitionSource
 from crewrun.definitions.spec import spec_at
 from crewrun.errors import suggest
 
+# What keys of a crew.yaml begin with that are the user's own, such as a mapping with anchors for several agents.
+EXTENSION = "x-"
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -53,7 +56,8 @@ def drop_unknown_keys(source: DefinitionSource, rules: Rules) -> KnownKeys:
         for key, value in fields.items():
             if key not in spec_at(path).model_fields:
                 dropped.add((*path, key))
-                _report(result, rules, kind, (*path, key), value)
+                if rules.crewai or kind != "crew" or not key.startswith(EXTENSION):
+                    _report(result, rules, kind, (*path, key), value)
     return replace(result, source=replace(source, data=_without(source.data, (), dropped)))
 
 

@@ -40,6 +40,10 @@ def assemble(source: DefinitionSource, names: NameResolver, rules: Rules, kind: 
     if problems:
         raise failure(source.file, problems)
     batch = spec.batch.model_dump(exclude_none=True) if spec.batch else {}
+    if spec.identity is not None and spec.identity.base_url is not None:
+        batch.setdefault("same_endpoint", spec.identity.base_url == "ignore")
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    target = CrewTarget(build(spec, source, folder, objects))
-    return Definition(target, batch=batch, path=Path(path), kind=kind)
+    crew = build(spec, source, folder, objects)
+    if not rules.crewai:
+        crew.set_crew_yaml()
+    return Definition(CrewTarget(crew), batch=batch, path=Path(path), kind=kind)

@@ -8,10 +8,12 @@ from typing import Any
 
 from crewrun.batch_flags import batch_flags
 from crewrun.definitions import descriptions
+from crewrun.definitions.keys import EXTENSION
 from crewrun.definitions.spec import (
     AgentSpec,
     BatchSpec,
     CrewSpec,
+    IdentitySpec,
     KnowledgeConfigSpec,
     LLMSpec,
     NamedTaskSpec,
@@ -28,6 +30,7 @@ _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     NamedTaskSpec: descriptions.TASK,
     BatchSpec: {name: field.description for name, field in batch_flags().items()},
     CrewSpec: descriptions.CREW,
+    IdentitySpec: descriptions.IDENTITY,
     KnowledgeConfigSpec: descriptions.KNOWLEDGE_CONFIG,
 }
 _REFERENCE = {"type": "string", "pattern": r"\$|^os\.environ/"}
@@ -48,6 +51,7 @@ def crew_schema() -> dict[str, Any]:
         "$id": "urn:crewrun:crew.yaml",
         "title": "crew.yaml of crewrun",
         **schema,
+        "patternProperties": {f"^{EXTENSION}": {"description": descriptions.EXTENSION}},
         "if": {"properties": {"process": {"const": "hierarchical"}}, "required": ["process"]},
         "else": {"properties": {"tasks": _TASKS_NEED_AN_AGENT}},
         "$defs": parts,

@@ -259,6 +259,14 @@ else:  # a single model: for a subclass of a created one pydantic would build th
     BatchSpec = create_model("BatchSpec", __base__=_BatchSection, __doc__=_BatchSection.__doc__, **batch_fields())
 
 
+class IdentitySpec(Spec):
+    """What counts as the same run."""
+
+    noun = "an identity"
+
+    base_url: Literal["count", "ignore"] | None = None
+
+
 class CrewSpec(Spec):
     """The whole file. `llm` is for agents without one of their own; `inputs` are defaults for placeholders."""
 
@@ -287,6 +295,7 @@ class CrewSpec(Spec):
     step_callback: Function | None = None
     output_log_file: LogName | None = None
     batch: BatchSpec | None = None
+    identity: IdentitySpec | None = None
     verbose: bool | None = None
     knowledge: KnowledgeObject | None = None
     knowledge_sources: list[KnowledgeSource] | None = None
@@ -308,6 +317,8 @@ def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
             return TaskSpec
         case ["batch"]:
             return BatchSpec
+        case ["identity"]:
+            return IdentitySpec
         case ["knowledge_config"] | ["manager_agent", "knowledge_config"] | ["agents", _, "knowledge_config"]:
             return KnowledgeConfigSpec
     return CrewSpec

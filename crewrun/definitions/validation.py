@@ -3,6 +3,7 @@
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from crewrun.definitions.batch_section import needed_at
 from crewrun.definitions.checks import needs_of_a_task
 from crewrun.definitions.keys import Rules, unknown_key
 from crewrun.definitions.names import NameResolver
@@ -32,4 +33,6 @@ def _translate(error: ErrorDetails, source: DefinitionSource) -> Problem:
         return source.at_key(path, missing(spec.noun, needed))
     if error["type"] == "extra_forbidden":
         return source.at_key(path, unknown_key(path))
-    return source.at_value(path, explain(error, Value(path, error["input"], source.written.get(path))))
+    value = Value(path, error["input"], source.written.get(path))
+    needs = needed_at(path[1:]) if path[0] == "batch" else None
+    return source.at_value(path, explain(error, value) if needs is None else f"needs to be {needs}, not {value}")

@@ -47,7 +47,7 @@ def attach(
         instances = list(file.filled(inputs, folder, where))
         for number, one in enumerate(instances, 1):
             own = name if len(instances) == 1 else f"{name}_{number}"
-            if not reads and one.text and one.text == file.text and file.placeholders:
+            if not reads and one.text and one.text == file.text and file.varies:
                 yield Attachment(own, one.text, one.text, Part.of({"type": "file"}, f"{own}: {one.text}"))
                 continue
             try:

@@ -76,6 +76,11 @@ class File(BaseModel):
         """The inputs that its path or URL needs."""
         return compile_template(self.text).names
 
+    @property
+    def varies(self) -> bool:
+        """Whether its path or URL may depend on the inputs."""
+        return compile_template(self.text).varies
+
     def look(self, folder: Path | None, *, reads: bool) -> Content:
         """The content, with its bytes if `reads`. Raises ValueError or OSError, also for the wrong kind of content."""
         content: Content = self.source.look(folder, reads=reads)
@@ -90,15 +95,17 @@ class File(BaseModel):
     def filled(self, inputs: Inputs, folder: Path | None, field: str) -> Iterator["File"]:
         """The file that `inputs` name, or several if the input is a list. Raises InputInvalid that mentions `field`."""
         template = compile_template(self.text)
-        if not template.names:
+        if not template.varies:
             yield self
             return
-        for name in template.names:
-            if inputs.get(name, 0) is None or not str(inputs.get(name, 0)).strip():
-                raise InputInvalid(f"{field}: input {name!r} is empty, but it has to name a file")
-        only = next(iter(template.names))
+        keys = template.keys(inputs)
+        for key in keys:
+            if inputs.get(key, 0) is None or not str(inputs.get(key, 0)).strip():
+                raise InputInvalid(f"{field}: input {key!r} is empty, but it has to name a file")
+        only = keys[0] if keys else ""
         value = inputs.get(only)
-        several = value if isinstance(value, list) and self.text == f"{{{only}}}" else [None]
+        is_whole = any(self.text == f"{{{name}}}" for name in template.names | template.others)
+        several = value if isinstance(value, list) and is_whole else [None]
         for one in several:
             text = template.render(inputs if one is None else {only: one}, field)
             try:

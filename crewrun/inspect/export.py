@@ -1,29 +1,27 @@
 """The results of a run for other programs: the lines that the journal has a record of.
 
 Lines that are no longer in the results file are rebuilt from the journal and the input into a spool. Results without a
-run folder are read by `results_file`; `table` writes lines as CSV.
+run folder are read by `results_file`; `tables.writers` writes lines in other formats.
 """
 
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from crewrun.inspect.table import Columns
 from crewrun.inspect.verify import surely_missing
 from crewrun.inspect.view import View
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.keys import line_digest
 from crewrun.row import Row
+from crewrun.tables.columns import Columns
 
 Status = Literal["ok", "failed"]
 
 # Inside a JSON string the quotes would be escaped, so this matches the line's own key only.
 _INDEX = re.compile(rb',"index":(\d+),')
-# Larger pieces save few system calls; a piece is all that is held in memory.
-_GROUP_BYTES = 1 << 18
 _BEHIND = 1 << 40  # larger than any row index
 
 
@@ -186,17 +184,3 @@ class Spool:
 def _ended_so(done: DoneIndex, position: int, status: Status | None) -> bool:
     """Whether a row ended with `status`; None means any."""
     return status is None or done.is_ok(position) == (status == "ok")
-
-
-def grouped(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines joined into pieces of about 256 KiB."""
-    pieces: list[bytes] = []
-    size_bytes = 0
-    for piece in lines:
-        pieces.append(piece)
-        size_bytes += len(piece)
-        if size_bytes >= _GROUP_BYTES:
-            yield b"".join(pieces)
-            pieces, size_bytes = [], 0
-    if pieces:
-        yield b"".join(pieces)

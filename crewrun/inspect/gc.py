@@ -56,7 +56,7 @@ def find_runs(top: Path) -> Iterator[FoundRun]:
         raise UsageError(f"{top}: {'is not a folder' if top.exists() else 'no such folder'}")
     for path, folders, _ in os.walk(top):
         folder = RunFolder(Path(path))
-        if _is_run(folder):
+        if is_run(folder):
             folders.clear()
             yield look_at(folder)
         folders.sort()
@@ -116,7 +116,7 @@ def _state(view: View, status: Status) -> State:
         return "aside"
     if status.state != "finished" or status.failed:
         return "unfinished"
-    return "orphan" if view.manifest.output is not None and not (view.results and view.results.exists()) else "finished"
+    return "orphan" if view.manifest.output is not None and not (view.output and view.output.exists()) else "finished"
 
 
 def _is_backup(view: View) -> bool:
@@ -130,7 +130,7 @@ def _is_backup(view: View) -> bool:
     return is_newer or (results is not None and results.exists())
 
 
-def _is_run(folder: RunFolder) -> bool:
+def is_run(folder: RunFolder) -> bool:
     """Whether it is a run folder, and not a folder that happens to have files of the same names."""
     try:
         if folder.path.name.endswith(FOLDER_SUFFIX):

@@ -6,7 +6,6 @@ hands its rows to `see`.
 """
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -14,12 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from crewrun.errors import OutputFailed
-from crewrun.inspect.export import grouped
 from crewrun.inspect.verify import Differences
 from crewrun.journal.keys import line_digest, row_key
 from crewrun.row import Row, as_json, content_id
 from crewrun.runs.manifest import write_pieces
 from crewrun.runs.results import is_result
+from crewrun.tables.columns import Columns
+from crewrun.tables.output_format import OutputFormat
+from crewrun.tables.writers import TableOptions, table_pieces
 
 # What can be wrong with merged results, worded for a number of rows.
 KINDS: Final = {
@@ -122,11 +123,19 @@ class MergedResults:
         rows, ok, shared = self._db.execute(f"select {columns} from best").fetchone()  # noqa: S608  (columns are ours)
         return rows, ok, shared
 
-    def write(self, path: Path, *, ordered: bool) -> None:
-        """Write the lines to `path`, all or nothing. Raises OutputFailed."""
-        order = "seen desc, place, key" if ordered else "run, start"
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write the same file at once
-        write_pieces(path, grouped(self._lines(f"order by {order}")), part)
+    def write(self, path: Path, form: OutputFormat, *, ordered: bool) -> list[str]:
+        """Write the lines to `path` in this format, all or nothing. Raises OutputFailed.
+
+        Returns what could not be written as it is.
+        """
+        order = "order by seen desc, place, key" if ordered else "order by run, start"
+        columns = None if form.name == "jsonl" else Columns(typed=form.name == "parquet")
+        if columns is not None:
+            for line in self._lines("order by run, start"):
+                columns.see(line)
+        options = TableOptions(folder=str(path.parent))
+        write_pieces(path, table_pieces(self._lines(order), columns, form, options))
+        return options.notes
 
     def close(self) -> None:
         """Close the temporary file, which removes it."""

@@ -23,7 +23,7 @@ from crewrun.fingerprint import fingerprint
 from crewrun.journal.replies import read_answer, read_text
 from crewrun.journal.schema import FAILURE, TOOL, TOOL_FAILURE, CallEntry
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.request_identity import Identities, tool_identity
+from crewrun.llm.request_identity import tool_identity
 from crewrun.messages import ChatRequest, Completion, Message, relaxed
 from crewrun.tools.toolbox import wire_name
 
@@ -120,7 +120,7 @@ class _Talk:
         self._assignment = assignment
         self._endpoint = gateway.endpoint(assignment.agent.model)
         self._results = results
-        self._identities = Identities()
+        self._identities = gateway.identities
         self._expected: dict[bytes, _Turn] = {}
         for context in contexts:
             prompt = opening(assignment, context)
@@ -142,7 +142,8 @@ class _Talk:
 
     def _expect(self, turn: _Turn) -> None:
         for request, messages in self._requests(turn):
-            self._expected.setdefault(self._identities.of(request), turn._replace(messages=messages))
+            for identity in self._identities.all_of(request):
+                self._expected.setdefault(identity, turn._replace(messages=messages))
 
     def _requests(self, turn: _Turn) -> Iterator[tuple[ChatRequest, tuple[Message, ...]]]:
         """The forms in which a turn may have been sent: with tools or a schema, without them, and as the last turn."""

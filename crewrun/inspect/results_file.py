@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 from crewrun.inspect.export import LeftOut, Lines, Status
 from crewrun.inspect.merge import read_line
-from crewrun.inspect.table import Columns
 from crewrun.journal.done_index import Positions
 from crewrun.journal.keys import row_key
-from crewrun.runs.folder import folder_of
+from crewrun.runs.folder import folder_of, is_lines_of_run
+from crewrun.tables.columns import Columns
 
 
 def find_results_file(run: str) -> Path | None:
@@ -23,6 +23,7 @@ def find_results_file(run: str) -> Path | None:
     path = Path(os.path.realpath(run))
     try:
         is_results_file = os.path.isfile(path) and not folder_of(path).is_used and not folder_of(Path(run)).is_used
+        is_results_file = is_results_file and not is_lines_of_run(path)
     except OSError:  # the caller then looks for a run, and that error says what is wrong
         return None
     return path if is_results_file else None

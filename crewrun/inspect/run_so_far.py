@@ -40,14 +40,31 @@ class RunSoFar:
         position = self.done.find(row) if self.done else None
         return position is not None and self.done is not None and self.done.is_ok(position)
 
+    def has_failed(self, row: Row) -> bool:
+        """Whether the row failed."""
+        position = self.done.find(row) if self.done else None
+        return position is not None and self.done is not None and not self.done.is_ok(position)
 
-def read_known(path: Path, definition: str) -> RunSoFar:
-    """What the journal at `path` has for the definition with this fingerprint. Raises as `read_journal` does."""
+    def has_changed(self, row: Row) -> bool:
+        """Whether a row with the same id was done with other content."""
+        return self.done is not None and self.done.find_changed(row) is not None
+
+    def totals(self) -> tuple[int, int]:
+        """How many rows succeeded and failed, whether the input still has them or not."""
+        ok = self.done.count_ok() if self.done else 0
+        return ok, (len(self.done) if self.done else 0) - ok
+
+
+def read_known(path: Path, definition: str, *, by_id: bool = False) -> RunSoFar:
+    """What the journal at `path` has for the definition with this fingerprint; `by_id` is for ids from a field.
+
+    Raises as `read_journal` does.
+    """
     with _reading(path) as db:
         so_far = RunSoFar()
         number = db.execute("select id from names where name = ?", (definition,)).fetchone()
         if number:
-            so_far.done = DoneIndex.load(db, int(number[0]))
+            so_far.done = DoneIndex.load(db, int(number[0]), by_id=by_id)
         names = dict(db.execute("select id, name from names"))
         latest = db.execute(
             "select name, task, completion_tokens, duration_ms from calls where kind in (?, ?) "

@@ -32,10 +32,22 @@ class FoundRow(NamedTuple):
     digest: int | None
 
 
+def find_id(view: View, row_id: str) -> FoundRow | None:
+    """The row with this id, None when no session got to it."""
+    if entry := _last_entry(view, row_id):
+        return entry
+    if view.db.execute("select 1 from calls where row = ? limit 1", (row_key(row_id),)).fetchone():
+        return FoundRow(row_id, None, None)  # in flight, or given up
+    return None
+
+
+def find_entry(view: View, row_id: str) -> FoundRow:
+    """A row of the input: as `find_id`, and without an entry when no session got to it."""
+    return find_id(view, row_id) or FoundRow(row_id, None, None)
+
+
 def find_row(view: View, name: str) -> FoundRow:
-    """The row whose id is `name` or begins with it. Raises UsageError when there is none or there are several."""
-    if exact := _last_entry(view, name):
-        return exact
+    """The row whose id begins with `name`. Raises UsageError when there is none or there are several."""
     begins = (
         "typeof(id) = 'blob' and substr(lower(hex(id)), 1, length(?1)) = ?1 "
         "or typeof(id) = 'text' and substr(id, 1, length(?1)) = ?1"
@@ -47,8 +59,6 @@ def find_row(view: View, name: str) -> FoundRow:
         raise UsageError(f"{name!r}: several rows have such ids: {', '.join(several[:_SHOWN_IDS])}{more}; write it out")
     if several and (entry := _last_entry(view, several[0])):
         return entry
-    if view.db.execute("select 1 from calls where row = ? limit 1", (row_key(name),)).fetchone():
-        return FoundRow(name, None, None)  # in flight, or given up
     raise UsageError(f"{name!r}: no such row in {view.folder.path}{suggest(name, _near(view.db, stored_name))}")
 
 

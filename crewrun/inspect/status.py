@@ -57,7 +57,7 @@ class Status:
     is the process that works on it. `share` (0 to 1), `rows_per_s` and `eta_s` are None where they are unknown. `spent`
     is the latest session's, `in_all` that of all `sessions`. `command` continues the run; `redo` does too, and makes
     the calls that --replay left out. `elsewhere` is how many rows belong to other shards than `shard`, None until the
-    session has ended.
+    session has ended. A table is written at the end of a session.
     """
 
     run: str
@@ -76,6 +76,7 @@ class Status:
     redo: str
     shard: str | None
     elsewhere: int | None
+    is_table: bool = False
 
     @property
     def is_going(self) -> bool:
@@ -169,7 +170,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
     elsewhere = last_event(view.folder.log).get("elsewhere")
     return Status(
         run=str(view.folder.path),
-        results=str(view.results) if view.results else None,
+        results=str(view.output) if view.output else None,
         state=state,
         holder=describe_holder(view.folder.lock) if held else None,
         session=session,
@@ -184,6 +185,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
         redo=command_of(view.folder, view.manifest, replay=False),
         shard=view.manifest.options.get("shard"),
         elsewhere=elsewhere if isinstance(elsewhere, int) else None,
+        is_table=view.manifest.table is not None,
     )
 
 

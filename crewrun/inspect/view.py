@@ -54,12 +54,15 @@ class SessionRecord(NamedTuple):
 
 
 class View:
-    """A run's files, read-only. `results` is where its results are now, None when they went to a stream."""
+    """A run's files, read-only. `results` is where its result lines are now, `output` the user's file, which is another
+    one if it is a table; None when they went to a stream.
+    """
 
     def __init__(self, folder: RunFolder, manifest: Manifest, db: sqlite3.Connection) -> None:
         self.folder = folder
         self.manifest = manifest
         self.db = db
+        self.output = output_of(folder, manifest)
         self.results = results_of(folder, manifest)
         self._names: dict[int, str] = {}
         self._entries = JournalReader(db, folder.journal, self.name)
@@ -147,7 +150,12 @@ def open_folder(folder: RunFolder) -> Iterator[View]:
 
 
 def results_of(folder: RunFolder, manifest: Manifest) -> Path | None:
-    """The results of a run: next to its folder, wherever both were moved, or with --run-dir where the manifest says."""
+    """The result lines of a run, None when they went to a stream."""
+    return folder.results if manifest.table is not None else output_of(folder, manifest)
+
+
+def output_of(folder: RunFolder, manifest: Manifest) -> Path | None:
+    """The user's file: next to its folder, wherever both were moved, or with --run-dir where the manifest says."""
     if manifest.output is None:
         return None
     is_beside = "run_dir" not in manifest.options or has_number(folder, manifest)
@@ -184,7 +192,7 @@ def command_of(folder: RunFolder, manifest: Manifest, *, replay: bool = True) ->
     Without `replay` the command makes the calls that --replay left out.
     """
     if not is_in_place(folder, manifest):
-        return shlex.join(["crewrun", "retry", nearby(results_of(folder, manifest) or folder.path)])
+        return shlex.join(["crewrun", "retry", nearby(output_of(folder, manifest) or folder.path)])
     words = without("fresh", manifest.command, is_set=bool(manifest.options.get("fresh")))
     if not replay:
         words = without("replay", words, is_set=bool(manifest.options.get("replay")))

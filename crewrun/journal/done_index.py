@@ -151,6 +151,10 @@ class DoneIndex:
         """How the row ended, as a number of `ended_of`."""
         return self._ended[position]
 
+    def count_ok(self) -> int:
+        """How many rows succeeded."""
+        return self._ended.count(OK)
+
     def seq(self, position: int) -> int:
         """The number of the row's entry."""
         return self._seqs[position]

@@ -35,6 +35,7 @@ from crewrun.limits.failure_evidence import FailureEvidence, is_answer, is_run_w
 from crewrun.limits.outage_probes import OutageProbes
 from crewrun.limits.permit import FailureScope, Permit
 from crewrun.limits.probes import Suspicion
+from crewrun.limits.waits import Wait, WaitKind, outage
 
 # An endpoint that has never answered is set up wrongly more often than it is down. Ten seconds are long enough for a
 # server that is just starting to listen, and short enough for somebody who mistyped an address.
@@ -92,6 +93,7 @@ class CircuitBreaker:
         self._refused: dict[type[CallError], Suspicion] = {}
         self._silent = Suspicion()
         self._long_waits = 0  # rows' calls in a row that were asked to wait long
+        self._waiting = 0  # calls that wait for a probe of another call
         self._news = anyio.Event()
         # Protects the right to send the next probe; waiting calls get it in the order in which they came.
         self._turn = anyio.Lock()
@@ -124,15 +126,19 @@ class CircuitBreaker:
         return min(self._patience_s, _NEVER_ANSWERED_S)
 
     @property
-    def limiting(self) -> str | None:
-        """What calls wait for, for a progress line; None when they do not wait."""
+    def wait(self) -> Wait | None:
+        """What calls wait for; None when they do not wait."""
         if any(suspicion.is_open for suspicion in self._refused.values()):
-            return f"{self.name} refused a call; a probe decides"
+            return Wait(WaitKind.PROBE, self.name, self._waiting)
         if not self.is_silent:
             return None
-        silent_s = anyio.current_time() - self._evidence.since
-        left = "" if math.isinf(self.patience_s) else f", {max(0.0, self.patience_s - silent_s):.0f} s left"
-        return f"an outage: {self.name} has not answered for {silent_s:.0f} s{left}: {self._last}"
+        assert self._last is not None  # noqa: S101  (an outage begins with one)
+        return outage(self.name, self.waiting, anyio.current_time() - self._evidence.since, self.patience_s, self._last)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a probe, with the one that sends it in an outage."""
+        return self._waiting + (self.is_silent and self._probes.is_out)
 
     async def ready(self, *, is_patient: bool = True) -> int:
         """Wait until an attempt may be sent, and return its number. While the breaker is closed that is at once.
@@ -144,10 +150,8 @@ class CircuitBreaker:
         self.check_refused()
         if not is_patient and self.is_silent and (self._turn.locked() or self._probes.wait_s > 0):
             raise self._too_long(anyio.current_time())
-        while self.is_silent:
-            if await self._is_to_probe():
-                break
-            await anyio.sleep(self._rng.uniform(0, _SPREAD_S))
+        if self.is_silent:
+            await self._wait_for_answer()
         return self.sent()
 
     async def ready_unqueued(self) -> int:
@@ -177,7 +181,12 @@ class CircuitBreaker:
         suspicion = self._suspicion(error)
         if suspicion is self._silent and self.is_silent:
             return False
-        if await suspicion.join(error):
+        self._waiting += 1
+        try:
+            is_to_probe = await suspicion.join(error)
+        finally:
+            self._waiting -= 1
+        if is_to_probe:
             return suspicion
         self.check_refused()
         return not self.is_silent
@@ -267,6 +276,17 @@ class CircuitBreaker:
         self.is_silent = True
         self._probes.plan(error.retry_after_s or 0.0)
         self._tell()
+
+    async def _wait_for_answer(self) -> None:
+        """Wait until the endpoint answers, or until this call is to send the next probe."""
+        self._waiting += 1
+        try:
+            while self.is_silent:
+                if await self._is_to_probe():
+                    break
+                await anyio.sleep(self._rng.uniform(0, _SPREAD_S))
+        finally:
+            self._waiting -= 1
 
     async def _is_to_probe(self) -> bool:
         """Wait until this call is to send a probe, or until the outage is over. Returns whether it is to probe."""

@@ -5,6 +5,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import anyio
+
 from crewrun.errors import CallError
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.limiter import Limiters
@@ -94,6 +96,10 @@ class CrossLoopLimiter:
             return await self._limiters.of(self._endpoint).failed(permit, error, result)
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(failed(), self._loop))
+
+    async def back_off(self, seconds: float) -> None:
+        """See `Limiter.back_off`."""
+        await anyio.sleep(seconds)
 
     def given_up(self, permit: Permit, result: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""

@@ -5,6 +5,8 @@ call of the run would last forever: the kickoff's calls may exceed the limit on 
 no room the kickoff fails. The limits of requests and tokens per minute hold.
 """
 
+import anyio
+
 from crewrun.errors import CallError
 from crewrun.limits.cross_loop import CrossLoopLimiters
 from crewrun.limits.learned_bounds import LearnedBounds
@@ -77,6 +79,10 @@ class FrozenLimiter:
     async def failed(self, permit: Permit, error: CallError, result: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
         return await self._limiter.failed(permit, error, result)
+
+    async def back_off(self, seconds: float) -> None:
+        """See `Limiter.back_off`."""
+        await anyio.sleep(seconds)
 
     def given_up(self, permit: Permit, result: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""

@@ -45,6 +45,10 @@ class Limiter(Protocol):
         """The attempt failed. Returns whom that is about; for `ALL`, `enter_probe` tells whether it really is."""
         ...
 
+    async def back_off(self, seconds: float) -> None:
+        """Wait before a call's next attempt."""
+        ...
+
     def given_up(self, permit: Permit, result: CallResult | None = None) -> None:
         """The attempt was cancelled; without a `result` it had not been sent."""
         ...

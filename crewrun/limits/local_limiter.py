@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import anyio
+
 from crewrun.errors import CallError, RateLimited, RowBudgetExceeded
 from crewrun.limits.budget import Hold
 from crewrun.limits.circuit_breaker import CircuitBreaker
@@ -11,6 +13,7 @@ from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.limits.probes import Suspicion
 from crewrun.limits.rate_limiter import RateLimiter
 from crewrun.limits.run_limits import RunLimits
+from crewrun.limits.waits import Wait
 from crewrun.messages import Endpoint
 
 
@@ -35,12 +38,24 @@ class LocalLimiter:
                 wait_out=self._wait_out,
             )
         self._run = run
+        self._pauses = 0
+        self._backing_off: dict[int, float] = {}  # until when calls wait for their next attempt
         self._learning = Learning(run.bounds.get(endpoint.name, NOTHING_LEARNED))
 
     @property
-    def limiting(self) -> str | None:
-        """What calls wait for, in words; None when they do not wait."""
-        return (self._breaker and self._breaker.limiting) or self.rate_limiter.limiting
+    def wait(self) -> Wait | None:
+        """What calls wait for; None when they do not wait."""
+        wait = (self._breaker and self._breaker.wait) or self.rate_limiter.wait
+        return wait and wait.of(self.name)
+
+    def stuck_calls(self, seconds: float) -> int:
+        """How many calls will not be answered within `seconds`: the endpoint does not answer, or asks to wait."""
+        breaker, limiter = self._breaker, self.rate_limiter
+        if breaker is not None and breaker.is_silent:
+            return breaker.waiting + limiter.waiting + len(self._backing_off)
+        end = anyio.current_time() + seconds
+        late = sum(until > end for until in self._backing_off.values())
+        return late + (limiter.waiting if limiter.next_s is not None and limiter.next_s > seconds else 0)
 
     @property
     def bounds(self) -> LearnedBounds:
@@ -199,6 +214,15 @@ class LocalLimiter:
         # Too many at once: the rate limiter allows fewer from now on, and this call is sent again when one has ended.
         is_crowded = isinstance(error, RateLimited) and error.is_concurrency and self.rate_limiter.in_flight > 0
         return self._breaker.failed(permit, error, is_crowded=is_crowded)
+
+    async def back_off(self, seconds: float) -> None:
+        """See `Limiter.back_off`."""
+        number, self._pauses = self._pauses, self._pauses + 1
+        self._backing_off[number] = anyio.current_time() + seconds
+        try:
+            await anyio.sleep(seconds)
+        finally:
+            del self._backing_off[number]
 
     def _wait_out(self, wait_s: float) -> bool:
         """Send nothing for `wait_s`, if the run has the time. Returns whether it does."""

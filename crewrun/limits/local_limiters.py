@@ -3,6 +3,7 @@
 from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.options import SLOW_START, LimiterOptions
 from crewrun.limits.run_limits import RunLimits
+from crewrun.limits.waits import Wait, WaitKind
 from crewrun.messages import Endpoint
 
 
@@ -33,12 +34,15 @@ class LocalLimiters(RunLimits):
         return self.on_their_way + waiting < SLOW_START
 
     @property
-    def limiting(self) -> str | None:
-        """What calls wait for now, in words; None when they do not wait."""
-        if self.budget is not None and self.budget.waiting:
-            return "the budget: calls in flight first"
-        limiters = self._limiters.values()
-        reasons = [(limiter.name, reason) for limiter in limiters if (reason := limiter.limiting)]
-        if len(reasons) <= 1:
-            return reasons[0][1] if reasons else None
-        return ", ".join(f"{name}: {reason}" for name, reason in reasons)
+    def waits(self) -> list[Wait]:
+        """What calls wait for now; the budget alone when they wait for that."""
+        budget = self.budget
+        if budget is not None and budget.waiting:
+            calls, spent_usd = budget.waiting, budget.spent_usd
+            return [Wait(WaitKind.BUDGET, calls=calls, spent_usd=spent_usd, limit_usd=budget.limit_usd)]
+        return [wait for limiter in self._limiters.values() if (wait := limiter.wait)]
+
+    def stuck_calls(self, seconds: float) -> int:
+        """How many calls will not be answered within `seconds`, with those that wait for their part of the budget."""
+        stuck = sum(limiter.stuck_calls(seconds) for limiter in self._limiters.values())
+        return stuck + (self.budget.waiting if self.budget is not None and stuck else 0)

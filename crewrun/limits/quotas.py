@@ -4,8 +4,6 @@ The first half of a window goes out at once, the second half evenly. So a short 
 not stop and go: half a minute's worth stays in reserve in case the provider counts differently, or halves the limit.
 """
 
-from typing import ClassVar
-
 from crewrun.limits.windows import WINDOW_S, RequestWindow, TokenEntry, TokenWindow
 
 # Timers fire late; up to this much delay is made up for. A burst after a longer stall would look like twice the rate.
@@ -15,7 +13,6 @@ _CATCH_UP_S = 0.5
 class _MinuteQuota:
     """A limit per minute; `per_min` is None as long as none is known."""
 
-    unit: ClassVar[str]
     __slots__ = ("_next_at", "_user_limit", "per_min")
 
     def __init__(self, user_limit: int | None) -> None:
@@ -23,8 +20,10 @@ class _MinuteQuota:
         self._next_at = 0.0
         self.per_min: int | None = None
 
-    def __str__(self) -> str:
-        return f"{self.per_min or 0:,} {self.unit}/min"
+    @property
+    def is_own(self) -> bool:
+        """Whether the limit is the user's, and not a lower one of the provider's."""
+        return self._user_limit is not None and self.per_min == self._user_limit
 
     def allowed(self, limit: int) -> int:
         """The limit when the provider says `limit`: it can lower the user's, but not raise it."""
@@ -39,7 +38,6 @@ class _MinuteQuota:
 class RequestQuota(_MinuteQuota):
     """The limit of requests per minute."""
 
-    unit = "requests"
     __slots__ = ("_window",)
 
     def __init__(self, user_limit: int | None) -> None:
@@ -69,7 +67,6 @@ class RequestQuota(_MinuteQuota):
 class TokenQuota(_MinuteQuota):
     """The limit of tokens per minute."""
 
-    unit = "tokens"
     __slots__ = ("_window",)
 
     def __init__(self, user_limit: int | None) -> None:

@@ -7,7 +7,7 @@ many per minute (`rate_estimator`). `retry` decides when a failed call is sent a
 
 from collections import deque
 from dataclasses import dataclass, field
-from math import ceil, inf
+from math import inf
 from typing import Literal
 
 import anyio
@@ -18,6 +18,7 @@ from crewrun.limits.permit import Permit
 from crewrun.limits.quotas import RequestQuota, TokenQuota
 from crewrun.limits.rate_estimator import RateEstimator
 from crewrun.limits.rate_headers import LONGEST_RESET_S
+from crewrun.limits.waits import Wait, WaitKind
 from crewrun.messages import RateLimits
 
 # The longest single wait: if the provider asks for it, and if it refuses without saying how long. The first is ten
@@ -92,26 +93,39 @@ class RateLimiter:
         return self._blocked_until > anyio.current_time()
 
     @property
-    def limiting(self) -> str | None:
-        """What the next request waits for, in words; None if none waits, or only for the ceiling."""
-        if not self._queue or self._hold is None:
+    def wait(self) -> Wait | None:
+        """What the next request waits for; None if none waits, or only for the ceiling.
+
+        What the provider asked to wait is one also while no request is here: those that it refused are yet to return.
+        """
+        if self.is_blocked:
+            self._hold = self._blocked_by
+        elif not self._queue:
             return None
-        wait_s = ceil(max(0.0, self._blocked_until - anyio.current_time()))
-        at_once = int(self._concurrency_limit.now)
+        calls, at_once = len(self._queue), int(self._concurrency_limit.now)
+        left_s = self.next_s
         match self._hold:
-            case "asked":
-                return f"Retry-After: {wait_s} s left"
-            case "in vain":
-                return f"429s: {wait_s} s until the next try"
-            case "requests":
-                return str(self._requests)
-            case "tokens":
-                return str(self._tokens)
+            case "asked" | "in vain":
+                kind = WaitKind.RESET if self._hold == "asked" else WaitKind.REFUSALS
+                return Wait(kind, calls=calls, left_s=max(0.0, self._blocked_until - anyio.current_time()))
+            case "requests" | "tokens":
+                quota = self._requests if self._hold == "requests" else self._tokens
+                kind = WaitKind(self._hold)
+                return Wait(kind, calls=calls, left_s=left_s, limit=quota.per_min, is_own=quota.is_own)
             case "rate":
-                return f"429s: about {self._learned.per_s(anyio.current_time()) * 60:,.0f} requests/min"
-        if at_once >= self._concurrency_limit.ceiling:
+                per_min = round(self._learned.per_s(anyio.current_time()) * 60)
+                return Wait(WaitKind.RATE, calls=calls, left_s=left_s, limit=per_min)
+        if self._hold is None or at_once >= self._concurrency_limit.ceiling:
             return None
-        return f"429s: {at_once} at once" if self._concurrency_limit.cuts else f"{at_once} at once so far"
+        kind = WaitKind.CONCURRENCY if self._concurrency_limit.cuts else WaitKind.SLOW_START
+        return Wait(kind, calls=calls, limit=at_once)
+
+    @property
+    def next_s(self) -> float | None:
+        """Seconds until the next waiting request goes out; None if none waits, or for a request in flight to end."""
+        if not self._queue or self._queue[0].until == inf:
+            return None
+        return max(0.0, self._queue[0].until - anyio.current_time())
 
     def admit_nowait(self, tokens: int) -> Permit | None:
         """A permit for a request of an estimated `tokens` now; None if it has to wait."""

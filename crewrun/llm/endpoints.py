@@ -27,6 +27,7 @@ from crewrun.messages import Endpoint, ReplySchema
 from crewrun.redaction.key_shapes import REDACTED
 
 DEFAULT_MODEL = "gpt-4.1-mini"
+MODEL_VARIABLES = ("MODEL", "OPENAI_MODEL_NAME")  # as CrewAI has them; the first that is set names the default model
 # Fields that belong to the address of one provider.
 _OF_THE_ADDRESS = ("base_url", "api_key", "api_version", "organization", "project", "extra_query")
 # Scheme, name and password, host and path, query.
@@ -163,7 +164,7 @@ def _takes(declared: bool | None, capability: str, provider: str, model: str) ->
 
 def default_model(env: Mapping[str, str] = os.environ) -> str:
     """The model of agents that name none, as CrewAI finds it."""
-    return env.get("MODEL") or env.get("OPENAI_MODEL_NAME") or DEFAULT_MODEL
+    return next((env[name] for name in MODEL_VARIABLES if env.get(name)), DEFAULT_MODEL)
 
 
 def normalise_base_url(url: str) -> str:

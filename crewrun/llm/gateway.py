@@ -13,6 +13,7 @@ A call is an LLM and messages, and its result a Completion or a CallError. Each 
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 from warnings import warn
@@ -33,7 +34,7 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices.price import Price
 from crewrun.llm.providers import OFFLINE, check_offline
 from crewrun.llm.replies.answer import recalled_answer
-from crewrun.llm.request_identity import Identities
+from crewrun.llm.request_identity import Addresses, Identities
 from crewrun.llm.sender import Sender
 from crewrun.llm.transports.base import Transport
 from crewrun.llm.transports.registry import Transports
@@ -61,8 +62,8 @@ class Gateway(LoopBound):
         to the same requests from any run. Raises UsageError for a model whose name is `offline` with a typo.
         """
         super().__init__(limiters or LocalLimiters())
-        self._identities = Identities()
         self._options = options or GatewayOptions()
+        self._identities = Identities(self._options.addresses)
         check_offline(self._options.model or "")  # a row may be the first to make a crew and look up its models
         self._cache = cache
         self._transports = Transports(transport)
@@ -138,15 +139,16 @@ class Gateway(LoopBound):
             if self._options.replay_only:
                 raise NotRecorded("nothing is recorded of this call (--replay)")
             return (await self._send(request, caller, Bill()))[0]
-        identity = self._identities.of(request)
-        entry = recorder.replay(row_context.task_path, identity) if recorder is not None else None
+        identities = self._identities.all_of(request)
+        identity = identities[0]
+        entry = _recorded(recorder, row_context.task_path, identities) if recorder is not None else None
         if entry is not None and (replay := recalled_answer(entry[0], request, row_context.own_texts)) is not None:
             row_context.usage.add_replay(replay, entry[1])
             return replay
         if self._options.replay_only:
             raise NotRecorded(f"the journal has no such call of {endpoint.name} for this row (--replay)")
         began = time.monotonic()
-        cached = await self._cache.get(identity) if self._cache is not None else None
+        cached = await self._cached(identities)
         cached = recalled_answer(cached, request, row_context.own_texts) if cached is not None else None
         if cached is not None:
             row_context.usage.add_answer(cached)
@@ -161,6 +163,13 @@ class Gateway(LoopBound):
         if self._cache is not None:
             await self._cache.put(identity, completion)
         return completion
+
+    async def _cached(self, identities: Sequence[bytes]) -> Completion | None:
+        if self._cache is not None:
+            for identity in identities:
+                if (completion := await self._cache.get(identity)) is not None:
+                    return completion
+        return None
 
     async def _send_recorded(
         self, request: ChatRequest, caller: Caller, recorder: Recorder, identity: bytes, began: float
@@ -226,6 +235,16 @@ class Gateway(LoopBound):
         """See `EndpointResolver.price`."""
         return self._endpoints.price(endpoint)
 
+    def count_as_called_at(self, addresses: Addresses) -> None:
+        """Record and replay calls as if models were called at `addresses`; before the first call."""
+        self._options = replace(self._options, addresses=addresses)
+        self._identities = Identities(addresses)
+
+    @property
+    def identities(self) -> Identities:
+        """The identities that calls are recorded under."""
+        return self._identities
+
     @property
     def options(self) -> GatewayOptions:
         """The options of this run's calls."""
@@ -255,3 +274,11 @@ class Gateway(LoopBound):
     async def aclose(self) -> None:
         """Close every transport that was opened here."""
         await self._transports.aclose()
+
+
+def _recorded(recorder: Recorder, task: str, identities: Sequence[bytes]) -> tuple[Completion, Spent] | None:
+    """The recorded answer under the first of `identities` that has one."""
+    for identity in identities:
+        if (entry := recorder.replay(task, identity)) is not None:
+            return entry
+    return None

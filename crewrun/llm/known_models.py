@@ -4,12 +4,13 @@ probably means.
 
 import re
 from collections.abc import Mapping
+from difflib import SequenceMatcher
 from typing import Any, Final
 
 from crewrun.errors import CallError, ModelNotFound, ModelRefused, nearest
 from crewrun.llm.placement import is_own_address
 from crewrun.llm.prices.table import chat_models, table_entry
-from crewrun.llm.providers import OFFLINE
+from crewrun.llm.providers import OFFLINE, PROVIDERS, maker_of
 from crewrun.llm.transports.error_body import compact
 from crewrun.messages import Endpoint
 
@@ -18,6 +19,9 @@ _NAMED_BY_USERS: Final = (
     *("azure", "bedrock", "sagemaker", "databricks", "huggingface", "replicate", "predibase", "baseten", "ollama"),
     *("hosted_vllm", "lm_studio", "litellm_proxy", "custom", "openai_like", "vertex_ai", "watsonx", "fireworks_ai"),
 )
+_UNKNOWN: Final = "litellm's table has no such model"
+# How near a model of another provider must be. With the 0.6 of difflib most short names are near something.
+_ELSEWHERE: Final = 0.75
 # What distinguishes versions of a model: numbers, dates, and words for the newest.
 _VERSION: Final = re.compile(r"[-.:]?(?:\d[\d.]*|latest|preview|beta|exp)(?![a-z])")
 
@@ -54,6 +58,37 @@ def slip(endpoint: Endpoint, *, is_known_wrong: bool = False) -> str | None:
     if near is None or (not is_known_wrong and _is_version_of(near, model)):
         return None
     return near
+
+
+def name_hint(endpoint: Endpoint) -> str | None:
+    """What a name that is in no table probably means, in words; None for a name that is known or may be new.
+
+    A name that says nothing of its provider is asked of OpenAI, so for one that is not OpenAI's the other providers'
+    models are looked at too.
+    """
+    near = slip(endpoint)
+    is_openais = endpoint.provider == "openai" and is_own_address("openai", endpoint.base_url)
+    if not is_openais or maker_of(endpoint.model) is not None or _entry(endpoint) is not None:
+        return None if near is None else f"{endpoint.name}: {_UNKNOWN}; did you mean {near!r}?"
+    near = _nearer(endpoint.model, near, _elsewhere(endpoint.model))
+    advice = f"did you mean {near!r}?" if near is not None else "a server of your own needs a base_url"
+    return f"{endpoint.name}: {_UNKNOWN}, and OpenAI is asked for it; {advice}"
+
+
+def _elsewhere(model: str) -> str | None:
+    """The nearest model of another well-known provider, with its provider; of several that with the shortest name."""
+    by_name: dict[str, list[str]] = {}
+    for provider in (*PROVIDERS, "anthropic", "gemini"):
+        for name in chat_models(provider) if provider != "openai" else ():
+            by_name.setdefault(name.rpartition("/")[2], []).append(f"{provider}/{name}")
+    near = nearest(model, list(by_name), at_least=_ELSEWHERE)
+    return min(by_name[near], key=len) if near is not None else None
+
+
+def _nearer(model: str, *names: str | None) -> str | None:
+    """The one of `names` whose last part is the most like `model`."""
+    likeness = {name: SequenceMatcher(None, model, name.rpartition("/")[2]).ratio() for name in names if name}
+    return max(likeness, key=likeness.__getitem__, default=None)
 
 
 def _is_version_of(model: str, other: str) -> bool:

@@ -3,12 +3,13 @@
 `endpoints` finds a name's provider and address. The class that users call is `model.LLM`.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
@@ -70,6 +71,9 @@ class ModelFields(BaseModel):
     structured_output: bool | None = None
     fallbacks: list["ModelFields"] = Field(default_factory=list)
 
+    # Where a crew's file has `model` and `base_url`, as `crew.yaml:7`.
+    _crewrun_places: dict[str, str] = PrivateAttr(default_factory=dict)
+
     # One object is one definition: the gateway remembers what it resolved to by identity.
     __hash__ = object.__hash__
 
@@ -107,6 +111,8 @@ class ModelFields(BaseModel):
         """What `fallbacks` accepts, as a list of models."""
         several = value if isinstance(value, list) else [value]
         return [{"model": one} if isinstance(one, str) else one for one in several] if value else []
+
+    __has_address__: ClassVar[bool] = True  # tells `fingerprint` that its base_url is the address of a model
 
     def __fingerprint__(self) -> dict[str, Any]:
         """What counts where definitions are compared: not who pays, and what `extra_body` adds as a parameter like the

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.prices.price import Price
+from crewrun.llm.request_identity import Addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,7 @@ class GatewayOptions:
 
     With `replay_only` nothing is sent: a call that the row's recorder does not have fails with NotRecorded. `prices`,
     by model, override the published ones. `row_budget_usd` is what one row may cost.
+    `addresses` are where models count as called in records.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -22,3 +24,4 @@ class GatewayOptions:
     replay_only: bool = False
     prices: Mapping[str, Price] = field(default_factory=dict)
     row_budget_usd: float | None = None
+    addresses: Addresses = None

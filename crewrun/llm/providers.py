@@ -74,8 +74,12 @@ def split_name(name: str, has_base_url: bool, env: Mapping[str, str]) -> tuple[s
             f"model {name!r}: no provider {prefix!r}{suggest(prefix, _all())}; "
             "for a server of your own set base_url or OPENAI_BASE_URL"
         )
-    maker = next((maker for names, maker in _MAKERS if names.match(name)), None)
-    return maker or _litellm_name((table_entry(name) or {}).get("litellm_provider", "openai")), name
+    return maker_of(name) or _litellm_name((table_entry(name) or {}).get("litellm_provider", "openai")), name
+
+
+def maker_of(name: str) -> str | None:
+    """The provider that a model's name itself reveals, as `gpt-` does; None if it reveals none."""
+    return next((maker for names, maker in _MAKERS if names.match(name)), None)
 
 
 def provider_named(provider: str, model: str) -> str:

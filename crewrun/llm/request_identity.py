@@ -5,6 +5,7 @@ again.
 """
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -12,21 +13,34 @@ from weakref import WeakKeyDictionary
 
 from crewrun.messages import ChatRequest, Endpoint, ReplySchema, ToolSpec, relaxed
 
+# Where models count as called, by transport, provider and model. None stands for every model's own address; with a
+# mapping (--same-endpoint), a model that is not in it has none.
+Addresses = Mapping[tuple[str, str, str], str | None] | None
+
 _DIGEST_BYTES = 16
 
 
 class Identities:
     """Identities of requests: a digest of all that decides the answer, so without the key and the time limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: Addresses = None) -> None:
+        self._addresses = addresses
         self._endpoints: WeakKeyDictionary[Endpoint, bytes] = WeakKeyDictionary()
+        self._own = self if addresses is None else Identities()
+
+    def all_of(self, request: ChatRequest) -> list[bytes]:
+        """Every identity that `request` may be recorded under: `of`, and that with its own address."""
+        identity = self.of(request)
+        own = identity if self._own is self else self._own.of(request)
+        return [identity] if own == identity else [identity, own]
 
     def of(self, request: ChatRequest) -> bytes:
         """16 bytes over model, address, parameters, messages, tools and schema."""
         endpoint = request.endpoint
         prefix = self._endpoints.get(endpoint)
         if prefix is None:
-            prefix = self._endpoints[endpoint] = describe_endpoint(endpoint).encode("utf-8", "surrogatepass")
+            described = describe_endpoint(endpoint, self._addresses)
+            prefix = self._endpoints[endpoint] = described.encode("utf-8", "surrogatepass")
         parts = [prefix, b""]
         if request.tools:
             parts[1] = _describe_tools(request.tools)
@@ -48,23 +62,20 @@ class Identities:
         return blake2b(b"\n".join(parts), digest_size=_DIGEST_BYTES).digest()
 
 
-def describe_endpoint(endpoint: Endpoint) -> str:
+def describe_endpoint(endpoint: Endpoint, addresses: Addresses = None) -> str:
     """The parts of an endpoint that decide its answers, as text: transport, provider, model, address and parameters.
 
-    A variable that may hold a secret is in it as its reference, without its value.
+    With `addresses`, the address is the one that the model counts as called at. A variable that may hold a secret is in
+    it as its reference, without its value.
     """
     params = dict(endpoint.params if endpoint.written_params is None else endpoint.written_params)
     if endpoint.reply_schema is not None:
         declared = relaxed(endpoint.reply_schema)
         schema = {"name": declared.name, "schema": declared.schema}
         params["response_format"] = {"type": "json_schema", "json_schema": schema}
-    about = [
-        endpoint.transport_name,
-        endpoint.provider,
-        endpoint.model,
-        endpoint.written_url or endpoint.base_url,
-        params,
-    ]
+    model = (endpoint.transport_name, endpoint.provider, endpoint.model)
+    base_url = endpoint.written_url or endpoint.base_url
+    about = [*model, base_url if addresses is None else addresses.get(model), params]
     return _canonical(about).decode()
 
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-import anyio
-
 from crewrun.errors import (
     BadRequest,
     CallError,
@@ -227,7 +225,7 @@ class Sender:
             if row_context.recorder is not None:
                 row_context.recorder.retrying(row_context.task_path, error, delay_s)
             if delay_s:
-                await anyio.sleep(delay_s)
+                await limiter.back_off(delay_s)
 
     async def _delay(self, failures: "_Failures", permit: Permit, error: CallError, call: Call) -> float:
         """Seconds until the next attempt; raises `error` if there is to be none."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crewrun.errors import UsageError
-from crewrun.run_files import FOLDER_SUFFIX, JOURNAL_NAME
+from crewrun.run_files import FOLDER_SUFFIX, JOURNAL_NAME, LINES_NAME, TABLE_NAME
+from crewrun.runs.progress_file import part_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,21 @@ class RunFolder:
         return self.path / "log.jsonl"
 
     @property
+    def results(self) -> Path:
+        """The result lines of a run whose results are a table: see `results_table.py`. Others have them next to it."""
+        return self.path / LINES_NAME
+
+    @property
+    def table(self) -> Path:
+        """What was made of them: see `results_table.py`."""
+        return self.path / TABLE_NAME
+
+    @property
+    def progress(self) -> Path:
+        """How far a session is while it runs: see `progress_file.py`."""
+        return self.path / "progress.json"
+
+    @property
     def state(self) -> list[Path]:
         """The files that a run needs, and SQLite's companions of the journal; only those that exist."""
         return [path for path in self._state if path.exists()]
@@ -43,13 +59,14 @@ class RunFolder:
     @property
     def files(self) -> list[Path]:
         """Every file that a run may have in its folder, whether it exists or not; the lock comes last."""
-        return [*self._state, self.manifest.with_name(f".{self.manifest.name}.part"), self.lock]
+        of_moments = [*map(part_of, (self.manifest, self.results, self.progress)), self.progress]
+        return [*self._state, *of_moments, self.lock]
 
     @property
     def _state(self) -> list[Path]:
         journal = self.journal
         companions = (journal.with_name(f"{journal.name}{end}") for end in ("-wal", "-shm"))
-        return [self.manifest, journal, *companions, self.log]
+        return [self.manifest, journal, *companions, self.log, self.results, self.table]
 
     @property
     def is_used(self) -> bool:
@@ -85,12 +102,19 @@ def find(run: str) -> RunFolder:
         folder = RunFolder(path) if path.is_dir() else folder_of(path)
         if folder.is_used:
             return folder
+        if is_lines_of_run(path):
+            return RunFolder(path.parent)
     except OSError as wrong:
         raise UsageError(f"{run[:200]}: cannot be read: {wrong.strerror}") from None
     if path.is_dir():
         raise UsageError(f"{run}: is not a run folder; there is no {folder.manifest.name} in it")
     missing = "no such run" if not os.path.exists(path) else f"has no run folder {folder.path}"
     raise UsageError(f"{run}: {missing}; RUN is a results file of crewrun batch, or the run folder next to it")
+
+
+def is_lines_of_run(path: Path) -> bool:
+    """Whether a file has the lines of a run whose results are a table."""
+    return path.name == LINES_NAME and RunFolder(path.parent).is_used
 
 
 def back_up(output: Path | None, folder: RunFolder, *more: Path) -> Path | None:

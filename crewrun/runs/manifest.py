@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from crewrun._version import __version__
 from crewrun.errors import OutputFailed, UsageError
+from crewrun.unfinished import replacement
 
 SCHEMA = "crewrun.run/1"
 
@@ -29,6 +30,7 @@ class Manifest:
     """`inputs`, `crew` and `output` are paths as the user wrote them, relative to `cwd`; `options` the batch's
     settings.
 
+    `table` is the format of an output that is no JSONL of whole lines, such as `csv.gz`.
     `definition` has the crew's fingerprint, the text of its files and the `endpoints` of its calls. `input_digest` is
     that of the input file (None for a pipe), `command` the words of the command line. None of them contains a secret.
     """
@@ -45,6 +47,7 @@ class Manifest:
     crewrun: str = __version__
     python: str = platform.python_version()
     schema: str = SCHEMA
+    table: str | None = None
 
     def write(self, path: Path) -> None:
         """Write it to `path`, all or nothing. Raises OutputFailed."""
@@ -52,7 +55,7 @@ class Manifest:
 
     @property
     def results(self) -> Path | None:
-        """The results file, None when results went to a stream."""
+        """The file that the user named for the results, None when they went to a stream."""
         return None if self.output is None else Path(self.cwd) / self.output
 
     @property
@@ -150,26 +153,30 @@ def options_of(settings: Any, defaults: Any) -> dict[str, Any]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, all or nothing, readable by its owner only. Raises OutputFailed."""
-    write_pieces(path, [content], path.with_name(f".{path.name}.part"))
+    write_pieces(path, [content])
 
 
-def write_pieces(path: Path, pieces: Iterable[bytes], part: Path) -> None:
-    """As `write_whole`, piece by piece: into `part`, which replaces `path` at the end."""
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """As `write_whole`, piece by piece: into a file that replaces `path` at the end."""
     try:
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            for piece in pieces:
-                rest = memoryview(piece)
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        part.replace(path)
+        with replacement(path) as part:
+            write_part(part, pieces)
+            part.replace(path)
     except OSError as full:
         raise OutputFailed(f"{path}: cannot be written: {full.strerror}") from full
+
+
+def write_part(part: Path, pieces: Iterable[bytes]) -> None:
+    """Fill the file that is to replace another, on the disk. Raises OSError."""
+    fd = os.open(part, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        os.fsync(fd)
     finally:
-        part.unlink(missing_ok=True)
+        os.close(fd)
 
 
 def _load(path: Path) -> Any:

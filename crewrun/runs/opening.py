@@ -20,9 +20,10 @@ from crewrun.journal.keys import pack_id
 from crewrun.journal.schema import ended_of
 from crewrun.runs.folder import RunFolder, back_up, folder_of
 from crewrun.runs.lock import RunLocks, is_held
-from crewrun.runs.manifest import created_at, read_manifest
+from crewrun.runs.manifest import Manifest, created_at, read_manifest
 from crewrun.runs.results import Settled, settle, spent_in
 from crewrun.runs.state import RunState, StateOptions
+from crewrun.templates import alike
 
 # After a power failure, the latest results may be on disk without the commits before them: with synchronous = NORMAL
 # SQLite flushes its WAL at checkpoints only. Up to this many missing rows, or up to 1 % of the results, count as that
@@ -54,7 +55,7 @@ async def open_state(options: StateOptions) -> Opened:
         _refuse_other_engine(options)
         backup = None
         if options.fresh:
-            backup = await anyio.to_thread.run_sync(back_up, options.output, options.folder, *options.companions)
+            backup = await anyio.to_thread.run_sync(back_up, options.named, options.folder, *options.companions)
             await locks.acquire()
         return await anyio.to_thread.run_sync(_open, options, locks, backup)
     except BaseException:
@@ -110,10 +111,11 @@ def _refuse_unknown(options: StateOptions, *, is_ours: bool) -> None:
     Raises RunHeld while another process writes them, unless the lock `is_ours`. Waiting for that process would not
     help: its results would be refused too.
     """
-    if options.output is not None and has_lines(options.output) and not (options.fresh or options.folder.is_used):
-        if not is_ours and options.lock != "wait" and is_held(options.output):
-            raise RunHeld(f"{options.output}: another process is writing these results")
-        _refuse_results(options.output, options.folder)
+    output = options.named
+    if output is not None and has_lines(output) and not (options.fresh or options.folder.is_used):
+        if not is_ours and options.lock != "wait" and is_held(output):
+            raise RunHeld(f"{output}: another process is writing these results")
+        _refuse_results(output, options.folder)
 
 
 def _refuse_results(output: Path, folder: RunFolder) -> NoReturn:
@@ -132,7 +134,7 @@ def _refuse_results(output: Path, folder: RunFolder) -> NoReturn:
 
 def _refuse_other(options: StateOptions) -> None:
     """Raise UsageError when --run-dir names the folder of another run, which would lose its rows."""
-    output, folder = options.output, options.folder
+    output, folder = options.named, options.folder
     if output is None or os.path.realpath(folder.path) == os.path.realpath(folder_of(output).path):
         return  # results and folder may have been moved together
     try:
@@ -147,13 +149,15 @@ def _refuse_other(options: StateOptions) -> None:
 
 
 def _refuse_other_ids(options: StateOptions) -> None:
-    """Raise UsageError when ids come from another field than before: every row would be new and be paid for again."""
+    """Raise UsageError when ids come from other fields than before: every row would be new and be paid for again."""
     if options.fresh or not has_lines(options.output):
         return
     try:
-        before = read_manifest(options.folder.manifest).options.get("id_field")
+        manifest = read_manifest(options.folder.manifest)
     except UsageError:
         return
+    _refuse_other_fields(options, manifest)
+    before = manifest.options.get("id_field")
     now = options.manifest.options.get("id_field")
     if before != now:
         remedy = f"--id-field {before}" if before else "leave --id-field out"
@@ -161,6 +165,27 @@ def _refuse_other_ids(options: StateOptions) -> None:
             f"{os.path.relpath(options.folder.path)}: its rows have their ids from {_ids_in_words(before)}, so with "
             f"{_ids_in_words(now)} every row would run again: {remedy}, or start over with --fresh"
         )
+
+
+def _refuse_other_fields(options: StateOptions, before: Manifest) -> None:
+    """Raise UsageError when rows are made of other columns than before, so that their ids and contents differ."""
+    old, new = (manifest.options.get("fields") for manifest in (before, options.manifest))
+    if _as_set(old) != _as_set(new):
+        remedy = f"--fields {shlex.quote(_listed(old))}" if old else "leave --fields out"
+        raise UsageError(
+            f"{os.path.relpath(options.folder.path)}: its rows are made of {_listed(old) or 'all columns'}, so with "
+            f"{_listed(new) or 'all columns'} every row would run again: {remedy}, or start over with --fresh"
+        )
+
+
+def _as_set(fields: Any) -> frozenset[str] | None:
+    return frozenset(alike(str(name)) for name in fields) if isinstance(fields, list | tuple) else None
+
+
+def _listed(fields: Any) -> str:
+    """Names of columns as `--fields` takes them, empty for all."""
+    names = fields if isinstance(fields, list | tuple) else ()
+    return ",".join(f'"{name}"' if "," in str(name) else str(name) for name in names)
 
 
 def _refuse_other_engine(options: StateOptions) -> None:

@@ -7,7 +7,7 @@ run spent.
 
 import shlex
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -35,13 +35,15 @@ from crewrun.row import Outcome, Row
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.lock import LockMode, RunLocks
 from crewrun.runs.manifest import Manifest
+from crewrun.runs.progress_file import remove_progress, write_progress
 from crewrun.runs.projection import Projection
 from crewrun.runs.rebuild import Rebuild, RestoredResults, Visit
 
 
 @dataclass(frozen=True, slots=True)
 class StateOptions:
-    """`output` is the results file, None for a stream; `companions` are files that `fresh` moves with it.
+    """`output` is the file that lines are appended to, None for a stream; `table` is the user's file where that is made
+    of it. `companions` are files that `fresh` moves with the user's file.
 
     `only` runs the rows that failed with that category again, and no others. `definition` is the crew's fingerprint.
     `is_mixed` says that lines are not written in the input's order and are sorted at the end. `is_ours` says which rows
@@ -62,6 +64,12 @@ class StateOptions:
     is_ours: Callable[[Row], bool] | None = None
     is_named: bool = False
     is_replay: bool = False
+    table: Path | None = None
+
+    @property
+    def named(self) -> Path | None:
+        """The file that the user named, None for a stream."""
+        return self.table or self.output
 
 
 class StoredRow(NamedTuple):
@@ -162,6 +170,20 @@ class RunState:
         position = self._done.find(row)
         return position is not None and not self._done.is_ok(position)
 
+    def is_done(self, row: Row) -> bool:
+        """Whether the row succeeded in an earlier session."""
+        stored = self.find(row)
+        return stored is not None and stored.status == "ok"
+
+    def has_changed(self, row: Row) -> bool:
+        """Whether a row with the same id was done with other content."""
+        return self._done.find_changed(row) is not None
+
+    def totals(self) -> tuple[int, int]:
+        """How many rows succeeded and failed in earlier sessions, whether the input still has them or not."""
+        ok = self._done.count_ok()
+        return ok, len(self._done) - ok
+
     def find_changed(self, row: Row) -> int | None:
         """The position of the row with the same id, different inputs and a line in the results; None without one."""
         position = self._done.find_changed(row)
@@ -210,6 +232,10 @@ class RunState:
         """Write the session's progress."""
         self._writer.note(beat)
 
+    def publish(self, progress: Mapping[str, Any]) -> None:
+        """Write `progress.json`, in any thread."""
+        write_progress(self._options.folder.progress, progress)
+
     def arrange(self, *, complete: bool, ordered: bool) -> int:
         """See `Projection.arrange`."""
         return self.results.arrange(complete=complete, ordered=ordered)
@@ -256,6 +282,7 @@ class RunState:
             await self._writer.close(stopped, exit_code)
         finally:
             self._journal.log.close()
+            remove_progress(self._options.folder.progress)
             self._locks.release()
 
     def _entry(self, outcome: Outcome, line: bytes, record: bytes) -> RowEntry:

@@ -2,17 +2,18 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from crewrun.crew.crew import Crew, TaskPreview
 from crewrun.diagram import Diagram
-from crewrun.errors import nearest
+from crewrun.errors import InputInvalid, nearest
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.model_fields import ModelFields
+from crewrun.templates import find_key
 
 ACCEPTED = (
     "a crew, a flow or its class, a @CrewBase class, a class or an object with one of akickoff, kickoff_async, "
@@ -70,6 +71,15 @@ class Target(ABC):
         return None
 
     @property
+    def named_inputs(self) -> frozenset[str]:
+        """The names of inputs in its texts, as far as they are known, whether or not a row must have them."""
+        return frozenset(self.placeholders)
+
+    def is_filled(self, name: str, inputs: Mapping[str, Any]) -> bool:
+        """Whether a row with `inputs` has the input `name`."""
+        return name in inputs
+
+    @property
     def embedders(self) -> Sequence[ModelFields]:
         """The embedding models that rows may call."""
         return ()
@@ -123,6 +133,13 @@ class Target(ABC):
         """Why the kickoff of a row without a `problem` would fail before its first call, None if nothing is known."""
         return None
 
+    def text_warnings(self, columns: Collection[str], constants: Collection[str]) -> Sequence[str]:
+        """Warnings about braces in its texts that nothing fills in.
+
+        `columns` are the keys of the rows, as far as they are known, `constants` those of inputs for all rows.
+        """
+        return ()
+
     def previews(self, inputs: Mapping[str, Any]) -> Sequence[TaskPreview]:
         """The first prompts of a row with `inputs`; placeholders without an input stay as they are written.
 
@@ -157,10 +174,24 @@ class Target(ABC):
 def problem_of_missing(needed: Mapping[str, str], inputs: Mapping[str, Any]) -> str | None:
     """The message about the `needed` names that `inputs` do not have, None if they have all."""
     missing = [name for name in needed if name not in inputs]
-    if not missing:
+    return _missing(missing, needed, inputs) if missing else None
+
+
+def problem_of_unfilled(needed: Mapping[str, str], inputs: Mapping[str, Any]) -> str | None:
+    """The message about the `needed` placeholders that `inputs` do not fill in, None if they fill in all."""
+    others = [name for name in needed if name not in inputs]
+    if not others:
         return None
-    named = ", ".join(f"{name!r} (needed by {needed[name]})" for name in missing)
-    near = nearest(missing[0], list(inputs))
+    try:
+        missing = [name for name in others if find_key(name, inputs) is None]
+    except InputInvalid as ambiguous:
+        return str(ambiguous)
+    return _missing(missing, needed, inputs) if missing else None
+
+
+def _missing(names: Sequence[str], needed: Mapping[str, str], inputs: Mapping[str, Any]) -> str:
+    named = ", ".join(f"{name!r} (needed by {needed[name]})" for name in names)
+    near = nearest(names[0], list(inputs))
     return f"missing {named}{f'; the row has {near!r}' if near else ''}"
 
 

@@ -1,11 +1,12 @@
 """`CrewTarget`: one of our crews as a batch runs it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crewrun.aio.concurrency import call
+from crewrun.crew.braces import brace_warnings, has_key, names_in
 from crewrun.crew.crew import Crew, TaskPreview
 from crewrun.crew.output import CrewOutput
 from crewrun.crew.output_files import absolute_files
@@ -16,8 +17,9 @@ from crewrun.limits.windows import share_window
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.model_fields import ModelFields
-from crewrun.target.base import Target
+from crewrun.target.base import Target, problem_of_unfilled
 from crewrun.target.description import describe_crew
+from crewrun.templates import find_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,16 @@ class CrewTarget(Target):
         """The inputs that its texts name; None if callbacks or files may use others."""
         if self.crew.before_kickoff_callbacks or self.has_files:
             return None
-        return self._named
+        return names_in(self.crew)
+
+    @property
+    def named_inputs(self) -> frozenset[str]:
+        """The names in its texts that may be those of columns."""
+        return names_in(self.crew, words_only=True)
+
+    def is_filled(self, name: str, inputs: Mapping[str, Any]) -> bool:
+        """Whether `inputs` have a key for `{name}`, or several, which is the row's problem."""
+        return has_key(name, inputs)
 
     @property
     def embedders(self) -> Sequence[ModelFields]:
@@ -123,7 +134,7 @@ class CrewTarget(Target):
 
     def problem(self, inputs: Mapping[str, Any]) -> str | None:
         """Why a row cannot run: a missing input or file, or arguments that do not fit."""
-        if (missing := super().problem(inputs)) is not None:
+        if (missing := problem_of_unfilled(self._needed, inputs)) is not None:
             return missing
         unfit = self._copies.problem(inputs) if self._copies is not None and self._copies.problem is not None else None
         return unfit or (self.crew.problem_with_files(inputs) if self.has_files else None)
@@ -138,10 +149,15 @@ class CrewTarget(Target):
             return str(invalid)
         return None
 
+    def text_warnings(self, columns: Collection[str], constants: Collection[str]) -> Sequence[str]:
+        """Warnings about braces that look like placeholders and are none."""
+        return brace_warnings(self.crew, columns, constants)
+
     def previews(self, inputs: Mapping[str, Any]) -> Sequence[TaskPreview]:
         """The first prompt of each task. Raises InputInvalid as a kickoff does."""
-        open_names = self._named - self.crew.default_inputs.keys()
+        completed = {**self.crew.default_inputs, **inputs}
         try:
+            open_names = [name for name in names_in(self.crew) if find_key(name, completed) is None]
             return self.crew.preview({**{name: f"{{{name}}}" for name in open_names}, **inputs})
         except InputInvalid:
             if self.crew.before_kickoff_callbacks:  # which may provide what is missing
@@ -174,8 +190,3 @@ class CrewTarget(Target):
         """Run once."""
         crew = await self.for_a_row(inputs or {})
         return await crew.akickoff(inputs)
-
-    @property
-    def _named(self) -> frozenset[str]:
-        """The inputs that the texts of its tasks and agents name."""
-        return frozenset(self.crew.fetch_inputs()).union(*(agent.placeholders for agent in self.crew.agents_at_work))

@@ -19,7 +19,7 @@ from crewrun.loading.block import attempt
 from crewrun.loading.questions import questions_of_row
 from crewrun.references import broken, loading
 from crewrun.row_context import current_row_context
-from crewrun.target.base import Target, kind_of, problem_of_missing
+from crewrun.target.base import Target, kind_of, problem_of_unfilled
 from crewrun.target.crew import CrewTarget
 from crewrun.target.engine import current_engine
 from crewrun.target.foreign import Used, is_crewai, refuse_foreign, run_foreign
@@ -138,7 +138,7 @@ class PerRowTarget(Target):
     async def _kicked_off(self, result: Crew | Flow[Any], row: Mapping[str, Any]) -> Any:
         if isinstance(result, Flow):
             return await result._crewrun_copy().akickoff(row)
-        if missing := problem_of_missing(result.placeholders, row):
+        if missing := problem_of_unfilled(result.placeholders, row):
             raise InputInvalid(missing)
         if self.folder is not None and result.folder is None:
             result.set_folder(self.folder)

@@ -370,7 +370,23 @@ def test_progress_json_is_json_lines(folder: Path) -> None:
     done = crewrun("batch", "in.jsonl", "-m", "offline?latency=1.5", "--progress", "json", cwd=folder)
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     names = ["ok", "failed", "in_flight", "elapsed_s", "rows_per_s", "total_tokens", "cost_usd", "share", "eta_s"]
-    assert [list(line) for line in lines] == [[*names, "limiting"]] * len(lines)
+    names += [
+        "limiting",
+        "at",
+        "ended",
+        "total",
+        "total_is_estimate",
+        "done_before",
+        "budget",
+        "waiting",
+        "last_failure",
+    ]
+    assert [list(line) for line in lines] == [names] * len(lines)
+    assert all(datetime.fromisoformat(line["at"]).tzinfo for line in lines)
+    failure = {"line": 4, "category": "input", "message": "line 4: column 1: not JSON: Expecting value"}
+    assert {json.dumps([line["total"], line["waiting"], line["last_failure"]]) for line in lines} == {
+        json.dumps([4, [], failure])
+    }
     counts = [(line["ok"], line["failed"], line["in_flight"], line["share"]) for line in lines]
     assert (counts[0], counts[-1]) == ((0, 1, 3, 0.25), (3, 1, 0, 1.0))
 
@@ -940,7 +956,7 @@ def test_plan_takes_what_batch_takes(tmp_path: Path) -> None:
     usage = plan.stdout.splitlines()[0]
     assert usage == batch.stdout.splitlines()[0].replace(" batch ", " plan ")
     bare = crewrun("plan", cwd=tmp_path)
-    assert (bare.returncode, bare.stdout, bare.stderr.splitlines()[0]) == (2, "", usage)
+    assert (bare.returncode, bare.stdout, bare.stderr.splitlines()[1]) == (2, "", usage.replace("Usage", "usage"))
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--help"], ["batch", "--help"]], ids=" ".join)

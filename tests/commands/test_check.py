@@ -41,6 +41,8 @@ def test_a_good_crew_is_described_with_what_the_first_row_asks(tmp_path: Path) -
     write_rows(tmp_path / "in.jsonl", [{"topic": "ants"}, {"topic": "bees"}])
     findings = check("in.jsonl", cwd=tmp_path)
     first, second = findings.pop("first_row")
+    (model,) = findings.pop("models")
+    assert (model["name"], model["name_from"], model["address"]) == ("offline", "llm in crew.yaml:7", None)
     assert findings == {
         "schema": "crewrun.check/1",
         "ok": True,

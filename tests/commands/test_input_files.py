@@ -18,6 +18,7 @@ from support.workspace import STATE, Place
 
 from crewrun import Agent, Crew, InputInvalid, Process, Task
 from crewrun.definitions import load
+from crewrun.errors import CrewrunWarning
 from crewrun.executors.remote.packaging import package_crew
 from crewrun.files import AudioFile, File, FileBytes, ImageFile, PDFFile, TextFile, VideoFile
 from crewrun.files.attachment import attach
@@ -386,7 +387,8 @@ async def test_all_inputs_of_a_for_each_share_the_files(tmp_path: Path) -> None:
     crew, files = looking("Read {chart} for {who}"), {"chart": tmp_path / "chart.png"}
     async with scripted("1", "2", "3") as model:
         await crew.akickoff_for_each([{"who": "Ann"}, {"who": "Bo"}], files, max_concurrent=1)
-        await crew.kickoff_async(input_files=files)
+        with pytest.warns(CrewrunWarning, match=r"without inputs: the model is sent \{who\} of task 1 as it is"):
+            await crew.kickoff_async(input_files=files)
     asked = [request.messages[-1] for request in model.requests]
     assert [message.content.partition("\n")[0] for message in asked] == [
         f"Your task: Read chart.png for {who}" for who in ("Ann", "Bo", "{who}")

@@ -19,7 +19,7 @@ NOT_RUN = {
     r"--executor ray": "a cluster; tests/unit/test_ray_cluster.py has one",
     r"^crewrun mock .*&|127\.0\.0\.1:8123": "tests/commands/test_mock.py runs the server, on a free port",
     r"^export OPENAI_API_KEY": "the mock server takes any key",
-    r"nightly|/srv/topics|\.venv/|^ *mail\b": "the script for cron has a test of its own",
+    r"night[.l]|/srv/topics|\.venv/|^ *mail\b": "the script for cron has a test of its own",
     r"article\.py": "tests/commands/test_flow_commands.py has the file",
     r"photos\.jsonl": "tests/commands/test_input_files.py has the files",
 }

@@ -65,7 +65,7 @@ def said(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> str
         ("run topic=x bar", "'bar': an input is written NAME=VALUE, as in topic=AI; what to run comes first"),
         ("gc --older-than x", "--older-than: needs to be a number from 0, not 'x'"),
         ("bench -n 0", "-n: needs to be a whole number from 1, not '0'"),
-        ("export x --format xml", "--format: needs to be 'jsonl' or 'csv', not 'xml'"),
+        ("export x --status maybe", "--status: needs to be 'ok' or 'failed', not 'maybe'"),
         ("completion tcsh", "completion: needs to be 'bash', 'zsh' or 'fish', not 'tcsh'"),
         ("mock --fail x", "--fail: 'x' is not RATE:STATUS, such as 0.1:500"),
         ("in.jsonl", "'in.jsonl' is no command; to run a crew on its rows: crewrun batch in.jsonl"),
@@ -92,13 +92,13 @@ def test_one_line_says_what_is_wrong(line: str, message: str, tmp_path: Path) ->
         ("batch", "INPUTS is missing: A "),
         ("plan", "INPUTS is missing: A "),
         ("show", "RUN is missing: The results file of a run, or its run folder."),
-        ("merge a", "--output FILE is missing: Where the merged results go."),
+        ("merge a", "--output FILE is missing: Where the merged results go"),
         (
             "batch in.jsonl b.csv",
             "batch takes one table, and 'b.csv' is another; run them one after the other, or join them",
         ),
         ("batch in.jsonl topic=x", "batch takes no 'topic=x' there; an input for all rows is -i topic=x"),
-        ("status a b", "status takes no further 'b'"),
+        ("retry a b", "retry takes no further 'b'"),
     ],
 )
 def test_what_is_missing_or_too_much_is_said_with_the_usage(line: str, message: str, tmp_path: Path) -> None:
@@ -164,6 +164,9 @@ def test_no_flag_of_a_batch_takes_a_wrong_value(tmp_path: Path) -> None:
         if field.flag.kind in (*NUMBERS, Kind.CHOICE, Kind.SWITCH):
             message = said(tmp_path, "batch", "in.jsonl", env={field.variable: "word"})
             assert re.fullmatch(rf"{field.variable}: needs to be .+, not 'word'", message)
+        if field.flag.kind in (Kind.ROWS_OR_PERCENT, Kind.DURATION, Kind.DOLLARS, Kind.PER_MODEL, Kind.PRICES):
+            env = {field.variable: "word", "CREWRUN_CANARY": "5"}
+            assert said(tmp_path, "batch", "in.jsonl", env=env).startswith(f"{field.variable} 'word': ")
 
 
 def test_no_flag_of_a_batch_is_empty(tmp_path: Path) -> None:

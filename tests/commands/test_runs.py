@@ -1,6 +1,7 @@
 """Looking at runs: `crewrun status`, `show`, `export` and `gc`, while a run is going and long afterwards."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -11,7 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
 import pytest
+import zstandard
+from python_calamine import CalamineWorkbook
 from support import command as own_process
 from support.command import PROGRAM, clean_env, read_rows, topics, write_crew, write_rows
 from support.forks import Forks, shell, start
@@ -69,7 +73,8 @@ class Place(NamedTuple):
 def timeless(text: str) -> str:
     """`text` without moments, durations, rates and process numbers."""
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<then>", text)
-    text = re.sub(r"\b\d+(\.\d+)? (s|rows/s)\b|\b\d+ m(s)\b", r"<\2\3>", text)
+    text = re.sub(r"\b\d+(\.\d+)? s\b|\b\d+ ms\b", "<s>", text)
+    text = re.sub(r"\b[\d.]+/(s|min|h)\b", "<rate>", text)
     return re.sub(r"process \d+", "process <pid>", text)
 
 
@@ -135,7 +140,7 @@ def test_status_says_how_a_run_ended(looked_at: Place) -> None:
     assert looked_at.said("status", RESULTS) == [
         "in.results.jsonl: finished (exit code 3) at <then>",
         "rows: 2 ok, 2 failed",
-        "the latest session: 0 calls, 0 tokens (0 in, 0 out), $0.00 in <s>, <rows/s>",
+        "the latest session: 0 calls, 0 tokens (0 in, 0 out), $0.00 in <s>, <rate>",
         "in all 2 sessions: 4 calls, 380 tokens (272 in, 108 out), $0.0003",
         f"  1 × bad_request: {REFUSED}: HTTP 400: FAIL-400 asked the mock for this 400",
         f"  1 × input: {NO_JSON}: line 3: column 1: not JSON: Expecting value",
@@ -265,9 +270,9 @@ def test_status_while_the_run_is_going(going: Going) -> None:
         None,
     )
     assert status["eta_s"] == pytest.approx(2 / status["rows_per_s"], rel=0.01)
-    assert [going.words[0], re.sub("about .* left", "about <some> left", going.words[1]), *going.words[2:]] == [
+    assert going.words == [
         "in.results.jsonl: running, by process <pid>",
-        "rows: 2 ok, 0 failed, 2 in flight, 50% done, <rows/s>, about <some> left",
+        "rows: 2 ok, 0 failed, 2 in flight, 50% done, <rate>, <s> left",
         "this session: 2 calls, 158 tokens (104 in, 54 out), $0.0001 in <s>",
     ]
 
@@ -287,8 +292,7 @@ def test_status_after_the_run_was_killed(going: Going) -> None:
     assert going.after == [
         "in.results.jsonl: died without saying why; its last sign of life was at <then>",
         "rows: 2 ok, 0 failed",
-        "the latest session: 2 calls, 158 tokens (104 in, 54 out), $0.0001 (may be owed: $0.0001 more) in <s>, "
-        "<rows/s>",
+        "the latest session: 2 calls, 158 tokens (104 in, 54 out), $0.0001 (may be owed: $0.0001 more) in <s>, <rate>",
         "to go on: crewrun batch in.jsonl -j 2",
     ]
     assert [re.sub(r"[\d.]+ kB", "<size>", line) for line in going.gc_after] == [
@@ -658,12 +662,12 @@ def test_export_of_results_without_a_run_folder(place: Place) -> None:
     took = ("prompt_tokens", "completion_tokens", "duration_s")
     rows = [{k: v for k, v in row.items() if k not in took} for row in csv.DictReader(io.StringIO(done.stdout))]
     names = [
-        *("id", "index", "status", "input.topic", "output", "output.label", "output.why", "output.n"),
+        *("id", "index", "status", "input.topic", "output", "output.label", "output.why", "output.n.x"),
         *("error.category", "error.message", "cost_usd", "models"),
     ]
     assert [list(rows[0]), *(list(row.values()) for row in rows)] == [
         names,
-        [T0, "0", "ok", "topic 0", "", "good", "null", '{"x": 1}', "", "", "0.0", "a, b"],
+        [T0, "0", "ok", "topic 0", "", "good", "null", "1", "", "", "0.0", "a, b"],
         [T1, "1", "ok", "topic 1", "said", "", "", "", "", "", "0.0", "offline"],
         [T2, "2", "failed", "topic 2", "", "", "", "", "x", "y", "", ""],
     ]
@@ -762,6 +766,65 @@ def test_export_to_a_file(copy: Place) -> None:
         STATE,
         "out.csv",
     ]
+
+
+def test_export_to_a_file_of_another_format(copy: Place) -> None:
+    """As its name says, with the columns that are asked for; `-f` says it for any name and for stdout."""
+    ids = [json.loads(line)["id"] for line in copy.lines]
+    for name in ("out.tsv", "out.csv.gz", "out.parquet", "out.xlsx", "out.jsonl.zst"):
+        copy.do("export", RESULTS, "-o", name)
+    read = gzip.decompress((copy.folder / "out.csv.gz").read_bytes()).decode()
+    assert [row["id"] for row in csv.DictReader(io.StringIO(read))] == ids
+    assert pq.read_table(copy.folder / "out.parquet")["id"].to_pylist() == ids
+    sheet = CalamineWorkbook.from_path(copy.folder / "out.xlsx").get_sheet_by_index(0)
+    assert [row[0] for row in sheet.to_python()[1:]] == ids
+    lines = zstandard.ZstdDecompressor().stream_reader((copy.folder / "out.jsonl.zst").read_bytes()).read()
+    assert lines.splitlines(keepends=True) == copy.lines
+    chosen = copy.do("export", RESULTS, "--columns", "status,id", "-f", "tsv").stdout
+    assert chosen == "".join(["status\tid\n", *(f"ok\t{one}\n" for one in ids)])
+    shell(
+        f"crewrun export {RESULTS} -f parquet > piped; crewrun export {RESULTS} -f xlsx | cat > piped.xlsx", copy.folder
+    )
+    assert pq.read_table(copy.folder / "piped")["id"].to_pylist() == ids
+    piped = CalamineWorkbook.from_path(copy.folder / "piped.xlsx").get_sheet_by_index(0)
+    assert piped.to_python() == sheet.to_python()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        pytest.param(
+            ("-o", "x.xls"),
+            "x.xls: .xls cannot be written; name a file that ends in .jsonl, .csv, .tsv, .parquet or .xlsx",
+            id="a table of others",
+        ),
+        pytest.param(
+            ("-o", "x.parquet.gz"),
+            "x.parquet.gz: parquet is compressed inside already; name a file without .gz",
+            id="compressed twice",
+        ),
+        pytest.param(
+            ("--columns", "id,tpoic"),
+            "--columns: no column 'tpoic' (an input is 'input.tpoic', a field of the output 'output.tpoic'); the",
+            id="no such column",
+        ),
+    ],
+)
+def test_an_export_that_cannot_be(copy: Place, flags: tuple[str, ...], said: str) -> None:
+    """Nothing is written, and what is possible is said."""
+    before = sorted(path.name for path in copy.folder.iterdir())
+    assert copy.refused("export", RESULTS, *flags).startswith(said)
+    assert sorted(path.name for path in copy.folder.iterdir()) == before
+
+
+def test_a_column_that_no_row_has_is_warned_about(copy: Place) -> None:
+    """It is there, and empty."""
+    done = copy.do("export", RESULTS, "--columns", "id,input.topc", "-f", "csv")
+    assert (
+        done.stderr
+        == "warning: --columns: no row has 'input.topc' (did you mean 'input.topic'?); they have input.topic, output\n"
+    )
+    assert {row["input.topc"] for row in csv.DictReader(io.StringIO(done.stdout))} == {""}
 
 
 def test_a_reader_that_has_gone_ends_a_command_quietly(copy: Place) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import gzip
 import io
 import json
 import shutil
@@ -246,7 +247,7 @@ def test_a_shard_is_named_by(divided_once: Folder, folder: Folder, env: dict[str
 WRONG_SHARDS = {"0/4": "from 1/4 to 4/4", "4/3": "from 1/3 to 3/3", "2/1": "1/1", "1/0": "1/1"}
 
 
-@pytest.mark.parametrize("shard", [*WRONG_SHARDS, "x", "", "1", "-1/4", "1/2/3", "1.5/2"])
+@pytest.mark.parametrize("shard", [*WRONG_SHARDS, "x", "1", "-1/4", "1/2/3", "1.5/2"])
 def test_a_wrong_shard_is_refused(folder: Folder, shard: str) -> None:
     """Before anything is written, with what it may be."""
     said = folder.batch(f"--shard={shard}", code=2).stderr
@@ -415,7 +416,7 @@ def test_an_unfinished_run_is_said_to_be(folder: Folder) -> None:
         pytest.param(["in.jsonl"], "in.jsonl: none of its lines is a result of crewrun batch", id="the input"),
         pytest.param(["empty"], "empty: is not a run folder; there is no manifest.json in it", id="a folder"),
         pytest.param(["gone"], "gone.crewrun: gone no longer exists; to restore it: crewrun batch", id="gone"),
-        pytest.param([], "Error: Missing argument 'RUN'", id="no run"),
+        pytest.param([], "RUN is missing: Results files, or run folders.", id="no run"),
     ],
 )
 def test_what_is_no_run_is_refused(divided: Folder, args: list[str], said: str) -> None:
@@ -438,10 +439,23 @@ def test_what_is_no_run_is_refused(divided: Folder, args: list[str], said: str) 
         ("in.jsonl", ["--force"], "-o in.jsonl: is the input, or a file of a run; name another file"),
         ("-", [], "-o -: the results are written whole or not at all; name a file"),
         ("/dev/null", ["--force"], "-o /dev/null: is no regular file; the results are written whole or not at all"),
-        ("all.gz", [], "-o all.gz: results are written as plain JSONL; compress them afterwards"),
+        (
+            "all.xls",
+            [],
+            "all.xls: .xls cannot be written; name a file that ends in .jsonl, .csv, .tsv, .parquet or .xlsx",
+        ),
         ("nix/all.jsonl", [], "nix/all.jsonl: cannot be written: No such file or directory"),
     ],
-    ids=["exists", "a run's results", "one of the runs", "the input", "stdout", "a device", "compressed", "no folder"],
+    ids=[
+        "exists",
+        "a run's results",
+        "one of the runs",
+        "the input",
+        "stdout",
+        "a device",
+        "another table",
+        "no folder",
+    ],
 )
 def test_where_nothing_may_be_written_nothing_is(divided: Folder, output: str, flags: list[str], said: str) -> None:
     """FILE is a new one, or one that the user gives up."""
@@ -461,6 +475,19 @@ def test_a_merge_that_is_killed_leaves_the_file_as_it_was(divided: Folder) -> No
     assert (killed.stderr, divided.lines()) == ("", ["old"])
     divided.merge(*SHARDS, code=3)
     assert len(divided.lines()) == len(ROWS)
+
+
+def test_merged_rows_as_a_table(divided: Folder) -> None:
+    """Of all runs, with the columns of all of them."""
+    divided.merge(*SHARDS, code=3)
+    divided.crewrun("merge", *SHARDS, "-o", "all.csv", "--ordered", code=3)
+    divided.crewrun("export", "all.jsonl", "-o", "exported.csv", "--ordered")
+    merged, exported = ((divided.path / name).read_text().splitlines() for name in ("all.csv", "exported.csv"))
+    assert merged[0] == exported[0]
+    assert sorted(merged) == sorted(exported)
+    divided.crewrun("merge", *SHARDS, "-o", "all.jsonl.gz", code=3)
+    lines = gzip.decompress((divided.path / "all.jsonl.gz").read_bytes()).decode().splitlines()
+    assert lines == divided.lines()
 
 
 def test_a_merged_file_is_no_run(divided: Folder) -> None:

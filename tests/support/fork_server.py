@@ -5,12 +5,14 @@ that a shell starts. What it has not is a start and an end of the interpreter: w
 comes too late, what the modules import has been imported, and nothing is torn down.
 """
 
+import fcntl
 import gc
 import json
 import os
 import resource
 import signal
 import sys
+import termios
 import traceback
 from contextlib import suppress
 from functools import cache
@@ -39,6 +41,7 @@ _IMPORTED = [
     "crewrun.__main__",
     "crewrun.cli.app",
     "crewrun.cli.batch",
+    "crewrun.cli.console",
     "crewrun.cli.display",
     "crewrun.cli.report",
     "crewrun.cli.setup",
@@ -138,7 +141,12 @@ def _become(
     env: dict[str, str],
     kill_at: list[Any] | None,
     file_size: tuple[int, int] | None,
+    *,
+    is_terminal: bool = False,
 ) -> None:
+    if is_terminal:  # keys such as Ctrl-C come as signals only from a terminal that controls the process
+        os.setsid()
+        fcntl.ioctl(2, termios.TIOCSCTTY, 0)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -130,24 +130,42 @@ class Forks:
         kill_at: Point | None = None,
     ) -> Fork:
         """As `command.start` does. With `kill_at` the process is killed there, if it comes to it."""
+        given, fed = os.pipe() if pipe_stdin else (os.open(os.devnull, os.O_RDONLY), None)
+        (read_out, out), (read_err, err) = os.pipe(), os.pipe()
+        told = self.launch([given, out, err], *args, cwd=cwd, env=env, kill_at=kill_at)
+        return Fork(
+            told,
+            None if fed is None else os.fdopen(fed, "w", encoding="utf-8", newline=""),
+            os.fdopen(read_out, encoding="utf-8", newline=""),
+            os.fdopen(read_err, encoding="utf-8", newline=""),
+        )
+
+    def launch(
+        self,
+        streams: Sequence[int],
+        *args: str | Path,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        kill_at: Point | None = None,
+        is_terminal: bool = False,
+    ) -> BinaryIO:
+        """Start a command with three streams, which are closed here. What it returns tells its number and its end.
+
+        If its streams are a terminal, `is_terminal` makes that the one that controls it.
+        """
         words = {
             "args": list(map(str, args)),
             "cwd": os.path.abspath(cwd),
             "env": clean_env(**(env or {})),
             "kill_at": kill_at,
             "file_size": None,
+            "is_terminal": is_terminal,
         }
-        given, fed = os.pipe() if pipe_stdin else (os.open(os.devnull, os.O_RDONLY), None)
-        (read_out, out), (read_err, err), (read_told, told) = os.pipe(), os.pipe(), os.pipe()
-        send_fds(self._line, [json.dumps(words).encode()], [given, out, err, told])
-        for fd in (given, out, err, told):
+        read_told, told = os.pipe()
+        send_fds(self._line, [json.dumps(words).encode()], [*streams, told])
+        for fd in {*streams, told}:
             os.close(fd)
-        return Fork(
-            os.fdopen(read_told, "rb"),
-            None if fed is None else os.fdopen(fed, "w", encoding="utf-8", newline=""),
-            os.fdopen(read_out, encoding="utf-8", newline=""),
-            os.fdopen(read_err, encoding="utf-8", newline=""),
-        )
+        return os.fdopen(read_told, "rb")
 
     def crewrun(
         self,

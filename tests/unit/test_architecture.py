@@ -20,7 +20,7 @@ LAYERS = [re.split(r"  |$", line)[0].split() for line in _DRAWN.splitlines()[1:]
 BESIDE = {"testing": "executors", "mock": "crew"}
 HEAVY = {
     "litellm": {"llm/transports/litellm/library.py"},
-    "rich": {"cli/console.py", "cli/markdown.py", "cli/screen.py"},
+    "rich": {"cli/cells.py", "cli/console.py", "cli/markdown.py", "cli/screen.py"},
     "aiohttp": {
         "llm/transports/openai.py",
         "mock/server.py",
@@ -32,9 +32,13 @@ HEAVY = {
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
     "pypdf": {"knowledge/pdf.py"},
+    "pyarrow": {"tables/arrow.py", "tables/arrow_values.py", "tables/parquet_writer.py"},
+    "python_calamine": {"tables/excel.py"},
+    "xlsxwriter": {"tables/xlsx_writer.py"},
+    "zstandard": {"tables/compression.py", "tables/compressor.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm", "pypdf", "ray"}
+LAZY = {"litellm", "pyarrow", "pypdf", "python_calamine", "ray", "xlsxwriter", "zstandard"}
 
 
 _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}

@@ -26,11 +26,16 @@ from crewrun.limits.circuit_breaker import BreakerState, CircuitBreaker
 from crewrun.limits.permit import FailureScope, Permit
 from crewrun.limits.probes import Suspicion
 from crewrun.limits.retry import RetryPolicy
+from crewrun.limits.waits import Wait
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.model import LLM
 
 T = TypeVar("T")
 DOWN_S = (10.0, 70.0)
+
+
+def text_of(wait: Wait | None) -> str | None:
+    return None if wait is None else str(wait)
 
 
 def on_a_virtual_clock(main: Callable[[], Awaitable[T]]) -> T:
@@ -467,12 +472,12 @@ def test_what_holds_calls_up_is_said() -> None:
 
     async def main() -> list[str | None]:
         breaker = CircuitBreaker("openai/m", rng=random.Random(3))
-        said = [breaker.limiting]
+        said = [text_of(breaker.wait)]
         sent = await begun(breaker)
         await anyio.sleep(60 - trio.current_time())
-        said.append(breaker.limiting)
+        said.append(text_of(breaker.wait))
         breaker.answered(Permit(attempt=sent))
-        said.append(breaker.limiting)
+        said.append(text_of(breaker.wait))
         return said
 
     assert on_a_virtual_clock(main) == [

@@ -26,7 +26,7 @@ from crewrun import (
     Process,
     Task,
 )
-from crewrun.errors import BadRequest, CallError, OutputInvalid, ServerError
+from crewrun.errors import BadRequest, CallError, CrewrunWarning, OutputInvalid, ServerError
 from crewrun.messages import ChatRequest, Completion, Usage
 from crewrun.testing import scripted
 
@@ -230,12 +230,42 @@ def test_a_manager_is_told_the_payload_of_a_trigger_only_for_tasks_that_ask_for_
     assert described(crew, 7) == ["a", "b\n\nTrigger Payload: 7"]
 
 
-async def test_without_inputs_templates_stay_as_they_are() -> None:
-    """CrewAI interpolates nothing when inputs are empty."""
+async def test_without_inputs_templates_stay_as_they_are_which_is_said_once() -> None:
+    """CrewAI sends them without a word."""
     agent = writer()
+    crew = Crew(agents=[agent], tasks=[task("Say {a}", agent, name="say")])
+    async with scripted("ok", "ok") as model:
+        with pytest.warns(CrewrunWarning) as caught:
+            await crew.akickoff()
+        await crew.akickoff()
+    assert [sent.count("Your task: Say {a}\n") for sent in prompts(model.requests)] == [1, 1]
+    assert [str(warning.message) for warning in caught] == [
+        "kickoff() without inputs: the model is sent {a} of task 'say' as it is; kickoff(inputs={'a': …}) fills it in"
+    ]
+
+
+async def test_inputs_that_lack_a_name_are_refused_even_if_there_are_none() -> None:
+    """An empty mapping is one too, as a row of a for-each, and what a callback returns."""
+    agent = writer()
+    crew = Crew(agents=[agent], tasks=[task("Say {a}", agent)])
+    async with scripted():
+        with pytest.raises(InputInvalid, match="missing input 'a'"):
+            await crew.akickoff({})
+        with pytest.raises(ForEachError) as several:
+            await crew.akickoff_for_each([{}])
+    assert "missing input 'a'" in str(several.value.results[0])
+
+
+async def test_a_name_may_be_spelled_as_the_inputs_spell_it() -> None:
+    """In the texts of agents and tasks, in the name of a file, and in a coworker's role."""
+    agent = writer(role="Clerk for {customer_name}", goal="{Customer-Name}!", backstory="Not {Customer Names}.")
+    crew = Crew(agents=[agent], tasks=[task("Answer {ticketid} as {Ticket ID}", agent)])
     async with scripted("ok") as model:
-        await Crew(agents=[agent], tasks=[task("Say {a}", agent)]).akickoff()
-    assert "Your task: Say {a}\n" in prompts(model.requests)[0]
+        await crew.akickoff({"Ticket ID": 7, "Customer Name": "Ada"})
+    system, user = (message.content for message in model.requests[0].messages)
+    assert system.startswith("You are Clerk for Ada. Not {Customer Names}.")
+    assert "Ada!" in system
+    assert "Your task: Answer 7 as 7\n" in user
 
 
 async def test_a_missing_input_is_a_value_error_that_names_it_and_its_place() -> None:
@@ -244,9 +274,9 @@ async def test_a_missing_input_is_a_value_error_that_names_it_and_its_place() ->
     crew = Crew(agents=[agent], tasks=[task("Say {topic}", agent, name="draft")])
     async with scripted():
         with pytest.raises(ValueError, match="missing input") as raised:
-            await crew.akickoff({"Topic": 1})
+            await crew.akickoff({"Topics": 1})
     assert isinstance(raised.value, InputInvalid)
-    assert str(raised.value) == "missing input 'topic', needed by tasks.draft.description; the inputs have 'Topic'"
+    assert str(raised.value) == "missing input 'topic', needed by tasks.draft.description; the inputs have 'Topics'"
 
 
 async def test_an_input_of_another_type_is_refused_wherever_it_stands() -> None:

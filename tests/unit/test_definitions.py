@@ -1,5 +1,6 @@
 """Loading crew.yaml: what a good file comes to, and what each kind of bad file is answered with."""
 
+import json
 import os
 import sys
 import time
@@ -21,9 +22,11 @@ from crewrun.crew.process import Process
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, Spec, TaskSpec
-from crewrun.errors import DefinitionError, UsageError
+from crewrun.errors import DefinitionError, InputInvalid, UsageError
+from crewrun.fingerprint import fingerprint
 from crewrun.llm.model import LLM
 from crewrun.llm.parameters import TYPES
+from crewrun.testing import scripted
 from crewrun.tools import BaseTool
 
 # All of them are too many for a message.
@@ -508,6 +511,47 @@ def test_aliases_and_merge_keys_are_written_out() -> None:
     assert inputs["e"] == {"<<": "text"}
 
 
+def test_top_level_keys_that_begin_with_x_are_the_users_own() -> None:
+    """For anchors; below the top they are unknown keys as all others."""
+    shared = "x-agent: &agent {goal: Explain, backstory: You write.}\n"
+    crew = load_text(shared + "agents: {writer: {<<: *agent, role: Writer}}\n" + TASKS).crew
+    assert crew.agents[0].goal == "Explain"
+    assert "unknown key 'x-other'" in message_for(GOOD.replace("backstory:", "x-other: 1\n    backstory:"))
+
+
+def test_doubled_braces_are_part_of_the_fingerprint_where_they_mean_something_else_than_before() -> None:
+    """A crew without `{{name}}` keeps the fingerprint that it has as Python code, so that its runs go on."""
+
+    def fingerprints(description: str) -> tuple[str, str]:
+        crew = load_text(GOOD.replace("Write about {topic}", json.dumps(description))).crew
+        agent = Agent(name="writer", role="Writer", goal="Explain {topic}", backstory="You write.")
+        own = Task(name="draft", description=description, expected_output="A text", agent=agent)
+        return fingerprint(crew), fingerprint(Crew(agents=[agent], tasks=[own]))
+
+    for description in ('{topic} {"a": 1}', "Jinja has {{ user.name }}", "{{Ticket ID}}"):
+        from_file, from_code = fingerprints(description)
+        assert from_file == from_code
+    from_file, from_code = fingerprints("{{topic}}")
+    assert from_file != from_code
+
+
+@pytest.mark.anyio
+async def test_a_crew_yaml_has_literal_braces_and_needs_its_inputs_also_in_python() -> None:
+    """In its agents and tasks, also after a field has been assigned, and without any input."""
+    text = GOOD.replace("Explain {topic}", "'Explain {{topic}}'").replace("about {topic}", "about {{topic}} {x}")
+    crew = load_text(text + "inputs: {x: 1}\n").crew
+    crew.agents[0].max_iter = 3
+    async with scripted("ok", "ok") as model:
+        await crew.akickoff()
+        await crew.akickoff({"topic": "ants"})
+    for request in model.requests:
+        assert "Explain {topic}" in request.messages[0].content
+        assert "Write about {topic} 1\n" in request.messages[1].content
+    async with scripted():
+        with pytest.raises(InputInvalid, match="missing input 'topic'"):
+            await load_text(GOOD).crew.akickoff()
+
+
 def test_the_samples_load_and_their_rows_fill_them() -> None:
     """The crews in sample_inputs need nothing that their rows lack."""
     import json
@@ -829,14 +873,14 @@ CONTENT: dict[str, tuple[str, list[str]]] = {
           output: 7
         """),
         [
-            ":12: batch.max_concurrent: needs to be at least 1, not 0",
-            ":13: batch.retries: needs a whole number, not 1.5",
-            ":14: batch.call_timeout: needs a number, not 'soon'",
-            ":15: batch.row_timeout: needs to be more than 0, not 0",
-            ":16: batch.grace: needs to be at least 0, not -1",
-            ":17: batch.limit: needs a whole number, not '3'",
-            ":18: batch.max_failures: needs a number of rows, or a share of them above 0% and up to 100%, such as "
-            "'5%', not '0%'",
+            ":12: batch.max_concurrent: needs to be a whole number from 1, or 'auto', not 0",
+            ":13: batch.retries: needs to be a whole number from 0, not 1.5",
+            ":14: batch.call_timeout: needs to be a number above 0, not 'soon'",
+            ":15: batch.row_timeout: needs to be a number above 0, not 0",
+            ":16: batch.grace: needs to be a number from 0, not -1",
+            ":17: batch.limit: needs to be a whole number from 0, not '3'",
+            ":18: batch.max_failures: needs to be a whole number of rows from 1, or a share above 0% and up to 100%, "
+            "such as '5%', not '0%'",
             ":19: batch.progress: needs to be 'auto', 'rich', 'plain', 'json' or 'none', not 'rihc' "
             "(did you mean 'rich'?)",
             ":20: batch.quiet: needs true or false, not 1",

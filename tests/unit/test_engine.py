@@ -15,13 +15,13 @@ from crewrun.batch.engine import Engine, EngineOptions
 from crewrun.batch.history import NoHistory
 from crewrun.batch.order import InInputOrder
 from crewrun.batch.progress import Progress
-from crewrun.batch.readers import Record
 from crewrun.batch.row_ids import RowIds
 from crewrun.batch.source import Source
 from crewrun.batch.stop import FailureLimit, Stop, StopReason
 from crewrun.errors import Category, OutputFailed
 from crewrun.messages import Usage
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
+from crewrun.tables.records import Record
 
 
 class Numbers:

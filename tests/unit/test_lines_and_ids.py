@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewrun.batch import row_ids
-from crewrun.batch.lines import Line, LineSplitter
 from crewrun.batch.row_ids import RowIds
+from crewrun.tables.lines import Line, LineSplitter
 
 
 @given(text=st.lists(st.sampled_from([b"", b"a", b"bb", b"ccccc", b"\n", b"\n"]), max_size=30))

@@ -24,9 +24,14 @@ from crewrun.errors import CallError, CallTimedOut, NetworkError, QuotaExhausted
 from crewrun.limits import rate_headers
 from crewrun.limits.permit import Permit
 from crewrun.limits.rate_limiter import RateLimiter
+from crewrun.limits.waits import Wait
 from crewrun.llm.transports.retry_after import retry_after
 from crewrun.messages import RateLimits
 from crewrun.mock import rate_limits as mock_limits
+
+
+def text_of(wait: Wait | None) -> str | None:
+    return None if wait is None else str(wait)
 
 
 def on_a_virtual_clock(main: Callable[[], Awaitable[Any]]) -> Any:
@@ -556,7 +561,7 @@ def test_what_the_provider_asks_to_wait_holds_for_all(asked: list[float], waits:
         async with anyio.create_task_group() as group:
             group.start_soon(rate_limiter.admit, 1)
             await trio.testing.wait_all_tasks_blocked()
-            said.append(rate_limiter.limiting)
+            said.append(text_of(rate_limiter.wait))
         return said[0], trio.current_time()
 
     words = f"Retry-After: {waits:g} s left" if waits else None
@@ -642,7 +647,7 @@ def test_it_says_what_limits(
 
     async def main() -> tuple[str | None, str | None]:
         paced = rate_limiter()
-        assert paced.limiting is None
+        assert paced.wait is None
         if error:
             for permit in take(paced, fill):
                 paced.settle(permit, None, error)
@@ -653,9 +658,9 @@ def test_it_says_what_limits(
             for _ in range(30):
                 group.start_soon(paced.admit, 100)
             await trio.testing.wait_all_tasks_blocked()
-            said = paced.limiting
+            said = text_of(paced.wait)
             group.cancel_scope.cancel()
-        return said, paced.limiting
+        return said, text_of(paced.wait)
 
     assert on_a_virtual_clock(main) == (words, None)
 

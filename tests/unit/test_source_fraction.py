@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from crewrun.batch.readers import Record
 from crewrun.batch.source import Source
+from crewrun.tables.records import Record
 
 pytestmark = pytest.mark.anyio
 

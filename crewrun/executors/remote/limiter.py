@@ -83,6 +83,10 @@ class RemoteLimiter:
         scope: FailureScope = await self._channel.request("failed", permit.number, RemoteFault.of(error), result)
         return scope
 
+    async def back_off(self, seconds: float) -> None:
+        """See `Limiter.back_off`."""
+        await anyio.sleep(seconds)
+
     def given_up(self, permit: Permit, result: CallResult | None = None) -> None:
         """See `Limiter.given_up`."""
         self._channel.notify("given_up", permit.number, result)

@@ -5,7 +5,6 @@ from what the run has recorded.
 """
 
 import os
-import resource
 import shutil
 import tempfile
 import warnings
@@ -22,6 +21,7 @@ import anyio.to_thread
 
 from crewrun._version import __version__
 from crewrun.aio import threads
+from crewrun.aio.open_files import raise_file_limit
 from crewrun.definitions import Definition, load
 from crewrun.errors import CrewrunError, UsageError
 from crewrun.executors.remote.channel import Channel
@@ -56,7 +56,7 @@ class WorkerServer:
             )
         os.environ.update(worker_spec.env)
         learn(environment_secrets(os.environ))
-        _allow_descriptors(worker_spec.max_rows + 64)
+        raise_file_limit(worker_spec.max_rows + 64)
         threads.pool.max_threads = max(threads.pool.max_threads, worker_spec.max_rows)
         definition = _load(worker_spec)
         target = definition.target
@@ -244,11 +244,3 @@ def _take_files(folder: Path, files: Sequence[str]) -> tuple[list[str], tuple[Ou
             written.append(OutputFile(name, path.read_bytes()))
             path.unlink()
     return names, tuple(written)
-
-
-def _allow_descriptors(needed: int) -> None:
-    """Raise the limit of open files to a socket per row, as far as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -44,15 +44,20 @@ def known_providers() -> frozenset[str]:
     return frozenset(re.findall(r'"litellm_provider"\s*:\s*"([^"]+)"', _table_text()))
 
 
-@lru_cache(maxsize=16)
 def chat_models(provider: str) -> tuple[str, ...]:
     """The chat models of `provider` in the table, by the provider's own names."""
-    table = json.loads(_table_text() or "{}")
-    return tuple(
-        name.removeprefix(f"{provider}/")
-        for name, entry in table.items()
-        if entry.get("litellm_provider") == provider and entry.get("mode") == "chat"
-    )
+    return _chat_models().get(provider, ())
+
+
+@lru_cache(maxsize=1)
+def _chat_models() -> dict[str, tuple[str, ...]]:
+    """Those of all providers: parsing the table takes 30 ms."""
+    models: dict[str, list[str]] = {}
+    for name, entry in json.loads(_table_text() or "{}").items():
+        provider = entry.get("litellm_provider")
+        if entry.get("mode") == "chat" and isinstance(provider, str):
+            models.setdefault(provider, []).append(name.removeprefix(f"{provider}/"))
+    return {provider: tuple(names) for provider, names in models.items()}
 
 
 @lru_cache(maxsize=1)

@@ -159,12 +159,14 @@ def _network_error(broken: Exception, route: _Route) -> CallError:
     if isinstance(broken, aiohttp.ClientSSLError | ssl.SSLError):
         return Unreachable(f"{host}: no TLS there; is it http:// and not https://? {broken}")
     if isinstance(broken, aiohttp.ClientConnectorDNSError):
-        return NetworkError(f"{host}: no address found for this name")
+        return NetworkError(f"{host}: no address found for this name", address=host, reason="no address found")
     if isinstance(broken, aiohttp.ClientConnectorError):
         number = broken.os_error.errno
-        return NetworkError(f"{host}: cannot connect: {os.strerror(number) if number else broken.os_error}")
+        reason = os.strerror(number) if number else str(broken.os_error)
+        return NetworkError(f"{host}: cannot connect: {reason}", address=host, reason=reason)
     if isinstance(broken, aiohttp.ConnectionTimeoutError):
-        return NetworkError(f"{host}: no connection within {_CONNECT_S:g} s")
+        reason = f"no connection within {_CONNECT_S:g} s"
+        return NetworkError(f"{host}: {reason}", address=host, reason=reason)
     if isinstance(broken, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):
         return NetworkError(f"{host}: the connection broke before the reply was whole")
     if isinstance(broken, ValueError):  # a header or address that cannot be sent

@@ -116,6 +116,11 @@ def missing_settings(endpoint: Endpoint, env: Mapping[str, str] = os.environ) ->
     return missing
 
 
+def address_variables(provider: str) -> tuple[str, ...]:
+    """The variables that litellm may take the address of `provider` from."""
+    return (*_ADDRESSES.get(provider, ()), f"{provider.upper()}_API_BASE")
+
+
 def keys_of(provider: str) -> tuple[str, ...]:
     """The variables that may hold the key of `provider`; empty if it needs no key, or if that is unknown."""
     by_name = (f"{provider.upper()}_API_KEY",) if provider in _BY_NAME else ()

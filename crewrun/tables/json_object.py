@@ -18,10 +18,29 @@ def parse_object(line: bytes) -> tuple[dict[str, Any] | None, str | None]:
         return None, f"nested deeper than {_MAX_DEPTH} levels"
     except ValueError as wrong:
         return None, str(wrong)
+    # Counting brackets is cheap, and rules out deep nesting in nearly every line.
+    return _checked(value, line.count(b"{") + line.count(b"["))
+
+
+def scan_object(text: str, start: int) -> tuple[dict[str, Any] | None, str | None, int]:
+    """As `parse_object`, for a value that begins in `text` at `start`; and where it ends.
+
+    Raises json.JSONDecodeError when it does not end, and RecursionError.
+    """
+    try:
+        value, end = _decoder.raw_decode(text, start)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as wrong:
+        _, end = _lenient.raw_decode(text, start)
+        return None, str(wrong), end
+    return *_checked(value, text.count("{", start, end) + text.count("[", start, end)), end
+
+
+def _checked(value: object, brackets: int) -> tuple[dict[str, Any] | None, str | None]:
     if not isinstance(value, dict):
         return None, f"{_kind(value)}, where a JSON object is needed"
-    # Counting brackets is cheap, and rules out deep nesting in nearly every line.
-    if line.count(b"{") + line.count(b"[") > _MAX_DEPTH and _is_deep(value):
+    if brackets > _MAX_DEPTH and _is_deep(value):
         return None, f"nested deeper than {_MAX_DEPTH} levels"
     return value, None
 
@@ -54,6 +73,9 @@ def _int(text: str) -> int:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float, parse_int=_int)
+
+# Finds the end of a value that the other one refuses.
+_lenient = json.JSONDecoder(parse_int=len, parse_float=len)
 
 
 def _kind(value: object) -> str:

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-COLUMNS, LINES = 100, 30
+COLUMNS, LINES = 112, 30
 ROWS, MIDDLE = 2000, 0.55  # a run of some seconds, and how much of it has passed in the first screen
 COMMAND = "crewrun batch tickets.csv -j 100 --budget 1"
 PICTURE = Path(__file__).with_name("terminal.svg")
@@ -63,13 +63,10 @@ FORMAT = """\
     {styles}
   </style>
   <defs>
-    <clipPath id="{unique_id}-clip-terminal">
-      <rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
-    </clipPath>
     {lines}
   </defs>
   <rect fill="#161b22" width="100%" height="100%" rx="8"/>
-  <g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+  <g transform="translate({terminal_x}, {terminal_y})">
     {backgrounds}
     <g class="{unique_id}-matrix">
     {matrix}
@@ -102,13 +99,15 @@ def crewrun() -> list[str]:
 
 
 def write_inputs(folder: Path) -> None:
-    """A crew and its table. A few tickets make the mock fail."""
+    """A crew and its table. One ticket has no body, and two make the mock cut off its answer."""
     (folder / "crew.yaml").write_text(CREW, encoding="utf-8")
-    words = {700: "FAIL-400", 1100: "FAIL-LENGTH", 1101: "FAIL-LENGTH"}
+    words = {1100: "FAIL-LENGTH", 1101: "FAIL-LENGTH"}
     with (folder / "tickets.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["id", "subject", "body"])
-        table.writerows([7000 + n, f"Ticket {n}", words.get(n, "Please help.")] for n in range(ROWS))
+        tickets = [[7000 + n, f"Ticket {n}", words.get(n, "Please help.")] for n in range(ROWS)]
+        del tickets[700][2]
+        table.writerows(tickets)
 
 
 def record(folder: Path, env: dict[str, str]) -> Iterator[tuple[float, list[Text]]]:
@@ -167,7 +166,7 @@ def draw(middle: list[Text], end: list[Text]) -> None:
         console.print(line)
     console.print()
     console.print(Text("# … and at the end:", "bright_black"))
-    for line in end:
+    for line in [*end, Text()]:  # the ground reaches below the last line
         console.print(line)
     svg = console.export_svg(theme=THEME, code_format=FORMAT, unique_id="crewrun")
     PICTURE.write_text(re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE), encoding="utf-8")

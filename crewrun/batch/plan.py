@@ -122,7 +122,8 @@ async def plan_batch(
     plan.rows = sample.total
     if not counter.is_first:
         now = identity.record(settings.input_options)
-        plan.repeat = counter.result("all", past.records, now, is_paid=not settings.replay)
+        crew = definition.target.crew
+        plan.repeat = counter.result("all", past.records, now, crew=crew, is_paid=not settings.replay)
     target = await _crew_of(definition.target, sample.rows, plan)
     if target is not definition.target:
         endpoints = await _endpoints(target, gateway, settings)

@@ -37,7 +37,8 @@ async def say_repeat(
         counted = await counter.count(open_rows, old_lines.see if old_lines is not None else None)
         now = DefinitionRecord.of_manifest(options.manifest, options.definition)
         records = records_in(options.manifest)
-        explain = partial(counter.result, counted, records, now, is_paid=not options.is_replay)
+        crew = request.definition.target.crew
+        explain = partial(counter.result, counted, records, now, crew=crew, is_paid=not options.is_replay)
         repeat = await anyio.to_thread.run_sync(explain)
         for line in repeat.lines():
             request.say(line)

@@ -46,7 +46,7 @@ class EndOfRun:
 
         settings = request.settings
         try:
-            output = output_path(request.invocation.inputs, settings.output, settings.part)
+            output = output_path(request.invocation.inputs, settings.output, settings.part, settings.output_format)
         except CrewrunError:
             output = None
         folder = settings.run_dir or (None if output is None else str(folder_of(Path(output)).path))

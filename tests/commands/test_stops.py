@@ -151,6 +151,7 @@ def test_failures_are_grouped_by_their_cause(place: Place) -> None:
         "      → one request is more than the provider takes; shorten the input",
         f"  1 × input: line 14 ({ids[13]}): column 1: not JSON: Expecting value",
         "      → never sent; mend these lines, or give what they lack: -i NAME=VALUE",
+        "  to see them all: crewrun show in.results.jsonl --failed",
         "  to run one kind of them again: crewrun retry in.results.jsonl --only bad_request",
         "results: in.results.jsonl",
         "10 ok, 4 failed; to run what failed again: crewrun batch in.jsonl -j 1 --summary s.json",

@@ -5,7 +5,7 @@ from functools import partial
 
 import anyio.to_thread
 
-from crewrun.batch.definition_records import DefinitionRecord, records_in
+from crewrun.batch.definition_records import DefinitionRecord, need_texts, records_in
 from crewrun.batch.invocation import BatchRequest
 from crewrun.batch.repeat import Repeat, RepeatCounter
 from crewrun.batch.source import Source
@@ -35,8 +35,9 @@ async def say_repeat(
     repeat = None
     if options.only is None and not counter.is_first:
         counted = await counter.count(open_rows, old_lines.see if old_lines is not None else None)
-        now = DefinitionRecord.of_manifest(options.manifest, options.definition)
         records = records_in(options.manifest)
+        with_texts = need_texts(records)
+        now = DefinitionRecord.of_manifest(options.manifest, options.definition, with_texts=with_texts)
         crew = request.definition.target.crew
         explain = partial(counter.result, counted, records, now, crew=crew, is_paid=not options.is_replay)
         repeat = await anyio.to_thread.run_sync(explain)

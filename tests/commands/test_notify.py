@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.command import topics
+from support.paths import MANUAL
 from support.workspace import KEY, RESULTS, STATE, Place
 
 KEEP = "env > told.env; cat > told.json"
@@ -257,7 +258,9 @@ def test_a_webhook_takes_it_as_it_is(place: Place) -> None:
     with _Webhook(("127.0.0.1", 0), _Hook) as server:
         thread = Thread(target=server.handle_request)
         thread.start()
-        hook = 'curl -fsS -H "Content-Type: application/json" --data-binary @- "$SLACK_URL"'
+        recipes = (MANUAL / "recipes.md").read_text("utf-8")
+        hook = recipes.split("    --notify '")[1].partition("'\n")[0]
+        assert hook.startswith("curl ")
         url = f"http://127.0.0.1:{server.server_port}/hook"
         place.batch("-m", "offline", "-q", "--notify", hook, code=3, SLACK_URL=url)
         thread.join()

@@ -26,6 +26,7 @@ Parts = dict[str, dict[str, str]]
 CREW = "the crew"
 ORDER = "order of tasks"
 _DIGEST_BYTES = 8
+_MAX_CHARS = 200_000  # of a crew file; YAML is read at about a million characters a second, and more is data
 _IN_OTHER_PARTS = frozenset({"agents", "tasks", "manager_agent", "name", "verbose"})
 # Keys of a crew file that are no part of the crew.
 _BESIDE_THE_CREW = frozenset({"agents", "tasks", "batch", "identity", "manager_agent", "verbose"})
@@ -134,7 +135,7 @@ def _named(noun: str, entries: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 def _data_of(name: str, text: str) -> dict[str, Any] | None:
     """The data of a YAML or JSON file; in a CrewAI project the file's name says whether it has agents or tasks."""
-    if not name.endswith((".yaml", ".yml", ".json")):
+    if not name.endswith((".yaml", ".yml", ".json")) or len(text) > _MAX_CHARS:
         return None
     try:
         data = parse(text.encode(), name).data

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @flags.takes_batch_flags
 def batch(
     inputs: str = typer.Argument(
-        ..., metavar="INPUTS", help="A .jsonl, .jsonl.gz or .csv file, or - for JSONL on stdin."
+        ..., metavar="INPUTS", help="A table: CSV, TSV, JSONL, JSON, Parquet, Arrow or Excel; - for stdin."
     ),
     crew: flags.Crew = None,
     *,

@@ -22,7 +22,7 @@ class Command(TyperCommand):
         """As Typer does. Raises UsageError where a flag stands in the place of another one's value, or a value is
         empty, and as `_printing` does.
         """
-        ctx.meta[WORDS] = tuple(args)
+        ctx.meta[WORDS] = args_before = tuple(args)
         try:
             with _printing():
                 rest = super().parse_args(ctx, args)
@@ -30,7 +30,7 @@ class Command(TyperCommand):
             if is_misuse(wrong) and getattr(wrong, "ctx", ctx) is None:
                 wrong.ctx = ctx  # Typer leaves it out where a value is missing
             raise
-        message = swallowed_flag(ctx.params, self.params) or empty_value(ctx.params, self.params)
+        message = swallowed_flag(ctx.params, self.params, args_before) or empty_value(ctx.params, self.params)
         if message is not None and not ctx.resilient_parsing:
             raise UsageError(message)
         return rest

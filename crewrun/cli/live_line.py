@@ -137,6 +137,8 @@ def wait_words(wait: Wait) -> Iterator[str]:
         yield f"waiting: {cause} (since {duration_left(wait.since_s)}{', ' + until if until else ''})"
     yield f"waiting: {cause} ({until})" if until else f"waiting: {cause}"
     yield f"{cause} ({until})" if until else cause
+    if until and wait.left_s is not None:
+        yield f"{cause} ({duration_left(wait.left_s)} left)"
     yield cause
 
 
@@ -197,7 +199,7 @@ def _parts(counts: Counts, now: datetime) -> tuple[str, ...]:
 def _coarse(eta_s: float | None) -> str:
     """The time left in its largest unit: `~3 m`."""
     if eta_s is None or eta_s < 60:
-        return "" if eta_s is None else f"~{ceil(eta_s)} s"
+        return "" if eta_s is None else f"{ceil(eta_s)} s"
     return f"~{eta_s / 60:.0f} m" if eta_s < 3600 else f"~{eta_s / 3600:.0f} h"
 
 

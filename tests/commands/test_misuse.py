@@ -50,7 +50,7 @@ def said(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> str
         ("batch in.jsonl --limit", "--limit: needs a value, N: Run at most N rows."),
         (
             "batch in.jsonl -o --fresh",
-            "--output: needs a value, FILE, before --fresh; what is really called that is written ./--fresh",
+            "--output: needs a value, FILE, before --fresh; if that is the value: --output=--fresh",
         ),
         ("batch in.jsonl --frsh", "batch has no flag --frsh; did you mean --fresh?"),
         (
@@ -107,6 +107,14 @@ def test_what_is_missing_or_too_much_is_said_with_the_usage(line: str, message: 
     name = line.split(maxsplit=1)[0]
     assert (first[: len(message)], usage[: 14 + len(name)]) == (message, f"usage: crewrun {name}"[: 14 + len(name)])
     assert more == f"try: crewrun {name} --help"
+
+
+def test_a_value_may_look_like_a_flag_behind_an_equals_sign(tmp_path: Path) -> None:
+    """Nothing else can be meant by that."""
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", [{"topic": "x"}])
+    assert crewrun("batch", "in.jsonl", "--output=--fresh", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "--fresh").exists()
 
 
 @pytest.mark.parametrize("flag", FOREIGN_FLAGS)

@@ -80,3 +80,13 @@ def test_a_stop_is_said_without_progress_but_not_when_quiet(
     assert process.returncode == 130
     assert len([line for line in stderr.splitlines() if line.startswith("stopping: ")]) == lines
     assert (stderr == "") is (lines == 0)
+
+
+def test_another_address_has_not_answered_yet(place: Place, closed: str) -> None:
+    """A run goes on at an address where nobody listens: it is waited for as in a new run, not as in an outage."""
+    place.batch("--limit", "1", OPENAI_BASE_URL=place.mock.base_url)
+    with started(place, "--progress", "json") as process:
+        line = json.loads(until(process.stderr, lambda line: "{" in line and json.loads(line)["waiting"]))
+        assert line["waiting"][0]["left_s"] < 10
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
